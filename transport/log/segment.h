@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * A segment: one file of records of one log. A log (a machine's main line, a branch, or a node's spool of one machine) is
+ * the concatenation of its segments by number. Only the last one grows; a sealed one ends in a RECORD_SEAL and never
+ * changes again.
+ *
+ *   off size   file header, SEGMENT_HEADER_SIZE = 4096 bytes, the rest zero
+ *     0   8  magic "LWSEG\0\0\1" (the last byte is the version)
+ *     8  16  machine id
+ *    24  16  log id: zero = main line, else the branch id
+ *    40   8  segment number, from 1
+ *    48   8  first_sequence: the change set that the first record belongs to
+ *    56   8  created, microseconds UTC
+ *    64   4  low 32 bits of XXH3-64 of bytes 0..63
+ *
+ * File names: "%016llx.seg" of the number. The payload of a seal record: u64 records before it, u64 file bytes before it,
+ * 16 bytes XXH3-128 over all record headers in the file, in order.
+ *
+ * Writers are single-threaded; readers use pread and may run in any number of threads and processes beside the writer.
+ */
+#ifndef TRANSPORT_LOG_SEGMENT_H
+#define TRANSPORT_LOG_SEGMENT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+#include "transport/base/err.h"
+#include "transport/base/ident.h"
+#include "transport/base/mem.h"
+#include "transport/log/record.h"
+
+#define SEGMENT_HEADER_SIZE 4096u
+#define SEGMENT_TARGET_BYTES (64u << 20) /* sealed at the first record boundary at or after this */
+#define SEGMENT_NAME_SIZE 24
+
+struct segment_info {
+    struct ident machine;
+    struct ident log;
+    uint64_t number;
+    uint64_t first_sequence;
+    uint64_t created_utc_usec;
+};
+
+void segment_name(uint64_t number, char out[SEGMENT_NAME_SIZE]);
+int segment_number_from_name(const char *name, uint64_t *ret_number); /* -1: not a segment's name */
+
+/* ---- writing ---- */
+struct segment_writer;
+/* Creates the file in dirfd (ERR_EXISTS if it is there), writes the header, fsyncs file and folder. */
+int segment_create(int dirfd, const struct segment_info *info, struct segment_writer **ret_writer, struct err *err);
+/* Opens an unsealed segment for appending at `end_bytes` (as segment_recover found it) and truncates what lies behind. */
+int segment_reopen(int dirfd, uint64_t number, uint64_t end_bytes, struct segment_writer **ret_writer, struct err *err);
+/* Appends whole records that are already encoded (any number; iov is not changed). *ret_offset is the file offset of the
+ * first. On failure the writer is poisoned until segment_rewind. */
+int segment_append(struct segment_writer *w, const struct iovec *iov, unsigned iov_count, uint64_t *ret_offset,
+    struct err *err);
+int segment_sync(struct segment_writer *w, struct err *err); /* fdatasync */
+/* Drops everything at and behind end_bytes (a torn change set, or a write that failed). */
+int segment_rewind(struct segment_writer *w, uint64_t end_bytes, struct err *err);
+/* Appends the seal record and fsyncs. The writer can only be closed afterwards. */
+int segment_seal(struct segment_writer *w, struct err *err);
+uint64_t segment_end(const struct segment_writer *w); /* bytes in the file so far */
+int segment_writer_fd(const struct segment_writer *w);
+void segment_writer_close(struct segment_writer *w); /* no sync; NULL is allowed */
+DEFINE_AUTO(segment_writer, segment_writer_close)
+
+/* ---- reading ---- */
+struct segment_reader;
+int segment_open(int dirfd, uint64_t number, struct segment_reader **ret_reader, struct err *err);
+const struct segment_info *segment_reader_info(const struct segment_reader *r);
+void segment_reader_close(struct segment_reader *r);
+DEFINE_AUTO(segment_reader, segment_reader_close)
+/* Reads the record at *offset into the reader's own buffer (valid until the next call) and moves *offset behind it; start at
+ * SEGMENT_HEADER_SIZE. Returns 1; 0 at the end of the file or behind a seal; -1 ERR_CORRUPT at a torn or damaged record
+ * (*offset stays at it). */
+int segment_read_next(struct segment_reader *r, uint64_t *offset, struct record *ret_record, const uint8_t **ret_payload,
+    struct err *err);
+/* Reads one payload (or header and payload) at a known place; thread-safe. `header` may be NULL. */
+int segment_pread(const struct segment_reader *r, uint64_t offset, struct record *ret_record, uint8_t *payload,
+    size_t payload_max, struct err *err);
+
+/* Crash recovery of the last segment: scans records and calls on_mark with each valid mark and the offset behind it.
+ * *ret_end is the offset behind the last valid mark (SEGMENT_HEADER_SIZE if none); *ret_sealed tells that it ends in a
+ * good seal. Data behind the last mark is not an error: it is a change set that never was. Damage before a later valid mark
+ * is ERR_CORRUPT. */
+int segment_recover(int dirfd, uint64_t number, void (*on_mark)(void *arg, const struct record *r,
+    const uint8_t *payload, uint64_t end_bytes), void *arg, uint64_t *ret_end, bool *ret_sealed, struct err *err);
+
+#endif
