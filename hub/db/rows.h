@@ -1,0 +1,179 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The row structs that db_list and db_get fill, with their entities. `version` is the ETag of a row: it grows with every
+ * change that a person or a pipeline can make, not with status. Times are UTC microseconds, 0 = never. JSON columns are
+ * text. Ids are UUID text.
+ */
+#ifndef HUB_DB_ROWS_H
+#define HUB_DB_ROWS_H
+
+#include "hub/db/entity.h"
+
+struct site_row {
+    const char *id, *name, *description;
+    uint64_t version, created_at, updated_at;
+};
+extern const struct db_entity db_sites;
+
+struct policy_row {
+    const char *id, *name, *description;
+    bool is_default;
+    uint64_t interval_usec;       /* between crash-consistent points */
+    uint64_t app_interval_usec;   /* between app-consistent points; 0: none */
+    uint64_t rpo_target_usec;     /* warning above, critical above three times */
+    uint64_t keep_all_usec, keep_minute_usec, keep_hour_usec, keep_day_usec;
+    uint64_t freeze_budget_usec, max_rounds;
+    bool may_freeze, compress_at_agent;
+    uint64_t compress_level;      /* zstd, 0: as sent */
+    uint64_t throttle_bytes_per_sec;
+    uint64_t machine_count;       /* that use it */
+    uint64_t version, created_at, updated_at;
+};
+extern const struct db_entity db_policies;
+
+struct machine_row {
+    const char *id, *name, *machine_uid;
+    const char *site_id, *site_name;
+    const char *state;            /* hub/core/machine_state.h */
+    const char *cause, *remedy;   /* of the state or the health; "" */
+    const char *health;           /* "healthy", "warning", "critical", "unknown" */
+    const char *policy_id, *policy_name, *node_id, *node_name, *vault_id, *vault_name; /* "" while unprotected */
+    const char *os_name, *kernel, *boot_id, *firmware, *software, *hostname;
+    const char *addresses_json;   /* array of strings */
+    uint64_t cpus, memory_bytes;
+    bool online;
+    uint64_t last_seen_at, inventory_at;
+    int64_t clock_skew_usec;
+    uint64_t generation, desired_version;
+    const char *agent_state;      /* what the agent said last */
+    uint64_t initial_total_bytes, initial_done_bytes, backlog_bytes;
+    uint64_t last_point_sequence, last_point_at, rpo_usec; /* as of the last batch; live_status has it fresh */
+    uint64_t disk_count, protected_disk_count;
+    uint64_t version, created_at, updated_at;
+};
+extern const struct db_entity db_machines;
+
+struct disk_row {
+    const char *id, *machine_id, *key, *device, *model, *partition_table;
+    int64_t number;               /* in the machine's log; -1: never protected */
+    uint64_t size_bytes, logical_sector_bytes, physical_sector_bytes;
+    bool trackable;
+    const char *not_trackable_reason;
+    bool volatile_cache, is_root;
+    bool present;                 /* in the last inventory */
+    bool is_protected;            /* wanted in the desired state */
+    const char *volumes_json;     /* array of objects, see InventoryVolume */
+    uint64_t version, created_at, updated_at;
+};
+extern const struct db_entity db_disks;
+
+struct node_row {
+    const char *id, *name, *site_id, *site_name, *endpoint, *software, *host;
+    bool online, drain;
+    const char *health, *cause, *remedy;
+    uint64_t last_seen_at;
+    uint64_t spool_bytes, spool_limit_bytes, streams, received_bytes, forwarded_bytes, cpu_permille;
+    uint64_t machine_count, desired_version;
+    uint64_t version, created_at, updated_at;
+};
+extern const struct db_entity db_nodes;
+
+struct vault_row {
+    const char *id, *name, *site_id, *site_name, *endpoint, *software, *host;
+    bool online, accepting;
+    const char *health, *cause, *remedy;
+    uint64_t last_seen_at;
+    uint64_t used_bytes, free_bytes, capacity_bytes, streams;
+    uint64_t machine_count, desired_version;
+    uint64_t version, created_at, updated_at;
+};
+extern const struct db_entity db_vaults;
+
+/* Key: "MACHINE-UUID:SEQUENCE"; list them with a filter on machine_id. */
+struct point_row {
+    const char *key, *machine_id, *kind, *tag, *group_point_id, *vault_id;
+    uint64_t sequence, time, generation, changed_bytes, unreadable_blocks, committed_at;
+    bool frozen;
+};
+extern const struct db_entity db_points;
+
+struct export_row {
+    const char *id, *machine_id, *machine_name, *vault_id;
+    uint64_t sequence, point_time;
+    bool writable;
+    const char *state;            /* "opening", "open", "closing", "closed", "failed" */
+    const char *uri;
+    const char *disks_json;       /* [{"number":0,"name":"vda","size_bytes":"...","uri":"nbd+unix:..."}] */
+    const char *job_id, *created_by;
+    uint64_t version, created_at, updated_at;
+};
+extern const struct db_entity db_exports;
+
+struct job_row {
+    const char *id, *kind, *status; /* "queued","running","waiting_for_input","succeeded","failed","cancelled" */
+    const char *machine_id, *machine_name, *vault_id;
+    const char *params_json, *result_json;
+    const char *problem_code, *problem_text, *problem_correction; /* "" unless failed */
+    const char *waiting_for;      /* the question, while waiting_for_input */
+    const char *requested_by;
+    uint64_t progress_permille;
+    bool may_cancel, cancel_requested;
+    uint64_t version, created_at, started_at, finished_at, updated_at;
+};
+extern const struct db_entity db_jobs;
+
+struct job_step_row {
+    const char *key, *job_id, *name, *title, *status, *detail, *problem_text;
+    uint64_t ordinal, progress_permille, attempts, started_at, finished_at;
+};
+extern const struct db_entity db_job_steps;
+
+struct job_log_row {
+    uint64_t seq;
+    const char *job_id, *level, *text;
+    uint64_t at;
+};
+extern const struct db_entity db_job_log;
+
+struct event_row {
+    uint64_t seq;                 /* durable, grows in commit order: SSE resumes after it */
+    uint64_t at;
+    const char *severity, *code, *text, *remedy;
+    const char *machine_id, *machine_name, *node_id, *vault_id, *job_id, *actor;
+};
+extern const struct db_entity db_events;
+
+struct sample_row {
+    const char *key, *machine_id;
+    uint64_t minute;              /* its start */
+    uint64_t rpo_max_usec, rpo_avg_usec, changed_bytes, sent_bytes, points, frozen_points, backlog_bytes;
+};
+extern const struct db_entity db_samples;
+
+struct api_token_row {
+    const char *id, *name, *scopes_json, *role, *created_by;
+    uint64_t expires_at, last_used_at, revoked_at;
+    uint64_t version, created_at;
+};
+extern const struct db_entity db_api_tokens;
+
+struct enrolment_token_row {
+    const char *id, *role, *name, *site_id, *created_by, *used_by;
+    uint64_t expires_at, used_at, revoked_at;
+    uint64_t version, created_at;
+};
+extern const struct db_entity db_enrolment_tokens;
+
+struct certificate_row {
+    const char *serial, *role, *subject_id, *subject_name, *fingerprint_sha256, *revoke_reason;
+    uint64_t not_before, not_after, revoked_at, created_at;
+};
+extern const struct db_entity db_certificates;
+
+struct audit_row {
+    uint64_t seq, at;
+    const char *actor, *action, *object_kind, *object_id, *outcome, *detail_json, *address, *request_id, *hash;
+};
+extern const struct db_entity db_audit_log;
+
+#endif
