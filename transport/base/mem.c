@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Allocation with overflow checks and one switch for tests: the n-th allocation from now on fails once. The
+ * counter is atomic because workers allocate too; when it is off it costs one relaxed load.
+ */
+#include "transport/base/mem.h"
+
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+static atomic_long fail_at;
+
+static bool must_fail(void)
+{
+    if (atomic_load_explicit(&fail_at, memory_order_relaxed) <= 0)
+        return false;
+    return atomic_fetch_sub(&fail_at, 1) == 1;
+}
+
+void mem_fail_at(long n)
+{
+    atomic_store(&fail_at, n);
+}
+
+void *mem_alloc(size_t count, size_t size)
+{
+    return must_fail() ? NULL : calloc(count ? count : 1, size ? size : 1);
+}
+
+void *mem_resize(void *old, size_t count, size_t size)
+{
+    size_t total;
+
+    if (__builtin_mul_overflow(count, size, &total) || total > PTRDIFF_MAX || must_fail())
+        return NULL;
+    /* realloc(p, 0) may free p and return NULL, which a caller would take for failure and free again. */
+    return realloc(old, total ? total : 1);
+}
+
+char *mem_strdup(const char *s)
+{
+    return mem_strndup(s, SIZE_MAX);
+}
+
+char *mem_strndup(const char *s, size_t n)
+{
+    size_t len = strnlen(s, n);
+    char *copy = mem_alloc(len + 1, 1);
+
+    if (copy)
+        memcpy(copy, s, len);
+    return copy;
+}
+
+char *mem_printf(const char *fmt, ...)
+{
+    va_list ap;
+
+    va_start(ap, fmt);
+    int len = vsnprintf(NULL, 0, fmt, ap);
+    va_end(ap);
+    if (len < 0)
+        return NULL;
+    char *text = mem_alloc((size_t)len + 1, 1);
+    if (!text)
+        return NULL;
+    va_start(ap, fmt);
+    (void)vsnprintf(text, (size_t)len + 1, fmt, ap);
+    va_end(ap);
+    return text;
+}
