@@ -17,9 +17,8 @@
 #include "transport/base/err.h"
 
 struct api;
-struct db_pool; /* hub/db */
-struct jobs;    /* hub/jobs */
-struct live;    /* hub/control: what the sessions last reported */
+struct db;          /* hub/db/db.h */
+struct live_status; /* hub/control/live_status.h */
 
 struct api_check {
     const char *name; /* "database", "migrations", "control" */
@@ -34,16 +33,13 @@ struct api_conf {
     const char *listen;    /* "127.0.0.1:8443", "[::]:8443"; port 0 takes a free one (see api_port) */
     const char *cert_path; /* PEM, server certificate and its chain */
     const char *key_path;  /* PEM */
-    struct db_pool *db;
-    struct jobs *jobs;
-    struct live *live;
+    struct db *db;
+    struct live_status *live;
+    const char *hub_id;         /* UUID text */
+    const char *ca_fingerprint; /* ca_fingerprint(): goes into enrolment tokens */
     /* Fills up to API_CHECKS_MAX checks and returns how many; the hub is ready when all are ok. Must answer
      * within a second even when PostgreSQL is gone. */
     size_t (*ready)(void *arg, struct api_check checks[API_CHECKS_MAX]);
-    /* A new enrolment token's text (lwe_..., with the hash of the CA) for `random`, 32 bytes that the API has
-     * drawn. */
-    int (*enrolment_token)(
-        void *arg, const unsigned char random[32], char *out, size_t out_size, struct err *err);
     void *arg;
     unsigned handler_threads; /* 0: 4. Each may hold one database connection. */
 };
