@@ -14,7 +14,10 @@
  *    64   4  low 32 bits of XXH3-64 of bytes 0..63
  *
  * File names: "%016llx.seg" of the number. The payload of a seal record: u64 records before it, u64 file bytes before it,
- * 16 bytes XXH3-128 over all record headers in the file, in order.
+ * 16 bytes XXH3-128 over all record headers in the file, in order (seal payloads are hashed in their record, as marks are).
+ *
+ * A segment is sealed only directly behind a mark (or empty). So a change set lies in one segment, a torn one is always in
+ * the last segment, and nothing ever has to be taken out of a sealed file (P6).
  *
  * Writers are single-threaded; readers use pread and may run in any number of threads and processes beside the writer.
  */
@@ -31,7 +34,7 @@
 #include "transport/log/record.h"
 
 #define SEGMENT_HEADER_SIZE 4096u
-#define SEGMENT_TARGET_BYTES (64u << 20) /* sealed at the first record boundary at or after this */
+#define SEGMENT_TARGET_BYTES (64u << 20) /* sealed directly behind the first mark at or after this */
 #define SEGMENT_NAME_SIZE 24
 
 struct segment_info {
@@ -49,16 +52,19 @@ int segment_number_from_name(const char *name, uint64_t *ret_number); /* -1: not
 struct segment_writer;
 /* Creates the file in dirfd (ERR_EXISTS if it is there), writes the header, fsyncs file and folder. */
 int segment_create(int dirfd, const struct segment_info *info, struct segment_writer **ret_writer, struct err *err);
-/* Opens an unsealed segment for appending at `end_bytes` (as segment_recover found it) and truncates what lies behind. */
+/* Opens an unsealed segment for appending at `end_bytes` (as segment_recover found it, that is: behind a mark or the file
+ * header) and truncates what lies behind. ERR_REFUSED for a sealed one, ERR_CORRUPT when it is shorter than that. */
 int segment_reopen(int dirfd, uint64_t number, uint64_t end_bytes, struct segment_writer **ret_writer, struct err *err);
 /* Appends whole records that are already encoded (any number; iov is not changed). *ret_offset is the file offset of the
  * first. On failure the writer is poisoned until segment_rewind. */
 int segment_append(struct segment_writer *w, const struct iovec *iov, unsigned iov_count, uint64_t *ret_offset,
     struct err *err);
 int segment_sync(struct segment_writer *w, struct err *err); /* fdatasync */
-/* Drops everything at and behind end_bytes (a torn change set, or a write that failed). */
+/* Drops everything at and behind end_bytes (a torn change set, or a write that failed), which is behind a mark or the file
+ * header. */
 int segment_rewind(struct segment_writer *w, uint64_t end_bytes, struct err *err);
-/* Appends the seal record and fsyncs. The writer can only be closed afterwards. */
+/* Appends the seal record and fsyncs. The writer can only be closed afterwards. ERR_REFUSED when the last record is not a
+ * mark: finish or rewind the change set first. */
 int segment_seal(struct segment_writer *w, struct err *err);
 uint64_t segment_end(const struct segment_writer *w); /* bytes in the file so far */
 int segment_writer_fd(const struct segment_writer *w);
@@ -72,18 +78,21 @@ const struct segment_info *segment_reader_info(const struct segment_reader *r);
 void segment_reader_close(struct segment_reader *r);
 DEFINE_AUTO(segment_reader, segment_reader_close)
 /* Reads the record at *offset into the reader's own buffer (valid until the next call) and moves *offset behind it; start at
- * SEGMENT_HEADER_SIZE. Returns 1; 0 at the end of the file or behind a seal; -1 ERR_CORRUPT at a torn or damaged record
- * (*offset stays at it). */
+ * SEGMENT_HEADER_SIZE. The seal is a record like the others. Returns 1; 0 at the end of the file or behind a seal; -1
+ * ERR_CORRUPT at a torn or damaged record (*offset stays at it). */
 int segment_read_next(struct segment_reader *r, uint64_t *offset, struct record *ret_record, const uint8_t **ret_payload,
     struct err *err);
-/* Reads one payload (or header and payload) at a known place; thread-safe. `header` may be NULL. */
+/* Reads the record at a known place; thread-safe. ret_record may be NULL; payload may be NULL with payload_max 0 (header
+ * only). ERR_TOO_LARGE when the payload is longer than payload_max. */
 int segment_pread(const struct segment_reader *r, uint64_t offset, struct record *ret_record, uint8_t *payload,
     size_t payload_max, struct err *err);
 
 /* Crash recovery of the last segment: scans records and calls on_mark with each valid mark and the offset behind it.
  * *ret_end is the offset behind the last valid mark (SEGMENT_HEADER_SIZE if none); *ret_sealed tells that it ends in a
  * good seal. Data behind the last mark is not an error: it is a change set that never was. Damage before a later valid mark
- * is ERR_CORRUPT. */
+ * is ERR_CORRUPT, and *ret_end is then the offset behind the last mark before the damage. Headers and marks are checked;
+ * payloads of data records are not (that takes the key: seal_open). A file that is too short to have a header never was a
+ * segment: ERR_NOT_FOUND. */
 int segment_recover(int dirfd, uint64_t number, void (*on_mark)(void *arg, const struct record *r,
     const uint8_t *payload, uint64_t end_bytes), void *arg, uint64_t *ret_end, bool *ret_sealed, struct err *err);
 
