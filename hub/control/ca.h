@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The hub's certificate authority: an EC P-256 root in DATA/ca (ca.pem, ca.key 0600), made at first start and valid for 20
- * years. It signs the hub's own control certificate and the API's, renewed by themselves, and those of agents, nodes and
- * vaults at enrolment (90 days; they renew at two thirds). Of a request only the public key is used: names and role come
- * from the hub. RFC 5280, RFC 2986.
+ * The hub's certificate authority: an EC P-256 root in DATA/ca (ca.pem, ca.key 0600), made at first start and
+ * valid for 20 years. It signs the hub's own control certificate and the API's, renewed by themselves, and
+ * those of agents, nodes and vaults at enrolment (90 days; they renew at two thirds). Of a request only the
+ * public key is used: names and role come from the hub. RFC 5280, RFC 2986.
  */
 #ifndef HUB_CONTROL_CA_H
 #define HUB_CONTROL_CA_H
@@ -37,16 +37,16 @@ struct ca_certificate {
 };
 void ca_certificate_done(struct ca_certificate *certificate);
 
-/* Signs for role ("agent", "node", "vault") and id. A request that is malformed, not self-signed, or whose key is not EC
- * P-256/P-384 or RSA >= 2048 is ERR_INVALID. */
-int ca_issue(const struct ca *ca, const uint8_t *csr_der, size_t csr_len, const char *role, const struct ident *id,
-    struct ca_certificate *ret_certificate, struct err *err);
+/* Signs for role ("agent", "node", "vault") and id. A request that is malformed, not self-signed, or whose
+ * key is not EC P-256/P-384 or RSA >= 2048 is ERR_INVALID. */
+int ca_issue(const struct ca *ca, const uint8_t *csr_der, size_t csr_len, const char *role,
+    const struct ident *id, struct ca_certificate *ret_certificate, struct err *err);
 
-/* The hub's own certificates: DATA/hub.pem, hub.key for control (names hub.leeward.internal), DATA/api.pem, api.key for
- * the API (names: localhost, 127.0.0.1, ::1, the host's name and `names`). Made when absent, when a third of their life
- * is left, or when the names changed. 1: new files were written; 0: all good. */
+/* The hub's own certificates: DATA/hub.pem, hub.key for control (names hub.leeward.internal), DATA/api.pem,
+ * api.key for the API (names: localhost, 127.0.0.1, ::1, the host's name and `names`). Made when absent, when
+ * a third of their life is left, or when the names changed. 1: new files were written; 0: all good. */
 int ca_ensure_hub(const struct ca *ca, const char *data_dir, const struct ident *hub_id, struct err *err);
-int ca_ensure_api(const struct ca *ca, const char *data_dir, const char *const *names, size_t name_count,
-    struct err *err);
+int ca_ensure_api(
+    const struct ca *ca, const char *data_dir, const char *const *names, size_t name_count, struct err *err);
 
 #endif

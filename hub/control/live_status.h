@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What agents, nodes and vaults said last, in memory: the control plane writes it on its loop, API threads read copies.
- * The database gets it in batches every few seconds, so its rows may be that old; this is fresh to the message. One
- * mutex guards the table.
+ * What agents, nodes and vaults said last, in memory: the control plane writes it on its loop, API threads
+ * read copies. The database gets it in batches every few seconds, so its rows may be that old; this is fresh
+ * to the message. One mutex guards the table.
  */
 #ifndef HUB_CONTROL_LIVE_STATUS_H
 #define HUB_CONTROL_LIVE_STATUS_H
@@ -24,8 +24,8 @@ struct live_machine {
     uint64_t last_point_sequence, last_point_utc_usec;
     uint64_t rpo_usec; /* age of the last committed point at the time of the call, not of the message */
     uint64_t backlog_bytes, initial_total_bytes, initial_done_bytes;
-    uint64_t sent_bytes, changed_bytes;                         /* since the agent started */
-    uint64_t sent_bytes_per_sec, changed_bytes_per_sec;         /* between the last two messages */
+    uint64_t sent_bytes, changed_bytes;                 /* since the agent started */
+    uint64_t sent_bytes_per_sec, changed_bytes_per_sec; /* between the last two messages */
     uint64_t points_made, points_frozen, window_usec, freeze_usec;
     uint32_t rounds;
     uint64_t desired_version;
@@ -50,7 +50,8 @@ struct live_vault {
     uint64_t desired_version;
 };
 
-/* Copies one entry. false: never heard of since this hub started (then the row is all there is). Any thread. */
+/* Copies one entry. false: never heard of since this hub started (then the row is all there is). Any thread.
+ */
 bool live_status_machine(struct live_status *live, const char *machine_id, struct live_machine *ret);
 bool live_status_node(struct live_status *live, const char *node_id, struct live_node *ret);
 bool live_status_vault(struct live_status *live, const char *vault_id, struct live_vault *ret);

@@ -14,16 +14,18 @@ struct policy {
     uint64_t interval_usec;     /* 100 ms .. 1 day */
     uint64_t app_interval_usec; /* 0 or 1 min .. 30 days */
     uint64_t rpo_target_usec;   /* >= interval */
-    uint64_t keep_all_usec, keep_minute_usec, keep_hour_usec, keep_day_usec; /* ascending; 0: tier off; at most 10 years */
+    uint64_t keep_all_usec, keep_minute_usec, keep_hour_usec,
+        keep_day_usec;           /* ascending; 0: tier off; at most 10 years */
     uint64_t freeze_budget_usec; /* 10 ms .. 10 s */
     uint32_t max_rounds;         /* 1 .. 64 */
     bool may_freeze;
-    uint32_t compress_level;     /* 0 .. 19 */
+    uint32_t compress_level; /* 0 .. 19 */
     bool compress_at_agent;
     uint64_t throttle_bytes_per_sec; /* 0 or >= 64 KiB */
 };
 
-/* What a machine gets when nobody chose: a point every second, all kept for a day, then a minute's, hour's and day's. */
+/* What a machine gets when nobody chose: a point every second, all kept for a day, then a minute's, hour's
+ * and day's. */
 void policy_default(struct policy *ret_policy);
 /* ERR_INVALID with the field's name first ("interval_usec: ...") and a correction. */
 int policy_check(const struct policy *policy, struct err *err);

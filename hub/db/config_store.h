@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Changes to what people configure: sites, policies, names of machines, nodes and vaults, settings. Each change takes the
- * version that the caller saw (If-Match); 0 = whatever it is now. A stale version is ERR_CONFLICT, absence
- * ERR_NOT_FOUND, a name in use ERR_EXISTS, something still in use ERR_REFUSED. New ids and versions come back in
- * caller-owned memory. All of them take part in the caller's transaction, if there is one.
+ * Changes to what people configure: sites, policies, names of machines, nodes and vaults, settings. Each
+ * change takes the version that the caller saw (If-Match); 0 = whatever it is now. A stale version is
+ * ERR_CONFLICT, absence ERR_NOT_FOUND, a name in use ERR_EXISTS, something still in use ERR_REFUSED. New ids
+ * and versions come back in caller-owned memory. All of them take part in the caller's transaction, if there
+ * is one.
  */
 #ifndef HUB_DB_CONFIG_STORE_H
 #define HUB_DB_CONFIG_STORE_H
@@ -11,14 +12,17 @@
 #include "hub/db/rows.h"
 #include "transport/base/ident.h"
 
-/* Creation: id and version of the row are ignored, *ret_id is filled. Update: row->id and every other field count. */
-int site_create(struct db_conn *conn, const struct site_row *row, char ret_id[IDENT_TEXT_SIZE], struct err *err);
+/* Creation: id and version of the row are ignored, *ret_id is filled. Update: row->id and every other field
+ * count. */
+int site_create(
+    struct db_conn *conn, const struct site_row *row, char ret_id[IDENT_TEXT_SIZE], struct err *err);
 int site_update(struct db_conn *conn, const struct site_row *row, uint64_t if_version, struct err *err);
 int site_delete(struct db_conn *conn, const char *id, uint64_t if_version, struct err *err);
 
-/* Checked with policy_check (hub/core/policy.h) by the caller first. A change reaches agents and vaults at once: the
- * desired versions of its machines grow. is_default true takes it from the policy that had it. */
-int policy_create(struct db_conn *conn, const struct policy_row *row, char ret_id[IDENT_TEXT_SIZE], struct err *err);
+/* Checked with policy_check (hub/core/policy.h) by the caller first. A change reaches agents and vaults at
+ * once: the desired versions of its machines grow. is_default true takes it from the policy that had it. */
+int policy_create(
+    struct db_conn *conn, const struct policy_row *row, char ret_id[IDENT_TEXT_SIZE], struct err *err);
 int policy_update(struct db_conn *conn, const struct policy_row *row, uint64_t if_version, struct err *err);
 int policy_delete(struct db_conn *conn, const char *id, uint64_t if_version, struct err *err);
 
@@ -26,8 +30,8 @@ int policy_delete(struct db_conn *conn, const char *id, uint64_t if_version, str
 struct machine_change {
     const char *name, *site_id, *policy_id;
 };
-int machine_update(struct db_conn *conn, const char *id, const struct machine_change *change, uint64_t if_version,
-    struct err *err);
+int machine_update(struct db_conn *conn, const char *id, const struct machine_change *change,
+    uint64_t if_version, struct err *err);
 /* Only a machine that is unprotected; its certificate is revoked. */
 int machine_delete(struct db_conn *conn, const char *id, uint64_t if_version, struct err *err);
 

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * PostgreSQL for threads that may block: a pool of connections, parameterised statements only, transactions. Used by
- * API threads, job threads and the workers of the control plane; never on an event loop.
+ * PostgreSQL for threads that may block: a pool of connections, parameterised statements only, transactions.
+ * Used by API threads, job threads and the workers of the control plane; never on an event loop.
  *
- * A statement is a constant text with $1..$n; values travel apart from it, so nothing that a peer sends is ever parsed
- * as SQL. Constant texts are prepared once per connection.
+ * A statement is a constant text with $1..$n; values travel apart from it, so nothing that a peer sends is
+ * ever parsed as SQL. Constant texts are prepared once per connection.
  *
- * Lost connections: a statement outside a transaction is repeated once on a fresh connection when the server closed the
- * old one before the statement was sent. Otherwise the caller gets ERR_UNAVAILABLE with a correction and may try again;
- * db_acquire waits for a server that restarts (acquire_usec).
+ * Lost connections: a statement outside a transaction is repeated once on a fresh connection when the server
+ * closed the old one before the statement was sent. Otherwise the caller gets ERR_UNAVAILABLE with a
+ * correction and may try again; db_acquire waits for a server that restarts (acquire_usec).
  */
 #ifndef HUB_DB_DB_H
 #define HUB_DB_DB_H
@@ -47,7 +47,15 @@ bool db_in_transaction(const struct db_conn *conn);
 
 /* ---- statements ---- */
 struct db_value {
-    enum { DB_VALUE_TEXT, DB_VALUE_U64, DB_VALUE_I64, DB_VALUE_BOOL, DB_VALUE_F64, DB_VALUE_TIME, DB_VALUE_BYTES } type;
+    enum {
+        DB_VALUE_TEXT,
+        DB_VALUE_U64,
+        DB_VALUE_I64,
+        DB_VALUE_BOOL,
+        DB_VALUE_F64,
+        DB_VALUE_TIME,
+        DB_VALUE_BYTES
+    } type;
     union {
         const char *s;
         uint64_t u;
@@ -62,7 +70,8 @@ struct db_value {
 };
 
 #define DB_S(x) ((struct db_value){.type = DB_VALUE_TEXT, .v.s = (x)}) /* NULL -> NULL */
-#define DB_ID(x) ((struct db_value){.type = DB_VALUE_TEXT, .v.s = (x) && *(x) ? (x) : NULL}) /* "" -> NULL too */
+#define DB_ID(x)                                                                                             \
+    ((struct db_value){.type = DB_VALUE_TEXT, .v.s = (x) && *(x) ? (x) : NULL}) /* "" -> NULL too */
 #define DB_U(x) ((struct db_value){.type = DB_VALUE_U64, .v.u = (uint64_t)(x)})
 #define DB_I(x) ((struct db_value){.type = DB_VALUE_I64, .v.i = (int64_t)(x)})
 #define DB_B(x) ((struct db_value){.type = DB_VALUE_BOOL, .v.b = (x)})
@@ -71,13 +80,14 @@ struct db_value {
 #define DB_X(p, n) ((struct db_value){.type = DB_VALUE_BYTES, .v.bytes = {(p), (n)}})
 #define DB_VALUES_MAX 48
 
-/* Runs one statement with its values. Returns the number of rows (SELECT, RETURNING) or of rows touched; -1 with err.
- * ret_result may be NULL; else PQclear it (AUTO_PGRESULT). A unique violation is ERR_EXISTS, a foreign-key or check
- * violation ERR_REFUSED or ERR_INVALID, a malformed uuid or number ERR_INVALID, a serialization failure ERR_CONFLICT. */
+/* Runs one statement with its values. Returns the number of rows (SELECT, RETURNING) or of rows touched; -1
+ * with err. ret_result may be NULL; else PQclear it (AUTO_PGRESULT). A unique violation is ERR_EXISTS, a
+ * foreign-key or check violation ERR_REFUSED or ERR_INVALID, a malformed uuid or number ERR_INVALID, a
+ * serialization failure ERR_CONFLICT. */
 int db_exec_values(struct db_conn *conn, PGresult **ret_result, struct err *err, const char *sql,
     const struct db_value *values, size_t count, bool prepare);
-#define db_exec(conn, ret_result, err, sql, ...)                                                                       \
-    db_exec_values((conn), (ret_result), (err), (sql), (const struct db_value[]){{0}, ##__VA_ARGS__} + 1,              \
+#define db_exec(conn, ret_result, err, sql, ...)                                                             \
+    db_exec_values((conn), (ret_result), (err), (sql), (const struct db_value[]){{0}, ##__VA_ARGS__} + 1,    \
         sizeof((const struct db_value[]){{0}, ##__VA_ARGS__}) / sizeof(struct db_value) - 1, true)
 /* Several statements without values (migrations, LISTEN). */
 int db_script(struct db_conn *conn, const char *sql, struct err *err);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Reading rows. Each kind of thing has one struct db_entity (columns, what may be filtered and sorted) and one row struct
- * (hub/db/rows.h); db_list and db_get serve them all. Strings in a row point into its set and live until db_set_done.
+ * Reading rows. Each kind of thing has one struct db_entity (columns, what may be filtered and sorted) and
+ * one row struct (hub/db/rows.h); db_list and db_get serve them all. Strings in a row point into its set and
+ * live until db_set_done.
  *
  *     AUTO_DB_SET struct db_set set = {0};
  *     if (db_list(conn, &db_machines, &page, &set, err) < 0)
@@ -33,7 +34,7 @@ struct db_column {
     const char *sql;   /* expression over the entity's FROM; never from outside */
     enum db_column_type type;
     unsigned flags;
-    size_t offset; /* of the member in the row struct */
+    size_t offset;          /* of the member in the row struct */
     const char *param_cast; /* SQL type of a filter value: "uuid", "text", "bigint", ... */
 };
 
@@ -52,7 +53,7 @@ struct db_entity {
 struct db_set {
     void *items; /* row structs, count of them */
     size_t count;
-    char *next;  /* cursor of the next page; NULL: this was the last */
+    char *next; /* cursor of the next page; NULL: this was the last */
     PGresult *result;
 };
 void db_set_done(struct db_set *set);
@@ -60,7 +61,7 @@ void db_set_done(struct db_set *set);
 #define db_at(set, type, i) (&((const type *)(set)->items)[i])
 
 enum db_op {
-    DB_EQ,   /* equals; of several values separated by ',' any */
+    DB_EQ, /* equals; of several values separated by ',' any */
     DB_NE,
     DB_LIKE, /* contains, case does not matter */
     DB_GE,
@@ -75,22 +76,22 @@ struct db_filter {
 
 struct db_page {
     const struct db_filter *filters;
-    size_t filter_count;    /* at most 16 */
-    const char *sort;       /* "name", "-name"; NULL: the entity's default */
-    const char *cursor;     /* db_set.next of the page before; NULL: from the start */
-    uint32_t limit;         /* 1..500; 0 = 100 */
+    size_t filter_count; /* at most 16 */
+    const char *sort;    /* "name", "-name"; NULL: the entity's default */
+    const char *cursor;  /* db_set.next of the page before; NULL: from the start */
+    uint32_t limit;      /* 1..500; 0 = 100 */
 };
 
 /* One page. Unknown field, unsortable field, bad value, foreign cursor: ERR_INVALID with a correction. */
-int db_list(struct db_conn *conn, const struct db_entity *entity, const struct db_page *page, struct db_set *ret_set,
-    struct err *err);
+int db_list(struct db_conn *conn, const struct db_entity *entity, const struct db_page *page,
+    struct db_set *ret_set, struct err *err);
 /* One row by key or name. 1: found; 0: no such row; -1: err (several of that name: ERR_CONFLICT). */
-int db_get(struct db_conn *conn, const struct db_entity *entity, const char *key_or_name, struct db_set *ret_set,
-    struct err *err);
+int db_get(struct db_conn *conn, const struct db_entity *entity, const char *key_or_name,
+    struct db_set *ret_set, struct err *err);
 /* As db_get, but absence is ERR_NOT_FOUND with a correction. Returns 0. */
-int db_need(struct db_conn *conn, const struct db_entity *entity, const char *key_or_name, struct db_set *ret_set,
-    struct err *err);
-int db_count(struct db_conn *conn, const struct db_entity *entity, const struct db_page *page, uint64_t *ret_count,
-    struct err *err);
+int db_need(struct db_conn *conn, const struct db_entity *entity, const char *key_or_name,
+    struct db_set *ret_set, struct err *err);
+int db_count(struct db_conn *conn, const struct db_entity *entity, const struct db_page *page,
+    uint64_t *ret_count, struct err *err);
 
 #endif

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * News between threads and between hubs: LISTEN/NOTIFY turned into counters. A thread of its own holds one connection,
- * listens, and counts per topic; after a lost connection every topic counts as changed. Whoever waits reads the counter
- * first, then the database, then waits for the counter to move: nothing is missed.
+ * News between threads and between hubs: LISTEN/NOTIFY turned into counters. A thread of its own holds one
+ * connection, listens, and counts per topic; after a lost connection every topic counts as changed. Whoever
+ * waits reads the counter first, then the database, then waits for the counter to move: nothing is missed.
  */
 #ifndef HUB_DB_NEWS_H
 #define HUB_DB_NEWS_H
@@ -10,17 +10,18 @@
 #include "hub/db/db.h"
 
 enum news_topic {
-    NEWS_JOBS,    /* a job was queued, changed, cancelled or answered */
-    NEWS_EVENTS,  /* a row in events */
-    NEWS_DESIRED, /* a desired version grew */
+    NEWS_JOBS,         /* a job was queued, changed, cancelled or answered */
+    NEWS_EVENTS,       /* a row in events */
+    NEWS_DESIRED,      /* a desired version grew */
     NEWS_CERTIFICATES, /* one was revoked */
+    NEWS_COMMANDS,     /* one was queued for an agent, node or vault */
     NEWS_TOPIC_COUNT
 };
 
 struct news;
 /* `hear` (may be NULL) runs on the thread of news for each change and must not block. */
-int news_start(struct db *db, void (*hear)(void *arg, enum news_topic topic), void *arg, struct news **ret_news,
-    struct err *err);
+int news_start(struct db *db, void (*hear)(void *arg, enum news_topic topic), void *arg,
+    struct news **ret_news, struct err *err);
 void news_stop(struct news *news); /* wakes every waiter; NULL is allowed */
 uint64_t news_count(struct news *news, enum news_topic topic);
 /* Waits until the counter is not `seen` or timeout_usec is over; returns the counter. Any thread. */

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The row structs that db_list and db_get fill, with their entities. `version` is the ETag of a row: it grows with every
- * change that a person or a pipeline can make, not with status. Times are UTC microseconds, 0 = never. JSON columns are
- * text. Ids are UUID text.
+ * The row structs that db_list and db_get fill, with their entities. `version` is the ETag of a row: it grows
+ * with every change that a person or a pipeline can make, not with status. Times are UTC microseconds, 0 =
+ * never. JSON columns are text. Ids are UUID text.
  */
 #ifndef HUB_DB_ROWS_H
 #define HUB_DB_ROWS_H
@@ -18,15 +18,15 @@ extern const struct db_entity db_sites;
 struct policy_row {
     const char *id, *name, *description;
     bool is_default;
-    uint64_t interval_usec;       /* between crash-consistent points */
-    uint64_t app_interval_usec;   /* between app-consistent points; 0: none */
-    uint64_t rpo_target_usec;     /* warning above, critical above three times */
+    uint64_t interval_usec;     /* between crash-consistent points */
+    uint64_t app_interval_usec; /* between app-consistent points; 0: none */
+    uint64_t rpo_target_usec;   /* warning above, critical above three times */
     uint64_t keep_all_usec, keep_minute_usec, keep_hour_usec, keep_day_usec;
     uint64_t freeze_budget_usec, max_rounds;
     bool may_freeze, compress_at_agent;
-    uint64_t compress_level;      /* zstd, 0: as sent */
+    uint64_t compress_level; /* zstd, 0: as sent */
     uint64_t throttle_bytes_per_sec;
-    uint64_t machine_count;       /* that use it */
+    uint64_t machine_count; /* that use it */
     uint64_t version, created_at, updated_at;
 };
 extern const struct db_entity db_policies;
@@ -34,20 +34,22 @@ extern const struct db_entity db_policies;
 struct machine_row {
     const char *id, *name, *machine_uid;
     const char *site_id, *site_name;
-    const char *state;            /* hub/core/machine_state.h */
-    const char *cause, *remedy;   /* of the state or the health; "" */
-    const char *health;           /* "healthy", "warning", "critical", "unknown" */
-    const char *policy_id, *policy_name, *node_id, *node_name, *vault_id, *vault_name; /* "" while unprotected */
+    const char *state;          /* hub/core/machine_state.h */
+    const char *cause, *remedy; /* of the state or the health; "" */
+    const char *health;         /* "healthy", "warning", "critical", "unknown" */
+    const char *policy_id, *policy_name, *node_id, *node_name, *vault_id,
+        *vault_name; /* "" while unprotected */
     const char *os_name, *kernel, *boot_id, *firmware, *software, *hostname;
-    const char *addresses_json;   /* array of strings */
+    const char *addresses_json; /* array of strings */
     uint64_t cpus, memory_bytes;
     bool online;
     uint64_t last_seen_at, inventory_at;
     int64_t clock_skew_usec;
     uint64_t generation, desired_version;
-    const char *agent_state;      /* what the agent said last */
+    const char *agent_state; /* what the agent said last */
     uint64_t initial_total_bytes, initial_done_bytes, backlog_bytes;
-    uint64_t last_point_sequence, last_point_at, rpo_usec; /* as of the last batch; live_status has it fresh */
+    uint64_t last_point_sequence, last_point_at,
+        rpo_usec; /* as of the last batch; live_status has it fresh */
     uint64_t disk_count, protected_disk_count;
     uint64_t version, created_at, updated_at;
 };
@@ -55,14 +57,14 @@ extern const struct db_entity db_machines;
 
 struct disk_row {
     const char *id, *machine_id, *key, *device, *model, *partition_table;
-    int64_t number;               /* in the machine's log; -1: never protected */
+    int64_t number; /* in the machine's log; -1: never protected */
     uint64_t size_bytes, logical_sector_bytes, physical_sector_bytes;
     bool trackable;
     const char *not_trackable_reason;
     bool volatile_cache, is_root;
-    bool present;                 /* in the last inventory */
-    bool is_protected;            /* wanted in the desired state */
-    const char *volumes_json;     /* array of objects, see InventoryVolume */
+    bool present;             /* in the last inventory */
+    bool is_protected;        /* wanted in the desired state */
+    const char *volumes_json; /* array of objects, see InventoryVolume */
     uint64_t version, created_at, updated_at;
 };
 extern const struct db_entity db_disks;
@@ -101,20 +103,21 @@ struct export_row {
     const char *id, *machine_id, *machine_name, *vault_id;
     uint64_t sequence, point_time;
     bool writable;
-    const char *state;            /* "opening", "open", "closing", "closed", "failed" */
+    const char *state; /* "opening", "open", "closing", "closed", "failed" */
     const char *uri;
-    const char *disks_json;       /* [{"number":0,"name":"vda","size_bytes":"...","uri":"nbd+unix:..."}] */
+    const char *disks_json; /* [{"number":0,"name":"vda","size_bytes":"...","uri":"nbd+unix:..."}] */
     const char *job_id, *created_by;
     uint64_t version, created_at, updated_at;
 };
 extern const struct db_entity db_exports;
 
 struct job_row {
-    const char *id, *kind, *status; /* "queued","running","waiting_for_input","succeeded","failed","cancelled" */
+    const char *id, *kind,
+        *status; /* "queued","running","waiting_for_input","succeeded","failed","cancelled" */
     const char *machine_id, *machine_name, *vault_id;
     const char *params_json, *result_json;
     const char *problem_code, *problem_text, *problem_correction; /* "" unless failed */
-    const char *waiting_for;      /* the question, while waiting_for_input */
+    const char *waiting_for;                                      /* the question, while waiting_for_input */
     const char *requested_by;
     uint64_t progress_permille;
     bool may_cancel, cancel_requested;
@@ -136,7 +139,7 @@ struct job_log_row {
 extern const struct db_entity db_job_log;
 
 struct event_row {
-    uint64_t seq;                 /* durable, grows in commit order: SSE resumes after it */
+    uint64_t seq; /* durable, grows in commit order: SSE resumes after it */
     uint64_t at;
     const char *severity, *code, *text, *remedy;
     const char *machine_id, *machine_name, *node_id, *vault_id, *job_id, *actor;
@@ -145,7 +148,7 @@ extern const struct db_entity db_events;
 
 struct sample_row {
     const char *key, *machine_id;
-    uint64_t minute;              /* its start */
+    uint64_t minute; /* its start */
     uint64_t rpo_max_usec, rpo_avg_usec, changed_bytes, sent_bytes, points, frozen_points, backlog_bytes;
 };
 extern const struct db_entity db_samples;
@@ -172,7 +175,8 @@ extern const struct db_entity db_certificates;
 
 struct audit_row {
     uint64_t seq, at;
-    const char *actor, *action, *object_kind, *object_id, *outcome, *detail_json, *address, *request_id, *hash;
+    const char *actor, *action, *object_kind, *object_id, *outcome, *detail_json, *address, *request_id,
+        *hash;
 };
 extern const struct db_entity db_audit_log;
 

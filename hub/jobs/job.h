@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Durable jobs, as the API sees them: submit, cancel, answer. A job is a row with steps; a thread of any hub on the
- * database claims it, runs its idempotent steps in order and may be killed at any moment: another claim goes on with the
- * step that was not finished. Read jobs, steps and logs with db_list(&db_jobs, &db_job_steps, &db_job_log).
+ * Durable jobs, as the API sees them: submit, cancel, answer. A job is a row with steps; a thread of any hub
+ * on the database claims it, runs its idempotent steps in order and may be killed at any moment: another
+ * claim goes on with the step that was not finished. Read jobs, steps and logs with db_list(&db_jobs,
+ * &db_job_steps, &db_job_log).
  *
  * Kinds and their params (JSON object; unknown members are ERR_INVALID):
  *   protect       machine_id; {"disks": ["KEY", ...] | "all-eligible", "policy_id"?: UUID, "vault_id"?: UUID}
@@ -14,8 +15,9 @@
  *   point_open    machine_id; {"sequence"?: "7" (latest), "write"?: bool, "socket"?: path}
  *                 result {"export_id", "uri", "disks": [...], "sequence"}
  *   point_close   {"export_id": UUID}
- *   export        machine_id; {"sequence"?: "7", "disk": number, "path": text, "format": "raw"|"qcow2"|"vpc"|"vmdk"}
- *   vault_verify  {"vault_id"?: UUID, "machine_id"?: UUID}   result as of Verify in control.proto
+ *   export        machine_id; {"sequence"?: "7", "disk": number, "path": text, "format":
+ * "raw"|"qcow2"|"vpc"|"vmdk"} vault_verify  {"vault_id"?: UUID, "machine_id"?: UUID}   result as of Verify in
+ * control.proto
  */
 #ifndef HUB_JOBS_JOB_H
 #define HUB_JOBS_JOB_H
@@ -30,9 +32,9 @@ struct job_spec {
     const char *requested_by; /* "token:NAME" */
 };
 
-/* Checks kind, params and the state of the machine, and stores job and steps in the caller's transaction (or one of its
- * own); threads hear of it at commit. ERR_INVALID, ERR_NOT_FOUND, ERR_REFUSED (wrong state, or such a job runs already)
- * with a correction. dry_run: only the checks. */
+/* Checks kind, params and the state of the machine, and stores job and steps in the caller's transaction (or
+ * one of its own); threads hear of it at commit. ERR_INVALID, ERR_NOT_FOUND, ERR_REFUSED (wrong state, or
+ * such a job runs already) with a correction. dry_run: only the checks. */
 int job_submit(struct db_conn *conn, const struct job_spec *spec, bool dry_run, char ret_id[IDENT_TEXT_SIZE],
     struct err *err);
 /* Asks a job to stop; ERR_REFUSED when it is over or cannot be cancelled any more. */
