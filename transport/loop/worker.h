@@ -7,6 +7,7 @@
 #ifndef TRANSPORT_LOOP_WORKER_H
 #define TRANSPORT_LOOP_WORKER_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <systemd/sd-event.h>
 
@@ -18,7 +19,14 @@ struct worker_job {
     void (*run)(struct worker_job *job);  /* on a worker thread */
     void (*done)(struct worker_job *job); /* on the loop thread, in completion order; may free the job */
     struct worker_job *next;              /* the pool's own */
+    bool was_run;                         /* the pool's own */
 };
+
+/* In `done`: false when the pool was freed before the job began. */
+static inline bool worker_job_was_run(const struct worker_job *job)
+{
+    return job->was_run;
+}
 
 /* threads >= 1; queue_max bounds the jobs that wait or run. Threads are named `name` for ps -L. */
 int worker_pool_new(sd_event *loop, const char *name, unsigned threads, size_t queue_max,
