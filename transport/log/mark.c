@@ -19,8 +19,8 @@
 #define SECTOR_MAX 65536u
 #define DISK_BYTES_MAX (1ULL << 62)
 
-static_assert(FIXED_SIZE + MARK_TAG_MAX + 1 + MARK_DISKS_MAX * (DISK_FIXED_SIZE + MARK_NAME_MAX + 1) <=
-                  MARK_PAYLOAD_MAX,
+static_assert(
+    FIXED_SIZE + MARK_TAG_MAX + 1 + MARK_DISKS_MAX * (DISK_FIXED_SIZE + MARK_NAME_MAX + 1) <= MARK_PAYLOAD_MAX,
     "every mark fits");
 
 static const char *const kind_names[] = {
@@ -207,8 +207,7 @@ int mark_decode(const struct record *r, const uint8_t *payload, struct mark *ret
         return err_set(err, ERR_CORRUPT, "mark fails its hash");
     unsigned version = get_le16(payload);
     if (version != MARK_VERSION) {
-        (void)err_set(
-            err, ERR_UNSUPPORTED, "mark is of version %u, this program reads %u", version, MARK_VERSION);
+        (void)err_set(err, ERR_UNSUPPORTED, "mark is of version %u, this program reads %u", version, MARK_VERSION);
         return err_hint(err, "Use a Leeward of the version that wrote it, or a newer one.");
     }
     return decode_payload(payload, r->stored, ret_mark, err);

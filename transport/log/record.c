@@ -66,8 +66,7 @@ static int check_data(const struct record *r, struct err *err)
 {
     if (check_range(r, err) < 0 || check_nonce(r, err) < 0)
         return -1;
-    if (r->length > RECORD_BLOCK_SIZE ||
-        r->start / RECORD_BLOCK_SIZE != (r->start + r->length - 1) / RECORD_BLOCK_SIZE)
+    if (r->length > RECORD_BLOCK_SIZE || r->start / RECORD_BLOCK_SIZE != (r->start + r->length - 1) / RECORD_BLOCK_SIZE)
         return err_set(err, ERR_CORRUPT, "data record crosses a 64 KiB block of its disk");
     uint32_t tag = r->cipher == RECORD_AES256GCM ? RECORD_TAG_SIZE : 0;
     if (r->stored <= tag)
@@ -90,8 +89,7 @@ static int check_zero(const struct record *r, struct err *err)
 
 static int check_closing(const struct record *r, uint32_t stored_min, uint32_t stored_max, struct err *err)
 {
-    if (r->disk != 0 || r->start != 0 || r->length != 0 || r->codec != RECORD_RAW ||
-        r->cipher != RECORD_PLAIN)
+    if (r->disk != 0 || r->start != 0 || r->length != 0 || r->codec != RECORD_RAW || r->cipher != RECORD_PLAIN)
         return err_set(err, ERR_CORRUPT, "mark or seal with fields of a data record");
     if (r->stored < stored_min || r->stored > stored_max || r->stored % 8 != 0)
         return err_set(err, ERR_CORRUPT, "mark or seal with a payload of %u bytes", r->stored);
@@ -121,8 +119,8 @@ static int check_frame(const uint8_t *in, size_t size, struct err *err)
     if (memcmp(in, magic, sizeof(magic)) == 0 && check_fits)
         return 0;
     if (memcmp(in, magic, 3) == 0 && check_fits) {
-        (void)err_set(err, ERR_UNSUPPORTED, "record is of format version 0x%02x, this program reads 0x%02x",
-            in[3], magic[3]);
+        (void)err_set(
+            err, ERR_UNSUPPORTED, "record is of format version 0x%02x, this program reads 0x%02x", in[3], magic[3]);
         return err_hint(err, "Use a Leeward of the version that wrote it, or a newer one.");
     }
     return err_set(err, ERR_CORRUPT, "record header fails its checksum");
@@ -152,8 +150,8 @@ int record_decode_header(const uint8_t *in, size_t size, struct record *ret_reco
     return 0;
 }
 
-int record_next(const uint8_t *in, size_t size, size_t *offset, struct record *ret_record,
-    const uint8_t **ret_payload, struct err *err)
+int record_next(const uint8_t *in, size_t size, size_t *offset, struct record *ret_record, const uint8_t **ret_payload,
+    struct err *err)
 {
     if (*offset == size)
         return 0;
@@ -165,8 +163,8 @@ int record_next(const uint8_t *in, size_t size, size_t *offset, struct record *r
     if (record_decode_header(at, left, &r, err) < 0)
         return -1;
     if (r.stored > left - RECORD_HEADER_SIZE)
-        return err_set(err, ERR_CORRUPT, "record payload is cut off: %zu of %u bytes",
-            left - RECORD_HEADER_SIZE, r.stored);
+        return err_set(
+            err, ERR_CORRUPT, "record payload is cut off: %zu of %u bytes", left - RECORD_HEADER_SIZE, r.stored);
     *ret_record = r;
     *ret_payload = at + RECORD_HEADER_SIZE;
     *offset += RECORD_HEADER_SIZE + r.stored;

@@ -151,10 +151,9 @@ static int decrypt_block(struct seal_work *w, const struct seal_key *key, const 
     }
     if (EVP_DecryptFinal_ex(ctx, out + n, &made) != 1) {
         OPENSSL_cleanse(out, n);
-        (void)err_set(
-            err, ERR_DENIED, "wrong key, or the record was altered: its authentication tag does not fit");
-        return err_hint(err,
-            "Check that the key belongs to this machine; if it does, restore this part from the source.");
+        (void)err_set(err, ERR_DENIED, "wrong key, or the record was altered: its authentication tag does not fit");
+        return err_hint(
+            err, "Check that the key belongs to this machine; if it does, restore this part from the source.");
     }
     return 0;
 }
@@ -165,8 +164,8 @@ static int check_hash(const struct record *r, const uint8_t *plain, struct err *
     hash_128(plain, r->length, &hash);
     if (hash_equal(&hash, &r->hash))
         return 0;
-    return err_set(err, ERR_CORRUPT, "block at byte %llu of disk %u fails its hash",
-        (unsigned long long)r->start, r->disk);
+    return err_set(
+        err, ERR_CORRUPT, "block at byte %llu of disk %u fails its hash", (unsigned long long)r->start, r->disk);
 }
 
 /* ---- sealing ---- */
@@ -180,15 +179,14 @@ static void put_header(struct buf *out, struct record *r, struct record *ret_rec
 
 static int check_place(uint64_t start, uint32_t length, struct err *err)
 {
-    if (length == 0 || length > RECORD_BLOCK_SIZE || length % RECORD_SECTOR != 0 ||
-        start % RECORD_SECTOR != 0 || start % RECORD_BLOCK_SIZE + length > RECORD_BLOCK_SIZE)
-        return err_set(
-            err, ERR_INVALID, "%u bytes at %llu are not one record", length, (unsigned long long)start);
+    if (length == 0 || length > RECORD_BLOCK_SIZE || length % RECORD_SECTOR != 0 || start % RECORD_SECTOR != 0 ||
+        start % RECORD_BLOCK_SIZE + length > RECORD_BLOCK_SIZE)
+        return err_set(err, ERR_INVALID, "%u bytes at %llu are not one record", length, (unsigned long long)start);
     return 0;
 }
 
-int seal_append_data(struct seal_work *w, uint32_t disk, uint64_t start, const void *data, uint32_t length,
-    int level, struct buf *out, struct record *ret_record, struct err *err)
+int seal_append_data(struct seal_work *w, uint32_t disk, uint64_t start, const void *data, uint32_t length, int level,
+    struct buf *out, struct record *ret_record, struct err *err)
 {
     if (check_place(start, length, err) < 0)
         return -1;
@@ -210,12 +208,12 @@ int seal_append_data(struct seal_work *w, uint32_t disk, uint64_t start, const v
     return 0;
 }
 
-int seal_append_zero(uint32_t disk, uint64_t start, uint64_t length, struct buf *out,
-    struct record *ret_record, struct err *err)
+int seal_append_zero(
+    uint32_t disk, uint64_t start, uint64_t length, struct buf *out, struct record *ret_record, struct err *err)
 {
     if (length == 0 || length % RECORD_SECTOR != 0 || start % RECORD_SECTOR != 0)
-        return err_set(err, ERR_INVALID, "%llu zero bytes at %llu are not whole sectors",
-            (unsigned long long)length, (unsigned long long)start);
+        return err_set(err, ERR_INVALID, "%llu zero bytes at %llu are not whole sectors", (unsigned long long)length,
+            (unsigned long long)start);
     if (buf_reserve(out, RECORD_HEADER_SIZE, err) < 0)
         return -1;
     struct record r = {.kind = RECORD_ZERO, .disk = disk, .start = start, .length = length};
@@ -223,8 +221,8 @@ int seal_append_zero(uint32_t disk, uint64_t start, uint64_t length, struct buf 
     return 0;
 }
 
-static int append_unchanged(const struct record *in, const uint8_t *payload, struct buf *out,
-    struct record *ret_record, struct err *err)
+static int append_unchanged(
+    const struct record *in, const uint8_t *payload, struct buf *out, struct record *ret_record, struct err *err)
 {
     if (buf_reserve(out, RECORD_HEADER_SIZE + in->stored, err) < 0)
         return -1;
@@ -244,8 +242,8 @@ static int append_zeroed(const struct record *in, struct buf *out, struct record
 }
 
 /* Points *ret_plain to the verified plaintext: the payload itself when it is raw. */
-static int verify_plain(struct seal_work *w, const struct record *in, const uint8_t *payload,
-    const uint8_t **ret_plain, struct err *err)
+static int verify_plain(
+    struct seal_work *w, const struct record *in, const uint8_t *payload, const uint8_t **ret_plain, struct err *err)
 {
     *ret_plain = payload;
     if (in->codec == RECORD_ZSTD) {
@@ -314,8 +312,8 @@ int seal_reseal(struct seal_work *w, const struct record *in, const uint8_t *pay
 /* ---- unsealing ---- */
 
 /* Decrypts to where the next step wants it: raw data straight to out. */
-static int open_cipher(struct seal_work *w, const struct record *r, const uint8_t *payload,
-    const struct seal_key *key, uint8_t *out, const uint8_t **ret_coded, struct err *err)
+static int open_cipher(struct seal_work *w, const struct record *r, const uint8_t *payload, const struct seal_key *key,
+    uint8_t *out, const uint8_t **ret_coded, struct err *err)
 {
     *ret_coded = payload;
     if (r->cipher == RECORD_PLAIN)

@@ -60,8 +60,7 @@ int segment_format_parse(const uint8_t *in, struct segment_info *ret_info, struc
 {
     bool check_fits = get_le32(in + CHECK_OFFSET) == hash_32(in, CHECK_OFFSET);
     if (memcmp(in, magic, 7) == 0 && in[7] != magic[7] && check_fits) {
-        (void)err_set(
-            err, ERR_UNSUPPORTED, "segment is of format version %u, this program reads %u", in[7], magic[7]);
+        (void)err_set(err, ERR_UNSUPPORTED, "segment is of format version %u, this program reads %u", in[7], magic[7]);
         return err_hint(err, "Use a Leeward of the version that wrote it, or a newer one.");
     }
     if (memcmp(in, magic, sizeof(magic)) != 0 || !check_fits ||
@@ -118,8 +117,8 @@ int segment_format_open(
     if (segment_format_parse(header, ret_info, err) < 0)
         return err_wrap(err, "segment %s", name);
     if (ret_info->number != number)
-        return err_set(err, ERR_CORRUPT, "segment %s says that it is number %llu", name,
-            (unsigned long long)ret_info->number);
+        return err_set(
+            err, ERR_CORRUPT, "segment %s says that it is number %llu", name, (unsigned long long)ret_info->number);
     *ret_fd = TAKE_FD(fd);
     return 0;
 }

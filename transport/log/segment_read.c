@@ -62,8 +62,8 @@ static int fill(struct segment_reader *r, uint64_t offset, struct err *err)
     r->window_at = offset;
     r->window_len = 0;
     while (r->window_len < WINDOW_SIZE) {
-        ssize_t n = pread(
-            r->fd, r->window + r->window_len, WINDOW_SIZE - r->window_len, (off_t)(offset + r->window_len));
+        ssize_t n =
+            pread(r->fd, r->window + r->window_len, WINDOW_SIZE - r->window_len, (off_t)(offset + r->window_len));
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0)
@@ -77,8 +77,8 @@ static int fill(struct segment_reader *r, uint64_t offset, struct err *err)
 
 /* Returns how many bytes from offset on are in the window: at least `want`, or fewer at the end of the file.
  */
-static int look(struct segment_reader *r, uint64_t offset, size_t want, const uint8_t **ret_data,
-    size_t *ret_have, struct err *err)
+static int look(
+    struct segment_reader *r, uint64_t offset, size_t want, const uint8_t **ret_data, size_t *ret_have, struct err *err)
 {
     bool inside = r->window_len > 0 && offset >= r->window_at && offset - r->window_at <= r->window_len &&
                   r->window_len - (offset - r->window_at) >= want;
@@ -90,8 +90,8 @@ static int look(struct segment_reader *r, uint64_t offset, size_t want, const ui
     return 0;
 }
 
-int segment_read_next(struct segment_reader *r, uint64_t *offset, struct record *ret_record,
-    const uint8_t **ret_payload, struct err *err)
+int segment_read_next(
+    struct segment_reader *r, uint64_t *offset, struct record *ret_record, const uint8_t **ret_payload, struct err *err)
 {
     const uint8_t *data;
     size_t have;
@@ -135,8 +135,8 @@ static int pread_record(const struct segment_reader *r, uint64_t offset, uint8_t
     return 0;
 }
 
-int segment_pread(const struct segment_reader *r, uint64_t offset, struct record *ret_record,
-    uint8_t *payload, size_t payload_max, struct err *err)
+int segment_pread(const struct segment_reader *r, uint64_t offset, struct record *ret_record, uint8_t *payload,
+    size_t payload_max, struct err *err)
 {
     uint8_t header[RECORD_HEADER_SIZE];
     struct record record;
@@ -146,16 +146,14 @@ int segment_pread(const struct segment_reader *r, uint64_t offset, struct record
     if (pread_record(r, offset, header, payload, payload_max, &got, err) < 0)
         return -1;
     if (record_decode_header(header, got < sizeof(header) ? got : sizeof(header), &record, err) < 0)
-        return err_wrap(
-            err, "segment %llu, byte %llu", (unsigned long long)r->info.number, (unsigned long long)offset);
+        return err_wrap(err, "segment %llu, byte %llu", (unsigned long long)r->info.number, (unsigned long long)offset);
     if (payload != NULL && record.stored > payload_max)
         return err_set(
             err, ERR_TOO_LARGE, "record has a payload of %u bytes, room for %zu", record.stored, payload_max);
     size_t have = got - sizeof(header);
     if (payload != NULL && have < record.stored &&
         file_pread_all(r->fd, payload + have, record.stored - have, offset + got, "segment", err) < 0)
-        return err_wrap(
-            err, "segment %llu, byte %llu", (unsigned long long)r->info.number, (unsigned long long)offset);
+        return err_wrap(err, "segment %llu, byte %llu", (unsigned long long)r->info.number, (unsigned long long)offset);
     if (ret_record != NULL)
         *ret_record = record;
     return 0;

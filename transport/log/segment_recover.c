@@ -26,21 +26,30 @@ struct recovery {
 
 typedef void mark_fn(void *arg, const struct record *r, const uint8_t *payload, uint64_t end_bytes);
 
-/* Is there a later mark in the window? */
-static bool mark_in(const struct recovery *v, const uint8_t *data, size_t n)
+/* Is this record a mark that comes later, or the seal of this very file? `offset` is the record's place in the file. */
+static bool proves_damage(const struct recovery *v, const struct record *r, const uint8_t *payload, uint64_t offset)
 {
-    const struct segment_info *info = segment_reader_info(v->reader);
+    struct mark m;
+    struct segment_seal seal;
+    if (r->kind == RECORD_MARK)
+        return mark_decode(r, payload, &m, NULL) == 0 &&
+               ident_equal(&m.machine, &segment_reader_info(v->reader)->machine) && m.sequence > v->last_sequence;
+    if (r->kind == RECORD_SEAL)
+        return segment_format_parse_seal(r, payload, &seal, NULL) == 0 && seal.file_bytes == offset;
+    return false;
+}
+
+static bool proof_in(const struct recovery *v, const uint8_t *data, size_t n, uint64_t offset)
+{
     const uint8_t *at = data;
     while ((at = memchr(at, 'L', n - (size_t)(at - data))) != NULL) {
         struct record r;
-        struct mark m;
         size_t left = n - (size_t)(at - data);
         if (left < RECORD_HEADER_SIZE)
             return false;
         if (memcmp(at, "LWR", 3) == 0 && record_decode_header(at, left, &r, NULL) == 0 &&
-            r.kind == RECORD_MARK && r.stored <= left - RECORD_HEADER_SIZE &&
-            mark_decode(&r, at + RECORD_HEADER_SIZE, &m, NULL) == 0 &&
-            ident_equal(&m.machine, &info->machine) && m.sequence > v->last_sequence)
+            r.stored <= left - RECORD_HEADER_SIZE &&
+            proves_damage(v, &r, at + RECORD_HEADER_SIZE, offset + (uint64_t)(at - data)))
             return true;
         at++;
     }
@@ -48,11 +57,11 @@ static bool mark_in(const struct recovery *v, const uint8_t *data, size_t n)
 }
 
 #define SEARCH_WINDOW (1u << 20)
-#define SEARCH_OVERLAP                                                                                       \
+#define SEARCH_OVERLAP                                                                                                 \
     (RECORD_HEADER_SIZE + MARK_PAYLOAD_MAX) /* the longest mark, seen whole in one window or the next */
 
-/* Searches the file from `offset` on. 1: a later mark is there; 0: none; -1. */
-static int mark_behind(const struct recovery *v, int fd, uint64_t offset, struct err *err)
+/* Searches the file from `offset` on. 1: a later mark or the seal is there; 0: neither; -1. */
+static int proof_behind(const struct recovery *v, int fd, uint64_t offset, struct err *err)
 {
     uint8_t *window AUTO_FREE = mem_alloc(1, SEARCH_WINDOW);
     if (window == NULL)
@@ -63,7 +72,7 @@ static int mark_behind(const struct recovery *v, int fd, uint64_t offset, struct
             continue;
         if (n < 0)
             return err_sys(err, errno, "reading a segment");
-        if (mark_in(v, window, (size_t)n))
+        if (proof_in(v, window, (size_t)n, offset))
             return 1;
         if ((size_t)n <= SEARCH_OVERLAP)
             return 0;
@@ -131,16 +140,16 @@ static int recover(struct recovery *v, int fd, mark_fn *on_mark, void *arg, stru
         err_copy(err, &cause);
         return -1;
     }
-    int later = mark_behind(v, fd, offset + 1, err);
+    int later = proof_behind(v, fd, offset + 1, err);
     if (later <= 0)
         return later;
     err_copy(err, &cause);
-    (void)err_wrap(err, "damaged before a later mark");
+    (void)err_wrap(err, "damaged before a later mark or the seal");
     return err_hint(err, "Restore this part of the log from the source by a resynchronization.");
 }
 
-int segment_recover(int dirfd, uint64_t number, mark_fn *on_mark, void *arg, uint64_t *ret_end,
-    bool *ret_sealed, struct err *err)
+int segment_recover(
+    int dirfd, uint64_t number, mark_fn *on_mark, void *arg, uint64_t *ret_end, bool *ret_sealed, struct err *err)
 {
     struct segment_reader *reader AUTO_OF(segment_reader) = NULL;
     AUTO_CLOSE int fd = -1;

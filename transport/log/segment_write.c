@@ -33,8 +33,7 @@ struct segment_writer {
     struct hash_stream *headers;
 };
 
-static int writer_new(
-    int *fd, uint64_t number, uint64_t end, struct segment_writer **ret_writer, struct err *err)
+static int writer_new(int *fd, uint64_t number, uint64_t end, struct segment_writer **ret_writer, struct err *err)
 {
     struct segment_writer *w AUTO_OF(segment_writer) = mem_new(struct segment_writer);
     if (w == NULL)
@@ -92,8 +91,7 @@ static int give_name(int dirfd, const char *temporary, const char *name, struct 
     return 0;
 }
 
-int segment_create(
-    int dirfd, const struct segment_info *info, struct segment_writer **ret_writer, struct err *err)
+int segment_create(int dirfd, const struct segment_info *info, struct segment_writer **ret_writer, struct err *err)
 {
     char name[SEGMENT_NAME_SIZE], temporary[SEGMENT_NAME_SIZE + 4];
     segment_name(info->number, name);
@@ -127,13 +125,12 @@ static bool ends_in_seal(int fd, uint64_t size)
 static int cut(int fd, uint64_t end_bytes, uint64_t number, struct err *err)
 {
     if (ftruncate(fd, (off_t)end_bytes) < 0 || fdatasync(fd) < 0)
-        return err_sys(err, errno, "cutting segment %llu at byte %llu", (unsigned long long)number,
-            (unsigned long long)end_bytes);
+        return err_sys(
+            err, errno, "cutting segment %llu at byte %llu", (unsigned long long)number, (unsigned long long)end_bytes);
     return 0;
 }
 
-int segment_reopen(
-    int dirfd, uint64_t number, uint64_t end_bytes, struct segment_writer **ret_writer, struct err *err)
+int segment_reopen(int dirfd, uint64_t number, uint64_t end_bytes, struct segment_writer **ret_writer, struct err *err)
 {
     AUTO_CLOSE int fd = -1;
     struct segment_info info;
@@ -143,11 +140,10 @@ int segment_reopen(
     if (fstat(fd, &st) < 0)
         return err_sys(err, errno, "segment %llu", (unsigned long long)number);
     if (end_bytes < SEGMENT_HEADER_SIZE || (uint64_t)st.st_size < end_bytes)
-        return err_set(err, ERR_CORRUPT, "segment %llu ends at byte %llu, before byte %llu",
-            (unsigned long long)number, (unsigned long long)st.st_size, (unsigned long long)end_bytes);
+        return err_set(err, ERR_CORRUPT, "segment %llu ends at byte %llu, before byte %llu", (unsigned long long)number,
+            (unsigned long long)st.st_size, (unsigned long long)end_bytes);
     if (ends_in_seal(fd, (uint64_t)st.st_size))
-        return err_set(
-            err, ERR_REFUSED, "segment %llu is sealed and never changes again", (unsigned long long)number);
+        return err_set(err, ERR_REFUSED, "segment %llu is sealed and never changes again", (unsigned long long)number);
     if (cut(fd, end_bytes, number, err) < 0)
         return -1;
     return writer_new(&fd, number, end_bytes, ret_writer, err);
@@ -229,8 +225,8 @@ static int check_open(const struct segment_writer *w, struct err *err)
     if (w->state == WRITER_SEALED)
         return err_set(err, ERR_REFUSED, "segment %llu is sealed", (unsigned long long)w->number);
     if (w->state == WRITER_POISONED)
-        return err_set(err, ERR_IO, "segment %llu has an unknown tail after a failed write",
-            (unsigned long long)w->number);
+        return err_set(
+            err, ERR_IO, "segment %llu has an unknown tail after a failed write", (unsigned long long)w->number);
     return 0;
 }
 
@@ -265,8 +261,8 @@ static int write_all(int fd, const struct iovec *iov, unsigned count, uint64_t o
     }
 }
 
-int segment_append(struct segment_writer *w, const struct iovec *iov, unsigned iov_count,
-    uint64_t *ret_offset, struct err *err)
+int segment_append(
+    struct segment_writer *w, const struct iovec *iov, unsigned iov_count, uint64_t *ret_offset, struct err *err)
 {
     struct append_account a;
     if (check_open(w, err) < 0 || walk_headers(iov, iov_count, NULL, &a, err) < 0)
@@ -303,8 +299,8 @@ int segment_rewind(struct segment_writer *w, uint64_t end_bytes, struct err *err
     if (w->state == WRITER_SEALED)
         return err_set(err, ERR_REFUSED, "segment %llu is sealed", (unsigned long long)w->number);
     if (end_bytes < SEGMENT_HEADER_SIZE || end_bytes > w->end)
-        return err_set(err, ERR_INTERNAL, "rewinding segment %llu to byte %llu of %llu",
-            (unsigned long long)w->number, (unsigned long long)end_bytes, (unsigned long long)w->end);
+        return err_set(err, ERR_INTERNAL, "rewinding segment %llu to byte %llu of %llu", (unsigned long long)w->number,
+            (unsigned long long)end_bytes, (unsigned long long)w->end);
     if (cut(w->fd, end_bytes, w->number, err) < 0) {
         w->state = WRITER_POISONED;
         return -1;
@@ -329,8 +325,8 @@ static int recount(struct segment_writer *w, struct err *err)
         struct record r;
         if (file_pread_all(w->fd, header, sizeof(header), offset, "segment", err) < 0 ||
             record_decode_header(header, sizeof(header), &r, err) < 0)
-            return err_wrap(err, "sealing segment %llu, byte %llu", (unsigned long long)w->number,
-                (unsigned long long)offset);
+            return err_wrap(
+                err, "sealing segment %llu, byte %llu", (unsigned long long)w->number, (unsigned long long)offset);
         hash_stream_add(w->headers, header, sizeof(header));
         w->records++;
         offset += RECORD_HEADER_SIZE + r.stored;
@@ -344,8 +340,7 @@ int segment_seal(struct segment_writer *w, struct err *err)
     if (check_open(w, err) < 0)
         return -1;
     if (!w->at_mark)
-        return err_set(
-            err, ERR_REFUSED, "segment %llu does not end in a mark", (unsigned long long)w->number);
+        return err_set(err, ERR_REFUSED, "segment %llu does not end in a mark", (unsigned long long)w->number);
     if (w->account_stale && recount(w, err) < 0)
         return -1;
     uint8_t record[SEGMENT_SEAL_SIZE];
