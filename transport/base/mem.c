@@ -14,6 +14,12 @@
 
 static atomic_long fail_at;
 
+/* No object is larger than PTRDIFF_MAX; what asks for more has computed its size wrongly. */
+static bool size_is_wrong(size_t count, size_t size, size_t *ret_total)
+{
+    return __builtin_mul_overflow(count, size, ret_total) || *ret_total > PTRDIFF_MAX;
+}
+
 static bool must_fail(void)
 {
     if (atomic_load_explicit(&fail_at, memory_order_relaxed) <= 0)
@@ -28,14 +34,18 @@ void mem_fail_at(long n)
 
 void *mem_alloc(size_t count, size_t size)
 {
-    return must_fail() ? NULL : calloc(count ? count : 1, size ? size : 1);
+    size_t total;
+
+    if (size_is_wrong(count, size, &total) || must_fail())
+        return NULL;
+    return calloc(total ? total : 1, 1);
 }
 
 void *mem_resize(void *old, size_t count, size_t size)
 {
     size_t total;
 
-    if (__builtin_mul_overflow(count, size, &total) || total > PTRDIFF_MAX || must_fail())
+    if (size_is_wrong(count, size, &total) || must_fail())
         return NULL;
     /* realloc(p, 0) may free p and return NULL, which a caller would take for failure and free again. */
     return realloc(old, total ? total : 1);
