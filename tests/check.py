@@ -1,0 +1,227 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Builds and runs all tests for ./check; one line per test, and `N passed, N failed` at the end.
+
+Three builds: gcc (what is tested and started), clang (warnings only), and gcc with AddressSanitizer and
+UndefinedBehaviorSanitizer (its unit and fuzz replay tests are run). Then each program of tests/system and tests/faults runs
+alone, with a time limit, in a process group that is ended with it.
+
+A test program speaks lines: `PASS name` and `FAIL name: reason`. One that ends without success and without a FAIL line, or
+that passes nothing, counts as one failure.
+"""
+import atexit
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+BUILD = os.path.join(ROOT, "build", "check")
+BUILDS = [
+    ("build.gcc", "gcc", "check", []),
+    ("build.clang", "clang", "check-clang", ["-DCMAKE_C_COMPILER=clang"]),
+    ("build.sanitize", "gcc", "check-asan", ["-DLEEWARD_SANITIZE=ON", "-DCMAKE_BUILD_TYPE=Debug"]),
+]
+SYSTEM_LIMIT_S = 420
+CMOCKA_LINE = re.compile(r"^\d+: \[\s+(OK|FAILED|SKIPPED)\s+\] (\w+)")
+CTEST_LINE = re.compile(r"^\s*\d+/\d+ Test\s+#\d+: (\S+) \.*\s*(\*\*\*)?\s*(Passed|Failed|Timeout|Not Run|Exception|Subprocess|Skipped)")
+
+
+class Results:
+    def __init__(self):
+        self.passed = self.failed = 0
+        self.failures = []
+
+    def passes(self, name):
+        self.passed += 1
+        print(f"PASS {name}", flush=True)
+
+    def fails(self, name, reason):
+        self.failed += 1
+        self.failures.append(name)
+        print(f"FAIL {name}: {reason}", flush=True)
+
+
+def run(command, log, limit_s, **options):
+    """Runs a command with its output in the file `log`; its exit status, or None when the time was over."""
+    with open(log, "w") as out:
+        process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
+                                   start_new_session=True, **options)
+        try:
+            return process.wait(limit_s)
+        except subprocess.TimeoutExpired:
+            end_group(process)
+            return None
+        except BaseException:
+            end_group(process)
+            raise
+
+
+def end_group(process):
+    """SIGTERM first: the programs clean up loop disks and mounts when they get it."""
+    for number, grace_s in ((signal.SIGTERM, 40), (signal.SIGKILL, 10)):
+        try:
+            os.killpg(process.pid, number)
+        except ProcessLookupError:
+            pass
+        try:
+            process.wait(grace_s)
+            return
+        except subprocess.TimeoutExpired:
+            pass
+
+
+def tail(path, lines=25):
+    with open(path, errors="replace") as f:
+        return "".join("    " + line for line in f.readlines()[-lines:])
+
+
+def build(results, temp, wanted):
+    """All builds; True when the tested one (gcc) stands."""
+    stands = False
+    for name, compiler, folder, options in BUILDS:
+        if wanted and folder != "check":
+            continue
+        path = os.path.join(ROOT, "build", folder)
+        log = os.path.join(temp, name + ".log")
+        commands = [["ninja", "-C", path]]
+        if not os.path.exists(os.path.join(path, "build.ninja")):
+            commands.insert(0, ["cmake", "-G", "Ninja", "-S", ROOT, "-B", path, *options])
+        status = 0
+        for command in commands:
+            status = status or run(command, log, 1800)
+        if status == 0:
+            results.passes(name)
+            stands = stands or folder == "check"
+        else:
+            results.fails(name, f"{compiler} did not build it")
+            print(tail(log, 40))
+    return stands
+
+
+def run_ctest(results, temp, folder, prefix, names):
+    path = os.path.join(ROOT, "build", folder)
+    if not os.path.exists(os.path.join(path, "CTestTestfile.cmake")):
+        return
+    log = os.path.join(temp, prefix + "ctest.log")
+    command = ["ctest", "--test-dir", path, "-V", "-j2"]
+    if names:
+        command += ["-R", "|".join(re.escape(n) for n in names)]
+    env = dict(os.environ, ASAN_OPTIONS="abort_on_error=0:detect_leaks=1", UBSAN_OPTIONS="print_stacktrace=1",
+               TMPDIR=temp, CMOCKA_MESSAGE_OUTPUT="stdout")
+    status = run(command, log, 1500, env=env)
+    if status is None:
+        results.fails(prefix + "ctest", "not done after 25 minutes")
+    with open(log, errors="replace") as f:
+        report_ctest(results, f.read().split("\n"), prefix)
+    if results.failed and status != 0:
+        print(failed_output(log))
+
+
+def report_ctest(results, lines, prefix):
+    """Each CMocka function is a test of its own; a program without such lines is one test."""
+    number_of, seen, outcome = {}, {}, {}
+    for line in lines:
+        name = re.match(r"^\s+Start\s+(\d+): (\S+)", line)
+        if name:
+            number_of[name.group(1)] = name.group(2)
+        case = CMOCKA_LINE.match(line)
+        end = CTEST_LINE.match(line)
+        if case:
+            program = number_of.get(line.split(":")[0], "unit")
+            seen.setdefault(program, []).append((case.group(2), case.group(1)))
+        elif end:
+            outcome[end.group(1)] = end.group(3)
+    for program, verdict in outcome.items():
+        cases = seen.get(program, [])
+        for case, word in cases:
+            if word == "OK":
+                results.passes(f"{prefix}{program}.{case}")
+            elif word == "FAILED":
+                results.fails(f"{prefix}{program}.{case}", "see below")
+        if verdict != "Passed" and not any(word == "FAILED" for _, word in cases):
+            results.fails(prefix + program, verdict.lower())
+        elif verdict == "Passed" and not cases:
+            results.passes(prefix + program)
+
+
+def failed_output(log):
+    """The lines around each failure, by the program that printed them."""
+    with open(log, errors="replace") as f:
+        lines = f.read().split("\n")
+    number_of = dict(m.groups() for m in (re.match(r"^\s+Start\s+(\d+): (\S+)", line) for line in lines) if m)
+    bad = {m.group(1) for m in map(CTEST_LINE.match, lines) if m and m.group(3) != "Passed"}
+    out = []
+    for number, name in number_of.items():
+        if name in bad:
+            own = [line for line in lines if line.startswith(number + ": ") and "[       OK ]" not in line and "[ RUN" not in line]
+            out += [f"  {name}:"] + ["    " + line for line in own[-40:]]
+    return "\n".join(out)
+
+
+def run_programs(results, temp, folder, names):
+    for file in sorted(os.listdir(os.path.join(ROOT, "tests", folder))):
+        if not file.startswith("test_") or not file.endswith(".py"):
+            continue
+        name = f"{folder}.{file[5:-3]}"
+        if names and not any(n in name for n in names):
+            continue
+        run_program(results, temp, name, os.path.join(ROOT, "tests", folder, file))
+
+
+def run_program(results, temp, name, path):
+    log = os.path.join(temp, name + ".log")
+    work = os.path.join(temp, name)
+    os.mkdir(work)
+    env = dict(os.environ, TMPDIR=work, LEEWARD_BIN=os.path.join(BUILD, "bin"), PYTHONDONTWRITEBYTECODE="1",
+               PYTHONUNBUFFERED="1")
+    begin = time.monotonic()
+    status = run([sys.executable, path], log, SYSTEM_LIMIT_S, env=env, cwd=work)
+    with open(log, errors="replace") as f:
+        verdicts = re.findall(r"^(PASS|FAIL) ([^\s:]+)(?:: (.*))?$", f.read(), re.M)
+    for verdict, case, reason in verdicts:
+        if verdict == "PASS":
+            results.passes(f"{name}.{case}")
+        else:
+            results.fails(f"{name}.{case}", reason)
+    failed = any(verdict == "FAIL" for verdict, _, _ in verdicts)
+    if status is None:
+        results.fails(name, f"not done after {SYSTEM_LIMIT_S} s")
+    elif status != 0 and not failed:
+        results.fails(name, f"ended with status {status}")
+    elif not verdicts:
+        results.fails(name, "tested nothing")
+    if failed or status != 0:
+        print(tail(log, 60))
+    print(f"     {name}: {time.monotonic() - begin:.1f} s", flush=True)
+    shutil.rmtree(work, ignore_errors=True)
+
+
+def main():
+    quick = "--quick" in sys.argv[1:]
+    names = [a for a in sys.argv[1:] if not a.startswith("--")]
+    results = Results()
+    temp = tempfile.mkdtemp(prefix="leeward-check.", dir=os.environ.get("TMPDIR") or "/tmp")
+    # Others (PostgreSQL's user) pass through it to folders of their own.
+    os.chmod(temp, 0o711)
+    atexit.register(shutil.rmtree, temp, True)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    if build(results, temp, names):
+        run_ctest(results, temp, "check", "", names)
+        if not names:
+            run_ctest(results, temp, "check-asan", "sanitized.", names)
+        if not quick:
+            run_programs(results, temp, "system", names)
+            run_programs(results, temp, "faults", names)
+    for name in results.failures:
+        print(f"failed: {name}")
+    print(f"{results.passed} passed, {results.failed} failed", flush=True)
+    return 1 if results.failed or not results.passed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
