@@ -71,8 +71,7 @@ uint64_t dirty_bytes(const struct dirty *d); /* their bytes, the last one cut at
  * multiple of the granule). *cursor starts at 0 and is moved behind what was returned; ranges are cut where
  * they cross a multiple of max_length. Returns 1 with a range, 0 at the end. The set may change between
  * calls; bits set behind the cursor are then not seen. */
-int dirty_next(
-    const struct dirty *d, uint64_t *cursor, uint64_t max_length, uint64_t *ret_start, uint64_t *ret_length);
+int dirty_next(const struct dirty *d, uint64_t *cursor, uint64_t max_length, uint64_t *ret_start, uint64_t *ret_length);
 
 /* For the tracker: marks the 64 granules from number 64 * word on whose bits are set. */
 int dirty_set_word(struct dirty *d, uint64_t word, uint64_t bits, struct err *err);

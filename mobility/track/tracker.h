@@ -36,9 +36,8 @@ struct tracker;
 struct tracker_disk;
 
 struct tracker_config {
-    const char *driver; /* "ebpf", "scan"; NULL: ebpf if this kernel has it, else scan */
-    const char
-        *pin_root; /* a folder on bpffs; NULL: /sys/fs/bpf/leeward (bpffs is mounted there if it is not) */
+    const char *driver;    /* "ebpf", "scan"; NULL: ebpf if this kernel has it, else scan */
+    const char *pin_root;  /* a folder on bpffs; NULL: /sys/fs/bpf/leeward (bpffs is mounted there if it is not) */
     const char *instance;  /* [a-z0-9-]{1,32}; NULL: "agent" */
     const char *state_dir; /* scan keeps its hash tables here; ebpf does not use it */
 };
@@ -106,12 +105,12 @@ uint64_t tracker_barriers(const struct tracker *t);
 bool tracker_barriers_are_countable(const struct tracker *t);
 
 struct tracker_stats {
-    uint64_t writes;   /* completed write requests, discards and write-zeroes among them */
-    uint64_t bytes;    /* of them */
-    uint64_t discards; /* discard, secure erase and write-zeroes requests */
-    uint64_t barriers; /* flush and FUA completions, or submissions where those are counted */
-    uint64_t wide;     /* requests recorded by whole lines of 512 granules */
-    uint64_t beyond; /* writes behind the tracked end: the disk has grown; tracker_resize makes up for them */
+    uint64_t writes;      /* completed write requests, discards and write-zeroes among them */
+    uint64_t bytes;       /* of them */
+    uint64_t discards;    /* discard, secure erase and write-zeroes requests */
+    uint64_t barriers;    /* flush and FUA completions, or submissions where those are counted */
+    uint64_t wide;        /* requests recorded by whole lines of 512 granules */
+    uint64_t beyond;      /* writes behind the tracked end: the disk has grown; tracker_resize makes up for them */
     uint64_t passthrough; /* data-out commands that bypass the block layer's addressing; their effect is not
                              recorded */
     uint64_t lost;        /* what could not be recorded at all */

@@ -1,0 +1,233 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause)
+ *
+ * Marks what writes change. on_complete runs at block_rq_complete, in blk_update_request(): after the device has finished the
+ * request (or this part of it) and before its submitter can see that. It sets one bit per granule of [__sector, nr_bytes), then
+ * the bit of the line above, then counts a barrier if the request is one: in this order, which DESIGN.md builds on. on_submit
+ * counts flush and FUA bios before the block layer drops their flags for disks without a volatile write cache.
+ *
+ * What cannot be recorded is counted in the disk's header as lost, beyond or passthrough; nothing is silent. Loops are bounded
+ * for the verifier of 5.15, which has no bpf_loop.
+ */
+#include <linux/bpf.h>
+#include <bpf/bpf_core_read.h>
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_tracing.h>
+
+#include "mobility/track/blocktrack_kernel.h"
+#include "mobility/track/blocktrack_map.h"
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";
+
+struct disk_map {
+    __uint(type, BPF_MAP_TYPE_ARRAY);
+    __uint(map_flags, BPF_F_MMAPABLE | BPF_F_INNER_MAP);
+    __uint(max_entries, 1);
+    __uint(key_size, sizeof(__u32));
+    __uint(value_size, BT_PAGE_BYTES);
+};
+
+/* Kernel device number of the whole disk -> its array. */
+struct {
+    __uint(type, BPF_MAP_TYPE_HASH_OF_MAPS);
+    __uint(max_entries, BT_DISKS_MAX);
+    __uint(key_size, sizeof(__u32));
+    __uint(value_size, sizeof(__u32));
+    __array(values, struct disk_map);
+} disks SEC(".maps");
+
+static __always_inline void *page_of(void *map, __u64 page)
+{
+    __u32 key = (__u32)page;
+    return bpf_map_lookup_elem(map, &key);
+}
+
+static __always_inline void set_word(__u64 *word, __u64 bits)
+{
+    /* The form that returns the old value is a full barrier; without it arm64 would be relaxed. */
+    volatile __u64 old = __sync_fetch_and_or(word, bits);
+    (void)old;
+}
+
+/* Sets bits [first, last] of one page (first <= last < BT_PAGE_BITS). */
+static __always_inline void set_in_page(__u64 *words, __u64 first, __u64 last)
+{
+    __u64 word = first >> 6, last_word = last >> 6, bits = ~0ull << (first & 63);
+
+#pragma clang loop unroll(disable)
+    for (int i = 0; i < BT_SPAN_WORDS; i++) {
+        if (word == last_word)
+            bits &= ~0ull >> (63 - (last & 63));
+        set_word(&words[word & (BT_PAGE_WORDS - 1)], bits);
+        if (word == last_word)
+            return;
+        bits = ~0ull;
+        word++;
+    }
+}
+
+/* Sets bits [first, last] of the level that begins at page base; they lie in at most two pages. 0, or -1. */
+static __always_inline int set_bits(void *map, __u64 base, __u64 first, __u64 last)
+{
+    __u64 page = first / BT_PAGE_BITS, end = last / BT_PAGE_BITS;
+    __u64 *words = page_of(map, base + page);
+
+    if (!words)
+        return -1;
+    set_in_page(words, first % BT_PAGE_BITS, page == end ? last % BT_PAGE_BITS : BT_PAGE_BITS - 1);
+    if (page == end)
+        return 0;
+    words = page_of(map, base + end);
+    if (!words)
+        return -1;
+    set_in_page(words, 0, last % BT_PAGE_BITS);
+    return 0;
+}
+
+/* One bit of a level that is set already is left alone: then whoever clears it has yet to look at what is below, and what is
+ * below was set before this look (set_word is a full barrier). */
+static __always_inline int set_line(void *map, __u64 base, __u64 line)
+{
+    __u64 *words = page_of(map, base + line / BT_PAGE_BITS);
+    __u64 bit = 1ull << (line & 63);
+
+    if (!words)
+        return -1;
+    words += (line % BT_PAGE_BITS) >> 6;
+    if (!(*(volatile __u64 *)words & bit))
+        set_word(words, bit);
+    return 0;
+}
+
+static __always_inline int mark_granules(void *map, struct bt_header *h, __u64 first, __u64 last)
+{
+    __u64 summary = h->summary_pages, line = first >> BT_LINE_SHIFT, last_line = last >> BT_LINE_SHIFT;
+
+    if (last - first < BT_FINE_MAX) {
+        if (set_bits(map, 1 + 2 * summary, first, last) < 0)
+            return -1;
+    } else {
+        __sync_fetch_and_add(&h->wide, 1);
+        if (set_bits(map, 1 + summary, line, last_line) < 0)
+            return -1;
+    }
+    return line == last_line ? set_line(map, 1, line) : set_bits(map, 1, line, last_line);
+}
+
+static __always_inline void mark(void *map, struct bt_header *h, __u64 start, __u64 bytes)
+{
+    __u64 shift = h->granule_shift & 63, granules = h->granules;
+    __u64 first = start >> shift, last = (start + bytes - 1) >> shift;
+
+    if (start + bytes > h->size_bytes)
+        __sync_fetch_and_add(&h->beyond, 1);
+    if (first >= granules)
+        return;
+    if (last >= granules)
+        last = granules - 1;
+    if (mark_granules(map, h, first, last) < 0)
+        __sync_fetch_and_add(&h->lost, 1);
+}
+
+/* Not inlined and global: the verifier looks at it once, not once per range of the loop that calls it. */
+__attribute__((noinline)) int mark_range(__u32 dev, __u64 start, __u64 bytes)
+{
+    void *map = bpf_map_lookup_elem(&disks, &dev);
+    struct bt_header *h;
+
+    if (!map)
+        return 0;
+    h = page_of(map, 0);
+    if (h && bytes)
+        mark(map, h, start, bytes);
+    return 0;
+}
+
+/* A merged discard has ranges that need not touch; its own sector and length describe none of them. 0 when all were marked. */
+static __always_inline int mark_each_bio(__u32 dev, struct bio *bio)
+{
+#pragma clang loop unroll(disable)
+    for (int i = 0; i < BT_DISCARD_RANGES; i++) {
+        if (!bio)
+            return 0;
+        mark_range(dev, bio->bi_iter.bi_sector << 9, bio->bi_iter.bi_size);
+        bio = bio->bi_next;
+    }
+    return bio ? -1 : 0;
+}
+
+static __always_inline __u32 dev_of(struct gendisk *disk)
+{
+    return ((__u32)disk->major << 20) | (__u32)disk->first_minor;
+}
+
+static __always_inline __u32 barrier_flags(void)
+{
+    return (1u << bpf_core_enum_value(enum req_flag_bits, __REQ_FUA)) |
+           (1u << bpf_core_enum_value(enum req_flag_bits, __REQ_PREFLUSH));
+}
+
+static __always_inline void mark_request(
+    void *map, struct bt_header *h, __u32 dev, __u32 op, struct request *rq, __u64 bytes)
+{
+    struct bio *bio = rq->bio;
+
+    __sync_fetch_and_add(&h->writes, 1);
+    __sync_fetch_and_add(&h->bytes, bytes);
+    if (op == OP_DISCARD || op == OP_SECURE_ERASE || op == OP_WRITE_ZEROES)
+        __sync_fetch_and_add(&h->discards, 1);
+    if (op == OP_DISCARD && bio && bio->bi_next) {
+        if (mark_each_bio(dev, bio) < 0)
+            __sync_fetch_and_add(&h->lost, 1);
+        return;
+    }
+    if (bytes)
+        mark(map, h, rq->__sector << 9, bytes);
+    else if (op > OP_WRITE_ZEROES)
+        __sync_fetch_and_add(&h->lost, 1); /* a zone command over the whole device */
+}
+
+SEC("tp_btf/block_rq_complete")
+int BPF_PROG(on_complete, struct request *rq, int error, unsigned int bytes)
+{
+    __u32 flags = rq->cmd_flags, op = flags & OP_MASK, dev;
+    struct bt_header *h;
+    void *map;
+
+    if (!(op & 1) && op != OP_FLUSH)
+        return 0;
+    dev = dev_of(rq->q->disk);
+    map = bpf_map_lookup_elem(&disks, &dev);
+    if (!map)
+        return 0;
+    h = page_of(map, 0);
+    if (!h)
+        return 0;
+    if (op == OP_DRV_OUT) {
+        __sync_fetch_and_add(&h->passthrough, 1);
+        return 0;
+    }
+    if (op != OP_FLUSH)
+        mark_request(map, h, dev, op, rq, bytes);
+    if (op == OP_FLUSH || (flags & barrier_flags()))
+        __sync_fetch_and_add(&h->barriers, 1);
+    return 0;
+}
+
+SEC("fentry/submit_bio_noacct")
+int BPF_PROG(on_submit, struct bio *bio)
+{
+    struct bt_header *h;
+    void *map;
+    __u32 dev;
+
+    if (!(bio->bi_opf & barrier_flags()))
+        return 0;
+    dev = dev_of(bio->bi_bdev->bd_disk);
+    map = bpf_map_lookup_elem(&disks, &dev);
+    if (!map)
+        return 0;
+    h = page_of(map, 0);
+    if (h)
+        __sync_fetch_and_add(&h->barriers_submitted, 1);
+    return 0;
+}

@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: (Apache-2.0 OR GPL-2.0-only OR BSD-2-Clause)
+ *
+ * The memory that the program in the kernel and the agent share: one BPF array per disk, its elements pages of 4 KiB.
+ *
+ *   page 0                  struct bt_header
+ *   S pages   lines         one bit per line of 512 granules: something in the line is dirty
+ *   S pages   wide          one bit per line: all of the line is dirty (requests longer than BT_FINE_MAX granules)
+ *   the rest  granules      one bit per granule
+ *
+ * S is bt_summary_pages(granules). Bit n of a level is bit n % 64 of its 64-bit word n / 64. Sizes change only with BT_FORMAT.
+ */
+#ifndef MOBILITY_TRACK_BLOCKTRACK_MAP_H
+#define MOBILITY_TRACK_BLOCKTRACK_MAP_H
+
+#define BT_MAGIC 0x31304b434152544cull /* "LTRACK01" */
+#define BT_FORMAT 1
+#define BT_PAGE_BYTES 4096
+#define BT_PAGE_WORDS (BT_PAGE_BYTES / 8)
+#define BT_PAGE_BITS (BT_PAGE_BYTES * 8)
+#define BT_LINE_SHIFT 9
+#define BT_LINE_GRANULES (1 << BT_LINE_SHIFT)
+#define BT_LINE_WORDS (BT_LINE_GRANULES / 64)
+/* Longest request that is recorded granule by granule: 16 MiB at 4 KiB. Longer ones are discards and write-zeroes, up to
+ * 4 GiB; by lines they cost at most 33 words, and rounding them to 2 MiB adds little to what they are. */
+#define BT_FINE_MAX 4096
+/* Words of one level that one request can touch in one page. */
+#define BT_SPAN_WORDS 66
+/* Ranges of one merged discard that are followed (NVMe allows 256). */
+#define BT_DISCARD_RANGES 256
+#define BT_DISKS_MAX 256
+
+struct bt_header {
+    unsigned long long magic;
+    unsigned long long format;
+    unsigned long long granules;
+    unsigned long long size_bytes;
+    unsigned long long granule_shift;
+    unsigned long long summary_pages;
+    unsigned long long incarnation;
+    unsigned long long disk_sequence; /* the kernel's diskseq: another device under the same number has another one */
+    unsigned char boot_id[16];
+    unsigned long long acknowledged; /* of `lost`, by the agent */
+    unsigned long long reserved[5];
+    /* Counters, from offset 128 on: the program adds, the agent reads. */
+    unsigned long long writes;
+    unsigned long long bytes;
+    unsigned long long discards;
+    unsigned long long barriers;
+    unsigned long long wide;
+    unsigned long long beyond;
+    unsigned long long passthrough;
+    unsigned long long lost;
+    unsigned long long barriers_submitted; /* counted before the block layer may drop them */
+};
+
+static inline unsigned long long bt_summary_pages(unsigned long long granules)
+{
+    unsigned long long lines = (granules + BT_LINE_GRANULES - 1) >> BT_LINE_SHIFT;
+    return lines ? (lines + BT_PAGE_BITS - 1) / BT_PAGE_BITS : 1;
+}
+
+static inline unsigned long long bt_total_pages(unsigned long long granules)
+{
+    unsigned long long pages = (granules + BT_PAGE_BITS - 1) / BT_PAGE_BITS;
+    return 1 + 2 * bt_summary_pages(granules) + (pages ? pages : 1);
+}
+
+#endif

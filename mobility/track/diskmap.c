@@ -1,0 +1,229 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Draining one disk's array. The program sets granule (or wide) bits first and the line's bit after; this side clears the
+ * line's bit first and looks at what is below after, with full barriers between. So a bit that this drain misses has a line
+ * bit for the next one. Each word is written to the caller's sets before it is cleared here, and only the bits that were
+ * written are cleared: a kill at any instruction, and an error, leave every bit in at least one of the two places.
+ */
+#include "mobility/track/diskmap.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stddef.h>
+#include <string.h>
+#include <sys/mman.h>
+
+static_assert(sizeof(struct bt_header) <= BT_PAGE_BYTES, "the header is one page");
+static_assert(offsetof(struct bt_header, writes) == 128, "counters do not share a cache line with the geometry");
+
+static uint64_t granules_of(uint64_t size_bytes, unsigned shift)
+{
+    return (size_bytes >> shift) + ((size_bytes & ((1ull << shift) - 1)) != 0);
+}
+
+uint64_t diskmap_pages(uint64_t size_bytes, unsigned granule_shift)
+{
+    return bt_total_pages(granules_of(size_bytes, granule_shift));
+}
+
+static int map_pages(int fd, uint64_t pages, struct diskmap *m, struct err *err)
+{
+    size_t bytes = (size_t)pages * BT_PAGE_BYTES;
+    void *base = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+
+    if (base == MAP_FAILED)
+        return err_sys(err, errno, "mapping the tracker's bitmap (%zu bytes)", bytes);
+    memset(m, 0, sizeof(*m));
+    m->header = base;
+    m->mapped = bytes;
+    return 0;
+}
+
+static void place_levels(struct diskmap *m)
+{
+    uint64_t granules = m->header->granules, summary = bt_summary_pages(granules);
+
+    m->lines = (uint64_t *)m->header + BT_PAGE_WORDS;
+    m->wide = m->lines + summary * BT_PAGE_WORDS;
+    m->granules = m->wide + summary * BT_PAGE_WORDS;
+    m->granule_words = (granules + 63) / 64;
+    m->line_words = (granules + BT_LINE_GRANULES * 64 - 1) / (BT_LINE_GRANULES * 64);
+}
+
+int diskmap_create(int fd, const struct diskmap_geometry *g, struct diskmap *ret_map, struct err *err)
+{
+    uint64_t granules = granules_of(g->size_bytes, g->granule_shift);
+    struct bt_header *h;
+
+    if (map_pages(fd, bt_total_pages(granules), ret_map, err) < 0)
+        return -1;
+    h = ret_map->header;
+    h->format = BT_FORMAT;
+    h->granules = granules;
+    h->size_bytes = g->size_bytes;
+    h->granule_shift = g->granule_shift;
+    h->summary_pages = bt_summary_pages(granules);
+    h->incarnation = g->incarnation;
+    h->disk_sequence = g->disk_sequence;
+    memcpy(h->boot_id, g->boot_id, sizeof(h->boot_id));
+    __atomic_store_n(&h->magic, BT_MAGIC, __ATOMIC_RELEASE);
+    place_levels(ret_map);
+    return 0;
+}
+
+static int check_header(const struct bt_header *h, uint64_t pages, struct err *err)
+{
+    if (h->magic != BT_MAGIC || h->format != BT_FORMAT)
+        return err_set(err, ERR_UNSUPPORTED, "a tracker's bitmap of another format");
+    if (h->granule_shift < DIRTY_SHIFT_MIN || h->granule_shift > DIRTY_SHIFT_MAX ||
+        h->granules != granules_of(h->size_bytes, (unsigned)h->granule_shift) ||
+        h->summary_pages != bt_summary_pages(h->granules) || bt_total_pages(h->granules) != pages)
+        return err_set(err, ERR_CORRUPT, "a tracker's bitmap whose size does not fit its header");
+    return 0;
+}
+
+int diskmap_adopt(int fd, uint64_t pages, struct diskmap *ret_map, struct err *err)
+{
+    if (pages < 1)
+        return err_set(err, ERR_CORRUPT, "an empty tracker's bitmap");
+    if (map_pages(fd, pages, ret_map, err) < 0)
+        return -1;
+    if (check_header(ret_map->header, pages, err) < 0) {
+        diskmap_unmap(ret_map);
+        return -1;
+    }
+    place_levels(ret_map);
+    ret_map->look_everywhere = true;
+    return 0;
+}
+
+void diskmap_unmap(struct diskmap *m)
+{
+    if (m->header)
+        (void)munmap(m->header, m->mapped);
+    memset(m, 0, sizeof(*m));
+}
+
+/* --- draining ------------------------------------------------------------------------------------------------------ */
+
+struct drain {
+    struct diskmap *map;
+    struct dirty *round, *pending;
+    uint64_t granules;
+};
+
+static int hand_out(struct drain *x, uint64_t word, uint64_t bits, struct err *err)
+{
+    if (x->pending && dirty_set_word(x->pending, word, bits, err) < 0)
+        return -1;
+    if (x->round && dirty_set_word(x->round, word, bits, err) < 0)
+        return -1;
+    x->granules += (uint64_t)__builtin_popcountll(bits);
+    return 0;
+}
+
+static uint64_t mask_of_last(const struct diskmap *m, uint64_t word)
+{
+    uint64_t rest = m->header->granules - word * 64;
+    return rest >= 64 ? ~0ull : (1ull << rest) - 1;
+}
+
+static int take_word(struct drain *x, uint64_t word, bool whole, struct err *err)
+{
+    uint64_t *at = &x->map->granules[word], bits = __atomic_load_n(at, __ATOMIC_SEQ_CST);
+    uint64_t out = whole ? mask_of_last(x->map, word) : bits;
+
+    if (out && hand_out(x, word, out, err) < 0)
+        return -1;
+    if (bits)
+        (void)__atomic_fetch_and(at, ~bits, __ATOMIC_SEQ_CST);
+    return 0;
+}
+
+static int take_line(struct drain *x, uint64_t line, bool whole, struct err *err)
+{
+    uint64_t word = line * BT_LINE_WORDS, end = word + BT_LINE_WORDS;
+
+    for (; word < end && word < x->map->granule_words; word++)
+        if (take_word(x, word, whole, err) < 0)
+            return -1;
+    if (whole)
+        (void)__atomic_fetch_and(&x->map->wide[line / 64], ~(1ull << (line % 64)), __ATOMIC_SEQ_CST);
+    return 0;
+}
+
+/* The 64 lines of one summary word. `wide` is loaded after the lines' bits are cleared: it is set before them. */
+static int take_lines(struct drain *x, uint64_t i, struct err *err)
+{
+    uint64_t *at = &x->map->lines[i], lines = __atomic_load_n(at, __ATOMIC_RELAXED), wide, todo;
+
+    if (!lines && !x->map->look_everywhere)
+        return 0;
+    if (lines)
+        (void)__atomic_fetch_and(at, ~lines, __ATOMIC_SEQ_CST);
+    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+    wide = __atomic_load_n(&x->map->wide[i], __ATOMIC_SEQ_CST);
+    todo = x->map->look_everywhere ? ~0ull : lines | wide;
+    for (; todo; todo &= todo - 1) {
+        unsigned bit = (unsigned)__builtin_ctzll(todo);
+        if (take_line(x, i * 64 + bit, wide >> bit & 1, err) < 0) {
+            (void)__atomic_fetch_or(at, lines, __ATOMIC_SEQ_CST); /* for the next attempt */
+            return -1;
+        }
+    }
+    return 0;
+}
+
+int diskmap_drain(
+    struct diskmap *m, struct dirty *round, struct dirty *pending, uint64_t *ret_granules, struct err *err)
+{
+    struct drain x = {.map = m, .round = round, .pending = pending};
+
+    for (uint64_t i = 0; i < m->line_words; i++)
+        if (take_lines(&x, i, err) < 0)
+            return -1;
+    m->look_everywhere = false;
+    if (ret_granules)
+        *ret_granules = x.granules;
+    return 0;
+}
+
+/* --- setting from this side ---------------------------------------------------------------------------------------- */
+
+static void set_bits(uint64_t *level, uint64_t first, uint64_t end)
+{
+    while (first < end) {
+        uint64_t bits = ~0ull << (first % 64);
+        if (first / 64 == (end - 1) / 64)
+            bits &= ~0ull >> (63 - (end - 1) % 64);
+        (void)__atomic_fetch_or(&level[first / 64], bits, __ATOMIC_SEQ_CST);
+        first = (first / 64 + 1) * 64;
+    }
+}
+
+void diskmap_set_from(struct diskmap *m, uint64_t start_bytes)
+{
+    uint64_t first = start_bytes >> m->header->granule_shift, end = m->header->granules;
+
+    if (first >= end)
+        return;
+    set_bits(m->granules, first, end);
+    set_bits(m->lines, first >> BT_LINE_SHIFT, ((end - 1) >> BT_LINE_SHIFT) + 1);
+}
+
+static void merge_level(uint64_t *to, const uint64_t *from, uint64_t words)
+{
+    for (uint64_t i = 0; i < words; i++)
+        if (from[i])
+            (void)__atomic_fetch_or(&to[i], from[i], __ATOMIC_SEQ_CST);
+}
+
+void diskmap_merge(struct diskmap *to, const struct diskmap *from)
+{
+    uint64_t words = from->granule_words < to->granule_words ? from->granule_words : to->granule_words;
+    uint64_t line_words = from->line_words < to->line_words ? from->line_words : to->line_words;
+
+    merge_level(to->granules, from->granules, words);
+    merge_level(to->wide, from->wide, line_words);
+    to->look_everywhere = true;
+}
