@@ -56,8 +56,12 @@ int machine_state_from_name(const char *name);            /* -1: none of them */
 const char *machine_move_name(enum machine_move move);    /* "planned_failover" */
 /* The state after the move; ERR_REFUSED, with the moves that are allowed as correction, where there is none.
  */
-int machine_move(
-    enum machine_state from, enum machine_move move, enum machine_state *ret_to, struct err *err);
+int machine_move(enum machine_state from, enum machine_move move, enum machine_state *ret_to, struct err *err);
 bool machine_state_replicates(enum machine_state state); /* the agent is told to protect */
+
+/* The move that the agent's reported state ("initial_replication", "protected", ...) asks for; false: none. Only a machine
+ * that has a committed point may be called protected. */
+bool machine_move_from_agent(
+    enum machine_state state, const char *agent_state, bool has_point, enum machine_move *ret_move);
 
 #endif

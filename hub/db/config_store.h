@@ -14,15 +14,13 @@
 
 /* Creation: id and version of the row are ignored, *ret_id is filled. Update: row->id and every other field
  * count. */
-int site_create(
-    struct db_conn *conn, const struct site_row *row, char ret_id[IDENT_TEXT_SIZE], struct err *err);
+int site_create(struct db_conn *conn, const struct site_row *row, char ret_id[IDENT_TEXT_SIZE], struct err *err);
 int site_update(struct db_conn *conn, const struct site_row *row, uint64_t if_version, struct err *err);
 int site_delete(struct db_conn *conn, const char *id, uint64_t if_version, struct err *err);
 
 /* Checked with policy_check (hub/core/policy.h) by the caller first. A change reaches agents and vaults at
  * once: the desired versions of its machines grow. is_default true takes it from the policy that had it. */
-int policy_create(
-    struct db_conn *conn, const struct policy_row *row, char ret_id[IDENT_TEXT_SIZE], struct err *err);
+int policy_create(struct db_conn *conn, const struct policy_row *row, char ret_id[IDENT_TEXT_SIZE], struct err *err);
 int policy_update(struct db_conn *conn, const struct policy_row *row, uint64_t if_version, struct err *err);
 int policy_delete(struct db_conn *conn, const char *id, uint64_t if_version, struct err *err);
 
@@ -30,8 +28,8 @@ int policy_delete(struct db_conn *conn, const char *id, uint64_t if_version, str
 struct machine_change {
     const char *name, *site_id, *policy_id;
 };
-int machine_update(struct db_conn *conn, const char *id, const struct machine_change *change,
-    uint64_t if_version, struct err *err);
+int machine_update(
+    struct db_conn *conn, const char *id, const struct machine_change *change, uint64_t if_version, struct err *err);
 /* Only a machine that is unprotected; its certificate is revoked. */
 int machine_delete(struct db_conn *conn, const char *id, uint64_t if_version, struct err *err);
 
@@ -39,10 +37,10 @@ struct peer_change {
     const char *name, *site_id;
     const bool *drain; /* nodes only */
 };
-int node_update(struct db_conn *conn, const char *id, const struct peer_change *change, uint64_t if_version,
-    struct err *err);
-int vault_update(struct db_conn *conn, const char *id, const struct peer_change *change, uint64_t if_version,
-    struct err *err);
+int node_update(
+    struct db_conn *conn, const char *id, const struct peer_change *change, uint64_t if_version, struct err *err);
+int vault_update(
+    struct db_conn *conn, const char *id, const struct peer_change *change, uint64_t if_version, struct err *err);
 /* Only without machines; the certificate is revoked. */
 int node_delete(struct db_conn *conn, const char *id, uint64_t if_version, struct err *err);
 int vault_delete(struct db_conn *conn, const char *id, uint64_t if_version, struct err *err);

@@ -36,6 +36,8 @@ int db_new(const struct db_options *options, struct db **ret_db, struct err *err
 void db_free(struct db *db);
 /* A connection that works, or ERR_UNAVAILABLE (server gone, pool used up) with a correction. */
 int db_acquire(struct db *db, struct db_conn **ret_conn, struct err *err);
+/* Whether the server answers, within timeout_usec. */
+int db_ping(struct db *db, uint64_t timeout_usec, struct err *err);
 /* Rolls back what is open and gives it back. NULL is allowed. */
 void db_release(struct db_conn *conn);
 DEFINE_AUTO(db_conn, db_release)
@@ -47,15 +49,7 @@ bool db_in_transaction(const struct db_conn *conn);
 
 /* ---- statements ---- */
 struct db_value {
-    enum {
-        DB_VALUE_TEXT,
-        DB_VALUE_U64,
-        DB_VALUE_I64,
-        DB_VALUE_BOOL,
-        DB_VALUE_F64,
-        DB_VALUE_TIME,
-        DB_VALUE_BYTES
-    } type;
+    enum { DB_VALUE_TEXT, DB_VALUE_U64, DB_VALUE_I64, DB_VALUE_BOOL, DB_VALUE_F64, DB_VALUE_TIME, DB_VALUE_BYTES } type;
     union {
         const char *s;
         uint64_t u;
@@ -69,9 +63,8 @@ struct db_value {
     } v;
 };
 
-#define DB_S(x) ((struct db_value){.type = DB_VALUE_TEXT, .v.s = (x)}) /* NULL -> NULL */
-#define DB_ID(x)                                                                                             \
-    ((struct db_value){.type = DB_VALUE_TEXT, .v.s = (x) && *(x) ? (x) : NULL}) /* "" -> NULL too */
+#define DB_S(x) ((struct db_value){.type = DB_VALUE_TEXT, .v.s = (x)})                       /* NULL -> NULL */
+#define DB_ID(x) ((struct db_value){.type = DB_VALUE_TEXT, .v.s = (x) && *(x) ? (x) : NULL}) /* "" -> NULL too */
 #define DB_U(x) ((struct db_value){.type = DB_VALUE_U64, .v.u = (uint64_t)(x)})
 #define DB_I(x) ((struct db_value){.type = DB_VALUE_I64, .v.i = (int64_t)(x)})
 #define DB_B(x) ((struct db_value){.type = DB_VALUE_BOOL, .v.b = (x)})
@@ -86,8 +79,8 @@ struct db_value {
  * serialization failure ERR_CONFLICT. */
 int db_exec_values(struct db_conn *conn, PGresult **ret_result, struct err *err, const char *sql,
     const struct db_value *values, size_t count, bool prepare);
-#define db_exec(conn, ret_result, err, sql, ...)                                                             \
-    db_exec_values((conn), (ret_result), (err), (sql), (const struct db_value[]){{0}, ##__VA_ARGS__} + 1,    \
+#define db_exec(conn, ret_result, err, sql, ...)                                                                       \
+    db_exec_values((conn), (ret_result), (err), (sql), (const struct db_value[]){{0}, ##__VA_ARGS__} + 1,              \
         sizeof((const struct db_value[]){{0}, ##__VA_ARGS__}) / sizeof(struct db_value) - 1, true)
 /* Several statements without values (migrations, LISTEN). */
 int db_script(struct db_conn *conn, const char *sql, struct err *err);
@@ -97,6 +90,9 @@ static inline void pgresult_clear_indirect(PGresult **r)
     PQclear(*r);
 }
 #define AUTO_PGRESULT __attribute__((cleanup(pgresult_clear_indirect)))
+
+/* libpq's own handle, for LISTEN (hub/db/news.c). */
+PGconn *db_raw(struct db_conn *conn);
 
 /* Fields of a result; NULL reads as "", 0, false. Text lives as long as the result. */
 const char *db_text(const PGresult *r, int row, int col);

@@ -25,8 +25,9 @@ enum db_column_type {
 };
 
 enum db_column_flags {
-    DB_FILTER = 1, /* may stand in a filter */
-    DB_SORT = 2,   /* may be sorted by */
+    DB_FILTER = 1,   /* may stand in a filter */
+    DB_SORT = 2,     /* may be sorted by */
+    DB_NOT_NULL = 4, /* its expression is never NULL, so that an index may serve the sort */
 };
 
 struct db_column {
@@ -83,15 +84,15 @@ struct db_page {
 };
 
 /* One page. Unknown field, unsortable field, bad value, foreign cursor: ERR_INVALID with a correction. */
-int db_list(struct db_conn *conn, const struct db_entity *entity, const struct db_page *page,
-    struct db_set *ret_set, struct err *err);
+int db_list(struct db_conn *conn, const struct db_entity *entity, const struct db_page *page, struct db_set *ret_set,
+    struct err *err);
 /* One row by key or name. 1: found; 0: no such row; -1: err (several of that name: ERR_CONFLICT). */
-int db_get(struct db_conn *conn, const struct db_entity *entity, const char *key_or_name,
-    struct db_set *ret_set, struct err *err);
+int db_get(struct db_conn *conn, const struct db_entity *entity, const char *key_or_name, struct db_set *ret_set,
+    struct err *err);
 /* As db_get, but absence is ERR_NOT_FOUND with a correction. Returns 0. */
-int db_need(struct db_conn *conn, const struct db_entity *entity, const char *key_or_name,
-    struct db_set *ret_set, struct err *err);
-int db_count(struct db_conn *conn, const struct db_entity *entity, const struct db_page *page,
-    uint64_t *ret_count, struct err *err);
+int db_need(struct db_conn *conn, const struct db_entity *entity, const char *key_or_name, struct db_set *ret_set,
+    struct err *err);
+int db_count(struct db_conn *conn, const struct db_entity *entity, const struct db_page *page, uint64_t *ret_count,
+    struct err *err);
 
 #endif

@@ -40,7 +40,7 @@ int audit_verify(struct db_conn *conn, uint64_t *ret_bad_seq, struct err *err);
  * request. Keys live 24 hours. */
 int idempotency_begin(struct db_conn *conn, const char *actor, const char *key, const char *fingerprint,
     unsigned *ret_status, char **ret_body, char **ret_location, struct err *err);
-int idempotency_finish(struct db_conn *conn, const char *actor, const char *key, unsigned status,
-    const char *body, const char *location, struct err *err);
+int idempotency_finish(struct db_conn *conn, const char *actor, const char *key, unsigned status, const char *body,
+    const char *location, struct err *err);
 
 #endif

@@ -20,8 +20,8 @@ enum news_topic {
 
 struct news;
 /* `hear` (may be NULL) runs on the thread of news for each change and must not block. */
-int news_start(struct db *db, void (*hear)(void *arg, enum news_topic topic), void *arg,
-    struct news **ret_news, struct err *err);
+int news_start(
+    struct db *db, void (*hear)(void *arg, enum news_topic topic), void *arg, struct news **ret_news, struct err *err);
 void news_stop(struct news *news); /* wakes every waiter; NULL is allowed */
 uint64_t news_count(struct news *news, enum news_topic topic);
 /* Waits until the counter is not `seen` or timeout_usec is over; returns the counter. Any thread. */

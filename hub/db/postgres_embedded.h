@@ -17,8 +17,7 @@
 struct postgres_embedded;
 
 /* Blocks (turning the loop) until the server answers or 60 s are over. data_dir is the hub's DATA. */
-int postgres_embedded_start(
-    sd_event *loop, const char *data_dir, struct postgres_embedded **ret_pg, struct err *err);
+int postgres_embedded_start(sd_event *loop, const char *data_dir, struct postgres_embedded **ret_pg, struct err *err);
 /* The conninfo for db_new; lives as long as pg. */
 const char *postgres_embedded_dsn(const struct postgres_embedded *pg);
 pid_t postgres_embedded_pid(const struct postgres_embedded *pg); /* 0: not running at this moment */

@@ -37,8 +37,7 @@ struct machine_row {
     const char *state;          /* hub/core/machine_state.h */
     const char *cause, *remedy; /* of the state or the health; "" */
     const char *health;         /* "healthy", "warning", "critical", "unknown" */
-    const char *policy_id, *policy_name, *node_id, *node_name, *vault_id,
-        *vault_name; /* "" while unprotected */
+    const char *policy_id, *policy_name, *node_id, *node_name, *vault_id, *vault_name; /* "" while unprotected */
     const char *os_name, *kernel, *boot_id, *firmware, *software, *hostname;
     const char *addresses_json; /* array of strings */
     uint64_t cpus, memory_bytes;
@@ -48,8 +47,7 @@ struct machine_row {
     uint64_t generation, desired_version;
     const char *agent_state; /* what the agent said last */
     uint64_t initial_total_bytes, initial_done_bytes, backlog_bytes;
-    uint64_t last_point_sequence, last_point_at,
-        rpo_usec; /* as of the last batch; live_status has it fresh */
+    uint64_t last_point_sequence, last_point_at, rpo_usec; /* as of the last batch; live_status has it fresh */
     uint64_t disk_count, protected_disk_count;
     uint64_t version, created_at, updated_at;
 };
@@ -112,8 +110,7 @@ struct export_row {
 extern const struct db_entity db_exports;
 
 struct job_row {
-    const char *id, *kind,
-        *status; /* "queued","running","waiting_for_input","succeeded","failed","cancelled" */
+    const char *id, *kind, *status; /* "queued","running","waiting_for_input","succeeded","failed","cancelled" */
     const char *machine_id, *machine_name, *vault_id;
     const char *params_json, *result_json;
     const char *problem_code, *problem_text, *problem_correction; /* "" unless failed */
@@ -175,8 +172,7 @@ extern const struct db_entity db_certificates;
 
 struct audit_row {
     uint64_t seq, at;
-    const char *actor, *action, *object_kind, *object_id, *outcome, *detail_json, *address, *request_id,
-        *hash;
+    const char *actor, *action, *object_kind, *object_id, *outcome, *detail_json, *address, *request_id, *hash;
 };
 extern const struct db_entity db_audit_log;
 

@@ -37,9 +37,8 @@ struct enrolment_token_spec {
     uint64_t expires_at; /* 0: in 24 hours */
 };
 /* ca_sha256_hex: 64 characters (ca_fingerprint of hub/control/ca.h). */
-int enrolment_token_create(struct db_conn *conn, const struct enrolment_token_spec *spec,
-    const char *ca_sha256_hex, char ret_id[IDENT_TEXT_SIZE], char ret_text[ENROLMENT_TOKEN_TEXT_SIZE],
-    struct err *err);
+int enrolment_token_create(struct db_conn *conn, const struct enrolment_token_spec *spec, const char *ca_sha256_hex,
+    char ret_id[IDENT_TEXT_SIZE], char ret_text[ENROLMENT_TOKEN_TEXT_SIZE], struct err *err);
 int enrolment_token_revoke(struct db_conn *conn, const char *id, struct err *err);
 /* Uses the token up for subject_id in one statement: 1 done; 0 unknown, used, expired, revoked or of another
  * role (nothing tells the cases apart). key_sha256 is of the public key in the request: a token that this
@@ -50,7 +49,7 @@ struct enrolment_use {
     char site_id[IDENT_TEXT_SIZE];    /* out: "" or UUID text */
     bool again;                       /* out: this key had used it before */
 };
-int enrolment_token_use(struct db_conn *conn, const char *text, const char *role,
-    const uint8_t key_sha256[32], struct enrolment_use *use, struct err *err);
+int enrolment_token_use(struct db_conn *conn, const char *text, const char *role, const uint8_t key_sha256[32],
+    struct enrolment_use *use, struct err *err);
 
 #endif

@@ -1,0 +1,384 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Changes to configuration, each one statement that checks the version it was based on. When none of the rows matched, a
+ * second look tells whether the row is gone or was changed by somebody else.
+ */
+#include "hub/db/config_store.h"
+
+#include <string.h>
+
+#include "hub/db/news.h"
+
+#define BUMP ", version = version + 1, updated_at = now()"
+#define AT_VERSION(n) "(version = $" #n "::bigint OR $" #n "::bigint = 0)"
+
+/* After a change that touched no row: absent, or another version. */
+static int nothing_changed(struct db_conn *conn, const struct db_entity *entity, const char *id, struct err *err)
+{
+    AUTO_DB_SET struct db_set set = {0};
+
+    if (db_need(conn, entity, id, &set, err) < 0)
+        return -1;
+    err_set(err, ERR_CONFLICT, "%s %s was changed by somebody else", entity->name, id);
+    return err_hint(err, "Read it again, look at what changed, and repeat the change with its new version.");
+}
+
+static int changed(struct db_conn *conn, int touched, const struct db_entity *entity, const char *id, struct err *err)
+{
+    if (touched < 0 && err && err->code == ERR_EXISTS)
+        return err_hint(err, "Choose another name; names are unique.");
+    if (touched < 0)
+        return -1;
+    return touched == 0 ? nothing_changed(conn, entity, id, err) : 0;
+}
+
+static void take_id(const PGresult *r, char ret_id[IDENT_TEXT_SIZE])
+{
+    strncpy(ret_id, db_text(r, 0, 0), IDENT_TEXT_SIZE - 1);
+    ret_id[IDENT_TEXT_SIZE - 1] = '\0';
+}
+
+static int created(
+    int touched, const PGresult *r, const char *what, const char *name, char ret_id[IDENT_TEXT_SIZE], struct err *err)
+{
+    if (touched < 0 && err && err->code == ERR_EXISTS) {
+        err_set(err, ERR_EXISTS, "a %s named %s exists", what, name);
+        return err_hint(err, "Choose another name, or change the one that is there.");
+    }
+    if (touched < 0)
+        return -1;
+    take_id(r, ret_id);
+    return 0;
+}
+
+/* ---- sites ---- */
+
+int site_create(struct db_conn *conn, const struct site_row *row, char ret_id[IDENT_TEXT_SIZE], struct err *err)
+{
+    AUTO_PGRESULT PGresult *r = NULL;
+    int n = db_exec(conn, &r, err, "INSERT INTO sites (name, description) VALUES ($1, $2) RETURNING id",
+        DB_S(row->name), DB_S(row->description ? row->description : ""));
+
+    return created(n, r, "site", row->name, ret_id, err);
+}
+
+int site_update(struct db_conn *conn, const struct site_row *row, uint64_t if_version, struct err *err)
+{
+    int n = db_exec(conn, NULL, err,
+        "UPDATE sites SET name = $2, description = $3" BUMP " WHERE id = $1 AND " AT_VERSION(4), DB_S(row->id),
+        DB_S(row->name), DB_S(row->description ? row->description : ""), DB_U(if_version));
+
+    return changed(conn, n, &db_sites, row->id, err);
+}
+
+static int in_use(int touched, const char *what, const char *users, struct err *err)
+{
+    if (touched < 0 && err && err->code == ERR_REFUSED) {
+        err_set(err, ERR_REFUSED, "the %s is in use", what);
+        return err_hint(err, "Give its %s another %s first.", users, what);
+    }
+    return touched;
+}
+
+int site_delete(struct db_conn *conn, const char *id, uint64_t if_version, struct err *err)
+{
+    int n = db_exec(conn, NULL, err, "DELETE FROM sites WHERE id = $1 AND " AT_VERSION(2), DB_S(id), DB_U(if_version));
+
+    return changed(conn, in_use(n, "site", "machines, nodes and vaults", err), &db_sites, id, err);
+}
+
+/* ---- policies ---- */
+
+/* The unique index allows one default: take it from the one that has it. */
+static int give_up_default(struct db_conn *conn, const struct policy_row *row, struct err *err)
+{
+    if (!row->is_default)
+        return 0;
+    return db_exec(conn, NULL, err,
+               "UPDATE policies SET is_default = false" BUMP " WHERE is_default AND id IS DISTINCT FROM $1::uuid",
+               DB_ID(row->id)) < 0
+               ? -1
+               : 0;
+}
+
+#define POLICY_VALUES(row)                                                                                             \
+    DB_S((row)->name), DB_S((row)->description ? (row)->description : ""), DB_B((row)->is_default),                    \
+        DB_U((row)->interval_usec), DB_U((row)->app_interval_usec), DB_U((row)->rpo_target_usec),                      \
+        DB_U((row)->keep_all_usec), DB_U((row)->keep_minute_usec), DB_U((row)->keep_hour_usec),                        \
+        DB_U((row)->keep_day_usec), DB_U((row)->freeze_budget_usec), DB_U((row)->max_rounds), DB_B((row)->may_freeze), \
+        DB_B((row)->compress_at_agent), DB_U((row)->compress_level), DB_U((row)->throttle_bytes_per_sec)
+
+static int policy_insert(
+    struct db_conn *conn, const struct policy_row *row, char ret_id[IDENT_TEXT_SIZE], struct err *err)
+{
+    AUTO_PGRESULT PGresult *r = NULL;
+    struct policy_row fresh = *row;
+
+    fresh.id = "";
+    if (give_up_default(conn, &fresh, err) < 0)
+        return -1;
+    int n = db_exec(conn, &r, err,
+        "INSERT INTO policies (name, description, is_default, interval_usec, app_interval_usec, rpo_target_usec,"
+        " keep_all_usec, keep_minute_usec, keep_hour_usec, keep_day_usec, freeze_budget_usec, max_rounds,"
+        " may_freeze, compress_at_agent, compress_level, throttle_bytes_per_sec)"
+        " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16) RETURNING id",
+        POLICY_VALUES(row));
+
+    return created(n, r, "policy", row->name, ret_id, err);
+}
+
+/* What follows from a policy: machines that use it, and the vaults that keep their points, converge anew. */
+static int policy_spread(struct db_conn *conn, const char *id, struct err *err)
+{
+    if (db_exec(conn, NULL, err,
+            "UPDATE machines SET desired_version = desired_version + 1 WHERE id IN"
+            " (SELECT machine_id FROM protections WHERE policy_id = $1 AND active)",
+            DB_S(id)) < 0 ||
+        db_exec(conn, NULL, err,
+            "UPDATE vaults SET desired_version = desired_version + 1 WHERE id IN"
+            " (SELECT vault_id FROM protections WHERE policy_id = $1)",
+            DB_S(id)) < 0 ||
+        db_exec(conn, NULL, err,
+            "UPDATE nodes SET desired_version = desired_version + 1 WHERE id IN"
+            " (SELECT node_id FROM protections WHERE policy_id = $1 AND active)",
+            DB_S(id)) < 0)
+        return -1;
+    return news_tell(conn, NEWS_DESIRED, err);
+}
+
+static int policy_change(struct db_conn *conn, const struct policy_row *row, uint64_t if_version, struct err *err)
+{
+    if (give_up_default(conn, row, err) < 0)
+        return -1;
+    int n = db_exec(conn, NULL, err,
+        "UPDATE policies SET name = $1, description = $2, is_default = is_default OR $3, interval_usec = $4,"
+        " app_interval_usec = $5, rpo_target_usec = $6, keep_all_usec = $7, keep_minute_usec = $8,"
+        " keep_hour_usec = $9, keep_day_usec = $10, freeze_budget_usec = $11, max_rounds = $12, may_freeze = $13,"
+        " compress_at_agent = $14, compress_level = $15, throttle_bytes_per_sec = $16" BUMP
+        " WHERE id = $17 AND " AT_VERSION(18),
+        POLICY_VALUES(row), DB_S(row->id), DB_U(if_version));
+
+    return changed(conn, n, &db_policies, row->id, err) < 0 ? -1 : policy_spread(conn, row->id, err);
+}
+
+/* Runs one change as a transaction of its own unless the caller has one open. */
+static int in_transaction(struct db_conn *conn, bool own, int rc, struct err *err)
+{
+    if (!own)
+        return rc;
+    if (rc < 0) {
+        db_rollback(conn);
+        return -1;
+    }
+    return db_commit(conn, err);
+}
+
+static int begin_own(struct db_conn *conn, bool *ret_own, struct err *err)
+{
+    *ret_own = !db_in_transaction(conn);
+    return *ret_own ? db_begin(conn, err) : 0;
+}
+
+int policy_create(struct db_conn *conn, const struct policy_row *row, char ret_id[IDENT_TEXT_SIZE], struct err *err)
+{
+    bool own;
+
+    if (begin_own(conn, &own, err) < 0)
+        return -1;
+    return in_transaction(conn, own, policy_insert(conn, row, ret_id, err), err);
+}
+
+int policy_update(struct db_conn *conn, const struct policy_row *row, uint64_t if_version, struct err *err)
+{
+    bool own;
+
+    if (begin_own(conn, &own, err) < 0)
+        return -1;
+    return in_transaction(conn, own, policy_change(conn, row, if_version, err), err);
+}
+
+int policy_delete(struct db_conn *conn, const char *id, uint64_t if_version, struct err *err)
+{
+    AUTO_DB_SET struct db_set set = {0};
+
+    if (db_need(conn, &db_policies, id, &set, err) < 0)
+        return -1;
+    if (db_at(&set, struct policy_row, 0)->is_default) {
+        err_set(err, ERR_REFUSED, "the default policy cannot be deleted");
+        return err_hint(err, "Make another policy the default first.");
+    }
+    int n = db_exec(conn, NULL, err, "DELETE FROM policies WHERE id = $1 AND NOT is_default AND " AT_VERSION(2),
+        DB_S(id), DB_U(if_version));
+
+    return changed(conn, in_use(n, "policy", "machines", err), &db_policies, id, err);
+}
+
+/* ---- machines ---- */
+
+static int machine_set_policy(struct db_conn *conn, const char *id, const char *policy_id, struct err *err)
+{
+    int n = db_exec(conn, NULL, err,
+        "UPDATE protections SET policy_id = $2, updated_at = now() WHERE machine_id = $1 AND active", DB_S(id),
+        DB_S(policy_id));
+
+    if (n < 0)
+        return -1;
+    if (n == 0) {
+        err_set(err, ERR_REFUSED, "machine %s is not protected, so it has no policy", id);
+        return err_hint(err, "Name the policy when you protect it.");
+    }
+    return policy_spread(conn, policy_id, err);
+}
+
+static int machine_change_row(
+    struct db_conn *conn, const char *id, const struct machine_change *change, uint64_t if_version, struct err *err)
+{
+    int n = db_exec(conn, NULL, err,
+        "UPDATE machines SET name = coalesce($2, name),"
+        " site_id = CASE WHEN $3::text IS NULL THEN site_id ELSE nullif($3::text, '')::uuid END" BUMP
+        " WHERE id = $1 AND " AT_VERSION(4),
+        DB_S(id), DB_S(change->name), DB_S(change->site_id), DB_U(if_version));
+
+    if (changed(conn, n, &db_machines, id, err) < 0)
+        return -1;
+    return change->policy_id ? machine_set_policy(conn, id, change->policy_id, err) : 0;
+}
+
+int machine_update(
+    struct db_conn *conn, const char *id, const struct machine_change *change, uint64_t if_version, struct err *err)
+{
+    bool own;
+
+    if (begin_own(conn, &own, err) < 0)
+        return -1;
+    return in_transaction(conn, own, machine_change_row(conn, id, change, if_version, err), err);
+}
+
+static int revoke_all(struct db_conn *conn, const char *id, struct err *err)
+{
+    if (db_exec(conn, NULL, err,
+            "UPDATE certificates SET revoked_at = now(), revoke_reason = 'deleted'"
+            " WHERE subject_id = $1 AND revoked_at IS NULL",
+            DB_S(id)) < 0)
+        return -1;
+    return news_tell(conn, NEWS_CERTIFICATES, err);
+}
+
+static int machine_remove(struct db_conn *conn, const char *id, uint64_t if_version, struct err *err)
+{
+    AUTO_DB_SET struct db_set set = {0};
+
+    if (db_need(conn, &db_machines, id, &set, err) < 0)
+        return -1;
+    if (strcmp(db_at(&set, struct machine_row, 0)->state, "unprotected") != 0) {
+        err_set(err, ERR_REFUSED, "machine %s is protected", db_at(&set, struct machine_row, 0)->name);
+        return err_hint(err, "Unprotect it first: leeward machine unprotect %s", id);
+    }
+    int n = db_exec(conn, NULL, err, "DELETE FROM machines WHERE id = $1 AND state = 'unprotected' AND " AT_VERSION(2),
+        DB_S(id), DB_U(if_version));
+
+    return changed(conn, n, &db_machines, id, err) < 0 ? -1 : revoke_all(conn, id, err);
+}
+
+int machine_delete(struct db_conn *conn, const char *id, uint64_t if_version, struct err *err)
+{
+    bool own;
+
+    if (begin_own(conn, &own, err) < 0)
+        return -1;
+    return in_transaction(conn, own, machine_remove(conn, id, if_version, err), err);
+}
+
+/* ---- nodes and vaults ---- */
+
+int node_update(
+    struct db_conn *conn, const char *id, const struct peer_change *change, uint64_t if_version, struct err *err)
+{
+    bool drain = change->drain && *change->drain;
+    int n = db_exec(conn, NULL, err,
+        "UPDATE nodes SET name = coalesce($2, name),"
+        " site_id = CASE WHEN $3::text IS NULL THEN site_id ELSE nullif($3::text, '')::uuid END,"
+        " drain = CASE WHEN $4::boolean THEN $5::boolean ELSE drain END,"
+        " desired_version = desired_version + 1" BUMP " WHERE id = $1 AND " AT_VERSION(6),
+        DB_S(id), DB_S(change->name), DB_S(change->site_id), DB_B(change->drain != NULL), DB_B(drain),
+        DB_U(if_version));
+
+    return changed(conn, n, &db_nodes, id, err) < 0 ? -1 : news_tell(conn, NEWS_DESIRED, err);
+}
+
+int vault_update(
+    struct db_conn *conn, const char *id, const struct peer_change *change, uint64_t if_version, struct err *err)
+{
+    int n = db_exec(conn, NULL, err,
+        "UPDATE vaults SET name = coalesce($2, name),"
+        " site_id = CASE WHEN $3::text IS NULL THEN site_id ELSE nullif($3::text, '')::uuid END" BUMP
+        " WHERE id = $1 AND " AT_VERSION(4),
+        DB_S(id), DB_S(change->name), DB_S(change->site_id), DB_U(if_version));
+
+    return changed(conn, n, &db_vaults, id, err);
+}
+
+static int has_machines(const char *what, struct err *err)
+{
+    err_set(err, ERR_REFUSED, "the %s still has machines", what);
+    return err_hint(err, "Move its machines elsewhere or unprotect and delete them first.");
+}
+
+static int node_remove(struct db_conn *conn, const char *id, uint64_t if_version, struct err *err)
+{
+    int n = db_exec(conn, NULL, err, "DELETE FROM nodes WHERE id = $1 AND " AT_VERSION(2), DB_S(id), DB_U(if_version));
+
+    if (n < 0 && err && err->code == ERR_REFUSED)
+        return has_machines("node", err);
+    return changed(conn, n, &db_nodes, id, err) < 0 ? -1 : revoke_all(conn, id, err);
+}
+
+static int vault_remove(struct db_conn *conn, const char *id, uint64_t if_version, struct err *err)
+{
+    int n = db_exec(conn, NULL, err, "DELETE FROM vaults WHERE id = $1 AND " AT_VERSION(2), DB_S(id), DB_U(if_version));
+
+    if (n < 0 && err && err->code == ERR_REFUSED)
+        return has_machines("vault", err);
+    return changed(conn, n, &db_vaults, id, err) < 0 ? -1 : revoke_all(conn, id, err);
+}
+
+int node_delete(struct db_conn *conn, const char *id, uint64_t if_version, struct err *err)
+{
+    bool own;
+
+    if (begin_own(conn, &own, err) < 0)
+        return -1;
+    return in_transaction(conn, own, node_remove(conn, id, if_version, err), err);
+}
+
+int vault_delete(struct db_conn *conn, const char *id, uint64_t if_version, struct err *err)
+{
+    bool own;
+
+    if (begin_own(conn, &own, err) < 0)
+        return -1;
+    return in_transaction(conn, own, vault_remove(conn, id, if_version, err), err);
+}
+
+/* ---- settings ---- */
+
+int setting_get(struct db_conn *conn, const char *key, char **ret_json, struct err *err)
+{
+    AUTO_PGRESULT PGresult *r = NULL;
+    int n = db_exec(conn, &r, err, "SELECT value::text FROM settings WHERE key = $1", DB_S(key));
+
+    if (n <= 0)
+        return n;
+    *ret_json = mem_strdup(db_text(r, 0, 0));
+    return *ret_json ? 1 : err_set(err, ERR_NOMEM, "no memory for setting %s", key);
+}
+
+int setting_put(struct db_conn *conn, const char *key, const char *json, struct err *err)
+{
+    return db_exec(conn, NULL, err,
+               "INSERT INTO settings (key, value) VALUES ($1, $2::jsonb) ON CONFLICT (key)"
+               " DO UPDATE SET value = excluded.value, updated_at = now()",
+               DB_S(key), DB_S(json)) < 0
+               ? -1
+               : 0;
+}

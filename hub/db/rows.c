@@ -1,0 +1,386 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The entities: which expression fills which member, and what may be filtered and sorted. Tables only.
+ */
+#include "hub/db/rows.h"
+
+#define F DB_FILTER
+#define S DB_SORT
+#define N DB_NOT_NULL
+
+#define COL_(row, member, field_, sql_, type_, flags_, cast_)                                                          \
+    {                                                                                                                  \
+        .field = (field_), .sql = (sql_), .type = (type_), .flags = (flags_), .offset = offsetof(struct row, member),  \
+        .param_cast = (cast_)                                                                                          \
+    }
+#define ID(row, member, sql, flags) COL_(row, member, #member, sql, DB_COL_TEXT, flags, "uuid")
+#define TEXT(row, member, sql, flags) COL_(row, member, #member, sql, DB_COL_TEXT, flags, "text")
+#define JSON(row, member, sql) COL_(row, member, #member, sql, DB_COL_TEXT, 0, "text")
+#define U64(row, member, sql, flags) COL_(row, member, #member, sql, DB_COL_U64, flags, NULL)
+#define I64(row, member, sql, flags) COL_(row, member, #member, sql, DB_COL_I64, flags, NULL)
+#define BOOL(row, member, sql, flags) COL_(row, member, #member, sql, DB_COL_BOOL, flags, NULL)
+#define TIME(row, member, sql, flags) COL_(row, member, #member, sql, DB_COL_TIME, flags, NULL)
+
+#define ENTITY(name_, row_, columns_, from_, key_, cast_, by_name_, sort_)                                             \
+    {                                                                                                                  \
+        .name = (name_), .from = (from_), .columns = (columns_), .column_count = ARRAY_LEN(columns_),                  \
+        .row_size = sizeof(struct row_), .key_sql = (key_), .key_cast = (cast_), .name_sql = (by_name_),               \
+        .default_sort = (sort_)                                                                                        \
+    }
+
+/* A peer that has not been heard for this long is offline, whatever the column says: the hub may have been down. */
+#define ONLINE(t) "(" t ".online AND " t ".last_seen_at > now() - interval '60 seconds')"
+
+static const struct db_column site_columns[] = {
+    ID(site_row, id, "t.id", F),
+    TEXT(site_row, name, "t.name", F | S | N),
+    TEXT(site_row, description, "t.description", 0),
+    U64(site_row, version, "t.version", 0),
+    TIME(site_row, created_at, "t.created_at", F | S | N),
+    TIME(site_row, updated_at, "t.updated_at", F | S | N),
+};
+const struct db_entity db_sites = ENTITY("site", site_row, site_columns, "sites t", "t.id", "uuid", "t.name", "name");
+
+static const struct db_column policy_columns[] = {
+    ID(policy_row, id, "t.id", F),
+    TEXT(policy_row, name, "t.name", F | S | N),
+    TEXT(policy_row, description, "t.description", 0),
+    BOOL(policy_row, is_default, "t.is_default", F | S | N),
+    U64(policy_row, interval_usec, "t.interval_usec", F | S | N),
+    U64(policy_row, app_interval_usec, "t.app_interval_usec", 0),
+    U64(policy_row, rpo_target_usec, "t.rpo_target_usec", F | S | N),
+    U64(policy_row, keep_all_usec, "t.keep_all_usec", F | S | N),
+    U64(policy_row, keep_minute_usec, "t.keep_minute_usec", 0),
+    U64(policy_row, keep_hour_usec, "t.keep_hour_usec", 0),
+    U64(policy_row, keep_day_usec, "t.keep_day_usec", 0),
+    U64(policy_row, freeze_budget_usec, "t.freeze_budget_usec", 0),
+    U64(policy_row, max_rounds, "t.max_rounds", 0),
+    BOOL(policy_row, may_freeze, "t.may_freeze", F),
+    BOOL(policy_row, compress_at_agent, "t.compress_at_agent", F),
+    U64(policy_row, compress_level, "t.compress_level", 0),
+    U64(policy_row, throttle_bytes_per_sec, "t.throttle_bytes_per_sec", 0),
+    U64(policy_row, machine_count, "(SELECT count(*) FROM protections p WHERE p.policy_id = t.id AND p.active)", S | N),
+    U64(policy_row, version, "t.version", 0),
+    TIME(policy_row, created_at, "t.created_at", F | S | N),
+    TIME(policy_row, updated_at, "t.updated_at", F | S | N),
+};
+const struct db_entity db_policies =
+    ENTITY("policy", policy_row, policy_columns, "policies t", "t.id", "uuid", "t.name", "name");
+
+static const struct db_column machine_columns[] = {
+    ID(machine_row, id, "m.id", F),
+    TEXT(machine_row, name, "m.name", F | S | N),
+    TEXT(machine_row, machine_uid, "m.machine_uid", F),
+    ID(machine_row, site_id, "m.site_id", F),
+    TEXT(machine_row, site_name, "s.name", F | S),
+    TEXT(machine_row, state, "m.state", F | S | N),
+    TEXT(machine_row, cause, "m.cause", F),
+    TEXT(machine_row, remedy, "m.remedy", 0),
+    TEXT(machine_row, health, "m.health", F | S | N),
+    ID(machine_row, policy_id, "p.policy_id", F),
+    TEXT(machine_row, policy_name, "pol.name", F | S),
+    ID(machine_row, node_id, "p.node_id", F),
+    TEXT(machine_row, node_name, "n.name", F | S),
+    ID(machine_row, vault_id, "p.vault_id", F),
+    TEXT(machine_row, vault_name, "v.name", F | S),
+    TEXT(machine_row, os_name, "m.os_name", F | S | N),
+    TEXT(machine_row, kernel, "m.kernel", F | S | N),
+    TEXT(machine_row, boot_id, "m.boot_id", 0),
+    TEXT(machine_row, firmware, "m.firmware", F),
+    TEXT(machine_row, software, "m.software", F | S | N),
+    TEXT(machine_row, hostname, "m.hostname", F | S | N),
+    JSON(machine_row, addresses_json, "m.addresses::text"),
+    U64(machine_row, cpus, "m.cpus", F | S | N),
+    U64(machine_row, memory_bytes, "m.memory_bytes", F | S | N),
+    BOOL(machine_row, online, ONLINE("m"), F | S),
+    TIME(machine_row, last_seen_at, "m.last_seen_at", F | S),
+    TIME(machine_row, inventory_at, "m.inventory_at", F | S),
+    I64(machine_row, clock_skew_usec, "m.clock_skew_usec", F | S | N),
+    U64(machine_row, generation, "m.generation", F),
+    U64(machine_row, desired_version, "m.desired_version", 0),
+    TEXT(machine_row, agent_state, "m.agent_state", F | S | N),
+    U64(machine_row, initial_total_bytes, "m.initial_total_bytes", S | N),
+    U64(machine_row, initial_done_bytes, "m.initial_done_bytes", S | N),
+    U64(machine_row, backlog_bytes, "m.backlog_bytes", F | S | N),
+    U64(machine_row, last_point_sequence, "m.last_point_sequence", F | S | N),
+    TIME(machine_row, last_point_at, "m.last_point_at", F | S),
+    U64(machine_row, rpo_usec, "m.rpo_usec", F | S | N),
+    U64(machine_row, disk_count, "(SELECT count(*) FROM disks d WHERE d.machine_id = m.id AND d.present)", 0),
+    U64(machine_row, protected_disk_count,
+        "(SELECT count(*) FROM disks d WHERE d.machine_id = m.id AND d.is_protected)", 0),
+    U64(machine_row, version, "m.version", 0),
+    TIME(machine_row, created_at, "m.created_at", F | S | N),
+    TIME(machine_row, updated_at, "m.updated_at", F | S | N),
+};
+const struct db_entity db_machines = ENTITY("machine", machine_row, machine_columns,
+    "machines m LEFT JOIN sites s ON s.id = m.site_id"
+    " LEFT JOIN protections p ON p.machine_id = m.id AND p.active"
+    " LEFT JOIN policies pol ON pol.id = p.policy_id"
+    " LEFT JOIN nodes n ON n.id = p.node_id LEFT JOIN vaults v ON v.id = p.vault_id",
+    "m.id", "uuid", "m.name", "name");
+
+static const struct db_column disk_columns[] = {
+    ID(disk_row, id, "t.id", F),
+    ID(disk_row, machine_id, "t.machine_id", F),
+    TEXT(disk_row, key, "t.key", F | S | N),
+    TEXT(disk_row, device, "t.device", F | S | N),
+    TEXT(disk_row, model, "t.model", F | S | N),
+    TEXT(disk_row, partition_table, "t.partition_table", F),
+    I64(disk_row, number, "coalesce(t.number, -1)", F | S | N),
+    U64(disk_row, size_bytes, "t.size_bytes", F | S | N),
+    U64(disk_row, logical_sector_bytes, "t.logical_sector_bytes", F),
+    U64(disk_row, physical_sector_bytes, "t.physical_sector_bytes", F),
+    BOOL(disk_row, trackable, "t.trackable", F | S | N),
+    TEXT(disk_row, not_trackable_reason, "t.not_trackable_reason", 0),
+    BOOL(disk_row, volatile_cache, "t.volatile_cache", F),
+    BOOL(disk_row, is_root, "t.is_root", F),
+    BOOL(disk_row, present, "t.present", F),
+    BOOL(disk_row, is_protected, "t.is_protected", F | S | N),
+    JSON(disk_row, volumes_json, "t.volumes::text"),
+    U64(disk_row, version, "t.version", 0),
+    TIME(disk_row, created_at, "t.created_at", F | S | N),
+    TIME(disk_row, updated_at, "t.updated_at", F | S | N),
+};
+const struct db_entity db_disks = ENTITY("disk", disk_row, disk_columns, "disks t", "t.id", "uuid", "t.key", "device");
+
+static const struct db_column node_columns[] = {
+    ID(node_row, id, "t.id", F),
+    TEXT(node_row, name, "t.name", F | S | N),
+    ID(node_row, site_id, "t.site_id", F),
+    TEXT(node_row, site_name, "s.name", F | S),
+    TEXT(node_row, endpoint, "t.endpoint", F | S | N),
+    TEXT(node_row, software, "t.software", F | S | N),
+    TEXT(node_row, host, "t.host", F | S | N),
+    BOOL(node_row, online, ONLINE("t"), F | S),
+    BOOL(node_row, drain, "t.drain", F | S | N),
+    TEXT(node_row, health, "t.health", F | S | N),
+    TEXT(node_row, cause, "t.cause", F),
+    TEXT(node_row, remedy, "t.remedy", 0),
+    TIME(node_row, last_seen_at, "t.last_seen_at", F | S),
+    U64(node_row, spool_bytes, "t.spool_bytes", F | S | N),
+    U64(node_row, spool_limit_bytes, "t.spool_limit_bytes", S | N),
+    U64(node_row, streams, "t.streams", F | S | N),
+    U64(node_row, received_bytes, "t.received_bytes", S | N),
+    U64(node_row, forwarded_bytes, "t.forwarded_bytes", S | N),
+    U64(node_row, cpu_permille, "t.cpu_permille", F | S | N),
+    U64(node_row, machine_count, "(SELECT count(*) FROM protections p WHERE p.node_id = t.id AND p.active)", S | N),
+    U64(node_row, desired_version, "t.desired_version", 0),
+    U64(node_row, version, "t.version", 0),
+    TIME(node_row, created_at, "t.created_at", F | S | N),
+    TIME(node_row, updated_at, "t.updated_at", F | S | N),
+};
+const struct db_entity db_nodes = ENTITY(
+    "node", node_row, node_columns, "nodes t LEFT JOIN sites s ON s.id = t.site_id", "t.id", "uuid", "t.name", "name");
+
+static const struct db_column vault_columns[] = {
+    ID(vault_row, id, "t.id", F),
+    TEXT(vault_row, name, "t.name", F | S | N),
+    ID(vault_row, site_id, "t.site_id", F),
+    TEXT(vault_row, site_name, "s.name", F | S),
+    TEXT(vault_row, endpoint, "t.endpoint", F | S | N),
+    TEXT(vault_row, software, "t.software", F | S | N),
+    TEXT(vault_row, host, "t.host", F | S | N),
+    BOOL(vault_row, online, ONLINE("t"), F | S),
+    BOOL(vault_row, accepting, "t.accepting", F | S | N),
+    TEXT(vault_row, health, "t.health", F | S | N),
+    TEXT(vault_row, cause, "t.cause", F),
+    TEXT(vault_row, remedy, "t.remedy", 0),
+    TIME(vault_row, last_seen_at, "t.last_seen_at", F | S),
+    U64(vault_row, used_bytes, "t.used_bytes", F | S | N),
+    U64(vault_row, free_bytes, "t.free_bytes", F | S | N),
+    U64(vault_row, capacity_bytes, "t.capacity_bytes", F | S | N),
+    U64(vault_row, streams, "t.streams", F | S | N),
+    U64(vault_row, machine_count, "(SELECT count(*) FROM protections p WHERE p.vault_id = t.id AND p.active)", S | N),
+    U64(vault_row, desired_version, "t.desired_version", 0),
+    U64(vault_row, version, "t.version", 0),
+    TIME(vault_row, created_at, "t.created_at", F | S | N),
+    TIME(vault_row, updated_at, "t.updated_at", F | S | N),
+};
+const struct db_entity db_vaults = ENTITY("vault", vault_row, vault_columns,
+    "vaults t LEFT JOIN sites s ON s.id = t.site_id", "t.id", "uuid", "t.name", "name");
+
+static const struct db_column point_columns[] = {
+    TEXT(point_row, key, "t.machine_id::text || ':' || t.sequence", 0),
+    ID(point_row, machine_id, "t.machine_id", F),
+    TEXT(point_row, kind, "t.kind", F | S | N),
+    TEXT(point_row, tag, "t.tag", F | S | N),
+    ID(point_row, group_point_id, "t.group_point_id", F),
+    ID(point_row, vault_id, "t.vault_id", F),
+    U64(point_row, sequence, "t.sequence", F | S | N),
+    TIME(point_row, time, "t.time", F | S | N),
+    U64(point_row, generation, "t.generation", F | S | N),
+    U64(point_row, changed_bytes, "t.changed_bytes", F | S | N),
+    U64(point_row, unreadable_blocks, "t.unreadable_blocks", F),
+    TIME(point_row, committed_at, "t.committed_at", F | S | N),
+    BOOL(point_row, frozen, "t.frozen", F),
+};
+const struct db_entity db_points = ENTITY("point", point_row, point_columns, "recovery_points t",
+    "(t.machine_id::text || ':' || t.sequence)", "text", NULL, "-sequence");
+
+static const struct db_column export_columns[] = {
+    ID(export_row, id, "t.id", F),
+    ID(export_row, machine_id, "t.machine_id", F),
+    TEXT(export_row, machine_name, "m.name", F | S | N),
+    ID(export_row, vault_id, "t.vault_id", F),
+    U64(export_row, sequence, "t.sequence", F | S | N),
+    TIME(export_row, point_time, "t.point_time", F | S),
+    BOOL(export_row, writable, "t.writable", F | S | N),
+    TEXT(export_row, state, "t.state", F | S | N),
+    TEXT(export_row, uri, "t.uri", 0),
+    JSON(export_row, disks_json, "t.disks::text"),
+    ID(export_row, job_id, "t.job_id", F),
+    TEXT(export_row, created_by, "t.created_by", F),
+    U64(export_row, version, "t.version", 0),
+    TIME(export_row, created_at, "t.created_at", F | S | N),
+    TIME(export_row, updated_at, "t.updated_at", F | S | N),
+};
+const struct db_entity db_exports = ENTITY("export", export_row, export_columns,
+    "exports t JOIN machines m ON m.id = t.machine_id", "t.id", "uuid", NULL, "-created_at");
+
+static const struct db_column job_columns[] = {
+    ID(job_row, id, "t.id", F),
+    TEXT(job_row, kind, "t.kind", F | S | N),
+    TEXT(job_row, status, "t.status", F | S | N),
+    ID(job_row, machine_id, "t.machine_id", F),
+    TEXT(job_row, machine_name, "m.name", F | S),
+    ID(job_row, vault_id, "t.vault_id", F),
+    JSON(job_row, params_json, "t.params::text"),
+    JSON(job_row, result_json, "t.result::text"),
+    TEXT(job_row, problem_code, "t.problem_code", F),
+    TEXT(job_row, problem_text, "t.problem_text", 0),
+    TEXT(job_row, problem_correction, "t.problem_correction", 0),
+    TEXT(job_row, waiting_for, "t.waiting_for", 0),
+    TEXT(job_row, requested_by, "t.requested_by", F | S | N),
+    U64(job_row, progress_permille, "t.progress_permille", S | N),
+    BOOL(job_row, may_cancel, "t.may_cancel", 0),
+    BOOL(job_row, cancel_requested, "t.cancel_requested", F),
+    U64(job_row, version, "t.version", 0),
+    TIME(job_row, created_at, "t.created_at", F | S | N),
+    TIME(job_row, started_at, "t.started_at", F | S),
+    TIME(job_row, finished_at, "t.finished_at", F | S),
+    TIME(job_row, updated_at, "t.updated_at", F | S | N),
+};
+const struct db_entity db_jobs = ENTITY("job", job_row, job_columns,
+    "jobs t LEFT JOIN machines m ON m.id = t.machine_id", "t.id", "uuid", NULL, "-created_at");
+
+static const struct db_column job_step_columns[] = {
+    TEXT(job_step_row, key, "t.job_id::text || ':' || t.ordinal", 0),
+    ID(job_step_row, job_id, "t.job_id", F),
+    TEXT(job_step_row, name, "t.name", F),
+    TEXT(job_step_row, title, "t.title", 0),
+    TEXT(job_step_row, status, "t.status", F),
+    TEXT(job_step_row, detail, "t.detail", 0),
+    TEXT(job_step_row, problem_text, "t.problem_text", 0),
+    U64(job_step_row, ordinal, "t.ordinal", F | S | N),
+    U64(job_step_row, progress_permille, "t.progress_permille", 0),
+    U64(job_step_row, attempts, "t.attempts", 0),
+    TIME(job_step_row, started_at, "t.started_at", 0),
+    TIME(job_step_row, finished_at, "t.finished_at", 0),
+};
+const struct db_entity db_job_steps = ENTITY("job step", job_step_row, job_step_columns, "job_steps t",
+    "(t.job_id::text || ':' || t.ordinal)", "text", NULL, "ordinal");
+
+static const struct db_column job_log_columns[] = {
+    U64(job_log_row, seq, "t.seq", F | S | N),
+    ID(job_log_row, job_id, "t.job_id", F),
+    TEXT(job_log_row, level, "t.level", F),
+    TEXT(job_log_row, text, "t.text", F),
+    TIME(job_log_row, at, "t.at", F),
+};
+const struct db_entity db_job_log =
+    ENTITY("job log line", job_log_row, job_log_columns, "job_log t", "t.seq", "bigint", NULL, "seq");
+
+static const struct db_column event_columns[] = {
+    U64(event_row, seq, "t.seq", F | S | N),
+    TIME(event_row, at, "t.at", F | S | N),
+    TEXT(event_row, severity, "t.severity", F | S | N),
+    TEXT(event_row, code, "t.code", F | S | N),
+    TEXT(event_row, text, "t.text", F),
+    TEXT(event_row, remedy, "t.remedy", 0),
+    ID(event_row, machine_id, "t.machine_id", F),
+    TEXT(event_row, machine_name, "m.name", F | S),
+    ID(event_row, node_id, "t.node_id", F),
+    ID(event_row, vault_id, "t.vault_id", F),
+    ID(event_row, job_id, "t.job_id", F),
+    TEXT(event_row, actor, "t.actor", F),
+};
+const struct db_entity db_events = ENTITY("event", event_row, event_columns,
+    "events t LEFT JOIN machines m ON m.id = t.machine_id", "t.seq", "bigint", NULL, "-seq");
+
+static const struct db_column sample_columns[] = {
+    TEXT(sample_row, key, "t.machine_id::text || ':' || t.minute", 0),
+    ID(sample_row, machine_id, "t.machine_id", F),
+    TIME(sample_row, minute, "t.minute", F | S | N),
+    U64(sample_row, rpo_max_usec, "t.rpo_max_usec", F | S | N),
+    U64(sample_row, rpo_avg_usec, "CASE WHEN t.rpo_count > 0 THEN (t.rpo_sum_usec / t.rpo_count)::bigint ELSE 0 END",
+        S | N),
+    U64(sample_row, changed_bytes, "t.changed_bytes", F | S | N),
+    U64(sample_row, sent_bytes, "t.sent_bytes", F | S | N),
+    U64(sample_row, points, "t.points", F | S | N),
+    U64(sample_row, frozen_points, "t.frozen_points", F | S | N),
+    U64(sample_row, backlog_bytes, "t.backlog_bytes", F | S | N),
+};
+const struct db_entity db_samples = ENTITY("sample", sample_row, sample_columns, "samples t",
+    "(t.machine_id::text || ':' || t.minute)", "text", NULL, "minute");
+
+static const struct db_column api_token_columns[] = {
+    ID(api_token_row, id, "t.id", F),
+    TEXT(api_token_row, name, "t.name", F | S | N),
+    JSON(api_token_row, scopes_json, "t.scopes::text"),
+    TEXT(api_token_row, role, "t.role", F | S | N),
+    TEXT(api_token_row, created_by, "t.created_by", F | S | N),
+    TIME(api_token_row, expires_at, "t.expires_at", F | S),
+    TIME(api_token_row, last_used_at, "t.last_used_at", F | S),
+    TIME(api_token_row, revoked_at, "t.revoked_at", F | S),
+    U64(api_token_row, version, "t.version", 0),
+    TIME(api_token_row, created_at, "t.created_at", F | S | N),
+};
+const struct db_entity db_api_tokens =
+    ENTITY("token", api_token_row, api_token_columns, "api_tokens t", "t.id", "uuid", "t.name", "-created_at");
+
+static const struct db_column enrolment_token_columns[] = {
+    ID(enrolment_token_row, id, "t.id", F),
+    TEXT(enrolment_token_row, role, "t.role", F | S | N),
+    TEXT(enrolment_token_row, name, "t.name", F | S | N),
+    ID(enrolment_token_row, site_id, "t.site_id", F),
+    TEXT(enrolment_token_row, created_by, "t.created_by", F | S | N),
+    ID(enrolment_token_row, used_by, "t.used_by", F),
+    TIME(enrolment_token_row, expires_at, "t.expires_at", F | S | N),
+    TIME(enrolment_token_row, used_at, "t.used_at", F | S),
+    TIME(enrolment_token_row, revoked_at, "t.revoked_at", F | S),
+    U64(enrolment_token_row, version, "t.version", 0),
+    TIME(enrolment_token_row, created_at, "t.created_at", F | S | N),
+};
+const struct db_entity db_enrolment_tokens = ENTITY("enrolment token", enrolment_token_row, enrolment_token_columns,
+    "enrolment_tokens t", "t.id", "uuid", NULL, "-created_at");
+
+static const struct db_column certificate_columns[] = {
+    TEXT(certificate_row, serial, "t.serial", F | S | N),
+    TEXT(certificate_row, role, "t.role", F | S | N),
+    ID(certificate_row, subject_id, "t.subject_id", F),
+    TEXT(certificate_row, subject_name, "t.subject_name", F | S | N),
+    TEXT(certificate_row, fingerprint_sha256, "t.fingerprint_sha256", F),
+    TEXT(certificate_row, revoke_reason, "t.revoke_reason", 0),
+    TIME(certificate_row, not_before, "t.not_before", F | S | N),
+    TIME(certificate_row, not_after, "t.not_after", F | S | N),
+    TIME(certificate_row, revoked_at, "t.revoked_at", F | S),
+    TIME(certificate_row, created_at, "t.created_at", F | S | N),
+};
+const struct db_entity db_certificates = ENTITY(
+    "certificate", certificate_row, certificate_columns, "certificates t", "t.serial", "text", NULL, "-created_at");
+
+static const struct db_column audit_columns[] = {
+    U64(audit_row, seq, "t.seq", F | S | N),
+    TIME(audit_row, at, "t.at", F | S | N),
+    TEXT(audit_row, actor, "t.actor", F | S | N),
+    TEXT(audit_row, action, "t.action", F | S | N),
+    TEXT(audit_row, object_kind, "t.object_kind", F),
+    TEXT(audit_row, object_id, "t.object_id", F),
+    TEXT(audit_row, outcome, "t.outcome", F | S | N),
+    JSON(audit_row, detail_json, "t.detail"),
+    TEXT(audit_row, address, "t.address", F),
+    TEXT(audit_row, request_id, "t.request_id", F),
+    TEXT(audit_row, hash, "t.hash", 0),
+};
+const struct db_entity db_audit_log =
+    ENTITY("audit entry", audit_row, audit_columns, "audit_log t", "t.seq", "bigint", NULL, "-seq");

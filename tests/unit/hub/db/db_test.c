@@ -1,0 +1,282 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include <cmocka.h>
+
+#include "hub/db/migrate.h"
+#include "hub/db/news.h"
+#include "tests/unit/hub/postgres_fixture.h"
+#include "transport/base/clock.h"
+
+static void test_values_arrive_as_they_were_sent(void **state)
+{
+    struct db_conn *conn AUTO_OF(db_conn) = fixture_conn(state);
+    AUTO_PGRESULT PGresult *r = NULL;
+    struct err err = ERR_INIT;
+
+    assert_ok(db_exec(conn, &r, &err,
+                  "SELECT $1::text, $2::bigint, $3::bigint, $4::boolean, $5::text, $6::bytea,"
+                  " (extract(epoch from $7::timestamptz) * 1000000)::bigint, $8::timestamptz IS NULL",
+                  DB_S("it's; DROP TABLE machines --"), DB_U(UINT64_MAX), DB_I(-5), DB_B(true), DB_S(NULL),
+                  DB_X("\0\1\xff", 3), DB_T(1790000000123456), DB_T(0)),
+        &err);
+    assert_string_equal(db_text(r, 0, 0), "it's; DROP TABLE machines --");
+    assert_int_equal(db_u64(r, 0, 1), INT64_MAX);
+    assert_int_equal(db_i64(r, 0, 2), -5);
+    assert_true(db_bool(r, 0, 3));
+    assert_true(PQgetisnull(r, 0, 4));
+    assert_string_equal(db_text(r, 0, 5), "\\x0001ff");
+    assert_int_equal(db_u64(r, 0, 6), 1790000000123456);
+    assert_true(db_bool(r, 0, 7));
+}
+
+static void test_refusals_have_the_right_code(void **state)
+{
+    struct db_conn *conn AUTO_OF(db_conn) = fixture_conn(state);
+    static const struct {
+        const char *sql;
+        enum err_code code;
+    } rows[] = {
+        {"INSERT INTO settings (key, value) VALUES ('a', '1'), ('a', '2')", ERR_EXISTS},
+        {"SELECT 'x'::uuid", ERR_INVALID},
+        {"INSERT INTO disks (machine_id, key) VALUES (gen_random_uuid(), 'k')", ERR_REFUSED},
+        {"INSERT INTO machines (id, name, state) VALUES (gen_random_uuid(), 'n', 'nonsense')", ERR_INVALID},
+        {"INSERT INTO machines (id, name) VALUES (gen_random_uuid(), '')", ERR_INVALID},
+        {"SELECT no_such_column", ERR_INTERNAL},
+    };
+
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct err err = ERR_INIT;
+
+        assert_int_equal(db_exec(conn, NULL, &err, rows[i].sql), -1);
+        assert_int_equal(err.code, rows[i].code);
+    }
+}
+
+static void test_rollback_leaves_nothing(void **state)
+{
+    struct db_conn *conn AUTO_OF(db_conn) = fixture_conn(state);
+    struct err err = ERR_INIT;
+
+    assert_ok(db_begin(conn, &err), &err);
+    assert_ok(db_exec(conn, NULL, &err, "INSERT INTO settings (key, value) VALUES ('rolled', '1')"), &err);
+    db_rollback(conn);
+    assert_int_equal(db_exec(conn, NULL, &err, "SELECT 1 FROM settings WHERE key = 'rolled'"), 0);
+}
+
+static void test_commit_of_a_failed_transaction_is_an_error(void **state)
+{
+    struct db_conn *conn AUTO_OF(db_conn) = fixture_conn(state);
+    struct err err = ERR_INIT;
+
+    assert_ok(db_begin(conn, &err), &err);
+    assert_int_equal(db_exec(conn, NULL, NULL, "SELECT 1/0"), -1);
+    assert_int_equal(db_commit(conn, &err), -1);
+    assert_int_equal(err.code, ERR_CONFLICT);
+}
+
+static void test_a_released_connection_has_no_transaction(void **state)
+{
+    struct db_conn *conn = fixture_conn(state);
+    struct err err = ERR_INIT;
+
+    assert_ok(db_begin(conn, &err), &err);
+    assert_ok(db_exec(conn, NULL, &err, "INSERT INTO settings (key, value) VALUES ('left', '1')"), &err);
+    db_release(conn);
+    conn = fixture_conn(state);
+    assert_false(db_in_transaction(conn));
+    assert_int_equal(db_exec(conn, NULL, &err, "SELECT 1 FROM settings WHERE key = 'left'"), 0);
+    db_release(conn);
+}
+
+static void test_the_pool_is_bounded(void **state)
+{
+    struct postgres_fixture *f = *state;
+    struct db_options options = {.dsn = postgres_embedded_dsn(f->pg), .connections_max = 1, .acquire_usec = 20000};
+    struct db *db = NULL;
+    struct db_conn *first = NULL, *second = NULL;
+    struct err err = ERR_INIT;
+
+    assert_ok(db_new(&options, &db, &err), &err);
+    assert_ok(db_acquire(db, &first, &err), &err);
+    assert_int_equal(db_acquire(db, &second, &err), -1);
+    assert_int_equal(err.code, ERR_UNAVAILABLE);
+    assert_true(err.correction[0] != '\0');
+    db_release(first);
+    assert_ok(db_acquire(db, &second, &err), &err);
+    db_release(second);
+    db_free(db);
+}
+
+static void test_an_unreachable_server_is_unavailable_with_a_correction(void **state)
+{
+    struct db_options options = {.dsn = "host=/nonexistent user=nobody", .acquire_usec = 1000};
+    struct db *db = NULL;
+    struct err err = ERR_INIT;
+
+    (void)state;
+    assert_ok(db_new(&options, &db, &err), &err);
+    assert_int_equal(db_ping(db, 1000, &err), -1);
+    assert_int_equal(err.code, ERR_UNAVAILABLE);
+    assert_true(strstr(err.correction, "PostgreSQL") != NULL);
+    db_free(db);
+}
+
+/* ---- migrations ---- */
+
+static void test_migrations_are_applied_once(void **state)
+{
+    struct postgres_fixture *f = *state;
+    struct err err = ERR_INIT;
+    unsigned applied = 99;
+
+    assert_ok(migrate_run(f->db, migrations_embedded, &applied, &err), &err);
+    assert_int_equal(applied, 0);
+}
+
+static void test_an_edited_migration_is_refused(void **state)
+{
+    struct postgres_fixture *f = *state;
+    struct migration edited[64] = {{0}};
+    struct err err = ERR_INIT;
+
+    for (size_t i = 0; migrations_embedded[i].name; i++)
+        edited[i] = migrations_embedded[i];
+    edited[0].sql = "SELECT 1";
+    assert_int_equal(migrate_run(f->db, edited, NULL, &err), -1);
+    assert_int_equal(err.code, ERR_REFUSED);
+    assert_true(strstr(err.text, "0001_foundation was changed") != NULL);
+}
+
+static void test_a_newer_database_is_refused(void **state)
+{
+    struct postgres_fixture *f = *state;
+    static const struct migration none[] = {{0, NULL, NULL}};
+    struct err err = ERR_INIT;
+
+    assert_int_equal(migrate_run(f->db, none, NULL, &err), -1);
+    assert_int_equal(err.code, ERR_REFUSED);
+}
+
+static void test_a_failing_migration_leaves_nothing(void **state)
+{
+    struct postgres_fixture *f = *state;
+    struct db_conn *conn AUTO_OF(db_conn) = fixture_conn(state);
+    struct migration more[64] = {{0}};
+    struct err err = ERR_INIT;
+    size_t n = 0;
+
+    for (; migrations_embedded[n].name; n++)
+        more[n] = migrations_embedded[n];
+    more[n] = (struct migration){9999, "9999_bad", "CREATE TABLE half (a int); SELECT 1/0"};
+    assert_int_equal(migrate_run(f->db, more, NULL, &err), -1);
+    err_clear(&err);
+    assert_int_equal(db_exec(conn, NULL, &err, "SELECT 1 FROM pg_tables WHERE tablename = 'half'"), 0);
+}
+
+static void test_a_default_policy_is_there(void **state)
+{
+    struct db_conn *conn AUTO_OF(db_conn) = fixture_conn(state);
+    struct err err = ERR_INIT;
+
+    assert_int_equal(db_exec(conn, NULL, &err, "SELECT 1 FROM policies WHERE is_default"), 1);
+}
+
+/* ---- news ---- */
+
+static void test_news_arrive_at_commit(void **state)
+{
+    struct postgres_fixture *f = *state;
+    struct db_conn *conn AUTO_OF(db_conn) = fixture_conn(state);
+    struct news *news = NULL;
+    struct err err = ERR_INIT;
+    uint64_t seen;
+
+    assert_ok(news_start(f->db, NULL, NULL, &news, &err), &err);
+    seen = news_wait(news, NEWS_JOBS, 0, 10 * USEC_PER_SEC); /* it listens now */
+    assert_ok(db_begin(conn, &err), &err);
+    assert_ok(news_tell(conn, NEWS_JOBS, &err), &err);
+    assert_int_equal(news_wait(news, NEWS_JOBS, seen, 20000), seen);
+    assert_ok(db_commit(conn, &err), &err);
+    assert_int_equal(news_wait(news, NEWS_JOBS, seen, 10 * USEC_PER_SEC), seen + 1);
+    news_stop(news);
+}
+
+/* ---- the private server ---- */
+
+static void turn_until_up(struct postgres_fixture *f, pid_t not_this)
+{
+    struct err err = ERR_INIT;
+
+    for (int i = 0; i < 600; i++) {
+        pid_t pid = postgres_embedded_pid(f->pg);
+
+        if (pid != 0 && pid != not_this && db_ping(f->db, 1000, &err) == 0)
+            return;
+        (void)sd_event_run(f->loop, 50 * USEC_PER_MSEC);
+    }
+    fail_msg("PostgreSQL did not come back: %s", err.text);
+}
+
+static void test_a_killed_server_comes_back_and_the_pool_heals(void **state)
+{
+    struct postgres_fixture *f = *state;
+    struct db_conn *conn = fixture_conn(state);
+    struct err err = ERR_INIT;
+    pid_t pid = postgres_embedded_pid(f->pg);
+
+    assert_ok(db_exec(conn, NULL, &err, "INSERT INTO settings (key, value) VALUES ('durable', '1')"), &err);
+    db_release(conn);
+    assert_int_equal(kill(pid, SIGKILL), 0);
+    turn_until_up(f, pid);
+    conn = fixture_conn(state);
+    assert_int_equal(db_exec(conn, NULL, &err, "SELECT 1 FROM settings WHERE key = 'durable'"), 1);
+    db_release(conn);
+}
+
+static void test_the_server_is_not_root_and_has_no_tcp(void **state)
+{
+    struct postgres_fixture *f = *state;
+    struct db_conn *conn AUTO_OF(db_conn) = fixture_conn(state);
+    AUTO_PGRESULT PGresult *r = NULL;
+    struct err err = ERR_INIT;
+    struct stat st;
+    char path[64];
+
+    snprintf(path, sizeof(path), "/proc/%d", (int)postgres_embedded_pid(f->pg));
+    assert_int_equal(stat(path, &st), 0);
+    assert_true(st.st_uid != 0);
+    assert_ok(db_exec(conn, &r, &err, "SELECT current_setting('listen_addresses'), current_setting('fsync')"), &err);
+    assert_string_equal(db_text(r, 0, 0), "");
+    assert_string_equal(db_text(r, 0, 1), "on");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_values_arrive_as_they_were_sent),
+        cmocka_unit_test(test_refusals_have_the_right_code),
+        cmocka_unit_test(test_rollback_leaves_nothing),
+        cmocka_unit_test(test_commit_of_a_failed_transaction_is_an_error),
+        cmocka_unit_test(test_a_released_connection_has_no_transaction),
+        cmocka_unit_test(test_the_pool_is_bounded),
+        cmocka_unit_test(test_an_unreachable_server_is_unavailable_with_a_correction),
+        cmocka_unit_test(test_migrations_are_applied_once),
+        cmocka_unit_test(test_an_edited_migration_is_refused),
+        cmocka_unit_test(test_a_newer_database_is_refused),
+        cmocka_unit_test(test_a_failing_migration_leaves_nothing),
+        cmocka_unit_test(test_a_default_policy_is_there),
+        cmocka_unit_test(test_news_arrive_at_commit),
+        cmocka_unit_test(test_the_server_is_not_root_and_has_no_tcp),
+        cmocka_unit_test(test_a_killed_server_comes_back_and_the_pool_heals),
+    };
+
+    return cmocka_run_group_tests_name("hub_db", tests, postgres_fixture_up, postgres_fixture_down);
+}
