@@ -1,0 +1,78 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Points under load on ext4, xfs and btrfs: each one is a state that the disk really held.
+
+A ledger (every record durable before the next) runs beside fio, which writes blocks that carry their own checksums. Points are
+opened while both go on: the file system must be clean after its journal was replayed, the ledger must be the prefix that was
+durable at the point's moment, and at the end, when fio has finished, its own verification must pass on a point.
+"""
+import os
+import random
+
+from harness import MIB, Disk, Site, check, fresh, fs_check, main, note, point_time, run, start, test, undo, wait_until
+from ledger import Ledger
+
+SIZE = {"ext4": 320 * MIB, "xfs": 384 * MIB, "btrfs": 384 * MIB}
+FIO = ["--name=load", "--filename_format=fio.$jobnum", "--rw=randwrite", "--bs=4k", "--size=48m", "--ioengine=psync", "--fdatasync=32",
+       "--verify=crc32c", "--randrepeat=1", "--verify_state_save=0"]
+
+
+def points_hold_on(kind):
+    disk = Disk(SIZE[kind])
+    disk.make_fs(kind)
+    folder = disk.mount()
+    site = Site()
+    ledger = Ledger([os.path.join(folder, "ledger")], 256, pause_s=0.002)
+    site.protect(disk)
+    fio = start(["fio", *FIO, f"--directory={folder}", "--do_verify=0", "--rate_iops=1500", "--loops=2"], log=fresh("fio.log"))
+    rng = random.Random(11)
+    judged = set()
+    while fio.poll() is None and len(judged) < 4:
+        newest = wait_until(lambda: [p for p in site.points() if p["sequence"] not in judged], "a new point", 60)
+        point = rng.choice(newest[:5])
+        judged.add(point["sequence"])
+        judge_point(site, kind, point, ledger)
+    check(fio.wait(120) == 0, "fio failed on the source")
+    ledger.stop()
+    machine = site.machine()
+    note(kind, "points made", machine["points_made"], "frozen", machine["points_frozen"])
+    point = site.settled_point()
+    branch = site.open(point["sequence"], write=True).attach()
+    copy = branch.mount()
+    run("fio", *FIO, f"--directory={copy}", "--verify_only", cwd=os.path.dirname(copy))
+    branch.detach()
+    undo(disk._unmount)
+
+
+def judge_point(site, kind, point, ledger):
+    export = site.open(point["sequence"], write=True)
+    attached = export.attach()
+    # As after a power failure: a mount replays the journal, then the check must find nothing.
+    options = "nouuid" if kind == "xfs" else "defaults"
+    folder = attached.mount(options)
+    last = ledger.judge([os.path.join(folder, "ledger")], point_time(point))
+    undo(attached._mount)
+    attached._mount = None
+    fs_check(kind, attached.device)
+    attached.detach()
+    export.close()
+    note(kind, "point", point["sequence"], point["kind"], "holds the ledger up to", last)
+
+
+@test
+def points_under_load_hold_on_ext4():
+    points_hold_on("ext4")
+
+
+@test
+def points_under_load_hold_on_xfs():
+    points_hold_on("xfs")
+
+
+@test
+def points_under_load_hold_on_btrfs():
+    points_hold_on("btrfs")
+
+
+if __name__ == "__main__":
+    main()
