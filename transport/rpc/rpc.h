@@ -59,14 +59,14 @@ struct rpc_call_ops {
 };
 
 struct rpc_limits {
-    size_t message_max;        /* bytes of one received message; 0 = 4 MiB + 64 KiB */
-    uint32_t stream_window;    /* 0 = 12.5 MB: 100 ms x 1 Gbit/s */
+    size_t message_max;         /* bytes of one received message; 0 = 4 MiB + 64 KiB */
+    uint32_t stream_window;     /* 0 = 12.5 MB: 100 ms x 1 Gbit/s */
     uint32_t connection_window; /* 0 = twice the stream window */
-    uint32_t streams_max;      /* per connection; 0 = 128 */
-    uint32_t connections_max;  /* per server; 0 = 16384 */
-    uint64_t handshake_usec;   /* 0 = 10 s */
-    uint64_t idle_usec;        /* PING after this long without a frame, closed after twice; 0 = 20 s */
-    size_t send_queue_max;     /* bytes queued on one call before rpc_call_send says 0; 0 = 4 MiB */
+    uint32_t streams_max;       /* per connection; 0 = 128 */
+    uint32_t connections_max;   /* per server; 0 = 16384 */
+    uint64_t handshake_usec;    /* 0 = 10 s */
+    uint64_t idle_usec;         /* PING after this long without a frame, closed after twice; 0 = 20 s */
+    size_t send_queue_max;      /* bytes queued on one call before rpc_call_send says 0; 0 = 4 MiB */
 };
 
 /* ---- server ---- */
@@ -74,8 +74,8 @@ struct rpc_method {
     const char *path; /* "/leeward.replication.v1.Replication/Replicate" */
     /* Called when a call arrives, its peer known. Sets *ret_ops and *ret_arg; or returns -1 with err: the call is ended with
      * that error. */
-    int (*accept)(struct rpc_call *call, void *server_arg, const struct rpc_call_ops **ret_ops, void **ret_arg,
-        struct err *err);
+    int (*accept)(
+        struct rpc_call *call, void *server_arg, const struct rpc_call_ops **ret_ops, void **ret_arg, struct err *err);
     bool allow_anonymous; /* enrolment and health only */
 };
 
@@ -100,7 +100,7 @@ void rpc_server_drop_revoked(struct rpc_server *server);
 int rpc_channel_new(sd_event *loop, const char *address, struct tls_context *tls, const char *expect_role,
     const struct ident *expect_id, const struct rpc_limits *limits, struct rpc_channel **ret_channel, struct err *err);
 void rpc_channel_free(struct rpc_channel *channel); /* ends its calls with RPC_CANCELLED */
-/* Starts a call. deadline_usec 0 = none. While not connected the call waits (fail_fast false) or ends with RPC_UNAVAILABLE at
+/* Starts a call. deadline_usec is a moment on the monotonic clock (clock_mono_usec() + ...), 0 = none. While not connected the call waits (fail_fast false) or ends with RPC_UNAVAILABLE at
  * once or when the present attempt to connect fails (true). */
 int rpc_call_start(struct rpc_channel *channel, const char *path, uint64_t deadline_usec, bool fail_fast,
     const struct rpc_call_ops *ops, void *arg, struct rpc_call **ret_call, struct err *err);

@@ -16,10 +16,10 @@
 struct tls_context;
 
 struct tls_peer {
-    bool authenticated;  /* false: no certificate was shown (allowed for enrolment only) */
+    bool authenticated; /* false: no certificate was shown (allowed for enrolment only) */
     char role[16];
     struct ident id;
-    char serial[64];     /* certificate serial, hex */
+    char serial[64]; /* certificate serial, hex */
 };
 
 struct tls_files {
@@ -32,8 +32,8 @@ struct tls_files {
 int tls_server_new(const struct tls_files *files, bool allow_anonymous, struct tls_context **ret_tls, struct err *err);
 /* files->certificate NULL: an anonymous client. ca_sha256_hex not NULL: trust is not taken from files->ca but the server's
  * chain must contain a self-signed certificate with this fingerprint (enrolment). */
-int tls_client_new(const struct tls_files *files, const char *ca_sha256_hex, struct tls_context **ret_tls,
-    struct err *err);
+int tls_client_new(
+    const struct tls_files *files, const char *ca_sha256_hex, struct tls_context **ret_tls, struct err *err);
 /* Serials (hex) that are refused from now on, in handshakes and for open connections; replaces the earlier list. */
 int tls_set_revoked(struct tls_context *tls, const char *const *serials, unsigned count, struct err *err);
 /* Loads renewed files; connections that are open keep theirs. */

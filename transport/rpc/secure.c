@@ -1,0 +1,242 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * OpenSSL on one connection. OpenSSL would write each record of 16 KiB with a system call of its own: a small BIO appends
+ * them to the connection's output instead. It reads ahead into a buffer of its own, decrypts there, and gives that buffer back
+ * when it is empty (SSL_MODE_RELEASE_BUFFERS).
+ */
+#include "transport/rpc/secure.h"
+
+#include <openssl/err.h>
+#include <openssl/x509v3.h>
+#include <string.h>
+
+#include "transport/base/mem.h"
+#include "transport/rpc/tls_internal.h"
+
+#define READ_AHEAD_BYTES 131072u /* eight records with one system call */
+
+struct secure {
+    struct tls_context *tls;
+    SSL *ssl;
+};
+
+/* ---- a BIO that appends to a struct buf ---- */
+
+static int sink_write(BIO *bio, const char *data, int n)
+{
+    struct buf *out = BIO_get_data(bio);
+    BIO_clear_retry_flags(bio);
+    return n > 0 && buf_append(out, data, (size_t)n, NULL) == 0 ? n : -1;
+}
+
+static long sink_ctrl(BIO *bio, int cmd, long num, void *ptr)
+{
+    (void)bio;
+    (void)num;
+    (void)ptr;
+    return cmd == BIO_CTRL_FLUSH ? 1 : 0;
+}
+
+static BIO *sink_new(struct buf *out)
+{
+    static BIO_METHOD *method; /* for the life of the process */
+    if (method == NULL) {
+        method = BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "buf");
+        if (method == NULL || BIO_meth_set_write(method, sink_write) != 1 || BIO_meth_set_ctrl(method, sink_ctrl) != 1)
+            return NULL;
+    }
+    BIO *bio = BIO_new(method);
+    if (bio != NULL) {
+        BIO_set_data(bio, out);
+        BIO_set_init(bio, 1);
+    }
+    return bio;
+}
+
+/* ---- connection ---- */
+
+int secure_new(struct tls_context *tls, int fd, struct buf *out, struct secure **ret_secure, struct err *err)
+{
+    struct secure *s = mem_new(struct secure);
+    if (s == NULL)
+        return err_set(err, ERR_NOMEM, "no memory for a TLS connection");
+    ERR_clear_error();
+    BIO *in_bio = BIO_new_socket(fd, BIO_NOCLOSE);
+    BIO *out_bio = sink_new(out);
+    s->ssl = SSL_new(tls->ssl);
+    if (s->ssl == NULL || in_bio == NULL || out_bio == NULL) {
+        BIO_free(in_bio);
+        BIO_free(out_bio);
+        SSL_free(s->ssl);
+        free(s);
+        return tls_error(err, ERR_NOMEM, "no memory for a TLS connection");
+    }
+    SSL_set0_rbio(s->ssl, in_bio);
+    SSL_set0_wbio(s->ssl, out_bio);
+    SSL_set_read_ahead(s->ssl, 1);
+    SSL_set_default_read_buffer_len(s->ssl, READ_AHEAD_BYTES);
+    if (tls->is_server)
+        SSL_set_accept_state(s->ssl);
+    else
+        SSL_set_connect_state(s->ssl);
+    s->tls = tls_context_ref(tls);
+    *ret_secure = s;
+    return 0;
+}
+
+void secure_free(struct secure *s)
+{
+    if (s == NULL)
+        return;
+    SSL_free(s->ssl);
+    tls_context_free(s->tls);
+    free(s);
+}
+
+static int verify_failed(const struct secure *s, long result, struct err *err)
+{
+    switch (result) {
+    case X509_V_ERR_CERT_HAS_EXPIRED:
+        err_set(err, ERR_UNAUTHENTICATED, "the peer's certificate has expired");
+        return err_hint(err, "check the clocks of both machines; enrol the peer again with a new token");
+    case X509_V_ERR_CERT_NOT_YET_VALID:
+        err_set(err, ERR_UNAUTHENTICATED, "the peer's certificate is not valid yet");
+        return err_hint(err, "check the clocks of both machines");
+    case X509_V_ERR_CERT_REVOKED:
+        err_set(err, ERR_UNAUTHENTICATED, "the peer's certificate is revoked");
+        return err_hint(err, "enrol the peer again with a new token if it is to come back");
+    case X509_V_ERR_APPLICATION_VERIFICATION:
+        err_set(err, ERR_UNAUTHENTICATED, "the peer's certificate carries no identity of this product");
+        return err_hint(err, "use the certificate that enrolment stored in the identity folder");
+    default:
+        break;
+    }
+    if (s->tls->pinned) {
+        err_set(
+            err, ERR_UNAUTHENTICATED, "the server is not the hub that made the token: its CA has another fingerprint");
+        return err_hint(err, "check the hub's address, or make a new token on this hub");
+    }
+    err_set(err, ERR_UNAUTHENTICATED, "the peer's certificate is not from our CA: %s",
+        X509_verify_cert_error_string(result));
+    return err_hint(err, "both sides must be enrolled with the same hub");
+}
+
+/* What went wrong in a handshake or a read, as something that a person can act on. */
+static int tls_failed(struct secure *s, const char *what, struct err *err)
+{
+    long verify = SSL_get_verify_result(s->ssl);
+    int reason = ERR_GET_REASON(ERR_peek_error());
+    if (reason == SSL_R_CERTIFICATE_VERIFY_FAILED && verify != X509_V_OK) {
+        ERR_clear_error();
+        return verify_failed(s, verify, err);
+    }
+    tls_error(err, ERR_UNAUTHENTICATED, what);
+    switch (reason) {
+    case SSL_R_PEER_DID_NOT_RETURN_A_CERTIFICATE:
+    case SSL_R_TLSV13_ALERT_CERTIFICATE_REQUIRED:
+        return err_hint(err, "a client must show the certificate that enrolment gave it");
+    case SSL_R_SSLV3_ALERT_CERTIFICATE_EXPIRED:
+        return err_hint(err, "our certificate has expired: enrol again with a new token");
+    case SSL_R_SSLV3_ALERT_CERTIFICATE_REVOKED:
+        return err_hint(err, "our certificate was revoked: enrol again with a new token");
+    case SSL_R_TLSV1_ALERT_UNKNOWN_CA:
+        return err_hint(err, "the peer does not know our CA: both sides must be enrolled with the same hub");
+    default:
+        return -1;
+    }
+}
+
+static int peer_of(struct secure *s, struct tls_peer *ret_peer, struct err *err)
+{
+    const unsigned char *alpn = NULL;
+    unsigned alpn_len = 0;
+    SSL_get0_alpn_selected(s->ssl, &alpn, &alpn_len);
+    if (alpn_len != 2 || memcmp(alpn, "h2", 2) != 0) {
+        err_set(err, ERR_UNSUPPORTED, "the peer does not speak HTTP/2 (no ALPN h2)");
+        return err_hint(err, "check that the address is that of a gRPC port");
+    }
+    X509 *certificate = SSL_get0_peer_certificate(s->ssl);
+    *ret_peer = (struct tls_peer){0};
+    return certificate == NULL ? 0 : tls_peer_read(certificate, ret_peer, err);
+}
+
+int secure_handshake(struct secure *s, struct tls_peer *ret_peer, struct err *err)
+{
+    ERR_clear_error();
+    int rc = SSL_do_handshake(s->ssl);
+    if (rc == 1)
+        return peer_of(s, ret_peer, err) < 0 ? -1 : 1;
+    switch (SSL_get_error(s->ssl, rc)) {
+    case SSL_ERROR_WANT_READ:
+        return 0;
+    case SSL_ERROR_ZERO_RETURN:
+        return err_set(err, ERR_UNAVAILABLE, "the peer closed the connection during the TLS handshake");
+    case SSL_ERROR_SYSCALL:
+        if (ERR_peek_error() == 0)
+            return err_set(err, ERR_UNAVAILABLE, "the connection was lost during the TLS handshake");
+        break;
+    default:
+        if (ERR_GET_REASON(ERR_peek_error()) == SSL_R_UNEXPECTED_EOF_WHILE_READING) {
+            ERR_clear_error();
+            return err_set(err, ERR_UNAVAILABLE, "the peer closed the connection during the TLS handshake");
+        }
+        break;
+    }
+    return tls_failed(s, "TLS handshake failed", err);
+}
+
+ssize_t secure_read(struct secure *s, void *data, size_t n, bool *ret_closed, struct err *err)
+{
+    size_t got = 0;
+    ERR_clear_error();
+    *ret_closed = false;
+    if (SSL_read_ex(s->ssl, data, n, &got) == 1)
+        return (ssize_t)got;
+    switch (SSL_get_error(s->ssl, 0)) {
+    case SSL_ERROR_WANT_READ:
+        return 0;
+    case SSL_ERROR_ZERO_RETURN:
+        *ret_closed = true;
+        return err_set(err, ERR_UNAVAILABLE, "the peer closed the connection");
+    case SSL_ERROR_SYSCALL:
+        if (ERR_peek_error() == 0) {
+            *ret_closed = true;
+            return err_set(err, ERR_UNAVAILABLE, "the connection was lost");
+        }
+        break;
+    default:
+        if (ERR_GET_REASON(ERR_peek_error()) == SSL_R_UNEXPECTED_EOF_WHILE_READING) {
+            ERR_clear_error();
+            *ret_closed = true;
+            return err_set(err, ERR_UNAVAILABLE, "the peer closed the connection");
+        }
+        break;
+    }
+    return tls_failed(s, "TLS failed", err);
+}
+
+int secure_write(struct secure *s, const void *data, size_t n, struct err *err)
+{
+    const uint8_t *p = data;
+    while (n > 0) {
+        size_t done = 0;
+        ERR_clear_error();
+        if (SSL_write_ex(s->ssl, p, n, &done) != 1)
+            return tls_error(err, ERR_NOMEM, "encrypting for the connection");
+        p += done;
+        n -= done;
+    }
+    return 0;
+}
+
+void secure_close(struct secure *s)
+{
+    ERR_clear_error();
+    (void)SSL_shutdown(s->ssl);
+    ERR_clear_error();
+}
+
+bool secure_peer_is_revoked(const struct secure *s, const struct tls_peer *peer)
+{
+    return peer->authenticated && tls_is_revoked(s->tls, peer->serial);
+}
