@@ -9,7 +9,8 @@
  *   freeze           where one is asked for, or where no window was found within the tries: freeze, drain and
  * read the last set into memory, thaw, deliver
  *
- * Why a window is right, and what each part must promise for it, is in DESIGN.md.
+ * A drain that finds nothing closes the image too: then it is simply the present content. Why a window is right, and what each
+ * part must promise for it, is in DESIGN.md.
  *
  * Blocks go to the sink round by round; a block may come several times, and the last one holds. Small rounds
  * (up to hold_bytes) are read into memory first and delivered after the window has closed, so that a slow
@@ -31,7 +32,7 @@
 
 enum cycle_want {
     CYCLE_CRASH,      /* window; freeze only if none is found and the policy allows it */
-    CYCLE_FILESYSTEM, /* always freezes */
+    CYCLE_FILESYSTEM, /* freezes; if that fails, a window is tried, and the result is not `frozen` */
 };
 
 struct cycle_parts {
@@ -46,8 +47,7 @@ struct cycle_parts {
     /* False: barriers cannot be counted; then a window is a round during which no write completed. */
     bool (*barriers_are_countable)(void *arg);
     /* Reads what is dirty in `set` of one disk: reader_run_dirty. */
-    int (*read)(
-        void *arg, unsigned disk, const struct dirty *set, reader_sink sink, void *sink_arg, struct err *err);
+    int (*read)(void *arg, unsigned disk, const struct dirty *set, reader_sink sink, void *sink_arg, struct err *err);
     /* Freezes all file systems on the disks / lets them go. thaw: *ret_usec measured by who froze;
      * *ret_gave_up: it was thawed before it was asked for. Both NULL: there is no freeze. */
     int (*freeze)(void *arg, struct err *err);
@@ -58,12 +58,12 @@ struct cycle_parts {
 
 struct cycle_options {
     enum cycle_want want;
-    bool may_freeze;       /* CYCLE_CRASH only: fall back to a freeze */
-    unsigned tries;        /* rounds small enough to be a window that may fail before the fallback; 0: 12 */
-    uint64_t small_bytes;  /* a round counts as a try when it has at most this; 0: 4 MiB */
-    uint64_t live_usec;    /* live rounds stop converging after this long; 0: 10 s */
-    uint64_t hold_bytes;   /* memory for held blocks; 0: 32 MiB */
-    uint64_t freeze_bytes; /* with more than this in the last set the freeze is given up; 0: hold_bytes */
+    bool may_freeze;              /* CYCLE_CRASH only: fall back to a freeze */
+    unsigned tries;               /* rounds small enough to be a window that may fail before the fallback; 0: 12 */
+    uint64_t small_bytes;         /* a round counts as a try when it has at most this; 0: 4 MiB */
+    uint64_t live_usec;           /* live rounds stop converging after this long; 0: 10 s */
+    uint64_t hold_bytes;          /* memory for held blocks; 0: 8 MiB */
+    uint64_t freeze_bytes;        /* with more than this in the last set the freeze is given up; 0: hold_bytes */
     bool (*cancelled)(void *arg); /* polled between rounds and pieces; may be NULL */
     void *cancelled_arg;
 };
@@ -86,7 +86,8 @@ struct cycle_result {
     uint64_t bytes_read;      /* all rounds */
     uint64_t bytes_delivered; /* what the sink got */
     uint64_t unreadable_bytes;
-    const char *reason; /* CYCLE_NO_POINT, or why a freeze was given up: a fixed text; else NULL */
+    struct err freeze_error; /* code ERR_NONE: freezing and thawing did not fail */
+    const char *reason;      /* CYCLE_NO_POINT, or why a freeze was given up: a fixed text; else NULL */
 };
 
 /* The engine keeps the rounds' bitmaps and the held blocks between cycles. */
@@ -95,8 +96,7 @@ int cycle_new(const struct cycle_parts *parts, struct cycle **ret_cycle, struct 
 void cycle_free(struct cycle *c); /* NULL is allowed */
 DEFINE_AUTO(cycle, cycle_free)
 /* Gives (or changes) size and granule of one disk, before the first run and after each tracker_resize. */
-int cycle_set_disk(
-    struct cycle *c, unsigned disk, uint64_t size_bytes, unsigned granule_shift, struct err *err);
+int cycle_set_disk(struct cycle *c, unsigned disk, uint64_t size_bytes, unsigned granule_shift, struct err *err);
 void cycle_clear_disk(struct cycle *c, unsigned disk); /* this number takes no part until it is set again */
 
 /* Runs one cycle. Returns 0 with *ret_result; -1 when a part failed (the sink, the drain, memory) or it was

@@ -53,7 +53,7 @@ int freeze_set_mounts(struct freeze *f, const char *const *paths, size_t count, 
 int freeze_begin(struct freeze *f, uint64_t budget_usec, struct err *err);
 struct freeze_result {
     uint64_t frozen_usec; /* from the first FIFREEZE to the last FITHAW, as the helper measured it */
-    bool gave_up; /* the budget ended it, or something else thawed: what was read after that is not frozen
+    bool gave_up;         /* the budget ended it, or something else thawed: what was read after that is not frozen
                      content */
 };
 /* Thaws (if the helper has not done it) and tells how it went. */
@@ -66,8 +66,7 @@ struct freeze_mounts {
     char **paths;
     size_t count;
 };
-int freeze_find_mounts(
-    const dev_t *disks, size_t disk_count, struct freeze_mounts *ret_mounts, struct err *err);
+int freeze_find_mounts(const dev_t *disks, size_t disk_count, struct freeze_mounts *ret_mounts, struct err *err);
 void freeze_mounts_free(struct freeze_mounts *mounts);
 
 #endif

@@ -44,19 +44,17 @@ DEFINE_AUTO(reader, reader_free)
 
 /* Opens the block device (or file) read-only with O_DIRECT. ERR_EXISTS: the number is taken. */
 int reader_add_disk(struct reader *r, unsigned disk, const char *path, struct err *err);
-void reader_remove_disk(struct reader *r, unsigned disk); /* unknown numbers are ignored */
-uint64_t reader_disk_size_bytes(
-    const struct reader *r, unsigned disk); /* as the device is now; 0: not added or gone */
-uint32_t reader_disk_sector_bytes(
-    const struct reader *r, unsigned disk); /* logical block size; 0: not added */
+void reader_remove_disk(struct reader *r, unsigned disk);               /* unknown numbers are ignored */
+uint64_t reader_disk_size_bytes(const struct reader *r, unsigned disk); /* as the device is now; 0: not added or gone */
+uint32_t reader_disk_sector_bytes(const struct reader *r, unsigned disk); /* logical block size; 0: not added */
 
 /* Reads all that the source gives (ranges are cut at the end of the disk). Returns 0 when all pieces were
  * delivered, unreadable ones included. -1: the sink's error, or ERR_NOT_FOUND for a disk that was not added.
  */
-int reader_run(struct reader *r, reader_source source, void *source_arg, reader_sink sink, void *sink_arg,
-    struct err *err);
+int reader_run(
+    struct reader *r, reader_source source, void *source_arg, reader_sink sink, void *sink_arg, struct err *err);
 /* The same for everything that is dirty in `set`. */
-int reader_run_dirty(struct reader *r, unsigned disk, const struct dirty *set, reader_sink sink,
-    void *sink_arg, struct err *err);
+int reader_run_dirty(
+    struct reader *r, unsigned disk, const struct dirty *set, reader_sink sink, void *sink_arg, struct err *err);
 
 #endif
