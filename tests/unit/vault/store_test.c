@@ -1,0 +1,347 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The store of a machine: what is committed is what every later open sees; what has no mark never was.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+#include "tests/unit/vault/vaultmodel.h"
+#include "transport/base/clock.h"
+#include "transport/base/file.h"
+#include "transport/log/segment.h"
+#include "transport/vault/view.h"
+
+static int setup(void **state)
+{
+    struct model *m = malloc(sizeof(*m));
+    model_init(m, 42);
+    model_open(m);
+    *state = m;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    model_done(*state);
+    free(*state);
+    return 0;
+}
+
+static void a_committed_point_reads_back(void **state)
+{
+    struct model *m = *state;
+    model_write(m, 0, 0, 200 * 512, false);
+    model_write(m, 1, 4096, 4096, true);
+    model_commit(m, MARK_CRASH);
+    model_check_all(m);
+}
+
+static void each_of_many_points_shows_its_own_moment(void **state)
+{
+    struct model *m = *state;
+    for (int i = 0; i < 60; i++) {
+        for (int k = 0; k < 5; k++)
+            model_random_write(m);
+        model_commit(m, MARK_CRASH);
+    }
+    model_check_all(m);
+}
+
+static void a_progress_mark_is_durable_but_no_point(void **state)
+{
+    struct model *m = *state;
+    struct view *v = NULL;
+    struct err err = ERR_INIT;
+    model_write(m, 0, 0, 4096, true);
+    model_commit(m, MARK_PROGRESS);
+    assert_int_equal(store_committed(m->store), 1);
+    assert_int_equal(store_points(m->store)->count, 0);
+    assert_int_equal(store_flush(m->store, &err), 0);
+    assert_int_equal(view_open(m->machine_dir, 0, NULL, 0, &v, &err), -1);
+    assert_int_equal(err.code, ERR_NOT_FOUND);
+}
+
+static void points_survive_close_and_crash(void **state)
+{
+    struct model *m = *state;
+    for (int i = 0; i < 10; i++) {
+        model_random_write(m);
+        model_commit(m, MARK_CRASH);
+    }
+    model_close(m);
+    model_open(m);
+    model_check_all(m);
+    for (int i = 0; i < 10; i++) {
+        model_random_write(m);
+        model_commit(m, MARK_FILESYSTEM);
+    }
+    model_crash(m);
+    model_open(m);
+    assert_int_equal(store_points(m->store)->count, 20);
+    model_check_all(m);
+}
+
+static void what_has_no_mark_never_was(void **state)
+{
+    struct model *m = *state;
+    struct err err = ERR_INIT;
+    uint64_t committed;
+    model_random_write(m);
+    model_commit(m, MARK_CRASH);
+    uint8_t *before = malloc(m->disk_bytes[0]);
+    memcpy(before, m->disks[0], m->disk_bytes[0]);
+    model_write(m, 0, 0, 65536, false);
+    assert_int_equal(store_append(m->store, m->batch.data, m->batch.len, &committed, &err), 0);
+    assert_int_equal(committed, 1);
+    model_crash(m);
+    memcpy(m->disks[0], before, m->disk_bytes[0]);
+    free(before);
+    model_open(m);
+    assert_int_equal(m->opened.expected_sequence, 2);
+    model_random_write(m);
+    model_commit(m, MARK_CRASH);
+    model_check_all(m);
+}
+
+static void the_index_is_rebuilt_from_the_log(void **state)
+{
+    struct model *m = *state;
+    char path[120];
+    m->conf.flush_extents = 64;
+    model_close(m);
+    model_open(m);
+    for (int i = 0; i < 40; i++) {
+        model_random_write(m);
+        model_random_write(m);
+        model_commit(m, MARK_CRASH);
+    }
+    model_close(m);
+    (void)snprintf(path, sizeof(path), "%s/manifest", m->machine_dir);
+    assert_int_equal(unlink(path), 0);
+    model_open(m);
+    assert_int_equal(store_points(m->store)->count, 40);
+    model_check_all(m);
+    model_close(m);
+    (void)snprintf(path, sizeof(path), "%s/manifest", m->machine_dir);
+    assert_int_equal(truncate(path, 70), 0);
+    model_open(m);
+    model_check_all(m);
+}
+
+static void merging_changes_no_point(void **state)
+{
+    struct model *m = *state;
+    m->conf.flush_extents = 16;
+    model_close(m);
+    model_open(m);
+    unsigned merges = 0;
+    for (int i = 0; i < 150; i++) {
+        struct err err = ERR_INIT;
+        struct store_merge *merge AUTO_OF(store_merge) = NULL;
+        for (int k = 0; k < 4; k++)
+            model_random_write(m);
+        model_commit(m, i % 7 == 3 ? MARK_PROGRESS : MARK_CRASH);
+        if (store_merge_plan(m->store, &merge, &err) > 0) {
+            assert_int_equal(store_merge_run(merge, &err), 0);
+            assert_int_equal(store_merge_finish(m->store, merge, &err), 0);
+            merges++;
+        }
+    }
+    assert_true(merges > 3);
+    model_check_all(m);
+    model_close(m);
+    model_open(m);
+    model_check_all(m);
+}
+
+static void dropped_points_go_and_the_others_stay(void **state)
+{
+    struct model *m = *state;
+    uint64_t drop[100];
+    size_t count = 0, dropped = 0;
+    struct err err = ERR_INIT;
+    m->conf.flush_extents = 16;
+    model_close(m);
+    model_open(m);
+    for (int i = 0; i < 100; i++) {
+        for (int k = 0; k < 3; k++)
+            model_random_write(m);
+        model_commit(m, MARK_CRASH);
+    }
+    for (uint64_t s = 1; s <= 100; s++)
+        if (s % 10 != 0)
+            drop[count++] = s;
+    assert_int_equal(store_drop_points(m->store, drop, count, &dropped, &err), 0);
+    assert_int_equal(dropped, 90);
+    for (size_t i = 0; i < count; i++)
+        model_forget(m, drop[i]);
+    struct store_merge *merge = NULL;
+    while (store_merge_plan(m->store, &merge, &err) > 0) {
+        assert_int_equal(store_merge_run(merge, &err), 0);
+        assert_int_equal(store_merge_finish(m->store, merge, &err), 0);
+        store_merge_free(merge);
+        merge = NULL;
+    }
+    model_check_all(m);
+    model_crash(m);
+    model_open(m);
+    assert_int_equal(store_points(m->store)->count, 10);
+    model_check_all(m);
+}
+
+static void a_lower_epoch_is_refused_after_a_higher_one(void **state)
+{
+    struct model *m = *state;
+    struct store_opened opened;
+    struct err err = ERR_INIT;
+    assert_int_equal(store_begin(m->store, 1, 9, &opened, &err), 0);
+    uint32_t stream = opened.nonce_stream;
+    assert_int_equal(store_begin(m->store, 1, 8, &opened, &err), -1);
+    assert_int_equal(err.code, ERR_REFUSED);
+    model_crash(m);
+    assert_int_equal(store_open(&m->conf, &m->store, &err), 0);
+    assert_int_equal(store_begin(m->store, 1, 8, &opened, &err), -1);
+    assert_int_equal(err.code, ERR_REFUSED);
+    assert_int_equal(store_begin(m->store, 1, 9, &opened, &err), 0);
+    assert_true(opened.nonce_stream > stream);
+}
+
+static void a_stale_generation_is_refused(void **state)
+{
+    struct model *m = *state;
+    struct store_opened opened;
+    struct err err = ERR_INIT;
+    assert_int_equal(store_set_generation(m->store, 5, &err), 0);
+    assert_int_equal(store_begin(m->store, 4, 100, &opened, &err), -1);
+    assert_int_equal(err.code, ERR_REFUSED);
+    assert_int_equal(store_begin(m->store, 6, 100, &opened, &err), -1);
+    assert_int_equal(err.code, ERR_UNAVAILABLE);
+}
+
+static void a_changed_byte_in_a_batch_is_refused(void **state)
+{
+    struct model *m = *state;
+    struct err err = ERR_INIT;
+    uint64_t committed;
+    model_write(m, 0, 0, 4096, false);
+    model_mark(m, MARK_CRASH);
+    m->batch.data[RECORD_HEADER_SIZE + 100] ^= 1;
+    assert_int_equal(store_append(m->store, m->batch.data, m->batch.len, &committed, &err), -1);
+    assert_int_equal(committed, 0);
+    assert_int_equal(store_committed(m->store), 0);
+}
+
+static void a_set_that_lost_a_record_is_refused(void **state)
+{
+    struct model *m = *state;
+    struct err err = ERR_INIT;
+    uint64_t committed;
+    model_zero(m, 0, 0, 4096);
+    size_t first = m->batch.len;
+    model_zero(m, 0, 8192, 4096);
+    model_mark(m, MARK_CRASH);
+    assert_int_equal(store_append(m->store, m->batch.data + first, m->batch.len - first, &committed, &err), -1);
+    assert_int_equal(err.code, ERR_CORRUPT);
+}
+
+static void a_skipped_sequence_is_refused(void **state)
+{
+    struct model *m = *state;
+    struct err err = ERR_INIT;
+    uint64_t committed;
+    model_zero(m, 0, 0, 4096);
+    model_mark(m, MARK_CRASH);
+    assert_int_equal(store_append(m->store, m->batch.data, m->batch.len, &committed, &err), 0);
+    assert_int_equal(store_append(m->store, m->batch.data, m->batch.len, &committed, &err), -1);
+    assert_int_equal(err.code, ERR_REFUSED);
+    assert_int_equal(committed, 1);
+}
+
+static void a_wrong_vault_key_is_a_clear_error(void **state)
+{
+    struct model *m = *state;
+    struct err err = ERR_INIT;
+    struct store *s = NULL;
+    model_close(m);
+    m->conf.vault_key.bytes[0] ^= 1;
+    assert_int_equal(store_open(&m->conf, &s, &err), -1);
+    assert_int_equal(err.code, ERR_DENIED);
+    assert_true(err.correction[0] != '\0');
+    m->conf.vault_key.bytes[0] ^= 1;
+    model_open(m);
+}
+
+static void a_full_disk_is_refused_before_it_is_full(void **state)
+{
+    struct model *m = *state;
+    struct err err = ERR_INIT;
+    uint64_t committed;
+    model_random_write(m);
+    model_commit(m, MARK_CRASH);
+    model_close(m);
+    m->conf.reserve_bytes = 1ULL << 60;
+    model_open(m);
+    model_random_write(m);
+    model_mark(m, MARK_CRASH);
+    assert_int_equal(store_append(m->store, m->batch.data, m->batch.len, &committed, &err), -1);
+    assert_int_equal(err.code, ERR_NOSPACE);
+    assert_true(err.correction[0] != '\0');
+    assert_int_equal(committed, 1);
+    model_check_all(m);
+}
+
+static void a_flipped_bit_in_a_segment_is_an_error_never_data(void **state)
+{
+    struct model *m = *state;
+    struct err err = ERR_INIT;
+    char path[160];
+    struct view *v AUTO_OF(view) = NULL;
+    uint8_t out[65536];
+    model_write(m, 0, 0, 65536, false);
+    model_commit(m, MARK_CRASH);
+    model_write(m, 0, 65536, 65536, false);
+    model_commit(m, MARK_CRASH);
+    assert_int_equal(store_flush(m->store, &err), 0);
+    (void)snprintf(path, sizeof(path), "%s/main/0000000000000001.seg", m->machine_dir);
+    FILE *f = fopen(path, "r+");
+    assert_int_equal(fseek(f, SEGMENT_HEADER_SIZE + RECORD_HEADER_SIZE + 1000, SEEK_SET), 0);
+    int c = fgetc(f);
+    assert_int_equal(fseek(f, -1, SEEK_CUR), 0);
+    assert_int_equal(fputc(c ^ 4, f), c ^ 4);
+    assert_int_equal(fclose(f), 0);
+    assert_int_equal(view_open(m->machine_dir, 2, &m->opened.data_key, 0, &v, &err), 0);
+    assert_int_equal(view_read(v, 0, 0, 4096, out, &err), -1);
+    assert_int_equal(view_read(v, 0, 65536, 65536, out, &err), 0);
+    assert_memory_equal(out, m->disks[0] + 65536, 65536);
+}
+
+int main(void)
+{
+#define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+    const struct CMUnitTest tests[] = {
+        TEST(a_committed_point_reads_back),
+        TEST(each_of_many_points_shows_its_own_moment),
+        TEST(a_progress_mark_is_durable_but_no_point),
+        TEST(points_survive_close_and_crash),
+        TEST(what_has_no_mark_never_was),
+        TEST(the_index_is_rebuilt_from_the_log),
+        TEST(merging_changes_no_point),
+        TEST(dropped_points_go_and_the_others_stay),
+        TEST(a_lower_epoch_is_refused_after_a_higher_one),
+        TEST(a_stale_generation_is_refused),
+        TEST(a_changed_byte_in_a_batch_is_refused),
+        TEST(a_set_that_lost_a_record_is_refused),
+        TEST(a_skipped_sequence_is_refused),
+        TEST(a_wrong_vault_key_is_a_clear_error),
+        TEST(a_full_disk_is_refused_before_it_is_full),
+        TEST(a_flipped_bit_in_a_segment_is_an_error_never_data),
+    };
+    return cmocka_run_group_tests_name("store", tests, NULL, NULL);
+}

@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * A model of a protected machine for the vault's tests: disks as plain arrays, a writer that makes real batches of sealed,
+ * encrypted records as a node does, and a copy of the disks at each point to compare with.
+ */
+#ifndef TESTS_UNIT_VAULT_VAULTMODEL_H
+#define TESTS_UNIT_VAULT_VAULTMODEL_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "transport/base/buf.h"
+#include "transport/log/mark.h"
+#include "transport/log/seal.h"
+#include "transport/vault/store.h"
+
+#define MODEL_DISKS 2
+#define MODEL_POINTS_MAX 4096
+
+struct model_point {
+    uint64_t sequence;
+    uint8_t *disks[MODEL_DISKS];
+};
+
+struct model {
+    char dir[64]; /* of the test; the machine's folder is dir/machine */
+    char machine_dir[80];
+    struct store_conf conf;
+    struct store *store;
+    struct store_opened opened;
+    uint64_t disk_bytes[MODEL_DISKS];
+    uint8_t *disks[MODEL_DISKS];
+    uint64_t random;
+    /* the writer */
+    struct seal_work *work;
+    struct record_digest *digest;
+    struct buf batch;
+    uint64_t nonce, records, changed, epoch;
+    bool first_sent;
+    /* what was committed */
+    struct model_point points[MODEL_POINTS_MAX];
+    unsigned point_count;
+};
+
+void model_init(struct model *m, uint64_t seed);
+void model_done(struct model *m);
+uint64_t model_random(struct model *m, uint64_t below);
+void model_open(struct model *m);  /* store_open and store_begin; asserts */
+void model_close(struct model *m); /* store_close */
+/* Opens the store as after kill -9: nothing was flushed. */
+void model_crash(struct model *m);
+/* Changes the arrays and adds records to the batch. */
+void model_write(struct model *m, unsigned disk, uint64_t start, uint32_t length, bool compressible);
+void model_zero(struct model *m, unsigned disk, uint64_t start, uint64_t length);
+void model_random_write(struct model *m);
+/* Adds the mark. */
+void model_mark(struct model *m, enum mark_kind kind);
+/* Gives the batch to the store; asserts that it is committed, and keeps a copy of the disks if it is a point. */
+void model_commit(struct model *m, enum mark_kind kind);
+/* Opens the point and compares every byte. */
+void model_check_point(struct model *m, const struct model_point *p);
+void model_check_all(struct model *m);
+void model_forget(struct model *m, uint64_t sequence); /* the point was dropped */
+
+#endif

@@ -1,0 +1,254 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Opening and closing a machine's store, the rules by which a stream is let in (replication.proto: generation, epoch), and
+ * what is handed out with it. Whatever may never be given twice (nonce streams) or never be taken back (epochs, generations)
+ * is durable in `meta` before it leaves.
+ */
+#include "transport/vault/store.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <openssl/crypto.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "transport/base/clock.h"
+#include "transport/base/file.h"
+#include "transport/base/log.h"
+#include "transport/vault/store_private.h"
+
+static int open_subdir(const char *dir, const char *name, int *ret_fd, struct err *err)
+{
+    char *path AUTO_FREE = mem_printf("%s/%s", dir, name);
+    if (path == NULL)
+        return err_set(err, ERR_NOMEM, "no memory to open a store");
+    if (file_make_dirs(path, 0700, err) < 0)
+        return -1;
+    *ret_fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    return *ret_fd < 0 ? err_sys(err, errno, "opening %s", path) : 0;
+}
+
+static int meta_create(struct store *s, const struct store_conf *conf, struct err *err)
+{
+    struct stat st;
+    if (fstatat(s->main_fd, "0000000000000001.seg", &st, 0) == 0) {
+        (void)err_set(err, ERR_CORRUPT, "the file meta in %s is missing, and the machine has a log", s->dir);
+        return err_hint(err, "it holds the machine's wrapped data key: put it back from a copy");
+    }
+    s->meta = (struct store_meta){
+        .machine = s->machine, .generation = 1, .created_utc_usec = clock_utc_usec(), .next_nonce_stream = 1};
+    if (vaultkeys_random(&s->data_key, err) < 0 ||
+        vaultkeys_wrap(&conf->vault_key, &s->machine, &s->data_key, s->meta.wrapped_key, err) < 0)
+        return -1;
+    return storemeta_store(s->dir, &s->meta, err);
+}
+
+static int meta_open(struct store *s, const struct store_conf *conf, struct err *err)
+{
+    struct err why = ERR_INIT;
+    if (storemeta_load(s->dir, &s->meta, &why) == 0) {
+        if (!ident_equal(&s->meta.machine, &s->machine))
+            return err_set(err, ERR_CORRUPT, "the folder %s is another machine's", s->dir);
+        return vaultkeys_unwrap(&conf->vault_key, &s->machine, s->meta.wrapped_key, &s->data_key, err);
+    }
+    if (why.code == ERR_NOT_FOUND)
+        return meta_create(s, conf, err);
+    err_copy(err, &why);
+    return -1;
+}
+
+static int store_init(struct store *s, const struct store_conf *conf, struct err *err)
+{
+    s->main_fd = s->runs_fd = -1;
+    s->machine = conf->machine;
+    s->reserve_bytes = conf->reserve_bytes;
+    s->flush_extents = conf->flush_extents == 0 ? STORE_FLUSH_EXTENTS : conf->flush_extents;
+    s->dir = mem_strdup(conf->dir);
+    s->pending.digest = record_digest_new();
+    s->work = seal_work_new();
+    s->scratch = mem_alloc(1, RECORD_BLOCK_SIZE);
+    manifest_init(&s->manifest, &s->machine);
+    if (s->dir == NULL || s->pending.digest == NULL || s->work == NULL || s->scratch == NULL)
+        return err_set(err, ERR_NOMEM, "no memory to open a store");
+    return memtable_init(&s->memtable, err);
+}
+
+/* Frees all without touching the disk. */
+static void store_release(struct store *s)
+{
+    segment_writer_close(s->writer);
+    memtable_done(&s->memtable);
+    manifest_done(&s->manifest);
+    pointlist_done(&s->points);
+    record_digest_free(s->pending.digest);
+    free(s->pending.items);
+    seal_work_free(s->work);
+    free(s->scratch);
+    if (s->main_fd >= 0)
+        (void)close(s->main_fd);
+    if (s->runs_fd >= 0)
+        (void)close(s->runs_fd);
+    OPENSSL_cleanse(&s->data_key, sizeof(s->data_key));
+    free(s->dir);
+    free(s);
+}
+
+int store_open(const struct store_conf *conf, struct store **ret_store, struct err *err)
+{
+    struct store *s = mem_new(struct store);
+    if (s == NULL)
+        return err_set(err, ERR_NOMEM, "no memory to open a store");
+    if (store_init(s, conf, err) < 0 || open_subdir(conf->dir, "main", &s->main_fd, err) < 0 ||
+        open_subdir(conf->dir, "runs", &s->runs_fd, err) < 0 || meta_open(s, conf, err) < 0 ||
+        store_recover(s, err) < 0) {
+        store_release(s);
+        return err_wrap(err, "opening the store of a machine");
+    }
+    *ret_store = s;
+    return 0;
+}
+
+void store_close(struct store *s)
+{
+    struct err err = ERR_INIT;
+    if (s == NULL)
+        return;
+    store_drop_open(s);
+    if (!s->broken && store_flush(s, &err) < 0)
+        log_event(LOG_WARN, "flush_failed", LOG_S("dir", s->dir), LOG_E(&err));
+    store_release(s);
+}
+
+int store_set_generation(struct store *s, uint64_t generation, struct err *err)
+{
+    if (generation <= s->meta.generation)
+        return 0;
+    struct store_meta meta = s->meta;
+    meta.generation = generation;
+    if (storemeta_store(s->dir, &meta, err) < 0)
+        return -1;
+    s->meta = meta;
+    s->stream_epoch = 0; /* whoever streams now does so for the old generation */
+    store_drop_open(s);
+    return 0;
+}
+
+static int check_generation(const struct store *s, uint64_t generation, struct err *err)
+{
+    if (generation == s->meta.generation)
+        return 0;
+    if (generation > s->meta.generation) {
+        (void)err_set(err, ERR_UNAVAILABLE, "generation %llu is not known here yet, the machine has generation %llu",
+            (unsigned long long)generation, (unsigned long long)s->meta.generation);
+        return err_hint(err, "it comes from the hub; try again");
+    }
+    (void)err_set(err, ERR_REFUSED, "generation %llu is over: the machine has generation %llu",
+        (unsigned long long)generation, (unsigned long long)s->meta.generation);
+    return err_hint(err, "the machine was failed over; it must not replicate as a source any more");
+}
+
+static int check_epoch(const struct store *s, uint64_t epoch, struct err *err)
+{
+    if (epoch == 0 || epoch >= s->meta.epoch)
+        return 0;
+    return err_set(err, ERR_REFUSED, "epoch %llu is over: the vault has seen epoch %llu", (unsigned long long)epoch,
+        (unsigned long long)s->meta.epoch);
+}
+
+/* Changes meta on disk, then in memory. */
+static int meta_advance(struct store *s, uint64_t epoch, uint32_t *ret_stream, struct err *err)
+{
+    struct store_meta meta = s->meta;
+    if (meta.next_nonce_stream == 0)
+        return err_set(err, ERR_REFUSED, "all nonce streams of the machine's data key are used up");
+    *ret_stream = meta.next_nonce_stream++;
+    meta.epoch = epoch > meta.epoch ? epoch : meta.epoch;
+    if (storemeta_store(s->dir, &meta, err) < 0)
+        return -1;
+    s->meta = meta;
+    return 0;
+}
+
+int store_begin(struct store *s, uint64_t generation, uint64_t epoch, struct store_opened *ret_opened, struct err *err)
+{
+    struct store_opened opened = {0};
+    if (s->broken)
+        return err_set(err, ERR_IO, "the store failed before and must be opened again");
+    if (check_generation(s, generation, err) < 0 || check_epoch(s, epoch, err) < 0)
+        return -1;
+    if (epoch != 0)
+        store_drop_open(s);
+    if (meta_advance(s, epoch, &opened.nonce_stream, err) < 0)
+        return -1;
+    if (epoch != 0)
+        s->stream_epoch = epoch;
+    opened.committed_sequence = s->committed.sequence;
+    opened.expected_sequence = s->committed.sequence + 1;
+    opened.epoch = s->meta.epoch;
+    opened.generation = s->meta.generation;
+    opened.has_point = s->points.count > 0;
+    opened.data_key = s->data_key;
+    *ret_opened = opened;
+    return 0;
+}
+
+int store_take_nonce_stream(struct store *s, uint32_t *ret_stream, struct err *err)
+{
+    return meta_advance(s, 0, ret_stream, err);
+}
+
+void store_data_key(const struct store *s, struct seal_key *ret_key)
+{
+    *ret_key = s->data_key;
+}
+
+bool store_is_broken(const struct store *s)
+{
+    return s->broken;
+}
+
+uint64_t store_committed(const struct store *s)
+{
+    return s->committed.sequence;
+}
+
+uint64_t store_generation(const struct store *s)
+{
+    return s->meta.generation;
+}
+
+uint64_t store_epoch(const struct store *s)
+{
+    return s->meta.epoch;
+}
+
+const char *store_dir(const struct store *s)
+{
+    return s->dir;
+}
+
+const struct pointlist *store_points(const struct store *s)
+{
+    return &s->points;
+}
+
+const struct mark *store_last_mark(const struct store *s)
+{
+    return s->last_mark.sequence == 0 ? NULL : &s->last_mark;
+}
+
+int store_point_mark(const struct store *s, const struct point *p, struct mark *ret_mark, struct err *err)
+{
+    struct segment_reader *reader AUTO_OF(segment_reader) = NULL;
+    uint8_t *payload AUTO_FREE = mem_alloc(1, MARK_PAYLOAD_MAX);
+    struct record r;
+    if (payload == NULL)
+        return err_set(err, ERR_NOMEM, "no memory for a mark");
+    if (segment_open(s->main_fd, p->segment, &reader, err) < 0 ||
+        segment_pread(reader, p->offset, &r, payload, MARK_PAYLOAD_MAX, err) < 0)
+        return -1;
+    if (r.kind != RECORD_MARK)
+        return err_set(err, ERR_CORRUPT, "there is no mark at segment %u, byte %u", p->segment, p->offset);
+    return mark_decode(&r, payload, ret_mark, err);
+}

@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The store of one machine: its log, its index and its points in one folder (FORMAT.md):
+ *     meta  manifest  points-*  main/NNN.seg  runs/NNN.run  branches/<id>/
+ *
+ * The log is the only truth. A recovery point exists when its mark is durable in it, and then everything before it is
+ * complete (P1): store_append writes records as they come and makes a change set durable with one fdatasync when its mark
+ * has come and fits. All else is rebuilt from the log when it is missing or damaged.
+ *
+ * A store is used by one thread at a time (the machine's lane). Readers do not use it: they open a view (view.h) of the
+ * files, after store_flush has brought the index up to what they want to see.
+ */
+#ifndef TRANSPORT_VAULT_STORE_H
+#define TRANSPORT_VAULT_STORE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "transport/base/err.h"
+#include "transport/base/ident.h"
+#include "transport/base/mem.h"
+#include "transport/log/mark.h"
+#include "transport/vault/pointlist.h"
+#include "transport/vault/vaultkeys.h"
+
+struct store;
+
+struct store_conf {
+    const char *dir; /* of this machine */
+    struct ident machine;
+    struct vault_key vault_key;
+    uint64_t reserve_bytes; /* appends are refused when less than this would stay free on the file system */
+    uint32_t flush_extents; /* index entries in memory before a run is written; 0: 32768 */
+};
+
+/* Opens the machine's folder, makes it when it is not there, recovers the log to its last mark and the index to the log.
+ * ERR_CORRUPT: damage that cannot be rebuilt; ERR_DENIED: wrong vault key. */
+int store_open(const struct store_conf *conf, struct store **ret_store, struct err *err);
+/* Drops an open change set, writes out the index so that the next start is quick, closes. NULL is allowed. */
+void store_close(struct store *s);
+DEFINE_AUTO(store, store_close)
+
+struct store_opened {
+    uint64_t expected_sequence;
+    uint64_t committed_sequence;
+    uint64_t epoch;
+    uint64_t generation;
+    bool has_point;
+    struct seal_key data_key;
+    uint32_t nonce_stream; /* never handed out before */
+};
+
+/* The hub's generation; it never goes down. Durable when it returns. */
+int store_set_generation(struct store *s, uint64_t generation, struct err *err);
+/* A new stream: drops what an earlier one left without a mark, and from now on refuses lower epochs (durably). epoch 0: only
+ * asks. ERR_REFUSED: lower epoch, or another generation; ERR_NOSPACE. */
+int store_begin(struct store *s, uint64_t generation, uint64_t epoch, struct store_opened *ret_opened, struct err *err);
+/* Takes whole records, marks among them. *ret_committed is the highest sequence that is durable now. On any failure the
+ * change set that is not complete is dropped, and the sender must begin again: ERR_CORRUPT (header, hash, digest),
+ * ERR_REFUSED (sequence, epoch, generation), ERR_INVALID (not encrypted, a seal), ERR_NOSPACE, ERR_TOO_LARGE, ERR_IO. */
+int store_append(struct store *s, const uint8_t *batch, size_t n, uint64_t *ret_committed, struct err *err);
+void store_drop_open(struct store *s);
+/* True after a failure that only opening the store again can mend. */
+bool store_is_broken(const struct store *s);
+
+/* Writes the index in memory to a run, so that views can see everything that is committed. */
+int store_flush(struct store *s, struct err *err);
+bool store_wants_flush(const struct store *s);
+
+/* A nonce stream for a branch (durable when it returns), and the data key. */
+int store_take_nonce_stream(struct store *s, uint32_t *ret_stream, struct err *err);
+void store_data_key(const struct store *s, struct seal_key *ret_key);
+
+uint64_t store_committed(const struct store *s);
+uint64_t store_generation(const struct store *s);
+uint64_t store_epoch(const struct store *s);
+const char *store_dir(const struct store *s);
+/* The points; good until the next call that changes the store. */
+const struct pointlist *store_points(const struct store *s);
+/* The newest mark, point or progress; NULL: nothing was ever committed. */
+const struct mark *store_last_mark(const struct store *s);
+/* The whole mark of a point, read from the log. */
+int store_point_mark(const struct store *s, const struct point *p, struct mark *ret_mark, struct err *err);
+
+/* ---- merging of runs, so that what a view must look through stays small ----
+ * Plan on the lane, run on any thread, finish on the lane (or throw away with store_merge_free). One at a time. */
+struct store_merge;
+/* 1 and *ret_merge; 0: nothing to do. */
+int store_merge_plan(struct store *s, struct store_merge **ret_merge, struct err *err);
+int store_merge_run(struct store_merge *m, struct err *err);
+int store_merge_finish(struct store *s, struct store_merge *m, struct err *err);
+void store_merge_free(struct store_merge *m);
+DEFINE_AUTO(store_merge, store_merge_free)
+
+/* Takes points off the list (sequences ascending; the newest point stays, whatever is asked). Durable when it returns.
+ * *ret_dropped: how many went. */
+int store_drop_points(struct store *s, const uint64_t *sequences, size_t count, size_t *ret_dropped, struct err *err);
+
+#endif
