@@ -267,7 +267,7 @@ static int cursor_parse(const struct query *q, const char *cursor, struct buf *t
 static int append_cursor(struct query *q, const char *cursor, struct err *err)
 {
     struct buf *text = own(q, err);
-    const char *key, *value, *op = q->descending ? "<" : ">";
+    const char *key = NULL, *value = NULL, *op = q->descending ? "<" : ">";
     int v, k;
 
     if (!text || cursor_parse(q, cursor, text, &key, &value, err) < 0)
