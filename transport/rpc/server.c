@@ -13,7 +13,7 @@
 #include "transport/base/log.h"
 #include "transport/base/mem.h"
 #include "transport/rpc/conn.h"
-#include "transport/rpc/health.h"
+#include "transport/rpc/serving.h"
 #include "transport/rpc/limits.h"
 #include "transport/rpc/rpc.h"
 #include "transport/rpc/tls_internal.h"
@@ -44,7 +44,7 @@ struct rpc_server {
     sd_event_source *io, *pause;
     struct server_conn *first;
     size_t connections, calls;
-    struct health *health;
+    struct serving *health;
     bool draining;
     void (*drained)(void *arg);
     void *drained_arg;
@@ -76,7 +76,7 @@ static const struct rpc_method *method_find(const struct rpc_server *s, const ch
     for (size_t i = 0; i < s->method_count; i++)
         if (strcmp(s->methods[i].path, path) == 0)
             return &s->methods[i];
-    return health_method(path);
+    return serving_method(path);
 }
 
 static void call_route(struct rpc_server *s, struct rpc_call *call)
@@ -101,7 +101,7 @@ static void call_route(struct rpc_server *s, struct rpc_call *call)
     }
     const struct rpc_call_ops *ops = NULL;
     void *arg = NULL;
-    bool is_health = health_method(call->path) == method;
+    bool is_health = serving_method(call->path) == method;
     if (method->accept(call, is_health ? (void *)s->health : s->arg, &ops, &arg, &err) < 0) {
         rpc_call_fail(call, &err);
         return;
@@ -340,7 +340,7 @@ int rpc_server_new(sd_event *loop, const char *address, struct tls_context *tls,
     s->arg = server_arg;
     s->fd = -1;
     limits_resolve(limits, &s->limits);
-    if (dispatch_new(loop, &s->dispatch, err) < 0 || health_new(&s->health, err) < 0 || server_listen(s, address, err) < 0) {
+    if (dispatch_new(loop, &s->dispatch, err) < 0 || serving_new(&s->health, err) < 0 || server_listen(s, address, err) < 0) {
         rpc_server_free(s);
         return -1;
     }
@@ -355,7 +355,7 @@ unsigned rpc_server_port(const struct rpc_server *s)
 
 void rpc_server_set_serving(struct rpc_server *s, const char *service, bool serving)
 {
-    health_set(s->health, service, serving);
+    serving_set(s->health, service, serving);
 }
 
 void rpc_server_drain(struct rpc_server *s, void (*drained)(void *arg), void *arg)
@@ -363,7 +363,7 @@ void rpc_server_drain(struct rpc_server *s, void (*drained)(void *arg), void *ar
     s->draining = true;
     s->drained = drained;
     s->drained_arg = arg;
-    health_shut(s->health);
+    serving_shut(s->health);
     listen_stop(s);
     for (struct server_conn *sc = s->first; sc != NULL; sc = sc->next)
         if (conn_h2(sc->conn) != NULL)
@@ -397,7 +397,7 @@ void rpc_server_free(struct rpc_server *s)
         dispatch_stop(s->dispatch);
     }
     dispatch_unref(s->dispatch);
-    health_free(s->health);
+    serving_free(s->health);
     tls_context_free(s->tls);
     sd_event_unref(s->loop);
     free(s);

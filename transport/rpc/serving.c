@@ -3,7 +3,7 @@
  * The standard health service. Its two messages are one field each, so they are read and written by hand here:
  * HealthCheckRequest{service = 1: string}, HealthCheckResponse{status = 1: enum}.
  */
-#include "transport/rpc/health.h"
+#include "transport/rpc/serving.h"
 
 #include <string.h>
 
@@ -22,14 +22,14 @@ struct health_service {
 
 struct health_call {
     struct health_call *next, *prev; /* among the watches */
-    struct health *health;
+    struct serving *health;
     struct rpc_call *call;
     bool is_watch, asked;
     char name[SERVICE_NAME_MAX + 1];
     enum health_status told; /* 0: nothing yet */
 };
 
-struct health {
+struct serving {
     struct health_service services[SERVICES_MAX]; /* [0] is "": the whole server */
     unsigned count;
     unsigned watches;
@@ -69,7 +69,7 @@ static int request_parse(const uint8_t *p, size_t n, char name[SERVICE_NAME_MAX 
     return 0;
 }
 
-static enum health_status status_of(const struct health *h, const char *name)
+static enum health_status status_of(const struct serving *h, const char *name)
 {
     for (unsigned i = 0; i < h->count; i++)
         if (strcmp(h->services[i].name, name) == 0)
@@ -140,7 +140,7 @@ static const struct rpc_call_ops health_ops = {
     .auto_consume = true,
 };
 
-static int health_accept(struct rpc_call *call, struct health *h, bool is_watch, const struct rpc_call_ops **ret_ops,
+static int health_accept(struct rpc_call *call, struct serving *h, bool is_watch, const struct rpc_call_ops **ret_ops,
     void **ret_arg, struct err *err)
 {
     if (is_watch && h->watches >= WATCHES_MAX)
@@ -180,7 +180,7 @@ static const struct rpc_method health_methods[] = {
     {"/grpc.health.v1.Health/Watch", accept_watch, true},
 };
 
-const struct rpc_method *health_method(const char *path)
+const struct rpc_method *serving_method(const char *path)
 {
     for (size_t i = 0; i < ARRAY_LEN(health_methods); i++)
         if (strcmp(health_methods[i].path, path) == 0)
@@ -188,7 +188,7 @@ const struct rpc_method *health_method(const char *path)
     return NULL;
 }
 
-static void watches_tell(struct health *h)
+static void watches_tell(struct serving *h)
 {
     for (struct health_call *hc = h->first; hc != NULL; hc = hc->next) {
         enum health_status status = status_of(h, hc->name);
@@ -197,7 +197,7 @@ static void watches_tell(struct health *h)
     }
 }
 
-void health_set(struct health *h, const char *service, bool serving)
+void serving_set(struct serving *h, const char *service, bool serving)
 {
     unsigned i = 0;
     while (i < h->count && strcmp(h->services[i].name, service) != 0)
@@ -212,7 +212,7 @@ void health_set(struct health *h, const char *service, bool serving)
     watches_tell(h);
 }
 
-void health_shut(struct health *h)
+void serving_shut(struct serving *h)
 {
     h->shut = true;
     watches_tell(h);
@@ -220,9 +220,9 @@ void health_shut(struct health *h)
         rpc_call_finish(hc->call, RPC_UNAVAILABLE, "the server is shutting down");
 }
 
-int health_new(struct health **ret_health, struct err *err)
+int serving_new(struct serving **ret_health, struct err *err)
 {
-    struct health *h = mem_new(struct health);
+    struct serving *h = mem_new(struct serving);
     if (h == NULL)
         return err_set(err, ERR_NOMEM, "no memory for the health service");
     h->count = 1;
@@ -231,7 +231,7 @@ int health_new(struct health **ret_health, struct err *err)
     return 0;
 }
 
-void health_free(struct health *h)
+void serving_free(struct serving *h)
 {
     free(h);
 }
