@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Puts the parts of the API together and takes them apart again in the opposite order.
+ */
+#include "hub/api/api.h"
+
+#include "hub/api/api_metrics.h"
+#include "hub/api/event_feed.h"
+#include "hub/api/http_route.h"
+#include "hub/api/http_server.h"
+#include "hub/api/openapi.h"
+#include "transport/base/log.h"
+#include "transport/base/mem.h"
+
+struct api {
+    struct api_conf conf;
+    struct api_services services;
+    struct http_server *server;
+    bool draining;
+};
+
+int api_start(const struct api_conf *conf, struct api **ret_api, struct err *err)
+{
+    struct api *api = mem_new(struct api);
+
+    if (!api)
+        return err_set(err, ERR_NOMEM, "no memory for the API");
+    api->conf = *conf;
+    api->services.conf = &api->conf;
+    api->services.draining = &api->draining;
+    if (!(api->services.metrics = api_metrics_new())) {
+        api_stop(api);
+        return err_set(err, ERR_NOMEM, "no memory for the API");
+    }
+    if (openapi_load(&api->services.doc, err) < 0 || http_routes_check(api->services.doc, err) < 0 ||
+        event_feed_start(conf->db, &api->services.feed, err) < 0 ||
+        http_server_start(&api->services, &api->server, err) < 0) {
+        api_stop(api);
+        return -1;
+    }
+    log_event(LOG_INFO, "api_listening", LOG_S("address", conf->listen), LOG_U("port", api_port(api)));
+    *ret_api = api;
+    return 0;
+}
+
+void api_stop(struct api *api)
+{
+    if (!api)
+        return;
+    http_server_quiesce(api->server);
+    event_feed_stop(api->services.feed);
+    http_server_stop(api->server);
+    event_feed_free(api->services.feed);
+    openapi_free(api->services.doc);
+    api_metrics_free(api->services.metrics);
+    free(api);
+}
+
+unsigned api_port(const struct api *api)
+{
+    return http_server_port(api->server);
+}
+
+void api_news(struct api *api)
+{
+    event_feed_news(api->services.feed);
+    http_server_news(api->server);
+}
+
+void api_drain(struct api *api)
+{
+    api->draining = true;
+    event_feed_end_streams(api->services.feed);
+}

@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Roles are rows of a table; everything else is comparing words. Reading is `*:read` for everybody who has a token at all;
+ * an operator runs the daily work; only an administrator makes policies, tokens and settings.
+ */
+#include "hub/api/api_auth.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <strings.h>
+
+#include "transport/base/mem.h"
+
+static const struct role_row {
+    const char *role;
+    const char *scopes[12];
+} roles[] = {
+    {"viewer", {"*:read"}},
+    {"operator", {"*:read", "machines:protect", "machines:write", "points:write", "exports:write", "jobs:write",
+                     "vaults:verify"}},
+    {"admin", {"*"}},
+};
+
+json_t *role_scopes(const char *role)
+{
+    json_t *scopes = json_array();
+
+    for (size_t i = 0; i < ARRAY_LEN(roles); i++)
+        for (size_t k = 0; strcmp(roles[i].role, role) == 0 && roles[i].scopes[k]; k++)
+            json_array_append_new(scopes, json_string(roles[i].scopes[k]));
+    return scopes;
+}
+
+void principal_done(struct principal *p)
+{
+    json_decref(p->scopes);
+    *p = (struct principal){0};
+}
+
+int principal_from_token(const struct api_token_row *row, struct principal *p, struct err *err)
+{
+    json_t *own = json_loads(row->scopes_json, JSON_REJECT_DUPLICATES, NULL);
+
+    if (json_array_size(own) == 0) {
+        json_decref(own);
+        own = role_scopes(row->role);
+    }
+    if (!own)
+        return err_set(err, ERR_NOMEM, "no memory for the scopes of a token");
+    (void)snprintf(p->token_id, sizeof(p->token_id), "%s", row->id);
+    (void)snprintf(p->name, sizeof(p->name), "token:%s", row->name);
+    json_decref(p->scopes);
+    p->scopes = own;
+    return 0;
+}
+
+/* "machines" against "machines" or "*", n characters of each. */
+static bool part_within(const char *have, size_t have_len, const char *want, size_t want_len)
+{
+    return (have_len == 1 && have[0] == '*') || (have_len == want_len && memcmp(have, want, want_len) == 0);
+}
+
+static bool scope_within(const char *have, const char *want)
+{
+    const char *have_colon = strchr(have, ':');
+    const char *want_colon = strchr(want, ':');
+
+    if (strcmp(have, "*") == 0)
+        return true;
+    if (!have_colon || !want_colon)
+        return false;
+    return part_within(have, (size_t)(have_colon - have), want, (size_t)(want_colon - want)) &&
+           part_within(have_colon + 1, strlen(have_colon + 1), want_colon + 1, strlen(want_colon + 1));
+}
+
+bool principal_may(const struct principal *p, const char *scope)
+{
+    const json_t *have;
+    size_t i;
+
+    if (!scope)
+        return true;
+    json_array_foreach(
+        p->scopes, i, have) if (json_is_string(have) && scope_within(json_string_value(have), scope)) return true;
+    return false;
+}
+
+bool principal_covers(const struct principal *p, const json_t *wanted)
+{
+    const json_t *one;
+    size_t i;
+
+    json_array_foreach(
+        wanted, i, one) if (!json_is_string(one) || !principal_may(p, json_string_value(one))) return false;
+    return true;
+}
+
+const char *api_auth_bearer(const char *authorization)
+{
+    if (!authorization || strncasecmp(authorization, "Bearer ", 7) != 0)
+        return NULL;
+    authorization += 7;
+    while (*authorization == ' ')
+        authorization++;
+    return *authorization ? authorization : NULL;
+}

@@ -1,0 +1,251 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The way of a request. Whatever changes something runs in one transaction with its audit record and the answer kept for
+ * its Idempotency-Key: either all of it happened, or nothing. A failed step answers with a problem and rolls back.
+ * A client that waits for a job (?wait=) holds no connection of the pool in between.
+ */
+#include "hub/api/http_route.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "hub/api/api_metrics.h"
+#include "hub/api/http_input.h"
+#include "hub/api/openapi.h"
+#include "hub/api/serve.h"
+#include "hub/db/db.h"
+#include "hub/db/journal.h"
+#include "hub/db/token_store.h"
+#include "hub/jobs/job.h"
+#include "transport/base/bytes.h"
+#include "transport/base/clock.h"
+#include "transport/base/hash.h"
+#include "transport/base/log.h"
+
+static bool changes_something(const struct request *r)
+{
+    return strcmp(r->route->method, "GET") != 0;
+}
+
+/* ---- who ---- */
+
+static int unauthenticated(struct request *r, struct err *err, const char *text)
+{
+    api_metrics_count_refused(r->services->metrics);
+    log_event(LOG_WARN, "api_unauthenticated", LOG_S("peer", r->peer), LOG_S("operation", r->route->operation),
+        LOG_S("request_id", r->id));
+    (void)err_set(err, ERR_UNAUTHENTICATED, "%s", text);
+    return err_hint(err, "Send `Authorization: Bearer lwt_...` with a token that is neither revoked nor expired; "
+                         "`leeward token create` makes one.");
+}
+
+static void audit(struct request *r, const char *outcome, struct err *err, int *ret_rc)
+{
+    const struct audit_spec spec = {
+        .actor = r->principal.name,
+        .action = r->route->operation,
+        .object_kind = r->operation->path,
+        .object_id = r->job_id[0] && !r->params[0][0] ? r->job_id : r->params[0],
+        .outcome = outcome,
+        .address = r->peer,
+        .request_id = r->id,
+    };
+
+    *ret_rc = audit_append(r->conn, &spec, err);
+}
+
+static int denied(struct request *r, struct err *err)
+{
+    struct err ignored = ERR_INIT;
+    int rc;
+
+    log_event(LOG_WARN, "api_denied", LOG_S("actor", r->principal.name), LOG_S("operation", r->route->operation),
+        LOG_S("peer", r->peer), LOG_S("request_id", r->id));
+    audit(r, "denied", &ignored, &rc);
+    (void)err_set(err, ERR_DENIED, "the token \"%s\" does not have the scope %s", r->principal.name + strlen("token:"),
+        r->route->scope);
+    return err_hint(err, "Use a token with that scope, or a role that has it.");
+}
+
+static int authenticate(struct request *r, struct err *err)
+{
+    AUTO_DB_SET struct db_set set = {0};
+    const char *token = api_auth_bearer(r->headers.authorization);
+    int found;
+
+    if (!token)
+        return unauthenticated(r, err, "the request carries no token");
+    if (!api_token_is_well_formed(token))
+        return unauthenticated(r, err, "the token is not one of this product, or was cut or mistyped");
+    if ((found = api_token_check(r->conn, token, &set, err)) < 0)
+        return -1;
+    if (found == 0)
+        return unauthenticated(r, err, "the token is not known, revoked or expired");
+    if (principal_from_token(db_at(&set, struct api_token_row, 0), &r->principal, err) < 0)
+        return -1;
+    return principal_may(&r->principal, r->route->scope) ? 0 : denied(r, err);
+}
+
+/* ---- Idempotency-Key ---- */
+
+#define FINGERPRINT_SIZE (2 * HASH_SIZE + 1)
+
+/* Method, path, query and body, whatever the order of their members. */
+static int fingerprint(const struct request *r, char out[FINGERPRINT_SIZE], struct err *err)
+{
+    AUTO_FREE char *body = json_dumps(r->body, JSON_COMPACT | JSON_SORT_KEYS | JSON_ENCODE_ANY);
+    AUTO_FREE char *query = json_dumps(r->query, JSON_COMPACT | JSON_SORT_KEYS);
+    AUTO_FREE char *whole = mem_printf("%s %s %s %s", r->method, r->path, query ? query : "", body ? body : "");
+    struct hash128 hash;
+
+    if (!whole)
+        return err_set(err, ERR_NOMEM, "no memory for the fingerprint of a request");
+    hash_128(whole, strlen(whole), &hash);
+    bytes_to_hex(hash.bytes, HASH_SIZE, out);
+    return 0;
+}
+
+/* 1: the answer was kept and is the reply now; 0: do the work; -1. */
+static int kept_answer(struct request *r, struct err *err)
+{
+    char print[FINGERPRINT_SIZE];
+    AUTO_FREE char *body = NULL;
+    AUTO_FREE char *location = NULL;
+    unsigned status = 0;
+    int fresh;
+
+    if (fingerprint(r, print, err) < 0)
+        return -1;
+    fresh = idempotency_begin(
+        r->conn, r->principal.name, r->headers.idempotency_key, print, &status, &body, &location, err);
+    if (fresh != 0)
+        return fresh < 0 ? -1 : 0;
+    (void)reply_text(r, (int)status, "application/json", NULL, 0);
+    r->reply.text_len = body ? strlen(body) : 0;
+    r->reply.text = TAKE_PTR(body);
+    (void)snprintf(r->reply.location, sizeof(r->reply.location), "%s", location ? location : "");
+    return 1;
+}
+
+static int keep_answer(struct request *r, struct err *err)
+{
+    AUTO_FREE char *body = r->reply.json ? json_dumps(r->reply.json, JSON_COMPACT) : mem_strdup("");
+
+    if (!body)
+        return err_set(err, ERR_NOMEM, "no memory for the answer");
+    return idempotency_finish(r->conn, r->principal.name, r->headers.idempotency_key, (unsigned)r->reply.status, body,
+        r->reply.location, err);
+}
+
+/* ---- the work ---- */
+
+static int serve_change(struct request *r, struct err *err)
+{
+    bool keyed = r->headers.idempotency_key && r->operation->idempotency_key;
+    int rc;
+
+    if (db_begin(r->conn, err) < 0)
+        return -1;
+    if (keyed && (rc = kept_answer(r, err)) != 0)
+        return rc < 0 ? -1 : 0;
+    if (r->route->serve(r, err) < 0)
+        return -1;
+    if (keyed && keep_answer(r, err) < 0)
+        return -1;
+    if (!request_query_bool(r, "dry_run")) {
+        audit(r, "done", err, &rc);
+        if (rc < 0)
+            return -1;
+    }
+    return db_commit(r->conn, err);
+}
+
+/* After input was checked; with r->conn unless the route needs none. */
+static int serve(struct request *r, struct err *err)
+{
+    return changes_something(r) ? serve_change(r, err) : r->route->serve(r, err);
+}
+
+/* The codes of idempotency_begin have a status of their own. */
+static void answer_error(struct request *r, const struct err *e)
+{
+    if (r->headers.idempotency_key && r->operation->idempotency_key && strstr(e->text, "Idempotency-Key")) {
+        reply_problem_status(r, e->code == ERR_INVALID ? 422 : 409,
+            e->code == ERR_INVALID ? "idempotency_key_reused" : "idempotency_key_in_flight", e->text, e->correction);
+        return;
+    }
+    if (e->code == ERR_INTERNAL || e->code == ERR_CORRUPT || e->code == ERR_IO)
+        log_event(
+            LOG_ERROR, "api_failed", LOG_S("operation", r->route->operation), LOG_S("request_id", r->id), LOG_E(e));
+    reply_problem(r, e);
+}
+
+static void check_documented(struct request *r)
+{
+    bool documented;
+
+    (void)openapi_response_schema(r->services->doc, r->operation, r->reply.status, &documented);
+    if (!documented)
+        log_event(LOG_ERROR, "api_undocumented_status", LOG_S("operation", r->route->operation),
+            LOG_I("status", r->reply.status),
+            LOG_S("code", json_string_value(json_object_get(r->reply.json, "code")) ?: ""), LOG_S("request_id", r->id));
+}
+
+static int acquire(struct request *r, struct err *err)
+{
+    if (r->route->flags & (ROUTE_INLINE | ROUTE_NO_DATABASE))
+        return 0;
+    return db_acquire(r->services->conf->db, &r->conn, err);
+}
+
+static void release(struct request *r)
+{
+    db_release(r->conn);
+    r->conn = NULL;
+}
+
+/* Authentication comes first: a stranger learns nothing about parameters. */
+static int run(struct request *r, struct err *err)
+{
+    if (acquire(r, err) < 0)
+        return -1;
+    if (r->route->scope && authenticate(r, err) < 0)
+        return -1;
+    if (http_input_parameters(r) < 0 || http_input_body(r) < 0)
+        return 0; /* the reply is a problem already */
+    return serve(r, err);
+}
+
+static bool must_wait(struct request *r)
+{
+    int64_t seconds = request_query_int(r, "wait", 0);
+
+    if (!r->job_id[0] || seconds <= 0 || r->reply.status >= 300 || r->wait_is_over)
+        return false;
+    if (r->wait_until_usec == 0)
+        r->wait_until_usec = clock_mono_usec() + (uint64_t)seconds * USEC_PER_SEC;
+    return clock_mono_usec() < r->wait_until_usec && !serve_job_reply_is_final(r);
+}
+
+bool http_route_run(struct request *r)
+{
+    struct err err = ERR_INIT;
+
+    r->operation = openapi_find(r->services->doc, r->route->operation);
+    if (run(r, &err) < 0)
+        answer_error(r, &err);
+    release(r);
+    check_documented(r);
+    return !must_wait(r);
+}
+
+bool http_route_look(struct request *r)
+{
+    struct err err = ERR_INIT;
+    int status = r->reply.status;
+
+    if (acquire(r, &err) == 0 && serve_job_look(r, status, &err) < 0)
+        log_event(LOG_WARN, "api_wait_look_failed", LOG_S("job", r->job_id), LOG_E(&err));
+    release(r);
+    return !must_wait(r);
+}

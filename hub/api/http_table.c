@@ -1,0 +1,180 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Everything that the API serves, as data, and how a path finds its row. There are some sixty rows, so that walking them
+ * with one comparison of segments each costs less than a lookup structure would.
+ */
+#include "hub/api/http_route.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "hub/api/openapi.h"
+#include "hub/api/serve.h"
+
+#define V1 "/api/v1"
+
+const struct http_route http_routes[] = {
+    {"GET", "/healthz", "getLiveness", NULL, ROUTE_INLINE, serve_liveness},
+    {"GET", "/readyz", "getReadiness", NULL, ROUTE_NO_DATABASE, serve_readiness},
+    {"GET", "/metrics", "getMetrics", "metrics:read", 0, serve_metrics},
+    {"GET", V1 "/openapi.json", "getOpenapi", NULL, ROUTE_INLINE, serve_openapi},
+    {"GET", V1 "/version", "getVersion", NULL, ROUTE_INLINE, serve_version},
+    {"GET", V1 "/status", "getStatus", "status:read", 0, serve_status},
+    {"GET", V1 "/machines", "listMachines", "machines:read", 0, serve_machine_list},
+    {"GET", V1 "/machines/{machine_id}", "getMachine", "machines:read", 0, serve_machine_get},
+    {"PATCH", V1 "/machines/{machine_id}", "updateMachine", "machines:write", 0, serve_machine_update},
+    {"DELETE", V1 "/machines/{machine_id}", "deleteMachine", "machines:write", 0, serve_machine_delete},
+    {"GET", V1 "/machines/{machine_id}/disks", "listDisks", "machines:read", 0, serve_disk_list},
+    {"POST", V1 "/machines/{machine_id}/protect", "protectMachine", "machines:protect", 0, serve_machine_protect},
+    {"POST", V1 "/machines/{machine_id}/unprotect", "unprotectMachine", "machines:protect", 0, serve_machine_unprotect},
+    {"POST", V1 "/machines/{machine_id}/resync", "resyncMachine", "machines:protect", 0, serve_machine_resync},
+    {"GET", V1 "/machines/{machine_id}/points", "listPoints", "points:read", 0, serve_point_list},
+    {"POST", V1 "/machines/{machine_id}/points", "createPoint", "points:write", 0, serve_point_create},
+    {"GET", V1 "/machines/{machine_id}/points/{sequence}", "getPoint", "points:read", 0, serve_point_get},
+    {"POST", V1 "/machines/{machine_id}/points/{sequence}/export", "exportDisk", "exports:write", 0, serve_disk_export},
+    {"GET", V1 "/exports", "listExports", "exports:read", 0, serve_export_list},
+    {"POST", V1 "/exports", "openPoint", "exports:write", 0, serve_export_open},
+    {"GET", V1 "/exports/{export_id}", "getExport", "exports:read", 0, serve_export_get},
+    {"DELETE", V1 "/exports/{export_id}", "closePoint", "exports:write", 0, serve_export_close},
+    {"GET", V1 "/nodes", "listNodes", "nodes:read", 0, serve_node_list},
+    {"GET", V1 "/nodes/{node_id}", "getNode", "nodes:read", 0, serve_node_get},
+    {"PATCH", V1 "/nodes/{node_id}", "updateNode", "nodes:write", 0, serve_node_update},
+    {"DELETE", V1 "/nodes/{node_id}", "deleteNode", "nodes:write", 0, serve_node_delete},
+    {"GET", V1 "/vaults", "listVaults", "vaults:read", 0, serve_vault_list},
+    {"GET", V1 "/vaults/{vault_id}", "getVault", "vaults:read", 0, serve_vault_get},
+    {"PATCH", V1 "/vaults/{vault_id}", "updateVault", "vaults:write", 0, serve_vault_update},
+    {"DELETE", V1 "/vaults/{vault_id}", "deleteVault", "vaults:write", 0, serve_vault_delete},
+    {"POST", V1 "/vaults/{vault_id}/verify", "verifyVault", "vaults:verify", 0, serve_vault_verify},
+    {"GET", V1 "/policies", "listPolicies", "policies:read", 0, serve_policy_list},
+    {"POST", V1 "/policies", "createPolicy", "policies:write", 0, serve_policy_create},
+    {"GET", V1 "/policies/{policy_id}", "getPolicy", "policies:read", 0, serve_policy_get},
+    {"PATCH", V1 "/policies/{policy_id}", "updatePolicy", "policies:write", 0, serve_policy_update},
+    {"DELETE", V1 "/policies/{policy_id}", "deletePolicy", "policies:write", 0, serve_policy_delete},
+    {"GET", V1 "/sites", "listSites", "sites:read", 0, serve_site_list},
+    {"POST", V1 "/sites", "createSite", "sites:write", 0, serve_site_create},
+    {"GET", V1 "/sites/{site_id}", "getSite", "sites:read", 0, serve_site_get},
+    {"PATCH", V1 "/sites/{site_id}", "updateSite", "sites:write", 0, serve_site_update},
+    {"DELETE", V1 "/sites/{site_id}", "deleteSite", "sites:write", 0, serve_site_delete},
+    {"GET", V1 "/jobs", "listJobs", "jobs:read", 0, serve_job_list},
+    {"GET", V1 "/jobs/{job_id}", "getJob", "jobs:read", 0, serve_job_get},
+    {"GET", V1 "/jobs/{job_id}/log", "listJobLog", "jobs:read", 0, serve_job_log},
+    {"POST", V1 "/jobs/{job_id}/cancel", "cancelJob", "jobs:write", 0, serve_job_cancel},
+    {"POST", V1 "/jobs/{job_id}/answer", "answerJob", "jobs:write", 0, serve_job_answer},
+    {"GET", V1 "/events", "listEvents", "events:read", 0, serve_event_list},
+    {"GET", V1 "/events/stream", "streamEvents", "events:read", 0, serve_event_stream},
+    {"GET", V1 "/tokens", "listTokens", "tokens:read", 0, serve_token_list},
+    {"POST", V1 "/tokens", "createToken", "tokens:write", 0, serve_token_create},
+    {"DELETE", V1 "/tokens/{token_id}", "revokeToken", "tokens:write", 0, serve_token_revoke},
+    {"GET", V1 "/enrolment-tokens", "listEnrolmentTokens", "enrolment_tokens:read", 0, serve_enrolment_token_list},
+    {"POST", V1 "/enrolment-tokens", "createEnrolmentToken", "enrolment_tokens:write", 0, serve_enrolment_token_create},
+    {"DELETE", V1 "/enrolment-tokens/{token_id}", "revokeEnrolmentToken", "enrolment_tokens:write", 0,
+        serve_enrolment_token_revoke},
+    {"GET", V1 "/audit", "listAudit", "audit:read", 0, serve_audit_list},
+    {"GET", V1 "/settings", "getSettings", "settings:read", 0, serve_settings_get},
+    {"PATCH", V1 "/settings", "updateSettings", "settings:write", 0, serve_settings_update},
+};
+const size_t http_route_count = ARRAY_LEN(http_routes);
+
+static const struct http_route *route_of_operation(const char *id)
+{
+    for (size_t i = 0; i < http_route_count; i++)
+        if (strcmp(http_routes[i].operation, id) == 0)
+            return &http_routes[i];
+    return NULL;
+}
+
+static bool same_text(const char *a, const char *b)
+{
+    return a == b || (a && b && strcmp(a, b) == 0);
+}
+
+int http_routes_check(const struct openapi *doc, struct err *err)
+{
+    for (size_t i = 0; i < http_route_count; i++)
+        if (!openapi_find(doc, http_routes[i].operation))
+            return err_set(err, ERR_INTERNAL, "openapi.json lacks the operation %s", http_routes[i].operation);
+    for (size_t i = 0; i < openapi_count(doc); i++) {
+        const struct openapi_operation *op = openapi_at(doc, i);
+        const struct http_route *route = route_of_operation(op->id);
+
+        if (!route)
+            return err_set(err, ERR_INTERNAL, "nobody serves the operation %s of openapi.json", op->id);
+        if (!same_text(route->method, op->method) || !same_text(route->path, op->path) ||
+            !same_text(route->scope, op->scope))
+            return err_set(
+                err, ERR_INTERNAL, "openapi.json and the server differ on method, path or scope of %s", op->id);
+    }
+    return 0;
+}
+
+/* One segment of a path: up to the next '/' or the end. */
+static size_t segment_length(const char *s)
+{
+    return strcspn(s, "/");
+}
+
+/* 1: the path fits; params filled. 0: it does not. */
+static int match(const char *template, const char *path, char params[REQUEST_PARAMS_MAX][REQUEST_PARAM_SIZE])
+{
+    size_t param = 0;
+
+    while (*template == '/' && *path == '/') {
+        size_t want = segment_length(++template);
+        size_t have = segment_length(++path);
+
+        if (*template == '{') {
+            if (have == 0 || have >= REQUEST_PARAM_SIZE || param == REQUEST_PARAMS_MAX)
+                return 0;
+            memcpy(params[param], path, have);
+            params[param++][have] = 0;
+        } else if (want != have || memcmp(template, path, want) != 0) {
+            return 0;
+        }
+        template += want;
+        path += have;
+    }
+    return !*template && !*path;
+}
+
+static int refuse_method(struct request *r, const char *path_template)
+{
+    static const struct {
+        unsigned bits;
+        const char *allow;
+    } allows[] = {{1, "GET, HEAD"}, {2, "POST"}, {3, "GET, HEAD, POST"}, {4, "DELETE"}, {5, "GET, HEAD, DELETE"},
+        {9, "GET, HEAD, PATCH"}, {13, "GET, HEAD, PATCH, DELETE"}};
+    static const char *const methods[] = {"GET", "POST", "DELETE", "PATCH"};
+    unsigned bits = 0;
+
+    for (size_t i = 0; i < http_route_count; i++)
+        for (unsigned k = 0; k < ARRAY_LEN(methods); k++)
+            if (strcmp(http_routes[i].path, path_template) == 0 && strcmp(http_routes[i].method, methods[k]) == 0)
+                bits |= 1u << k;
+    reply_problem_status(r, 405, "method_not_allowed", "this method is not served under this path", NULL);
+    r->reply.allow = "GET, HEAD";
+    for (size_t i = 0; i < ARRAY_LEN(allows); i++)
+        if (allows[i].bits == bits)
+            r->reply.allow = allows[i].allow;
+    return -1;
+}
+
+int http_route_find(struct request *r)
+{
+    const char *method = strcmp(r->method, "HEAD") == 0 ? "GET" : r->method;
+    const char *other = NULL; /* the path is known, the method is not */
+
+    for (size_t i = 0; i < http_route_count; i++) {
+        if (!match(http_routes[i].path, r->path, r->params))
+            continue;
+        if (strcmp(http_routes[i].method, method) == 0) {
+            r->route = &http_routes[i];
+            return 0;
+        }
+        other = http_routes[i].path;
+    }
+    if (other)
+        return refuse_method(r, other);
+    reply_problem_status(
+        r, 404, "not_found", "nothing is served under this path", "/api/v1/openapi.json lists what there is.");
+    return -1;
+}

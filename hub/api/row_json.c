@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The writers of each form, and the one way in which all lists are read, filtered and paged.
+ */
+#include "hub/api/row_json.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "transport/base/clock.h"
+
+json_t *row_json_seconds(int64_t usec)
+{
+    if (usec % (int64_t)USEC_PER_SEC == 0)
+        return json_integer(usec / (int64_t)USEC_PER_SEC);
+    return json_real((double)usec / 1e6);
+}
+
+json_t *row_json_time(uint64_t utc_usec)
+{
+    char text[CLOCK_RFC3339_SIZE];
+
+    if (utc_usec == 0)
+        return json_null();
+    clock_rfc3339(utc_usec, text);
+    return json_string(text);
+}
+
+static json_t *digits(uint64_t n)
+{
+    char text[24];
+
+    (void)snprintf(text, sizeof(text), "%llu", (unsigned long long)n);
+    return json_string(text);
+}
+
+/* What is stored as JSON text; `kind` refuses another shape than the document promises. */
+static json_t *parsed(const char *text, json_type kind, json_t *instead)
+{
+    json_t *value = text ? json_loads(text, JSON_REJECT_DUPLICATES, NULL) : NULL;
+
+    if (value && json_typeof(value) == kind) {
+        json_decref(instead);
+        return value;
+    }
+    json_decref(value);
+    return instead;
+}
+
+static json_t *write_member(const char *at, enum row_json_form form)
+{
+    const char *text = NULL;
+    uint64_t u = 0;
+    int64_t i = 0;
+
+    if (form == ROW_TEXT || form == ROW_TEXT_OR_NULL || form >= ROW_ARRAY)
+        memcpy(&text, at, sizeof(text));
+    else if (form != ROW_BOOL)
+        memcpy(&u, at, sizeof(u));
+    memcpy(&i, &u, sizeof(i));
+    switch (form) {
+    case ROW_TEXT:
+        return json_string(text ? text : "");
+    case ROW_TEXT_OR_NULL:
+        return text && *text ? json_string(text) : json_null();
+    case ROW_NUMBER:
+        return json_integer(u > INT64_MAX ? INT64_MAX : (json_int_t)u);
+    case ROW_SIGNED_OR_NULL:
+        return i < 0 ? json_null() : json_integer(i);
+    case ROW_DIGITS:
+    case ROW_ETAG:
+        return digits(u);
+    case ROW_BOOL:
+        return json_boolean(*(const bool *)at);
+    case ROW_TIME:
+        return row_json_time(u);
+    case ROW_SECONDS:
+        return row_json_seconds(u > INT64_MAX ? INT64_MAX : (int64_t)u);
+    case ROW_SIGNED_SECONDS:
+        return row_json_seconds(i);
+    case ROW_PERCENT:
+        return u % 10 == 0 ? json_integer((json_int_t)(u / 10)) : json_real((double)u / 10);
+    case ROW_ARRAY:
+        return parsed(text, JSON_ARRAY, json_array());
+    case ROW_OBJECT:
+        return parsed(text, JSON_OBJECT, json_object());
+    case ROW_OBJECT_OR_NULL:
+        return parsed(text, JSON_OBJECT, json_null());
+    }
+    return NULL;
+}
+
+json_t *row_json(const void *row, const struct row_json_member *members, size_t count)
+{
+    json_t *object = json_object();
+
+    for (size_t i = 0; i < count && object; i++) {
+        json_t *value = write_member((const char *)row + members[i].offset, members[i].form);
+
+        if (!value) /* text that is no UTF-8 (a volume label may be anything) */
+            value = json_string("?");
+        if (json_object_set_new(object, members[i].name, value) < 0) {
+            json_decref(object);
+            return NULL;
+        }
+    }
+    return object;
+}
+
+/* Filters of the request in the order of the list's table. */
+static size_t collect_filters(
+    const struct request *r, const struct row_list *list, struct db_filter out[ROW_LIST_FILTERS_MAX + 1])
+{
+    size_t n = 0;
+
+    if (list->fixed.field)
+        out[n++] = list->fixed;
+    for (size_t i = 0; i < list->filter_count && n < ROW_LIST_FILTERS_MAX; i++) {
+        const json_t *value = json_object_get(r->query, list->filters[i].parameter);
+
+        if (!value)
+            continue;
+        out[n++] = (struct db_filter){
+            .field = list->filters[i].field,
+            .op = list->filters[i].op,
+            .value = json_is_boolean(value) ? (json_is_true(value) ? "true" : "false") : json_string_value(value),
+        };
+    }
+    return n;
+}
+
+int row_list_serve(struct request *r, const struct row_list *list, struct err *err)
+{
+    struct db_filter filters[ROW_LIST_FILTERS_MAX + 1];
+    const struct db_page page = {
+        .filters = filters,
+        .filter_count = collect_filters(r, list, filters),
+        .sort = request_query(r, "sort") ? request_query(r, "sort") : list->sort,
+        .cursor = request_query(r, "cursor"),
+        .limit = (uint32_t)request_query_int(r, "limit", 100),
+    };
+    AUTO_DB_SET struct db_set set = {0};
+    json_t *items;
+
+    if (db_list(r->conn, list->entity, &page, &set, err) < 0)
+        return -1;
+    items = json_array();
+    for (size_t i = 0; i < set.count; i++)
+        if (json_array_append_new(items, list->item(r, (const char *)set.items + i * list->entity->row_size)) < 0) {
+            json_decref(items);
+            return err_set(err, ERR_NOMEM, "no memory for a list");
+        }
+    return reply_list(r, items, set.next, err);
+}

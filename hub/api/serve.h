@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The handlers of the route table, one per operation of the OpenAPI document. Each is called with input that the
+ * document allows, r->conn acquired (unless its route says otherwise) and, for everything but GET, a transaction open
+ * that the caller commits. 0: the reply is set. -1: err becomes a problem and the transaction is rolled back.
+ */
+#ifndef HUB_API_SERVE_H
+#define HUB_API_SERVE_H
+
+#include "hub/api/http_request.h"
+
+/* ---- serve_status.c ---- */
+int serve_liveness(struct request *r, struct err *err);
+int serve_readiness(struct request *r, struct err *err);
+int serve_openapi(struct request *r, struct err *err);
+int serve_version(struct request *r, struct err *err);
+int serve_status(struct request *r, struct err *err);
+int serve_audit_list(struct request *r, struct err *err);
+int serve_settings_get(struct request *r, struct err *err);
+int serve_settings_update(struct request *r, struct err *err);
+
+/* ---- serve_metrics.c ---- */
+int serve_metrics(struct request *r, struct err *err);
+
+/* ---- serve_machine.c ---- */
+int serve_machine_list(struct request *r, struct err *err);
+int serve_machine_get(struct request *r, struct err *err);
+int serve_machine_update(struct request *r, struct err *err);
+int serve_machine_delete(struct request *r, struct err *err);
+int serve_disk_list(struct request *r, struct err *err);
+int serve_machine_protect(struct request *r, struct err *err);
+int serve_machine_unprotect(struct request *r, struct err *err);
+int serve_machine_resync(struct request *r, struct err *err);
+
+/* ---- serve_point.c ---- */
+int serve_point_list(struct request *r, struct err *err);
+int serve_point_create(struct request *r, struct err *err);
+int serve_point_get(struct request *r, struct err *err);
+int serve_disk_export(struct request *r, struct err *err);
+int serve_export_list(struct request *r, struct err *err);
+int serve_export_open(struct request *r, struct err *err);
+int serve_export_get(struct request *r, struct err *err);
+int serve_export_close(struct request *r, struct err *err);
+
+/* ---- serve_peer.c ---- */
+int serve_node_list(struct request *r, struct err *err);
+int serve_node_get(struct request *r, struct err *err);
+int serve_node_update(struct request *r, struct err *err);
+int serve_node_delete(struct request *r, struct err *err);
+int serve_vault_list(struct request *r, struct err *err);
+int serve_vault_get(struct request *r, struct err *err);
+int serve_vault_update(struct request *r, struct err *err);
+int serve_vault_delete(struct request *r, struct err *err);
+int serve_vault_verify(struct request *r, struct err *err);
+
+/* ---- serve_policy.c ---- */
+int serve_policy_list(struct request *r, struct err *err);
+int serve_policy_create(struct request *r, struct err *err);
+int serve_policy_get(struct request *r, struct err *err);
+int serve_policy_update(struct request *r, struct err *err);
+int serve_policy_delete(struct request *r, struct err *err);
+
+/* ---- serve_site.c ---- */
+int serve_site_list(struct request *r, struct err *err);
+int serve_site_create(struct request *r, struct err *err);
+int serve_site_get(struct request *r, struct err *err);
+int serve_site_update(struct request *r, struct err *err);
+int serve_site_delete(struct request *r, struct err *err);
+
+/* ---- serve_job.c ---- */
+int serve_job_list(struct request *r, struct err *err);
+int serve_job_get(struct request *r, struct err *err);
+int serve_job_log(struct request *r, struct err *err);
+int serve_job_cancel(struct request *r, struct err *err);
+int serve_job_answer(struct request *r, struct err *err);
+/* Submits a job of that kind in the transaction of r and makes it the reply: 202, Location, the job; r->job_id is set for
+ * ?wait=. params is taken over. With ?dry_run=true only the checks: 204. */
+int serve_job_submit(struct request *r, const char *kind, const char *machine_id, json_t *params, struct err *err);
+/* Makes the job r->job_id the body of the reply again. */
+int serve_job_look(struct request *r, int status, struct err *err);
+/* Whether the job in the reply is over, or waits for a person. */
+bool serve_job_reply_is_final(const struct request *r);
+
+/* ---- serve_event.c ---- */
+int serve_event_list(struct request *r, struct err *err);
+int serve_event_stream(struct request *r, struct err *err);
+
+/* ---- serve_token.c ---- */
+int serve_token_list(struct request *r, struct err *err);
+int serve_token_create(struct request *r, struct err *err);
+int serve_token_revoke(struct request *r, struct err *err);
+int serve_enrolment_token_list(struct request *r, struct err *err);
+int serve_enrolment_token_create(struct request *r, struct err *err);
+int serve_enrolment_token_revoke(struct request *r, struct err *err);
+
+#endif

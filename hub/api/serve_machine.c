@@ -1,0 +1,258 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Machines and their disks. A row has what was true at the last batch; where the agent's session is open, what it said last
+ * is laid over it, so that RPO and progress are fresh to the message.
+ */
+#include "hub/api/serve.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "hub/api/row_json.h"
+#include "hub/control/live_status.h"
+#include "hub/db/config_store.h"
+#include "hub/db/rows.h"
+
+#define M(member_name, row_form, member)                                                                               \
+    {                                                                                                                  \
+        member_name, row_form, offsetof(struct machine_row, member)                                                    \
+    }
+static const struct row_json_member machine_members[] = {
+    M("id", ROW_TEXT, id),
+    M("name", ROW_TEXT, name),
+    M("hostname", ROW_TEXT, hostname),
+    M("machine_uid", ROW_TEXT, machine_uid),
+    M("site_id", ROW_TEXT_OR_NULL, site_id),
+    M("site_name", ROW_TEXT_OR_NULL, site_name),
+    M("state", ROW_TEXT, state),
+    M("health", ROW_TEXT, health),
+    M("cause", ROW_TEXT, cause),
+    M("remedy", ROW_TEXT, remedy),
+    M("online", ROW_BOOL, online),
+    M("agent_state", ROW_TEXT, agent_state),
+    M("agent_software", ROW_TEXT, software),
+    M("os_name", ROW_TEXT, os_name),
+    M("kernel", ROW_TEXT, kernel),
+    M("boot_id", ROW_TEXT, boot_id),
+    M("firmware", ROW_TEXT, firmware),
+    M("addresses", ROW_ARRAY, addresses_json),
+    M("cpus", ROW_NUMBER, cpus),
+    M("memory_bytes", ROW_NUMBER, memory_bytes),
+    M("policy_id", ROW_TEXT_OR_NULL, policy_id),
+    M("policy_name", ROW_TEXT_OR_NULL, policy_name),
+    M("node_id", ROW_TEXT_OR_NULL, node_id),
+    M("node_name", ROW_TEXT_OR_NULL, node_name),
+    M("vault_id", ROW_TEXT_OR_NULL, vault_id),
+    M("vault_name", ROW_TEXT_OR_NULL, vault_name),
+    M("generation", ROW_NUMBER, generation),
+    M("last_seen_at", ROW_TIME, last_seen_at),
+    M("inventory_at", ROW_TIME, inventory_at),
+    M("clock_skew_seconds", ROW_SIGNED_SECONDS, clock_skew_usec),
+    M("last_point_at", ROW_TIME, last_point_at),
+    M("backlog_bytes", ROW_NUMBER, backlog_bytes),
+    M("initial_total_bytes", ROW_NUMBER, initial_total_bytes),
+    M("initial_done_bytes", ROW_NUMBER, initial_done_bytes),
+    M("disk_count", ROW_NUMBER, disk_count),
+    M("protected_disk_count", ROW_NUMBER, protected_disk_count),
+    M("etag", ROW_ETAG, version),
+    M("created_at", ROW_TIME, created_at),
+    M("updated_at", ROW_TIME, updated_at),
+};
+#undef M
+
+#define L(member_name, row_form, member)                                                                               \
+    {                                                                                                                  \
+        member_name, row_form, offsetof(struct live_machine, member)                                                   \
+    }
+static const struct row_json_member live_members[] = {
+    L("backlog_bytes", ROW_NUMBER, backlog_bytes),
+    L("initial_total_bytes", ROW_NUMBER, initial_total_bytes),
+    L("initial_done_bytes", ROW_NUMBER, initial_done_bytes),
+    L("sent_bytes_per_second", ROW_NUMBER, sent_bytes_per_sec),
+    L("changed_bytes_per_second", ROW_NUMBER, changed_bytes_per_sec),
+    L("points_made", ROW_DIGITS, points_made),
+    L("points_frozen", ROW_DIGITS, points_frozen),
+    L("window_seconds", ROW_SECONDS, window_usec),
+    L("freeze_seconds", ROW_SECONDS, freeze_usec),
+};
+#undef L
+
+/* No point was ever made: there is no RPO to speak of. */
+static void add_point(json_t *item, uint64_t sequence, uint64_t rpo_usec)
+{
+    json_object_set_new(item, "last_point_sequence", sequence ? json_integer((json_int_t)sequence) : json_null());
+    json_object_set_new(item, "rpo_seconds", sequence ? row_json_seconds((int64_t)rpo_usec) : json_null());
+}
+
+static json_t *machine_json(const struct request *r, const void *row)
+{
+    const struct machine_row *m = row;
+    json_t *item = row_json(row, machine_members, ARRAY_LEN(machine_members));
+    struct live_machine live = {0};
+    bool heard = live_status_machine(r->services->conf->live, m->id, &live);
+    json_t *fresh;
+
+    if (!heard) { /* the row is all there is; speeds and counters are those of a silent agent */
+        live.backlog_bytes = m->backlog_bytes;
+        live.initial_total_bytes = m->initial_total_bytes;
+        live.initial_done_bytes = m->initial_done_bytes;
+    }
+    fresh = row_json(&live, live_members, ARRAY_LEN(live_members));
+    if (!item || !fresh || json_object_update(item, fresh) < 0) {
+        json_decref(item);
+        json_decref(fresh);
+        return NULL;
+    }
+    json_decref(fresh);
+    json_object_set_new(item, "rounds", json_integer(live.rounds));
+    if (heard && live.last_point_sequence >= m->last_point_sequence && live.last_point_sequence > 0) {
+        json_object_set_new(item, "last_point_at", row_json_time(live.last_point_utc_usec));
+        add_point(item, live.last_point_sequence, live.rpo_usec);
+    } else {
+        add_point(item, m->last_point_sequence, m->rpo_usec);
+    }
+    return item;
+}
+
+static const struct row_filter machine_filters[] = {
+    {"name", "name", DB_LIKE},
+    {"state", "state", DB_EQ},
+    {"health", "health", DB_EQ},
+    {"policy_id", "policy_id", DB_EQ},
+    {"node_id", "node_id", DB_EQ},
+    {"vault_id", "vault_id", DB_EQ},
+    {"site_id", "site_id", DB_EQ},
+    {"online", "online", DB_EQ},
+};
+
+int serve_machine_list(struct request *r, struct err *err)
+{
+    const struct row_list list = {
+        .entity = &db_machines,
+        .filters = machine_filters,
+        .filter_count = ARRAY_LEN(machine_filters),
+        .item = machine_json,
+    };
+
+    return row_list_serve(r, &list, err);
+}
+
+static int reply_machine(struct request *r, const char *id, struct err *err)
+{
+    AUTO_DB_SET struct db_set set = {0};
+
+    if (db_need(r->conn, &db_machines, id, &set, err) < 0)
+        return -1;
+    return reply_json(r, 200, machine_json(r, set.items), err);
+}
+
+int serve_machine_get(struct request *r, struct err *err)
+{
+    return reply_machine(r, r->params[0], err);
+}
+
+/* The path may hold a name; the stores take ids. */
+static int machine_id(struct request *r, char ret_id[IDENT_TEXT_SIZE], struct err *err)
+{
+    AUTO_DB_SET struct db_set set = {0};
+
+    if (db_need(r->conn, &db_machines, r->params[0], &set, err) < 0)
+        return -1;
+    (void)snprintf(ret_id, IDENT_TEXT_SIZE, "%s", db_at(&set, struct machine_row, 0)->id);
+    return 0;
+}
+
+int serve_machine_update(struct request *r, struct err *err)
+{
+    const struct machine_change change = {
+        .name = request_str(r, "name"),
+        .policy_id = request_str(r, "policy_id"),
+        .site_id = json_is_null(json_object_get(r->body, "site_id")) ? "" : request_str(r, "site_id"),
+    };
+    char id[IDENT_TEXT_SIZE];
+
+    if (machine_id(r, id, err) < 0 || machine_update(r->conn, id, &change, r->if_version, err) < 0)
+        return -1;
+    return reply_machine(r, id, err);
+}
+
+int serve_machine_delete(struct request *r, struct err *err)
+{
+    char id[IDENT_TEXT_SIZE];
+
+    if (machine_id(r, id, err) < 0 || machine_delete(r->conn, id, r->if_version, err) < 0)
+        return -1;
+    return reply_empty(r);
+}
+
+#define D(member_name, row_form, member)                                                                               \
+    {                                                                                                                  \
+        member_name, row_form, offsetof(struct disk_row, member)                                                       \
+    }
+static const struct row_json_member disk_members[] = {
+    D("id", ROW_TEXT, id),
+    D("machine_id", ROW_TEXT, machine_id),
+    D("key", ROW_TEXT, key),
+    D("device", ROW_TEXT, device),
+    D("model", ROW_TEXT, model),
+    D("partition_table", ROW_TEXT, partition_table),
+    D("number", ROW_SIGNED_OR_NULL, number),
+    D("size_bytes", ROW_NUMBER, size_bytes),
+    D("logical_sector_bytes", ROW_NUMBER, logical_sector_bytes),
+    D("physical_sector_bytes", ROW_NUMBER, physical_sector_bytes),
+    D("trackable", ROW_BOOL, trackable),
+    D("not_trackable_reason", ROW_TEXT, not_trackable_reason),
+    D("volatile_cache", ROW_BOOL, volatile_cache),
+    D("is_root", ROW_BOOL, is_root),
+    D("present", ROW_BOOL, present),
+    D("protected", ROW_BOOL, is_protected),
+    D("volumes", ROW_ARRAY, volumes_json),
+};
+#undef D
+
+static json_t *disk_json(const struct request *r, const void *row)
+{
+    (void)r;
+    return row_json(row, disk_members, ARRAY_LEN(disk_members));
+}
+
+int serve_disk_list(struct request *r, struct err *err)
+{
+    char id[IDENT_TEXT_SIZE];
+    const struct row_list list = {
+        .entity = &db_disks,
+        .fixed = {"machine_id", DB_EQ, id},
+        .item = disk_json,
+    };
+
+    if (machine_id(r, id, err) < 0)
+        return -1;
+    return row_list_serve(r, &list, err);
+}
+
+int serve_machine_protect(struct request *r, struct err *err)
+{
+    char id[IDENT_TEXT_SIZE];
+
+    if (machine_id(r, id, err) < 0)
+        return -1;
+    return serve_job_submit(r, "protect", id, json_deep_copy(r->body), err);
+}
+
+int serve_machine_unprotect(struct request *r, struct err *err)
+{
+    char id[IDENT_TEXT_SIZE];
+
+    if (machine_id(r, id, err) < 0)
+        return -1;
+    return serve_job_submit(r, "unprotect", id, json_object(), err);
+}
+
+int serve_machine_resync(struct request *r, struct err *err)
+{
+    char id[IDENT_TEXT_SIZE];
+
+    if (machine_id(r, id, err) < 0)
+        return -1;
+    return serve_job_submit(r, "resync", id, json_object(), err);
+}

@@ -1,0 +1,198 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Protection policies: how often a point is made, how long points are kept, what a freeze may cost. The rules that bind
+ * several fields are hub/core/policy.h.
+ */
+#include "hub/api/serve.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "hub/api/row_json.h"
+#include "hub/core/policy.h"
+#include "hub/db/config_store.h"
+#include "hub/db/rows.h"
+
+#define P(member_name, row_form, member)                                                                               \
+    {                                                                                                                  \
+        member_name, row_form, offsetof(struct policy_row, member)                                                     \
+    }
+static const struct row_json_member policy_members[] = {
+    P("id", ROW_TEXT, id),
+    P("name", ROW_TEXT, name),
+    P("description", ROW_TEXT, description),
+    P("is_default", ROW_BOOL, is_default),
+    P("interval_seconds", ROW_SECONDS, interval_usec),
+    P("app_interval_seconds", ROW_SECONDS, app_interval_usec),
+    P("rpo_target_seconds", ROW_SECONDS, rpo_target_usec),
+    P("keep_all_seconds", ROW_SECONDS, keep_all_usec),
+    P("keep_minute_seconds", ROW_SECONDS, keep_minute_usec),
+    P("keep_hour_seconds", ROW_SECONDS, keep_hour_usec),
+    P("keep_day_seconds", ROW_SECONDS, keep_day_usec),
+    P("freeze_budget_seconds", ROW_SECONDS, freeze_budget_usec),
+    P("max_rounds", ROW_NUMBER, max_rounds),
+    P("may_freeze", ROW_BOOL, may_freeze),
+    P("compress_at_agent", ROW_BOOL, compress_at_agent),
+    P("compress_level", ROW_NUMBER, compress_level),
+    P("throttle_bytes_per_second", ROW_NUMBER, throttle_bytes_per_sec),
+    P("machine_count", ROW_NUMBER, machine_count),
+    P("etag", ROW_ETAG, version),
+    P("created_at", ROW_TIME, created_at),
+    P("updated_at", ROW_TIME, updated_at),
+};
+#undef P
+
+static json_t *policy_json(const struct request *r, const void *row)
+{
+    (void)r;
+    return row_json(row, policy_members, ARRAY_LEN(policy_members));
+}
+
+static const struct row_filter policy_filters[] = {{"name", "name", DB_LIKE}};
+
+int serve_policy_list(struct request *r, struct err *err)
+{
+    const struct row_list list = {
+        .entity = &db_policies,
+        .filters = policy_filters,
+        .filter_count = ARRAY_LEN(policy_filters),
+        .item = policy_json,
+    };
+
+    return row_list_serve(r, &list, err);
+}
+
+int serve_policy_get(struct request *r, struct err *err)
+{
+    AUTO_DB_SET struct db_set set = {0};
+
+    if (db_need(r->conn, &db_policies, r->params[0], &set, err) < 0)
+        return -1;
+    return reply_json(r, 200, policy_json(r, set.items), err);
+}
+
+/* Lays what the body says over *row; texts are borrowed from the body. */
+static void apply(const struct request *r, struct policy_row *row)
+{
+    static const struct {
+        const char *name;
+        size_t offset;
+    } seconds[] = {
+        {"interval_seconds", offsetof(struct policy_row, interval_usec)},
+        {"app_interval_seconds", offsetof(struct policy_row, app_interval_usec)},
+        {"rpo_target_seconds", offsetof(struct policy_row, rpo_target_usec)},
+        {"keep_all_seconds", offsetof(struct policy_row, keep_all_usec)},
+        {"keep_minute_seconds", offsetof(struct policy_row, keep_minute_usec)},
+        {"keep_hour_seconds", offsetof(struct policy_row, keep_hour_usec)},
+        {"keep_day_seconds", offsetof(struct policy_row, keep_day_usec)},
+        {"freeze_budget_seconds", offsetof(struct policy_row, freeze_budget_usec)},
+    };
+
+    for (size_t i = 0; i < ARRAY_LEN(seconds); i++) {
+        uint64_t *member = (uint64_t *)((char *)row + seconds[i].offset);
+
+        *member = request_usec(r, seconds[i].name, *member);
+    }
+    row->name = request_str(r, "name") ? request_str(r, "name") : row->name;
+    row->description = request_str(r, "description") ? request_str(r, "description") : row->description;
+    row->is_default = request_bool(r, "is_default", row->is_default);
+    row->max_rounds = (uint64_t)request_int(r, "max_rounds", (int64_t)row->max_rounds);
+    row->may_freeze = request_bool(r, "may_freeze", row->may_freeze);
+    row->compress_at_agent = request_bool(r, "compress_at_agent", row->compress_at_agent);
+    row->compress_level = (uint64_t)request_int(r, "compress_level", (int64_t)row->compress_level);
+    row->throttle_bytes_per_sec =
+        (uint64_t)request_int(r, "throttle_bytes_per_second", (int64_t)row->throttle_bytes_per_sec);
+}
+
+static int check(const struct policy_row *row, struct err *err)
+{
+    const struct policy policy = {
+        .interval_usec = row->interval_usec,
+        .app_interval_usec = row->app_interval_usec,
+        .rpo_target_usec = row->rpo_target_usec,
+        .keep_all_usec = row->keep_all_usec,
+        .keep_minute_usec = row->keep_minute_usec,
+        .keep_hour_usec = row->keep_hour_usec,
+        .keep_day_usec = row->keep_day_usec,
+        .freeze_budget_usec = row->freeze_budget_usec,
+        .max_rounds = (uint32_t)row->max_rounds,
+        .may_freeze = row->may_freeze,
+        .compress_level = (uint32_t)row->compress_level,
+        .compress_at_agent = row->compress_at_agent,
+        .throttle_bytes_per_sec = row->throttle_bytes_per_sec,
+    };
+
+    return policy_check(&policy, err);
+}
+
+static int reply_policy(struct request *r, const char *id, bool created, struct err *err)
+{
+    AUTO_DB_SET struct db_set set = {0};
+    char location[96];
+
+    if (db_need(r->conn, &db_policies, id, &set, err) < 0)
+        return -1;
+    (void)snprintf(location, sizeof(location), "/api/v1/policies/%s", id);
+    return created ? reply_created(r, policy_json(r, set.items), location, err)
+                   : reply_json(r, 200, policy_json(r, set.items), err);
+}
+
+static void from_default(struct policy_row *row)
+{
+    struct policy policy;
+
+    policy_default(&policy);
+    *row = (struct policy_row){
+        .description = "",
+        .interval_usec = policy.interval_usec,
+        .app_interval_usec = policy.app_interval_usec,
+        .rpo_target_usec = policy.rpo_target_usec,
+        .keep_all_usec = policy.keep_all_usec,
+        .keep_minute_usec = policy.keep_minute_usec,
+        .keep_hour_usec = policy.keep_hour_usec,
+        .keep_day_usec = policy.keep_day_usec,
+        .freeze_budget_usec = policy.freeze_budget_usec,
+        .max_rounds = policy.max_rounds,
+        .may_freeze = policy.may_freeze,
+        .compress_at_agent = policy.compress_at_agent,
+        .compress_level = policy.compress_level,
+        .throttle_bytes_per_sec = policy.throttle_bytes_per_sec,
+    };
+}
+
+int serve_policy_create(struct request *r, struct err *err)
+{
+    struct policy_row row;
+    char id[IDENT_TEXT_SIZE];
+
+    from_default(&row);
+    apply(r, &row);
+    if (check(&row, err) < 0 || policy_create(r->conn, &row, id, err) < 0)
+        return -1;
+    return reply_policy(r, id, true, err);
+}
+
+int serve_policy_update(struct request *r, struct err *err)
+{
+    AUTO_DB_SET struct db_set set = {0};
+    struct policy_row row;
+
+    if (db_need(r->conn, &db_policies, r->params[0], &set, err) < 0)
+        return -1;
+    row = *db_at(&set, struct policy_row, 0);
+    apply(r, &row);
+    /* Without a version in If-Match the row that was just read is the base of the change. */
+    if (check(&row, err) < 0 || policy_update(r->conn, &row, r->if_version ? r->if_version : row.version, err) < 0)
+        return -1;
+    return reply_policy(r, row.id, false, err);
+}
+
+int serve_policy_delete(struct request *r, struct err *err)
+{
+    AUTO_DB_SET struct db_set set = {0};
+
+    if (db_need(r->conn, &db_policies, r->params[0], &set, err) < 0 ||
+        policy_delete(r->conn, db_at(&set, struct policy_row, 0)->id, r->if_version, err) < 0)
+        return -1;
+    return reply_empty(r);
+}

@@ -1,0 +1,223 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What the hub says about itself: alive, ready, its version and document, the numbers of the overview; settings and the
+ * audit log.
+ */
+#include "hub/api/serve.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "hub/api/openapi.h"
+#include "hub/api/row_json.h"
+#include "hub/db/config_store.h"
+#include "hub/db/rows.h"
+#include "transport/base/bytes.h"
+#include "transport/base/clock.h"
+#include "transport/base/hash.h"
+
+int serve_liveness(struct request *r, struct err *err)
+{
+    return reply_json(r, 200, json_pack("{s:b}", "alive", true), err);
+}
+
+/* The checks as JSON; *ret_ready is whether all are good. */
+static json_t *checks_json(const struct request *r, bool *ret_ready)
+{
+    const struct api_conf *conf = r->services->conf;
+    struct api_check checks[API_CHECKS_MAX] = {0};
+    size_t n = conf->ready ? conf->ready(conf->arg, checks) : 0;
+    json_t *list = json_array();
+
+    *ret_ready = !*r->services->draining;
+    for (size_t i = 0; i < n && i < API_CHECKS_MAX; i++) {
+        *ret_ready = *ret_ready && checks[i].ok;
+        json_array_append_new(list, json_pack("{s:s, s:b, s:s}", "name", checks[i].name, "ok", checks[i].ok, "text",
+                                        checks[i].ok ? "" : checks[i].text));
+    }
+    if (*r->services->draining)
+        json_array_append_new(
+            list, json_pack("{s:s, s:b, s:s}", "name", "draining", "ok", false, "text", "the hub is going down"));
+    return list;
+}
+
+int serve_readiness(struct request *r, struct err *err)
+{
+    const char *verbose = request_query(r, "verbose");
+    bool ready;
+    json_t *checks = checks_json(r, &ready);
+    json_t *body = json_pack("{s:b}", "ready", ready);
+
+    if (body && verbose && strcmp(verbose, "0") != 0 && strcmp(verbose, "false") != 0)
+        json_object_set(body, "checks", checks);
+    json_decref(checks);
+    return reply_json(r, ready ? 200 : 503, body, err);
+}
+
+int serve_version(struct request *r, struct err *err)
+{
+    return reply_json(
+        r, 200, json_pack("{s:s, s:s, s:s}", "product", "leeward", "version", LEEWARD_VERSION, "api", "v1"), err);
+}
+
+/* Revalidated by the hash of its bytes. */
+int serve_openapi(struct request *r, struct err *err)
+{
+    size_t len;
+    const char *bytes = openapi_text(&len);
+    char etag[2 * HASH_SIZE + 1], quoted[sizeof(etag) + 2];
+    struct hash128 hash;
+    char *text;
+
+    hash_128(bytes, len, &hash);
+    bytes_to_hex(hash.bytes, HASH_SIZE, etag);
+    (void)snprintf(quoted, sizeof(quoted), "\"%s\"", etag);
+    if (r->headers.if_none_match && strstr(r->headers.if_none_match, quoted)) {
+        (void)reply_empty(r);
+        r->reply.status = 304;
+    } else {
+        if (!(text = mem_strndup(bytes, len)))
+            return err_set(err, ERR_NOMEM, "no memory for the API's description");
+        (void)reply_text(r, 200, "application/json", text, len);
+    }
+    (void)snprintf(r->reply.etag, sizeof(r->reply.etag), "%s", etag);
+    return 0;
+}
+
+/* ---- status ---- */
+
+static int count(struct request *r, const struct db_entity *entity, const char *field, enum db_op op, const char *value,
+    uint64_t *ret_count, struct err *err)
+{
+    const struct db_filter filter = {field, op, value};
+    const struct db_page page = {.filters = &filter, .filter_count = field ? 1 : 0};
+
+    return db_count(r->conn, entity, &page, ret_count, err);
+}
+
+static const struct count_row {
+    const char *group, *name;
+    const struct db_entity *entity;
+    const char *field;
+    enum db_op op;
+    const char *value;
+} counts[] = {
+    {"machines", "total", &db_machines, NULL, DB_EQ, NULL},
+    {"machines", "protected", &db_machines, "state", DB_EQ, "protected"},
+    {"machines", "replicating", &db_machines, "state", DB_EQ, "enabling,initial_replication,resynchronizing"},
+    {"machines", "attention", &db_machines, "health", DB_EQ, "warning,critical"},
+    {"machines", "unprotected", &db_machines, "state", DB_EQ, "unprotected"},
+    {"nodes", "total", &db_nodes, NULL, DB_EQ, NULL},
+    {"nodes", "online", &db_nodes, "online", DB_EQ, "true"},
+    {"vaults", "total", &db_vaults, NULL, DB_EQ, NULL},
+    {"vaults", "online", &db_vaults, "online", DB_EQ, "true"},
+    {"jobs", "running", &db_jobs, "status", DB_EQ, "queued,running"},
+    {"jobs", "waiting_for_input", &db_jobs, "status", DB_EQ, "waiting_for_input"},
+};
+
+static int add_counts(struct request *r, json_t *status, struct err *err)
+{
+    for (size_t i = 0; i < ARRAY_LEN(counts); i++) {
+        const struct count_row *c = &counts[i];
+        json_t *group = json_object_get(status, c->group);
+        uint64_t n;
+
+        if (count(r, c->entity, c->field, c->op, c->value, &n, err) < 0)
+            return -1;
+        if (!group) {
+            json_object_set_new(status, c->group, json_object());
+            group = json_object_get(status, c->group);
+        }
+        json_object_set_new(group, c->name, json_integer((json_int_t)n));
+    }
+    return 0;
+}
+
+int serve_status(struct request *r, struct err *err)
+{
+    bool ready;
+    json_t *checks = checks_json(r, &ready);
+    json_t *status = json_pack("{s:s, s:s, s:o, s:b, s:o}", "hub_id", r->services->conf->hub_id, "version",
+        LEEWARD_VERSION, "time", row_json_time(clock_utc_usec()), "ready", ready, "checks", checks);
+
+    if (!status)
+        return err_set(err, ERR_NOMEM, "no memory for the status");
+    if (add_counts(r, status, err) < 0) {
+        json_decref(status);
+        return -1;
+    }
+    return reply_json(r, 200, status, err);
+}
+
+/* ---- settings ---- */
+
+static const char *const setting_keys[] = {"site_name", "event_keep_days"};
+
+int serve_settings_get(struct request *r, struct err *err)
+{
+    json_t *settings = json_object();
+
+    for (size_t i = 0; i < ARRAY_LEN(setting_keys); i++) {
+        AUTO_FREE char *text = NULL;
+        int found = setting_get(r->conn, setting_keys[i], &text, err);
+
+        if (found < 0) {
+            json_decref(settings);
+            return -1;
+        }
+        if (found)
+            json_object_set_new(settings, setting_keys[i], json_loads(text, JSON_DECODE_ANY, NULL));
+    }
+    return reply_json(r, 200, settings, err);
+}
+
+int serve_settings_update(struct request *r, struct err *err)
+{
+    const char *key;
+    json_t *value;
+
+    json_object_foreach(r->body, key, value)
+    {
+        AUTO_FREE char *text = json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT);
+
+        if (!text)
+            return err_set(err, ERR_NOMEM, "no memory for a setting");
+        if (setting_put(r->conn, key, text, err) < 0)
+            return -1;
+    }
+    return serve_settings_get(r, err);
+}
+
+/* ---- audit ---- */
+
+#define A(member_name, row_form, member)                                                                               \
+    {                                                                                                                  \
+        member_name, row_form, offsetof(struct audit_row, member)                                                      \
+    }
+static const struct row_json_member audit_members[] = {
+    A("seq", ROW_NUMBER, seq),
+    A("at", ROW_TIME, at),
+    A("actor", ROW_TEXT, actor),
+    A("action", ROW_TEXT, action),
+    A("object_kind", ROW_TEXT, object_kind),
+    A("object_id", ROW_TEXT, object_id),
+    A("outcome", ROW_TEXT, outcome),
+    A("detail", ROW_OBJECT, detail_json),
+    A("address", ROW_TEXT, address),
+    A("request_id", ROW_TEXT, request_id),
+    A("hash", ROW_TEXT, hash),
+};
+#undef A
+
+static json_t *audit_json(const struct request *r, const void *row)
+{
+    (void)r;
+    return row_json(row, audit_members, ARRAY_LEN(audit_members));
+}
+
+int serve_audit_list(struct request *r, struct err *err)
+{
+    const struct row_list list = {.entity = &db_audit_log, .item = audit_json};
+
+    return row_list_serve(r, &list, err);
+}
