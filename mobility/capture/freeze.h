@@ -1,15 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Freezing file systems without ever hurting them (P4). The work is done by a helper: a small process forked
- * early, locked into memory, with real-time priority where that is allowed, out of the OOM killer's reach,
- * which holds the mount points open and talks through a socket pair. It thaws when its budget is over, when
- * it is asked to, and when its parent is killed, stopped, or out of memory. If the helper is killed, the
- * parent thaws; if both are, the next freeze_open does (it finds the list of frozen mount points in the state
- * file).
+ * Freezing file systems without ever hurting them (P4). The work is done by a helper: a small process forked early, locked
+ * into memory, with real-time priority where that is allowed, out of the OOM killer's reach, that talks through a socket pair.
+ * It thaws when its budget is over, when it is asked to, and when its parent is killed; a parent that is stopped or starved
+ * cannot stop it. If the helper is killed, the parent thaws; if both are, the next freeze_open does (it finds the list of
+ * frozen mount points in the state file).
  *
- * Freezing is per superblock: file systems are flushed first (syncfs), then frozen in reverse order of
- * mounting. A file system that needs longer to flush than the budget makes the freeze fail before anything
- * was frozen.
+ * Freezing is per superblock: file systems are flushed first (syncfs), then frozen in reverse order of mounting. A file system
+ * that needs longer to flush than the budget makes the freeze fail before anything was frozen. One that cannot be frozen at all
+ * (vfat) is only flushed. Mount points are held open only during a freeze, so they can be unmounted at any other time.
  *
  * One thread at a time per helper; calls block, freeze_begin for at most the flush plus the budget.
  */
@@ -60,7 +59,7 @@ struct freeze_result {
 int freeze_end(struct freeze *f, struct freeze_result *ret_result, struct err *err);
 
 /* The mount points, in the order of mounting, of all file systems that lie on one of these whole disks
- * (through partitions, LVM, md, dm, loop-free); each superblock once, read-only ones left out. Strings and
+ * (through partitions, LVM, md, dm); each superblock once, read-only ones left out. Strings and
  * list belong to the caller: freeze_mounts_free. */
 struct freeze_mounts {
     char **paths;
