@@ -88,7 +88,7 @@ def build(results, temp, wanted):
             continue
         path = os.path.join(ROOT, "build", folder)
         log = os.path.join(temp, name + ".log")
-        commands = [["ninja", "-C", path]]
+        commands = [["ninja", "-k", "0", "-C", path]]
         if not os.path.exists(os.path.join(path, "build.ninja")):
             commands.insert(0, ["cmake", "-G", "Ninja", "-S", ROOT, "-B", path, *options])
         status = 0
