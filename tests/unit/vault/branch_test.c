@@ -1,0 +1,199 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Branches: what was written reads back, what was flushed survives a crash, and the point below never changes.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+#include "tests/unit/vault/vaultmodel.h"
+#include "transport/base/file.h"
+#include "transport/vault/branch.h"
+
+struct fixture {
+    struct model m;
+    char branch_dir[120];
+    struct view *base;
+    struct branch *branch;
+    uint8_t *disk; /* what disk 0 of the branch must hold */
+};
+
+static void open_branch(struct fixture *f)
+{
+    struct err err = ERR_INIT;
+    uint32_t stream;
+    struct branch_info info = {.machine = f->m.conf.machine, .base_sequence = f->m.points[0].sequence};
+    info.id.bytes[3] = 9;
+    assert_int_equal(store_take_nonce_stream(f->m.store, &stream, &err), 0);
+    assert_int_equal(branch_create(f->branch_dir, &info, &err), 0);
+    assert_int_equal(
+        view_open(f->m.machine_dir, f->m.points[0].sequence, &f->m.opened.data_key, 1u << 20, &f->base, &err), 0);
+    if (branch_open(f->branch_dir, f->base, &f->m.opened.data_key, stream, 1u << 20, &f->branch, &err) < 0)
+        fail_msg("%s", err.text);
+}
+
+static void close_branch(struct fixture *f)
+{
+    branch_close(f->branch);
+    view_close(f->base);
+    f->branch = NULL;
+    f->base = NULL;
+}
+
+/* As after kill -9: the folder as it is now, opened again. */
+static void crash_branch(struct fixture *f)
+{
+    char command[400], copy[140];
+    struct err err = ERR_INIT;
+    (void)snprintf(copy, sizeof(copy), "%s.copy", f->branch_dir);
+    (void)snprintf(command, sizeof(command), "cp -a %s %s", f->branch_dir, copy);
+    assert_int_equal(system(command), 0);
+    close_branch(f);
+    assert_int_equal(file_remove_tree(f->branch_dir, &err), 0);
+    assert_int_equal(rename(copy, f->branch_dir), 0);
+    open_branch(f);
+}
+
+static int setup(void **state)
+{
+    struct fixture *f = calloc(1, sizeof(*f));
+    struct err err = ERR_INIT;
+    model_init(&f->m, 4711);
+    model_open(&f->m);
+    for (int i = 0; i < 30; i++)
+        model_random_write(&f->m);
+    model_commit(&f->m, MARK_CRASH);
+    for (int i = 0; i < 30; i++)
+        model_random_write(&f->m);
+    model_commit(&f->m, MARK_CRASH);
+    assert_int_equal(store_flush(f->m.store, &err), 0);
+    (void)snprintf(f->branch_dir, sizeof(f->branch_dir), "%s/branches/one", f->m.machine_dir);
+    open_branch(f);
+    f->disk = malloc(f->m.disk_bytes[0]);
+    memcpy(f->disk, f->m.points[0].disks[0], f->m.disk_bytes[0]);
+    *state = f;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct fixture *f = *state;
+    close_branch(f);
+    free(f->disk);
+    model_done(&f->m);
+    free(f);
+    return 0;
+}
+
+static void random_change(struct fixture *f)
+{
+    struct err err = ERR_INIT;
+    uint64_t size = f->m.disk_bytes[0];
+    uint64_t at = model_random(&f->m, size);
+    uint64_t longest = size - at;
+    uint64_t n = model_random(&f->m, longest < 150000 ? longest : 150000) + 1;
+    if (model_random(&f->m, 5) == 0) {
+        memset(f->disk + at, 0, n);
+        assert_int_equal(branch_zero(f->branch, 0, at, n, &err), 0);
+        return;
+    }
+    uint8_t fill = (uint8_t)model_random(&f->m, 256);
+    for (uint64_t i = 0; i < n; i++)
+        f->disk[at + i] = (uint8_t)(fill + i / 7);
+    if (branch_write(f->branch, 0, at, n, f->disk + at, &err) < 0)
+        fail_msg("%s", err.text);
+}
+
+static void check(struct fixture *f)
+{
+    struct err err = ERR_INIT;
+    uint8_t *got = malloc(f->m.disk_bytes[0]);
+    if (branch_read(f->branch, 0, 0, f->m.disk_bytes[0], got, &err) < 0)
+        fail_msg("%s", err.text);
+    assert_memory_equal(got, f->disk, f->m.disk_bytes[0]);
+    free(got);
+}
+
+static void what_is_written_reads_back(void **state)
+{
+    struct fixture *f = *state;
+    check(f);
+    for (int i = 0; i < 200; i++)
+        random_change(f);
+    check(f);
+}
+
+static void the_base_and_other_points_do_not_change(void **state)
+{
+    struct fixture *f = *state;
+    for (int i = 0; i < 50; i++)
+        random_change(f);
+    model_check_all(&f->m);
+}
+
+static void what_was_flushed_survives_a_crash(void **state)
+{
+    struct fixture *f = *state;
+    struct err err = ERR_INIT;
+    for (int round = 0; round < 5; round++) {
+        for (int i = 0; i < 20; i++)
+            random_change(f);
+        assert_int_equal(branch_flush(f->branch, &err), 0);
+        uint8_t *flushed = malloc(f->m.disk_bytes[0]);
+        memcpy(flushed, f->disk, f->m.disk_bytes[0]);
+        for (int i = 0; i < 5; i++)
+            random_change(f);
+        crash_branch(f);
+        memcpy(f->disk, flushed, f->m.disk_bytes[0]);
+        free(flushed);
+        check(f);
+    }
+}
+
+static void closing_flushes(void **state)
+{
+    struct fixture *f = *state;
+    for (int i = 0; i < 20; i++)
+        random_change(f);
+    close_branch(f);
+    open_branch(f);
+    check(f);
+}
+
+static void a_branch_is_open_once_only(void **state)
+{
+    struct fixture *f = *state;
+    struct err err = ERR_INIT;
+    struct branch *second = NULL;
+    assert_int_equal(branch_open(f->branch_dir, f->base, &f->m.opened.data_key, 99, 0, &second, &err), -1);
+    assert_int_equal(err.code, ERR_CONFLICT);
+}
+
+static void a_write_out_of_the_disk_is_refused(void **state)
+{
+    struct fixture *f = *state;
+    struct err err = ERR_INIT;
+    uint8_t byte = 1;
+    assert_int_equal(branch_write(f->branch, 0, f->m.disk_bytes[0], 1, &byte, &err), -1);
+    assert_int_equal(branch_write(f->branch, 7, 0, 1, &byte, &err), -1);
+    assert_int_equal(branch_zero(f->branch, 0, 512, UINT64_MAX, &err), -1);
+}
+
+int main(void)
+{
+#define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+    const struct CMUnitTest tests[] = {
+        TEST(what_is_written_reads_back),
+        TEST(the_base_and_other_points_do_not_change),
+        TEST(what_was_flushed_survives_a_crash),
+        TEST(closing_flushes),
+        TEST(a_branch_is_open_once_only),
+        TEST(a_write_out_of_the_disk_is_refused),
+    };
+    return cmocka_run_group_tests_name("branch", tests, NULL, NULL);
+}
