@@ -45,8 +45,8 @@ int wire_pack(const ProtobufCMessage *m, struct buf *out, struct err *err)
     return 0;
 }
 
-int wire_unpack(const ProtobufCMessageDescriptor *type, const uint8_t *data, size_t n,
-    ProtobufCMessage **ret_m, struct err *err)
+int wire_unpack(
+    const ProtobufCMessageDescriptor *type, const uint8_t *data, size_t n, ProtobufCMessage **ret_m, struct err *err)
 {
     struct budget budget = {.left = 16 * n + 65536};
     ProtobufCAllocator allocator = {.alloc = budget_alloc, .free = budget_free, .allocator_data = &budget};
@@ -54,8 +54,7 @@ int wire_unpack(const ProtobufCMessageDescriptor *type, const uint8_t *data, siz
     ProtobufCMessage *m = protobuf_c_message_unpack(type, &allocator, n, n == 0 ? (const uint8_t *)"" : data);
     if (m == NULL) {
         if (budget.refused)
-            return err_set(
-                err, ERR_TOO_LARGE, "%s of %zu bytes would need too much memory", type->short_name, n);
+            return err_set(err, ERR_TOO_LARGE, "%s of %zu bytes would need too much memory", type->short_name, n);
         return err_set(err, ERR_INVALID, "not a valid %s (%zu bytes)", type->short_name, n);
     }
     *ret_m = m;

@@ -103,13 +103,13 @@ int address_numeric(const struct address *a, struct address_socket *ret_socket, 
 /* ---- look-ups ---- */
 
 struct address_lookup {
-    atomic_uint refs;         /* the thread's and the loop's */
-    struct address address;   /* the thread reads it, */
+    atomic_uint refs;                                   /* the thread's and the loop's */
+    struct address address;                             /* the thread reads it, */
     struct address_socket results[ADDRESS_RESULTS_MAX]; /* and writes these before it rings the eventfd */
     unsigned count;
     struct err why;
     int ring;
-    sd_event_source *source;  /* the loop's from here on */
+    sd_event_source *source; /* the loop's from here on */
     void (*done)(void *arg, const struct address_socket *results, unsigned count, const struct err *why);
     void *arg;
 };

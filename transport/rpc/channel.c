@@ -242,8 +242,12 @@ static int connect_to(struct rpc_channel *ch, const struct address_socket *at, s
     struct channel_conn *cc = mem_new(struct channel_conn);
     if (cc == NULL)
         return err_set(err, ERR_NOMEM, "no memory for a connection");
-    struct conn_conf conf = {.loop = ch->loop, .tls = ch->tls, .limits = &ch->limits, .dispatch = ch->dispatch,
-        .ops = &channel_conn_ops, .owner = cc};
+    struct conn_conf conf = {.loop = ch->loop,
+        .tls = ch->tls,
+        .limits = &ch->limits,
+        .dispatch = ch->dispatch,
+        .ops = &channel_conn_ops,
+        .owner = cc};
     if (conn_connect(&conf, at, &cc->conn, err) < 0) {
         free(cc);
         return -1;
@@ -316,8 +320,8 @@ int rpc_channel_new(sd_event *loop, const char *address, struct tls_context *tls
     if (rc == 0)
         rc = dispatch_new(loop, &ch->dispatch, err);
     if (rc == 0) {
-        int added = sd_event_add_time_relative(loop, &ch->timer, CLOCK_MONOTONIC, BACKOFF_MAX_USEC,
-            BACKOFF_ACCURACY_USEC, on_backoff_over, ch);
+        int added = sd_event_add_time_relative(
+            loop, &ch->timer, CLOCK_MONOTONIC, BACKOFF_MAX_USEC, BACKOFF_ACCURACY_USEC, on_backoff_over, ch);
         if (added >= 0)
             added = sd_event_source_set_enabled(ch->timer, SD_EVENT_OFF);
         rc = added < 0 ? err_sys(err, -added, "adding a channel to the event loop") : 0;

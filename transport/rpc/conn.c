@@ -20,12 +20,12 @@
 #include "transport/base/clock.h"
 #include "transport/base/mem.h"
 
-#define OUT_FULL_BYTES 262144u       /* frames wait above this */
-#define OUT_MAX_BYTES (2u << 20)     /* one frame and its records fit beside it many times */
-#define RECORD_BYTES 16384u          /* a TLS record */
-#define JOIN_BYTES 4096u             /* smaller pieces are joined */
+#define OUT_FULL_BYTES 262144u   /* frames wait above this */
+#define OUT_MAX_BYTES (2u << 20) /* one frame and its records fit beside it many times */
+#define RECORD_BYTES 16384u      /* a TLS record */
+#define JOIN_BYTES 4096u         /* smaller pieces are joined */
 #define READ_BYTES 65536u
-#define TURN_BYTES (1u << 20)        /* then other connections get their turn */
+#define TURN_BYTES (1u << 20) /* then other connections get their turn */
 #define LINGER_USEC (1 * USEC_PER_SEC)
 #define LINGER_BYTES 65536u
 #define TIMER_ACCURACY_USEC (50 * USEC_PER_MSEC)
@@ -497,22 +497,29 @@ static int sources_add(struct conn *c, uint32_t events, struct err *err)
     if (rc >= 0)
         rc = sd_event_source_set_enabled(c->work, SD_EVENT_OFF);
     if (rc >= 0)
-        rc = sd_event_add_time_relative(c->loop, &c->timer, CLOCK_MONOTONIC, c->limits.handshake_usec,
-            TIMER_ACCURACY_USEC, on_timer, c);
+        rc = sd_event_add_time_relative(
+            c->loop, &c->timer, CLOCK_MONOTONIC, c->limits.handshake_usec, TIMER_ACCURACY_USEC, on_timer, c);
     return rc < 0 ? err_sys(err, -rc, "adding a connection to the event loop") : 0;
 }
 
 /* fd is taken, also on failure. */
-static int conn_new(const struct conn_conf *conf, int fd, const struct address_socket *peer, struct conn **ret_conn,
-    struct err *err)
+static int conn_new(
+    const struct conn_conf *conf, int fd, const struct address_socket *peer, struct conn **ret_conn, struct err *err)
 {
     struct conn *c = mem_new(struct conn);
     if (c == NULL) {
         (void)close(fd);
         return err_set(err, ERR_NOMEM, "no memory for a connection");
     }
-    *c = (struct conn){.refs = 1, .loop = conf->loop, .limits = *conf->limits, .ops = *conf->ops, .owner = conf->owner,
-        .is_server = conf->is_server, .fd = fd, .out = BUF_INIT(OUT_MAX_BYTES), .heard_usec = clock_mono_usec()};
+    *c = (struct conn){.refs = 1,
+        .loop = conf->loop,
+        .limits = *conf->limits,
+        .ops = *conf->ops,
+        .owner = conf->owner,
+        .is_server = conf->is_server,
+        .fd = fd,
+        .out = BUF_INIT(OUT_MAX_BYTES),
+        .heard_usec = clock_mono_usec()};
     address_format(peer, c->address);
     int one = 1;
     if (peer->sa.any.sa_family != AF_UNIX)
@@ -527,8 +534,8 @@ static int conn_new(const struct conn_conf *conf, int fd, const struct address_s
     return 0;
 }
 
-int conn_accept(const struct conn_conf *conf, int fd, const struct address_socket *peer, struct conn **ret_conn,
-    struct err *err)
+int conn_accept(
+    const struct conn_conf *conf, int fd, const struct address_socket *peer, struct conn **ret_conn, struct err *err)
 {
     struct conn *c = NULL;
     if (conn_new(conf, fd, peer, &c, err) < 0)
@@ -540,8 +547,8 @@ int conn_accept(const struct conn_conf *conf, int fd, const struct address_socke
     return 0;
 }
 
-int conn_connect(const struct conn_conf *conf, const struct address_socket *peer, struct conn **ret_conn,
-    struct err *err)
+int conn_connect(
+    const struct conn_conf *conf, const struct address_socket *peer, struct conn **ret_conn, struct err *err)
 {
     char text[ADDRESS_TEXT_SIZE];
     int fd = socket(peer->sa.any.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);

@@ -8,8 +8,8 @@
 
 #define MESSAGE_MAX ((4u << 20) + (64u << 10)) /* a batch of 4 MiB and what surrounds it */
 #define MESSAGE_CEILING (1u << 30)
-#define STREAM_WINDOW 12500000u                /* 100 ms x 1 Gbit/s */
-#define WINDOW_MAX 0x7fffffffu                 /* RFC 9113, 6.9.1 */
+#define STREAM_WINDOW 12500000u /* 100 ms x 1 Gbit/s */
+#define WINDOW_MAX 0x7fffffffu  /* RFC 9113, 6.9.1 */
 #define STREAMS_MAX 128u
 #define CONNECTIONS_MAX 16384u
 #define HANDSHAKE_USEC (10 * USEC_PER_SEC)

@@ -186,8 +186,13 @@ static int accept_one(struct rpc_server *s, int fd, const struct address_socket 
         (void)close(fd);
         return err_set(err, ERR_NOMEM, "no memory for a connection");
     }
-    struct conn_conf conf = {.loop = s->loop, .is_server = true, .tls = s->tls, .limits = &s->limits,
-        .dispatch = s->dispatch, .ops = &server_conn_ops, .owner = sc};
+    struct conn_conf conf = {.loop = s->loop,
+        .is_server = true,
+        .tls = s->tls,
+        .limits = &s->limits,
+        .dispatch = s->dispatch,
+        .ops = &server_conn_ops,
+        .owner = sc};
     if (conn_accept(&conf, fd, peer, &sc->conn, err) < 0) {
         free(sc);
         return -1;
@@ -215,8 +220,8 @@ static void accept_pause(struct rpc_server *s, const struct err *why)
 {
     log_event(LOG_ERROR, "accept_paused", LOG_E(why));
     (void)sd_event_source_set_enabled(s->io, SD_EVENT_OFF);
-    if (s->pause == NULL && sd_event_add_time_relative(s->loop, &s->pause, CLOCK_MONOTONIC, ACCEPT_PAUSE_USEC, 0,
-                                on_pause_over, s) >= 0)
+    if (s->pause == NULL &&
+        sd_event_add_time_relative(s->loop, &s->pause, CLOCK_MONOTONIC, ACCEPT_PAUSE_USEC, 0, on_pause_over, s) >= 0)
         return;
     (void)sd_event_source_set_time_relative(s->pause, ACCEPT_PAUSE_USEC);
     (void)sd_event_source_set_enabled(s->pause, SD_EVENT_ONESHOT);
@@ -340,7 +345,8 @@ int rpc_server_new(sd_event *loop, const char *address, struct tls_context *tls,
     s->arg = server_arg;
     s->fd = -1;
     limits_resolve(limits, &s->limits);
-    if (dispatch_new(loop, &s->dispatch, err) < 0 || serving_new(&s->health, err) < 0 || server_listen(s, address, err) < 0) {
+    if (dispatch_new(loop, &s->dispatch, err) < 0 || serving_new(&s->health, err) < 0 ||
+        server_listen(s, address, err) < 0) {
         rpc_server_free(s);
         return -1;
     }

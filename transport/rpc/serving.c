@@ -163,14 +163,14 @@ static int health_accept(struct rpc_call *call, struct serving *h, bool is_watch
     return 0;
 }
 
-static int accept_check(struct rpc_call *call, void *arg, const struct rpc_call_ops **ret_ops, void **ret_arg,
-    struct err *err)
+static int accept_check(
+    struct rpc_call *call, void *arg, const struct rpc_call_ops **ret_ops, void **ret_arg, struct err *err)
 {
     return health_accept(call, arg, false, ret_ops, ret_arg, err);
 }
 
-static int accept_watch(struct rpc_call *call, void *arg, const struct rpc_call_ops **ret_ops, void **ret_arg,
-    struct err *err)
+static int accept_watch(
+    struct rpc_call *call, void *arg, const struct rpc_call_ops **ret_ops, void **ret_arg, struct err *err)
 {
     return health_accept(call, arg, true, ret_ops, ret_arg, err);
 }

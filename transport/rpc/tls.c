@@ -10,11 +10,14 @@
 #include <openssl/err.h>
 #include <openssl/pem.h>
 #include <openssl/x509v3.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <time.h>
 
 #include "transport/base/bytes.h"
+#include "transport/base/clock.h"
 #include "transport/base/mem.h"
 #include "transport/rpc/tls_internal.h"
 
@@ -86,6 +89,29 @@ int tls_peer_read(X509 *certificate, struct tls_peer *ret_peer, struct err *err)
         return err_set(err, ERR_UNAUTHENTICATED, "the peer's certificate carries no identity of this product");
     *ret_peer = peer;
     return 0;
+}
+
+static uint64_t utc_usec(const ASN1_TIME *t)
+{
+    struct tm tm;
+    time_t sec = ASN1_TIME_to_tm(t, &tm) == 1 ? timegm(&tm) : 0;
+    return sec > 0 ? (uint64_t)sec * USEC_PER_SEC : 0;
+}
+
+int tls_certificate_read(const char *pem, size_t n, struct tls_peer *ret_peer, uint64_t *ret_from_utc_usec,
+    uint64_t *ret_to_utc_usec, struct err *err)
+{
+    ERR_clear_error();
+    BIO *bio = n > INT_MAX ? NULL : BIO_new_mem_buf(pem, (int)n);
+    X509 *certificate = bio == NULL ? NULL : PEM_read_bio_X509(bio, NULL, NULL, NULL);
+    BIO_free(bio);
+    if (certificate == NULL)
+        return tls_error(err, ERR_CORRUPT, "not a PEM certificate");
+    int rc = tls_peer_read(certificate, ret_peer, err);
+    *ret_from_utc_usec = utc_usec(X509_get0_notBefore(certificate));
+    *ret_to_utc_usec = utc_usec(X509_get0_notAfter(certificate));
+    X509_free(certificate);
+    return rc;
 }
 
 static int serial_compare(const void *a, const void *b)

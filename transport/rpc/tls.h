@@ -9,6 +9,8 @@
 #define TRANSPORT_RPC_TLS_H
 
 #include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
 
 #include "transport/base/err.h"
 #include "transport/base/ident.h"
@@ -38,6 +40,10 @@ int tls_client_new(
 int tls_set_revoked(struct tls_context *tls, const char *const *serials, unsigned count, struct err *err);
 /* Loads renewed files; connections that are open keep theirs. */
 int tls_reload(struct tls_context *tls, struct err *err);
+/* Identity and validity (microseconds UTC) of a PEM certificate; the first one in the text counts. It is read, not verified.
+ * ERR_CORRUPT: not a certificate; ERR_UNAUTHENTICATED: no identity of ours in it. */
+int tls_certificate_read(const char *pem, size_t n, struct tls_peer *ret_peer, uint64_t *ret_from_utc_usec,
+    uint64_t *ret_to_utc_usec, struct err *err);
 void tls_context_free(struct tls_context *tls); /* NULL allowed; connections hold a reference of their own */
 
 #endif

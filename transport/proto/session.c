@@ -1,0 +1,466 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The control session, client side: one bidirectional call that is started again whenever it ends. Down -> (call started, Hello
+ * queued) -> up when Welcome comes. What the hub must not miss (ends of commands, events) waits in a bounded list while the session
+ * is down; everything else is repeated by its owner. The desired state is on disk before it is acted upon, so that a
+ * restart without the hub goes on with what was last asked for.
+ */
+#include "transport/proto/session.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "transport/base/clock.h"
+#include "transport/base/file.h"
+#include "transport/base/log.h"
+#include "transport/base/mem.h"
+#include "transport/loop/loop.h"
+#include "transport/proto/renewal.h"
+#include "transport/proto/wire.h"
+#include "transport/rpc/rpc.h"
+
+#define SESSION_PATH "/leeward.control.v1.Control/Session"
+#define DIRECTIVE_MAX (16u << 20) /* a hub with ten thousand machines on one vault */
+#define REPORT_MAX (4u << 20)
+#define BACKED_UP_BYTES (4u << 20) /* statuses are dropped above this */
+#define STATUS_USEC (5 * USEC_PER_SEC)
+#define STATUS_MIN_MSEC 100u
+#define RETRY_MIN_USEC (250 * USEC_PER_MSEC)
+#define RETRY_MAX_USEC (5 * USEC_PER_SEC)
+#define WELCOME_USEC (20 * USEC_PER_SEC) /* a hub that took the call answers within this */
+#define KEPT_RESULTS 64u
+#define KEPT_EVENTS 256u
+
+typedef Leeward__Control__V1__Directive Directive;
+typedef Leeward__Control__V1__Report Report;
+
+/* A report that waits for the hub, packed. */
+struct session_kept {
+    struct session_kept *next;
+    bool is_event;
+    struct buf bytes;
+};
+
+struct session {
+    sd_event *loop;
+    struct session_ops ops;
+    void *arg;
+    char *data_dir, *software, *endpoint, *desired_path;
+    const struct enrol_identity *identity;
+    struct tls_context *tls;
+    struct rpc_channel *channel;
+    struct rpc_call *call; /* NULL: none now */
+    struct renewal *renewal;
+    struct loop_timer *retry;    /* starts the call again; at first also delivers the cached state */
+    struct loop_timer *patience; /* for Welcome */
+    uint64_t retry_usec;
+    bool up, begun, closing;
+    uint64_t status_usec;
+    int64_t skew_usec;
+    uint64_t desired_version;
+    struct buf desired; /* the directive as cached */
+    struct session_kept *kept, *kept_last;
+    unsigned kept_results, kept_events;
+    char last_text[200]; /* of the error that was logged last */
+};
+
+/* ---- desired state ---- */
+
+static uint64_t version_of(const Directive *d)
+{
+    switch (d->kind_case) {
+    case LEEWARD__CONTROL__V1__DIRECTIVE__KIND_AGENT:
+        return d->agent->version;
+    case LEEWARD__CONTROL__V1__DIRECTIVE__KIND_NODE:
+        return d->node->version;
+    case LEEWARD__CONTROL__V1__DIRECTIVE__KIND_VAULT:
+        return d->vault->version;
+    default:
+        return 0;
+    }
+}
+
+static bool fits_role(const struct session *s, const Directive *d)
+{
+    const char *role = s->identity->role;
+    switch (d->kind_case) {
+    case LEEWARD__CONTROL__V1__DIRECTIVE__KIND_AGENT:
+        return strcmp(role, "agent") == 0;
+    case LEEWARD__CONTROL__V1__DIRECTIVE__KIND_NODE:
+        return strcmp(role, "node") == 0;
+    case LEEWARD__CONTROL__V1__DIRECTIVE__KIND_VAULT:
+        return strcmp(role, "vault") == 0;
+    default:
+        return false;
+    }
+}
+
+/* Puts the directive on disk unless it is what is there already. */
+static int desired_keep(struct session *s, const struct buf *bytes, struct err *err)
+{
+    if (s->desired.len == bytes->len && bytes->len > 0 && memcmp(s->desired.data, bytes->data, bytes->len) == 0)
+        return 0;
+    if (file_replace(s->desired_path, bytes->data, bytes->len, 0600, err) < 0)
+        return -1;
+    buf_clear(&s->desired);
+    return buf_append(&s->desired, bytes->data, bytes->len, err);
+}
+
+static int directive_unpack(const struct buf *bytes, Directive **ret, struct err *err)
+{
+    ProtobufCMessage *m = NULL;
+    if (wire_unpack(&leeward__control__v1__directive__descriptor, bytes->data, bytes->len, &m, err) < 0)
+        return -1;
+    *ret = (Directive *)m;
+    return 0;
+}
+
+static void cached_deliver(struct session *s)
+{
+    Directive *d = NULL;
+    struct err err = ERR_INIT;
+    if (file_read(s->desired_path, &s->desired, &err) < 0) {
+        if (err.code != ERR_NOT_FOUND)
+            log_event(LOG_WARN, "desired_unreadable", LOG_E(&err));
+        return;
+    }
+    if (directive_unpack(&s->desired, &d, &err) < 0) {
+        log_event(LOG_WARN, "desired_unreadable", LOG_S("path", s->desired_path), LOG_E(&err));
+        buf_clear(&s->desired);
+        return;
+    }
+    if (fits_role(s, d)) {
+        s->desired_version = version_of(d);
+        s->ops.on_directive(s->arg, d);
+    }
+    wire_free(&d->base);
+}
+
+/* ---- reports ---- */
+
+static int report_send(struct session *s, const Report *report, struct err *err)
+{
+    AUTO_BUF struct buf bytes = BUF_INIT(REPORT_MAX);
+    if (wire_pack(&report->base, &bytes, err) < 0)
+        return -1;
+    return rpc_call_send(s->call, &bytes, err) < 0 ? -1 : 1;
+}
+
+int session_report(struct session *s, const Report *report, struct err *err)
+{
+    if (!s->up || s->call == NULL || rpc_call_queued(s->call) > BACKED_UP_BYTES)
+        return 0;
+    return report_send(s, report, err);
+}
+
+static void kept_drop_first(struct session *s, bool is_event)
+{
+    for (struct session_kept **at = &s->kept, *previous = NULL; *at != NULL; previous = *at, at = &(*at)->next) {
+        struct session_kept *k = *at;
+        if (k->is_event != is_event)
+            continue;
+        *at = k->next;
+        if (s->kept_last == k)
+            s->kept_last = previous;
+        *(is_event ? &s->kept_events : &s->kept_results) -= 1;
+        buf_done(&k->bytes);
+        free(k);
+        return;
+    }
+}
+
+/* Sends a report now or keeps it; the oldest of its kind makes room. */
+static void report_keep(struct session *s, const Report *report, bool is_event)
+{
+    struct err err = ERR_INIT;
+    if (s->up && s->call != NULL && report_send(s, report, &err) > 0)
+        return;
+    struct session_kept *k = mem_new(struct session_kept);
+    if (k == NULL)
+        return;
+    k->is_event = is_event;
+    k->bytes = BUF_INIT(REPORT_MAX);
+    if (wire_pack(&report->base, &k->bytes, &err) < 0) {
+        log_event(LOG_ERROR, "report_lost", LOG_E(&err));
+        free(k);
+        return;
+    }
+    if (is_event ? s->kept_events >= KEPT_EVENTS : s->kept_results >= KEPT_RESULTS)
+        kept_drop_first(s, is_event);
+    *(is_event ? &s->kept_events : &s->kept_results) += 1;
+    if (s->kept_last != NULL)
+        s->kept_last->next = k;
+    else
+        s->kept = k;
+    s->kept_last = k;
+}
+
+static void kept_flush(struct session *s)
+{
+    while (s->up && s->call != NULL && s->kept != NULL) {
+        struct session_kept *k = s->kept;
+        if (rpc_call_send(s->call, &k->bytes, NULL) < 0)
+            return;
+        kept_drop_first(s, k->is_event);
+    }
+}
+
+void session_command_done(struct session *s, const char *command_id, const struct err *error, const char *result_json)
+{
+    Leeward__Control__V1__CommandResult result = LEEWARD__CONTROL__V1__COMMAND_RESULT__INIT;
+    Report report = LEEWARD__CONTROL__V1__REPORT__INIT;
+    bool failed = error != NULL && error->code != ERR_NONE;
+    result.command_id = (char *)(uintptr_t)command_id;
+    result.done = true;
+    result.progress_permille = failed ? 0 : 1000;
+    result.code = (char *)(uintptr_t)(failed ? err_code_name(error->code) : "");
+    result.text = (char *)(uintptr_t)(failed ? error->text : "");
+    result.correction = (char *)(uintptr_t)(failed ? error->correction : "");
+    result.result_json = (char *)(uintptr_t)(result_json != NULL ? result_json : "");
+    report.kind_case = LEEWARD__CONTROL__V1__REPORT__KIND_COMMAND_RESULT;
+    report.command_result = &result;
+    report_keep(s, &report, false);
+}
+
+void session_command_progress(struct session *s, const char *command_id, unsigned permille, const char *text)
+{
+    Leeward__Control__V1__CommandResult result = LEEWARD__CONTROL__V1__COMMAND_RESULT__INIT;
+    Report report = LEEWARD__CONTROL__V1__REPORT__INIT;
+    result.command_id = (char *)(uintptr_t)command_id;
+    result.progress_permille = permille;
+    result.text = (char *)(uintptr_t)(text != NULL ? text : "");
+    report.kind_case = LEEWARD__CONTROL__V1__REPORT__KIND_COMMAND_RESULT;
+    report.command_result = &result;
+    (void)session_report(s, &report, NULL);
+}
+
+void session_event(struct session *s, const char *severity, const char *code, const char *machine_id,
+    const char *remedy, const char *text)
+{
+    Leeward__Control__V1__Event event = LEEWARD__CONTROL__V1__EVENT__INIT;
+    Report report = LEEWARD__CONTROL__V1__REPORT__INIT;
+    event.severity = (char *)(uintptr_t)severity;
+    event.code = (char *)(uintptr_t)code;
+    event.machine_id = (char *)(uintptr_t)(machine_id != NULL ? machine_id : "");
+    event.remedy = (char *)(uintptr_t)(remedy != NULL ? remedy : "");
+    event.text = (char *)(uintptr_t)text;
+    event.time_utc_usec = clock_utc_usec();
+    report.kind_case = LEEWARD__CONTROL__V1__REPORT__KIND_EVENT;
+    report.event = &event;
+    report_keep(s, &report, true);
+}
+
+/* ---- the call ---- */
+
+static void welcome(struct session *s, const Leeward__Control__V1__Welcome *w)
+{
+    uint32_t msec = w->status_interval_msec;
+    s->status_usec = msec == 0 ? STATUS_USEC : (msec < STATUS_MIN_MSEC ? STATUS_MIN_MSEC : msec) * USEC_PER_MSEC;
+    s->skew_usec = (int64_t)(w->clock_utc_usec - clock_utc_usec());
+    s->retry_usec = 0;
+    s->last_text[0] = '\0';
+    if (s->up)
+        return;
+    s->up = true;
+    loop_timer_free(TAKE_PTR(s->patience));
+    log_event(LOG_INFO, "session_up", LOG_S("hub", w->hub_id), LOG_I("skew_ms", s->skew_usec / 1000));
+    kept_flush(s);
+    if (s->ops.on_up != NULL)
+        s->ops.on_up(s->arg);
+}
+
+static void directive_take(struct session *s, const Directive *d, const struct buf *bytes)
+{
+    struct err err = ERR_INIT;
+    if (d->kind_case == LEEWARD__CONTROL__V1__DIRECTIVE__KIND_WELCOME) {
+        welcome(s, d->welcome);
+    } else if (d->kind_case == LEEWARD__CONTROL__V1__DIRECTIVE__KIND_COMMAND) {
+        s->ops.on_directive(s->arg, d);
+    } else if (fits_role(s, d)) {
+        /* A state that could not be stored is acted upon all the same; the next start has the older one. */
+        if (desired_keep(s, bytes, &err) < 0)
+            log_event(LOG_ERROR, "desired_not_stored", LOG_E(&err));
+        s->desired_version = version_of(d);
+        s->ops.on_directive(s->arg, d);
+    } else {
+        log_event(LOG_WARN, "directive_not_for_us", LOG_I("kind", d->kind_case));
+    }
+}
+
+static void on_message(struct rpc_call *call, void *arg, struct buf *message)
+{
+    struct session *s = arg;
+    struct err err = ERR_INIT;
+    Directive *d = NULL;
+    if (directive_unpack(message, &d, &err) < 0) {
+        log_event(LOG_ERROR, "directive_unreadable", LOG_E(&err));
+        rpc_call_cancel(call);
+        return;
+    }
+    directive_take(s, d, message);
+    wire_free(&d->base);
+}
+
+static void down(struct session *s, enum rpc_status status, const char *text)
+{
+    struct err why = ERR_INIT;
+    bool was_up = s->up;
+    s->up = false;
+    s->call = NULL;
+    loop_timer_free(TAKE_PTR(s->patience));
+    if (s->closing)
+        return;
+    err_set(&why, err_from_grpc_status((int)status), "%s", status == RPC_OK ? "the hub ended the session" : text);
+    if (was_up || strncmp(s->last_text, why.text, sizeof(s->last_text) - 1) != 0) {
+        log_event(LOG_WARN, "session_down", LOG_E(&why));
+        (void)snprintf(s->last_text, sizeof(s->last_text), "%.*s", (int)sizeof(s->last_text) - 1, why.text);
+    }
+    s->retry_usec = s->retry_usec == 0 ? RETRY_MIN_USEC : 2 * s->retry_usec;
+    if (s->retry_usec > RETRY_MAX_USEC)
+        s->retry_usec = RETRY_MAX_USEC;
+    loop_timer_set(s->retry, s->retry_usec / 2 + arc4random_uniform((uint32_t)s->retry_usec));
+    if (s->ops.on_down != NULL)
+        s->ops.on_down(s->arg, &why);
+}
+
+static void on_end(struct rpc_call *call, void *arg, enum rpc_status status, const char *text)
+{
+    (void)call;
+    down(arg, status, text);
+}
+
+static const struct rpc_call_ops call_ops = {.on_message = on_message, .on_end = on_end, .auto_consume = true};
+
+static void on_patience(void *arg)
+{
+    struct session *s = arg;
+    if (s->call != NULL && !s->up)
+        rpc_call_cancel(s->call);
+}
+
+static int hello_send(struct session *s, struct err *err)
+{
+    char host[256] = "";
+    Leeward__Control__V1__Hello hello = LEEWARD__CONTROL__V1__HELLO__INIT;
+    Report report = LEEWARD__CONTROL__V1__REPORT__INIT;
+    (void)gethostname(host, sizeof(host) - 1);
+    hello.role = (char *)(uintptr_t)s->identity->role;
+    hello.software = s->software;
+    hello.host = host;
+    hello.endpoint = s->endpoint;
+    hello.desired_version = s->desired_version;
+    hello.clock_utc_usec = clock_utc_usec();
+    report.kind_case = LEEWARD__CONTROL__V1__REPORT__KIND_HELLO;
+    report.hello = &hello;
+    return report_send(s, &report, err);
+}
+
+static void call_begin(struct session *s)
+{
+    struct err err = ERR_INIT;
+    /* The wait for Welcome begins with the attempt: it covers connecting, the hand-shake and the hub's answer. */
+    if (loop_timer_new(s->loop, WELCOME_USEC, 0, on_patience, s, &s->patience, &err) < 0 ||
+        rpc_call_start(s->channel, SESSION_PATH, 0, true, &call_ops, s, &s->call, &err) < 0) {
+        down(s, RPC_RESOURCE_EXHAUSTED, err.text);
+        return;
+    }
+    if (hello_send(s, &err) < 0)
+        rpc_call_cancel(s->call);
+}
+
+static void on_retry(void *arg)
+{
+    struct session *s = arg;
+    if (!s->begun) {
+        s->begun = true;
+        cached_deliver(s);
+    }
+    if (s->call == NULL)
+        call_begin(s);
+}
+
+static void on_renewed(void *arg)
+{
+    struct session *s = arg;
+    struct err err = ERR_INIT;
+    if (tls_reload(s->tls, &err) < 0)
+        log_event(LOG_ERROR, "certificate_not_loaded", LOG_E(&err));
+    if (s->ops.on_renewed != NULL)
+        s->ops.on_renewed(s->arg);
+}
+
+/* ---- public ---- */
+
+static int strings_copy(struct session *s, const struct session_conf *conf)
+{
+    s->data_dir = mem_strdup(conf->data_dir);
+    s->software = mem_strdup(conf->software);
+    s->endpoint = mem_strdup(conf->endpoint != NULL ? conf->endpoint : "");
+    s->desired_path = mem_printf("%s/desired.pb", conf->data_dir);
+    return s->data_dir != NULL && s->software != NULL && s->endpoint != NULL && s->desired_path != NULL ? 0 : -1;
+}
+
+int session_new(sd_event *loop, const struct session_conf *conf, const struct session_ops *ops, void *arg,
+    struct session **ret_session, struct err *err)
+{
+    struct rpc_limits limits = {.message_max = DIRECTIVE_MAX};
+    struct session *s = mem_new(struct session);
+    if (s == NULL)
+        return err_set(err, ERR_NOMEM, "no memory for a session");
+    s->loop = loop;
+    s->ops = *ops;
+    s->arg = arg;
+    s->identity = conf->identity;
+    s->status_usec = STATUS_USEC;
+    s->desired = BUF_INIT(DIRECTIVE_MAX);
+    int rc = strings_copy(s, conf) < 0 ? err_set(err, ERR_NOMEM, "no memory for a session") : 0;
+    if (rc == 0)
+        rc = tls_client_new(&conf->identity->files, NULL, &s->tls, err);
+    if (rc == 0)
+        rc = rpc_channel_new(loop, conf->hub, s->tls, "hub", NULL, &limits, &s->channel, err);
+    if (rc == 0)
+        rc = renewal_new(loop, s->channel, conf->identity, on_renewed, s, &s->renewal, err);
+    if (rc == 0)
+        rc = loop_timer_new(loop, 0, 0, on_retry, s, &s->retry, err);
+    if (rc < 0) {
+        session_free(s);
+        return -1;
+    }
+    *ret_session = s;
+    return 0;
+}
+
+void session_free(struct session *s)
+{
+    if (s == NULL)
+        return;
+    s->closing = true;
+    renewal_free(s->renewal);
+    rpc_channel_free(s->channel);
+    tls_context_free(s->tls);
+    loop_timer_free(s->retry);
+    loop_timer_free(s->patience);
+    while (s->kept != NULL)
+        kept_drop_first(s, s->kept->is_event);
+    buf_done(&s->desired);
+    free(s->data_dir);
+    free(s->software);
+    free(s->endpoint);
+    free(s->desired_path);
+    free(s);
+}
+
+bool session_is_up(const struct session *s)
+{
+    return s->up;
+}
+
+uint64_t session_status_interval_usec(const struct session *s)
+{
+    return s->status_usec;
+}
+
+int64_t session_clock_skew_usec(const struct session *s)
+{
+    return s->skew_usec;
+}
