@@ -24,6 +24,7 @@ class Committer:
             check(time.monotonic() < deadline, f"not within {timeout} s")
             self.process.stdin.write("INSERT INTO ledger DEFAULT VALUES RETURNING id;\n")
             self.answered.append((int(self.process.stdout.readline()), time.time()))
+            time.sleep(0.001)  # leaves the processor to the others
 
     def before(self, moment):
         return {number for number, when in self.answered if when < moment}

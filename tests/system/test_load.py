@@ -12,7 +12,7 @@ import random
 from harness import MIB, Disk, Site, check, fresh, fs_check, main, note, point_time, run, start, test, undo, wait_until
 from ledger import Ledger
 
-SIZE = {"ext4": 320 * MIB, "xfs": 384 * MIB, "btrfs": 384 * MIB}
+SIZE = {"ext4": 320 * MIB, "xfs": 384 * MIB, "btrfs": 768 * MIB}
 FIO = ["--name=load", "--filename_format=fio.$jobnum", "--rw=randwrite", "--bs=4k", "--size=48m", "--ioengine=psync", "--fdatasync=32",
        "--verify=crc32c", "--randrepeat=1", "--verify_state_save=0"]
 
