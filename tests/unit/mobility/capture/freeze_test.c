@@ -1,0 +1,333 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * P4: the freeze helper on a real ext4 on a loop disk. The file system is writable again in time whatever happens to whom.
+ */
+#include "mobility/capture/freeze.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <cmocka.h>
+
+#include "tests/unit/mobility/track/loopdisk.h"
+#include "transport/base/clock.h"
+
+#define BUDGET_USEC 150000u
+#define LIMIT_USEC 300000u /* P4: writable again within this */
+
+struct rig {
+    char dir[64], mount[96], state[96];
+    struct loopdisk disk;
+};
+
+static int setup(void **state)
+{
+    static struct rig r;
+
+    temp_init(r.dir);
+    (void)snprintf(r.mount, sizeof(r.mount), "%s/mnt", r.dir);
+    (void)snprintf(r.state, sizeof(r.state), "%s/frozen", r.dir);
+    loopdisk_init(&r.disk, 64u << 20, 512, -1);
+    must_run("mkfs.ext4 -q -F -E lazy_itable_init=0 %s", r.disk.path);
+    assert_int_equal(mkdir(r.mount, 0700), 0);
+    assert_int_equal(mount(r.disk.path, r.mount, "ext4", 0, NULL), 0);
+    *state = &r;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct rig *r = *state;
+    int fd = open(r->mount, O_RDONLY | O_DIRECTORY);
+
+    (void)ioctl(fd, FITHAW, 0); /* if the test failed while it was frozen */
+    (void)close(fd);
+    (void)umount2(r->mount, MNT_DETACH);
+    loopdisk_done(&r->disk);
+    temp_done(r->dir);
+    return 0;
+}
+
+/* A process that tries to create a file, and a descriptor that becomes readable when it could. */
+struct writer {
+    pid_t pid;
+    int done_fd;
+};
+
+static struct writer start_writer(const struct rig *r)
+{
+    struct writer w;
+    char path[128];
+    int pair[2];
+
+    (void)snprintf(path, sizeof(path), "%s/file-%d", r->mount, rand());
+    assert_int_equal(pipe2(pair, O_CLOEXEC), 0);
+    w.pid = fork();
+    assert_true(w.pid >= 0);
+    if (w.pid == 0) {
+        int fd = open(path, O_CREAT | O_WRONLY, 0600);
+        _exit(fd >= 0 && write(pair[1], "x", 1) == 1 ? 0 : 1);
+    }
+    (void)close(pair[1]);
+    w.done_fd = pair[0];
+    return w;
+}
+
+static bool could_write(const struct writer *w, int wait_msec)
+{
+    struct pollfd p = {.fd = w->done_fd, .events = POLLIN};
+    char c;
+
+    return poll(&p, 1, wait_msec) > 0 && read(w->done_fd, &c, 1) == 1;
+}
+
+static void end_writer(struct writer *w)
+{
+    (void)close(w->done_fd);
+    (void)waitpid(w->pid, NULL, 0);
+}
+
+static struct freeze *open_freeze(const struct rig *r)
+{
+    struct freeze_config config = {.state_path = r->state};
+    const char *paths[] = {r->mount};
+    struct freeze *f = NULL;
+    struct err err = ERR_INIT;
+
+    if (freeze_open(&config, &f, &err) < 0 || freeze_set_mounts(f, paths, 1, &err) < 0)
+        fail_msg("%s", err.text);
+    return f;
+}
+
+static void test_a_write_waits_for_the_thaw_and_no_longer(void **state)
+{
+    struct rig *r = *state;
+    struct freeze *f = open_freeze(r);
+    struct freeze_result result;
+    struct err err = ERR_INIT;
+    struct writer w;
+
+    if (freeze_begin(f, 5 * USEC_PER_SEC, &err) < 0)
+        fail_msg("%s", err.text);
+    w = start_writer(r);
+    assert_false(could_write(&w, 50));
+    assert_int_equal(freeze_end(f, &result, &err), 0);
+    assert_true(could_write(&w, 5000));
+    end_writer(&w);
+    assert_false(result.gave_up);
+    assert_true(result.frozen_usec >= 50000 && result.frozen_usec < 5 * USEC_PER_SEC);
+    freeze_close(f);
+}
+
+static void test_the_budget_ends_a_freeze(void **state)
+{
+    struct rig *r = *state;
+    struct freeze *f = open_freeze(r);
+    struct freeze_result result;
+    struct err err = ERR_INIT;
+    struct writer w;
+    uint64_t began = clock_mono_usec();
+
+    assert_int_equal(freeze_begin(f, BUDGET_USEC, &err), 0);
+    w = start_writer(r);
+    assert_true(could_write(&w, 5000));
+    assert_true(clock_mono_usec() - began < LIMIT_USEC + 200000);
+    end_writer(&w);
+    assert_int_equal(freeze_end(f, &result, &err), 0);
+    assert_true(result.gave_up);
+    assert_true(result.frozen_usec < LIMIT_USEC);
+    print_message("the budget of %u ms ended a freeze after %llu us\n", BUDGET_USEC / 1000,
+        (unsigned long long)result.frozen_usec);
+    freeze_close(f);
+}
+
+/* A process like the agent: freezes, says so, and would hold on for longer than anybody should wait. */
+static pid_t start_freezer(const struct rig *r, int *ret_frozen_fd)
+{
+    int pair[2];
+    pid_t pid;
+
+    assert_int_equal(pipe2(pair, O_CLOEXEC), 0);
+    pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        struct freeze *f = open_freeze(r);
+        struct err err = ERR_INIT;
+        bool ok = freeze_begin(f, BUDGET_USEC, &err) == 0 && write(pair[1], "x", 1) == 1;
+        (void)pause();
+        _exit(ok ? 0 : 1);
+    }
+    (void)close(pair[1]);
+    *ret_frozen_fd = pair[0];
+    return pid;
+}
+
+static void hurt_while_frozen(struct rig *r, int signal, const char *what)
+{
+    int frozen_fd;
+    pid_t pid = start_freezer(r, &frozen_fd);
+    uint64_t began;
+    struct writer w;
+    char c;
+
+    assert_int_equal(read(frozen_fd, &c, 1), 1);
+    began = clock_mono_usec();
+    w = start_writer(r);
+    assert_int_equal(kill(pid, signal), 0);
+    assert_true(could_write(&w, 5000));
+    print_message("writable %llu us after the parent was %s\n", (unsigned long long)(clock_mono_usec() - began), what);
+    assert_true(clock_mono_usec() - began < LIMIT_USEC);
+    end_writer(&w);
+    (void)kill(pid, SIGKILL);
+    (void)waitpid(pid, NULL, 0);
+    (void)close(frozen_fd);
+}
+
+static void test_a_killed_parent_leaves_nothing_frozen(void **state)
+{
+    hurt_while_frozen(*state, SIGKILL, "killed");
+}
+
+static void test_a_stopped_parent_leaves_nothing_frozen(void **state)
+{
+    hurt_while_frozen(*state, SIGSTOP, "stopped");
+}
+
+static void test_a_killed_helper_leaves_nothing_frozen(void **state)
+{
+    struct rig *r = *state;
+    struct freeze *f = open_freeze(r);
+    struct freeze_result result;
+    struct err err = ERR_INIT;
+    struct writer w;
+
+    assert_int_equal(freeze_begin(f, 5 * USEC_PER_SEC, &err), 0);
+    assert_int_equal(kill(freeze_helper_pid(f), SIGKILL), 0);
+    w = start_writer(r);
+    assert_int_equal(freeze_end(f, &result, &err), -1);
+    assert_int_equal(err.code, ERR_UNAVAILABLE);
+    assert_true(result.gave_up);
+    assert_true(could_write(&w, 5000));
+    end_writer(&w);
+    assert_int_equal(freeze_begin(f, 5 * USEC_PER_SEC, &err), 0); /* another helper */
+    assert_int_equal(freeze_end(f, &result, &err), 0);
+    assert_false(result.gave_up);
+    freeze_close(f);
+}
+
+static void test_what_both_left_frozen_is_thawed_at_the_next_start(void **state)
+{
+    struct rig *r = *state;
+    int mount_fd = open(r->mount, O_RDONLY | O_DIRECTORY);
+    struct freeze *f;
+    struct writer w;
+    FILE *file = fopen(r->state, "w");
+
+    (void)fprintf(file, "%s\n", r->mount);
+    (void)fclose(file);
+    assert_int_equal(ioctl(mount_fd, FIFREEZE, 0), 0);
+    (void)close(mount_fd);
+    w = start_writer(r);
+    f = open_freeze(r);
+    assert_true(could_write(&w, 5000));
+    end_writer(&w);
+    assert_int_equal(access(r->state, F_OK), -1);
+    freeze_close(f);
+}
+
+static void test_a_file_system_frozen_by_another_is_left_so(void **state)
+{
+    struct rig *r = *state;
+    int mount_fd = open(r->mount, O_RDONLY | O_DIRECTORY);
+    struct freeze *f = open_freeze(r);
+    struct err err = ERR_INIT;
+
+    assert_int_equal(ioctl(mount_fd, FIFREEZE, 0), 0);
+    assert_int_equal(freeze_begin(f, BUDGET_USEC, &err), -1);
+    assert_int_equal(err.code, ERR_CONFLICT);
+    assert_int_equal(ioctl(mount_fd, FITHAW, 0), 0); /* still frozen until now */
+    (void)close(mount_fd);
+    freeze_close(f);
+}
+
+static void test_the_root_file_system_is_refused(void **state)
+{
+    struct rig *r = *state;
+    struct freeze *f = open_freeze(r);
+    const char *root[] = {"/"}, *below[] = {"/usr"};
+    struct err err = ERR_INIT;
+    struct stat a, b;
+
+    assert_int_equal(freeze_set_mounts(f, root, 1, &err), -1);
+    assert_int_equal(err.code, ERR_REFUSED);
+    if (stat("/", &a) == 0 && stat("/usr", &b) == 0 && a.st_dev == b.st_dev)
+        assert_int_equal(freeze_set_mounts(f, below, 1, &err), -1);
+    freeze_close(f);
+}
+
+static void test_a_mount_point_can_be_unmounted_between_freezes(void **state)
+{
+    struct rig *r = *state;
+    struct freeze *f = open_freeze(r);
+    struct freeze_result result;
+    struct err err = ERR_INIT;
+
+    assert_int_equal(freeze_begin(f, 5 * USEC_PER_SEC, &err), 0);
+    assert_int_equal(freeze_end(f, &result, &err), 0);
+    assert_int_equal(umount(r->mount), 0);
+    assert_int_equal(mount(r->disk.path, r->mount, "ext4", 0, NULL), 0);
+    freeze_close(f);
+}
+
+static void test_mounts_are_found_by_disk(void **state)
+{
+    struct rig *r = *state;
+    struct freeze_mounts mounts;
+    struct stat st;
+    struct err err = ERR_INIT;
+    dev_t none = 0;
+
+    assert_int_equal(fstat(r->disk.fd, &st), 0);
+    assert_int_equal(freeze_find_mounts(&st.st_rdev, 1, &mounts, &err), 0);
+    assert_int_equal(mounts.count, 1);
+    assert_string_equal(mounts.paths[0], r->mount);
+    freeze_mounts_free(&mounts);
+    assert_int_equal(freeze_find_mounts(&none, 1, &mounts, &err), 0);
+    assert_int_equal(mounts.count, 0);
+    freeze_mounts_free(&mounts);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_a_write_waits_for_the_thaw_and_no_longer),
+        cmocka_unit_test(test_the_budget_ends_a_freeze),
+        cmocka_unit_test(test_a_killed_parent_leaves_nothing_frozen),
+        cmocka_unit_test(test_a_stopped_parent_leaves_nothing_frozen),
+        cmocka_unit_test(test_a_killed_helper_leaves_nothing_frozen),
+        cmocka_unit_test(test_what_both_left_frozen_is_thawed_at_the_next_start),
+        cmocka_unit_test(test_a_file_system_frozen_by_another_is_left_so),
+        cmocka_unit_test(test_the_root_file_system_is_refused),
+        cmocka_unit_test(test_a_mount_point_can_be_unmounted_between_freezes),
+        cmocka_unit_test(test_mounts_are_found_by_disk),
+    };
+
+    if (!loopdisk_is_possible()) {
+        print_message("needs root and loop devices: not run\n");
+        return 77;
+    }
+    return cmocka_run_group_tests(tests, setup, teardown);
+}
