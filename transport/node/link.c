@@ -1,0 +1,437 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The vault's side: Replicate as a client, one stream per machine, over the connection that all machines of that vault share.
+ *
+ * After Opened the stream is fed from the spool, from the set on that the vault expects; when everything in the spool was
+ * sent, the pipeline feeds it from memory. A vault that is slower than the agent turns it back to the spool. Order is never
+ * in question: both feeds are switched on the loop thread, at a position that both know.
+ *
+ * Failure modes: the vault is away -> tried again with growing pauses, while the spool takes what comes; the vault knows a
+ * higher epoch or generation -> the spool is of no use to anybody and is dropped; the spool does not reach back to what the
+ * vault expects -> it begins again there, and the agent sends what is missing.
+ */
+#include <string.h>
+
+#include "transport/base/log.h"
+#include "transport/base/mem.h"
+#include "transport/node/machine.h"
+#include "transport/node/replymsg.h"
+#include "transport/proto/wire.h"
+
+#define REPLICATE_PATH "/leeward.replication.v1.Replication/Replicate"
+#define READ_BYTES (1u << 20)
+#define READ_MAX (READ_BYTES + RECORD_HEADER_SIZE + RECORD_STORED_MAX)
+#define RETRY_FIRST_USEC 200000u
+#define RETRY_DOUBLINGS_MAX 5u /* up to 6.4 s */
+
+/* The handle that the call knows. The machine may have turned to another call by the time it ends. */
+struct link_call {
+    struct machine *machine; /* NULL: given up */
+};
+
+static void link_start(struct machine *m, uint64_t generation, uint64_t epoch);
+
+/* ---- losing the vault ---- */
+
+static void forget_call(struct machine *m)
+{
+    struct link *link = &m->link;
+    link->state = LINK_IDLE;
+    link->serial++;
+    link->call = NULL;
+    link->blocked = false;
+    link->reading = false;
+    link->sent_open_set = false;
+}
+
+/* Sets that went past the disk cannot be sent again from here. */
+static void fail_unspooled(struct machine *m)
+{
+    struct err err = ERR_INIT;
+    if (!m->cut_through || m->intake == NULL)
+        return;
+    (void)err_set(&err, ERR_UNAVAILABLE, "the vault went away while the spool was full");
+    (void)err_hint(&err, "Nothing is lost: the agent sends it again. Give the node a larger spool-bytes.");
+    intake_fail(m, &err, false);
+}
+
+void link_close(struct machine *m)
+{
+    struct rpc_call *call = m->link.call;
+    struct link_call *handle = m->link.handle;
+    if (call == NULL)
+        return;
+    handle->machine = NULL;
+    m->link.handle = NULL;
+    forget_call(m);
+    rpc_call_cancel(call);
+    fail_unspooled(m);
+}
+
+static bool link_is_wanted(const struct machine *m)
+{
+    return m->ready && m->spooled.epoch != 0 &&
+           (machine_has_sets(m) || (m->intake != NULL && m->intake->state == INTAKE_OPEN));
+}
+
+static void on_retry(void *arg)
+{
+    struct machine *m = arg;
+    m->link.retry_armed = false;
+    link_resume(m);
+}
+
+static void retry_later(struct machine *m)
+{
+    struct link *link = &m->link;
+    unsigned doublings = link->failures < RETRY_DOUBLINGS_MAX ? link->failures : RETRY_DOUBLINGS_MAX;
+    uint64_t delay = (uint64_t)RETRY_FIRST_USEC << doublings;
+    link->failures++;
+    link->retry_armed = true;
+    if (link->retry != NULL)
+        loop_timer_set(link->retry, delay);
+    else if (loop_timer_new(m->node->loop, delay, 0, on_retry, m, &link->retry, NULL) < 0)
+        link->retry_armed = false;
+}
+
+/* Nothing in the spool will ever be taken by the vault. */
+static void fenced(struct machine *m, const struct err *why)
+{
+    log_event(LOG_WARN, "spool_fenced", LOG_S("machine", m->text), LOG_U("epoch", m->spooled.epoch),
+        LOG_U("vault_epoch", m->vault_epoch), LOG_U("generation", m->spooled.generation),
+        LOG_U("vault_generation", m->vault_generation), LOG_E(why));
+    machine_start_sets(m, true, 0, 0, 0);
+    intake_fail(m, why, true);
+}
+
+static void lost(struct machine *m, const struct err *why)
+{
+    if (m->link.cause.code != why->code)
+        log_event(LOG_WARN, "vault_lost", LOG_S("machine", m->text),
+            LOG_S("vault", m->peer != NULL ? m->peer->endpoint : ""), LOG_E(why));
+    m->link.cause = *why;
+    m->link.handle = NULL;
+    forget_call(m);
+    fail_unspooled(m);
+    if (m->intake != NULL && m->intake->state == INTAKE_WAITING)
+        intake_fail(m, why, why->code == ERR_REFUSED);
+    retry_later(m);
+}
+
+/* ---- what the vault says ---- */
+
+static int take_key(struct machine *m, const Leeward__Replication__V1__Opened *o, struct err *err)
+{
+    if (o->data_key.len != SEAL_KEY_SIZE || o->nonce_stream == 0 || o->expected_sequence == 0 ||
+        o->committed_sequence >= o->expected_sequence)
+        return err_set(err, ERR_INVALID, "the vault's Opened has no key, no nonce stream or no sequence");
+    memcpy(m->key.bytes, o->data_key.data, SEAL_KEY_SIZE);
+    m->nonce_stream = o->nonce_stream;
+    m->nonce_counter = 1;
+    m->have_key = true;
+    m->committed = o->committed_sequence;
+    m->vault_expected = o->expected_sequence;
+    m->vault_epoch = o->epoch;
+    m->vault_generation = o->generation;
+    m->has_point = o->has_point;
+    return 0;
+}
+
+static void opened(struct machine *m)
+{
+    struct link *link = &m->link;
+    struct err err = ERR_INIT;
+    log_event(LOG_INFO, "vault_opened", LOG_S("machine", m->text), LOG_U("generation", m->vault_generation),
+        LOG_U("epoch", m->vault_epoch), LOG_U("expected", m->vault_expected), LOG_U("committed", m->committed));
+    link->state = LINK_OPEN;
+    link->failures = 0;
+    link->cause = (struct err)ERR_INIT;
+    link->feed = FEED_SPOOL;
+    link->seek_sequence = m->vault_expected;
+    if (link->epoch == 0 || m->vault_epoch > link->epoch) {
+        bool old_spool = m->spooled.epoch != 0 && m->spooled.epoch < m->vault_epoch;
+        link_close(m);
+        (void)err_set(&err, ERR_REFUSED, "the vault has taken change sets of a later epoch");
+        if (old_spool)
+            fenced(m, &err);
+    }
+    machine_trim(m, false);
+    intake_advance(m);
+    link_pump(m);
+}
+
+static void committed(struct machine *m, const Leeward__Replication__V1__Committed *c)
+{
+    struct err err = ERR_INIT;
+    if (c->sequence <= m->committed || c->sequence >= m->spooled.next_sequence)
+        return;
+    m->committed = c->sequence;
+    machine_trim(m, false);
+    if (m->intake != NULL && m->intake->state == INTAKE_OPEN &&
+        replymsg_committed(m->intake->call, c->sequence, c->committed_utc_usec, &err) < 0)
+        intake_fail(m, &err, false);
+}
+
+static void refused(struct machine *m, const Leeward__Replication__V1__Refused *r)
+{
+    struct err err = ERR_INIT;
+    uint64_t epoch = m->link.epoch, generation = m->link.generation;
+    (void)err_set(&err, err_code_from_name(r->code), "vault: %s", r->text);
+    if (r->correction[0] != '\0')
+        (void)err_hint(&err, "%s", r->correction);
+    m->vault_epoch = r->epoch > m->vault_epoch ? r->epoch : m->vault_epoch;
+    m->vault_generation = r->generation > m->vault_generation ? r->generation : m->vault_generation;
+    bool stale = epoch < m->vault_epoch || generation < m->vault_generation;
+    m->link.cause = err;
+    link_close(m);
+    if (stale && m->spooled.epoch != 0 && m->spooled.epoch == epoch)
+        fenced(m, &err);
+    else
+        lost(m, &err);
+}
+
+static void on_message(struct rpc_call *call, void *arg, struct buf *message)
+{
+    struct link_call *handle = arg;
+    struct machine *m = handle->machine;
+    ProtobufCMessage *base = NULL;
+    struct err err = ERR_INIT;
+    (void)call;
+    if (m == NULL)
+        return;
+    if (wire_unpack(&leeward__replication__v1__replicate_reply__descriptor, message->data, message->len, &base, &err) <
+        0) {
+        link_close(m);
+        lost(m, &err);
+        return;
+    }
+    const Leeward__Replication__V1__ReplicateReply *reply = (const Leeward__Replication__V1__ReplicateReply *)base;
+    switch (reply->kind_case) {
+    case LEEWARD__REPLICATION__V1__REPLICATE_REPLY__KIND_OPENED:
+        if (m->link.state != LINK_OPENING)
+            break;
+        if (take_key(m, reply->opened, &err) == 0) {
+            opened(m);
+        } else {
+            link_close(m);
+            lost(m, &err);
+        }
+        break;
+    case LEEWARD__REPLICATION__V1__REPLICATE_REPLY__KIND_COMMITTED:
+        committed(m, reply->committed);
+        break;
+    case LEEWARD__REPLICATION__V1__REPLICATE_REPLY__KIND_REFUSED:
+        refused(m, reply->refused);
+        break;
+    default:
+        break;
+    }
+    if (message->len > 0)
+        memset(message->data, 0, message->len); /* Opened carries the key */
+    wire_free(base);
+}
+
+static void on_writable(struct rpc_call *call, void *arg)
+{
+    struct link_call *handle = arg;
+    (void)call;
+    if (handle->machine == NULL)
+        return;
+    handle->machine->link.blocked = false;
+    link_pump(handle->machine);
+    pipeline_kick(handle->machine);
+}
+
+static void on_end(struct rpc_call *call, void *arg, enum rpc_status status, const char *text)
+{
+    struct link_call *handle = arg;
+    struct machine *m = handle->machine;
+    struct err err = ERR_INIT;
+    (void)call;
+    free(handle);
+    if (m == NULL)
+        return;
+    (void)err_set(&err, status == RPC_OK ? ERR_UNAVAILABLE : err_from_grpc_status((int)status), "vault %s: %s",
+        m->peer != NULL ? m->peer->endpoint : "", text != NULL && text[0] != '\0' ? text : "the stream ended");
+    (void)err_hint(&err, "Check that the vault runs and that this node reaches it.");
+    m->link.handle = NULL;
+    lost(m, &err);
+}
+
+static const struct rpc_call_ops link_ops = {
+    .on_message = on_message, .on_writable = on_writable, .on_end = on_end, .auto_consume = true};
+
+/* ---- opening ---- */
+
+static int start_call(struct machine *m, uint64_t generation, uint64_t epoch, struct err *err)
+{
+    struct link *link = &m->link;
+    if (m->peer == NULL)
+        return err_set(err, ERR_UNAVAILABLE, "the hub has not assigned a vault to the machine");
+    struct link_call *handle = mem_new(struct link_call);
+    if (handle == NULL)
+        return err_set(err, ERR_NOMEM, "no memory for a stream");
+    if (rpc_call_start(m->peer->channel, REPLICATE_PATH, 0, true, &link_ops, handle, &link->call, err) < 0) {
+        link->call = NULL;
+        free(handle);
+        return -1;
+    }
+    handle->machine = m;
+    link->handle = handle;
+    link->state = LINK_OPENING;
+    link->generation = generation;
+    link->epoch = epoch;
+    uint64_t next = machine_has_sets(m) && m->spooled.epoch == epoch ? m->spooled.first_sequence : 0;
+    if (replymsg_open(link->call, &m->id, generation, epoch, next, err) < 0) {
+        link_close(m);
+        return -1;
+    }
+    return 0;
+}
+
+static void link_start(struct machine *m, uint64_t generation, uint64_t epoch)
+{
+    struct err err = ERR_INIT;
+    if (start_call(m, generation, epoch, &err) < 0)
+        lost(m, &err);
+}
+
+void link_want(struct machine *m, uint64_t generation, uint64_t epoch)
+{
+    const struct link *link = &m->link;
+    if (link->state != LINK_IDLE && link->generation == generation && link->epoch == epoch)
+        return;
+    link_close(m);
+    link_start(m, generation, epoch);
+}
+
+void link_resume(struct machine *m)
+{
+    if (m->link.state == LINK_IDLE && !m->link.retry_armed && !m->node->stopping && m->starts == 0 && link_is_wanted(m))
+        link_start(m, m->spooled.generation, m->spooled.epoch);
+}
+
+void link_done(struct machine *m)
+{
+    link_close(m);
+    loop_timer_free(m->link.retry);
+    m->link.retry = NULL;
+}
+
+/* ---- feeding ---- */
+
+void link_send(struct machine *m, struct buf *chunk)
+{
+    struct link *link = &m->link;
+    size_t n = chunk->len;
+    if (link->state != LINK_OPEN)
+        return;
+    int sent = replymsg_batch(link->call, chunk, NULL);
+    if (sent < 0) {
+        link->feed = FEED_SPOOL; /* the end of the call is on its way */
+        return;
+    }
+    m->node->forwarded_bytes += n;
+    link->blocked = sent == 0;
+}
+
+struct read_job {
+    struct worker_job job;
+    struct machine *machine;
+    uint64_t serial;
+    uint64_t seek_sequence;
+    struct spool_pos pos, limit;
+    struct buf data;
+    int result;
+    struct err err;
+};
+
+static void read_run(struct worker_job *job)
+{
+    struct read_job *j = (struct read_job *)job;
+    struct spool *spool = j->machine->spool;
+    j->limit = spool_state(spool).tail;
+    if (j->seek_sequence != 0 && spool_find(spool, j->seek_sequence, &j->pos, &j->err) < 0)
+        j->result = -1;
+    else
+        j->result = spool_read(spool, &j->pos, &j->limit, READ_BYTES, &j->data, &j->err);
+}
+
+/* The spool cannot give what the vault needs next. */
+static void spool_gap(struct machine *m, const struct err *why)
+{
+    struct err err = *why;
+    uint64_t generation = m->link.generation, epoch = m->link.epoch, next = m->vault_expected;
+    log_event(LOG_WARN, "spool_gap", LOG_S("machine", m->text), LOG_U("expected", next), LOG_E(&err));
+    if (m->link.seek_sequence == 0) { /* damage after a good beginning: the vault has to say where it stands */
+        next = m->committed + 1;
+        link_close(m);
+    }
+    machine_start_sets(m, true, generation, epoch, next);
+    m->spooled.next_sequence = next;
+    (void)err_set(&err, ERR_REFUSED, "the node's spool does not hold what the vault needs next");
+    if (m->intake != NULL && m->intake->state == INTAKE_OPEN)
+        intake_fail(m, &err, true);
+}
+
+static void read_taken(struct machine *m, struct read_job *j)
+{
+    struct link *link = &m->link;
+    link->reading = false;
+    if (j->result < 0) {
+        spool_gap(m, &j->err);
+        return;
+    }
+    link->seek_sequence = 0;
+    link->sent = j->pos;
+    if (j->data.len > 0) {
+        link_send(m, &j->data);
+        link->sent_open_set = j->pos.segment == m->spooled.tail.segment && j->pos.offset > m->spooled.set_start;
+    }
+    link_pump(m);
+}
+
+static void read_done(struct worker_job *job)
+{
+    struct read_job *j = (struct read_job *)job;
+    struct machine *m = j->machine;
+    m->jobs--;
+    if (worker_job_was_run(job) && !m->node->stopping && j->serial == m->link.serial)
+        read_taken(m, j);
+    buf_done(&j->data);
+    free(j);
+    machine_free(m);
+}
+
+static void start_reading(struct machine *m)
+{
+    struct read_job *j = mem_new(struct read_job);
+    if (j == NULL)
+        return;
+    *j = (struct read_job){.job = {.run = read_run, .done = read_done},
+        .machine = m,
+        .serial = m->link.serial,
+        .seek_sequence = m->link.seek_sequence,
+        .pos = m->link.sent,
+        .data = BUF_INIT(READ_MAX)};
+    if (machine_submit(m, &j->job) < 0) {
+        free(j);
+        return;
+    }
+    m->link.reading = true;
+}
+
+void link_pump(struct machine *m)
+{
+    struct link *link = &m->link;
+    if (link->state != LINK_OPEN || link->feed != FEED_SPOOL || link->blocked || link->reading || m->starts > 0 ||
+        m->spooled.epoch != link->epoch || m->spooled.generation != link->generation)
+        return;
+    if (link->seek_sequence != 0 || link->sent.segment != m->spooled.tail.segment ||
+        link->sent.offset != m->spooled.tail.offset) {
+        start_reading(m);
+        return;
+    }
+    link->feed = FEED_LIVE;
+    pipeline_kick(m);
+}

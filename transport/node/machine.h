@@ -1,0 +1,222 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * One machine on the node: its agent's stream (intake), the pipeline that works on its batches, its spool, and the stream to
+ * its vault (link). DESIGN.md has the state tables. Everything here runs on the loop thread, except what a job does in `run`;
+ * the members under "lane" are touched by lane jobs only.
+ */
+#ifndef TRANSPORT_NODE_MACHINE_H
+#define TRANSPORT_NODE_MACHINE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "transport/loop/loop.h"
+#include "transport/loop/worker.h"
+#include "transport/node/node.h"
+#include "transport/node/sealing.h"
+#include "transport/node/setcheck.h"
+#include "transport/node/spool.h"
+#include "transport/rpc/rpc.h"
+
+/* A vault that machines of this node replicate to: one connection for all of them. */
+struct peer {
+    struct peer *next;
+    struct ident vault;
+    char endpoint[256];
+    struct rpc_channel *channel;
+    unsigned refs;
+};
+
+struct node {
+    sd_event *loop;
+    struct node_conf conf;
+    char *spool_dir;
+    struct worker_pool *pool;
+    struct sealing_pool *sealing;
+    struct rpc_server *server;
+    struct loop_timer *idle_timer;
+    struct machine *machines;
+    struct peer *peers;
+    uint64_t spool_bytes;    /* of all machines, as their lanes last reported */
+    uint64_t admitted_bytes; /* of batches on their way to the spool */
+    uint64_t received_bytes, forwarded_bytes;
+    uint64_t desired_version;
+    bool draining;
+    bool stopping;
+    uint64_t cpu_usec, cpu_at_usec; /* at the last status */
+    char cause[320], remedy[320];
+};
+
+/* ---- the agent's stream ---- */
+
+enum intake_state {
+    INTAKE_NEW,     /* no Open yet, or told to open again with a higher epoch */
+    INTAKE_WAITING, /* for the spool or the vault */
+    INTAKE_OPEN,    /* Opened was sent: batches flow */
+    INTAKE_OVER     /* ended by us; only on_end is awaited */
+};
+
+struct intake {
+    struct node *node;
+    struct machine *machine; /* NULL: no Open yet, or replaced */
+    struct rpc_call *call;
+    enum intake_state state;
+    uint64_t generation, epoch, next_sequence; /* of its Open */
+    bool half_closed;
+};
+
+/* ---- a batch on its way ---- */
+
+enum batch_state { BATCH_QUEUED, BATCH_SEALING, BATCH_SEALED, BATCH_APPENDING };
+
+struct batch {
+    struct worker_job job;
+    struct batch *next;
+    struct machine *machine;
+    uint64_t incarnation;
+    enum batch_state state;
+    struct buf message;
+    const uint8_t *records; /* in message */
+    size_t records_len;
+    struct sealing_order order;
+    struct sealing_out out;
+    bool store; /* into the spool; false: forwarded from memory only */
+    struct spool_state after;
+    uint64_t last_mark; /* sequence of the last mark in it; 0: none */
+    bool ends_in_mark;
+    int sync_fd; /* -1: nothing to sync */
+    int result;
+    struct err err;
+};
+
+/* ---- the stream to the vault ---- */
+
+struct link_call;
+
+enum link_state {
+    LINK_IDLE,    /* nothing to forward, or waiting for the retry timer */
+    LINK_OPENING, /* Open was sent */
+    LINK_OPEN
+};
+
+enum feed {
+    FEED_SPOOL, /* the vault gets what is read back from the spool */
+    FEED_LIVE   /* everything spooled was sent: batches go on from memory */
+};
+
+struct link {
+    enum link_state state;
+    uint64_t serial; /* grows with each call, so that late answers are known as such */
+    struct rpc_call *call;
+    struct link_call *handle;   /* what the call knows of us */
+    uint64_t generation, epoch; /* of our Open */
+    bool blocked;               /* the send queue is over its mark */
+    enum feed feed;
+    uint64_t seek_sequence; /* FEED_SPOOL: send from this set on; 0: from `sent` on */
+    struct spool_pos sent;  /* behind what was sent */
+    bool reading;           /* a read job is under way */
+    bool sent_open_set;     /* what was sent does not end in a mark */
+    struct loop_timer *retry;
+    bool retry_armed;
+    unsigned failures; /* in a row */
+    struct err cause;  /* why it is not open; ERR_NONE: it is, or is not wanted */
+};
+
+struct machine {
+    struct machine *next;
+    struct node *node;
+    struct ident id;
+    char text[IDENT_TEXT_SIZE];
+    bool wanted; /* in the desired state */
+    uint64_t generation;
+    int level;
+    struct peer *peer;
+    unsigned jobs; /* of ours that the pool has */
+
+    /* lane */
+    struct worker_lane *lane;
+    struct spool *spool;
+    struct setcheck check;
+    bool sets_failed; /* nothing is appended until the next start job */
+
+    /* what the lane last reported */
+    bool ready; /* the spool was scanned */
+    struct spool_state spooled;
+    unsigned starts; /* start jobs under way: answers to an Open wait for them */
+
+    struct intake *intake;
+    uint64_t incarnation; /* grows when a stream ends: what belongs to an earlier one is dropped */
+
+    struct batch *queue_head, *queue_tail; /* received, in order, not yet appending */
+    unsigned batches;                      /* of this stream, on their way */
+    bool cut_through;                      /* the spool is full and the vault keeps up: past the disk */
+    bool full;                             /* batches wait for room */
+
+    bool syncing;
+    int sync_fd; /* waits for the sync under way; -1: none */
+    uint64_t sync_sequence;
+
+    struct link link;
+    bool have_key; /* the vault answered once: all below is known */
+    struct seal_key key;
+    uint32_t nonce_stream;
+    uint64_t nonce_counter;
+    uint64_t committed;
+    uint64_t vault_epoch;
+    uint64_t vault_expected;
+    uint64_t vault_generation;
+    bool has_point;
+    bool trimming, trim_again;
+};
+
+/* machine.c */
+int machine_new(struct node *node, const struct ident *id, struct machine **ret_machine, struct err *err);
+/* Frees it when nothing of it is in use any more; the node's list is the caller's. */
+void machine_free(struct machine *m);
+struct machine *machine_find(struct node *node, const struct ident *id);
+/* A lane job that drops the open set, or with begin everything, and makes the checks expect what follows. */
+void machine_start_sets(struct machine *m, bool begin, uint64_t generation, uint64_t epoch, uint64_t next_sequence);
+void machine_trim(struct machine *m, bool idle);
+void machine_take_state(struct machine *m, const struct spool_state *state);
+/* Gives a job to the machine's lane and counts it; on failure the error is logged and -1 returned. */
+int machine_submit(struct machine *m, struct worker_job *job);
+bool machine_has_sets(const struct machine *m);
+
+/* intake.c */
+extern const struct rpc_call_ops intake_ops;
+int intake_accept(
+    struct rpc_call *call, void *server_arg, const struct rpc_call_ops **ret_ops, void **ret_arg, struct err *err);
+/* Answers a waiting Open as far as that is possible now. */
+void intake_advance(struct machine *m);
+/* Ends a stream that the agent has half-closed, when nothing of it is under way any more. */
+void intake_finish_if_done(struct machine *m);
+/* Ends the agent's stream with an error; with refused set, a Refused message goes before it. */
+void intake_fail(struct machine *m, const struct err *err, bool refused);
+
+/* pipeline.c */
+void pipeline_receive(struct machine *m, struct buf *message, const uint8_t *records, size_t n);
+void pipeline_kick(struct machine *m);
+void pipeline_kick_all(struct node *node);
+/* The present stream is over: its batches and its open set are dropped. */
+void pipeline_abandon(struct machine *m);
+
+/* link.c */
+/* Makes the stream to the vault be one of this generation and epoch. */
+void link_want(struct machine *m, uint64_t generation, uint64_t epoch);
+/* Opens it for what is in the spool, if anything is. */
+void link_resume(struct machine *m);
+void link_close(struct machine *m);
+void link_pump(struct machine *m);
+/* Sends one sealed piece, taking its memory. */
+void link_send(struct machine *m, struct buf *chunk);
+void link_done(struct machine *m);
+
+/* peer.c */
+struct peer *peer_get(struct node *node, const struct ident *vault, const char *endpoint, struct err *err);
+void peer_put(struct node *node, struct peer *peer);
+
+/* passage.c: Vault/Hashes of an agent, passed on to the vault. */
+int passage_accept(
+    struct rpc_call *call, void *server_arg, const struct rpc_call_ops **ret_ops, void **ret_arg, struct err *err);
+
+#endif

@@ -1,0 +1,238 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The node as a whole: its server, the machines that the hub wants it to serve, and its status. A machine that the hub takes
+ * away gets no more batches, but what it has spooled is still forwarded before it goes.
+ */
+#include "transport/node/node.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <sys/resource.h>
+
+#include "transport/base/clock.h"
+#include "transport/base/file.h"
+#include "transport/base/log.h"
+#include "transport/base/mem.h"
+#include "transport/node/machine.h"
+
+#define JOBS_MAX 65536u /* far above what the pipelines ask for; a bound all the same */
+#define IDLE_USEC (5 * USEC_PER_SEC)
+
+static const struct rpc_method methods[] = {
+    {.path = "/leeward.replication.v1.Replication/Replicate", .accept = intake_accept},
+    {.path = "/leeward.vault.v1.Vault/Hashes", .accept = passage_accept},
+};
+
+static void on_idle(void *arg)
+{
+    struct node *node = arg;
+    for (struct machine *m = node->machines; m != NULL; m = m->next) {
+        if (!machine_has_sets(m) && m->batches == 0 && m->spooled.bytes > 0)
+            machine_trim(m, true);
+    }
+}
+
+static int start(struct node *node, struct err *err)
+{
+    node->spool_dir = mem_printf("%s/spool", node->conf.data_dir);
+    node->sealing = sealing_pool_new();
+    if (node->spool_dir == NULL || node->sealing == NULL)
+        return err_set(err, ERR_NOMEM, "no memory for a node");
+    if (file_make_dirs(node->spool_dir, 0700, err) < 0 ||
+        worker_pool_new(node->loop, "node-work", node->conf.threads, JOBS_MAX, &node->pool, err) < 0 ||
+        loop_timer_new(node->loop, IDLE_USEC, IDLE_USEC, on_idle, node, &node->idle_timer, err) < 0)
+        return -1;
+    return rpc_server_new(node->loop, node->conf.listen, node->conf.server_tls, methods, ARRAY_LEN(methods), node, NULL,
+        &node->server, err);
+}
+
+int node_new(sd_event *loop, const struct node_conf *conf, struct node **ret_node, struct err *err)
+{
+    struct node *node = mem_new(struct node);
+    if (node == NULL)
+        return err_set(err, ERR_NOMEM, "no memory for a node");
+    node->loop = loop;
+    node->conf = *conf;
+    node->cpu_at_usec = clock_mono_usec();
+    if (start(node, err) < 0) {
+        node_free(node);
+        return -1;
+    }
+    *ret_node = node;
+    return 0;
+}
+
+void node_free(struct node *node)
+{
+    if (node == NULL)
+        return;
+    node->stopping = true;
+    rpc_server_free(node->server);
+    worker_pool_free(node->pool);
+    loop_timer_free(node->idle_timer);
+    while (node->machines != NULL) {
+        struct machine *first = node->machines;
+        machine_free(first);
+        if (node->machines == first)
+            break; /* still in use: a bug of ours, and no reason to hang */
+    }
+    sealing_pool_free(node->sealing);
+    free(node->spool_dir);
+    free(node);
+}
+
+unsigned node_port(const struct node *node)
+{
+    return rpc_server_port(node->server);
+}
+
+/* ---- desired state ---- */
+
+static void change_peer(struct machine *m, const Leeward__Control__V1__NodeMachine *want)
+{
+    struct ident vault;
+    struct err err = ERR_INIT;
+    bool known = want->vault_endpoint[0] != '\0' && ident_from_text(want->vault_id, &vault) == 0;
+    if (m->peer != NULL && known && ident_equal(&m->peer->vault, &vault) &&
+        strcmp(m->peer->endpoint, want->vault_endpoint) == 0)
+        return;
+    struct peer *peer = known ? peer_get(m->node, &vault, want->vault_endpoint, &err) : NULL;
+    if (known && peer == NULL)
+        log_event(
+            LOG_ERROR, "vault_unusable", LOG_S("machine", m->text), LOG_S("vault", want->vault_endpoint), LOG_E(&err));
+    bool other_vault = m->peer != NULL && known && !ident_equal(&m->peer->vault, &vault);
+    link_close(m);
+    if (m->peer != NULL)
+        peer_put(m->node, m->peer);
+    m->peer = peer;
+    if (other_vault) { /* its sequences and its key mean nothing there */
+        (void)err_set(&err, ERR_UNAVAILABLE, "the machine replicates to another vault now");
+        m->have_key = false;
+        intake_fail(m, &err, false);
+        machine_start_sets(m, true, 0, 0, 0);
+    }
+}
+
+static void raise_generation(struct machine *m, uint64_t generation)
+{
+    struct err err = ERR_INIT;
+    if (generation <= m->generation)
+        return;
+    m->generation = generation;
+    if (m->intake == NULL || m->intake->generation >= generation)
+        return;
+    (void)err_set(
+        &err, ERR_REFUSED, "the machine was failed over: its generation is %llu now", (unsigned long long)generation);
+    (void)err_hint(&err, "Reprotect the machine in the console to replicate from here again.");
+    intake_fail(m, &err, true);
+}
+
+static void apply_machine(struct node *node, const Leeward__Control__V1__NodeMachine *want)
+{
+    struct ident id;
+    struct err err = ERR_INIT;
+    if (ident_from_text(want->machine_id, &id) < 0) {
+        log_event(LOG_ERROR, "machine_unusable", LOG_S("machine", want->machine_id));
+        return;
+    }
+    struct machine *m = machine_find(node, &id);
+    if (m == NULL) {
+        if (machine_new(node, &id, &m, &err) < 0) {
+            log_event(LOG_ERROR, "machine_unusable", LOG_S("machine", want->machine_id), LOG_E(&err));
+            return;
+        }
+        m->next = node->machines;
+        node->machines = m;
+    }
+    m->wanted = true;
+    m->level =
+        want->compress_level < node->conf.compress_level_max ? want->compress_level : node->conf.compress_level_max;
+    change_peer(m, want);
+    raise_generation(m, want->generation);
+    m->link.retry_armed = false;
+    link_resume(m);
+    intake_advance(m);
+}
+
+static void drop_unwanted(struct node *node)
+{
+    struct machine *next;
+    struct err err = ERR_INIT;
+    (void)err_set(&err, ERR_UNAVAILABLE, "the machine was moved to another node");
+    for (struct machine *m = node->machines; m != NULL; m = next) {
+        next = m->next;
+        if (m->wanted)
+            continue;
+        intake_fail(m, &err, false);
+        machine_free(m);
+    }
+}
+
+void node_apply(struct node *node, const Leeward__Control__V1__NodeDesired *desired)
+{
+    for (struct machine *m = node->machines; m != NULL; m = m->next)
+        m->wanted = false;
+    for (size_t i = 0; i < desired->n_machines; i++)
+        apply_machine(node, desired->machines[i]);
+    drop_unwanted(node);
+    if (desired->version != node->desired_version)
+        log_event(LOG_INFO, "desired_state", LOG_U("version", desired->version), LOG_U("machines", desired->n_machines),
+            LOG_B("drain", desired->drain));
+    node->draining = desired->drain;
+    node->desired_version = desired->version;
+}
+
+/* ---- status ---- */
+
+static uint32_t cpu_permille(struct node *node)
+{
+    struct rusage usage;
+    uint64_t now = clock_mono_usec();
+    if (getrusage(RUSAGE_SELF, &usage) < 0 || now <= node->cpu_at_usec)
+        return 0;
+    uint64_t used = (uint64_t)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) * USEC_PER_SEC +
+                    (uint64_t)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec);
+    uint64_t permille = (used - node->cpu_usec) * 1000 / (now - node->cpu_at_usec);
+    node->cpu_usec = used;
+    node->cpu_at_usec = now;
+    return (uint32_t)permille;
+}
+
+static void describe_trouble(struct node *node)
+{
+    const struct machine *lost = NULL, *full = NULL;
+    for (const struct machine *m = node->machines; m != NULL; m = m->next) {
+        if (m->link.cause.code != ERR_NONE)
+            lost = m;
+        if (m->full)
+            full = m;
+    }
+    node->cause[0] = node->remedy[0] = '\0';
+    if (full != NULL) {
+        (void)snprintf(node->cause, sizeof(node->cause), "The spool is full; agents wait and collect changes.%s%.200s",
+            lost != NULL ? " " : "", lost != NULL ? lost->link.cause.text : "");
+        (void)snprintf(node->remedy, sizeof(node->remedy),
+            "Bring the vault back or make the way to it faster; a larger spool-bytes bridges longer outages.");
+    } else if (lost != NULL) {
+        (void)snprintf(node->cause, sizeof(node->cause), "%s", lost->link.cause.text);
+        (void)snprintf(node->remedy, sizeof(node->remedy), "%s", lost->link.cause.correction);
+    }
+}
+
+void node_status(struct node *node, Leeward__Control__V1__NodeStatus *ret_status)
+{
+    uint32_t streams = 0;
+    for (const struct machine *m = node->machines; m != NULL; m = m->next)
+        streams += m->intake != NULL && m->intake->state == INTAKE_OPEN;
+    describe_trouble(node);
+    ret_status->spool_bytes = node->spool_bytes;
+    ret_status->spool_limit_bytes = node->conf.spool_bytes;
+    ret_status->streams = streams;
+    ret_status->received_bytes = node->received_bytes;
+    ret_status->forwarded_bytes = node->forwarded_bytes;
+    ret_status->cpu_permille = cpu_permille(node);
+    ret_status->draining = node->draining;
+    ret_status->cause = node->cause;
+    ret_status->remedy = node->remedy;
+    ret_status->desired_version = node->desired_version;
+}

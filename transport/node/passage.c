@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Vault/Hashes of an agent, passed on to the vault of its machine: an agent has no way to the vault but this one. The request
+ * must name the machine of the certificate. Replies go through one by one; the vault's window opens only as fast as the
+ * agent reads.
+ */
+#include <string.h>
+
+#include "transport/base/mem.h"
+#include "transport/node/machine.h"
+#include "transport/proto/vault.pb-c.h"
+#include "transport/proto/wire.h"
+
+#define HASHES_PATH "/leeward.vault.v1.Vault/Hashes"
+
+struct passage {
+    struct node *node;
+    struct rpc_call *agent; /* NULL: over */
+    struct rpc_call *vault; /* NULL: not begun, or over */
+    size_t held_bytes;      /* received from the vault, not given back: the agent is behind */
+};
+
+static void free_if_over(struct passage *p)
+{
+    if (p->agent == NULL && p->vault == NULL)
+        free(p);
+}
+
+/* ---- the vault's side ---- */
+
+static void vault_message(struct rpc_call *call, void *arg, struct buf *message)
+{
+    struct passage *p = arg;
+    size_t n = message->len;
+    int sent = p->agent != NULL ? rpc_call_send(p->agent, message, NULL) : -1;
+    if (sent < 0)
+        rpc_call_cancel(call);
+    else if (sent == 0)
+        p->held_bytes += n;
+    else
+        rpc_call_consume(call, n);
+}
+
+static void vault_end(struct rpc_call *call, void *arg, enum rpc_status status, const char *text)
+{
+    struct passage *p = arg;
+    (void)call;
+    p->vault = NULL;
+    if (p->agent != NULL)
+        rpc_call_finish(p->agent, status, text);
+    free_if_over(p);
+}
+
+static const struct rpc_call_ops vault_ops = {.on_message = vault_message, .on_end = vault_end};
+
+/* ---- the agent's side ---- */
+
+static int check_request(struct passage *p, const struct buf *message, struct machine **ret_machine, struct err *err)
+{
+    ProtobufCMessage *base = NULL;
+    const struct ident *id = &rpc_call_peer(p->agent)->id;
+    if (wire_unpack(&leeward__vault__v1__hashes_request__descriptor, message->data, message->len, &base, err) < 0)
+        return -1;
+    const Leeward__Vault__V1__HashesRequest *r = (const Leeward__Vault__V1__HashesRequest *)base;
+    bool own = r->machine_id.len == IDENT_SIZE && memcmp(r->machine_id.data, id->bytes, IDENT_SIZE) == 0;
+    wire_free(base);
+    if (!own)
+        return err_set(err, ERR_DENIED, "an agent may ask for the hashes of its own machine only");
+    struct machine *m = machine_find(p->node, id);
+    if (m == NULL || m->peer == NULL)
+        return err_set(err, ERR_UNAVAILABLE, "this node does not serve that machine");
+    *ret_machine = m;
+    return 0;
+}
+
+static void agent_message(struct rpc_call *call, void *arg, struct buf *message)
+{
+    struct passage *p = arg;
+    struct machine *m = NULL;
+    struct err err = ERR_INIT;
+    if (p->vault != NULL)
+        (void)err_set(&err, ERR_INVALID, "Hashes takes one request");
+    else if (check_request(p, message, &m, &err) == 0 &&
+             rpc_call_start(m->peer->channel, HASHES_PATH, 0, true, &vault_ops, p, &p->vault, &err) == 0 &&
+             rpc_call_send(p->vault, message, &err) >= 0) {
+        rpc_call_half_close(p->vault);
+        return;
+    }
+    if (p->vault != NULL)
+        rpc_call_cancel(p->vault);
+    rpc_call_fail(call, &err);
+}
+
+static void agent_writable(struct rpc_call *call, void *arg)
+{
+    struct passage *p = arg;
+    size_t n = p->held_bytes;
+    (void)call;
+    p->held_bytes = 0;
+    if (p->vault != NULL && n > 0)
+        rpc_call_consume(p->vault, n);
+}
+
+static void agent_end(struct rpc_call *call, void *arg, enum rpc_status status, const char *text)
+{
+    struct passage *p = arg;
+    (void)call;
+    (void)status;
+    (void)text;
+    p->agent = NULL;
+    if (p->vault != NULL)
+        rpc_call_cancel(p->vault);
+    else
+        free(p);
+}
+
+static const struct rpc_call_ops agent_ops = {
+    .on_message = agent_message, .on_writable = agent_writable, .on_end = agent_end, .auto_consume = true};
+
+int passage_accept(
+    struct rpc_call *call, void *server_arg, const struct rpc_call_ops **ret_ops, void **ret_arg, struct err *err)
+{
+    if (strcmp(rpc_call_peer(call)->role, "agent") != 0)
+        return err_set(err, ERR_DENIED, "a node passes on the calls of agents only");
+    struct passage *p = mem_new(struct passage);
+    if (p == NULL)
+        return err_set(err, ERR_NOMEM, "no memory for a call");
+    p->node = server_arg;
+    p->agent = call;
+    *ret_ops = &agent_ops;
+    *ret_arg = p;
+    return 0;
+}
