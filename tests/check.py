@@ -80,6 +80,11 @@ def tail(path, lines=25):
         return "".join("    " + line for line in f.readlines()[-lines:])
 
 
+def errors_of(log):
+    with open(log, errors="replace") as f:
+        return "".join("    " + line for line in f if re.search(r"(error|Error)[: ]|undefined reference", line))[:6000]
+
+
 def build(results, temp, wanted):
     """All builds; True when the tested one (gcc) stands."""
     stands = False
@@ -99,7 +104,7 @@ def build(results, temp, wanted):
             stands = stands or folder == "check"
         else:
             results.fails(name, f"{compiler} did not build it")
-            print(tail(log, 40))
+            print(errors_of(log) or tail(log, 40))
     return stands
 
 

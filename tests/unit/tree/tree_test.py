@@ -40,7 +40,7 @@ LIBRARIES = {
 }
 # The pure domain has no SQL, HTTP, sockets or clock.
 CORE_FORBIDDEN = re.compile(r"\b(clock_mono_usec|clock_utc_usec|gettimeofday|clock_gettime|socket)\s*\(")
-VAGUE = re.compile(r"(^|_)(utils?|common|helpers?|misc)(_|$)")
+VAGUE = re.compile(r"^(utils?|common|helpers?|misc)$|_(utils?|common|misc)$|^(utils?|common|misc)_")
 UNFINISHED = re.compile(r"\b(TODO|FIXME|XXX)\b")
 INCLUDE = re.compile(r'^\s*#\s*include\s*(["<])([^">]+)[">]')
 GENERATED = (".pb-c.h", ".skel.h", ".inc.h", "vmlinux.h")
