@@ -66,6 +66,7 @@ CREATE TABLE nodes (
     forwarded_bytes bigint NOT NULL DEFAULT 0,
     cpu_permille bigint NOT NULL DEFAULT 0,
     desired_version bigint NOT NULL DEFAULT 1,
+    converged_version bigint NOT NULL DEFAULT 0,   -- what the peer said it has reached
     version bigint NOT NULL DEFAULT 1,
     created_at timestamptz NOT NULL DEFAULT now(),
     updated_at timestamptz NOT NULL DEFAULT now()
@@ -89,6 +90,7 @@ CREATE TABLE vaults (
     capacity_bytes bigint NOT NULL DEFAULT 0,
     streams bigint NOT NULL DEFAULT 0,
     desired_version bigint NOT NULL DEFAULT 1,
+    converged_version bigint NOT NULL DEFAULT 0,   -- what the peer said it has reached
     version bigint NOT NULL DEFAULT 1,
     created_at timestamptz NOT NULL DEFAULT now(),
     updated_at timestamptz NOT NULL DEFAULT now()
@@ -126,6 +128,7 @@ CREATE TABLE machines (
     last_point_at timestamptz,
     rpo_usec bigint NOT NULL DEFAULT 0,
     desired_version bigint NOT NULL DEFAULT 1,
+    converged_version bigint NOT NULL DEFAULT 0,   -- what the peer said it has reached
     version bigint NOT NULL DEFAULT 1,
     created_at timestamptz NOT NULL DEFAULT now(),
     updated_at timestamptz NOT NULL DEFAULT now()

@@ -27,7 +27,7 @@ static bool node_is_better(const struct placement_node *a, const struct placemen
     return a->machines < b->machines;
 }
 
-int placement_node(const struct placement_node *nodes, size_t count, size_t *ret_index, struct err *err)
+int placement_node(const struct placement_node *nodes, size_t count, size_t *ret_index, struct err *ret_why)
 {
     size_t best = count;
 
@@ -35,11 +35,12 @@ int placement_node(const struct placement_node *nodes, size_t count, size_t *ret
         if (nodes[i].online && !nodes[i].drain && (best == count || node_is_better(&nodes[i], &nodes[best])))
             best = i;
     if (best == count) {
-        err_set(err, ERR_UNAVAILABLE, "no process node is online (%zu known)", count);
-        return err_hint(err, "Start a node, or end the draining of one: leeward node list");
+        err_set(ret_why, ERR_UNAVAILABLE, "no process node is online (%zu known)", count);
+        err_hint(ret_why, "Start a node, or end the draining of one: leeward node list");
+        return 0;
     }
     *ret_index = best;
-    return 0;
+    return 1;
 }
 
 static bool vault_is_better(const struct placement_vault *a, const struct placement_vault *b)
@@ -52,7 +53,7 @@ static bool vault_is_better(const struct placement_vault *a, const struct placem
 }
 
 int placement_vault(
-    const struct placement_vault *vaults, size_t count, uint64_t need_bytes, size_t *ret_index, struct err *err)
+    const struct placement_vault *vaults, size_t count, uint64_t need_bytes, size_t *ret_index, struct err *ret_why)
 {
     size_t best = count;
     bool too_small = false;
@@ -67,12 +68,14 @@ int placement_vault(
     }
     if (best < count) {
         *ret_index = best;
-        return 0;
+        return 1;
     }
     if (too_small) {
-        err_set(err, ERR_NOSPACE, "no vault has %llu MB free", (unsigned long long)(need_bytes / 1000000));
-        return err_hint(err, "Free space in a vault or add one: leeward vault list");
+        err_set(ret_why, ERR_NOSPACE, "no vault has %llu MB free", (unsigned long long)(need_bytes / 1000000));
+        err_hint(ret_why, "Free space in a vault or add one: leeward vault list");
+        return 0;
     }
-    err_set(err, ERR_UNAVAILABLE, "no vault is online and accepting (%zu known)", count);
-    return err_hint(err, "Start a vault, or free space in one: leeward vault list");
+    err_set(ret_why, ERR_UNAVAILABLE, "no vault is online and accepting (%zu known)", count);
+    err_hint(ret_why, "Start a vault, or free space in one: leeward vault list");
+    return 0;
 }

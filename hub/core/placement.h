@@ -24,13 +24,13 @@ struct placement_vault {
     uint64_t free_bytes;
 };
 
-/* Index of the best one. Nodes: at the machine's site first, then the least loaded by the worse of spool and CPU (in tenths,
- * so that noise does not decide), then by number of machines. A full spool (>= 900) is no candidate unless there is nothing else.
- * ERR_UNAVAILABLE with a correction when none is online and open. */
-int placement_node(const struct placement_node *nodes, size_t count, size_t *ret_index, struct err *err);
+/* The best one. 1: *ret_index; 0: none will do now, and why is in *ret_why with a correction. Nodes: at the machine's site
+ * first, then the least loaded by the worse of spool and CPU (in tenths, so that noise does not decide), then by number
+ * of machines. A full spool (>= 900) comes last of all. */
+int placement_node(const struct placement_node *nodes, size_t count, size_t *ret_index, struct err *ret_why);
 /* Vaults: at another site than the machine first, then the one with most free space. One that has less than need_bytes free
  * is no candidate (ERR_NOSPACE when that is the reason). */
 int placement_vault(
-    const struct placement_vault *vaults, size_t count, uint64_t need_bytes, size_t *ret_index, struct err *err);
+    const struct placement_vault *vaults, size_t count, uint64_t need_bytes, size_t *ret_index, struct err *ret_why);
 
 #endif

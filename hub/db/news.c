@@ -196,6 +196,15 @@ uint64_t news_wait(struct news *news, enum news_topic topic, uint64_t seen, uint
     return count;
 }
 
+void news_poke(struct news *news)
+{
+    pthread_mutex_lock(&news->lock);
+    for (int t = 0; t < NEWS_TOPIC_COUNT; t++)
+        news->counts[t]++;
+    pthread_cond_broadcast(&news->changed);
+    pthread_mutex_unlock(&news->lock);
+}
+
 int news_tell(struct db_conn *conn, enum news_topic topic, struct err *err)
 {
     return db_exec(conn, NULL, err, "SELECT pg_notify('leeward', $1)", DB_S(topic_names[topic])) < 0 ? -1 : 0;

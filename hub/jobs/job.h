@@ -35,8 +35,8 @@ struct job_spec {
 /* Checks kind, params and the state of the machine, and stores job and steps in the caller's transaction (or
  * one of its own); threads hear of it at commit. ERR_INVALID, ERR_NOT_FOUND, ERR_REFUSED (wrong state, or
  * such a job runs already) with a correction. dry_run: only the checks. */
-int job_submit(struct db_conn *conn, const struct job_spec *spec, bool dry_run, char ret_id[IDENT_TEXT_SIZE],
-    struct err *err);
+int job_submit(
+    struct db_conn *conn, const struct job_spec *spec, bool dry_run, char ret_id[IDENT_TEXT_SIZE], struct err *err);
 /* Asks a job to stop; ERR_REFUSED when it is over or cannot be cancelled any more. */
 int job_cancel(struct db_conn *conn, const char *id, struct err *err);
 /* Answers a job that is waiting_for_input; `answer` is "continue" or "abort". */

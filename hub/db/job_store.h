@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Jobs, steps, their log, and the commands that steps send to agents, nodes and vaults, as rows. hub/jobs decides, this
+ * stores. A claim is a lease: while it lasts nobody else works on the job; when its hub dies it runs out and another
+ * claim goes on at the first step that is not finished.
+ */
+#ifndef HUB_DB_JOB_STORE_H
+#define HUB_DB_JOB_STORE_H
+
+#include "hub/db/rows.h"
+#include "transport/base/ident.h"
+
+struct job_step_title {
+    const char *name, *title;
+};
+
+struct job_insert {
+    const char *kind, *machine_id, *vault_id, *params_json, *requested_by;
+    bool may_cancel;
+    const struct job_step_title *steps;
+    size_t step_count;
+};
+/* ERR_REFUSED when the machine has a job of an exclusive kind already. In the caller's transaction. */
+int job_store_insert(struct db_conn *conn, const struct job_insert *job, char ret_id[IDENT_TEXT_SIZE], struct err *err);
+
+/* A claimed job and the step that is next. Texts live as long as `result`. */
+struct job_claim {
+    const char *id, *kind, *machine_id, *vault_id, *params_json, *state_json, *requested_by, *answer;
+    bool cancel_requested;
+    uint64_t ordinal; /* of the next step; == step_count: all are done */
+    uint64_t step_count;
+    uint64_t attempts;      /* of that step, this one included */
+    uint64_t step_age_usec; /* since its first attempt began */
+    PGresult *result, *step;
+};
+void job_claim_done(struct job_claim *claim);
+
+/* Claims one runnable job for lease_usec. 1; 0: none is runnable, *ret_wait_usec says when one will be (at most 5 s). */
+int job_store_claim(struct db_conn *conn, const char *hub_id, uint64_t lease_usec, struct job_claim *ret_claim,
+    uint64_t *ret_wait_usec, struct err *err);
+/* Locks the claimed job for the caller's transaction. 1: still ours; 0: lost (the lease ran out and somebody took it). */
+int job_store_hold(struct db_conn *conn, const char *hub_id, const char *job_id, struct err *err);
+
+/* What a step left behind. */
+struct job_progress {
+    const char *job_id;
+    uint64_t ordinal, step_count;
+    const char *state_json;
+    const char *detail;         /* of the step, for people */
+    unsigned progress_permille; /* of the step */
+    uint64_t again_usec;        /* job_store_again: look again after this long */
+    const char *question;       /* job_store_ask */
+};
+int job_store_step_done(struct db_conn *conn, const struct job_progress *p, struct err *err);
+int job_store_again(struct db_conn *conn, const struct job_progress *p, struct err *err);
+int job_store_ask(struct db_conn *conn, const struct job_progress *p, struct err *err);
+/* Ends the job: "succeeded" (result_json), "failed" (why) or "cancelled"; open steps follow. */
+int job_store_finish(struct db_conn *conn, const char *job_id, const char *status, const char *result_json,
+    const struct err *why, struct err *err);
+int job_store_log(struct db_conn *conn, const char *job_id, const char *level, const char *text, struct err *err);
+/* 1: asked; 0: over already, or may not be cancelled. */
+int job_store_cancel(struct db_conn *conn, const char *id, struct err *err);
+/* 1: answered; 0: it does not wait. */
+int job_store_answer(struct db_conn *conn, const char *id, const char *answer, struct err *err);
+/* Makes the jobs that wait for this machine look again now. */
+int job_store_wake_machine(struct db_conn *conn, const char *machine_id, struct err *err);
+
+/* ---- commands ---- */
+struct command_state {
+    bool done, target_online;
+    uint64_t age_usec;
+    unsigned progress_permille;
+    const char *code, *text, *correction, *result_json; /* live as long as `result` */
+    PGresult *result;
+};
+/* Looks at the command of this job and ordinal. 1, or 0: there is none yet. */
+int command_look(
+    struct db_conn *conn, const char *job_id, uint64_t ordinal, struct command_state *ret_state, struct err *err);
+/* Queues one. id is the caller's (it is inside the payload); hubs hear of it at commit. */
+struct command_put {
+    const char *id, *job_id, *target_role, *target_id;
+    uint64_t ordinal;
+    const void *payload;
+    size_t payload_len;
+};
+int command_queue(struct db_conn *conn, const struct command_put *command, struct err *err);
+/* Open commands of everybody, or of one target: columns id, target_role, target_id, payload (bytea, hex). */
+int command_open_list(struct db_conn *conn, const char *target_id, PGresult **ret_rows, struct err *err);
+struct command_outcome {
+    const char *id, *target_id; /* who says so; must be the target */
+    bool done;
+    uint64_t progress_permille;
+    const char *code, *text, *correction, *result_json;
+};
+/* 1: noted, its job wakes; 0: no such open command of that target. */
+int command_note(struct db_conn *conn, const struct command_outcome *outcome, struct err *err);
+
+#endif

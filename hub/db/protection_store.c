@@ -1,0 +1,308 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * SQL of protection. Desired versions grow with each change that a peer must hear of; the control plane compares them with
+ * what it has sent.
+ */
+#include "hub/db/protection_store.h"
+
+#include <string.h>
+
+#include "hub/db/job_store.h"
+#include "hub/db/journal.h"
+#include "hub/db/news.h"
+
+#define CANDIDATES_LIMIT "256"
+
+int placement_nodes_read(
+    struct db_conn *conn, const char *machine_id, struct node_candidates *ret_nodes, struct err *err)
+{
+    AUTO_PGRESULT PGresult *r = NULL;
+    int n = db_exec(conn, &r, err,
+        "SELECT n.id, n.online AND n.endpoint <> '', n.drain,"
+        " n.site_id IS NOT DISTINCT FROM (SELECT site_id FROM machines WHERE id = $1),"
+        " (SELECT count(*) FROM protections p WHERE p.node_id = n.id AND p.active),"
+        " CASE WHEN n.spool_limit_bytes > 0 THEN n.spool_bytes * 1000 / n.spool_limit_bytes ELSE 0 END, n.cpu_permille"
+        " FROM nodes n ORDER BY n.name LIMIT " CANDIDATES_LIMIT,
+        DB_S(machine_id));
+
+    if (n < 0)
+        return -1;
+    ret_nodes->count = (size_t)n;
+    for (int i = 0; i < n; i++) {
+        memcpy(ret_nodes->ids[i], db_text(r, i, 0), IDENT_TEXT_SIZE);
+        ret_nodes->nodes[i] = (struct placement_node){.online = db_bool(r, i, 1),
+            .drain = db_bool(r, i, 2),
+            .same_site = db_bool(r, i, 3),
+            .machines = db_u64(r, i, 4),
+            .spool_permille = db_u64(r, i, 5),
+            .cpu_permille = db_u64(r, i, 6)};
+    }
+    return 0;
+}
+
+int placement_vaults_read(
+    struct db_conn *conn, const char *machine_id, struct vault_candidates *ret_vaults, struct err *err)
+{
+    AUTO_PGRESULT PGresult *r = NULL;
+    int n = db_exec(conn, &r, err,
+        "SELECT v.id, v.online AND v.endpoint <> '', v.accepting,"
+        " v.site_id IS DISTINCT FROM (SELECT site_id FROM machines WHERE id = $1),"
+        " (SELECT count(*) FROM protections p WHERE p.vault_id = v.id AND p.active), v.free_bytes"
+        " FROM vaults v ORDER BY v.name LIMIT " CANDIDATES_LIMIT,
+        DB_S(machine_id));
+
+    if (n < 0)
+        return -1;
+    ret_vaults->count = (size_t)n;
+    for (int i = 0; i < n; i++) {
+        memcpy(ret_vaults->ids[i], db_text(r, i, 0), IDENT_TEXT_SIZE);
+        ret_vaults->vaults[i] = (struct placement_vault){.online = db_bool(r, i, 1),
+            .accepting = db_bool(r, i, 2),
+            .other_site = db_bool(r, i, 3),
+            .machines = db_u64(r, i, 4),
+            .free_bytes = db_u64(r, i, 5)};
+    }
+    return 0;
+}
+
+/* ---- desired versions ---- */
+
+/* The machine, its node and its vault have something new to hear. */
+static int spread(struct db_conn *conn, const char *machine_id, uint64_t *ret_version, struct err *err)
+{
+    AUTO_PGRESULT PGresult *r = NULL;
+    int n = db_exec(conn, &r, err,
+        "UPDATE machines SET desired_version = desired_version + 1, version = version + 1, updated_at = now()"
+        " WHERE id = $1 RETURNING desired_version",
+        DB_S(machine_id));
+
+    if (n < 0)
+        return -1;
+    if (n == 0)
+        return err_set(err, ERR_NOT_FOUND, "there is no machine %s", machine_id);
+    if (ret_version)
+        *ret_version = db_u64(r, 0, 0);
+    if (db_exec(conn, NULL, err,
+            "UPDATE nodes SET desired_version = desired_version + 1 WHERE id ="
+            " (SELECT node_id FROM protections WHERE machine_id = $1)",
+            DB_S(machine_id)) < 0 ||
+        db_exec(conn, NULL, err,
+            "UPDATE vaults SET desired_version = desired_version + 1 WHERE id ="
+            " (SELECT vault_id FROM protections WHERE machine_id = $1)",
+            DB_S(machine_id)) < 0)
+        return -1;
+    return news_tell(conn, NEWS_DESIRED, err);
+}
+
+/* ---- disks ---- */
+
+/* Every key that was named must be a disk that can be protected. */
+static int check_disks(struct db_conn *conn, const struct protection *p, struct err *err)
+{
+    AUTO_PGRESULT PGresult *r = NULL;
+    int n = db_exec(conn, &r, err,
+        "SELECT k.key, d.id IS NULL OR NOT d.present, coalesce(d.not_trackable_reason, '')"
+        " FROM jsonb_array_elements_text($2::jsonb) AS k(key)"
+        " LEFT JOIN disks d ON d.machine_id = $1 AND d.key = k.key"
+        " WHERE d.id IS NULL OR NOT d.present OR NOT d.trackable",
+        DB_S(p->machine_id), DB_S(p->disks_json));
+
+    if (n <= 0)
+        return n;
+    if (db_bool(r, 0, 1)) {
+        err_set(err, ERR_INVALID, "the machine has no disk %s", db_text(r, 0, 0));
+        return err_hint(err, "List its disks: leeward machine show");
+    }
+    err_set(err, ERR_INVALID, "disk %s cannot be tracked: %s", db_text(r, 0, 0), db_text(r, 0, 2));
+    return err_hint(err, "Leave it out, or protect what lies above it.");
+}
+
+/* Marks the wanted disks and gives a number to those that have none. Returns how many are wanted. */
+static int mark_disks(struct db_conn *conn, const struct protection *p, struct err *err)
+{
+    if (p->disks_json && check_disks(conn, p, err) < 0)
+        return -1;
+    if (db_exec(conn, NULL, err,
+            "UPDATE disks d SET number = w.first + w.place, updated_at = now() FROM"
+            " (SELECT id, row_number() OVER (ORDER BY is_root DESC, device, key) - 1 AS place,"
+            "  (SELECT coalesce(max(number), -1) + 1 FROM disks WHERE machine_id = $1) AS first"
+            "  FROM disks WHERE machine_id = $1 AND number IS NULL AND present AND trackable"
+            "  AND ($2::jsonb IS NULL OR $2::jsonb ? key)) w WHERE d.id = w.id",
+            DB_S(p->machine_id), DB_S(p->disks_json)) < 0)
+        return -1;
+    return db_exec(conn, NULL, err,
+               "UPDATE disks SET is_protected = (present AND trackable AND ($2::jsonb IS NULL OR $2::jsonb ? key)),"
+               " version = version + 1, updated_at = now() WHERE machine_id = $1",
+               DB_S(p->machine_id), DB_S(p->disks_json)) < 0
+               ? -1
+               : db_exec(conn, NULL, err, "SELECT 1 FROM disks WHERE machine_id = $1 AND is_protected",
+                     DB_S(p->machine_id));
+}
+
+/* ---- protections ---- */
+
+int protection_put(struct db_conn *conn, const struct protection *p, uint64_t *ret_version, struct err *err)
+{
+    int disks = mark_disks(conn, p, err), n;
+
+    if (disks < 0)
+        return -1;
+    if (disks == 0) {
+        err_set(err, ERR_REFUSED, "the machine has no disk that can be protected");
+        return err_hint(err, "List its disks with the reasons: leeward machine show");
+    }
+    n = db_exec(conn, NULL, err,
+        "INSERT INTO protections (machine_id, policy_id, node_id, vault_id) VALUES ($1, $2, $3, $4)"
+        " ON CONFLICT (machine_id) DO UPDATE SET policy_id = $2, node_id = $3, active = true, updated_at = now()"
+        " WHERE protections.vault_id = $4",
+        DB_S(p->machine_id), DB_S(p->policy_id), DB_S(p->node_id), DB_S(p->vault_id));
+    if (n < 0)
+        return -1;
+    if (n == 0) {
+        err_set(err, ERR_REFUSED, "the machine's points are in another vault");
+        return err_hint(err, "Leave the vault out: it goes on in the one it has.");
+    }
+    return spread(conn, p->machine_id, ret_version, err) < 0 ? -1 : disks;
+}
+
+int protection_vault(struct db_conn *conn, const char *machine_id, char ret_vault_id[IDENT_TEXT_SIZE], struct err *err)
+{
+    AUTO_PGRESULT PGresult *r = NULL;
+    int n = db_exec(conn, &r, err, "SELECT vault_id FROM protections WHERE machine_id = $1", DB_S(machine_id));
+
+    if (n > 0)
+        memcpy(ret_vault_id, db_text(r, 0, 0), IDENT_TEXT_SIZE);
+    return n;
+}
+
+int machine_convergence(
+    struct db_conn *conn, const char *machine_id, uint64_t *ret_reached, bool *ret_online, struct err *err)
+{
+    AUTO_PGRESULT PGresult *r = NULL;
+    int n = db_exec(conn, &r, err, "SELECT converged_version, online FROM machines WHERE id = $1", DB_S(machine_id));
+
+    if (n < 0)
+        return -1;
+    if (n == 0)
+        return err_set(err, ERR_NOT_FOUND, "there is no machine %s", machine_id);
+    *ret_reached = db_u64(r, 0, 0);
+    *ret_online = db_bool(r, 0, 1);
+    return 0;
+}
+
+int protection_end(struct db_conn *conn, const char *machine_id, uint64_t *ret_version, struct err *err)
+{
+    if (db_exec(conn, NULL, err, "UPDATE protections SET active = false, updated_at = now() WHERE machine_id = $1",
+            DB_S(machine_id)) < 0 ||
+        db_exec(conn, NULL, err,
+            "UPDATE disks SET is_protected = false, version = version + 1 WHERE machine_id = $1 AND is_protected",
+            DB_S(machine_id)) < 0)
+        return -1;
+    return spread(conn, machine_id, ret_version, err);
+}
+
+int protection_resync(struct db_conn *conn, const char *machine_id, uint64_t *ret_version, struct err *err)
+{
+    int n = db_exec(conn, NULL, err,
+        "UPDATE protections SET resync_request = resync_request + 1 WHERE machine_id = $1 AND active",
+        DB_S(machine_id));
+
+    if (n < 0)
+        return -1;
+    if (n == 0) {
+        err_set(err, ERR_REFUSED, "machine %s is not protected", machine_id);
+        return err_hint(err, "Protect it first: leeward machine protect");
+    }
+    return spread(conn, machine_id, ret_version, err);
+}
+
+/* ---- states ---- */
+
+static int state_read(struct db_conn *conn, const char *machine_id, enum machine_state *ret_state, struct err *err)
+{
+    AUTO_PGRESULT PGresult *r = NULL;
+    int state, n = db_exec(conn, &r, err, "SELECT state FROM machines WHERE id = $1 FOR UPDATE", DB_S(machine_id));
+
+    if (n < 0)
+        return -1;
+    if (n == 0)
+        return err_set(err, ERR_NOT_FOUND, "there is no machine %s", machine_id);
+    state = machine_state_from_name(db_text(r, 0, 0));
+    if (state < 0)
+        return err_set(err, ERR_INTERNAL, "machine %s has an unknown state", machine_id);
+    *ret_state = (enum machine_state)state;
+    return 0;
+}
+
+static int state_write(struct db_conn *conn, const char *machine_id, enum machine_state from, enum machine_state to,
+    enum machine_move move, const char *actor, struct err *err)
+{
+    AUTO_FREE char *text =
+        mem_printf("%s (%s -> %s)", machine_move_name(move), machine_state_name(from), machine_state_name(to));
+    const struct event_spec event = {
+        .severity = "info", .code = "machine_state", .text = text, .machine_id = machine_id, .actor = actor};
+
+    if (!text)
+        return err_set(err, ERR_NOMEM, "no memory");
+    if (db_exec(conn, NULL, err,
+            "UPDATE machines SET state = $2, version = version + 1, updated_at = now() WHERE id = $1", DB_S(machine_id),
+            DB_S(machine_state_name(to))) < 0 ||
+        job_store_wake_machine(conn, machine_id, err) < 0)
+        return -1;
+    return event_append(conn, &event, err);
+}
+
+int machine_state_move(struct db_conn *conn, const char *machine_id, enum machine_move move, const char *actor,
+    enum machine_state *ret_to, struct err *err)
+{
+    enum machine_state from, to;
+
+    if (state_read(conn, machine_id, &from, err) < 0 || machine_move(from, move, &to, err) < 0)
+        return -1;
+    if (ret_to)
+        *ret_to = to;
+    return to == from ? 0 : state_write(conn, machine_id, from, to, move, actor, err);
+}
+
+int machine_state_follow(
+    struct db_conn *conn, const char *machine_id, const char *agent_state, bool has_point, struct err *err)
+{
+    enum machine_state from, to;
+    enum machine_move move;
+
+    if (state_read(conn, machine_id, &from, err) < 0)
+        return -1;
+    if (!machine_move_from_agent(from, agent_state, has_point, &move) || machine_move(from, move, &to, NULL) < 0)
+        return 0;
+    return state_write(conn, machine_id, from, to, move, "agent", err) < 0 ? -1 : 1;
+}
+
+/* ---- open points ---- */
+
+int export_create(struct db_conn *conn, const struct export_put *put, struct err *err)
+{
+    return db_exec(conn, NULL, err,
+               "INSERT INTO exports (id, machine_id, vault_id, sequence, writable, job_id, created_by, point_time)"
+               " VALUES ($1, $2, $3, $4, $5, $6, $7,"
+               " (SELECT time FROM recovery_points WHERE machine_id = $2 AND sequence = $4))"
+               " ON CONFLICT (id) DO NOTHING",
+               DB_S(put->id), DB_S(put->machine_id), DB_S(put->vault_id), DB_U(put->sequence), DB_B(put->writable),
+               DB_S(put->job_id), DB_S(put->created_by ? put->created_by : "")) < 0
+               ? -1
+               : 0;
+}
+
+int export_set(struct db_conn *conn, const char *id, const char *state, uint64_t sequence, const char *uri,
+    const char *disks_json, struct err *err)
+{
+    return db_exec(conn, NULL, err,
+               "UPDATE exports SET state = $2, sequence = CASE WHEN $3::bigint > 0 THEN $3::bigint ELSE sequence END,"
+               " uri = coalesce($4, uri), disks = coalesce($5::jsonb, disks), version = version + 1, updated_at = "
+               "now(),"
+               " point_time = coalesce((SELECT p.time FROM recovery_points p WHERE p.machine_id = exports.machine_id"
+               "  AND p.sequence = CASE WHEN $3::bigint > 0 THEN $3::bigint ELSE exports.sequence END), point_time)"
+               " WHERE id = $1",
+               DB_S(id), DB_S(state), DB_U(sequence), DB_S(uri), DB_S(disks_json)) < 0
+               ? -1
+               : 0;
+}

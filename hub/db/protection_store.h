@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Protecting machines, as rows: the candidates for placement, the protection with its numbered disks, the moves of the
+ * machine's state, and open points. Everything in the caller's transaction.
+ */
+#ifndef HUB_DB_PROTECTION_STORE_H
+#define HUB_DB_PROTECTION_STORE_H
+
+#include "hub/core/machine_state.h"
+#include "hub/core/placement.h"
+#include "hub/db/rows.h"
+#include "transport/base/ident.h"
+
+#define CANDIDATES_MAX 256
+
+struct node_candidates {
+    char ids[CANDIDATES_MAX][IDENT_TEXT_SIZE];
+    struct placement_node nodes[CANDIDATES_MAX];
+    size_t count;
+};
+struct vault_candidates {
+    char ids[CANDIDATES_MAX][IDENT_TEXT_SIZE];
+    struct placement_vault vaults[CANDIDATES_MAX];
+    size_t count;
+};
+int placement_nodes_read(
+    struct db_conn *conn, const char *machine_id, struct node_candidates *ret_nodes, struct err *err);
+int placement_vaults_read(
+    struct db_conn *conn, const char *machine_id, struct vault_candidates *ret_vaults, struct err *err);
+
+struct protection {
+    const char *machine_id, *policy_id, *node_id, *vault_id;
+    const char *disks_json; /* array of keys; NULL: all eligible ones (present, trackable) */
+};
+/* Stores the protection, numbers the disks (a disk keeps its number for ever), and lets machine, node and vault converge
+ * anew. Returns the number of disks; ERR_INVALID names a disk that is unknown or not trackable; ERR_REFUSED when none is
+ * left, or when the machine's data is in another vault. ret_version: the machine's new desired version. */
+int protection_put(struct db_conn *conn, const struct protection *protection, uint64_t *ret_version, struct err *err);
+/* The vault that holds the machine's points. 1, or 0: none does yet. */
+int protection_vault(struct db_conn *conn, const char *machine_id, char ret_vault_id[IDENT_TEXT_SIZE], struct err *err);
+/* The desired version that the agent has reached, and whether it is connected. */
+int machine_convergence(
+    struct db_conn *conn, const char *machine_id, uint64_t *ret_reached, bool *ret_online, struct err *err);
+/* The machine is told to stop; points stay. */
+int protection_end(struct db_conn *conn, const char *machine_id, uint64_t *ret_version, struct err *err);
+int protection_resync(struct db_conn *conn, const char *machine_id, uint64_t *ret_version, struct err *err);
+
+/* Checks the move against hub/core's table, stores the new state with an event, wakes the jobs that wait for it. ret_to may
+ * be NULL. The row stays locked until the transaction ends. */
+int machine_state_move(struct db_conn *conn, const char *machine_id, enum machine_move move, const char *actor,
+    enum machine_state *ret_to, struct err *err);
+/* What the agent reports, applied to the state. 1: it moved; 0: nothing to do. */
+int machine_state_follow(
+    struct db_conn *conn, const char *machine_id, const char *agent_state, bool has_point, struct err *err);
+
+struct export_put {
+    const char *id, *machine_id, *vault_id, *job_id, *created_by;
+    uint64_t sequence; /* 0: the latest */
+    bool writable;
+};
+int export_create(struct db_conn *conn, const struct export_put *put, struct err *err);
+/* state "open" with what the vault answered, or "closing", "closed", "failed". */
+int export_set(struct db_conn *conn, const char *id, const char *state, uint64_t sequence, const char *uri,
+    const char *disks_json, struct err *err);
+
+#endif

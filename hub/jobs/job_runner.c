@@ -1,0 +1,276 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Happy path: claim a job, open a transaction, make sure the claim still holds, run the next step, store what it left and its
+ * outcome, commit. Killed anywhere before the commit: nothing happened, the lease runs out, the step runs again. A step that
+ * fails with a code that may pass (database restarting, conflict) runs again with a pause, a few times; any other failure ends
+ * the job with the error's text and correction.
+ */
+#include "hub/jobs/job_runner.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <string.h>
+
+#include "hub/db/journal.h"
+#include "hub/jobs/job_kind.h"
+#include "transport/base/clock.h"
+#include "transport/base/log.h"
+
+#define THREADS_MAX 16
+#define AGAIN_DEFAULT_USEC USEC_PER_SEC
+#define RETRIES_MAX 5
+#define ERROR_PAUSE_USEC (500 * USEC_PER_MSEC)
+#define JSON_STRICT_FLAGS JSON_REJECT_DUPLICATES
+
+struct job_runner {
+    struct db *db;
+    struct news *news;
+    char hub_id[IDENT_TEXT_SIZE];
+    atomic_bool stopping;
+    unsigned thread_count;
+    pthread_t threads[THREADS_MAX];
+};
+
+/* ---- one step ---- */
+
+static void run_done(struct job_run *run)
+{
+    json_decref(run->params);
+    json_decref(run->state);
+}
+
+static int run_init(struct job_run *run, struct db_conn *conn, const struct job_claim *job, struct err *err)
+{
+    *run = (struct job_run){.conn = conn, .job = job, .again_usec = AGAIN_DEFAULT_USEC};
+    run->params = json_loads(job->params_json, JSON_STRICT_FLAGS, NULL);
+    run->state = json_loads(job->state_json, JSON_STRICT_FLAGS, NULL);
+    if (!json_is_object(run->params) || !json_is_object(run->state))
+        return err_set(err, ERR_INTERNAL, "job %s has params or state that are not objects", job->id);
+    run->result = json_object_get(run->state, "result");
+    if (!run->result) {
+        run->result = json_object();
+        if (json_object_set_new(run->state, "result", run->result) < 0)
+            return err_set(err, ERR_NOMEM, "no memory");
+    }
+    return 0;
+}
+
+static struct job_progress progress_of(const struct job_run *run, const char *state_text)
+{
+    return (struct job_progress){.job_id = run->job->id,
+        .ordinal = run->job->ordinal,
+        .step_count = run->job->step_count,
+        .state_json = state_text,
+        .detail = run->detail,
+        .progress_permille = run->progress_permille,
+        .again_usec = run->again_usec,
+        .question = run->question};
+}
+
+static int finish(struct db_conn *conn, const struct job_claim *job, const char *status, const char *result,
+    const struct err *why, struct err *err)
+{
+    AUTO_FREE char *text = mem_printf("job %s: %s%s%s", job->kind, status, why ? ": " : "", why ? why->text : "");
+    const struct event_spec event = {.severity = why && why->code != ERR_CANCELLED ? "error" : "info",
+        .code = "job_finished",
+        .text = text,
+        .remedy = why ? why->correction : "",
+        .machine_id = job->machine_id,
+        .vault_id = job->vault_id,
+        .job_id = job->id,
+        .actor = job->requested_by};
+
+    if (!text)
+        return err_set(err, ERR_NOMEM, "no memory");
+    if (job_store_finish(conn, job->id, status, result, why, err) < 0 ||
+        job_store_log(conn, job->id, why ? "error" : "info", text, err) < 0)
+        return -1;
+    log_event(why ? LOG_WARN : LOG_INFO, "job_finished", LOG_S("job", job->id), LOG_S("kind", job->kind),
+        LOG_S("status", status), LOG_S("problem", why ? why->text : ""));
+    return event_append(conn, &event, err);
+}
+
+static int step_succeeded(struct job_run *run, const char *state_text, const struct job_step *step, struct err *err)
+{
+    const struct job_claim *job = run->job;
+    struct job_progress p = progress_of(run, state_text);
+    AUTO_FREE char *line = mem_printf("%s%s%s", step->title, run->detail[0] ? ": " : "", run->detail);
+
+    p.again_usec = 0;
+    if (!line || job_store_step_done(run->conn, &p, err) < 0 ||
+        job_store_log(run->conn, job->id, "info", line, err) < 0)
+        return -1;
+    if (job->ordinal + 1 < job->step_count)
+        return 0;
+    AUTO_FREE char *result = json_dumps(run->result, JSON_COMPACT);
+
+    return result ? finish(run->conn, job, "succeeded", result, NULL, err) : err_set(err, ERR_NOMEM, "no memory");
+}
+
+/* Stores what the step said. */
+static int settle(struct job_run *run, const struct job_step *step, int outcome, struct err *err)
+{
+    AUTO_FREE char *state = json_dumps(run->state, JSON_COMPACT);
+    struct job_progress p = progress_of(run, state);
+
+    if (!state)
+        return err_set(err, ERR_NOMEM, "no memory");
+    if (outcome == JOB_DONE)
+        return step_succeeded(run, state, step, err);
+    return outcome == JOB_ASK ? job_store_ask(run->conn, &p, err) : job_store_again(run->conn, &p, err);
+}
+
+static int cancel(struct job_run *run, const struct job_kind *kind, struct err *err)
+{
+    struct err why = ERR_INIT;
+
+    if (kind->cancel && kind->cancel(run, err) < 0)
+        return -1;
+    err_set(&why, ERR_CANCELLED, "cancelled");
+    return finish(run->conn, run->job, "cancelled", NULL, &why, err);
+}
+
+static int work(struct job_run *run, struct err *err)
+{
+    const struct job_kind *kind = job_kind_find(run->job->kind);
+    int outcome;
+
+    if (!kind || run->job->ordinal >= JOB_STEPS_MAX || !kind->steps[run->job->ordinal].run)
+        return err_set(err, ERR_UNSUPPORTED, "this hub does not know jobs of kind %s", run->job->kind);
+    if (run->job->cancel_requested || strcmp(run->job->answer, "abort") == 0)
+        return cancel(run, kind, err);
+    outcome = kind->steps[run->job->ordinal].run(run, err);
+    return outcome < 0 ? -1 : settle(run, &kind->steps[run->job->ordinal], outcome, err);
+}
+
+/* The step in its transaction. 0: committed; 1: the claim was lost; -1: rolled back. */
+static int work_in_transaction(struct db_conn *conn, const char *hub_id, const struct job_claim *job, struct err *err)
+{
+    struct job_run run = {0};
+    int held, rc;
+
+    if (db_begin(conn, err) < 0)
+        return -1;
+    held = job_store_hold(conn, hub_id, job->id, err);
+    if (held <= 0) {
+        db_rollback(conn);
+        return held < 0 ? -1 : 1;
+    }
+    rc = run_init(&run, conn, job, err) < 0 ? -1 : work(&run, err);
+    run_done(&run);
+    if (rc < 0) {
+        db_rollback(conn);
+        return -1;
+    }
+    return db_commit(conn, err);
+}
+
+/* After a failure: again with a pause, or the end of the job. What the kind's cancel undoes is undone for a failure, too. */
+static int fail(struct db_conn *conn, const struct job_claim *job, const struct err *why, struct err *err)
+{
+    const struct job_kind *kind = job_kind_find(job->kind);
+    bool again = (why->code == ERR_CONFLICT || why->code == ERR_UNAVAILABLE) && job->attempts < RETRIES_MAX;
+    struct job_run run = {0};
+    int rc;
+
+    if (db_begin(conn, err) < 0)
+        return -1;
+    rc = run_init(&run, conn, job, err);
+    if (rc == 0 && again) {
+        struct job_progress p = progress_of(&run, job->state_json);
+
+        p.detail = why->text;
+        rc = job_store_again(conn, &p, err);
+    } else if (rc == 0) {
+        if (kind && kind->cancel && kind->undo_on_failure)
+            rc = kind->cancel(&run, err);
+        rc = rc < 0 ? -1 : finish(conn, job, "failed", NULL, why, err);
+    }
+    run_done(&run);
+    if (rc < 0) {
+        db_rollback(conn);
+        return -1;
+    }
+    return db_commit(conn, err);
+}
+
+int job_run_one(struct db_conn *conn, const char *hub_id, uint64_t *ret_wait_usec, struct err *err)
+{
+    struct job_claim job = {0};
+    struct err why = ERR_INIT;
+    int rc = job_store_claim(conn, hub_id, JOB_LEASE_USEC, &job, ret_wait_usec, err);
+
+    if (rc <= 0)
+        return rc;
+    rc = work_in_transaction(conn, hub_id, &job, &why);
+    if (rc < 0)
+        rc = fail(conn, &job, &why, err);
+    job_claim_done(&job);
+    return rc < 0 ? -1 : 1;
+}
+
+/* ---- threads ---- */
+
+/* Works until nothing is runnable; returns how long to wait. */
+static uint64_t work_all(struct job_runner *runner)
+{
+    struct db_conn *conn AUTO_OF(db_conn) = NULL;
+    struct err err = ERR_INIT;
+    uint64_t wait_usec = ERROR_PAUSE_USEC;
+    int rc = db_acquire(runner->db, &conn, &err) < 0 ? -1 : 1;
+
+    while (rc > 0 && !atomic_load(&runner->stopping))
+        rc = job_run_one(conn, runner->hub_id, &wait_usec, &err);
+    if (rc < 0 && err.code != ERR_UNAVAILABLE) /* a lost database is logged where it is watched (news) */
+        log_event(LOG_ERROR, "job_runner_failed", LOG_E(&err));
+    return rc < 0 ? ERROR_PAUSE_USEC : wait_usec;
+}
+
+static void *runner_main(void *arg)
+{
+    struct job_runner *runner = arg;
+
+    while (!atomic_load(&runner->stopping)) {
+        uint64_t seen = news_count(runner->news, NEWS_JOBS);
+        uint64_t wait_usec = work_all(runner);
+
+        if (!atomic_load(&runner->stopping))
+            (void)news_wait(runner->news, NEWS_JOBS, seen, wait_usec);
+    }
+    return NULL;
+}
+
+int job_runner_start(struct db *db, struct news *news, const char *hub_id, unsigned threads,
+    struct job_runner **ret_runner, struct err *err)
+{
+    struct job_runner *runner = mem_new(struct job_runner);
+
+    if (!runner)
+        return err_set(err, ERR_NOMEM, "no memory for the job runner");
+    runner->db = db;
+    runner->news = news;
+    strncpy(runner->hub_id, hub_id, IDENT_TEXT_SIZE - 1);
+    for (unsigned i = 0; i < threads && i < THREADS_MAX; i++) {
+        int rc = pthread_create(&runner->threads[i], NULL, runner_main, runner);
+
+        if (rc != 0) {
+            job_runner_stop(runner);
+            return err_sys(err, rc, "starting a job thread");
+        }
+        (void)pthread_setname_np(runner->threads[i], "jobs");
+        runner->thread_count++;
+    }
+    *ret_runner = runner;
+    return 0;
+}
+
+void job_runner_stop(struct job_runner *runner)
+{
+    if (!runner)
+        return;
+    atomic_store(&runner->stopping, true);
+    news_poke(runner->news);
+    for (unsigned i = 0; i < runner->thread_count; i++)
+        pthread_join(runner->threads[i], NULL);
+    free(runner);
+}

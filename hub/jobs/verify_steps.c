@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * vault_verify: a vault reads everything it holds, or all of one machine, and reports what is damaged.
+ */
+#include <string.h>
+
+#include "hub/db/protection_store.h"
+#include "hub/jobs/job_kind.h"
+
+static int only_vault(struct db_conn *conn, char ret_id[IDENT_TEXT_SIZE], struct err *err)
+{
+    AUTO_DB_SET struct db_set set = {0};
+    const struct db_page page = {.limit = 2};
+
+    if (db_list(conn, &db_vaults, &page, &set, err) < 0)
+        return -1;
+    if (set.count != 1) {
+        err_set(err, ERR_INVALID, "vault_id: there are %s vaults", set.count ? "several" : "no");
+        return err_hint(err, "Name the vault: leeward vault list");
+    }
+    memcpy(ret_id, db_at(&set, struct vault_row, 0)->id, IDENT_TEXT_SIZE);
+    return 0;
+}
+
+static int verify_check(struct db_conn *conn, const struct machine_row *machine, json_t *params,
+    char ret_vault_id[IDENT_TEXT_SIZE], struct err *err)
+{
+    static const char *const known[] = {"vault_id", "machine_id", NULL};
+    const char *vault = job_param_text(params, "vault_id"), *of = job_param_text(params, "machine_id");
+    AUTO_DB_SET struct db_set set = {0};
+    int kept;
+
+    (void)machine;
+    if (job_params_known(params, known, err) < 0)
+        return -1;
+    if (vault[0]) {
+        if (db_need(conn, &db_vaults, vault, &set, err) < 0)
+            return -1;
+        memcpy(ret_vault_id, db_at(&set, struct vault_row, 0)->id, IDENT_TEXT_SIZE);
+        return 0;
+    }
+    kept = of[0] ? protection_vault(conn, of, ret_vault_id, err) : 0;
+    if (kept != 0)
+        return kept < 0 ? -1 : 0;
+    return only_vault(conn, ret_vault_id, err);
+}
+
+static int verify(struct job_run *run, struct err *err)
+{
+    Leeward__Control__V1__Command command = LEEWARD__CONTROL__V1__COMMAND__INIT;
+    Leeward__Control__V1__Verify request = LEEWARD__CONTROL__V1__VERIFY__INIT;
+    json_t *answer = NULL;
+    int rc;
+
+    request.machine_id = (char *)job_param_text(run->params, "machine_id");
+    command.kind_case = LEEWARD__CONTROL__V1__COMMAND__KIND_VERIFY;
+    command.verify = &request;
+    rc = job_command(run, "vault", run->job->vault_id, "the vault", &command, &answer, err);
+    if (rc == JOB_DONE && json_object_update(run->result, answer) < 0)
+        rc = err_set(err, ERR_NOMEM, "no memory");
+    json_decref(answer);
+    return rc;
+}
+
+static int undo_verify(struct job_run *run, struct err *err)
+{
+    return job_command_cancel(run, "vault", run->job->vault_id, err);
+}
+
+const struct job_kind job_kind_vault_verify = {.name = "vault_verify",
+    .may_cancel = true,
+    .check = verify_check,
+    .cancel = undo_verify,
+    .steps = {{"verify", "Read and check everything", verify}}};
