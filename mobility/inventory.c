@@ -78,8 +78,8 @@ static void make_key(const struct inventory_source *src, struct inventory_disk *
 static void judge_trackable(const struct inventory_source *src, struct inventory_disk *d)
 {
     if (!sys_attr_exists(src, d->name, "mq")) {
-        snprintf(d->reason, sizeof(d->reason),
-            "%s has no request queue (blk-mq), so its writes cannot be seen", d->name);
+        snprintf(
+            d->reason, sizeof(d->reason), "%s has no request queue (blk-mq), so its writes cannot be seen", d->name);
         return;
     }
     if (sys_attr_u64(src, d->name, "queue/dax") != 0) {
@@ -211,8 +211,8 @@ const struct inventory_disk *inventory_find(const struct inventory *inv, const c
     return NULL;
 }
 
-void inventory_disks_of_path(const struct inventory *inv, const struct inventory_source *source,
-    const char *path, struct inventory_set *ret_set)
+void inventory_disks_of_path(
+    const struct inventory *inv, const struct inventory_source *source, const char *path, struct inventory_set *ret_set)
 {
     struct inventory_source src = inventory_source_full(source);
     char name[SYS_NAME_MAX];
@@ -240,9 +240,8 @@ void inventory_disks_below(const struct inventory *inv, const struct inventory_s
 
 static bool volume_equal(const struct inventory_volume *a, const struct inventory_volume *b)
 {
-    if (strcmp(a->device, b->device) != 0 || a->start_bytes != b->start_bytes ||
-        a->length_bytes != b->length_bytes || strcmp(a->fs_type, b->fs_type) != 0 ||
-        strcmp(a->fs_uuid, b->fs_uuid) != 0 || strcmp(a->label, b->label) != 0 ||
+    if (strcmp(a->device, b->device) != 0 || a->start_bytes != b->start_bytes || a->length_bytes != b->length_bytes ||
+        strcmp(a->fs_type, b->fs_type) != 0 || strcmp(a->fs_uuid, b->fs_uuid) != 0 || strcmp(a->label, b->label) != 0 ||
         a->mount_count != b->mount_count)
         return false;
     for (size_t i = 0; i < a->mount_count; i++)

@@ -95,8 +95,8 @@ DEFINE_AUTO(inventory, inventory_free)
 const struct inventory_disk *inventory_find(const struct inventory *inventory, const char *key);
 /* Which disks the file or folder at path lies on (empty: none of these, as for tmpfs and network file
  * systems). */
-void inventory_disks_of_path(const struct inventory *inventory, const struct inventory_source *source,
-    const char *path, struct inventory_set *ret_set);
+void inventory_disks_of_path(const struct inventory *inventory, const struct inventory_source *source, const char *path,
+    struct inventory_set *ret_set);
 /* Which disks the backing file of a loop disk lies on; empty for other disks. */
 void inventory_disks_below(const struct inventory *inventory, const struct inventory_source *source,
     const struct inventory_disk *disk, struct inventory_set *ret_set);

@@ -42,8 +42,7 @@ static void trim(char *s)
         memmove(s, s + skip, n - skip + 1);
 }
 
-void sys_attr(
-    const struct inventory_source *src, const char *name, const char *attr, char *out, size_t out_size)
+void sys_attr(const struct inventory_source *src, const char *name, const char *attr, char *out, size_t out_size)
 {
     char path[PATH_MAX];
     int fd AUTO_CLOSE = -1;
@@ -57,8 +56,7 @@ void sys_attr(
         return;
     n = read(fd, out, out_size - 1);
     out[n > 0 ? n : 0] = '\0';
-    for (char *p = out; *p;
-         p++) /* names of devices come from the hardware: nothing unprintable goes further */
+    for (char *p = out; *p; p++) /* names of devices come from the hardware: nothing unprintable goes further */
         if ((unsigned char)*p < 0x20 || (unsigned char)*p > 0x7e)
             *p = *p == '\n' ? ' ' : '?';
     trim(out);
@@ -80,8 +78,7 @@ bool sys_attr_exists(const struct inventory_source *src, const char *name, const
 {
     char path[PATH_MAX];
 
-    return (size_t)snprintf(path, sizeof(path), "%s/class/block/%s/%s", src->sys, name, attr) <
-               sizeof(path) &&
+    return (size_t)snprintf(path, sizeof(path), "%s/class/block/%s/%s", src->sys, name, attr) < sizeof(path) &&
            access(path, F_OK) == 0;
 }
 
@@ -187,8 +184,8 @@ static void bottom(const struct inventory_source *src, const struct inventory *i
             inventory_set_add(set, i);
 }
 
-void sys_bottom_disks(const struct inventory_source *src, const struct inventory *inventory, const char *name,
-    struct inventory_set *set)
+void sys_bottom_disks(
+    const struct inventory_source *src, const struct inventory *inventory, const char *name, struct inventory_set *set)
 {
     bottom(src, inventory, name, set, 0);
 }
@@ -203,8 +200,7 @@ void sys_device_path(const struct inventory_source *src, const char *name, char 
         return;
     }
     snprintf(out, out_size, "%s/%s", src->dev, name);
-    for (char *p = out + strlen(src->dev) + 1; *p;
-         p++) /* sysfs writes '!' where the name has '/': cciss!c0d0 */
+    for (char *p = out + strlen(src->dev) + 1; *p; p++) /* sysfs writes '!' where the name has '/': cciss!c0d0 */
         if (*p == '!')
             *p = '/';
 }

@@ -16,8 +16,7 @@
 struct inventory_source inventory_source_full(const struct inventory_source *source);
 
 /* Reads sys/class/block/NAME/ATTR, trimmed of white space at both ends; "" when there is none. */
-void sys_attr(
-    const struct inventory_source *src, const char *name, const char *attr, char *out, size_t out_size);
+void sys_attr(const struct inventory_source *src, const char *name, const char *attr, char *out, size_t out_size);
 /* The same as a number; 0 when there is none or it is not one. */
 uint64_t sys_attr_u64(const struct inventory_source *src, const char *name, const char *attr);
 bool sys_attr_exists(const struct inventory_source *src, const char *name, const char *attr);
@@ -28,8 +27,8 @@ int sys_name_of_devno(const struct inventory_source *src, dev_t devno, char out[
 void sys_parent(const struct inventory_source *src, const char *name, char out[SYS_NAME_MAX]);
 bool sys_is_stacked(const struct inventory_source *src, const char *name); /* it has slaves */
 /* Adds every whole disk of the inventory that the device lies on. */
-void sys_bottom_disks(const struct inventory_source *src, const struct inventory *inventory, const char *name,
-    struct inventory_set *set);
+void sys_bottom_disks(
+    const struct inventory_source *src, const struct inventory *inventory, const char *name, struct inventory_set *set);
 /* "/dev/vda1", "/dev/mapper/vg-root". */
 void sys_device_path(const struct inventory_source *src, const char *name, char *out, size_t out_size);
 

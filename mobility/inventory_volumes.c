@@ -95,8 +95,7 @@ static int add_whole_disk(struct inventory_disk *d, struct err *err)
 }
 
 /* Partitions and stacked devices; whole disks come through add_whole_disk. */
-static int add_device(
-    const struct inventory_source *src, struct inventory *inv, const char *name, struct err *err)
+static int add_device(const struct inventory_source *src, struct inventory *inv, const char *name, struct err *err)
 {
     bool stacked = sys_is_stacked(src, name), partition = sys_attr_exists(src, name, "partition");
     struct inventory_set set = {0};
@@ -215,8 +214,8 @@ static uint64_t used_bytes(const char *path)
 
 /* Adds the mount point to each volume that the file system lies on; *ret_disks tells which disks these are.
  */
-static int mark_volumes(struct inventory *inv, struct libmnt_fs *fs, dev_t source,
-    struct inventory_set *ret_disks, struct err *err)
+static int mark_volumes(
+    struct inventory *inv, struct libmnt_fs *fs, dev_t source, struct inventory_set *ret_disks, struct err *err)
 {
     const char *target = mnt_fs_get_target(fs), *type = mnt_fs_get_fstype(fs);
     char uuid[64] = "";
@@ -251,8 +250,7 @@ static bool mount_is_known(const struct inventory *inv, dev_t devno)
     return false;
 }
 
-static int add_mount(
-    struct inventory *inv, struct libmnt_fs *fs, const struct inventory_set *disks, struct err *err)
+static int add_mount(struct inventory *inv, struct libmnt_fs *fs, const struct inventory_set *disks, struct err *err)
 {
     static const struct inventory_set none;
     struct inventory_mount *m;

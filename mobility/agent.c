@@ -1,0 +1,365 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * One bell joins the threads: the link, the hash fetcher and the engine ring it, and the loop then looks after all three.
+ * Nothing here blocks; the engine does what may.
+ */
+#include "mobility/agent.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "mobility/report.h"
+#include "mobility/sync/engine.h"
+#include "mobility/sync/outbox.h"
+#include "mobility/track/tracker.h"
+#include "transport/base/clock.h"
+#include "transport/base/file.h"
+#include "transport/base/log.h"
+#include "transport/base/mem.h"
+#include "transport/loop/loop.h"
+#include "transport/proto/session.h"
+
+/* What waits for the node; the rest of the agent's memory is the cycle's (ENGINE_HOLD_BYTES) and the RPC's send queue. */
+#define QUEUE_BYTES (12u << 20)
+
+struct agent {
+    struct agent_conf conf;
+    struct loop_bell *bell;
+    struct loop_timer *timer;
+    struct tls_context *tls;
+    struct session *session;
+    struct uplink *link;
+    struct outbox *outbox;
+    struct hashfetch *hashes;
+    struct engine *engine;
+    struct inventory *inventory; /* the last one; NULL: none yet */
+    char boot_id[IDENT_TEXT_SIZE];
+    char node_id[IDENT_TEXT_SIZE];
+    enum phase phase;
+    bool protect;
+};
+
+/* ---- reports ---- */
+
+static void report(struct agent *a, const Leeward__Control__V1__Report *r)
+{
+    struct err err = ERR_INIT;
+
+    if (session_report(a->session, r, &err) < 0)
+        log_event(LOG_WARN, "report_failed", LOG_E(&err));
+}
+
+static void send_inventory(struct agent *a)
+{
+    Leeward__Control__V1__Report r = LEEWARD__CONTROL__V1__REPORT__INIT;
+    struct report_inventory *ri;
+    struct err err = ERR_INIT;
+
+    if (!a->inventory)
+        return;
+    if (report_inventory_new(a->inventory, a->boot_id, &ri, &err) < 0) {
+        log_event(LOG_WARN, "report_failed", LOG_E(&err));
+        return;
+    }
+    r.kind_case = LEEWARD__CONTROL__V1__REPORT__KIND_INVENTORY;
+    r.inventory = report_inventory_message(ri);
+    report(a, &r);
+    report_inventory_free(ri);
+}
+
+/* A stream that is down is the cause where the engine has none of its own. */
+static void explain(
+    struct agent *a, const struct engine_status *s, Leeward__Control__V1__AgentStatus *m, const struct err *trouble)
+{
+    m->cause = (char *)s->cause;
+    m->remedy = (char *)s->remedy;
+    if (s->cause[0] || !a->protect || outbox_is_connected(a->outbox))
+        return;
+    if (!outbox_channel(a->outbox)) {
+        m->cause = "no process node is assigned";
+        m->remedy = "start a process node and a vault, or assign the machine to one: leeward machine move";
+    } else if (trouble->code != ERR_NONE) {
+        m->cause = (char *)trouble->text;
+        m->remedy = trouble->correction[0] ? (char *)trouble->correction
+                                           : (char *)"see that the process node and the vault run and can be reached";
+    }
+}
+
+static void send_status(struct agent *a)
+{
+    Leeward__Control__V1__Report r = LEEWARD__CONTROL__V1__REPORT__INIT;
+    Leeward__Control__V1__AgentStatus m = LEEWARD__CONTROL__V1__AGENT_STATUS__INIT;
+    struct engine_status s;
+    uint64_t now = clock_utc_usec();
+
+    engine_get_status(a->engine, &s);
+    m.state = (char *)phase_name(s.phase);
+    explain(a, &s, &m, outbox_trouble(a->outbox));
+    uplink_last_point(a->link, &m.last_point_sequence, &m.last_point_utc_usec);
+    if (m.last_point_utc_usec > 0 && now > m.last_point_utc_usec)
+        m.rpo_usec = now - m.last_point_utc_usec;
+    m.backlog_bytes = s.backlog_bytes + uplink_queued_bytes(a->link);
+    m.initial_total_bytes = s.total_bytes;
+    m.initial_done_bytes = s.done_bytes;
+    m.sent_bytes = outbox_sent_bytes(a->outbox);
+    m.changed_bytes = s.changed_bytes;
+    m.points_made = s.points_made;
+    m.points_frozen = s.points_frozen;
+    m.rounds = s.rounds;
+    m.window_usec = s.window_usec;
+    m.freeze_usec = s.freeze_usec;
+    m.node_id = a->node_id;
+    m.desired_version = s.version;
+    r.kind_case = LEEWARD__CONTROL__V1__REPORT__KIND_AGENT_STATUS;
+    r.agent_status = &m;
+    report(a, &r);
+}
+
+static void on_timer(void *arg)
+{
+    struct agent *a = arg;
+
+    send_status(a);
+    loop_timer_set(a->timer, session_status_interval_usec(a->session));
+}
+
+/* ---- from the engine ---- */
+
+static void take_event(struct agent *a, const struct engine_output *o)
+{
+    bool bad = strcmp(o->severity, "error") == 0;
+
+    log_event(bad ? LOG_ERROR : LOG_INFO, o->code, LOG_S("text", o->text), LOG_S("remedy", o->remedy));
+    session_event(a->session, o->severity, o->code, NULL, o->remedy, o->text);
+}
+
+static void take_result(struct agent *a, const struct engine_output *o)
+{
+    char time[CLOCK_RFC3339_SIZE], json[128];
+
+    if (o->error.code != ERR_NONE) {
+        session_command_done(a->session, o->command_id, &o->error, NULL);
+        return;
+    }
+    clock_rfc3339(o->time_utc_usec, time);
+    snprintf(json, sizeof(json), "{\"sequence\": \"%" PRIu64 "\", \"time\": \"%s\"}", o->sequence, time);
+    session_command_done(a->session, o->command_id, NULL, json);
+}
+
+static void take_outputs(struct agent *a)
+{
+    struct engine_output o;
+    struct engine_status s;
+
+    while (engine_take(a->engine, &o)) {
+        if (o.kind == ENGINE_EVENT) {
+            take_event(a, &o);
+        } else if (o.kind == ENGINE_RESULT) {
+            take_result(a, &o);
+        } else {
+            inventory_free(a->inventory);
+            a->inventory = o.inventory;
+            send_inventory(a);
+        }
+    }
+    engine_get_status(a->engine, &s);
+    if (s.phase != a->phase) {
+        a->phase = s.phase;
+        send_status(a);
+    }
+}
+
+static void on_bell(void *arg)
+{
+    struct agent *a = arg;
+
+    outbox_kick(a->outbox);
+    hashfetch_kick(a->hashes, outbox_channel(a->outbox));
+    take_outputs(a);
+}
+
+static void ring(void *arg)
+{
+    loop_bell_post(((struct agent *)arg)->bell);
+}
+
+static void wake_engine(void *arg)
+{
+    struct agent *a = arg;
+
+    if (a->engine)
+        engine_wake(a->engine);
+}
+
+/* ---- from the hub ---- */
+
+static void take_desired(struct agent *a, const Leeward__Control__V1__AgentDesired *m)
+{
+    struct engine_wish w = {.version = m->version,
+        .protect = m->protect,
+        .generation = m->generation,
+        .interval_usec = m->interval_usec,
+        .freeze_budget_usec = m->freeze_budget_usec,
+        .max_rounds = m->max_rounds,
+        .may_freeze = m->may_freeze,
+        .level = m->compress_at_agent ? 1 : 0,
+        .rate_bytes_per_sec = m->throttle_bytes_per_sec,
+        .resync_request = m->resync_request};
+    struct ident node;
+    bool known = ident_from_text(m->node_id, &node) == 0;
+    struct err err = ERR_INIT;
+
+    snprintf(w.vault_id, sizeof(w.vault_id), "%s", m->vault_id);
+    for (size_t i = 0; i < m->n_disks && w.disk_count < MARK_DISKS_MAX; i++) {
+        struct engine_disk_wish *d = &w.disks[w.disk_count];
+
+        if (m->disks[i]->number > RECORD_DISK_MAX || strlen(m->disks[i]->key) >= sizeof(d->key))
+            continue;
+        d->number = m->disks[i]->number;
+        snprintf(d->key, sizeof(d->key), "%s", m->disks[i]->key);
+        w.disk_count++;
+    }
+    log_event(LOG_INFO, "desired", LOG_U("version", m->version), LOG_B("protect", m->protect),
+        LOG_U("disks", w.disk_count), LOG_S("node", m->node_endpoint), LOG_U("generation", m->generation));
+    a->protect = m->protect;
+    snprintf(a->node_id, sizeof(a->node_id), "%s", m->node_id);
+    engine_set_wish(a->engine, &w);
+    if (outbox_set_target(a->outbox, m->protect ? m->node_endpoint : "", known ? &node : NULL, &err) < 0)
+        log_event(LOG_ERROR, "bad_node", LOG_E(&err));
+}
+
+static void take_command(struct agent *a, const Leeward__Control__V1__Command *c)
+{
+    struct err err = ERR_INIT;
+    int r = 0;
+
+    log_event(LOG_INFO, "command", LOG_S("command", c->command_id), LOG_U("kind", c->kind_case));
+    switch (c->kind_case) {
+    case LEEWARD__CONTROL__V1__COMMAND__KIND_CREATE_POINT:
+        r = engine_create_point(a->engine, c->command_id, c->create_point->kind, c->create_point->tag, &err);
+        break;
+    case LEEWARD__CONTROL__V1__COMMAND__KIND_CANCEL:
+        (void)engine_cancel(a->engine, c->cancel->command_id);
+        session_command_done(a->session, c->command_id, NULL, "{}");
+        break;
+    default:
+        r = err_set(&err, ERR_UNSUPPORTED, "an agent does not know this command");
+        break;
+    }
+    if (r < 0)
+        session_command_done(a->session, c->command_id, &err, NULL);
+}
+
+static void on_directive(void *arg, const Leeward__Control__V1__Directive *d)
+{
+    if (d->kind_case == LEEWARD__CONTROL__V1__DIRECTIVE__KIND_AGENT)
+        take_desired(arg, d->agent);
+    else if (d->kind_case == LEEWARD__CONTROL__V1__DIRECTIVE__KIND_COMMAND)
+        take_command(arg, d->command);
+}
+
+static void on_up(void *arg)
+{
+    struct agent *a = arg;
+
+    log_event(LOG_INFO, "hub_connected", LOG_S("hub", a->conf.hub));
+    send_inventory(a);
+    send_status(a);
+    loop_timer_set(a->timer, session_status_interval_usec(a->session));
+}
+
+static void on_renewed(void *arg)
+{
+    struct agent *a = arg;
+    struct err err = ERR_INIT;
+
+    if (tls_reload(a->tls, &err) < 0)
+        log_event(LOG_ERROR, "certificate_not_loaded", LOG_E(&err));
+}
+
+static const struct session_ops session_ops = {.on_directive = on_directive, .on_up = on_up, .on_renewed = on_renewed};
+
+/* ---- life ---- */
+
+static int start_sync(sd_event *loop, struct agent *a, struct err *err)
+{
+    struct uplink_ops ops = {.arg = a, .to_loop = ring, .to_capture = wake_engine};
+    struct outbox_conf out = {.loop = loop, .tls = a->tls, .machine = a->conf.identity->id, .software = AGENT_SOFTWARE};
+    struct engine_conf ec = {.machine = a->conf.identity->id,
+        .data_dir = a->conf.data_dir,
+        .run_dir = a->conf.run_dir,
+        .instance = a->conf.instance,
+        .pin_root = a->conf.pin_root,
+        .hooks_dir = a->conf.hooks_dir,
+        .hook_usec = a->conf.hook_usec,
+        .freeze = a->conf.freeze,
+        .to_loop = ring,
+        .arg = a};
+
+    if (uplink_new(&ops, QUEUE_BYTES, &a->link, err) < 0 || outbox_new(&out, a->link, &a->outbox, err) < 0 ||
+        hashfetch_new(&a->conf.identity->id, ring, a, &a->hashes, err) < 0)
+        return -1;
+    ec.link = a->link;
+    ec.hashes = a->hashes;
+    return engine_new(&ec, &a->engine, err);
+}
+
+static int start(sd_event *loop, struct agent *a, struct err *err)
+{
+    struct session_conf sc = {
+        .identity = a->conf.identity, .data_dir = a->conf.data_dir, .hub = a->conf.hub, .software = AGENT_SOFTWARE};
+
+    if (syncstate_boot_id(a->boot_id, err) < 0 || loop_bell_new(loop, on_bell, a, &a->bell, err) < 0 ||
+        tls_client_new(&a->conf.identity->files, NULL, &a->tls, err) < 0 ||
+        session_new(loop, &sc, &session_ops, a, &a->session, err) < 0 || start_sync(loop, a, err) < 0)
+        return -1;
+    return loop_timer_new(loop, session_status_interval_usec(a->session), 0, on_timer, a, &a->timer, err);
+}
+
+int agent_new(sd_event *loop, const struct agent_conf *conf, struct agent **ret_agent, struct err *err)
+{
+    struct agent *a = mem_new(struct agent);
+
+    if (!a)
+        return err_set(err, ERR_NOMEM, "no memory for the agent");
+    a->conf = *conf;
+    if (start(loop, a, err) < 0) {
+        agent_free(a);
+        return -1;
+    }
+    *ret_agent = a;
+    return 0;
+}
+
+void agent_free(struct agent *a)
+{
+    if (!a)
+        return;
+    engine_free(TAKE_PTR(a->engine));
+    loop_timer_free(a->timer);
+    outbox_free(a->outbox);
+    session_free(a->session);
+    hashfetch_free(a->hashes);
+    uplink_free(a->link);
+    loop_bell_free(a->bell);
+    tls_context_free(a->tls);
+    inventory_free(a->inventory);
+    free(a);
+}
+
+int agent_uninstall(const struct agent_conf *conf, struct err *err)
+{
+    static const char *const traces[] = {"state", "desired.pb", "scan", "identity"};
+    struct tracker_config config = {.pin_root = conf->pin_root, .instance = conf->instance};
+    char path[600];
+
+    if (tracker_destroy(&config, err) < 0 || file_remove_tree(conf->run_dir, err) < 0)
+        return -1;
+    for (size_t i = 0; i < ARRAY_LEN(traces); i++) {
+        snprintf(path, sizeof(path), "%s/%s", conf->data_dir, traces[i]);
+        if (file_remove_tree(path, err) < 0)
+            return -1;
+    }
+    return 0;
+}

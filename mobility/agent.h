@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The agent on its event loop: the session with the hub, the stream to the node, and the engine's thread joined together.
+ * Directives become wishes and commands of the engine; its events, results and status become reports.
+ */
+#ifndef MOBILITY_AGENT_H
+#define MOBILITY_AGENT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <systemd/sd-event.h>
+
+#include "mobility/capture/freeze.h"
+#include "transport/base/err.h"
+#include "transport/proto/enrol.h"
+
+#define AGENT_SOFTWARE "leeward-agent " LEEWARD_VERSION
+
+struct agent;
+
+struct agent_conf {
+    const char *data_dir;
+    const char *run_dir; /* of this instance */
+    const char *instance;
+    const char *pin_root; /* NULL: the tracker's default */
+    const char *hooks_dir;
+    uint64_t hook_usec;
+    const char *hub;
+    const struct enrol_identity *identity;
+    struct freeze *freeze; /* NULL: no freeze */
+};
+
+/* conf and what it points to must outlive the agent. Starts the engine's thread; everything else happens on the loop. */
+int agent_new(sd_event *loop, const struct agent_conf *conf, struct agent **ret_agent, struct err *err);
+void agent_free(struct agent *a); /* waits for the engine; tracking goes on. NULL allowed */
+
+/* Removes every trace of an agent that does not run: pins in bpffs, what lies under run_dir and in data_dir. */
+int agent_uninstall(const struct agent_conf *conf, struct err *err);
+
+#endif

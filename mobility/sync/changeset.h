@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Builds change sets: pieces of disks become records in batches of about 1 MiB on the link, and a mark closes each set. The
+ * builder owns the sequence. A set that grows beyond 64 MiB is closed by a progress mark by itself, so that neither the node
+ * nor the vault ever has to hold an unbounded one; what was sent is durable then, but no recovery point.
+ *
+ * One thread at a time.
+ */
+#ifndef MOBILITY_SYNC_CHANGESET_H
+#define MOBILITY_SYNC_CHANGESET_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "mobility/sync/uplink.h"
+#include "transport/base/err.h"
+#include "transport/base/mem.h"
+#include "transport/log/mark.h"
+
+#define CHANGESET_BATCH_BYTES (1u << 20)
+#define CHANGESET_PROGRESS_BYTES (64u << 20) /* of the disk, not of the wire */
+
+struct changeset;
+
+int changeset_new(struct uplink *link, struct changeset **ret_set, struct err *err);
+void changeset_free(struct changeset *set); /* NULL allowed */
+DEFINE_AUTO(changeset, changeset_free)
+
+/* What stands in every mark until the next call: machine, generation, epoch and disks are copied from it. */
+void changeset_set_frame(struct changeset *set, const struct mark *frame);
+void changeset_set_level(struct changeset *set, int zstd_level);        /* 0: raw */
+void changeset_set_rate(struct changeset *set, uint64_t bytes_per_sec); /* 0: no bound */
+/* The next mark gets this number; whatever was begun is dropped. */
+void changeset_restart(struct changeset *set, uint64_t sequence);
+uint64_t changeset_next_sequence(const struct changeset *set);
+
+/* Appends one piece (see struct reader_piece: at most 64 KiB, within one 64 KiB block). Errors: those of uplink_push. */
+int changeset_add(
+    struct changeset *set, uint32_t disk, uint64_t start, const void *data, uint32_t length, struct err *err);
+/* Counts what the source could not read. */
+void changeset_add_unreadable(struct changeset *set, uint64_t bytes);
+/* Closes the set. tag may be NULL. *ret_sequence is the mark's. */
+int changeset_close(struct changeset *set, enum mark_kind kind, unsigned flags, uint64_t time_utc_usec, const char *tag,
+    uint64_t *ret_sequence, struct err *err);
+bool changeset_is_empty(const struct changeset *set);          /* no record since the last mark */
+uint64_t changeset_sent_bytes(const struct changeset *set);    /* batches handed to the link since changeset_new */
+uint64_t changeset_changed_bytes(const struct changeset *set); /* of disks, since changeset_new */
+
+#endif

@@ -1,0 +1,301 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Recovery points: runs the consistency engine (capture/cycle.h) over the disks whose copy is complete, and closes its change
+ * set with a mark. Everything drained goes through the open slot of the retained changes first. When anything fails, what was
+ * drained stays there and is read again with the next cycle.
+ *
+ * Under a freeze nothing here waits for the network: the cycle holds the last set in memory and delivers it after the thaw.
+ */
+#include "mobility/sync/engine_internal.h"
+
+#include <string.h>
+
+#include "transport/base/clock.h"
+#include "transport/base/log.h"
+
+#define INTERVAL_USEC (1 * USEC_PER_SEC)
+/* A range of unreadable blocks is told once per disk and start of the agent. */
+
+void engine_unreadable(struct engine *e, struct engine_disk *d, const struct reader_piece *p)
+{
+    changeset_add_unreadable(e->set, p->length);
+    if (d->told_unreadable)
+        return;
+    d->told_unreadable = true;
+    engine_event(e, "error", "unreadable_blocks",
+        "replace the disk; until then the copy keeps the old content of these blocks",
+        "disk %s cannot be read at byte %llu: %s", d->key, (unsigned long long)p->start, strerror(p->sys_errno));
+}
+
+/* ---- parts of the cycle ---- */
+
+static int part_drain(void *arg, unsigned disk, struct dirty *round, uint64_t *ret_granules, struct err *err)
+{
+    struct engine *e = arg;
+    struct engine_disk *d = &e->disks[disk];
+    struct dirty *open = retained_open_set(e->retained, disk);
+    struct tracker_stats stats;
+    uint64_t again = 0, drained = 0;
+
+    if (d->resend) {
+        again = dirty_count(open);
+        if (again > 0 && dirty_or(round, open, err) < 0)
+            return -1;
+        d->resend = false;
+    }
+    tracker_disk_stats(d->tracked, &stats);
+    if (tracker_drain(e->tracker, d->tracked, round, open, &drained, err) < 0)
+        return -1;
+    d->drained_bytes = stats.bytes;
+    *ret_granules = again + drained;
+    return 0;
+}
+
+static uint64_t part_barriers(void *arg)
+{
+    return tracker_barriers(((struct engine *)arg)->tracker);
+}
+
+static bool part_barriers_are_countable(void *arg)
+{
+    return tracker_barriers_are_countable(((struct engine *)arg)->tracker);
+}
+
+static int part_read(
+    void *arg, unsigned disk, const struct dirty *set, reader_sink sink, void *sink_arg, struct err *err)
+{
+    return reader_run_dirty(((struct engine *)arg)->reader, disk, set, sink, sink_arg, err);
+}
+
+static int set_mounts(struct engine *e, struct err *err)
+{
+    struct freeze_mounts mounts = {0};
+    dev_t devices[MARK_DISKS_MAX];
+    size_t count = 0;
+    int r;
+
+    for (unsigned i = 0; i < MARK_DISKS_MAX; i++)
+        if (e->disks[i].attached)
+            devices[count++] = tracker_disk_dev(e->disks[i].tracked);
+    if (freeze_find_mounts(devices, count, &mounts, err) < 0)
+        return -1;
+    if (mounts.count == 0) {
+        err_set(
+            err, ERR_UNSUPPORTED, "no file system is mounted on the protected disks, so there is nothing to freeze");
+        r = err_hint(err, "ask for a crash-consistent point");
+    } else {
+        r = freeze_set_mounts(e->conf.freeze, (const char *const *)mounts.paths, mounts.count, err);
+    }
+    freeze_mounts_free(&mounts);
+    return r;
+}
+
+/* The cycle tells only that the freeze failed; why is kept for the answer to whoever asked for the point. */
+static int part_freeze(void *arg, struct err *err)
+{
+    struct engine *e = arg;
+    uint64_t budget = e->wish.freeze_budget_usec ? e->wish.freeze_budget_usec : FREEZE_BUDGET_USEC;
+    struct err *why = &e->freeze_error;
+
+    err_clear(why);
+    if (set_mounts(e, why) < 0 || (e->hooks && hooks_freeze(e->hooks, why) < 0)) {
+        err_copy(err, why);
+        return -1;
+    }
+    if (freeze_begin(e->conf.freeze, budget, why) < 0) {
+        if (e->hooks)
+            (void)hooks_thaw(e->hooks, NULL);
+        err_copy(err, why);
+        return -1;
+    }
+    return 0;
+}
+
+static int part_thaw(void *arg, uint64_t *ret_usec, bool *ret_gave_up, struct err *err)
+{
+    struct engine *e = arg;
+    struct freeze_result result = {0};
+    int r = freeze_end(e->conf.freeze, &result, err);
+
+    if (e->hooks)
+        (void)hooks_thaw(e->hooks, NULL);
+    *ret_usec = result.frozen_usec;
+    *ret_gave_up = result.gave_up;
+    return r;
+}
+
+int engine_cycle_parts(struct engine *e, struct err *err)
+{
+    struct cycle_parts parts = {.arg = e,
+        .disk_count = MARK_DISKS_MAX,
+        .drain = part_drain,
+        .barriers = part_barriers,
+        .barriers_are_countable = part_barriers_are_countable,
+        .read = part_read,
+        .freeze = e->conf.freeze ? part_freeze : NULL,
+        .thaw = e->conf.freeze ? part_thaw : NULL};
+
+    return cycle_new(&parts, &e->cycle, err);
+}
+
+/* ---- a point ---- */
+
+static bool lost_or_stopped(void *arg)
+{
+    struct engine *e = arg;
+
+    return uplink_state(e->conf.link, NULL) != UPLINK_RUNNING || engine_is_stopping(e);
+}
+
+static int take_piece(void *arg, const struct reader_piece *p, struct err *err)
+{
+    struct engine *e = arg;
+    struct engine_disk *d = &e->disks[p->disk];
+
+    if (!p->data) {
+        engine_unreadable(e, d, p);
+        return 0;
+    }
+    return changeset_add(e->set, d->number, p->start, p->data, p->length, err);
+}
+
+/* No points while a disk is compared: its image is neither the old state nor the new one. */
+bool engine_cycle_possible(const struct engine *e)
+{
+    bool any = false;
+
+    for (unsigned i = 0; i < MARK_DISKS_MAX; i++)
+        any = any || e->disks[i].swept;
+    for (uint32_t i = 0; i < e->state.disk_count; i++)
+        for (unsigned j = 0; j < MARK_DISKS_MAX; j++)
+            if (e->disks[j].attached && e->disks[j].number == e->state.disks[i].number && !e->disks[j].swept &&
+                e->state.disks[i].copy == COPY_RESYNC)
+                return false;
+    return any;
+}
+
+static bool all_swept(const struct engine *e)
+{
+    for (unsigned i = 0; i < MARK_DISKS_MAX; i++)
+        if (e->disks[i].attached && !e->disks[i].swept)
+            return false;
+    return true;
+}
+
+static void note_result(struct engine *e, const struct cycle_result *r)
+{
+    e->points_made += r->outcome == CYCLE_POINT;
+    e->points_frozen += r->outcome == CYCLE_POINT && r->frozen;
+    e->rounds = r->rounds;
+    e->window_usec = r->window_usec;
+    if (r->freeze_usec)
+        e->freeze_usec = r->freeze_usec;
+    if (r->freeze_gave_up)
+        engine_event(e, "warning", "freeze_given_up",
+            "raise the freeze budget of the policy, or write less while the point is made",
+            "a freeze was given up after %llu us: %s", (unsigned long long)r->freeze_usec, r->reason ? r->reason : "");
+}
+
+static unsigned mark_flags(struct engine *e, const struct cycle_result *r, bool *ret_first)
+{
+    *ret_first = e->state.first_point_due && e->first_point == 0 && all_swept(e);
+    return (r->frozen ? MARK_FROZEN : 0) | (*ret_first ? MARK_FIRST : 0);
+}
+
+static int close_point(struct engine *e, const struct engine_command *c, const struct cycle_result *r, struct err *err)
+{
+    enum mark_kind kind = c ? c->kind : MARK_CRASH;
+    uint64_t sequence;
+    bool first;
+    unsigned flags = mark_flags(e, r, &first);
+
+    if (changeset_close(e->set, kind, flags, r->held_utc_usec, c ? c->tag : NULL, &sequence, err) < 0 ||
+        retained_close(e->retained, sequence, err) < 0)
+        return -1;
+    if (first)
+        e->first_point = sequence;
+    if (c)
+        engine_command_sent(e, c->id, sequence, r->held_utc_usec);
+    return 0;
+}
+
+/* Delivered but not consistent: durable as progress, if anything was sent. */
+static int close_progress(struct engine *e, struct err *err)
+{
+    uint64_t sequence = changeset_next_sequence(e->set) - 1;
+
+    if (!changeset_is_empty(e->set) &&
+        changeset_close(e->set, MARK_PROGRESS, 0, clock_utc_usec(), NULL, &sequence, err) < 0)
+        return -1;
+    return retained_close(e->retained, sequence, err);
+}
+
+static void refuse_command(struct engine *e, const struct engine_command *c, const struct cycle_result *r)
+{
+    struct err why = ERR_INIT;
+
+    if (e->freeze_error.code != ERR_NONE)
+        err_copy(&why, &e->freeze_error);
+    else {
+        err_set(
+            &why, ERR_TIMEOUT, "no consistent moment was found: %s", r->reason ? r->reason : "the disks are too busy");
+        err_hint(&why, "allow freezing in the policy, or ask again when less is written");
+    }
+    engine_command_end(e, c->id, &why);
+}
+
+static int run(struct engine *e, const struct engine_command *c, struct cycle_result *ret_result, struct err *err)
+{
+    struct cycle_options options = {.want = c && c->kind != MARK_CRASH ? CYCLE_FILESYSTEM : CYCLE_CRASH,
+        .may_freeze = e->wish.may_freeze && e->conf.freeze,
+        .tries = e->wish.max_rounds,
+        .hold_bytes = ENGINE_HOLD_BYTES,
+        .cancelled = lost_or_stopped,
+        .cancelled_arg = e};
+    int r;
+
+    err_clear(&e->freeze_error);
+    if (options.want == CYCLE_FILESYSTEM && !e->conf.freeze)
+        return err_set(err, ERR_UNSUPPORTED, "this agent cannot freeze file systems");
+    if (c && c->kind == MARK_APPLICATION && hooks_load(e->conf.hooks_dir, e->conf.hook_usec, &e->hooks, err) < 0)
+        return -1;
+    r = cycle_run(e->cycle, &options, take_piece, e, ret_result, err);
+    hooks_free(TAKE_PTR(e->hooks));
+    return r;
+}
+
+/* Whatever the cycle drained and did not deliver is still in the open slot. What it did deliver is right, if fuzzy. */
+static void after_failure(struct engine *e)
+{
+    struct err ignored = ERR_INIT;
+
+    for (unsigned i = 0; i < MARK_DISKS_MAX; i++)
+        e->disks[i].resend = true;
+    if (uplink_state(e->conf.link, NULL) == UPLINK_RUNNING && !changeset_is_empty(e->set))
+        (void)changeset_close(e->set, MARK_PROGRESS, 0, clock_utc_usec(), NULL, NULL, &ignored);
+}
+
+int engine_cycle(struct engine *e, const struct engine_command *c, struct err *err)
+{
+    uint64_t interval = e->wish.interval_usec ? e->wish.interval_usec : INTERVAL_USEC;
+    struct cycle_result result = {0};
+    uint64_t now = clock_mono_usec();
+    int r;
+
+    if (!c || e->next_cycle_usec == 0)
+        e->next_cycle_usec = e->next_cycle_usec + interval > now ? e->next_cycle_usec + interval : now + interval;
+    engine_frame(e, true);
+    r = run(e, c, &result, err);
+    if (r == 0) {
+        note_result(e, &result);
+        r = result.outcome == CYCLE_POINT ? close_point(e, c, &result, err) : close_progress(e, err);
+        if (r == 0 && c && result.outcome != CYCLE_POINT)
+            refuse_command(e, c, &result);
+    }
+    if (r < 0) {
+        after_failure(e);
+        if (c && err->code != ERR_UNAVAILABLE && err->code != ERR_CANCELLED)
+            engine_command_end(e, c->id, err);
+    }
+    return r;
+}

@@ -1,0 +1,444 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Converging to the wish. A disk is tracked before anything of it is read. What an earlier process left is taken over when the
+ * tracker's bits and the retained changes both lived on; otherwise the disk is compared with the vault from its start.
+ *
+ * Failure modes: a disk that is not there (any more), cannot be tracked or cannot be read is the trouble of the whole agent:
+ * points without it would not be the machine. Tracking of the others goes on meanwhile.
+ */
+#include "mobility/sync/engine_internal.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "transport/base/clock.h"
+#include "transport/base/file.h"
+#include "transport/base/log.h"
+
+#define INVENTORY_USEC (30 * USEC_PER_SEC)
+
+/* ---- inventory ---- */
+
+static int send_inventory(struct engine *e, struct err *err)
+{
+    struct engine_output o = {.kind = ENGINE_INVENTORY};
+
+    if (inventory_scan(NULL, &o.inventory, err) < 0)
+        return -1;
+    engine_put(e, &o);
+    return 0;
+}
+
+int engine_refresh_inventory(struct engine *e, bool force, struct err *err)
+{
+    struct inventory *fresh AUTO_OF(inventory) = NULL;
+    uint64_t now = clock_mono_usec();
+    bool changed;
+
+    if (!force && e->inventory && now < e->inventory_usec + INVENTORY_USEC)
+        return 0;
+    if (inventory_scan(NULL, &fresh, err) < 0)
+        return err_wrap(err, "looking for disks");
+    changed = !e->inventory || !inventory_equal(e->inventory, fresh);
+    inventory_free(e->inventory);
+    e->inventory = TAKE_PTR(fresh);
+    e->inventory_usec = now;
+    return changed ? send_inventory(e, err) : 0;
+}
+
+/* ---- one disk ---- */
+
+unsigned engine_index(const struct engine *e, const struct engine_disk *d)
+{
+    return (unsigned)(d - e->disks);
+}
+
+struct syncstate_disk *engine_row(struct engine *e, const struct engine_disk *d)
+{
+    return syncstate_find(&e->state, d->number);
+}
+
+static void drop_chunks(struct engine *e, unsigned disk)
+{
+    unsigned kept = 0;
+
+    for (unsigned i = 0; i < e->chunk_count; i++)
+        if (e->chunks[i].disk != disk)
+            e->chunks[kept++] = e->chunks[i];
+    e->chunk_count = kept;
+}
+
+/* Lets go of a disk. Tracking of it goes on unless it is removed. */
+static void detach(struct engine *e, struct engine_disk *d)
+{
+    unsigned i = engine_index(e, d);
+
+    cycle_clear_disk(e->cycle, i);
+    reader_remove_disk(e->reader, i);
+    if (e->retained)
+        retained_detach(e->retained, i);
+    drop_chunks(e, i);
+    plan_free(d->plan);
+    d->plan = NULL;
+    d->attached = d->swept = false;
+    d->at = 0;
+}
+
+static int untrack(struct engine *e, struct engine_disk *d, struct err *err)
+{
+    struct tracker_disk *tracked = TAKE_PTR(d->tracked);
+
+    detach(e, d);
+    retained_remove(e->retained, engine_index(e, d));
+    return tracked ? tracker_remove(e->tracker, tracked, err) : 0;
+}
+
+void engine_detach_all(struct engine *e)
+{
+    for (unsigned i = 0; i < MARK_DISKS_MAX; i++)
+        if (e->disks[i].attached)
+            detach(e, &e->disks[i]);
+}
+
+static void restart_sweep(struct engine *e, struct engine_disk *d, enum copy_state copy)
+{
+    struct syncstate_disk *row = engine_row(e, d);
+
+    row->copy = copy;
+    row->cursor = 0;
+    d->at = 0;
+    d->swept = false;
+    d->compare = copy == COPY_RESYNC;
+    plan_free(d->plan);
+    d->plan = NULL;
+    drop_chunks(e, engine_index(e, d));
+    cycle_clear_disk(e->cycle, engine_index(e, d));
+    e->state.first_point_due = true;
+    e->first_point = 0;
+}
+
+int engine_start_resync(struct engine *e, struct engine_disk *d, const char *why, struct err *err)
+{
+    tracker_disk_acknowledge(d->tracked);
+    restart_sweep(e, d, COPY_RESYNC);
+    e->must_bump = true; /* the vault's content must stand still while it is compared: nothing else is on its way */
+    engine_event(e, "warning", "resync_started", "", "disk %s is compared with the vault: %s", d->key, why);
+    return engine_save(e, err);
+}
+
+int engine_start_initial(struct engine *e, struct engine_disk *d, struct err *err)
+{
+    restart_sweep(e, d, COPY_INITIAL);
+    return engine_save(e, err);
+}
+
+/* Decides what the copy of a disk is worth that has just been attached. */
+static int judge_copy(struct engine *e, struct engine_disk *d, bool resumed, struct err *err)
+{
+    struct syncstate_disk *row = engine_row(e, d);
+    bool rebooted = strcmp(e->state.boot_id, e->boot_id) != 0;
+
+    if (!row) {
+        row = syncstate_disk(&e->state, d->number);
+        if (!row)
+            return err_set(err, ERR_TOO_LARGE, "more than %u disks", MARK_DISKS_MAX);
+        snprintf(row->key, sizeof(row->key), "%s", d->key);
+        row->size_bytes = tracker_disk_size_bytes(d->tracked);
+        return engine_start_initial(e, d, err);
+    }
+    row->size_bytes = tracker_disk_size_bytes(d->tracked);
+    if (strcmp(row->key, d->key) != 0) {
+        snprintf(row->key, sizeof(row->key), "%s", d->key);
+        return engine_start_resync(e, d, "another disk has taken its number", err);
+    }
+    d->resend = true;
+    d->at = row->cursor;
+    d->compare = row->copy == COPY_RESYNC;
+    if (!resumed && (row->copy != COPY_INITIAL || row->cursor > 0))
+        return engine_start_resync(
+            e, d, rebooted ? "the machine was restarted" : "its changes were not tracked for a while", err);
+    d->swept = row->copy == COPY_DONE;
+    return 0;
+}
+
+static int join_cycle(struct engine *e, struct engine_disk *d, struct err *err)
+{
+    return cycle_set_disk(
+        e->cycle, engine_index(e, d), tracker_disk_size_bytes(d->tracked), tracker_disk_granule_shift(d->tracked), err);
+}
+
+int engine_join_cycle(struct engine *e, struct engine_disk *d, struct err *err)
+{
+    d->swept = true;
+    return join_cycle(e, d, err);
+}
+
+/* What would make protection of this disk feed on itself. */
+static void warn_of_loops(struct engine *e, const struct inventory_disk *disk)
+{
+    size_t index = (size_t)(disk - e->inventory->disks);
+    struct inventory_set set;
+
+    inventory_disks_of_path(e->inventory, NULL, e->conf.data_dir, &set);
+    if (inventory_set_has(&set, index))
+        engine_event(e, "warning", "protects_own_data",
+            "keep the data folders of Leeward on a disk that is not protected",
+            "the data folder of this agent lies on the protected disk %s: each point changes the disk again",
+            disk->key);
+    inventory_disks_below(e->inventory, NULL, disk, &set);
+    for (unsigned i = 0; i < e->wish.disk_count; i++) {
+        const struct inventory_disk *below = inventory_find(e->inventory, e->wish.disks[i].key);
+
+        if (below && inventory_set_has(&set, (size_t)(below - e->inventory->disks)))
+            engine_event(e, "warning", "loop_on_protected_disk", "protect only one of the two",
+                "the backing file of %s lies on %s, which is protected too: its changes are sent twice", disk->key,
+                below->key);
+    }
+}
+
+static int track(
+    struct engine *e, struct engine_disk *d, const struct inventory_disk *disk, bool *ret_resumed, struct err *err)
+{
+    unsigned i = engine_index(e, d);
+    struct tracker_stats stats;
+    struct dirty_tag tag;
+
+    if (d->tracked && tracker_disk_actual_bytes(d->tracked) == 0 &&
+        tracker_remove(e->tracker, TAKE_PTR(d->tracked), err) < 0)
+        return -1;
+    if (!d->tracked && tracker_add(e->tracker, disk->device, &d->tracked, err) < 0)
+        return -1;
+    if (reader_add_disk(e->reader, i, disk->device, err) < 0)
+        return -1;
+    tracker_disk_stats(d->tracked, &stats);
+    d->counted_bytes = d->drained_bytes = stats.bytes;
+    tracker_disk_tag(d->tracked, &tag);
+    return retained_add(e->retained, i, d->number, tracker_disk_size_bytes(d->tracked),
+        tracker_disk_granule_shift(d->tracked), &tag, ret_resumed, err);
+}
+
+static int attach(struct engine *e, struct engine_disk *d, struct err *err)
+{
+    const struct inventory_disk *disk = inventory_find(e->inventory, d->key);
+    bool resumed;
+
+    if (!disk && engine_refresh_inventory(e, true, err) == 0)
+        disk = inventory_find(e->inventory, d->key);
+    if (!disk) {
+        err_set(err, ERR_NOT_FOUND, "the protected disk %s is not there", d->key);
+        return err_hint(err, "attach it again, or leave it out: leeward disk exclude");
+    }
+    if (!disk->trackable) {
+        err_set(err, ERR_UNSUPPORTED, "%s", disk->reason);
+        return err_hint(err, "leave it out: leeward disk exclude");
+    }
+    if (track(e, d, disk, &resumed, err) < 0 || judge_copy(e, d, resumed, err) < 0 ||
+        (d->swept && join_cycle(e, d, err) < 0)) {
+        detach(e, d);
+        return err_wrap(err, "disk %s", d->key);
+    }
+    d->attached = true;
+    warn_of_loops(e, disk);
+    log_event(LOG_INFO, "disk_attached", LOG_S("key", d->key), LOG_S("device", disk->device),
+        LOG_U("number", d->number), LOG_U("size_bytes", disk->size_bytes), LOG_B("resumed", resumed));
+    return 0;
+}
+
+/* ---- all disks ---- */
+
+static struct engine_disk *disk_of(struct engine *e, const struct engine_disk_wish *w)
+{
+    struct engine_disk *free_one = NULL;
+
+    for (unsigned i = 0; i < MARK_DISKS_MAX; i++) {
+        struct engine_disk *d = &e->disks[i];
+
+        if (d->key[0] && d->number == w->number && strcmp(d->key, w->key) == 0)
+            return d;
+        if (!d->key[0] && !free_one)
+            free_one = d;
+    }
+    if (free_one) {
+        *free_one = (struct engine_disk){.number = w->number};
+        snprintf(free_one->key, sizeof(free_one->key), "%s", w->key);
+    }
+    return free_one;
+}
+
+/* Disks that are wished no more. */
+static int drop_unwished(struct engine *e, struct err *err)
+{
+    bool dropped = false;
+
+    for (unsigned i = 0; i < MARK_DISKS_MAX; i++) {
+        struct engine_disk *d = &e->disks[i];
+
+        if (!d->key[0] || d->wished)
+            continue;
+        if (untrack(e, d, err) < 0)
+            return -1;
+        log_event(LOG_INFO, "disk_dropped", LOG_S("key", d->key), LOG_U("number", d->number));
+        *d = (struct engine_disk){0};
+        dropped = true;
+    }
+    for (uint32_t i = 0; i < e->state.disk_count;) {
+        bool wished = false;
+
+        for (uint32_t j = 0; j < e->wish.disk_count; j++)
+            wished = wished || e->wish.disks[j].number == e->state.disks[i].number;
+        if (wished) {
+            i++;
+            continue;
+        }
+        syncstate_drop_disk(&e->state, e->state.disks[i].number);
+        dropped = true;
+    }
+    return dropped ? engine_save(e, err) : 0;
+}
+
+static int open_parts(struct engine *e, struct err *err)
+{
+    char scan_dir[600];
+    struct tracker_config config = {.pin_root = e->conf.pin_root, .instance = e->conf.instance, .state_dir = scan_dir};
+
+    snprintf(scan_dir, sizeof(scan_dir), "%s/scan", e->conf.data_dir);
+    if (!e->retained && retained_new(e->retained_dir, &e->retained, err) < 0)
+        return -1;
+    if (e->tracker)
+        return 0;
+    if (tracker_open(&config, &e->tracker, err) < 0)
+        return err_wrap(err, "starting to track changes");
+    log_event(LOG_INFO, "tracker_open", LOG_S("driver", tracker_driver_name(e->tracker)));
+    return 0;
+}
+
+/* Nothing is to be protected: no trace is left in the kernel or under /run, and nothing is known of the disks. */
+static int leave(struct engine *e, struct err *err)
+{
+    struct tracker_config config = {.pin_root = e->conf.pin_root, .instance = e->conf.instance};
+
+    if (!e->tracker && !e->retained && e->state.disk_count == 0)
+        return 0;
+    for (unsigned i = 0; i < MARK_DISKS_MAX; i++) {
+        if (e->disks[i].attached)
+            detach(e, &e->disks[i]);
+        e->disks[i] = (struct engine_disk){0};
+    }
+    tracker_close(TAKE_PTR(e->tracker));
+    retained_free(TAKE_PTR(e->retained));
+    e->linked = e->agreed = false;
+    e->must_bump = true;
+    e->chunk_count = 0;
+    e->state.disk_count = 0;
+    e->state.first_point_due = false;
+    if (tracker_destroy(&config, err) < 0 || retained_destroy(e->retained_dir, err) < 0)
+        return -1;
+    engine_event(e, "info", "protection_ended", "", "tracking was removed from all disks");
+    return engine_save(e, err);
+}
+
+static int attach_wished(struct engine *e, struct err *err)
+{
+    for (unsigned i = 0; i < MARK_DISKS_MAX; i++)
+        e->disks[i].wished = false;
+    for (uint32_t i = 0; i < e->wish.disk_count; i++) {
+        struct engine_disk *d = disk_of(e, &e->wish.disks[i]);
+
+        if (d)
+            d->wished = true;
+    }
+    if (drop_unwished(e, err) < 0)
+        return -1;
+    for (unsigned i = 0; i < MARK_DISKS_MAX; i++)
+        if (e->disks[i].wished && !e->disks[i].attached && attach(e, &e->disks[i], err) < 0)
+            return -1;
+    return 0;
+}
+
+/* A request of the hub that was not obeyed yet. On a machine without a copy there is nothing to compare. */
+static int obey_resync_request(struct engine *e, struct err *err)
+{
+    if (e->wish.resync_request <= e->state.resync_request)
+        return 0;
+    e->state.resync_request = e->wish.resync_request;
+    for (unsigned i = 0; i < MARK_DISKS_MAX; i++) {
+        struct engine_disk *d = &e->disks[i];
+
+        if (d->attached && engine_row(e, d)->copy != COPY_INITIAL &&
+            engine_start_resync(e, d, "it was asked for", err) < 0)
+            return -1;
+    }
+    return engine_save(e, err);
+}
+
+int engine_converge(struct engine *e, struct err *err)
+{
+    uint64_t rate = e->wish.rate_bytes_per_sec;
+
+    if (!e->wish.protect)
+        return leave(e, err);
+    if (e->wish.disk_count == 0) {
+        err_set(err, ERR_INVALID, "protection is wanted, but of no disk");
+        return err_hint(err, "choose disks: leeward machine protect NAME --disk KEY");
+    }
+    changeset_set_level(e->set, e->wish.level);
+    changeset_set_rate(e->set, rate);
+    if (open_parts(e, err) < 0 || attach_wished(e, err) < 0)
+        return -1;
+    if (strcmp(e->state.boot_id, e->boot_id) != 0) {
+        snprintf(e->state.boot_id, sizeof(e->state.boot_id), "%s", e->boot_id);
+        if (engine_save(e, err) < 0)
+            return -1;
+    }
+    if (engine_relink(e, err) < 0 || obey_resync_request(e, err) < 0)
+        return -1;
+    return 0;
+}
+
+/* ---- before each step ---- */
+
+static int resize(struct engine *e, struct engine_disk *d, uint64_t actual, struct err *err)
+{
+    struct syncstate_disk *row = engine_row(e, d);
+    uint64_t before = row->size_bytes;
+
+    if (tracker_resize(e->tracker, d->tracked, err) < 0 ||
+        retained_resize(e->retained, engine_index(e, d), tracker_disk_size_bytes(d->tracked), err) < 0 ||
+        (d->swept && join_cycle(e, d, err) < 0))
+        return -1;
+    row->size_bytes = tracker_disk_size_bytes(d->tracked);
+    plan_free(TAKE_PTR(d->plan));
+    engine_event(e, "info", "disk_resized", "", "disk %s went from %llu to %llu bytes", d->key,
+        (unsigned long long)before, (unsigned long long)actual);
+    return engine_save(e, err);
+}
+
+static int vanished(struct engine *e, struct engine_disk *d, struct err *err)
+{
+    struct err ignored = ERR_INIT;
+
+    if (untrack(e, d, &ignored) < 0)
+        log_event(LOG_WARN, "untrack_failed", LOG_S("key", d->key), LOG_E(&ignored));
+    err_set(err, ERR_NOT_FOUND, "the protected disk %s has vanished", d->key);
+    return err_hint(err, "attach it again (it is then compared with the vault), or leave it out: leeward disk exclude");
+}
+
+int engine_check_disks(struct engine *e, struct err *err)
+{
+    for (unsigned i = 0; i < MARK_DISKS_MAX; i++) {
+        struct engine_disk *d = &e->disks[i];
+        uint64_t actual;
+
+        if (!d->attached)
+            continue;
+        actual = tracker_disk_actual_bytes(d->tracked);
+        if (actual == 0)
+            return vanished(e, d, err);
+        if (actual != tracker_disk_size_bytes(d->tracked) && resize(e, d, actual, err) < 0)
+            return -1;
+        if (tracker_disk_is_unknown(d->tracked) &&
+            engine_start_resync(e, d, "some of its changes could not be recorded", err) < 0)
+            return -1;
+    }
+    return 0;
+}

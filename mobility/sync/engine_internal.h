@@ -1,0 +1,164 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The engine from the inside; shared by its own files only:
+ *   engine.c        the thread, what goes in and out
+ *   engine_disks.c  converging to the wish: attach, detach, resize, vanish, resync
+ *   engine_link.c   sequence and epoch: agreeing with the vault, commits
+ *   engine_sweep.c  chunks of the initial copy and of the comparison
+ *   engine_cycle.c  recovery points
+ */
+#ifndef MOBILITY_SYNC_ENGINE_INTERNAL_H
+#define MOBILITY_SYNC_ENGINE_INTERNAL_H
+
+#include <pthread.h>
+
+#include "mobility/capture/cycle.h"
+#include "mobility/capture/reader.h"
+#include "mobility/hooks.h"
+#include "mobility/sync/changeset.h"
+#include "mobility/sync/engine.h"
+#include "mobility/sync/plan.h"
+#include "mobility/sync/retained.h"
+#include "mobility/track/tracker.h"
+
+#define ENGINE_OUTPUTS_MAX 256u
+/* Progress marks of sweeps that may be on their way at once, and marks of any kind. */
+#define ENGINE_CHUNKS_MAX 8u
+#define ENGINE_UNCOMMITTED_MAX 64u
+#define ENGINE_QUEUE_BYTES (12u << 20)
+#define ENGINE_HOLD_BYTES (16u << 20)
+
+struct engine_disk {
+    bool wished;
+    bool attached; /* tracked, readable, in the cycle's and the store's tables */
+    uint32_t number;
+    char key[SYNCSTATE_KEY_MAX];
+    struct tracker_disk *tracked;
+    bool resend; /* the open slot has to go into the next round */
+    bool swept;  /* the sweep is sent to its end: the disk takes part in cycles */
+    bool compare;
+    struct plan *plan;      /* NULL: to be made */
+    uint64_t at;            /* the sweep has sent everything before this byte */
+    uint64_t drained_bytes; /* tracker's byte count at the last drain */
+    uint64_t counted_bytes; /* of it, added to changed_bytes */
+    bool told_unreadable;
+};
+
+struct engine_chunk {
+    uint64_t sequence;
+    unsigned disk;
+    uint64_t cursor; /* of the disk, once the sequence is committed */
+    bool last;
+};
+
+enum command_state { COMMAND_WAITING, COMMAND_SENT };
+
+struct engine_command {
+    char id[ENGINE_COMMAND_ID_MAX];
+    enum mark_kind kind;
+    char tag[MARK_TAG_MAX + 1];
+    enum command_state state;
+    uint64_t sequence, time_utc_usec; /* once sent */
+    uint64_t asked_usec;
+};
+
+struct engine {
+    struct engine_conf conf;
+    char state_path[512], retained_dir[512];
+    pthread_t thread;
+    bool started;
+
+    /* Guarded by lock: what other threads put in and take out. */
+    pthread_mutex_t lock;
+    pthread_cond_t cond;
+    bool stop, woken, wish_is_new;
+    struct engine_wish new_wish;
+    struct engine_command commands[ENGINE_COMMANDS_MAX];
+    unsigned command_count;
+    struct engine_output *outputs; /* ring of ENGINE_OUTPUTS_MAX */
+    unsigned output_head, output_count;
+    struct engine_status status;
+
+    /* The engine's thread alone. */
+    bool has_wish;
+    struct engine_wish wish;
+    struct syncstate state;
+    uint64_t saved_usec; /* monotonic, of the last save */
+    char boot_id[IDENT_TEXT_SIZE];
+    struct inventory *inventory;
+    uint64_t inventory_usec;
+    struct tracker *tracker;
+    struct reader *reader;
+    struct cycle *cycle;
+    struct retained *retained;
+    struct changeset *set;
+    struct engine_disk disks[MARK_DISKS_MAX];
+    struct engine_chunk chunks[ENGINE_UNCOMMITTED_MAX];
+    unsigned chunk_count;
+    bool linked; /* a stream may be opened: uplink_prepare was called */
+    bool agreed; /* the present stream runs */
+    bool bumped; /* the last opening carried a new epoch of ours */
+    bool must_bump;
+    uint64_t committed; /* as far as this thread has applied it */
+    uint64_t next_cycle_usec;
+    uint64_t first_point; /* sequence of the mark with MARK_FIRST that is on its way; 0: none */
+    uint64_t retry_usec;  /* converge again not before this */
+    struct err trouble;   /* code ERR_NONE: none */
+    struct hooks *hooks;  /* of the point being made; NULL: none */
+    struct err freeze_error;
+    uint64_t points_made, points_frozen, window_usec, freeze_usec;
+    uint32_t rounds;
+    uint64_t changed_bytes;
+};
+
+/* engine.c */
+void engine_event(struct engine *e, const char *severity, const char *code, const char *remedy, const char *fmt, ...)
+    __attribute__((format(printf, 5, 6)));
+void engine_result(struct engine *e, const struct engine_command *c, const struct err *error);
+void engine_put(struct engine *e, struct engine_output *output); /* takes its inventory */
+bool engine_is_stopping(struct engine *e);
+int engine_save(struct engine *e, struct err *err);
+/* A copy of the first command that waits; false: none. */
+bool engine_next_command(struct engine *e, struct engine_command *ret_command);
+/* The command was closed with that mark. */
+void engine_command_sent(struct engine *e, const char *id, uint64_t sequence, uint64_t time_utc_usec);
+/* Ends a command; error NULL: as its mark says. */
+void engine_command_end(struct engine *e, const char *id, const struct err *error);
+
+/* engine_disks.c */
+int engine_converge(struct engine *e, struct err *err);
+int engine_refresh_inventory(struct engine *e, bool force, struct err *err);
+/* Everything that has to be looked at before each step: sizes, losses, vanished disks. */
+int engine_check_disks(struct engine *e, struct err *err);
+int engine_start_resync(struct engine *e, struct engine_disk *d, const char *why, struct err *err);
+int engine_start_initial(struct engine *e, struct engine_disk *d, struct err *err);
+/* The sweep of the disk was sent to its end: it takes part in cycles from now on. */
+int engine_join_cycle(struct engine *e, struct engine_disk *d, struct err *err);
+void engine_detach_all(struct engine *e);
+struct syncstate_disk *engine_row(struct engine *e, const struct engine_disk *d);
+unsigned engine_index(const struct engine *e, const struct engine_disk *d);
+
+/* engine_link.c */
+/* Puts machine, generation, epoch and the disks into the frame of coming marks: only those that take part in points, or all. */
+void engine_frame(struct engine *e, bool only_swept);
+/* 1: the stream runs. 0: there is none yet. */
+int engine_agree(struct engine *e, struct err *err);
+int engine_apply_commits(struct engine *e, struct err *err);
+uint64_t engine_uncommitted(const struct engine *e); /* marks on their way */
+/* Another generation or vault: the next stream is a new one. */
+int engine_relink(struct engine *e, struct err *err);
+
+/* engine_sweep.c */
+/* The disk whose sweep goes on next; NULL: none, or too much is on its way. */
+struct engine_disk *engine_sweep_due(struct engine *e);
+int engine_sweep(struct engine *e, struct engine_disk *d, struct err *err);
+void engine_rewind_sweeps(struct engine *e);
+
+/* engine_cycle.c */
+/* Counts what could not be read, and tells it once. */
+void engine_unreadable(struct engine *e, struct engine_disk *d, const struct reader_piece *p);
+bool engine_cycle_possible(const struct engine *e);
+int engine_cycle(struct engine *e, const struct engine_command *command, struct err *err);
+int engine_cycle_parts(struct engine *e, struct err *err);
+
+#endif

@@ -1,0 +1,220 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Sweeps: the first copy of a disk, and the comparison of a disk with what the vault has. A sweep goes through the plan of the
+ * disk in chunks; a chunk ends in a progress mark, and when that is committed the durable cursor moves behind the chunk. A
+ * killed agent, a lost stream and a new epoch go back to that cursor.
+ *
+ * Comparing reads whole blocks of 64 KiB and sends those whose hash differs from the vault's. When nobody can give hashes the
+ * sweep sends everything. Writes that hit a block before or after it is read are the tracker's business: it has watched since
+ * before the sweep began, and what it saw goes out with the first cycle.
+ */
+#include "mobility/sync/engine_internal.h"
+
+#include <string.h>
+
+#include "transport/base/bytes.h"
+#include "transport/base/clock.h"
+#include "transport/base/log.h"
+
+#define CHUNK_BYTES ((uint64_t)CHANGESET_PROGRESS_BYTES)
+#define COMPARE_SPAN ((uint64_t)HASHFETCH_BLOCKS_MAX * HASHFETCH_BLOCK_BYTES)
+#define RANGE_BYTES (1u << 20)
+
+struct sweep {
+    struct engine *e;
+    struct engine_disk *d;
+    uint64_t at;            /* the next byte that may be read */
+    uint64_t end;           /* of this chunk at most */
+    uint64_t budget;        /* bytes that may still be read */
+    struct hash128 *hashes; /* from compare_start on; NULL: send everything */
+    uint64_t compare_start;
+};
+
+static int make_plan(struct engine *e, struct engine_disk *d, struct err *err)
+{
+    const struct inventory_disk *disk;
+
+    if (d->plan)
+        return 0;
+    if (engine_refresh_inventory(e, true, err) < 0)
+        return -1;
+    disk = inventory_find(e->inventory, d->key);
+    if (!disk)
+        return err_set(err, ERR_NOT_FOUND, "the disk %s has vanished", d->key);
+    if (plan_make(disk, &d->plan, err) < 0)
+        return -1;
+    log_event(LOG_INFO, "sweep_planned", LOG_S("key", d->key), LOG_U("used_bytes", d->plan->used_bytes),
+        LOG_U("size_bytes", d->plan->size_bytes), LOG_U("file_systems", d->plan->file_systems), LOG_U("at", d->at),
+        LOG_B("compare", d->compare));
+    return 0;
+}
+
+/* The next used range of the chunk; whole blocks when comparing. */
+static int next_range(void *arg, unsigned *ret_disk, uint64_t *ret_start, uint64_t *ret_length)
+{
+    struct sweep *s = arg;
+    uint64_t start, length, end;
+
+    if (s->budget == 0 || !plan_next(s->d->plan, s->at, RANGE_BYTES, &start, &length) || start >= s->end)
+        return 0;
+    end = start + length;
+    if (s->hashes) {
+        start -= start % HASHFETCH_BLOCK_BYTES;
+        end += (HASHFETCH_BLOCK_BYTES - end % HASHFETCH_BLOCK_BYTES) % HASHFETCH_BLOCK_BYTES;
+        if (start < s->at)
+            start = s->at;
+    }
+    if (end > s->end)
+        end = s->end;
+    if (end > s->d->plan->size_bytes)
+        end = s->d->plan->size_bytes;
+    *ret_disk = engine_index(s->e, s->d);
+    *ret_start = start;
+    *ret_length = end - start;
+    s->at = end;
+    s->budget -= *ret_length < s->budget ? *ret_length : s->budget;
+    return 1;
+}
+
+/* The vault may name a block of zeros by its hash or, where nothing was ever stored, by zero. */
+static bool vault_has_it(const struct sweep *s, const struct reader_piece *p)
+{
+    static const struct hash128 nothing;
+    const struct hash128 *theirs;
+    struct hash128 ours;
+    uint64_t end = p->start + p->length;
+
+    if (!s->hashes || p->start % HASHFETCH_BLOCK_BYTES != 0 ||
+        (p->length != HASHFETCH_BLOCK_BYTES && end != s->d->plan->size_bytes))
+        return false;
+    theirs = &s->hashes[(p->start - s->compare_start) / HASHFETCH_BLOCK_BYTES];
+    hash_128(p->data, p->length, &ours);
+    return hash_equal(theirs, &ours) || (hash_equal(theirs, &nothing) && bytes_are_zero(p->data, p->length));
+}
+
+static int take_piece(void *arg, const struct reader_piece *p, struct err *err)
+{
+    struct sweep *s = arg;
+
+    if (!p->data) {
+        engine_unreadable(s->e, s->d, p);
+        return 0;
+    }
+    return vault_has_it(s, p) ? 0 : changeset_add(s->e->set, s->d->number, p->start, p->data, p->length, err);
+}
+
+/* 0: hashes are there, or it was decided to do without. */
+static int fetch_hashes(struct sweep *s, struct err *err)
+{
+    uint64_t span = s->d->plan->size_bytes - s->at;
+    size_t count;
+    struct err why = ERR_INIT;
+
+    if (!s->d->compare)
+        return 0;
+    if (span > COMPARE_SPAN)
+        span = COMPARE_SPAN;
+    count = (size_t)((span + HASHFETCH_BLOCK_BYTES - 1) / HASHFETCH_BLOCK_BYTES);
+    s->hashes = mem_alloc(count, sizeof(*s->hashes));
+    if (!s->hashes)
+        return err_set(err, ERR_NOMEM, "no memory for hashes");
+    s->compare_start = s->at;
+    s->end = s->at + span;
+    s->budget = UINT64_MAX;
+    if (hashfetch_get(s->e->conf.hashes, s->d->number, s->at, count, s->hashes, &why) == 0)
+        return 0;
+    free(TAKE_PTR(s->hashes));
+    if (why.code == ERR_UNAVAILABLE || why.code == ERR_TIMEOUT || why.code == ERR_CANCELLED) {
+        err_copy(err, &why);
+        return -1;
+    }
+    engine_event(s->e, "warning", "no_hashes", "", "disk %s is sent in full: %s", s->d->key, why.text);
+    s->d->compare = false;
+    s->end = s->d->plan->size_bytes;
+    s->budget = CHUNK_BYTES;
+    return 0;
+}
+
+/* Closes what the chunk sent and remembers where the cursor goes when that is committed. */
+static int close_chunk(struct sweep *s, bool last, struct err *err)
+{
+    struct engine *e = s->e;
+
+    if (!changeset_is_empty(e->set) && changeset_close(e->set, MARK_PROGRESS, 0, clock_utc_usec(), NULL, NULL, err) < 0)
+        return -1;
+    e->chunks[e->chunk_count++] = (struct engine_chunk){
+        .sequence = changeset_next_sequence(e->set) - 1, .disk = engine_index(e, s->d), .cursor = s->at, .last = last};
+    s->d->at = s->at;
+    return 0;
+}
+
+static int sweep_chunk(struct sweep *s, struct err *err)
+{
+    uint64_t start, length;
+    bool last;
+
+    engine_frame(s->e, false);
+    if (fetch_hashes(s, err) < 0)
+        return -1;
+    if (reader_run(s->e->reader, next_range, s, take_piece, s, err) < 0)
+        return -1;
+    if (s->budget > 0 && s->at < s->end)
+        s->at = s->end; /* no more used range in it */
+    last = !plan_next(s->d->plan, s->at, RANGE_BYTES, &start, &length);
+    if (close_chunk(s, last, err) < 0)
+        return -1;
+    return last ? engine_join_cycle(s->e, s->d, err) : 0;
+}
+
+int engine_sweep(struct engine *e, struct engine_disk *d, struct err *err)
+{
+    struct sweep s = {.e = e, .d = d};
+    int r;
+
+    if (make_plan(e, d, err) < 0)
+        return -1;
+    s.at = d->at;
+    s.end = d->plan->size_bytes;
+    s.budget = CHUNK_BYTES;
+    r = sweep_chunk(&s, err);
+    free(s.hashes);
+    if (r < 0 && err->code != ERR_UNAVAILABLE && err->code != ERR_CANCELLED)
+        engine_rewind_sweeps(e);
+    return r;
+}
+
+static unsigned sweep_chunks(const struct engine *e)
+{
+    unsigned n = 0;
+
+    for (unsigned i = 0; i < e->chunk_count; i++)
+        n += e->chunks[i].sequence > e->committed;
+    return n;
+}
+
+struct engine_disk *engine_sweep_due(struct engine *e)
+{
+    if (sweep_chunks(e) >= ENGINE_CHUNKS_MAX || e->chunk_count >= ENGINE_UNCOMMITTED_MAX)
+        return NULL;
+    for (unsigned i = 0; i < MARK_DISKS_MAX; i++)
+        if (e->disks[i].attached && !e->disks[i].swept)
+            return &e->disks[i];
+    return NULL;
+}
+
+/* Back to what is committed: the chunks that were on their way may never arrive. */
+void engine_rewind_sweeps(struct engine *e)
+{
+    e->chunk_count = 0;
+    for (unsigned i = 0; i < MARK_DISKS_MAX; i++) {
+        struct engine_disk *d = &e->disks[i];
+        const struct syncstate_disk *row = d->attached ? engine_row(e, d) : NULL;
+
+        if (!row || row->copy == COPY_DONE)
+            continue;
+        d->at = row->cursor;
+        if (d->swept)
+            cycle_clear_disk(e->cycle, i);
+        d->swept = false;
+    }
+}
