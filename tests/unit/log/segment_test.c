@@ -171,6 +171,7 @@ static void test_existing_segment_is_not_overwritten(void **state)
     struct segment_writer *other = NULL;
     struct segment_info i = info(1);
     struct err err = ERR_INIT;
+    assert_non_null(w);
     assert_int_equal(segment_create(f->dirfd, &i, &other, &err), -1);
     assert_int_equal(err.code, ERR_EXISTS);
     assert_int_equal(faccessat(f->dirfd, "0000000000000001.seg.new", F_OK, 0), -1);

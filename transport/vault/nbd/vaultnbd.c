@@ -342,4 +342,6 @@ static struct nbdkit_plugin plugin = {
     .extents = vaultnbd_extents,
 };
 
+/* The macro defines it without declaring it. */
+struct nbdkit_plugin *plugin_init(void);
 NBDKIT_REGISTER_PLUGIN(plugin)
