@@ -142,7 +142,7 @@ int call_arm_deadline(struct rpc_call *call, sd_event *loop, struct err *err)
 
 static void deliver_messages(struct rpc_call *call)
 {
-    while (call->ops != NULL && !call->discard) {
+    while (call->ops != NULL && !call->discard && !call->dispatch->closing) {
         struct call_message *m = queue_pop(&call->inbox);
         if (m == NULL)
             return;
@@ -170,25 +170,37 @@ static void deliver_end(struct rpc_call *call)
     call_unref(call); /* the owner's handle */
 }
 
+static void deliver_half(struct rpc_call *call)
+{
+    if (!call->remote_half || call->half_delivered || call->discard || call->ops == NULL)
+        return;
+    call->half_delivered = true;
+    if (call->ops->on_half != NULL)
+        call->ops->on_half(call, call->arg);
+}
+
+static void deliver_writable(struct rpc_call *call)
+{
+    if (!call->writable_pending || call->ops == NULL || call->ended)
+        return;
+    call->writable_pending = false;
+    if (call->ops->on_writable != NULL)
+        call->ops->on_writable(call, call->arg);
+}
+
 void call_deliver(struct rpc_call *call)
 {
     if (call->end_delivered)
         return;
-    if (call->begin_pending && !call->ended) {
-        call->begin_pending = false;
-        if (call->on_begin != NULL)
-            call->on_begin(call->owner, call);
-    }
-    deliver_messages(call);
-    if (call->remote_half && !call->half_delivered && !call->discard && call->ops != NULL) {
-        call->half_delivered = true;
-        if (call->ops->on_half != NULL)
-            call->ops->on_half(call, call->arg);
-    }
-    if (call->writable_pending && call->ops != NULL && !call->ended) {
-        call->writable_pending = false;
-        if (call->ops->on_writable != NULL)
-            call->ops->on_writable(call, call->arg);
+    if (!call->dispatch->closing) {
+        if (call->begin_pending && !call->ended) {
+            call->begin_pending = false;
+            if (call->on_begin != NULL)
+                call->on_begin(call->owner, call);
+        }
+        deliver_messages(call);
+        deliver_half(call);
+        deliver_writable(call);
     }
     if (call->ended && !call->end_delivered)
         deliver_end(call);

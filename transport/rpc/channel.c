@@ -346,10 +346,8 @@ void rpc_channel_free(struct rpc_channel *ch)
         conn_shut(ch->first->conn, RPC_CANCELLED, "the channel was closed");
         channel_conn_free(ch->first);
     }
-    if (ch->dispatch != NULL) {
-        dispatch_run_nested(ch->dispatch);
-        dispatch_stop(ch->dispatch);
-    }
+    if (ch->dispatch != NULL)
+        dispatch_close(ch->dispatch);
     dispatch_unref(ch->dispatch);
     tls_context_free(ch->tls);
     sd_event_unref(ch->loop);

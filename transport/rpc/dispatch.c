@@ -40,16 +40,11 @@ struct dispatch *dispatch_ref(struct dispatch *d)
     return d;
 }
 
-void dispatch_stop(struct dispatch *d)
-{
-    d->defer = sd_event_source_disable_unref(d->defer);
-}
-
 void dispatch_unref(struct dispatch *d)
 {
     if (d == NULL || --d->refs > 0)
         return;
-    dispatch_stop(d);
+    sd_event_source_disable_unref(d->defer);
     free(d);
 }
 
@@ -93,12 +88,13 @@ void dispatch_run(struct dispatch *d)
     dispatch_unref(d);
 }
 
-void dispatch_run_nested(struct dispatch *d)
+void dispatch_close(struct dispatch *d)
 {
     bool was_running = d->running;
     (void)dispatch_ref(d);
-    d->running = true;
+    d->running = d->closing = true;
     run_queue(d);
     d->running = was_running;
+    d->defer = sd_event_source_disable_unref(d->defer);
     dispatch_unref(d);
 }

@@ -20,17 +20,16 @@ struct dispatch {
     sd_event *loop; /* NULL: dispatch_run is called by hand */
     sd_event_source *defer;
     bool running;
+    bool closing; /* only ends are delivered */
 };
 
 int dispatch_new(sd_event *loop, struct dispatch **ret_dispatch, struct err *err);
 struct dispatch *dispatch_ref(struct dispatch *d);
 void dispatch_unref(struct dispatch *d); /* NULL allowed */
-/* No more callbacks from the loop; dispatch_run still works. */
-void dispatch_stop(struct dispatch *d);
 void dispatch_add(struct dispatch *d, struct rpc_call *call);
 /* Runs callbacks until the queue is empty. Does nothing when it is running further up the stack. */
 void dispatch_run(struct dispatch *d);
-/* The same, also from inside a callback: for freeing a server or a channel, which ends its calls before it returns. */
-void dispatch_run_nested(struct dispatch *d);
+/* Delivers the ends of calls, also from inside a callback, and nothing else from then on: its server or channel goes away. */
+void dispatch_close(struct dispatch *d);
 
 #endif

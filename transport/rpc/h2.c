@@ -406,7 +406,9 @@ static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const
 /* A message that cannot be taken ends the call, not the connection. */
 static void receive_failed(struct h2 *h2, struct rpc_call *call, const struct err *err)
 {
-    enum rpc_status status = (enum rpc_status)err_grpc_status(err->code);
+    /* Other gRPC stacks call an oversized message RESOURCE_EXHAUSTED. */
+    enum rpc_status status =
+        err->code == ERR_TOO_LARGE ? RPC_RESOURCE_EXHAUSTED : (enum rpc_status)err_grpc_status(err->code);
     call_set_status(call, status, err->text);
     if (call->is_server) {
         rpc_call_finish(call, status, err->text);

@@ -398,10 +398,8 @@ void rpc_server_free(struct rpc_server *s)
         conn_shut(s->first->conn, RPC_UNAVAILABLE, "the server was shut down");
         server_conn_free(s->first);
     }
-    if (s->dispatch != NULL) {
-        dispatch_run_nested(s->dispatch);
-        dispatch_stop(s->dispatch);
-    }
+    if (s->dispatch != NULL)
+        dispatch_close(s->dispatch);
     dispatch_unref(s->dispatch);
     serving_free(s->health);
     tls_context_free(s->tls);

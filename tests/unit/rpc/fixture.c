@@ -27,8 +27,10 @@ static void server_end(struct rpc_call *call, void *arg, enum rpc_status status,
 
 static void echo_message(struct rpc_call *call, void *arg, struct buf *message)
 {
+    struct err err = ERR_INIT;
     (void)arg;
-    assert_true(rpc_call_send(call, message, NULL) >= 0);
+    if (rpc_call_send(call, message, &err) < 0)
+        rpc_call_fail(call, &err);
 }
 
 static void echo_half(struct rpc_call *call, void *arg)
