@@ -1,0 +1,389 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * P3 and the barrier window with real parts: tracker, reader and cycle over two loop disks. A workload writes batches of blocks,
+ * each stamped with the number of its batch, to one disk and the other in turn, and lets each batch be flushed before the next one
+ * begins; noise writers load the same disks. After each point the image must be a state that a power failure could have left:
+ * if it has any block of batch m, it has all of every batch before m. The same checker has to find violations when the barrier
+ * count is taken away.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <cmocka.h>
+
+#include "mobility/capture/cycle.h"
+#include "mobility/track/tracker.h"
+#include "tests/unit/mobility/track/loopdisk.h"
+#include "transport/base/clock.h"
+
+#define DISKS 2u
+#define BLOCK 4096u
+#define STAMPED_BLOCKS 256u     /* of each disk, at its beginning */
+#define NOISE_BYTES (24u << 20) /* behind them */
+#define DISK_BYTES (STAMPED_BLOCKS * BLOCK + NOISE_BYTES)
+#define BATCH_MAX 6u
+#define BATCHES_MAX (1u << 20)
+
+struct batch {
+    uint16_t blocks[BATCH_MAX]; /* of disk (number % DISKS) */
+    uint8_t count;
+};
+
+struct rig {
+    char dir[64], bpf[96];
+    struct loopdisk disks[DISKS];
+    struct tracker *tracker;
+    struct tracker_disk *tracked[DISKS];
+    struct reader *reader;
+    struct cycle *cycle;
+    uint8_t *image[DISKS];
+    struct batch *batches; /* [0] is the state before the first */
+    atomic_uint issued;    /* the batch that is being written, or was written last */
+    atomic_bool stop;
+    bool barriers_hidden;
+    unsigned noise_pause_usec;
+};
+
+/* --- parts ---------------------------------------------------------------------------------------------------------- */
+
+static int part_drain(void *arg, unsigned disk, struct dirty *round, uint64_t *ret_granules, struct err *err)
+{
+    struct rig *r = arg;
+    return tracker_drain(r->tracker, r->tracked[disk], round, NULL, ret_granules, err);
+}
+
+static uint64_t part_barriers(void *arg)
+{
+    struct rig *r = arg;
+    return r->barriers_hidden ? 0 : tracker_barriers(r->tracker);
+}
+
+static bool part_countable(void *arg)
+{
+    struct rig *r = arg;
+    return r->barriers_hidden || tracker_barriers_are_countable(r->tracker);
+}
+
+static int part_read(
+    void *arg, unsigned disk, const struct dirty *set, reader_sink sink, void *sink_arg, struct err *err)
+{
+    struct rig *r = arg;
+    return reader_run_dirty(r->reader, disk, set, sink, sink_arg, err);
+}
+
+static int keep_image(void *arg, const struct reader_piece *piece, struct err *err)
+{
+    struct rig *r = arg;
+
+    if (!piece->data)
+        return err_set(err, ERR_IO, "unreadable at %llu", (unsigned long long)piece->start);
+    memcpy(r->image[piece->disk] + piece->start, piece->data, piece->length);
+    return 0;
+}
+
+/* --- workload --------------------------------------------------------------------------------------------------------- */
+
+static void fill_block(uint8_t *block, uint32_t stamp)
+{
+    for (unsigned i = 0; i < BLOCK / 4; i++)
+        ((uint32_t *)block)[i] = stamp;
+}
+
+static void write_batch(struct rig *r, const int fds[DISKS], uint8_t *block, uint32_t number, unsigned *seed)
+{
+    struct batch *b = &r->batches[number];
+
+    b->count = (uint8_t)(1 + rand_r(seed) % BATCH_MAX);
+    for (unsigned i = 0; i < b->count; i++)
+        b->blocks[i] = (uint16_t)(rand_r(seed) % STAMPED_BLOCKS);
+    atomic_store(&r->issued, number);
+    fill_block(block, number);
+    for (unsigned i = 0; i < b->count; i++)
+        if (pwrite(fds[number % DISKS], block, BLOCK, (off_t)b->blocks[i] * BLOCK) != BLOCK)
+            abort();
+    if (fdatasync(fds[number % DISKS]) < 0)
+        abort();
+}
+
+static void open_disks(const struct rig *r, int fds[DISKS])
+{
+    for (unsigned i = 0; i < DISKS; i++) {
+        fds[i] = open(r->disks[i].path, O_RDWR | O_DIRECT | O_CLOEXEC);
+        if (fds[i] < 0)
+            abort();
+    }
+}
+
+static void *run_stamps(void *arg)
+{
+    struct rig *r = arg;
+    unsigned seed = 7;
+    uint8_t *block = aligned_alloc(4096, BLOCK);
+    int fds[DISKS];
+
+    open_disks(r, fds);
+    for (uint32_t n = 1; n < BATCHES_MAX && !atomic_load(&r->stop); n++)
+        write_batch(r, fds, block, n, &seed);
+    for (unsigned i = 0; i < DISKS; i++)
+        (void)close(fds[i]);
+    free(block);
+    return NULL;
+}
+
+/* Random writes of 4 to 64 KiB, and now and then a flush. */
+static void *run_noise(void *arg)
+{
+    struct rig *r = arg;
+    unsigned seed = 99;
+    uint8_t *data = random_bytes(65536);
+    int fds[DISKS];
+
+    open_disks(r, fds);
+    for (unsigned n = 0; !atomic_load(&r->stop); n++) {
+        uint32_t length = BLOCK * (1 + (uint32_t)rand_r(&seed) % 16);
+        off_t at = STAMPED_BLOCKS * BLOCK + (off_t)(rand_r(&seed) % (NOISE_BYTES / BLOCK - 16)) * BLOCK;
+        ((uint32_t *)data)[0] = n;
+        if (pwrite(fds[n % DISKS], data, length, at) != (ssize_t)length ||
+            (n % 32 == 0 && fdatasync(fds[n % DISKS]) < 0))
+            abort();
+        if (r->noise_pause_usec)
+            (void)usleep(r->noise_pause_usec);
+    }
+    for (unsigned i = 0; i < DISKS; i++)
+        (void)close(fds[i]);
+    free(data);
+    return NULL;
+}
+
+/* --- checker ------------------------------------------------------------------------------------------------------------ */
+
+static uint32_t stamp_at(const struct rig *r, unsigned disk, unsigned block)
+{
+    return ((const uint32_t *)(r->image[disk] + (size_t)block * BLOCK))[0];
+}
+
+static uint32_t newest_stamp(const struct rig *r)
+{
+    uint32_t newest = 0;
+
+    for (unsigned d = 0; d < DISKS; d++)
+        for (unsigned i = 0; i < STAMPED_BLOCKS; i++)
+            if (stamp_at(r, d, i) > newest)
+                newest = stamp_at(r, d, i);
+    return newest;
+}
+
+/* How many blocks of the image are older than they may be: than the last batch before the newest one that wrote them. The
+ * expected state is carried from call to call. */
+struct expectation {
+    uint32_t upto; /* batches 1..upto are in `stamps` */
+    uint32_t stamps[DISKS][STAMPED_BLOCKS];
+};
+
+static unsigned count_violations(const struct rig *r, struct expectation *e)
+{
+    uint32_t newest = newest_stamp(r);
+    unsigned violations = 0;
+
+    while (e->upto + 1 < newest) {
+        const struct batch *b = &r->batches[++e->upto];
+        for (unsigned i = 0; i < b->count; i++)
+            e->stamps[e->upto % DISKS][b->blocks[i]] = e->upto;
+    }
+    for (unsigned d = 0; d < DISKS; d++)
+        for (unsigned i = 0; i < STAMPED_BLOCKS; i++)
+            if (stamp_at(r, d, i) < e->stamps[d][i])
+                violations++;
+    return violations;
+}
+
+/* --- rig ------------------------------------------------------------------------------------------------------------------ */
+
+static void start_capture(struct rig *r)
+{
+    const struct cycle_parts parts = {.arg = r,
+        .disk_count = DISKS,
+        .drain = part_drain,
+        .barriers = part_barriers,
+        .barriers_are_countable = part_countable,
+        .read = part_read};
+    struct tracker_config config = {.pin_root = r->bpf, .instance = "window"};
+    struct err err = ERR_INIT;
+    int bad = tracker_open(&config, &r->tracker, &err) < 0 || reader_new(0, &r->reader, &err) < 0 ||
+              cycle_new(&parts, &r->cycle, &err) < 0;
+
+    for (unsigned i = 0; i < DISKS && !bad; i++) {
+        bad = tracker_add(r->tracker, r->disks[i].path, &r->tracked[i], &err) < 0 ||
+              reader_add_disk(r->reader, i, r->disks[i].path, &err) < 0 ||
+              cycle_set_disk(r->cycle, i, DISK_BYTES, tracker_disk_granule_shift(r->tracked[i]), &err) < 0;
+        r->image[i] = calloc(1, DISK_BYTES);
+    }
+    if (bad)
+        fail_msg("%s", err.text);
+}
+
+static int setup(void **state)
+{
+    struct rig *r = calloc(1, sizeof(*r));
+
+    temp_init(r->dir);
+    bpffs_mount(r->dir, r->bpf);
+    for (unsigned i = 0; i < DISKS; i++)
+        loopdisk_init(&r->disks[i], DISK_BYTES, 512, -1);
+    r->batches = calloc(BATCHES_MAX, sizeof(struct batch));
+    start_capture(r);
+    *state = r;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct rig *r = *state;
+    struct tracker_config config = {.pin_root = r->bpf, .instance = "window"};
+
+    cycle_free(r->cycle);
+    reader_free(r->reader);
+    tracker_close(r->tracker);
+    (void)tracker_destroy(&config, NULL);
+    for (unsigned i = 0; i < DISKS; i++) {
+        loopdisk_done(&r->disks[i]);
+        free(r->image[i]);
+    }
+    free(r->batches);
+    bpffs_unmount(r->bpf);
+    temp_done(r->dir);
+    free(r);
+    return 0;
+}
+
+struct totals {
+    unsigned points, rounds, violations, max_rounds, without;
+    uint64_t window_usec, max_window_usec;
+};
+
+static void add_up(struct totals *t, const struct cycle_result *result)
+{
+    t->points++;
+    t->rounds += result->rounds;
+    t->max_rounds = result->rounds > t->max_rounds ? result->rounds : t->max_rounds;
+    t->window_usec += result->window_usec;
+    t->max_window_usec = result->window_usec > t->max_window_usec ? result->window_usec : t->max_window_usec;
+}
+
+/* Lets the workload make some way, as it would between two points. */
+static void wait_for_batches(struct rig *r, unsigned more)
+{
+    unsigned target = atomic_load(&r->issued) + more;
+
+    while (atomic_load(&r->issued) < target)
+        (void)usleep(50);
+}
+
+/* Runs cycles while the workload goes on; enough is 0 or the number of violations that will do. */
+static struct totals run_cycles(struct rig *r, unsigned cycles, unsigned enough)
+{
+    struct cycle_options options = {.want = CYCLE_CRASH, .tries = 200};
+    struct expectation *e = calloc(1, sizeof(*e));
+    struct totals t = {0};
+    pthread_t stamps, noise;
+
+    assert_int_equal(pthread_create(&stamps, NULL, run_stamps, r), 0);
+    assert_int_equal(pthread_create(&noise, NULL, run_noise, r), 0);
+    for (unsigned i = 0; i < cycles && (!enough || t.violations < enough); i++) {
+        struct cycle_result result;
+        struct err err = ERR_INIT;
+        wait_for_batches(r, 1 + i % 12);
+        if (cycle_run(r->cycle, &options, keep_image, r, &result, &err) < 0)
+            fail_msg("%s", err.text);
+        if (result.outcome != CYCLE_POINT) {
+            t.without++;
+            continue;
+        }
+        add_up(&t, &result);
+        t.violations += count_violations(r, e) > 0;
+    }
+    atomic_store(&r->stop, true);
+    (void)pthread_join(stamps, NULL);
+    (void)pthread_join(noise, NULL);
+    free(e);
+    return t;
+}
+
+static void report(const struct rig *r, const struct totals *t)
+{
+    print_message(
+        "%u points, %u without a window, %u batches: %.1f rounds (at most %u), window %.0f us (at most %llu), "
+        "%u violations\n",
+        t->points, t->without, atomic_load(&r->issued), t->points ? (double)t->rounds / t->points : 0.0, t->max_rounds,
+        t->points ? (double)t->window_usec / t->points : 0.0, (unsigned long long)t->max_window_usec, t->violations);
+}
+
+static void test_every_window_is_a_state_a_power_failure_could_leave(void **state)
+{
+    const char *asked = getenv("LEEWARD_POINTS"); /* the long run */
+    unsigned points = asked ? (unsigned)strtoul(asked, NULL, 10) : 2000;
+    struct rig *r = *state;
+    struct totals t;
+
+    r->noise_pause_usec = 200;
+    t = run_cycles(r, points, 0);
+    report(r, &t);
+    assert_int_equal(t.violations, 0);
+    assert_true(t.points + t.without == points && t.without < points / 4);
+    assert_true(atomic_load(&r->issued) > 100);
+}
+
+static void test_the_checker_finds_what_windows_prevent(void **state)
+{
+    struct rig *r = *state;
+    struct totals t;
+
+    r->barriers_hidden = true;
+    r->noise_pause_usec = 0;
+    t = run_cycles(r, 5000, 1);
+    report(r, &t);
+    assert_true(t.violations > 0);
+}
+
+static void test_the_image_is_the_disk_when_all_is_quiet(void **state)
+{
+    struct rig *r = *state;
+    struct cycle_options options = {.want = CYCLE_CRASH};
+    struct cycle_result result;
+    struct err err = ERR_INIT;
+    uint8_t *now = aligned_alloc(4096, DISK_BYTES);
+
+    r->noise_pause_usec = 50;
+    (void)run_cycles(r, 20, 0);
+    assert_int_equal(cycle_run(r->cycle, &options, keep_image, r, &result, &err), 0);
+    assert_int_equal(result.outcome, CYCLE_POINT);
+    for (unsigned i = 0; i < DISKS; i++) {
+        loopdisk_read(&r->disks[i], 0, now, DISK_BYTES);
+        assert_memory_equal(now, r->image[i], DISK_BYTES);
+    }
+    free(now);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_every_window_is_a_state_a_power_failure_could_leave, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_the_checker_finds_what_windows_prevent, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_the_image_is_the_disk_when_all_is_quiet, setup, teardown),
+    };
+
+    if (!loopdisk_is_possible()) {
+        print_message("needs root and loop devices: not run\n");
+        return 77;
+    }
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
