@@ -171,8 +171,10 @@ static __always_inline void mark_request(
 {
     struct bio *bio = rq->bio;
 
-    __sync_fetch_and_add(&h->writes, 1);
-    __sync_fetch_and_add(&h->bytes, bytes);
+    if (bytes) { /* the end of a flush sequence completes the request once more, without bytes */
+        __sync_fetch_and_add(&h->writes, 1);
+        __sync_fetch_and_add(&h->bytes, bytes);
+    }
     if (op == OP_DISCARD || op == OP_SECURE_ERASE || op == OP_WRITE_ZEROES)
         __sync_fetch_and_add(&h->discards, 1);
     if (op == OP_DISCARD && bio && bio->bi_next) {

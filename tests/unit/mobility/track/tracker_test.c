@@ -1,0 +1,673 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * P3 on real loop disks with the real program in the kernel: what changed on the disk is marked, whatever changed it, and
+ * whether or not an agent is alive. A shadow copy says what changed.
+ */
+#include "mobility/track/tracker.h"
+
+#include <bpf/bpf.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <stdarg.h>
+#include <setjmp.h>
+#include <cmocka.h>
+
+#include "mobility/track/blocktrack_map.h"
+#include "tests/unit/mobility/track/loopdisk.h"
+
+#define KIB 1024u
+#define MIB (1024u * KIB)
+#define DISK_BYTES (64u * MIB)
+#define GRANULE 4096u
+
+struct rig {
+    char dir[64], bpf[96];
+    struct loopdisk disk;
+    struct tracker_config config;
+    struct tracker *tracker;
+    struct tracker_disk *tracked;
+    struct dirty *round;
+    uint8_t *shadow, *now;
+};
+
+static void open_tracker(struct rig *r)
+{
+    struct err err = ERR_INIT;
+
+    if (tracker_open(&r->config, &r->tracker, &err) < 0 || tracker_add(r->tracker, r->disk.path, &r->tracked, &err) < 0)
+        fail_msg("%s", err.text);
+}
+
+static void take_shadow(struct rig *r)
+{
+    loopdisk_read(&r->disk, 0, r->shadow, DISK_BYTES);
+}
+
+static int setup_with_sector(void **state, unsigned sector)
+{
+    struct rig *r = calloc(1, sizeof(*r));
+
+    temp_init(r->dir);
+    bpffs_mount(r->dir, r->bpf);
+    loopdisk_init(&r->disk, DISK_BYTES, sector, -1);
+    r->config = (struct tracker_config){.pin_root = r->bpf, .instance = "test"};
+    r->shadow = aligned_alloc(4096, DISK_BYTES);
+    r->now = aligned_alloc(4096, DISK_BYTES);
+    must_run("dd if=/dev/urandom of=%s bs=1M count=16 conv=fsync status=none", r->disk.path);
+    open_tracker(r);
+    assert_int_equal(dirty_new(DISK_BYTES, 12, &r->round, NULL), 0);
+    take_shadow(r);
+    *state = r;
+    return 0;
+}
+
+static int setup(void **state)
+{
+    return setup_with_sector(state, 512);
+}
+
+static int setup_4096(void **state)
+{
+    return setup_with_sector(state, 4096);
+}
+
+static int teardown(void **state)
+{
+    struct rig *r = *state;
+
+    tracker_close(r->tracker);
+    (void)tracker_destroy(&r->config, NULL);
+    dirty_close(r->round);
+    loopdisk_done(&r->disk);
+    bpffs_unmount(r->bpf);
+    temp_done(r->dir);
+    free(r->shadow);
+    free(r->now);
+    free(r);
+    return 0;
+}
+
+static uint64_t drain(struct rig *r)
+{
+    struct err err = ERR_INIT;
+    uint64_t granules = 0;
+
+    dirty_clear_all(r->round);
+    if (tracker_drain(r->tracker, r->tracked, r->round, NULL, &granules, &err) < 0)
+        fail_msg("%s", err.text);
+    return granules;
+}
+
+/* Every granule that differs from the shadow is marked. Returns how many differ. */
+static unsigned expect_superset(struct rig *r)
+{
+    unsigned changed = 0;
+
+    loopdisk_read(&r->disk, 0, r->now, DISK_BYTES);
+    for (uint64_t at = 0; at < DISK_BYTES; at += GRANULE) {
+        if (memcmp(r->shadow + at, r->now + at, GRANULE) == 0)
+            continue;
+        changed++;
+        if (!dirty_test(r->round, at))
+            fail_msg("the change at %llu is not marked", (unsigned long long)at);
+    }
+    memcpy(r->shadow, r->now, DISK_BYTES);
+    return changed;
+}
+
+static void expect_marked(struct rig *r, uint64_t start, uint64_t length)
+{
+    uint64_t cursor = 0, s, l;
+
+    assert_int_equal(dirty_next(r->round, &cursor, 0, &s, &l), 1);
+    assert_int_equal(s, start);
+    assert_int_equal(l, length);
+    assert_int_equal(dirty_next(r->round, &cursor, 0, &s, &l), 0);
+}
+
+/* --- what is marked ---------------------------------------------------------------------------------------------------- */
+
+static void test_one_write_marks_its_granules_and_no_others(void **state)
+{
+    struct rig *r = *state;
+    uint8_t *data = random_bytes(3 * GRANULE);
+
+    assert_int_equal(drain(r), 0);
+    loopdisk_write(&r->disk, 5 * GRANULE, data, 3 * GRANULE);
+    assert_int_equal(drain(r), 3);
+    expect_marked(r, 5 * GRANULE, 3 * GRANULE);
+    assert_int_equal(drain(r), 0);
+    free(data);
+}
+
+static void test_one_sector_marks_its_granule(void **state)
+{
+    struct rig *r = *state;
+    uint8_t *data = random_bytes(512);
+
+    loopdisk_write(&r->disk, 7 * GRANULE + 512, data, 512);
+    assert_int_equal(drain(r), 1);
+    expect_marked(r, 7 * GRANULE, GRANULE);
+    free(data);
+}
+
+static void test_nothing_that_fio_changes_is_missed(void **state)
+{
+    struct rig *r = *state;
+
+    must_run("fio --name=t --filename=%s --direct=1 --ioengine=libaio --iodepth=16 --rw=randwrite --bsrange=4k-256k "
+             "--size=64m --io_size=48m --refill_buffers --output=/dev/null",
+        r->disk.path);
+    assert_true(drain(r) > 0);
+    assert_true(expect_superset(r) > 1000);
+}
+
+static void test_buffered_writes_are_seen_when_they_reach_the_disk(void **state)
+{
+    struct rig *r = *state;
+
+    must_run("dd if=/dev/urandom of=%s bs=10000 count=500 seek=100 conv=fsync,notrunc status=none", r->disk.path);
+    assert_true(drain(r) > 0);
+    assert_true(expect_superset(r) > 1000);
+}
+
+static void test_a_partition_counts_on_its_disk(void **state)
+{
+    struct rig *r = *state;
+    struct stat st;
+    dev_t whole;
+    char part[48];
+
+    must_run("printf 'start=4096,size=32768\\nstart=40960\\n' | sfdisk -q %s >/dev/null 2>&1", r->disk.path);
+    (void)snprintf(part, sizeof(part), "%sp2", r->disk.path);
+    must_run("udevadm settle 2>/dev/null; i=0; while ! [ -b %s ] && [ $i -lt 50 ]; do "
+             "partx -a %s 2>/dev/null; mknod %s b $(tr : ' ' < /sys/block/%s/%s/dev) 2>/dev/null; i=$((i+1)); done; [ "
+             "-b %s ]",
+        part, r->disk.path, part, r->disk.path + 5, part + 5, part);
+    (void)drain(r);
+    take_shadow(r);
+    must_run("dd if=/dev/urandom of=%s bs=4k count=10 seek=3 oflag=direct status=none", part);
+    (void)drain(r);
+    expect_marked(r, 40960 * 512 + 3 * GRANULE, 10 * GRANULE);
+    assert_int_equal(expect_superset(r), 10);
+    assert_int_equal(tracker_whole_disk(part, &whole, NULL), 0);
+    assert_int_equal(fstat(r->disk.fd, &st), 0);
+    assert_int_equal(whole, st.st_rdev);
+    assert_int_equal(stat(part, &st), 0);
+    assert_int_equal(tracker_is_trackable(st.st_rdev, NULL), -1);
+    must_run("partx -d %s; rm -f %sp1 %sp2", r->disk.path, r->disk.path, r->disk.path);
+}
+
+static void test_discards_and_zeroes_are_marked(void **state)
+{
+    struct rig *r = *state;
+    uint64_t small[2] = {2 * MIB, 64 * KIB}, large[2] = {4 * MIB, 40 * MIB};
+
+    assert_int_equal(ioctl(r->disk.fd, BLKDISCARD, small), 0);
+    assert_int_equal(drain(r), 16);
+    assert_int_equal(expect_superset(r), 16);
+    assert_int_equal(ioctl(r->disk.fd, BLKZEROOUT, large), 0);
+    assert_int_equal(drain(r), 40 * MIB / GRANULE);
+    expect_marked(r, 4 * MIB, 40 * MIB);
+    assert_int_equal(expect_superset(r), 12 * MIB / GRANULE);
+    assert_int_equal(drain(r), 0);
+}
+
+static void test_a_discard_of_the_whole_disk_is_marked(void **state)
+{
+    struct rig *r = *state;
+    uint64_t all[2] = {0, DISK_BYTES};
+    struct tracker_stats stats;
+
+    assert_int_equal(ioctl(r->disk.fd, BLKDISCARD, all), 0);
+    assert_int_equal(drain(r), DISK_BYTES / GRANULE);
+    (void)expect_superset(r);
+    tracker_disk_stats(r->tracked, &stats);
+    assert_int_equal(stats.lost, 0);
+    assert_true(stats.wide > 0 && stats.discards > 0);
+}
+
+static void test_a_file_system_at_work_is_followed(void **state)
+{
+    struct rig *r = *state;
+
+    must_run("mkfs.ext4 -q -F %s && mkdir %s/mnt && mount %s %s/mnt", r->disk.path, r->dir, r->disk.path, r->dir);
+    for (int i = 0; i < 5; i++) {
+        must_run("cp -r /usr/include/linux %s/mnt/%d && rm -rf %s/mnt/%d && sync -f %s/mnt", r->dir, i, r->dir, i - 1,
+            r->dir);
+        (void)drain(r);
+        (void)expect_superset(r);
+    }
+    must_run("fstrim %s/mnt; umount %s/mnt", r->dir, r->dir);
+    (void)drain(r);
+    (void)expect_superset(r);
+}
+
+/* --- barriers ----------------------------------------------------------------------------------------------------------- */
+
+static void test_each_flush_counts_before_its_caller_knows(void **state)
+{
+    struct rig *r = *state;
+    uint8_t *data = random_bytes(GRANULE);
+    int fd = open(r->disk.path, O_RDWR | O_DIRECT | O_CLOEXEC);
+
+    assert_true(tracker_barriers_are_countable(r->tracker));
+    for (int i = 0; i < 50; i++) {
+        uint64_t before = tracker_barriers(r->tracker);
+        assert_int_equal(pwrite(fd, data, GRANULE, i * (off_t)GRANULE), GRANULE);
+        assert_int_equal(tracker_barriers(r->tracker), before);
+        assert_int_equal(fdatasync(fd), 0);
+        assert_true(tracker_barriers(r->tracker) > before);
+    }
+    (void)close(fd);
+    free(data);
+}
+
+static void test_a_synchronous_write_counts(void **state)
+{
+    struct rig *r = *state;
+    uint8_t *data = random_bytes(GRANULE);
+    int fd = open(r->disk.path, O_RDWR | O_DIRECT | O_DSYNC | O_CLOEXEC);
+    uint64_t before = tracker_barriers(r->tracker);
+
+    assert_int_equal(pwrite(fd, data, GRANULE, 0), GRANULE);
+    assert_true(tracker_barriers(r->tracker) > before);
+    (void)close(fd);
+    free(data);
+}
+
+static void set_write_cache(const struct rig *r, const char *mode)
+{
+    must_run("echo '%s' > /sys/block/%s/queue/write_cache", mode, r->disk.path + 5);
+}
+
+/* Without a write cache flushes end before there is a request; on kernels that permit it they are counted at submission. */
+static void test_a_disk_without_write_cache_is_told_apart(void **state)
+{
+    struct rig *r = *state;
+    uint64_t before;
+    bool countable;
+
+    set_write_cache(r, "write through");
+    countable = tracker_barriers_are_countable(r->tracker);
+    before = tracker_barriers(r->tracker);
+    must_run("dd if=/dev/zero of=%s bs=4k count=1 oflag=direct conv=fsync,notrunc status=none", r->disk.path);
+    assert_int_equal(tracker_barriers(r->tracker) > before, countable);
+    print_message("flushes of a write-through disk are %s on this kernel\n", countable ? "counted" : "not countable");
+    set_write_cache(r, "write back");
+    assert_true(tracker_barriers_are_countable(r->tracker));
+}
+
+/* --- life of the pins ----------------------------------------------------------------------------------------------------- */
+
+static void test_tracking_goes_on_while_the_agent_is_dead(void **state)
+{
+    struct rig *r = *state;
+    uint8_t *data = random_bytes(GRANULE);
+    struct dirty_tag before, after;
+    pid_t pid;
+
+    tracker_disk_tag(r->tracked, &before);
+    tracker_close(r->tracker);
+    pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0) { /* an agent that is killed */
+        open_tracker(r);
+        (void)kill(getpid(), SIGKILL);
+    }
+    (void)waitpid(pid, NULL, 0);
+    for (int i = 0; i < 100; i++)
+        loopdisk_write(&r->disk, (uint64_t)i * 5 * GRANULE, data, GRANULE);
+    open_tracker(r);
+    tracker_disk_tag(r->tracked, &after);
+    assert_memory_equal(&before, &after, sizeof(before));
+    assert_int_equal(drain(r), 100);
+    assert_int_equal(expect_superset(r), 100);
+    free(data);
+}
+
+/* Writes in the background. The tracker is closed around the fork, so that the child does not hold its lock. */
+static pid_t start_fio(struct rig *r)
+{
+    pid_t pid;
+
+    tracker_close(r->tracker);
+    pid = fork();
+    if (pid == 0) {
+        (void)execlp("fio", "fio", "--name=t", "--direct=1", "--rw=randwrite", "--bs=4k", "--size=64m", "--io_size=12m",
+            "--refill_buffers", "--output=/dev/null", "--filename", r->disk.path, NULL);
+        _exit(127);
+    }
+    assert_true(pid > 0);
+    open_tracker(r);
+    return pid;
+}
+
+static void test_a_restart_under_load_misses_nothing(void **state)
+{
+    struct rig *r = *state;
+    struct dirty *all = NULL;
+    pid_t fio;
+
+    assert_int_equal(dirty_new(DISK_BYTES, 12, &all, NULL), 0);
+    fio = start_fio(r);
+    while (waitpid(fio, NULL, WNOHANG) == 0) {
+        assert_int_equal(tracker_drain(r->tracker, r->tracked, NULL, all, NULL, NULL), 0);
+        tracker_close(r->tracker);
+        open_tracker(r);
+    }
+    assert_int_equal(tracker_drain(r->tracker, r->tracked, NULL, all, NULL, NULL), 0);
+    dirty_close(r->round);
+    r->round = all;
+    assert_true(expect_superset(r) > 1000);
+}
+
+static void test_pins_of_another_format_or_boot_are_refused(void **state)
+{
+    struct rig *r = *state;
+    struct dirty_tag before, after;
+    uint64_t value[4] = {0}, key = 0;
+    char path[160];
+    int fd;
+
+    tracker_disk_tag(r->tracked, &before);
+    tracker_close(r->tracker);
+    (void)snprintf(path, sizeof(path), "%s/test/meta", r->bpf);
+    fd = bpf_obj_get(path);
+    assert_true(fd >= 0);
+    assert_int_equal(bpf_map_lookup_elem(fd, &key, value), 0);
+    value[2] ^= 1; /* boot id */
+    assert_int_equal(bpf_map_update_elem(fd, &key, value, BPF_ANY), 0);
+    (void)close(fd);
+    open_tracker(r);
+    tracker_disk_tag(r->tracked, &after);
+    assert_true(before.incarnation != after.incarnation);
+}
+
+static void test_another_device_under_the_same_number_starts_anew(void **state)
+{
+    struct rig *r = *state;
+    struct dirty_tag before, after;
+    struct stat a, b;
+
+    tracker_disk_tag(r->tracked, &before);
+    tracker_close(r->tracker);
+    assert_int_equal(fstat(r->disk.fd, &a), 0);
+    for (int i = 0; i < 20; i++) { /* others may take the number that was let go */
+        loopdisk_done(&r->disk);
+        loopdisk_init(&r->disk, DISK_BYTES, 512, -1);
+        assert_int_equal(fstat(r->disk.fd, &b), 0);
+        if (a.st_rdev == b.st_rdev)
+            break;
+    }
+    open_tracker(r);
+    tracker_disk_tag(r->tracked, &after);
+    assert_true(before.incarnation != after.incarnation);
+}
+
+static void test_one_process_per_instance(void **state)
+{
+    struct rig *r = *state;
+    struct tracker *again = NULL;
+    struct err err = ERR_INIT;
+
+    assert_int_equal(tracker_open(&r->config, &again, &err), -1);
+    assert_int_equal(err.code, ERR_CONFLICT);
+    assert_int_equal(tracker_destroy(&r->config, &err), -1);
+}
+
+static void test_destroy_leaves_nothing(void **state)
+{
+    struct rig *r = *state;
+    char path[160];
+
+    tracker_close(r->tracker);
+    assert_int_equal(tracker_destroy(&r->config, NULL), 0);
+    (void)snprintf(path, sizeof(path), "%s/test", r->bpf);
+    assert_int_equal(access(path, F_OK), -1);
+    assert_int_equal(tracker_destroy(&r->config, NULL), 0);
+    open_tracker(r);
+}
+
+static void test_an_unusable_name_is_refused(void **state)
+{
+    static const char *const names[] = {"", "Upper", "a/b", "..", "0123456789012345678901234567890123"};
+    struct tracker *t = NULL;
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+        struct tracker_config c = {.instance = names[i]};
+        struct err err = ERR_INIT;
+        assert_int_equal(tracker_open(&c, &t, &err), -1);
+        assert_int_equal(err.code, ERR_INVALID);
+        assert_true(err.correction[0] != '\0');
+    }
+}
+
+/* --- disks ------------------------------------------------------------------------------------------------------------------ */
+
+static void test_a_removed_disk_is_forgotten(void **state)
+{
+    struct rig *r = *state;
+    uint8_t *data = random_bytes(GRANULE);
+    struct tracker_disk *again;
+    struct err err = ERR_INIT;
+
+    assert_int_equal(tracker_add(r->tracker, r->disk.path, &again, &err), -1);
+    assert_int_equal(err.code, ERR_EXISTS);
+    loopdisk_write(&r->disk, 0, data, GRANULE);
+    assert_int_equal(tracker_remove(r->tracker, r->tracked, NULL), 0);
+    loopdisk_write(&r->disk, GRANULE, data, GRANULE);
+    assert_int_equal(tracker_add(r->tracker, r->disk.path, &r->tracked, NULL), 0);
+    assert_int_equal(drain(r), 0);
+    loopdisk_write(&r->disk, 2 * GRANULE, data, GRANULE);
+    assert_int_equal(drain(r), 1);
+    free(data);
+}
+
+static void test_disks_that_nobody_adds_are_forgotten(void **state)
+{
+    struct rig *r = *state;
+    struct dirty_tag before, after;
+
+    tracker_disk_tag(r->tracked, &before);
+    tracker_close(r->tracker);
+    assert_int_equal(tracker_open(&r->config, &r->tracker, NULL), 0);
+    assert_int_equal(tracker_forget_others(r->tracker, NULL), 0);
+    assert_int_equal(tracker_add(r->tracker, r->disk.path, &r->tracked, NULL), 0);
+    tracker_disk_tag(r->tracked, &after);
+    assert_true(before.incarnation != after.incarnation);
+}
+
+static void test_what_a_disk_grew_by_is_dirty(void **state)
+{
+    struct rig *r = *state;
+    uint8_t *data = random_bytes(GRANULE);
+    struct dirty_tag before, after;
+    struct tracker_stats stats;
+
+    tracker_disk_tag(r->tracked, &before);
+    loopdisk_write(&r->disk, GRANULE, data, GRANULE);
+    loopdisk_resize(&r->disk, DISK_BYTES + 16 * MIB);
+    loopdisk_write(&r->disk, DISK_BYTES + MIB, data, GRANULE); /* before the tracker knows */
+    tracker_disk_stats(r->tracked, &stats);
+    assert_int_equal(stats.beyond, 1);
+    assert_false(tracker_disk_is_unknown(r->tracked));
+    assert_int_equal(tracker_disk_actual_bytes(r->tracked), DISK_BYTES + 16 * MIB);
+    assert_int_equal(tracker_resize(r->tracker, r->tracked, NULL), 0);
+    assert_int_equal(dirty_resize(r->round, DISK_BYTES + 16 * MIB, NULL), 0);
+    assert_int_equal(drain(r), 1 + 16 * MIB / GRANULE);
+    assert_true(dirty_test(r->round, GRANULE));
+    assert_true(dirty_test(r->round, DISK_BYTES + 16 * MIB - 1));
+    loopdisk_write(&r->disk, DISK_BYTES + MIB, data, GRANULE);
+    assert_int_equal(drain(r), 1);
+    tracker_disk_tag(r->tracked, &after);
+    assert_memory_equal(&before, &after, sizeof(before));
+    tracker_close(r->tracker);
+    loopdisk_write(&r->disk, 0, data, GRANULE);
+    open_tracker(r);
+    assert_int_equal(tracker_disk_size_bytes(r->tracked), DISK_BYTES + 16 * MIB);
+    assert_int_equal(drain(r), 1);
+    free(data);
+}
+
+static void test_resizing_under_load_misses_nothing(void **state)
+{
+    struct rig *r = *state;
+    struct dirty *all = NULL;
+    uint64_t size = DISK_BYTES;
+    pid_t fio;
+
+    assert_int_equal(dirty_new(DISK_BYTES, 12, &all, NULL), 0);
+    fio = start_fio(r);
+    while (waitpid(fio, NULL, WNOHANG) == 0) {
+        size += 4 * MIB;
+        loopdisk_resize(&r->disk, size);
+        assert_int_equal(tracker_resize(r->tracker, r->tracked, NULL), 0);
+        assert_int_equal(dirty_resize(all, size, NULL), 0);
+        assert_int_equal(tracker_drain(r->tracker, r->tracked, NULL, all, NULL, NULL), 0);
+    }
+    assert_int_equal(tracker_drain(r->tracker, r->tracked, NULL, all, NULL, NULL), 0);
+    dirty_close(r->round);
+    r->round = all;
+    assert_true(expect_superset(r) > 1000);
+}
+
+static void test_a_vanished_disk_is_noticed(void **state)
+{
+    struct rig *r = *state;
+
+    loopdisk_done(&r->disk);
+    assert_int_equal(tracker_disk_actual_bytes(r->tracked), 0);
+    assert_int_equal(tracker_resize(r->tracker, r->tracked, NULL), -1);
+    assert_int_equal(drain(r), 0);
+    assert_int_equal(tracker_remove(r->tracker, r->tracked, NULL), 0);
+    loopdisk_init(&r->disk, DISK_BYTES, 512, -1);
+    assert_int_equal(tracker_add(r->tracker, r->disk.path, &r->tracked, NULL), 0);
+}
+
+static void test_what_cannot_be_tracked_is_refused_with_a_reason(void **state)
+{
+    struct rig *r = *state;
+    struct tracker_disk *disk;
+    struct err err = ERR_INIT;
+
+    assert_int_equal(tracker_add(r->tracker, "/dev/null", &disk, &err), -1);
+    assert_int_equal(err.code, ERR_INVALID);
+    assert_int_equal(tracker_add(r->tracker, "/dev/does-not-exist", &disk, &err), -1);
+    assert_int_equal(err.code, ERR_NOT_FOUND);
+    if (access("/dev/zram0", F_OK) != 0)
+        return;
+    assert_int_equal(tracker_add(r->tracker, "/dev/zram0", &disk, &err), -1);
+    assert_int_equal(err.code, ERR_UNSUPPORTED);
+    assert_true(err.correction[0] != '\0');
+}
+
+static void test_a_loss_makes_the_disk_unknown_until_acknowledged(void **state)
+{
+    struct rig *r = *state;
+    struct bt_header *h;
+    struct stat st;
+    char path[160];
+    int fd;
+
+    assert_int_equal(fstat(r->disk.fd, &st), 0);
+    (void)snprintf(path, sizeof(path), "%s/test/disk-%08x", r->bpf, (major(st.st_rdev) << 20) | minor(st.st_rdev));
+    fd = bpf_obj_get(path);
+    assert_true(fd >= 0);
+    h = mmap(NULL, BT_PAGE_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    assert_true(h != MAP_FAILED);
+    assert_false(tracker_disk_is_unknown(r->tracked));
+    h->lost++;
+    assert_true(tracker_disk_is_unknown(r->tracked));
+    tracker_close(r->tracker);
+    open_tracker(r);
+    assert_true(tracker_disk_is_unknown(r->tracked));
+    tracker_disk_acknowledge(r->tracked);
+    assert_false(tracker_disk_is_unknown(r->tracked));
+    (void)munmap(h, BT_PAGE_BYTES);
+    (void)close(fd);
+}
+
+static void test_granules_grow_above_two_tebibytes(void **state)
+{
+    (void)state;
+    assert_int_equal(tracker_granule_shift(1ull << 30), 12);
+    assert_int_equal(tracker_granule_shift(1ull << 41), 12);
+    assert_int_equal(tracker_granule_shift((1ull << 41) + 4096), 13);
+    assert_int_equal(tracker_granule_shift(1ull << 43), 14);
+}
+
+static void test_the_cost_of_a_write(void **state)
+{
+    struct rig *r = *state;
+    uint64_t events = 0, nsec;
+    int stats = bpf_enable_stats(BPF_STATS_RUN_TIME);
+
+    if (stats < 0)
+        skip();
+    must_run("fio --name=t --filename=%s --direct=1 --rw=randwrite --bs=4k --size=64m --io_size=64m --output=/dev/null",
+        r->disk.path);
+    nsec = tracker_event_cost_nsec(r->tracker, &events);
+    (void)close(stats);
+    print_message(
+        "the program took %llu ns per event (%llu events)\n", (unsigned long long)nsec, (unsigned long long)events);
+    assert_true(events > 10000);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define TEST_4096(name) cmocka_unit_test_setup_teardown(name, setup_4096, teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(test_one_write_marks_its_granules_and_no_others),
+        TEST_4096(test_one_write_marks_its_granules_and_no_others),
+        TEST(test_one_sector_marks_its_granule),
+        TEST(test_nothing_that_fio_changes_is_missed),
+        TEST_4096(test_nothing_that_fio_changes_is_missed),
+        TEST(test_buffered_writes_are_seen_when_they_reach_the_disk),
+        TEST(test_a_partition_counts_on_its_disk),
+        TEST(test_discards_and_zeroes_are_marked),
+        TEST_4096(test_discards_and_zeroes_are_marked),
+        TEST(test_a_discard_of_the_whole_disk_is_marked),
+        TEST(test_a_file_system_at_work_is_followed),
+        TEST(test_each_flush_counts_before_its_caller_knows),
+        TEST(test_a_synchronous_write_counts),
+        TEST(test_a_disk_without_write_cache_is_told_apart),
+        TEST(test_tracking_goes_on_while_the_agent_is_dead),
+        TEST(test_a_restart_under_load_misses_nothing),
+        TEST(test_pins_of_another_format_or_boot_are_refused),
+        TEST(test_another_device_under_the_same_number_starts_anew),
+        TEST(test_one_process_per_instance),
+        TEST(test_destroy_leaves_nothing),
+        TEST(test_an_unusable_name_is_refused),
+        TEST(test_a_removed_disk_is_forgotten),
+        TEST(test_disks_that_nobody_adds_are_forgotten),
+        TEST(test_what_a_disk_grew_by_is_dirty),
+        TEST(test_resizing_under_load_misses_nothing),
+        TEST(test_a_vanished_disk_is_noticed),
+        TEST(test_what_cannot_be_tracked_is_refused_with_a_reason),
+        TEST(test_a_loss_makes_the_disk_unknown_until_acknowledged),
+        TEST(test_granules_grow_above_two_tebibytes),
+        TEST(test_the_cost_of_a_write),
+    };
+
+    if (!loopdisk_is_possible()) {
+        print_message("needs root and loop devices: not run\n");
+        return 77;
+    }
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
