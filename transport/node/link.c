@@ -242,6 +242,20 @@ static void on_writable(struct rpc_call *call, void *arg)
     pipeline_kick(handle->machine);
 }
 
+/* What matters to the agent: is it refused for good, or is it a matter of time? */
+static enum err_code code_of_end(enum rpc_status status)
+{
+    switch (status) {
+    case RPC_FAILED_PRECONDITION:
+    case RPC_PERMISSION_DENIED:
+    case RPC_UNAUTHENTICATED:
+    case RPC_RESOURCE_EXHAUSTED:
+        return err_from_grpc_status((int)status);
+    default:
+        return ERR_UNAVAILABLE;
+    }
+}
+
 static void on_end(struct rpc_call *call, void *arg, enum rpc_status status, const char *text)
 {
     struct link_call *handle = arg;
@@ -251,10 +265,12 @@ static void on_end(struct rpc_call *call, void *arg, enum rpc_status status, con
     free(handle);
     if (m == NULL)
         return;
-    (void)err_set(&err, status == RPC_OK ? ERR_UNAVAILABLE : err_from_grpc_status((int)status), "vault %s: %s",
-        m->peer != NULL ? m->peer->endpoint : "", text != NULL && text[0] != '\0' ? text : "the stream ended");
+    (void)err_set(&err, code_of_end(status), "vault %s: %s", m->peer != NULL ? m->peer->endpoint : "",
+        text != NULL && text[0] != '\0' ? text : "the stream ended");
     (void)err_hint(&err, "Check that the vault runs and that this node reaches it.");
-    m->link.handle = NULL;
+    if (err.code == ERR_REFUSED && m->link.state == LINK_OPENING && m->spooled.epoch != 0 &&
+        m->spooled.epoch == m->link.epoch)
+        fenced(m, &err);
     lost(m, &err);
 }
 
@@ -282,10 +298,8 @@ static int start_call(struct machine *m, uint64_t generation, uint64_t epoch, st
     link->generation = generation;
     link->epoch = epoch;
     uint64_t next = machine_has_sets(m) && m->spooled.epoch == epoch ? m->spooled.first_sequence : 0;
-    if (replymsg_open(link->call, &m->id, generation, epoch, next, err) < 0) {
-        link_close(m);
-        return -1;
-    }
+    if (replymsg_open(link->call, &m->id, generation, epoch, next, NULL) < 0)
+        rpc_call_cancel(link->call); /* no memory, or over already: on_end says why */
     return 0;
 }
 

@@ -1,0 +1,498 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The node between an agent and a vault: what arrives, in which order, and what happens when one of the three goes away.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "tests/unit/node/node_world.h"
+#include "transport/base/clock.h"
+#include "transport/base/file.h"
+#include "transport/proto/vault.pb-c.h"
+#include "transport/proto/wire.h"
+
+static struct world *world_of(void **state)
+{
+    return *state;
+}
+
+static uint64_t spool_bytes(struct world *w, bool *ret_full)
+{
+    Leeward__Control__V1__NodeStatus s = LEEWARD__CONTROL__V1__NODE_STATUS__INIT;
+    node_status(w->node, &s);
+    if (ret_full != NULL)
+        *ret_full = strstr(s.cause, "spool is full") != NULL && s.remedy[0] != '\0';
+    return s.spool_bytes;
+}
+
+static void test_change_sets_reach_the_vault_in_order(void **state)
+{
+    struct world *w = world_of(state);
+    world_open_agent(w);
+    assert_int_equal(w->agent->expected, 1);
+    for (uint64_t s = 1; s <= 10; s++)
+        fake_agent_send_set(w->agent, s, (unsigned)s * 10, 30);
+    world_until(w, w->agent->committed == 10);
+    world_until(w, w->agent->spooled == 10);
+    assert_true(world_same_disks(w));
+    assert_int_equal(w->agent->refused_count, 0);
+}
+
+static void test_empty_change_set_is_a_point_too(void **state)
+{
+    struct world *w = world_of(state);
+    world_open_agent(w);
+    fake_agent_send_set(w->agent, 1, 0, 0);
+    world_until(w, w->agent->committed == 1);
+}
+
+static void test_vault_that_was_away_gets_everything(void **state)
+{
+    struct world *w = world_of(state);
+    world_open_agent(w);
+    fake_agent_send_set(w->agent, 1, 0, 20);
+    world_until(w, w->agent->committed == 1);
+    fake_vault_stop(w->vault);
+    for (uint64_t s = 2; s <= 6; s++)
+        fake_agent_send_set(w->agent, s, (unsigned)s * 7, 40);
+    world_until(w, w->agent->spooled == 6);
+    assert_int_equal(w->agent->committed, 1);
+    world_start_vault(w);
+    fake_agent_send_set(w->agent, 7, 3, 5);
+    world_until(w, w->agent->committed == 7);
+    assert_true(world_same_disks(w));
+}
+
+static void test_vault_lost_in_the_middle_of_a_set(void **state)
+{
+    struct world *w = world_of(state);
+    AUTO_BUF struct buf set = BUF_INIT(64u << 20);
+    world_open_agent(w);
+    fake_agent_set(w->agent, 1, 0, 100, false, &set);
+    (void)fake_agent_send(w->agent, &set);
+    world_until(w, w->vault->batches > 0);
+    fake_vault_stop(w->vault);
+    world_start_vault(w);
+    buf_clear(&set);
+    /* The mark of the same set, whose digest covers what was sent. */
+    AUTO_BUF struct buf whole = BUF_INIT(64u << 20);
+    fake_agent_set(w->agent, 1, 0, 100, true, &whole);
+    size_t offset = 0, before = 0;
+    struct record r;
+    const uint8_t *payload;
+    while (record_next(whole.data, whole.len, &offset, &r, &payload, NULL) == 1 && r.kind != RECORD_MARK)
+        before = offset;
+    assert_int_equal(buf_append(&set, whole.data + before, whole.len - before, NULL), 0);
+    (void)fake_agent_send(w->agent, &set);
+    world_until(w, w->agent->committed == 1);
+    assert_true(world_same_disks(w));
+}
+
+static void test_broken_off_set_is_dropped_and_comes_again(void **state)
+{
+    struct world *w = world_of(state);
+    AUTO_BUF struct buf half = BUF_INIT(64u << 20);
+    world_open_agent(w);
+    fake_agent_send_set(w->agent, 1, 0, 10);
+    world_until(w, w->agent->committed == 1);
+    fake_agent_set(w->agent, 2, 50, 60, false, &half);
+    (void)fake_agent_send(w->agent, &half);
+    unsigned batches = w->vault->batches;
+    world_until(w, w->vault->batches > batches); /* some of it is at the vault already */
+    fake_agent_open(w->agent, 1, w->agent->epoch, 2);
+    world_until(w, w->agent->opened_count == 1);
+    assert_int_equal(w->agent->expected, 2);
+    fake_agent_send_set(w->agent, 2, 50, 60);
+    fake_agent_send_set(w->agent, 3, 0, 3);
+    world_until(w, w->agent->committed == 3);
+    assert_true(world_same_disks(w));
+}
+
+static void test_restarted_node_goes_on_with_its_spool(void **state)
+{
+    struct world *w = world_of(state);
+    world_open_agent(w);
+    fake_agent_send_set(w->agent, 1, 0, 10);
+    world_until(w, w->agent->committed == 1);
+    fake_vault_stop(w->vault);
+    fake_agent_send_set(w->agent, 2, 10, 100);
+    fake_agent_send_set(w->agent, 3, 20, 100);
+    world_until(w, w->agent->spooled == 3);
+    world_stop_node(w);
+    world_until(w, w->agent->ended);
+    world_start_vault(w);
+    world_start_node(w);
+    world_apply(w, true);
+    world_until(w, w->vault->committed == 3);
+    assert_true(world_same_disks(w));
+    fake_agent_open(w->agent, 1, w->agent->epoch, 4);
+    world_until(w, w->agent->opened_count == 1);
+    assert_int_equal(w->agent->expected, 4);
+    assert_int_equal(w->agent->committed, 3);
+    fake_agent_send_set(w->agent, 4, 0, 50);
+    world_until(w, w->agent->committed == 4);
+    assert_true(world_same_disks(w));
+}
+
+/* Nothing is an error: the agent's queue stands still until the vault takes data again. */
+static void test_full_spool_pushes_back(void **state)
+{
+    struct world *w = world_of(state);
+    bool full = false;
+    world_stop_node(w);
+    w->spool_bytes = NODE_SPOOL_MIN;
+    world_start_node(w);
+    world_apply(w, true);
+    world_open_agent(w);
+    fake_vault_stop(w->vault);
+    for (uint64_t s = 1; s <= 40; s++)
+        fake_agent_send_set(w->agent, s, (unsigned)s * 16, 32);
+    world_until(w, (spool_bytes(w, &full), full));
+    assert_true(spool_bytes(w, NULL) <= NODE_SPOOL_MIN);
+    assert_true(rpc_call_queued(w->agent->call) > 0);
+    assert_false(w->agent->ended);
+    world_start_vault(w);
+    world_until(w, w->agent->committed == 40);
+    assert_int_equal(w->agent->refused_count, 0);
+    assert_true(world_same_disks(w));
+}
+
+static void test_slow_vault_is_fed_from_the_spool(void **state)
+{
+    struct world *w = world_of(state);
+    world_open_agent(w);
+    w->vault->stalled = true;
+    for (uint64_t s = 1; s <= 20; s++)
+        fake_agent_send_set(w->agent, s, (unsigned)s * 48, 96);
+    world_until(w, w->agent->spooled == 20);
+    fake_vault_go_on(w->vault);
+    world_until(w, w->agent->committed == 20);
+    assert_true(world_same_disks(w));
+}
+
+static void test_set_larger_than_the_spool_goes_past_it(void **state)
+{
+    struct world *w = world_of(state);
+    world_stop_node(w);
+    w->spool_bytes = NODE_SPOOL_MIN;
+    world_start_node(w);
+    world_apply(w, true);
+    world_open_agent(w);
+    fake_agent_send_set(w->agent, 1, 0, 1000);
+    fake_agent_send_set(w->agent, 2, 1, 10);
+    world_until(w, w->agent->committed == 2);
+    assert_true(world_same_disks(w));
+}
+
+/* While this node was cut off with change sets in its spool, they were sent around it under a higher epoch. */
+static void test_higher_epoch_fences_an_old_spool(void **state)
+{
+    struct world *w = world_of(state);
+    world_open_agent(w);
+    fake_agent_send_set(w->agent, 1, 0, 10);
+    world_until(w, w->agent->committed == 1);
+    fake_vault_stop(w->vault);
+    fake_agent_send_set(w->agent, 2, 0, 10);
+    world_until(w, w->agent->spooled == 2);
+    w->vault->epoch = 5;
+    w->vault->committed = 4;
+    unsigned batches = w->vault->batches;
+    world_start_vault(w);
+    world_until(w, w->agent->ended);
+    assert_int_equal(w->agent->refused_count, 1);
+    assert_int_equal(w->agent->status, RPC_FAILED_PRECONDITION);
+    world_until(w, spool_bytes(w, NULL) == 0);
+    assert_int_equal(w->vault->batches, batches);
+    memcpy(w->agent->disk, w->vault->disk, FAKE_DISK_BYTES);
+    world_open_agent(w);
+    assert_int_equal(w->agent->epoch, 6);
+    assert_int_equal(w->agent->expected, 5);
+    fake_agent_send_set(w->agent, 5, 3, 9);
+    world_until(w, w->agent->committed == 5);
+    assert_true(world_same_disks(w));
+}
+
+static void test_new_epoch_replaces_what_was_not_committed(void **state)
+{
+    struct world *w = world_of(state);
+    world_open_agent(w);
+    fake_agent_send_set(w->agent, 1, 0, 10);
+    world_until(w, w->agent->committed == 1);
+    fake_vault_stop(w->vault);
+    fake_agent_send_set(w->agent, 2, 0, 10);
+    world_until(w, w->agent->spooled == 2);
+    fake_agent_open(w->agent, 1, 2, 2);
+    world_until(w, w->agent->ended); /* a new epoch needs the vault */
+    assert_int_equal(w->agent->status, RPC_UNAVAILABLE);
+    world_start_vault(w);
+    do {
+        fake_agent_open(w->agent, 1, 2, 2);
+        world_until(w, w->agent->ended || w->agent->opened_count == 1);
+    } while (w->agent->ended);
+    assert_int_equal(w->agent->expected, w->vault->committed + 1);
+    fake_agent_send_set(w->agent, w->agent->expected, 0, 20);
+    world_until(w, w->agent->committed == w->agent->expected);
+    assert_true(world_same_disks(w));
+}
+
+/* Both commit twice and the node restarts; what the vault then lacks is up to the test. */
+static void two_sets_and_a_restart(struct world *w, uint64_t vault_committed, bool lose_spool)
+{
+    char spool[96];
+    world_open_agent(w);
+    fake_agent_send_set(w->agent, 1, 0, 10);
+    fake_agent_send_set(w->agent, 2, 5, 10);
+    world_until(w, w->agent->committed == 2);
+    fake_vault_stop(w->vault);
+    world_stop_node(w);
+    world_until(w, w->agent->ended);
+    (void)snprintf(spool, sizeof(spool), "%s/spool", w->dir);
+    if (lose_spool)
+        assert_int_equal(file_remove_tree(spool, NULL), 0);
+    w->vault->committed = vault_committed;
+    memset(w->vault->disk, 0, FAKE_DISK_BYTES);
+    world_start_vault(w);
+    world_start_node(w);
+    world_apply(w, true);
+}
+
+static void test_vault_that_went_back_is_filled_from_the_spool(void **state)
+{
+    struct world *w = world_of(state);
+    two_sets_and_a_restart(w, 0, false);
+    world_until(w, w->vault->committed == 2);
+    assert_true(world_same_disks(w));
+}
+
+static void test_lost_spool_costs_only_a_new_epoch(void **state)
+{
+    struct world *w = world_of(state);
+    two_sets_and_a_restart(w, 0, true);
+    world_open_agent(w);
+    assert_int_equal(w->agent->epoch, 2);
+    assert_int_equal(w->agent->expected, 1);
+    fake_agent_send_set(w->agent, 1, 0, 15);
+    world_until(w, w->agent->committed == 1);
+    assert_true(world_same_disks(w));
+}
+
+/* The agent's stream goes on in its epoch, but the vault lacks sets that the spool has given away. */
+static void test_gap_before_the_spool_is_the_agents_to_fill(void **state)
+{
+    struct world *w = world_of(state);
+    two_sets_and_a_restart(w, 2, true);
+    fake_agent_open(w->agent, 1, 1, 3);
+    world_until(w, w->agent->opened_count == 1);
+    fake_vault_stop(w->vault);
+    fake_agent_send_set(w->agent, 3, 2, 5);
+    world_until(w, w->agent->spooled == 3);
+    w->vault->committed = 1;
+    world_start_vault(w);
+    world_until(w, w->agent->ended);
+    assert_string_equal(w->agent->refused_code, "refused");
+    assert_int_equal(w->agent->refused_expected, 2);
+}
+
+/* ---- refusals ---- */
+
+static void test_old_generation_is_refused(void **state)
+{
+    struct world *w = world_of(state);
+    w->generation = 3;
+    world_apply(w, true);
+    fake_agent_open(w->agent, 2, 0, 0);
+    world_until(w, w->agent->ended);
+    assert_int_equal(w->agent->status, RPC_FAILED_PRECONDITION);
+    assert_non_null(strstr(w->agent->text, "Reprotect"));
+    world_open_agent(w);
+    w->generation = 4;
+    world_apply(w, true); /* failed over while the stream was open */
+    world_until(w, w->agent->ended);
+    assert_int_equal(w->agent->status, RPC_FAILED_PRECONDITION);
+}
+
+static void test_damaged_batch_is_refused_and_can_come_again(void **state)
+{
+    struct world *w = world_of(state);
+    AUTO_BUF struct buf set = BUF_INIT(64u << 20);
+    world_open_agent(w);
+    fake_agent_send_set(w->agent, 1, 0, 4);
+    world_until(w, w->agent->committed == 1);
+    fake_agent_set(w->agent, 2, 4, 20, true, &set);
+    set.data[RECORD_HEADER_SIZE + 100] ^= 1;
+    (void)fake_agent_send(w->agent, &set);
+    world_until(w, w->agent->ended);
+    assert_int_equal(w->agent->refused_count, 1);
+    assert_string_equal(w->agent->refused_code, "corrupt");
+    assert_int_equal(w->agent->refused_expected, 2);
+    fake_agent_open(w->agent, 1, w->agent->epoch, 2);
+    world_until(w, w->agent->opened_count == 1);
+    assert_int_equal(w->agent->expected, 2);
+    set.data[RECORD_HEADER_SIZE + 100] ^= 1;
+    (void)fake_agent_send(w->agent, &set);
+    world_until(w, w->agent->committed == 2);
+    assert_true(world_same_disks(w));
+}
+
+static void test_set_with_a_missing_record_is_refused(void **state)
+{
+    struct world *w = world_of(state);
+    AUTO_BUF struct buf set = BUF_INIT(64u << 20);
+    struct record r;
+    const uint8_t *payload;
+    size_t first = 0;
+    world_open_agent(w);
+    fake_agent_set(w->agent, 1, 0, 10, true, &set);
+    assert_int_equal(record_next(set.data, set.len, &first, &r, &payload, NULL), 1);
+    buf_consume(&set, first);
+    (void)fake_agent_send(w->agent, &set);
+    world_until(w, w->agent->ended);
+    assert_string_equal(w->agent->refused_code, "corrupt");
+    assert_int_equal(w->vault->committed, 0);
+}
+
+static void test_batch_out_of_sequence_is_refused(void **state)
+{
+    struct world *w = world_of(state);
+    world_open_agent(w);
+    fake_agent_send_set(w->agent, 2, 0, 4);
+    world_until(w, w->agent->ended);
+    assert_string_equal(w->agent->refused_code, "refused");
+    assert_int_equal(w->agent->refused_expected, 1);
+    assert_int_equal(w->agent->status, RPC_FAILED_PRECONDITION);
+}
+
+static void test_another_machine_is_denied(void **state)
+{
+    struct world *w = world_of(state);
+    assert_int_equal(ident_random(&w->agent->machine), 0);
+    fake_agent_open(w->agent, 1, 0, 0);
+    world_until(w, w->agent->ended);
+    assert_int_equal(w->agent->status, RPC_PERMISSION_DENIED);
+}
+
+static void test_machine_that_is_not_served_here(void **state)
+{
+    struct world *w = world_of(state);
+    world_apply(w, false);
+    fake_agent_open(w->agent, 1, 0, 0);
+    world_until(w, w->agent->ended);
+    assert_int_equal(w->agent->status, RPC_UNAVAILABLE);
+    assert_non_null(strstr(w->agent->text, "does not serve"));
+}
+
+static void test_only_agents_replicate_to_a_node(void **state)
+{
+    struct world *w = world_of(state);
+    struct fake_agent *stranger =
+        fake_agent_new(w->loop, w->node_address, w->stranger_tls, &w->node_files.id, &w->stranger_files.id);
+    fake_agent_open(stranger, 1, 0, 0);
+    world_until(w, stranger->ended);
+    assert_int_equal(stranger->status, RPC_PERMISSION_DENIED);
+    fake_agent_free(stranger);
+}
+
+static void test_vault_away_at_the_first_open_is_unavailable(void **state)
+{
+    struct world *w = world_of(state);
+    fake_vault_stop(w->vault);
+    fake_agent_open(w->agent, 1, 0, 0);
+    world_until(w, w->agent->ended);
+    assert_int_equal(w->agent->status, RPC_UNAVAILABLE);
+    world_start_vault(w);
+    do {
+        fake_agent_open(w->agent, 1, 0, 0);
+        world_until(w, w->agent->ended || w->agent->opened_count == 1);
+    } while (w->agent->ended);
+}
+
+/* ---- hashes ---- */
+
+struct hashes {
+    unsigned chunks;
+    bool ended;
+    enum rpc_status status;
+};
+
+static void hashes_message(struct rpc_call *call, void *arg, struct buf *message)
+{
+    (void)call;
+    (void)message;
+    ((struct hashes *)arg)->chunks++;
+}
+
+static void hashes_end(struct rpc_call *call, void *arg, enum rpc_status status, const char *text)
+{
+    struct hashes *h = arg;
+    (void)call;
+    (void)text;
+    h->ended = true;
+    h->status = status;
+}
+
+static void ask_hashes(struct world *w, const struct ident *machine, struct hashes *h)
+{
+    static const struct rpc_call_ops ops = {.on_message = hashes_message, .on_end = hashes_end, .auto_consume = true};
+    Leeward__Vault__V1__HashesRequest r = LEEWARD__VAULT__V1__HASHES_REQUEST__INIT;
+    AUTO_BUF struct buf b = BUF_INIT(4096);
+    struct rpc_call *call;
+    *h = (struct hashes){0};
+    r.machine_id = (ProtobufCBinaryData){.len = IDENT_SIZE, .data = (uint8_t *)machine->bytes};
+    r.block_bytes = 65536;
+    assert_int_equal(wire_pack(&r.base, &b, NULL), 0);
+    assert_int_equal(
+        rpc_call_start(w->agent->channel, "/leeward.vault.v1.Vault/Hashes", 0, false, &ops, h, &call, NULL), 0);
+    assert_true(rpc_call_send(call, &b, NULL) >= 0);
+    rpc_call_half_close(call);
+    world_until(w, h->ended);
+}
+
+static void test_hashes_are_passed_on_for_the_own_machine_only(void **state)
+{
+    struct world *w = world_of(state);
+    struct hashes h;
+    struct ident other;
+    ask_hashes(w, &w->agent_files.id, &h);
+    assert_int_equal(h.status, RPC_OK);
+    assert_int_equal(h.chunks, 3);
+    assert_int_equal(ident_random(&other), 0);
+    ask_hashes(w, &other, &h);
+    assert_int_equal(h.status, RPC_PERMISSION_DENIED);
+    assert_int_equal(w->vault->hashes_asked, 1);
+}
+
+int main(void)
+{
+#define NODE_TEST(name) cmocka_unit_test_setup_teardown(name, world_set_up, world_tear_down)
+    const struct CMUnitTest tests[] = {
+        NODE_TEST(test_change_sets_reach_the_vault_in_order),
+        NODE_TEST(test_empty_change_set_is_a_point_too),
+        NODE_TEST(test_vault_that_was_away_gets_everything),
+        NODE_TEST(test_vault_lost_in_the_middle_of_a_set),
+        NODE_TEST(test_broken_off_set_is_dropped_and_comes_again),
+        NODE_TEST(test_restarted_node_goes_on_with_its_spool),
+        NODE_TEST(test_full_spool_pushes_back),
+        NODE_TEST(test_slow_vault_is_fed_from_the_spool),
+        NODE_TEST(test_set_larger_than_the_spool_goes_past_it),
+        NODE_TEST(test_higher_epoch_fences_an_old_spool),
+        NODE_TEST(test_new_epoch_replaces_what_was_not_committed),
+        NODE_TEST(test_vault_that_went_back_is_filled_from_the_spool),
+        NODE_TEST(test_lost_spool_costs_only_a_new_epoch),
+        NODE_TEST(test_gap_before_the_spool_is_the_agents_to_fill),
+        NODE_TEST(test_old_generation_is_refused),
+        NODE_TEST(test_damaged_batch_is_refused_and_can_come_again),
+        NODE_TEST(test_set_with_a_missing_record_is_refused),
+        NODE_TEST(test_batch_out_of_sequence_is_refused),
+        NODE_TEST(test_another_machine_is_denied),
+        NODE_TEST(test_machine_that_is_not_served_here),
+        NODE_TEST(test_only_agents_replicate_to_a_node),
+        NODE_TEST(test_vault_away_at_the_first_open_is_unavailable),
+        NODE_TEST(test_hashes_are_passed_on_for_the_own_machine_only),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
