@@ -90,25 +90,18 @@ static int set_mounts(struct engine *e, struct err *err)
     return r;
 }
 
-/* The cycle tells only that the freeze failed; why is kept for the answer to whoever asked for the point. */
 static int part_freeze(void *arg, struct err *err)
 {
     struct engine *e = arg;
     uint64_t budget = e->wish.freeze_budget_usec ? e->wish.freeze_budget_usec : FREEZE_BUDGET_USEC;
-    struct err *why = &e->freeze_error;
 
-    err_clear(why);
-    if (set_mounts(e, why) < 0 || (e->hooks && hooks_freeze(e->hooks, why) < 0)) {
-        err_copy(err, why);
+    if (set_mounts(e, err) < 0 || (e->hooks && hooks_freeze(e->hooks, err) < 0))
         return -1;
-    }
-    if (freeze_begin(e->conf.freeze, budget, why) < 0) {
-        if (e->hooks)
-            (void)hooks_thaw(e->hooks, NULL);
-        err_copy(err, why);
-        return -1;
-    }
-    return 0;
+    if (freeze_begin(e->conf.freeze, budget, err) == 0)
+        return 0;
+    if (e->hooks)
+        (void)hooks_thaw(e->hooks, NULL);
+    return -1;
 }
 
 static int part_thaw(void *arg, uint64_t *ret_usec, bool *ret_gave_up, struct err *err)
@@ -230,12 +223,18 @@ static int close_progress(struct engine *e, struct err *err)
     return retained_close(e->retained, sequence, err);
 }
 
+/* Where a freeze was asked for and failed, the point is crash-consistent: it is kept as such, but is not what was asked for. */
+static bool is_as_asked(const struct engine_command *c, const struct cycle_result *r)
+{
+    return r->outcome == CYCLE_POINT && (!c || c->kind == MARK_CRASH || r->frozen);
+}
+
 static void refuse_command(struct engine *e, const struct engine_command *c, const struct cycle_result *r)
 {
     struct err why = ERR_INIT;
 
-    if (e->freeze_error.code != ERR_NONE)
-        err_copy(&why, &e->freeze_error);
+    if (r->freeze_error.code != ERR_NONE)
+        err_copy(&why, &r->freeze_error);
     else {
         err_set(
             &why, ERR_TIMEOUT, "no consistent moment was found: %s", r->reason ? r->reason : "the disks are too busy");
@@ -254,7 +253,6 @@ static int run(struct engine *e, const struct engine_command *c, struct cycle_re
         .cancelled_arg = e};
     int r;
 
-    err_clear(&e->freeze_error);
     if (options.want == CYCLE_FILESYSTEM && !e->conf.freeze)
         return err_set(err, ERR_UNSUPPORTED, "this agent cannot freeze file systems");
     if (c && c->kind == MARK_APPLICATION && hooks_load(e->conf.hooks_dir, e->conf.hook_usec, &e->hooks, err) < 0)
@@ -280,6 +278,7 @@ int engine_cycle(struct engine *e, const struct engine_command *c, struct err *e
     uint64_t interval = e->wish.interval_usec ? e->wish.interval_usec : INTERVAL_USEC;
     struct cycle_result result = {0};
     uint64_t now = clock_mono_usec();
+    bool got;
     int r;
 
     if (!c || e->next_cycle_usec == 0)
@@ -288,8 +287,9 @@ int engine_cycle(struct engine *e, const struct engine_command *c, struct err *e
     r = run(e, c, &result, err);
     if (r == 0) {
         note_result(e, &result);
-        r = result.outcome == CYCLE_POINT ? close_point(e, c, &result, err) : close_progress(e, err);
-        if (r == 0 && c && result.outcome != CYCLE_POINT)
+        got = is_as_asked(c, &result);
+        r = result.outcome == CYCLE_POINT ? close_point(e, got ? c : NULL, &result, err) : close_progress(e, err);
+        if (r == 0 && c && !got)
             refuse_command(e, c, &result);
     }
     if (r < 0) {

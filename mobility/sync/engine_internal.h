@@ -105,7 +105,6 @@ struct engine {
     uint64_t retry_usec;  /* converge again not before this */
     struct err trouble;   /* code ERR_NONE: none */
     struct hooks *hooks;  /* of the point being made; NULL: none */
-    struct err freeze_error;
     uint64_t points_made, points_frozen, window_usec, freeze_usec;
     uint32_t rounds;
     uint64_t changed_bytes;

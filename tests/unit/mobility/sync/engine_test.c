@@ -1,0 +1,350 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The agent's engine over loop disks, real eBPF tracking and the real RPC, against a node that checks everything.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "tests/unit/mobility/sync/syncrig.h"
+
+#define MIB (1u << 20)
+
+static void fill(struct loopdisk *l, uint64_t from, uint64_t to)
+{
+    uint8_t *data = random_bytes(MIB);
+
+    for (uint64_t at = from; at < to; at += MIB)
+        loopdisk_write(l, at, data, (uint32_t)(to - at < MIB ? to - at : MIB));
+    free(data);
+}
+
+static void scribble(struct loopdisk *l, unsigned writes)
+{
+    uint8_t *data = random_bytes(16384);
+
+    for (unsigned i = 0; i < writes; i++) {
+        uint64_t blocks = l->size_bytes / 4096 - 4;
+
+        memcpy(data, &i, sizeof(i));
+        loopdisk_write(l, (uint64_t)random() % blocks * 4096, data, 4096u * (1 + i % 4));
+    }
+    free(data);
+}
+
+static void a_raw_disk_is_copied_and_followed(void **state)
+{
+    struct syncrig rig;
+    struct fakenode_facts facts;
+
+    (void)state;
+    syncrig_init(&rig, 1, 48 * MIB, 512);
+    fill(&rig.disks[0], 0, 20 * MIB);
+    syncrig_start(&rig);
+    assert_true(syncrig_wait_phase(&rig, PHASE_PROTECTED));
+    syncrig_assert_equal(&rig);
+    fakenode_get(rig.node, &facts);
+    assert_int_equal(facts.first_points, 1);
+    for (int i = 0; i < 5; i++) {
+        scribble(&rig.disks[0], 200);
+        syncrig_assert_equal(&rig);
+    }
+    assert_int_equal(syncrig_events(&rig, "resync_started"), 0);
+    syncrig_done(&rig);
+}
+
+static void odd_sizes_and_large_sectors_are_copied(void **state)
+{
+    static const struct {
+        uint64_t size;
+        unsigned sector;
+    } rows[] = {{9 * MIB + 512 * 5, 512}, {9 * MIB + 4096 * 3, 4096}};
+
+    (void)state;
+    for (size_t i = 0; i < 2; i++) {
+        struct syncrig rig;
+
+        syncrig_init(&rig, 1, rows[i].size, rows[i].sector);
+        fill(&rig.disks[0], 0, rows[i].size);
+        syncrig_start(&rig);
+        assert_true(fakenode_wait_points(rig.node, 1));
+        fill(&rig.disks[0], 8 * MIB, rows[i].size);
+        syncrig_assert_equal(&rig);
+        syncrig_done(&rig);
+    }
+}
+
+static void two_disks_are_one_log(void **state)
+{
+    struct syncrig rig;
+    struct fakenode_facts facts;
+
+    (void)state;
+    syncrig_init(&rig, 2, 16 * MIB, 512);
+    fill(&rig.disks[0], 0, 4 * MIB);
+    fill(&rig.disks[1], 4 * MIB, 8 * MIB);
+    syncrig_start(&rig);
+    assert_true(fakenode_wait_points(rig.node, 1));
+    scribble(&rig.disks[0], 50);
+    scribble(&rig.disks[1], 50);
+    syncrig_assert_equal(&rig);
+    fakenode_get(rig.node, &facts);
+    assert_int_equal(facts.last.disk_count, 2);
+    syncrig_done(&rig);
+}
+
+static void a_lost_stream_loses_nothing(void **state)
+{
+    struct syncrig rig;
+    struct fakenode_facts facts;
+
+    (void)state;
+    syncrig_init(&rig, 1, 32 * MIB, 512);
+    fill(&rig.disks[0], 0, 24 * MIB);
+    syncrig_start(&rig);
+    for (int i = 0; i < 6; i++) {
+        fakenode_get(rig.node, &facts);
+        assert_true(fakenode_wait_committed(rig.node, facts.committed + 1));
+        scribble(&rig.disks[0], 100);
+        fakenode_drop(rig.node);
+        scribble(&rig.disks[0], 100);
+    }
+    syncrig_assert_equal(&rig);
+    assert_int_equal(syncrig_events(&rig, "resync_started"), 0);
+    fakenode_get(rig.node, &facts);
+    assert_true(facts.opens >= 6);
+    syncrig_done(&rig);
+}
+
+static void what_was_not_committed_is_sent_again(void **state)
+{
+    struct syncrig rig;
+    struct fakenode_facts before, after;
+
+    (void)state;
+    syncrig_init(&rig, 1, 32 * MIB, 512);
+    syncrig_start(&rig);
+    assert_true(fakenode_wait_points(rig.node, 2));
+    for (int i = 0; i < 3; i++) {
+        fakenode_set_holding(rig.node, true);
+        fakenode_get(rig.node, &before);
+        scribble(&rig.disks[0], 100);
+        do /* until it was sent and is held */
+            fakenode_get(rig.node, &after);
+        while (after.held < before.held + 2 && usleep(1000) == 0);
+        fakenode_drop(rig.node);
+        fakenode_set_holding(rig.node, false);
+        syncrig_assert_equal(&rig);
+    }
+    fakenode_get(rig.node, &after);
+    assert_true(after.epoch >= 4);
+    assert_int_equal(syncrig_events(&rig, "resync_started"), 0);
+    syncrig_done(&rig);
+}
+
+static void a_killed_agent_resumes_without_a_resync(void **state)
+{
+    struct syncrig rig;
+    struct fakenode_facts facts;
+
+    (void)state;
+    syncrig_init(&rig, 1, 200 * MIB, 512);
+    fill(&rig.disks[0], 0, 160 * MIB);
+    for (int i = 0; i < 8; i++) {
+        syncrig_start_process(&rig);
+        fakenode_get(rig.node, &facts);
+        assert_true(fakenode_wait_committed(rig.node, facts.committed + 1 + (uint64_t)(i % 3)));
+        scribble(&rig.disks[0], 100);
+        syncrig_kill_process(&rig);
+        scribble(&rig.disks[0], 50);
+    }
+    fakenode_get(rig.node, &facts);
+    assert_true(facts.record_bytes < 3 * 200ull * MIB); /* it went on where it was */
+    syncrig_start(&rig);
+    assert_true(syncrig_wait_phase(&rig, PHASE_PROTECTED));
+    syncrig_assert_equal(&rig);
+    assert_int_equal(syncrig_events(&rig, "resync_started"), 0);
+    syncrig_done(&rig);
+}
+
+static void a_vault_that_forgot_everything_is_filled_anew(void **state)
+{
+    struct syncrig rig;
+
+    (void)state;
+    syncrig_init(&rig, 1, 16 * MIB, 512);
+    fill(&rig.disks[0], 0, 8 * MIB);
+    syncrig_start(&rig);
+    assert_true(fakenode_wait_points(rig.node, 2));
+    syncrig_stop(&rig);
+    fakenode_forget(rig.node);
+    syncrig_start(&rig);
+    assert_true(syncrig_wait_event(&rig, "vault_empty"));
+    assert_true(syncrig_wait_phase(&rig, PHASE_PROTECTED));
+    syncrig_assert_equal(&rig);
+    syncrig_done(&rig);
+}
+
+static void a_resync_sends_what_differs(void **state)
+{
+    struct syncrig rig;
+    struct fakenode_facts before, after;
+
+    (void)state;
+    syncrig_init(&rig, 1, 64 * MIB + 512, 512);
+    fill(&rig.disks[0], 0, 32 * MIB);
+    fakenode_set_hashes(rig.node, true);
+    syncrig_start(&rig);
+    assert_true(fakenode_wait_points(rig.node, 2));
+    syncrig_stop(&rig);
+    must_run("rm -rf %s/run", rig.dir); /* as after a reboot: what was drained is not known */
+    fill(&rig.disks[0], 40 * MIB, 41 * MIB);
+    fakenode_get(rig.node, &before);
+    syncrig_start(&rig);
+    assert_true(syncrig_wait_event(&rig, "resync_started"));
+    assert_true(syncrig_wait_phase(&rig, PHASE_PROTECTED));
+    syncrig_assert_equal(&rig);
+    fakenode_get(rig.node, &after);
+    assert_in_range(after.record_bytes - before.record_bytes, MIB, 4 * MIB);
+    assert_int_equal(after.first_points, 2);
+    syncrig_done(&rig);
+}
+
+static void without_hashes_a_resync_sends_everything(void **state)
+{
+    struct syncrig rig;
+
+    (void)state;
+    syncrig_init(&rig, 1, 16 * MIB, 512);
+    fill(&rig.disks[0], 0, 8 * MIB);
+    syncrig_start(&rig);
+    assert_true(fakenode_wait_points(rig.node, 2));
+    rig.wish.version++;
+    rig.wish.resync_request = 1;
+    engine_set_wish(syncrig_engine(&rig), &rig.wish);
+    assert_true(syncrig_wait_event(&rig, "no_hashes"));
+    syncrig_assert_equal(&rig);
+    syncrig_done(&rig);
+}
+
+static void a_disk_may_grow_while_it_is_replicated(void **state)
+{
+    struct syncrig rig;
+    struct fakenode_facts facts;
+
+    (void)state;
+    syncrig_init(&rig, 1, 16 * MIB, 512);
+    fill(&rig.disks[0], 0, 8 * MIB);
+    syncrig_start(&rig);
+    assert_true(fakenode_wait_points(rig.node, 2));
+    loopdisk_resize(&rig.disks[0], 24 * MIB);
+    fill(&rig.disks[0], 15 * MIB, 24 * MIB);
+    assert_true(syncrig_wait_event(&rig, "disk_resized"));
+    syncrig_assert_equal(&rig);
+    fakenode_get(rig.node, &facts);
+    assert_int_equal(facts.last.disks[0].size_bytes, 24 * MIB);
+    syncrig_done(&rig);
+}
+
+static void points_are_made_on_request(void **state)
+{
+    struct syncrig rig;
+    struct engine_output o;
+    struct err err = ERR_INIT;
+
+    (void)state;
+    syncrig_init(&rig, 1, 64 * MIB, 512);
+    must_run(
+        "mkfs.ext4 -q %s && mkdir %s/mnt && mount %s %s/mnt", rig.disks[0].path, rig.dir, rig.disks[0].path, rig.dir);
+    syncrig_start(&rig);
+    assert_true(syncrig_wait_phase(&rig, PHASE_PROTECTED));
+    assert_int_equal(engine_create_point(syncrig_engine(&rig), "c1", "crash", "before upgrade", &err), 0);
+    assert_true(syncrig_result(&rig, "c1", &o));
+    assert_int_equal(o.error.code, ERR_NONE);
+    must_run("echo one > %s/mnt/file", rig.dir);
+    assert_int_equal(engine_create_point(syncrig_engine(&rig), "c2", "filesystem", "", &err), 0);
+    assert_true(syncrig_result(&rig, "c2", &o));
+    assert_string_equal(o.error.text, "");
+    assert_true(o.sequence > 0);
+    must_run("cp %s/0.img %s/copy.img && e2fsck -fn %s/copy.img > /dev/null 2>&1", rig.dir, rig.dir, rig.dir);
+    must_run("debugfs -R 'cat /file' %s/copy.img 2>/dev/null | grep -q one", rig.dir);
+    assert_int_equal(engine_create_point(syncrig_engine(&rig), "c3", "nonsense", "", &err), -1);
+    must_run("umount %s/mnt", rig.dir);
+    syncrig_done(&rig);
+}
+
+static void application_hooks_run_around_the_freeze(void **state)
+{
+    struct syncrig rig;
+    struct engine_output o;
+    struct err err = ERR_INIT;
+
+    (void)state;
+    syncrig_init(&rig, 1, 64 * MIB, 512);
+    must_run(
+        "mkfs.ext4 -q %s && mkdir %s/mnt && mount %s %s/mnt", rig.disks[0].path, rig.dir, rig.disks[0].path, rig.dir);
+    must_run("printf '#!/bin/sh\\necho $1 >> %s/hook.log\\n' > %s/10-hook && chmod 755 %s/10-hook", rig.dir, rig.dir,
+        rig.dir);
+    syncrig_start(&rig);
+    assert_true(syncrig_wait_phase(&rig, PHASE_PROTECTED));
+    assert_int_equal(engine_create_point(syncrig_engine(&rig), "c1", "application", "", &err), 0);
+    assert_true(syncrig_result(&rig, "c1", &o));
+    assert_string_equal(o.error.text, "");
+    must_run("test \"$(tr '\\n' ' ' < %s/hook.log)\" = 'freeze thaw '", rig.dir);
+    must_run("printf '#!/bin/sh\\nexit 3\\n' > %s/20-bad && chmod 755 %s/20-bad", rig.dir, rig.dir);
+    assert_int_equal(engine_create_point(syncrig_engine(&rig), "c2", "application", "", &err), 0);
+    assert_true(syncrig_result(&rig, "c2", &o));
+    assert_true(o.error.code != ERR_NONE);
+    must_run("test \"$(tr '\\n' ' ' < %s/hook.log)\" = 'freeze thaw freeze thaw '", rig.dir);
+    must_run("umount %s/mnt", rig.dir);
+    syncrig_done(&rig);
+}
+
+static void unprotecting_leaves_no_trace(void **state)
+{
+    struct syncrig rig;
+
+    (void)state;
+    syncrig_init(&rig, 1, 16 * MIB, 512);
+    syncrig_start(&rig);
+    assert_true(fakenode_wait_points(rig.node, 1));
+    rig.wish.version++;
+    rig.wish.protect = false;
+    engine_set_wish(syncrig_engine(&rig), &rig.wish);
+    assert_true(syncrig_wait_phase(&rig, PHASE_IDLE));
+    must_run("test ! -e %s/run/retained", rig.dir);
+    must_run(
+        "! ls -R /sys/fs/bpf/leeward 2>/dev/null | grep -q \"$(basename %s | tr 'A-Z' 'a-z' | tr -c 'a-z0-9\\n' '-')\"",
+        rig.dir);
+    syncrig_done(&rig);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_raw_disk_is_copied_and_followed),
+        cmocka_unit_test(odd_sizes_and_large_sectors_are_copied),
+        cmocka_unit_test(two_disks_are_one_log),
+        cmocka_unit_test(a_lost_stream_loses_nothing),
+        cmocka_unit_test(what_was_not_committed_is_sent_again),
+        cmocka_unit_test(a_killed_agent_resumes_without_a_resync),
+        cmocka_unit_test(a_vault_that_forgot_everything_is_filled_anew),
+        cmocka_unit_test(a_resync_sends_what_differs),
+        cmocka_unit_test(without_hashes_a_resync_sends_everything),
+        cmocka_unit_test(a_disk_may_grow_while_it_is_replicated),
+        cmocka_unit_test(points_are_made_on_request),
+        cmocka_unit_test(application_hooks_run_around_the_freeze),
+        cmocka_unit_test(unprotecting_leaves_no_trace),
+    };
+
+    if (!loopdisk_is_possible())
+        return 77;
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The agent without hub and TLS for tests: engine, uplink, outbox and hash fetcher over the real RPC to a fake node, on loop
+ * disks. It runs on a thread of the test, or in a child process that can be killed.
+ */
+#ifndef TESTS_UNIT_MOBILITY_SYNC_SYNCRIG_H
+#define TESTS_UNIT_MOBILITY_SYNC_SYNCRIG_H
+
+#include <pthread.h>
+#include <sys/types.h>
+
+#include "mobility/sync/engine.h"
+#include "tests/unit/mobility/sync/fakenode.h"
+#include "tests/unit/mobility/track/loopdisk.h"
+
+#define SYNCRIG_DISKS 2
+
+struct syncrig_agent;
+
+struct syncrig {
+    char dir[64];
+    struct loopdisk disks[SYNCRIG_DISKS];
+    unsigned disk_count;
+    struct fakenode *node;
+    struct engine_wish wish;
+    struct syncrig_agent *agent; /* running on a thread; NULL: not */
+    pid_t child;                 /* running as a process; 0: not */
+};
+
+/* Makes the disks and the node; nothing is protected yet. */
+void syncrig_init(struct syncrig *rig, unsigned disk_count, uint64_t size_bytes, unsigned sector_bytes);
+void syncrig_done(struct syncrig *rig); /* stops what runs and removes every trace */
+
+void syncrig_start(struct syncrig *rig); /* on a thread, with rig->wish */
+void syncrig_stop(struct syncrig *rig);
+struct engine *syncrig_engine(struct syncrig *rig);
+/* Times that an event of this code was given since syncrig_start. */
+unsigned syncrig_events(struct syncrig *rig, const char *code);
+/* Waits for the result of a command, 30 s at most. */
+bool syncrig_result(struct syncrig *rig, const char *command_id, struct engine_output *ret_output);
+bool syncrig_wait_phase(struct syncrig *rig, enum phase phase);
+bool syncrig_wait_event(struct syncrig *rig, const char *code);
+
+void syncrig_start_process(struct syncrig *rig);
+void syncrig_kill_process(struct syncrig *rig); /* SIGKILL, and waits */
+
+/* Waits for two more points and fails the test unless the images of the node are the disks, byte for byte. The disks must
+ * stand still. */
+void syncrig_assert_equal(struct syncrig *rig);
+
+#endif
