@@ -98,8 +98,8 @@ static int accept_with(struct rpc_call *call, struct fixture *f, const struct rp
 }
 
 #define ACCEPT(name)                                                                                                   \
-    static int accept_##name(struct rpc_call *call, void *arg, const struct rpc_call_ops **ret_ops, void **ret_arg,    \
-        struct err *err)                                                                                               \
+    static int accept_##name(                                                                                          \
+        struct rpc_call *call, void *arg, const struct rpc_call_ops **ret_ops, void **ret_arg, struct err *err)        \
     {                                                                                                                  \
         (void)err;                                                                                                     \
         return accept_with(call, arg, &name##_ops, ret_ops, ret_arg);                                                  \
@@ -110,8 +110,8 @@ ACCEPT(stall)
 ACCEPT(flood)
 ACCEPT(early)
 
-static int accept_fail(struct rpc_call *call, void *arg, const struct rpc_call_ops **ret_ops, void **ret_arg,
-    struct err *err)
+static int accept_fail(
+    struct rpc_call *call, void *arg, const struct rpc_call_ops **ret_ops, void **ret_arg, struct err *err)
 {
     (void)call;
     (void)arg;
@@ -193,7 +193,8 @@ void fixture_serve(struct fixture *f, bool tls)
     } else {
         snprintf(listen, sizeof(listen), "unix:%s/s.sock", f->dir);
     }
-    if (rpc_server_new(f->loop, listen, f->server_tls, methods, ARRAY_LEN(methods), f, &f->server_limits, &f->server, &err) < 0)
+    if (rpc_server_new(
+            f->loop, listen, f->server_tls, methods, ARRAY_LEN(methods), f, &f->server_limits, &f->server, &err) < 0)
         fail_msg("%s", err.text);
     if (tls)
         snprintf(f->address, sizeof(f->address), "127.0.0.1:%u", rpc_server_port(f->server));

@@ -55,7 +55,7 @@ struct probe {
     char text[512];
 };
 
-int fixture_setup(void **state);      /* folder, CA, certificates, loop; no server yet */
+int fixture_setup(void **state); /* folder, CA, certificates, loop; no server yet */
 int fixture_teardown(void **state);
 void fixture_serve(struct fixture *f, bool tls); /* server and channel with the limits set before */
 void fixture_channel(struct fixture *f, const struct testca_files *files, const char *role, const struct ident *id);

@@ -63,7 +63,8 @@ static X509 *certificate_new(EVP_PKEY *key, const char *cn, X509 *issuer, long f
     MUST(BN_to_ASN1_INTEGER(number, X509_get_serialNumber(c)) != NULL);
     BN_free(number);
     MUST(X509_set_version(c, 2) == 1 && X509_set_pubkey(c, key) == 1);
-    MUST(X509_gmtime_adj(X509_getm_notBefore(c), from_sec) != NULL && X509_gmtime_adj(X509_getm_notAfter(c), to_sec) != NULL);
+    MUST(X509_gmtime_adj(X509_getm_notBefore(c), from_sec) != NULL &&
+         X509_gmtime_adj(X509_getm_notAfter(c), to_sec) != NULL);
     X509_NAME *name = X509_NAME_new();
     MUST(X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_ASC, (const unsigned char *)cn, -1, -1, 0) == 1);
     MUST(X509_set_subject_name(c, name) == 1);
@@ -112,8 +113,8 @@ const char *testca_fingerprint(const struct testca *ca)
     return ca->fingerprint;
 }
 
-static X509 *leaf_new(struct testca *ca, EVP_PKEY *key, const char *cn, const char *role, const char *id_text,
-    long from_sec, long to_sec)
+static X509 *leaf_new(
+    struct testca *ca, EVP_PKEY *key, const char *cn, const char *role, const char *id_text, long from_sec, long to_sec)
 {
     char san[400];
     X509 *leaf = certificate_new(key, cn, ca->certificate, from_sec, to_sec);
@@ -131,18 +132,22 @@ static X509 *leaf_new(struct testca *ca, EVP_PKEY *key, const char *cn, const ch
 void testca_issue(struct testca *ca, const char *name, const struct testca_leaf *leaf, struct testca_files *out)
 {
     unsigned char serial[31];
+    char id_text[IDENT_TEXT_SIZE] = ""; /* the caller's may lie in *out */
+    if (leaf->id_text != NULL)
+        snprintf(id_text, sizeof(id_text), "%s", leaf->id_text);
     memset(out, 0, sizeof(*out));
     snprintf(out->certificate, sizeof(out->certificate), "%s/%s.cert.pem", ca->dir, name);
     snprintf(out->key, sizeof(out->key), "%s/%s.key.pem", ca->dir, name);
     snprintf(out->ca, sizeof(out->ca), "%s", ca->path);
-    if (leaf->id_text != NULL)
-        MUST(ident_from_text(leaf->id_text, &out->id) == 0);
+    if (id_text[0] != '\0')
+        MUST(ident_from_text(id_text, &out->id) == 0);
     else
         MUST(ident_random(&out->id) == 0);
     ident_to_text(&out->id, out->id_text);
     bool usual = leaf->from_sec == 0 && leaf->to_sec == 0;
     EVP_PKEY *key = EVP_EC_gen("P-256");
-    X509 *c = leaf_new(ca, key, name, leaf->role, out->id_text, usual ? -3600 : leaf->from_sec, usual ? 3600 : leaf->to_sec);
+    X509 *c =
+        leaf_new(ca, key, name, leaf->role, out->id_text, usual ? -3600 : leaf->from_sec, usual ? 3600 : leaf->to_sec);
     write_pem(out->certificate, c, leaf->with_ca ? ca->certificate : NULL, NULL);
     write_pem(out->key, NULL, NULL, key);
     BIGNUM *number = ASN1_INTEGER_to_BN(X509_get0_serialNumber(c), NULL);
@@ -164,8 +169,8 @@ static char *pem_text(X509 *certificate)
     return text;
 }
 
-char *testca_sign_csr(struct testca *ca, const unsigned char *der, long der_len, const char *role, const char *id_text,
-    long to_sec)
+char *testca_sign_csr(
+    struct testca *ca, const unsigned char *der, long der_len, const char *role, const char *id_text, long to_sec)
 {
     X509_REQ *request = d2i_X509_REQ(NULL, &der, der_len);
     MUST(request != NULL);

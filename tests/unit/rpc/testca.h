@@ -20,10 +20,10 @@ const char *testca_path(const struct testca *ca);
 const char *testca_fingerprint(const struct testca *ca);
 
 struct testca_leaf {
-    const char *role;    /* NULL: no identity */
-    const char *id_text; /* NULL: random */
+    const char *role;      /* NULL: no identity */
+    const char *id_text;   /* NULL: random */
     long from_sec, to_sec; /* validity relative to now; both 0: an hour around now */
-    bool with_ca;        /* append the CA to the file, as the hub does */
+    bool with_ca;          /* append the CA to the file, as the hub does */
 };
 
 /* Paths and identity of a leaf; the strings live in the struct. */
@@ -36,8 +36,8 @@ struct testca_files {
 };
 void testca_issue(struct testca *ca, const char *name, const struct testca_leaf *leaf, struct testca_files *ret_files);
 /* Signs the public key of a PKCS#10 request; returns PEM (free it). */
-char *testca_sign_csr(struct testca *ca, const unsigned char *der, long der_len, const char *role, const char *id_text,
-    long to_sec);
+char *testca_sign_csr(
+    struct testca *ca, const unsigned char *der, long der_len, const char *role, const char *id_text, long to_sec);
 char *testca_pem(const struct testca *ca);
 
 #endif
