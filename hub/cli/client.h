@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The hub's API from the side of a client: one connection with libcurl, JSON with jansson. A problem (RFC 9457) becomes an
+ * error with its code and correction.
+ */
+#ifndef HUB_CLI_CLIENT_H
+#define HUB_CLI_CLIENT_H
+
+#include <jansson.h>
+#include <stdbool.h>
+
+#include "transport/base/err.h"
+#include "transport/base/mem.h"
+
+struct client;
+
+struct client_settings {
+    const char *url;   /* "https://127.0.0.1:8443" */
+    const char *token; /* may be NULL: only what is open to everybody */
+    const char *ca;    /* PEM file; NULL: the system's certificates */
+};
+
+/* The texts are copied. Does not connect yet. */
+int client_new(const struct client_settings *settings, struct client **ret_client, struct err *err);
+void client_free(struct client *client);
+DEFINE_AUTO(client, client_free)
+
+struct client_answer {
+    long status;
+    json_t *json;  /* NULL when the body is empty or no JSON */
+    char etag[80]; /* with its quotes; "" = none */
+    char location[256];
+};
+void client_answer_done(struct client_answer *answer);
+#define AUTO_ANSWER __attribute__((cleanup(client_answer_done)))
+
+/* path: from "/api/v1/..." with its query, already escaped. body: borrowed, NULL = none. if_match: NULL or an etag as it came.
+ * Answers above 399 are -1: the problem's code and text, and the hub's correction. */
+int client_call(struct client *client, const char *method, const char *path, const json_t *body, const char *if_match,
+    struct client_answer *ret_answer, struct err *err);
+/* client_call("GET"). */
+int client_get(struct client *client, const char *path, struct client_answer *ret_answer, struct err *err);
+/* A path from a printf form in which every %s is escaped for a URL; caller frees; NULL: no memory. */
+char *client_path(const char *fmt, ...);
+/* Reads Server-Sent Events from path and calls take for each (its id, the word of `event:` or "", its data) until that
+ * answers other than 0 (0 comes back) or the connection ends (-1). */
+int client_events(struct client *client, const char *path, const char *last_id,
+    int (*take)(void *arg, const char *id, const char *word, const char *data), void *arg, struct err *err);
+/* The whole body as it came, for /metrics and the document. */
+int client_text(struct client *client, const char *path, char **ret_text, struct err *err);
+
+#endif

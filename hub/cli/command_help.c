@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What the table of commands says to people and shells: help, Markdown, completion for bash and zsh.
+ */
+#include "hub/cli/command.h"
+
+#include <string.h>
+
+static void print_options(const struct command_option *options, FILE *out)
+{
+    for (; options && options->name; options++) {
+        char left[64];
+
+        (void)snprintf(left, sizeof(left), "%c%c%s--%s%s%s", options->letter ? '-' : ' ',
+            options->letter ? options->letter : ' ', options->letter ? ", " : "  ", options->name,
+            options->value ? " " : "", options->value ? options->value : "");
+        (void)fprintf(out, "  %-30s %s\n", left, options->help);
+    }
+}
+
+static void print_overview(FILE *out)
+{
+    (void)fputs("leeward: keep a continuously updated, recoverable copy of running servers at another site\n\n", out);
+    for (size_t i = 0; i < command_count; i++) {
+        char left[80];
+
+        (void)snprintf(left, sizeof(left), "%s %s", commands[i].words, commands[i].arguments);
+        (void)fprintf(out, "  %-44s %s\n", left, commands[i].summary);
+    }
+    (void)fputs("\nOptions of every command:\n", out);
+    print_options(global_options, out);
+    (void)fputs("\nExit codes: 0 done, 1 failed, 2 usage, 3 not found, 4 refused.\n", out);
+}
+
+void command_print_help(const struct command *command, FILE *out)
+{
+    if (!command) {
+        print_overview(out);
+        return;
+    }
+    (void)fprintf(out, "leeward %s %s\n\n%s.\n", command->words, command->arguments, command->summary);
+    if (command->options && command->options->name) {
+        (void)fputs("\nOptions:\n", out);
+        print_options(command->options, out);
+    }
+    (void)fputs("\nOptions of every command:\n", out);
+    print_options(global_options, out);
+}
+
+static void print_markdown_options(const struct command_option *options, FILE *out)
+{
+    for (; options && options->name; options++) {
+        (void)fputs("- `", out);
+        if (options->letter)
+            (void)fprintf(out, "-%c`, `", options->letter);
+        (void)fprintf(out, "--%s%s%s`: %s\n", options->name, options->value ? " " : "",
+            options->value ? options->value : "", options->help);
+    }
+}
+
+void command_print_markdown(FILE *out)
+{
+    (void)fputs(
+        "# The `leeward` command\n\nMade from the program's own table by `leeward help --markdown`; do not edit.\n\n"
+        "Exit codes: 0 done, 1 failed, 2 usage, 3 not found, 4 refused. Errors go to standard error and say what can\n"
+        "be done. `-o json` prints what the API answers.\n\n## Options of every command\n\n",
+        out);
+    print_markdown_options(global_options, out);
+    for (size_t i = 0; i < command_count; i++) {
+        (void)fprintf(out, "\n## leeward %s\n\n    leeward %s %s\n\n%s.\n", commands[i].words, commands[i].words,
+            commands[i].arguments, commands[i].summary);
+        if (commands[i].options && commands[i].options->name) {
+            (void)fputs("\n", out);
+            print_markdown_options(commands[i].options, out);
+        }
+    }
+}
+
+static void print_option_words(const struct command_option *options, FILE *out)
+{
+    for (; options && options->name; options++)
+        (void)fprintf(out, " --%s", options->name);
+}
+
+/* One case per prefix of words; what comes next, and the options of whole commands. */
+static void print_bash(FILE *out)
+{
+    (void)fputs("_leeward() {\n    local cur=\"${COMP_WORDS[COMP_CWORD]}\" words=\"\" i next=\"\"\n"
+                "    for ((i = 1; i < COMP_CWORD; i++)); do\n"
+                "        case \"${COMP_WORDS[i]}\" in -*) ;; *) words=\"$words ${COMP_WORDS[i]}\" ;; esac\n    done\n"
+                "    case \"${words# }\" in\n",
+        out);
+    for (size_t i = 0; i < command_count; i++) {
+        (void)fprintf(out, "    \"%s\" | \"%s \"*) next=\"", commands[i].words, commands[i].words);
+        print_option_words(commands[i].options, out);
+        print_option_words(global_options, out);
+        (void)fputs("\" ;;\n", out);
+    }
+    for (size_t i = 0; i < command_count; i++) {
+        size_t n = strcspn(commands[i].words, " ");
+
+        if (!commands[i].words[n] || (i > 0 && strncmp(commands[i - 1].words, commands[i].words, n + 1) == 0))
+            continue;
+        (void)fprintf(out, "    \"%.*s\") next=\"", (int)n, commands[i].words);
+        for (size_t k = 0; k < command_count; k++)
+            if (strncmp(commands[k].words, commands[i].words, n + 1) == 0)
+                (void)fprintf(out, " %s", commands[k].words + n + 1);
+        (void)fputs("\" ;;\n", out);
+    }
+    (void)fputs("    \"\") next=\"", out);
+    for (size_t i = 0; i < command_count; i++) {
+        size_t n = strcspn(commands[i].words, " ");
+
+        if (i == 0 || strncmp(commands[i - 1].words, commands[i].words, n) != 0 || commands[i - 1].words[n] != ' ')
+            (void)fprintf(out, " %.*s", (int)n, commands[i].words);
+    }
+    (void)fputs("\" ;;\n    esac\n    COMPREPLY=($(compgen -W \"$next\" -f -- \"$cur\"))\n}\n", out);
+}
+
+int command_print_completion(const char *shell, FILE *out)
+{
+    bool zsh = strcmp(shell, "zsh") == 0;
+
+    if (!zsh && strcmp(shell, "bash") != 0)
+        return -1;
+    if (zsh)
+        (void)fputs("autoload -U +X bashcompinit && bashcompinit\n", out);
+    print_bash(out);
+    (void)fputs("complete -F _leeward leeward\n", out);
+    return 0;
+}

@@ -1,0 +1,221 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Every command of `leeward`, as data. Commands of one group stand together.
+ */
+#include "hub/cli/command.h"
+#include "hub/cli/jobwait.h"
+#include "hub/cli/verbs.h"
+
+#define END                                                                                                            \
+    {                                                                                                                  \
+        NULL, 0, NULL, NULL                                                                                            \
+    }
+
+static const struct command_option job_options[] = {JOBWAIT_OPTIONS, END};
+
+static const struct command_option up_options[] = {
+    {"data", 0, "DIR", "Folder for everything (/var/lib/leeward as root, else ~/.local/share/leeward)"},
+    {"port-base", 0, "N", "API on port N, control N+1, node N+2, vault N+3 (8443, 9442, 9443, 9444)"},
+    {"api-listen", 0, "ADDRESS:PORT", "Where the API listens (127.0.0.1:8443)"},
+    {"database", 0, "DSN", "PostgreSQL to use; without it a private one is started"},
+    {"no-agent", 0, NULL, "Do not run an agent for this machine"},
+    {"agent-instance", 0, "NAME", "Name that keeps several agents on one machine apart (for tests)"},
+    {"log-level", 0, "LEVEL", "debug, info, warn or error, for all daemons"},
+    END,
+};
+
+static const struct command_option machine_list_options[] = {
+    {"state", 0, "STATES", "Only these, separated by commas"},
+    END,
+};
+
+static const struct command_option protect_options[] = {
+    {"disk", 0, "DISK", "Key or device of a disk; may be repeated (all that can be tracked)"},
+    {"policy", 0, "NAME", "Policy (the default one)"},
+    {"vault", 0, "NAME", "Vault (the hub chooses)"},
+    JOBWAIT_OPTIONS,
+    END,
+};
+
+static const struct command_option machine_set_options[] = {
+    {"name", 0, "NAME", "Another name"},
+    {"policy", 0, "NAME", "Another policy"},
+    {"site", 0, "NAME", "Another site"},
+    END,
+};
+
+static const struct command_option policy_options[] = {
+    {"name", 0, "NAME", "Another name"},
+    {"description", 0, "TEXT", "What it is for"},
+    {"default", 0, "yes|no", "Used where nobody chose"},
+    {"interval", 0, "DURATION", "Between recovery points (1s)"},
+    {"app-interval", 0, "DURATION", "Between app-consistent points; 0: none"},
+    {"rpo-target", 0, "DURATION", "Warning above, critical above three times"},
+    {"keep-all", 0, "DURATION", "Every point is kept for this long,"},
+    {"keep-minutely", 0, "DURATION", "then one per minute,"},
+    {"keep-hourly", 0, "DURATION", "hour"},
+    {"keep-daily", 0, "DURATION", "and day"},
+    {"freeze-budget", 0, "DURATION", "A freeze never takes longer (200ms)"},
+    {"may-freeze", 0, "yes|no", "Whether crash-consistent points may freeze at all"},
+    {"max-rounds", 0, "N", "Live rounds before a freeze is considered"},
+    {"compress-at-agent", 0, "yes|no", "Compress on the machine rather than on the node"},
+    {"compress-level", 0, "N", "zstd level; 0: as sent"},
+    {"throttle", 0, "N", "Bytes per second; 0: no limit"},
+    END,
+};
+
+static const struct command_option site_options[] = {
+    {"description", 0, "TEXT", "What it is"},
+    END,
+};
+
+static const struct command_option verify_options[] = {
+    {"machine", 0, "MACHINE", "Only this one"},
+    JOBWAIT_OPTIONS,
+    END,
+};
+
+static const struct command_option point_list_options[] = {
+    {"limit", 0, "N", "At most so many, the latest (20; 500 with -o json)"},
+    {"all", 0, NULL, "All of them"},
+    {"after", 0, "TIME", "At or after this moment (RFC 3339)"},
+    {"before", 0, "TIME", "Before this moment"},
+    {"kind", 0, "KINDS", "crash, filesystem, application; separated by commas"},
+    {"tag", 0, "TAG", "With this tag"},
+    END,
+};
+
+static const struct command_option point_create_options[] = {
+    {"app", 0, NULL, "App-consistent: runs the hooks of the machine"},
+    {"fs", 0, NULL, "File-system-consistent: freezes the file systems for a moment"},
+    {"tag", 0, "TAG", "Name of the point"},
+    JOBWAIT_OPTIONS,
+    END,
+};
+
+static const struct command_option point_open_options[] = {
+    {"write", 'w', NULL, "A branch that can be written to; the point itself stays as it is"},
+    {"disk", 0, "N", "Print the URI of this disk (the first one)"},
+    {"socket", 0, "PATH", "Unix socket on the vault's host"},
+    JOBWAIT_OPTIONS,
+    END,
+};
+
+static const struct command_option export_options[] = {
+    {"format", 0, "FORMAT", "raw, qcow2, vhd or vmdk (raw)"},
+    JOBWAIT_OPTIONS,
+    END,
+};
+
+static const struct command_option all_options[] = {
+    {"all", 0, NULL, "Those that are over, too"},
+    END,
+};
+
+static const struct command_option job_list_options[] = {
+    {"status", 0, "STATUS", "Only these, separated by commas"},
+    {"all", 0, NULL, "All of them, not the newest 50"},
+    END,
+};
+
+static const struct command_option job_wait_options[] = {
+    {"timeout", 0, "DURATION", "Wait at most this long"},
+    END,
+};
+
+static const struct command_option event_list_options[] = {
+    {"machine", 0, "MACHINE", "Only of this one"},
+    {"severity", 0, "LIST", "info, warning, error; separated by commas"},
+    {"limit", 0, "N", "At most so many, the newest (50)"},
+    END,
+};
+
+static const struct command_option event_tail_options[] = {
+    {"machine", 0, "MACHINE", "Only of this one"},
+    {"severity", 0, "LIST", "info, warning, error; separated by commas"},
+    {"from", 0, "SEQ", "Begin after this event"},
+    {"count", 0, "N", "End after so many"},
+    END,
+};
+
+static const struct command_option token_options[] = {
+    {"role", 0, "ROLE", "viewer, operator or admin (operator)"},
+    {"scopes", 0, "LIST", "Fewer rights than the role has: resource:verb, separated by commas"},
+    {"expires", 0, "DURATION", "Valid for this long (for ever)"},
+    END,
+};
+
+static const struct command_option enrol_options[] = {
+    {"role", 0, "ROLE", "agent, node or vault; the same as the argument"},
+    {"name", 0, "TEXT", "What it is for"},
+    {"expires", 0, "DURATION", "Valid for this long (24h)"},
+    END,
+};
+
+static const struct command_option help_options[] = {
+    {"markdown", 0, NULL, "The reference of all commands as Markdown"},
+    END,
+};
+
+const struct command commands[] = {
+    {"up", "", "Run hub, node, vault and the agent of this machine in the foreground", up_options, 0, 0, true, verb_up},
+    {"login", "URL", "Store address and token of a hub as a profile", NULL, 1, 1, true, verb_login},
+    {"status", "", "The hub and what it looks after, in numbers", NULL, 0, 0, false, verb_status},
+    {"version", "", "Version of this program", NULL, 0, 0, true, verb_version},
+    {"machine list", "", "List machines", machine_list_options, 0, 0, false, verb_machine_list},
+    {"machine show", "MACHINE", "Show a machine", NULL, 1, 1, false, verb_machine_show},
+    {"machine protect", "MACHINE [DISK...]", "Protect disks of a machine", protect_options, 1, COMMAND_ARGUMENTS_MAX,
+        false, verb_machine_protect},
+    {"machine unprotect", "MACHINE", "Stop protecting a machine; its recovery points stay", job_options, 1, 1, false,
+        verb_machine_unprotect},
+    {"machine resync", "MACHINE", "Compare hashes at both ends and send what differs", job_options, 1, 1, false,
+        verb_machine_resync},
+    {"machine set", "MACHINE", "Change name, policy or site of a machine", machine_set_options, 1, 1, false,
+        verb_machine_set},
+    {"machine delete", "MACHINE", "Forget an unprotected machine", NULL, 1, 1, false, verb_machine_delete},
+    {"disk list", "MACHINE", "List the disks of a machine", NULL, 1, 1, false, verb_disk_list},
+    {"policy list", "", "List policies", NULL, 0, 0, false, verb_policy_list},
+    {"policy show", "POLICY", "Show a policy", NULL, 1, 1, false, verb_policy_show},
+    {"policy create", "NAME", "Create a policy", policy_options, 1, 1, false, verb_policy_create},
+    {"policy set", "POLICY", "Change a policy", policy_options, 1, 1, false, verb_policy_set},
+    {"policy delete", "POLICY", "Delete a policy that no machine uses", NULL, 1, 1, false, verb_policy_delete},
+    {"site list", "", "List sites", NULL, 0, 0, false, verb_site_list},
+    {"site show", "SITE", "Show a site", NULL, 1, 1, false, verb_site_show},
+    {"site create", "NAME", "Create a site", site_options, 1, 1, false, verb_site_create},
+    {"site delete", "SITE", "Delete a site that nothing belongs to", NULL, 1, 1, false, verb_site_delete},
+    {"node list", "", "List process nodes", NULL, 0, 0, false, verb_node_list},
+    {"node show", "NODE", "Show a process node", NULL, 1, 1, false, verb_node_show},
+    {"node delete", "NODE", "Forget a node that serves no machine", NULL, 1, 1, false, verb_node_delete},
+    {"vault list", "", "List vaults", NULL, 0, 0, false, verb_vault_list},
+    {"vault show", "VAULT", "Show a vault", NULL, 1, 1, false, verb_vault_show},
+    {"vault stat", "[VAULT]", "Space and load of the vaults", NULL, 0, 1, false, verb_vault_stat},
+    {"vault verify", "[VAULT]", "Read and check everything that a vault stores", verify_options, 0, 1, false,
+        verb_vault_verify},
+    {"vault delete", "VAULT", "Forget a vault that serves no machine", NULL, 1, 1, false, verb_vault_delete},
+    {"point list", "MACHINE", "List the recovery points of a machine", point_list_options, 1, 1, false,
+        verb_point_list},
+    {"point show", "MACHINE[@POINT]", "Show a recovery point", NULL, 1, 1, false, verb_point_show},
+    {"point create", "MACHINE", "Make a recovery point now", point_create_options, 1, 1, false, verb_point_create},
+    {"point open", "MACHINE[@POINT]", "Open a recovery point; prints its NBD URI", point_open_options, 1, 1, false,
+        verb_point_open},
+    {"point close", "ID|URI...", "Close opened points", job_options, 1, COMMAND_ARGUMENTS_MAX, false, verb_point_close},
+    {"point opened", "", "List the points that are open", all_options, 0, 0, false, verb_export_list},
+    {"export", "MACHINE[@POINT] DISK FILE|DEVICE", "Write a disk at a point to a file or device of the vault's host",
+        export_options, 3, 3, false, verb_export_disk},
+    {"job list", "", "List jobs", job_list_options, 0, 0, false, verb_job_list},
+    {"job show", "JOB", "Show a job with its steps", NULL, 1, 1, false, verb_job_show},
+    {"job wait", "JOB", "Wait for the end of a job", job_wait_options, 1, 1, false, verb_job_wait},
+    {"job cancel", "JOB", "Ask a job to stop", NULL, 1, 1, false, verb_job_cancel},
+    {"job answer", "JOB continue|abort", "Answer a job that waits for input", NULL, 2, 2, false, verb_job_answer},
+    {"event list", "", "List events", event_list_options, 0, 0, false, verb_event_list},
+    {"event tail", "", "Print events as they come", event_tail_options, 0, 0, false, verb_event_tail},
+    {"token create", "NAME", "Create an API token; prints it once", token_options, 1, 1, false, verb_token_create},
+    {"token list", "", "List API tokens", NULL, 0, 0, false, verb_token_list},
+    {"token revoke", "NAME|ID", "Revoke an API token", NULL, 1, 1, false, verb_token_revoke},
+    {"enrol-token create", "[ROLE]", "Create a one-time token with which a daemon enrols; prints it once",
+        enrol_options, 0, 1, false, verb_enrol_token_create},
+    {"enrol-token list", "", "List enrolment tokens", NULL, 0, 0, false, verb_enrol_token_list},
+    {"help", "", "List all commands", help_options, 0, 0, true, verb_help},
+    {"completion", "bash|zsh", "Print the completion script of a shell", NULL, 1, 1, true, verb_completion},
+};
+const size_t command_count = sizeof(commands) / sizeof(commands[0]);

@@ -1,0 +1,220 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Cells are rendered first, so that each column is as wide as its widest cell; widths count code points.
+ */
+#include "hub/cli/output.h"
+
+#include <string.h>
+
+#include "transport/base/mem.h"
+
+#define CELL_MAX 512u
+#define COLUMNS_MAX 24u
+
+void output_json(const json_t *value, FILE *out)
+{
+    (void)json_dumpf(value, out, JSON_INDENT(2) | JSON_PRESERVE_ORDER | JSON_ENCODE_ANY);
+    (void)fputc('\n', out);
+}
+
+static void sanitize(char *text)
+{
+    for (; *text; text++)
+        if ((unsigned char)*text < 0x20 || *text == 0x7f)
+            *text = ' ';
+}
+
+void output_text(const char *text, FILE *out)
+{
+    for (; *text; text++)
+        (void)fputc((unsigned char)*text < 0x20 || *text == 0x7f ? ' ' : *text, out);
+}
+
+static void render_bytes(double bytes, char *out, size_t n)
+{
+    static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB", "PiB"};
+    unsigned unit = 0;
+
+    for (; bytes >= 1024 && unit + 1 < ARRAY_LEN(units); unit++)
+        bytes /= 1024;
+    (void)snprintf(out, n, unit == 0 || bytes >= 100 ? "%.0f %s" : "%.1f %s", bytes, units[unit]);
+}
+
+static void render_seconds(double s, char *out, size_t n)
+{
+    if (s < 0.001)
+        (void)snprintf(out, n, s == 0 ? "0" : "<1 ms");
+    else if (s < 1)
+        (void)snprintf(out, n, "%.0f ms", s * 1000);
+    else if (s < 120)
+        (void)snprintf(out, n, "%.3g s", s);
+    else if (s < 7200)
+        (void)snprintf(out, n, "%.0f min", s / 60);
+    else if (s < 172800)
+        (void)snprintf(out, n, "%.3g h", s / 3600);
+    else
+        (void)snprintf(out, n, "%.3g d", s / 86400);
+}
+
+static void render_list(const json_t *value, char *out, size_t n)
+{
+    const json_t *one;
+    size_t i, used = 0;
+
+    out[0] = 0;
+    json_array_foreach(value, i, one) if (json_is_string(one) && used < n) used +=
+        (size_t)snprintf(out + used, n - used, "%s%s", i ? ", " : "", json_string_value(one));
+}
+
+void output_value(const json_t *value, enum column_form form, char *out, size_t n)
+{
+    if (!value || json_is_null(value)) {
+        (void)snprintf(out, n, "-");
+        return;
+    }
+    if (form == COLUMN_BYTES && json_is_number(value))
+        render_bytes(json_number_value(value), out, n);
+    else if (form == COLUMN_SECONDS && json_is_number(value))
+        render_seconds(json_number_value(value), out, n);
+    else if (form == COLUMN_PERCENT && json_is_number(value))
+        (void)snprintf(out, n, "%.0f %%", json_number_value(value));
+    else if (form == COLUMN_TIME && json_is_string(value))
+        (void)snprintf(out, n, "%.19sZ", json_string_value(value));
+    else if (json_is_boolean(value))
+        (void)snprintf(out, n, "%s", json_is_true(value) ? "yes" : "no");
+    else if (json_is_string(value))
+        (void)snprintf(out, n, "%s", *json_string_value(value) ? json_string_value(value) : "-");
+    else if (json_is_integer(value))
+        (void)snprintf(out, n, "%lld", (long long)json_integer_value(value));
+    else if (json_is_real(value))
+        (void)snprintf(out, n, "%.6g", json_real_value(value));
+    else
+        render_list(value, out, n);
+    sanitize(out);
+}
+
+static size_t width_of(const char *text)
+{
+    size_t n = 0;
+
+    for (; *text; text++)
+        n += ((unsigned char)*text & 0xC0) != 0x80;
+    return n;
+}
+
+static void print_cell(const char *text, size_t width, bool right, bool last, FILE *out)
+{
+    size_t pad = width > width_of(text) ? width - width_of(text) : 0;
+
+    if (right)
+        (void)fprintf(out, "%*s%s", (int)pad, "", text);
+    else if (last)
+        (void)fputs(text, out);
+    else
+        (void)fprintf(out, "%s%*s", text, (int)pad, "");
+    (void)fputs(last ? "\n" : "  ", out);
+}
+
+static bool is_right(enum column_form form)
+{
+    return form == COLUMN_NUMBER || form == COLUMN_BYTES || form == COLUMN_SECONDS || form == COLUMN_PERCENT;
+}
+
+static size_t choose_columns(const struct command_line *line, const struct column *columns, size_t count,
+    const struct column *chosen[COLUMNS_MAX])
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < count && n < COLUMNS_MAX; i++)
+        if (!columns[i].wide || line->output == OUTPUT_WIDE)
+            chosen[n++] = &columns[i];
+    return n;
+}
+
+int output_items(
+    const struct command_line *line, const json_t *items, const struct column *columns, size_t count, FILE *out)
+{
+    const struct column *chosen[COLUMNS_MAX];
+    size_t widths[COLUMNS_MAX], n = choose_columns(line, columns, count, chosen), i;
+    char cell[CELL_MAX];
+    const json_t *item;
+
+    if (line->output == OUTPUT_JSON) {
+        json_t *list = json_pack("{s:O}", "items", items);
+
+        output_json(list, out);
+        json_decref(list);
+        return 0;
+    }
+    for (size_t c = 0; c < n; c++) {
+        widths[c] = width_of(chosen[c]->title);
+        json_array_foreach(items, i, item)
+        {
+            output_value(json_object_get(item, chosen[c]->member), chosen[c]->form, cell, sizeof(cell));
+            widths[c] = width_of(cell) > widths[c] ? width_of(cell) : widths[c];
+        }
+    }
+    for (size_t c = 0; c < n; c++)
+        print_cell(chosen[c]->title, widths[c], is_right(chosen[c]->form), c + 1 == n, out);
+    json_array_foreach(items, i, item) for (size_t c = 0; c < n; c++)
+    {
+        output_value(json_object_get(item, chosen[c]->member), chosen[c]->form, cell, sizeof(cell));
+        print_cell(cell, widths[c], is_right(chosen[c]->form), c + 1 == n, out);
+    }
+    return 0;
+}
+
+/* The unit in a member's name says how to show it. */
+static enum column_form form_of_member(const char *name)
+{
+    static const struct {
+        const char *end;
+        enum column_form form;
+    } forms[] = {{"_bytes", COLUMN_BYTES}, {"_bytes_per_second", COLUMN_BYTES}, {"_seconds", COLUMN_SECONDS},
+        {"_at", COLUMN_TIME}, {"_percent", COLUMN_PERCENT}};
+    size_t n = strlen(name);
+
+    for (size_t i = 0; i < ARRAY_LEN(forms); i++)
+        if (n > strlen(forms[i].end) && strcmp(name + n - strlen(forms[i].end), forms[i].end) == 0)
+            return forms[i].form;
+    return COLUMN_TEXT;
+}
+
+static void print_members(const json_t *item, const char *indent, FILE *out)
+{
+    const char *name;
+    json_t *value;
+    char cell[CELL_MAX];
+
+    json_object_foreach((json_t *)item, name, value)
+    {
+        if (json_is_object(value) || (json_is_array(value) && json_is_object(json_array_get(value, 0)))) {
+            (void)fprintf(out, "%s%s:\n", indent, name);
+            if (json_is_object(value)) {
+                print_members(value, "    ", out);
+            } else {
+                json_t *one;
+                size_t i;
+
+                json_array_foreach(value, i, one)
+                {
+                    AUTO_FREE char *text = json_dumps(one, JSON_COMPACT | JSON_PRESERVE_ORDER);
+
+                    (void)fprintf(out, "    %s\n", text ? text : "");
+                }
+            }
+            continue;
+        }
+        output_value(value, form_of_member(name), cell, sizeof(cell));
+        (void)fprintf(out, "%s%-26s %s\n", indent, name, cell);
+    }
+}
+
+int output_item(const struct command_line *line, const json_t *item, FILE *out)
+{
+    if (line->output == OUTPUT_JSON)
+        output_json(item, out);
+    else
+        print_members(item, "", out);
+    return 0;
+}

@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What commands print: tables of items, one item as a list of its members, JSON. Control characters in what came from a
+ * hub are never passed to the terminal.
+ */
+#ifndef HUB_CLI_OUTPUT_H
+#define HUB_CLI_OUTPUT_H
+
+#include <jansson.h>
+#include <stdio.h>
+
+#include "hub/cli/command.h"
+
+enum column_form {
+    COLUMN_TEXT,
+    COLUMN_NUMBER,
+    COLUMN_BYTES,   /* 1.5 GiB */
+    COLUMN_SECONDS, /* 1.2 s, 3 min, 2 d */
+    COLUMN_TIME,    /* without fraction */
+    COLUMN_PERCENT,
+    COLUMN_YES_NO,
+    COLUMN_LIST, /* array of texts, joined */
+};
+
+struct column {
+    const char *title, *member;
+    enum column_form form;
+    bool wide; /* only with -o wide */
+};
+
+/* items: array of objects. JSON: {"items": [...]} as it came. */
+int output_items(
+    const struct command_line *line, const json_t *items, const struct column *columns, size_t count, FILE *out);
+/* One object: all its members, titles from their names. JSON: the object. */
+int output_item(const struct command_line *line, const json_t *item, FILE *out);
+void output_json(const json_t *value, FILE *out);
+/* Text with control characters replaced. */
+void output_text(const char *text, FILE *out);
+/* One value in its form; out holds n bytes. */
+void output_value(const json_t *value, enum column_form form, char *out, size_t n);
+
+#endif

@@ -1,0 +1,185 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * leeward machine ..., leeward disk ...
+ */
+#include "hub/cli/verbs.h"
+
+#include <string.h>
+
+#include "hub/cli/jobwait.h"
+#include "transport/base/mem.h"
+
+static const struct column machine_columns[] = {
+    {"NAME", "name", COLUMN_TEXT, false},
+    {"STATE", "state", COLUMN_TEXT, false},
+    {"HEALTH", "health", COLUMN_TEXT, false},
+    {"RPO", "rpo_seconds", COLUMN_SECONDS, false},
+    {"LAST POINT", "last_point_at", COLUMN_TIME, false},
+    {"BACKLOG", "backlog_bytes", COLUMN_BYTES, false},
+    {"POLICY", "policy_name", COLUMN_TEXT, false},
+    {"ONLINE", "online", COLUMN_YES_NO, false},
+    {"ID", "id", COLUMN_TEXT, true},
+    {"NODE", "node_name", COLUMN_TEXT, true},
+    {"VAULT", "vault_name", COLUMN_TEXT, true},
+    {"OS", "os_name", COLUMN_TEXT, true},
+    {"CAUSE", "cause", COLUMN_TEXT, true},
+};
+
+static const struct column disk_columns[] = {
+    {"NO", "number", COLUMN_NUMBER, false},
+    {"DEVICE", "device", COLUMN_TEXT, false},
+    {"SIZE", "size_bytes", COLUMN_BYTES, false},
+    {"PROTECTED", "protected", COLUMN_YES_NO, false},
+    {"TRACKABLE", "trackable", COLUMN_YES_NO, false},
+    {"KEY", "key", COLUMN_TEXT, false},
+    {"REASON", "not_trackable_reason", COLUMN_TEXT, false},
+    {"MODEL", "model", COLUMN_TEXT, true},
+    {"TABLE", "partition_table", COLUMN_TEXT, true},
+    {"SECTOR", "logical_sector_bytes", COLUMN_NUMBER, true},
+    {"PRESENT", "present", COLUMN_YES_NO, true},
+};
+
+int verb_machine_list(struct command_line *line, struct err *err)
+{
+    const char *state = command_option(line, "state");
+    AUTO_FREE char *path = state ? client_path("/api/v1/machines?state=%s", state) : mem_strdup("/api/v1/machines");
+
+    return verb_print_list(line, path, machine_columns, ARRAY_LEN(machine_columns), 0, err);
+}
+
+int verb_machine_show(struct command_line *line, struct err *err)
+{
+    AUTO_FREE char *path = client_path("/api/v1/machines/%s", line->arguments[0]);
+
+    return verb_print_item(line, path, err);
+}
+
+/* A disk may be named by its key, its device or its number; the API takes keys. */
+static int disk_key(const json_t *disks, const char *name, json_t *keys, struct err *err)
+{
+    const json_t *disk;
+    size_t i;
+
+    json_array_foreach(disks, i, disk)
+    {
+        const char *key = json_string_value(json_object_get(disk, "key"));
+        const char *device = json_string_value(json_object_get(disk, "device"));
+
+        if (key && device && (strcmp(key, name) == 0 || strcmp(device, name) == 0)) {
+            json_array_append_new(keys, json_string(key));
+            return 0;
+        }
+    }
+    (void)err_set(err, ERR_NOT_FOUND, "the machine has no disk %s", name);
+    return err_hint(err, "`leeward disk list` shows devices and keys.");
+}
+
+static int chosen_disks(const struct command_line *line, json_t **ret_disks, struct err *err)
+{
+    AUTO_FREE char *path = client_path("/api/v1/machines/%s/disks", line->arguments[0]);
+    json_t *disks = NULL, *keys = json_array();
+    const char *name;
+    int rc = 0;
+
+    if (line->argument_count == 1 && !command_option(line, "disk")) {
+        json_decref(keys);
+        *ret_disks = json_string("all-eligible");
+        return 0;
+    }
+    if (!path || verb_read_list(line, path, 0, &disks, err) < 0)
+        rc = -1;
+    for (unsigned i = 1; rc == 0 && i < line->argument_count; i++)
+        rc = disk_key(disks, line->arguments[i], keys, err);
+    for (unsigned i = 0; rc == 0 && (name = command_option_nth(line, "disk", i)); i++)
+        rc = disk_key(disks, name, keys, err);
+    json_decref(disks);
+    if (rc < 0)
+        json_decref(keys);
+    else
+        *ret_disks = keys;
+    return rc;
+}
+
+/* The id of an item under a collection that takes names, as a member of body. */
+static int add_id(const struct command_line *line, const char *option, const char *collection, const char *member,
+    json_t *body, struct err *err)
+{
+    const char *name = command_option(line, option);
+    AUTO_FREE char *tail = name ? client_path("%s", name) : NULL;
+    AUTO_FREE char *path = tail ? mem_printf("/api/v1/%s/%s", collection, tail) : NULL;
+    AUTO_ANSWER struct client_answer answer = {0};
+
+    if (!name)
+        return 0;
+    if (!path || client_get(line->client, path, &answer, err) < 0)
+        return -1;
+    return json_object_set(body, member, json_object_get(answer.json, "id"));
+}
+
+static int machine_job(const struct command_line *line, const char *verb, const json_t *body, struct err *err)
+{
+    AUTO_FREE char *path = client_path("/api/v1/machines/%s/%s", line->arguments[0], verb);
+
+    return path ? jobwait_and_print(line, "POST", path, body, err) : err_set(err, ERR_NOMEM, "no memory");
+}
+
+int verb_machine_protect(struct command_line *line, struct err *err)
+{
+    json_t *disks, *body;
+    int rc;
+
+    if (chosen_disks(line, &disks, err) < 0)
+        return -1;
+    body = json_pack("{s:o}", "disks", disks);
+    rc = add_id(line, "policy", "policies", "policy_id", body, err);
+    if (rc == 0)
+        rc = add_id(line, "vault", "vaults", "vault_id", body, err);
+    if (rc == 0)
+        rc = machine_job(line, "protect", body, err);
+    json_decref(body);
+    return rc;
+}
+
+int verb_machine_unprotect(struct command_line *line, struct err *err)
+{
+    return machine_job(line, "unprotect", NULL, err);
+}
+
+int verb_machine_resync(struct command_line *line, struct err *err)
+{
+    return machine_job(line, "resync", NULL, err);
+}
+
+int verb_machine_set(struct command_line *line, struct err *err)
+{
+    AUTO_FREE char *path = client_path("/api/v1/machines/%s", line->arguments[0]);
+    const char *name = command_option(line, "name");
+    json_t *body = json_object();
+    int rc;
+
+    if (name)
+        json_object_set_new(body, "name", json_string(name));
+    rc = add_id(line, "policy", "policies", "policy_id", body, err);
+    if (rc == 0)
+        rc = add_id(line, "site", "sites", "site_id", body, err);
+    if (rc == 0 && json_object_size(body) == 0)
+        rc = err_set(err, ERR_INVALID, "nothing to change was given");
+    if (rc == 0)
+        rc = verb_change_item(line, "PATCH", path, body, err);
+    json_decref(body);
+    return rc;
+}
+
+int verb_machine_delete(struct command_line *line, struct err *err)
+{
+    AUTO_FREE char *path = client_path("/api/v1/machines/%s", line->arguments[0]);
+
+    return verb_change_item(line, "DELETE", path, NULL, err);
+}
+
+int verb_disk_list(struct command_line *line, struct err *err)
+{
+    AUTO_FREE char *path = client_path("/api/v1/machines/%s/disks", line->arguments[0]);
+
+    return verb_print_list(line, path, disk_columns, ARRAY_LEN(disk_columns), 0, err);
+}

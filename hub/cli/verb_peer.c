@@ -1,0 +1,156 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * leeward site ..., leeward node ..., leeward vault ...
+ */
+#include "hub/cli/verbs.h"
+
+#include "hub/cli/jobwait.h"
+#include "transport/base/mem.h"
+
+static const struct column site_columns[] = {
+    {"NAME", "name", COLUMN_TEXT, false},
+    {"DESCRIPTION", "description", COLUMN_TEXT, false},
+    {"ID", "id", COLUMN_TEXT, true},
+};
+
+static const struct column node_columns[] = {
+    {"NAME", "name", COLUMN_TEXT, false},
+    {"ENDPOINT", "endpoint", COLUMN_TEXT, false},
+    {"ONLINE", "online", COLUMN_YES_NO, false},
+    {"HEALTH", "health", COLUMN_TEXT, false},
+    {"MACHINES", "machine_count", COLUMN_NUMBER, false},
+    {"STREAMS", "streams", COLUMN_NUMBER, false},
+    {"SPOOL", "spool_bytes", COLUMN_BYTES, false},
+    {"LIMIT", "spool_limit_bytes", COLUMN_BYTES, false},
+    {"IN/S", "received_bytes_per_second", COLUMN_BYTES, false},
+    {"OUT/S", "forwarded_bytes_per_second", COLUMN_BYTES, false},
+    {"ID", "id", COLUMN_TEXT, true},
+    {"SITE", "site_name", COLUMN_TEXT, true},
+    {"SOFTWARE", "software", COLUMN_TEXT, true},
+    {"CAUSE", "cause", COLUMN_TEXT, true},
+};
+
+static const struct column vault_columns[] = {
+    {"NAME", "name", COLUMN_TEXT, false},
+    {"ENDPOINT", "endpoint", COLUMN_TEXT, false},
+    {"ONLINE", "online", COLUMN_YES_NO, false},
+    {"HEALTH", "health", COLUMN_TEXT, false},
+    {"ACCEPTING", "accepting", COLUMN_YES_NO, false},
+    {"MACHINES", "machine_count", COLUMN_NUMBER, false},
+    {"USED", "used_bytes", COLUMN_BYTES, false},
+    {"FREE", "free_bytes", COLUMN_BYTES, false},
+    {"ID", "id", COLUMN_TEXT, true},
+    {"SITE", "site_name", COLUMN_TEXT, true},
+    {"SOFTWARE", "software", COLUMN_TEXT, true},
+    {"CAUSE", "cause", COLUMN_TEXT, true},
+};
+
+int verb_site_list(struct command_line *line, struct err *err)
+{
+    return verb_print_list(line, "/api/v1/sites", site_columns, ARRAY_LEN(site_columns), 0, err);
+}
+
+int verb_site_show(struct command_line *line, struct err *err)
+{
+    AUTO_FREE char *path = client_path("/api/v1/sites/%s", line->arguments[0]);
+
+    return verb_print_item(line, path, err);
+}
+
+int verb_site_create(struct command_line *line, struct err *err)
+{
+    AUTO_ANSWER struct client_answer answer = {0};
+    const char *description = command_option(line, "description");
+    json_t *body = json_pack("{s:s, s:s}", "name", line->arguments[0], "description", description ? description : "");
+    int rc = client_call(line->client, "POST", "/api/v1/sites", body, NULL, &answer, err);
+
+    json_decref(body);
+    return rc < 0 ? -1 : output_item(line, answer.json, stdout);
+}
+
+int verb_site_delete(struct command_line *line, struct err *err)
+{
+    AUTO_FREE char *path = client_path("/api/v1/sites/%s", line->arguments[0]);
+
+    return verb_change_item(line, "DELETE", path, NULL, err);
+}
+
+int verb_node_list(struct command_line *line, struct err *err)
+{
+    return verb_print_list(line, "/api/v1/nodes", node_columns, ARRAY_LEN(node_columns), 0, err);
+}
+
+int verb_node_show(struct command_line *line, struct err *err)
+{
+    AUTO_FREE char *path = client_path("/api/v1/nodes/%s", line->arguments[0]);
+
+    return verb_print_item(line, path, err);
+}
+
+int verb_node_delete(struct command_line *line, struct err *err)
+{
+    AUTO_FREE char *path = client_path("/api/v1/nodes/%s", line->arguments[0]);
+
+    return verb_change_item(line, "DELETE", path, NULL, err);
+}
+
+int verb_vault_list(struct command_line *line, struct err *err)
+{
+    return verb_print_list(line, "/api/v1/vaults", vault_columns, ARRAY_LEN(vault_columns), 0, err);
+}
+
+int verb_vault_show(struct command_line *line, struct err *err)
+{
+    AUTO_FREE char *path = client_path("/api/v1/vaults/%s", line->arguments[0]);
+
+    return verb_print_item(line, path, err);
+}
+
+int verb_vault_delete(struct command_line *line, struct err *err)
+{
+    AUTO_FREE char *path = client_path("/api/v1/vaults/%s", line->arguments[0]);
+
+    return verb_change_item(line, "DELETE", path, NULL, err);
+}
+
+int verb_vault_stat(struct command_line *line, struct err *err)
+{
+    return line->argument_count ? verb_vault_show(line, err) : verb_vault_list(line, err);
+}
+
+/* The vault that was named, or the only one there is. */
+static int choose_vault(const struct command_line *line, char ret_id[40], struct err *err)
+{
+    json_t *items;
+    const char *id;
+    size_t n;
+
+    if (line->argument_count > 0) {
+        (void)snprintf(ret_id, 40, "%s", line->arguments[0]);
+        return 0;
+    }
+    if (verb_read_list(line, "/api/v1/vaults", 2, &items, err) < 0)
+        return -1;
+    n = json_array_size(items);
+    id = json_string_value(json_object_get(json_array_get(items, 0), "id"));
+    (void)snprintf(ret_id, 40, "%s", id ? id : "");
+    json_decref(items);
+    if (n == 1)
+        return 0;
+    (void)err_set(err, n ? ERR_INVALID : ERR_NOT_FOUND, n ? "there are several vaults" : "there is no vault");
+    return err_hint(err, "Name one of `leeward vault list`.");
+}
+
+int verb_vault_verify(struct command_line *line, struct err *err)
+{
+    const char *machine = command_option(line, "machine");
+    json_t *body = machine ? json_pack("{s:s}", "machine", machine) : NULL;
+    AUTO_FREE char *path = NULL;
+    char vault[40];
+    int rc = choose_vault(line, vault, err);
+
+    if (rc == 0 && (path = client_path("/api/v1/vaults/%s/verify", vault)))
+        rc = jobwait_and_print(line, "POST", path, body, err);
+    json_decref(body);
+    return rc;
+}

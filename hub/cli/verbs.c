@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What most commands do: read a list, show an item, change an item on the version that was read.
+ */
+#include "hub/cli/verbs.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "transport/base/mem.h"
+
+#define PAGE 500u
+
+int verb_read_list(const struct command_line *line, const char *path, size_t most, json_t **ret_items, struct err *err)
+{
+    json_t *items = json_array();
+    AUTO_FREE char *cursor = NULL;
+
+    do {
+        size_t left = most ? most - json_array_size(items) : PAGE;
+        AUTO_FREE char *tail = cursor ? client_path("&cursor=%s", cursor) : mem_strdup("");
+        AUTO_FREE char *url = mem_printf(
+            "%s%climit=%zu%s", path, strchr(path, '?') ? '&' : '?', left < PAGE ? left : PAGE, tail ? tail : "");
+        AUTO_ANSWER struct client_answer answer = {0};
+        const char *next;
+
+        if (!url || !tail || client_get(line->client, url, &answer, err) < 0) {
+            json_decref(items);
+            return url ? -1 : err_set(err, ERR_NOMEM, "no memory for a request");
+        }
+        json_array_extend(items, json_object_get(answer.json, "items"));
+        next = json_string_value(json_object_get(answer.json, "next"));
+        free(cursor);
+        cursor = next ? mem_strdup(next) : NULL;
+    } while (cursor && (!most || json_array_size(items) < most));
+    *ret_items = items;
+    return 0;
+}
+
+int verb_print_list(const struct command_line *line, const char *path, const struct column *columns, size_t count,
+    size_t most, struct err *err)
+{
+    json_t *items;
+    int rc;
+
+    if (!path)
+        return err_set(err, ERR_NOMEM, "no memory for a request");
+    if (verb_read_list(line, path, most, &items, err) < 0)
+        return -1;
+    rc = output_items(line, items, columns, count, stdout);
+    json_decref(items);
+    return rc;
+}
+
+int verb_print_item(const struct command_line *line, const char *path, struct err *err)
+{
+    AUTO_ANSWER struct client_answer answer = {0};
+
+    if (!path)
+        return err_set(err, ERR_NOMEM, "no memory for a request");
+    if (client_get(line->client, path, &answer, err) < 0)
+        return -1;
+    return output_item(line, answer.json, stdout);
+}
+
+int verb_change_item(
+    const struct command_line *line, const char *method, const char *path, const json_t *body, struct err *err)
+{
+    AUTO_ANSWER struct client_answer before = {0};
+    AUTO_ANSWER struct client_answer after = {0};
+
+    if (!path)
+        return err_set(err, ERR_NOMEM, "no memory for a request");
+    if (client_get(line->client, path, &before, err) < 0 ||
+        client_call(line->client, method, path, body, before.etag, &after, err) < 0)
+        return -1;
+    return after.json ? output_item(line, after.json, stdout) : 0;
+}
+
+int verb_machine_id(const struct command_line *line, const char *machine, char ret_id[40], struct err *err)
+{
+    AUTO_FREE char *path = client_path("/api/v1/machines/%s", machine);
+    AUTO_ANSWER struct client_answer answer = {0};
+    const char *id;
+
+    if (!path)
+        return err_set(err, ERR_NOMEM, "no memory for a request");
+    if (client_get(line->client, path, &answer, err) < 0)
+        return -1;
+    id = json_string_value(json_object_get(answer.json, "id"));
+    (void)snprintf(ret_id, 40, "%s", id ? id : "");
+    return 0;
+}

@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What the rows of the command table run (verb_*.c), and what those share.
+ */
+#ifndef HUB_CLI_VERBS_H
+#define HUB_CLI_VERBS_H
+
+#include <jansson.h>
+
+#include "hub/cli/client.h"
+#include "hub/cli/command.h"
+#include "hub/cli/output.h"
+
+/* ---- shared (verbs.c) ---- */
+
+/* Reads a list page by page and prints it. path has its filters already ("?" or "&" is added as needed); at most `most`
+ * items, 0 = all. */
+int verb_print_list(const struct command_line *line, const char *path, const struct column *columns, size_t count,
+    size_t most, struct err *err);
+/* Reads it into a JSON array (caller: json_decref). */
+int verb_read_list(const struct command_line *line, const char *path, size_t most, json_t **ret_items, struct err *err);
+/* GET path and print the item. */
+int verb_print_item(const struct command_line *line, const char *path, struct err *err);
+/* GET path for its etag, then method with body and that as If-Match; prints the item that comes back. */
+int verb_change_item(
+    const struct command_line *line, const char *method, const char *path, const json_t *body, struct err *err);
+/* The id of a machine that is given by id or name. */
+int verb_machine_id(const struct command_line *line, const char *machine, char ret_id[40], struct err *err);
+
+#define VERB(name) int verb_##name(struct command_line *line, struct err *err)
+
+VERB(up);
+VERB(login);
+VERB(status);
+VERB(version);
+VERB(help);
+VERB(completion);
+VERB(machine_list);
+VERB(machine_show);
+VERB(machine_protect);
+VERB(machine_unprotect);
+VERB(machine_resync);
+VERB(machine_set);
+VERB(machine_delete);
+VERB(disk_list);
+VERB(policy_list);
+VERB(policy_show);
+VERB(policy_create);
+VERB(policy_set);
+VERB(policy_delete);
+VERB(site_list);
+VERB(site_show);
+VERB(site_create);
+VERB(site_delete);
+VERB(node_list);
+VERB(node_show);
+VERB(node_delete);
+VERB(vault_list);
+VERB(vault_show);
+VERB(vault_verify);
+VERB(vault_stat);
+VERB(vault_delete);
+VERB(point_list);
+VERB(point_show);
+VERB(point_create);
+VERB(point_open);
+VERB(point_close);
+VERB(export_list);
+VERB(export_disk);
+VERB(job_list);
+VERB(job_show);
+VERB(job_wait);
+VERB(job_cancel);
+VERB(job_answer);
+VERB(event_list);
+VERB(event_tail);
+VERB(token_create);
+VERB(token_list);
+VERB(token_revoke);
+VERB(enrol_token_create);
+VERB(enrol_token_list);
+
+#undef VERB
+
+#endif
