@@ -104,6 +104,15 @@ static void fenced(struct machine *m, const struct err *why)
     intake_fail(m, why, true);
 }
 
+/* What the vault cannot use it will not be able to use later either: the agent makes it again. */
+static void drop_unfit(struct machine *m, const struct err *why)
+{
+    log_event(LOG_ERROR, "spool_unfit", LOG_S("machine", m->text), LOG_U("committed", m->committed), LOG_E(why));
+    machine_start_sets(m, true, m->spooled.generation, m->spooled.epoch, m->committed + 1);
+    m->spooled.next_sequence = m->committed + 1;
+    intake_fail(m, why, true);
+}
+
 static void lost(struct machine *m, const struct err *why)
 {
     if (m->link.cause.code != why->code)
@@ -144,7 +153,6 @@ static void opened(struct machine *m)
     log_event(LOG_INFO, "vault_opened", LOG_S("machine", m->text), LOG_U("generation", m->vault_generation),
         LOG_U("epoch", m->vault_epoch), LOG_U("expected", m->vault_expected), LOG_U("committed", m->committed));
     link->state = LINK_OPEN;
-    link->failures = 0;
     link->cause = (struct err)ERR_INIT;
     link->feed = FEED_SPOOL;
     link->seek_sequence = m->vault_expected;
@@ -166,6 +174,7 @@ static void committed(struct machine *m, const Leeward__Replication__V1__Committ
     if (c->sequence <= m->committed || c->sequence >= m->spooled.next_sequence)
         return;
     m->committed = c->sequence;
+    m->link.failures = 0;
     machine_trim(m, false);
     if (m->intake != NULL && m->intake->state == INTAKE_OPEN &&
         replymsg_committed(m->intake->call, c->sequence, c->committed_utc_usec, &err) < 0)
@@ -182,12 +191,13 @@ static void refused(struct machine *m, const Leeward__Replication__V1__Refused *
     m->vault_epoch = r->epoch > m->vault_epoch ? r->epoch : m->vault_epoch;
     m->vault_generation = r->generation > m->vault_generation ? r->generation : m->vault_generation;
     bool stale = epoch < m->vault_epoch || generation < m->vault_generation;
-    m->link.cause = err;
+    bool unfit = err.code == ERR_CORRUPT || err.code == ERR_INVALID || err.code == ERR_UNSUPPORTED;
     link_close(m);
     if (stale && m->spooled.epoch != 0 && m->spooled.epoch == epoch)
         fenced(m, &err);
-    else
-        lost(m, &err);
+    else if (unfit && m->spooled.epoch == epoch)
+        drop_unfit(m, &err);
+    lost(m, &err);
 }
 
 static void on_message(struct rpc_call *call, void *arg, struct buf *message)
