@@ -17,6 +17,7 @@
 #include "transport/base/file.h"
 #include "transport/base/log.h"
 #include "transport/vault/store_private.h"
+#include "transport/vault/view.h"
 
 static int open_subdir(const char *dir, const char *name, int *ret_fd, struct err *err)
 {
@@ -240,15 +241,5 @@ const struct mark *store_last_mark(const struct store *s)
 
 int store_point_mark(const struct store *s, const struct point *p, struct mark *ret_mark, struct err *err)
 {
-    struct segment_reader *reader AUTO_OF(segment_reader) = NULL;
-    uint8_t *payload AUTO_FREE = mem_alloc(1, MARK_PAYLOAD_MAX);
-    struct record r;
-    if (payload == NULL)
-        return err_set(err, ERR_NOMEM, "no memory for a mark");
-    if (segment_open(s->main_fd, p->segment, &reader, err) < 0 ||
-        segment_pread(reader, p->offset, &r, payload, MARK_PAYLOAD_MAX, err) < 0)
-        return -1;
-    if (r.kind != RECORD_MARK)
-        return err_set(err, ERR_CORRUPT, "there is no mark at segment %u, byte %u", p->segment, p->offset);
-    return mark_decode(&r, payload, ret_mark, err);
+    return view_read_mark(s->dir, p, ret_mark, err);
 }

@@ -68,6 +68,9 @@ bool store_is_broken(const struct store *s);
 int store_flush(struct store *s, struct err *err);
 bool store_wants_flush(const struct store *s);
 
+/* The index on disk is damaged: removes its manifest. The store must be opened again, which rebuilds it. NULL is allowed. */
+void store_discard_index(struct store *s);
+
 /* A nonce stream for a branch (durable when it returns), and the data key. */
 int store_take_nonce_stream(struct store *s, uint32_t *ret_stream, struct err *err);
 void store_data_key(const struct store *s, struct seal_key *ret_key);

@@ -77,6 +77,15 @@ int store_flush(struct store *s, struct err *err)
     return 0;
 }
 
+void store_discard_index(struct store *s)
+{
+    char *path AUTO_FREE = s == NULL ? NULL : mem_printf("%s/manifest", s->dir);
+    if (path == NULL)
+        return;
+    (void)unlink(path);
+    s->broken = true;
+}
+
 static bool is_listed(const uint64_t *sequences, size_t count, size_t *at, uint64_t sequence)
 {
     while (*at < count && sequences[*at] < sequence)

@@ -15,7 +15,6 @@
 #include "transport/log/segment.h"
 #include "transport/vault/extmap.h"
 #include "transport/vault/manifest.h"
-#include "transport/vault/pointlist.h"
 #include "transport/vault/recordread.h"
 #include "transport/vault/storemeta.h"
 
@@ -140,7 +139,7 @@ static int layers_open(
     return 0;
 }
 
-static int read_mark(const char *machine_dir, const struct point *p, struct mark *ret_mark, struct err *err)
+int view_read_mark(const char *machine_dir, const struct point *p, struct mark *ret_mark, struct err *err)
 {
     struct segment_reader *reader AUTO_OF(segment_reader) = NULL;
     uint8_t *payload AUTO_FREE = mem_alloc(1, MARK_PAYLOAD_MAX);
@@ -165,7 +164,7 @@ static int point_in(
     const struct point *p =
         sequence == 0 && points->count > 0 ? &points->items[points->count - 1] : pointlist_find(points, sequence);
     if (p != NULL)
-        return read_mark(machine_dir, p, ret_mark, err);
+        return view_read_mark(machine_dir, p, ret_mark, err);
     if (points->count == 0)
         return err_set(err, ERR_NOT_FOUND, "the machine has no recovery point yet");
     (void)err_set(err, ERR_NOT_FOUND, "there is no recovery point %llu", (unsigned long long)sequence);

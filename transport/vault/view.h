@@ -22,6 +22,7 @@
 #include "transport/log/mark.h"
 #include "transport/log/seal.h"
 #include "transport/vault/extent.h"
+#include "transport/vault/pointlist.h"
 
 struct view;
 
@@ -33,6 +34,8 @@ int view_open(const char *machine_dir, uint64_t sequence, const struct seal_key 
 int view_open_mark(const char *machine_dir, const struct mark *mark, const struct seal_key *key, size_t cache_bytes,
     struct view **ret_view, struct err *err);
 void view_close(struct view *v);
+/* The whole mark of a point, read from the log. */
+int view_read_mark(const char *machine_dir, const struct point *p, struct mark *ret_mark, struct err *err);
 DEFINE_AUTO(view, view_close)
 
 const struct mark *view_mark(const struct view *v);

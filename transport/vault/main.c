@@ -1,0 +1,202 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * leeward-vault: stores the replicated data and its recovery points at the recovery site, and opens any point as a disk.
+ * Start: configuration, identity (a one-time token at the first start), the vault, then the session with the hub.
+ */
+#include <libgen.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "transport/base/conf.h"
+#include "transport/base/log.h"
+#include "transport/base/mem.h"
+#include "transport/loop/loop.h"
+#include "transport/proto/enrol.h"
+#include "transport/proto/session.h"
+#include "transport/vault/vaultd.h"
+
+#define DAEMON "leeward-vault"
+#define SUMMARY "Stores replicated machines with their recovery points and opens any of them as a disk."
+#define PLUGIN "leeward-vault-nbd.so"
+#define PORT_DEFAULT 9444
+
+struct config {
+    char *data, *hub, *token, *listen, *advertise, *plugin, *log_level;
+    bool log_json;
+    uint64_t reserve, cache, threads;
+};
+
+#define ROW(member) CONF_OFFSET(struct config, member)
+static const struct conf_row rows[] = {
+    {.key = "data", .type = CONF_STRING, .offset = ROW(data), .required = true, .help = "folder of this vault"},
+    {.key = "hub",
+        .type = CONF_STRING,
+        .offset = ROW(hub),
+        .required = true,
+        .help = "HOST:PORT of the hub's control plane"},
+    {.key = "token",
+        .type = CONF_STRING,
+        .offset = ROW(token),
+        .secret = true,
+        .help = "enrolment token, for the first start"},
+    {.key = "listen",
+        .type = CONF_STRING,
+        .offset = ROW(listen),
+        .fallback = "0.0.0.0:9444",
+        .help = "ADDRESS:PORT to serve on"},
+    {.key = "advertise",
+        .type = CONF_STRING,
+        .offset = ROW(advertise),
+        .help = "HOST:PORT for nodes (default: host name and port)"},
+    {.key = "reserve",
+        .type = CONF_BYTES,
+        .offset = ROW(reserve),
+        .fallback = "512M",
+        .help = "bytes kept free on the vault's disk"},
+    {.key = "cache",
+        .type = CONF_BYTES,
+        .offset = ROW(cache),
+        .fallback = "32M",
+        .min = 1u << 20,
+        .help = "bytes of decoded blocks per open point"},
+    {.key = "threads",
+        .type = CONF_UINT,
+        .offset = ROW(threads),
+        .fallback = "4",
+        .min = 1,
+        .max = 64,
+        .help = "worker threads"},
+    {.key = "nbdkit-plugin",
+        .type = CONF_STRING,
+        .offset = ROW(plugin),
+        .help = "path of " PLUGIN " (default: beside the program, or ../lib/leeward)"},
+    {.key = "log-level",
+        .type = CONF_STRING,
+        .offset = ROW(log_level),
+        .fallback = "info",
+        .help = "debug, info, warn or error"},
+    {.key = "log-json", .type = CONF_BOOL, .offset = ROW(log_json), .help = "one JSON object per line"},
+};
+
+/* What must be ended in the right order. */
+struct running {
+    sd_event *loop;
+    struct enrol_identity identity;
+    struct tls_context *tls;
+    struct vaultd *vault;
+    struct session *session;
+};
+
+static int log_setup(const struct config *c, struct err *err)
+{
+    int level = log_level_from_name(c->log_level);
+    if (level < 0)
+        return err_set(err, ERR_INVALID, "--log-level %s: debug, info, warn or error", c->log_level);
+    log_set_daemon(DAEMON);
+    log_set_level((enum log_level)level);
+    log_set_json(c->log_json);
+    return 0;
+}
+
+/* Beside the program, where the build puts it, or where it is installed. */
+static char *plugin_path(const struct config *c)
+{
+    char self[PATH_MAX];
+    if (c->plugin != NULL && c->plugin[0] != '\0')
+        return mem_strdup(c->plugin);
+    ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
+    self[n < 0 ? 0 : n] = '\0';
+    const char *folder = dirname(self);
+    char *beside = mem_printf("%s/" PLUGIN, folder);
+    if (beside == NULL || access(beside, R_OK) == 0)
+        return beside;
+    free(beside);
+    return mem_printf("%s/../lib/leeward/" PLUGIN, folder);
+}
+
+static char *advertised(const struct config *c, unsigned port)
+{
+    char host[HOST_NAME_MAX + 1] = "localhost";
+    if (c->advertise != NULL && c->advertise[0] != '\0')
+        return mem_strdup(c->advertise);
+    (void)gethostname(host, sizeof(host) - 1);
+    return mem_printf("%s:%u", host, port == 0 ? PORT_DEFAULT : port);
+}
+
+static int start_vault(struct running *r, const struct config *c, struct err *err)
+{
+    char *plugin AUTO_FREE = plugin_path(c);
+    if (plugin == NULL)
+        return err_set(err, ERR_NOMEM, "no memory to start");
+    struct vaultd_conf conf = {.data_dir = c->data,
+        .listen = c->listen,
+        .plugin = plugin,
+        .reserve_bytes = c->reserve,
+        .cache_bytes = c->cache,
+        .threads = (unsigned)c->threads,
+        .tls = r->tls};
+    return vaultd_new(r->loop, &conf, &r->vault, err);
+}
+
+static int start_session(struct running *r, const struct config *c, struct err *err)
+{
+    char *endpoint AUTO_FREE = advertised(c, vaultd_port(r->vault));
+    struct session_conf conf = {.identity = &r->identity,
+        .data_dir = c->data,
+        .hub = c->hub,
+        .software = DAEMON " " LEEWARD_VERSION,
+        .endpoint = endpoint};
+    if (endpoint == NULL)
+        return err_set(err, ERR_NOMEM, "no memory to start");
+    if (session_new(r->loop, &conf, &vaultd_session_ops, r->vault, &r->session, err) < 0)
+        return -1;
+    vaultd_set_session(r->vault, r->session);
+    log_event(
+        LOG_INFO, "ready", LOG_S("id", r->identity.id_text), LOG_S("listen", c->listen), LOG_S("advertise", endpoint));
+    return 0;
+}
+
+static int start(struct running *r, const struct config *c, struct err *err)
+{
+    struct enrol_conf enrol = {.data_dir = c->data, .hub = c->hub, .token = c->token, .role = "vault"};
+    if (log_setup(c, err) < 0 || loop_new(NULL, NULL, &r->loop, err) < 0 ||
+        enrol_ensure(&enrol, &r->identity, err) < 0 || tls_server_new(&r->identity.files, false, &r->tls, err) < 0)
+        return -1;
+    return start_vault(r, c, err) < 0 ? -1 : start_session(r, c, err);
+}
+
+static void stop(struct running *r)
+{
+    loop_notify_stopping();
+    vaultd_free(r->vault);
+    session_free(r->session);
+    tls_context_free(r->tls);
+    enrol_identity_done(&r->identity);
+    loop_free(r->loop);
+}
+
+int main(int argc, char **argv)
+{
+    struct config c = {0};
+    struct running r = {0};
+    struct err err = ERR_INIT;
+    int result = conf_load(rows, ARRAY_LEN(rows), DAEMON, SUMMARY, argc, argv, &c, &err);
+    if (result == 0)
+        result = start(&r, &c, &err);
+    else if (result > 0)
+        return 0;
+    if (result == 0) {
+        loop_notify_ready();
+        result = loop_run(r.loop, &err);
+    }
+    stop(&r);
+    conf_done(rows, ARRAY_LEN(rows), &c);
+    if (result < 0) {
+        (void)fprintf(stderr, DAEMON ": %s%s%s\n", err.text, err.correction[0] != '\0' ? "; " : "", err.correction);
+        return 1;
+    }
+    return 0;
+}

@@ -1,0 +1,511 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Open points. An opening is prepared on its machine's lane (index brought up to the point, point found, key and, for a
+ * branch, its folder and a fresh nonce stream), then its child is started, then it is open:
+ *
+ *   preparing -> starting -> open -> closing -> forgotten
+ *        ^           |         |
+ *        |_ waiting _|_________|    a child that died is prepared and started again, after a while
+ */
+#include "transport/vault/opening.h"
+
+#include <errno.h>
+#include <jansson.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "transport/base/bytes.h"
+#include "transport/base/clock.h"
+#include "transport/base/file.h"
+#include "transport/base/log.h"
+#include "transport/vault/branch.h"
+#include "transport/vault/opening_private.h"
+#include "transport/vault/view.h"
+
+#define SOCKET_PATH_MAX (sizeof(((struct sockaddr_un *)0)->sun_path) - 1)
+#define SOCKET_FOLDER "/run/leeward"    /* where the vault's own folder has too long a name */
+#define STEADY_USEC (10 * USEC_PER_SEC) /* a child that lived this long did not fail at once */
+#define FAILURES_MAX 20
+
+static struct opening *find(const struct vaultd *d, const char *id)
+{
+    for (struct opening *o = d->openings; o != NULL; o = o->next)
+        if (strcmp(o->id, id) == 0)
+            return o;
+    return NULL;
+}
+
+const char *opening_id(const struct opening *o)
+{
+    return o->id;
+}
+
+const char *opening_socket(const struct opening *o)
+{
+    return o->socket;
+}
+
+bool opening_has_disk(const struct opening *o, uint32_t number)
+{
+    for (uint32_t i = 0; i < o->mark.disk_count; i++)
+        if (o->mark.disks[i].number == number)
+            return true;
+    return false;
+}
+
+static void forget(struct opening *o)
+{
+    struct opening **link = &o->d->openings;
+    while (*link != NULL && *link != o)
+        link = &(*link)->next;
+    if (*link == o)
+        *link = o->next;
+    loop_timer_free(o->timer);
+    loop_child_free(o->child);
+    if (o->key_fd >= 0)
+        (void)close(o->key_fd);
+    free(o->socket);
+    free(o);
+}
+
+/* ---- preparing, on the lane ---- */
+
+struct prepare_job {
+    struct vaultjob job;
+    struct opening *o;
+    char id[IDENT_TEXT_SIZE];
+    uint64_t sequence;
+    bool write;
+    struct mark mark;
+    uint32_t nonce_stream;
+    int key_fd;
+};
+
+static int key_to_memory(const struct seal_key *key, int *ret_fd, struct err *err)
+{
+    char hex[2 * SEAL_KEY_SIZE + 1];
+    int fd AUTO_CLOSE = memfd_create("leeward-data-key", MFD_CLOEXEC);
+    if (fd < 0)
+        return err_sys(err, errno, "making memory for a key");
+    bytes_to_hex(key->bytes, sizeof(key->bytes), hex);
+    int result = file_write_all(fd, hex, sizeof(hex) - 1, "memory for a key", err);
+    explicit_bzero(hex, sizeof(hex));
+    if (result < 0 || lseek(fd, 0, SEEK_SET) < 0)
+        return -1;
+    *ret_fd = TAKE_FD(fd);
+    return 0;
+}
+
+/* Opens a view as the child will, so that what is wrong with the point is known here. */
+static int try_view(struct prepare_job *j, struct store *s, const struct seal_key *key, struct err *err)
+{
+    struct view *v AUTO_OF(view) = NULL;
+    if (store_flush(s, err) < 0 || view_open(store_dir(s), j->sequence, key, 1, &v, err) < 0)
+        return -1;
+    j->mark = *view_mark(v);
+    j->sequence = j->mark.sequence;
+    return 0;
+}
+
+static int prepare_branch(struct prepare_job *j, struct store *s, struct err *err)
+{
+    char *dir AUTO_FREE = mem_printf("%s/branches/%s", store_dir(s), j->id);
+    struct branch_info info = {
+        .machine = j->job.vm->id, .base_sequence = j->sequence, .created_utc_usec = clock_utc_usec()};
+    if (dir == NULL || ident_from_text(j->id, &info.id) < 0)
+        return err_set(err, ERR_NOMEM, "no memory to make a branch");
+    return branch_create(dir, &info, err) < 0 ? -1 : store_take_nonce_stream(s, &j->nonce_stream, err);
+}
+
+/* A branch that is there says itself which point it stands on. */
+static void base_of_branch(struct prepare_job *j, struct store *s)
+{
+    char *dir AUTO_FREE = mem_printf("%s/branches/%s", store_dir(s), j->id);
+    struct branch_info info;
+    if (dir != NULL && j->sequence == 0 && branch_load_info(dir, &info, NULL) == 0)
+        j->sequence = info.base_sequence;
+}
+
+static int prepare_run(struct vaultjob *job, struct err *err)
+{
+    struct prepare_job *j = (struct prepare_job *)job;
+    struct seal_key key;
+    struct store *s;
+    if (vmachine_store(job->vm, &s, err) < 0)
+        return -1;
+    if (j->write)
+        base_of_branch(j, s);
+    store_data_key(s, &key);
+    int result = try_view(j, s, &key, err);
+    if (result == 0 && j->write)
+        result = prepare_branch(j, s, err);
+    if (result == 0)
+        result = key_to_memory(&key, &j->key_fd, err);
+    explicit_bzero(&key, sizeof(key));
+    return result;
+}
+
+static void prepare_done(struct vaultjob *job)
+{
+    struct prepare_job *j = (struct prepare_job *)job;
+    struct opening *o = j->o;
+    struct err err = job->err;
+    int result = job->result;
+    if (result == 0) {
+        o->sequence = j->sequence;
+        o->mark = j->mark;
+        o->nonce_stream = j->nonce_stream;
+        o->key_fd = TAKE_FD(j->key_fd);
+    }
+    free(j);
+    if (o->state == OPENING_CLOSING || o->d->stopping) {
+        opening_gone(o);
+        return;
+    }
+    if (result == 0)
+        result = opening_child_start(o, &err);
+    if (result < 0) {
+        o->failures = FAILURES_MAX; /* trying again would not help */
+        opening_failed(o, &err);
+    }
+}
+
+static void prepare(struct opening *o)
+{
+    struct err err = ERR_INIT;
+    struct prepare_job *j = mem_new(struct prepare_job);
+    o->state = OPENING_PREPARING;
+    if (j != NULL) {
+        j->job.run = prepare_run;
+        j->job.done = prepare_done;
+        j->o = o;
+        j->key_fd = -1;
+        j->sequence = o->sequence;
+        j->write = o->write;
+        memcpy(j->id, o->id, sizeof(j->id));
+        if (vaultjob_lane(o->vm, &j->job, &err) == 0)
+            return;
+        free(j);
+    }
+    (void)err_set(&err, ERR_NOMEM, "no memory to open a point");
+    o->failures = FAILURES_MAX;
+    opening_failed(o, &err);
+}
+
+/* ---- moves ---- */
+
+void opening_ready(struct opening *o)
+{
+    struct err err = ERR_INIT;
+    o->state = OPENING_OPEN;
+    if (!o->passing && opening_file_write(o, &err) < 0)
+        log_event(LOG_ERROR, "export_not_kept", LOG_S("export", o->id), LOG_E(&err));
+    log_event(LOG_INFO, "point_opened", LOG_S("machine", o->vm->id_text), LOG_S("export", o->id),
+        LOG_U("sequence", o->sequence), LOG_B("write", o->write), LOG_S("socket", o->socket));
+    o->d->status_due_usec = 0;
+    if (o->opened != NULL)
+        TAKE_PTR(o->opened)(o->opened_arg, o, NULL);
+}
+
+void opening_failed(struct opening *o, const struct err *err)
+{
+    log_event(LOG_ERROR, "open_point_failed", LOG_S("machine", o->vm->id_text), LOG_S("export", o->id), LOG_E(err));
+    o->failures = clock_mono_usec() - o->started_usec > STEADY_USEC ? 1 : o->failures + 1;
+    if (o->opened == NULL && o->failures < FAILURES_MAX && !o->d->stopping && opening_child_wait(o, NULL) == 0)
+        return;
+    if (o->opened != NULL)
+        TAKE_PTR(o->opened)(o->opened_arg, NULL, err);
+    else if (o->d->session != NULL)
+        session_event(o->d->session, "error", "export_lost", o->vm->id_text, err->correction, err->text);
+    opening_child_end(o);
+}
+
+void opening_again(struct opening *o)
+{
+    prepare(o);
+}
+
+static int discard_run(struct vaultjob *job, struct err *err)
+{
+    return file_remove_tree((char *)(job + 1), err);
+}
+
+static void discard_done(struct vaultjob *job)
+{
+    if (job->result < 0)
+        log_event(LOG_ERROR, "branch_not_removed", LOG_S("branch", (char *)(job + 1)), LOG_E(&job->err));
+    free(job);
+}
+
+static void discard_branch(struct opening *o)
+{
+    char *dir AUTO_FREE = mem_printf("%s/branches/%s", o->vm->dir, o->id);
+    struct vaultjob *j = dir == NULL ? NULL : mem_alloc(1, sizeof(*j) + strlen(dir) + 1);
+    if (j == NULL)
+        return;
+    memcpy(j + 1, dir, strlen(dir) + 1);
+    j->run = discard_run;
+    j->done = discard_done;
+    if (vaultjob_lane(o->vm, j, NULL) < 0)
+        free(j);
+}
+
+void opening_gone(struct opening *o)
+{
+    if (!o->d->stopping) {
+        (void)unlink(o->socket);
+        opening_file_remove(o);
+        if (o->write && o->discard)
+            discard_branch(o);
+    }
+    log_event(LOG_INFO, "point_closed", LOG_S("machine", o->vm->id_text), LOG_S("export", o->id));
+    o->d->status_due_usec = 0;
+    if (o->opened != NULL) {
+        struct err err = ERR_INIT;
+        (void)err_set(&err, ERR_CANCELLED, "the point was closed before it was open");
+        TAKE_PTR(o->opened)(o->opened_arg, NULL, &err);
+    }
+    if (o->closed != NULL)
+        TAKE_PTR(o->closed)(o->closed_arg, NULL);
+    forget(o);
+}
+
+/* ---- asking for it ---- */
+
+static int choose_socket(struct opening *o, const char *wanted, struct err *err)
+{
+    if (wanted[0] != '\0')
+        o->socket = mem_strdup(wanted);
+    else
+        o->socket = mem_printf("%s/exports/%s.sock", o->d->data_dir, o->id);
+    if (o->socket != NULL && strlen(o->socket) > SOCKET_PATH_MAX && wanted[0] == '\0') {
+        free(o->socket);
+        o->socket = mem_printf(SOCKET_FOLDER "/%s.sock", o->id);
+        if (file_make_dirs(SOCKET_FOLDER, 0700, err) < 0)
+            return -1;
+    }
+    if (o->socket == NULL)
+        return err_set(err, ERR_NOMEM, "no memory to open a point");
+    if (o->socket[0] != '/' || strlen(o->socket) > SOCKET_PATH_MAX)
+        return err_set(err, ERR_INVALID, "the socket must be an absolute path of at most %zu bytes", SOCKET_PATH_MAX);
+    return 0;
+}
+
+static struct opening *opening_new(struct vaultd *d, const struct opening_spec *spec, struct err *err)
+{
+    struct ident id, machine;
+    if (ident_from_text(spec->export_id, &id) < 0 || ident_from_text(spec->machine_id, &machine) < 0) {
+        (void)err_set(err, ERR_INVALID, "the export and the machine are named by UUIDs");
+        return NULL;
+    }
+    struct vmachine *vm = vaultd_machine(d, &machine);
+    if (vm == NULL) {
+        (void)err_set(err, ERR_NOT_FOUND, "this vault does not hold the machine %s", spec->machine_id);
+        return NULL;
+    }
+    struct opening *o = mem_new(struct opening);
+    if (o == NULL) {
+        (void)err_set(err, ERR_NOMEM, "no memory to open a point");
+        return NULL;
+    }
+    o->d = d;
+    o->vm = vm;
+    o->key_fd = -1;
+    o->sequence = spec->sequence;
+    o->write = spec->write;
+    o->passing = spec->passing;
+    ident_to_text(&id, o->id);
+    if (choose_socket(o, spec->socket, err) < 0) {
+        forget(o);
+        return NULL;
+    }
+    o->next = d->openings;
+    d->openings = o;
+    return o;
+}
+
+static int already_open(struct opening *o, const struct opening_spec *spec,
+    void (*done)(void *arg, struct opening *o, const struct err *err), void *arg, struct err *err)
+{
+    bool same = strcmp(o->vm->id_text, spec->machine_id) == 0 && o->write == spec->write &&
+                (spec->sequence == 0 || spec->sequence == o->sequence);
+    if (!same)
+        return err_set(err, ERR_CONFLICT, "the export %s is open for something else", o->id);
+    if (o->state != OPENING_OPEN)
+        return err_set(err, ERR_CONFLICT, "the export %s is being opened or closed", o->id);
+    done(arg, o, NULL);
+    return 0;
+}
+
+int opening_open(struct vaultd *d, const struct opening_spec *spec,
+    void (*done)(void *arg, struct opening *o, const struct err *err), void *arg, struct err *err)
+{
+    struct opening *o = find(d, spec->export_id);
+    if (o != NULL)
+        return already_open(o, spec, done, arg, err);
+    if (access(d->plugin, R_OK) < 0) {
+        (void)err_sys(err, errno, "the nbdkit plugin %s", d->plugin);
+        return err_hint(err, "give its path with --nbdkit-plugin");
+    }
+    o = opening_new(d, spec, err);
+    if (o == NULL)
+        return -1;
+    o->opened = done;
+    o->opened_arg = arg;
+    prepare(o);
+    return 0;
+}
+
+int opening_close(struct vaultd *d, const char *export_id, bool discard, void (*done)(void *arg, const struct err *err),
+    void *arg, struct err *err)
+{
+    struct opening *o = find(d, export_id);
+    if (o == NULL) {
+        done(arg, NULL);
+        return 0;
+    }
+    if (o->closed != NULL)
+        return err_set(err, ERR_CONFLICT, "the export %s is being closed", export_id);
+    o->closed = done;
+    o->closed_arg = arg;
+    o->discard = discard;
+    if (o->state == OPENING_PREPARING)
+        o->state = OPENING_CLOSING; /* its job ends it */
+    else
+        opening_child_end(o);
+    return 0;
+}
+
+/* ---- telling about it ---- */
+
+char *opening_json(const struct opening *o)
+{
+    json_t *disks = json_array();
+    char number[32];
+    for (uint32_t i = 0; i < o->mark.disk_count; i++) {
+        const struct mark_disk *disk = &o->mark.disks[i];
+        char *uri AUTO_FREE = mem_printf("nbd+unix:///%u?socket=%s", disk->number, o->socket);
+        (void)snprintf(number, sizeof(number), "%llu", (unsigned long long)disk->size_bytes);
+        (void)json_array_append_new(disks, json_pack("{s:I, s:s, s:s, s:s}", "number", (json_int_t)disk->number, "name",
+                                               disk->name, "size_bytes", number, "uri", uri == NULL ? "" : uri));
+    }
+    char *uri AUTO_FREE = mem_printf("nbd+unix:///?socket=%s", o->socket);
+    (void)snprintf(number, sizeof(number), "%llu", (unsigned long long)o->sequence);
+    json_t *json = json_pack("{s:s, s:o, s:s}", "uri", uri == NULL ? "" : uri, "disks", disks, "sequence", number);
+    char *text = json == NULL ? NULL : json_dumps(json, JSON_COMPACT);
+    json_decref(json);
+    return text;
+}
+
+int opening_pinned(const struct vmachine *vm, uint64_t **ret_list, size_t *ret_count, struct err *err)
+{
+    size_t count = 0;
+    for (const struct opening *o = vm->d->openings; o != NULL; o = o->next)
+        count += o->vm == vm;
+    uint64_t *list = mem_alloc(count + 1, sizeof(*list));
+    if (list == NULL)
+        return err_set(err, ERR_NOMEM, "no memory to list open points");
+    count = 0;
+    for (const struct opening *o = vm->d->openings; o != NULL; o = o->next)
+        if (o->vm == vm)
+            list[count++] = o->sequence;
+    *ret_list = list;
+    *ret_count = count;
+    return 0;
+}
+
+static Leeward__Control__V1__OpenExport *describe_one(const struct opening *o)
+{
+    Leeward__Control__V1__OpenExport *e = mem_new(Leeward__Control__V1__OpenExport);
+    if (e == NULL)
+        return NULL;
+    leeward__control__v1__open_export__init(e);
+    e->export_id = mem_strdup(o->id);
+    e->uri = mem_printf("nbd+unix:///?socket=%s", o->socket);
+    e->disk_uris = mem_alloc(o->mark.disk_count + 1, sizeof(*e->disk_uris));
+    for (uint32_t i = 0; e->disk_uris != NULL && i < o->mark.disk_count; i++) {
+        e->disk_uris[i] = mem_printf("nbd+unix:///%u?socket=%s", o->mark.disks[i].number, o->socket);
+        if (e->disk_uris[i] == NULL)
+            break;
+        e->n_disk_uris++;
+    }
+    return e;
+}
+
+int opening_describe(const struct vaultd *d, Leeward__Control__V1__VaultStatus *status, struct err *err)
+{
+    size_t count = 0;
+    for (const struct opening *o = d->openings; o != NULL; o = o->next)
+        count++;
+    status->exports = mem_alloc(count + 1, sizeof(*status->exports));
+    if (status->exports == NULL)
+        return err_set(err, ERR_NOMEM, "no memory to list open points");
+    for (const struct opening *o = d->openings; o != NULL; o = o->next) {
+        if (o->state != OPENING_OPEN || o->passing)
+            continue;
+        Leeward__Control__V1__OpenExport *e = describe_one(o);
+        if (e == NULL)
+            return err_set(err, ERR_NOMEM, "no memory to list open points");
+        status->exports[status->n_exports++] = e;
+    }
+    return 0;
+}
+
+void opening_describe_done(Leeward__Control__V1__VaultStatus *status)
+{
+    for (size_t i = 0; i < status->n_exports; i++) {
+        Leeward__Control__V1__OpenExport *e = status->exports[i];
+        for (size_t k = 0; k < e->n_disk_uris; k++)
+            free(e->disk_uris[k]);
+        free(e->disk_uris);
+        free(e->export_id);
+        free(e->uri);
+        free(e);
+    }
+    free(status->exports);
+    status->exports = NULL;
+    status->n_exports = 0;
+}
+
+/* ---- start and end of the vault ---- */
+
+static void restore_one(struct vaultd *d, const struct opening_spec *spec)
+{
+    struct err err = ERR_INIT;
+    struct ident machine;
+    char *folder AUTO_FREE = mem_printf("%s/machines/%s", d->data_dir, spec->machine_id);
+    if (ident_from_text(spec->machine_id, &machine) < 0 || folder == NULL || access(folder, F_OK) < 0 ||
+        vaultd_machine_add(d, &machine, &err) == NULL) {
+        log_event(LOG_ERROR, "export_file_unusable", LOG_S("export", spec->export_id));
+        return;
+    }
+    struct opening *o = opening_new(d, spec, &err);
+    if (o == NULL) {
+        log_event(LOG_ERROR, "open_point_failed", LOG_S("export", spec->export_id), LOG_E(&err));
+        return;
+    }
+    prepare(o);
+}
+
+int opening_restore(struct vaultd *d, struct err *err)
+{
+    return opening_file_load(d, restore_one, err);
+}
+
+void opening_stop_all(struct vaultd *d)
+{
+    struct opening *next;
+    for (struct opening *o = d->openings; o != NULL; o = next) {
+        next = o->next;
+        if (o->child != NULL)
+            loop_child_kill(o->child, SIGTERM);
+        if (o->state == OPENING_PREPARING)
+            o->state = OPENING_CLOSING; /* its job, which still knows it, ends it */
+        else
+            forget(o);
+    }
+}

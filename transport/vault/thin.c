@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Retention, see thin.h. The list is walked from the newest point to the oldest: of each minute, hour and day the first one
+ * met, its last, is the one that stays. Buckets are those of UTC, so the same points stay whenever this is asked.
+ */
+#include "transport/vault/thin.h"
+
+#include "transport/base/clock.h"
+#include "transport/base/mem.h"
+
+#define MINUTE (60 * USEC_PER_SEC)
+#define HOUR (60 * MINUTE)
+#define DAY (24 * HOUR)
+
+#define TIER_COUNT 3
+
+struct tier {
+    uint64_t bucket_usec;
+    uint64_t keep_usec;
+    uint64_t last_bucket;
+    bool any;
+};
+
+static bool tier_keeps(struct tier *t, uint64_t age_usec, uint64_t time_usec)
+{
+    uint64_t bucket = time_usec / t->bucket_usec;
+    bool first = !t->any || bucket != t->last_bucket;
+    t->any = true;
+    t->last_bucket = bucket;
+    return first && t->keep_usec != 0 && age_usec <= t->keep_usec;
+}
+
+static bool is_pinned(const uint64_t *pinned, size_t count, uint64_t sequence)
+{
+    size_t low = 0;
+    while (count > 0) {
+        size_t half = count / 2;
+        if (pinned[low + half] < sequence) {
+            low += half + 1;
+            count -= half + 1;
+        } else {
+            count = half;
+            if (pinned[low + half] == sequence)
+                return true;
+        }
+    }
+    return false;
+}
+
+static bool stays(const struct point *p, const struct thin_tiers *tiers, struct tier *levels, uint64_t now)
+{
+    uint64_t age = p->time_utc_usec < now ? now - p->time_utc_usec : 0;
+    bool keep = age <= tiers->all_usec || p->more != 0;
+    for (size_t i = 0; i < TIER_COUNT; i++)
+        if (tier_keeps(&levels[i], age, p->time_utc_usec))
+            keep = true;
+    return keep;
+}
+
+int thin_plan(const struct pointlist *points, const struct thin_tiers *tiers, uint64_t now_utc_usec,
+    const uint64_t *pinned, size_t pinned_count, uint64_t **ret_drop, size_t *ret_count, struct err *err)
+{
+    struct tier levels[TIER_COUNT] = {{.bucket_usec = MINUTE, .keep_usec = tiers->minute_usec},
+        {.bucket_usec = HOUR, .keep_usec = tiers->hour_usec}, {.bucket_usec = DAY, .keep_usec = tiers->day_usec}};
+    uint64_t *drop AUTO_FREE = mem_alloc(points->count + 1, sizeof(*drop));
+    if (drop == NULL)
+        return err_set(err, ERR_NOMEM, "no memory for retention");
+    size_t at = points->count; /* filled from the back, so that it ascends */
+    for (size_t i = points->count; tiers->all_usec != 0 && i > 0; i--) {
+        const struct point *p = &points->items[i - 1];
+        bool keep = stays(p, tiers, levels, now_utc_usec);
+        if (!keep && i != points->count && !is_pinned(pinned, pinned_count, p->sequence))
+            drop[--at] = p->sequence;
+    }
+    *ret_count = points->count - at;
+    for (size_t i = 0; i < *ret_count; i++)
+        drop[i] = drop[at + i];
+    *ret_drop = TAKE_PTR(drop);
+    return 0;
+}

@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Retention: which recovery points a policy lets go. Every point is kept for a while, then the last of each minute, hour and
+ * day for as long as their tiers last. Pure: no clock, no disk.
+ */
+#ifndef TRANSPORT_VAULT_THIN_H
+#define TRANSPORT_VAULT_THIN_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "transport/base/err.h"
+#include "transport/vault/pointlist.h"
+
+struct thin_tiers {
+    uint64_t all_usec;                         /* every point for this long; 0: for ever */
+    uint64_t minute_usec, hour_usec, day_usec; /* then one of each for these, counted from now; 0: tier off */
+};
+
+/* The sequences to drop, ascending (free them). Never dropped: the newest point, tagged points, group points, and those in
+ * `pinned` (ascending). */
+int thin_plan(const struct pointlist *points, const struct thin_tiers *tiers, uint64_t now_utc_usec,
+    const uint64_t *pinned, size_t pinned_count, uint64_t **ret_drop, size_t *ret_count, struct err *err);
+
+#endif

@@ -1,0 +1,370 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The daemon's life: its folder and lock, its key, the machines that the hub gave it, the server, the clock that drives
+ * status and retention, and the end.
+ */
+#include "transport/vault/vaultd.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <openssl/crypto.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include "transport/base/clock.h"
+#include "transport/base/file.h"
+#include "transport/base/log.h"
+#include "transport/vault/opening.h"
+#include "transport/vault/vaultd_private.h"
+
+#define TICK_USEC (500 * USEC_PER_MSEC)
+#define JOBS_MAX 65536        /* flow control bounds what waits long before this */
+#define ROOM_AGAIN_PERCENT 25 /* of the reserve, above it, before a full disk counts as having room again */
+#define THIN_EVERY_USEC (60 * USEC_PER_SEC)
+
+/* ---- jobs ---- */
+
+static void job_run(struct worker_job *job)
+{
+    struct vaultjob *j = (struct vaultjob *)job;
+    err_clear(&j->err);
+    j->result = j->run(j, &j->err);
+}
+
+static void job_done(struct worker_job *job)
+{
+    struct vaultjob *j = (struct vaultjob *)job;
+    j->done(j);
+}
+
+static void job_prepare(struct vaultjob *j, struct vmachine *vm)
+{
+    j->job.run = job_run;
+    j->job.done = job_done;
+    j->vm = vm;
+    j->result = -1;
+    (void)err_set(&j->err, ERR_CANCELLED, "the vault is ending");
+}
+
+int vaultjob_lane(struct vmachine *vm, struct vaultjob *j, struct err *err)
+{
+    job_prepare(j, vm);
+    return worker_lane_submit(vm->lane, &j->job, err);
+}
+
+int vaultjob_pool(struct vaultd *d, struct vmachine *vm, struct vaultjob *j, struct err *err)
+{
+    job_prepare(j, vm);
+    return worker_submit(d->pool, &j->job, err);
+}
+
+int vmachine_store(struct vmachine *vm, struct store **ret_store, struct err *err)
+{
+    if (vm->store != NULL && store_is_broken(vm->store)) {
+        store_close(vm->store);
+        vm->store = NULL;
+        vm->lane_token = 0;
+    }
+    if (vm->store == NULL && store_open(&vm->store_conf, &vm->store, err) < 0)
+        return -1;
+    *ret_store = vm->store;
+    return 0;
+}
+
+/* ---- machines ---- */
+
+struct vmachine *vaultd_machine(struct vaultd *d, const struct ident *id)
+{
+    for (struct vmachine *vm = d->machines; vm != NULL; vm = vm->next)
+        if (ident_equal(&vm->id, id))
+            return vm;
+    return NULL;
+}
+
+static void vmachine_free(struct vmachine *vm)
+{
+    if (vm == NULL)
+        return;
+    store_close(vm->store);
+    worker_lane_free(vm->lane);
+    OPENSSL_cleanse(&vm->store_conf, sizeof(vm->store_conf));
+    free(vm->name);
+    free(vm->dir);
+    free(vm);
+}
+
+struct vmachine *vaultd_machine_add(struct vaultd *d, const struct ident *id, struct err *err)
+{
+    struct vmachine *vm = vaultd_machine(d, id);
+    if (vm != NULL)
+        return vm;
+    vm = mem_new(struct vmachine);
+    if (vm != NULL) {
+        vm->d = d;
+        vm->id = *id;
+        ident_to_text(id, vm->id_text);
+        vm->dir = mem_printf("%s/machines/%s", d->data_dir, vm->id_text);
+        vm->lane = worker_lane_new(d->pool);
+    }
+    if (vm == NULL || vm->dir == NULL || vm->lane == NULL) {
+        vmachine_free(vm);
+        (void)err_set(err, ERR_NOMEM, "no memory for a machine");
+        return NULL;
+    }
+    vm->store_conf = (struct store_conf){
+        .dir = vm->dir, .machine = *id, .vault_key = d->key, .reserve_bytes = d->conf.reserve_bytes};
+    vm->next = d->machines;
+    d->machines = vm;
+    return vm;
+}
+
+static void apply_machine(struct vaultd *d, const Leeward__Control__V1__VaultMachine *m)
+{
+    struct err err = ERR_INIT;
+    struct ident id;
+    if (ident_from_text(m->machine_id, &id) < 0) {
+        log_event(LOG_WARN, "desired_machine_ignored", LOG_S("machine", m->machine_id));
+        return;
+    }
+    struct vmachine *vm = vaultd_machine_add(d, &id, &err);
+    if (vm == NULL) {
+        log_event(LOG_ERROR, "machine_failed", LOG_S("machine", m->machine_id), LOG_E(&err));
+        return;
+    }
+    free(vm->name);
+    vm->name = mem_strdup(m->name);
+    vm->desired = true;
+    vm->generation = m->generation;
+    vm->known_sequence = m->known_sequence;
+    vm->reported = m->known_sequence;
+    vm->tiers = (struct thin_tiers){m->keep_all_usec, m->keep_minute_usec, m->keep_hour_usec, m->keep_day_usec};
+    vaultreport_sync(vm);
+}
+
+void vaultd_apply(struct vaultd *d, const Leeward__Control__V1__VaultDesired *desired)
+{
+    d->desired_version = desired->version;
+    for (struct vmachine *vm = d->machines; vm != NULL; vm = vm->next)
+        vm->desired = false;
+    for (size_t i = 0; i < desired->n_machines; i++)
+        apply_machine(d, desired->machines[i]);
+    for (struct vmachine *vm = d->machines; vm != NULL; vm = vm->next) {
+        struct err err = ERR_INIT;
+        (void)err_set(&err, ERR_REFUSED, "the hub has taken this machine from this vault");
+        if (!vm->desired && vm->stream != NULL)
+            replicate_refuse(vm->stream, &err);
+    }
+}
+
+/* ---- room ---- */
+
+static int free_bytes(const struct vaultd *d, uint64_t *ret_free)
+{
+    struct statvfs vfs;
+    if (statvfs(d->data_dir, &vfs) < 0)
+        return -1;
+    *ret_free = (uint64_t)vfs.f_bavail * vfs.f_frsize;
+    return 0;
+}
+
+bool vaultd_has_room(const struct vaultd *d)
+{
+    uint64_t available;
+    uint64_t least = d->conf.reserve_bytes + d->conf.reserve_bytes * ROOM_AGAIN_PERCENT / 100;
+    return free_bytes(d, &available) == 0 && available >= least;
+}
+
+void vaultd_set_full(struct vaultd *d, bool full)
+{
+    if (d->full == full)
+        return;
+    d->full = full;
+    d->status_due_usec = 0;
+    log_event(full ? LOG_ERROR : LOG_INFO, full ? "vault_full" : "vault_has_room", LOG_S("dir", d->data_dir));
+    if (d->session == NULL)
+        return;
+    if (full)
+        session_event(d->session, "error", "vault_full", NULL, "Make its disk larger or shorten the retention.",
+            "The vault's disk is full. It accepts nothing more; what it holds stays.");
+    else
+        session_event(d->session, "info", "vault_has_room", NULL, "", "The vault has room again and goes on.");
+}
+
+/* ---- the clock ---- */
+
+static void machine_tick(struct vmachine *vm, uint64_t now)
+{
+    bool up = vm->d->session != NULL && session_is_up(vm->d->session);
+    if (vm->desired && up && (vm->last_point > vm->reported || vm->report_all) && !vm->syncing)
+        vaultreport_sync(vm);
+    if (vm->desired && vm->tiers.all_usec != 0 && now - vm->thinned_usec >= THIN_EVERY_USEC) {
+        vm->thinned_usec = now;
+        vaultupkeep_thin(vm);
+    }
+}
+
+static void on_tick(void *arg)
+{
+    struct vaultd *d = arg;
+    uint64_t now = clock_mono_usec();
+    if (d->full && vaultd_has_room(d))
+        vaultd_set_full(d, false);
+    for (struct vmachine *vm = d->machines; vm != NULL; vm = vm->next)
+        machine_tick(vm, now);
+    if (d->session != NULL && now >= d->status_due_usec) {
+        d->status_due_usec = now + session_status_interval_usec(d->session);
+        vaultreport_status(d);
+    }
+}
+
+/* ---- session ---- */
+
+static void on_directive(void *arg, const Leeward__Control__V1__Directive *directive)
+{
+    struct vaultd *d = arg;
+    if (directive->kind_case == LEEWARD__CONTROL__V1__DIRECTIVE__KIND_VAULT)
+        vaultd_apply(d, directive->vault);
+    else if (directive->kind_case == LEEWARD__CONTROL__V1__DIRECTIVE__KIND_COMMAND)
+        vaultcommand_run(d, directive->command);
+}
+
+static void on_up(void *arg)
+{
+    struct vaultd *d = arg;
+    d->status_due_usec = 0;
+    vaultreport_status(d);
+}
+
+/* What was on its way may be lost: the next report begins where the hub was known to be. */
+static void on_down(void *arg, const struct err *why)
+{
+    struct vaultd *d = arg;
+    (void)why;
+    for (struct vmachine *vm = d->machines; vm != NULL; vm = vm->next)
+        vm->reported = vm->known_sequence;
+}
+
+static void on_renewed(void *arg)
+{
+    struct vaultd *d = arg;
+    struct err err = ERR_INIT;
+    if (d->conf.tls != NULL && tls_reload(d->conf.tls, &err) < 0)
+        log_event(LOG_ERROR, "certificate_reload_failed", LOG_E(&err));
+}
+
+const struct session_ops vaultd_session_ops = {
+    .on_directive = on_directive, .on_up = on_up, .on_down = on_down, .on_renewed = on_renewed};
+
+void vaultd_set_session(struct vaultd *d, struct session *session)
+{
+    d->session = session;
+}
+
+/* ---- start and end ---- */
+
+static const struct rpc_method methods[] = {
+    {.path = "/leeward.replication.v1.Replication/Replicate", .accept = replicate_accept},
+    {.path = "/leeward.vault.v1.Vault/ListPoints", .accept = vaultread_accept_points},
+    {.path = "/leeward.vault.v1.Vault/ReadRange", .accept = vaultread_accept_range},
+    {.path = "/leeward.vault.v1.Vault/Hashes", .accept = vaultread_accept_hashes},
+};
+
+static int lock_folder(struct vaultd *d, struct err *err)
+{
+    char *path AUTO_FREE = mem_printf("%s/lock", d->data_dir);
+    if (path == NULL)
+        return err_set(err, ERR_NOMEM, "no memory to start the vault");
+    d->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (d->lock_fd < 0)
+        return err_sys(err, errno, "opening %s", path);
+    if (flock(d->lock_fd, LOCK_EX | LOCK_NB) == 0)
+        return 0;
+    (void)err_set(err, ERR_CONFLICT, "another vault runs on %s", d->data_dir);
+    return err_hint(err, "stop it first, or give this one another --data folder");
+}
+
+static bool folder_has_entries(const char *path)
+{
+    DIR *dir = opendir(path);
+    struct dirent *entry;
+    bool any = false;
+    while (dir != NULL && !any && (entry = readdir(dir)) != NULL)
+        any = entry->d_name[0] != '.';
+    if (dir != NULL)
+        (void)closedir(dir);
+    return any;
+}
+
+static int load_key(struct vaultd *d, struct err *err)
+{
+    char *machines AUTO_FREE = mem_printf("%s/machines", d->data_dir);
+    char *path AUTO_FREE = mem_printf("%s/vault.key", d->data_dir);
+    if (machines == NULL || path == NULL)
+        return err_set(err, ERR_NOMEM, "no memory to start the vault");
+    if (file_make_dirs(machines, 0700, err) < 0)
+        return -1;
+    return vaultkeys_load(path, !folder_has_entries(machines), &d->key, err);
+}
+
+static int vaultd_init(struct vaultd *d, sd_event *loop, const struct vaultd_conf *conf, struct err *err)
+{
+    d->loop = loop;
+    d->conf = *conf;
+    d->lock_fd = -1;
+    d->data_dir = mem_strdup(conf->data_dir);
+    d->listen = mem_strdup(conf->listen);
+    d->plugin = mem_strdup(conf->plugin);
+    if (d->data_dir == NULL || d->listen == NULL || d->plugin == NULL)
+        return err_set(err, ERR_NOMEM, "no memory to start the vault");
+    if (file_make_dirs(d->data_dir, 0700, err) < 0 || lock_folder(d, err) < 0 || load_key(d, err) < 0)
+        return -1;
+    return worker_pool_new(loop, "vault", conf->threads, JOBS_MAX, &d->pool, err);
+}
+
+int vaultd_new(sd_event *loop, const struct vaultd_conf *conf, struct vaultd **ret_vault, struct err *err)
+{
+    struct vaultd *d = mem_new(struct vaultd);
+    if (d == NULL)
+        return err_set(err, ERR_NOMEM, "no memory to start the vault");
+    if (vaultd_init(d, loop, conf, err) < 0 || opening_restore(d, err) < 0 ||
+        loop_timer_new(loop, TICK_USEC, TICK_USEC, on_tick, d, &d->tick, err) < 0 ||
+        rpc_server_new(loop, d->listen, conf->tls, methods, ARRAY_LEN(methods), d, NULL, &d->server, err) < 0) {
+        vaultd_free(d);
+        return -1;
+    }
+    *ret_vault = d;
+    return 0;
+}
+
+void vaultd_free(struct vaultd *d)
+{
+    if (d == NULL)
+        return;
+    d->stopping = true;
+    loop_timer_free(d->tick);
+    if (d->server != NULL)
+        rpc_server_free(d->server);
+    vaultcommand_stop(d);
+    opening_stop_all(d);
+    worker_pool_free(d->pool); /* waits for the lanes: nobody touches a store any more */
+    while (d->machines != NULL) {
+        struct vmachine *vm = d->machines;
+        d->machines = vm->next;
+        vmachine_free(vm);
+    }
+    if (d->lock_fd >= 0)
+        (void)close(d->lock_fd);
+    OPENSSL_cleanse(&d->key, sizeof(d->key));
+    free(d->data_dir);
+    free(d->listen);
+    free(d->plugin);
+    free(d);
+}
+
+unsigned vaultd_port(const struct vaultd *d)
+{
+    return rpc_server_port(d->server);
+}

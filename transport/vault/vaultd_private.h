@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What the daemon's files share and nobody else sees. Everything here belongs to the loop thread, except what is marked as
+ * the lane's.
+ */
+#ifndef TRANSPORT_VAULT_VAULTD_PRIVATE_H
+#define TRANSPORT_VAULT_VAULTD_PRIVATE_H
+
+#include "transport/base/ident.h"
+#include "transport/base/mem.h"
+#include "transport/loop/loop.h"
+#include "transport/loop/worker.h"
+#include "transport/rpc/rpc.h"
+#include "transport/vault/store.h"
+#include "transport/vault/thin.h"
+#include "transport/vault/vaultd.h"
+#include "transport/vault/vaultkeys.h"
+
+struct replicate;
+struct opening;
+struct longjob;
+
+/* One machine. Never freed before the daemon ends. */
+struct vmachine {
+    struct vaultd *d;
+    struct vmachine *next;
+    struct ident id;
+    char id_text[IDENT_TEXT_SIZE];
+    char *name;
+    char *dir;
+    struct worker_lane *lane;
+    bool desired; /* named by the hub; else its streams are refused */
+    uint64_t generation;
+    uint64_t known_sequence; /* the hub's, as of the last desired state */
+    uint64_t reported;       /* last point that went to the hub */
+    uint64_t last_point;
+    bool report_all; /* the next report begins the full list */
+    bool syncing, flushing, merging;
+    uint64_t thinned_usec; /* monotonic: when retention was last looked at */
+    struct thin_tiers tiers;
+    struct replicate *stream;
+    /* The lane's: touched by its jobs alone. */
+    struct store *store;
+    uint64_t lane_token; /* of the stream that may append; 0: none */
+    struct store_conf store_conf;
+};
+
+struct vaultd {
+    sd_event *loop;
+    struct vaultd_conf conf;
+    char *data_dir;
+    char *listen;
+    char *plugin;
+    int lock_fd;
+    struct vault_key key;
+    struct worker_pool *pool;
+    struct rpc_server *server;
+    struct session *session;
+    struct vmachine *machines;
+    struct opening *openings;
+    struct longjob *longjobs;
+    struct loop_timer *tick;
+    uint64_t next_token;
+    uint64_t desired_version;
+    unsigned streams;
+    bool full; /* the disk is: nothing is accepted */
+    bool stopping;
+    uint64_t status_due_usec;
+};
+
+/* A job on a machine's lane, or on any thread of the pool. Embed it as the first member; run's result and err are there when
+ * done is called, which frees the job. When the daemon ends, done is called without run, result -1. */
+struct vaultjob {
+    struct worker_job job;
+    struct vmachine *vm;
+    int (*run)(struct vaultjob *j, struct err *err);
+    void (*done)(struct vaultjob *j);
+    int result;
+    struct err err;
+};
+
+/* vaultd.c */
+struct vmachine *vaultd_machine(struct vaultd *d, const struct ident *id);
+/* Finds it or makes it known (its folder need not exist). NULL with err set. */
+struct vmachine *vaultd_machine_add(struct vaultd *d, const struct ident *id, struct err *err);
+/* On the machine's lane. */
+int vaultjob_lane(struct vmachine *vm, struct vaultjob *j, struct err *err);
+/* Beside all lanes. vm may be NULL. */
+int vaultjob_pool(struct vaultd *d, struct vmachine *vm, struct vaultjob *j, struct err *err);
+/* Lane: the machine's store, opened when it is not open or broke. */
+int vmachine_store(struct vmachine *vm, struct store **ret_store, struct err *err);
+/* The disk is full, or no longer: tells the hub, once each. */
+void vaultd_set_full(struct vaultd *d, bool full);
+bool vaultd_has_room(const struct vaultd *d);
+
+/* vaultupkeep.c: flushing, merging, thinning */
+void vaultupkeep_flush(struct vmachine *vm);
+void vaultupkeep_merge(struct vmachine *vm);
+void vaultupkeep_thin(struct vmachine *vm);
+
+/* vaultreport.c */
+/* A point as it is reported. */
+struct point_report {
+    struct point point;
+    char *tag; /* NULL: none */
+    struct ident group;
+};
+/* Lane: reports of the points with a sequence above `after`. */
+int vaultreport_collect(
+    struct store *s, uint64_t after, struct point_report **ret_reports, size_t *ret_count, struct err *err);
+void vaultreport_free(struct point_report *reports, size_t count);
+/* Sends new points; those that cannot be sent now are sent by a later sync. */
+void vaultreport_points(struct vmachine *vm, const struct point_report *reports, size_t count);
+void vaultreport_dropped(struct vmachine *vm, const uint64_t *sequences, size_t count);
+/* Opens the store, takes over generation, and brings the hub's list up to date. */
+void vaultreport_sync(struct vmachine *vm);
+void vaultreport_status(struct vaultd *d);
+
+/* replicate.c and vaultread.c: the methods of the server */
+int replicate_accept(
+    struct rpc_call *call, void *server_arg, const struct rpc_call_ops **ret_ops, void **ret_arg, struct err *err);
+void replicate_refuse(struct replicate *r, const struct err *err);
+int vaultread_accept_points(
+    struct rpc_call *call, void *server_arg, const struct rpc_call_ops **ret_ops, void **ret_arg, struct err *err);
+int vaultread_accept_range(
+    struct rpc_call *call, void *server_arg, const struct rpc_call_ops **ret_ops, void **ret_arg, struct err *err);
+int vaultread_accept_hashes(
+    struct rpc_call *call, void *server_arg, const struct rpc_call_ops **ret_ops, void **ret_arg, struct err *err);
+
+/* vaultcommand.c */
+void vaultcommand_run(struct vaultd *d, const Leeward__Control__V1__Command *command);
+void vaultcommand_stop(struct vaultd *d);
+
+#endif

@@ -1,0 +1,478 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * leeward.vault.v1: the list of points, a range at a point, and block hashes for resynchronization. A call is prepared on the
+ * machine's lane (points copied, or the index brought up to date and a view opened); then it works in steps beside the lane,
+ * one message per step, and takes the next step when the client has taken what was sent.
+ *
+ * Hubs may call for any machine; a node calls for an agent, whose machine it has checked.
+ */
+#include <string.h>
+
+#include "transport/base/hash.h"
+#include "transport/proto/vault.pb-c.h"
+#include "transport/proto/wire.h"
+#include "transport/vault/vaultd_private.h"
+#include "transport/vault/view.h"
+
+#define CHUNK_BYTES (1u << 20)
+#define HASHES_PER_CHUNK (65536u / HASH_SIZE)
+#define POINTS_PER_STEP 256u
+#define BLOCK_BYTES RECORD_BLOCK_SIZE
+#define CACHE_SMALL 1u /* bytes: the least there is; whole blocks are read, so nothing is gained by more */
+
+struct read_call;
+
+/* One kind of call. All but `request` run on a worker. */
+struct read_kind {
+    const ProtobufCMessageDescriptor *type;
+    /* Loop: takes the request over. */
+    int (*request)(struct read_call *c, const ProtobufCMessage *m, struct err *err);
+    /* Lane: whatever needs the store. */
+    int (*prepare)(struct read_call *c, struct store *s, struct err *err);
+    /* Pool: appends one message or more to c->out; 0: that was the last. */
+    int (*step)(struct read_call *c, struct err *err);
+};
+
+struct read_message {
+    struct read_message *next;
+    struct buf bytes;
+};
+
+struct read_call {
+    struct vaultjob job;
+    const struct read_kind *kind;
+    struct vaultd *d;
+    struct vmachine *vm;
+    struct rpc_call *call; /* NULL when it is over */
+    bool busy;             /* a job has it */
+    bool asked, last, blocked;
+    bool ended; /* finished or failed: nothing more is sent */
+    struct read_message *out, **out_end;
+    uint64_t sequence, after;
+    uint32_t disk, limit, block_bytes;
+    uint64_t start, end; /* what is left of the range */
+    bool to_end;
+    struct view *view;
+    struct mark *marks; /* ListPoints: a scratch mark */
+    struct pointlist points;
+    size_t point_at;
+};
+
+/* ---- life ---- */
+
+static void read_free(struct read_call *c)
+{
+    while (c->out != NULL) {
+        struct read_message *m = c->out;
+        c->out = m->next;
+        buf_done(&m->bytes);
+        free(m);
+    }
+    view_close(c->view);
+    pointlist_done(&c->points);
+    free(c->marks);
+    free(c);
+}
+
+static void step_next(struct read_call *c);
+
+static void read_fail(struct read_call *c, const struct err *err)
+{
+    if (!c->ended)
+        rpc_call_fail(c->call, err);
+    c->ended = true;
+}
+
+static void send_all(struct read_call *c)
+{
+    struct err err = ERR_INIT;
+    if (c->ended)
+        return;
+    while (c->out != NULL && !c->blocked) {
+        struct read_message *m = c->out;
+        int sent = rpc_call_send(c->call, &m->bytes, &err);
+        c->out = m->next;
+        buf_done(&m->bytes);
+        free(m);
+        if (sent < 0) {
+            read_fail(c, &err);
+            return;
+        }
+        c->blocked = sent == 0;
+    }
+    if (c->out != NULL)
+        return;
+    if (c->last) {
+        c->ended = true;
+        rpc_call_finish(c->call, RPC_OK, NULL);
+    } else if (!c->blocked) {
+        step_next(c);
+    }
+}
+
+static void step_done(struct vaultjob *job)
+{
+    struct read_call *c = (struct read_call *)job;
+    c->busy = false;
+    if (c->call == NULL) {
+        read_free(c);
+        return;
+    }
+    if (job->result < 0) {
+        read_fail(c, &job->err);
+        return;
+    }
+    c->last = job->result == 0;
+    send_all(c);
+}
+
+static int step_run(struct vaultjob *job, struct err *err)
+{
+    struct read_call *c = (struct read_call *)job;
+    c->out_end = &c->out;
+    return c->kind->step(c, err);
+}
+
+static void step_next(struct read_call *c)
+{
+    struct err err = ERR_INIT;
+    c->job.run = step_run;
+    c->job.done = step_done;
+    if (vaultjob_pool(c->d, c->vm, &c->job, &err) < 0)
+        read_fail(c, &err);
+    else
+        c->busy = true;
+}
+
+static int prepare_run(struct vaultjob *job, struct err *err)
+{
+    struct read_call *c = (struct read_call *)job;
+    struct store *s;
+    if (vmachine_store(job->vm, &s, err) < 0 || c->kind->prepare(c, s, err) < 0)
+        return -1;
+    return 1;
+}
+
+/* ---- the call's events ---- */
+
+static int begin(struct read_call *c, const struct buf *message, struct err *err)
+{
+    ProtobufCMessage *m = NULL;
+    if (c->asked)
+        return err_set(err, ERR_INVALID, "the call takes one request");
+    c->asked = true;
+    if (wire_unpack(c->kind->type, message->data, message->len, &m, err) < 0)
+        return -1;
+    int result = c->kind->request(c, m, err);
+    wire_free(m);
+    if (result < 0)
+        return -1;
+    c->job.run = prepare_run;
+    c->job.done = step_done;
+    if (vaultjob_lane(c->vm, &c->job, err) < 0)
+        return -1;
+    c->busy = true;
+    return 0;
+}
+
+static void on_message(struct rpc_call *call, void *arg, struct buf *message)
+{
+    struct read_call *c = arg;
+    struct err err = ERR_INIT;
+    (void)call;
+    if (begin(c, message, &err) < 0)
+        read_fail(c, &err);
+}
+
+static void on_half(struct rpc_call *call, void *arg)
+{
+    struct read_call *c = arg;
+    if (!c->asked)
+        rpc_call_finish(call, RPC_INVALID_ARGUMENT, "no request came");
+}
+
+static void on_writable(struct rpc_call *call, void *arg)
+{
+    struct read_call *c = arg;
+    (void)call;
+    c->blocked = false;
+    if (!c->busy)
+        send_all(c);
+}
+
+static void on_end(struct rpc_call *call, void *arg, enum rpc_status status, const char *text)
+{
+    struct read_call *c = arg;
+    (void)call;
+    (void)status;
+    (void)text;
+    c->call = NULL;
+    if (!c->busy)
+        read_free(c);
+}
+
+static const struct rpc_call_ops read_ops = {
+    .on_message = on_message, .on_half = on_half, .on_writable = on_writable, .on_end = on_end, .auto_consume = true};
+
+static int accept_call(struct rpc_call *call, struct vaultd *d, const struct read_kind *kind,
+    const struct rpc_call_ops **ret_ops, void **ret_arg, struct err *err)
+{
+    const struct tls_peer *peer = rpc_call_peer(call);
+    if (d->conf.tls != NULL && strcmp(peer->role, "hub") != 0 && strcmp(peer->role, "node") != 0)
+        return err_set(err, ERR_DENIED, "the role '%s' may not read a vault", peer->role);
+    struct read_call *c = mem_new(struct read_call);
+    if (c == NULL)
+        return err_set(err, ERR_NOMEM, "no memory for a call");
+    c->d = d;
+    c->kind = kind;
+    c->call = call;
+    *ret_ops = &read_ops;
+    *ret_arg = c;
+    return 0;
+}
+
+static int take_machine(struct read_call *c, const ProtobufCBinaryData *id, struct err *err)
+{
+    struct ident machine;
+    if (id->len != IDENT_SIZE)
+        return err_set(err, ERR_INVALID, "the machine id must have %d bytes", IDENT_SIZE);
+    memcpy(machine.bytes, id->data, IDENT_SIZE);
+    c->vm = vaultd_machine(c->d, &machine);
+    return c->vm == NULL ? err_set(err, ERR_NOT_FOUND, "this vault does not hold that machine") : 0;
+}
+
+/* Worker: one more message to send. */
+static int put_message(struct read_call *c, const ProtobufCMessage *m, struct err *err)
+{
+    struct read_message *out = mem_new(struct read_message);
+    if (out == NULL)
+        return err_set(err, ERR_NOMEM, "no memory for a reply");
+    buf_init(&out->bytes, 2 * CHUNK_BYTES);
+    if (wire_pack(m, &out->bytes, err) < 0) {
+        buf_done(&out->bytes);
+        free(out);
+        return -1;
+    }
+    *c->out_end = out;
+    c->out_end = &out->next;
+    return 0;
+}
+
+/* ---- ListPoints ---- */
+
+static int points_request(struct read_call *c, const ProtobufCMessage *m, struct err *err)
+{
+    const Leeward__Vault__V1__ListPointsRequest *q = (const void *)m;
+    c->after = q->after_sequence;
+    c->limit = q->limit;
+    return take_machine(c, &q->machine_id, err);
+}
+
+static int points_prepare(struct read_call *c, struct store *s, struct err *err)
+{
+    const struct pointlist *points = store_points(s);
+    size_t at = c->after == UINT64_MAX ? points->count : pointlist_at(points, c->after + 1);
+    for (; at < points->count && (c->limit == 0 || c->points.count < c->limit); at++)
+        if (pointlist_add(&c->points, &points->items[at], err) < 0)
+            return -1;
+    c->marks = mem_new(struct mark);
+    return c->marks == NULL ? err_set(err, ERR_NOMEM, "no memory to list points") : 0;
+}
+
+static int put_point(struct read_call *c, const struct mark *m, struct err *err)
+{
+    Leeward__Vault__V1__Point point = LEEWARD__VAULT__V1__POINT__INIT;
+    Leeward__Vault__V1__Disk disks[MARK_DISKS_MAX];
+    Leeward__Vault__V1__Disk *list[MARK_DISKS_MAX];
+    for (uint32_t i = 0; i < m->disk_count; i++) {
+        leeward__vault__v1__disk__init(&disks[i]);
+        disks[i].number = m->disks[i].number;
+        disks[i].size_bytes = m->disks[i].size_bytes;
+        disks[i].sector_bytes = m->disks[i].sector_bytes;
+        disks[i].name = (char *)(uintptr_t)m->disks[i].name;
+        list[i] = &disks[i];
+    }
+    point.machine_id = (ProtobufCBinaryData){IDENT_SIZE, (uint8_t *)(uintptr_t)m->machine.bytes};
+    point.sequence = m->sequence;
+    point.time_utc_usec = m->time_utc_usec;
+    point.kind = (char *)(uintptr_t)mark_kind_name(m->kind);
+    point.tag = (char *)(uintptr_t)m->tag;
+    if (!ident_is_zero(&m->group_point))
+        point.group_point_id = (ProtobufCBinaryData){IDENT_SIZE, (uint8_t *)(uintptr_t)m->group_point.bytes};
+    point.generation = m->generation;
+    point.changed_bytes = m->changed_bytes;
+    point.n_disks = m->disk_count;
+    point.disks = list;
+    point.frozen = (m->flags & MARK_FROZEN) != 0;
+    point.unreadable_blocks = m->unreadable_blocks;
+    return put_message(c, &point.base, err);
+}
+
+static int points_step(struct read_call *c, struct err *err)
+{
+    for (unsigned i = 0; i < POINTS_PER_STEP && c->point_at < c->points.count; i++, c->point_at++)
+        if (view_read_mark(c->vm->dir, &c->points.items[c->point_at], c->marks, err) < 0 ||
+            put_point(c, c->marks, err) < 0)
+            return -1;
+    return c->point_at < c->points.count;
+}
+
+static const struct read_kind points_kind = {.type = &leeward__vault__v1__list_points_request__descriptor,
+    .request = points_request,
+    .prepare = points_prepare,
+    .step = points_step};
+
+int vaultread_accept_points(
+    struct rpc_call *call, void *server_arg, const struct rpc_call_ops **ret_ops, void **ret_arg, struct err *err)
+{
+    return accept_call(call, server_arg, &points_kind, ret_ops, ret_arg, err);
+}
+
+/* ---- ReadRange ---- */
+
+static int open_view(struct read_call *c, struct store *s, bool progress_too, struct err *err)
+{
+    struct seal_key key;
+    if (store_flush(s, err) < 0)
+        return -1;
+    store_data_key(s, &key);
+    const struct mark *newest = store_last_mark(s);
+    int result = c->sequence == 0 && progress_too && newest != NULL
+                     ? view_open_mark(store_dir(s), newest, &key, CACHE_SMALL, &c->view, err)
+                     : view_open(store_dir(s), c->sequence, &key, CACHE_SMALL, &c->view, err);
+    explicit_bzero(&key, sizeof(key));
+    return result;
+}
+
+static int clip_range(struct read_call *c, struct err *err)
+{
+    const struct mark_disk *d = view_disk(c->view, c->disk);
+    if (d == NULL)
+        return err_set(err, ERR_NOT_FOUND, "the machine had no disk %u at that point", c->disk);
+    if (c->to_end)
+        c->end = d->size_bytes;
+    if (c->start > d->size_bytes || c->end > d->size_bytes || c->end < c->start)
+        return err_set(err, ERR_INVALID, "the range reaches out of the disk");
+    return 0;
+}
+
+static int range_request(struct read_call *c, const ProtobufCMessage *m, struct err *err)
+{
+    const Leeward__Vault__V1__ReadRangeRequest *q = (const void *)m;
+    c->sequence = q->sequence;
+    c->disk = q->disk;
+    c->start = q->start;
+    c->end = q->length > UINT64_MAX - q->start ? UINT64_MAX : q->start + q->length;
+    return take_machine(c, &q->machine_id, err);
+}
+
+static int range_prepare(struct read_call *c, struct store *s, struct err *err)
+{
+    return open_view(c, s, false, err) < 0 ? -1 : clip_range(c, err);
+}
+
+static int range_step(struct read_call *c, struct err *err)
+{
+    Leeward__Vault__V1__RangeChunk chunk = LEEWARD__VAULT__V1__RANGE_CHUNK__INIT;
+    uint64_t left = c->end - c->start;
+    size_t n = left < CHUNK_BYTES ? (size_t)left : CHUNK_BYTES;
+    uint8_t *data AUTO_FREE = mem_alloc(n + 1, 1);
+    if (data == NULL)
+        return err_set(err, ERR_NOMEM, "no memory to read a range");
+    if (n == 0)
+        return 0;
+    if (view_read(c->view, c->disk, c->start, n, data, err) < 0)
+        return -1;
+    chunk.start = c->start;
+    chunk.data = (ProtobufCBinaryData){n, data};
+    c->start += n;
+    return put_message(c, &chunk.base, err) < 0 ? -1 : c->start < c->end;
+}
+
+static const struct read_kind range_kind = {.type = &leeward__vault__v1__read_range_request__descriptor,
+    .request = range_request,
+    .prepare = range_prepare,
+    .step = range_step};
+
+int vaultread_accept_range(
+    struct rpc_call *call, void *server_arg, const struct rpc_call_ops **ret_ops, void **ret_arg, struct err *err)
+{
+    return accept_call(call, server_arg, &range_kind, ret_ops, ret_arg, err);
+}
+
+/* ---- Hashes ---- */
+
+static int hashes_request(struct read_call *c, const ProtobufCMessage *m, struct err *err)
+{
+    const Leeward__Vault__V1__HashesRequest *q = (const void *)m;
+    if (q->block_bytes != BLOCK_BYTES || q->start % BLOCK_BYTES != 0)
+        return err_set(err, ERR_INVALID, "hashes are of blocks of %u bytes, from a multiple of that on", BLOCK_BYTES);
+    c->sequence = q->sequence;
+    c->disk = q->disk;
+    c->start = q->start;
+    c->to_end = q->length == 0;
+    c->end = q->length > UINT64_MAX - q->start ? UINT64_MAX : q->start + q->length;
+    return take_machine(c, &q->machine_id, err);
+}
+
+static int hashes_prepare(struct read_call *c, struct store *s, struct err *err)
+{
+    return open_view(c, s, true, err) < 0 ? -1 : clip_range(c, err);
+}
+
+/* The hash of a block that is one whole record stands in its header; others are read and hashed. */
+static int hash_block(
+    struct read_call *c, uint64_t start, size_t n, uint8_t *scratch, struct hash128 *ret_hash, struct err *err)
+{
+    struct piece p;
+    struct record r;
+    uint64_t key = extent_key(c->disk, start);
+    if (view_piece(c->view, key, key + n / RECORD_SECTOR, &p, err) < 0)
+        return -1;
+    if (p.kind == PIECE_DATA && p.sectors == n / RECORD_SECTOR) {
+        if (view_record(c->view, &p, &r, err) < 0)
+            return -1;
+        if (r.start == start && r.length == n) {
+            *ret_hash = r.hash;
+            return 0;
+        }
+    }
+    if (view_read(c->view, c->disk, start, n, scratch, err) < 0)
+        return -1;
+    hash_128(scratch, n, ret_hash);
+    return 0;
+}
+
+static int hashes_step(struct read_call *c, struct err *err)
+{
+    Leeward__Vault__V1__HashChunk chunk = LEEWARD__VAULT__V1__HASH_CHUNK__INIT;
+    uint8_t *scratch AUTO_FREE = mem_alloc(1, BLOCK_BYTES);
+    struct hash128 *hashes AUTO_FREE = mem_alloc(HASHES_PER_CHUNK, sizeof(*hashes));
+    size_t count = 0;
+    if (scratch == NULL || hashes == NULL)
+        return err_set(err, ERR_NOMEM, "no memory for hashes");
+    chunk.start = c->start;
+    chunk.block_bytes = BLOCK_BYTES;
+    for (; count < HASHES_PER_CHUNK && c->start < c->end; count++) {
+        uint64_t left = c->end - c->start;
+        size_t n = left < BLOCK_BYTES ? (size_t)left : BLOCK_BYTES;
+        if (hash_block(c, c->start, n, scratch, &hashes[count], err) < 0)
+            return -1;
+        c->start += n;
+    }
+    if (count == 0)
+        return 0;
+    chunk.hashes = (ProtobufCBinaryData){count * HASH_SIZE, (uint8_t *)hashes};
+    return put_message(c, &chunk.base, err) < 0 ? -1 : c->start < c->end;
+}
+
+static const struct read_kind hashes_kind = {.type = &leeward__vault__v1__hashes_request__descriptor,
+    .request = hashes_request,
+    .prepare = hashes_prepare,
+    .step = hashes_step};
+
+int vaultread_accept_hashes(
+    struct rpc_call *call, void *server_arg, const struct rpc_call_ops **ret_ops, void **ret_arg, struct err *err)
+{
+    return accept_call(call, server_arg, &hashes_kind, ret_ops, ret_arg, err);
+}

@@ -1,0 +1,253 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What the hub is told: new points at once, all it missed after a gap, points that retention dropped, and the status.
+ *
+ * The hub says with the desired state which point it knows last. A sync sends what is behind that; when it knows none, or one
+ * that is not there, the full list. A report that could not be sent is not counted as reported, and the next tick syncs again.
+ */
+#include <stdlib.h>
+#include <string.h>
+#include <sys/statvfs.h>
+
+#include "transport/base/log.h"
+#include "transport/vault/opening.h"
+#include "transport/vault/vaultd_private.h"
+
+#define POINTS_PER_REPORT 1000u
+
+/* ---- collecting, on the lane ---- */
+
+static int report_fill(
+    struct store *s, const struct point *p, struct point_report *r, struct mark *scratch, struct err *err)
+{
+    r->point = *p;
+    if (p->more == 0)
+        return 0;
+    if (store_point_mark(s, p, scratch, err) < 0)
+        return -1;
+    r->group = scratch->group_point;
+    if (scratch->tag[0] == '\0')
+        return 0;
+    r->tag = mem_strdup(scratch->tag);
+    return r->tag == NULL ? err_set(err, ERR_NOMEM, "no memory to report points") : 0;
+}
+
+int vaultreport_collect(
+    struct store *s, uint64_t after, struct point_report **ret_reports, size_t *ret_count, struct err *err)
+{
+    const struct pointlist *points = store_points(s);
+    size_t first = after == UINT64_MAX ? points->count : pointlist_at(points, after + 1);
+    size_t count = points->count - first;
+    struct mark *scratch AUTO_FREE = mem_new(struct mark);
+    struct point_report *reports = mem_alloc(count + 1, sizeof(*reports));
+    if (reports == NULL || scratch == NULL) {
+        free(reports);
+        return err_set(err, ERR_NOMEM, "no memory to report points");
+    }
+    for (size_t i = 0; i < count; i++) {
+        if (report_fill(s, &points->items[first + i], &reports[i], scratch, err) < 0) {
+            vaultreport_free(reports, count);
+            return -1;
+        }
+    }
+    *ret_reports = reports;
+    *ret_count = count;
+    return 0;
+}
+
+void vaultreport_free(struct point_report *reports, size_t count)
+{
+    for (size_t i = 0; reports != NULL && i < count; i++)
+        free(reports[i].tag);
+    free(reports);
+}
+
+/* ---- sending ---- */
+
+struct info_row {
+    Leeward__Control__V1__PointInfo info;
+    char group[IDENT_TEXT_SIZE];
+};
+
+static void row_fill(struct info_row *row, const struct point_report *r)
+{
+    Leeward__Control__V1__PointInfo *info = &row->info;
+    leeward__control__v1__point_info__init(info);
+    info->sequence = r->point.sequence;
+    info->time_utc_usec = r->point.time_utc_usec;
+    info->kind = (char *)(uintptr_t)mark_kind_name((enum mark_kind)r->point.kind);
+    if (r->tag != NULL)
+        info->tag = r->tag;
+    if (!ident_is_zero(&r->group)) {
+        ident_to_text(&r->group, row->group);
+        info->group_point_id = row->group;
+    }
+    info->generation = r->point.generation;
+    info->changed_bytes = r->point.changed_bytes;
+    info->frozen = (r->point.flags & MARK_FROZEN) != 0;
+    info->unreadable_blocks = r->point.unreadable_blocks;
+    info->committed_utc_usec = r->point.committed_utc_usec;
+}
+
+static int send_points(struct vmachine *vm, Leeward__Control__V1__Points *points)
+{
+    Leeward__Control__V1__Report report = LEEWARD__CONTROL__V1__REPORT__INIT;
+    struct err err = ERR_INIT;
+    points->machine_id = vm->id_text;
+    report.kind_case = LEEWARD__CONTROL__V1__REPORT__KIND_POINTS;
+    report.points = points;
+    int sent = vm->d->session == NULL ? 0 : session_report(vm->d->session, &report, &err);
+    if (sent < 0)
+        log_event(LOG_ERROR, "report_failed", LOG_S("machine", vm->id_text), LOG_E(&err));
+    return sent;
+}
+
+/* At most POINTS_PER_REPORT of them. */
+static int send_some(struct vmachine *vm, const struct point_report *reports, size_t count, bool complete)
+{
+    struct info_row *rows AUTO_FREE = mem_alloc(count + 1, sizeof(*rows));
+    Leeward__Control__V1__PointInfo **infos AUTO_FREE = mem_alloc(count + 1, sizeof(*infos));
+    Leeward__Control__V1__Points points = LEEWARD__CONTROL__V1__POINTS__INIT;
+    if (rows == NULL || infos == NULL)
+        return -1;
+    for (size_t i = 0; i < count; i++) {
+        row_fill(&rows[i], &reports[i]);
+        infos[i] = &rows[i].info;
+    }
+    points.n_added = count;
+    points.added = infos;
+    points.complete = complete;
+    return send_points(vm, &points);
+}
+
+static void send_list(struct vmachine *vm, const struct point_report *reports, size_t count, bool complete)
+{
+    size_t at = 0;
+    if (count == 0 && !complete)
+        return;
+    do {
+        size_t n = count - at < POINTS_PER_REPORT ? count - at : POINTS_PER_REPORT;
+        if (send_some(vm, reports + at, n, complete) <= 0)
+            return;
+        if (complete)
+            vm->report_all = false;
+        complete = false;
+        at += n;
+        if (n > 0)
+            vm->reported = reports[at - 1].point.sequence;
+    } while (at < count);
+}
+
+void vaultreport_points(struct vmachine *vm, const struct point_report *reports, size_t count)
+{
+    if (count == 0)
+        return;
+    bool follows = vm->reported == vm->last_point && !vm->syncing && !vm->report_all;
+    vm->last_point = reports[count - 1].point.sequence;
+    if (follows)
+        send_list(vm, reports, count, false);
+}
+
+void vaultreport_dropped(struct vmachine *vm, const uint64_t *sequences, size_t count)
+{
+    for (size_t at = 0; at < count; at += POINTS_PER_REPORT) {
+        Leeward__Control__V1__Points points = LEEWARD__CONTROL__V1__POINTS__INIT;
+        points.n_dropped = count - at < POINTS_PER_REPORT ? count - at : POINTS_PER_REPORT;
+        points.dropped = (uint64_t *)(uintptr_t)(sequences + at);
+        if (send_points(vm, &points) <= 0) {
+            vm->report_all = true;
+            return;
+        }
+    }
+}
+
+/* ---- syncing ---- */
+
+struct sync_job {
+    struct vaultjob job;
+    uint64_t generation;
+    uint64_t after;
+    bool complete;
+    uint64_t last_point;
+    struct point_report *reports;
+    size_t count;
+};
+
+static int sync_run(struct vaultjob *j, struct err *err)
+{
+    struct sync_job *y = (struct sync_job *)j;
+    struct store *s;
+    if (vmachine_store(j->vm, &s, err) < 0 || store_set_generation(s, y->generation, err) < 0)
+        return -1;
+    const struct pointlist *points = store_points(s);
+    y->last_point = points->count == 0 ? 0 : points->items[points->count - 1].sequence;
+    if (y->after == 0 || pointlist_find(points, y->after) == NULL)
+        y->complete = true;
+    return vaultreport_collect(s, y->complete ? 0 : y->after, &y->reports, &y->count, err);
+}
+
+static void sync_done(struct vaultjob *j)
+{
+    struct sync_job *y = (struct sync_job *)j;
+    struct vmachine *vm = j->vm;
+    vm->syncing = false;
+    if (j->result == 0) {
+        if (y->last_point > vm->last_point)
+            vm->last_point = y->last_point;
+        send_list(vm, y->reports, y->count, y->complete);
+    } else if (j->err.code != ERR_CANCELLED) {
+        log_event(LOG_ERROR, "machine_unusable", LOG_S("machine", vm->id_text), LOG_E(&j->err));
+        if (vm->d->session != NULL)
+            session_event(vm->d->session, "error", "store_unusable", vm->id_text, j->err.correction, j->err.text);
+    }
+    vaultreport_free(y->reports, y->count);
+    free(y);
+}
+
+void vaultreport_sync(struct vmachine *vm)
+{
+    struct sync_job *y = mem_new(struct sync_job);
+    if (y == NULL)
+        return;
+    y->job.run = sync_run;
+    y->job.done = sync_done;
+    y->generation = vm->generation;
+    y->after = vm->reported;
+    y->complete = vm->report_all;
+    if (vaultjob_lane(vm, &y->job, NULL) < 0)
+        free(y);
+    else
+        vm->syncing = true;
+}
+
+/* ---- status ---- */
+
+void vaultreport_status(struct vaultd *d)
+{
+    Leeward__Control__V1__VaultStatus status = LEEWARD__CONTROL__V1__VAULT_STATUS__INIT;
+    Leeward__Control__V1__Report report = LEEWARD__CONTROL__V1__REPORT__INIT;
+    struct err err = ERR_INIT;
+    struct statvfs vfs;
+    if (d->session == NULL)
+        return;
+    if (statvfs(d->data_dir, &vfs) == 0) {
+        status.capacity_bytes = (uint64_t)vfs.f_blocks * vfs.f_frsize;
+        status.free_bytes = (uint64_t)vfs.f_bavail * vfs.f_frsize;
+        status.used_bytes = (uint64_t)(vfs.f_blocks - vfs.f_bfree) * vfs.f_frsize;
+    }
+    status.streams = d->streams;
+    status.accepting = !d->full;
+    status.desired_version = d->desired_version;
+    if (d->full) {
+        status.cause = (char *)(uintptr_t) "The vault's disk is full.";
+        status.remedy =
+            (char *)(uintptr_t) "Make it larger or shorten the retention; replication goes on by itself then.";
+    }
+    if (opening_describe(d, &status, &err) < 0)
+        log_event(LOG_ERROR, "report_failed", LOG_E(&err));
+    report.kind_case = LEEWARD__CONTROL__V1__REPORT__KIND_VAULT_STATUS;
+    report.vault_status = &status;
+    if (session_report(d->session, &report, &err) < 0)
+        log_event(LOG_ERROR, "report_failed", LOG_E(&err));
+    opening_describe_done(&status);
+}

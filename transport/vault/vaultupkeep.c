@@ -1,0 +1,217 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What a machine's index needs from time to time, each as jobs that never hold up replication for long: writing the memtable
+ * to a run, merging runs (planned and finished on the lane, run beside it), and retention.
+ */
+#include <dirent.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "transport/base/clock.h"
+#include "transport/base/log.h"
+#include "transport/vault/branch.h"
+#include "transport/vault/opening.h"
+#include "transport/vault/vaultd_private.h"
+
+/* ---- flush ---- */
+
+static int flush_run(struct vaultjob *j, struct err *err)
+{
+    struct store *s;
+    return vmachine_store(j->vm, &s, err) < 0 ? -1 : store_flush(s, err);
+}
+
+static void flush_done(struct vaultjob *j)
+{
+    j->vm->flushing = false;
+    if (j->result < 0 && j->err.code != ERR_CANCELLED)
+        log_event(LOG_ERROR, "flush_failed", LOG_S("machine", j->vm->id_text), LOG_E(&j->err));
+    else if (j->result == 0)
+        vaultupkeep_merge(j->vm);
+    free(j);
+}
+
+void vaultupkeep_flush(struct vmachine *vm)
+{
+    struct vaultjob *j = vm->flushing ? NULL : mem_new(struct vaultjob);
+    if (j == NULL)
+        return;
+    j->run = flush_run;
+    j->done = flush_done;
+    if (vaultjob_lane(vm, j, NULL) < 0)
+        free(j);
+    else
+        vm->flushing = true;
+}
+
+/* ---- merge: plan on the lane, run on the pool, finish on the lane, and again while there is something to do ---- */
+
+struct merge_job {
+    struct vaultjob job;
+    struct store_merge *merge;
+};
+
+static void merge_end(struct merge_job *m)
+{
+    if (m->job.result < 0 && m->job.err.code != ERR_CANCELLED)
+        log_event(LOG_ERROR, "merge_failed", LOG_S("machine", m->job.vm->id_text), LOG_E(&m->job.err));
+    m->job.vm->merging = false;
+    store_merge_free(m->merge);
+    free(m);
+}
+
+static int finish_run(struct vaultjob *j, struct err *err)
+{
+    struct merge_job *m = (struct merge_job *)j;
+    return j->vm->store == NULL ? 0 : store_merge_finish(j->vm->store, m->merge, err);
+}
+
+static void finish_done(struct vaultjob *j)
+{
+    struct vmachine *vm = j->vm;
+    bool again = j->result == 0;
+    merge_end((struct merge_job *)j);
+    if (again)
+        vaultupkeep_merge(vm);
+}
+
+static int merge_run(struct vaultjob *j, struct err *err)
+{
+    return store_merge_run(((struct merge_job *)j)->merge, err);
+}
+
+static void merge_done(struct vaultjob *j)
+{
+    struct merge_job *m = (struct merge_job *)j;
+    if (j->result < 0 && j->err.code != ERR_CANCELLED)
+        log_event(LOG_ERROR, "merge_failed", LOG_S("machine", j->vm->id_text), LOG_E(&j->err));
+    j->run = finish_run; /* also after a failure: the store waits for the end of the merge */
+    j->done = finish_done;
+    if (vaultjob_lane(j->vm, j, NULL) < 0)
+        merge_end(m);
+}
+
+static int plan_run(struct vaultjob *j, struct err *err)
+{
+    struct store *s;
+    return vmachine_store(j->vm, &s, err) < 0 ? -1 : store_merge_plan(s, &((struct merge_job *)j)->merge, err);
+}
+
+static void plan_done(struct vaultjob *j)
+{
+    struct merge_job *m = (struct merge_job *)j;
+    if (j->result <= 0) {
+        merge_end(m);
+        return;
+    }
+    j->run = merge_run;
+    j->done = merge_done;
+    if (vaultjob_pool(j->vm->d, j->vm, j, NULL) < 0)
+        merge_end(m);
+}
+
+void vaultupkeep_merge(struct vmachine *vm)
+{
+    struct merge_job *m = vm->merging || vm->d->stopping ? NULL : mem_new(struct merge_job);
+    if (m == NULL)
+        return;
+    m->job.run = plan_run;
+    m->job.done = plan_done;
+    if (vaultjob_lane(vm, &m->job, NULL) < 0)
+        free(m);
+    else
+        vm->merging = true;
+}
+
+/* ---- retention ---- */
+
+struct thin_job {
+    struct vaultjob job;
+    struct thin_tiers tiers;
+    uint64_t *pinned; /* points that are open; branches add theirs */
+    size_t pinned_count;
+    uint64_t *dropped;
+    size_t dropped_count;
+};
+
+static int pin(struct thin_job *t, uint64_t sequence, struct err *err)
+{
+    uint64_t *pinned = mem_resize(t->pinned, t->pinned_count + 1, sizeof(*pinned));
+    if (pinned == NULL)
+        return err_set(err, ERR_NOMEM, "no memory for retention");
+    t->pinned = pinned;
+    t->pinned[t->pinned_count++] = sequence;
+    return 0;
+}
+
+/* What a branch stands on is kept, open or not. A branch that cannot be read stops retention: better too much than too little. */
+static int pin_branches(struct thin_job *t, struct err *err)
+{
+    char *path AUTO_FREE = mem_printf("%s/branches", t->job.vm->dir);
+    DIR *dir = path == NULL ? NULL : opendir(path);
+    struct dirent *entry;
+    int result = 0;
+    while (dir != NULL && result == 0 && (entry = readdir(dir)) != NULL) {
+        struct branch_info info;
+        char *branch AUTO_FREE = mem_printf("%s/%s", path, entry->d_name);
+        if (entry->d_name[0] == '.')
+            continue;
+        result = branch == NULL ? -1 : branch_load_info(branch, &info, err);
+        if (result == 0)
+            result = pin(t, info.base_sequence, err);
+    }
+    if (dir != NULL)
+        (void)closedir(dir);
+    return result;
+}
+
+static int compare_sequence(const void *left, const void *right)
+{
+    uint64_t a = *(const uint64_t *)left;
+    uint64_t b = *(const uint64_t *)right;
+    return a < b ? -1 : a > b;
+}
+
+static int thin_run(struct vaultjob *j, struct err *err)
+{
+    struct thin_job *t = (struct thin_job *)j;
+    struct store *s;
+    size_t gone = 0;
+    if (vmachine_store(j->vm, &s, err) < 0 || pin_branches(t, err) < 0)
+        return -1;
+    if (t->pinned_count > 0)
+        qsort(t->pinned, t->pinned_count, sizeof(t->pinned[0]), compare_sequence);
+    if (thin_plan(store_points(s), &t->tiers, clock_utc_usec(), t->pinned, t->pinned_count, &t->dropped,
+            &t->dropped_count, err) < 0)
+        return -1;
+    return t->dropped_count == 0 ? 0 : store_drop_points(s, t->dropped, t->dropped_count, &gone, err);
+}
+
+static void thin_done(struct vaultjob *j)
+{
+    struct thin_job *t = (struct thin_job *)j;
+    if (j->result < 0 && j->err.code != ERR_CANCELLED)
+        log_event(LOG_ERROR, "retention_failed", LOG_S("machine", j->vm->id_text), LOG_E(&j->err));
+    if (j->result == 0 && t->dropped_count > 0) {
+        log_event(LOG_INFO, "points_dropped", LOG_S("machine", j->vm->id_text), LOG_U("count", t->dropped_count));
+        vaultreport_dropped(j->vm, t->dropped, t->dropped_count);
+        vaultupkeep_merge(j->vm);
+    }
+    free(t->pinned);
+    free(t->dropped);
+    free(t);
+}
+
+void vaultupkeep_thin(struct vmachine *vm)
+{
+    struct thin_job *t = mem_new(struct thin_job);
+    if (t == NULL)
+        return;
+    t->job.run = thin_run;
+    t->job.done = thin_done;
+    t->tiers = vm->tiers;
+    if (opening_pinned(vm, &t->pinned, &t->pinned_count, NULL) < 0 || vaultjob_lane(vm, &t->job, NULL) < 0) {
+        free(t->pinned);
+        free(t);
+    }
+}
