@@ -92,6 +92,16 @@ static void scan_mark(void *arg, const struct record *r, const uint8_t *payload,
         scan->stop = true;
 }
 
+/* What is behind the cut, a seal even, would be found again by the next scan and take newer sets with it. */
+static void cut_file(const struct spool *s, uint64_t number, uint64_t end)
+{
+    char name[SEGMENT_NAME_SIZE];
+    segment_name(number, name);
+    AUTO_CLOSE int fd = openat(s->dirfd, name, O_WRONLY | O_CLOEXEC | O_NOFOLLOW);
+    if (fd < 0 || ftruncate(fd, (off_t)end) < 0)
+        (void)unlinkat(s->dirfd, name, 0);
+}
+
 /* Takes the whole sets of one segment. False: nothing behind them may be used. */
 static bool scan_segment(struct spool *s, uint64_t number, bool last)
 {
@@ -107,8 +117,10 @@ static bool scan_segment(struct spool *s, uint64_t number, bool last)
     if (!whole)
         log_event(LOG_WARN, "spool_shortened", LOG_U("segment", number), LOG_U("next_sequence", s->next_sequence),
             LOG_E(&scan.err));
-    if (whole && !sealed && last)
-        whole = segment_reopen(s->dirfd, number, segment->end, &s->writer, &scan.err) == 0;
+    if (!whole)
+        cut_file(s, number, segment->end);
+    if (!whole || (!sealed && last))
+        (void)segment_reopen(s->dirfd, number, segment->end, &s->writer, &scan.err);
     return whole;
 }
 
