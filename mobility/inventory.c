@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 
 #include "mobility/inventory_sys.h"
 
@@ -211,10 +212,31 @@ const struct inventory_disk *inventory_find(const struct inventory *inv, const c
     return NULL;
 }
 
+/* btrfs shows another device number in stat() than in the mount table: there the path itself decides. */
+static const struct inventory_mount *mount_above(const struct inventory *inv, const char *path)
+{
+    const struct inventory_mount *best = NULL;
+    char real[PATH_MAX];
+    size_t best_length = 0;
+
+    if (!realpath(path, real))
+        return NULL;
+    for (size_t i = 0; i < inv->mount_count; i++) {
+        size_t n = strlen(inv->mounts[i].path);
+
+        if (strncmp(real, inv->mounts[i].path, n) == 0 && (real[n] == '/' || real[n] == '\0') && n >= best_length) {
+            best = &inv->mounts[i];
+            best_length = n;
+        }
+    }
+    return best;
+}
+
 void inventory_disks_of_path(
     const struct inventory *inv, const struct inventory_source *source, const char *path, struct inventory_set *ret_set)
 {
     struct inventory_source src = inventory_source_full(source);
+    const struct inventory_mount *above;
     char name[SYS_NAME_MAX];
     struct stat st;
 
@@ -226,7 +248,10 @@ void inventory_disks_of_path(
             *ret_set = inv->mounts[i].disks;
             return;
         }
-    if (sys_name_of_devno(&src, st.st_dev, name) == 0)
+    above = major(st.st_dev) == 0 ? mount_above(inv, path) : NULL;
+    if (above && strcmp(above->fs_type, "btrfs") == 0)
+        *ret_set = above->disks;
+    else if (sys_name_of_devno(&src, st.st_dev, name) == 0)
         sys_bottom_disks(&src, inv, name, ret_set);
 }
 

@@ -85,8 +85,11 @@ static int ask_file_system(int fd, const struct inventory_volume *v, struct rang
     if (!head)
         return err_set(err, ERR_NOMEM, "no memory for the map of free space");
     head->fmh_count = PAGE_RECORDS;
-    memset(&head->fmh_keys[1], 0xff, sizeof(head->fmh_keys[1]));
-    head->fmh_keys[1].fmr_reserved[0] = head->fmh_keys[1].fmr_reserved[1] = head->fmh_keys[1].fmr_reserved[2] = 0;
+    head->fmh_keys[1] = (struct fsmap){.fmr_device = UINT32_MAX, /* xfs refuses a high key with a length */
+        .fmr_flags = UINT32_MAX,
+        .fmr_physical = UINT64_MAX,
+        .fmr_owner = UINT64_MAX,
+        .fmr_offset = UINT64_MAX};
     while (!last) {
         if (ioctl(fd, FS_IOC_GETFSMAP, head) < 0) {
             out->count = out->base;
