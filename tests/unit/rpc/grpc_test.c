@@ -71,15 +71,15 @@ static void timeouts_parse_and_format(void **state)
         assert_int_equal(grpc_timeout_parse(rows[i].text, strlen(rows[i].text), &usec), rows[i].rc);
         assert_true(usec == rows[i].usec);
     }
-    for (uint64_t usec = 0; usec < 1ULL << 60; usec = usec * 3 + 7) {
+    for (uint64_t usec = 0; usec < 1ULL << 58; usec = usec * 3 + 7) {
         uint64_t back = 0;
         grpc_timeout_format(usec, text);
         assert_int_equal(grpc_timeout_parse(text, strlen(text), &back), 0);
         assert_true(back >= usec); /* never shorter */
-        assert_true(back - usec <= usec / 100000 + 1 || usec > 99999999ULL * 60000000);
+        assert_true(back - usec <= usec / 100000 + 1);
     }
     grpc_timeout_format(UINT64_MAX, text);
-    assert_string_equal(text, "5124096H");
+    assert_string_equal(text, "99999999H");
 }
 
 static void texts_survive_the_header(void **state)

@@ -1,0 +1,306 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The control session against a hub on the same loop: Hello and Welcome, desired state and its cache, reports that must not be
+ * lost, loss of the hub, renewal of the certificate.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tests/unit/proto/fakehub.h"
+#include "transport/base/clock.h"
+#include "transport/base/file.h"
+#include "transport/base/log.h"
+#include "transport/base/mem.h"
+#include "transport/proto/session.h"
+
+struct fixture {
+    char dir[64];
+    sd_event *loop;
+    struct fakehub hub;
+    struct testca_files files;
+    struct enrol_identity identity;
+    struct session *session;
+    unsigned ups, downs, desires, commands, renewed;
+    uint64_t version;
+    char command_id[64];
+};
+
+#define RUN_UNTIL(f, condition)                                                                                        \
+    do {                                                                                                               \
+        uint64_t limit_ = clock_mono_usec() + 30 * USEC_PER_SEC;                                                       \
+        while (!(condition)) {                                                                                         \
+            assert_true(clock_mono_usec() < limit_);                                                                   \
+            assert_true(sd_event_run((f)->loop, 100000) >= 0);                                                         \
+        }                                                                                                              \
+    } while (0)
+
+static void on_directive(void *arg, const Leeward__Control__V1__Directive *d)
+{
+    struct fixture *f = arg;
+    if (d->kind_case == LEEWARD__CONTROL__V1__DIRECTIVE__KIND_NODE) {
+        f->desires++;
+        f->version = d->node->version;
+    } else if (d->kind_case == LEEWARD__CONTROL__V1__DIRECTIVE__KIND_COMMAND) {
+        f->commands++;
+        snprintf(f->command_id, sizeof(f->command_id), "%s", d->command->command_id);
+    } else {
+        fail_msg("a directive that is not for a node");
+    }
+}
+
+static void on_up(void *arg)
+{
+    ((struct fixture *)arg)->ups++;
+}
+
+static void on_down(void *arg, const struct err *why)
+{
+    assert_true(why->text[0] != '\0');
+    ((struct fixture *)arg)->downs++;
+}
+
+static void on_renewed(void *arg)
+{
+    ((struct fixture *)arg)->renewed++;
+}
+
+static const struct session_ops ops = {
+    .on_directive = on_directive, .on_up = on_up, .on_down = on_down, .on_renewed = on_renewed};
+
+static int setup(void **state)
+{
+    struct fixture *f = calloc(1, sizeof(*f));
+    log_set_level(LOG_ERROR);
+    snprintf(f->dir, sizeof(f->dir), "/tmp/leeward-session-XXXXXX");
+    assert_non_null(mkdtemp(f->dir));
+    assert_true(sd_event_new(&f->loop) >= 0);
+    fakehub_init(&f->hub, f->dir);
+    fakehub_start(&f->hub, f->loop, "127.0.0.1:0");
+    testca_issue(f->hub.ca, "node", &(struct testca_leaf){.role = "node"}, &f->files);
+    f->identity.id = f->files.id;
+    memcpy(f->identity.id_text, f->files.id_text, IDENT_TEXT_SIZE);
+    memcpy(f->identity.role, "node", 5);
+    f->identity.files = f->files.files;
+    *state = f;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct fixture *f = *state;
+    session_free(f->session);
+    fakehub_done(&f->hub);
+    sd_event_unref(f->loop);
+    assert_int_equal(file_remove_tree(f->dir, NULL), 0);
+    free(f);
+    return 0;
+}
+
+static void start(struct fixture *f)
+{
+    struct err err = ERR_INIT;
+    struct session_conf conf = {.identity = &f->identity,
+        .data_dir = f->dir,
+        .hub = f->hub.address,
+        .software = "test 1",
+        .endpoint = "host:1"};
+    if (session_new(f->loop, &conf, &ops, f, &f->session, &err) < 0)
+        fail_msg("%s", err.text);
+}
+
+static int status(struct fixture *f)
+{
+    Leeward__Control__V1__NodeStatus n = LEEWARD__CONTROL__V1__NODE_STATUS__INIT;
+    Leeward__Control__V1__Report r = LEEWARD__CONTROL__V1__REPORT__INIT;
+    r.kind_case = LEEWARD__CONTROL__V1__REPORT__KIND_NODE_STATUS;
+    r.node_status = &n;
+    return session_report(f->session, &r, NULL);
+}
+
+static void hello_is_answered_and_reports_flow(void **state)
+{
+    struct fixture *f = *state;
+    start(f);
+    assert_false(session_is_up(f->session));
+    assert_int_equal(status(f), 0);
+    RUN_UNTIL(f, f->ups == 1);
+    assert_true(session_is_up(f->session));
+    assert_int_equal(session_status_interval_usec(f->session), 250 * USEC_PER_MSEC);
+    assert_true(llabs(session_clock_skew_usec(f->session) - 60000000) < 5000000);
+    assert_int_equal(f->hub.hellos, 1);
+    assert_int_equal(f->hub.hello_version, 0);
+    assert_int_equal(status(f), 1);
+    RUN_UNTIL(f, f->hub.statuses == 1);
+}
+
+static void desired_state_is_cached_and_comes_without_the_hub(void **state)
+{
+    struct fixture *f = *state;
+    start(f);
+    RUN_UNTIL(f, f->ups == 1);
+    fakehub_desire_node(&f->hub, 7);
+    RUN_UNTIL(f, f->desires == 1);
+    assert_int_equal(f->version, 7);
+    fakehub_desire_node(&f->hub, 8);
+    RUN_UNTIL(f, f->desires == 2);
+    session_free(f->session);
+    f->session = NULL;
+    fakehub_stop(&f->hub);
+    f->desires = 0;
+    f->version = 0;
+    start(f);
+    assert_int_equal(f->desires, 0); /* not from inside session_new */
+    RUN_UNTIL(f, f->desires == 1);
+    assert_int_equal(f->version, 8);
+    RUN_UNTIL(f, f->downs >= 1);
+    assert_false(session_is_up(f->session));
+    char address[64];
+    memcpy(address, f->hub.address, sizeof(address));
+    fakehub_start(&f->hub, f->loop, address);
+    RUN_UNTIL(f, f->ups == 2);
+    assert_int_equal(f->hub.hello_version, 8);
+}
+
+static void a_damaged_cache_is_no_reason_to_stop(void **state)
+{
+    struct fixture *f = *state;
+    char path[128];
+    snprintf(path, sizeof(path), "%s/desired.pb", f->dir);
+    log_set_level(LOG_ERROR);
+    assert_int_equal(file_replace(path, "\xff\xff\xff", 3, 0600, NULL), 0);
+    start(f);
+    RUN_UNTIL(f, f->ups == 1);
+    assert_int_equal(f->desires, 0);
+    fakehub_desire_node(&f->hub, 3);
+    RUN_UNTIL(f, f->desires == 1);
+}
+
+static void directives_for_another_role_are_not_delivered(void **state)
+{
+    struct fixture *f = *state;
+    Leeward__Control__V1__VaultDesired v = LEEWARD__CONTROL__V1__VAULT_DESIRED__INIT;
+    Leeward__Control__V1__Directive d = LEEWARD__CONTROL__V1__DIRECTIVE__INIT;
+    start(f);
+    RUN_UNTIL(f, f->ups == 1);
+    v.version = 5;
+    d.kind_case = LEEWARD__CONTROL__V1__DIRECTIVE__KIND_VAULT;
+    d.vault = &v;
+    fakehub_send(&f->hub, &d);
+    fakehub_command(&f->hub, "after");
+    RUN_UNTIL(f, f->commands == 1); /* in order: the other one was seen and dropped */
+    assert_int_equal(f->desires, 0);
+}
+
+static void the_end_of_a_command_survives_the_loss_of_the_hub(void **state)
+{
+    struct fixture *f = *state;
+    struct err error = ERR_INIT;
+    start(f);
+    RUN_UNTIL(f, f->ups == 1);
+    fakehub_command(&f->hub, "c-1");
+    RUN_UNTIL(f, f->commands == 1);
+    assert_string_equal(f->command_id, "c-1");
+    session_command_progress(f->session, "c-1", 500, "half");
+    session_command_done(f->session, "c-1", NULL, "{\"sequence\":\"7\"}");
+    RUN_UNTIL(f, f->hub.results == 2);
+    assert_string_equal(f->hub.last_result_id, "c-1");
+    assert_string_equal(f->hub.last_result_code, "");
+    char address[64];
+    memcpy(address, f->hub.address, sizeof(address));
+    fakehub_stop(&f->hub);
+    RUN_UNTIL(f, f->downs == 1);
+    err_set(&error, ERR_NOSPACE, "the vault's disk is full");
+    session_command_done(f->session, "c-2", &error, NULL);
+    for (unsigned i = 0; i < 300; i++) {
+        char code[32];
+        snprintf(code, sizeof(code), "event_%u", i);
+        session_event(f->session, "warning", code, NULL, NULL, "something happened");
+    }
+    fakehub_start(&f->hub, f->loop, address);
+    RUN_UNTIL(f, f->ups == 2 && f->hub.results == 3 && f->hub.events == 256); /* the oldest events made room */
+    assert_string_equal(f->hub.last_result_id, "c-2");
+    assert_string_equal(f->hub.last_result_code, err_code_name(ERR_NOSPACE));
+    assert_string_equal(f->hub.last_event, "event_299");
+}
+
+static void a_hub_that_ends_the_session_is_asked_again(void **state)
+{
+    struct fixture *f = *state;
+    start(f);
+    for (unsigned i = 1; i <= 3; i++) {
+        RUN_UNTIL(f, f->ups == i && f->hub.session != NULL);
+        rpc_call_finish(f->hub.session, RPC_UNAVAILABLE, "another session took over");
+        RUN_UNTIL(f, f->downs == i);
+    }
+    RUN_UNTIL(f, f->ups == 4);
+}
+
+static void a_broken_directive_ends_the_session_alone(void **state)
+{
+    struct fixture *f = *state;
+    struct buf b = BUF_INIT(16);
+    start(f);
+    RUN_UNTIL(f, f->ups == 1);
+    log_set_level(LOG_ERROR + 1);
+    assert_int_equal(buf_append(&b, "\xff\xff\xff", 3, NULL), 0);
+    assert_true(rpc_call_send(f->hub.session, &b, NULL) >= 0);
+    RUN_UNTIL(f, f->downs == 1);
+    RUN_UNTIL(f, f->ups == 2);
+}
+
+static void a_certificate_is_renewed_in_time(void **state)
+{
+    struct fixture *f = *state;
+    testca_issue(f->hub.ca, "node",
+        &(struct testca_leaf){.role = "node", .id_text = f->files.id_text, .from_sec = -20, .to_sec = 6}, &f->files);
+    f->identity.files = f->files.files;
+    start(f);
+    RUN_UNTIL(f, f->renewed == 1);
+    assert_int_equal(f->hub.renewals, 1);
+    struct tls_peer peer;
+    uint64_t from, to;
+    struct buf pem = BUF_INIT(65536);
+    assert_int_equal(file_read(f->files.certificate, &pem, NULL), 0);
+    assert_int_equal(tls_certificate_read((const char *)pem.data, pem.len, &peer, &from, &to, NULL), 0);
+    assert_true(ident_equal(&peer.id, &f->files.id));
+    assert_true(to > clock_utc_usec() + 1000 * USEC_PER_SEC);
+    assert_string_not_equal(peer.serial, f->files.serial);
+    buf_done(&pem);
+}
+
+static void freeing_a_session_at_any_moment_is_safe(void **state)
+{
+    struct fixture *f = *state;
+    for (unsigned turns = 0; turns < 40; turns++) {
+        start(f);
+        session_event(f->session, "info", "x", NULL, NULL, "kept");
+        for (unsigned i = 0; i < turns; i++)
+            assert_true(sd_event_run(f->loop, 1000) >= 0);
+        session_free(f->session);
+        f->session = NULL;
+    }
+}
+
+int main(void)
+{
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+    const struct CMUnitTest tests[] = {
+        TEST(hello_is_answered_and_reports_flow),
+        TEST(desired_state_is_cached_and_comes_without_the_hub),
+        TEST(a_damaged_cache_is_no_reason_to_stop),
+        TEST(directives_for_another_role_are_not_delivered),
+        TEST(the_end_of_a_command_survives_the_loss_of_the_hub),
+        TEST(a_hub_that_ends_the_session_is_asked_again),
+        TEST(a_broken_directive_ends_the_session_alone),
+        TEST(a_certificate_is_renewed_in_time),
+        TEST(freeing_a_session_at_any_moment_is_safe),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
