@@ -32,9 +32,9 @@
 #include "transport/base/hash.h"
 
 #define RECORD_HEADER_SIZE 64
-#define RECORD_BLOCK_SIZE 65536u  /* a data record never crosses a multiple of this on its disk */
+#define RECORD_BLOCK_SIZE 65536u /* a data record never crosses a multiple of this on its disk */
 #define RECORD_SECTOR 512u
-#define RECORD_TAG_SIZE 16u       /* AES-GCM */
+#define RECORD_TAG_SIZE 16u                                     /* AES-GCM */
 #define RECORD_STORED_MAX (RECORD_BLOCK_SIZE + RECORD_TAG_SIZE) /* a codec that does not shrink is not used */
 #define RECORD_DISK_MAX 1023u
 

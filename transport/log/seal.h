@@ -33,8 +33,8 @@ void seal_work_free(struct seal_work *w);
 int seal_append_data(struct seal_work *w, uint32_t disk, uint64_t start, const void *data, uint32_t length, int level,
     struct buf *out, struct record *ret_record, struct err *err);
 /* Appends a zero record of any length. */
-int seal_append_zero(uint32_t disk, uint64_t start, uint64_t length, struct buf *out, struct record *ret_record,
-    struct err *err);
+int seal_append_zero(
+    uint32_t disk, uint64_t start, uint64_t length, struct buf *out, struct record *ret_record, struct err *err);
 
 /* Re-seals a received record: verifies the hash of the plaintext, compresses at `level` if it came raw and level > 0, and
  * encrypts under key with the given nonce if key is not NULL. Marks and zero records are appended unchanged. */

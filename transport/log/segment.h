@@ -57,8 +57,8 @@ int segment_create(int dirfd, const struct segment_info *info, struct segment_wr
 int segment_reopen(int dirfd, uint64_t number, uint64_t end_bytes, struct segment_writer **ret_writer, struct err *err);
 /* Appends whole records that are already encoded (any number; iov is not changed). *ret_offset is the file offset of the
  * first. On failure the writer is poisoned until segment_rewind. */
-int segment_append(struct segment_writer *w, const struct iovec *iov, unsigned iov_count, uint64_t *ret_offset,
-    struct err *err);
+int segment_append(
+    struct segment_writer *w, const struct iovec *iov, unsigned iov_count, uint64_t *ret_offset, struct err *err);
 int segment_sync(struct segment_writer *w, struct err *err); /* fdatasync */
 /* Drops everything at and behind end_bytes (a torn change set, or a write that failed), which is behind a mark or the file
  * header. */
@@ -80,8 +80,8 @@ DEFINE_AUTO(segment_reader, segment_reader_close)
 /* Reads the record at *offset into the reader's own buffer (valid until the next call) and moves *offset behind it; start at
  * SEGMENT_HEADER_SIZE. The seal is a record like the others. Returns 1; 0 at the end of the file or behind a seal; -1
  * ERR_CORRUPT at a torn or damaged record (*offset stays at it). */
-int segment_read_next(struct segment_reader *r, uint64_t *offset, struct record *ret_record, const uint8_t **ret_payload,
-    struct err *err);
+int segment_read_next(struct segment_reader *r, uint64_t *offset, struct record *ret_record,
+    const uint8_t **ret_payload, struct err *err);
 /* Reads the record at a known place; thread-safe. ret_record may be NULL; payload may be NULL with payload_max 0 (header
  * only). ERR_TOO_LARGE when the payload is longer than payload_max. */
 int segment_pread(const struct segment_reader *r, uint64_t offset, struct record *ret_record, uint8_t *payload,
@@ -93,7 +93,8 @@ int segment_pread(const struct segment_reader *r, uint64_t offset, struct record
  * is ERR_CORRUPT, and *ret_end is then the offset behind the last mark before the damage. Headers and marks are checked;
  * payloads of data records are not (that takes the key: seal_open). A file that is too short to have a header never was a
  * segment: ERR_NOT_FOUND. */
-int segment_recover(int dirfd, uint64_t number, void (*on_mark)(void *arg, const struct record *r,
-    const uint8_t *payload, uint64_t end_bytes), void *arg, uint64_t *ret_end, bool *ret_sealed, struct err *err);
+int segment_recover(int dirfd, uint64_t number,
+    void (*on_mark)(void *arg, const struct record *r, const uint8_t *payload, uint64_t end_bytes), void *arg,
+    uint64_t *ret_end, bool *ret_sealed, struct err *err);
 
 #endif
