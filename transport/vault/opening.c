@@ -257,7 +257,7 @@ static void discard_branch(struct opening *o)
 void opening_gone(struct opening *o)
 {
     if (!o->d->stopping) {
-        (void)unlink(o->socket);
+        opening_child_sweep(o);
         opening_file_remove(o);
         if (o->write && o->discard)
             discard_branch(o);

@@ -1,14 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The nbdkit child of an open point. It gets the machine's data key through a memory file as descriptor 3. It serves when a
- * connection to its socket is taken. One that dies while it is open is started again, unless it dies over and over.
+ * The nbdkit child of an open point. It gets the machine's data key through a memory file as descriptor 3. It serves when it
+ * has written its pid file. One that dies while it is open is started again, unless it dies over and over.
  */
-#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -21,16 +18,21 @@
 #define START_LIMIT_USEC (60 * USEC_PER_SEC)
 #define END_LIMIT_USEC (20 * USEC_PER_SEC)
 #define ARGUMENTS_MAX 16
+#define PID_SUFFIX ".pid"
 
-/* Does somebody take connections there? */
-static bool socket_answers(const char *path)
+/* nbdkit writes its pid file when it takes connections. */
+static bool child_serves(const struct opening *o)
 {
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
-    if (strlen(path) >= sizeof(address.sun_path))
-        return false;
-    memcpy(address.sun_path, path, strlen(path) + 1);
-    int fd AUTO_CLOSE = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    return fd >= 0 && connect(fd, (const struct sockaddr *)&address, sizeof(address)) == 0;
+    char *path AUTO_FREE = mem_printf("%s" PID_SUFFIX, o->socket);
+    return path != NULL && access(path, F_OK) == 0;
+}
+
+void opening_child_sweep(const struct opening *o)
+{
+    char *path AUTO_FREE = mem_printf("%s" PID_SUFFIX, o->socket);
+    (void)unlink(o->socket);
+    if (path != NULL)
+        (void)unlink(path);
 }
 
 static void on_timer(void *arg)
@@ -38,7 +40,7 @@ static void on_timer(void *arg)
     struct opening *o = arg;
     struct err err = ERR_INIT;
     bool late = clock_mono_usec() >= o->waits_until_usec;
-    if (o->state == OPENING_STARTING && socket_answers(o->socket)) {
+    if (o->state == OPENING_STARTING && child_serves(o)) {
         opening_ready(o);
         return;
     }
@@ -92,20 +94,21 @@ int opening_child_wait(struct opening *o, struct err *err)
 }
 
 struct arguments {
-    char machine[512], sequence[48], cache[48], branch[600], nonce[48];
+    char machine[512], sequence[48], cache[48], branch[600], nonce[48], pid[160];
     const char *argv[ARGUMENTS_MAX];
 };
 
 static int arguments_fill(const struct opening *o, struct arguments *a, struct err *err)
 {
-    const char *plain[] = {"nbdkit", "-f", "-U", o->socket, o->d->plugin, a->machine, a->sequence, "key-fd=3", a->cache,
-        o->write ? a->branch : NULL, a->nonce, NULL};
+    const char *plain[] = {"nbdkit", "-f", "-U", o->socket, "-P", a->pid, o->d->plugin, a->machine, a->sequence,
+        "key-fd=3", a->cache, o->write ? a->branch : NULL, a->nonce, NULL};
     int n = snprintf(a->machine, sizeof(a->machine), "machine=%s", o->vm->dir);
     int m = snprintf(a->branch, sizeof(a->branch), "branch=%s/branches/%s", o->vm->dir, o->id);
     if (n >= (int)sizeof(a->machine) || m >= (int)sizeof(a->branch))
         return err_set(err, ERR_INVALID, "the path of the vault's folder is too long");
     (void)snprintf(a->sequence, sizeof(a->sequence), "sequence=%llu", (unsigned long long)o->sequence);
     (void)snprintf(a->cache, sizeof(a->cache), "cache=%llu", (unsigned long long)o->d->conf.cache_bytes);
+    (void)snprintf(a->pid, sizeof(a->pid), "%s" PID_SUFFIX, o->socket);
     (void)snprintf(a->nonce, sizeof(a->nonce), "nonce-stream=%u", o->nonce_stream);
     memcpy(a->argv, plain, sizeof(plain));
     return 0;
@@ -120,7 +123,7 @@ int opening_child_start(struct opening *o, struct err *err)
         return -1;
     struct loop_child_spec spec = {
         .argv = a->argv, .stdout_fd = -1, .stderr_fd = -1, .pass_fd = o->key_fd, .on_exit = on_exit_child, .arg = o};
-    (void)unlink(o->socket); /* of a child that was killed */
+    opening_child_sweep(o); /* of a child that was killed */
     if (timer_arm(o, START_LIMIT_USEC, err) < 0)
         return -1;
     int result = loop_child_start(o->d->loop, &spec, &o->child, err);

@@ -46,6 +46,8 @@ void opening_gone(struct opening *o);
 /* opening_child.c */
 int opening_child_start(struct opening *o, struct err *err);
 void opening_child_end(struct opening *o);
+/* Removes the socket and the pid file. */
+void opening_child_sweep(const struct opening *o);
 /* Calls opening_again in a while. */
 int opening_child_wait(struct opening *o, struct err *err);
 

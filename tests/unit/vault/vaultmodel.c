@@ -63,7 +63,7 @@ void model_done(struct model *m)
     OK(file_remove_tree(m->dir, &err));
 }
 
-static void batch_reset(struct model *m)
+void model_batch_reset(struct model *m)
 {
     buf_clear(&m->batch);
     record_digest_reset(m->digest);
@@ -76,7 +76,7 @@ void model_open(struct model *m)
     m->epoch++;
     OK(store_begin(m->store, 1, m->epoch, &m->opened, &err));
     m->nonce = 0;
-    batch_reset(m);
+    model_batch_reset(m);
 }
 
 void model_close(struct model *m)
@@ -142,11 +142,16 @@ void model_random_write(struct model *m)
 
 void model_mark(struct model *m, enum mark_kind kind)
 {
+    model_mark_at(m, kind, store_committed(m->store) + 1, 1);
+}
+
+void model_mark_at(struct model *m, enum mark_kind kind, uint64_t sequence, uint64_t generation)
+{
     struct mark mark = {.kind = kind,
-        .sequence = store_committed(m->store) + 1,
-        .generation = 1,
+        .sequence = sequence,
+        .generation = generation,
         .epoch = m->epoch,
-        .time_utc_usec = 1000000 * (store_committed(m->store) + 1),
+        .time_utc_usec = 1000000 * sequence,
         .machine = m->conf.machine,
         .record_count = m->records,
         .changed_bytes = m->changed,
@@ -167,15 +172,19 @@ void model_commit(struct model *m, enum mark_kind kind)
     model_mark(m, kind);
     OK(store_append(m->store, m->batch.data, m->batch.len, &committed, &err));
     assert_int_equal(committed, expected);
-    batch_reset(m);
+    model_batch_reset(m);
     if (store_wants_flush(m->store))
         OK(store_flush(m->store, &err));
-    if (kind == MARK_PROGRESS)
-        return;
+    if (kind != MARK_PROGRESS)
+        model_keep_point(m, committed);
+}
+
+void model_keep_point(struct model *m, uint64_t sequence)
+{
     m->first_sent = true;
     assert_true(m->point_count < MODEL_POINTS_MAX);
     struct model_point *p = &m->points[m->point_count++];
-    p->sequence = committed;
+    p->sequence = sequence;
     for (unsigned i = 0; i < MODEL_DISKS; i++) {
         p->disks[i] = malloc(m->disk_bytes[i]);
         memcpy(p->disks[i], m->disks[i], m->disk_bytes[i]);

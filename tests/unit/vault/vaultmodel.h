@@ -55,6 +55,11 @@ void model_zero(struct model *m, unsigned disk, uint64_t start, uint64_t length)
 void model_random_write(struct model *m);
 /* Adds the mark. */
 void model_mark(struct model *m, enum mark_kind kind);
+/* The same with everything said; for batches that go another way than model_commit. */
+void model_mark_at(struct model *m, enum mark_kind kind, uint64_t sequence, uint64_t generation);
+void model_batch_reset(struct model *m);
+/* Keeps a copy of the disks as the point with that sequence. */
+void model_keep_point(struct model *m, uint64_t sequence);
 /* Gives the batch to the store; asserts that it is committed, and keeps a copy of the disks if it is a point. */
 void model_commit(struct model *m, enum mark_kind kind);
 /* Opens the point and compares every byte. */

@@ -1,0 +1,573 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The vault's daemon over a real gRPC connection (a unix socket, so no certificates): replication, its refusals, reads,
+ * and points opened through nbdkit.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+#include "tests/unit/vault/vaultmodel.h"
+#include "transport/base/clock.h"
+#include "transport/base/file.h"
+#include "transport/base/hash.h"
+#include "transport/loop/loop.h"
+#include "transport/proto/replication.pb-c.h"
+#include "transport/proto/vault.pb-c.h"
+#include "transport/proto/wire.h"
+#include "transport/rpc/rpc.h"
+#include "transport/vault/opening.h"
+#include "transport/vault/vaultd.h"
+
+#define WAIT_USEC (20 * USEC_PER_SEC)
+
+/* One call: what came back. */
+struct talk {
+    struct rpc_call *call;
+    bool ended;
+    enum rpc_status status;
+    unsigned messages;
+    uint64_t committed;
+    bool opened, refused;
+    struct store_opened open;
+    char refused_code[32];
+    /* reads */
+    struct buf data;
+    unsigned points;
+    uint64_t last_sequence;
+    const ProtobufCMessageDescriptor *reply_type;
+};
+
+struct fixture {
+    struct model m; /* its writer and arrays; its store is not used, the daemon has one of its own */
+    sd_event *loop;
+    struct vaultd *d;
+    struct rpc_channel *channel;
+    char machine_text[IDENT_TEXT_SIZE];
+    char data_dir[100];
+    uint64_t generation;
+    uint64_t reserve;
+    uint64_t sequence;
+};
+
+/* ---- waiting ---- */
+
+static void pump(struct fixture *f, const bool *until)
+{
+    uint64_t end = clock_mono_usec() + WAIT_USEC;
+    while (!*until) {
+        if (clock_mono_usec() > end)
+            fail_msg("waited too long");
+        assert_true(sd_event_run(f->loop, 100000) >= 0);
+    }
+}
+
+static void pump_committed(struct fixture *f, struct talk *t, uint64_t sequence)
+{
+    uint64_t end = clock_mono_usec() + WAIT_USEC;
+    while (t->committed < sequence) {
+        if (clock_mono_usec() > end || t->ended)
+            fail_msg("change set %llu was not committed (%s)", (unsigned long long)sequence, t->refused_code);
+        assert_true(sd_event_run(f->loop, 100000) >= 0);
+    }
+}
+
+/* ---- talking ---- */
+
+static void take_replicate(struct talk *t, const Leeward__Replication__V1__ReplicateReply *m)
+{
+    if (m->kind_case == LEEWARD__REPLICATION__V1__REPLICATE_REPLY__KIND_OPENED) {
+        t->opened = true;
+        t->open.expected_sequence = m->opened->expected_sequence;
+        t->open.committed_sequence = m->opened->committed_sequence;
+        t->open.epoch = m->opened->epoch;
+        t->open.nonce_stream = m->opened->nonce_stream;
+        assert_int_equal(m->opened->data_key.len, SEAL_KEY_SIZE);
+        memcpy(t->open.data_key.bytes, m->opened->data_key.data, SEAL_KEY_SIZE);
+    } else if (m->kind_case == LEEWARD__REPLICATION__V1__REPLICATE_REPLY__KIND_COMMITTED) {
+        t->committed = m->committed->sequence;
+    } else if (m->kind_case == LEEWARD__REPLICATION__V1__REPLICATE_REPLY__KIND_REFUSED) {
+        t->refused = true;
+        (void)snprintf(t->refused_code, sizeof(t->refused_code), "%s", m->refused->code);
+    }
+}
+
+static void on_message(struct rpc_call *call, void *arg, struct buf *message)
+{
+    struct talk *t = arg;
+    struct err err = ERR_INIT;
+    ProtobufCMessage *m = NULL;
+    (void)call;
+    t->messages++;
+    assert_int_equal(wire_unpack(t->reply_type, message->data, message->len, &m, &err), 0);
+    if (t->reply_type == &leeward__replication__v1__replicate_reply__descriptor) {
+        take_replicate(t, (void *)m);
+    } else if (t->reply_type == &leeward__vault__v1__point__descriptor) {
+        t->points++;
+        t->last_sequence = ((Leeward__Vault__V1__Point *)m)->sequence;
+    } else if (t->reply_type == &leeward__vault__v1__range_chunk__descriptor) {
+        ProtobufCBinaryData *data = &((Leeward__Vault__V1__RangeChunk *)m)->data;
+        assert_int_equal(buf_append(&t->data, data->data, data->len, &err), 0);
+    } else {
+        ProtobufCBinaryData *data = &((Leeward__Vault__V1__HashChunk *)m)->hashes;
+        assert_int_equal(buf_append(&t->data, data->data, data->len, &err), 0);
+    }
+    wire_free(m);
+}
+
+static void on_end(struct rpc_call *call, void *arg, enum rpc_status status, const char *text)
+{
+    struct talk *t = arg;
+    (void)call;
+    (void)text;
+    t->ended = true;
+    t->status = status;
+    t->call = NULL;
+}
+
+static const struct rpc_call_ops talk_ops = {.on_message = on_message, .on_end = on_end, .auto_consume = true};
+
+static void talk_start(struct fixture *f, struct talk *t, const char *path, const ProtobufCMessageDescriptor *reply)
+{
+    struct err err = ERR_INIT;
+    *t = (struct talk){.reply_type = reply};
+    buf_init(&t->data, 16u << 20);
+    assert_int_equal(rpc_call_start(f->channel, path, 0, true, &talk_ops, t, &t->call, &err), 0);
+}
+
+static void talk_send(struct talk *t, const ProtobufCMessage *m)
+{
+    struct buf out AUTO_BUF = BUF_INIT(1u << 20);
+    struct err err = ERR_INIT;
+    assert_int_equal(wire_pack(m, &out, &err), 0);
+    assert_true(rpc_call_send(t->call, &out, &err) >= 0);
+}
+
+static void talk_done(struct fixture *f, struct talk *t)
+{
+    if (t->call != NULL)
+        rpc_call_cancel(t->call);
+    pump(f, &t->ended);
+    buf_done(&t->data);
+}
+
+/* ---- replication ---- */
+
+static void stream_start(struct fixture *f, struct talk *t, uint64_t epoch)
+{
+    Leeward__Replication__V1__Open open = LEEWARD__REPLICATION__V1__OPEN__INIT;
+    Leeward__Replication__V1__ReplicateRequest q = LEEWARD__REPLICATION__V1__REPLICATE_REQUEST__INIT;
+    talk_start(
+        f, t, "/leeward.replication.v1.Replication/Replicate", &leeward__replication__v1__replicate_reply__descriptor);
+    open.machine_id = (ProtobufCBinaryData){IDENT_SIZE, f->m.conf.machine.bytes};
+    open.generation = f->generation;
+    open.epoch = epoch;
+    q.kind_case = LEEWARD__REPLICATION__V1__REPLICATE_REQUEST__KIND_OPEN;
+    q.open = &open;
+    talk_send(t, &q.base);
+}
+
+static void stream_open(struct fixture *f, struct talk *t, uint64_t epoch)
+{
+    stream_start(f, t, epoch);
+    pump(f, &t->opened);
+    f->m.opened = t->open;
+    f->m.epoch = epoch;
+    f->m.nonce = 0;
+    f->sequence = t->open.committed_sequence;
+    t->committed = t->open.committed_sequence;
+}
+
+static void stream_batch(struct fixture *f, struct talk *t)
+{
+    uint8_t head[WIRE_BATCH_HEAD_MAX];
+    struct buf start AUTO_BUF = BUF_INIT(64), body AUTO_BUF = BUF_INIT(64u << 20);
+    struct err err = ERR_INIT;
+    size_t n = wire_batch_head(f->m.batch.len, head);
+    assert_int_equal(buf_append(&start, head, n, &err), 0);
+    assert_int_equal(buf_append(&body, f->m.batch.data, f->m.batch.len, &err), 0);
+    assert_true(rpc_call_send2(t->call, &start, &body, &err) >= 0);
+    model_batch_reset(&f->m);
+}
+
+static void stream_commit(struct fixture *f, struct talk *t)
+{
+    model_mark_at(&f->m, MARK_CRASH, ++f->sequence, f->generation);
+    stream_batch(f, t);
+    pump_committed(f, t, f->sequence);
+    model_keep_point(&f->m, f->sequence);
+}
+
+/* ---- fixture ---- */
+
+static void apply(struct fixture *f)
+{
+    Leeward__Control__V1__VaultDesired desired = LEEWARD__CONTROL__V1__VAULT_DESIRED__INIT;
+    Leeward__Control__V1__VaultMachine machine = LEEWARD__CONTROL__V1__VAULT_MACHINE__INIT;
+    Leeward__Control__V1__VaultMachine *machines[] = {&machine};
+    machine.machine_id = f->machine_text;
+    machine.name = (char *)(uintptr_t) "db1";
+    machine.generation = f->generation;
+    desired.version = 1;
+    desired.n_machines = 1;
+    desired.machines = machines;
+    vaultd_apply(f->d, &desired);
+}
+
+static void start(struct fixture *f)
+{
+    char address[140];
+    struct err err = ERR_INIT;
+    (void)snprintf(address, sizeof(address), "unix:%s/v.sock", f->m.dir);
+    struct vaultd_conf conf = {.data_dir = f->data_dir,
+        .listen = address,
+        .plugin = VAULT_PLUGIN,
+        .cache_bytes = 4u << 20,
+        .reserve_bytes = f->reserve,
+        .threads = 2};
+    if (vaultd_new(f->loop, &conf, &f->d, &err) < 0)
+        fail_msg("%s", err.text);
+    apply(f);
+    assert_int_equal(rpc_channel_new(f->loop, address, NULL, NULL, NULL, NULL, &f->channel, &err), 0);
+}
+
+static void stop(struct fixture *f)
+{
+    rpc_channel_free(f->channel);
+    vaultd_free(f->d);
+}
+
+static int setup(void **state)
+{
+    struct fixture *f = calloc(1, sizeof(*f));
+    struct err err = ERR_INIT;
+    model_init(&f->m, 5);
+    f->generation = 1;
+    ident_to_text(&f->m.conf.machine, f->machine_text);
+    (void)snprintf(f->data_dir, sizeof(f->data_dir), "%s/vault", f->m.dir);
+    (void)snprintf(f->m.machine_dir, sizeof(f->m.machine_dir), "%s/vault/machines/%s", f->m.dir, f->machine_text);
+    assert_int_equal(loop_new(NULL, NULL, &f->loop, &err), 0);
+    start(f);
+    *state = f;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct fixture *f = *state;
+    stop(f);
+    loop_free(f->loop);
+    model_done(&f->m);
+    free(f);
+    return 0;
+}
+
+static void restart(struct fixture *f)
+{
+    stop(f);
+    start(f);
+}
+
+/* ---- tests ---- */
+
+static void a_stream_commits_points_that_survive_a_restart(void **state)
+{
+    struct fixture *f = *state;
+    struct talk t;
+    stream_open(f, &t, 1);
+    assert_int_equal(t.open.expected_sequence, 1);
+    for (int i = 0; i < 5; i++) {
+        model_random_write(&f->m);
+        model_random_write(&f->m);
+        stream_commit(f, &t);
+    }
+    talk_done(f, &t);
+    restart(f);
+    stream_open(f, &t, 2);
+    assert_int_equal(t.open.committed_sequence, 5);
+    model_random_write(&f->m);
+    stream_commit(f, &t);
+    talk_done(f, &t);
+}
+
+static void many_batches_in_flight_commit_in_order(void **state)
+{
+    struct fixture *f = *state;
+    struct talk t;
+    stream_open(f, &t, 1);
+    for (int i = 0; i < 100; i++) {
+        model_random_write(&f->m);
+        model_mark_at(&f->m, MARK_CRASH, ++f->sequence, 1);
+        stream_batch(f, &t);
+    }
+    pump_committed(f, &t, 100);
+    assert_int_equal(t.committed, 100);
+    talk_done(f, &t);
+}
+
+static void a_newer_epoch_ends_the_older_stream(void **state)
+{
+    struct fixture *f = *state;
+    struct talk old, new;
+    stream_open(f, &old, 1);
+    model_random_write(&f->m);
+    stream_commit(f, &old);
+    stream_open(f, &new, 2);
+    pump(f, &old.ended);
+    assert_true(old.refused);
+    assert_int_equal(old.status, RPC_FAILED_PRECONDITION);
+    assert_int_equal(new.open.committed_sequence, 1);
+    talk_done(f, &old);
+    stream_start(f, &old, 1);
+    pump(f, &old.ended);
+    assert_true(old.refused);
+    assert_int_equal(old.status, RPC_FAILED_PRECONDITION);
+    talk_done(f, &old);
+    model_random_write(&f->m);
+    stream_commit(f, &new);
+    talk_done(f, &new);
+}
+
+static void a_stale_generation_is_refused_with_failed_precondition(void **state)
+{
+    struct fixture *f = *state;
+    struct talk t;
+    stream_open(f, &t, 1);
+    talk_done(f, &t);
+    f->generation = 3;
+    apply(f);
+    f->generation = 2;
+    stream_start(f, &t, 2);
+    pump(f, &t.ended);
+    assert_int_equal(t.status, RPC_FAILED_PRECONDITION);
+    talk_done(f, &t);
+}
+
+static void an_unknown_machine_is_refused(void **state)
+{
+    struct fixture *f = *state;
+    struct talk t;
+    f->m.conf.machine.bytes[5] = 77;
+    stream_start(f, &t, 1);
+    pump(f, &t.ended);
+    assert_true(t.refused);
+    assert_int_equal(t.status, RPC_UNAVAILABLE);
+    talk_done(f, &t);
+}
+
+static void a_damaged_batch_ends_the_stream_and_costs_nothing(void **state)
+{
+    struct fixture *f = *state;
+    struct talk t;
+    stream_open(f, &t, 1);
+    model_random_write(&f->m);
+    stream_commit(f, &t);
+    model_write(&f->m, 0, 0, 8192, false);
+    f->m.batch.data[RECORD_HEADER_SIZE + 5] ^= 1;
+    stream_batch(f, &t);
+    pump(f, &t.ended);
+    assert_true(t.refused);
+    talk_done(f, &t);
+    stream_open(f, &t, 2);
+    assert_int_equal(t.open.committed_sequence, 1);
+    talk_done(f, &t);
+}
+
+static void a_full_disk_is_resource_exhausted(void **state)
+{
+    struct fixture *f = *state;
+    struct talk t;
+    stop(f);
+    f->reserve = 1ULL << 60;
+    start(f);
+    stream_open(f, &t, 1);
+    model_random_write(&f->m);
+    model_mark_at(&f->m, MARK_CRASH, 1, 1);
+    stream_batch(f, &t);
+    pump(f, &t.ended);
+    assert_true(t.refused);
+    assert_string_equal(t.refused_code, err_code_name(ERR_NOSPACE));
+    assert_int_equal(t.status, RPC_RESOURCE_EXHAUSTED);
+    talk_done(f, &t);
+}
+
+static void points_and_ranges_can_be_read(void **state)
+{
+    struct fixture *f = *state;
+    struct talk t;
+    Leeward__Vault__V1__ListPointsRequest list = LEEWARD__VAULT__V1__LIST_POINTS_REQUEST__INIT;
+    Leeward__Vault__V1__ReadRangeRequest range = LEEWARD__VAULT__V1__READ_RANGE_REQUEST__INIT;
+    stream_open(f, &t, 1);
+    for (int i = 0; i < 3; i++) {
+        model_random_write(&f->m);
+        stream_commit(f, &t);
+    }
+    talk_done(f, &t);
+    talk_start(f, &t, "/leeward.vault.v1.Vault/ListPoints", &leeward__vault__v1__point__descriptor);
+    list.machine_id = (ProtobufCBinaryData){IDENT_SIZE, f->m.conf.machine.bytes};
+    list.after_sequence = 1;
+    talk_send(&t, &list.base);
+    rpc_call_half_close(t.call);
+    pump(f, &t.ended);
+    assert_int_equal(t.status, RPC_OK);
+    assert_int_equal(t.points, 2);
+    assert_int_equal(t.last_sequence, 3);
+    talk_done(f, &t);
+    for (uint64_t sequence = 1; sequence <= 3; sequence++) {
+        talk_start(f, &t, "/leeward.vault.v1.Vault/ReadRange", &leeward__vault__v1__range_chunk__descriptor);
+        range.machine_id = list.machine_id;
+        range.sequence = sequence;
+        range.length = f->m.disk_bytes[0];
+        talk_send(&t, &range.base);
+        rpc_call_half_close(t.call);
+        pump(f, &t.ended);
+        assert_int_equal(t.status, RPC_OK);
+        assert_int_equal(t.data.len, f->m.disk_bytes[0]);
+        assert_memory_equal(t.data.data, f->m.points[sequence - 1].disks[0], t.data.len);
+        talk_done(f, &t);
+    }
+}
+
+static void hashes_are_those_of_the_latest_content(void **state)
+{
+    struct fixture *f = *state;
+    struct talk t;
+    Leeward__Vault__V1__HashesRequest q = LEEWARD__VAULT__V1__HASHES_REQUEST__INIT;
+    stream_open(f, &t, 1);
+    model_write(&f->m, 0, 0, 4 * 65536, false);
+    model_write(&f->m, 0, 70000 / 512 * 512, 4096, true);
+    model_mark_at(&f->m, MARK_PROGRESS, ++f->sequence, 1);
+    stream_batch(f, &t);
+    pump_committed(f, &t, 1);
+    talk_done(f, &t);
+    talk_start(f, &t, "/leeward.vault.v1.Vault/Hashes", &leeward__vault__v1__hash_chunk__descriptor);
+    q.machine_id = (ProtobufCBinaryData){IDENT_SIZE, f->m.conf.machine.bytes};
+    q.block_bytes = 65536;
+    talk_send(&t, &q.base);
+    rpc_call_half_close(t.call);
+    pump(f, &t.ended);
+    assert_int_equal(t.status, RPC_OK);
+    uint64_t size = f->m.disk_bytes[0];
+    assert_int_equal(t.data.len, (size + 65535) / 65536 * HASH_SIZE);
+    for (uint64_t at = 0; at < size; at += 65536) {
+        struct hash128 hash;
+        hash_128(f->m.disks[0] + at, size - at < 65536 ? size - at : 65536, &hash);
+        assert_memory_equal(t.data.data + at / 65536 * HASH_SIZE, hash.bytes, HASH_SIZE);
+    }
+    talk_done(f, &t);
+}
+
+struct outcome {
+    bool done;
+    bool ok;
+    char socket[120];
+};
+
+static void on_opened(void *arg, struct opening *o, const struct err *err)
+{
+    struct outcome *r = arg;
+    r->done = true;
+    r->ok = o != NULL;
+    if (o != NULL)
+        (void)snprintf(r->socket, sizeof(r->socket), "%s", opening_socket(o));
+    else
+        (void)fprintf(stderr, "not opened: %s\n", err->text);
+}
+
+static void on_closed(void *arg, const struct err *err)
+{
+    struct outcome *r = arg;
+    r->done = true;
+    r->ok = err == NULL;
+}
+
+static void check_served(struct fixture *f, const char *socket, const uint8_t *expected)
+{
+    char command[400], copy[100];
+    struct buf got AUTO_BUF = BUF_INIT(16u << 20);
+    struct err err = ERR_INIT;
+    (void)snprintf(copy, sizeof(copy), "%s/copy", f->m.dir);
+    (void)snprintf(command, sizeof(command), "nbdcopy 'nbd+unix:///0?socket=%s' %s", socket, copy);
+    assert_int_equal(system(command), 0);
+    assert_int_equal(file_read(copy, &got, &err), 0);
+    assert_int_equal(got.len, f->m.disk_bytes[0]);
+    assert_memory_equal(got.data, expected, got.len);
+    (void)unlink(copy);
+}
+
+static void an_open_point_is_served_and_opened_again_after_a_restart(void **state)
+{
+    struct fixture *f = *state;
+    struct talk t;
+    struct err err = ERR_INIT;
+    struct outcome r = {0};
+    struct opening_spec spec = {.export_id = "00000000-0000-4000-8000-000000000001",
+        .machine_id = f->machine_text,
+        .sequence = 2,
+        .write = true,
+        .socket = ""};
+    stream_open(f, &t, 1);
+    for (int i = 0; i < 3; i++) {
+        model_random_write(&f->m);
+        stream_commit(f, &t);
+    }
+    talk_done(f, &t);
+    assert_int_equal(opening_open(f->d, &spec, on_opened, &r, &err), 0);
+    pump(f, &r.done);
+    assert_true(r.ok);
+    check_served(f, r.socket, f->m.points[1].disks[0]);
+    restart(f);
+    uint64_t end = clock_mono_usec() + WAIT_USEC;
+    struct outcome second = {0};
+    while (!second.ok && clock_mono_usec() < end) {
+        second.done = false;
+        if (opening_open(f->d, &spec, on_opened, &second, &err) == 0)
+            pump(f, &second.done);
+        else
+            assert_true(sd_event_run(f->loop, 100000) >= 0);
+    }
+    assert_true(second.ok);
+    check_served(f, second.socket, f->m.points[1].disks[0]);
+    r.done = false;
+    assert_int_equal(opening_close(f->d, spec.export_id, true, on_closed, &r, &err), 0);
+    pump(f, &r.done);
+    assert_true(r.ok);
+    assert_int_equal(access(r.socket, F_OK), -1);
+}
+
+static void a_second_vault_on_the_same_folder_is_refused(void **state)
+{
+    struct fixture *f = *state;
+    struct err err = ERR_INIT;
+    struct vaultd *second = NULL;
+    struct vaultd_conf conf = {.data_dir = f->data_dir, .listen = "unix:/nowhere", .plugin = "", .threads = 1};
+    assert_int_equal(vaultd_new(f->loop, &conf, &second, &err), -1);
+    assert_int_equal(err.code, ERR_CONFLICT);
+}
+
+int main(void)
+{
+#define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+    const struct CMUnitTest tests[] = {
+        TEST(a_stream_commits_points_that_survive_a_restart),
+        TEST(many_batches_in_flight_commit_in_order),
+        TEST(a_newer_epoch_ends_the_older_stream),
+        TEST(a_stale_generation_is_refused_with_failed_precondition),
+        TEST(an_unknown_machine_is_refused),
+        TEST(a_damaged_batch_ends_the_stream_and_costs_nothing),
+        TEST(a_full_disk_is_resource_exhausted),
+        TEST(points_and_ranges_can_be_read),
+        TEST(hashes_are_those_of_the_latest_content),
+#ifdef VAULT_SERVES
+        TEST(an_open_point_is_served_and_opened_again_after_a_restart),
+#endif
+        TEST(a_second_vault_on_the_same_folder_is_refused),
+    };
+    return cmocka_run_group_tests_name("vaultd", tests, NULL, NULL);
+}
