@@ -57,6 +57,8 @@ CREATE TABLE nodes (
     health text NOT NULL DEFAULT 'unknown' CHECK (health IN ('healthy', 'warning', 'critical', 'unknown')),
     cause text NOT NULL DEFAULT '',
     remedy text NOT NULL DEFAULT '',
+    peer_cause text NOT NULL DEFAULT '',       -- as it says itself
+    peer_remedy text NOT NULL DEFAULT '',
     last_seen_at timestamptz,
     online boolean NOT NULL DEFAULT false,
     spool_bytes bigint NOT NULL DEFAULT 0,
@@ -83,6 +85,8 @@ CREATE TABLE vaults (
     health text NOT NULL DEFAULT 'unknown' CHECK (health IN ('healthy', 'warning', 'critical', 'unknown')),
     cause text NOT NULL DEFAULT '',
     remedy text NOT NULL DEFAULT '',
+    peer_cause text NOT NULL DEFAULT '',       -- as it says itself
+    peer_remedy text NOT NULL DEFAULT '',
     last_seen_at timestamptz,
     online boolean NOT NULL DEFAULT false,
     used_bytes bigint NOT NULL DEFAULT 0,
@@ -120,6 +124,8 @@ CREATE TABLE machines (
     last_seen_at timestamptz,
     online boolean NOT NULL DEFAULT false,
     clock_skew_usec bigint NOT NULL DEFAULT 0,
+    agent_cause text NOT NULL DEFAULT '',
+    agent_remedy text NOT NULL DEFAULT '',
     agent_state text NOT NULL DEFAULT '',
     initial_total_bytes bigint NOT NULL DEFAULT 0,
     initial_done_bytes bigint NOT NULL DEFAULT 0,

@@ -39,8 +39,11 @@ void ca_certificate_done(struct ca_certificate *certificate);
 
 /* Signs for role ("agent", "node", "vault") and id. A request that is malformed, not self-signed, or whose
  * key is not EC P-256/P-384 or RSA >= 2048 is ERR_INVALID. */
-int ca_issue(const struct ca *ca, const uint8_t *csr_der, size_t csr_len, const char *role,
-    const struct ident *id, struct ca_certificate *ret_certificate, struct err *err);
+int ca_issue(const struct ca *ca, const uint8_t *csr_der, size_t csr_len, const char *role, const struct ident *id,
+    struct ca_certificate *ret_certificate, struct err *err);
+
+/* SHA-256 of the public key (SubjectPublicKeyInfo) in a request that passes the same checks. */
+int ca_request_key_sha256(const uint8_t *csr_der, size_t csr_len, uint8_t ret_sha256[32], struct err *err);
 
 /* The hub's own certificates: DATA/hub.pem, hub.key for control (names hub.leeward.internal), DATA/api.pem,
  * api.key for the API (names: localhost, 127.0.0.1, ::1, the host's name and `names`). Made when absent, when

@@ -56,4 +56,19 @@ bool live_status_machine(struct live_status *live, const char *machine_id, struc
 bool live_status_node(struct live_status *live, const char *node_id, struct live_node *ret);
 bool live_status_vault(struct live_status *live, const char *vault_id, struct live_vault *ret);
 
+/* ---- the control plane's side ---- */
+int live_status_new(struct live_status **ret_live, struct err *err);
+void live_status_free(struct live_status *live);
+/* Store what was said now: heard_utc_usec, online and the rates are filled in here. ERR_NOMEM leaves the old. */
+int live_status_put_machine(struct live_status *live, const char *id, const struct live_machine *said, struct err *err);
+int live_status_put_node(struct live_status *live, const char *id, const struct live_node *said, struct err *err);
+int live_status_put_vault(struct live_status *live, const char *id, const struct live_vault *said, struct err *err);
+/* Its session began or ended. */
+void live_status_online(struct live_status *live, const char *role, const char *id, bool online);
+/* Sessions that are open now, by role: for readiness and metrics. */
+struct live_counts {
+    size_t agents, nodes, vaults;
+};
+void live_status_counts(struct live_status *live, struct live_counts *ret_counts);
+
 #endif

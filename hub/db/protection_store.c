@@ -218,6 +218,13 @@ int protection_resync(struct db_conn *conn, const char *machine_id, uint64_t *re
 
 /* ---- states ---- */
 
+/* The agent has reached what was last asked of it, so its words are about that. */
+static int is_converged(struct db_conn *conn, const char *machine_id, struct err *err)
+{
+    return db_exec(conn, NULL, err, "SELECT 1 FROM machines WHERE id = $1 AND converged_version >= desired_version",
+        DB_S(machine_id));
+}
+
 static int state_read(struct db_conn *conn, const char *machine_id, enum machine_state *ret_state, struct err *err)
 {
     AUTO_PGRESULT PGresult *r = NULL;
@@ -269,11 +276,14 @@ int machine_state_follow(
 {
     enum machine_state from, to;
     enum machine_move move;
+    int converged;
 
     if (state_read(conn, machine_id, &from, err) < 0)
         return -1;
     if (!machine_move_from_agent(from, agent_state, has_point, &move) || machine_move(from, move, &to, NULL) < 0)
         return 0;
+    if ((converged = is_converged(conn, machine_id, err)) <= 0)
+        return converged;
     return state_write(conn, machine_id, from, to, move, "agent", err) < 0 ? -1 : 1;
 }
 

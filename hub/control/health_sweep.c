@@ -1,0 +1,177 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The sweep, every few seconds on one of the hubs: health of everything is computed anew (hub/core/health.h), what changed is
+ * stored with an event, machines whose agent says something else than their state are moved, peers that nobody hears are
+ * offline, and once an hour old rows go.
+ */
+#include <inttypes.h>
+#include <string.h>
+
+#include "hub/control/control_plane.h"
+#include "hub/core/health.h"
+#include "hub/db/journal.h"
+#include "hub/db/peer_store.h"
+#include "hub/db/protection_store.h"
+#include "transport/base/clock.h"
+#include "transport/base/log.h"
+
+#define HOUSEKEEPING_USEC (3600 * USEC_PER_SEC)
+
+static uint64_t silent(const PGresult *r, int row, int col)
+{
+    int64_t usec = db_i64(r, row, col);
+
+    return usec < 0 ? UINT64_MAX : (uint64_t)usec;
+}
+
+/* Stores health that changed, with an event when its level did. */
+static int note(struct db_conn *conn, const char *role, const char *id, const char *name, const struct health *h,
+    const char *level_before, const char *cause_before, struct err *err)
+{
+    const char *level = health_level_name(h->level);
+    const struct health_put put = {.role = role, .id = id, .level = level, .cause = h->cause, .remedy = h->remedy};
+    bool agent = strcmp(role, "agent") == 0, node = strcmp(role, "node") == 0;
+    bool level_changed = strcmp(level, level_before) != 0;
+    AUTO_FREE char *text = NULL;
+
+    /* Numbers within a cause move with every sweep: only its first words count as a change. */
+    if (!level_changed && strncmp(h->cause, cause_before, 12) == 0 && h->level == HEALTH_HEALTHY)
+        return 0;
+    if (!level_changed && strcmp(h->cause, cause_before) == 0)
+        return 0;
+    if (health_put(conn, &put, err) < 0)
+        return -1;
+    if (!level_changed || (h->level == HEALTH_HEALTHY && strcmp(level_before, "unknown") == 0))
+        return 0;
+    text = mem_printf("%s %s is %s%s%s", agent ? "machine" : role, name, level, h->cause[0] ? ": " : "", h->cause);
+    const struct event_spec event = {.severity = h->level == HEALTH_CRITICAL  ? "error"
+                                                 : h->level == HEALTH_HEALTHY ? "info"
+                                                                              : "warning",
+        .code = "health_changed",
+        .text = text,
+        .remedy = h->remedy,
+        .machine_id = agent ? id : "",
+        .node_id = node ? id : "",
+        .vault_id = agent || node ? "" : id};
+
+    return text ? event_append(conn, &event, err) : err_set(err, ERR_NOMEM, "no memory");
+}
+
+static int sweep_machines(struct db_conn *conn, struct err *err)
+{
+    AUTO_PGRESULT PGresult *r = NULL;
+    int n = health_machines(conn, &r, err);
+
+    for (int i = 0; i < n; i++) {
+        int state = machine_state_from_name(db_text(r, i, 1));
+        const struct health_machine in = {.state = state < 0 ? MACHINE_UNPROTECTED : (enum machine_state)state,
+            .silent_usec = silent(r, i, 2),
+            .rpo_usec = db_u64(r, i, 3),
+            .rpo_target_usec = db_u64(r, i, 4),
+            .clock_skew_usec = db_i64(r, i, 5),
+            .agent_state = db_text(r, i, 6),
+            .agent_cause = db_text(r, i, 7),
+            .agent_remedy = db_text(r, i, 8),
+            .node_online = db_bool(r, i, 9),
+            .vault_online = db_bool(r, i, 10),
+            .vault_accepting = db_bool(r, i, 11)};
+        enum machine_move move;
+        struct health h;
+
+        health_of_machine(&in, &h);
+        if (note(conn, "agent", db_text(r, i, 0), db_text(r, i, 14), &h, db_text(r, i, 12), db_text(r, i, 13), err) < 0)
+            return -1;
+        if (in.silent_usec == 0 && machine_move_from_agent(in.state, in.agent_state, db_bool(r, i, 15), &move) &&
+            machine_state_follow(conn, db_text(r, i, 0), in.agent_state, db_bool(r, i, 15), err) < 0)
+            return -1;
+    }
+    return n < 0 ? -1 : 0;
+}
+
+static int sweep_nodes(struct db_conn *conn, struct err *err)
+{
+    AUTO_PGRESULT PGresult *r = NULL;
+    int n = health_nodes(conn, &r, err);
+
+    for (int i = 0; i < n; i++) {
+        const struct health_node in = {.silent_usec = silent(r, i, 1),
+            .spool_bytes = db_u64(r, i, 2),
+            .spool_limit_bytes = db_u64(r, i, 3),
+            .cause = db_text(r, i, 4),
+            .remedy = db_text(r, i, 5)};
+        struct health h;
+
+        health_of_node(&in, &h);
+        if (note(conn, "node", db_text(r, i, 0), db_text(r, i, 8), &h, db_text(r, i, 6), db_text(r, i, 7), err) < 0)
+            return -1;
+    }
+    return n < 0 ? -1 : 0;
+}
+
+static int sweep_vaults(struct db_conn *conn, struct err *err)
+{
+    AUTO_PGRESULT PGresult *r = NULL;
+    int n = health_vaults(conn, &r, err);
+
+    for (int i = 0; i < n; i++) {
+        const struct health_vault in = {.silent_usec = silent(r, i, 1),
+            .accepting = db_bool(r, i, 2),
+            .free_bytes = db_u64(r, i, 3),
+            .capacity_bytes = db_u64(r, i, 4),
+            .cause = db_text(r, i, 5),
+            .remedy = db_text(r, i, 6)};
+        struct health h;
+
+        health_of_vault(&in, &h);
+        if (note(conn, "vault", db_text(r, i, 0), db_text(r, i, 9), &h, db_text(r, i, 7), db_text(r, i, 8), err) < 0)
+            return -1;
+    }
+    return n < 0 ? -1 : 0;
+}
+
+static bool housekeeping_is_due(void)
+{
+    static uint64_t last; /* the batch lane runs one sweep at a time */
+    uint64_t now = clock_mono_usec();
+
+    if (last && now - last < HOUSEKEEPING_USEC)
+        return false;
+    last = now;
+    return true;
+}
+
+static int sweep_work(struct control_task *task, struct db_conn *conn, struct err *err)
+{
+    int ours;
+
+    (void)task;
+    if (db_begin(conn, err) < 0 || (ours = sweep_duty(conn, err)) < 0)
+        return -1;
+    if (!ours)
+        return db_commit(conn, err);
+    if (peer_expire(conn, err) < 0 || sweep_nodes(conn, err) < 0 || sweep_vaults(conn, err) < 0 ||
+        sweep_machines(conn, err) < 0 || (housekeeping_is_due() && housekeeping(conn, err) < 0))
+        return -1;
+    return db_commit(conn, err);
+}
+
+static void sweep_then(struct control_task *task)
+{
+    task->control->sweep_busy = false;
+    if (task->rc < 0 && task->err.code != ERR_UNAVAILABLE)
+        log_event(LOG_WARN, "sweep_failed", LOG_E(&task->err));
+}
+
+void health_sweep(void *arg)
+{
+    struct control *control = arg;
+    struct control_task *t = control->sweep_busy ? NULL : control_task_new(sizeof(*t), control, NULL);
+
+    if (!t)
+        return;
+    t->work = sweep_work;
+    t->then = sweep_then;
+    control->sweep_busy = true;
+    if (control_task_submit(t, control->batch_lane) < 0)
+        control->sweep_busy = false;
+}

@@ -1,0 +1,353 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Status: into memory at once (live_status.h), into the database in batches, one statement per role. A status that changes what a
+ * machine is (its state, its first point, the version it reached) makes the next batch come soon and moves the machine's state.
+ * A batch that fails is not repeated: the statuses that come meanwhile replace it. Minutes of samples are kept until they are
+ * stored, as many as memory allows (SAMPLES_MAX).
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "hub/control/control_plane.h"
+#include "hub/db/job_store.h"
+#include "hub/db/peer_store.h"
+#include "hub/db/protection_store.h"
+#include "transport/base/clock.h"
+#include "transport/base/log.h"
+
+#define SOON_USEC (20 * USEC_PER_MSEC)
+#define MINUTE_USEC (60 * USEC_PER_SEC)
+#define SAMPLES_MAX 100000
+
+/* ---- samples ---- */
+
+static void sample_finish(struct peer_session *s)
+{
+    const struct minute_sample *m = &s->sample;
+
+    if (m->minute_usec && m->rpo_count && json_array_size(s->control->samples) < SAMPLES_MAX)
+        (void)json_array_append_new(s->control->samples,
+            json_pack("{s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "id", s->id, "minute_usec",
+                report_json_u64(m->minute_usec), "rpo_max_usec", report_json_u64(m->rpo_max_usec), "rpo_sum_usec",
+                report_json_u64(m->rpo_sum_usec), "rpo_count", report_json_u64(m->rpo_count), "changed_bytes",
+                report_json_u64(m->changed_bytes), "sent_bytes", report_json_u64(m->sent_bytes), "points",
+                report_json_u64(m->points), "frozen_points", report_json_u64(m->frozen_points), "backlog_bytes",
+                report_json_u64(m->backlog_bytes)));
+    s->sample = (struct minute_sample){0};
+}
+
+/* Growth of a counter that begins anew with its agent. */
+static uint64_t growth(uint64_t before, uint64_t now)
+{
+    return now >= before ? now - before : now;
+}
+
+static void sample_add(struct peer_session *s, const struct live_machine *before, const struct live_machine *now)
+{
+    uint64_t minute = clock_utc_usec() / MINUTE_USEC * MINUTE_USEC;
+    struct minute_sample *m = &s->sample;
+    bool first = before->heard_utc_usec == 0;
+
+    if (now->last_point_sequence == 0)
+        return;
+    if (m->minute_usec != minute) {
+        sample_finish(s);
+        m->minute_usec = minute;
+    }
+    m->rpo_max_usec = now->rpo_usec > m->rpo_max_usec ? now->rpo_usec : m->rpo_max_usec;
+    m->rpo_sum_usec += now->rpo_usec;
+    m->rpo_count++;
+    m->backlog_bytes = now->backlog_bytes > m->backlog_bytes ? now->backlog_bytes : m->backlog_bytes;
+    m->changed_bytes += first ? 0 : growth(before->changed_bytes, now->changed_bytes);
+    m->sent_bytes += first ? 0 : growth(before->sent_bytes, now->sent_bytes);
+    m->points += first ? 0 : growth(before->points_made, now->points_made);
+    m->frozen_points += first ? 0 : growth(before->points_frozen, now->points_frozen);
+}
+
+/* ---- taking ---- */
+
+static void flush_soon(struct control *control)
+{
+    loop_timer_set(control->flush_timer, SOON_USEC);
+}
+
+static bool changes_the_machine(const struct live_machine *before, const struct live_machine *now)
+{
+    return strcmp(before->agent_state, now->agent_state) != 0 || before->desired_version != now->desired_version ||
+           (before->last_point_sequence == 0) != (now->last_point_sequence == 0);
+}
+
+void status_take_agent(struct peer_session *s, const Leeward__Control__V1__AgentStatus *a)
+{
+    struct live_machine now = {.heard_utc_usec = clock_utc_usec(),
+        .last_point_sequence = a->last_point_sequence,
+        .last_point_utc_usec = a->last_point_utc_usec,
+        .rpo_usec = a->rpo_usec,
+        .backlog_bytes = a->backlog_bytes,
+        .initial_total_bytes = a->initial_total_bytes,
+        .initial_done_bytes = a->initial_done_bytes,
+        .sent_bytes = a->sent_bytes,
+        .changed_bytes = a->changed_bytes,
+        .points_made = a->points_made,
+        .points_frozen = a->points_frozen,
+        .window_usec = a->window_usec,
+        .freeze_usec = a->freeze_usec,
+        .rounds = a->rounds,
+        .desired_version = a->desired_version};
+
+    report_text(now.agent_state, sizeof(now.agent_state), a->state);
+    report_text(now.cause, sizeof(now.cause), a->cause);
+    report_text(now.remedy, sizeof(now.remedy), a->remedy);
+    report_text(now.node_id, sizeof(now.node_id), a->node_id);
+    sample_add(s, &s->last.machine, &now);
+    s->status_dirty = true;
+    if (changes_the_machine(&s->last.machine, &now)) {
+        s->follow = true;
+        flush_soon(s->control);
+    }
+    s->last.machine = now;
+    (void)live_status_put_machine(s->control->conf.live, s->id, &now, NULL);
+}
+
+void status_take_node(struct peer_session *s, const Leeward__Control__V1__NodeStatus *n)
+{
+    struct live_node now = {.draining = n->draining,
+        .spool_bytes = n->spool_bytes,
+        .spool_limit_bytes = n->spool_limit_bytes,
+        .received_bytes = n->received_bytes,
+        .forwarded_bytes = n->forwarded_bytes,
+        .streams = n->streams,
+        .cpu_permille = n->cpu_permille,
+        .desired_version = n->desired_version};
+
+    report_text(now.cause, sizeof(now.cause), n->cause);
+    report_text(now.remedy, sizeof(now.remedy), n->remedy);
+    s->status_dirty = true;
+    s->last.node = now;
+    (void)live_status_put_node(s->control->conf.live, s->id, &now, NULL);
+}
+
+struct exports_task {
+    struct control_task task;
+    char *ids;
+};
+
+static int exports_work(struct control_task *task, struct db_conn *conn, struct err *err)
+{
+    return export_reconcile(conn, task->session->id, ((struct exports_task *)task)->ids, err);
+}
+
+static void exports_drop(struct control_task *task)
+{
+    free(((struct exports_task *)task)->ids);
+}
+
+/* What the vault does not list is not open: it was restarted, or somebody ended the disk server. */
+static void reconcile_exports(struct peer_session *s, const Leeward__Control__V1__VaultStatus *v)
+{
+    struct exports_task *t = (struct exports_task *)control_task_new(sizeof(*t), s->control, s);
+    json_t *ids = json_array();
+
+    for (size_t i = 0; i < v->n_exports; i++)
+        (void)json_array_append_new(ids, report_json_text(v->exports[i]->export_id));
+    if (t) {
+        t->task.work = exports_work;
+        t->task.drop = exports_drop;
+        t->ids = json_dumps(ids, JSON_COMPACT);
+        if (t->ids)
+            (void)control_task_submit(&t->task, s->lane);
+        else
+            control_task_free(&t->task);
+    }
+    json_decref(ids);
+}
+
+void status_take_vault(struct peer_session *s, const Leeward__Control__V1__VaultStatus *v)
+{
+    struct live_vault now = {.accepting = v->accepting,
+        .used_bytes = v->used_bytes,
+        .free_bytes = v->free_bytes,
+        .capacity_bytes = v->capacity_bytes,
+        .streams = v->streams,
+        .desired_version = v->desired_version};
+
+    report_text(now.cause, sizeof(now.cause), v->cause);
+    report_text(now.remedy, sizeof(now.remedy), v->remedy);
+    if (!s->status_dirty && s->last.vault.capacity_bytes == 0)
+        flush_soon(s->control); /* the first one: placement needs its free space */
+    s->status_dirty = true;
+    s->last.vault = now;
+    (void)live_status_put_vault(s->control->conf.live, s->id, &now, NULL);
+    reconcile_exports(s, v);
+}
+
+/* ---- the batch ---- */
+
+struct follow {
+    char id[IDENT_TEXT_SIZE];
+    char agent_state[32];
+    bool has_point;
+};
+
+struct flush_task {
+    struct control_task task;
+    char *machines, *nodes, *vaults, *samples; /* JSON arrays; NULL: nothing */
+    struct follow *follows;
+    size_t follow_count;
+};
+
+static void flush_drop(struct control_task *task)
+{
+    struct flush_task *t = (struct flush_task *)task;
+
+    free(t->machines);
+    free(t->nodes);
+    free(t->vaults);
+    free(t->samples);
+    free(t->follows);
+}
+
+/* Waiting jobs look again when their machine's agent has moved, even if the state stays. */
+static int follow_one(struct db_conn *conn, const struct follow *f, struct err *err)
+{
+    if (db_begin(conn, err) < 0)
+        return -1;
+    if (machine_state_follow(conn, f->id, f->agent_state, f->has_point, err) < 0 ||
+        job_store_wake_machine(conn, f->id, err) < 0) {
+        db_rollback(conn);
+        return -1;
+    }
+    return db_commit(conn, err);
+}
+
+static int flush_work(struct control_task *task, struct db_conn *conn, struct err *err)
+{
+    struct flush_task *t = (struct flush_task *)task;
+
+    if ((t->machines && machine_status_put(conn, t->machines, err) < 0) ||
+        (t->nodes && node_status_put(conn, t->nodes, err) < 0) ||
+        (t->vaults && vault_status_put(conn, t->vaults, err) < 0) ||
+        (t->samples && sample_put(conn, t->samples, err) < 0))
+        return -1;
+    /* One that fails (deleted meanwhile, conflict) is left to the sweep. */
+    for (size_t i = 0; i < t->follow_count; i++)
+        (void)follow_one(conn, &t->follows[i], NULL);
+    return 0;
+}
+
+static void flush_then(struct control_task *task)
+{
+    task->control->flush_busy = false;
+    if (task->rc < 0 && task->err.code != ERR_UNAVAILABLE)
+        log_event(LOG_WARN, "status_batch_failed", LOG_E(&task->err));
+}
+
+static json_t *machine_json(const struct peer_session *s)
+{
+    const struct live_machine *m = &s->last.machine;
+
+    return json_pack("{s:s, s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "id", s->id, "agent_state",
+        m->agent_state, "agent_cause", m->cause, "agent_remedy", m->remedy, "initial_total_bytes",
+        report_json_u64(m->initial_total_bytes), "initial_done_bytes", report_json_u64(m->initial_done_bytes),
+        "backlog_bytes", report_json_u64(m->backlog_bytes), "last_point_sequence",
+        report_json_u64(m->last_point_sequence), "last_point_usec", report_json_u64(m->last_point_utc_usec), "rpo_usec",
+        report_json_u64(m->rpo_usec), "converged_version", report_json_u64(m->desired_version));
+}
+
+static json_t *node_json(const struct peer_session *s)
+{
+    const struct live_node *n = &s->last.node;
+
+    return json_pack("{s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:s, s:s, s:o}", "id", s->id, "spool_bytes",
+        report_json_u64(n->spool_bytes), "spool_limit_bytes", report_json_u64(n->spool_limit_bytes), "streams",
+        report_json_u64(n->streams), "received_bytes", report_json_u64(n->received_bytes), "forwarded_bytes",
+        report_json_u64(n->forwarded_bytes), "cpu_permille", report_json_u64(n->cpu_permille), "peer_cause", n->cause,
+        "peer_remedy", n->remedy, "converged_version", report_json_u64(n->desired_version));
+}
+
+static json_t *vault_json(const struct peer_session *s)
+{
+    const struct live_vault *v = &s->last.vault;
+
+    return json_pack("{s:s, s:o, s:o, s:o, s:o, s:b, s:s, s:s, s:o}", "id", s->id, "used_bytes",
+        report_json_u64(v->used_bytes), "free_bytes", report_json_u64(v->free_bytes), "capacity_bytes",
+        report_json_u64(v->capacity_bytes), "streams", report_json_u64(v->streams), "accepting", v->accepting ? 1 : 0,
+        "peer_cause", v->cause, "peer_remedy", v->remedy, "converged_version", report_json_u64(v->desired_version));
+}
+
+/* Adds one session to the arrays. */
+static void gather(struct flush_task *t, struct peer_session *s, json_t *machines, json_t *nodes, json_t *vaults)
+{
+    const bool agent = strcmp(s->role, "agent") == 0;
+
+    if (!s->status_dirty || !s->greeted)
+        return;
+    s->status_dirty = false;
+    (void)json_array_append_new(agent                          ? machines
+                                : strcmp(s->role, "node") == 0 ? nodes
+                                                               : vaults,
+        agent                          ? machine_json(s)
+        : strcmp(s->role, "node") == 0 ? node_json(s)
+                                       : vault_json(s));
+    if (!agent || !s->follow || !t->follows)
+        return;
+    s->follow = false;
+    struct follow *f = &t->follows[t->follow_count++];
+
+    memcpy(f->id, s->id, sizeof(f->id));
+    memcpy(f->agent_state, s->last.machine.agent_state, sizeof(f->agent_state));
+    f->has_point = s->last.machine.last_point_sequence > 0;
+}
+
+static char *dump_unless_empty(json_t *array)
+{
+    return json_array_size(array) ? json_dumps(array, JSON_COMPACT) : NULL;
+}
+
+static void gather_all(struct flush_task *t, struct control *control)
+{
+    json_t *machines = json_array(), *nodes = json_array(), *vaults = json_array();
+
+    t->follows = mem_alloc(control->session_count + 1, sizeof(*t->follows));
+    for (size_t i = 0; i < SESSION_BUCKETS; i++)
+        for (struct peer_session *s = control->buckets[i]; s; s = s->next_in_bucket)
+            gather(t, s, machines, nodes, vaults);
+    t->machines = dump_unless_empty(machines);
+    t->nodes = dump_unless_empty(nodes);
+    t->vaults = dump_unless_empty(vaults);
+    t->samples = dump_unless_empty(control->samples);
+    (void)json_array_clear(control->samples);
+    json_decref(machines);
+    json_decref(nodes);
+    json_decref(vaults);
+}
+
+/* Few machines are written every second, so that people see them move; many every five. */
+static uint64_t interval(const struct control *control)
+{
+    return control->session_count < 500 ? USEC_PER_SEC : 5 * USEC_PER_SEC;
+}
+
+void status_flush(void *arg)
+{
+    struct control *control = arg;
+    struct flush_task *t;
+
+    loop_timer_set(control->flush_timer, control->flush_busy ? SOON_USEC : interval(control));
+    if (control->flush_busy)
+        return;
+    t = (struct flush_task *)control_task_new(sizeof(*t), control, NULL);
+    if (!t)
+        return;
+    t->task.work = flush_work;
+    t->task.then = flush_then;
+    t->task.drop = flush_drop;
+    gather_all(t, control);
+    if (!t->machines && !t->nodes && !t->vaults && !t->samples) {
+        control_task_free(&t->task);
+        return;
+    }
+    control->flush_busy = true;
+    if (control_task_submit(&t->task, control->batch_lane) < 0)
+        control->flush_busy = false;
+}

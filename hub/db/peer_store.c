@@ -1,0 +1,441 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * SQL of the control plane. Tables are named by role in one place; everything that comes from a peer is a parameter.
+ */
+#include "hub/db/peer_store.h"
+
+#include <string.h>
+
+#include "hub/db/job_store.h"
+#include "hub/db/news.h"
+
+#define NAME_TRIES 1000
+
+/* Statements by role: a table's name cannot be a parameter. */
+enum role { ROLE_AGENT, ROLE_NODE, ROLE_VAULT, ROLE_COUNT };
+
+static int role_of(const char *role)
+{
+    static const char *const names[ROLE_COUNT] = {"agent", "node", "vault"};
+
+    for (int i = 0; i < ROLE_COUNT; i++)
+        if (strcmp(names[i], role) == 0)
+            return i;
+    return -1;
+}
+
+static int unknown_role(const char *role, struct err *err)
+{
+    return err_set(err, ERR_INVALID, "there is no role %.20s", role);
+}
+
+static int ok(int rc)
+{
+    return rc < 0 ? -1 : 0;
+}
+
+/* ---- enrolment ---- */
+
+static int insert_named(
+    struct db_conn *conn, int role, const struct peer_enrolment *p, const char *name, struct err *err)
+{
+    static const char *const sql[ROLE_COUNT] = {
+        "INSERT INTO machines (id, name, site_id, machine_uid, hostname) VALUES ($1, $2, $3, $4, $5)"
+        " ON CONFLICT (name) DO NOTHING",
+        "INSERT INTO nodes (id, name, site_id, host) SELECT $1::uuid, $2, $3::uuid, $5 WHERE $4::text IS NOT NULL"
+        " ON CONFLICT (name) DO NOTHING",
+        "INSERT INTO vaults (id, name, site_id, host) SELECT $1::uuid, $2, $3::uuid, $5 WHERE $4::text IS NOT NULL"
+        " ON CONFLICT (name) DO NOTHING",
+    };
+
+    return db_exec(conn, NULL, err, sql[role], DB_S(p->id), DB_S(name), DB_ID(p->site_id),
+        DB_S(p->machine_uid ? p->machine_uid : ""), DB_S(p->name));
+}
+
+int peer_insert(struct db_conn *conn, const struct peer_enrolment *p, struct err *err)
+{
+    int role = role_of(p->role), n;
+
+    if (role < 0)
+        return unknown_role(p->role, err);
+    for (int i = 1; i <= NAME_TRIES; i++) {
+        AUTO_FREE char *name = i == 1 ? mem_strdup(p->name) : mem_printf("%.240s-%d", p->name, i);
+
+        if (!name)
+            return err_set(err, ERR_NOMEM, "no memory");
+        n = insert_named(conn, role, p, name, err);
+        if (n != 0)
+            return n < 0 ? -1 : 0;
+    }
+    return err_set(err, ERR_EXISTS, "too many %ss are named %.60s", p->role, p->name);
+}
+
+int certificate_put(struct db_conn *conn, const struct certificate_put *c, struct err *err)
+{
+    return ok(db_exec(conn, NULL, err,
+        "INSERT INTO certificates (serial, role, subject_id, subject_name, fingerprint_sha256, not_before, not_after)"
+        " VALUES ($1, $2, $3, $4, $5, $6, $7)",
+        DB_S(c->serial), DB_S(c->role), DB_S(c->subject_id), DB_S(c->subject_name ? c->subject_name : ""),
+        DB_S(c->fingerprint_sha256), DB_T(c->not_before), DB_T(c->not_after)));
+}
+
+int certificate_revoke(struct db_conn *conn, const char *serial, const char *reason, struct err *err)
+{
+    int n = db_exec(conn, NULL, err,
+        "UPDATE certificates SET revoked_at = coalesce(revoked_at, now()), revoke_reason = $2 WHERE serial = $1",
+        DB_S(serial), DB_S(reason));
+
+    if (n < 0)
+        return -1;
+    if (n == 0)
+        return err_set(err, ERR_NOT_FOUND, "there is no certificate %.64s", serial);
+    return news_tell(conn, NEWS_CERTIFICATES, err);
+}
+
+int certificate_revoked_list(struct db_conn *conn, PGresult **ret_rows, struct err *err)
+{
+    return db_exec(
+        conn, ret_rows, err, "SELECT serial FROM certificates WHERE revoked_at IS NOT NULL AND not_after > now()");
+}
+
+/* ---- sessions ---- */
+
+/* Who must hear of a new address: a node's machines; for a vault, the nodes that send to it. */
+static int endpoint_changed(struct db_conn *conn, int role, const char *id, struct err *err)
+{
+    static const char *const sql[ROLE_COUNT] = {NULL,
+        "UPDATE machines SET desired_version = desired_version + 1 WHERE id IN"
+        " (SELECT machine_id FROM protections WHERE node_id = $1 AND active)",
+        "UPDATE nodes SET desired_version = desired_version + 1 WHERE id IN"
+        " (SELECT node_id FROM protections WHERE vault_id = $1 AND active)"};
+
+    if (!sql[role])
+        return 0;
+    return db_exec(conn, NULL, err, sql[role], DB_S(id)) < 0 ? -1 : news_tell(conn, NEWS_DESIRED, err);
+}
+
+int peer_hello(struct db_conn *conn, const struct peer_hello *h, struct err *err)
+{
+    static const char *const sql[ROLE_COUNT] = {
+        "UPDATE machines SET online = true, last_seen_at = now(), software = $2, clock_skew_usec = $5,"
+        " hostname = CASE WHEN $3 = '' THEN hostname ELSE $3 END WHERE id = $1 RETURNING $4::text = ''",
+        "UPDATE nodes t SET online = true, last_seen_at = now(), software = $2, host = $3, endpoint = $4 FROM"
+        " (SELECT id, endpoint FROM nodes WHERE id = $1 AND $5::bigint IS NOT NULL FOR UPDATE) old"
+        " WHERE t.id = old.id RETURNING old.endpoint <> $4",
+        "UPDATE vaults t SET online = true, last_seen_at = now(), software = $2, host = $3, endpoint = $4 FROM"
+        " (SELECT id, endpoint FROM vaults WHERE id = $1 AND $5::bigint IS NOT NULL FOR UPDATE) old"
+        " WHERE t.id = old.id RETURNING old.endpoint <> $4",
+    };
+    AUTO_PGRESULT PGresult *r = NULL;
+    int role = role_of(h->role), n;
+
+    if (role < 0)
+        return unknown_role(h->role, err);
+    n = db_exec(conn, &r, err, sql[role], DB_S(h->id), DB_S(h->software), DB_S(h->host), DB_S(h->endpoint),
+        DB_I(h->clock_skew_usec));
+    if (n <= 0)
+        return n;
+    if (db_bool(r, 0, 0) && endpoint_changed(conn, role, h->id, err) < 0)
+        return -1;
+    if (role == ROLE_AGENT && job_store_wake_machine(conn, h->id, err) < 0)
+        return -1;
+    return 1;
+}
+
+int peer_offline(struct db_conn *conn, const char *role_name, const char *id, struct err *err)
+{
+    static const char *const sql[ROLE_COUNT] = {"UPDATE machines SET online = false WHERE id = $1",
+        "UPDATE nodes SET online = false WHERE id = $1", "UPDATE vaults SET online = false WHERE id = $1"};
+    int role = role_of(role_name);
+
+    return role < 0 ? unknown_role(role_name, err) : ok(db_exec(conn, NULL, err, sql[role], DB_S(id)));
+}
+
+int peer_expire(struct db_conn *conn, struct err *err)
+{
+    static const char *const sql[ROLE_COUNT] = {
+        "UPDATE machines SET online = false WHERE online AND last_seen_at < now() - interval '60 seconds'",
+        "UPDATE nodes SET online = false WHERE online AND last_seen_at < now() - interval '60 seconds'",
+        "UPDATE vaults SET online = false WHERE online AND last_seen_at < now() - interval '60 seconds'",
+    };
+
+    for (int i = 0; i < ROLE_COUNT; i++)
+        if (db_exec(conn, NULL, err, sql[i]) < 0)
+            return -1;
+    return 0;
+}
+
+int peer_has_machine(struct db_conn *conn, const char *role, const char *id, const char *machine_id, struct err *err)
+{
+    if (strcmp(role, "agent") == 0)
+        return strcmp(id, machine_id) == 0;
+    return db_exec(conn, NULL, err,
+        "SELECT 1 FROM protections WHERE machine_id = $3 AND (($1 = 'vault' AND vault_id = $2::uuid)"
+        " OR ($1 = 'node' AND node_id = $2::uuid))",
+        DB_S(role), DB_S(id), DB_S(machine_id));
+}
+
+/* ---- inventory and status ---- */
+
+#define DISK_COLUMNS                                                                                                   \
+    "key text, device text, model text, partition_table text, size_bytes bigint, logical_sector_bytes bigint,"         \
+    " physical_sector_bytes bigint, trackable boolean, not_trackable_reason text, volatile_cache boolean,"             \
+    " is_root boolean, volumes jsonb"
+
+static int inventory_disks(struct db_conn *conn, const char *machine_id, const char *json, struct err *err)
+{
+    if (db_exec(conn, NULL, err,
+            "INSERT INTO disks (machine_id, key, device, model, partition_table, size_bytes, logical_sector_bytes,"
+            " physical_sector_bytes, trackable, not_trackable_reason, volatile_cache, is_root, volumes)"
+            " SELECT DISTINCT ON (key) $1::uuid, key, device, model, partition_table, size_bytes, logical_sector_bytes,"
+            " physical_sector_bytes, trackable, not_trackable_reason, volatile_cache, is_root, volumes"
+            " FROM jsonb_to_recordset(($2::jsonb)->'disks') AS d(" DISK_COLUMNS ")"
+            " ON CONFLICT (machine_id, key) DO UPDATE SET device = excluded.device, model = excluded.model,"
+            " partition_table = excluded.partition_table, size_bytes = excluded.size_bytes,"
+            " logical_sector_bytes = excluded.logical_sector_bytes,"
+            " physical_sector_bytes = excluded.physical_sector_bytes, trackable = excluded.trackable,"
+            " not_trackable_reason = excluded.not_trackable_reason, volatile_cache = excluded.volatile_cache,"
+            " is_root = excluded.is_root, volumes = excluded.volumes, present = true, updated_at = now()",
+            DB_S(machine_id), DB_S(json)) < 0)
+        return -1;
+    return ok(db_exec(conn, NULL, err,
+        "UPDATE disks SET present = false, updated_at = now() WHERE machine_id = $1 AND present AND NOT EXISTS"
+        " (SELECT 1 FROM jsonb_array_elements(($2::jsonb)->'disks') d WHERE d->>'key' = disks.key)",
+        DB_S(machine_id), DB_S(json)));
+}
+
+int machine_inventory(struct db_conn *conn, const char *machine_id, const char *json, struct err *err)
+{
+    if (db_exec(conn, NULL, err,
+            "UPDATE machines m SET hostname = i.hostname, os_name = i.os_name, kernel = i.kernel, boot_id = i.boot_id,"
+            " cpus = i.cpus, memory_bytes = i.memory_bytes, firmware = i.firmware, machine_uid = i.machine_uid,"
+            " addresses = i.addresses, inventory_at = now(), updated_at = now()"
+            " FROM jsonb_to_record($2::jsonb) AS i(hostname text, os_name text, kernel text, boot_id text, cpus bigint,"
+            " memory_bytes bigint, firmware text, machine_uid text, addresses jsonb) WHERE m.id = $1",
+            DB_S(machine_id), DB_S(json)) < 0)
+        return -1;
+    return inventory_disks(conn, machine_id, json, err);
+}
+
+int machine_status_put(struct db_conn *conn, const char *json, struct err *err)
+{
+    return ok(db_exec(conn, NULL, err,
+        "UPDATE machines m SET online = true, last_seen_at = now(), agent_state = s.agent_state,"
+        " agent_cause = s.agent_cause, agent_remedy = s.agent_remedy, initial_total_bytes = s.initial_total_bytes,"
+        " initial_done_bytes = s.initial_done_bytes, backlog_bytes = s.backlog_bytes,"
+        " last_point_sequence = s.last_point_sequence, last_point_at = CASE WHEN s.last_point_usec > 0 THEN"
+        " timestamptz 'epoch' + s.last_point_usec * interval '1 microsecond' END, rpo_usec = s.rpo_usec,"
+        " converged_version = s.converged_version"
+        " FROM jsonb_to_recordset($1::jsonb) AS s(id uuid, agent_state text, agent_cause text, agent_remedy text,"
+        " initial_total_bytes bigint, initial_done_bytes bigint, backlog_bytes bigint, last_point_sequence bigint,"
+        " last_point_usec bigint, rpo_usec bigint, converged_version bigint) WHERE m.id = s.id",
+        DB_S(json)));
+}
+
+int node_status_put(struct db_conn *conn, const char *json, struct err *err)
+{
+    return ok(db_exec(conn, NULL, err,
+        "UPDATE nodes n SET online = true, last_seen_at = now(), spool_bytes = s.spool_bytes,"
+        " spool_limit_bytes = s.spool_limit_bytes, streams = s.streams, received_bytes = s.received_bytes,"
+        " forwarded_bytes = s.forwarded_bytes, cpu_permille = s.cpu_permille, peer_cause = s.peer_cause,"
+        " peer_remedy = s.peer_remedy, converged_version = s.converged_version"
+        " FROM jsonb_to_recordset($1::jsonb) AS s(id uuid, spool_bytes bigint, spool_limit_bytes bigint, streams "
+        "bigint,"
+        " received_bytes bigint, forwarded_bytes bigint, cpu_permille bigint, peer_cause text, peer_remedy text,"
+        " converged_version bigint) WHERE n.id = s.id",
+        DB_S(json)));
+}
+
+int vault_status_put(struct db_conn *conn, const char *json, struct err *err)
+{
+    return ok(db_exec(conn, NULL, err,
+        "UPDATE vaults v SET online = true, last_seen_at = now(), used_bytes = s.used_bytes, free_bytes = s.free_bytes,"
+        " capacity_bytes = s.capacity_bytes, streams = s.streams, accepting = s.accepting, peer_cause = s.peer_cause,"
+        " peer_remedy = s.peer_remedy, converged_version = s.converged_version"
+        " FROM jsonb_to_recordset($1::jsonb) AS s(id uuid, used_bytes bigint, free_bytes bigint, capacity_bytes bigint,"
+        " streams bigint, accepting boolean, peer_cause text, peer_remedy text, converged_version bigint)"
+        " WHERE v.id = s.id",
+        DB_S(json)));
+}
+
+int sample_put(struct db_conn *conn, const char *json, struct err *err)
+{
+    return ok(db_exec(conn, NULL, err,
+        "INSERT INTO samples (machine_id, minute, rpo_max_usec, rpo_sum_usec, rpo_count, changed_bytes, sent_bytes,"
+        " points, frozen_points, backlog_bytes)"
+        " SELECT s.id, timestamptz 'epoch' + s.minute_usec * interval '1 microsecond', s.rpo_max_usec, s.rpo_sum_usec,"
+        " s.rpo_count, s.changed_bytes, s.sent_bytes, s.points, s.frozen_points, s.backlog_bytes"
+        " FROM jsonb_to_recordset($1::jsonb) AS s(id uuid, minute_usec bigint, rpo_max_usec bigint,"
+        " rpo_sum_usec numeric, rpo_count bigint, changed_bytes bigint, sent_bytes bigint, points bigint,"
+        " frozen_points bigint, backlog_bytes bigint) JOIN machines m ON m.id = s.id"
+        " ON CONFLICT (machine_id, minute) DO UPDATE SET"
+        " rpo_max_usec = greatest(samples.rpo_max_usec, excluded.rpo_max_usec),"
+        " rpo_sum_usec = samples.rpo_sum_usec + excluded.rpo_sum_usec,"
+        " rpo_count = samples.rpo_count + excluded.rpo_count,"
+        " changed_bytes = samples.changed_bytes + excluded.changed_bytes,"
+        " sent_bytes = samples.sent_bytes + excluded.sent_bytes, points = samples.points + excluded.points,"
+        " frozen_points = samples.frozen_points + excluded.frozen_points,"
+        " backlog_bytes = greatest(samples.backlog_bytes, excluded.backlog_bytes)",
+        DB_S(json)));
+}
+
+/* ---- points and exports ---- */
+
+int point_put(struct db_conn *conn, const char *vault_id, const char *added, const char *dropped, struct err *err)
+{
+    if (db_exec(conn, NULL, err,
+            "INSERT INTO recovery_points (machine_id, sequence, vault_id, time, kind, tag, group_point_id, generation,"
+            " changed_bytes, frozen, unreadable_blocks, committed_at)"
+            " SELECT DISTINCT ON (s.machine_id, s.sequence) s.machine_id, s.sequence, $1::uuid,"
+            " timestamptz 'epoch' + s.time_usec * interval '1 microsecond', s.kind, s.tag,"
+            " nullif(s.group_point_id, '')::uuid, s.generation, s.changed_bytes, s.frozen, s.unreadable_blocks,"
+            " timestamptz 'epoch' + s.committed_usec * interval '1 microsecond'"
+            " FROM jsonb_to_recordset($2::jsonb) AS s(machine_id uuid, sequence bigint, time_usec bigint, kind text,"
+            " tag text, group_point_id text, generation bigint, changed_bytes bigint, frozen boolean,"
+            " unreadable_blocks bigint, committed_usec bigint)"
+            " JOIN protections p ON p.machine_id = s.machine_id AND p.vault_id = $1::uuid"
+            " ON CONFLICT (machine_id, sequence) DO NOTHING",
+            DB_S(vault_id), DB_S(added)) < 0)
+        return -1;
+    return ok(db_exec(conn, NULL, err,
+        "DELETE FROM recovery_points r USING jsonb_to_recordset($2::jsonb) AS s(machine_id uuid, sequence bigint)"
+        " WHERE r.machine_id = s.machine_id AND r.sequence = s.sequence AND r.vault_id = $1::uuid",
+        DB_S(vault_id), DB_S(dropped)));
+}
+
+int point_forget(struct db_conn *conn, const char *vault_id, const char *machine_id, struct err *err)
+{
+    return ok(db_exec(conn, NULL, err, "DELETE FROM recovery_points WHERE machine_id = $2 AND vault_id = $1",
+        DB_S(vault_id), DB_S(machine_id)));
+}
+
+int export_reconcile(struct db_conn *conn, const char *vault_id, const char *json, struct err *err)
+{
+    return ok(db_exec(conn, NULL, err,
+        "UPDATE exports SET state = 'closed', uri = '', disks = '[]', version = version + 1, updated_at = now()"
+        " WHERE vault_id = $1 AND state = 'open' AND updated_at < now() - interval '30 seconds'"
+        " AND NOT ($2::jsonb ? id::text)",
+        DB_S(vault_id), DB_S(json)));
+}
+
+/* ---- desired state ---- */
+
+int desired_versions(struct db_conn *conn, PGresult **ret_rows, struct err *err)
+{
+    return db_exec(conn, ret_rows, err,
+        "SELECT 'agent', id, desired_version FROM machines UNION ALL"
+        " SELECT 'node', id, desired_version FROM nodes UNION ALL"
+        " SELECT 'vault', id, desired_version FROM vaults");
+}
+
+int desired_agent(struct db_conn *conn, const char *machine_id, PGresult **ret_rows, struct err *err)
+{
+    return db_exec(conn, ret_rows, err,
+        "SELECT m.desired_version, m.state, m.generation, coalesce(c.interval_usec, 1000000), p.node_id,"
+        " CASE WHEN n.drain THEN '' ELSE n.endpoint END, p.vault_id, coalesce(c.freeze_budget_usec, 200000),"
+        " coalesce(c.max_rounds, 12), coalesce(c.may_freeze, true), coalesce(c.compress_at_agent, true),"
+        " coalesce(c.throttle_bytes_per_sec, 0), coalesce(p.resync_request, 0), coalesce(p.active, false)"
+        " FROM machines m LEFT JOIN protections p ON p.machine_id = m.id LEFT JOIN policies c ON c.id = p.policy_id"
+        " LEFT JOIN nodes n ON n.id = p.node_id WHERE m.id = $1",
+        DB_S(machine_id));
+}
+
+int desired_disks(struct db_conn *conn, const char *machine_id, PGresult **ret_rows, struct err *err)
+{
+    return db_exec(conn, ret_rows, err,
+        "SELECT number, key FROM disks WHERE machine_id = $1 AND is_protected ORDER BY number", DB_S(machine_id));
+}
+
+int desired_node(struct db_conn *conn, const char *node_id, PGresult **ret_rows, struct err *err)
+{
+    return db_exec(conn, ret_rows, err,
+        "SELECT n.desired_version, n.drain, p.machine_id, m.generation, p.vault_id, v.endpoint, c.compress_level"
+        " FROM nodes n LEFT JOIN protections p ON p.node_id = n.id AND p.active"
+        " LEFT JOIN machines m ON m.id = p.machine_id LEFT JOIN vaults v ON v.id = p.vault_id"
+        " LEFT JOIN policies c ON c.id = p.policy_id WHERE n.id = $1",
+        DB_S(node_id));
+}
+
+int desired_vault(struct db_conn *conn, const char *vault_id, PGresult **ret_rows, struct err *err)
+{
+    return db_exec(conn, ret_rows, err,
+        "SELECT v.desired_version, p.machine_id, m.name, m.generation,"
+        " (SELECT coalesce(max(r.sequence), 0) FROM recovery_points r WHERE r.machine_id = p.machine_id),"
+        " c.keep_all_usec, c.keep_minute_usec, c.keep_hour_usec, c.keep_day_usec"
+        " FROM vaults v LEFT JOIN protections p ON p.vault_id = v.id LEFT JOIN machines m ON m.id = p.machine_id"
+        " LEFT JOIN policies c ON c.id = p.policy_id WHERE v.id = $1",
+        DB_S(vault_id));
+}
+
+/* ---- health ---- */
+
+#define SILENT(t)                                                                                                      \
+    "CASE WHEN " t ".online THEN 0 WHEN " t ".last_seen_at IS NULL THEN -1"                                            \
+    " ELSE (extract(epoch from now() - " t ".last_seen_at) * 1000000)::bigint END"
+
+int health_machines(struct db_conn *conn, PGresult **ret_rows, struct err *err)
+{
+    return db_exec(conn, ret_rows, err,
+        "SELECT m.id, m.state, " SILENT(
+            "m") ", CASE WHEN m.last_point_at IS NULL THEN 0"
+                 " ELSE greatest((extract(epoch from now() - m.last_point_at) * 1000000)::bigint, 0) END,"
+                 " coalesce(c.rpo_target_usec, 0), m.clock_skew_usec, m.agent_state, m.agent_cause, m.agent_remedy,"
+                 " coalesce(n.online, false), coalesce(v.online, false), coalesce(v.accepting, true), m.health, "
+                 "m.cause,"
+                 " m.name, m.last_point_sequence > 0"
+                 " FROM machines m LEFT JOIN protections p ON p.machine_id = m.id AND p.active"
+                 " LEFT JOIN policies c ON c.id = p.policy_id LEFT JOIN nodes n ON n.id = p.node_id"
+                 " LEFT JOIN vaults v ON v.id = p.vault_id");
+}
+
+int health_nodes(struct db_conn *conn, PGresult **ret_rows, struct err *err)
+{
+    return db_exec(conn, ret_rows, err,
+        "SELECT t.id, " SILENT("t") ", t.spool_bytes, t.spool_limit_bytes, t.peer_cause, t.peer_remedy, t.health,"
+                                    " t.cause, t.name FROM nodes t");
+}
+
+int health_vaults(struct db_conn *conn, PGresult **ret_rows, struct err *err)
+{
+    return db_exec(conn, ret_rows, err,
+        "SELECT t.id, " SILENT("t") ", t.accepting, t.free_bytes, t.capacity_bytes, t.peer_cause, t.peer_remedy,"
+                                    " t.health, t.cause, t.name FROM vaults t");
+}
+
+int health_put(struct db_conn *conn, const struct health_put *h, struct err *err)
+{
+    static const char *const sql[ROLE_COUNT] = {
+        "UPDATE machines SET health = $2, cause = $3, remedy = $4, updated_at = now() WHERE id = $1",
+        "UPDATE nodes SET health = $2, cause = $3, remedy = $4, updated_at = now() WHERE id = $1",
+        "UPDATE vaults SET health = $2, cause = $3, remedy = $4, updated_at = now() WHERE id = $1"};
+    int role = role_of(h->role);
+
+    return role < 0
+               ? unknown_role(h->role, err)
+               : ok(db_exec(conn, NULL, err, sql[role], DB_S(h->id), DB_S(h->level), DB_S(h->cause), DB_S(h->remedy)));
+}
+
+int sweep_duty(struct db_conn *conn, struct err *err)
+{
+    AUTO_PGRESULT PGresult *r = NULL;
+
+    if (db_exec(conn, &r, err, "SELECT pg_try_advisory_xact_lock(5333276)") < 0)
+        return -1;
+    return db_bool(r, 0, 0);
+}
+
+int housekeeping(struct db_conn *conn, struct err *err)
+{
+    static const char *const sql[] = {
+        "DELETE FROM idempotency_keys WHERE created_at < now() - interval '24 hours'",
+        "DELETE FROM jobs WHERE finished_at < now() - interval '90 days'",
+        "DELETE FROM events WHERE at < now() - interval '90 days'",
+        "DELETE FROM samples WHERE minute < now() - interval '400 days'",
+        "DELETE FROM enrolment_tokens WHERE expires_at < now() - interval '30 days'",
+    };
+
+    for (size_t i = 0; i < ARRAY_LEN(sql); i++)
+        if (db_exec(conn, NULL, err, sql[i]) < 0)
+            return -1;
+    return 0;
+}
