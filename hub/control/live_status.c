@@ -119,6 +119,10 @@ int live_status_put_machine(struct live_status *live, const char *id, const stru
     e->last.machine = *said;
     e->last.machine.online = before.online;
     e->last.machine.heard_utc_usec = clock_utc_usec();
+    if (before.last_point_sequence > said->last_point_sequence) { /* a vault was faster */
+        e->last.machine.last_point_sequence = before.last_point_sequence;
+        e->last.machine.last_point_utc_usec = before.last_point_utc_usec;
+    }
     e->last.machine.sent_bytes_per_sec = rate(before.sent_bytes, said->sent_bytes, usec);
     e->last.machine.changed_bytes_per_sec = rate(before.changed_bytes, said->changed_bytes, usec);
     pthread_mutex_unlock(&live->lock);
@@ -159,6 +163,18 @@ int live_status_put_vault(struct live_status *live, const char *id, const struct
     e->last.vault.heard_utc_usec = clock_utc_usec();
     pthread_mutex_unlock(&live->lock);
     return 0;
+}
+
+void live_status_point(struct live_status *live, const char *machine_id, uint64_t sequence, uint64_t time_utc_usec)
+{
+    pthread_mutex_lock(&live->lock);
+    struct entry *e = *place_of(live, machine_id);
+
+    if (e && e->kind == KIND_MACHINE && sequence > e->last.machine.last_point_sequence) {
+        e->last.machine.last_point_sequence = sequence;
+        e->last.machine.last_point_utc_usec = time_utc_usec;
+    }
+    pthread_mutex_unlock(&live->lock);
 }
 
 void live_status_online(struct live_status *live, const char *role, const char *id, bool online)

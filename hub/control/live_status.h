@@ -63,6 +63,8 @@ void live_status_free(struct live_status *live);
 int live_status_put_machine(struct live_status *live, const char *id, const struct live_machine *said, struct err *err);
 int live_status_put_node(struct live_status *live, const char *id, const struct live_node *said, struct err *err);
 int live_status_put_vault(struct live_status *live, const char *id, const struct live_vault *said, struct err *err);
+/* A vault has committed a point of that machine: fresher than the agent's next status. */
+void live_status_point(struct live_status *live, const char *machine_id, uint64_t sequence, uint64_t time_utc_usec);
 /* Its session began or ended. */
 void live_status_online(struct live_status *live, const char *role, const char *id, bool online);
 /* Sessions that are open now, by role: for readiness and metrics. */

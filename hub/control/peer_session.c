@@ -14,7 +14,10 @@
 #include "transport/proto/wire.h"
 
 #define DIRECTIVE_MAX (16U << 20)
-#define STATUS_INTERVAL_MSEC 5000
+/* Few sessions may say how they are every second; many every five. */
+#define STATUS_OFTEN_MSEC 1000
+#define STATUS_SELDOM_MSEC 5000
+#define SESSIONS_FEW 200
 #define SOFTWARE_MAX 128
 
 /* ---- the table ---- */
@@ -102,8 +105,9 @@ static void send_welcome(struct peer_session *s)
     ident_to_text(s->control->conf.hub_id, hub_id);
     welcome.hub_id = hub_id;
     welcome.clock_utc_usec = clock_utc_usec();
-    welcome.status_interval_msec =
-        s->control->conf.status_interval_msec ? s->control->conf.status_interval_msec : STATUS_INTERVAL_MSEC;
+    welcome.status_interval_msec = s->control->conf.status_interval_msec      ? s->control->conf.status_interval_msec
+                                   : s->control->session_count < SESSIONS_FEW ? STATUS_OFTEN_MSEC
+                                                                              : STATUS_SELDOM_MSEC;
     directive.kind_case = LEEWARD__CONTROL__V1__DIRECTIVE__KIND_WELCOME;
     directive.welcome = &welcome;
     (void)peer_session_send(s, &directive);

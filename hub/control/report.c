@@ -329,8 +329,10 @@ static void take_points(struct peer_session *s, const Leeward__Control__V1__Poin
     /* A full list begins: what came before it is stored first, then forgotten with the rest. */
     if (points->complete)
         points_submit(s, NULL);
-    for (size_t i = 0; i < points->n_added; i++)
+    for (size_t i = 0; i < points->n_added; i++) {
         (void)json_array_append_new(s->points_added, point_json(id, points->added[i]));
+        live_status_point(s->control->conf.live, id, points->added[i]->sequence, points->added[i]->time_utc_usec);
+    }
     for (size_t i = 0; i < points->n_dropped; i++)
         (void)json_array_append_new(s->points_dropped,
             json_pack("{s:s, s:o}", "machine_id", id, "sequence", report_json_u64(points->dropped[i])));

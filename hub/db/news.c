@@ -34,10 +34,10 @@ struct news {
     void *arg;
     pthread_t thread;
     int stop_fd;
-    pthread_mutex_t lock; /* guards counts and stopped */
+    pthread_mutex_t lock; /* guards what follows */
     pthread_cond_t changed;
     uint64_t counts[NEWS_TOPIC_COUNT];
-    bool stopped;
+    bool stopped, connected;
 };
 
 static void count_topic(struct news *news, enum news_topic topic)
@@ -68,6 +68,13 @@ static void take_notifications(struct news *news, PGconn *pg)
             count_topic(news, (enum news_topic)t);
 }
 
+static void set_connected(struct news *news, bool connected)
+{
+    pthread_mutex_lock(&news->lock);
+    news->connected = connected;
+    pthread_mutex_unlock(&news->lock);
+}
+
 static bool is_stopped(struct news *news)
 {
     pthread_mutex_lock(&news->lock);
@@ -84,6 +91,7 @@ static void listen_on(struct news *news, struct db_conn *conn)
 
     if (db_script(conn, "LISTEN leeward", NULL) < 0)
         return;
+    set_connected(news, true);
     count_all(news);
     while (!is_stopped(news)) {
         struct pollfd p[2] = {
@@ -117,6 +125,7 @@ static void *news_main(void *arg)
                 log_event(LOG_INFO, "database_back");
             lost = false;
             listen_on(news, conn);
+            set_connected(news, false);
             continue;
         }
         if (!lost)
@@ -194,6 +203,15 @@ uint64_t news_wait(struct news *news, enum news_topic topic, uint64_t seen, uint
     count = news->counts[topic];
     pthread_mutex_unlock(&news->lock);
     return count;
+}
+
+bool news_is_connected(struct news *news)
+{
+    pthread_mutex_lock(&news->lock);
+    bool connected = news->connected;
+
+    pthread_mutex_unlock(&news->lock);
+    return connected;
 }
 
 void news_poke(struct news *news)

@@ -26,6 +26,8 @@ void news_stop(struct news *news); /* wakes every waiter; NULL is allowed */
 uint64_t news_count(struct news *news, enum news_topic topic);
 /* Waits until the counter is not `seen` or timeout_usec is over; returns the counter. Any thread. */
 uint64_t news_wait(struct news *news, enum news_topic topic, uint64_t seen, uint64_t timeout_usec);
+/* Whether it is connected and listens right now: the quickest sign that the database is there. */
+bool news_is_connected(struct news *news);
 /* Wakes every waiter once, as if each topic had news. */
 void news_poke(struct news *news);
 /* Tells all hubs on this database, when the caller's transaction commits (at once outside one). */

@@ -213,7 +213,7 @@ static int undo_open(struct job_run *run, struct err *err)
 static int close_check(struct db_conn *conn, const struct machine_row *machine, json_t *params,
     char ret_vault_id[IDENT_TEXT_SIZE], struct err *err)
 {
-    static const char *const known[] = {"export_id", NULL};
+    static const char *const known[] = {"export_id", "discard", NULL};
     AUTO_DB_SET struct db_set set = {0};
 
     (void)machine;
@@ -232,6 +232,7 @@ static int close_point(struct job_run *run, struct err *err)
     int rc;
 
     close.export_id = (char *)job_param_text(run->params, "export_id");
+    close.discard = json_is_true(json_object_get(run->params, "discard"));
     command.kind_case = LEEWARD__CONTROL__V1__COMMAND__KIND_CLOSE_POINT;
     command.close_point = &close;
     rc = job_command(run, "vault", run->job->vault_id, "the vault", &command, &answer, err);

@@ -1,0 +1,367 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * leeward-hub: configuration and the order in which the parts of the hub come up and go down. Up: lock, CA, PostgreSQL (private
+ * unless a DSN is given), migrations, control plane, API, news, jobs. Down: the other way round, so that nobody is asked for
+ * something that is gone already.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+
+#include "hub/api/api.h"
+#include "hub/control/ca.h"
+#include "hub/control/control.h"
+#include "hub/control/live_status.h"
+#include "hub/db/config_store.h"
+#include "hub/db/migrate.h"
+#include "hub/db/news.h"
+#include "hub/db/postgres_embedded.h"
+#include "hub/db/token_store.h"
+#include "hub/jobs/job_runner.h"
+#include "transport/base/clock.h"
+#include "transport/base/conf.h"
+#include "transport/base/file.h"
+#include "transport/base/ident.h"
+#include "transport/base/log.h"
+#include "transport/loop/loop.h"
+
+#define NAMES_MAX 32
+
+struct settings {
+    char *data, *database, *listen, *api_listen, *hostnames, *log_level;
+    uint64_t job_threads, api_threads, db_connections;
+    bool log_json;
+};
+
+#define AT(member) offsetof(struct settings, member)
+static const struct conf_row rows[] = {
+    {.key = "data",
+        .type = CONF_STRING,
+        .offset = AT(data),
+        .fallback = "/var/lib/leeward/hub",
+        .help = "folder of the CA, certificates and the private database"},
+    {.key = "database",
+        .type = CONF_STRING,
+        .offset = AT(database),
+        .secret = true,
+        .help = "PostgreSQL to use (conninfo or postgresql:// URI); none: a private one in DATA/postgres"},
+    {.key = "listen",
+        .type = CONF_STRING,
+        .offset = AT(listen),
+        .fallback = "0.0.0.0:9442",
+        .help = "ADDRESS:PORT for agents, nodes and vaults"},
+    {.key = "api-listen",
+        .type = CONF_STRING,
+        .offset = AT(api_listen),
+        .fallback = "127.0.0.1:8443",
+        .help = "ADDRESS:PORT of the HTTPS API"},
+    {.key = "hostnames",
+        .type = CONF_STRING,
+        .offset = AT(hostnames),
+        .help = "more names and addresses for the API's certificate, separated by commas"},
+    {.key = "job-threads",
+        .type = CONF_UINT,
+        .offset = AT(job_threads),
+        .fallback = "4",
+        .min = 1,
+        .max = 16,
+        .help = "threads that work on jobs"},
+    {.key = "api-threads",
+        .type = CONF_UINT,
+        .offset = AT(api_threads),
+        .fallback = "4",
+        .min = 1,
+        .max = 64,
+        .help = "threads that answer API requests"},
+    {.key = "database-connections",
+        .type = CONF_UINT,
+        .offset = AT(db_connections),
+        .fallback = "32",
+        .min = 12,
+        .max = 256,
+        .help = "most connections to PostgreSQL"},
+    {.key = "log-level",
+        .type = CONF_STRING,
+        .offset = AT(log_level),
+        .fallback = "info",
+        .help = "debug, info, warn or error"},
+    {.key = "log-json", .type = CONF_BOOL, .offset = AT(log_json), .help = "one JSON object per line"},
+};
+
+struct hub {
+    struct settings settings;
+    sd_event *loop;
+    int lock_fd;
+    struct ident id; /* of this installation: the same for every hub on the database */
+    char id_text[IDENT_TEXT_SIZE];
+    char instance[IDENT_TEXT_SIZE]; /* of this process, for leases */
+    struct ca *ca;
+    struct postgres_embedded *postgres;
+    struct db *db;
+    struct live_status *live;
+    struct control *control;
+    struct api *api;
+    char *api_certificate, *api_key;
+    struct news *news;
+    struct job_runner *runner;
+};
+
+/* ---- data folder ---- */
+
+/* Others may pass through to the database's folder but see nothing: keys are 0600. */
+static int prepare_data(struct hub *hub, struct err *err)
+{
+    const char *data = hub->settings.data;
+    AUTO_FREE char *lock = mem_printf("%s/hub.lock", data);
+
+    if (!lock)
+        return err_set(err, ERR_NOMEM, "no memory");
+    if (file_make_dirs(data, 0711, err) < 0)
+        return -1;
+    hub->lock_fd = open(lock, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (hub->lock_fd < 0)
+        return err_sys(err, errno, "opening %s", lock);
+    if (flock(hub->lock_fd, LOCK_EX | LOCK_NB) == 0)
+        return 0;
+    if (errno != EWOULDBLOCK)
+        return err_sys(err, errno, "locking %s", lock);
+    err_set(err, ERR_REFUSED, "another hub works on %s", data);
+    return err_hint(err, "Stop it, or give this one another --data folder.");
+}
+
+/* ---- database ---- */
+
+static int start_database(struct hub *hub, struct err *err)
+{
+    struct db_options options = {
+        .dsn = hub->settings.database, .connections_max = (unsigned)hub->settings.db_connections};
+
+    if (!options.dsn[0]) {
+        if (postgres_embedded_start(hub->loop, hub->settings.data, &hub->postgres, err) < 0)
+            return -1;
+        options.dsn = postgres_embedded_dsn(hub->postgres);
+    }
+    if (db_new(&options, &hub->db, err) < 0)
+        return -1;
+    return migrate_run(hub->db, migrations_embedded, NULL, err);
+}
+
+/* The installation's id is made once and kept in the database. */
+static int load_id(struct hub *hub, struct db_conn *conn, struct err *err)
+{
+    AUTO_FREE char *json = NULL;
+    int found = setting_get(conn, "hub_id", &json, err);
+
+    if (found < 0)
+        return -1;
+    if (found == 0) {
+        if (ident_random(&hub->id) < 0)
+            return err_set(err, ERR_INTERNAL, "the kernel gives no randomness");
+        ident_to_text(&hub->id, hub->id_text);
+        json = mem_printf("\"%s\"", hub->id_text);
+        return json ? setting_put(conn, "hub_id", json, err) : err_set(err, ERR_NOMEM, "no memory");
+    }
+    if (strlen(json) != IDENT_TEXT_SIZE + 1)
+        return err_set(err, ERR_CORRUPT, "setting hub_id is not an id");
+    memcpy(hub->id_text, json + 1, IDENT_TEXT_SIZE - 1);
+    return ident_from_text(hub->id_text, &hub->id) < 0 ? err_set(err, ERR_CORRUPT, "setting hub_id is not an id") : 0;
+}
+
+static bool has_admin(struct db_conn *conn, struct err *err, bool *ret_failed)
+{
+    AUTO_DB_SET struct db_set set = {0};
+    const struct db_filter filters[] = {{"role", DB_EQ, "admin"}, {"revoked_at", DB_EQ, ""}};
+    const struct db_page page = {.filters = filters, .filter_count = ARRAY_LEN(filters), .limit = 1};
+
+    *ret_failed = db_list(conn, &db_api_tokens, &page, &set, err) < 0;
+    return set.count > 0;
+}
+
+/* First start: an administrator's token in DATA/admin.token. The file is there before the token counts. */
+static int ensure_admin(struct hub *hub, struct db_conn *conn, struct err *err)
+{
+    const struct api_token_spec spec = {.name = "first administrator", .role = "admin", .created_by = "system"};
+    AUTO_FREE char *path = mem_printf("%s/admin.token", hub->settings.data);
+    char id[IDENT_TEXT_SIZE], text[API_TOKEN_TEXT_SIZE];
+    bool failed;
+
+    if (!path)
+        return err_set(err, ERR_NOMEM, "no memory");
+    if (has_admin(conn, err, &failed) || failed)
+        return failed ? -1 : 0;
+    if (db_begin(conn, err) < 0 || api_token_create(conn, &spec, id, text, err) < 0 ||
+        file_replace(path, text, strlen(text), 0600, err) < 0)
+        return -1;
+    log_event(LOG_INFO, "admin_token_made", LOG_S("path", path));
+    return db_commit(conn, err);
+}
+
+static int prepare_database(struct hub *hub, struct err *err)
+{
+    struct db_conn *conn AUTO_OF(db_conn) = NULL;
+
+    if (db_acquire(hub->db, &conn, err) < 0)
+        return -1;
+    return load_id(hub, conn, err) < 0 ? -1 : ensure_admin(hub, conn, err);
+}
+
+/* ---- parts ---- */
+
+static void hear(void *arg, enum news_topic topic)
+{
+    struct hub *hub = arg;
+
+    control_news(hub->control, topic);
+    api_news(hub->api);
+}
+
+static size_t ready(void *arg, struct api_check checks[API_CHECKS_MAX])
+{
+    struct hub *hub = arg;
+    bool database = hub->news && news_is_connected(hub->news);
+
+    checks[0] = (struct api_check){.name = "database", .ok = database};
+    if (!database)
+        snprintf(checks[0].text, sizeof(checks[0].text),
+            "PostgreSQL cannot be reached; the hub goes on by itself when it is back");
+    checks[1] = (struct api_check){.name = "control", .ok = hub->control != NULL};
+    return 2;
+}
+
+static int start_control(struct hub *hub, struct err *err)
+{
+    struct control_conf conf = {.loop = hub->loop,
+        .db = hub->db,
+        .ca = hub->ca,
+        .data_dir = hub->settings.data,
+        .listen = hub->settings.listen,
+        .hub_id = &hub->id};
+
+    if (live_status_new(&hub->live, err) < 0)
+        return -1;
+    conf.live = hub->live;
+    return control_start(&conf, &hub->control, err);
+}
+
+static int make_api_certificate(struct hub *hub, struct err *err)
+{
+    AUTO_FREE char *list = mem_strdup(hub->settings.hostnames);
+    const char *names[NAMES_MAX];
+    char *save = NULL;
+    size_t n = 0;
+
+    if (!list)
+        return err_set(err, ERR_NOMEM, "no memory");
+    for (char *name = strtok_r(list, ", ", &save); name && n < NAMES_MAX; name = strtok_r(NULL, ", ", &save))
+        names[n++] = name;
+    return ca_ensure_api(hub->ca, hub->settings.data, names, n, err);
+}
+
+static int start_api(struct hub *hub, struct err *err)
+{
+    hub->api_certificate = mem_printf("%s/api.pem", hub->settings.data);
+    hub->api_key = mem_printf("%s/api.key", hub->settings.data);
+    if (!hub->api_certificate || !hub->api_key)
+        return err_set(err, ERR_NOMEM, "no memory");
+    if (make_api_certificate(hub, err) < 0)
+        return -1;
+    const struct api_conf conf = {.listen = hub->settings.api_listen,
+        .cert_path = hub->api_certificate,
+        .key_path = hub->api_key,
+        .db = hub->db,
+        .live = hub->live,
+        .hub_id = hub->id_text,
+        .ca_fingerprint = ca_fingerprint(hub->ca),
+        .ready = ready,
+        .arg = hub,
+        .handler_threads = (unsigned)hub->settings.api_threads};
+
+    return api_start(&conf, &hub->api, err);
+}
+
+static int start_work(struct hub *hub, struct err *err)
+{
+    struct ident instance;
+
+    if (ident_random(&instance) < 0)
+        return err_set(err, ERR_INTERNAL, "the kernel gives no randomness");
+    ident_to_text(&instance, hub->instance);
+    if (news_start(hub->db, hear, hub, &hub->news, err) < 0)
+        return -1;
+    return job_runner_start(hub->db, hub->news, hub->instance, (unsigned)hub->settings.job_threads, &hub->runner, err);
+}
+
+static int start(struct hub *hub, struct err *err)
+{
+    if (prepare_data(hub, err) < 0 || loop_new(NULL, NULL, &hub->loop, err) < 0 ||
+        ca_open(hub->settings.data, &hub->ca, err) < 0 || start_database(hub, err) < 0 ||
+        prepare_database(hub, err) < 0 || start_control(hub, err) < 0 || start_api(hub, err) < 0)
+        return -1;
+    return start_work(hub, err);
+}
+
+static void stop(struct hub *hub)
+{
+    job_runner_stop(hub->runner);
+    news_stop(hub->news);
+    api_stop(hub->api);
+    control_stop(hub->control);
+    live_status_free(hub->live);
+    db_free(hub->db);
+    postgres_embedded_stop(hub->postgres);
+    ca_close(hub->ca);
+    loop_free(hub->loop);
+    if (hub->lock_fd >= 0)
+        (void)close(hub->lock_fd);
+    free(hub->api_certificate);
+    free(hub->api_key);
+}
+
+static int run(struct hub *hub, struct err *err)
+{
+    if (start(hub, err) < 0)
+        return -1;
+    log_event(LOG_INFO, "ready", LOG_S("hub", hub->id_text), LOG_U("control_port", control_port(hub->control)),
+        LOG_U("api_port", api_port(hub->api)));
+    loop_notify_ready();
+    if (loop_run(hub->loop, err) < 0)
+        return -1;
+    loop_notify_stopping();
+    api_drain(hub->api);
+    return 0;
+}
+
+static int configure(const struct settings *s, struct err *err)
+{
+    int level = log_level_from_name(s->log_level);
+
+    if (level < 0) {
+        err_set(err, ERR_INVALID, "log-level: there is no level %.20s", s->log_level);
+        return err_hint(err, "debug, info, warn or error.");
+    }
+    log_set_daemon("leeward-hub");
+    log_set_level((enum log_level)level);
+    log_set_json(s->log_json);
+    return 0;
+}
+
+int main(int argc, char **argv)
+{
+    static struct hub hub = {.lock_fd = -1};
+    struct err err = ERR_INIT;
+    int rc = conf_load(rows, ARRAY_LEN(rows), "leeward-hub",
+        "The hub of Leeward: inventory, policies, jobs, certificates, API.", argc, argv, &hub.settings, &err);
+
+    if (rc == 0)
+        rc = configure(&hub.settings, &err) < 0 ? -1 : run(&hub, &err);
+    if (rc < 0)
+        log_event(LOG_ERROR, "failed", LOG_E(&err), LOG_S("correction", err.correction));
+    stop(&hub);
+    if (rc == 0)
+        log_event(LOG_INFO, "stopped");
+    conf_done(rows, ARRAY_LEN(rows), &hub.settings);
+    return rc < 0 ? 1 : 0;
+}
