@@ -9,17 +9,20 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 #include <errno.h>
 #include <fcntl.h>
 
 #include "mobility/agent.h"
+#include "transport/base/clock.h"
 #include "transport/base/conf.h"
 #include "transport/base/file.h"
 #include "transport/base/log.h"
 #include "transport/base/mem.h"
 #include "transport/loop/loop.h"
 
+#define LOCK_USEC (5 * USEC_PER_SEC)
 #define SUMMARY "tracks the changes of this machine's disks and streams them to a process node"
 
 struct config {
@@ -105,6 +108,20 @@ static int check(const struct config *c, struct err *err)
     return 0;
 }
 
+/* A killed agent's lock lives until its freeze helper has thawed and gone: an agent that follows at once waits for that. */
+static bool lock_within(int fd, uint64_t limit_usec)
+{
+    const struct timespec pause = {.tv_nsec = 20000000};
+    uint64_t end = clock_mono_usec() + limit_usec;
+
+    while (flock(fd, LOCK_EX | LOCK_NB) < 0) {
+        if (errno != EWOULDBLOCK || clock_mono_usec() >= end)
+            return false;
+        (void)nanosleep(&pause, NULL);
+    }
+    return true;
+}
+
 /* One agent per instance: held until the process ends. */
 static int lock_instance(const char *run_dir, int *ret_fd, struct err *err)
 {
@@ -117,7 +134,7 @@ static int lock_instance(const char *run_dir, int *ret_fd, struct err *err)
     fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     if (fd < 0)
         return err_sys(err, errno, "opening %s", path);
-    if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
+    if (!lock_within(fd, LOCK_USEC)) {
         close(fd);
         err_set(err, ERR_CONFLICT, "another agent of this instance is running (%s)", path);
         return err_hint(err, "stop it, or give this one another --instance");
