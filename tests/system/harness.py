@@ -262,7 +262,9 @@ def is_frozen(mount_point):
 
 
 def image_of(path):
-    """Hash of a whole disk or file."""
+    """Hash of a whole disk or file. The cache of a whole disk does not see what went to its partitions: it is dropped first."""
+    if str(path).startswith("/dev/"):
+        run("blockdev", "--flushbufs", path)
     return run("sha256sum", path, timeout=300).split()[0]
 
 
