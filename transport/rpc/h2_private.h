@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What the parts of the HTTP/2 session share: h2.c (life), h2_in.c (what comes in), h2_out.c (what goes out).
+ */
+#ifndef TRANSPORT_RPC_H2_PRIVATE_H
+#define TRANSPORT_RPC_H2_PRIVATE_H
+
+#include <nghttp2/nghttp2.h>
+
+#include "transport/rpc/h2.h"
+
+#define H2_HEADER_BYTES_MAX 16384u /* per block, as HTTP/2 counts: name + value + 32 each */
+#define H2_FRAME_BYTES_MAX 262144u /* larger DATA frames than 16 KiB save a TLS record per frame header */
+#define H2_NOISE_BURST 200u        /* frames without content before they are counted against time */
+
+struct h2 {
+    nghttp2_session *session;
+    bool is_server;
+    struct rpc_limits limits;
+    struct dispatch *dispatch;
+    struct h2_hooks hooks;
+    void *arg;
+    struct rpc_call *first;
+    size_t calls;
+    unsigned noise_left;
+    uint64_t noise_usec; /* when noise_left was last refilled */
+    bool up, draining, drain_final, failed;
+};
+
+/* The call of a stream; NULL when it has none (any more). */
+struct rpc_call *h2_call_of(nghttp2_session *session, int32_t stream_id);
+/* Into and out of the session's list, with a reference. */
+void h2_link(struct h2 *h2, struct rpc_call *call);
+void h2_unlink(struct h2 *h2, struct rpc_call *call);
+/* Looks at what nghttp2 answered (a failure of memory ends the connection at the next h2_send) and asks for h2_send. */
+void h2_check(struct h2 *h2, int rc);
+void h2_set_in_callbacks(nghttp2_session_callbacks *callbacks);
+void h2_set_out_callbacks(nghttp2_session_callbacks *callbacks);
+
+#endif
