@@ -22,6 +22,7 @@
 #include "tests/unit/mobility/track/loopdisk.h"
 
 #define MIB (1u << 20)
+#define EXTENTS_MAX 256u
 
 static void the_complement_of_free_is_used(void **state)
 {
@@ -76,17 +77,18 @@ static bool covers(const struct plan *p, uint64_t from, uint64_t length)
 /* Every block of the file is in the plan. */
 static void assert_file_is_planned(const struct plan *p, const char *path)
 {
-    struct {
-        struct fiemap head;
-        struct fiemap_extent extents[256];
-    } map = {.head = {.fm_length = UINT64_MAX, .fm_flags = FIEMAP_FLAG_SYNC, .fm_extent_count = 256}};
+    struct fiemap *map = calloc(1, sizeof(*map) + EXTENTS_MAX * sizeof(struct fiemap_extent));
     int fd = open(path, O_RDONLY);
 
     assert_true(fd >= 0);
-    assert_int_equal(ioctl(fd, FS_IOC_FIEMAP, &map.head), 0);
-    assert_true(map.head.fm_mapped_extents > 0);
-    for (uint32_t i = 0; i < map.head.fm_mapped_extents; i++)
-        assert_true(covers(p, map.extents[i].fe_physical, map.extents[i].fe_length));
+    map->fm_length = UINT64_MAX;
+    map->fm_flags = FIEMAP_FLAG_SYNC;
+    map->fm_extent_count = EXTENTS_MAX;
+    assert_int_equal(ioctl(fd, FS_IOC_FIEMAP, map), 0);
+    assert_true(map->fm_mapped_extents > 0);
+    for (uint32_t i = 0; i < map->fm_mapped_extents; i++)
+        assert_true(covers(p, map->fm_extents[i].fe_physical, map->fm_extents[i].fe_length));
+    free(map);
     close(fd);
 }
 

@@ -203,7 +203,7 @@ void syncrig_stop(struct syncrig *rig)
     pthread_mutex_unlock(&a->lock);
     loop_bell_post(a->bell);
     pthread_join(a->thread, NULL);
-    engine_free(a->engine);
+    engine_free(TAKE_PTR(a->engine));
     outbox_free(a->outbox);
     hashfetch_free(a->hashes);
     uplink_free(a->uplink);
