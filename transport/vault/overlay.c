@@ -91,19 +91,22 @@ static uint64_t part_end(const struct overlay *o, const struct layer *winner)
     return end;
 }
 
-static void note_hidden(struct overlay *o, const struct layer *winner, uint64_t end)
+/* Moves all layers behind [key, end), which the winner covers. Every older entry that reaches into it is hidden there, also
+ * those that lie wholly within it. */
+static int layers_advance(
+    struct overlay *o, const struct layer *winner, uint64_t sequence, uint64_t end, struct err *err)
 {
-    for (struct layer *l = &o->layers[winner - o->layers] + 1; l < o->layers + o->count; l++)
-        if (l->has && l->now.key < end && winner->now.sequence > l->dead)
-            l->dead = winner->now.sequence;
-}
-
-static int layers_advance(struct overlay *o, struct err *err)
-{
-    for (size_t i = 0; i < o->count; i++)
-        while (o->layers[i].has && extent_end(&o->layers[i].now) <= o->position)
-            if (layer_leave(o, &o->layers[i], err) < 0)
+    o->position = end;
+    for (struct layer *l = o->layers; l < o->layers + o->count; l++) {
+        while (l->has && l->now.key < end) {
+            if (l > winner && sequence > l->dead)
+                l->dead = sequence;
+            if (extent_end(&l->now) > end)
+                break;
+            if (layer_leave(o, l, err) < 0)
                 return -1;
+        }
+    }
     return 0;
 }
 
@@ -118,9 +121,7 @@ static int part_next(struct overlay *o, struct extent *ret_part, struct err *err
     *ret_part = winner->now;
     ret_part->key = key;
     ret_part->sectors = (uint32_t)(end - key);
-    note_hidden(o, winner, end);
-    o->position = end;
-    return layers_advance(o, err) < 0 ? -1 : 1;
+    return layers_advance(o, winner, winner->now.sequence, end, err) < 0 ? -1 : 1;
 }
 
 static bool joins(const struct extent *a, const struct extent *b)

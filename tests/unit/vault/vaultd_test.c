@@ -512,6 +512,8 @@ static void an_open_point_is_served_and_opened_again_after_a_restart(void **stat
         .sequence = 2,
         .write = true,
         .socket = ""};
+    if (!VAULT_SERVES) /* nbdkit cannot load a plugin that is built with sanitizers */
+        skip();
     stream_open(f, &t, 1);
     for (int i = 0; i < 3; i++) {
         model_random_write(&f->m);
@@ -564,9 +566,7 @@ int main(void)
         TEST(a_full_disk_is_resource_exhausted),
         TEST(points_and_ranges_can_be_read),
         TEST(hashes_are_those_of_the_latest_content),
-#ifdef VAULT_SERVES
         TEST(an_open_point_is_served_and_opened_again_after_a_restart),
-#endif
         TEST(a_second_vault_on_the_same_folder_is_refused),
     };
     return cmocka_run_group_tests_name("vaultd", tests, NULL, NULL);

@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Retention: which points stay.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <cmocka.h>
+
+#include "transport/base/clock.h"
+#include "transport/vault/thin.h"
+
+#define MINUTE (60 * USEC_PER_SEC)
+#define HOUR (60 * MINUTE)
+#define NOW (1000 * 24 * HOUR)
+
+/* A point every `step` back from NOW, count of them. */
+static void fill(struct pointlist *l, uint64_t step, unsigned count)
+{
+    struct err err = ERR_INIT;
+    for (unsigned i = 0; i < count; i++) {
+        struct point p = {.sequence = i + 1, .time_utc_usec = NOW - (count - 1 - i) * step};
+        assert_int_equal(pointlist_add(l, &p, &err), 0);
+    }
+}
+
+static size_t plan(
+    const struct pointlist *l, const struct thin_tiers *t, const uint64_t *pinned, size_t n, uint64_t **drop)
+{
+    struct err err = ERR_INIT;
+    size_t count = 0;
+    assert_int_equal(thin_plan(l, t, NOW, pinned, n, drop, &count, &err), 0);
+    return count;
+}
+
+static void everything_stays_without_a_first_tier(void **state)
+{
+    struct pointlist l = {0};
+    struct thin_tiers t = {0};
+    uint64_t *drop;
+    (void)state;
+    fill(&l, HOUR, 100);
+    assert_int_equal(plan(&l, &t, NULL, 0, &drop), 0);
+    free(drop);
+    pointlist_done(&l);
+}
+
+static void one_a_minute_stays_behind_the_first_tier(void **state)
+{
+    struct pointlist l = {0};
+    struct thin_tiers t = {.all_usec = 10 * MINUTE, .minute_usec = HOUR};
+    uint64_t *drop;
+    (void)state;
+    fill(&l, USEC_PER_SEC, 2 * 3600);
+    size_t count = plan(&l, &t, NULL, 0, &drop);
+    size_t left = l.count - count;
+    assert_true(left >= 601 + 50 && left <= 601 + 52);
+    for (size_t i = 1; i < count; i++)
+        assert_true(drop[i] > drop[i - 1]);
+    free(drop);
+    pointlist_done(&l);
+}
+
+static void thinning_twice_drops_nothing_more(void **state)
+{
+    struct pointlist l = {0}, kept = {0};
+    struct thin_tiers t = {.all_usec = MINUTE, .minute_usec = HOUR, .hour_usec = 48 * HOUR};
+    uint64_t *drop;
+    struct err err = ERR_INIT;
+    (void)state;
+    fill(&l, 7 * USEC_PER_SEC, 10000);
+    size_t count = plan(&l, &t, NULL, 0, &drop);
+    for (size_t i = 0, at = 0; i < l.count; i++) {
+        if (at < count && drop[at] == l.items[i].sequence)
+            at++;
+        else
+            assert_int_equal(pointlist_add(&kept, &l.items[i], &err), 0);
+    }
+    free(drop);
+    assert_int_equal(plan(&kept, &t, NULL, 0, &drop), 0);
+    free(drop);
+    pointlist_done(&l);
+    pointlist_done(&kept);
+}
+
+static void the_newest_tagged_and_pinned_stay(void **state)
+{
+    struct pointlist l = {0};
+    struct thin_tiers t = {.all_usec = 1};
+    const uint64_t pinned[] = {3, 7};
+    uint64_t *drop;
+    (void)state;
+    fill(&l, HOUR, 10);
+    l.items[4].more = POINT_TAGGED;
+    for (size_t i = 0; i < l.count; i++)
+        l.items[i].time_utc_usec -= 100 * HOUR;
+    size_t count = plan(&l, &t, pinned, 2, &drop);
+    assert_int_equal(count, 6);
+    for (size_t i = 0; i < count; i++)
+        assert_true(drop[i] != 3 && drop[i] != 7 && drop[i] != 5 && drop[i] != 10);
+    free(drop);
+    pointlist_done(&l);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(everything_stays_without_a_first_tier),
+        cmocka_unit_test(one_a_minute_stays_behind_the_first_tier),
+        cmocka_unit_test(thinning_twice_drops_nothing_more),
+        cmocka_unit_test(the_newest_tagged_and_pinned_stay),
+    };
+    return cmocka_run_group_tests_name("thin", tests, NULL, NULL);
+}
