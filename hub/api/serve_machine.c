@@ -12,6 +12,7 @@
 #include "hub/control/live_status.h"
 #include "hub/db/config_store.h"
 #include "hub/db/rows.h"
+#include "transport/base/clock.h"
 
 #define M(member_name, row_form, member)                                                                               \
     {                                                                                                                  \
@@ -48,7 +49,6 @@ static const struct row_json_member machine_members[] = {
     M("last_seen_at", ROW_TIME, last_seen_at),
     M("inventory_at", ROW_TIME, inventory_at),
     M("clock_skew_seconds", ROW_SIGNED_SECONDS, clock_skew_usec),
-    M("last_point_at", ROW_TIME, last_point_at),
     M("backlog_bytes", ROW_NUMBER, backlog_bytes),
     M("initial_total_bytes", ROW_NUMBER, initial_total_bytes),
     M("initial_done_bytes", ROW_NUMBER, initial_done_bytes),
@@ -77,11 +77,16 @@ static const struct row_json_member live_members[] = {
 };
 #undef L
 
-/* No point was ever made: there is no RPO to speak of. */
-static void add_point(json_t *item, uint64_t sequence, uint64_t rpo_usec)
+/* Where no point was ever made, or none is made any more, there is no RPO to speak of. */
+static void add_point(json_t *item, const char *state, uint64_t sequence, uint64_t at_utc_usec)
 {
+    uint64_t now = clock_utc_usec();
+    bool counts = sequence > 0 && strcmp(state, "unprotected") != 0;
+
     json_object_set_new(item, "last_point_sequence", sequence ? json_integer((json_int_t)sequence) : json_null());
-    json_object_set_new(item, "rpo_seconds", sequence ? row_json_seconds((int64_t)rpo_usec) : json_null());
+    json_object_set_new(item, "last_point_at", row_json_time(at_utc_usec));
+    json_object_set_new(item, "rpo_seconds",
+        counts ? row_json_seconds(now > at_utc_usec ? (int64_t)(now - at_utc_usec) : 0) : json_null());
 }
 
 static json_t *machine_json(const struct request *r, const void *row)
@@ -105,12 +110,10 @@ static json_t *machine_json(const struct request *r, const void *row)
     }
     json_decref(fresh);
     json_object_set_new(item, "rounds", json_integer(live.rounds));
-    if (heard && live.last_point_sequence >= m->last_point_sequence && live.last_point_sequence > 0) {
-        json_object_set_new(item, "last_point_at", row_json_time(live.last_point_utc_usec));
-        add_point(item, live.last_point_sequence, live.rpo_usec);
-    } else {
-        add_point(item, m->last_point_sequence, m->rpo_usec);
-    }
+    if (heard && live.last_point_sequence >= m->last_point_sequence && live.last_point_sequence > 0)
+        add_point(item, m->state, live.last_point_sequence, live.last_point_utc_usec);
+    else
+        add_point(item, m->state, m->last_point_sequence, m->last_point_at);
     return item;
 }
 

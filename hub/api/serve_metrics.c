@@ -11,6 +11,7 @@
 #include "hub/api/api_metrics.h"
 #include "hub/control/live_status.h"
 #include "hub/db/rows.h"
+#include "transport/base/clock.h"
 
 #define METRICS_MAX (32u * 1024u * 1024u) /* 10,000 machines with twelve lines of 150 bytes are 18 MiB */
 #define LABELS_SIZE 400u
@@ -60,14 +61,15 @@ static bool machine_value(struct request *r, const struct machine_row *m, size_t
     struct live_machine live = {0};
     bool heard = live_status_machine(r->services->conf->live, m->id, &live);
     uint64_t point_at = heard && live.last_point_utc_usec ? live.last_point_utc_usec : m->last_point_at;
-    uint64_t rpo = heard && live.last_point_utc_usec ? live.rpo_usec : m->rpo_usec;
+    uint64_t now = clock_utc_usec(), rpo = now > point_at ? now - point_at : 0;
+    bool has_rpo = point_at != 0 && strcmp(m->state, "unprotected") != 0;
     const double values[] = {(double)rpo / 1e6, (double)point_at / 1e6,
         (double)(heard ? live.backlog_bytes : m->backlog_bytes), m->online, health_number(m->health),
         (double)live.sent_bytes, (double)live.changed_bytes, (double)live.points_made, (double)live.points_frozen};
 
     _Static_assert(ARRAY_LEN(values) == ARRAY_LEN(machine_families), "one value per family");
     *ret_value = values[i];
-    return i < 2 ? point_at != 0 : i < 5 || heard;
+    return i == 0 ? has_rpo : i == 1 ? point_at != 0 : i < 5 || heard;
 }
 
 static int write_gauge(

@@ -29,6 +29,11 @@ static const struct command_option machine_list_options[] = {
     END,
 };
 
+static const struct command_option disk_list_options[] = {
+    {"all", 0, NULL, "Those that were removed, too"},
+    END,
+};
+
 static const struct command_option protect_options[] = {
     {"disk", 0, "DISK", "Key or device of a disk; may be repeated (all that can be tracked)"},
     {"policy", 0, "NAME", "Policy (the default one)"},
@@ -173,7 +178,7 @@ const struct command commands[] = {
     {"machine set", "MACHINE", "Change name, policy or site of a machine", machine_set_options, 1, 1, false,
         verb_machine_set},
     {"machine delete", "MACHINE", "Forget an unprotected machine", NULL, 1, 1, false, verb_machine_delete},
-    {"disk list", "MACHINE", "List the disks of a machine", NULL, 1, 1, false, verb_disk_list},
+    {"disk list", "MACHINE", "List the disks of a machine", disk_list_options, 1, 1, false, verb_disk_list},
     {"policy list", "", "List policies", NULL, 0, 0, false, verb_policy_list},
     {"policy show", "POLICY", "Show a policy", NULL, 1, 1, false, verb_policy_show},
     {"policy create", "NAME", "Create a policy", policy_options, 1, 1, false, verb_policy_create},

@@ -123,6 +123,14 @@ static void print_summary(const struct up *up)
     loop_notify_ready();
 }
 
+/* Those that were used are worthless, the others are not needed any more. */
+static void forget_tokens(const struct up *up)
+{
+    for (enum role role = VAULT; role < ROLE_COUNT; role++)
+        if (up->members[role].wanted)
+            (void)unlink(up->members[role].token_file);
+}
+
 static void start_member(struct up *up, enum role role)
 {
     struct err err = ERR_INIT;
@@ -153,6 +161,8 @@ static void question_done(struct worker_job *job)
         ask(up, WAIT_ALL, HUB);
     } else if (q->kind == MAKE_TOKEN)
         start_member(up, q->role);
+    if (q->kind == WAIT_ALL && q->rc == 0)
+        forget_tokens(up);
     if (q->kind == WAIT_ALL)
         print_summary(up);
     free(q);

@@ -65,7 +65,8 @@ static int disk_key(const json_t *disks, const char *name, json_t *keys, struct 
         const char *key = json_string_value(json_object_get(disk, "key"));
         const char *device = json_string_value(json_object_get(disk, "device"));
 
-        if (key && device && (strcmp(key, name) == 0 || strcmp(device, name) == 0)) {
+        if (key && device &&
+            (strcmp(key, name) == 0 || (strcmp(device, name) == 0 && json_is_true(json_object_get(disk, "present"))))) {
             json_array_append_new(keys, json_string(key));
             return 0;
         }
@@ -177,9 +178,27 @@ int verb_machine_delete(struct command_line *line, struct err *err)
     return verb_change_item(line, "DELETE", path, NULL, err);
 }
 
+/* A disk that is gone is worth a line only while it is protected. */
+static bool is_worth_showing(const json_t *disk)
+{
+    return json_is_true(json_object_get(disk, "present")) || json_is_true(json_object_get(disk, "protected"));
+}
+
 int verb_disk_list(struct command_line *line, struct err *err)
 {
     AUTO_FREE char *path = client_path("/api/v1/machines/%s/disks", line->arguments[0]);
+    json_t *items, *shown, *disk;
+    size_t i;
 
-    return verb_print_list(line, path, disk_columns, ARRAY_LEN(disk_columns), 0, err);
+    if (!path)
+        return err_set(err, ERR_NOMEM, "no memory for a request");
+    if (verb_read_list(line, path, 0, &items, err) < 0)
+        return -1;
+    shown = json_array();
+    json_array_foreach(items, i, disk) if (command_option(line, "all") || is_worth_showing(disk))
+        json_array_append(shown, disk);
+    (void)output_items(line, shown, disk_columns, ARRAY_LEN(disk_columns), stdout);
+    json_decref(shown);
+    json_decref(items);
+    return 0;
 }
