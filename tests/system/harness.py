@@ -485,8 +485,8 @@ class Attached:
             undo(self._mount)
         loop, fuse, process = self.undo_entries
         undo(loop)
-        wait_until(lambda: not run("losetup", "--list", "--noheadings", self.device, ok=None).strip(),
-                   "the loop device to let go", 10)
+        state = f"/sys/block/{os.path.basename(self.device)}/loop"
+        wait_until(lambda: not os.path.exists(state), f"{self.device} to let go", 10)
         undo(fuse)
         stop(process)
 

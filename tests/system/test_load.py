@@ -38,7 +38,7 @@ def points_hold_on(kind):
     note(kind, "points made", machine["points_made"], "frozen", machine["points_frozen"])
     point = site.settled_point()
     branch = site.open(point["sequence"], write=True).attach()
-    copy = branch.mount()
+    copy = branch.mount("nouuid" if kind == "xfs" else "defaults")
     run("fio", *FIO, f"--directory={copy}", "--verify_only", cwd=os.path.dirname(copy))
     branch.detach()
     undo(disk._unmount)
