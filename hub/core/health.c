@@ -38,6 +38,11 @@ find(struct health *h, enum health_level level, const char *remedy, const char *
     snprintf(h->remedy, sizeof(h->remedy), "%s", remedy);
 }
 
+static unsigned percent_of(uint64_t part, uint64_t whole, unsigned of_nothing)
+{
+    return whole ? (unsigned)((double)part * 100.0 / (double)whole) : of_nothing;
+}
+
 static void find_silent(struct health *h, const char *who, uint64_t silent_usec, enum health_level level)
 {
     if (silent_usec == UINT64_MAX)
@@ -90,21 +95,21 @@ void health_of_machine(const struct health_machine *in, struct health *ret_healt
 void health_of_node(const struct health_node *in, struct health *ret_health)
 {
     struct health *h = ret_health;
-    uint64_t percent = in->spool_limit_bytes ? in->spool_bytes / (in->spool_limit_bytes / 100 + 1) : 0;
+    unsigned percent = percent_of(in->spool_bytes, in->spool_limit_bytes, 0);
     static const char remedy[] = "Check the way to the vault; agents wait meanwhile and lose nothing.";
 
     *h = (struct health){.level = HEALTH_HEALTHY};
     find_silent(h, "node", in->silent_usec, HEALTH_CRITICAL);
     if (percent >= FULL_WARN_PERCENT)
-        find(h, percent >= FULL_CRITICAL_PERCENT ? HEALTH_CRITICAL : HEALTH_WARNING, remedy,
-            "Its spool is %llu %% full", (unsigned long long)percent);
+        find(h, percent >= FULL_CRITICAL_PERCENT ? HEALTH_CRITICAL : HEALTH_WARNING, remedy, "Its spool is %u %% full",
+            percent);
     find_reported(h, HEALTH_WARNING, in->cause, in->remedy);
 }
 
 void health_of_vault(const struct health_vault *in, struct health *ret_health)
 {
     struct health *h = ret_health;
-    uint64_t free_percent = in->capacity_bytes ? in->free_bytes / (in->capacity_bytes / 100 + 1) : 100;
+    unsigned free_percent = percent_of(in->free_bytes, in->capacity_bytes, 100);
     static const char remedy[] = "Add a disk to the vault, shorten retention, or move machines to another vault.";
 
     *h = (struct health){.level = HEALTH_HEALTHY};
@@ -114,6 +119,6 @@ void health_of_vault(const struct health_vault *in, struct health *ret_health)
             in->cause && in->cause[0] ? in->cause : "It accepts no data");
     if (free_percent <= 100 - FULL_WARN_PERCENT)
         find(h, free_percent <= 100 - FULL_CRITICAL_PERCENT ? HEALTH_CRITICAL : HEALTH_WARNING, remedy,
-            "Only %llu %% of its disk is free", (unsigned long long)free_percent);
+            "Only %u %% of its disk is free", free_percent);
     find_reported(h, HEALTH_WARNING, in->cause, in->remedy);
 }

@@ -1,0 +1,382 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "hub/core/health.h"
+#include "hub/core/machine_state.h"
+#include "hub/core/placement.h"
+#include "hub/core/policy.h"
+
+#define SEC 1000000ULL
+
+/* ---- states ---- */
+
+static bool row_allows(enum machine_state from, enum machine_move move, enum machine_state *to)
+{
+    for (size_t i = 0; i < machine_move_count; i++) {
+        if (machine_moves[i].from == from && machine_moves[i].move == move) {
+            *to = machine_moves[i].to;
+            return true;
+        }
+    }
+    return false;
+}
+
+static void test_every_row_of_the_table_moves_and_everything_else_is_refused(void **state)
+{
+    (void)state;
+    for (int s = 0; s < MACHINE_STATE_COUNT; s++) {
+        for (int m = 0; m < MOVE_COUNT; m++) {
+            enum machine_state want = MACHINE_UNPROTECTED, got = MACHINE_UNPROTECTED;
+            struct err err = ERR_INIT;
+            bool allowed = row_allows((enum machine_state)s, (enum machine_move)m, &want);
+            int rc = machine_move((enum machine_state)s, (enum machine_move)m, &got, &err);
+
+            assert_int_equal(rc, allowed ? 0 : -1);
+            if (allowed) {
+                assert_int_equal(got, want);
+                continue;
+            }
+            assert_int_equal(err.code, ERR_REFUSED);
+            assert_true(err.correction[0] != '\0');
+        }
+    }
+}
+
+static void test_no_move_stands_twice_and_every_state_can_be_left_and_reached(void **state)
+{
+    (void)state;
+    bool left[MACHINE_STATE_COUNT] = {false}, reached[MACHINE_STATE_COUNT] = {[MACHINE_UNPROTECTED] = true};
+
+    for (size_t i = 0; i < machine_move_count; i++) {
+        for (size_t j = i + 1; j < machine_move_count; j++)
+            assert_false(
+                machine_moves[i].from == machine_moves[j].from && machine_moves[i].move == machine_moves[j].move);
+        if (machine_moves[i].from != machine_moves[i].to) {
+            left[machine_moves[i].from] = true;
+            reached[machine_moves[i].to] = true;
+        }
+    }
+    for (int s = 0; s < MACHINE_STATE_COUNT; s++) {
+        assert_true(left[s]);
+        assert_true(reached[s]);
+    }
+}
+
+static void test_names_of_states_go_both_ways(void **state)
+{
+    (void)state;
+    for (int s = 0; s < MACHINE_STATE_COUNT; s++)
+        assert_int_equal(machine_state_from_name(machine_state_name((enum machine_state)s)), s);
+    assert_int_equal(machine_state_from_name("asleep"), -1);
+    assert_string_equal(machine_state_name((enum machine_state)99), "unknown");
+}
+
+static void test_an_agent_moves_its_machine_only_while_it_replicates(void **state)
+{
+    static const struct {
+        enum machine_state state;
+        const char *says;
+        bool has_point;
+        int move; /* -1: none */
+    } rows[] = {
+        {MACHINE_ENABLING, "initial_replication", false, MOVE_INITIAL_BEGUN},
+        {MACHINE_ENABLING, "protected", true, MOVE_FIRST_POINT},
+        {MACHINE_ENABLING, "protected", false, -1}, /* P1: no point, not protected */
+        {MACHINE_INITIAL_REPLICATION, "initial_replication", false, -1},
+        {MACHINE_INITIAL_REPLICATION, "protected", true, MOVE_FIRST_POINT},
+        {MACHINE_PROTECTED, "protected", true, -1},
+        {MACHINE_PROTECTED, "resynchronizing", true, MOVE_RESYNC},
+        {MACHINE_RESYNCHRONIZING, "protected", true, MOVE_RESYNC_DONE},
+        {MACHINE_UNPROTECTED, "protected", true, -1},
+        {MACHINE_FAILED_OVER, "protected", true, -1},
+        {MACHINE_COMMITTED, "resynchronizing", true, -1},
+        {MACHINE_PROTECTED, "idle", true, -1},
+        {MACHINE_PROTECTED, "", true, -1},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        enum machine_move move = MOVE_COUNT;
+        bool moves = machine_move_from_agent(rows[i].state, rows[i].says, rows[i].has_point, &move);
+
+        assert_int_equal(moves, rows[i].move >= 0);
+        if (moves)
+            assert_int_equal(move, rows[i].move);
+    }
+}
+
+/* ---- policy ---- */
+
+static void test_the_default_policy_is_valid(void **state)
+{
+    struct policy p;
+    struct err err = ERR_INIT;
+
+    (void)state;
+    policy_default(&p);
+    assert_int_equal(policy_check(&p, &err), 0);
+}
+
+static void test_policies_out_of_bounds_name_the_field(void **state)
+{
+    struct {
+        size_t offset;
+        uint64_t value;
+        const char *field;
+    } rows[] = {
+        {offsetof(struct policy, interval_usec), 0, "interval_usec"},
+        {offsetof(struct policy, interval_usec), 99999, "interval_usec"},
+        {offsetof(struct policy, interval_usec), UINT64_MAX, "interval_usec"},
+        {offsetof(struct policy, app_interval_usec), 1, "app_interval_usec"},
+        {offsetof(struct policy, rpo_target_usec), 10, "rpo_target_usec"},
+        {offsetof(struct policy, keep_all_usec), 0, "keep_all_usec"},
+        {offsetof(struct policy, keep_minute_usec), 60 * SEC, "keep_minute_usec"}, /* shorter than keep_all */
+        {offsetof(struct policy, keep_day_usec), 3600 * SEC, "keep_day_usec"},
+        {offsetof(struct policy, freeze_budget_usec), 11 * SEC, "freeze_budget_usec"},
+        {offsetof(struct policy, throttle_bytes_per_sec), 5, "throttle_bytes_per_sec"},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        struct policy p;
+        struct err err = ERR_INIT;
+
+        policy_default(&p);
+        memcpy((char *)&p + rows[i].offset, &rows[i].value, sizeof(uint64_t));
+        assert_int_equal(policy_check(&p, &err), -1);
+        assert_int_equal(err.code, ERR_INVALID);
+        assert_int_equal(strncmp(err.text, rows[i].field, strlen(rows[i].field)), 0);
+        assert_true(err.correction[0] != '\0');
+    }
+}
+
+static void test_a_target_below_the_interval_is_refused(void **state)
+{
+    struct policy p;
+    struct err err = ERR_INIT;
+
+    (void)state;
+    policy_default(&p);
+    p.interval_usec = 60 * SEC;
+    assert_int_equal(policy_check(&p, &err), -1);
+    assert_non_null(strstr(err.text, "rpo_target_usec"));
+}
+
+static void test_tiers_may_be_off(void **state)
+{
+    struct policy p;
+    struct err err = ERR_INIT;
+
+    (void)state;
+    policy_default(&p);
+    p.keep_minute_usec = p.keep_day_usec = 0;
+    assert_int_equal(policy_check(&p, &err), 0);
+}
+
+/* ---- placement ---- */
+
+static void test_the_least_loaded_node_of_the_site_gets_the_machine(void **state)
+{
+    const struct placement_node nodes[] = {
+        {.online = true, .same_site = false, .machines = 0},
+        {.online = true, .same_site = true, .machines = 9, .cpu_permille = 700},
+        {.online = true, .same_site = true, .machines = 5, .cpu_permille = 210},
+        {.online = true, .same_site = true, .machines = 4, .cpu_permille = 290}, /* the same tenth: fewer machines */
+        {.online = false, .same_site = true, .machines = 0},
+        {.online = true, .same_site = true, .drain = true},
+    };
+    struct err err = ERR_INIT;
+    size_t best = 99;
+
+    (void)state;
+    assert_int_equal(placement_node(nodes, 6, &best, &err), 1);
+    assert_int_equal(best, 3);
+}
+
+static void test_a_full_spool_comes_last(void **state)
+{
+    const struct placement_node nodes[] = {
+        {.online = true, .same_site = true, .spool_permille = 950},
+        {.online = true, .same_site = false, .spool_permille = 100},
+    };
+    struct err err = ERR_INIT;
+    size_t best = 99;
+
+    (void)state;
+    assert_int_equal(placement_node(nodes, 2, &best, &err), 1);
+    assert_int_equal(best, 1);
+    assert_int_equal(placement_node(nodes, 1, &best, &err), 1);
+    assert_int_equal(best, 0);
+}
+
+static void test_without_a_node_there_is_a_reason(void **state)
+{
+    const struct placement_node node = {.online = true, .drain = true};
+    struct err err = ERR_INIT;
+    size_t best = 99;
+
+    (void)state;
+    assert_int_equal(placement_node(&node, 1, &best, &err), 0);
+    assert_int_equal(placement_node(NULL, 0, &best, &err), 0);
+    assert_int_equal(err.code, ERR_UNAVAILABLE);
+    assert_true(err.correction[0] != '\0');
+}
+
+static void test_the_vault_of_another_site_with_most_room_is_taken(void **state)
+{
+    const struct placement_vault vaults[] = {
+        {.online = true, .accepting = true, .other_site = false, .free_bytes = 900},
+        {.online = true, .accepting = true, .other_site = true, .free_bytes = 500},
+        {.online = true, .accepting = true, .other_site = true, .free_bytes = 600},
+        {.online = true, .accepting = false, .other_site = true, .free_bytes = 999},
+        {.online = false, .accepting = true, .other_site = true, .free_bytes = 999},
+    };
+    struct err err = ERR_INIT;
+    size_t best = 99;
+
+    (void)state;
+    assert_int_equal(placement_vault(vaults, 5, 100, &best, &err), 1);
+    assert_int_equal(best, 2);
+    assert_int_equal(placement_vault(vaults, 5, 1000, &best, &err), 0);
+    assert_int_equal(err.code, ERR_NOSPACE);
+    assert_int_equal(placement_vault(vaults + 3, 2, 1, &best, &err), 0);
+    assert_int_equal(err.code, ERR_UNAVAILABLE);
+}
+
+/* ---- health ---- */
+
+static struct health_machine good_machine(void)
+{
+    return (struct health_machine){.state = MACHINE_PROTECTED,
+        .rpo_usec = SEC,
+        .rpo_target_usec = 15 * SEC,
+        .agent_state = "protected",
+        .agent_cause = "",
+        .agent_remedy = "",
+        .node_online = true,
+        .vault_online = true,
+        .vault_accepting = true};
+}
+
+static void test_a_machine_within_its_target_is_healthy(void **state)
+{
+    const struct health_machine m = good_machine();
+    struct health h;
+
+    (void)state;
+    health_of_machine(&m, &h);
+    assert_int_equal(h.level, HEALTH_HEALTHY);
+    assert_string_equal(h.cause, "");
+}
+
+static void test_rpo_above_target_warns_and_above_thrice_is_critical(void **state)
+{
+    struct health_machine m = good_machine();
+    struct health h;
+
+    (void)state;
+    m.rpo_usec = 16 * SEC;
+    health_of_machine(&m, &h);
+    assert_int_equal(h.level, HEALTH_WARNING);
+    m.rpo_usec = 46 * SEC;
+    health_of_machine(&m, &h);
+    assert_int_equal(h.level, HEALTH_CRITICAL);
+    assert_non_null(strstr(h.cause, "RPO"));
+    assert_true(h.remedy[0] != '\0');
+    m.state = MACHINE_INITIAL_REPLICATION; /* no point is promised yet */
+    health_of_machine(&m, &h);
+    assert_int_equal(h.level, HEALTH_HEALTHY);
+}
+
+static void test_the_cause_behind_a_missed_rpo_is_named_first(void **state)
+{
+    struct health_machine m = good_machine();
+    struct health h;
+
+    (void)state;
+    m.rpo_usec = 100 * SEC;
+    m.vault_online = false;
+    health_of_machine(&m, &h);
+    assert_int_equal(h.level, HEALTH_CRITICAL);
+    assert_non_null(strstr(h.cause, "vault"));
+}
+
+static void test_a_silent_agent_is_critical_when_protected_and_unknown_otherwise(void **state)
+{
+    struct health_machine m = good_machine();
+    struct health h;
+
+    (void)state;
+    m.silent_usec = 60 * SEC;
+    health_of_machine(&m, &h);
+    assert_int_equal(h.level, HEALTH_CRITICAL);
+    m.state = MACHINE_UNPROTECTED;
+    m.silent_usec = UINT64_MAX;
+    health_of_machine(&m, &h);
+    assert_int_equal(h.level, HEALTH_UNKNOWN);
+}
+
+static void test_a_wrong_clock_warns(void **state)
+{
+    struct health_machine m = good_machine();
+    struct health h;
+
+    (void)state;
+    m.clock_skew_usec = -(int64_t)(7 * SEC);
+    health_of_machine(&m, &h);
+    assert_int_equal(h.level, HEALTH_WARNING);
+    assert_non_null(strstr(h.cause, "-7 s"));
+}
+
+static void test_filling_spools_and_vaults_are_told(void **state)
+{
+    struct health_node n = {.spool_bytes = 850, .spool_limit_bytes = 1000, .cause = "", .remedy = ""};
+    struct health_vault v = {.accepting = true, .free_bytes = 40, .capacity_bytes = 1000, .cause = "", .remedy = ""};
+    struct health h;
+
+    (void)state;
+    health_of_node(&n, &h);
+    assert_int_equal(h.level, HEALTH_WARNING);
+    n.spool_bytes = 960;
+    health_of_node(&n, &h);
+    assert_int_equal(h.level, HEALTH_CRITICAL);
+    health_of_vault(&v, &h);
+    assert_int_equal(h.level, HEALTH_CRITICAL);
+    v = (struct health_vault){.accepting = false, .cause = "The disk is full", .remedy = "Free space"};
+    health_of_vault(&v, &h);
+    assert_int_equal(h.level, HEALTH_CRITICAL);
+    assert_string_equal(h.cause, "The disk is full");
+    assert_string_equal(h.remedy, "Free space");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_every_row_of_the_table_moves_and_everything_else_is_refused),
+        cmocka_unit_test(test_no_move_stands_twice_and_every_state_can_be_left_and_reached),
+        cmocka_unit_test(test_names_of_states_go_both_ways),
+        cmocka_unit_test(test_an_agent_moves_its_machine_only_while_it_replicates),
+        cmocka_unit_test(test_the_default_policy_is_valid),
+        cmocka_unit_test(test_policies_out_of_bounds_name_the_field),
+        cmocka_unit_test(test_a_target_below_the_interval_is_refused),
+        cmocka_unit_test(test_tiers_may_be_off),
+        cmocka_unit_test(test_the_least_loaded_node_of_the_site_gets_the_machine),
+        cmocka_unit_test(test_a_full_spool_comes_last),
+        cmocka_unit_test(test_without_a_node_there_is_a_reason),
+        cmocka_unit_test(test_the_vault_of_another_site_with_most_room_is_taken),
+        cmocka_unit_test(test_a_machine_within_its_target_is_healthy),
+        cmocka_unit_test(test_rpo_above_target_warns_and_above_thrice_is_critical),
+        cmocka_unit_test(test_the_cause_behind_a_missed_rpo_is_named_first),
+        cmocka_unit_test(test_a_silent_agent_is_critical_when_protected_and_unknown_otherwise),
+        cmocka_unit_test(test_a_wrong_clock_warns),
+        cmocka_unit_test(test_filling_spools_and_vaults_are_told),
+    };
+
+    return cmocka_run_group_tests_name("hub_core", tests, NULL, NULL);
+}
