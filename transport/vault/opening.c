@@ -168,6 +168,7 @@ static void prepare_done(struct vaultjob *job)
     }
     if (result == 0)
         result = opening_child_start(o, &err);
+    vaultupkeep_merge(o->vm); /* opening a point may have written a small run */
     if (result < 0) {
         o->failures = FAILURES_MAX; /* trying again would not help */
         opening_failed(o, &err);

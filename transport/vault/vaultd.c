@@ -23,7 +23,7 @@
 #define TICK_USEC (500 * USEC_PER_MSEC)
 #define JOBS_MAX 65536        /* flow control bounds what waits long before this */
 #define ROOM_AGAIN_PERCENT 25 /* of the reserve, above it, before a full disk counts as having room again */
-#define THIN_EVERY_USEC (60 * USEC_PER_SEC)
+#define UPKEEP_EVERY_USEC (60 * USEC_PER_SEC)
 
 /* ---- jobs ---- */
 
@@ -200,10 +200,12 @@ static void machine_tick(struct vmachine *vm, uint64_t now)
     bool up = vm->d->session != NULL && session_is_up(vm->d->session);
     if (vm->desired && up && (vm->last_point > vm->reported || vm->report_all) && !vm->syncing)
         vaultreport_sync(vm);
-    if (vm->desired && vm->tiers.all_usec != 0 && now - vm->thinned_usec >= THIN_EVERY_USEC) {
-        vm->thinned_usec = now;
+    if (!vm->desired || now - vm->upkept_usec < UPKEEP_EVERY_USEC)
+        return;
+    vm->upkept_usec = now;
+    vaultupkeep_merge(vm);
+    if (vm->tiers.all_usec != 0)
         vaultupkeep_thin(vm);
-    }
 }
 
 static void on_tick(void *arg)

@@ -36,7 +36,7 @@ struct vmachine {
     uint64_t last_point;
     bool report_all; /* the next report begins the full list */
     bool syncing, flushing, merging;
-    uint64_t thinned_usec; /* monotonic: when retention was last looked at */
+    uint64_t upkept_usec; /* monotonic: when merging and retention were last looked at */
     struct thin_tiers tiers;
     struct replicate *stream;
     /* The lane's: touched by its jobs alone. */
