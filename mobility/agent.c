@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "mobility/devwatch.h"
 #include "mobility/report.h"
 #include "mobility/sync/engine.h"
 #include "mobility/sync/outbox.h"
@@ -33,6 +34,7 @@ struct agent {
     struct outbox *outbox;
     struct hashfetch *hashes;
     struct engine *engine;
+    struct devwatch *watch; /* NULL: the kernel tells nothing */
     struct inventory *inventory; /* the last one; NULL: none yet */
     char boot_id[IDENT_TEXT_SIZE];
     char node_id[IDENT_TEXT_SIZE];
@@ -269,6 +271,11 @@ static void on_up(void *arg)
     loop_timer_set(a->timer, session_status_interval_usec(a->session));
 }
 
+static void on_devices(void *arg)
+{
+    engine_rescan(((struct agent *)arg)->engine);
+}
+
 static void on_renewed(void *arg)
 {
     struct agent *a = arg;
@@ -305,6 +312,15 @@ static int start_sync(sd_event *loop, struct agent *a, struct err *err)
     return engine_new(&ec, &a->engine, err);
 }
 
+/* Without it disks are still found, by looking from time to time. */
+static void watch_devices(sd_event *loop, struct agent *a)
+{
+    struct err err = ERR_INIT;
+
+    if (devwatch_new(loop, on_devices, a, &a->watch, &err) < 0)
+        log_event(LOG_WARN, "devices_not_watched", LOG_E(&err));
+}
+
 static int start(sd_event *loop, struct agent *a, struct err *err)
 {
     struct session_conf sc = {
@@ -314,6 +330,7 @@ static int start(sd_event *loop, struct agent *a, struct err *err)
         tls_client_new(&a->conf.identity->files, NULL, &a->tls, err) < 0 ||
         session_new(loop, &sc, &session_ops, a, &a->session, err) < 0 || start_sync(loop, a, err) < 0)
         return -1;
+    watch_devices(loop, a);
     return loop_timer_new(loop, session_status_interval_usec(a->session), 0, on_timer, a, &a->timer, err);
 }
 
@@ -336,6 +353,7 @@ void agent_free(struct agent *a)
 {
     if (!a)
         return;
+    devwatch_free(a->watch);
     engine_free(TAKE_PTR(a->engine));
     loop_timer_free(a->timer);
     outbox_free(a->outbox);

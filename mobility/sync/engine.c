@@ -89,6 +89,14 @@ void engine_wake(struct engine *e)
     pthread_mutex_unlock(&e->lock);
 }
 
+void engine_rescan(struct engine *e)
+{
+    pthread_mutex_lock(&e->lock);
+    e->rescan = e->woken = true;
+    pthread_cond_signal(&e->cond);
+    pthread_mutex_unlock(&e->lock);
+}
+
 void engine_set_wish(struct engine *e, const struct engine_wish *wish)
 {
     pthread_mutex_lock(&e->lock);
@@ -325,6 +333,9 @@ static void take_inputs(struct engine *e)
     fresh = e->wish_is_new;
     e->wish_is_new = false;
     e->woken = false;
+    if (e->rescan)
+        e->inventory_usec = 0;
+    e->rescan = false;
     if (fresh) {
         e->wish = e->new_wish;
         e->has_wish = true;
@@ -363,8 +374,16 @@ static int work(struct engine *e, struct err *err)
     struct engine_disk *d;
     bool commanded;
 
-    if (cycle_is_due(e, &command, &commanded))
+    if (e->catching)
+        return !engine_chunk_fits(e) ? 0 : engine_catchup(e, err) < 0 ? -1 : 1;
+    if (cycle_is_due(e, &command, &commanded)) {
+        int begun = engine_catchup_begin(e, err);
+
+        if (begun != 0)
+            return begun;
+        e->caught_up = false;
         return engine_cycle(e, commanded ? &command : NULL, err) < 0 ? -1 : 1;
+    }
     d = engine_sweep_due(e);
     if (d)
         return engine_sweep(e, d, err) < 0 ? -1 : 1;

@@ -107,7 +107,8 @@ void engine_set_wish(struct engine *e, const struct engine_wish *wish);
 int engine_create_point(struct engine *e, const char *command_id, const char *kind, const char *tag, struct err *err);
 /* 1 when it was there and has not begun; its result (cancelled) comes by engine_take. */
 int engine_cancel(struct engine *e, const char *command_id);
-void engine_wake(struct engine *e); /* the link changed */
+void engine_wake(struct engine *e);   /* the link changed */
+void engine_rescan(struct engine *e); /* disks or mounts may have changed: look now, not at the next turn */
 void engine_get_status(struct engine *e, struct engine_status *ret_status);
 /* Loop thread. 1: *ret_output is filled; 0: none. */
 int engine_take(struct engine *e, struct engine_output *ret_output);

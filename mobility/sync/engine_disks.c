@@ -35,7 +35,7 @@ int engine_refresh_inventory(struct engine *e, bool force, struct err *err)
     uint64_t now = clock_mono_usec();
     bool changed;
 
-    if (!force && e->inventory && now < e->inventory_usec + INVENTORY_USEC)
+    if (!force && e->inventory && e->inventory_usec != 0 && now < e->inventory_usec + INVENTORY_USEC)
         return 0;
     if (inventory_scan(NULL, &fresh, err) < 0)
         return err_wrap(err, "looking for disks");

@@ -5,6 +5,7 @@
  *   engine_disks.c  converging to the wish: attach, detach, resize, vanish, resync
  *   engine_link.c   sequence and epoch: agreeing with the vault, commits
  *   engine_sweep.c  chunks of the initial copy and of the comparison
+ *   engine_catchup.c large backlogs
  *   engine_cycle.c  recovery points
  */
 #ifndef MOBILITY_SYNC_ENGINE_INTERNAL_H
@@ -38,6 +39,7 @@ struct engine_disk {
     bool swept;  /* the sweep is sent to its end: the disk takes part in cycles */
     bool compare;
     struct plan *plan;      /* NULL: to be made */
+    uint64_t catch_at;      /* catching up has sent the open slot before this byte */
     uint64_t at;            /* the sweep has sent everything before this byte */
     uint64_t drained_bytes; /* tracker's byte count at the last drain */
     uint64_t counted_bytes; /* of it, added to changed_bytes */
@@ -45,6 +47,8 @@ struct engine_disk {
 };
 
 struct engine_chunk {
+    bool catch_up;  /* else of a sweep */
+    uint64_t start; /* catch-up only */
     uint64_t sequence;
     unsigned disk;
     uint64_t cursor; /* of the disk, once the sequence is committed */
@@ -71,7 +75,7 @@ struct engine {
     /* Guarded by lock: what other threads put in and take out. */
     pthread_mutex_t lock;
     pthread_cond_t cond;
-    bool stop, woken, wish_is_new;
+    bool stop, woken, wish_is_new, rescan;
     struct engine_wish new_wish;
     struct engine_command commands[ENGINE_COMMANDS_MAX];
     unsigned command_count;
@@ -99,6 +103,8 @@ struct engine {
     bool agreed; /* the present stream runs */
     bool bumped; /* the last opening carried a new epoch of ours */
     bool must_bump;
+    bool catching;      /* a backlog is being sent: nothing else is drained */
+    bool caught_up;     /* the next step is a cycle, however much has come up */
     uint64_t committed; /* as far as this thread has applied it */
     uint64_t next_cycle_usec;
     uint64_t first_point; /* sequence of the mark with MARK_FIRST that is on its way; 0: none */
@@ -148,10 +154,19 @@ uint64_t engine_uncommitted(const struct engine *e); /* marks on their way */
 int engine_relink(struct engine *e, struct err *err);
 
 /* engine_sweep.c */
+/* Whether another chunk may be put on its way. */
+bool engine_chunk_fits(const struct engine *e);
 /* The disk whose sweep goes on next; NULL: none, or too much is on its way. */
 struct engine_disk *engine_sweep_due(struct engine *e);
 int engine_sweep(struct engine *e, struct engine_disk *d, struct err *err);
 void engine_rewind_sweeps(struct engine *e);
+
+/* engine_catchup.c */
+/* 1: the backlog is large, and is being caught up with from now on (e->catching). 0: it is not. */
+int engine_catchup_begin(struct engine *e, struct err *err);
+/* Sends the next chunk; the last one ends it. */
+int engine_catchup(struct engine *e, struct err *err);
+void engine_catchup_end(struct engine *e);
 
 /* engine_cycle.c */
 /* Counts what could not be read, and tells it once. */
