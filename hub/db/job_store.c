@@ -55,10 +55,10 @@ void job_claim_done(struct job_claim *claim)
 static int claim_step(struct db_conn *conn, struct job_claim *c, struct err *err)
 {
     int n = db_exec(conn, &c->step, err,
-        "UPDATE job_steps SET status = 'running', attempts = attempts + 1, started_at = coalesce(started_at, now())"
+        "UPDATE job_steps SET status = 'running', started_at = coalesce(started_at, now())"
         " WHERE job_id = $1 AND ordinal ="
         " (SELECT min(ordinal) FROM job_steps WHERE job_id = $1 AND status IN " STEP_OPEN ")"
-        " RETURNING ordinal, attempts, (extract(epoch from now() - started_at) * 1000000)::bigint",
+        " RETURNING ordinal, attempts + 1, (extract(epoch from now() - started_at) * 1000000)::bigint",
         DB_S(c->id));
 
     if (n < 0)
@@ -147,6 +147,7 @@ static int step_set(
 {
     return db_exec(conn, NULL, err,
                "UPDATE job_steps SET status = $3, detail = $4, progress_permille = $5,"
+               " attempts = CASE WHEN $6 THEN attempts + 1 ELSE 0 END,"
                " finished_at = CASE WHEN $3 = 'succeeded' THEN now() END WHERE job_id = $1 AND ordinal = $2",
                DB_S(p->job_id), DB_U(p->ordinal), DB_S(status), DB_S(p->detail ? p->detail : ""), DB_U(permille)) < 0
                ? -1
@@ -278,8 +279,9 @@ int command_open_list(struct db_conn *conn, const char *target_id, PGresult **re
     return db_exec(conn, ret_rows, err,
         "SELECT c.id, c.target_role, c.target_id, c.payload FROM commands c JOIN jobs j ON j.id = c.job_id"
         " WHERE NOT c.done AND ($1::uuid IS NULL OR c.target_id = $1::uuid)"
-        " AND j.status IN ('queued', 'running', 'waiting_for_input') ORDER BY c.created_at",
-        DB_ID(target_id));
+        " AND (j.status IN ('queued', 'running', 'waiting_for_input')"
+        " OR (c.ordinal >= $2::bigint AND c.created_at > now() - interval '1 day')) ORDER BY c.created_at",
+        DB_ID(target_id), DB_U(COMMAND_UNDO_ORDINAL));
 }
 
 int command_note(struct db_conn *conn, const struct command_outcome *o, struct err *err)

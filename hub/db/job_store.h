@@ -29,7 +29,7 @@ struct job_claim {
     bool cancel_requested;
     uint64_t ordinal; /* of the next step; == step_count: all are done */
     uint64_t step_count;
-    uint64_t attempts;      /* of that step, this one included */
+    uint64_t attempts;      /* of that step without success, this one included */
     uint64_t step_age_usec; /* since its first attempt began */
     PGresult *result, *step;
 };
@@ -66,6 +66,9 @@ int job_store_answer(struct db_conn *conn, const char *id, const char *answer, s
 int job_store_wake_machine(struct db_conn *conn, const char *machine_id, struct err *err);
 
 /* ---- commands ---- */
+/* Commands from this ordinal on undo what a step began; they are sent even though their job is over. */
+#define COMMAND_UNDO_ORDINAL 1000
+
 struct command_state {
     bool done, target_online;
     uint64_t age_usec;

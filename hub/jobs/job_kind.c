@@ -12,8 +12,6 @@
 #include "transport/proto/wire.h"
 
 #define COMMAND_MAX (64 * 1024)
-/* Commands that cancel others have ordinals of their own, above those of any step. */
-#define CANCEL_ORDINAL 1000
 #define PEER_GONE_USEC (60 * USEC_PER_SEC)
 
 static const struct job_kind *const kinds[] = {&job_kind_protect, &job_kind_unprotect, &job_kind_resync,
@@ -152,6 +150,7 @@ int job_command(struct job_run *run, const char *role, const char *target_id, co
         snprintf(run->detail, sizeof(run->detail), "asked %s", who);
         return queue(run, role, target_id, run->job->ordinal, command, err) < 0 ? -1 : JOB_AGAIN;
     }
+    run->final = true;
     if (c.done) {
         rc = command_end(&c, who, ret_result, err);
     } else if (!c.target_online && c.age_usec > PEER_GONE_USEC) {
@@ -164,8 +163,13 @@ int job_command(struct job_run *run, const char *role, const char *target_id, co
         rc = JOB_AGAIN;
     }
     PQclear(c.result);
-    /* A final error is the peer's answer: asking again would only repeat it. */
     return rc;
+}
+
+int job_command_undo(struct job_run *run, const char *role, const char *target_id,
+    Leeward__Control__V1__Command *command, struct err *err)
+{
+    return queue(run, role, target_id, COMMAND_UNDO_ORDINAL + run->job->ordinal, command, err);
 }
 
 int job_command_cancel(struct job_run *run, const char *role, const char *target_id, struct err *err)
@@ -179,5 +183,5 @@ int job_command_cancel(struct job_run *run, const char *role, const char *target
     cancel.command_id = (char *)id;
     command.kind_case = LEEWARD__CONTROL__V1__COMMAND__KIND_CANCEL;
     command.cancel = &cancel;
-    return queue(run, role, target_id, CANCEL_ORDINAL + run->job->ordinal, &command, err);
+    return job_command_undo(run, role, target_id, &command, err);
 }

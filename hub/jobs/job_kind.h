@@ -29,6 +29,7 @@ struct job_run {
     char detail[256];
     char question[256];
     unsigned progress_permille;
+    bool final;          /* -1 is the last word (a peer's answer): trying again would only repeat it */
     uint64_t again_usec; /* at most this long until the next look; 1 s unless the step says otherwise */
 };
 
@@ -66,6 +67,9 @@ extern const struct job_kind job_kind_export, job_kind_vault_verify;
  * connected for a minute. `who` names it for people: "the vault". */
 int job_command(struct job_run *run, const char *role, const char *target_id, const char *who,
     Leeward__Control__V1__Command *command, json_t **ret_result, struct err *err);
+/* For job_kind.cancel: a command that takes back what the step asked for; nobody waits for its answer. */
+int job_command_undo(struct job_run *run, const char *role, const char *target_id,
+    Leeward__Control__V1__Command *command, struct err *err);
 /* Tells the peer to drop that command (for job_kind.cancel). */
 int job_command_cancel(struct job_run *run, const char *role, const char *target_id, struct err *err);
 /* The machine of the job, as by db_need. */

@@ -143,8 +143,9 @@ static int work(struct job_run *run, struct err *err)
     return outcome < 0 ? -1 : settle(run, &kind->steps[run->job->ordinal], outcome, err);
 }
 
-/* The step in its transaction. 0: committed; 1: the claim was lost; -1: rolled back. */
-static int work_in_transaction(struct db_conn *conn, const char *hub_id, const struct job_claim *job, struct err *err)
+/* The step in its transaction. 0: committed; 1: the claim was lost; -1: rolled back, *ret_final: for good. */
+static int work_in_transaction(
+    struct db_conn *conn, const char *hub_id, const struct job_claim *job, bool *ret_final, struct err *err)
 {
     struct job_run run = {0};
     int held, rc;
@@ -157,6 +158,7 @@ static int work_in_transaction(struct db_conn *conn, const char *hub_id, const s
         return held < 0 ? -1 : 1;
     }
     rc = run_init(&run, conn, job, err) < 0 ? -1 : work(&run, err);
+    *ret_final = run.final;
     run_done(&run);
     if (rc < 0) {
         db_rollback(conn);
@@ -166,10 +168,11 @@ static int work_in_transaction(struct db_conn *conn, const char *hub_id, const s
 }
 
 /* After a failure: again with a pause, or the end of the job. What the kind's cancel undoes is undone for a failure, too. */
-static int fail(struct db_conn *conn, const struct job_claim *job, const struct err *why, struct err *err)
+static int fail(struct db_conn *conn, const struct job_claim *job, const struct err *why, bool final, struct err *err)
 {
     const struct job_kind *kind = job_kind_find(job->kind);
-    bool again = (why->code == ERR_CONFLICT || why->code == ERR_UNAVAILABLE) && job->attempts < RETRIES_MAX;
+    bool passing = why->code == ERR_CONFLICT || why->code == ERR_UNAVAILABLE;
+    bool again = passing && !final && job->attempts < RETRIES_MAX;
     struct job_run run = {0};
     int rc;
 
@@ -180,6 +183,7 @@ static int fail(struct db_conn *conn, const struct job_claim *job, const struct 
         struct job_progress p = progress_of(&run, job->state_json);
 
         p.detail = why->text;
+        p.failed = true;
         rc = job_store_again(conn, &p, err);
     } else if (rc == 0) {
         if (kind && kind->cancel && kind->undo_on_failure)
@@ -198,13 +202,14 @@ int job_run_one(struct db_conn *conn, const char *hub_id, uint64_t *ret_wait_use
 {
     struct job_claim job = {0};
     struct err why = ERR_INIT;
+    bool final = false;
     int rc = job_store_claim(conn, hub_id, JOB_LEASE_USEC, &job, ret_wait_usec, err);
 
     if (rc <= 0)
         return rc;
-    rc = work_in_transaction(conn, hub_id, &job, &why);
+    rc = work_in_transaction(conn, hub_id, &job, &final, &why);
     if (rc < 0)
-        rc = fail(conn, &job, &why, err);
+        rc = fail(conn, &job, &why, final, err);
     job_claim_done(&job);
     return rc < 0 ? -1 : 1;
 }

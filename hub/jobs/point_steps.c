@@ -196,16 +196,22 @@ static int open_point(struct job_run *run, struct err *err)
     return rc;
 }
 
-/* Also what a failed job leaves behind: the row says so. */
+/* Cancelled or failed: the row says so, and the vault closes it, whether it had come to opening it or not. */
 static int undo_open(struct job_run *run, struct err *err)
 {
+    Leeward__Control__V1__Command command = LEEWARD__CONTROL__V1__COMMAND__INIT;
+    Leeward__Control__V1__ClosePoint close = LEEWARD__CONTROL__V1__CLOSE_POINT__INIT;
     const char *id = job_state_text(run, "export_id");
 
     if (!id)
         return 0;
     if (export_set(run->conn, id, "failed", 0, NULL, NULL, err) < 0)
         return -1;
-    return job_command_cancel(run, "vault", run->job->vault_id, err);
+    close.export_id = (char *)id;
+    close.discard = true;
+    command.kind_case = LEEWARD__CONTROL__V1__COMMAND__KIND_CLOSE_POINT;
+    command.close_point = &close;
+    return job_command_undo(run, "vault", run->job->vault_id, &command, err);
 }
 
 /* ---- point_close ---- */

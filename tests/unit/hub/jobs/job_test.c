@@ -1,0 +1,582 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "hub/db/job_store.h"
+#include "hub/db/peer_store.h"
+#include "hub/db/protection_store.h"
+#include "hub/jobs/job.h"
+#include "hub/jobs/job_runner.h"
+#include "tests/unit/hub/postgres_fixture.h"
+#include "transport/base/clock.h"
+
+#define HUB_A "aaaaaaaa-0000-4000-8000-000000000001"
+#define HUB_B "bbbbbbbb-0000-4000-8000-000000000002"
+
+#define INVENTORY                                                                                                      \
+    "{\"hostname\":\"h\",\"os_name\":\"o\",\"kernel\":\"k\",\"boot_id\":\"b\",\"cpus\":2,\"memory_bytes\":1,"          \
+    "\"firmware\":\"uefi\",\"machine_uid\":\"u\",\"addresses\":[],\"disks\":[{\"key\":\"sda\",\"device\":\"/dev/"      \
+    "sda\","                                                                                                           \
+    "\"model\":\"\",\"partition_table\":\"\",\"size_bytes\":1000,\"logical_sector_bytes\":512,"                        \
+    "\"physical_sector_bytes\":512,\"trackable\":true,\"not_trackable_reason\":\"\",\"volatile_cache\":true,"          \
+    "\"is_root\":false,\"volumes\":[]}]}"
+
+/* A machine with a disk, a node and a vault, all online. */
+struct site {
+    char machine[IDENT_TEXT_SIZE], node[IDENT_TEXT_SIZE], vault[IDENT_TEXT_SIZE], name[32];
+};
+
+static void new_id(char out[IDENT_TEXT_SIZE])
+{
+    struct ident id;
+
+    assert_int_equal(ident_random(&id), 0);
+    ident_to_text(&id, out);
+}
+
+static void build(struct db_conn *conn, struct site *s)
+{
+    struct err err = ERR_INIT;
+    AUTO_FREE char *node = NULL;
+    AUTO_FREE char *vault = NULL;
+
+    /* Alone in the database, so that placement has one choice. */
+    assert_ok(
+        db_script(conn, "DELETE FROM jobs; DELETE FROM machines; DELETE FROM nodes; DELETE FROM vaults", &err), &err);
+    new_id(s->machine);
+    new_id(s->node);
+    new_id(s->vault);
+    snprintf(s->name, sizeof(s->name), "m-%.8s", s->machine);
+    node = mem_printf("n-%.8s", s->node);
+    vault = mem_printf("v-%.8s", s->vault);
+    fixture_machine(conn, s->machine, s->name);
+    fixture_node(conn, s->node, node);
+    fixture_vault(conn, s->vault, vault);
+    assert_ok(machine_inventory(conn, s->machine, INVENTORY, &err), &err);
+}
+
+/* What the agent would report, having reached the newest desired version. */
+static void agent_says(struct db_conn *conn, const struct site *s, const char *agent_state, unsigned sequence)
+{
+    struct err err = ERR_INIT;
+    AUTO_PGRESULT PGresult *r = NULL;
+
+    assert_int_equal(
+        db_exec(conn, &r, &err, "SELECT desired_version FROM machines WHERE id = $1", DB_S(s->machine)), 1);
+    AUTO_FREE char *json = mem_printf(
+        "[{\"id\":\"%s\",\"agent_state\":\"%s\",\"agent_cause\":\"\",\"agent_remedy\":\"\",\"initial_total_bytes\":100,"
+        "\"initial_done_bytes\":50,\"backlog_bytes\":0,\"last_point_sequence\":%u,\"last_point_usec\":1790000000000000,"
+        "\"rpo_usec\":1,\"converged_version\":%s}]",
+        s->machine, agent_state, sequence, db_text(r, 0, 0));
+
+    assert_ok(machine_status_put(conn, json, &err), &err);
+    assert_ok(db_begin(conn, &err), &err);
+    assert_ok(machine_state_follow(conn, s->machine, agent_state, sequence > 0, &err), &err);
+    assert_ok(job_store_wake_machine(conn, s->machine, &err), &err);
+    assert_ok(db_commit(conn, &err), &err);
+}
+
+static void submit(
+    struct db_conn *conn, const char *kind, const char *machine, const char *params, char id[IDENT_TEXT_SIZE])
+{
+    const struct job_spec spec = {
+        .kind = kind, .machine_id = machine, .params_json = params, .requested_by = "token:test"};
+    struct err err = ERR_INIT;
+
+    assert_ok(job_submit(conn, &spec, false, id, &err), &err);
+}
+
+/* Runs everything that is runnable at once. Returns how many looks that were. */
+static int run_all(struct db_conn *conn, const char *hub)
+{
+    struct err err = ERR_INIT;
+    uint64_t wait;
+    int looks = 0;
+
+    for (int rc = 1; rc > 0 && looks < 100; looks += rc) {
+        rc = job_run_one(conn, hub, &wait, &err);
+        assert_ok(rc, &err);
+    }
+    return looks;
+}
+
+static void wake(struct db_conn *conn)
+{
+    struct err err = ERR_INIT;
+
+    assert_ok(db_script(conn, "UPDATE jobs SET run_after = now() WHERE status = 'running'", &err), &err);
+}
+
+static void assert_job(struct db_conn *conn, const char *id, const char *status, const char *code)
+{
+    AUTO_DB_SET struct db_set set = {0};
+    struct err err = ERR_INIT;
+
+    assert_ok(db_need(conn, &db_jobs, id, &set, &err), &err);
+    assert_string_equal(db_at(&set, struct job_row, 0)->status, status);
+    assert_string_equal(db_at(&set, struct job_row, 0)->problem_code, code);
+}
+
+static void assert_state(struct db_conn *conn, const struct site *s, const char *state)
+{
+    AUTO_DB_SET struct db_set set = {0};
+    struct err err = ERR_INIT;
+
+    assert_ok(db_need(conn, &db_machines, s->machine, &set, &err), &err);
+    assert_string_equal(db_at(&set, struct machine_row, 0)->state, state);
+}
+
+static void protect(struct db_conn *conn, const struct site *s)
+{
+    char id[IDENT_TEXT_SIZE];
+
+    submit(conn, "protect", s->machine, "{\"disks\":\"all-eligible\"}", id);
+    run_all(conn, HUB_A);
+    agent_says(conn, s, "protected", 7);
+    run_all(conn, HUB_A);
+    assert_job(conn, id, "succeeded", "");
+}
+
+/* The one open command of a target: its id. */
+static void open_command(struct db_conn *conn, const char *target, char id[IDENT_TEXT_SIZE])
+{
+    AUTO_PGRESULT PGresult *r = NULL;
+    struct err err = ERR_INIT;
+
+    assert_int_equal(command_open_list(conn, target, &r, &err), 1);
+    memcpy(id, db_text(r, 0, 0), IDENT_TEXT_SIZE);
+}
+
+static int answer(struct db_conn *conn, const char *target, const char *code, const char *result)
+{
+    struct err err = ERR_INIT;
+    char id[IDENT_TEXT_SIZE];
+
+    open_command(conn, target, id);
+    const struct command_outcome outcome = {.id = id,
+        .target_id = target,
+        .done = true,
+        .code = code,
+        .text = code[0] ? "it went wrong" : "",
+        .correction = code[0] ? "put it right" : "",
+        .result_json = result};
+    int rc = command_note(conn, &outcome, &err);
+
+    assert_ok(rc, &err);
+    return rc;
+}
+
+/* ---- submission ---- */
+
+static void test_wrong_submissions_are_refused_at_once(void **state)
+{
+    struct db_conn *conn AUTO_OF(db_conn) = fixture_conn(state);
+    static const struct {
+        const char *kind, *params;
+        bool machine;
+        enum err_code code;
+    } rows[] = {
+        {"dance", "{}", true, ERR_INVALID},
+        {"protect", "{}", false, ERR_INVALID},
+        {"protect", "[]", true, ERR_INVALID},
+        {"protect", "{\"disk\":1}", true, ERR_INVALID},
+        {"protect", "{\"disks\":[]}", true, ERR_INVALID},
+        {"protect", "{\"disks\":[1]}", true, ERR_INVALID},
+        {"protect", "{\"policy_id\":\"x\"}", true, ERR_INVALID},
+        {"protect", "{\"policy_id\":\"00000000-0000-4000-8000-000000000000\"}", true, ERR_NOT_FOUND},
+        {"unprotect", "{}", true, ERR_REFUSED},
+        {"resync", "{}", true, ERR_REFUSED},
+        {"point_create", "{\"kind\":\"crash\"}", true, ERR_REFUSED},
+        {"point_create", "{\"kind\":\"magic\"}", true, ERR_INVALID},
+        {"point_open", "{}", true, ERR_REFUSED},
+        {"point_open", "{\"sequence\":\"x\"}", true, ERR_INVALID},
+        {"point_close", "{\"export_id\":\"x\"}", false, ERR_NOT_FOUND},
+        {"export", "{\"path\":\"relative\",\"disk\":0}", true, ERR_INVALID},
+        {"vault_verify", "{\"vault_id\":\"nobody\"}", false, ERR_NOT_FOUND},
+    };
+    struct site s;
+
+    build(conn, &s);
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        const struct job_spec spec = {
+            .kind = rows[i].kind, .params_json = rows[i].params, .machine_id = rows[i].machine ? s.machine : NULL};
+        struct err err = ERR_INIT;
+        char id[IDENT_TEXT_SIZE];
+
+        assert_int_equal(job_submit(conn, &spec, false, id, &err), -1);
+        if (err.code != rows[i].code)
+            fail_msg("%s %s: %s", rows[i].kind, rows[i].params, err.text);
+    }
+}
+
+static void test_a_dry_run_stores_nothing(void **state)
+{
+    struct db_conn *conn AUTO_OF(db_conn) = fixture_conn(state);
+    struct err err = ERR_INIT;
+    char id[IDENT_TEXT_SIZE];
+    struct site s;
+
+    build(conn, &s);
+    const struct job_spec spec = {.kind = "protect", .machine_id = s.machine};
+
+    assert_ok(job_submit(conn, &spec, true, id, &err), &err);
+    assert_int_equal(db_exec(conn, NULL, &err, "SELECT 1 FROM jobs"), 0);
+}
+
+static void test_one_change_of_protection_at_a_time(void **state)
+{
+    struct db_conn *conn AUTO_OF(db_conn) = fixture_conn(state);
+    struct err err = ERR_INIT;
+    char id[IDENT_TEXT_SIZE], second[IDENT_TEXT_SIZE];
+    struct site s;
+
+    build(conn, &s);
+    submit(conn, "protect", s.machine, NULL, id);
+    const struct job_spec spec = {.kind = "protect", .machine_id = s.machine};
+
+    assert_int_equal(job_submit(conn, &spec, false, second, &err), -1);
+    assert_int_equal(err.code, ERR_REFUSED);
+    assert_true(err.correction[0] != '\0');
+}
+
+/* ---- protect ---- */
+
+static void test_protect_follows_the_agent_to_the_first_point(void **state)
+{
+    struct db_conn *conn AUTO_OF(db_conn) = fixture_conn(state);
+    AUTO_DB_SET struct db_set set = {0};
+    struct err err = ERR_INIT;
+    char id[IDENT_TEXT_SIZE];
+    struct site s;
+
+    build(conn, &s);
+    submit(conn, "protect", s.machine, NULL, id);
+    run_all(conn, HUB_A);
+    assert_state(conn, &s, "enabling");
+    assert_job(conn, id, "running", "");
+    agent_says(conn, &s, "initial_replication", 0);
+    run_all(conn, HUB_A);
+    assert_state(conn, &s, "initial_replication");
+    agent_says(conn, &s, "protected", 3);
+    run_all(conn, HUB_A);
+    assert_state(conn, &s, "protected");
+    assert_job(conn, id, "succeeded", "");
+    assert_ok(db_need(conn, &db_jobs, id, &set, &err), &err);
+    assert_non_null(strstr(db_at(&set, struct job_row, 0)->result_json, "\"first_point\": \"3\""));
+    assert_int_equal(db_at(&set, struct job_row, 0)->progress_permille, 1000);
+}
+
+static void test_protect_waits_for_a_node(void **state)
+{
+    struct db_conn *conn AUTO_OF(db_conn) = fixture_conn(state);
+    struct err err = ERR_INIT;
+    char id[IDENT_TEXT_SIZE];
+    struct site s;
+
+    build(conn, &s);
+    assert_ok(db_script(conn, "UPDATE nodes SET online = false", &err), &err);
+    submit(conn, "protect", s.machine, NULL, id);
+    run_all(conn, HUB_A);
+    assert_state(conn, &s, "unprotected");
+    assert_int_equal(db_exec(conn, NULL, &err, "SELECT 1 FROM job_steps WHERE detail LIKE 'no process node%'"), 1);
+    assert_ok(db_script(conn, "UPDATE nodes SET online = true", &err), &err);
+    wake(conn);
+    run_all(conn, HUB_A);
+    assert_state(conn, &s, "enabling");
+}
+
+static void test_a_cancelled_protect_leaves_the_machine_unprotected(void **state)
+{
+    struct db_conn *conn AUTO_OF(db_conn) = fixture_conn(state);
+    struct err err = ERR_INIT;
+    char id[IDENT_TEXT_SIZE];
+    struct site s;
+
+    build(conn, &s);
+    submit(conn, "protect", s.machine, NULL, id);
+    run_all(conn, HUB_A);
+    agent_says(conn, &s, "initial_replication", 0);
+    assert_ok(job_cancel(conn, id, &err), &err);
+    run_all(conn, HUB_A);
+    assert_job(conn, id, "cancelled", "cancelled");
+    assert_state(conn, &s, "unprotected");
+    assert_int_equal(job_cancel(conn, id, &err), -1);
+    assert_int_equal(err.code, ERR_REFUSED);
+}
+
+static void test_unprotect_does_not_wait_for_an_agent_that_is_away(void **state)
+{
+    struct db_conn *conn AUTO_OF(db_conn) = fixture_conn(state);
+    struct err err = ERR_INIT;
+    char id[IDENT_TEXT_SIZE];
+    struct site s;
+
+    build(conn, &s);
+    protect(conn, &s);
+    assert_ok(db_script(conn, "UPDATE machines SET online = false", &err), &err);
+    submit(conn, "unprotect", s.machine, NULL, id);
+    run_all(conn, HUB_A);
+    assert_job(conn, id, "succeeded", "");
+    assert_state(conn, &s, "unprotected");
+}
+
+/* ---- leases ---- */
+
+static void test_a_job_of_a_killed_hub_goes_on_elsewhere(void **state)
+{
+    struct db_conn *conn AUTO_OF(db_conn) = fixture_conn(state);
+    struct job_claim lost = {0};
+    struct err err = ERR_INIT;
+    char id[IDENT_TEXT_SIZE];
+    uint64_t wait = 0;
+    struct site s;
+
+    build(conn, &s);
+    submit(conn, "protect", s.machine, NULL, id);
+    /* Hub A claims and is killed before its transaction commits. */
+    assert_int_equal(job_store_claim(conn, HUB_A, 50000, &lost, &wait, &err), 1);
+    assert_int_equal(job_run_one(conn, HUB_B, &wait, &err), 0); /* its lease holds */
+    assert_true(wait <= 60000);
+    for (int i = 0; i < 100 && job_run_one(conn, HUB_B, &wait, &err) == 0; i++)
+        assert_ok(db_exec(conn, NULL, &err, "SELECT pg_sleep(0.01)"), &err);
+    assert_state(conn, &s, "enabling");
+    /* Hub A was only slow: what it holds is nothing any more. */
+    assert_ok(db_begin(conn, &err), &err);
+    assert_int_equal(job_store_hold(conn, HUB_A, lost.id, &err), 0);
+    db_rollback(conn);
+    job_claim_done(&lost);
+}
+
+static void test_two_hubs_never_hold_one_job(void **state)
+{
+    struct db_conn *a AUTO_OF(db_conn) = fixture_conn(state);
+    struct db_conn *b AUTO_OF(db_conn) = fixture_conn(state);
+    struct job_claim claim = {0}, other = {0};
+    struct err err = ERR_INIT;
+    char id[IDENT_TEXT_SIZE];
+    uint64_t wait = 0;
+    struct site s;
+
+    build(a, &s);
+    submit(a, "protect", s.machine, NULL, id);
+    assert_int_equal(job_store_claim(a, HUB_A, 10000000, &claim, &wait, &err), 1);
+    assert_int_equal(job_store_claim(b, HUB_B, 10000000, &other, &wait, &err), 0);
+    job_claim_done(&claim);
+}
+
+/* ---- commands ---- */
+
+static void test_a_point_is_made_by_a_command(void **state)
+{
+    struct db_conn *conn AUTO_OF(db_conn) = fixture_conn(state);
+    AUTO_DB_SET struct db_set set = {0};
+    struct err err = ERR_INIT;
+    char id[IDENT_TEXT_SIZE];
+    struct site s;
+
+    build(conn, &s);
+    protect(conn, &s);
+    submit(conn, "point_create", s.machine, "{\"kind\":\"filesystem\",\"tag\":\"t\"}", id);
+    run_all(conn, HUB_A);
+    run_all(conn, HUB_A);
+    assert_int_equal(answer(conn, s.machine, "", "{\"sequence\":\"8\",\"time\":\"2026-11-21T05:00:00Z\"}"), 1);
+    run_all(conn, HUB_A);
+    AUTO_FREE char *points = mem_printf(
+        "[{\"machine_id\":\"%s\",\"sequence\":8,\"time_usec\":1790000000000000,\"kind\":\"filesystem\",\"tag\":\"t\","
+        "\"group_point_id\":\"\",\"generation\":1,\"changed_bytes\":9,\"frozen\":true,\"unreadable_blocks\":0,"
+        "\"committed_usec\":1790000000000001}]",
+        s.machine);
+
+    assert_job(conn, id, "running", ""); /* committed, not yet in the list */
+    assert_ok(point_put(conn, s.vault, points, "[]", &err), &err);
+    wake(conn);
+    run_all(conn, HUB_A);
+    assert_job(conn, id, "succeeded", "");
+    assert_ok(db_need(conn, &db_jobs, id, &set, &err), &err);
+    assert_non_null(strstr(db_at(&set, struct job_row, 0)->result_json, "\"sequence\": \"8\""));
+}
+
+static void test_the_error_of_a_peer_is_the_jobs_problem(void **state)
+{
+    struct db_conn *conn AUTO_OF(db_conn) = fixture_conn(state);
+    AUTO_DB_SET struct db_set set = {0};
+    AUTO_DB_SET struct db_set exports = {0};
+    struct err err = ERR_INIT;
+    char id[IDENT_TEXT_SIZE];
+    struct site s;
+
+    build(conn, &s);
+    protect(conn, &s);
+    submit(conn, "point_open", s.machine, "{}", id);
+    run_all(conn, HUB_A);
+    answer(conn, s.vault, "no_space", "");
+    run_all(conn, HUB_A);
+    assert_job(conn, id, "failed", "no_space");
+    assert_ok(db_need(conn, &db_jobs, id, &set, &err), &err);
+    assert_string_equal(db_at(&set, struct job_row, 0)->problem_text, "the vault: it went wrong");
+    assert_string_equal(db_at(&set, struct job_row, 0)->problem_correction, "put it right");
+    assert_ok(db_list(conn, &db_exports, NULL, &exports, &err), &err);
+    assert_string_equal(db_at(&exports, struct export_row, 0)->state, "failed");
+}
+
+static void test_an_opened_point_is_closed_again(void **state)
+{
+    struct db_conn *conn AUTO_OF(db_conn) = fixture_conn(state);
+    AUTO_DB_SET struct db_set open = {0};
+    AUTO_DB_SET struct db_set closed = {0};
+    struct err err = ERR_INIT;
+    char id[IDENT_TEXT_SIZE];
+    struct site s;
+
+    build(conn, &s);
+    protect(conn, &s);
+    submit(conn, "point_open", s.machine, "{\"write\":true}", id);
+    run_all(conn, HUB_A);
+    answer(conn, s.vault, "", "{\"uri\":\"nbd+unix:///?socket=/x\",\"disks\":[{\"number\":0}],\"sequence\":\"7\"}");
+    run_all(conn, HUB_A);
+    assert_ok(db_list(conn, &db_exports, NULL, &open, &err), &err);
+    const struct export_row *e = db_at(&open, struct export_row, 0);
+
+    assert_string_equal(e->state, "open");
+    assert_string_equal(e->uri, "nbd+unix:///?socket=/x");
+    assert_true(e->writable);
+    assert_int_equal(e->sequence, 7);
+    AUTO_FREE char *params = mem_printf("{\"export_id\":\"%s\"}", e->id);
+
+    submit(conn, "point_close", NULL, params, id);
+    run_all(conn, HUB_A);
+    answer(conn, s.vault, "not_found", ""); /* nothing open there: that is what was asked for */
+    run_all(conn, HUB_A);
+    assert_job(conn, id, "succeeded", "");
+    assert_ok(db_list(conn, &db_exports, NULL, &closed, &err), &err);
+    assert_string_equal(db_at(&closed, struct export_row, 0)->state, "closed");
+}
+
+static void test_nobody_answers_for_another_peer(void **state)
+{
+    struct db_conn *conn AUTO_OF(db_conn) = fixture_conn(state);
+    struct err err = ERR_INIT;
+    char id[IDENT_TEXT_SIZE], command[IDENT_TEXT_SIZE];
+    struct site s;
+
+    build(conn, &s);
+    protect(conn, &s);
+    submit(conn, "vault_verify", NULL, "{}", id);
+    run_all(conn, HUB_A);
+    open_command(conn, s.vault, command);
+    const struct command_outcome forged = {.id = command,
+        .target_id = s.node,
+        .done = true,
+        .code = "",
+        .text = "",
+        .correction = "",
+        .result_json = "{}"};
+
+    assert_int_equal(command_note(conn, &forged, &err), 0);
+    assert_job(conn, id, "running", "");
+}
+
+static void test_a_peer_that_is_away_for_a_minute_fails_the_job(void **state)
+{
+    struct db_conn *conn AUTO_OF(db_conn) = fixture_conn(state);
+    struct err err = ERR_INIT;
+    char id[IDENT_TEXT_SIZE];
+    struct site s;
+
+    build(conn, &s);
+    protect(conn, &s);
+    submit(conn, "vault_verify", NULL, "{}", id);
+    run_all(conn, HUB_A);
+    assert_ok(db_script(conn,
+                  "UPDATE vaults SET online = false; UPDATE commands SET created_at = now() - interval '61 s'", &err),
+        &err);
+    wake(conn);
+    run_all(conn, HUB_A);
+    assert_job(conn, id, "failed", "unavailable");
+    AUTO_PGRESULT PGresult *r = NULL;
+
+    assert_int_equal(command_open_list(conn, s.vault, &r, &err), 0); /* nobody sends it to a vault that returns later */
+}
+
+static void test_cancel_reaches_the_peer(void **state)
+{
+    struct db_conn *conn AUTO_OF(db_conn) = fixture_conn(state);
+    struct err err = ERR_INIT;
+    char id[IDENT_TEXT_SIZE];
+    struct site s;
+
+    build(conn, &s);
+    protect(conn, &s);
+    submit(conn, "vault_verify", NULL, "{}", id);
+    run_all(conn, HUB_A);
+    assert_ok(job_cancel(conn, id, &err), &err);
+    run_all(conn, HUB_A);
+    assert_job(conn, id, "cancelled", "cancelled");
+    assert_int_equal(db_exec(conn, NULL, &err, "SELECT 1 FROM commands WHERE ordinal >= 1000 AND NOT done"), 1);
+    AUTO_PGRESULT PGresult *r = NULL;
+
+    assert_int_equal(command_open_list(conn, s.vault, &r, &err), 1);
+}
+
+/* ---- threads ---- */
+
+static void test_two_runners_share_the_work(void **state)
+{
+    struct postgres_fixture *f = *state;
+    struct db_conn *conn AUTO_OF(db_conn) = fixture_conn(state);
+    struct job_runner *a = NULL, *b = NULL;
+    struct news *news = NULL;
+    struct err err = ERR_INIT;
+    char id[IDENT_TEXT_SIZE];
+    struct site s;
+
+    build(conn, &s);
+    protect(conn, &s);
+    assert_ok(db_script(conn, "UPDATE machines SET online = false", &err), &err);
+    assert_ok(news_start(f->db, NULL, NULL, &news, &err), &err);
+    assert_ok(job_runner_start(f->db, news, HUB_A, 2, &a, &err), &err);
+    assert_ok(job_runner_start(f->db, news, HUB_B, 2, &b, &err), &err);
+    for (int round = 0; round < 5; round++) {
+        submit(conn, "unprotect", s.machine, NULL, id);
+        uint64_t seen = news_count(news, NEWS_JOBS), until = clock_mono_usec() + 20 * USEC_PER_SEC;
+
+        while (db_exec(conn, NULL, &err, "SELECT 1 FROM jobs WHERE id = $1 AND status = 'succeeded'", DB_S(id)) == 0 &&
+               clock_mono_usec() < until)
+            seen = news_wait(news, NEWS_JOBS, seen, 100000);
+        assert_job(conn, id, "succeeded", "");
+        assert_ok(db_script(conn, "UPDATE machines SET state = 'protected'", &err), &err);
+    }
+    job_runner_stop(a);
+    job_runner_stop(b);
+    news_stop(news);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_wrong_submissions_are_refused_at_once),
+        cmocka_unit_test(test_a_dry_run_stores_nothing),
+        cmocka_unit_test(test_one_change_of_protection_at_a_time),
+        cmocka_unit_test(test_protect_follows_the_agent_to_the_first_point),
+        cmocka_unit_test(test_protect_waits_for_a_node),
+        cmocka_unit_test(test_a_cancelled_protect_leaves_the_machine_unprotected),
+        cmocka_unit_test(test_unprotect_does_not_wait_for_an_agent_that_is_away),
+        cmocka_unit_test(test_a_job_of_a_killed_hub_goes_on_elsewhere),
+        cmocka_unit_test(test_two_hubs_never_hold_one_job),
+        cmocka_unit_test(test_a_point_is_made_by_a_command),
+        cmocka_unit_test(test_the_error_of_a_peer_is_the_jobs_problem),
+        cmocka_unit_test(test_an_opened_point_is_closed_again),
+        cmocka_unit_test(test_nobody_answers_for_another_peer),
+        cmocka_unit_test(test_a_peer_that_is_away_for_a_minute_fails_the_job),
+        cmocka_unit_test(test_cancel_reaches_the_peer),
+        cmocka_unit_test(test_two_runners_share_the_work),
+    };
+
+    return cmocka_run_group_tests_name("hub_jobs", tests, postgres_fixture_up, postgres_fixture_down);
+}
