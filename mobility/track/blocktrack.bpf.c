@@ -2,7 +2,9 @@
  *
  * Marks what writes change. on_complete runs at block_rq_complete, in blk_update_request(): after the device has finished the
  * request (or this part of it) and before its submitter can see that. It sets one bit per granule of [__sector, nr_bytes), then
- * the bit of the line above, then counts a barrier if the request is one: in this order, which DESIGN.md builds on. on_submit
+ * the bit of the line above, then counts a barrier if the request is one: in this order, which DESIGN.md builds on. on_issue runs
+ * at block_rq_issue, before the device gets the request, and lists it as in flight until on_complete takes it off the list: the
+ * kernel may skip a program for one event (recursion on a CPU), and what is on the list is read as if it had completed. on_submit
  * counts flush and FUA bios before the block layer drops their flags for disks without a volatile write cache.
  *
  * What cannot be recorded is counted in the disk's header as lost, beyond or passthrough; nothing is silent. Loops are bounded
@@ -103,14 +105,15 @@ static __always_inline int mark_granules(void *map, struct bt_header *h, __u64 f
     __u64 summary = h->summary_pages, line = first >> BT_LINE_SHIFT, last_line = last >> BT_LINE_SHIFT;
 
     if (last - first < BT_FINE_MAX) {
-        if (set_bits(map, 1 + 2 * summary, first, last) < 0)
+        if (set_bits(map, BT_FIRST_LINE_PAGE + 2 * summary, first, last) < 0)
             return -1;
     } else {
         __sync_fetch_and_add(&h->wide, 1);
-        if (set_bits(map, 1 + summary, line, last_line) < 0)
+        if (set_bits(map, BT_FIRST_LINE_PAGE + summary, line, last_line) < 0)
             return -1;
     }
-    return line == last_line ? set_line(map, 1, line) : set_bits(map, 1, line, last_line);
+    return line == last_line ? set_line(map, BT_FIRST_LINE_PAGE, line)
+                             : set_bits(map, BT_FIRST_LINE_PAGE, line, last_line);
 }
 
 static __always_inline void mark(void *map, struct bt_header *h, __u64 start, __u64 bytes)
@@ -188,11 +191,106 @@ static __always_inline void mark_request(
         __sync_fetch_and_add(&h->lost, 1); /* a zone command over the whole device */
 }
 
+/* --- requests in flight ---------------------------------------------------------------------------------------------- */
+
+/* The request's address as a number: the verifier allows no arithmetic on the argument itself. 0: unreadable. */
+static __always_inline __u64 address_of(const void *ctx)
+{
+    __u64 request = 0;
+
+    return bpf_probe_read_kernel(&request, sizeof(request), ctx) < 0 ? 0 : request;
+}
+
+static __always_inline __u64 place_of(__u64 request)
+{
+    return (request * 0x9e3779b97f4a7c15ull) >> 54; /* BT_FLIGHTS is 2^10 */
+}
+
+static __always_inline struct bt_flight *flights_of(void *map, __u64 request)
+{
+    return page_of(map, BT_FIRST_FLIGHT_PAGE + place_of(request) / BT_FLIGHTS_PER_PAGE);
+}
+
+static __always_inline struct bt_flight *probe(struct bt_flight *page, __u64 request, __u64 i)
+{
+    return &page[(place_of(request) + i) & (BT_FLIGHTS_PER_PAGE - 1)];
+}
+
+/* Where the request is listed, or NULL. */
+static __always_inline struct bt_flight *find_flight(struct bt_flight *page, __u64 request)
+{
+#pragma clang loop unroll(full)
+    for (int i = 0; i < BT_PROBES; i++) {
+        struct bt_flight *f = probe(page, request, i);
+        if (*(volatile __u64 *)&f->request == request)
+            return f;
+    }
+    return 0;
+}
+
+static __always_inline struct bt_flight *claim_flight(struct bt_flight *page, __u64 request)
+{
+#pragma clang loop unroll(full)
+    for (int i = 0; i < BT_PROBES; i++) {
+        struct bt_flight *f = probe(page, request, i);
+        if (__sync_val_compare_and_swap(&f->request, 0, request) == 0)
+            return f;
+    }
+    return 0;
+}
+
+/* A merged discard is listed from its first byte to its last. */
+static __always_inline void fill_flight(struct bt_flight *f, struct request *rq, __u32 op)
+{
+    f->start = rq->__sector << 9;
+    f->bytes = op == OP_FLUSH ? 0 : rq->__data_len;
+    f->is_flush = op == OP_FLUSH;
+    f->turn++;
+}
+
+SEC("tp_btf/block_rq_issue")
+int BPF_PROG(on_issue, struct request *rq)
+{
+    __u32 op = rq->cmd_flags & OP_MASK, dev;
+    struct bt_flight *page, *f;
+    struct bt_header *h;
+    __u64 request;
+    void *map;
+
+    if ((!(op & 1) && op != OP_FLUSH) || op == OP_DRV_OUT)
+        return 0;
+    dev = dev_of(rq->q->disk);
+    map = bpf_map_lookup_elem(&disks, &dev);
+    if (!map)
+        return 0;
+    h = page_of(map, 0);
+    request = address_of(ctx);
+    page = flights_of(map, request);
+    if (!h || !page || !request)
+        return 0;
+    if (op == OP_FLUSH)
+        __sync_fetch_and_add(&h->barriers, 1);
+    f = find_flight(page, request);
+    if (f) { /* it has completed, and that was not seen */
+        __sync_fetch_and_add(&h->overtaken, 1);
+        mark_range(dev, f->start, f->bytes);
+    } else {
+        f = claim_flight(page, request);
+    }
+    if (f)
+        fill_flight(f, rq, op);
+    else
+        __sync_fetch_and_add(&h->unlisted, 1);
+    return 0;
+}
+
 SEC("tp_btf/block_rq_complete")
 int BPF_PROG(on_complete, struct request *rq, int error, unsigned int bytes)
 {
     __u32 flags = rq->cmd_flags, op = flags & OP_MASK, dev;
+    struct bt_flight *page, *f;
     struct bt_header *h;
+    __u64 request;
     void *map;
 
     if (!(op & 1) && op != OP_FLUSH)
@@ -202,16 +300,22 @@ int BPF_PROG(on_complete, struct request *rq, int error, unsigned int bytes)
     if (!map)
         return 0;
     h = page_of(map, 0);
-    if (!h)
+    request = address_of(ctx);
+    page = flights_of(map, request);
+    if (!h || !page || !request)
         return 0;
     if (op == OP_DRV_OUT) {
         __sync_fetch_and_add(&h->passthrough, 1);
         return 0;
     }
+    f = find_flight(page, request);
     if (op != OP_FLUSH)
         mark_request(map, h, dev, op, rq, bytes);
-    if (op == OP_FLUSH || (flags & barrier_flags()))
+    /* A flush was counted when it was issued, which is as good; a FUA write counts after it was marked. */
+    if (op == OP_FLUSH ? !f : flags & barrier_flags())
         __sync_fetch_and_add(&h->barriers, 1);
+    if (f && bytes >= rq->__data_len)
+        (void)__sync_lock_test_and_set(&f->request, 0);
     return 0;
 }
 

@@ -37,6 +37,7 @@ struct bio {
 struct request {
     struct request_queue *q;
     unsigned int cmd_flags;
+    unsigned int __data_len;
     unsigned long long __sector;
     struct bio *bio;
 };

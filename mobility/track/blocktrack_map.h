@@ -3,6 +3,7 @@
  * The memory that the program in the kernel and the agent share: one BPF array per disk, its elements pages of 4 KiB.
  *
  *   page 0                  struct bt_header
+ *   8 pages   flights       requests that were issued and have not completed
  *   S pages   lines         one bit per line of 512 granules: something in the line is dirty
  *   S pages   wide          one bit per line: all of the line is dirty (requests longer than BT_FINE_MAX granules)
  *   the rest  granules      one bit per granule
@@ -28,6 +29,22 @@
 /* Ranges of one merged discard that are followed (NVMe allows 256). */
 #define BT_DISCARD_RANGES 256
 #define BT_DISKS_MAX 256
+/* Places for requests in flight on one disk. A request is looked for in BT_PROBES places of one page. */
+#define BT_FLIGHTS 1024
+#define BT_PROBES 4
+
+struct bt_flight {
+    unsigned long long request; /* the kernel's address of it; 0: free */
+    unsigned long long start;
+    unsigned long long bytes;
+    unsigned int turn; /* grows with each use of the place */
+    unsigned int is_flush;
+};
+
+#define BT_FLIGHTS_PER_PAGE (BT_PAGE_BYTES / 32)
+#define BT_FLIGHT_PAGES (BT_FLIGHTS / BT_FLIGHTS_PER_PAGE)
+#define BT_FIRST_FLIGHT_PAGE 1
+#define BT_FIRST_LINE_PAGE (BT_FIRST_FLIGHT_PAGE + BT_FLIGHT_PAGES)
 
 struct bt_header {
     unsigned long long magic;
@@ -51,6 +68,8 @@ struct bt_header {
     unsigned long long passthrough;
     unsigned long long lost;
     unsigned long long barriers_submitted; /* counted before the block layer may drop them */
+    unsigned long long unlisted;           /* requests for which there was no place in flights */
+    unsigned long long overtaken; /* requests whose completion was found missing when their memory was used again */
 };
 
 static inline unsigned long long bt_summary_pages(unsigned long long granules)
@@ -62,7 +81,7 @@ static inline unsigned long long bt_summary_pages(unsigned long long granules)
 static inline unsigned long long bt_total_pages(unsigned long long granules)
 {
     unsigned long long pages = (granules + BT_PAGE_BITS - 1) / BT_PAGE_BITS;
-    return 1 + 2 * bt_summary_pages(granules) + (pages ? pages : 1);
+    return BT_FIRST_LINE_PAGE + 2 * bt_summary_pages(granules) + (pages ? pages : 1);
 }
 
 #endif

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Draining one disk's array. The program sets granule (or wide) bits first and the line's bit after; this side clears the
+ * Draining one disk's array. Requests in flight come first: the program takes one off the list after it has set its bits, so it
+ * is found in one of the two. The program sets granule (or wide) bits first and the line's bit after; this side clears the
  * line's bit first and looks at what is below after, with full barriers between. So a bit that this drain misses has a line
  * bit for the next one. Each word is written to the caller's sets before it is cleared here, and only the bits that were
  * written are cleared: a kill at any instruction, and an error, leave every bit in at least one of the two places.
@@ -13,6 +14,19 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "transport/base/clock.h"
+#include "transport/base/mem.h"
+
+/* How long a request is taken for one that may have completed unseen at every drain; later at growing intervals only, so that
+ * a completion that was in fact missed does not have its blocks read again for ever. */
+#define YOUNG_USEC (2 * USEC_PER_SEC)
+
+struct flight_age {
+    uint32_t turn;
+    uint64_t first_usec, next_usec;
+};
+
+static_assert(sizeof(struct bt_flight) == BT_PAGE_BYTES / BT_FLIGHTS_PER_PAGE, "flights fill their pages");
 static_assert(sizeof(struct bt_header) <= BT_PAGE_BYTES, "the header is one page");
 static_assert(offsetof(struct bt_header, writes) == 128, "counters do not share a cache line with the geometry");
 
@@ -36,14 +50,19 @@ static int map_pages(int fd, uint64_t pages, struct diskmap *m, struct err *err)
     memset(m, 0, sizeof(*m));
     m->header = base;
     m->mapped = bytes;
-    return 0;
+    m->ages = mem_alloc(BT_FLIGHTS, sizeof(*m->ages));
+    if (m->ages)
+        return 0;
+    diskmap_unmap(m);
+    return err_set(err, ERR_NOMEM, "tracker");
 }
 
 static void place_levels(struct diskmap *m)
 {
     uint64_t granules = m->header->granules, summary = bt_summary_pages(granules);
 
-    m->lines = (uint64_t *)m->header + BT_PAGE_WORDS;
+    m->flights = (const struct bt_flight *)((const uint8_t *)m->header + BT_FIRST_FLIGHT_PAGE * BT_PAGE_BYTES);
+    m->lines = (uint64_t *)m->header + BT_FIRST_LINE_PAGE * BT_PAGE_WORDS;
     m->wide = m->lines + summary * BT_PAGE_WORDS;
     m->granules = m->wide + summary * BT_PAGE_WORDS;
     m->granule_words = (granules + 63) / 64;
@@ -101,6 +120,7 @@ void diskmap_unmap(struct diskmap *m)
 {
     if (m->header)
         (void)munmap(m->header, m->mapped);
+    free(m->ages);
     memset(m, 0, sizeof(*m));
 }
 
@@ -174,11 +194,59 @@ static int take_lines(struct drain *x, uint64_t i, struct err *err)
     return 0;
 }
 
+/* True when the request in this place is to be handed out now. */
+static bool flight_is_due(struct flight_age *age, uint32_t turn, uint64_t now)
+{
+    if (age->turn != turn || age->first_usec == 0) {
+        *age = (struct flight_age){.turn = turn, .first_usec = now};
+        return true;
+    }
+    if (now - age->first_usec < YOUNG_USEC)
+        return true;
+    if (now < age->next_usec)
+        return false;
+    age->next_usec = now + (now - age->first_usec);
+    return true;
+}
+
+static int take_flight(struct drain *x, const struct bt_flight *f, struct err *err)
+{
+    uint64_t start = __atomic_load_n(&f->start, __ATOMIC_RELAXED), bytes = __atomic_load_n(&f->bytes, __ATOMIC_RELAXED);
+    unsigned shift = (unsigned)x->map->header->granule_shift;
+
+    if (bytes == 0 || start >= x->map->header->size_bytes)
+        return 0;
+    if (x->pending && dirty_set(x->pending, start, bytes, err) < 0)
+        return -1;
+    if (x->round && dirty_set(x->round, start, bytes, err) < 0)
+        return -1;
+    x->granules += ((start + bytes - 1) >> shift) - (start >> shift) + 1;
+    return 0;
+}
+
+static int take_flights(struct drain *x, struct err *err)
+{
+    uint64_t now = clock_mono_usec();
+
+    for (unsigned i = 0; i < BT_FLIGHTS; i++) {
+        const struct bt_flight *f = &x->map->flights[i];
+        if (__atomic_load_n(&f->request, __ATOMIC_ACQUIRE) == 0)
+            continue;
+        if (flight_is_due(&x->map->ages[i], __atomic_load_n(&f->turn, __ATOMIC_RELAXED), now) &&
+            take_flight(x, f, err) < 0)
+            return -1;
+    }
+    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+    return 0;
+}
+
 int diskmap_drain(
     struct diskmap *m, struct dirty *round, struct dirty *pending, uint64_t *ret_granules, struct err *err)
 {
     struct drain x = {.map = m, .round = round, .pending = pending};
 
+    if (take_flights(&x, err) < 0)
+        return -1;
     for (uint64_t i = 0; i < m->line_words; i++)
         if (take_lines(&x, i, err) < 0)
             return -1;
@@ -201,14 +269,19 @@ static void set_bits(uint64_t *level, uint64_t first, uint64_t end)
     }
 }
 
-void diskmap_set_from(struct diskmap *m, uint64_t start_bytes)
+static void set_range(struct diskmap *m, uint64_t first, uint64_t end)
 {
-    uint64_t first = start_bytes >> m->header->granule_shift, end = m->header->granules;
-
+    if (end > m->header->granules)
+        end = m->header->granules;
     if (first >= end)
         return;
     set_bits(m->granules, first, end);
     set_bits(m->lines, first >> BT_LINE_SHIFT, ((end - 1) >> BT_LINE_SHIFT) + 1);
+}
+
+void diskmap_set_from(struct diskmap *m, uint64_t start_bytes)
+{
+    set_range(m, start_bytes >> m->header->granule_shift, m->header->granules);
 }
 
 static void merge_level(uint64_t *to, const uint64_t *from, uint64_t words)
@@ -223,6 +296,12 @@ void diskmap_merge(struct diskmap *to, const struct diskmap *from)
     uint64_t words = from->granule_words < to->granule_words ? from->granule_words : to->granule_words;
     uint64_t line_words = from->line_words < to->line_words ? from->line_words : to->line_words;
 
+    for (unsigned i = 0; i < BT_FLIGHTS; i++) {
+        const struct bt_flight *f = &from->flights[i];
+        if (f->request && f->bytes)
+            set_range(to, f->start >> to->header->granule_shift,
+                ((f->start + f->bytes - 1) >> to->header->granule_shift) + 1);
+    }
     merge_level(to->granules, from->granules, words);
     merge_level(to->wide, from->wide, line_words);
     to->look_everywhere = true;

@@ -108,12 +108,15 @@ struct tracker_stats {
     uint64_t writes;      /* completed write requests, discards and write-zeroes among them */
     uint64_t bytes;       /* of them */
     uint64_t discards;    /* discard, secure erase and write-zeroes requests */
-    uint64_t barriers;    /* flush and FUA completions, or submissions where those are counted */
+    uint64_t barriers;    /* flushes and FUA writes */
     uint64_t wide;        /* requests recorded by whole lines of 512 granules */
     uint64_t beyond;      /* writes behind the tracked end: the disk has grown; tracker_resize makes up for them */
     uint64_t passthrough; /* data-out commands that bypass the block layer's addressing; their effect is not
                              recorded */
     uint64_t lost;        /* what could not be recorded at all */
+    uint64_t unlisted;    /* requests that had no place in the list of those in flight, the second line of defence */
+    uint64_t
+        overtaken; /* completions that the kernel did not tell, made good by that list when the request was used again */
 };
 void tracker_disk_stats(const struct tracker_disk *disk, struct tracker_stats *ret_stats);
 /* True when something was lost since the disk was added or acknowledged: its content is unknown,
@@ -122,8 +125,8 @@ bool tracker_disk_is_unknown(const struct tracker_disk *disk);
 /* The caller has made the disk known again by a resync that began (with a drain) after this call. */
 void tracker_disk_acknowledge(struct tracker_disk *disk);
 
-/* Mean cost of the program per event in nanoseconds, as the kernel measured it while kernel.bpf_stats_enabled
- * was on; 0 when unknown. */
+/* Mean cost of the programs per request in nanoseconds (its issue and its completion together), as the kernel measured it while
+ * kernel.bpf_stats_enabled was on; 0 when unknown. */
 uint64_t tracker_event_cost_nsec(const struct tracker *t, uint64_t *ret_events);
 
 #endif

@@ -5,7 +5,7 @@
  *   meta          format and boot id; written last, so a half-made folder is known by its absence
  *   disks         device number -> array of that disk (hash of maps)
  *   disk-XXXXXXXX the array of one disk; -next while a resize is under way
- *   complete      link of on_complete         submit   link of on_submit, where the kernel allows it
+ *   complete, issue   links of on_complete and on_issue         submit   of on_submit, where the kernel allows it
  *
  * Happy path of open: adopt `disks`, load this build's programs over it, attach, put the new links in place of the old ones.
  * Old and new programs mark side by side for a moment, so an upgrade has no gap. Of add: adopt the disk's array if it is the
@@ -32,8 +32,8 @@
 
 struct ebpf {
     struct bpffs pins;
-    int disks_fd;   /* the hash of maps */
-    int program_fd; /* on_complete */
+    int disks_fd;       /* the hash of maps */
+    int program_fds[2]; /* on_complete, on_issue */
     bool sees_submission;
     uint8_t boot_id[16];
 };
@@ -144,10 +144,12 @@ static int attach(struct ebpf *e, struct bpf_program *program, const char *pin, 
 static int start_programs(struct ebpf *e, struct blocktrack *skel, bool with_submit, struct err *err)
 {
     e->disks_fd = dup(bpf_map__fd(skel->maps.disks));
-    e->program_fd = dup(bpf_program__fd(skel->progs.on_complete));
-    if (e->disks_fd < 0 || e->program_fd < 0)
+    e->program_fds[0] = dup(bpf_program__fd(skel->progs.on_complete));
+    e->program_fds[1] = dup(bpf_program__fd(skel->progs.on_issue));
+    if (e->disks_fd < 0 || e->program_fds[0] < 0 || e->program_fds[1] < 0)
         return err_sys(err, errno, "keeping the tracker's maps");
-    if (bpffs_put(&e->pins, "disks", e->disks_fd, err) < 0 || attach(e, skel->progs.on_complete, "complete", err) < 0)
+    if (bpffs_put(&e->pins, "disks", e->disks_fd, err) < 0 || attach(e, skel->progs.on_complete, "complete", err) < 0 ||
+        attach(e, skel->progs.on_issue, "issue", err) < 0)
         return -1;
     e->sees_submission = with_submit && attach(e, skel->progs.on_submit, "submit", NULL) == 0;
     if (!e->sees_submission)
@@ -181,8 +183,9 @@ static void ebpf_close(void *state)
         return;
     if (e->disks_fd >= 0)
         (void)close(e->disks_fd);
-    if (e->program_fd >= 0)
-        (void)close(e->program_fd);
+    for (size_t i = 0; i < ARRAY_LEN(e->program_fds); i++)
+        if (e->program_fds[i] >= 0)
+            (void)close(e->program_fds[i]);
     bpffs_close(&e->pins);
     free(e);
 }
@@ -199,7 +202,7 @@ static int ebpf_open(const struct tracker_config *config, void **ret_state, stru
     e = mem_new(struct ebpf);
     if (!e)
         return err_set(err, ERR_NOMEM, "tracker");
-    e->disks_fd = e->program_fd = e->pins.lock_fd = -1;
+    e->disks_fd = e->program_fds[0] = e->program_fds[1] = e->pins.lock_fd = -1;
     if (wholedisk_boot_id(e->boot_id, err) == 0 && bpffs_open(config->pin_root, config->instance, &e->pins, err) == 0) {
         refuse_stale_pins(e);
         if (load_and_start(e, err) == 0) {
@@ -492,6 +495,8 @@ static void ebpf_stats(void *state, const struct tracker_disk *disk, struct trac
     ret_stats->beyond = counter(&h->beyond);
     ret_stats->passthrough = counter(&h->passthrough);
     ret_stats->lost = counter(&h->lost);
+    ret_stats->unlisted = counter(&h->unlisted);
+    ret_stats->overtaken = counter(&h->overtaken);
 }
 
 static bool ebpf_is_unknown(void *state, const struct tracker_disk *disk)
@@ -510,19 +515,24 @@ static void ebpf_acknowledge(void *state, struct tracker_disk *disk)
     h->acknowledged = counter(&h->lost);
 }
 
+/* Each write causes one event of each program. */
 static uint64_t ebpf_event_cost(void *state, uint64_t *ret_events)
 {
     const struct ebpf *e = state;
-    struct bpf_prog_info info = {0};
-    uint32_t size = sizeof(info);
+    uint64_t sum = 0;
 
     if (ret_events)
         *ret_events = 0;
-    if (bpf_obj_get_info_by_fd(e->program_fd, &info, &size) < 0 || info.run_cnt == 0)
-        return 0;
-    if (ret_events)
-        *ret_events = info.run_cnt;
-    return info.run_time_ns / info.run_cnt;
+    for (size_t i = 0; i < ARRAY_LEN(e->program_fds); i++) {
+        struct bpf_prog_info info = {0};
+        uint32_t size = sizeof(info);
+        if (bpf_obj_get_info_by_fd(e->program_fds[i], &info, &size) < 0 || info.run_cnt == 0)
+            return 0;
+        if (ret_events)
+            *ret_events = info.run_cnt;
+        sum += info.run_time_ns / info.run_cnt;
+    }
+    return sum;
 }
 
 const struct tracker_driver tracker_ebpf_driver = {

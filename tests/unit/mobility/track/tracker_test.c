@@ -623,7 +623,7 @@ static void test_the_cost_of_a_write(void **state)
     nsec = tracker_event_cost_nsec(r->tracker, &events);
     (void)close(stats);
     print_message(
-        "the program took %llu ns per event (%llu events)\n", (unsigned long long)nsec, (unsigned long long)events);
+        "tracking took %llu ns per request (%llu requests)\n", (unsigned long long)nsec, (unsigned long long)events);
     assert_true(events > 10000);
 }
 
