@@ -149,7 +149,8 @@ static int step_set(
                "UPDATE job_steps SET status = $3, detail = $4, progress_permille = $5,"
                " attempts = CASE WHEN $6 THEN attempts + 1 ELSE 0 END,"
                " finished_at = CASE WHEN $3 = 'succeeded' THEN now() END WHERE job_id = $1 AND ordinal = $2",
-               DB_S(p->job_id), DB_U(p->ordinal), DB_S(status), DB_S(p->detail ? p->detail : ""), DB_U(permille)) < 0
+               DB_S(p->job_id), DB_U(p->ordinal), DB_S(status), DB_S(p->detail ? p->detail : ""), DB_U(permille),
+               DB_B(p->failed)) < 0
                ? -1
                : 0;
 }

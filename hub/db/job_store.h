@@ -50,6 +50,7 @@ struct job_progress {
     unsigned progress_permille; /* of the step */
     uint64_t again_usec;        /* job_store_again: look again after this long */
     const char *question;       /* job_store_ask */
+    bool failed;                /* job_store_again: after a failure that may pass */
 };
 int job_store_step_done(struct db_conn *conn, const struct job_progress *p, struct err *err);
 int job_store_again(struct db_conn *conn, const struct job_progress *p, struct err *err);
