@@ -426,7 +426,7 @@ static uint64_t next_wake(const struct engine *e)
 {
     uint64_t now = clock_mono_usec(), at = now + IDLE_USEC;
 
-    if (e->agreed && e->next_cycle_usec < at && engine_cycle_possible(e) &&
+    if (e->agreed && !e->catching && e->next_cycle_usec < at && engine_cycle_possible(e) &&
         engine_uncommitted(e) < ENGINE_UNCOMMITTED_MAX)
         at = e->next_cycle_usec;
     return at > now ? at : now;

@@ -195,6 +195,16 @@ static unsigned mark_flags(struct engine *e, const struct cycle_result *r, bool 
     return (r->frozen ? MARK_FROZEN : 0) | (*ret_first ? MARK_FIRST : 0);
 }
 
+/* A disk whose sweep was set back keeps what was drained of it before. */
+int engine_close_slot(struct engine *e, uint64_t sequence, struct err *err)
+{
+    bool in[MARK_DISKS_MAX];
+
+    for (unsigned i = 0; i < MARK_DISKS_MAX; i++)
+        in[i] = e->disks[i].attached && e->disks[i].swept;
+    return retained_close(e->retained, sequence, in, err);
+}
+
 static int close_point(struct engine *e, const struct engine_command *c, const struct cycle_result *r, struct err *err)
 {
     enum mark_kind kind = c ? c->kind : MARK_CRASH;
@@ -203,7 +213,7 @@ static int close_point(struct engine *e, const struct engine_command *c, const s
     unsigned flags = mark_flags(e, r, &first);
 
     if (changeset_close(e->set, kind, flags, r->held_utc_usec, c ? c->tag : NULL, &sequence, err) < 0 ||
-        retained_close(e->retained, sequence, err) < 0)
+        engine_close_slot(e, sequence, err) < 0)
         return -1;
     if (first)
         e->first_point = sequence;
@@ -220,7 +230,7 @@ static int close_progress(struct engine *e, struct err *err)
     if (!changeset_is_empty(e->set) &&
         changeset_close(e->set, MARK_PROGRESS, 0, clock_utc_usec(), NULL, &sequence, err) < 0)
         return -1;
-    return retained_close(e->retained, sequence, err);
+    return engine_close_slot(e, sequence, err);
 }
 
 /* Where a freeze was asked for and failed, the point is crash-consistent: it is kept as such, but is not what was asked for. */

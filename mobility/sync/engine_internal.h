@@ -169,6 +169,8 @@ int engine_catchup(struct engine *e, struct err *err);
 void engine_catchup_end(struct engine *e);
 
 /* engine_cycle.c */
+/* What is in the open slot of the disks that take part in points belongs to change sets up to that sequence. */
+int engine_close_slot(struct engine *e, uint64_t sequence, struct err *err);
 /* Counts what could not be read, and tells it once. */
 void engine_unreadable(struct engine *e, struct engine_disk *d, const struct reader_piece *p);
 bool engine_cycle_possible(const struct engine *e);

@@ -57,11 +57,17 @@ uint64_t engine_uncommitted(const struct engine *e)
 static int apply_chunks(struct engine *e, struct err *err)
 {
     unsigned done = 0;
+    bool swept = false;
 
     while (done < e->chunk_count && e->chunks[done].sequence <= e->committed) {
         const struct engine_chunk *c = &e->chunks[done++];
         struct syncstate_disk *row = engine_row(e, &e->disks[c->disk]);
 
+        if (c->catch_up) {
+            retained_forget(e->retained, c->disk, c->start, c->cursor - c->start);
+            continue;
+        }
+        swept = true;
         if (!row || row->copy == COPY_DONE)
             continue;
         row->cursor = c->last ? 0 : c->cursor;
@@ -74,7 +80,7 @@ static int apply_chunks(struct engine *e, struct err *err)
         return 0;
     e->chunk_count -= done;
     memmove(e->chunks, e->chunks + done, e->chunk_count * sizeof(e->chunks[0]));
-    return engine_save(e, err);
+    return swept ? engine_save(e, err) : 0;
 }
 
 static void end_commands(struct engine *e)
@@ -125,6 +131,7 @@ static struct uplink_opening opening_now(const struct engine *e)
 /* Everything of the open slot goes out with the next cycle again. */
 static void resend_open(struct engine *e)
 {
+    engine_catchup_end(e);
     for (unsigned i = 0; i < MARK_DISKS_MAX; i++)
         e->disks[i].resend = true;
 }

@@ -183,7 +183,7 @@ int engine_sweep(struct engine *e, struct engine_disk *d, struct err *err)
     return r;
 }
 
-static unsigned sweep_chunks(const struct engine *e)
+static unsigned chunks_under_way(const struct engine *e)
 {
     unsigned n = 0;
 
@@ -192,9 +192,14 @@ static unsigned sweep_chunks(const struct engine *e)
     return n;
 }
 
+bool engine_chunk_fits(const struct engine *e)
+{
+    return chunks_under_way(e) < ENGINE_CHUNKS_MAX && e->chunk_count < ENGINE_UNCOMMITTED_MAX;
+}
+
 struct engine_disk *engine_sweep_due(struct engine *e)
 {
-    if (sweep_chunks(e) >= ENGINE_CHUNKS_MAX || e->chunk_count >= ENGINE_UNCOMMITTED_MAX)
+    if (!engine_chunk_fits(e))
         return NULL;
     for (unsigned i = 0; i < MARK_DISKS_MAX; i++)
         if (e->disks[i].attached && !e->disks[i].swept)
@@ -216,5 +221,6 @@ void engine_rewind_sweeps(struct engine *e)
         if (d->swept)
             cycle_clear_disk(e->cycle, i);
         d->swept = false;
+        d->resend = true; /* what was drained of it waits in the open slot until it is swept again */
     }
 }

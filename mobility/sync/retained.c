@@ -157,12 +157,17 @@ struct dirty *retained_open_set(struct retained *s, unsigned disk)
     return s->sets[s->open][disk];
 }
 
-static bool slot_is_empty(const struct retained *s, unsigned slot)
+static bool has_bits(const struct retained *s, unsigned slot, unsigned disk)
+{
+    return s->sets[slot][disk] && !dirty_is_empty(s->sets[slot][disk]);
+}
+
+static bool any_bits(const struct retained *s, unsigned slot, const bool *in)
 {
     for (unsigned d = 0; d < RETAINED_DISKS_MAX; d++)
-        if (s->sets[slot][d] && !dirty_is_empty(s->sets[slot][d]))
-            return false;
-    return true;
+        if (in[d] && has_bits(s, slot, d))
+            return true;
+    return false;
 }
 
 static void clear_slot(struct retained *s, unsigned slot)
@@ -180,16 +185,25 @@ static int free_slot(const struct retained *s)
     return -1;
 }
 
-int retained_close(struct retained *s, uint64_t sequence, struct err *err)
+int retained_close(struct retained *s, uint64_t sequence, const bool *in, struct err *err)
 {
+    unsigned old = s->open;
     int next = free_slot(s);
 
-    if (next < 0 || slot_is_empty(s, s->open))
+    if (next < 0 || !any_bits(s, old, in))
         return 0;
-    s->last[s->open] = sequence;
+    for (unsigned d = 0; d < RETAINED_DISKS_MAX; d++)
+        if (!in[d] && has_bits(s, old, d) && dirty_or(s->sets[next][d], s->sets[old][d], err) < 0)
+            return -1;
+    s->last[old] = sequence;
     s->last[next] = 0;
     s->open = (unsigned)next;
-    return save_numbers(s, err);
+    if (save_numbers(s, err) < 0)
+        return -1;
+    for (unsigned d = 0; d < RETAINED_DISKS_MAX; d++)
+        if (!in[d] && has_bits(s, old, d))
+            dirty_clear_all(s->sets[old][d]);
+    return 0;
 }
 
 /* The numbers of emptied slots are written with the next close: an old number of an empty slot does no harm. */

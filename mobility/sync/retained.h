@@ -50,8 +50,9 @@ int retained_resize(struct retained *store, unsigned disk, uint64_t size_bytes, 
 
 /* The set that tracker_drain gets as `pending`. Valid until the next call that closes, commits or reopens. */
 struct dirty *retained_open_set(struct retained *store, unsigned disk);
-/* All that is drained so far belongs to change sets up to `sequence`. */
-int retained_close(struct retained *store, uint64_t sequence, struct err *err);
+/* All that is drained so far of the disks with in[disk] belongs to change sets up to `sequence`. That of the others stays
+ * open. in: RETAINED_DISKS_MAX entries. */
+int retained_close(struct retained *store, uint64_t sequence, const bool *in, struct err *err);
 /* The vault has everything up to `sequence`. */
 void retained_commit(struct retained *store, uint64_t sequence);
 /* Everything that is not committed has to be sent again: it is all in the open slot afterwards. */

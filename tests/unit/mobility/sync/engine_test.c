@@ -326,6 +326,77 @@ static void unprotecting_leaves_no_trace(void **state)
     syncrig_done(&rig);
 }
 
+static void a_vanished_disk_is_an_error_and_heals_when_it_is_back(void **state)
+{
+    struct engine_status status;
+    struct syncrig rig;
+
+    (void)state;
+    syncrig_init(&rig, 1, 16 * MIB, 512);
+    fakenode_set_hashes(rig.node, true);
+    fill(&rig.disks[0], 0, 8 * MIB);
+    syncrig_start(&rig);
+    assert_true(fakenode_wait_points(rig.node, 2));
+    loopdisk_resize(&rig.disks[0], 0); /* what a disk that was pulled looks like to those who have it open */
+    assert_true(syncrig_wait_phase(&rig, PHASE_ERROR));
+    engine_get_status(syncrig_engine(&rig), &status);
+    assert_non_null(strstr(status.cause, rig.wish.disks[0].key));
+    assert_true(status.remedy[0] != '\0');
+    loopdisk_resize(&rig.disks[0], 16 * MIB);
+    scribble(&rig.disks[0], 10);
+    assert_true(syncrig_wait_event(&rig, "resync_started"));
+    syncrig_assert_equal(&rig);
+    syncrig_done(&rig);
+}
+
+static void a_large_backlog_gets_through_a_line_that_breaks(void **state)
+{
+    struct fakenode_facts before, after;
+    struct syncrig rig;
+
+    (void)state;
+    syncrig_init(&rig, 1, 400 * MIB, 512);
+    syncrig_start(&rig);
+    assert_true(fakenode_wait_points(rig.node, 1));
+    fakenode_set_refusing(rig.node, true);
+    fakenode_drop(rig.node);
+    fill(&rig.disks[0], 0, 390 * MIB);
+    fakenode_get(rig.node, &before);
+    fakenode_set_refusing(rig.node, false);
+    for (uint64_t i = 1; i <= 5; i++) { /* it breaks after each piece of the way */
+        assert_true(fakenode_wait_committed(rig.node, before.committed + i));
+        fakenode_drop(rig.node);
+    }
+    syncrig_assert_equal(&rig);
+    fakenode_get(rig.node, &after);
+    assert_true(after.record_bytes - before.record_bytes < 390ull * MIB + 6 * 64ull * MIB);
+    assert_int_equal(syncrig_events(&rig, "resync_started"), 0);
+    syncrig_done(&rig);
+}
+
+static void without_a_node_tracking_goes_on_and_memory_does_not_grow(void **state)
+{
+    struct fakenode_facts facts;
+    struct engine_status status;
+    struct syncrig rig;
+
+    (void)state;
+    syncrig_init(&rig, 1, 48 * MIB, 512);
+    syncrig_start(&rig);
+    assert_true(fakenode_wait_points(rig.node, 1));
+    fakenode_set_refusing(rig.node, true);
+    fakenode_drop(rig.node);
+    fill(&rig.disks[0], 0, 40 * MIB);
+    do /* until the stream is known to be gone and the backlog seen */
+        engine_get_status(syncrig_engine(&rig), &status);
+    while (status.backlog_bytes < 40 * MIB && usleep(10000) == 0);
+    assert_int_equal(status.phase, PHASE_PROTECTED);
+    fakenode_get(rig.node, &facts);
+    fakenode_set_refusing(rig.node, false);
+    syncrig_assert_equal(&rig);
+    syncrig_done(&rig);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -341,6 +412,9 @@ int main(void)
         cmocka_unit_test(a_disk_may_grow_while_it_is_replicated),
         cmocka_unit_test(points_are_made_on_request),
         cmocka_unit_test(application_hooks_run_around_the_freeze),
+        cmocka_unit_test(a_vanished_disk_is_an_error_and_heals_when_it_is_back),
+        cmocka_unit_test(a_large_backlog_gets_through_a_line_that_breaks),
+        cmocka_unit_test(without_a_node_tracking_goes_on_and_memory_does_not_grow),
         cmocka_unit_test(unprotecting_leaves_no_trace),
     };
 

@@ -22,6 +22,7 @@
 #define SIZE (256u << 20)
 #define GRANULE 4096u
 
+static const bool in[RETAINED_DISKS_MAX] = {true};
 static const struct dirty_tag tag = {.boot_id = "a boot", .incarnation = 7};
 
 static struct retained *open_store(const char *dir, const struct dirty_tag *t, bool *ret_resumed)
@@ -54,10 +55,10 @@ static void only_committed_sets_are_forgotten(void **state)
     s = open_store(dir, &tag, &resumed);
     assert_false(resumed);
     drain(s, 1);
-    assert_int_equal(retained_close(s, 10, NULL), 0);
+    assert_int_equal(retained_close(s, 10, in, NULL), 0);
     assert_false(is_open(s, 1));
     drain(s, 2);
-    assert_int_equal(retained_close(s, 11, NULL), 0);
+    assert_int_equal(retained_close(s, 11, in, NULL), 0);
     drain(s, 3);
     assert_int_equal(retained_bytes(s), 3 * GRANULE);
     retained_commit(s, 10);
@@ -81,14 +82,37 @@ static void with_all_slots_taken_the_open_one_collects(void **state)
     s = open_store(dir, &tag, &resumed);
     for (uint64_t i = 1; i <= 20; i++) {
         drain(s, i);
-        assert_int_equal(retained_close(s, i, NULL), 0);
+        assert_int_equal(retained_close(s, i, in, NULL), 0);
     }
     retained_commit(s, 20); /* those that could not be closed are still held: more than needed, never less */
     assert_int_equal(retained_bytes(s), (20 - (RETAINED_SLOTS - 1)) * GRANULE);
     drain(s, 21);
-    assert_int_equal(retained_close(s, 21, NULL), 0);
+    assert_int_equal(retained_close(s, 21, in, NULL), 0);
     retained_commit(s, 21);
     assert_int_equal(retained_bytes(s), 0);
+    retained_free(s);
+    temp_done(dir);
+}
+
+static void a_disk_that_takes_no_part_stays_open(void **state)
+{
+    struct retained *s;
+    bool resumed;
+    char dir[64];
+
+    (void)state;
+    temp_init(dir);
+    s = open_store(dir, &tag, &resumed);
+    assert_int_equal(retained_add(s, 1, 6, SIZE, 12, &tag, &resumed, NULL), 0);
+    drain(s, 1);
+    assert_int_equal(dirty_set(retained_open_set(s, 1), 0, GRANULE, NULL), 0);
+    assert_int_equal(retained_close(s, 3, in, NULL), 0);
+    retained_commit(s, 3);
+    assert_int_equal(retained_bytes(s), GRANULE);
+    assert_true(dirty_test(retained_open_set(s, 1), 0));
+    assert_int_equal(retained_close(s, 4, in, NULL), 0);
+    retained_commit(s, 4);
+    assert_true(dirty_test(retained_open_set(s, 1), 0));
     retained_free(s);
     temp_done(dir);
 }
@@ -144,7 +168,7 @@ static void work_until_killed(const char *dir, volatile uint64_t *drained, volat
             drain(s, i % (SIZE / GRANULE));
             *drained = ++i;
         }
-        if (retained_close(s, i, NULL) < 0)
+        if (retained_close(s, i, in, NULL) < 0)
             _exit(1);
         if (i > 30) {
             *committed = i - 30;
@@ -190,6 +214,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(only_committed_sets_are_forgotten),
         cmocka_unit_test(with_all_slots_taken_the_open_one_collects),
+        cmocka_unit_test(a_disk_that_takes_no_part_stays_open),
         cmocka_unit_test(another_tag_is_not_resumed),
         cmocka_unit_test(a_removed_disk_leaves_no_file),
         cmocka_unit_test(a_kill_at_any_moment_loses_nothing),
