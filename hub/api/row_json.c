@@ -129,13 +129,26 @@ static size_t collect_filters(
     return n;
 }
 
+/* Items speak of seconds where rows have microseconds. */
+static const char *sort_field(const char *sort, char out[80])
+{
+    static const char seconds[] = "_seconds";
+    size_t n = sort ? strlen(sort) : 0, end = sizeof(seconds) - 1;
+
+    if (n <= end || n >= 72 || strcmp(sort + n - end, seconds) != 0)
+        return sort;
+    (void)snprintf(out, 80, "%.*s_usec", (int)(n - end), sort);
+    return out;
+}
+
 int row_list_serve(struct request *r, const struct row_list *list, struct err *err)
 {
     struct db_filter filters[ROW_LIST_FILTERS_MAX + 1];
+    char field[80];
     const struct db_page page = {
         .filters = filters,
         .filter_count = collect_filters(r, list, filters),
-        .sort = request_query(r, "sort") ? request_query(r, "sort") : list->sort,
+        .sort = request_query(r, "sort") ? sort_field(request_query(r, "sort"), field) : list->sort,
         .cursor = request_query(r, "cursor"),
         .limit = (uint32_t)request_query_int(r, "limit", 100),
     };
