@@ -87,7 +87,8 @@ void machine_take_state(struct machine *m, const struct spool_state *state)
 
 bool machine_has_sets(const struct machine *m)
 {
-    return m->spooled.first_sequence < m->spooled.next_sequence;
+    uint64_t first = m->spooled.first_sequence > m->committed ? m->spooled.first_sequence : m->committed + 1;
+    return first < m->spooled.next_sequence;
 }
 
 static void after_scan(struct machine *m)
@@ -237,6 +238,11 @@ void machine_free(struct machine *m)
     bool left = m->node->stopping || (!m->wanted && m->ready && !machine_has_sets(m));
     if (!left || m->jobs > 0 || m->intake != NULL)
         return;
+    if (!m->node->stopping && !m->leaving && m->spooled.bytes > 0) {
+        m->leaving = true;
+        machine_trim(m, true);
+        return;
+    }
     unlink_from_node(m);
     link_done(m);
     if (m->peer != NULL)

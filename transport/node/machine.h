@@ -41,6 +41,7 @@ struct node {
     uint64_t admitted_bytes; /* of batches on their way to the spool */
     uint64_t received_bytes, forwarded_bytes;
     uint64_t desired_version;
+    bool applied; /* a desired state came since the start */
     bool draining;
     bool stopping;
     uint64_t cpu_usec, cpu_at_usec; /* at the last status */
@@ -149,6 +150,9 @@ struct machine {
 
     struct batch *queue_head, *queue_tail; /* received, in order, not yet appending */
     unsigned batches;                      /* of this stream, on their way */
+    uint64_t received;                     /* batches, ever */
+    uint64_t received_before;              /* at the last idle look */
+    bool leaving;                          /* taken away by the hub, its spool is being emptied */
     bool cut_through;                      /* the spool is full and the vault keeps up: past the disk */
     bool full;                             /* batches wait for room */
 
@@ -180,6 +184,7 @@ void machine_trim(struct machine *m, bool idle);
 void machine_take_state(struct machine *m, const struct spool_state *state);
 /* Gives a job to the machine's lane and counts it; on failure the error is logged and -1 returned. */
 int machine_submit(struct machine *m, struct worker_job *job);
+/* Are there change sets in the spool that the vault has not committed, as far as is known? */
 bool machine_has_sets(const struct machine *m);
 
 /* intake.c */

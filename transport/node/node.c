@@ -5,6 +5,7 @@
  */
 #include "transport/node/node.h"
 
+#include <dirent.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -17,17 +18,22 @@
 
 #define JOBS_MAX 65536u /* far above what the pipelines ask for; a bound all the same */
 #define IDLE_USEC (5 * USEC_PER_SEC)
+#define IDLE_SEGMENT_BYTES (8u << 20) /* worth the few fsyncs that the next segment costs */
 
 static const struct rpc_method methods[] = {
     {.path = "/leeward.replication.v1.Replication/Replicate", .accept = intake_accept},
     {.path = "/leeward.vault.v1.Vault/Hashes", .accept = passage_accept},
 };
 
+/* A segment that still grows is given back when all of it is committed and it has grown, or when nothing comes any more. */
 static void on_idle(void *arg)
 {
     struct node *node = arg;
     for (struct machine *m = node->machines; m != NULL; m = m->next) {
-        if (!machine_has_sets(m) && m->batches == 0 && m->spooled.bytes > 0)
+        bool quiet = m->received == m->received_before;
+        m->received_before = m->received;
+        if (m->spooled.bytes > 0 && m->batches == 0 && !machine_has_sets(m) &&
+            (quiet || m->spooled.bytes > IDLE_SEGMENT_BYTES))
             machine_trim(m, true);
     }
 }
@@ -168,6 +174,24 @@ static void drop_unwanted(struct node *node)
     }
 }
 
+/* Spools of machines that went elsewhere while this node was down: their agents hold what they need (P2). */
+static void drop_foreign_spools(struct node *node)
+{
+    DIR *dir = opendir(node->spool_dir);
+    struct dirent *e;
+    while (dir != NULL && (e = readdir(dir)) != NULL) {
+        struct ident id;
+        if (ident_from_text(e->d_name, &id) < 0 || machine_find(node, &id) != NULL)
+            continue;
+        AUTO_FREE char *path = mem_printf("%s/%s", node->spool_dir, e->d_name);
+        log_event(LOG_INFO, "spool_dropped", LOG_S("machine", e->d_name));
+        if (path != NULL)
+            (void)file_remove_tree(path, NULL);
+    }
+    if (dir != NULL)
+        (void)closedir(dir);
+}
+
 void node_apply(struct node *node, const Leeward__Control__V1__NodeDesired *desired)
 {
     for (struct machine *m = node->machines; m != NULL; m = m->next)
@@ -175,6 +199,9 @@ void node_apply(struct node *node, const Leeward__Control__V1__NodeDesired *desi
     for (size_t i = 0; i < desired->n_machines; i++)
         apply_machine(node, desired->machines[i]);
     drop_unwanted(node);
+    if (!node->applied)
+        drop_foreign_spools(node);
+    node->applied = true;
     if (desired->version != node->desired_version)
         log_event(LOG_INFO, "desired_state", LOG_U("version", desired->version), LOG_U("machines", desired->n_machines),
             LOG_B("drain", desired->drain));

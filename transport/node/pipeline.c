@@ -17,7 +17,7 @@
 
 #include "transport/base/log.h"
 #include "transport/base/mem.h"
-#include "transport/log/mark.h"
+#include "transport/log/segment.h"
 #include "transport/node/machine.h"
 #include "transport/node/replymsg.h"
 
@@ -30,6 +30,12 @@ static void batch_free(struct batch *b)
     if (b->sync_fd >= 0)
         (void)close(b->sync_fd);
     free(b);
+}
+
+/* What a batch may take in the spool: each record grows by a tag, none is shorter than its header; a segment may begin. */
+static uint64_t room_for(size_t n)
+{
+    return n + n / (RECORD_HEADER_SIZE / RECORD_TAG_SIZE) + 2 * SEGMENT_HEADER_SIZE;
 }
 
 static bool is_current(const struct batch *b)
@@ -206,7 +212,7 @@ static void send_on(struct machine *m, struct batch *b)
 
 static bool spool_has_room(const struct node *node, size_t n)
 {
-    return node->spool_bytes + node->admitted_bytes + n <= node->conf.spool_bytes;
+    return node->spool_bytes + node->admitted_bytes + room_for(n) <= node->conf.spool_bytes;
 }
 
 static void accepted(struct machine *m, struct batch *b)
@@ -246,7 +252,7 @@ static void append_done(struct worker_job *job)
     struct machine *m = b->machine;
     struct node *node = m->node;
     m->jobs--;
-    node->admitted_bytes -= b->records_len;
+    node->admitted_bytes -= room_for(b->records_len);
     if (worker_job_was_run(job)) {
         machine_take_state(m, &b->after);
         if (!is_current(b))
@@ -279,7 +285,7 @@ static void append_sealed(struct machine *m)
         b->job = (struct worker_job){.run = append_run, .done = append_done};
         if (machine_submit(m, &b->job) == 0)
             continue;
-        m->node->admitted_bytes -= b->records_len;
+        m->node->admitted_bytes -= room_for(b->records_len);
         m->batches--;
         (void)err_set(&b->err, ERR_NOMEM, "the node is short of memory");
         intake_fail(m, &b->err, false);
@@ -298,7 +304,7 @@ static void seal_run(struct worker_job *job)
 
 static void drop_unqueued(struct batch *b)
 {
-    b->machine->node->admitted_bytes -= b->records_len;
+    b->machine->node->admitted_bytes -= room_for(b->records_len);
     batch_free(b);
 }
 
@@ -359,7 +365,7 @@ static int submit_seal(struct machine *m, struct batch *b)
     if (worker_submit(m->node->pool, &b->job, NULL) < 0)
         return -1;
     m->nonce_counter += sealing_nonces(b->records_len);
-    m->node->admitted_bytes += b->records_len;
+    m->node->admitted_bytes += room_for(b->records_len);
     m->jobs++;
     b->state = BATCH_SEALING;
     return 0;
@@ -401,6 +407,7 @@ void pipeline_receive(struct machine *m, struct buf *message, const uint8_t *rec
         m->queue_head = b;
     m->queue_tail = b;
     m->batches++;
+    m->received++;
     pipeline_kick(m);
 }
 

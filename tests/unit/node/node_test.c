@@ -298,6 +298,23 @@ static void test_gap_before_the_spool_is_the_agents_to_fill(void **state)
     assert_int_equal(w->agent->refused_expected, 2);
 }
 
+static void test_machine_that_moved_away_leaves_no_spool(void **state)
+{
+    struct world *w = world_of(state);
+    world_open_agent(w);
+    fake_vault_stop(w->vault);
+    fake_agent_send_set(w->agent, 1, 0, 10);
+    world_until(w, w->agent->spooled == 1);
+    world_apply(w, false);
+    world_until(w, w->agent->ended);
+    assert_int_equal(w->agent->status, RPC_UNAVAILABLE);
+    assert_true(spool_bytes(w, NULL) > 0);
+    world_start_vault(w); /* what it has is still forwarded */
+    world_until(w, w->vault->committed == 1);
+    world_until(w, spool_bytes(w, NULL) == 0);
+    assert_true(world_same_disks(w));
+}
+
 /* ---- refusals ---- */
 
 static void test_old_generation_is_refused(void **state)
@@ -484,6 +501,7 @@ int main(void)
         NODE_TEST(test_vault_that_went_back_is_filled_from_the_spool),
         NODE_TEST(test_lost_spool_costs_only_a_new_epoch),
         NODE_TEST(test_gap_before_the_spool_is_the_agents_to_fill),
+        NODE_TEST(test_machine_that_moved_away_leaves_no_spool),
         NODE_TEST(test_old_generation_is_refused),
         NODE_TEST(test_damaged_batch_is_refused_and_can_come_again),
         NODE_TEST(test_set_with_a_missing_record_is_refused),
