@@ -22,7 +22,7 @@
 #include "transport/proto/session.h"
 
 /* What waits for the node; the rest of the agent's memory is the cycle's (ENGINE_HOLD_BYTES) and the RPC's send queue. */
-#define QUEUE_BYTES (12u << 20)
+#define QUEUE_BYTES (6u << 20)
 
 struct agent {
     struct agent_conf conf;
@@ -34,7 +34,7 @@ struct agent {
     struct outbox *outbox;
     struct hashfetch *hashes;
     struct engine *engine;
-    struct devwatch *watch; /* NULL: the kernel tells nothing */
+    struct devwatch *watch;      /* NULL: the kernel tells nothing */
     struct inventory *inventory; /* the last one; NULL: none yet */
     char boot_id[IDENT_TEXT_SIZE];
     char node_id[IDENT_TEXT_SIZE];

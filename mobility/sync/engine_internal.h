@@ -26,8 +26,7 @@
 /* Progress marks of sweeps that may be on their way at once, and marks of any kind. */
 #define ENGINE_CHUNKS_MAX 8u
 #define ENGINE_UNCOMMITTED_MAX 64u
-#define ENGINE_QUEUE_BYTES (12u << 20)
-#define ENGINE_HOLD_BYTES (16u << 20)
+#define ENGINE_HOLD_BYTES (12u << 20)
 
 struct engine_disk {
     bool wished;
