@@ -21,7 +21,7 @@
 #define TIER_RUNS 4u
 #define TIER_BASE 1024u
 #define TIER_FACTOR 4u
-#define INSIDE_FACTOR 4u     /* x flush_extents: entries of a delta that has points inside */
+#define INSIDE_FACTOR 5u     /* x flush_extents: entries of a delta that has points inside */
 #define CUMULATIVE_FACTOR 8u /* x flush_extents: deltas below this are never worth a cumulative run */
 #define MERGE_RUNS_MAX 512u
 

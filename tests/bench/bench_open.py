@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Opening any of 86,400 points of a 1 TiB disk with a million extents, made by the vault's own write path (vault_history): from
+the start of nbdkit to the answer of the first NBD client, read-only and as a branch, and the memory of nbdkit then."""
+import os
+import pathlib
+import random
+import shutil
+import subprocess
+import tempfile
+import time
+
+from figure import figure, percentile
+
+POINTS = 86400
+TRIES = 40
+
+
+def history(folder, *arguments):
+    subprocess.run([os.environ["LEEWARD_BIN"] + "/vault_history", folder, *map(str, arguments)], check=True,
+                   stdout=subprocess.DEVNULL)
+
+
+def folder():
+    """In memory where there is room: the medium is not what is measured here."""
+    place = "/dev/shm" if shutil.disk_usage("/dev/shm").free > 4 << 30 else None
+    return tempfile.TemporaryDirectory(prefix="leeward-bench-", dir=place)
+
+
+class Opened:
+    """One nbdkit with our plugin. seconds: until a client was answered."""
+
+    def __init__(self, where, sequence, branch=None, stream=0):
+        self.socket = f"{where}/s"
+        extra = [f"branch={branch}", f"nonce-stream={stream}"] if branch else []
+        begin = time.monotonic()
+        self.process = subprocess.Popen(["nbdkit", "-f", "-U", self.socket, os.environ["LEEWARD_BIN"] + "/leeward-vault-nbd.so",
+                                         f"machine={where}/machine", f"key-file={where}/key", f"sequence={sequence}", *extra])
+        while not os.path.exists(self.socket):
+            time.sleep(0.001)
+        subprocess.run(["nbdinfo", "--size", self.uri()], check=True, stdout=subprocess.DEVNULL)
+        self.seconds = time.monotonic() - begin
+
+    def uri(self):
+        return f"nbd+unix:///?socket={self.socket}"
+
+    def rss_bytes(self):
+        status = pathlib.Path(f"/proc/{self.process.pid}/status").read_text()
+        return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS")) * 1024
+
+    def close(self):
+        self.process.terminate()
+        self.process.wait()
+        pathlib.Path(self.socket).unlink(missing_ok=True)
+
+
+def measure(options):
+    with folder() as where:
+        history(where, 1024, POINTS, 12, 4096, 5)
+        chosen = random.Random(7).sample(range(1, POINTS + 1), TRIES - 2) + [1, POINTS]
+        seconds, memory = [], 0
+        for sequence in chosen:
+            point = Opened(where, sequence)
+            seconds.append(point.seconds)
+            memory = max(memory, point.rss_bytes())
+            point.close()
+    figure("open.p99", percentile(seconds, 0.99) * 1000, "ms to open one of 86,400 points", "<= 200",
+           leeward={"p50_ms": round(percentile(seconds, 0.5) * 1000, 1), "tries": TRIES})
+    figure("open.rss", memory / (1 << 20), "MiB of nbdkit with a point open", "<= 256")
