@@ -16,7 +16,7 @@ struct api {
     struct api_conf conf;
     struct api_services services;
     struct http_server *server;
-    bool draining;
+    atomic_bool draining;
 };
 
 int api_start(const struct api_conf *conf, struct api **ret_api, struct err *err)
@@ -69,6 +69,6 @@ void api_news(struct api *api)
 
 void api_drain(struct api *api)
 {
-    api->draining = true;
+    atomic_store(&api->draining, true);
     event_feed_end_streams(api->services.feed);
 }

@@ -8,6 +8,7 @@
 #define HUB_API_HTTP_REQUEST_H
 
 #include <jansson.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -39,7 +40,7 @@ struct api_services {
     struct openapi *doc;
     struct event_feed *feed;
     struct api_metrics *metrics;
-    const bool *draining;
+    const atomic_bool *draining;
 };
 
 struct reply {

@@ -104,7 +104,24 @@ static void apply(const struct request *r, struct policy_row *row)
         (uint64_t)request_int(r, "throttle_bytes_per_second", (int64_t)row->throttle_bytes_per_sec);
 }
 
-static int check(const struct policy_row *row, struct err *err)
+/* The rules speak of microseconds, the API of seconds: "rpo_target_usec: 500000 is out of range", "Choose 1000000 to
+ * 2592000000000." Anything else is passed on as it is. */
+static int explain(struct request *r, struct err *err)
+{
+    char field[64], pointer[80];
+    unsigned long long low, high;
+    size_t n;
+
+    if (sscanf(err->text, "%63[a-z_]: ", field) != 1 || (n = strlen(field)) < 6 || strcmp(field + n - 5, "_usec") != 0)
+        return -1;
+    (void)snprintf(pointer, sizeof(pointer), "/%.*s_seconds", (int)(n - 5), field);
+    if (sscanf(err->correction, "Choose %llu to %llu", &low, &high) != 2)
+        return request_fault(r, err, pointer, "refused", "%s", err->text + n + 2);
+    return request_fault(
+        r, err, pointer, "out_of_range", "must be from %.10g to %.10g here", (double)low / 1e6, (double)high / 1e6);
+}
+
+static int check(struct request *r, const struct policy_row *row, struct err *err)
 {
     const struct policy policy = {
         .interval_usec = row->interval_usec,
@@ -122,7 +139,7 @@ static int check(const struct policy_row *row, struct err *err)
         .throttle_bytes_per_sec = row->throttle_bytes_per_sec,
     };
 
-    return policy_check(&policy, err);
+    return policy_check(&policy, err) < 0 ? explain(r, err) : 0;
 }
 
 static int reply_policy(struct request *r, const char *id, bool created, struct err *err)
@@ -167,7 +184,7 @@ int serve_policy_create(struct request *r, struct err *err)
 
     from_default(&row);
     apply(r, &row);
-    if (check(&row, err) < 0 || policy_create(r->conn, &row, id, err) < 0)
+    if (check(r, &row, err) < 0 || policy_create(r->conn, &row, id, err) < 0)
         return -1;
     return reply_policy(r, id, true, err);
 }
@@ -182,7 +199,7 @@ int serve_policy_update(struct request *r, struct err *err)
     row = *db_at(&set, struct policy_row, 0);
     apply(r, &row);
     /* Without a version in If-Match the row that was just read is the base of the change. */
-    if (check(&row, err) < 0 || policy_update(r->conn, &row, r->if_version ? r->if_version : row.version, err) < 0)
+    if (check(r, &row, err) < 0 || policy_update(r->conn, &row, r->if_version ? r->if_version : row.version, err) < 0)
         return -1;
     return reply_policy(r, row.id, false, err);
 }

@@ -29,13 +29,13 @@ static json_t *checks_json(const struct request *r, bool *ret_ready)
     size_t n = conf->ready ? conf->ready(conf->arg, checks) : 0;
     json_t *list = json_array();
 
-    *ret_ready = !*r->services->draining;
+    *ret_ready = !atomic_load(r->services->draining);
     for (size_t i = 0; i < n && i < API_CHECKS_MAX; i++) {
         *ret_ready = *ret_ready && checks[i].ok;
         json_array_append_new(list, json_pack("{s:s, s:b, s:s}", "name", checks[i].name, "ok", checks[i].ok, "text",
                                         checks[i].ok ? "" : checks[i].text));
     }
-    if (*r->services->draining)
+    if (atomic_load(r->services->draining))
         json_array_append_new(
             list, json_pack("{s:s, s:b, s:s}", "name", "draining", "ok", false, "text", "the hub is going down"));
     return list;

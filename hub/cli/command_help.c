@@ -114,7 +114,9 @@ static void print_bash(FILE *out)
         if (i == 0 || strncmp(commands[i - 1].words, commands[i].words, n) != 0 || commands[i - 1].words[n] != ' ')
             (void)fprintf(out, " %.*s", (int)n, commands[i].words);
     }
-    (void)fputs("\" ;;\n    esac\n    COMPREPLY=($(compgen -W \"$next\" -f -- \"$cur\"))\n}\n", out);
+    (void)fputs("\" ;;\n    esac\n    COMPREPLY=($(compgen -W \"$next\" -- \"$cur\"))\n"
+                "    [[ $next == *--* && ${#COMPREPLY[@]} -eq 0 ]] && COMPREPLY=($(compgen -f -- \"$cur\"))\n}\n",
+        out);
 }
 
 int command_print_completion(const char *shell, FILE *out)
