@@ -153,11 +153,9 @@ static void socket_close(struct conn *c)
     c->fd = -1;
 }
 
-/* Ends the calls and says good-bye as far as that does not block. */
+/* Says good-bye as far as that does not block, then ends the calls: nghttp2 must not run once they are gone. */
 static void finish(struct conn *c, enum rpc_status status, const char *text)
 {
-    if (c->h2 != NULL)
-        h2_abort(c->h2, status, text);
     if (c->state == CONN_OPEN && !c->write_blocked) {
         h2_terminate(c->h2);
         joined_len = 0;
@@ -168,6 +166,8 @@ static void finish(struct conn *c, enum rpc_status status, const char *text)
         (void)out_write(c, NULL);
     }
     c->state = CONN_CLOSED;
+    if (c->h2 != NULL)
+        h2_abort(c->h2, status, text);
     h2_free(TAKE_PTR(c->h2));
     socket_close(c);
 }

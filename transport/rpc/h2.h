@@ -40,7 +40,7 @@ bool h2_wants_write(const struct h2 *h2);
 /* Neither wants to read nor to write: close the connection. */
 bool h2_is_over(const struct h2 *h2);
 size_t h2_call_count(const struct h2 *h2);
-/* Ends every call; it is not sent to the peer. */
+/* Ends every call; it is not sent to the peer. Nothing but h2_free may follow. */
 void h2_abort(struct h2 *h2, enum rpc_status status, const char *text);
 int h2_ping(struct h2 *h2);
 /* GOAWAY and nothing more: the connection is about to be closed. */

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 
@@ -331,6 +332,17 @@ static void listen_stop(struct rpc_server *s)
 
 /* ---- public ---- */
 
+/* Each connection is a descriptor, and the usual soft limit of 1024 is there for the sake of select(2), which nobody here
+ * calls. */
+static void descriptors_allow(void)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur >= limit.rlim_max)
+        return;
+    limit.rlim_cur = limit.rlim_max;
+    (void)setrlimit(RLIMIT_NOFILE, &limit);
+}
+
 int rpc_server_new(sd_event *loop, const char *address, struct tls_context *tls, const struct rpc_method *methods,
     size_t method_count, void *server_arg, const struct rpc_limits *limits, struct rpc_server **ret_server,
     struct err *err)
@@ -344,6 +356,7 @@ int rpc_server_new(sd_event *loop, const char *address, struct tls_context *tls,
     s->method_count = method_count;
     s->arg = server_arg;
     s->fd = -1;
+    descriptors_allow();
     limits_resolve(limits, &s->limits);
     if (dispatch_new(loop, &s->dispatch, err) < 0 || serving_new(&s->health, err) < 0 ||
         server_listen(s, address, err) < 0) {
