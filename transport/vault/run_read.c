@@ -116,14 +116,36 @@ const struct run_info *run_get_info(const struct run *r)
     return &r->info;
 }
 
-/* The block, checked. count_max is how many entries it may have at most, and must have unless it is the last. */
+/* Do the entries make sense: no empty extent, none that leaves its disk, in order, and in top without overlap? */
+static bool entries_are_sane(const uint8_t *block, unsigned count, unsigned size)
+{
+    uint64_t least = 0;
+    for (unsigned i = 0; i < count; i++) {
+        const uint8_t *p = block + RUN_BLOCK_HEAD + (size_t)i * size;
+        uint64_t key = get_le64(p + RUN_E_KEY);
+        uint32_t sectors = get_le32(p + RUN_E_SECTORS);
+        if (key < least || sectors == 0 || sectors > EXTENT_SECTORS_MAX ||
+            (key & EXTENT_SECTOR_MASK) > EXTENT_SECTOR_MASK - sectors)
+            return false;
+        least = size == RUN_TOP_SIZE ? key + sectors : key;
+    }
+    return true;
+}
+
+static bool block_is_good(const uint8_t *block, uint64_t number, unsigned count, unsigned size)
+{
+    return get_le32(block + RUN_B_CHECK) == hash_32(block + 4, RUN_BLOCK_SIZE - 4) &&
+           get_le32(block + RUN_B_NUMBER) == (uint32_t)number && get_le16(block + RUN_B_COUNT) == count &&
+           entries_are_sane(block, count, size);
+}
+
+/* The block, checked when it is first used. It must have `count` entries of `size` bytes. */
 static int block_get(
-    struct run *r, uint64_t number, unsigned expected_count, const uint8_t **ret_block, struct err *err)
+    struct run *r, uint64_t number, unsigned count, unsigned size, const uint8_t **ret_block, struct err *err)
 {
     const uint8_t *block = r->map + (number + 1) * RUN_BLOCK_SIZE;
     if (atomic_load_explicit(&r->checked[number], memory_order_relaxed) == 0) {
-        if (get_le32(block + RUN_B_CHECK) != hash_32(block + 4, RUN_BLOCK_SIZE - 4) ||
-            get_le32(block + RUN_B_NUMBER) != (uint32_t)number || get_le16(block + RUN_B_COUNT) != expected_count) {
+        if (!block_is_good(block, number, count, size)) {
             (void)err_set(err, ERR_CORRUPT, "block %llu of the index run %016llx is damaged",
                 (unsigned long long)number, (unsigned long long)r->info.id);
             return err_hint(err, "run `leeward vault verify`: the index is rebuilt from the log");
@@ -142,7 +164,7 @@ static unsigned entries_in(uint64_t total, uint64_t block, unsigned per_block)
 
 static int top_block_get(struct run *r, uint64_t number, const uint8_t **ret_block, struct err *err)
 {
-    return block_get(r, number, entries_in(r->info.top_count, number, RUN_TOP_PER_BLOCK), ret_block, err);
+    return block_get(r, number, entries_in(r->info.top_count, number, RUN_TOP_PER_BLOCK), RUN_TOP_SIZE, ret_block, err);
 }
 
 static void entry_decode(const uint8_t *p, struct extent *ret_extent)
@@ -169,7 +191,7 @@ int run_history_at(struct run *r, uint64_t index, struct extent *ret_extent, uin
     const uint8_t *block;
     uint64_t number = index / RUN_HISTORY_PER_BLOCK;
     unsigned count = entries_in(r->info.history_count, number, RUN_HISTORY_PER_BLOCK);
-    if (block_get(r, r->top_blocks + number, count, &block, err) < 0)
+    if (block_get(r, r->top_blocks + number, count, RUN_HISTORY_SIZE, &block, err) < 0)
         return -1;
     const uint8_t *p = block + RUN_BLOCK_HEAD + index % RUN_HISTORY_PER_BLOCK * RUN_HISTORY_SIZE;
     entry_decode(p, ret_extent);
