@@ -68,6 +68,7 @@ struct control {
     bool versions_busy, versions_again, revoked_busy, commands_busy, commands_again, flush_busy, sweep_busy;
     json_t *samples; /* finished minutes, for the next batch */
     struct enrolment_limit *limit;
+    unsigned enrolments; /* requests to enrol or renew that are worked on */
     bool stopping;
 };
 

@@ -26,6 +26,8 @@
 #define BUDGET_PER_SEC 5
 #define COST_REFUSED 30
 #define SLOTS 1024
+/* Requests that are worked on at once, from everywhere: each holds its memory. */
+#define IN_FLIGHT_MAX 512
 
 struct enrolment_limit {
     struct {
@@ -92,8 +94,7 @@ static void unary_drop(struct control_task *task)
     struct unary *u = (struct unary *)task;
 
     free(u->pem);
-    if (!u->owner)
-        return;
+    u->task.control->enrolments--;
     u->owner->running = NULL;
     if (!u->owner->call)
         free(u->owner);
@@ -157,11 +158,14 @@ static struct unary *unary_begin(struct unary_call *owner, const ProtobufCBinary
         (void)err_set(err, ERR_INVALID, "a certificate request of %zu bytes", csr->len);
         return NULL;
     }
-    u = (struct unary *)control_task_new(sizeof(*u), owner->control, NULL);
+    u = owner->control->enrolments < IN_FLIGHT_MAX ? (struct unary *)control_task_new(sizeof(*u), owner->control, NULL)
+                                                   : NULL;
     if (!u) {
-        (void)err_set(err, ERR_NOMEM, "no memory for an enrolment");
+        (void)err_set(err, ERR_UNAVAILABLE, "the hub is busy with other enrolments");
+        (void)err_hint(err, "Try again in a moment.");
         return NULL;
     }
+    owner->control->enrolments++;
     u->task.then = unary_then;
     u->task.drop = unary_drop;
     u->owner = owner;

@@ -24,37 +24,73 @@ static uint64_t silent(const PGresult *r, int row, int col)
     return usec < 0 ? UINT64_MAX : (uint64_t)usec;
 }
 
-/* Stores health that changed, with an event when its level did. */
-static int note(struct db_conn *conn, const char *role, const char *id, const char *name, const struct health *h,
-    const char *level_before, const char *cause_before, struct err *err)
-{
-    const char *level = health_level_name(h->level);
-    const struct health_put put = {.role = role, .id = id, .level = level, .cause = h->cause, .remedy = h->remedy};
-    bool agent = strcmp(role, "agent") == 0, node = strcmp(role, "node") == 0;
-    bool level_changed = strcmp(level, level_before) != 0;
-    AUTO_FREE char *text = NULL;
+/* One thing whose health was computed anew. */
+struct finding {
+    const char *role, *id, *name;
+    const struct health *health;
+    const char *level_before, *cause_before;
+};
 
-    /* Numbers within a cause move with every sweep: only its first words count as a change. */
-    if (!level_changed && strncmp(h->cause, cause_before, 12) == 0 && h->level == HEALTH_HEALTHY)
-        return 0;
-    if (!level_changed && strcmp(h->cause, cause_before) == 0)
-        return 0;
-    if (health_put(conn, &put, err) < 0)
-        return -1;
-    if (!level_changed || (h->level == HEALTH_HEALTHY && strcmp(level_before, "unknown") == 0))
-        return 0;
-    text = mem_printf("%s %s is %s%s%s", agent ? "machine" : role, name, level, h->cause[0] ? ": " : "", h->cause);
+static int note_event(struct db_conn *conn, const struct finding *f, struct err *err)
+{
+    const struct health *h = f->health;
+    const char *level = health_level_name(h->level);
+    bool agent = strcmp(f->role, "agent") == 0, node = strcmp(f->role, "node") == 0;
+    AUTO_FREE char *text =
+        mem_printf("%s %s is %s%s%s", agent ? "machine" : f->role, f->name, level, h->cause[0] ? ": " : "", h->cause);
     const struct event_spec event = {.severity = h->level == HEALTH_CRITICAL  ? "error"
                                                  : h->level == HEALTH_HEALTHY ? "info"
                                                                               : "warning",
         .code = "health_changed",
         .text = text,
         .remedy = h->remedy,
-        .machine_id = agent ? id : "",
-        .node_id = node ? id : "",
-        .vault_id = agent || node ? "" : id};
+        .machine_id = agent ? f->id : "",
+        .node_id = node ? f->id : "",
+        .vault_id = agent || node ? "" : f->id};
 
     return text ? event_append(conn, &event, err) : err_set(err, ERR_NOMEM, "no memory");
+}
+
+/* Stores what changed; an event tells of a new level, but not of a first good one. */
+static int note_changed(struct db_conn *conn, const struct finding *f, bool with_event, struct err *err)
+{
+    const struct health_put put = {.role = f->role,
+        .id = f->id,
+        .level = health_level_name(f->health->level),
+        .cause = f->health->cause,
+        .remedy = f->health->remedy};
+
+    if (health_put(conn, &put, err) < 0)
+        return -1;
+    return with_event ? note_event(conn, f, err) : 0;
+}
+
+/* In a transaction of its own: nothing is locked for longer than one row takes. */
+static int note(struct db_conn *conn, const struct finding *f, struct err *err)
+{
+    bool same_level = strcmp(health_level_name(f->health->level), f->level_before) == 0;
+    bool first_good = f->health->level == HEALTH_HEALTHY && strcmp(f->level_before, "unknown") == 0;
+
+    if (same_level && strcmp(f->health->cause, f->cause_before) == 0)
+        return 0;
+    if (db_begin(conn, err) < 0)
+        return -1;
+    if (note_changed(conn, f, !same_level && !first_good, err) < 0) {
+        db_rollback(conn);
+        return -1;
+    }
+    return db_commit(conn, err);
+}
+
+static int follow(struct db_conn *conn, const char *id, const char *agent_state, bool has_point, struct err *err)
+{
+    if (db_begin(conn, err) < 0)
+        return -1;
+    if (machine_state_follow(conn, id, agent_state, has_point, err) < 0) {
+        db_rollback(conn);
+        return -1;
+    }
+    return db_commit(conn, err);
 }
 
 static int sweep_machines(struct db_conn *conn, struct err *err)
@@ -79,10 +115,13 @@ static int sweep_machines(struct db_conn *conn, struct err *err)
         struct health h;
 
         health_of_machine(&in, &h);
-        if (note(conn, "agent", db_text(r, i, 0), db_text(r, i, 14), &h, db_text(r, i, 12), db_text(r, i, 13), err) < 0)
+        const struct finding f = {
+            "agent", db_text(r, i, 0), db_text(r, i, 14), &h, db_text(r, i, 12), db_text(r, i, 13)};
+
+        if (note(conn, &f, err) < 0)
             return -1;
         if (in.silent_usec == 0 && machine_move_from_agent(in.state, in.agent_state, db_bool(r, i, 15), &move) &&
-            machine_state_follow(conn, db_text(r, i, 0), in.agent_state, db_bool(r, i, 15), err) < 0)
+            follow(conn, db_text(r, i, 0), in.agent_state, db_bool(r, i, 15), err) < 0)
             return -1;
     }
     return n < 0 ? -1 : 0;
@@ -102,7 +141,9 @@ static int sweep_nodes(struct db_conn *conn, struct err *err)
         struct health h;
 
         health_of_node(&in, &h);
-        if (note(conn, "node", db_text(r, i, 0), db_text(r, i, 8), &h, db_text(r, i, 6), db_text(r, i, 7), err) < 0)
+        const struct finding f = {"node", db_text(r, i, 0), db_text(r, i, 8), &h, db_text(r, i, 6), db_text(r, i, 7)};
+
+        if (note(conn, &f, err) < 0)
             return -1;
     }
     return n < 0 ? -1 : 0;
@@ -123,7 +164,9 @@ static int sweep_vaults(struct db_conn *conn, struct err *err)
         struct health h;
 
         health_of_vault(&in, &h);
-        if (note(conn, "vault", db_text(r, i, 0), db_text(r, i, 9), &h, db_text(r, i, 7), db_text(r, i, 8), err) < 0)
+        const struct finding f = {"vault", db_text(r, i, 0), db_text(r, i, 9), &h, db_text(r, i, 7), db_text(r, i, 8)};
+
+        if (note(conn, &f, err) < 0)
             return -1;
     }
     return n < 0 ? -1 : 0;
@@ -140,19 +183,24 @@ static bool housekeeping_is_due(void)
     return true;
 }
 
+static int sweep_all(struct db_conn *conn, struct err *err)
+{
+    if (peer_expire(conn, err) < 0 || sweep_nodes(conn, err) < 0 || sweep_vaults(conn, err) < 0 ||
+        sweep_machines(conn, err) < 0)
+        return -1;
+    return housekeeping_is_due() ? housekeeping(conn, err) : 0;
+}
+
 static int sweep_work(struct control_task *task, struct db_conn *conn, struct err *err)
 {
-    int ours;
+    int ours = sweep_begin(conn, err), rc;
 
     (void)task;
-    if (db_begin(conn, err) < 0 || (ours = sweep_duty(conn, err)) < 0)
-        return -1;
-    if (!ours)
-        return db_commit(conn, err);
-    if (peer_expire(conn, err) < 0 || sweep_nodes(conn, err) < 0 || sweep_vaults(conn, err) < 0 ||
-        sweep_machines(conn, err) < 0 || (housekeeping_is_due() && housekeeping(conn, err) < 0))
-        return -1;
-    return db_commit(conn, err);
+    if (ours <= 0)
+        return ours;
+    rc = sweep_all(conn, err);
+    sweep_end(conn);
+    return rc;
 }
 
 static void sweep_then(struct control_task *task)

@@ -18,6 +18,8 @@
 #define EVENTS_PER_MINUTE 120
 #define POINTS_PER_REPORT_MAX 1000
 #define RESULT_MAX (256 * 1024)
+/* Statements of one session that wait: more than any honest peer makes while the database is slow. */
+#define SESSION_TASKS_MAX 256
 
 /* ---- text from peers ---- */
 
@@ -418,6 +420,10 @@ void report_take(struct peer_session *session, const Leeward__Control__V1__Repor
 {
     const bool agent = strcmp(session->role, "agent") == 0;
 
+    if (session->refs > SESSION_TASKS_MAX) {
+        peer_session_reset(session, "too many reports wait to be stored");
+        return;
+    }
     switch (report->kind_case) {
     case LEEWARD__CONTROL__V1__REPORT__KIND_INVENTORY:
         if (agent)

@@ -89,7 +89,7 @@ int job_store_claim(struct db_conn *conn, const char *hub_id, uint64_t lease_use
         "UPDATE jobs SET claimed_by = $1, lease_until = now() + $2::bigint * interval '1 microsecond',"
         " status = 'running', started_at = coalesce(started_at, now()), updated_at = now()"
         " WHERE id = (SELECT id FROM jobs WHERE status IN ('queued', 'running') AND run_after <= now()"
-        " AND (lease_until IS NULL OR lease_until < now()) ORDER BY run_after LIMIT 1 FOR UPDATE SKIP LOCKED)"
+        " AND (lease_until IS NULL OR lease_until < now()) ORDER BY run_after LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED)"
         " RETURNING id, kind, machine_id, vault_id, params::text, state::text, requested_by, answer, cancel_requested,"
         " (SELECT count(*) FROM job_steps s WHERE s.job_id = jobs.id)",
         DB_S(hub_id), DB_U(lease_usec));
@@ -121,7 +121,7 @@ int job_store_claim(struct db_conn *conn, const char *hub_id, uint64_t lease_use
 int job_store_hold(struct db_conn *conn, const char *hub_id, const char *job_id, struct err *err)
 {
     return db_exec(conn, NULL, err,
-        "SELECT 1 FROM jobs WHERE id = $1 AND claimed_by = $2 AND status = 'running' FOR UPDATE", DB_S(job_id),
+        "SELECT 1 FROM jobs WHERE id = $1 AND claimed_by = $2 AND status = 'running' FOR NO KEY UPDATE", DB_S(job_id),
         DB_S(hub_id));
 }
 

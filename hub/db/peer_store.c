@@ -120,10 +120,10 @@ int peer_hello(struct db_conn *conn, const struct peer_hello *h, struct err *err
         "UPDATE machines SET online = true, last_seen_at = now(), software = $2, clock_skew_usec = $5,"
         " hostname = CASE WHEN $3 = '' THEN hostname ELSE $3 END WHERE id = $1 RETURNING $4::text = ''",
         "UPDATE nodes t SET online = true, last_seen_at = now(), software = $2, host = $3, endpoint = $4 FROM"
-        " (SELECT id, endpoint FROM nodes WHERE id = $1 AND $5::bigint IS NOT NULL FOR UPDATE) old"
+        " (SELECT id, endpoint FROM nodes WHERE id = $1 AND $5::bigint IS NOT NULL FOR NO KEY UPDATE) old"
         " WHERE t.id = old.id RETURNING old.endpoint <> $4",
         "UPDATE vaults t SET online = true, last_seen_at = now(), software = $2, host = $3, endpoint = $4 FROM"
-        " (SELECT id, endpoint FROM vaults WHERE id = $1 AND $5::bigint IS NOT NULL FOR UPDATE) old"
+        " (SELECT id, endpoint FROM vaults WHERE id = $1 AND $5::bigint IS NOT NULL FOR NO KEY UPDATE) old"
         " WHERE t.id = old.id RETURNING old.endpoint <> $4",
     };
     AUTO_PGRESULT PGresult *r = NULL;
@@ -415,13 +415,18 @@ int health_put(struct db_conn *conn, const struct health_put *h, struct err *err
                : ok(db_exec(conn, NULL, err, sql[role], DB_S(h->id), DB_S(h->level), DB_S(h->cause), DB_S(h->remedy)));
 }
 
-int sweep_duty(struct db_conn *conn, struct err *err)
+int sweep_begin(struct db_conn *conn, struct err *err)
 {
     AUTO_PGRESULT PGresult *r = NULL;
 
-    if (db_exec(conn, &r, err, "SELECT pg_try_advisory_xact_lock(5333276)") < 0)
+    if (db_exec(conn, &r, err, "SELECT pg_try_advisory_lock(5333276)") < 0)
         return -1;
     return db_bool(r, 0, 0);
+}
+
+void sweep_end(struct db_conn *conn)
+{
+    (void)db_exec(conn, NULL, NULL, "SELECT pg_advisory_unlock(5333276)");
 }
 
 int housekeeping(struct db_conn *conn, struct err *err)

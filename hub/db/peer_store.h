@@ -80,8 +80,9 @@ struct health_put {
     const char *role, *id, *level, *cause, *remedy;
 };
 int health_put(struct db_conn *conn, const struct health_put *health, struct err *err);
-/* Holds the duty of the sweep for this transaction. 1: ours; 0: another hub has it. */
-int sweep_duty(struct db_conn *conn, struct err *err);
+/* The duty of the sweep, held by the connection until sweep_end. 1: ours; 0: another hub has it. */
+int sweep_begin(struct db_conn *conn, struct err *err);
+void sweep_end(struct db_conn *conn);
 /* Deletes what is kept for a time only: old idempotency keys, finished jobs and events after 90 days, samples after 400. */
 int housekeeping(struct db_conn *conn, struct err *err);
 

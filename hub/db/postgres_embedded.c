@@ -35,6 +35,7 @@
 #include "transport/base/mem.h"
 #include "transport/loop/loop.h"
 
+#define VERSIONS "/usr/lib/postgresql" /* Debian keeps one folder per version */
 #define SOCKET_NAME "/.s.PGSQL.5432"
 #define START_USEC (60 * USEC_PER_SEC)
 #define STOP_USEC (60 * USEC_PER_SEC)
@@ -63,28 +64,55 @@ struct postgres_embedded {
 
 /* ---- where and who ---- */
 
-/* The newest PostgreSQL of the distribution, or whatever is in PATH. */
-static int find_bin_dir(char **ret_dir, struct err *err)
+/* The version that made the cluster: no other can open it. 0: there is no cluster yet. */
+static long cluster_version(const struct postgres_embedded *pg)
 {
-    static const char root[] = "/usr/lib/postgresql";
-    DIR *d = opendir(root);
-    long best = 0;
+    AUTO_FREE char *path = mem_printf("%s/PG_VERSION", pg->data);
+    AUTO_BUF struct buf text = BUF_INIT(64);
+
+    if (!path || file_read(path, &text, NULL) < 0 || !buf_str(&text, NULL))
+        return 0;
+    return strtol((const char *)text.data, NULL, 10);
+}
+
+static bool has_version(long version)
+{
+    AUTO_FREE char *initdb = mem_printf(VERSIONS "/%ld/bin/initdb", version);
+
+    return initdb && access(initdb, X_OK) == 0;
+}
+
+/* The cluster's own version, or the newest of the distribution for a new one. */
+static long choose_version(long cluster)
+{
+    DIR *d = cluster ? NULL : opendir(VERSIONS);
+    long best = cluster && has_version(cluster) ? cluster : 0;
 
     for (struct dirent *e; d && (e = readdir(d));) {
         long version = strtol(e->d_name, NULL, 10);
-        AUTO_FREE char *initdb = mem_printf("%s/%s/bin/initdb", root, e->d_name);
 
-        if (version > best && initdb && access(initdb, X_OK) == 0)
+        if (version > best && has_version(version))
             best = version;
     }
     if (d)
         (void)closedir(d);
-    if (best == 0) {
-        err_set(err, ERR_NOT_FOUND, "PostgreSQL is not installed under %s", root);
+    return best;
+}
+
+static int find_bin_dir(struct postgres_embedded *pg, struct err *err)
+{
+    long cluster = cluster_version(pg), version = choose_version(cluster);
+
+    if (version == 0 && cluster) {
+        err_set(err, ERR_NOT_FOUND, "PostgreSQL %ld, which made %s, is not installed", cluster, pg->data);
+        return err_hint(err, "Install postgresql-%ld, or move the data with pg_upgrade.", cluster);
+    }
+    if (version == 0) {
+        err_set(err, ERR_NOT_FOUND, "PostgreSQL is not installed under " VERSIONS);
         return err_hint(err, "Install it (Debian: apt install postgresql), or give a server with --database.");
     }
-    *ret_dir = mem_printf("%s/%ld/bin", root, best);
-    return *ret_dir ? 0 : err_set(err, ERR_NOMEM, "no memory");
+    pg->bin_dir = mem_printf(VERSIONS "/%ld/bin", version);
+    return pg->bin_dir ? 0 : err_set(err, ERR_NOMEM, "no memory");
 }
 
 static int find_user(struct postgres_embedded *pg, struct err *err)
@@ -379,7 +407,7 @@ static int prepare(struct postgres_embedded *pg, const char *data_dir, struct er
     pg->log_path = mem_printf("%s/postgres.log", absolute);
     if (!pg->data || !pg->log_path)
         return err_set(err, ERR_NOMEM, "no memory");
-    if (find_user(pg, err) < 0 || find_bin_dir(&pg->bin_dir, err) < 0 || find_socket_dir(pg, absolute, err) < 0 ||
+    if (find_user(pg, err) < 0 || find_bin_dir(pg, err) < 0 || find_socket_dir(pg, absolute, err) < 0 ||
         check_reachable(pg, err) < 0)
         return -1;
     pg->dsn = mem_printf("host=%s port=5432 user=%s dbname=%s", pg->socket_dir, SUPERUSER, DATABASE);

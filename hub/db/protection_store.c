@@ -228,7 +228,8 @@ static int is_converged(struct db_conn *conn, const char *machine_id, struct err
 static int state_read(struct db_conn *conn, const char *machine_id, enum machine_state *ret_state, struct err *err)
 {
     AUTO_PGRESULT PGresult *r = NULL;
-    int state, n = db_exec(conn, &r, err, "SELECT state FROM machines WHERE id = $1 FOR UPDATE", DB_S(machine_id));
+    int state,
+        n = db_exec(conn, &r, err, "SELECT state FROM machines WHERE id = $1 FOR NO KEY UPDATE", DB_S(machine_id));
 
     if (n < 0)
         return -1;
