@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "transport/base/clock.h"
+#include "transport/base/log.h"
 #include "transport/base/mem.h"
 
 #define CALLS 40u
@@ -141,6 +142,17 @@ static void restart_server(struct fixture *f, bool tls)
     f->client_tls = client_tls;
 }
 
+static bool starve; /* now and then an allocation inside the loop fails */
+
+static void turn(struct fixture *f)
+{
+    if (starve && pick(20) == 0)
+        mem_fail_at(1 + pick(30));
+    int rc = sd_event_run(f->loop, pick(10) == 0 ? 1000 : 0);
+    mem_fail_at(0);
+    assert_true(rc >= 0);
+}
+
 static void step(struct fixture *f, bool tls)
 {
     unsigned what = pick(300);
@@ -153,7 +165,7 @@ static void step(struct fixture *f, bool tls)
     } else if (what < 150) {
         step_call(f, &calls[pick(CALLS)]);
     } else {
-        assert_true(sd_event_run(f->loop, pick(10) == 0 ? 1000 : 0) >= 0);
+        turn(f);
     }
 }
 
@@ -181,6 +193,14 @@ static void random_steps_over_tls(void **state)
     run(*state, true);
 }
 
+static void random_steps_without_memory(void **state)
+{
+    log_set_level(LOG_ERROR + 1);
+    starve = true;
+    run(*state, true);
+    starve = false;
+}
+
 static void random_steps_over_a_unix_socket_with_restarts(void **state)
 {
     run(*state, false);
@@ -192,6 +212,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(random_steps_over_tls),
         TEST(random_steps_over_a_unix_socket_with_restarts),
+        TEST(random_steps_without_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
