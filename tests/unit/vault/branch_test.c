@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include <pthread.h>
 #include <cmocka.h>
 
 #include "tests/unit/vault/vaultmodel.h"
@@ -184,6 +185,61 @@ static void a_write_out_of_the_disk_is_refused(void **state)
     assert_int_equal(branch_zero(f->branch, 0, 512, UINT64_MAX, &err), -1);
 }
 
+#define THREADS 4
+
+struct worker {
+    struct fixture *f;
+    pthread_t thread;
+    uint64_t from, to; /* its own part of the disk */
+    uint64_t random;
+    int failures;
+};
+
+static uint64_t worker_random(struct worker *w, uint64_t below)
+{
+    w->random = w->random * 6364136223846793005ULL + 1442695040888963407ULL;
+    return (w->random >> 33) % below;
+}
+
+static void *work(void *arg)
+{
+    struct worker *w = arg;
+    struct err err = ERR_INIT;
+    static const uint64_t longest = 9000;
+    uint8_t *got = malloc(longest);
+    for (int i = 0; i < 150; i++) {
+        uint64_t at = w->from + worker_random(w, w->to - w->from - longest);
+        uint64_t n = worker_random(w, longest) + 1;
+        if (i % 5 == 0) {
+            w->failures += branch_read(w->f->branch, 0, at, n, got, &err) < 0 || memcmp(got, w->f->disk + at, n) != 0;
+        } else if (i % 17 == 0) {
+            w->failures += branch_flush(w->f->branch, &err) < 0;
+        } else {
+            memset(w->f->disk + at, (int)worker_random(w, 256), n);
+            w->failures += branch_write(w->f->branch, 0, at, n, w->f->disk + at, &err) < 0;
+        }
+    }
+    free(got);
+    return NULL;
+}
+
+static void threads_do_not_disturb_each_other(void **state)
+{
+    struct fixture *f = *state;
+    struct worker workers[THREADS] = {0};
+    uint64_t share = f->m.disk_bytes[0] / THREADS / 65536 * 65536;
+    for (unsigned i = 0; i < THREADS; i++) {
+        workers[i] = (struct worker){.f = f, .from = i * share, .to = (i + 1) * share, .random = i + 1};
+        assert_int_equal(pthread_create(&workers[i].thread, NULL, work, &workers[i]), 0);
+    }
+    for (unsigned i = 0; i < THREADS; i++) {
+        assert_int_equal(pthread_join(workers[i].thread, NULL), 0);
+        assert_int_equal(workers[i].failures, 0);
+    }
+    check(f);
+    crash_branch(f);
+}
+
 int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -192,6 +248,7 @@ int main(void)
         TEST(the_base_and_other_points_do_not_change),
         TEST(what_was_flushed_survives_a_crash),
         TEST(closing_flushes),
+        TEST(threads_do_not_disturb_each_other),
         TEST(a_branch_is_open_once_only),
         TEST(a_write_out_of_the_disk_is_refused),
     };
