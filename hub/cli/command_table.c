@@ -17,6 +17,7 @@ static const struct command_option up_options[] = {
     {"data", 0, "DIR", "Folder for everything (/var/lib/leeward as root, else ~/.local/share/leeward)"},
     {"port-base", 0, "N", "API on port N, control N+1, node N+2, vault N+3 (8443, 9442, 9443, 9444)"},
     {"api-listen", 0, "ADDRESS:PORT", "Where the API listens (127.0.0.1:8443)"},
+    {"hostnames", 0, "LIST", "Names and addresses of the API's certificate besides this host's, separated by commas"},
     {"database", 0, "DSN", "PostgreSQL to use; without it a private one is started"},
     {"no-agent", 0, NULL, "Do not run an agent for this machine"},
     {"agent-instance", 0, "NAME", "Name that keeps several agents on one machine apart (for tests)"},

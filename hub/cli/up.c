@@ -53,7 +53,7 @@ struct up {
     struct worker_pool *pool;
     struct member members[ROLE_COUNT];
     char data[PATH_MAX], url[300], control[64], api_listen[256];
-    const char *database, *instance, *log_level;
+    const char *database, *hostnames, *instance, *log_level;
     struct firststart firststart;
     atomic_bool cancel;
     bool hub_ready, failed, stopping;
@@ -205,6 +205,8 @@ static void hub_arguments(const struct member *m, const char *argv[], size_t *n)
     add(argv, n, "--listen", m->up->control);
     if (m->up->database)
         add(argv, n, "--database", m->up->database);
+    if (m->up->hostnames)
+        add(argv, n, "--hostnames", m->up->hostnames);
 }
 
 static void peer_arguments(const struct member *m, const char *argv[], size_t *n)
@@ -310,13 +312,24 @@ static int choose_data(const struct command_line *line, struct up *up, struct er
     return 0;
 }
 
+/* The address under which this machine reaches an API that listens there. */
+static void url_of(const char *listen, char *out, size_t size)
+{
+    const char *colon = strrchr(listen, ':');
+    size_t n = colon ? (size_t)(colon - listen) : 0;
+    bool everywhere =
+        n == 0 || (n == 7 && strncmp(listen, "0.0.0.0", 7) == 0) || (n == 4 && strncmp(listen, "[::]", 4) == 0);
+
+    (void)snprintf(
+        out, size, "https://%.*s%s", everywhere ? 9 : (int)n, everywhere ? "127.0.0.1" : listen, colon ? colon : "");
+}
+
 static int choose_ports(const struct command_line *line, struct up *up, struct err *err)
 {
     const char *api_listen = command_option(line, "api-listen");
     uint64_t base = PORT_BASE;
     unsigned control, node, vault;
     int given = command_option_number(line, "port-base", 1, 65532, &base, err);
-    const char *colon;
 
     if (given < 0)
         return -1;
@@ -327,8 +340,7 @@ static int choose_ports(const struct command_line *line, struct up *up, struct e
         (void)snprintf(up->api_listen, sizeof(up->api_listen), "%s", api_listen);
     else
         (void)snprintf(up->api_listen, sizeof(up->api_listen), "127.0.0.1:%u", (unsigned)base);
-    colon = strrchr(up->api_listen, ':');
-    (void)snprintf(up->url, sizeof(up->url), "https://127.0.0.1%s", colon ? colon : "");
+    url_of(up->api_listen, up->url, sizeof(up->url));
     (void)snprintf(up->control, sizeof(up->control), "127.0.0.1:%u", control);
     (void)snprintf(up->members[NODE].listen, sizeof(up->members[NODE].listen), "127.0.0.1:%u", node);
     (void)snprintf(up->members[VAULT].listen, sizeof(up->members[VAULT].listen), "127.0.0.1:%u", vault);
@@ -377,6 +389,7 @@ static int set_up(const struct command_line *line, struct up *up, struct err *er
     if (choose_data(line, up, err) < 0 || choose_ports(line, up, err) < 0 || take_folder(up, err) < 0)
         return -1;
     up->database = command_option(line, "database");
+    up->hostnames = command_option(line, "hostnames");
     up->instance = command_option(line, "agent-instance");
     up->log_level = command_option(line, "log-level");
     up->firststart = (struct firststart){.url = up->url, .data = up->data, .cancel = &up->cancel};

@@ -1,0 +1,195 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""The `leeward` command as scripts see it, and `leeward up`: what it starts, heals, ends and leaves behind."""
+import json
+import os
+import re
+import signal
+import ssl
+import subprocess
+import time
+import urllib.error
+import urllib.request
+
+from harness import BIN, MIB, Disk, Site, check, children_of, command_line, defer, fresh, image_of, main, run, test, undo, wait_until
+
+ROLES = ("hub", "vault", "node", "agent")
+
+
+def alive(pid):
+    try:
+        with open(f"/proc/{pid}/stat") as f:
+            return f.read().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def tree_of(pid):
+    found = []
+    for child in children_of(pid):
+        found += [child, *tree_of(child)]
+    return found
+
+
+@test
+def up_heals_what_is_killed_and_keeps_its_ports():
+    site = Site()
+    for role in ROLES:
+        killed = site.kill(role)
+        wait_until(lambda: site.pid_of(role) != killed, f"leeward-{role} to be started again", 20)
+    site.wait_ready()
+
+
+@test
+def up_that_is_killed_leaves_no_process_behind():
+    site = Site()
+    processes = tree_of(site.process.pid)
+    check(len(processes) > 6, f"only {len(processes)} processes run: the private PostgreSQL is missing")
+    os.kill(site.process.pid, signal.SIGKILL)
+    site.process.wait()
+    wait_until(lambda: not any(alive(p) for p in processes), "all children of a killed `leeward up` to end", 40)
+    site.start()
+    check(len(site.items("machine", "list")) == 1, "the machine is not known after a restart")
+
+
+@test
+def up_ends_at_a_signal_with_everything_it_started():
+    site = Site()
+    processes = tree_of(site.process.pid)
+    status = site.stop()
+    check(status == 0, f"`leeward up` ended with {status}: {site.last_log()}")
+    left = [command_line(p)[0] for p in processes if alive(p)]
+    check(not left, f"still running: {left}")
+    check(not any(name.endswith(".token") for name in os.listdir(site.data)), "enrolment tokens were left in the folder")
+
+
+@test
+def second_up_in_one_folder_is_refused():
+    site = Site()
+    second = subprocess.run([os.path.join(BIN, "leeward"), "up", "--data", site.data, "--port-base", str(site.port_base)],
+                            capture_output=True, text=True, timeout=30)
+    check(second.returncode == 4, f"exit {second.returncode}: {second.stderr}")
+    check("--data" in second.stderr, f"no way out is named: {second.stderr}")
+    site.wait_ready()
+
+
+@test
+def port_that_is_taken_ends_up_with_the_reason():
+    site = Site("--no-agent", wait=False)
+    wait_until(lambda: os.path.exists(os.path.join(site.data, "cli.env")), "the first hub", 60)
+    second = subprocess.run([os.path.join(BIN, "leeward"), "up", "--data", fresh("other"), "--port-base", str(site.port_base), "--no-agent"],
+                            capture_output=True, text=True, timeout=60)
+    check(second.returncode != 0, "two hubs on one port")
+    check("in use" in second.stderr, f"the reason is not named: {second.stderr[-400:]}")
+
+
+@test
+def exit_codes_and_corrections():
+    site = Site()
+    for status, command, words in (
+            (0, ["status"], ""),
+            (2, ["machine", "nonsense"], "--help"),
+            (2, ["policy", "create", "x", "--interval", "soon"], "soon"),
+            (2, ["policy", "create", "x", "--interval", "1ms"], "interval_seconds"),
+            (3, ["machine", "show", "nobody"], "no machine nobody"),
+            (3, ["point", "open", f"{site.machine()['name']}@latest"], "point list"),
+            (4, ["policy", "delete", "default"], "default")):
+        result = site.cli_result(*command)
+        check(result.returncode == status, f"{command}: exit {result.returncode} instead of {status}: {result.stderr}")
+        check(words in result.stderr, f"{command} does not say \"{words}\": {result.stderr}")
+        check(status == 0 or not result.stdout.strip().startswith("leeward:"), f"{command} puts errors on standard output")
+
+
+@test
+def token_with_few_rights_can_do_just_that():
+    site = Site("--no-agent", wait=False)
+    wait_until(lambda: os.path.exists(os.path.join(site.data, "cli.env")), "the hub", 60)
+    site.load_env()
+    made = site.cli_result("token", "create", "reader", "--role", "viewer", "--expires", "1h")
+    token = made.stdout.strip()
+    check(re.fullmatch(r"lwt_[A-Za-z0-9_-]{49}", token), f"not a token alone on its line: {made.stdout}")
+    admin = site.env["LEEWARD_TOKEN"]
+    site.env["LEEWARD_TOKEN"] = token
+    check(site.cli_result("policy", "list").returncode == 0, "a viewer cannot read")
+    refused = site.cli_result("policy", "create", "mine")
+    check(refused.returncode == 4 and "policies:write" in refused.stderr, f"{refused.returncode}: {refused.stderr}")
+    site.env["LEEWARD_TOKEN"] = admin
+    site.cli_result("token", "revoke", "reader")
+    site.env["LEEWARD_TOKEN"] = token
+    check(site.cli_result("policy", "list").returncode == 4, "a revoked token still reads")
+    with open(site.log, errors="replace") as f:
+        check(token not in f.read(), "a token is in the log")
+
+
+@test
+def pipeline_makes_a_point_and_takes_files_out_of_it():
+    disk = Disk(64 * MIB)
+    disk.fill_random(300)
+    site = Site()
+    site.protect(disk)
+    name = site.machine()["name"]
+    os.sync()
+    before = image_of(disk.device)
+    made = site.cli("point", "create", name, "--tag", "before-1742")
+    check(made["tag"] == "before-1742", f"the point has the tag {made['tag']}")
+    disk.fill_random(300, seed=9)
+    uri = site.cli_result("point", "open", f"{name}@before-1742").stdout.strip()
+    check(re.fullmatch(r"nbd\+unix://\S+", uri), f"not a URI alone on its line: {uri}")
+    copy = fresh("copy.img")
+    run("nbdcopy", uri, copy)
+    check(image_of(copy) == before, "the tagged point is not what the disk held then")
+    closed = site.cli_result("point", "close", uri)
+    check(closed.returncode == 0, closed.stderr)
+    check(not site.items("point", "opened"), "the point is still open")
+
+
+@test
+def events_go_on_where_a_client_was():
+    site = Site()
+    site.cli("policy", "create", "one")
+    tail = subprocess.run([os.path.join(BIN, "leeward"), "event", "tail", "--from", "0", "--count", "2", "-o", "json"], env=site.env,
+                          capture_output=True, text=True, timeout=30)
+    events = [json.loads(line) for line in tail.stdout.splitlines()]
+    check(len(events) == 2, f"{len(events)} events: {tail.stderr}")
+    again = subprocess.run([os.path.join(BIN, "leeward"), "event", "tail", "--from", str(events[0]["seq"]), "--count", "1", "-o", "json"],
+                           env=site.env, capture_output=True, text=True, timeout=30)
+    check(json.loads(again.stdout)["seq"] == events[1]["seq"], "the stream did not go on after the event that was named")
+
+
+def ask(site, path, token=True):
+    context = ssl.create_default_context(cafile=site.env["LEEWARD_CA"])
+    request = urllib.request.Request(site.env["LEEWARD_URL"] + path)
+    if token:
+        request.add_header("Authorization", "Bearer " + site.env["LEEWARD_TOKEN"])
+    try:
+        with urllib.request.urlopen(request, context=context, timeout=20) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as answer:
+        return answer.code, answer.read().decode()
+
+
+@test
+def probes_and_metrics_answer_as_operators_expect():
+    site = Site()
+    check(ask(site, "/healthz", token=False)[0] == 200, "/healthz needs something")
+    status, body = ask(site, "/readyz?verbose", token=False)
+    check(status == 200 and all(c["ok"] for c in json.loads(body)["checks"]), body)
+    check(ask(site, "/metrics", token=False)[0] == 401, "/metrics is open to strangers")
+    status, text = ask(site, "/metrics")
+    check(status == 200 and "leeward_machine_online" in text, text[:300])
+    families = re.findall(r"^# TYPE (\S+) (\S+)$", text, re.M)
+    check(len(families) == len(set(f for f, _ in families)), "a family of metrics stands twice")
+    for name, kind in families:
+        check(name.startswith("leeward_"), name)
+        check((kind == "counter") == name.endswith("_total"), f"{name} is a {kind}")
+    # Without its database the hub is alive and not ready, and is ready again by itself.
+    os.kill(site.postgres_pid(), signal.SIGSTOP)
+    resume = defer(os.kill, site.postgres_pid(), signal.SIGCONT)  # before the site is stopped, whatever happens
+    begun = time.time()
+    check(ask(site, "/healthz", token=False)[0] == 200 and time.time() - begun < 2, "/healthz waits for the database")
+    undo(resume)
+    wait_until(lambda: ask(site, "/readyz", token=False)[0] == 200, "the hub to be ready again", 30)
+
+
+if __name__ == "__main__":
+    main()
