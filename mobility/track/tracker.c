@@ -13,7 +13,7 @@
 #include "mobility/track/tracker_driver.h"
 #include "transport/base/mem.h"
 
-static const struct tracker_driver *const drivers[] = {&tracker_ebpf_driver};
+static const struct tracker_driver *const drivers[] = {&tracker_ebpf_driver, &tracker_scan_driver}; /* by preference */
 
 struct tracker {
     const struct tracker_driver *driver;

@@ -41,6 +41,6 @@ struct tracker_driver {
     uint64_t (*event_cost_nsec)(void *state, uint64_t *ret_events);
 };
 
-extern const struct tracker_driver tracker_ebpf_driver;
+extern const struct tracker_driver tracker_ebpf_driver, tracker_scan_driver;
 
 #endif
