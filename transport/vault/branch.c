@@ -165,8 +165,7 @@ static int check_base(struct branch *b, const char *branch_dir, struct err *err)
     return 0;
 }
 
-int branch_open(const char *branch_dir, const struct view *base, const struct seal_key *key, uint32_t nonce_stream,
-    size_t cache_bytes, struct branch **ret_branch, struct err *err)
+int branch_open(const struct branch_conf *conf, struct branch **ret_branch, struct err *err)
 {
     struct branch *b AUTO_OF(branch) = mem_new(struct branch);
     if (b == NULL)
@@ -174,15 +173,16 @@ int branch_open(const char *branch_dir, const struct view *base, const struct se
     (void)pthread_mutex_init(&b->write_lock, NULL);
     (void)pthread_rwlock_init(&b->map_lock, NULL);
     b->dirfd = -1;
-    b->base = base;
-    b->key = *key;
-    b->nonce_stream = nonce_stream;
+    b->base = conf->base;
+    b->key = *conf->key;
+    b->nonce_stream = conf->nonce_stream;
+    b->reserve_bytes = conf->reserve_bytes;
     b->map = extmap_new();
     b->digest = record_digest_new();
     if (b->map == NULL || b->digest == NULL)
         return err_set(err, ERR_NOMEM, "no memory to open a branch");
-    if (lock_folder(b, branch_dir, err) < 0 || check_base(b, branch_dir, err) < 0 || replay(b, err) < 0 ||
-        recordread_new(b->dirfd, key, cache_bytes, &b->records, err) < 0)
+    if (lock_folder(b, conf->dir, err) < 0 || check_base(b, conf->dir, err) < 0 || replay(b, err) < 0 ||
+        recordread_new(b->dirfd, conf->key, conf->cache_bytes, &b->records, err) < 0)
         return -1;
     *ret_branch = TAKE_PTR(b);
     return 0;

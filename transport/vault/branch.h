@@ -34,10 +34,16 @@ int branch_create(const char *branch_dir, const struct branch_info *info, struct
 /* ERR_NOT_FOUND, ERR_CORRUPT. */
 int branch_load_info(const char *branch_dir, struct branch_info *ret_info, struct err *err);
 
-/* Opens it for writing over `base`, which must be its base point and outlive it. key and nonce_stream: as for the main
- * line, the stream never used before. ERR_CONFLICT: another process has it open. */
-int branch_open(const char *branch_dir, const struct view *base, const struct seal_key *key, uint32_t nonce_stream,
-    size_t cache_bytes, struct branch **ret_branch, struct err *err);
+struct branch_conf {
+    const char *dir;
+    const struct view *base;    /* its base point; must outlive the branch */
+    const struct seal_key *key; /* of the machine; copied */
+    uint32_t nonce_stream;      /* never used before */
+    size_t cache_bytes;         /* of decoded blocks, 0: 32 MiB */
+    uint64_t reserve_bytes;     /* writes fail with ERR_NOSPACE before less than this is free: replication needs it */
+};
+/* Opens it for writing. ERR_CONFLICT: another process has it open, or it stands on another point. */
+int branch_open(const struct branch_conf *conf, struct branch **ret_branch, struct err *err);
 /* Flushes and closes. NULL is allowed. */
 void branch_close(struct branch *b);
 DEFINE_AUTO(branch, branch_close)

@@ -28,6 +28,7 @@ struct branch {
     const struct view *base;
     struct seal_key key;
     uint32_t nonce_stream;
+    uint64_t reserve_bytes;
     _Atomic uint64_t nonce_counter;
     int dirfd; /* holds the lock of the folder */
     struct recordread *records;
@@ -40,7 +41,7 @@ struct branch {
     struct record_digest *digest;
     uint64_t pending_records, pending_bytes; /* behind the last mark */
     struct branch_bench *benches;
-    bool broken; /* a write or a sync failed: nothing more is taken */
+    bool broken; /* nobody knows what the log holds: nothing more is taken */
 };
 
 /* branch.c */

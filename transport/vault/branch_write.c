@@ -4,10 +4,13 @@
  * KiB block; then, under the write lock, appended to the log and noted in the block map. A flush appends a mark and syncs.
  * Edges that do not fall on a sector are filled up from what is there.
  *
- * Failure modes: after a failed append or sync nobody knows what the file holds, so the branch takes no more writes (every
- * later write and flush fails, which the guest sees as a failed disk); reading goes on.
+ * Failure modes: a full disk fails the write and nothing else (the reserve is kept for replication; a torn append is cut off). After a
+ * failed sync, or where cutting fails, nobody knows what the file holds: the branch takes no more writes (every later write and flush
+ * fails, which the guest sees as a failed disk); reading goes on.
  */
+#include <errno.h>
 #include <string.h>
+#include <sys/statvfs.h>
 
 #include "transport/base/clock.h"
 #include "transport/vault/branch_private.h"
@@ -159,25 +162,52 @@ static int note_all(struct branch *b, const struct buf *sealed, uint64_t base, s
     }
 }
 
-static int append_locked(struct branch *b, const struct buf *sealed, struct err *err)
+static int check_room(const struct branch *b, size_t n, struct err *err)
+{
+    struct statvfs vfs;
+    if (fstatvfs(b->dirfd, &vfs) < 0)
+        return err_sys(err, errno, "looking at the free space of the vault");
+    if ((uint64_t)vfs.f_bavail * vfs.f_frsize >= b->reserve_bytes + n)
+        return 0;
+    return err_set(err, ERR_NOSPACE, "the vault's disk is full: the branch cannot grow");
+}
+
+/* Appends, or leaves the log as it was. */
+static int append_bytes(struct branch *b, const struct buf *sealed, uint64_t *ret_base, struct err *err)
 {
     struct iovec iov = {sealed->data, sealed->len};
+    uint64_t before = segment_end(b->writer);
+    if (segment_append(b->writer, &iov, 1, ret_base, err) == 0)
+        return 0;
+    if (segment_rewind(b->writer, before, NULL) < 0)
+        b->broken = true;
+    return -1;
+}
+
+static int append_locked(struct branch *b, const struct buf *sealed, struct err *err)
+{
     uint64_t base;
     if (b->broken)
         return err_set(err, ERR_IO, "the branch failed before; open it again");
-    if ((b->writer == NULL || segment_end(b->writer) >= SEGMENT_TARGET_BYTES) && next_segment(b, err) < 0)
+    if (check_room(b, sealed->len, err) < 0)
         return -1;
-    if (segment_append(b->writer, &iov, 1, &base, err) < 0)
+    bool full = b->writer != NULL && segment_end(b->writer) >= SEGMENT_TARGET_BYTES;
+    if ((b->writer == NULL || full) && next_segment(b, err) < 0) {
+        b->broken = b->broken || full; /* a mark or a seal may be torn */
         return -1;
-    return note_all(b, sealed, base, err);
+    }
+    if (append_bytes(b, sealed, &base, err) < 0)
+        return -1;
+    if (note_all(b, sealed, base, err) == 0)
+        return 0;
+    b->broken = true;
+    return -1;
 }
 
 static int append(struct branch *b, const struct buf *sealed, struct err *err)
 {
     (void)pthread_mutex_lock(&b->write_lock);
     int result = append_locked(b, sealed, err);
-    if (result < 0)
-        b->broken = true;
     (void)pthread_mutex_unlock(&b->write_lock);
     return result;
 }

@@ -94,14 +94,14 @@ int opening_child_wait(struct opening *o, struct err *err)
 }
 
 struct arguments {
-    char machine[512], sequence[48], cache[48], branch[600], nonce[48], pid[160];
+    char machine[512], sequence[48], cache[48], branch[600], nonce[48], reserve[48], pid[160];
     const char *argv[ARGUMENTS_MAX];
 };
 
 static int arguments_fill(const struct opening *o, struct arguments *a, struct err *err)
 {
     const char *plain[] = {"nbdkit", "-f", "-U", o->socket, "-P", a->pid, o->d->plugin, a->machine, a->sequence,
-        "key-fd=3", a->cache, o->write ? a->branch : NULL, a->nonce, NULL};
+        "key-fd=3", a->cache, o->write ? a->branch : NULL, a->nonce, a->reserve, NULL};
     int n = snprintf(a->machine, sizeof(a->machine), "machine=%s", o->vm->dir);
     int m = snprintf(a->branch, sizeof(a->branch), "branch=%s/branches/%s", o->vm->dir, o->id);
     if (n >= (int)sizeof(a->machine) || m >= (int)sizeof(a->branch))
@@ -110,6 +110,7 @@ static int arguments_fill(const struct opening *o, struct arguments *a, struct e
     (void)snprintf(a->cache, sizeof(a->cache), "cache=%llu", (unsigned long long)o->d->conf.cache_bytes);
     (void)snprintf(a->pid, sizeof(a->pid), "%s" PID_SUFFIX, o->socket);
     (void)snprintf(a->nonce, sizeof(a->nonce), "nonce-stream=%u", o->nonce_stream);
+    (void)snprintf(a->reserve, sizeof(a->reserve), "reserve=%llu", (unsigned long long)o->d->conf.reserve_bytes);
     memcpy(a->argv, plain, sizeof(plain));
     return 0;
 }

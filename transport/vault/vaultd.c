@@ -170,11 +170,14 @@ static int free_bytes(const struct vaultd *d, uint64_t *ret_free)
     return 0;
 }
 
+/* While it is full, room is more than what giving back the change set that did not fit made: that would only be sent again,
+ * and fill the disk again. */
 bool vaultd_has_room(const struct vaultd *d)
 {
-    uint64_t available;
-    uint64_t least = d->conf.reserve_bytes + d->conf.reserve_bytes * ROOM_AGAIN_PERCENT / 100;
-    return free_bytes(d, &available) == 0 && available >= least;
+    uint64_t available, margin = d->conf.reserve_bytes * ROOM_AGAIN_PERCENT / 100;
+    if (free_bytes(d, &available) < 0 || available < d->conf.reserve_bytes + margin)
+        return false;
+    return !d->full || (d->full_free_bytes != 0 && available >= d->full_free_bytes + margin);
 }
 
 void vaultd_set_full(struct vaultd *d, bool full)
@@ -182,6 +185,7 @@ void vaultd_set_full(struct vaultd *d, bool full)
     if (d->full == full)
         return;
     d->full = full;
+    d->full_free_bytes = 0;
     d->status_due_usec = 0;
     log_event(full ? LOG_ERROR : LOG_INFO, full ? "vault_full" : "vault_has_room", LOG_S("dir", d->data_dir));
     if (d->session == NULL)
@@ -191,6 +195,15 @@ void vaultd_set_full(struct vaultd *d, bool full)
             "The vault's disk is full. It accepts nothing more; what it holds stays.");
     else
         session_event(d->session, "info", "vault_has_room", NULL, "", "The vault has room again and goes on.");
+}
+
+static void look_for_room(struct vaultd *d)
+{
+    uint64_t available;
+    if (d->full_free_bytes == 0 && free_bytes(d, &available) == 0)
+        d->full_free_bytes = available > 0 ? available : 1;
+    if (vaultd_has_room(d))
+        vaultd_set_full(d, false);
 }
 
 /* ---- the clock ---- */
@@ -212,8 +225,8 @@ static void on_tick(void *arg)
 {
     struct vaultd *d = arg;
     uint64_t now = clock_mono_usec();
-    if (d->full && vaultd_has_room(d))
-        vaultd_set_full(d, false);
+    if (d->full)
+        look_for_room(d);
     for (struct vmachine *vm = d->machines; vm != NULL; vm = vm->next)
         machine_tick(vm, now);
     if (d->session != NULL && now >= d->status_due_usec) {

@@ -63,7 +63,8 @@ struct vaultd {
     uint64_t next_token;
     uint64_t desired_version;
     unsigned streams;
-    bool full; /* the disk is: nothing is accepted */
+    bool full;                /* the disk is: nothing is accepted */
+    uint64_t full_free_bytes; /* what was free once the change set that did not fit was given back; 0: not looked yet */
     bool stopping;
     uint64_t status_due_usec;
 };

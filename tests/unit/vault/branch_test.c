@@ -21,6 +21,7 @@ struct fixture {
     char branch_dir[120];
     struct view *base;
     struct branch *branch;
+    uint64_t reserve;
     uint8_t *disk; /* what disk 0 of the branch must hold */
 };
 
@@ -34,7 +35,13 @@ static void open_branch(struct fixture *f)
     assert_int_equal(branch_create(f->branch_dir, &info, &err), 0);
     assert_int_equal(
         view_open(f->m.machine_dir, f->m.points[0].sequence, &f->m.opened.data_key, 1u << 20, &f->base, &err), 0);
-    if (branch_open(f->branch_dir, f->base, &f->m.opened.data_key, stream, 1u << 20, &f->branch, &err) < 0)
+    struct branch_conf conf = {.dir = f->branch_dir,
+        .base = f->base,
+        .key = &f->m.opened.data_key,
+        .nonce_stream = stream,
+        .cache_bytes = 1u << 20,
+        .reserve_bytes = f->reserve};
+    if (branch_open(&conf, &f->branch, &err) < 0)
         fail_msg("%s", err.text);
 }
 
@@ -171,8 +178,31 @@ static void a_branch_is_open_once_only(void **state)
     struct fixture *f = *state;
     struct err err = ERR_INIT;
     struct branch *second = NULL;
-    assert_int_equal(branch_open(f->branch_dir, f->base, &f->m.opened.data_key, 99, 0, &second, &err), -1);
+    struct branch_conf conf = {.dir = f->branch_dir, .base = f->base, .key = &f->m.opened.data_key, .nonce_stream = 99};
+    assert_int_equal(branch_open(&conf, &second, &err), -1);
     assert_int_equal(err.code, ERR_CONFLICT);
+}
+
+static void a_full_disk_fails_the_write_and_nothing_else(void **state)
+{
+    struct fixture *f = *state;
+    struct err err = ERR_INIT;
+    uint8_t data[4096] = {1};
+    for (int i = 0; i < 5; i++)
+        random_change(f);
+    close_branch(f);
+    f->reserve = 1ULL << 60;
+    open_branch(f);
+    assert_int_equal(branch_write(f->branch, 0, 0, sizeof(data), data, &err), -1);
+    assert_int_equal(err.code, ERR_NOSPACE);
+    assert_int_equal(branch_flush(f->branch, &err), 0);
+    check(f);
+    close_branch(f);
+    f->reserve = 0;
+    open_branch(f);
+    for (int i = 0; i < 5; i++)
+        random_change(f);
+    check(f);
 }
 
 static void a_write_out_of_the_disk_is_refused(void **state)
@@ -250,6 +280,7 @@ int main(void)
         TEST(closing_flushes),
         TEST(threads_do_not_disturb_each_other),
         TEST(a_branch_is_open_once_only),
+        TEST(a_full_disk_fails_the_write_and_nothing_else),
         TEST(a_write_out_of_the_disk_is_refused),
     };
     return cmocka_run_group_tests_name("branch", tests, NULL, NULL);

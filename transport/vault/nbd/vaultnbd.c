@@ -3,7 +3,8 @@
  * nbdkit plugin that serves a recovery point of a machine (read-only) or a branch of it (read-write), one export per disk,
  * named by the disk's number; the default export is the lowest. The vault starts one nbdkit per open point.
  *
- *     nbdkit -f -U SOCKET leeward-vault-nbd.so machine=DIR sequence=N key-fd=3 [branch=DIR nonce-stream=N] [cache=BYTES]
+ *     nbdkit -f -U SOCKET leeward-vault-nbd.so machine=DIR sequence=N key-fd=3 [branch=DIR nonce-stream=N reserve=BYTES]
+ *         [cache=BYTES]
  *
  * The machine's data key comes through a descriptor or a file, as 64 hex digits, never on the command line. Every record is
  * verified before a byte of it is given out; what cannot be read or verified is EIO, never other data. Requests run in
@@ -37,6 +38,7 @@ static struct {
     uint64_t sequence;
     uint64_t nonce_stream;
     uint64_t cache_bytes;
+    uint64_t reserve_bytes;
     char *key_file;
     int key_fd;
     struct seal_key key;
@@ -87,6 +89,8 @@ static int vaultnbd_config(const char *key, const char *value)
         return take_number(key, value, &vault.nonce_stream);
     if (strcmp(key, "cache") == 0)
         return take_number(key, value, &vault.cache_bytes);
+    if (strcmp(key, "reserve") == 0)
+        return take_number(key, value, &vault.reserve_bytes);
     nbdkit_error("unknown parameter '%s'", key);
     return -1;
 }
@@ -131,8 +135,13 @@ static int vaultnbd_get_ready(void)
         return -1;
     if (view_open(vault.machine, vault.sequence, &vault.key, vault.cache_bytes, &vault.view, &err) < 0)
         return fail(&err);
-    if (vault.branch_dir != NULL && branch_open(vault.branch_dir, vault.view, &vault.key, (uint32_t)vault.nonce_stream,
-                                        vault.cache_bytes, &vault.branch, &err) < 0)
+    struct branch_conf conf = {.dir = vault.branch_dir,
+        .base = vault.view,
+        .key = &vault.key,
+        .nonce_stream = (uint32_t)vault.nonce_stream,
+        .cache_bytes = vault.cache_bytes,
+        .reserve_bytes = vault.reserve_bytes};
+    if (vault.branch_dir != NULL && branch_open(&conf, &vault.branch, &err) < 0)
         return fail(&err);
     OPENSSL_cleanse(&vault.key, sizeof(vault.key));
     return 0;
@@ -317,6 +326,7 @@ static struct nbdkit_plugin plugin = {
                    "key-file=PATH     file to read it from instead\n"
                    "branch=DIR        serve this branch of the point, read-write\n"
                    "nonce-stream=N    for a branch: a nonce stream that was never used\n"
+                   "reserve=BYTES     for a branch: kept free on the vault's disk\n"
                    "cache=BYTES       of decoded blocks (default 32 MiB)",
     .get_ready = vaultnbd_get_ready,
     .unload = vaultnbd_unload,
