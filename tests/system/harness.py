@@ -270,6 +270,24 @@ def image_of(path):
 
 # ---- Leeward ----
 
+def with_options(daemon_options):
+    """A folder of programs in which some daemons get more options; `leeward up` starts those that lie beside it."""
+    folder = fresh("bin")
+    os.mkdir(folder)
+    for name in os.listdir(BIN):
+        source, target = os.path.join(BIN, name), os.path.join(folder, name)
+        options = daemon_options.get(name.removeprefix("leeward-"))
+        if options:
+            with open(target, "w") as f:
+                f.write(f"#!/bin/sh\nexec '{source}' \"$@\" {' '.join(options)}\n")
+            os.chmod(target, 0o755)
+        elif name == "leeward":
+            shutil.copy(source, target)
+        else:
+            os.symlink(source, target)
+    return folder
+
+
 class CliError(Failure):
     def __init__(self, command, result):
         self.status = result.returncode
@@ -280,7 +298,8 @@ class CliError(Failure):
 class Site:
     """`leeward up` of its own: hub, node, vault, agent and a private PostgreSQL in a fresh folder, on free ports."""
 
-    def __init__(self, *options, data=None, wait=True):
+    def __init__(self, *options, data=None, wait=True, daemon_options=None):
+        """daemon_options: {"node": ["--spool-bytes", "32M"]} for a daemon that `leeward up` starts."""
         self.data = data or fresh("site")
         os.makedirs(self.data, exist_ok=True)
         os.chmod(self.data, 0o711)
@@ -290,13 +309,14 @@ class Site:
         defer(run, os.path.join(BIN, "leeward-agent"), "--uninstall", "--instance", self.instance, "--data",
               os.path.join(self.data, "agent"))
         self.options = options
+        self.bin = with_options(daemon_options) if daemon_options else BIN
         self.log = self.data + ".log"
         self.env = None
         self.process = None
         self.start(wait)
 
     def start(self, wait=True):
-        self.process = start([os.path.join(BIN, "leeward"), "up", "--data", self.data, "--port-base", self.port_base,
+        self.process = start([os.path.join(self.bin, "leeward"), "up", "--data", self.data, "--port-base", self.port_base,
                               "--agent-instance", self.instance, *self.options], log=self.log, preexec_fn=None)
         if wait:
             self.wait_ready()
