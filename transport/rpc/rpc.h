@@ -11,7 +11,8 @@
  *   on_writable the send queue fell below the low mark after rpc_call_send had returned 0
  *   on_end      exactly once, last: the final gRPC status (client) or how the call went away (server: RPC_OK when we finished
  *               it, else cancelled, deadline exceeded, connection lost). The handle is dead when it returns.
- * Callbacks may call any rpc_call_ function; nothing is sent or received inside nghttp2 callbacks.
+ * Callbacks may call any rpc_call_ function, and free the channel or the server: nothing is sent or received inside nghttp2's
+ * callbacks, and none of ours runs inside one of the functions below except those that free. text is never NULL.
  */
 #ifndef TRANSPORT_RPC_RPC_H
 #define TRANSPORT_RPC_RPC_H
@@ -95,13 +96,16 @@ void rpc_server_free(struct rpc_server *server); /* closes everything; on_end ru
 void rpc_server_drop_revoked(struct rpc_server *server);
 
 /* ---- client ---- */
-/* Connects on first use and again after loss, with back-off (100 ms .. 10 s, jitter). The server must show a certificate
- * with the role and, if expect_id is not NULL, the id. */
+/* Connects on first use and again after loss, with back-off (100 ms .. 10 s, jitter); a name is looked up each time, on a thread
+ * of its own, and its addresses are tried in turn. The server must show a certificate with the role and, if expect_id is not
+ * NULL, the id. A connection on which nothing is heard for twice idle_usec is given up. */
 int rpc_channel_new(sd_event *loop, const char *address, struct tls_context *tls, const char *expect_role,
     const struct ident *expect_id, const struct rpc_limits *limits, struct rpc_channel **ret_channel, struct err *err);
 void rpc_channel_free(struct rpc_channel *channel); /* ends its calls with RPC_CANCELLED */
-/* Starts a call. deadline_usec is a moment on the monotonic clock (clock_mono_usec() + ...), 0 = none. While not connected the call waits (fail_fast false) or ends with RPC_UNAVAILABLE at
- * once or when the present attempt to connect fails (true). */
+/* Starts a call. deadline_usec is a moment on the monotonic clock (clock_mono_usec() + ...), 0 = none.
+ * While not connected the call waits (fail_fast false), or ends at once or when the present attempt to connect fails (true):
+ * with RPC_UNAVAILABLE, or with RPC_UNAUTHENTICATED when one side refused the other's certificate; the text says why and what
+ * to do. Never ends before it returned. */
 int rpc_call_start(struct rpc_channel *channel, const char *path, uint64_t deadline_usec, bool fail_fast,
     const struct rpc_call_ops *ops, void *arg, struct rpc_call **ret_call, struct err *err);
 /* One request, one reply, then `done(arg, status, text, reply)`; reply is empty unless status is RPC_OK. */

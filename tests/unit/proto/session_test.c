@@ -288,6 +288,32 @@ static void freeing_a_session_at_any_moment_is_safe(void **state)
     }
 }
 
+static void memory_that_runs_out_is_an_error(void **state)
+{
+    struct fixture *f = *state;
+    struct session_conf conf = {
+        .identity = &f->identity, .data_dir = f->dir, .hub = f->hub.address, .software = "test 1"};
+    unsigned failed = 0;
+    log_set_level(LOG_ERROR + 1);
+    for (long n = 1; n < 60; n++) {
+        struct err err = ERR_INIT;
+        mem_fail_at(n);
+        int rc = session_new(f->loop, &conf, &ops, f, &f->session, &err);
+        for (unsigned i = 0; rc == 0 && i < 20; i++)
+            assert_true(sd_event_run(f->loop, 1000) >= 0);
+        mem_fail_at(0);
+        if (rc < 0) {
+            assert_int_equal(err.code, ERR_NOMEM);
+            failed++;
+        }
+        session_free(TAKE_PTR(f->session));
+    }
+    assert_true(failed > 5);
+    start(f);
+    unsigned before = f->ups;
+    RUN_UNTIL(f, f->ups > before);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -301,6 +327,7 @@ int main(void)
         TEST(a_broken_directive_ends_the_session_alone),
         TEST(a_certificate_is_renewed_in_time),
         TEST(freeing_a_session_at_any_moment_is_safe),
+        TEST(memory_that_runs_out_is_an_error),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
