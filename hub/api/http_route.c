@@ -67,17 +67,24 @@ static int denied(struct request *r, struct err *err)
     return err_hint(err, "Use a token with that scope, or a role that has it.");
 }
 
-static int authenticate(struct request *r, struct err *err)
+/* What can be said without the database: a stranger's requests must not take its connections. */
+static int check_token_form(struct request *r, struct err *err)
 {
-    AUTO_DB_SET struct db_set set = {0};
     const char *token = api_auth_bearer(r->headers.authorization);
-    int found;
 
     if (!token)
         return unauthenticated(r, err, "the request carries no token");
     if (!api_token_is_well_formed(token))
         return unauthenticated(r, err, "the token is not one of this product, or was cut or mistyped");
-    if ((found = api_token_check(r->conn, token, &set, err)) < 0)
+    return 0;
+}
+
+static int authenticate(struct request *r, struct err *err)
+{
+    AUTO_DB_SET struct db_set set = {0};
+    int found = api_token_check(r->conn, api_auth_bearer(r->headers.authorization), &set, err);
+
+    if (found < 0)
         return -1;
     if (found == 0)
         return unauthenticated(r, err, "the token is not known, revoked or expired");
@@ -207,9 +214,8 @@ static void release(struct request *r)
 /* Authentication comes first: a stranger learns nothing about parameters. */
 static int run(struct request *r, struct err *err)
 {
-    if (acquire(r, err) < 0)
-        return -1;
-    if (r->route->scope && authenticate(r, err) < 0)
+    if ((r->route->scope && check_token_form(r, err) < 0) || acquire(r, err) < 0 ||
+        (r->route->scope && authenticate(r, err) < 0))
         return -1;
     if (http_input_parameters(r) < 0 || http_input_body(r) < 0)
         return 0; /* the reply is a problem already */

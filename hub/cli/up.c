@@ -30,6 +30,7 @@
 #define HUB_READY_USEC (120 * USEC_PER_SEC) /* initdb of the private PostgreSQL on a slow disk */
 #define ALL_READY_USEC (60 * USEC_PER_SEC)
 #define PORT_BASE 8443u
+#define FAILURES_MAX 5u /* with the growing delay: about three seconds */
 
 enum role { HUB, VAULT, NODE, AGENT, ROLE_COUNT };
 static const char *const role_names[ROLE_COUNT] = {"hub", "vault", "node", "agent"};
@@ -43,6 +44,7 @@ struct member {
     enum role role;
     bool wanted;
     bool token_pending; /* a worker fetches one */
+    unsigned failures;  /* ends by itself before all were online for the first time */
     struct supervised_spec spec;
     struct supervised *child;
     char data[PATH_MAX], listen[280], advertise[280], token_file[PATH_MAX];
@@ -56,7 +58,7 @@ struct up {
     const char *database, *hostnames, *instance, *log_level;
     struct firststart firststart;
     atomic_bool cancel;
-    bool hub_ready, failed, stopping;
+    bool hub_ready, all_online, failed, stopping;
     unsigned stop_at; /* index in stop_order */
     struct err failure;
 };
@@ -150,9 +152,10 @@ static void question_done(struct worker_job *job)
         free(q);
         return;
     }
-    if (q->rc < 0 && q->kind == WAIT_ALL)
+    if (q->rc < 0 && q->kind == WAIT_ALL) {
         log_event(LOG_WARN, "not_all_online", LOG_E(&q->err)); /* they go on trying; so do we */
-    else if (q->rc < 0)
+        ask(up, WAIT_ALL, HUB);
+    } else if (q->rc < 0)
         fail(up, &q->err);
     else if (q->kind == WAIT_HUB) {
         up->hub_ready = true;
@@ -161,10 +164,11 @@ static void question_done(struct worker_job *job)
         ask(up, WAIT_ALL, HUB);
     } else if (q->kind == MAKE_TOKEN)
         start_member(up, q->role);
-    if (q->kind == WAIT_ALL && q->rc == 0)
+    if (q->kind == WAIT_ALL && q->rc == 0) {
+        up->all_online = true;
         forget_tokens(up);
-    if (q->kind == WAIT_ALL)
         print_summary(up);
+    }
     free(q);
 }
 
@@ -245,16 +249,26 @@ static int prepare(void *arg, const char *argv[SUPERVISE_ARGUMENTS_MAX])
     return 1;
 }
 
-/* A hub that ends by itself before it was ever ready has a reason that a restart does not cure. */
+/* What ends by itself while all are being started has a reason that a restart does not cure: a port that is taken, a
+ * missing capability. The others get a few attempts, since they may just have met the hub at a bad moment. */
+static bool is_hopeless(struct member *m, int wait_status)
+{
+    bool by_itself = WIFEXITED(wait_status) && WEXITSTATUS(wait_status) != 0;
+
+    if (m->role == HUB)
+        return by_itself && !m->up->hub_ready;
+    return by_itself && !m->up->all_online && ++m->failures == FAILURES_MAX;
+}
+
 static bool on_exit_of_member(void *arg, int wait_status)
 {
     struct member *m = arg;
     struct err err = ERR_INIT;
 
     (void)unlink(m->token_file); /* it may be used up; another one is made if there is no identity yet */
-    if (m->role != HUB || m->up->hub_ready || !WIFEXITED(wait_status) || WEXITSTATUS(wait_status) == 0)
+    if (!is_hopeless(m, wait_status))
         return true;
-    (void)err_set(&err, ERR_REFUSED, "the hub does not start (exit status %d)", WEXITSTATUS(wait_status));
+    (void)err_set(&err, ERR_REFUSED, "%s does not start (exit status %d)", programs[m->role], WEXITSTATUS(wait_status));
     (void)err_hint(&err, "Its last line above says why.");
     fail(m->up, &err);
     return false;
