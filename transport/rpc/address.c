@@ -108,6 +108,7 @@ struct address_lookup {
     struct address_socket results[ADDRESS_RESULTS_MAX]; /* and writes these before it rings the eventfd */
     unsigned count;
     struct err why;
+    atomic_bool answered; /* orders those writes before the loop's reading */
     int ring;
     sd_event_source *source; /* the loop's from here on */
     void (*done)(void *arg, const struct address_socket *results, unsigned count, const struct err *why);
@@ -137,6 +138,7 @@ static void *lookup_thread(void *arg)
         err_set(&l->why, ERR_UNAVAILABLE, "looking up %s: %s", l->address.host, gai_strerror(rc));
         err_hint(&l->why, "check the host name and the name service of this machine");
     }
+    atomic_store_explicit(&l->answered, true, memory_order_release);
     uint64_t one = 1;
     ssize_t n = write(l->ring, &one, sizeof(one));
     (void)n; /* an eventfd with room for one takes it always */
@@ -150,6 +152,8 @@ static int on_ring(sd_event_source *source, int fd, uint32_t events, void *arg)
     (void)source;
     (void)fd;
     (void)events;
+    if (!atomic_load_explicit(&l->answered, memory_order_acquire))
+        return 0;
     l->source = sd_event_source_disable_unref(l->source);
     l->done(l->arg, l->results, l->count, &l->why);
     lookup_unref(l);
