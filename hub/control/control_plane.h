@@ -103,13 +103,13 @@ void peer_session_reset(struct peer_session *session, const char *why);
 /* 0, or -1: it is over or backed up. */
 int peer_session_send(struct peer_session *session, const Leeward__Control__V1__Directive *directive);
 
-/* ---- reports (report.c, inventory_json.c) ---- */
-void report_take(struct peer_session *session, const Leeward__Control__V1__Report *report);
+/* ---- reports (peer_report.c, inventory_json.c) ---- */
+void peer_report_take(struct peer_session *session, const Leeward__Control__V1__Report *report);
 /* Copies text from a peer: valid UTF-8 without control characters, cut to size. */
-void report_text(char *out, size_t size, const char *in);
+void peer_report_text(char *out, size_t size, const char *in);
 /* As a JSON string of at most 1,000 bytes. */
-json_t *report_json_text(const char *in);
-json_t *report_json_u64(uint64_t v); /* what does not fit bigint stays at its end */
+json_t *peer_report_json_text(const char *in);
+json_t *peer_report_json_u64(uint64_t v); /* what does not fit bigint stays at its end */
 json_t *inventory_json(const Leeward__Control__V1__Inventory *inventory, struct err *err);
 
 /* ---- status (status_batch.c, health_sweep.c) ---- */

@@ -291,8 +291,8 @@ static int take_names(struct unary *u, const Leeward__Control__V1__EnrolRequest 
         return err_set(err, ERR_INVALID, "the token or the role is malformed");
     snprintf(u->token, sizeof(u->token), "%s", r->token);
     snprintf(u->role, sizeof(u->role), "%s", r->role);
-    report_text(u->name, sizeof(u->name), r->name[0] ? r->name : r->role);
-    report_text(u->machine_uid, sizeof(u->machine_uid), r->machine_uid);
+    peer_report_text(u->name, sizeof(u->name), r->name[0] ? r->name : r->role);
+    peer_report_text(u->machine_uid, sizeof(u->machine_uid), r->machine_uid);
     return 0;
 }
 

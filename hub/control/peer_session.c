@@ -169,9 +169,9 @@ static void take_hello(struct peer_session *s, const Leeward__Control__V1__Hello
     }
     t->task.work = hello_work;
     t->task.then = hello_then;
-    report_text(t->software, sizeof(t->software), hello->software);
-    report_text(t->host, sizeof(t->host), hello->host);
-    report_text(t->endpoint, sizeof(t->endpoint), hello->endpoint);
+    peer_report_text(t->software, sizeof(t->software), hello->software);
+    peer_report_text(t->host, sizeof(t->host), hello->host);
+    peer_report_text(t->endpoint, sizeof(t->endpoint), hello->endpoint);
     t->skew_usec = (int64_t)(hello->clock_utc_usec - clock_utc_usec());
     if (control_task_submit(&t->task, s->lane) < 0)
         peer_session_reset(s, "the hub is overloaded");
@@ -194,7 +194,7 @@ static void on_message(struct rpc_call *call, void *arg, struct buf *message)
     if (report->kind_case == LEEWARD__CONTROL__V1__REPORT__KIND_HELLO)
         take_hello(s, report->hello);
     else if (s->greeted)
-        report_take(s, report);
+        peer_report_take(s, report);
     wire_free(m);
 }
 

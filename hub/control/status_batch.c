@@ -28,11 +28,11 @@ static void sample_finish(struct peer_session *s)
     if (m->minute_usec && m->rpo_count && json_array_size(s->control->samples) < SAMPLES_MAX)
         (void)json_array_append_new(s->control->samples,
             json_pack("{s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "id", s->id, "minute_usec",
-                report_json_u64(m->minute_usec), "rpo_max_usec", report_json_u64(m->rpo_max_usec), "rpo_sum_usec",
-                report_json_u64(m->rpo_sum_usec), "rpo_count", report_json_u64(m->rpo_count), "changed_bytes",
-                report_json_u64(m->changed_bytes), "sent_bytes", report_json_u64(m->sent_bytes), "points",
-                report_json_u64(m->points), "frozen_points", report_json_u64(m->frozen_points), "backlog_bytes",
-                report_json_u64(m->backlog_bytes)));
+                peer_report_json_u64(m->minute_usec), "rpo_max_usec", peer_report_json_u64(m->rpo_max_usec),
+                "rpo_sum_usec", peer_report_json_u64(m->rpo_sum_usec), "rpo_count", peer_report_json_u64(m->rpo_count),
+                "changed_bytes", peer_report_json_u64(m->changed_bytes), "sent_bytes",
+                peer_report_json_u64(m->sent_bytes), "points", peer_report_json_u64(m->points), "frozen_points",
+                peer_report_json_u64(m->frozen_points), "backlog_bytes", peer_report_json_u64(m->backlog_bytes)));
     s->sample = (struct minute_sample){0};
 }
 
@@ -95,10 +95,10 @@ void status_take_agent(struct peer_session *s, const Leeward__Control__V1__Agent
         .rounds = a->rounds,
         .desired_version = a->desired_version};
 
-    report_text(now.agent_state, sizeof(now.agent_state), a->state);
-    report_text(now.cause, sizeof(now.cause), a->cause);
-    report_text(now.remedy, sizeof(now.remedy), a->remedy);
-    report_text(now.node_id, sizeof(now.node_id), a->node_id);
+    peer_report_text(now.agent_state, sizeof(now.agent_state), a->state);
+    peer_report_text(now.cause, sizeof(now.cause), a->cause);
+    peer_report_text(now.remedy, sizeof(now.remedy), a->remedy);
+    peer_report_text(now.node_id, sizeof(now.node_id), a->node_id);
     sample_add(s, &s->last.machine, &now);
     s->status_dirty = true;
     if (changes_the_machine(&s->last.machine, &now)) {
@@ -120,8 +120,8 @@ void status_take_node(struct peer_session *s, const Leeward__Control__V1__NodeSt
         .cpu_permille = n->cpu_permille,
         .desired_version = n->desired_version};
 
-    report_text(now.cause, sizeof(now.cause), n->cause);
-    report_text(now.remedy, sizeof(now.remedy), n->remedy);
+    peer_report_text(now.cause, sizeof(now.cause), n->cause);
+    peer_report_text(now.remedy, sizeof(now.remedy), n->remedy);
     s->status_dirty = true;
     s->last.node = now;
     (void)live_status_put_node(s->control->conf.live, s->id, &now, NULL);
@@ -149,7 +149,7 @@ static void reconcile_exports(struct peer_session *s, const Leeward__Control__V1
     json_t *ids = json_array();
 
     for (size_t i = 0; i < v->n_exports; i++)
-        (void)json_array_append_new(ids, report_json_text(v->exports[i]->export_id));
+        (void)json_array_append_new(ids, peer_report_json_text(v->exports[i]->export_id));
     if (t) {
         t->task.work = exports_work;
         t->task.drop = exports_drop;
@@ -171,8 +171,8 @@ void status_take_vault(struct peer_session *s, const Leeward__Control__V1__Vault
         .streams = v->streams,
         .desired_version = v->desired_version};
 
-    report_text(now.cause, sizeof(now.cause), v->cause);
-    report_text(now.remedy, sizeof(now.remedy), v->remedy);
+    peer_report_text(now.cause, sizeof(now.cause), v->cause);
+    peer_report_text(now.remedy, sizeof(now.remedy), v->remedy);
     if (!s->status_dirty && s->last.vault.capacity_bytes == 0)
         flush_soon(s->control); /* the first one: placement needs its free space */
     s->status_dirty = true;
@@ -248,10 +248,10 @@ static json_t *machine_json(const struct peer_session *s)
 
     return json_pack("{s:s, s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "id", s->id, "agent_state",
         m->agent_state, "agent_cause", m->cause, "agent_remedy", m->remedy, "initial_total_bytes",
-        report_json_u64(m->initial_total_bytes), "initial_done_bytes", report_json_u64(m->initial_done_bytes),
-        "backlog_bytes", report_json_u64(m->backlog_bytes), "last_point_sequence",
-        report_json_u64(m->last_point_sequence), "last_point_usec", report_json_u64(m->last_point_utc_usec), "rpo_usec",
-        report_json_u64(m->rpo_usec), "converged_version", report_json_u64(m->desired_version));
+        peer_report_json_u64(m->initial_total_bytes), "initial_done_bytes", peer_report_json_u64(m->initial_done_bytes),
+        "backlog_bytes", peer_report_json_u64(m->backlog_bytes), "last_point_sequence",
+        peer_report_json_u64(m->last_point_sequence), "last_point_usec", peer_report_json_u64(m->last_point_utc_usec),
+        "rpo_usec", peer_report_json_u64(m->rpo_usec), "converged_version", peer_report_json_u64(m->desired_version));
 }
 
 static json_t *node_json(const struct peer_session *s)
@@ -259,10 +259,11 @@ static json_t *node_json(const struct peer_session *s)
     const struct live_node *n = &s->last.node;
 
     return json_pack("{s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:s, s:s, s:o}", "id", s->id, "spool_bytes",
-        report_json_u64(n->spool_bytes), "spool_limit_bytes", report_json_u64(n->spool_limit_bytes), "streams",
-        report_json_u64(n->streams), "received_bytes", report_json_u64(n->received_bytes), "forwarded_bytes",
-        report_json_u64(n->forwarded_bytes), "cpu_permille", report_json_u64(n->cpu_permille), "peer_cause", n->cause,
-        "peer_remedy", n->remedy, "converged_version", report_json_u64(n->desired_version));
+        peer_report_json_u64(n->spool_bytes), "spool_limit_bytes", peer_report_json_u64(n->spool_limit_bytes),
+        "streams", peer_report_json_u64(n->streams), "received_bytes", peer_report_json_u64(n->received_bytes),
+        "forwarded_bytes", peer_report_json_u64(n->forwarded_bytes), "cpu_permille",
+        peer_report_json_u64(n->cpu_permille), "peer_cause", n->cause, "peer_remedy", n->remedy, "converged_version",
+        peer_report_json_u64(n->desired_version));
 }
 
 static json_t *vault_json(const struct peer_session *s)
@@ -270,9 +271,10 @@ static json_t *vault_json(const struct peer_session *s)
     const struct live_vault *v = &s->last.vault;
 
     return json_pack("{s:s, s:o, s:o, s:o, s:o, s:b, s:s, s:s, s:o}", "id", s->id, "used_bytes",
-        report_json_u64(v->used_bytes), "free_bytes", report_json_u64(v->free_bytes), "capacity_bytes",
-        report_json_u64(v->capacity_bytes), "streams", report_json_u64(v->streams), "accepting", v->accepting ? 1 : 0,
-        "peer_cause", v->cause, "peer_remedy", v->remedy, "converged_version", report_json_u64(v->desired_version));
+        peer_report_json_u64(v->used_bytes), "free_bytes", peer_report_json_u64(v->free_bytes), "capacity_bytes",
+        peer_report_json_u64(v->capacity_bytes), "streams", peer_report_json_u64(v->streams), "accepting",
+        v->accepting ? 1 : 0, "peer_cause", v->cause, "peer_remedy", v->remedy, "converged_version",
+        peer_report_json_u64(v->desired_version));
 }
 
 /* Adds one session to the arrays. */

@@ -42,7 +42,7 @@ static size_t utf8_length(const unsigned char *s)
     return n;
 }
 
-void report_text(char *out, size_t size, const char *in)
+void peer_report_text(char *out, size_t size, const char *in)
 {
     const unsigned char *s = (const unsigned char *)(in ? in : "");
     size_t used = 0;
@@ -64,15 +64,15 @@ void report_text(char *out, size_t size, const char *in)
     out[used] = '\0';
 }
 
-json_t *report_json_text(const char *in)
+json_t *peer_report_json_text(const char *in)
 {
     char text[JSON_TEXT_MAX];
 
-    report_text(text, sizeof(text), in);
+    peer_report_text(text, sizeof(text), in);
     return json_string(text);
 }
 
-json_t *report_json_u64(uint64_t v)
+json_t *peer_report_json_u64(uint64_t v)
 {
     return json_integer(v > INT64_MAX ? INT64_MAX : (json_int_t)v);
 }
@@ -203,10 +203,10 @@ static void take_event(struct peer_session *s, const Leeward__Control__V1__Event
         return;
     t->task.work = event_work;
     t->task.then = event_then;
-    report_text(t->severity, sizeof(t->severity), known_severity(event->severity));
-    report_text(t->code, sizeof(t->code), event->code[0] ? event->code : "unnamed");
-    report_text(t->text, sizeof(t->text), event->text);
-    report_text(t->remedy, sizeof(t->remedy), event->remedy);
+    peer_report_text(t->severity, sizeof(t->severity), known_severity(event->severity));
+    peer_report_text(t->code, sizeof(t->code), event->code[0] ? event->code : "unnamed");
+    peer_report_text(t->text, sizeof(t->text), event->text);
+    peer_report_text(t->remedy, sizeof(t->remedy), event->remedy);
     if (ident_from_text(event->machine_id, &machine) == 0)
         ident_to_text(&machine, t->machine_id);
     /* A clock in the future must not hide the event from those who read the newest. */
@@ -307,10 +307,11 @@ static json_t *point_json(const char *machine_id, const Leeward__Control__V1__Po
     if (ident_from_text(p->group_point_id, &group) == 0)
         ident_to_text(&group, group_id);
     return json_pack("{s:s, s:o, s:o, s:s, s:o, s:s, s:o, s:o, s:b, s:o, s:o}", "machine_id", machine_id, "sequence",
-        report_json_u64(p->sequence), "time_usec", report_json_u64(p->time_utc_usec), "kind", known_kind(p->kind),
-        "tag", report_json_text(p->tag), "group_point_id", group_id, "generation", report_json_u64(p->generation),
-        "changed_bytes", report_json_u64(p->changed_bytes), "frozen", p->frozen ? 1 : 0, "unreadable_blocks",
-        report_json_u64(p->unreadable_blocks), "committed_usec", report_json_u64(p->committed_utc_usec));
+        peer_report_json_u64(p->sequence), "time_usec", peer_report_json_u64(p->time_utc_usec), "kind",
+        known_kind(p->kind), "tag", peer_report_json_text(p->tag), "group_point_id", group_id, "generation",
+        peer_report_json_u64(p->generation), "changed_bytes", peer_report_json_u64(p->changed_bytes), "frozen",
+        p->frozen ? 1 : 0, "unreadable_blocks", peer_report_json_u64(p->unreadable_blocks), "committed_usec",
+        peer_report_json_u64(p->committed_utc_usec));
 }
 
 static void take_points(struct peer_session *s, const Leeward__Control__V1__Points *points)
@@ -337,7 +338,7 @@ static void take_points(struct peer_session *s, const Leeward__Control__V1__Poin
     }
     for (size_t i = 0; i < points->n_dropped; i++)
         (void)json_array_append_new(s->points_dropped,
-            json_pack("{s:s, s:o}", "machine_id", id, "sequence", report_json_u64(points->dropped[i])));
+            json_pack("{s:s, s:o}", "machine_id", id, "sequence", peer_report_json_u64(points->dropped[i])));
     if (points->complete)
         points_submit(s, id);
     else
@@ -407,16 +408,16 @@ static void take_result(struct peer_session *s, const Leeward__Control__V1__Comm
     t->task.then = result_then;
     t->task.drop = result_drop;
     ident_to_text(&id, t->id);
-    report_text(t->code, sizeof(t->code), r->code);
-    report_text(t->text, sizeof(t->text), r->text);
-    report_text(t->correction, sizeof(t->correction), r->correction);
+    peer_report_text(t->code, sizeof(t->code), r->code);
+    peer_report_text(t->text, sizeof(t->text), r->text);
+    peer_report_text(t->correction, sizeof(t->correction), r->correction);
     t->over = r->done;
     t->permille = r->progress_permille;
     t->result = r->done ? result_object(r->result_json) : NULL;
     (void)control_task_submit(&t->task, s->lane);
 }
 
-void report_take(struct peer_session *session, const Leeward__Control__V1__Report *report)
+void peer_report_take(struct peer_session *session, const Leeward__Control__V1__Report *report)
 {
     const bool agent = strcmp(session->role, "agent") == 0;
 
