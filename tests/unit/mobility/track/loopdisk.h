@@ -16,7 +16,8 @@ struct loopdisk {
     uint64_t size_bytes;
 };
 
-/* Loop disks, mounts and eBPF need root; tests skip without. */
+/* Loop disks, mounts and eBPF need root; tests skip without. True: this process also has mounts of its own from now on, which go
+ * with it however it ends. */
 bool loopdisk_is_possible(void);
 /* Fails the running test when it cannot be made. file_fd >= 0 is taken as backing file (closed by loopdisk_done). */
 void loopdisk_init(struct loopdisk *l, uint64_t size_bytes, unsigned sector_bytes, int file_fd);
