@@ -227,7 +227,9 @@ static void take_desired(struct agent *a, const Leeward__Control__V1__AgentDesir
     a->protect = m->protect;
     snprintf(a->node_id, sizeof(a->node_id), "%s", m->node_id);
     engine_set_wish(a->engine, &w);
-    if (outbox_set_target(a->outbox, m->protect ? m->node_endpoint : "", known ? &node : NULL, &err) < 0)
+    if (m->node_endpoint[0] && !known)
+        log_event(LOG_ERROR, "bad_node", LOG_S("node", m->node_id), LOG_S("error", "the id of the node is not a UUID"));
+    if (outbox_set_target(a->outbox, m->protect && known ? m->node_endpoint : "", known ? &node : NULL, &err) < 0)
         log_event(LOG_ERROR, "bad_node", LOG_E(&err));
 }
 

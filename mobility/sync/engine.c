@@ -18,8 +18,6 @@
 #define RETRY_USEC (5 * USEC_PER_SEC)
 #define IDLE_USEC (1 * USEC_PER_SEC)
 #define SAVE_USEC (30 * USEC_PER_SEC)
-/* A command that found no stream for this long is answered instead of waiting on. */
-#define COMMAND_USEC (60 * USEC_PER_SEC)
 
 /* ---- out ---- */
 
@@ -44,16 +42,6 @@ void engine_event(struct engine *e, const char *severity, const char *code, cons
     vsnprintf(o.text, sizeof(o.text), fmt, ap);
     va_end(ap);
     snprintf(o.remedy, sizeof(o.remedy), "%s", remedy ? remedy : "");
-    engine_put(e, &o);
-}
-
-void engine_result(struct engine *e, const struct engine_command *c, const struct err *error)
-{
-    struct engine_output o = {.kind = ENGINE_RESULT, .sequence = c->sequence, .time_utc_usec = c->time_utc_usec};
-
-    snprintf(o.command_id, sizeof(o.command_id), "%s", c->id);
-    if (error)
-        o.error = *error;
     engine_put(e, &o);
 }
 
@@ -107,123 +95,6 @@ void engine_set_wish(struct engine *e, const struct engine_wish *wish)
     pthread_mutex_unlock(&e->lock);
 }
 
-int engine_create_point(struct engine *e, const char *id, const char *kind, const char *tag, struct err *err)
-{
-    int number = mark_kind_from_name(kind && kind[0] ? kind : "crash");
-    struct engine_command c = {.asked_usec = clock_mono_usec()};
-    int r = 0;
-
-    if (number <= MARK_PROGRESS || strlen(tag) > MARK_TAG_MAX || strlen(id) >= sizeof(c.id)) {
-        err_set(err, ERR_INVALID, "no point of the kind \"%.32s\" can be made", kind);
-        return err_hint(err, "ask for crash, filesystem or application, with a tag of at most %u bytes", MARK_TAG_MAX);
-    }
-    c.kind = (enum mark_kind)number;
-    snprintf(c.id, sizeof(c.id), "%s", id);
-    snprintf(c.tag, sizeof(c.tag), "%s", tag);
-    pthread_mutex_lock(&e->lock);
-    if (e->command_count == ENGINE_COMMANDS_MAX)
-        r = err_set(err, ERR_NOMEM, "%u points are asked for already; wait for them", ENGINE_COMMANDS_MAX);
-    else if (e->status.phase == PHASE_IDLE) {
-        err_set(err, ERR_REFUSED, "this machine is not protected");
-        r = err_hint(err, "protect it first: leeward machine protect NAME");
-    } else
-        e->commands[e->command_count++] = c;
-    e->woken = true;
-    pthread_cond_signal(&e->cond);
-    pthread_mutex_unlock(&e->lock);
-    return r;
-}
-
-static int find_command(const struct engine *e, const char *id)
-{
-    for (unsigned i = 0; i < e->command_count; i++)
-        if (strcmp(e->commands[i].id, id) == 0)
-            return (int)i;
-    return -1;
-}
-
-/* With the lock held. */
-static struct engine_command drop_command(struct engine *e, unsigned i)
-{
-    struct engine_command c = e->commands[i];
-
-    memmove(&e->commands[i], &e->commands[i + 1], (e->command_count - i - 1) * sizeof(c));
-    e->command_count--;
-    return c;
-}
-
-void engine_command_end(struct engine *e, const char *id, const struct err *error)
-{
-    struct engine_command c;
-    int i;
-
-    pthread_mutex_lock(&e->lock);
-    i = find_command(e, id);
-    if (i >= 0)
-        c = drop_command(e, (unsigned)i);
-    pthread_mutex_unlock(&e->lock);
-    if (i >= 0)
-        engine_result(e, &c, error);
-}
-
-int engine_cancel(struct engine *e, const char *id)
-{
-    struct err cancelled = ERR_INIT;
-    bool waits;
-    int i;
-
-    pthread_mutex_lock(&e->lock);
-    i = find_command(e, id);
-    waits = i >= 0 && e->commands[i].state == COMMAND_WAITING;
-    pthread_mutex_unlock(&e->lock);
-    if (!waits)
-        return 0;
-    err_set(&cancelled, ERR_CANCELLED, "the point was cancelled before it was made");
-    engine_command_end(e, id, &cancelled);
-    return 1;
-}
-
-bool engine_next_command(struct engine *e, struct engine_command *ret_command)
-{
-    bool found = false;
-
-    pthread_mutex_lock(&e->lock);
-    for (unsigned i = 0; i < e->command_count && !found; i++)
-        if (e->commands[i].state == COMMAND_WAITING) {
-            *ret_command = e->commands[i];
-            found = true;
-        }
-    pthread_mutex_unlock(&e->lock);
-    return found;
-}
-
-void engine_command_sent(struct engine *e, const char *id, uint64_t sequence, uint64_t time_utc_usec)
-{
-    int i;
-
-    pthread_mutex_lock(&e->lock);
-    i = find_command(e, id);
-    if (i >= 0) {
-        e->commands[i].state = COMMAND_SENT;
-        e->commands[i].sequence = sequence;
-        e->commands[i].time_utc_usec = time_utc_usec;
-    }
-    pthread_mutex_unlock(&e->lock);
-}
-
-static void expire_commands(struct engine *e)
-{
-    uint64_t now = clock_mono_usec();
-    struct engine_command c;
-    struct err late = ERR_INIT;
-
-    while (engine_next_command(e, &c) && c.asked_usec + COMMAND_USEC < now) {
-        err_set(&late, ERR_UNAVAILABLE, "no point could be made within a minute: %s",
-            e->trouble.code ? e->trouble.text : "the process node or the vault cannot be reached");
-        engine_command_end(e, c.id, &late);
-    }
-}
-
 bool engine_is_stopping(struct engine *e)
 {
     bool stop;
@@ -234,94 +105,12 @@ bool engine_is_stopping(struct engine *e)
     return stop;
 }
 
-/* ---- status ---- */
-
-static bool any_copy(const struct engine *e, enum copy_state copy)
-{
-    for (uint32_t i = 0; i < e->state.disk_count; i++)
-        if (e->state.disks[i].copy == copy)
-            return true;
-    return false;
-}
-
-static enum phase present_phase(const struct engine *e)
-{
-    if (!e->has_wish || !e->wish.protect)
-        return e->trouble.code ? PHASE_ERROR : PHASE_IDLE;
-    if (e->trouble.code)
-        return PHASE_ERROR;
-    if (any_copy(e, COPY_RESYNC))
-        return PHASE_RESYNCHRONIZING;
-    if (any_copy(e, COPY_INITIAL) || e->state.disk_count == 0)
-        return PHASE_INITIAL_REPLICATION;
-    if (e->state.first_point_due) /* swept, but its first point is not committed: stay where it came from */
-        return e->status.phase == PHASE_RESYNCHRONIZING ? PHASE_RESYNCHRONIZING : PHASE_INITIAL_REPLICATION;
-    return PHASE_PROTECTED;
-}
-
-static const char *phase_why(const struct engine *e)
-{
-    return e->trouble.code ? e->trouble.text : e->wish.protect ? "as wished" : "nothing to protect";
-}
-
-/* Sums over the disks; the tracker counts what was written, which bounds what is dirty. */
-static void measure(struct engine *e, struct engine_status *s)
-{
-    for (unsigned i = 0; i < MARK_DISKS_MAX; i++) {
-        struct engine_disk *d = &e->disks[i];
-        struct tracker_stats stats;
-        uint64_t size, dirty;
-
-        if (!d->attached)
-            continue;
-        tracker_disk_stats(d->tracked, &stats);
-        size = tracker_disk_size_bytes(d->tracked);
-        e->changed_bytes += stats.bytes - d->counted_bytes;
-        d->counted_bytes = stats.bytes;
-        dirty = stats.bytes - d->drained_bytes;
-        s->backlog_bytes += dirty < size ? dirty : size;
-        if (d->plan) {
-            s->total_bytes += d->plan->used_bytes;
-            s->done_bytes += d->swept ? d->plan->used_bytes : plan_bytes_before(d->plan, d->at);
-        }
-    }
-    if (e->retained)
-        s->backlog_bytes += retained_bytes(e->retained);
-    s->changed_bytes = e->changed_bytes;
-}
-
-static void publish(struct engine *e)
-{
-    struct engine_status s = {.version = e->has_wish ? e->wish.version : 0,
-        .points_made = e->points_made,
-        .points_frozen = e->points_frozen,
-        .rounds = e->rounds,
-        .window_usec = e->window_usec,
-        .freeze_usec = e->freeze_usec,
-        .phase = e->status.phase};
-    enum phase before = e->status.phase;
-    struct err bug = ERR_INIT;
-
-    if (phase_move(&s.phase, present_phase(e), phase_why(e), &bug) < 0)
-        log_event(LOG_ERROR, "phase_refused", LOG_E(&bug));
-    if (e->trouble.code) {
-        snprintf(s.cause, sizeof(s.cause), "%s", e->trouble.text);
-        snprintf(s.remedy, sizeof(s.remedy), "%s", e->trouble.correction);
-    }
-    measure(e, &s);
-    pthread_mutex_lock(&e->lock);
-    e->status = s;
-    pthread_mutex_unlock(&e->lock);
-    if (before != s.phase)
-        engine_event(e, s.phase == PHASE_ERROR ? "error" : "info", phase_name(s.phase), s.remedy, "agent is now %s%s%s",
-            phase_name(s.phase), s.cause[0] ? ": " : "", s.cause);
-}
-
 /* ---- the thread ---- */
 
 int engine_save(struct engine *e, struct err *err)
 {
     e->saved_usec = clock_mono_usec();
+    uplink_last_point(e->conf.link, &e->state.last_point_sequence, &e->state.last_point_utc_usec);
     return syncstate_save(e->state_path, &e->state, err);
 }
 
@@ -451,8 +240,8 @@ static void *engine_main(void *arg)
         } else if (!e->has_wish) {
             (void)engine_refresh_inventory(e, false, &err);
         }
-        expire_commands(e);
-        publish(e);
+        engine_expire_commands(e);
+        engine_publish(e);
         if (r <= 0)
             wait_until(e, next_wake(e));
     }
@@ -486,6 +275,7 @@ static int start(struct engine *e, struct err *err)
         return -1;
     e->committed = e->state.committed_sequence;
     e->must_bump = true;
+    uplink_seed_point(e->conf.link, e->state.last_point_sequence, e->state.last_point_utc_usec);
     pthread_mutex_init(&e->lock, NULL);
     pthread_condattr_init(&attr);
     pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);

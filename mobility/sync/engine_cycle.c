@@ -14,8 +14,9 @@
 #include "transport/base/log.h"
 
 #define INTERVAL_USEC (1 * USEC_PER_SEC)
-/* A range of unreadable blocks is told once per disk and start of the agent. */
+#define TELL_USEC (60 * USEC_PER_SEC)
 
+/* Told once per disk and start of the agent; the marks count every block. */
 void engine_unreadable(struct engine *e, struct engine_disk *d, const struct reader_piece *p)
 {
     changeset_add_unreadable(e->set, p->length);
@@ -175,18 +176,33 @@ static bool all_swept(const struct engine *e)
     return true;
 }
 
+static void tell_given_up(struct engine *e, const struct cycle_result *r)
+{
+    uint64_t now = clock_mono_usec();
+
+    if (e->told_freeze_usec != 0 && now < e->told_freeze_usec + TELL_USEC)
+        return;
+    e->told_freeze_usec = now;
+    engine_event(e, "warning", "freeze_given_up",
+        "raise the freeze budget of the policy, or write less while the point is made",
+        "a freeze was given up after %llu us: %s", (unsigned long long)r->freeze_usec, r->reason ? r->reason : "");
+}
+
 static void note_result(struct engine *e, const struct cycle_result *r)
 {
-    e->points_made += r->outcome == CYCLE_POINT;
-    e->points_frozen += r->outcome == CYCLE_POINT && r->frozen;
+    bool made = r->outcome == CYCLE_POINT;
+
+    e->points_made += made;
+    e->points_frozen += made && r->frozen;
     e->rounds = r->rounds;
     e->window_usec = r->window_usec;
     if (r->freeze_usec)
         e->freeze_usec = r->freeze_usec;
     if (r->freeze_gave_up)
-        engine_event(e, "warning", "freeze_given_up",
-            "raise the freeze budget of the policy, or write less while the point is made",
-            "a freeze was given up after %llu us: %s", (unsigned long long)r->freeze_usec, r->reason ? r->reason : "");
+        tell_given_up(e, r);
+    if (!made && !e->no_point_reason)
+        e->no_point_since_usec = clock_mono_usec();
+    e->no_point_reason = made ? NULL : r->reason ? r->reason : "the disks are too busy";
 }
 
 static unsigned mark_flags(struct engine *e, const struct cycle_result *r, bool *ret_first)

@@ -2,6 +2,8 @@
  *
  * The engine from the inside; shared by its own files only:
  *   engine.c        the thread, what goes in and out
+ *   engine_status.c  phase and numbers
+ *   engine_commands.c points that were asked for
  *   engine_disks.c  converging to the wish: attach, detach, resize, vanish, resync
  *   engine_link.c   sequence and epoch: agreeing with the vault, commits
  *   engine_sweep.c  chunks of the initial copy and of the comparison
@@ -112,22 +114,33 @@ struct engine {
     struct hooks *hooks;  /* of the point being made; NULL: none */
     uint64_t points_made, points_frozen, window_usec, freeze_usec;
     uint32_t rounds;
+    const char *no_point_reason; /* why cycles have made no point since then; NULL: they do */
+    uint64_t no_point_since_usec;
+    uint64_t told_freeze_usec; /* when a given-up freeze was last told */
+    unsigned bumps;            /* new epochs since a stream last ran */
     uint64_t changed_bytes;
 };
 
 /* engine.c */
 void engine_event(struct engine *e, const char *severity, const char *code, const char *remedy, const char *fmt, ...)
     __attribute__((format(printf, 5, 6)));
-void engine_result(struct engine *e, const struct engine_command *c, const struct err *error);
 void engine_put(struct engine *e, struct engine_output *output); /* takes its inventory */
 bool engine_is_stopping(struct engine *e);
 int engine_save(struct engine *e, struct err *err);
+
+/* engine_status.c */
+/* Puts the present status where engine_get_status finds it, and tells a change of phase. */
+void engine_publish(struct engine *e);
+
+/* engine_commands.c */
 /* A copy of the first command that waits; false: none. */
 bool engine_next_command(struct engine *e, struct engine_command *ret_command);
 /* The command was closed with that mark. */
 void engine_command_sent(struct engine *e, const char *id, uint64_t sequence, uint64_t time_utc_usec);
 /* Ends a command; error NULL: as its mark says. */
 void engine_command_end(struct engine *e, const char *id, const struct err *error);
+/* Answers those that have waited too long. */
+void engine_expire_commands(struct engine *e);
 
 /* engine_disks.c */
 int engine_converge(struct engine *e, struct err *err);

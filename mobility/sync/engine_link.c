@@ -18,6 +18,9 @@
 #include "transport/base/clock.h"
 #include "transport/base/log.h"
 
+/* New epochs in a row without a stream that runs: beyond that it is not a race, and is tried again slowly. */
+#define BUMPS_MAX 5u
+
 static const struct engine_disk *disk_by_number(const struct engine *e, uint32_t number)
 {
     for (unsigned i = 0; i < MARK_DISKS_MAX; i++)
@@ -114,9 +117,19 @@ static int commit(struct engine *e, uint64_t sequence, struct err *err)
     return apply_chunks(e, err);
 }
 
+/* Nobody can have committed what was never sent: then the vault is asked for the truth, by way of a new epoch. */
 int engine_apply_commits(struct engine *e, struct err *err)
 {
-    return e->agreed ? commit(e, uplink_committed_sequence(e->conf.link), err) : 0;
+    uint64_t sequence = uplink_committed_sequence(e->conf.link);
+
+    if (!e->agreed)
+        return 0;
+    if (sequence < changeset_next_sequence(e->set))
+        return commit(e, sequence, err);
+    log_event(LOG_WARN, "commit_of_the_future", LOG_U("sequence", sequence),
+        LOG_U("next_sequence", changeset_next_sequence(e->set)));
+    e->must_bump = true;
+    return 0;
 }
 
 /* ---- agreement ---- */
@@ -149,6 +162,13 @@ static int bump(struct engine *e, const struct uplink_answer *answer, struct err
 {
     struct uplink_opening opening;
 
+    if (answer->epoch == UINT64_MAX || answer->committed_sequence == UINT64_MAX)
+        return err_set(err, ERR_CORRUPT, "the node answers with numbers that cannot be");
+    if (e->bumps++ >= BUMPS_MAX) {
+        e->bumps = 0;
+        err_set(err, ERR_CONFLICT, "the process node and this agent do not agree on what comes next");
+        return err_hint(err, "see that no other agent with the identity of this machine is running");
+    }
     if (retained_reopen(e->retained, err) < 0)
         return -1;
     resend_open(e);
@@ -269,6 +289,7 @@ int engine_agree(struct engine *e, struct err *err)
     }
     uplink_go(e->conf.link, &answer);
     e->agreed = true;
+    e->bumps = 0;
     return uplink_state(e->conf.link, NULL) == UPLINK_RUNNING;
 }
 

@@ -62,16 +62,17 @@ static int read_disk(json_t *row, struct syncstate_disk *d)
 static int read_state(json_t *root, struct syncstate *s)
 {
     const char *boot, *vault;
-    json_int_t version, generation, epoch, committed, resync;
+    json_int_t version, generation, epoch, committed, point, point_time, resync;
     int first;
     json_t *disks;
 
-    if (json_unpack(root, "{s:I, s:s, s:s, s:I, s:I, s:I, s:I, s:b, s:o !}", "version", &version, "boot_id", &boot,
-            "vault_id", &vault, "generation", &generation, "epoch", &epoch, "committed_sequence", &committed,
-            "resync_request", &resync, "first_point_due", &first, "disks", &disks) != 0)
+    if (json_unpack(root, "{s:I, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:b, s:o !}", "version", &version, "boot_id",
+            &boot, "vault_id", &vault, "generation", &generation, "epoch", &epoch, "committed_sequence", &committed,
+            "last_point_sequence", &point, "last_point_utc_usec", &point_time, "resync_request", &resync,
+            "first_point_due", &first, "disks", &disks) != 0)
         return -1;
-    if (version != 1 || generation < 0 || epoch < 0 || committed < 0 || resync < 0 || !json_is_array(disks) ||
-        json_array_size(disks) > MARK_DISKS_MAX || strlen(boot) >= sizeof(s->boot_id) ||
+    if (version != 1 || generation < 0 || point < 0 || point_time < 0 || epoch < 0 || committed < 0 || resync < 0 ||
+        !json_is_array(disks) || json_array_size(disks) > MARK_DISKS_MAX || strlen(boot) >= sizeof(s->boot_id) ||
         strlen(vault) >= sizeof(s->vault_id))
         return -1;
     snprintf(s->boot_id, sizeof(s->boot_id), "%s", boot);
@@ -79,6 +80,8 @@ static int read_state(json_t *root, struct syncstate *s)
     s->generation = (uint64_t)generation;
     s->epoch = (uint64_t)epoch;
     s->committed_sequence = (uint64_t)committed;
+    s->last_point_sequence = (uint64_t)point;
+    s->last_point_utc_usec = (uint64_t)point_time;
     s->resync_request = (uint64_t)resync;
     s->first_point_due = first != 0;
     for (size_t i = 0; i < json_array_size(disks); i++)
@@ -127,10 +130,11 @@ static json_t *write_disks(const struct syncstate *s)
 
 int syncstate_save(const char *path, const struct syncstate *s, struct err *err)
 {
-    json_t *root = json_pack("{s:i, s:s, s:s, s:I, s:I, s:I, s:I, s:b, s:o}", "version", 1, "boot_id", s->boot_id,
-        "vault_id", s->vault_id, "generation", (json_int_t)s->generation, "epoch", (json_int_t)s->epoch,
-        "committed_sequence", (json_int_t)s->committed_sequence, "resync_request", (json_int_t)s->resync_request,
-        "first_point_due", (int)s->first_point_due, "disks", write_disks(s));
+    json_t *root = json_pack("{s:i, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:b, s:o}", "version", 1, "boot_id",
+        s->boot_id, "vault_id", s->vault_id, "generation", (json_int_t)s->generation, "epoch", (json_int_t)s->epoch,
+        "committed_sequence", (json_int_t)s->committed_sequence, "last_point_sequence",
+        (json_int_t)s->last_point_sequence, "last_point_utc_usec", (json_int_t)s->last_point_utc_usec, "resync_request",
+        (json_int_t)s->resync_request, "first_point_due", (int)s->first_point_due, "disks", write_disks(s));
     char *text = root ? json_dumps(root, JSON_INDENT(1)) : NULL;
     int r =
         text ? file_replace(path, text, strlen(text), 0600, err) : err_set(err, ERR_NOMEM, "no memory for %s", path);

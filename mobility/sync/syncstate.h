@@ -35,10 +35,12 @@ struct syncstate {
     char boot_id[IDENT_TEXT_SIZE];  /* of the boot in which it was written; "" at first */
     char vault_id[IDENT_TEXT_SIZE]; /* that holds the copy */
     uint64_t generation;
-    uint64_t epoch;              /* the last one that was used; written before it is used */
-    uint64_t committed_sequence; /* at least this is in the vault */
-    uint64_t resync_request;     /* the last one that was obeyed */
-    bool first_point_due;        /* a sweep ended after the last committed point: the next point carries MARK_FIRST */
+    uint64_t epoch;               /* the last one that was used; written before it is used */
+    uint64_t committed_sequence;  /* at least this is in the vault */
+    uint64_t last_point_sequence; /* a committed recovery point, and its time: what RPO is counted from */
+    uint64_t last_point_utc_usec; /* after a restart; 0: none */
+    uint64_t resync_request;      /* the last one that was obeyed */
+    bool first_point_due;         /* a sweep ended after the last committed point: the next point carries MARK_FIRST */
     uint32_t disk_count;
     struct syncstate_disk disks[MARK_DISKS_MAX];
 };

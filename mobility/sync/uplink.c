@@ -160,6 +160,13 @@ void uplink_note_point(struct uplink *l, uint64_t sequence, uint64_t time_utc_us
     pthread_mutex_unlock(&l->lock);
 }
 
+void uplink_seed_point(struct uplink *l, uint64_t sequence, uint64_t time_utc_usec)
+{
+    pthread_mutex_lock(&l->lock);
+    l->last_point = (struct point){sequence, time_utc_usec};
+    pthread_mutex_unlock(&l->lock);
+}
+
 bool uplink_wants_stream(struct uplink *l, struct uplink_opening *ret_opening)
 {
     bool wanted;

@@ -69,6 +69,9 @@ int uplink_push(struct uplink *link, struct buf *batch, uint64_t closes, struct 
 /* Says that a mark is a recovery point, before it is pushed. */
 void uplink_note_point(struct uplink *link, uint64_t sequence, uint64_t time_utc_usec);
 
+/* What an earlier process knew of the last committed point. */
+void uplink_seed_point(struct uplink *link, uint64_t sequence, uint64_t time_utc_usec);
+
 /* ---- loop thread ---- */
 bool uplink_wants_stream(struct uplink *link, struct uplink_opening *ret_opening);
 void uplink_opened(struct uplink *link, const struct uplink_answer *answer);

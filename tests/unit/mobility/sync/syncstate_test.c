@@ -48,9 +48,11 @@ static void a_damaged_state_is_refused_with_a_remedy(void **state)
 {
     static const char *const texts[] = {"", "{", "{}", "[]", "{\"version\": 2}", "\xff\xfe",
         "{\"version\":1,\"boot_id\":\"\",\"vault_id\":\"\",\"generation\":-1,\"epoch\":0,\"committed_sequence\":0,"
-        "\"resync_request\":0,\"first_point_due\":false,\"disks\":[]}",
+        "\"last_point_sequence\":0,\"last_point_utc_usec\":0,\"resync_request\":0,\"first_point_due\":false,\"disks\":["
+        "]}",
         "{\"version\":1,\"boot_id\":\"\",\"vault_id\":\"\",\"generation\":1,\"epoch\":0,\"committed_sequence\":0,"
-        "\"resync_request\":0,\"first_point_due\":false,\"disks\":[{\"number\":5000,\"key\":\"a\",\"size_bytes\":1,"
+        "\"last_point_sequence\":0,\"last_point_utc_usec\":0,\"resync_request\":0,\"first_point_due\":false,\"disks\":["
+        "{\"number\":5000,\"key\":\"a\",\"size_bytes\":1,"
         "\"copy\":\"done\",\"cursor\":0}]}"};
     char dir[64], path[96];
 

@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Points that were asked for. A command waits until a cycle makes its point, then until the vault has committed it; a new epoch
+ * sets it back to waiting. The list is guarded by the engine's lock, for it is filled by the event loop.
+ */
+#include "mobility/sync/engine_internal.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "transport/base/clock.h"
+
+/* A command that found no stream for this long is answered instead of waiting on. */
+#define COMMAND_USEC (60 * USEC_PER_SEC)
+
+static void put_result(struct engine *e, const struct engine_command *c, const struct err *error)
+{
+    struct engine_output o = {.kind = ENGINE_RESULT, .sequence = c->sequence, .time_utc_usec = c->time_utc_usec};
+
+    snprintf(o.command_id, sizeof(o.command_id), "%s", c->id);
+    if (error)
+        o.error = *error;
+    engine_put(e, &o);
+}
+
+int engine_create_point(struct engine *e, const char *id, const char *kind, const char *tag, struct err *err)
+{
+    int number = mark_kind_from_name(kind && kind[0] ? kind : "crash");
+    struct engine_command c = {.asked_usec = clock_mono_usec()};
+    int r = 0;
+
+    if (number <= MARK_PROGRESS || strlen(tag) > MARK_TAG_MAX || strlen(id) >= sizeof(c.id)) {
+        err_set(err, ERR_INVALID, "no point of the kind \"%.32s\" can be made", kind);
+        return err_hint(err, "ask for crash, filesystem or application, with a tag of at most %u bytes", MARK_TAG_MAX);
+    }
+    c.kind = (enum mark_kind)number;
+    snprintf(c.id, sizeof(c.id), "%s", id);
+    snprintf(c.tag, sizeof(c.tag), "%s", tag);
+    pthread_mutex_lock(&e->lock);
+    if (e->command_count == ENGINE_COMMANDS_MAX)
+        r = err_set(err, ERR_NOMEM, "%u points are asked for already; wait for them", ENGINE_COMMANDS_MAX);
+    else if (e->status.phase == PHASE_IDLE) {
+        err_set(err, ERR_REFUSED, "this machine is not protected");
+        r = err_hint(err, "protect it first: leeward machine protect NAME");
+    } else
+        e->commands[e->command_count++] = c;
+    e->woken = true;
+    pthread_cond_signal(&e->cond);
+    pthread_mutex_unlock(&e->lock);
+    return r;
+}
+
+static int find_command(const struct engine *e, const char *id)
+{
+    for (unsigned i = 0; i < e->command_count; i++)
+        if (strcmp(e->commands[i].id, id) == 0)
+            return (int)i;
+    return -1;
+}
+
+/* With the lock held. */
+static struct engine_command drop_command(struct engine *e, unsigned i)
+{
+    struct engine_command c = e->commands[i];
+
+    memmove(&e->commands[i], &e->commands[i + 1], (e->command_count - i - 1) * sizeof(c));
+    e->command_count--;
+    return c;
+}
+
+void engine_command_end(struct engine *e, const char *id, const struct err *error)
+{
+    struct engine_command c;
+    int i;
+
+    pthread_mutex_lock(&e->lock);
+    i = find_command(e, id);
+    if (i >= 0)
+        c = drop_command(e, (unsigned)i);
+    pthread_mutex_unlock(&e->lock);
+    if (i >= 0)
+        put_result(e, &c, error);
+}
+
+int engine_cancel(struct engine *e, const char *id)
+{
+    struct err cancelled = ERR_INIT;
+    bool waits;
+    int i;
+
+    pthread_mutex_lock(&e->lock);
+    i = find_command(e, id);
+    waits = i >= 0 && e->commands[i].state == COMMAND_WAITING;
+    pthread_mutex_unlock(&e->lock);
+    if (!waits)
+        return 0;
+    err_set(&cancelled, ERR_CANCELLED, "the point was cancelled before it was made");
+    engine_command_end(e, id, &cancelled);
+    return 1;
+}
+
+bool engine_next_command(struct engine *e, struct engine_command *ret_command)
+{
+    bool found = false;
+
+    pthread_mutex_lock(&e->lock);
+    for (unsigned i = 0; i < e->command_count && !found; i++)
+        if (e->commands[i].state == COMMAND_WAITING) {
+            *ret_command = e->commands[i];
+            found = true;
+        }
+    pthread_mutex_unlock(&e->lock);
+    return found;
+}
+
+void engine_command_sent(struct engine *e, const char *id, uint64_t sequence, uint64_t time_utc_usec)
+{
+    int i;
+
+    pthread_mutex_lock(&e->lock);
+    i = find_command(e, id);
+    if (i >= 0) {
+        e->commands[i].state = COMMAND_SENT;
+        e->commands[i].sequence = sequence;
+        e->commands[i].time_utc_usec = time_utc_usec;
+    }
+    pthread_mutex_unlock(&e->lock);
+}
+
+void engine_expire_commands(struct engine *e)
+{
+    uint64_t now = clock_mono_usec();
+    struct engine_command c;
+    struct err late = ERR_INIT;
+
+    while (engine_next_command(e, &c) && c.asked_usec + COMMAND_USEC < now) {
+        err_set(&late, ERR_UNAVAILABLE, "no point could be made within a minute: %s",
+            e->trouble.code ? e->trouble.text : "the process node or the vault cannot be reached");
+        engine_command_end(e, c.id, &late);
+    }
+}
