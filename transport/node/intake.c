@@ -18,6 +18,7 @@
 #include "transport/node/replymsg.h"
 #include "transport/proto/wire.h"
 
+#define EPOCH_MAX (1ULL << 62)        /* there must always be a higher one */
 #define REPLIES_QUEUED_MAX (1u << 20) /* an agent that sends and never reads */
 
 /* ---- ending ---- */
@@ -142,6 +143,8 @@ static int check_open(
         (void)err_set(err, ERR_UNAVAILABLE, "this node does not serve that machine");
         return err_hint(err, "The hub assigns machines to nodes: wait, or move the machine in the console.");
     }
+    if (open->epoch > EPOCH_MAX || open->generation > EPOCH_MAX)
+        return err_set(err, ERR_INVALID, "epoch or generation is out of range");
     if (open->generation < m->generation)
         return refuse_generation(open->generation, m->generation, err);
     *ret_machine = m;

@@ -77,8 +77,8 @@ struct batch {
     uint64_t incarnation;
     enum batch_state state;
     struct buf message;
-    const uint8_t *records; /* in message */
-    size_t records_len;
+    size_t records_at; /* in message, to its end */
+    size_t received;   /* bytes of messages, to be given back to flow control */
     struct sealing_order order;
     struct sealing_out out;
     bool store; /* into the spool; false: forwarded from memory only */

@@ -21,6 +21,7 @@
 #include "transport/node/machine.h"
 #include "transport/node/replymsg.h"
 
+#define JOIN_BYTES_MAX (256u << 10)
 #define SEALING_JOBS_PER_THREAD 4u /* enough that no thread waits, not so many that one machine takes all */
 
 static void batch_free(struct batch *b)
@@ -36,6 +37,11 @@ static void batch_free(struct batch *b)
 static uint64_t room_for(size_t n)
 {
     return n + n / (RECORD_HEADER_SIZE / RECORD_TAG_SIZE) + 2 * SEGMENT_HEADER_SIZE;
+}
+
+static size_t batch_len(const struct batch *b)
+{
+    return b->message.len - b->records_at;
 }
 
 static bool is_current(const struct batch *b)
@@ -226,7 +232,7 @@ static void accepted(struct machine *m, struct batch *b)
         m->cut_through = false;
         log_event(LOG_INFO, "spool_used_again", LOG_S("machine", m->text));
     }
-    rpc_call_consume(m->intake->call, b->message.len);
+    rpc_call_consume(m->intake->call, b->received);
     link_pump(m);
 }
 
@@ -252,7 +258,7 @@ static void append_done(struct worker_job *job)
     struct machine *m = b->machine;
     struct node *node = m->node;
     m->jobs--;
-    node->admitted_bytes -= room_for(b->records_len);
+    node->admitted_bytes -= room_for(batch_len(b));
     if (worker_job_was_run(job)) {
         machine_take_state(m, &b->after);
         if (!is_current(b))
@@ -285,7 +291,7 @@ static void append_sealed(struct machine *m)
         b->job = (struct worker_job){.run = append_run, .done = append_done};
         if (machine_submit(m, &b->job) == 0)
             continue;
-        m->node->admitted_bytes -= room_for(b->records_len);
+        m->node->admitted_bytes -= room_for(batch_len(b));
         m->batches--;
         (void)err_set(&b->err, ERR_NOMEM, "the node is short of memory");
         intake_fail(m, &b->err, false);
@@ -299,12 +305,13 @@ static void append_sealed(struct machine *m)
 static void seal_run(struct worker_job *job)
 {
     struct batch *b = (struct batch *)job;
-    b->result = sealing_run(b->machine->node->sealing, &b->order, b->records, b->records_len, &b->out, &b->err);
+    b->result = sealing_run(
+        b->machine->node->sealing, &b->order, b->message.data + b->records_at, batch_len(b), &b->out, &b->err);
 }
 
 static void drop_unqueued(struct batch *b)
 {
-    b->machine->node->admitted_bytes -= room_for(b->records_len);
+    b->machine->node->admitted_bytes -= room_for(batch_len(b));
     batch_free(b);
 }
 
@@ -343,7 +350,7 @@ static bool admit(struct machine *m, const struct batch *b)
         return false;
     if (m->cut_through)
         return vault_keeps_up(m);
-    if (spool_has_room(node, b->records_len)) {
+    if (spool_has_room(node, batch_len(b))) {
         m->full = false;
         return true;
     }
@@ -364,8 +371,8 @@ static int submit_seal(struct machine *m, struct batch *b)
     b->job = (struct worker_job){.run = seal_run, .done = seal_done};
     if (worker_submit(m->node->pool, &b->job, NULL) < 0)
         return -1;
-    m->nonce_counter += sealing_nonces(b->records_len);
-    m->node->admitted_bytes += room_for(b->records_len);
+    m->nonce_counter += sealing_nonces(batch_len(b));
+    m->node->admitted_bytes += room_for(batch_len(b));
     m->jobs++;
     b->state = BATCH_SEALING;
     return 0;
@@ -386,28 +393,55 @@ void pipeline_kick_all(struct node *node)
         pipeline_kick(m);
 }
 
-void pipeline_receive(struct machine *m, struct buf *message, const uint8_t *records, size_t n)
+/* Small messages are joined while they wait, so that a sender of many cannot make the queue costly: whole records behind whole
+ * records are a batch again. */
+static bool join_last(struct machine *m, const struct buf *message, const uint8_t *records, size_t n)
+{
+    struct batch *last = m->queue_tail;
+    if (last == NULL || last->state != BATCH_QUEUED || batch_len(last) + n > JOIN_BYTES_MAX ||
+        buf_append(&last->message, records, n, NULL) < 0)
+        return false;
+    last->received += message->len;
+    return true;
+}
+
+static struct batch *batch_new(struct machine *m, struct buf *message, const uint8_t *records)
 {
     struct batch *b = mem_new(struct batch);
-    if (b == NULL) {
-        struct err err = ERR_INIT;
-        (void)err_set(&err, ERR_NOMEM, "no memory for a batch");
-        intake_fail(m, &err, false);
-        return;
-    }
+    if (b == NULL)
+        return NULL;
     b->machine = m;
     b->incarnation = m->incarnation;
     b->sync_fd = -1;
-    b->records = records;
-    b->records_len = n;
+    b->records_at = (size_t)(records - message->data);
+    b->received = message->len;
     buf_move(&b->message, message);
+    return b;
+}
+
+static void enqueue(struct machine *m, struct batch *b)
+{
     if (m->queue_tail != NULL)
         m->queue_tail->next = b;
     else
         m->queue_head = b;
     m->queue_tail = b;
     m->batches++;
+}
+
+void pipeline_receive(struct machine *m, struct buf *message, const uint8_t *records, size_t n)
+{
     m->received++;
+    if (!join_last(m, message, records, n)) {
+        struct batch *b = batch_new(m, message, records);
+        if (b == NULL) {
+            struct err err = ERR_INIT;
+            (void)err_set(&err, ERR_NOMEM, "no memory for a batch");
+            intake_fail(m, &err, false);
+            return;
+        }
+        enqueue(m, b);
+    }
     pipeline_kick(m);
 }
 

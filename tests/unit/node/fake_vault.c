@@ -68,14 +68,32 @@ static void check_nonce(struct fake_vault *v, const struct record *r)
     }
 }
 
-static void apply_record(struct fake_vault *v, const struct record *r, const uint8_t *payload)
+static int apply_record(struct fake_vault *v, const struct record *r, const uint8_t *payload, struct err *err)
 {
     if (r->start + r->length > FAKE_DISK_BYTES)
         broken(v, "record is outside of the disk");
     else if (r->kind == RECORD_ZERO)
         memset(v->disk + r->start, 0, r->length);
-    else if (seal_open(v->work, r, payload, &v->key, v->disk + r->start, NULL) < 0)
-        broken(v, "record does not open");
+    else
+        return seal_open(v->work, r, payload, &v->key, v->disk + r->start, err);
+    return 0;
+}
+
+static void refuse(struct fake_vault *v, const struct err *why)
+{
+    Leeward__Replication__V1__ReplicateReply r = LEEWARD__REPLICATION__V1__REPLICATE_REPLY__INIT;
+    Leeward__Replication__V1__Refused refused = LEEWARD__REPLICATION__V1__REFUSED__INIT;
+    refused.code = (char *)err_code_name(why->code);
+    refused.text = (char *)why->text;
+    refused.expected_sequence = v->committed + 1;
+    refused.generation = v->generation;
+    refused.epoch = v->epoch;
+    r.kind_case = LEEWARD__REPLICATION__V1__REPLICATE_REPLY__KIND_REFUSED;
+    r.refused = &refused;
+    reply(v->call, &r);
+    rpc_call_fail(TAKE_PTR(v->call), why);
+    buf_clear(&v->open);
+    v->refused++;
 }
 
 static void commit(struct fake_vault *v, const struct mark *m)
@@ -86,8 +104,12 @@ static void commit(struct fake_vault *v, const struct mark *m)
     const uint8_t *payload;
     size_t offset = 0;
     uint64_t count = 0;
+    struct err err = ERR_INIT;
     while (record_next(v->open.data, v->open.len, &offset, &record, &payload, NULL) == 1) {
-        apply_record(v, &record, payload);
+        if (apply_record(v, &record, payload, &err) < 0) {
+            refuse(v, &err);
+            return;
+        }
         count++;
     }
     if (m->sequence != v->committed + 1 || m->epoch != v->epoch || m->generation != v->generation ||
@@ -109,7 +131,7 @@ static void take_batch(struct fake_vault *v, const uint8_t *records, size_t n)
     const uint8_t *payload;
     int got;
     v->batches++;
-    while ((got = record_next(records, n, &offset, &r, &payload, NULL)) == 1) {
+    while ((got = record_next(records, n, &offset, &r, &payload, NULL)) == 1 && v->call != NULL) {
         struct mark m;
         check_nonce(v, &r);
         if (r.kind == RECORD_MARK && mark_decode(&r, payload, &m, NULL) == 0)
@@ -130,7 +152,7 @@ static void on_message(struct rpc_call *call, void *arg, struct buf *message)
     if (wire_peek_batch(message->data, message->len, &records, &n) == 1) {
         if (call == v->call)
             take_batch(v, records, n);
-        else
+        else if (v->refused == 0)
             broken(v, "batch on an old stream");
     } else {
         ProtobufCMessage *m = NULL;

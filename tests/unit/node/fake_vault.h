@@ -25,7 +25,7 @@ struct fake_vault {
     uint64_t nonce_stream_seen, nonce_counter_seen; /* the last one */
     bool stalled;                                   /* takes batches but does not give their bytes back */
     size_t held_bytes;
-    unsigned opens, batches, broken_rules;
+    unsigned opens, batches, broken_rules, refused;
     unsigned hashes_asked;
 };
 
