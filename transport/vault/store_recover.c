@@ -4,9 +4,10 @@
  * what the manifest covers is replayed into the memtable. When the manifest, a run or the point list is missing or damaged,
  * all of the index is thrown away and the whole log is replayed.
  *
- * Failure modes: a log that ends before what the index covers, a gap in the numbers, or damage before a later mark means
- * that committed data is gone or unreadable. That is an error (ERR_CORRUPT) and never silently repaired: the source may have
- * forgotten it already.
+ * Failure modes: a gap in the numbers, or damage before a later mark means that committed data is gone or unreadable. That is
+ * an error (ERR_CORRUPT) and never silently repaired: the source may have forgotten it already. A log that ends before what
+ * the index covers has lost its newest points and nothing else: that is said aloud, the index is made anew from what is there,
+ * and the older points stay open to everybody. The source learns from the answer to its next Open that it must compare hashes.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -181,13 +182,6 @@ static int replay(struct store *s, const struct segment_span *span, uint64_t las
     return 0;
 }
 
-static int log_too_short(struct err *err)
-{
-    (void)err_set(err, ERR_CORRUPT, "the log ends before what was already committed");
-    return err_hint(
-        err, "the vault's file system lost data: restore it, or remove the machine here and replicate anew");
-}
-
 /* Is the place that the index covers still in the log? */
 static bool log_reaches(const struct log_position *covered, const struct segment_span *span, uint64_t last_end)
 {
@@ -248,8 +242,11 @@ static int recover_index(struct store *s, const struct segment_span *span, uint6
                 why.code == ERR_NOT_FOUND ? LOG_INFO : LOG_WARN, "index_rebuild", LOG_S("dir", s->dir), LOG_E(&why));
         index_reset(s);
     }
-    if (!log_reaches(&s->manifest.covered, span, end))
-        return log_too_short(err);
+    if (!log_reaches(&s->manifest.covered, span, end)) {
+        log_event(LOG_ERROR, "log_lost_its_end", LOG_S("dir", s->dir), LOG_U("covered", s->manifest.covered.sequence),
+            LOG_U("segment", span->last), LOG_U("end", end));
+        index_reset(s);
+    }
     s->committed = s->manifest.covered;
     s->had_first = s->points.count > 0;
     return runs_sweep(s, err);

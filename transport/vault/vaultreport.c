@@ -186,12 +186,27 @@ static int sync_run(struct vaultjob *j, struct err *err)
     return vaultreport_collect(s, y->complete ? 0 : y->after, &y->reports, &y->count, err);
 }
 
+/* The hub knows a point that is newer than all that are here. */
+static void say_what_is_lost(struct vmachine *vm, const struct sync_job *y)
+{
+    if (y->after <= y->last_point || y->after == UINT64_MAX)
+        return;
+    char *text AUTO_FREE = mem_printf("The vault's disk has lost recovery points %llu to %llu of this machine.",
+        (unsigned long long)(y->last_point + 1), (unsigned long long)y->after);
+    log_event(LOG_ERROR, "points_lost", LOG_S("machine", vm->id_text), LOG_U("from", y->last_point + 1),
+        LOG_U("to", y->after));
+    if (text != NULL && vm->d->session != NULL)
+        session_event(vm->d->session, "error", "points_lost", vm->id_text,
+            "Check the vault's disk. The older points are still there; the machine resynchronizes by itself.", text);
+}
+
 static void sync_done(struct vaultjob *j)
 {
     struct sync_job *y = (struct sync_job *)j;
     struct vmachine *vm = j->vm;
     vm->syncing = false;
     if (j->result == 0) {
+        say_what_is_lost(vm, y);
         if (y->last_point > vm->last_point)
             vm->last_point = y->last_point;
         send_list(vm, y->reports, y->count, y->complete);
