@@ -82,7 +82,7 @@ def tail(path, lines=25):
 
 def errors_of(log):
     with open(log, errors="replace") as f:
-        return "".join("    " + line for line in f if re.search(r"(error|Error)[: ]|undefined reference", line))[:6000]
+        return "".join("    " + line for line in f if re.search(r"\b(error|Error): |CMake Error|undefined reference", line))[:6000]
 
 
 def build(results, temp, wanted):
