@@ -40,6 +40,7 @@ struct peer_session {
     unsigned command_count;
     json_t *points_added, *points_dropped; /* wait for the next statement */
     unsigned points_running;               /* statements */
+    bool points_lost;                      /* one of them failed: this session is at its end */
     uint64_t event_window_usec;
     unsigned event_count;
     bool status_dirty, follow; /* for the next batch; agents: the state changed */

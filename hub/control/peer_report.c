@@ -250,6 +250,7 @@ static void points_then(struct control_task *task)
     s->points_running--;
     /* Points are not repeated within a session: lost ones must not stay unnoticed. */
     if (task->rc < 0) {
+        s->points_lost = true;
         log_event(LOG_WARN, "report_failed", LOG_S("what", "points"), LOG_S("peer", s->id), LOG_E(&task->err));
         peer_session_reset(s, "the hub could not store recovery points; tell them again");
     } else if (s->call) {
@@ -319,6 +320,9 @@ static void take_points(struct peer_session *s, const Leeward__Control__V1__Poin
     struct ident machine;
     char id[IDENT_TEXT_SIZE];
 
+    /* Later ones must not be stored over a gap: the next session begins after the last that is. */
+    if (s->points_lost)
+        return;
     if (strcmp(s->role, "vault") != 0 || ident_from_text(points->machine_id, &machine) < 0 ||
         points->n_added > POINTS_PER_REPORT_MAX) {
         log_event(LOG_WARN, "points_refused", LOG_S("peer", s->id), LOG_U("count", points->n_added));

@@ -263,7 +263,8 @@ static int until_protected(struct job_run *run, struct err *err)
         return -1;
     }
     show_initial(run, m);
-    if (strcmp(m->state, "protected") != 0)
+    /* The agent's own word counts too: a disk that was just added changes it before it changes the state. */
+    if (strcmp(m->state, "protected") != 0 || strcmp(m->agent_state, "protected") != 0)
         return JOB_AGAIN;
     snprintf(run->detail, sizeof(run->detail), "point %llu is committed", (unsigned long long)m->last_point_sequence);
     AUTO_FREE char *point = mem_printf("%llu", (unsigned long long)m->last_point_sequence);

@@ -13,6 +13,8 @@
 #include <string.h>
 
 #include <cmocka.h>
+#include <openssl/evp.h>
+#include <openssl/x509.h>
 
 #include "hub/control/control.h"
 #include "hub/db/config_store.h"
@@ -27,6 +29,8 @@
 #include "transport/base/file.h"
 #include "transport/proto/enrol.h"
 #include "transport/proto/session.h"
+#include "transport/proto/wire.h"
+#include "transport/rpc/rpc.h"
 
 #define WAIT_USEC (20 * USEC_PER_SEC)
 #define INSTANCE "aaaaaaaa-0000-4000-8000-000000000001"
@@ -501,6 +505,113 @@ static void test_a_deleted_peer_is_refused(void **state)
     peer_down(state, &vault);
 }
 
+/* ---- renewal and strangers ---- */
+
+struct asked {
+    bool over;
+    enum rpc_status status;
+    struct buf reply;
+};
+
+static void on_answer(void *arg, enum rpc_status status, const char *text, struct buf *reply)
+{
+    struct asked *a = arg;
+
+    (void)text;
+    a->over = true;
+    a->status = status;
+    buf_init(&a->reply, 1 << 20);
+    if (reply)
+        buf_move(&a->reply, reply);
+}
+
+static void ask(
+    void **state, const struct tls_files *files, const char *path, const void *bytes, size_t n, struct asked *a)
+{
+    struct postgres_fixture *f = *state;
+    struct tls_context *tls = NULL;
+    struct rpc_channel *channel = NULL;
+    AUTO_BUF struct buf request = BUF_INIT(1 << 20);
+    struct err err = ERR_INIT;
+
+    *a = (struct asked){0};
+    assert_ok(tls_client_new(files, NULL, &tls, &err), &err);
+    assert_ok(rpc_channel_new(f->loop, hub_address, tls, "hub", NULL, NULL, &channel, &err), &err);
+    assert_ok(buf_append(&request, bytes, n, &err), &err);
+    assert_ok(rpc_unary(channel, path, 0, &request, on_answer, a, &err), &err);
+    TURN_UNTIL(f, a->over);
+    rpc_channel_free(channel);
+    tls_context_free(tls);
+}
+
+#define ENROL "/leeward.control.v1.Enrolment/Enrol"
+#define RENEW "/leeward.control.v1.Control/Renew"
+
+static void test_strangers_may_only_enrol_and_nonsense_is_refused(void **state)
+{
+    const struct tls_files nobody = {.ca = ca_path(ca)};
+    static const uint8_t nonsense[] = {0x0a, 0xff, 0xff, 0xff, 0xff, 0x0f, 1, 2, 3};
+    struct asked a;
+
+    ask(state, &nobody, RENEW, "", 0, &a);
+    assert_int_equal(a.status, RPC_UNAUTHENTICATED);
+    ask(state, &nobody, ENROL, nonsense, sizeof(nonsense), &a);
+    assert_int_equal(a.status, RPC_INVALID_ARGUMENT);
+    ask(state, &nobody, ENROL, "", 0, &a); /* no request at all */
+    assert_int_equal(a.status, RPC_INVALID_ARGUMENT);
+    AUTO_BUF struct buf flood = BUF_INIT(1 << 20);
+    struct err err = ERR_INIT;
+    Leeward__Control__V1__EnrolRequest request = LEEWARD__CONTROL__V1__ENROL_REQUEST__INIT;
+    AUTO_FREE uint8_t *csr = mem_alloc(20000, 1);
+
+    request.role = "agent";
+    request.token = "lwe_";
+    request.csr_der = (ProtobufCBinaryData){20000, csr};
+    assert_ok(wire_pack(&request.base, &flood, &err), &err);
+    ask(state, &nobody, ENROL, flood.data, flood.len, &a);
+    assert_int_equal(a.status, RPC_INVALID_ARGUMENT);
+    request.role = "hub"; /* nobody becomes a hub */
+    request.csr_der.len = 100;
+    buf_clear(&flood);
+    assert_ok(wire_pack(&request.base, &flood, &err), &err);
+    ask(state, &nobody, ENROL, flood.data, flood.len, &a);
+    assert_int_equal(a.status, RPC_INVALID_ARGUMENT);
+}
+
+static void test_renewal_gives_the_same_identity_a_new_certificate(void **state)
+{
+    Leeward__Control__V1__RenewRequest request = LEEWARD__CONTROL__V1__RENEW_REQUEST__INIT;
+    AUTO_BUF struct buf bytes = BUF_INIT(65536);
+    EVP_PKEY *key = EVP_EC_gen("P-256");
+    X509_REQ *csr = X509_REQ_new();
+    ProtobufCMessage *m = NULL;
+    unsigned char *der = NULL;
+    struct err err = ERR_INIT;
+    struct asked a;
+    struct peer node;
+
+    peer_up(state, &node, "node");
+    assert_int_equal(X509_REQ_set_pubkey(csr, key), 1);
+    assert_true(X509_REQ_sign(csr, key, EVP_sha256()) > 0);
+    request.csr_der.len = (size_t)i2d_X509_REQ(csr, &der);
+    request.csr_der.data = der;
+    assert_ok(wire_pack(&request.base, &bytes, &err), &err);
+    ask(state, &node.e.identity.files, RENEW, bytes.data, bytes.len, &a);
+    assert_int_equal(a.status, RPC_OK);
+    assert_ok(wire_unpack(&leeward__control__v1__enrol_reply__descriptor, a.reply.data, a.reply.len, &m, &err), &err);
+    const Leeward__Control__V1__EnrolReply *reply = (const Leeward__Control__V1__EnrolReply *)m;
+
+    assert_string_equal(reply->id, node.e.identity.id_text);
+    assert_non_null(strstr(reply->certificate_pem, "BEGIN CERTIFICATE"));
+    assert_int_equal(count(state, "SELECT 1 FROM certificates WHERE subject_id = $1", node.e.identity.id_text), 2);
+    wire_free(m);
+    buf_done(&a.reply);
+    OPENSSL_free(der);
+    X509_REQ_free(csr);
+    EVP_PKEY_free(key);
+    peer_down(state, &node);
+}
+
 static void test_a_revoked_certificate_ends_the_session_and_opens_none(void **state)
 {
     struct postgres_fixture *f = *state;
@@ -531,6 +642,8 @@ int main(void)
         cmocka_unit_test(test_a_command_goes_out_once_and_again_in_the_next_session),
         cmocka_unit_test(test_an_event_is_recorded_with_its_sender),
         cmocka_unit_test(test_a_deleted_peer_is_refused),
+        cmocka_unit_test(test_strangers_may_only_enrol_and_nonsense_is_refused),
+        cmocka_unit_test(test_renewal_gives_the_same_identity_a_new_certificate),
         cmocka_unit_test(test_a_revoked_certificate_ends_the_session_and_opens_none),
     };
 
