@@ -26,8 +26,8 @@
 #include "hub/api/handler_pool.h"
 #include "hub/api/http_route.h"
 #include "hub/api/json_schema.h"
+#include "hub/api/tls_identity.h"
 #include "transport/base/clock.h"
-#include "transport/base/file.h"
 #include "transport/base/log.h"
 
 #define NETWORK_THREADS 2u
@@ -37,7 +37,6 @@
 #define QUEUE_MAX 512u
 #define BODIES_MAX (64u * 1024u * 1024u) /* of all requests that are being received */
 #define ARGUMENTS_MAX 64u
-#define PEM_MAX (256u * 1024u)
 #define STREAM_BLOCK 4096u
 
 #define TLS_PRIORITIES "SECURE128:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2:%SERVER_PRECEDENCE"
@@ -47,7 +46,6 @@ struct http_server {
     struct MHD_Daemon *daemon;
     struct handler_pool *pool;
     struct client_watch *watch;
-    struct buf cert, key;
     int listen_fd;
     unsigned port;
     atomic_size_t body_bytes;
@@ -477,30 +475,28 @@ static int open_listener(struct http_server *server, struct err *err)
     return 0;
 }
 
-static int read_pem(const char *path, struct buf *b, struct err *err)
-{
-    buf_init(b, PEM_MAX);
-    if (file_read(path, b, err) < 0 || !buf_str(b, err))
-        return err_wrap(err, "certificate of the API");
-    return 0;
-}
-
 static int start_daemon(struct http_server *server, struct err *err)
 {
-    server->daemon = MHD_start_daemon(
-        MHD_USE_EPOLL_INTERNAL_THREAD | MHD_USE_TLS | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ITC | MHD_USE_ERROR_LOG, 0,
-        NULL, NULL, handle, server, MHD_OPTION_EXTERNAL_LOGGER, on_log, server, MHD_OPTION_LISTEN_SOCKET,
-        server->listen_fd, MHD_OPTION_HTTPS_MEM_CERT, (const char *)server->cert.data, MHD_OPTION_HTTPS_MEM_KEY,
-        (const char *)server->key.data, MHD_OPTION_HTTPS_PRIORITIES, TLS_PRIORITIES, MHD_OPTION_THREAD_POOL_SIZE,
-        NETWORK_THREADS, MHD_OPTION_CONNECTION_LIMIT, CONNECTIONS_MAX, MHD_OPTION_PER_IP_CONNECTION_LIMIT,
-        CONNECTIONS_PER_ADDRESS, MHD_OPTION_CONNECTION_TIMEOUT, CLIENT_IDLE_SEC, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
-        (size_t)CONNECTION_MEMORY, MHD_OPTION_NOTIFY_COMPLETED, on_completed, server, MHD_OPTION_NOTIFY_CONNECTION,
-        on_connection, server, MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_END);
-    if (server->daemon)
-        return 0;
-    (void)err_set(err, ERR_INTERNAL, "the HTTPS server does not start with %s and %s",
-        server->services->conf->cert_path, server->services->conf->key_path);
-    return err_hint(err, "Check that both files are PEM and belong together.");
+    const struct MHD_OptionItem options[] = {
+        {MHD_OPTION_EXTERNAL_LOGGER, (intptr_t)on_log, server},
+        {MHD_OPTION_LISTEN_SOCKET, server->listen_fd, NULL},
+        {MHD_OPTION_HTTPS_CERT_CALLBACK, 0, tls_identity_choose},
+        {MHD_OPTION_HTTPS_PRIORITIES, 0, TLS_PRIORITIES},
+        {MHD_OPTION_THREAD_POOL_SIZE, NETWORK_THREADS, NULL},
+        {MHD_OPTION_CONNECTION_LIMIT, CONNECTIONS_MAX, NULL},
+        {MHD_OPTION_PER_IP_CONNECTION_LIMIT, CONNECTIONS_PER_ADDRESS, NULL},
+        {MHD_OPTION_CONNECTION_TIMEOUT, CLIENT_IDLE_SEC, NULL},
+        {MHD_OPTION_CONNECTION_MEMORY_LIMIT, CONNECTION_MEMORY, NULL},
+        {MHD_OPTION_NOTIFY_COMPLETED, (intptr_t)on_completed, server},
+        {MHD_OPTION_NOTIFY_CONNECTION, (intptr_t)on_connection, server},
+        {MHD_OPTION_STRICT_FOR_CLIENT, 1, NULL},
+        {MHD_OPTION_END, 0, NULL},
+    };
+    const unsigned flags =
+        MHD_USE_EPOLL_INTERNAL_THREAD | MHD_USE_TLS | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ITC | MHD_USE_ERROR_LOG;
+
+    server->daemon = MHD_start_daemon(flags, 0, NULL, NULL, handle, server, MHD_OPTION_ARRAY, options, MHD_OPTION_END);
+    return server->daemon ? 0 : err_set(err, ERR_INTERNAL, "the HTTPS server does not start");
 }
 
 int http_server_start(const struct api_services *services, struct http_server **ret_server, struct err *err)
@@ -512,9 +508,8 @@ int http_server_start(const struct api_services *services, struct http_server **
         return err_set(err, ERR_NOMEM, "no memory for the API's server");
     server->services = services;
     server->listen_fd = -1;
-    if (read_pem(services->conf->cert_path, &server->cert, err) < 0 ||
-        read_pem(services->conf->key_path, &server->key, err) < 0 || open_listener(server, err) < 0 ||
-        client_watch_start(&server->watch, err) < 0 ||
+    if (tls_identity_open(services->conf->cert_path, services->conf->key_path, err) < 0 ||
+        open_listener(server, err) < 0 || client_watch_start(&server->watch, err) < 0 ||
         handler_pool_start(threads, QUEUE_MAX, run_exchange, &server->pool, err) < 0 || start_daemon(server, err) < 0) {
         http_server_stop(server);
         return -1;
@@ -543,8 +538,7 @@ void http_server_stop(struct http_server *server)
     client_watch_stop(server->watch);
     if (server->listen_fd >= 0)
         (void)close(server->listen_fd);
-    buf_done(&server->cert);
-    buf_done(&server->key);
+    tls_identity_close();
     free(server);
 }
 

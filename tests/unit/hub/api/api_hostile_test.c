@@ -21,6 +21,7 @@
 
 #include "hub/api/client_watch.h"
 #include "hub/api/handler_pool.h"
+#include "hub/api/tls_identity.h"
 #include "tests/unit/hub/api/api_fixture.h"
 #include "transport/base/clock.h"
 
@@ -214,6 +215,61 @@ static void connections_of_one_address_are_bounded(void **state)
     still_serves(f);
 }
 
+/* The serial number of the certificate that the server shows now. */
+static void shown_serial(struct api_fixture *f, char out[64])
+{
+    CURL *curl = curl_easy_init();
+    struct curl_certinfo *info = NULL;
+    char url[128];
+
+    out[0] = 0;
+    (void)snprintf(url, sizeof(url), "%s/healthz", f->url);
+    curl_easy_setopt(curl, CURLOPT_URL, url);
+    curl_easy_setopt(curl, CURLOPT_SSL_VERIFYPEER, 0L);
+    curl_easy_setopt(curl, CURLOPT_CERTINFO, 1L);
+    curl_easy_setopt(curl, CURLOPT_NOBODY, 1L);
+    assert_int_equal(curl_easy_perform(curl), CURLE_OK);
+    curl_easy_getinfo(curl, CURLINFO_CERTINFO, &info);
+    for (struct curl_slist *line = info->certinfo[0]; line; line = line->next)
+        if (strncmp(line->data, "Serial Number:", 14) == 0)
+            (void)snprintf(out, 64, "%s", line->data + 14);
+    curl_easy_cleanup(curl);
+}
+
+static void make_certificate(const char *cert, const char *key, const char *folder)
+{
+    char command[512];
+
+    (void)snprintf(command, sizeof(command),
+        "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=localhost "
+        "-addext subjectAltName=IP:127.0.0.1 -keyout %s -out %s >%s/openssl.log 2>&1",
+        key, cert, folder);
+    assert_int_equal(system(command), 0);
+}
+
+/* A certificate that is renewed is shown to new connections; one that is half written is not. */
+static void a_renewed_certificate_is_used_without_a_restart(void **state)
+{
+    struct api_fixture *f = *state;
+    const struct postgres_fixture *pg = f->postgres;
+    char before[64], between[64], after[64], other[128];
+    struct err err = ERR_INIT;
+
+    shown_serial(f, before);
+    (void)snprintf(other, sizeof(other), "%s/other.key", pg->folder);
+    make_certificate(f->cert, other, pg->folder); /* half done: the key is still the old one */
+    assert_int_equal(tls_identity_refresh(&err), -1);
+    assert_true(strstr(err.text, "do not belong together") != NULL);
+    shown_serial(f, between);
+    assert_string_equal(before, between);
+    assert_int_equal(rename(other, f->key), 0);
+    assert_int_equal(tls_identity_refresh(&err), 1);
+    assert_int_equal(tls_identity_refresh(&err), 0);
+    shown_serial(f, after);
+    assert_string_not_equal(before, after);
+    still_serves(f);
+}
+
 /* ---- parts by themselves ---- */
 
 static void a_client_that_is_late_is_shut_down_and_others_are_not(void **state)
@@ -287,6 +343,7 @@ int main(void)
         cmocka_unit_test(texts_that_break_out_elsewhere_stay_texts),
         cmocka_unit_test(a_head_without_end_is_cut),
         cmocka_unit_test(connections_of_one_address_are_bounded),
+        cmocka_unit_test(a_renewed_certificate_is_used_without_a_restart),
         cmocka_unit_test(a_client_that_is_late_is_shut_down_and_others_are_not),
         cmocka_unit_test(what_waits_runs_again_at_news_and_at_the_end),
     };
