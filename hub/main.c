@@ -29,6 +29,7 @@
 #include "transport/loop/loop.h"
 
 #define NAMES_MAX 32
+#define DAY_USEC (24 * 3600 * USEC_PER_SEC)
 
 struct settings {
     char *data, *database, *listen, *api_listen, *hostnames, *log_level;
@@ -105,6 +106,7 @@ struct hub {
     struct control *control;
     struct api *api;
     char *api_certificate, *api_key;
+    struct loop_timer *renewal; /* of the API's certificate */
     struct news *news;
     struct job_runner *runner;
 };
@@ -260,13 +262,23 @@ static int make_api_certificate(struct hub *hub, struct err *err)
     return ca_ensure_api(hub->ca, hub->settings.data, names, n, err);
 }
 
+/* The API looks at the files by itself. */
+static void renew_api_certificate(void *arg)
+{
+    struct err err = ERR_INIT;
+
+    if (make_api_certificate(arg, &err) < 0)
+        log_event(LOG_WARN, "api_certificate_not_renewed", LOG_E(&err));
+}
+
 static int start_api(struct hub *hub, struct err *err)
 {
     hub->api_certificate = mem_printf("%s/api.pem", hub->settings.data);
     hub->api_key = mem_printf("%s/api.key", hub->settings.data);
     if (!hub->api_certificate || !hub->api_key)
         return err_set(err, ERR_NOMEM, "no memory");
-    if (make_api_certificate(hub, err) < 0)
+    if (make_api_certificate(hub, err) < 0 ||
+        loop_timer_new(hub->loop, DAY_USEC, DAY_USEC, renew_api_certificate, hub, &hub->renewal, err) < 0)
         return -1;
     const struct api_conf conf = {.listen = hub->settings.api_listen,
         .cert_path = hub->api_certificate,
@@ -307,6 +319,7 @@ static void stop(struct hub *hub)
 {
     job_runner_stop(hub->runner);
     news_stop(hub->news);
+    loop_timer_free(hub->renewal);
     api_stop(hub->api);
     control_stop(hub->control);
     live_status_free(hub->live);
