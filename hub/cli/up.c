@@ -364,12 +364,15 @@ static int choose_ports(const struct command_line *line, struct up *up, struct e
 static int make_member(struct up *up, enum role role, struct err *err)
 {
     struct member *m = &up->members[role];
+    AUTO_FREE char *data = mem_strdup(up->data); /* gcc cannot see that two members of *up do not overlap */
 
+    if (!data)
+        return err_set(err, ERR_NOMEM, "no memory for a daemon");
     m->up = up;
     m->role = role;
     m->wanted = true;
-    (void)snprintf(m->data, sizeof(m->data), "%.4000s/%s", up->data, role_names[role]);
-    (void)snprintf(m->token_file, sizeof(m->token_file), "%.4000s/%s.token", up->data, role_names[role]);
+    (void)snprintf(m->data, sizeof(m->data), "%.4000s/%s", data, role_names[role]);
+    (void)snprintf(m->token_file, sizeof(m->token_file), "%.4000s/%s.token", data, role_names[role]);
     (void)snprintf(m->advertise, sizeof(m->advertise), "%s", m->listen);
     m->spec = (struct supervised_spec){.program = programs[role],
         .prepare = prepare,
