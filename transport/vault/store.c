@@ -209,6 +209,11 @@ bool store_is_broken(const struct store *s)
     return s->broken;
 }
 
+bool store_lost_commits(const struct store *s)
+{
+    return s->lost_commits;
+}
+
 uint64_t store_committed(const struct store *s)
 {
     return s->committed.sequence;

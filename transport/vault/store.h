@@ -35,11 +35,15 @@ struct store_conf {
 };
 
 /* Opens the machine's folder, makes it when it is not there, recovers the log to its last mark and the index to the log.
- * ERR_CORRUPT: damage that cannot be rebuilt; ERR_DENIED: wrong vault key. */
+ * ERR_CORRUPT: damage that cannot be lived with; ERR_DENIED: wrong vault key. */
 int store_open(const struct store_conf *conf, struct store **ret_store, struct err *err);
 /* Drops an open change set, writes out the index so that the next start is quick, closes. NULL is allowed. */
 void store_close(struct store *s);
 DEFINE_AUTO(store, store_close)
+
+/* Did recovery find that committed change sets are gone (the log was cut or damaged)? The source learns it by the epoch, which
+ * went up; the points that went with them are off the list. */
+bool store_lost_commits(const struct store *s);
 
 struct store_opened {
     uint64_t expected_sequence;

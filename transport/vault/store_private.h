@@ -48,6 +48,7 @@ struct store {
     uint8_t *scratch; /* RECORD_BLOCK_SIZE, for checking payloads */
     bool broken;
     bool merging;
+    bool lost_commits; /* found at recovery */
 };
 
 /* store_append.c */

@@ -4,10 +4,13 @@
  * what the manifest covers is replayed into the memtable. When the manifest, a run or the point list is missing or damaged,
  * all of the index is thrown away and the whole log is replayed.
  *
- * Failure modes: a gap in the numbers, or damage before a later mark means that committed data is gone or unreadable. That is
- * an error (ERR_CORRUPT) and never silently repaired: the source may have forgotten it already. A log that ends before what
- * the index covers has lost its newest points and nothing else: that is said aloud, the index is made anew from what is there,
- * and the older points stay open to everybody. The source learns from the answer to its next Open that it must compare hashes.
+ * Failure modes, other than a torn tail:
+ *   damage in the last segment   it is left as it is and a new one begun. What the index covers stays; what cannot be
+ *                                reached behind the damage is lost.
+ *   the log ends early           what is behind its last mark is lost; the index is made again.
+ * When committed change sets were lost the epoch goes up: the source must open anew, learns that the vault has less, and
+ * compares its disks. Nothing of that is silent (store_lost_commits). A hole in the middle is ERR_CORRUPT: what stands
+ * behind it would be read without what is missing.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -18,6 +21,7 @@
 
 #include "transport/base/log.h"
 #include "transport/vault/store_private.h"
+#include "transport/vault/view.h"
 
 static void dir_close_indirect(DIR **d)
 {
@@ -99,32 +103,12 @@ static void index_reset(struct store *s)
 
 /* ---- the log ---- */
 
-struct segment_span {
-    uint64_t first, last; /* 0: none */
+struct log_span {
+    uint64_t first, last; /* segments; 0: none */
     uint64_t count;
+    uint64_t end; /* of the last one */
+    bool damaged; /* the last one is, before a later mark */
 };
-
-static int segments_list(struct store *s, struct segment_span *ret_span, struct err *err)
-{
-    DIR *d AUTO_DIR = dir_open_at(s->main_fd);
-    struct segment_span span = {0};
-    struct dirent *entry;
-    uint64_t number;
-    if (d == NULL)
-        return err_sys(err, errno, "listing the segments of the log");
-    while ((entry = readdir(d)) != NULL) {
-        if (segment_number_from_name(entry->d_name, &number) < 0)
-            continue;
-        span.count++;
-        span.first = span.first == 0 || number < span.first ? number : span.first;
-        span.last = number > span.last ? number : span.last;
-    }
-    if (span.count > 0 && span.count != span.last - span.first + 1)
-        return err_set(err, ERR_CORRUPT, "%llu segments are missing from the log",
-            (unsigned long long)(span.last - span.first + 1 - span.count));
-    *ret_span = span;
-    return 0;
-}
 
 static int replay_mark(struct store *s, const struct record *r, const uint8_t *payload, uint64_t segment, uint64_t at,
     uint64_t end, struct err *err)
@@ -142,6 +126,19 @@ static int replay_mark(struct store *s, const struct record *r, const uint8_t *p
     return store_apply(s, m, segment, at, end, m->time_utc_usec, err);
 }
 
+/* Nothing behind this place can be read (1), or something else is wrong (-1). */
+static int replay_stops(struct store *s, uint64_t number, const struct err *why, struct err *err)
+{
+    if (why->code != ERR_CORRUPT) {
+        err_copy(err, why);
+        return -1;
+    }
+    log_event(LOG_ERROR, "segment_damaged", LOG_S("dir", s->dir), LOG_U("segment", number), LOG_E(why));
+    store_pending_clear(s);
+    return 1;
+}
+
+/* 0: to its end; 1: to a place behind which nothing can be read (what is pending is dropped); -1. */
 static int replay_segment(struct store *s, uint64_t number, uint64_t offset, uint64_t stop_at, struct err *err)
 {
     struct segment_reader *reader AUTO_OF(segment_reader) = NULL;
@@ -150,86 +147,107 @@ static int replay_segment(struct store *s, uint64_t number, uint64_t offset, uin
     while (stop_at == 0 || offset < stop_at) {
         struct record r;
         const uint8_t *payload;
+        struct err why = ERR_INIT;
         uint64_t at = offset;
-        int got = segment_read_next(reader, &offset, &r, &payload, err);
-        if (got <= 0)
-            return got;
+        int got = segment_read_next(reader, &offset, &r, &payload, &why);
+        if (got < 0)
+            return replay_stops(s, number, &why, err);
+        if (got == 0)
+            return 0;
         if (r.kind == RECORD_SEAL)
             continue;
-        if (r.kind == RECORD_MARK) {
-            if (replay_mark(s, &r, payload, number, at, offset, err) < 0)
-                return -1;
-            if (store_wants_flush(s) && store_flush(s, err) < 0)
-                return -1;
-        } else if (store_pending_add(s, &r, number, at, err) < 0) {
+        if (r.kind != RECORD_MARK && store_pending_add(s, &r, number, at, err) < 0)
             return -1;
-        }
+        if (r.kind == RECORD_MARK && replay_mark(s, &r, payload, number, at, offset, &why) < 0)
+            return replay_stops(s, number, &why, err);
+        if (r.kind == RECORD_MARK && store_wants_flush(s) && store_flush(s, err) < 0)
+            return -1;
     }
     return 0;
 }
 
-static int replay(struct store *s, const struct segment_span *span, uint64_t last_end, struct err *err)
+/* Does the segment begin with the change set that comes next? */
+static int follows_on(struct store *s, uint64_t number, struct err *err)
 {
-    uint64_t number = s->committed.segment == 0 ? span->first : s->committed.segment;
+    struct segment_reader *reader AUTO_OF(segment_reader) = NULL;
+    if (segment_open(s->main_fd, number, &reader, err) < 0)
+        return -1;
+    if (segment_reader_info(reader)->first_sequence == s->committed.sequence + 1)
+        return 0;
+    return err_set(err, ERR_CORRUPT, "change sets from %llu on are missing before segment %llu",
+        (unsigned long long)s->committed.sequence + 1, (unsigned long long)number);
+}
+
+static int replay(struct store *s, const struct log_span *log, struct err *err)
+{
+    uint64_t number = s->committed.segment == 0 ? log->first : s->committed.segment;
     uint64_t offset = s->committed.segment == 0 ? SEGMENT_HEADER_SIZE : s->committed.offset;
-    for (; span->last != 0 && number <= span->last; number++) {
-        if (replay_segment(s, number, offset, number == span->last ? last_end : 0, err) < 0)
+    for (; log->last != 0 && number <= log->last; number++) {
+        bool last = number == log->last;
+        if (offset == SEGMENT_HEADER_SIZE && s->committed.sequence > 0 && follows_on(s, number, err) < 0)
+            return -1;
+        int got = replay_segment(s, number, offset, last && !log->damaged ? log->end : 0, err);
+        if (got < 0)
             return err_wrap(err, "segment %llu", (unsigned long long)number);
-        if (s->pending.records != 0)
-            return err_set(err, ERR_CORRUPT, "segment %llu ends within a change set", (unsigned long long)number);
+        if (got > 0 && last)
+            s->lost_commits = true;
+        store_pending_clear(s); /* an abandoned segment may end within a change set */
         offset = SEGMENT_HEADER_SIZE;
     }
     return 0;
 }
 
-/* Is the place that the index covers still in the log? */
-static bool log_reaches(const struct log_position *covered, const struct segment_span *span, uint64_t last_end)
-{
-    if (covered->segment == 0)
-        return true;
-    return covered->segment < span->last || (covered->segment == span->last && covered->offset <= last_end);
-}
+/* ---- the end of the log ---- */
 
-/* The newest mark, when the tail held none: it is the one that the newest point has, or the last of its segment. */
-static void on_mark(void *arg, const struct record *r, const uint8_t *payload, uint64_t end_bytes)
+static int segments_list(struct store *s, struct log_span *log, struct err *err)
 {
-    struct store *s = arg;
-    struct mark *m AUTO_FREE = mem_new(struct mark);
-    (void)end_bytes;
-    if (m != NULL && mark_decode(r, payload, m, NULL) == 0 && m->sequence > s->last_mark.sequence)
-        s->last_mark = *m;
-}
-
-static int load_last_mark(struct store *s, struct err *err)
-{
-    uint64_t number = s->committed.segment;
-    while (s->last_mark.sequence < s->committed.sequence && number > 0) {
-        uint64_t end;
-        bool sealed;
-        if (segment_recover(s->main_fd, number, on_mark, s, &end, &sealed, err) < 0)
-            return -1;
-        number--;
+    DIR *d AUTO_DIR = dir_open_at(s->main_fd);
+    struct dirent *entry;
+    uint64_t number;
+    if (d == NULL)
+        return err_sys(err, errno, "listing the segments of the log");
+    while ((entry = readdir(d)) != NULL) {
+        if (segment_number_from_name(entry->d_name, &number) < 0)
+            continue;
+        log->count++;
+        log->first = log->first == 0 || number < log->first ? number : log->first;
+        log->last = number > log->last ? number : log->last;
     }
+    if (log->count > 0 && log->count != log->last - log->first + 1)
+        return err_set(err, ERR_CORRUPT, "%llu segments are missing from the log",
+            (unsigned long long)(log->last - log->first + 1 - log->count));
     return 0;
 }
 
-static int recover_log(struct store *s, struct segment_span *span, uint64_t *ret_end, bool *ret_sealed, struct err *err)
+/* Where the last segment ends, and a writer at its end unless it is sealed or damaged (then a new one will be begun). */
+static int find_end(struct store *s, struct log_span *log, struct err *err)
 {
-    *ret_end = SEGMENT_HEADER_SIZE;
-    *ret_sealed = false;
-    if (segments_list(s, span, err) < 0)
-        return -1;
-    if (span->last == 0)
+    struct err why = ERR_INIT;
+    bool sealed = false;
+    if (log->last == 0)
         return 0;
-    if (segment_recover(s->main_fd, span->last, NULL, NULL, ret_end, ret_sealed, err) < 0)
-        return err_wrap(err, "segment %llu", (unsigned long long)span->last);
-    if (!*ret_sealed && segment_reopen(s->main_fd, span->last, *ret_end, &s->writer, err) < 0)
-        return -1;
-    s->writer_number = span->last;
-    return 0;
+    s->writer_number = log->last;
+    if (segment_recover(s->main_fd, log->last, NULL, NULL, &log->end, &sealed, &why) < 0) {
+        if (why.code != ERR_CORRUPT) {
+            err_copy(err, &why);
+            return -1;
+        }
+        log_event(LOG_ERROR, "segment_damaged", LOG_S("dir", s->dir), LOG_U("segment", log->last), LOG_E(&why));
+        log->damaged = true;
+        return 0;
+    }
+    return sealed ? 0 : segment_reopen(s->main_fd, log->last, log->end, &s->writer, err);
 }
 
-static int recover_index(struct store *s, const struct segment_span *span, uint64_t end, struct err *err)
+/* Is the place that the index covers still in the log? */
+static bool log_reaches(const struct log_position *covered, const struct log_span *log)
+{
+    if (covered->segment == 0 || covered->segment < log->last)
+        return true;
+    return covered->segment == log->last && (log->damaged || covered->offset <= log->end);
+}
+
+static int load_index(struct store *s, const struct log_span *log, struct err *err)
 {
     struct err why = ERR_INIT;
     if (index_load(s, &why) < 0) {
@@ -237,14 +255,13 @@ static int recover_index(struct store *s, const struct segment_span *span, uint6
             err_copy(err, &why);
             return -1;
         }
-        if (span->count > 0)
+        if (log->count > 0)
             log_event(
                 why.code == ERR_NOT_FOUND ? LOG_INFO : LOG_WARN, "index_rebuild", LOG_S("dir", s->dir), LOG_E(&why));
         index_reset(s);
     }
-    if (!log_reaches(&s->manifest.covered, span, end)) {
-        log_event(LOG_ERROR, "log_lost_its_end", LOG_S("dir", s->dir), LOG_U("covered", s->manifest.covered.sequence),
-            LOG_U("segment", span->last), LOG_U("end", end));
+    if (!log_reaches(&s->manifest.covered, log)) {
+        s->lost_commits = true;
         index_reset(s);
     }
     s->committed = s->manifest.covered;
@@ -252,20 +269,61 @@ static int recover_index(struct store *s, const struct segment_span *span, uint6
     return runs_sweep(s, err);
 }
 
+/* ---- the newest mark, when the tail held none ---- */
+
+static void on_mark(void *arg, const struct record *r, const uint8_t *payload, uint64_t end_bytes)
+{
+    struct store *s = arg;
+    struct mark *m AUTO_FREE = mem_new(struct mark);
+    (void)end_bytes;
+    if (m != NULL && mark_decode(r, payload, m, NULL) == 0 && m->sequence > s->last_mark.sequence &&
+        m->sequence <= s->committed.sequence)
+        s->last_mark = *m;
+}
+
+static int load_last_mark(struct store *s, const struct log_span *log, struct err *err)
+{
+    uint64_t number = s->committed.segment;
+    const struct pointlist *points = &s->points;
+    if (points->count > 0 && s->last_mark.sequence == 0 &&
+        view_read_mark(s->dir, &points->items[points->count - 1], &s->last_mark, NULL) < 0)
+        s->last_mark.sequence = 0; /* damaged: an older one does */
+    while (s->last_mark.sequence < s->committed.sequence && number >= log->first && number > 0) {
+        uint64_t end;
+        bool sealed;
+        if (segment_recover(s->main_fd, number, on_mark, s, &end, &sealed, err) < 0 && !log->damaged)
+            return -1;
+        if (log->damaged && s->last_mark.sequence > 0)
+            return 0;
+        number--;
+    }
+    return 0;
+}
+
+/* Committed change sets are gone: nobody may go on as if they were there. */
+static int raise_epoch(struct store *s, struct err *err)
+{
+    struct store_meta meta = s->meta;
+    meta.epoch++;
+    if (storemeta_store(s->dir, &meta, err) < 0)
+        return -1;
+    s->meta = meta;
+    log_event(LOG_ERROR, "commits_lost", LOG_S("dir", s->dir), LOG_U("left", s->committed.sequence));
+    return 0;
+}
+
 int store_recover(struct store *s, struct err *err)
 {
-    struct segment_span span = {0};
-    uint64_t end;
-    bool sealed;
-    if (recover_log(s, &span, &end, &sealed, err) < 0 || recover_index(s, &span, end, err) < 0)
+    struct log_span log = {.end = SEGMENT_HEADER_SIZE};
+    if (segments_list(s, &log, err) < 0 || find_end(s, &log, err) < 0 || load_index(s, &log, err) < 0)
         return -1;
-    if (s->committed.segment == 0 && span.first > 1)
-        return err_set(err, ERR_CORRUPT, "the log begins at segment %llu", (unsigned long long)span.first);
-    if (replay(s, &span, sealed ? 0 : end, err) < 0 || load_last_mark(s, err) < 0)
+    if (s->committed.segment == 0 && log.first > 1)
+        return err_set(err, ERR_CORRUPT, "the log begins at segment %llu", (unsigned long long)log.first);
+    if (replay(s, &log, err) < 0 || load_last_mark(s, &log, err) < 0)
         return -1;
     if (s->writer != NULL)
-        s->committed = (struct log_position){s->committed.sequence, s->writer_number, end};
+        s->committed = (struct log_position){s->committed.sequence, s->writer_number, log.end};
     if (s->last_mark.epoch > s->meta.epoch)
         s->meta.epoch = s->last_mark.epoch;
-    return 0;
+    return s->lost_commits ? raise_epoch(s, err) : 0;
 }

@@ -36,6 +36,7 @@ struct vmachine {
     uint64_t last_point;
     bool report_all; /* the next report begins the full list */
     bool syncing, flushing, merging;
+    bool told_lost;       /* that committed change sets are gone */
     uint64_t upkept_usec; /* monotonic: when merging and retention were last looked at */
     struct thin_tiers tiers;
     struct replicate *stream;

@@ -168,6 +168,7 @@ struct sync_job {
     uint64_t generation;
     uint64_t after;
     bool complete;
+    bool lost_commits;
     uint64_t last_point;
     struct point_report *reports;
     size_t count;
@@ -181,7 +182,8 @@ static int sync_run(struct vaultjob *j, struct err *err)
         return -1;
     const struct pointlist *points = store_points(s);
     y->last_point = points->count == 0 ? 0 : points->items[points->count - 1].sequence;
-    if (y->after == 0 || pointlist_find(points, y->after) == NULL)
+    y->lost_commits = store_lost_commits(s);
+    if (y->after == 0 || y->lost_commits || pointlist_find(points, y->after) == NULL)
         y->complete = true;
     return vaultreport_collect(s, y->complete ? 0 : y->after, &y->reports, &y->count, err);
 }
@@ -200,12 +202,24 @@ static void say_what_is_lost(struct vmachine *vm, const struct sync_job *y)
             "Check the vault's disk. The older points are still there; the machine resynchronizes by itself.", text);
 }
 
+static void tell_lost(struct vmachine *vm)
+{
+    if (vm->told_lost || vm->d->session == NULL)
+        return;
+    vm->told_lost = true;
+    session_event(vm->d->session, "error", "commits_lost", vm->id_text,
+        "Look for the fault of the vault's disk. Replication compares the source's disks and goes on by itself.",
+        "The vault's log of this machine was damaged or cut: its newest points are lost.");
+}
+
 static void sync_done(struct vaultjob *j)
 {
     struct sync_job *y = (struct sync_job *)j;
     struct vmachine *vm = j->vm;
     vm->syncing = false;
     if (j->result == 0) {
+        if (y->lost_commits)
+            tell_lost(vm);
         say_what_is_lost(vm, y);
         if (y->last_point > vm->last_point)
             vm->last_point = y->last_point;

@@ -351,6 +351,89 @@ static void a_flipped_bit_in_the_index_is_noticed(void **state)
     model_done(&m);
 }
 
+/* ---- a log that lost what was committed ---- */
+
+static void a_cut_log_keeps_its_older_points_and_raises_the_epoch(void **state)
+{
+    static struct model m;
+    char path[160];
+    struct stat st;
+    uint64_t after_six = 0;
+    (void)state;
+    model_init(&m, 51);
+    model_open(&m);
+    for (int i = 0; i < 10; i++) {
+        model_random_write(&m);
+        model_commit(&m, MARK_CRASH);
+        last_segment_path(&m, path, sizeof(path));
+        if (i == 5 && stat(path, &st) == 0)
+            after_six = (uint64_t)st.st_size;
+    }
+    model_close(&m);
+    assert_int_equal(truncate(path, (off_t)after_six + 50), 0);
+    struct err err = ERR_INIT;
+    assert_int_equal(store_open(&m.conf, &m.store, &err), 0);
+    assert_true(store_lost_commits(m.store));
+    assert_int_equal(store_committed(m.store), 6);
+    assert_true(store_begin(m.store, 1, m.epoch, &m.opened, &err) < 0); /* whoever streamed must learn it */
+    assert_int_equal(err.code, ERR_REFUSED);
+    for (uint64_t sequence = 7; sequence <= 10; sequence++)
+        model_forget(&m, sequence);
+    memcpy(m.disks[0], m.points[5].disks[0], m.disk_bytes[0]);
+    memcpy(m.disks[1], m.points[5].disks[1], m.disk_bytes[1]);
+    model_close(&m);
+    m.epoch++;
+    model_open(&m);
+    assert_false(store_lost_commits(m.store)); /* it is told once */
+    model_check_all(&m);
+    model_random_write(&m);
+    model_commit(&m, MARK_CRASH);
+    model_check_all(&m);
+    model_done(&m);
+}
+
+static void a_bad_header_costs_what_it_held_and_new_points_go_on(void **state)
+{
+    static struct model m;
+    struct err err = ERR_INIT;
+    char path[160];
+    struct stat st;
+    uint64_t before = 0;
+    (void)state;
+    model_init(&m, 52);
+    model_open(&m);
+    for (int i = 0; i < 10; i++) {
+        last_segment_path(&m, path, sizeof(path));
+        if (i == 4 && stat(path, &st) == 0)
+            before = (uint64_t)st.st_size;
+        model_write(&m, 0, (uint64_t)i * 65536, 65536, true);
+        model_commit(&m, MARK_CRASH);
+    }
+    model_close(&m);
+    FILE *f = fopen(path, "r+");
+    assert_int_equal(fseek(f, (long)before + 20, SEEK_SET), 0);
+    assert_int_equal(fputc(0xEE, f), 0xEE);
+    assert_int_equal(fclose(f), 0);
+    model_open(&m);
+    assert_false(store_lost_commits(m.store));
+    assert_int_equal(store_committed(m.store), 10);
+    for (unsigned i = 0; i < 4; i++)
+        model_check_point(&m, &m.points[i]);
+    struct view *v AUTO_OF(view) = NULL;
+    uint8_t block[65536];
+    assert_int_equal(view_open(m.machine_dir, 10, &m.opened.data_key, 0, &v, &err), 0);
+    assert_int_equal(view_read(v, 0, 4 * 65536, sizeof(block), block, &err), -1);
+    assert_int_equal(view_read(v, 0, 5 * 65536, sizeof(block), block, &err), 0);
+    assert_memory_equal(block, m.points[9].disks[0] + 5 * 65536, sizeof(block));
+    model_write(&m, 0, 4 * 65536, 65536, true); /* the source writes it again: healed from here on */
+    model_commit(&m, MARK_CRASH);
+    model_crash(&m);
+    model_open(&m);
+    assert_int_equal(store_flush(m.store, &err), 0);
+    model_check_point(&m, &m.points[10]);
+    model_done(&m);
+}
+
 /* ---- a file system that is full ---- */
 
 static void a_full_file_system_costs_only_the_open_change_set(void **state)
@@ -409,6 +492,8 @@ int main(void)
         cmocka_unit_test(what_a_killed_process_had_committed_is_there),
         cmocka_unit_test(verification_finds_every_flipped_bit),
         cmocka_unit_test(a_flipped_bit_in_the_index_is_noticed),
+        cmocka_unit_test(a_cut_log_keeps_its_older_points_and_raises_the_epoch),
+        cmocka_unit_test(a_bad_header_costs_what_it_held_and_new_points_go_on),
         cmocka_unit_test(a_full_file_system_costs_only_the_open_change_set),
     };
     return cmocka_run_group_tests_name("crash", tests, NULL, NULL);
