@@ -42,6 +42,8 @@ static void forget_call(struct machine *m)
     link->blocked = false;
     link->reading = false;
     link->sent_open_set = false;
+    if (!m->node->stopping)
+        pipeline_sync(m, true);
 }
 
 /* Sets that went past the disk cannot be sent again from here. */
@@ -175,6 +177,7 @@ static void committed(struct machine *m, const Leeward__Replication__V1__Committ
         return;
     m->committed = c->sequence;
     m->link.failures = 0;
+    pipeline_committed(m);
     machine_trim(m, false);
     if (m->intake != NULL && m->intake->state == INTAKE_OPEN &&
         replymsg_committed(m->intake->call, c->sequence, c->committed_utc_usec, &err) < 0)

@@ -202,6 +202,10 @@ void intake_fail(struct machine *m, const struct err *err, bool refused);
 void pipeline_receive(struct machine *m, struct buf *message, const uint8_t *records, size_t n);
 void pipeline_kick(struct machine *m);
 void pipeline_kick_all(struct node *node);
+/* Makes the marks in the spool durable: now, or only if the vault does not keep up. */
+void pipeline_sync(struct machine *m, bool now);
+/* The vault has committed more. */
+void pipeline_committed(struct machine *m);
 /* The present stream is over: its batches and its open set are dropped. */
 void pipeline_abandon(struct machine *m);
 

@@ -32,6 +32,7 @@ static void on_idle(void *arg)
     for (struct machine *m = node->machines; m != NULL; m = m->next) {
         bool quiet = m->received == m->received_before;
         m->received_before = m->received;
+        pipeline_sync(m, true);
         if (m->spooled.bytes > 0 && m->batches == 0 && !machine_has_sets(m) &&
             (quiet || m->spooled.bytes > IDLE_SEGMENT_BYTES))
             machine_trim(m, true);

@@ -5,7 +5,8 @@
  *   received -> QUEUED -> SEALING (any worker, several at once) -> SEALED -> APPENDING (the machine's lane, in order:
  *   set checks, spool) -> sent on from memory, or read back from the spool later -> its bytes given back to the agent
  *
- * and beside it, when a batch held marks, one fdatasync for all marks that have gathered, then Spooled.
+ * and beside it, when a batch held marks, one fdatasync for all marks that have gathered, then Spooled. While the vault keeps
+ * up it is put off: the vault's Committed is most often there first, and what it covers need not be durable here.
  *
  * The spool is bounded. A batch that does not fit waits, its bytes are not given back and the agent stops; that is no error.
  * It does not wait, though, when the vault has everything so far and keeps up: then the machine goes past the disk
@@ -62,6 +63,11 @@ struct sync_job {
 
 static void sync_start(struct machine *m);
 
+static bool vault_keeps_up(const struct machine *m)
+{
+    return m->link.state == LINK_OPEN && m->link.feed == FEED_LIVE && !m->link.blocked;
+}
+
 static void sync_run(struct worker_job *job)
 {
     struct sync_job *j = (struct sync_job *)job;
@@ -87,7 +93,7 @@ static void sync_done(struct worker_job *job)
     }
     free(j);
     if (!m->node->stopping)
-        sync_start(m);
+        pipeline_sync(m, false);
     machine_free(m);
 }
 
@@ -120,7 +126,19 @@ static void sync_want(struct machine *m, struct batch *b)
         (void)close(m->sync_fd);
     m->sync_fd = TAKE_FD(b->sync_fd);
     m->sync_sequence = b->last_mark;
-    sync_start(m);
+    pipeline_sync(m, false);
+}
+
+void pipeline_sync(struct machine *m, bool now)
+{
+    if (now || !vault_keeps_up(m))
+        sync_start(m);
+}
+
+void pipeline_committed(struct machine *m)
+{
+    if (m->sync_fd >= 0 && m->sync_sequence <= m->committed)
+        (void)close(TAKE_FD(m->sync_fd));
 }
 
 /* ---- appending ---- */
@@ -337,11 +355,6 @@ static void seal_done(struct worker_job *job)
     machine_free(m);
 }
 
-static bool vault_keeps_up(const struct machine *m)
-{
-    return m->link.state == LINK_OPEN && m->link.feed == FEED_LIVE && !m->link.blocked;
-}
-
 /* May this batch begin its way now? */
 static bool admit(struct machine *m, const struct batch *b)
 {
@@ -384,7 +397,7 @@ void pipeline_kick(struct machine *m)
         if (b->state == BATCH_QUEUED && (!admit(m, b) || submit_seal(m, b) < 0))
             return;
     }
-    sync_start(m);
+    pipeline_sync(m, false);
 }
 
 void pipeline_kick_all(struct node *node)
