@@ -11,6 +11,8 @@
 #include "mobility/sync/engine_internal.h"
 
 #include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
 #include "transport/base/bytes.h"
 #include "transport/base/clock.h"
@@ -19,6 +21,8 @@
 #define CHUNK_BYTES ((uint64_t)CHANGESET_PROGRESS_BYTES)
 #define COMPARE_SPAN ((uint64_t)HASHFETCH_BLOCKS_MAX * HASHFETCH_BLOCK_BYTES)
 #define RANGE_BYTES (1u << 20)
+#define SWEEP_LEVEL 1
+#define SWEEP_NICE 5
 
 struct sweep {
     struct engine *e;
@@ -166,6 +170,14 @@ static int sweep_chunk(struct sweep *s, struct err *err)
     return last ? engine_join_cycle(s->e, s->d, err) : 0;
 }
 
+/* A sweep is long and can wait: it compresses here whatever the policy says of changes (the line to the node is its narrowest
+ * part, and compressing before TLS costs the least in total), and gives way to the machine's own work. */
+static void be_modest(struct engine *e, bool modest)
+{
+    changeset_set_level(e->set, modest && e->wish.level < SWEEP_LEVEL ? SWEEP_LEVEL : e->wish.level);
+    (void)setpriority(PRIO_PROCESS, (id_t)gettid(), modest ? SWEEP_NICE : 0);
+}
+
 int engine_sweep(struct engine *e, struct engine_disk *d, struct err *err)
 {
     struct sweep s = {.e = e, .d = d};
@@ -176,7 +188,9 @@ int engine_sweep(struct engine *e, struct engine_disk *d, struct err *err)
     s.at = d->at;
     s.end = d->plan->size_bytes;
     s.budget = CHUNK_BYTES;
+    be_modest(e, true);
     r = sweep_chunk(&s, err);
+    be_modest(e, false);
     free(s.hashes);
     if (r < 0 && err->code != ERR_UNAVAILABLE && err->code != ERR_CANCELLED)
         engine_rewind_sweeps(e);
