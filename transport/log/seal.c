@@ -241,19 +241,6 @@ static int append_zeroed(const struct record *in, struct buf *out, struct record
     return append_unchanged(&r, NULL, out, ret_record, err);
 }
 
-/* Points *ret_plain to the verified plaintext: the payload itself when it is raw. */
-static int verify_plain(
-    struct seal_work *w, const struct record *in, const uint8_t *payload, const uint8_t **ret_plain, struct err *err)
-{
-    *ret_plain = payload;
-    if (in->codec == RECORD_ZSTD) {
-        if (decompress_block(w, payload, in->stored, w->plain, in->length, err) < 0)
-            return -1;
-        *ret_plain = w->plain;
-    }
-    return check_hash(in, *ret_plain, err);
-}
-
 /* Codes the block into the buffer behind its header's place. r->codec and r->stored are set, without a tag.
  */
 static const uint8_t *code_payload(
@@ -280,11 +267,12 @@ int seal_reseal(struct seal_work *w, const struct record *in, const uint8_t *pay
         return err_set(err, ERR_INVALID, "record is encrypted already");
     if (key != NULL && (nonce_stream == 0 || nonce_counter == 0))
         return err_set(err, ERR_INTERNAL, "no nonce for an encrypted record");
-    const uint8_t *plain;
-    if (verify_plain(w, in, payload, &plain, err) < 0)
-        return -1;
-    if (bytes_are_zero(plain, in->length))
-        return append_zeroed(in, out, ret_record, err);
+    if (in->codec == RECORD_RAW) {
+        if (check_hash(in, payload, err) < 0)
+            return -1;
+        if (bytes_are_zero(payload, in->length))
+            return append_zeroed(in, out, ret_record, err);
+    }
     if (buf_reserve(out, RECORD_HEADER_SIZE + in->length + RECORD_TAG_SIZE, err) < 0)
         return -1;
     uint8_t *header = out->data + out->len;

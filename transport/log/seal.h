@@ -36,8 +36,10 @@ int seal_append_data(struct seal_work *w, uint32_t disk, uint64_t start, const v
 int seal_append_zero(
     uint32_t disk, uint64_t start, uint64_t length, struct buf *out, struct record *ret_record, struct err *err);
 
-/* Re-seals a received record: verifies the hash of the plaintext, compresses at `level` if it came raw and level > 0, and
- * encrypts under key with the given nonce if key is not NULL. Marks and zero records are appended unchanged. */
+/* Re-seals a received record: what came raw has its hash verified, becomes a zero record if it is all zeros, and is compressed
+ * at `level` if level > 0; what came compressed is passed on as it came (whoever decompresses it next verifies it, the vault
+ * before it commits). Encrypts under key with the given nonce if key is not NULL. Marks and zero records are appended
+ * unchanged. */
 int seal_reseal(struct seal_work *w, const struct record *in, const uint8_t *payload, int level,
     const struct seal_key *key, uint32_t nonce_stream, uint64_t nonce_counter, struct buf *out,
     struct record *ret_record, struct err *err);
