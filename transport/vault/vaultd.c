@@ -350,6 +350,9 @@ int vaultd_new(sd_event *loop, const struct vaultd_conf *conf, struct vaultd **r
         vaultd_free(d);
         return -1;
     }
+    rpc_server_set_serving(d->server, "", true);
+    rpc_server_set_serving(d->server, "leeward.replication.v1.Replication", true);
+    rpc_server_set_serving(d->server, "leeward.vault.v1.Vault", true);
     *ret_vault = d;
     return 0;
 }

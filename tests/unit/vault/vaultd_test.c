@@ -4,6 +4,7 @@
  * and points opened through nbdkit.
  */
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -54,6 +55,7 @@ struct fixture {
     uint64_t generation;
     uint64_t reserve;
     uint64_t sequence;
+    uint64_t keep_all_usec;
 };
 
 /* ---- waiting ---- */
@@ -214,6 +216,7 @@ static void apply(struct fixture *f)
     machine.machine_id = f->machine_text;
     machine.name = (char *)(uintptr_t) "db1";
     machine.generation = f->generation;
+    machine.keep_all_usec = f->keep_all_usec;
     desired.version = 1;
     desired.n_machines = 1;
     desired.machines = machines;
@@ -434,6 +437,42 @@ static void points_and_ranges_can_be_read(void **state)
     }
 }
 
+static unsigned points_listed(struct fixture *f, uint64_t *ret_last)
+{
+    struct talk t;
+    Leeward__Vault__V1__ListPointsRequest list = LEEWARD__VAULT__V1__LIST_POINTS_REQUEST__INIT;
+    talk_start(f, &t, "/leeward.vault.v1.Vault/ListPoints", &leeward__vault__v1__point__descriptor);
+    list.machine_id = (ProtobufCBinaryData){IDENT_SIZE, f->m.conf.machine.bytes};
+    talk_send(&t, &list.base);
+    rpc_call_half_close(t.call);
+    pump(f, &t.ended);
+    unsigned points = t.points;
+    *ret_last = t.last_sequence;
+    talk_done(f, &t);
+    return points;
+}
+
+static void retention_drops_points_by_policy_and_keeps_the_newest(void **state)
+{
+    struct fixture *f = *state;
+    struct talk t;
+    uint64_t last, end = clock_mono_usec() + WAIT_USEC;
+    stream_open(f, &t, 1);
+    for (int i = 0; i < 6; i++) { /* their times are in 1970 */
+        model_random_write(&f->m);
+        stream_commit(f, &t);
+    }
+    talk_done(f, &t);
+    assert_int_equal(points_listed(f, &last), 6);
+    f->keep_all_usec = 1;
+    restart(f);
+    while (points_listed(f, &last) > 1)
+        assert_true(clock_mono_usec() < end);
+    assert_int_equal(last, 6);
+    restart(f);
+    assert_int_equal(points_listed(f, &last), 1);
+}
+
 static void hashes_are_those_of_the_latest_content(void **state)
 {
     struct fixture *f = *state;
@@ -501,6 +540,42 @@ static void check_served(struct fixture *f, const char *socket, const uint8_t *e
     (void)unlink(copy);
 }
 
+static pid_t child_of(const char *socket)
+{
+    char path[140];
+    struct buf text AUTO_BUF = BUF_INIT(64);
+    (void)snprintf(path, sizeof(path), "%s.pid", socket);
+    return file_read(path, &text, NULL) < 0 ? 0 : (pid_t)strtol(buf_str(&text, NULL), NULL, 10);
+}
+
+static void a_killed_nbdkit_is_started_again(void **state)
+{
+    struct fixture *f = *state;
+    struct talk t;
+    struct err err = ERR_INIT;
+    struct outcome r = {0};
+    struct opening_spec spec = {
+        .export_id = "00000000-0000-4000-8000-000000000002", .machine_id = f->machine_text, .socket = ""};
+    uint64_t end = clock_mono_usec() + WAIT_USEC;
+    if (!VAULT_SERVES)
+        skip();
+    stream_open(f, &t, 1);
+    model_random_write(&f->m);
+    stream_commit(f, &t);
+    talk_done(f, &t);
+    assert_int_equal(opening_open(f->d, &spec, on_opened, &r, &err), 0);
+    pump(f, &r.done);
+    assert_true(r.ok);
+    pid_t first = child_of(r.socket);
+    assert_true(first > 0);
+    assert_int_equal(kill(first, SIGKILL), 0);
+    for (pid_t now = first; now == first || now == 0; now = child_of(r.socket)) {
+        assert_true(clock_mono_usec() < end);
+        assert_true(sd_event_run(f->loop, 20000) >= 0);
+    }
+    check_served(f, r.socket, f->m.points[0].disks[0]);
+}
+
 static void an_open_point_is_served_and_opened_again_after_a_restart(void **state)
 {
     struct fixture *f = *state;
@@ -565,7 +640,9 @@ int main(void)
         TEST(a_damaged_batch_ends_the_stream_and_costs_nothing),
         TEST(a_full_disk_is_resource_exhausted),
         TEST(points_and_ranges_can_be_read),
+        TEST(retention_drops_points_by_policy_and_keeps_the_newest),
         TEST(hashes_are_those_of_the_latest_content),
+        TEST(a_killed_nbdkit_is_started_again),
         TEST(an_open_point_is_served_and_opened_again_after_a_restart),
         TEST(a_second_vault_on_the_same_folder_is_refused),
     };
