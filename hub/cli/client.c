@@ -36,7 +36,7 @@ struct transfer {
     void *arg;
     char id[24], word[32];
     struct buf data;
-    bool stopped;
+    bool stopped, begun;
 };
 
 int client_new(const struct client_settings *settings, struct client **ret_client, struct err *err)
@@ -156,6 +156,20 @@ static int make_headers(const struct client *client, const char *method, bool ha
     return add_line(ret_list, err, "Expect:%s", "");
 }
 
+static int explain_status(const struct client *client, struct err *err)
+{
+    long status = 0;
+
+    curl_easy_getinfo(client->curl, CURLINFO_RESPONSE_CODE, &status);
+    (void)err_set(err,
+        status == 401   ? ERR_UNAUTHENTICATED
+        : status == 403 ? ERR_DENIED
+        : status >= 500 ? ERR_UNAVAILABLE
+                        : ERR_INVALID,
+        "the hub at %s refused with status %ld", client->url, status);
+    return status < 500 ? err_hint(err, "Check the token, its scopes, and the options.") : -1;
+}
+
 static int explain_curl(const struct client *client, CURLcode rc, struct err *err)
 {
     const char *why = client->curl_error[0] ? client->curl_error : curl_easy_strerror(rc);
@@ -164,6 +178,8 @@ static int explain_curl(const struct client *client, CURLcode rc, struct err *er
         return -1;
     (void)err_set(
         err, rc == CURLE_OPERATION_TIMEDOUT ? ERR_TIMEOUT : ERR_UNAVAILABLE, "the hub at %s: %s", client->url, why);
+    if (rc == CURLE_HTTP_RETURNED_ERROR) /* of a stream, whose body is not read then */
+        return explain_status(client, err);
     if (rc == CURLE_PEER_FAILED_VERIFICATION || rc == CURLE_SSL_CACERT_BADFILE)
         return err_hint(
             err, "Name the hub's CA certificate with --ca or LEEWARD_CA (hub/ca/ca.pem in its data folder).");
@@ -339,6 +355,7 @@ static size_t on_events(char *data, size_t size, size_t count, void *cls)
     struct transfer *t = cls;
     char *line, *end;
 
+    t->begun = true;
     if (buf_append(&t->body, data, size * count, t->err) < 0 || !buf_str(&t->body, t->err))
         return 0;
     line = (char *)t->body.data;
@@ -355,7 +372,8 @@ static size_t on_events(char *data, size_t size, size_t count, void *cls)
 }
 
 int client_events(struct client *client, const char *path, const char *last_id,
-    int (*take)(void *arg, const char *id, const char *word, const char *data), void *arg, struct err *err)
+    int (*take)(void *arg, const char *id, const char *word, const char *data), void *arg, bool *ret_connected,
+    struct err *err)
 {
     AUTO_ANSWER struct client_answer answer = {0};
     struct transfer t = {.body = BUF_INIT(EVENT_MAX),
@@ -379,6 +397,7 @@ int client_events(struct client *client, const char *path, const char *last_id,
     curl_slist_free_all(headers);
     buf_done(&t.body);
     buf_done(&t.data);
+    *ret_connected = t.begun;
     if (t.stopped)
         return 0;
     return rc == CURLE_OK ? err_set(err, ERR_UNAVAILABLE, "the hub ended the stream of events")

@@ -43,9 +43,10 @@ int client_get(struct client *client, const char *path, struct client_answer *re
 /* A path from a printf form in which every %s is escaped for a URL; caller frees; NULL: no memory. */
 char *client_path(const char *fmt, ...);
 /* Reads Server-Sent Events from path and calls take for each (its id, the word of `event:` or "", its data) until that
- * answers other than 0 (0 comes back) or the connection ends (-1). */
+ * answers other than 0 (0 comes back) or the connection ends (-1). *ret_connected: the stream had begun. */
 int client_events(struct client *client, const char *path, const char *last_id,
-    int (*take)(void *arg, const char *id, const char *word, const char *data), void *arg, struct err *err);
+    int (*take)(void *arg, const char *id, const char *word, const char *data), void *arg, bool *ret_connected,
+    struct err *err);
 /* The whole body as it came, for /metrics and the document. */
 int client_text(struct client *client, const char *path, char **ret_text, struct err *err);
 

@@ -6,6 +6,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #include "hub/cli/jobwait.h"
 #include "transport/base/mem.h"
@@ -146,6 +147,26 @@ static int print_event(void *arg, const char *id, const char *word, const char *
     return tail->left > 0 && --tail->left == 0;
 }
 
+/* Goes on after the last event when the hub was away; the first connection must succeed. */
+static int follow(struct command_line *line, const char *path, struct tail *tail, struct err *err)
+{
+    bool connected_once = false;
+
+    for (;;) {
+        struct err why = ERR_INIT;
+        bool connected = false;
+
+        if (client_events(line->client, path, tail->last_id, print_event, tail, &connected, &why) == 0)
+            return 0;
+        connected_once = connected_once || connected;
+        if (!connected_once || !err_is_retryable(why.code)) {
+            err_copy(err, &why);
+            return -1;
+        }
+        (void)nanosleep(&(struct timespec){1, 0}, NULL); /* between two attempts to connect */
+    }
+}
+
 int verb_event_tail(struct command_line *line, struct err *err)
 {
     AUTO_FREE char *path = event_path(line, "/api/v1/events/stream", err);
@@ -155,5 +176,5 @@ int verb_event_tail(struct command_line *line, struct err *err)
     if (!path || command_option_number(line, "count", 1, 1000000, &tail.left, err) < 0)
         return -1;
     (void)snprintf(tail.last_id, sizeof(tail.last_id), "%s", from ? from : "");
-    return client_events(line->client, path, tail.last_id, print_event, &tail, err);
+    return follow(line, path, &tail, err);
 }

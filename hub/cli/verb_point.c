@@ -186,9 +186,18 @@ static const char *disk_uri(const struct command_line *line, const json_t *resul
             return json_string_value(json_object_get(disk, "uri"));
     }
     (void)err_set(err, ERR_NOT_FOUND, "the point has no disk %s", wanted);
-    (void)err_hint(err, "The point is open as export %s; close it with `leeward point close`.",
-        json_string_value(json_object_get(result, "export_id")) ?: "");
+    (void)err_hint(err, "`leeward disk list` shows the numbers.");
     return NULL;
+}
+
+/* Nobody would close what nobody was told about. */
+static void close_again(const struct command_line *line, const char *id)
+{
+    AUTO_FREE char *path = client_path("/api/v1/exports/%s", id);
+    AUTO_ANSWER struct client_answer answer = {0};
+
+    if (path)
+        (void)client_call(line->client, "DELETE", path, NULL, NULL, &answer, NULL);
 }
 
 static int print_opened(const struct command_line *line, const json_t *job, struct err *err)
@@ -206,8 +215,10 @@ static int print_opened(const struct command_line *line, const json_t *job, stru
 
         return verb_print_item(line, path, err);
     }
-    if (!(uri = disk_uri(line, result, err)))
-        return err && err->code ? -1 : err_set(err, ERR_CORRUPT, "the vault gave no URI");
+    if (!(uri = disk_uri(line, result, err))) {
+        close_again(line, id);
+        return err->code ? -1 : err_set(err, ERR_CORRUPT, "the vault gave no URI");
+    }
     (void)puts(uri);
     if (isatty(STDERR_FILENO))
         (void)fprintf(stderr, "point %s is open; `leeward point close %s` closes it\n",
