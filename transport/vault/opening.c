@@ -218,11 +218,14 @@ void opening_failed(struct opening *o, const struct err *err)
     o->failures = clock_mono_usec() - o->started_usec > STEADY_USEC ? 1 : o->failures + 1;
     if (o->opened == NULL && o->failures < FAILURES_MAX && !o->d->stopping && opening_child_wait(o, NULL) == 0)
         return;
-    if (o->opened != NULL)
-        TAKE_PTR(o->opened)(o->opened_arg, NULL, err);
-    else if (o->d->session != NULL)
+    void (*opened)(void *arg, struct opening *o, const struct err *err) = TAKE_PTR(o->opened);
+    void *opened_arg = o->opened_arg;
+    if (opened == NULL && o->d->session != NULL)
         session_event(o->d->session, "error", "export_lost", o->vm->id_text, err->correction, err->text);
     opening_child_end(o);
+    /* Last: who is told may close the point, and it may be gone already. */
+    if (opened != NULL)
+        opened(opened_arg, NULL, err);
 }
 
 void opening_again(struct opening *o)
