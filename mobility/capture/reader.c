@@ -245,18 +245,6 @@ static int pread_errno(int fd, void *data, size_t n, uint64_t offset)
     return got < 0 ? errno : EIO;
 }
 
-static int deliver_part(
-    const struct slot *s, uint32_t offset, uint32_t length, int bad, reader_sink sink, void *arg, struct err *err)
-{
-    struct reader_piece part = {.disk = s->piece.disk,
-        .start = s->piece.start + offset,
-        .length = length,
-        .data = bad ? NULL : s->buffer + offset,
-        .sys_errno = bad};
-
-    return length ? sink(arg, &part, err) : 0;
-}
-
 static uint32_t step_at(const struct slot *s, uint32_t offset, uint32_t step)
 {
     uint32_t rest = s->piece.length - offset, to_border = step - (uint32_t)((s->piece.start + offset) % step);
@@ -283,6 +271,17 @@ static void read_in_steps(struct slot *s, uint32_t offset, uint32_t length, uint
     }
 }
 
+static struct reader_piece part_of(const struct slot *s, uint32_t first_sector, uint32_t end_sector, int bad)
+{
+    uint32_t offset = first_sector * s->sector_bytes;
+
+    return (struct reader_piece){.disk = s->piece.disk,
+        .start = s->piece.start + offset,
+        .length = end_sector * s->sector_bytes - offset,
+        .data = bad ? NULL : s->buffer + offset,
+        .sys_errno = bad};
+}
+
 /* Delivers runs of sectors that have the same fate. */
 static int deliver_again(struct slot *s, reader_sink sink, void *arg, struct err *err)
 {
@@ -291,10 +290,11 @@ static int deliver_again(struct slot *s, reader_sink sink, void *arg, struct err
 
     read_in_steps(s, 0, s->piece.length, s->sector_bytes > RETRY_BYTES ? s->sector_bytes : RETRY_BYTES, sector_errno);
     for (uint32_t i = 1; i <= sectors; i++) {
+        struct reader_piece part;
         if (i < sectors && sector_errno[i] == sector_errno[from])
             continue;
-        if (deliver_part(s, from * s->sector_bytes, (i - from) * s->sector_bytes, sector_errno[from], sink, arg, err) <
-            0)
+        part = part_of(s, from, i, sector_errno[from]);
+        if (sink(arg, &part, err) < 0)
             return -1;
         from = i;
     }
