@@ -227,10 +227,10 @@ static int sign(struct unary *u, struct db_conn *conn, struct err *err)
 
 /* ---- Enrol ---- */
 
-static int refuse_token(struct err *err)
+static int refuse_token(const char *role, struct err *err)
 {
     err_set(err, ERR_DENIED, "the enrolment token is refused: used, expired, revoked, or for another role");
-    return err_hint(err, "Make a new one: leeward token enrol --role ROLE");
+    return err_hint(err, "Make a new one: leeward enrol-token create --role %s", role);
 }
 
 static int enrol_new(struct unary *u, const struct enrolment_use *use, struct db_conn *conn, struct err *err)
@@ -277,7 +277,7 @@ static int enrol_work(struct control_task *task, struct db_conn *conn, struct er
     if (db_begin(conn, err) < 0 || (used = enrolment_token_use(conn, u->token, u->role, key, &use, err)) < 0)
         return -1;
     if (!used)
-        return refuse_token(err);
+        return refuse_token(u->role, err);
     memcpy(u->id, use.subject_id, sizeof(u->id));
     if (enrol_new(u, &use, conn, err) < 0 || sign(u, conn, err) < 0 || enrol_note(u, conn, err) < 0)
         return -1;

@@ -14,7 +14,7 @@
  *                 result {"sequence": "7", "time": RFC 3339}
  *   point_open    machine_id; {"sequence"?: "7" (latest), "write"?: bool, "socket"?: path}
  *                 result {"export_id", "uri", "disks": [...], "sequence"}
- *   point_close   {"export_id": UUID, "discard"?: bool (remove the branch too)}
+ *   point_close   {"export_id": UUID, "discard"?: bool (false keeps a branch; else it is removed)}
  *   export        machine_id; {"sequence"?: "7", "disk": number, "path": text, "format":
  * "raw"|"qcow2"|"vpc"|"vmdk"} vault_verify  {"vault_id"?: UUID, "machine_id"?: UUID}   result as of Verify in
  * control.proto

@@ -238,7 +238,8 @@ static int close_point(struct job_run *run, struct err *err)
     int rc;
 
     close.export_id = (char *)job_param_text(run->params, "export_id");
-    close.discard = json_is_true(json_object_get(run->params, "discard"));
+    /* A branch that nobody asked to keep would take room for ever. */
+    close.discard = !json_is_false(json_object_get(run->params, "discard"));
     command.kind_case = LEEWARD__CONTROL__V1__COMMAND__KIND_CLOSE_POINT;
     command.close_point = &close;
     rc = job_command(run, "vault", run->job->vault_id, "the vault", &command, &answer, err);
