@@ -162,8 +162,8 @@ static int entries_load(int fd, uint64_t count, struct pointlist *l, struct err 
     return 0;
 }
 
-int pointlist_load(const char *machine_dir, uint64_t id, const struct ident *machine, uint64_t count,
-    struct pointlist *l, struct err *err)
+/* Opens the file and checks its head. */
+static int file_open(const char *machine_dir, uint64_t id, const struct ident *machine, uint64_t count, struct err *err)
 {
     char *path AUTO_FREE = points_path(machine_dir, id);
     if (path == NULL)
@@ -173,9 +173,52 @@ int pointlist_load(const char *machine_dir, uint64_t id, const struct ident *mac
         return err_sys(err, errno, "opening the point list");
     if (count > POINTS_MAX)
         return err_set(err, ERR_CORRUPT, "the point list claims %llu points", (unsigned long long)count);
-    if (head_check(fd, machine, err) < 0 || entries_load(fd, count, l, err) < 0) {
+    return head_check(fd, machine, err) < 0 ? -1 : TAKE_FD(fd);
+}
+
+int pointlist_load(const char *machine_dir, uint64_t id, const struct ident *machine, uint64_t count,
+    struct pointlist *l, struct err *err)
+{
+    int fd AUTO_CLOSE = file_open(machine_dir, id, machine, count, err);
+    if (fd < 0)
+        return -1;
+    if (entries_load(fd, count, l, err) < 0) {
         pointlist_done(l);
         return -1;
+    }
+    return 0;
+}
+
+static int entry_at(int fd, uint64_t index, struct point *ret_point, struct err *err)
+{
+    uint8_t entry[ENTRY_SIZE];
+    if (file_pread_all(fd, entry, sizeof(entry), HEAD_SIZE + index * ENTRY_SIZE, "the point list", err) < 0)
+        return -1;
+    return entry_decode(entry, ret_point, err);
+}
+
+int pointlist_lookup(const char *machine_dir, uint64_t id, const struct ident *machine, uint64_t count,
+    uint64_t sequence, struct point *ret_point, struct err *err)
+{
+    uint64_t low = 0;
+    uint64_t high = count;
+    int fd AUTO_CLOSE = file_open(machine_dir, id, machine, count, err);
+    if (fd < 0)
+        return -1;
+    if (count == 0)
+        return 0;
+    if (sequence == 0)
+        return entry_at(fd, count - 1, ret_point, err) < 0 ? -1 : 1;
+    while (low < high) {
+        uint64_t mid = low + (high - low) / 2;
+        if (entry_at(fd, mid, ret_point, err) < 0)
+            return -1;
+        if (ret_point->sequence == sequence)
+            return 1;
+        if (ret_point->sequence < sequence)
+            low = mid + 1;
+        else
+            high = mid;
     }
     return 0;
 }

@@ -55,6 +55,9 @@ bool pointlist_any(const struct pointlist *l, uint64_t from, uint64_t before);
 /* Reads the first `count` points of the file; ERR_CORRUPT when they are not there. *l must be empty. */
 int pointlist_load(const char *machine_dir, uint64_t id, const struct ident *machine, uint64_t count,
     struct pointlist *l, struct err *err);
+/* One point out of the first `count` of the file, without reading the others; sequence 0: the last. 1; 0: there is no such point; -1. */
+int pointlist_lookup(const char *machine_dir, uint64_t id, const struct ident *machine, uint64_t count,
+    uint64_t sequence, struct point *ret_point, struct err *err);
 /* Makes the file hold l: writes those from `from` on at their place (from 0: the whole file), cuts off what is behind, and
  * syncs. */
 int pointlist_store(const char *machine_dir, uint64_t id, const struct ident *machine, const struct pointlist *l,

@@ -18,11 +18,18 @@
 /* Offsets in the index have 32 bits; one change set must not make a segment longer than that. */
 #define SEGMENT_BYTES_MAX 0xE0000000ULL
 
+/* Extents of one change set: 160 MB of memory, and far more than a sender lets it grow to. */
+#define PENDING_MAX (4u << 20)
+
 int store_pending_add(struct store *s, const struct record *r, uint64_t segment, uint64_t offset, struct err *err)
 {
     struct store_pending *p = &s->pending;
     struct record rest = *r;
     do {
+        if (p->count >= PENDING_MAX) {
+            (void)err_set(err, ERR_TOO_LARGE, "a change set has more than %u records", PENDING_MAX);
+            return err_hint(err, "the sender must commit it in parts, by progress marks");
+        }
         if (p->count == p->cap) {
             size_t cap = p->cap == 0 ? 1024 : p->cap * 2;
             struct extent *items = mem_resize(p->items, cap, sizeof(*items));

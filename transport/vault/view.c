@@ -158,14 +158,16 @@ int view_read_mark(const char *machine_dir, const struct point *p, struct mark *
     return mark_decode(&r, payload, ret_mark, err);
 }
 
-static int point_in(
-    const struct pointlist *points, const char *machine_dir, uint64_t sequence, struct mark *ret_mark, struct err *err)
+static int find_point(
+    const char *machine_dir, const struct manifest *m, uint64_t sequence, struct mark *ret_mark, struct err *err)
 {
-    const struct point *p =
-        sequence == 0 && points->count > 0 ? &points->items[points->count - 1] : pointlist_find(points, sequence);
-    if (p != NULL)
-        return view_read_mark(machine_dir, p, ret_mark, err);
-    if (points->count == 0)
+    struct point p;
+    int got = pointlist_lookup(machine_dir, m->points_id, &m->machine, m->point_count, sequence, &p, err);
+    if (got < 0)
+        return -1;
+    if (got > 0)
+        return view_read_mark(machine_dir, &p, ret_mark, err);
+    if (m->point_count == 0)
         return err_set(err, ERR_NOT_FOUND, "the machine has no recovery point yet");
     (void)err_set(err, ERR_NOT_FOUND, "there is no recovery point %llu", (unsigned long long)sequence);
     return err_hint(err, "`leeward point list` shows those that there are");
@@ -175,21 +177,14 @@ static int point_in(
 static int open_once(struct view *v, const char *machine_dir, const struct mark *mark, struct err *err)
 {
     struct manifest m AUTO_MANIFEST = {0};
-    struct pointlist points = {0};
     if (manifest_load(machine_dir, &v->machine, &m, err) < 0)
         return -1;
     if (mark->sequence > m.covered.sequence)
         return err_set(
             err, ERR_UNAVAILABLE, "the index does not reach point %llu yet", (unsigned long long)mark->sequence);
     v->mark = *mark;
-    if (mark->disk_count == 0) {
-        if (pointlist_load(machine_dir, m.points_id, &v->machine, m.point_count, &points, err) < 0)
-            return -1;
-        int result = point_in(&points, machine_dir, mark->sequence, &v->mark, err);
-        pointlist_done(&points);
-        if (result < 0)
-            return -1;
-    }
+    if (mark->disk_count == 0 && find_point(machine_dir, &m, mark->sequence, &v->mark, err) < 0)
+        return -1;
     return layers_open(v, machine_dir, &m, v->mark.sequence, err);
 }
 

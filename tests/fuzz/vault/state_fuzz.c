@@ -61,6 +61,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct ident machine = {{7}};
     struct manifest m = {0};
     struct pointlist points = {0};
+    struct point point;
     struct store_meta meta;
     struct branch_info info;
     put_hashed("manifest", data, size);
@@ -72,6 +73,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     for (uint64_t count = 0; count < 4; count++)
         if (pointlist_load(folder(), 1, &machine, count * count * count * 1000, &points, NULL) == 0)
             pointlist_done(&points);
+    (void)pointlist_lookup(folder(), 1, &machine, 32, 7, &point, NULL);
     (void)storemeta_load(folder(), &meta, NULL);
     (void)branch_load_info(folder(), &info, NULL);
     return 0;
