@@ -12,7 +12,7 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    char folder[] = "/tmp/leeward-fuzz-XXXXXX";
+    char folder[] = "/dev/shm/leeward-fuzz-XXXXXX"; /* in memory: nothing here is about durability */
     if (mkdtemp(folder) == NULL)
         abort();
     AUTO_CLOSE int dirfd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);

@@ -11,7 +11,7 @@
 #include "transport/log/seal.h"
 #include "transport/rpc/rpc.h"
 
-#define FAKE_DISK_BYTES (64u << 20)
+#define FAKE_DISK_BYTES (16u << 20)
 
 struct fake_vault {
     struct rpc_server *server;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * A node between a fake agent and a fake vault, all on one loop over TLS on unix sockets, with certificates of a test CA.
- * Waiting is for conditions: world_until runs the loop until one holds, or fails the test after ten seconds.
+ * Waiting is for conditions: world_until runs the loop until one holds, or fails the test after a minute.
  */
 #ifndef TESTS_UNIT_NODE_NODE_WORLD_H
 #define TESTS_UNIT_NODE_NODE_WORLD_H
@@ -35,7 +35,7 @@ void world_start_vault(struct world *w);
 
 #define world_until(w, condition)                                                                                      \
     do {                                                                                                               \
-        uint64_t deadline_ = clock_mono_usec() + 10 * USEC_PER_SEC;                                                    \
+        uint64_t deadline_ = clock_mono_usec() + 60 * USEC_PER_SEC;                                                    \
         while (!(condition)) {                                                                                         \
             if (clock_mono_usec() > deadline_)                                                                         \
                 fail_msg("gave up waiting for: %s", #condition);                                                       \
