@@ -228,7 +228,7 @@ static void a_vault_that_forgot_everything_is_filled_anew(void **state)
     syncrig_init(&rig, 1, 16 * MIB, 512);
     fill(&rig.disks[0], 0, 8 * MIB);
     syncrig_start(&rig);
-    assert_true(fakenode_wait_points(rig.node, 2));
+    assert_true(syncrig_wait_phase(&rig, PHASE_PROTECTED));
     syncrig_stop(&rig);
     fakenode_forget(rig.node);
     syncrig_start(&rig);
@@ -248,7 +248,7 @@ static void a_resync_sends_what_differs(void **state)
     fill(&rig.disks[0], 0, 32 * MIB);
     fakenode_set_hashes(rig.node, true);
     syncrig_start(&rig);
-    assert_true(fakenode_wait_points(rig.node, 2));
+    assert_true(syncrig_wait_phase(&rig, PHASE_PROTECTED));
     syncrig_stop(&rig);
     must_run("rm -rf %s/run", rig.dir); /* as after a reboot: what was drained is not known */
     fill(&rig.disks[0], 40 * MIB, 41 * MIB);
@@ -271,7 +271,7 @@ static void without_hashes_a_resync_sends_everything(void **state)
     syncrig_init(&rig, 1, 16 * MIB, 512);
     fill(&rig.disks[0], 0, 8 * MIB);
     syncrig_start(&rig);
-    assert_true(fakenode_wait_points(rig.node, 2));
+    assert_true(syncrig_wait_phase(&rig, PHASE_PROTECTED));
     rig.wish.version++;
     rig.wish.resync_request = 1;
     engine_set_wish(syncrig_engine(&rig), &rig.wish);
@@ -382,7 +382,7 @@ static void a_vanished_disk_is_an_error_and_heals_when_it_is_back(void **state)
     fakenode_set_hashes(rig.node, true);
     fill(&rig.disks[0], 0, 8 * MIB);
     syncrig_start(&rig);
-    assert_true(fakenode_wait_points(rig.node, 2));
+    assert_true(syncrig_wait_phase(&rig, PHASE_PROTECTED));
     loopdisk_resize(&rig.disks[0], 0); /* what a disk that was pulled looks like to those who have it open */
     assert_true(syncrig_wait_phase(&rig, PHASE_ERROR));
     engine_get_status(syncrig_engine(&rig), &status);
@@ -403,7 +403,7 @@ static void a_large_backlog_gets_through_a_line_that_breaks(void **state)
     (void)state;
     syncrig_init(&rig, 1, 400 * MIB, 512);
     syncrig_start(&rig);
-    assert_true(fakenode_wait_points(rig.node, 1));
+    assert_true(syncrig_wait_phase(&rig, PHASE_PROTECTED));
     fakenode_set_refusing(rig.node, true);
     fakenode_drop(rig.node);
     fill(&rig.disks[0], 0, 390 * MIB);
@@ -429,7 +429,7 @@ static void without_a_node_tracking_goes_on_and_memory_does_not_grow(void **stat
     (void)state;
     syncrig_init(&rig, 1, 48 * MIB, 512);
     syncrig_start(&rig);
-    assert_true(fakenode_wait_points(rig.node, 1));
+    assert_true(syncrig_wait_phase(&rig, PHASE_PROTECTED));
     fakenode_set_refusing(rig.node, true);
     fakenode_drop(rig.node);
     fill(&rig.disks[0], 0, 40 * MIB);

@@ -23,7 +23,7 @@
 #include "transport/proto/wire.h"
 #include "transport/rpc/rpc.h"
 
-#define WAIT_SEC 30
+#define WAIT_SEC 90
 #define SET_MAX (1u << 30)
 #define DISKS 64
 

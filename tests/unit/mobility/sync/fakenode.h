@@ -32,7 +32,7 @@ struct fakenode_facts {
     struct mark last; /* of the last committed point */
 };
 void fakenode_get(struct fakenode *n, struct fakenode_facts *ret_facts);
-/* Waits until `points` recovery points are committed, 30 s at most; false when it took longer. */
+/* Waits until `points` recovery points are committed, 90 s at most; false when it took longer. */
 bool fakenode_wait_points(struct fakenode *n, uint64_t points);
 /* The same for any mark. */
 bool fakenode_wait_committed(struct fakenode *n, uint64_t sequence);

@@ -24,7 +24,7 @@
 #include "transport/loop/loop.h"
 
 #define OUTPUTS_MAX 512
-#define WAIT_SEC 30
+#define WAIT_SEC 90
 
 struct syncrig_agent {
     struct syncrig *rig;

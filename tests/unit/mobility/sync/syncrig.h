@@ -36,7 +36,7 @@ void syncrig_stop(struct syncrig *rig);
 struct engine *syncrig_engine(struct syncrig *rig);
 /* Times that an event of this code was given since syncrig_start. */
 unsigned syncrig_events(struct syncrig *rig, const char *code);
-/* Waits for the result of a command, 30 s at most. */
+/* Waits for the result of a command, 90 s at most. */
 bool syncrig_result(struct syncrig *rig, const char *command_id, struct engine_output *ret_output);
 bool syncrig_wait_phase(struct syncrig *rig, enum phase phase);
 bool syncrig_wait_event(struct syncrig *rig, const char *code);
