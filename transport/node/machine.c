@@ -227,6 +227,9 @@ static void unlink_from_node(struct machine *m)
     for (struct machine **at = &m->node->machines; *at != NULL; at = &(*at)->next) {
         if (*at == m) {
             *at = m->next;
+            m->node->machine_count--;
+            if (m->node->turn == m)
+                m->node->turn = m->next;
             return;
         }
     }

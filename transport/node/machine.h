@@ -36,6 +36,8 @@ struct node {
     struct rpc_server *server;
     struct loop_timer *idle_timer;
     struct machine *machines;
+    size_t machine_count;
+    struct machine *turn; /* whose batch is looked at first; NULL: the first one's */
     struct peer *peers;
     uint64_t spool_bytes;    /* of all machines, as their lanes last reported */
     uint64_t admitted_bytes; /* of batches on their way to the spool */

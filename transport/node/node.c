@@ -150,6 +150,7 @@ static void apply_machine(struct node *node, const Leeward__Control__V1__NodeMac
         }
         m->next = node->machines;
         node->machines = m;
+        node->machine_count++;
     }
     m->wanted = true;
     m->level =

@@ -391,19 +391,33 @@ static int submit_seal(struct machine *m, struct batch *b)
     return 0;
 }
 
+/* Sends the next batch of one machine on its way, if it may go. */
+static bool kick_one(struct machine *m)
+{
+    struct batch *b = m->queue_head;
+    while (b != NULL && b->state != BATCH_QUEUED)
+        b = b->next;
+    return b != NULL && admit(m, b) && submit_seal(m, b) == 0;
+}
+
 void pipeline_kick(struct machine *m)
 {
-    for (struct batch *b = m->queue_head; b != NULL; b = b->next) {
-        if (b->state == BATCH_QUEUED && (!admit(m, b) || submit_seal(m, b) < 0))
-            return;
-    }
+    while (kick_one(m))
+        continue;
     pipeline_sync(m, false);
 }
 
+/* One batch each, beginning behind the machine that was served last: a busy one does not take the workers from the others. */
 void pipeline_kick_all(struct node *node)
 {
-    for (struct machine *m = node->machines; m != NULL; m = m->next)
-        pipeline_kick(m);
+    struct machine *m = node->turn != NULL ? node->turn : node->machines;
+    size_t idle = 0;
+    while (m != NULL && idle <= node->machine_count) {
+        idle = kick_one(m) ? 0 : idle + 1;
+        m = m->next != NULL ? m->next : node->machines;
+        if (idle == 0)
+            node->turn = m;
+    }
 }
 
 /* Small messages are joined while they wait, so that a sender of many cannot make the queue costly: whole records behind whole
