@@ -50,6 +50,7 @@ struct rig {
     atomic_uint issued;    /* the batch that is being written, or was written last */
     atomic_bool stop;
     bool barriers_hidden;
+    unsigned restart_every; /* cycles; 0: never */
     unsigned noise_pause_usec;
 };
 
@@ -231,6 +232,25 @@ static void start_capture(struct rig *r)
         fail_msg("%s", err.text);
 }
 
+/* Another process of the agent takes over what this one leaves in the kernel. */
+static void restart_tracker(struct rig *r)
+{
+    struct tracker_config config = {.pin_root = r->bpf, .instance = "window"};
+    struct dirty_tag before, after;
+    struct err err = ERR_INIT;
+
+    tracker_disk_tag(r->tracked[0], &before);
+    tracker_close(r->tracker);
+    r->tracker = NULL;
+    if (tracker_open(&config, &r->tracker, &err) < 0)
+        fail_msg("%s", err.text);
+    for (unsigned i = 0; i < DISKS; i++)
+        if (tracker_add(r->tracker, r->disks[i].path, &r->tracked[i], &err) < 0)
+            fail_msg("%s", err.text);
+    tracker_disk_tag(r->tracked[0], &after);
+    assert_memory_equal(&before, &after, sizeof(before));
+}
+
 static int setup(void **state)
 {
     struct rig *r = calloc(1, sizeof(*r));
@@ -302,6 +322,8 @@ static struct totals run_cycles(struct rig *r, unsigned cycles, unsigned enough)
         struct cycle_result result;
         struct err err = ERR_INIT;
         wait_for_batches(r, 1 + i % 12);
+        if (r->restart_every && i % r->restart_every == r->restart_every - 1)
+            restart_tracker(r);
         if (cycle_run(r->cycle, &options, keep_image, r, &result, &err) < 0)
             fail_msg("%s", err.text);
         if (result.outcome != CYCLE_POINT) {
@@ -342,6 +364,18 @@ static void test_every_window_is_a_state_a_power_failure_could_leave(void **stat
     assert_true(atomic_load(&r->issued) > 100);
 }
 
+static void test_windows_hold_across_restarts_under_load(void **state)
+{
+    struct rig *r = *state;
+    struct totals t;
+
+    r->noise_pause_usec = 200;
+    r->restart_every = 10;
+    t = run_cycles(r, 300, 0);
+    report(r, &t);
+    assert_int_equal(t.violations, 0);
+}
+
 static void test_the_checker_finds_what_windows_prevent(void **state)
 {
     struct rig *r = *state;
@@ -377,6 +411,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_every_window_is_a_state_a_power_failure_could_leave, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_windows_hold_across_restarts_under_load, setup, teardown),
         cmocka_unit_test_setup_teardown(test_the_checker_finds_what_windows_prevent, setup, teardown),
         cmocka_unit_test_setup_teardown(test_the_image_is_the_disk_when_all_is_quiet, setup, teardown),
     };
