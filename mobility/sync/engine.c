@@ -185,6 +185,7 @@ static int turn(struct engine *e, struct err *err)
 
     if (engine_refresh_inventory(e, false, err) < 0 || engine_converge(e, err) < 0)
         return -1;
+    e->converged_version = e->wish.version;
     if (!e->wish.protect)
         return 0;
     if (engine_check_disks(e, err) < 0 || engine_apply_commits(e, err) < 0)
@@ -233,10 +234,10 @@ static void *engine_main(void *arg)
         take_inputs(e);
         if (e->has_wish && clock_mono_usec() >= e->retry_usec) {
             r = turn(e, &err);
-            if (r >= 0)
-                err_clear(&e->trouble);
-            else if (is_trouble(&err))
+            if (r < 0 && is_trouble(&err))
                 note_trouble(e, &err);
+            else
+                err_clear(&e->trouble);
         } else if (!e->has_wish) {
             (void)engine_refresh_inventory(e, false, &err);
         }

@@ -66,7 +66,7 @@ int engine_catchup_begin(struct engine *e, struct err *err)
             continue;
         tracker_disk_stats(d->tracked, &stats);
         if (tracker_drain(e->tracker, d->tracked, NULL, retained_open_set(e->retained, i), NULL, err) < 0)
-            return -1;
+            return engine_drain_failed(e, err);
         d->drained_bytes = stats.bytes;
         d->resend = true; /* until all of it is sent */
         d->catch_at = 0;

@@ -30,6 +30,15 @@ void engine_unreadable(struct engine *e, struct engine_disk *d, const struct rea
 
 /* ---- parts of the cycle ---- */
 
+int engine_drain_failed(const struct engine *e, struct err *err)
+{
+    err_wrap(err, "keeping what changed under %s", e->conf.run_dir);
+    if (err->code == ERR_NOSPACE)
+        err_hint(
+            err, "free space there (it is a tmpfs), or give the agent another --run-dir; changes go on being tracked");
+    return -1;
+}
+
 static int part_drain(void *arg, unsigned disk, struct dirty *round, uint64_t *ret_granules, struct err *err)
 {
     struct engine *e = arg;
@@ -46,7 +55,7 @@ static int part_drain(void *arg, unsigned disk, struct dirty *round, uint64_t *r
     }
     tracker_disk_stats(d->tracked, &stats);
     if (tracker_drain(e->tracker, d->tracked, round, open, &drained, err) < 0)
-        return -1;
+        return engine_drain_failed(e, err);
     d->drained_bytes = stats.bytes;
     *ret_granules = again + drained;
     return 0;

@@ -87,6 +87,7 @@ struct engine {
     /* The engine's thread alone. */
     bool has_wish;
     struct engine_wish wish;
+    uint64_t converged_version; /* of the last wish that was fulfilled */
     struct syncstate state;
     uint64_t saved_usec; /* monotonic, of the last save */
     char boot_id[IDENT_TEXT_SIZE];
@@ -183,6 +184,8 @@ void engine_catchup_end(struct engine *e);
 /* engine_cycle.c */
 /* What is in the open slot of the disks that take part in points belongs to change sets up to that sequence. */
 int engine_close_slot(struct engine *e, uint64_t sequence, struct err *err);
+/* Puts words to a failed drain; returns -1. */
+int engine_drain_failed(const struct engine *e, struct err *err);
 /* Counts what could not be read, and tells it once. */
 void engine_unreadable(struct engine *e, struct engine_disk *d, const struct reader_piece *p);
 bool engine_cycle_possible(const struct engine *e);

@@ -78,7 +78,7 @@ static void explain_missing_points(const struct engine *e, struct engine_status 
 
 void engine_publish(struct engine *e)
 {
-    struct engine_status s = {.version = e->has_wish ? e->wish.version : 0,
+    struct engine_status s = {.version = e->converged_version,
         .points_made = e->points_made,
         .points_frozen = e->points_frozen,
         .rounds = e->rounds,
