@@ -136,19 +136,20 @@ def report_ctest(results, lines, prefix):
             number_of[name.group(1)] = name.group(2)
         case = CMOCKA_LINE.match(line)
         end = CTEST_LINE.match(line)
-        if case:
+        if case and "test(s)" not in line:
+            # A failure is printed twice: when it happens and in the summary.
             program = number_of.get(line.split(":")[0], "unit")
-            seen.setdefault(program, []).append((case.group(2), case.group(1)))
+            seen.setdefault(program, {})[case.group(2)] = case.group(1)
         elif end:
             outcome[end.group(1)] = end.group(3)
     for program, verdict in outcome.items():
-        cases = seen.get(program, [])
-        for case, word in cases:
+        cases = seen.get(program, {})
+        for case, word in cases.items():
             if word == "OK":
                 results.passes(f"{prefix}{program}.{case}")
             elif word == "FAILED":
                 results.fails(f"{prefix}{program}.{case}", "see below")
-        if verdict != "Passed" and not any(word == "FAILED" for _, word in cases):
+        if verdict != "Passed" and not "FAILED" in cases.values():
             results.fails(prefix + program, verdict.lower())
         elif verdict == "Passed" and not cases:
             results.passes(prefix + program)
