@@ -18,7 +18,7 @@
 
 struct fixture {
     struct model m;
-    char branch_dir[120];
+    char branch_dir[200];
     struct view *base;
     struct branch *branch;
     uint64_t reserve;
@@ -56,7 +56,7 @@ static void close_branch(struct fixture *f)
 /* As after kill -9: the folder as it is now, opened again. */
 static void crash_branch(struct fixture *f)
 {
-    char command[400], copy[140];
+    char command[800], copy[240];
     struct err err = ERR_INIT;
     (void)snprintf(copy, sizeof(copy), "%s.copy", f->branch_dir);
     (void)snprintf(command, sizeof(command), "cp -a %s %s", f->branch_dir, copy);

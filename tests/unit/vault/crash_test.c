@@ -66,7 +66,7 @@ static void crash_with_torn_tail(struct model *m, uint8_t *const *committed)
 {
     struct err err = ERR_INIT;
     uint64_t ignored;
-    char path[160];
+    char path[400];
     struct stat before, after;
     last_segment_path(m, path, sizeof(path));
     assert_int_equal(stat(path, &before), 0);
@@ -117,14 +117,14 @@ static void drop_some(struct model *m)
 /* Removes or damages what can be rebuilt, behind the store's back. */
 static void lose_index(struct model *m)
 {
-    char path[160];
+    char path[400];
     (void)snprintf(path, sizeof(path), "%s/manifest", m->machine_dir);
     (void)unlink(path);
 }
 
 static void damage_run(struct model *m)
 {
-    char folder[120], path[400] = "";
+    char folder[200], path[600] = "";
     (void)snprintf(folder, sizeof(folder), "%s/runs", m->machine_dir);
     DIR *dir = opendir(folder);
     struct dirent *entry;
@@ -282,7 +282,7 @@ static void verification_finds_every_flipped_bit(void **state)
     static struct model m;
     struct err err = ERR_INIT;
     struct verify_result r;
-    char path[160];
+    char path[400];
     struct stat st;
     (void)state;
     model_init(&m, 31);
@@ -326,7 +326,7 @@ static void a_flipped_bit_in_the_index_is_noticed(void **state)
     static struct model m;
     struct err err = ERR_INIT;
     struct verify_result r;
-    char path[160];
+    char path[400];
     (void)state;
     model_init(&m, 32);
     model_open(&m);
@@ -356,7 +356,7 @@ static void a_flipped_bit_in_the_index_is_noticed(void **state)
 static void a_cut_log_keeps_its_older_points_and_raises_the_epoch(void **state)
 {
     static struct model m;
-    char path[160];
+    char path[400];
     struct stat st;
     uint64_t after_six = 0;
     (void)state;
@@ -396,7 +396,7 @@ static void a_bad_header_costs_what_it_held_and_new_points_go_on(void **state)
 {
     static struct model m;
     struct err err = ERR_INIT;
-    char path[160];
+    char path[400];
     struct stat st;
     uint64_t before = 0;
     (void)state;
@@ -440,7 +440,7 @@ static void a_full_file_system_costs_only_the_open_change_set(void **state)
 {
     static struct model m;
     struct err err = ERR_INIT;
-    char command[200];
+    char command[400];
     uint64_t committed = 0;
     int result = 0;
     (void)state;

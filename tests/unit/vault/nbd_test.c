@@ -18,7 +18,7 @@
 
 struct fixture {
     struct model m;
-    char key_path[100];
+    char key_path[120];
 };
 
 static int setup(void **state)
@@ -56,7 +56,7 @@ static int teardown(void **state)
 static struct nbd_handle *serve(
     struct fixture *f, uint64_t sequence, const char *branch_dir, uint32_t stream, const char *export_name)
 {
-    char machine[120], number[40], key[120], branch[160], nonce[40];
+    char machine[200], number[40], key[200], branch[300], nonce[40];
     char *argv[] = {
         "nbdkit", "-f", VAULT_PLUGIN, machine, number, key, branch_dir == NULL ? NULL : branch, nonce, NULL};
     struct nbd_handle *nbd = nbd_create();
@@ -144,7 +144,7 @@ static void a_branch_takes_writes_and_keeps_them(void **state)
 {
     struct fixture *f = *state;
     struct err err = ERR_INIT;
-    char dir[120];
+    char dir[300];
     struct branch_info info = {.machine = f->m.conf.machine, .base_sequence = f->m.points[1].sequence};
     uint64_t size = f->m.disk_bytes[0];
     uint8_t *expected = malloc(size);

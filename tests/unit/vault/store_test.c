@@ -113,7 +113,7 @@ static void what_has_no_mark_never_was(void **state)
 static void the_index_is_rebuilt_from_the_log(void **state)
 {
     struct model *m = *state;
-    char path[120];
+    char path[400];
     m->conf.flush_extents = 64;
     model_close(m);
     model_open(m);
@@ -301,7 +301,7 @@ static void a_flipped_bit_in_a_segment_is_an_error_never_data(void **state)
 {
     struct model *m = *state;
     struct err err = ERR_INIT;
-    char path[160];
+    char path[400];
     struct view *v AUTO_OF(view) = NULL;
     uint8_t out[65536];
     model_write(m, 0, 0, 65536, false);

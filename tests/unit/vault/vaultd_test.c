@@ -528,7 +528,7 @@ static void on_closed(void *arg, const struct err *err)
 
 static void check_served(struct fixture *f, const char *socket, const uint8_t *expected)
 {
-    char command[400], copy[100];
+    char command[600], copy[100];
     struct buf got AUTO_BUF = BUF_INIT(16u << 20);
     struct err err = ERR_INIT;
     (void)snprintf(copy, sizeof(copy), "%s/copy", f->m.dir);
@@ -542,7 +542,7 @@ static void check_served(struct fixture *f, const char *socket, const uint8_t *e
 
 static pid_t child_of(const char *socket)
 {
-    char path[140];
+    char path[400];
     struct buf text AUTO_BUF = BUF_INIT(64);
     (void)snprintf(path, sizeof(path), "%s.pid", socket);
     return file_read(path, &text, NULL) < 0 ? 0 : (pid_t)strtol(buf_str(&text, NULL), NULL, 10);

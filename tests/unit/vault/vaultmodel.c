@@ -229,7 +229,7 @@ void model_forget(struct model *m, uint64_t sequence)
 void model_crash(struct model *m)
 {
     char *copy = mem_printf("%s/copy", m->dir);
-    char command[300];
+    char command[600];
     /* What a killed process leaves is what is in the files now: copy them, and go on with the copy. */
     (void)snprintf(command, sizeof(command), "cp -a %s %s", m->machine_dir, copy);
     assert_int_equal(system(command), 0);

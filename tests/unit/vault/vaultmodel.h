@@ -24,7 +24,7 @@ struct model_point {
 
 struct model {
     char dir[64]; /* of the test; the machine's folder is dir/machine */
-    char machine_dir[80];
+    char machine_dir[160];
     struct store_conf conf;
     struct store *store;
     struct store_opened opened;
