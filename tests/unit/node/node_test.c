@@ -412,6 +412,63 @@ static void test_batch_out_of_sequence_is_refused(void **state)
     assert_int_equal(w->agent->status, RPC_FAILED_PRECONDITION);
 }
 
+/* Sends n bytes as they are on a new stream; with open, after a good Open. */
+static void send_bytes(struct world *w, bool open, const uint8_t *data, size_t n)
+{
+    AUTO_BUF struct buf b = BUF_INIT(16u << 20);
+    if (open)
+        world_open_agent(w);
+    else
+        fake_agent_open(w->agent, 1, 0, 0);
+    assert_int_equal(buf_append(&b, data, n, NULL), 0);
+    assert_true(rpc_call_send(w->agent->call, &b, NULL) >= 0);
+    world_until(w, w->agent->ended);
+}
+
+static void test_malformed_messages_end_the_stream_and_nothing_else(void **state)
+{
+    struct world *w = world_of(state);
+    static uint8_t large[5u << 20];
+    static const uint8_t garbage[] = {0xff, 0xff, 0xff, 0xff, 0x07, 0x01};
+    static const uint8_t batch[] = {0x12, 0x04, 1, 2, 3, 4};
+    send_bytes(w, true, garbage, sizeof(garbage));
+    assert_int_equal(w->agent->status, RPC_INVALID_ARGUMENT);
+    send_bytes(w, true, batch, sizeof(batch)); /* not records */
+    assert_string_equal(w->agent->refused_code, "corrupt");
+    send_bytes(w, true, batch, 0); /* an empty message is no request */
+    assert_int_equal(w->agent->status, RPC_INVALID_ARGUMENT);
+    send_bytes(w, false, batch, sizeof(batch)); /* before Opened */
+    assert_int_equal(w->agent->status, RPC_FAILED_PRECONDITION);
+    send_bytes(w, true, large, sizeof(large));
+    assert_int_equal(w->agent->status, RPC_RESOURCE_EXHAUSTED);
+    world_open_agent(w);
+    fake_agent_send_set(w->agent, w->agent->expected, 0, 10);
+    world_until(w, w->agent->committed == w->agent->expected);
+    assert_true(world_same_disks(w));
+}
+
+/* They wait for room in the spool, joined, and come out one by one. */
+static void test_many_tiny_batches_wait_together(void **state)
+{
+    struct world *w = world_of(state);
+    bool full = false;
+    uint64_t s = 0;
+    world_stop_node(w);
+    w->spool_bytes = NODE_SPOOL_MIN;
+    world_start_node(w);
+    world_apply(w, true);
+    world_open_agent(w);
+    fake_vault_stop(w->vault);
+    for (; s < 40; s++)
+        fake_agent_send_set(w->agent, s + 1, (unsigned)s * 16, 32);
+    world_until(w, (spool_bytes(w, &full), full));
+    for (; s < 2040; s++)
+        fake_agent_send_set(w->agent, s + 1, 0, 0);
+    world_start_vault(w);
+    world_until(w, w->agent->committed == s);
+    assert_true(world_same_disks(w));
+}
+
 static void test_another_machine_is_denied(void **state)
 {
     struct world *w = world_of(state);
@@ -535,6 +592,8 @@ int main(void)
         NODE_TEST(test_damaged_compressed_record_is_never_committed),
         NODE_TEST(test_set_with_a_missing_record_is_refused),
         NODE_TEST(test_batch_out_of_sequence_is_refused),
+        NODE_TEST(test_malformed_messages_end_the_stream_and_nothing_else),
+        NODE_TEST(test_many_tiny_batches_wait_together),
         NODE_TEST(test_another_machine_is_denied),
         NODE_TEST(test_machine_that_is_not_served_here),
         NODE_TEST(test_only_agents_replicate_to_a_node),
