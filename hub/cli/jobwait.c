@@ -190,16 +190,21 @@ static void print_result(const json_t *job)
     (void)putchar('\n');
 }
 
+void jobwait_print(const struct command_line *line, const json_t *job, bool succeeded)
+{
+    if (job && line->output == OUTPUT_JSON)
+        output_json(job, stdout);
+    else if (job && succeeded)
+        print_result(job);
+}
+
 int jobwait_and_print(
     const struct command_line *line, const char *method, const char *path, const json_t *body, struct err *err)
 {
     json_t *job = NULL;
     int rc = jobwait_run(line, method, path, body, &job, err);
 
-    if (job && line->output == OUTPUT_JSON)
-        output_json(job, stdout);
-    else if (rc == 0)
-        print_result(job);
+    jobwait_print(line, job, rc == 0);
     json_decref(job);
     return rc;
 }

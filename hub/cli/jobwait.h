@@ -18,6 +18,8 @@ int jobwait_run(const struct command_line *line, const char *method, const char 
 /* Waits for a job that is there. timeout_usec 0: for ever; ERR_TIMEOUT when it is over (the job goes on). */
 int jobwait_for(
     const struct command_line *line, const char *id, uint64_t timeout_usec, json_t **ret_job, struct err *err);
+/* The job as JSON, or "done: " with what came out of it when it succeeded. NULL: nothing. */
+void jobwait_print(const struct command_line *line, const json_t *job, bool succeeded);
 /* jobwait_run, then prints: the job as JSON, or "done: " with what came out. */
 int jobwait_and_print(
     const struct command_line *line, const char *method, const char *path, const json_t *body, struct err *err);

@@ -141,16 +141,32 @@ static int choose_vault(const struct command_line *line, char ret_id[40], struct
     return err_hint(err, "Name one of `leeward vault list`.");
 }
 
+/* A verification that ran to its end and found damage is a failure of the vault: scripts must see it. */
+static int check_damage(const json_t *job, struct err *err)
+{
+    size_t n = json_array_size(json_object_get(json_object_get(job, "result"), "damaged"));
+
+    if (n == 0)
+        return 0;
+    (void)err_set(err, ERR_CORRUPT, "%zu place%s damaged", n, n == 1 ? " is" : "s are");
+    return err_hint(err, "Check the vault's disk and memory. `-o json` names segments and points; "
+                         "`leeward machine resync` makes later points whole.");
+}
+
 int verb_vault_verify(struct command_line *line, struct err *err)
 {
     const char *machine = command_option(line, "machine");
-    json_t *body = machine ? json_pack("{s:s}", "machine", machine) : NULL;
+    json_t *body = machine ? json_pack("{s:s}", "machine", machine) : NULL, *job = NULL;
     AUTO_FREE char *path = NULL;
     char vault[40];
     int rc = choose_vault(line, vault, err);
 
     if (rc == 0 && (path = client_path("/api/v1/vaults/%s/verify", vault)))
-        rc = jobwait_and_print(line, "POST", path, body, err);
+        rc = jobwait_run(line, "POST", path, body, &job, err);
+    jobwait_print(line, job, rc == 0);
+    if (rc == 0)
+        rc = check_damage(job, err);
+    json_decref(job);
     json_decref(body);
     return rc;
 }
