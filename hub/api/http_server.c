@@ -36,6 +36,8 @@
 #define CONNECTION_MEMORY (32u * 1024u) /* head of a request and of its answer */
 #define QUEUE_MAX 512u
 #define BODIES_MAX (64u * 1024u * 1024u) /* of all requests that are being received */
+/* What is read and forgotten of a body that is too large, so that its client can take the answer instead of a reset. */
+#define FORGOTTEN_MAX (8u * 1024u * 1024u)
 #define ARGUMENTS_MAX 64u
 #define STREAM_BLOCK 4096u
 
@@ -62,6 +64,7 @@ struct exchange {
     struct request request;
     atomic_int state;     /* WORKING: a handler thread owns the request */
     size_t counted_bytes; /* of body_bytes */
+    size_t forgotten_bytes;
     bool too_large, overloaded;
 };
 
@@ -268,6 +271,11 @@ static enum MHD_Result refuse(struct exchange *x, int status, const char *code, 
     return answer(x);
 }
 
+static enum MHD_Result refuse_too_large(struct exchange *x)
+{
+    return refuse(x, 413, "too_large", "the body is larger than 1 MiB", "Send less at once.");
+}
+
 /* ---- handler threads ---- */
 
 static void run_exchange(struct handler_item *item)
@@ -305,22 +313,27 @@ static enum MHD_Result begin(
     client_allow(server->watch, x->client, CLIENT_REQUEST_SEC);
     read_head(x, url, method);
     length = MHD_lookup_connection_value(connection, MHD_HEADER_KIND, "Content-Length");
-    if (length && (strlen(length) > 9 || strtoul(length, NULL, 10) > REQUEST_BODY_MAX))
-        return refuse(x, 413, "too_large", "the body is larger than 1 MiB", "Send less at once.");
+    x->too_large = length && (strlen(length) > 9 || strtoul(length, NULL, 10) > REQUEST_BODY_MAX);
+    if (x->too_large && (strlen(length) > 9 || strtoul(length, NULL, 10) > FORGOTTEN_MAX))
+        return refuse_too_large(x);
     return MHD_YES;
 }
 
-static void receive(struct exchange *x, const char *data, size_t n)
+/* MHD_NO: the client goes on and on; the connection is closed. */
+static enum MHD_Result receive(struct exchange *x, const char *data, size_t n)
 {
     struct err err = ERR_INIT;
 
-    if (x->too_large || x->overloaded)
-        return; /* read and forgotten, so that the client can see the answer */
+    if (x->too_large || x->overloaded) {
+        x->forgotten_bytes += n;
+        return x->forgotten_bytes <= FORGOTTEN_MAX ? MHD_YES : MHD_NO;
+    }
     if (atomic_fetch_add(&x->server->body_bytes, n) + n > BODIES_MAX)
         x->overloaded = true;
     x->counted_bytes += n;
     if (!x->overloaded && buf_append(&x->request.raw_body, data, n, &err) < 0)
         x->too_large = true;
+    return MHD_YES;
 }
 
 static enum MHD_Result dispatch(struct exchange *x)
@@ -328,7 +341,7 @@ static enum MHD_Result dispatch(struct exchange *x)
     struct request *r = &x->request;
 
     if (x->too_large)
-        return refuse(x, 413, "too_large", "the body is larger than 1 MiB", "Send less at once.");
+        return refuse_too_large(x);
     if (x->overloaded || atomic_load(&x->server->stopping))
         return refuse(x, 503, "unavailable", "the hub has too much to do, or is going down", "Try again.");
     if (http_route_find(r) < 0) {
@@ -360,9 +373,10 @@ static enum MHD_Result handle(void *cls, struct MHD_Connection *connection, cons
     if (!x)
         return begin(cls, connection, url, method, con_cls);
     if (*data_len > 0) {
-        receive(x, data, *data_len);
+        size_t n = *data_len;
+
         *data_len = 0;
-        return MHD_YES;
+        return receive(x, data, n);
     }
     if (atomic_load(&x->state) == ANSWERED)
         return answer(x);
