@@ -97,8 +97,7 @@ static int parse_number(const char *text, bool units, uint64_t *ret_value)
 }
 
 /* `from` is where the value stands: "on the command line", "in /etc/leeward/agent.conf", ... */
-static int set_string(
-    char **slot, const struct conf_row *row, const char *text, const char *from, struct err *err)
+static int set_string(char **slot, const struct conf_row *row, const char *text, const char *from, struct err *err)
 {
     size_t max = row->max ? row->max : STRING_MAX;
 
@@ -112,16 +111,14 @@ static int set_string(
     return 0;
 }
 
-static int set_number(
-    uint64_t *slot, const struct conf_row *row, const char *text, const char *from, struct err *err)
+static int set_number(uint64_t *slot, const struct conf_row *row, const char *text, const char *from, struct err *err)
 {
     uint64_t value = 0;
     int rc = row->type == CONF_USEC ? clock_parse_duration(text, &value, NULL)
                                     : parse_number(text, row->type == CONF_BYTES, &value);
 
     if (rc < 0) {
-        (void)err_set(
-            err, ERR_INVALID, "%s %s: \"%.64s\" is not a %s", row->key, from, text, type_word(row->type));
+        (void)err_set(err, ERR_INVALID, "%s %s: \"%.64s\" is not a %s", row->key, from, text, type_word(row->type));
         return err_hint(err, "%s",
             row->type == CONF_USEC    ? "Write a number with a unit: 500ms, 90s, 15m, 2h or 7d."
             : row->type == CONF_BYTES ? "Write a number with an optional K, M, G or T: 64M."
@@ -139,8 +136,7 @@ static int set_number(
     return 0;
 }
 
-static int set_value(
-    struct conf *c, const struct conf_row *row, const char *text, const char *from, struct err *err)
+static int set_value(struct conf *c, const struct conf_row *row, const char *text, const char *from, struct err *err)
 {
     void *slot = c->config + row->offset;
 
@@ -149,8 +145,7 @@ static int set_value(
         return set_string(slot, row, text, from, err);
     case CONF_BOOL:
         if (parse_bool(text, slot) < 0) {
-            (void)err_set(
-                err, ERR_INVALID, "%s %s: \"%.64s\" is neither true nor false", row->key, from, text);
+            (void)err_set(err, ERR_INVALID, "%s %s: \"%.64s\" is neither true nor false", row->key, from, text);
             return err_hint(err, "Write true or false.");
         }
         return 0;
@@ -162,8 +157,7 @@ static int set_value(
     return err_set(err, ERR_INTERNAL, "the row of %s has no type", row->key);
 }
 
-static int give_value(
-    struct conf *c, const struct conf_row *row, const char *text, const char *from, struct err *err)
+static int give_value(struct conf *c, const struct conf_row *row, const char *text, const char *from, struct err *err)
 {
     if (set_value(c, row, text, from, err) < 0)
         return -1;
@@ -316,8 +310,7 @@ static const struct conf_row *row_of_argument(const struct conf *c, const struct
 
 /* Walks the arguments; with `file_only` it looks for --config alone, since the file is weaker than the
  * others. */
-static int take_arguments(
-    struct conf *c, int argc, char **argv, bool file_only, const char **ret_file, struct err *err)
+static int take_arguments(struct conf *c, int argc, char **argv, bool file_only, const char **ret_file, struct err *err)
 {
     for (int i = 1; i < argc; i++) {
         struct argument a = {0};
@@ -364,8 +357,8 @@ static void print_help(const struct conf_row *rows, size_t row_count, const char
     printf("%s - %s\n\nUsage: %s [--config FILE] [--KEY VALUE ...]\n\n", daemon, summary, daemon);
     for (size_t i = 0; i < row_count; i++) {
         const struct conf_row *row = &rows[i];
-        printf("  --%s %s\n      %s", row->key,
-            row->type == CONF_BOOL ? "[true|false]" : type_word(row->type), row->help);
+        printf(
+            "  --%s %s\n      %s", row->key, row->type == CONF_BOOL ? "[true|false]" : type_word(row->type), row->help);
         if (row->required)
             printf(" (required)");
         if (row->fallback && row->fallback[0])
@@ -379,10 +372,12 @@ static void print_help(const struct conf_row *rows, size_t row_count, const char
            "  --help, --help-markdown, --version\n");
 }
 
-void conf_print_markdown(
-    const struct conf_row *rows, size_t row_count, const char *daemon, const char *summary)
+void conf_print_markdown(const struct conf_row *rows, size_t row_count, const char *daemon, const char *summary)
 {
-    printf("# %s\n\n%s.\n\n| key | type | default | what it is |\n|---|---|---|---|\n", daemon, summary);
+    size_t len = strlen(summary);
+
+    printf("# %s\n\n%s%s\n\n| key | type | default | what it is |\n|---|---|---|---|\n", daemon, summary,
+        len > 0 && summary[len - 1] == '.' ? "" : ".");
     for (size_t i = 0; i < row_count; i++) {
         const struct conf_row *row = &rows[i];
         printf("| `%s` | %s | %s%s%s | %s%s%s |\n", row->key,
@@ -423,12 +418,11 @@ static int load_all(struct conf *c, int argc, char **argv, struct err *err)
     return check_required(c, err);
 }
 
-int conf_load(const struct conf_row *rows, size_t row_count, const char *daemon, const char *summary,
-    int argc, char **argv, void *config, struct err *err)
+int conf_load(const struct conf_row *rows, size_t row_count, const char *daemon, const char *summary, int argc,
+    char **argv, void *config, struct err *err)
 {
     AUTO_FREE bool *is_set = mem_alloc(row_count + 1, sizeof(bool));
-    struct conf c = {
-        .rows = rows, .row_count = row_count, .daemon = daemon, .config = config, .is_set = is_set};
+    struct conf c = {.rows = rows, .row_count = row_count, .daemon = daemon, .config = config, .is_set = is_set};
 
     if (answer_questions(&c, summary, argc, argv))
         return 1;
