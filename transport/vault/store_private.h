@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What the files of the store (store.c, store_append.c, store_recover.c, store_flush.c, store_merge.c) share and nobody else
+ * What the files of the store (store.c, store_append.c, store_recover.c, store_tail.c, store_flush.c, store_merge.c) share and nobody else
  * sees.
  */
 #ifndef TRANSPORT_VAULT_STORE_PRIVATE_H
@@ -59,6 +59,10 @@ int store_pending_check(struct store *s, const struct mark *m, struct err *err);
 /* Takes over a change set whose mark is durable: index, points, position. */
 int store_apply(struct store *s, const struct mark *m, uint64_t segment, uint64_t mark_offset, uint64_t end,
     uint64_t committed_utc_usec, struct err *err);
+
+/* store_tail.c */
+/* segment_recover, and the payloads of the last change set opened: *ret_end is before it when they do not fit. */
+int store_tail_recover(struct store *s, uint64_t number, uint64_t *ret_end, bool *ret_sealed, struct err *err);
 
 /* store_recover.c */
 int store_recover(struct store *s, struct err *err);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Recovery at start. The last segment is scanned to its last valid mark and cut behind it; then everything in the log behind
+ * Recovery at start. The last segment is scanned to its last valid mark (store_tail.c) and cut behind it; then everything in the log behind
  * what the manifest covers is replayed into the memtable. When the manifest, a run or the point list is missing or damaged,
  * all of the index is thrown away and the whole log is replayed.
  *
@@ -227,7 +227,7 @@ static int find_end(struct store *s, struct log_span *log, struct err *err)
     if (log->last == 0)
         return 0;
     s->writer_number = log->last;
-    if (segment_recover(s->main_fd, log->last, NULL, NULL, &log->end, &sealed, &why) < 0) {
+    if (store_tail_recover(s, log->last, &log->end, &sealed, &why) < 0) {
         if (why.code != ERR_CORRUPT) {
             err_copy(err, &why);
             return -1;

@@ -434,6 +434,80 @@ static void a_bad_header_costs_what_it_held_and_new_points_go_on(void **state)
     model_done(&m);
 }
 
+/* ---- a power failure between the last write and its fdatasync ---- */
+
+static void flip_byte(const char *path, off_t offset)
+{
+    FILE *f = fopen(path, "r+");
+    assert_non_null(f);
+    assert_int_equal(fseek(f, (long)offset, SEEK_SET), 0);
+    int c = fgetc(f);
+    assert_int_equal(fseek(f, (long)offset, SEEK_SET), 0);
+    assert_int_equal(fputc(c ^ 0x10, f), c ^ 0x10);
+    assert_int_equal(fclose(f), 0);
+}
+
+/* Commits `sets` sets of one block each and crashes; *ret_begin is where the last one begins in the file. */
+static void commit_and_crash(struct model *m, int sets, char path[400], off_t *ret_begin)
+{
+    struct stat st;
+    for (int i = 0; i < sets; i++) {
+        *ret_begin = SEGMENT_HEADER_SIZE;
+        last_segment_path(m, path, 400);
+        if (stat(path, &st) == 0)
+            *ret_begin = st.st_size;
+        model_write(m, 0, (uint64_t)i * 65536, 65536, true);
+        model_commit(m, MARK_CRASH);
+    }
+    model_crash(m);
+    last_segment_path(m, path, 400);
+}
+
+static void a_mark_that_outran_its_data_never_was(void **state)
+{
+    static struct model m;
+    char path[400];
+    off_t begin;
+    (void)state;
+    model_init(&m, 53);
+    model_open(&m);
+    commit_and_crash(&m, 3, path, &begin);
+    flip_byte(path, begin + RECORD_HEADER_SIZE + 5);
+    model_forget(&m, 3);
+    memcpy(m.disks[0], m.points[1].disks[0], m.disk_bytes[0]);
+    model_open(&m);
+    assert_int_equal(store_committed(m.store), 2);
+    assert_false(store_lost_commits(m.store));
+    model_check_all(&m);
+    model_write(&m, 0, 2 * 65536, 65536, true); /* the agent sends it again */
+    model_commit(&m, MARK_CRASH);
+    model_crash(&m);
+    model_open(&m);
+    assert_int_equal(store_committed(m.store), 3);
+    model_check_all(&m);
+    model_done(&m);
+}
+
+static void damage_in_what_the_index_covers_is_not_cut_off(void **state)
+{
+    static struct model m;
+    struct err err = ERR_INIT;
+    char path[400];
+    off_t begin;
+    (void)state;
+    model_init(&m, 54);
+    model_open(&m);
+    commit_and_crash(&m, 3, path, &begin);
+    model_open(&m);
+    assert_int_equal(store_flush(m.store, &err), 0);
+    model_crash(&m);
+    flip_byte(path, begin + RECORD_HEADER_SIZE + 5);
+    model_open(&m);
+    assert_int_equal(store_committed(m.store), 3);
+    model_check_point(&m, &m.points[1]);
+    model_done(&m);
+}
+
 /* ---- a file system that is full ---- */
 
 static void a_full_file_system_costs_only_the_open_change_set(void **state)
@@ -494,6 +568,8 @@ int main(void)
         cmocka_unit_test(a_flipped_bit_in_the_index_is_noticed),
         cmocka_unit_test(a_cut_log_keeps_its_older_points_and_raises_the_epoch),
         cmocka_unit_test(a_bad_header_costs_what_it_held_and_new_points_go_on),
+        cmocka_unit_test(a_mark_that_outran_its_data_never_was),
+        cmocka_unit_test(damage_in_what_the_index_covers_is_not_cut_off),
         cmocka_unit_test(a_full_file_system_costs_only_the_open_change_set),
     };
     return cmocka_run_group_tests_name("crash", tests, NULL, NULL);
