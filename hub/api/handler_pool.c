@@ -14,7 +14,9 @@
 
 #define THREADS_MAX 32u
 #define LOOK_EVERY_USEC USEC_PER_SEC /* when no news came: a notification may be lost with its connection */
-#define LOOK_AT_MOST_EVERY_USEC (200 * USEC_PER_MSEC) /* bounds the queries of a client on a busy hub */
+/* Between two looks for one client: short jobs are answered at once, long ones cost few queries on a busy hub. */
+#define SPACING_MIN_USEC (10 * USEC_PER_MSEC)
+#define SPACING_MAX_USEC (200 * USEC_PER_MSEC)
 
 struct handler_pool {
     pthread_t threads[THREADS_MAX];
@@ -26,6 +28,7 @@ struct handler_pool {
     struct handler_item *first, **last;
     size_t busy; /* queued or running */
     struct handler_item *waiting;
+    uint64_t news_count;
     bool stopping;
 };
 
@@ -68,6 +71,7 @@ static struct handler_item *dequeue(struct handler_pool *pool)
         pool->first = item->next;
         if (!pool->first)
             pool->last = &pool->first;
+        item->news_seen = pool->news_count;
     }
     return item;
 }
@@ -151,10 +155,14 @@ int handler_pool_wait(struct handler_pool *pool, struct handler_item *item, uint
 
     pthread_mutex_lock(&pool->lock);
     if (!pool->stopping) {
+        item->spacing_usec = !item->waited                               ? SPACING_MIN_USEC
+                             : item->spacing_usec * 2 < SPACING_MAX_USEC ? item->spacing_usec * 2
+                                                                         : SPACING_MAX_USEC;
         item->waited = true;
         item->looked_usec = clock_mono_usec();
-        item->due_usec =
-            item->looked_usec + LOOK_EVERY_USEC < until_usec ? item->looked_usec + LOOK_EVERY_USEC : until_usec;
+        /* News that came while it looked may be of what it did not see yet. */
+        uint64_t pause = item->news_seen == pool->news_count ? LOOK_EVERY_USEC : item->spacing_usec;
+        item->due_usec = item->looked_usec + pause < until_usec ? item->looked_usec + pause : until_usec;
         item->next = pool->waiting;
         pool->waiting = item;
         pthread_cond_signal(&pool->work);
@@ -167,9 +175,10 @@ int handler_pool_wait(struct handler_pool *pool, struct handler_item *item, uint
 void handler_pool_news(struct handler_pool *pool)
 {
     pthread_mutex_lock(&pool->lock);
+    pool->news_count++;
     for (struct handler_item *item = pool->waiting; item; item = item->next)
-        if (item->due_usec > item->looked_usec + LOOK_AT_MOST_EVERY_USEC)
-            item->due_usec = item->looked_usec + LOOK_AT_MOST_EVERY_USEC;
+        if (item->due_usec > item->looked_usec + item->spacing_usec)
+            item->due_usec = item->looked_usec + item->spacing_usec;
     if (pool->waiting)
         pthread_cond_signal(&pool->work);
     pthread_mutex_unlock(&pool->lock);

@@ -18,7 +18,7 @@ struct handler_pool;
 /* Embed as the first member. All but `waited` are the pool's own. */
 struct handler_item {
     struct handler_item *next;
-    uint64_t looked_usec, due_usec;
+    uint64_t looked_usec, due_usec, spacing_usec, news_seen;
     bool waited; /* run is called again after handler_pool_wait */
 };
 
