@@ -5,6 +5,8 @@
  */
 #include "transport/base/mem.h"
 
+#include <limits.h>
+#include <malloc.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -82,4 +84,11 @@ char *mem_printf(const char *fmt, ...)
     (void)vsnprintf(text, (size_t)len + 1, fmt, ap);
     va_end(ap);
     return text;
+}
+
+void mem_keep_freed(size_t keep_bytes)
+{
+    /* 32 MiB is the largest threshold that glibc takes. Setting one of the two switches off the adjustment of both. */
+    (void)mallopt(M_MMAP_THRESHOLD, 32 << 20);
+    (void)mallopt(M_TRIM_THRESHOLD, (int)(keep_bytes < INT_MAX ? keep_bytes : INT_MAX));
 }

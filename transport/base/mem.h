@@ -18,6 +18,9 @@ void *mem_resize(void *old, size_t count, size_t size);
 char *mem_strdup(const char *s);
 char *mem_strndup(const char *s, size_t n);
 char *mem_printf(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+/* For daemons that move buffers of megabytes: the allocator keeps up to keep_bytes of what was freed instead of giving it back
+ * to the kernel and faulting it in again, page by page, for the next buffer. Once, before threads are started. */
+void mem_keep_freed(size_t keep_bytes);
 /* Tests only: the n-th allocation from now on (1 = next) returns NULL, once; 0 switches it off. */
 void mem_fail_at(long n);
 

@@ -16,6 +16,7 @@
 #include "transport/proto/enrol.h"
 #include "transport/proto/session.h"
 
+#define KEEP_FREED_BYTES (64u << 20) /* some dozen batches in flight */
 #define SOFTWARE "leeward-node " LEEWARD_VERSION
 
 struct settings {
@@ -216,6 +217,7 @@ int main(int argc, char **argv)
 {
     struct daemon d = {0};
     struct err err = ERR_INIT;
+    mem_keep_freed(KEEP_FREED_BYTES);
     int loaded = conf_load(
         rows, ARRAY_LEN(rows), "leeward-node", "replication gateway of a site", argc, argv, &d.settings, &err);
     int result = loaded == 0 ? serve(&d, &err) : loaded;

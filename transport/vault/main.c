@@ -19,6 +19,7 @@
 #include "transport/vault/vaultd.h"
 
 #define DAEMON "leeward-vault"
+#define KEEP_FREED_BYTES (64u << 20) /* some dozen batches in flight */
 #define SUMMARY "Stores replicated machines with their recovery points and opens any of them as a disk."
 #define PLUGIN "leeward-vault-nbd.so"
 #define PORT_DEFAULT 9444
@@ -183,6 +184,7 @@ int main(int argc, char **argv)
     struct config c = {0};
     struct running r = {0};
     struct err err = ERR_INIT;
+    mem_keep_freed(KEEP_FREED_BYTES);
     int result = conf_load(rows, ARRAY_LEN(rows), DAEMON, SUMMARY, argc, argv, &c, &err);
     if (result == 0)
         result = start(&r, &c, &err);
