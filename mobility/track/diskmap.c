@@ -175,7 +175,7 @@ static int take_line(struct drain *x, uint64_t line, bool whole, struct err *err
 /* The 64 lines of one summary word. `wide` is loaded after the lines' bits are cleared: it is set before them. */
 static int take_lines(struct drain *x, uint64_t i, struct err *err)
 {
-    uint64_t *at = &x->map->lines[i], lines = __atomic_load_n(at, __ATOMIC_RELAXED), wide, todo;
+    uint64_t *at = &x->map->lines[i], lines = __atomic_load_n(at, __ATOMIC_RELAXED), wide, left;
 
     if (!lines && !x->map->look_everywhere)
         return 0;
@@ -183,9 +183,9 @@ static int take_lines(struct drain *x, uint64_t i, struct err *err)
         (void)__atomic_fetch_and(at, ~lines, __ATOMIC_SEQ_CST);
     __atomic_thread_fence(__ATOMIC_SEQ_CST);
     wide = __atomic_load_n(&x->map->wide[i], __ATOMIC_SEQ_CST);
-    todo = x->map->look_everywhere ? ~0ull : lines | wide;
-    for (; todo; todo &= todo - 1) {
-        unsigned bit = (unsigned)__builtin_ctzll(todo);
+    left = x->map->look_everywhere ? ~0ull : lines | wide;
+    for (; left; left &= left - 1) {
+        unsigned bit = (unsigned)__builtin_ctzll(left);
         if (take_line(x, i * 64 + bit, wide >> bit & 1, err) < 0) {
             (void)__atomic_fetch_or(at, lines, __ATOMIC_SEQ_CST); /* for the next attempt */
             return -1;
