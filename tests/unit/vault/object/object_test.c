@@ -187,11 +187,8 @@ static void lists_that_are_none_are_refused(void **state)
         "<ListBucketResult><Contents><Size>1</Size></Contents></ListBucketResult>",
         "<ListBucketResult><Contents><Key>a</Key><Size>-1</Size></Contents></ListBucketResult>",
         "<ListBucketResult><Contents><Key>a</Key><Size>99999999999999999999999</Size></Contents></ListBucketResult>",
-        "<ListBucketResult><Contents><Key>a</Key><Size>1</Size></Contents><Contents><Key>b</Key><Size>1</Size></"
-        "Contents>"
-        "</ListBucketResult>",
-        "<!DOCTYPE l [<!ENTITY e "
-        "\"x\">]><ListBucketResult><Contents><Key>&e;</Key><Size>1</Size></Contents></ListBucketResult>",
+        "<ListBucketResult><Contents><Key>a</Key><Size>1</Size></Contents><Contents/></ListBucketResult>",
+        "<!DOCTYPE l [<!ENTITY e 'x'>]><ListBucketResult>&e;</ListBucketResult>",
         "<!DOCTYPE l SYSTEM \"file:///etc/passwd\"><ListBucketResult/>",
     };
 
