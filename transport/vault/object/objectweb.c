@@ -287,11 +287,22 @@ static int curl_failed(const struct objectweb *web, CURLcode code, struct err *e
     return err_hint(err, "check the endpoint, and that this machine can reach it");
 }
 
+/* Azurite says AuthorizationFailure where Azure says AuthenticationFailed, with Azure's text. */
+static bool key_is_wrong(const struct web_exchange *x, const char *message)
+{
+    static const char *const codes[] = {"AuthenticationFailed", "SignatureDoesNotMatch", "InvalidAccessKeyId"};
+
+    for (size_t i = 0; i < ARRAY_LEN(codes); i++) {
+        if (strcmp(x->code, codes[i]) == 0)
+            return true;
+    }
+    return x->status == 401 || strstr(message, "failed to authenticate") != NULL;
+}
+
 static int denied(struct objectweb *web, const struct web_exchange *x, const char *message, struct err *err)
 {
     long skew = clock_skew(web);
-    bool key = x->status == 401 || strcmp(x->code, "AuthenticationFailed") == 0 ||
-               strcmp(x->code, "SignatureDoesNotMatch") == 0 || strcmp(x->code, "InvalidAccessKeyId") == 0;
+    bool key = key_is_wrong(x, message);
 
     err_set(err, key ? ERR_UNAUTHENTICATED : ERR_DENIED, "%s refused the request: %s%s%.120s", web->origin,
         x->code[0] ? x->code : "no reason given", message[0] ? ": " : "", message);

@@ -1,0 +1,312 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""The object storage against services that are not ours: Azurite (which verifies signatures) and s3rver, and against a service
+that fails in ways the two do not. The peers come from npm in the versions of peers/package-lock.json, into the build folder."""
+import base64
+import datetime
+import email.utils
+import hashlib
+import hmac
+import http.server
+import os
+import shutil
+import subprocess
+import threading
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+
+from harness import BIN, ROOT, check, defer, free_port_base, fresh, main, run, start, temp_dir, test, wait_until
+
+HERE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "peers")
+TOOL = os.path.join(BIN, "leeward-object")
+# Azurite's own account, which is the same everywhere.
+ACCOUNT = "devstoreaccount1"
+ACCOUNT_KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
+VERSION = "2021-08-06"
+
+
+# ---- the peers ----
+
+def peers():
+    """The folder of the programs; installed when the lock file is another one than last time."""
+    folder = os.path.join(os.path.dirname(os.path.abspath(BIN)), "peers")
+    with open(os.path.join(HERE, "package-lock.json"), "rb") as f:
+        wanted = hashlib.sha256(f.read()).hexdigest()
+    stamp = os.path.join(folder, "installed")
+    if not os.path.exists(stamp) or open(stamp).read() != wanted:
+        if not shutil.which("npm"):
+            run(os.path.join(ROOT, "cmake", "install-packages.sh"), os.path.join(HERE, "packages.txt"), timeout=300)
+        os.makedirs(folder, exist_ok=True)
+        for name in ("package.json", "package-lock.json", ".npmrc"):
+            shutil.copy(os.path.join(HERE, name), folder)
+        run("npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", cwd=folder, timeout=300)
+        with open(stamp, "w") as f:
+            f.write(wanted)
+    return os.path.join(folder, "node_modules", ".bin")
+
+
+def listens(port):
+    try:
+        urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=5)
+    except urllib.error.HTTPError:
+        pass
+    return True
+
+
+def hmac_base64(key, text):
+    return base64.b64encode(hmac.new(base64.b64decode(key), text.encode(), hashlib.sha256).digest()).decode()
+
+
+def make_container(endpoint, name):
+    """Signed by hand, so that this does not stand on what is tested."""
+    now = email.utils.formatdate(usegmt=True)
+    text = (f"PUT\n\n\n\n\n\n\n\n\n\n\n\nx-ms-date:{now}\nx-ms-version:{VERSION}\n"
+            f"/{ACCOUNT}/{ACCOUNT}/{name}\nrestype:container")
+    request = urllib.request.Request(f"{endpoint}/{name}?restype=container", method="PUT", headers={
+        "x-ms-date": now, "x-ms-version": VERSION, "Content-Length": "0",
+        "Authorization": f"SharedKey {ACCOUNT}:{hmac_base64(ACCOUNT_KEY, text)}"})
+    urllib.request.urlopen(request, timeout=30).close()
+
+
+def container_sas(name, rights, hours):
+    end = (datetime.datetime.utcnow() + datetime.timedelta(hours=hours)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    text = "\n".join([rights, "", end, f"/blob/{ACCOUNT}/{name}", "", "", "", VERSION, "c", "", "", "", "", "", "", ""])
+    return urllib.parse.urlencode({"sv": VERSION, "sr": "c", "sp": rights, "se": end, "sig": hmac_base64(ACCOUNT_KEY, text)})
+
+
+_started = {}
+
+
+def endpoint_of(peer):
+    if isinstance(_started[peer], Exception):
+        raise _started[peer]
+    return _started[peer]
+
+
+def bring_up():
+    """Both for all tests: what a test starts itself ends with it. Those of a peer that does not come up fail, the others run."""
+    for peer, begin in (("azurite", azurite), ("s3rver", s3rver)):
+        try:
+            _started[peer] = begin()
+        except Exception as problem:
+            _started[peer] = problem
+
+
+def azurite():
+    port = free_port_base(1)
+    start([os.path.join(peers(), "azurite-blob"), "--blobPort", port, "--location", fresh("azurite"), "--silent",
+           "--skipApiVersionCheck", "--disableTelemetry"], log=fresh("azurite.log"))
+    wait_until(lambda: listens(port), "Azurite", timeout=90)
+    endpoint = f"http://127.0.0.1:{port}/{ACCOUNT}"
+    make_container(endpoint, "box")
+    return endpoint
+
+
+def s3rver():
+    port = free_port_base(1)
+    folder = fresh("s3rver")
+    os.mkdir(folder)
+    start([os.path.join(peers(), "s3rver"), "-d", folder, "-a", "127.0.0.1", "-p", port, "-s", "--no-vhost-buckets",
+           "--configure-bucket", "bucket"], log=fresh("s3rver.log"),
+          env=dict(os.environ, NODE_OPTIONS="--openssl-legacy-provider"))  # its markers of pages are made with DES
+    wait_until(lambda: listens(port), "s3rver", timeout=90)
+    return f"http://127.0.0.1:{port}"
+
+
+# ---- the tool ----
+
+class Store:
+    def __init__(self, url, endpoint="", **environment):
+        names = {"endpoint": endpoint, **environment}
+        self.url = url
+        self.env = dict(os.environ, **{"LEEWARD_OBJECT_" + k.upper(): str(v) for k, v in names.items() if v})
+
+    def __call__(self, *arguments, ok=(0,)):
+        return run(TOOL, self.url, *arguments, ok=ok, env=self.env)
+
+    def fails(self, *arguments):
+        """What it says when it must fail."""
+        result = subprocess.run([TOOL, self.url, *arguments], env=self.env, capture_output=True, text=True, timeout=120)
+        check(result.returncode == 1, f"ended with {result.returncode}: {result.stdout}{result.stderr}")
+        return result.stderr
+
+
+def azure(prefix="", **secret):
+    return Store(f"azure://{ACCOUNT}/box{prefix}", endpoint_of("azurite"), **(secret or {"secret": ACCOUNT_KEY}))
+
+
+def s3(prefix="", bucket="bucket", **more):
+    return Store(f"s3://{bucket}{prefix}", endpoint_of("s3rver"), key_id="S3RVER", secret="S3RVER", **more)
+
+
+def file_of(data):
+    path = fresh("data")
+    with open(path, "wb") as f:
+        f.write(data)
+    return path
+
+
+def status(store, *arguments):
+    return subprocess.run([TOOL, store.url, *arguments], env=store.env, capture_output=True, timeout=120).returncode
+
+
+def behaves_as_a_store(store):
+    """What every service must do; the same for all."""
+    big = hashlib.sha256(b"big").digest() * 100000
+    store("put", "m/1.seg", file_of(b"0123456789"))
+    check(store("get", "m/1.seg") == "0123456789", "the object is another one")
+    check(store("get", "m/1.seg", 3, 4) == "3456", "a range from the middle")
+    check(store("get", "m/1.seg", 8, 100) == "89", "a range over the end")
+    check(store("get", "m/1.seg", 10, 5) == "", "a range behind the end")
+    check(store("size", "m/1.seg") == "10\n", "the size")
+    check(status(store, "get", "m/none") == 3 and status(store, "size", "m/none") == 3, "absence is a result")
+    store("put", "m/empty", file_of(b""))
+    check(store("get", "m/empty") == "" and store("size", "m/empty") == "0\n", "an empty object")
+    store("put", "m/big", file_of(big))
+    check(store("size", "m/big") == f"{len(big)}\n", "the size of a big object")
+    check(status(store, "put-new", "m/new", file_of(b"first")) == 0, "a new name is free")
+    check(status(store, "put-new", "m/new", file_of(b"second")) == 3, "a name is taken once")
+    check(store("get", "m/new") == "first", "a refused write changed something")
+    for name in ("n/3", "n/1", "n/5", "n/2", "n/4"):
+        store("put", name, file_of(name.encode()))
+    check(store("list", "n/").split("\n")[:-1] == [f"3 n/{i}" for i in range(1, 6)], "the list of a prefix")
+    pages = store("list", "n/", 2).split("page\n")[1:]
+    check([p.split() for p in pages if p] == [["3", "n/1", "3", "n/2"], ["3", "n/3", "3", "n/4"], ["3", "n/5"]], f"pages: {pages}")
+    store("delete", "n/3")
+    store("delete", "n/3")
+    check("n/3" not in store("list"), "a deleted object is in the list")
+
+
+# ---- a service that fails ----
+
+class Unwell(http.server.BaseHTTPRequestHandler):
+    """Answers each request with the next of `script`: (status, headers, body); None: silence. Then 200 "well"."""
+    script = []
+    seen = []
+
+    def do_GET(self):
+        self.seen.append(self.headers.get("Authorization"))
+        answer = self.script.pop(0) if self.script else (200, {}, b"well")
+        if answer is None:
+            time.sleep(4)
+            return
+        code, headers, body = answer
+        self.send_response_only(code)
+        for name, value in {"Date": email.utils.formatdate(usegmt=True), "Content-Length": len(body), **headers}.items():
+            self.send_header(name, str(value))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_):
+        pass
+
+
+def unwell(*script, **more):
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Unwell)
+    server.daemon_threads = True
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    defer(server.shutdown)
+    Unwell.script, Unwell.seen = list(script), []
+    return Store("s3://bucket", f"http://127.0.0.1:{server.server_port}", key_id="id", secret="secret", **more)
+
+
+def s3_error(code):
+    return f"<?xml version=\"1.0\"?><Error><Code>{code}</Code><Message>no</Message></Error>".encode()
+
+
+# ---- tests ----
+
+@test
+def directory_behaves_as_a_store():
+    store = Store("file://" + fresh("objects"))
+    behaves_as_a_store(store)
+    check("condition-honoured yes" in store("probe"), "a directory honours conditions")
+
+
+@test
+def azure_with_account_key_behaves_as_a_store():
+    behaves_as_a_store(azure("/key"))
+    check("condition-honoured yes" in azure("/key")("probe"), "Azurite honours conditions")
+
+
+@test
+def azure_with_shared_access_signature_behaves_as_a_store():
+    behaves_as_a_store(azure("/sas", sas=container_sas("box", "rcwdl", 1)))
+
+
+@test
+def azure_wrong_key_missing_container_and_old_signature_are_told_apart():
+    wrong = azure(secret=base64.b64encode(b"x" * 64).decode()).fails("list")
+    check(wrong.startswith("unauthenticated: ") and "check the account or key id" in wrong, wrong)
+    missing = Store(f"azure://{ACCOUNT}/nobox", endpoint_of("azurite"), secret=ACCOUNT_KEY)
+    for command in (("list",), ("put", "a", file_of(b"a"))):
+        said = missing.fails(*command)
+        check(said.startswith("not_found: ") and "make it first" in said, said)
+    old = azure(sas=container_sas("box", "rl", -1)).fails("list")
+    check(old.startswith("unauthenticated: ") and "expired" in old, old)
+    reader = azure(sas=container_sas("box", "rl", 1)).fails("put", "a", file_of(b"a"))
+    check(reader.startswith("denied: ") and "right to" in reader, reader)
+
+
+@test
+def s3_behaves_as_a_store():
+    behaves_as_a_store(s3("/prefix"))
+
+
+@test
+def s3_service_that_ignores_conditions_is_found_out():
+    check("condition-honoured no" in s3("/probe")("probe"), "s3rver is known to ignore If-None-Match")
+
+
+@test
+def s3_missing_bucket_is_told():
+    said = s3(bucket="nobucket").fails("list")
+    check(said.startswith("not_found: ") and "make it first" in said, said)
+
+
+@test
+def busy_service_is_asked_again():
+    store = unwell((503, {}, b"<html>busy</html>"), (429, {}, b""), (500, {}, s3_error("InternalError")))
+    check(store("get", "a") == "well", "not asked again")
+    check(len(Unwell.seen) == 4, f"{len(Unwell.seen)} requests")
+
+
+@test
+def service_that_stays_busy_is_given_up():
+    said = unwell(*[(503, {}, b"x")] * 9, tries=3).fails("get", "a")
+    check(said.startswith("unavailable: ") and len(Unwell.seen) == 3, said)
+
+
+@test
+def silent_service_is_asked_again():
+    check(unwell(None, stall=1)("get", "a") == "well", "not asked again after silence")
+
+
+@test
+def wrong_clock_is_named():
+    hour_ahead = email.utils.formatdate(time.time() + 3600, usegmt=True)
+    said = unwell((403, {"Date": hour_ahead}, s3_error("RequestTimeTooSkewed"))).fails("get", "a")
+    check("clock is" in said and "behind" in said and len(Unwell.seen) == 1, said)
+
+
+@test
+def endless_list_and_strange_documents_are_refused():
+    entry = b"<Contents><Key>a</Key><Size>1</Size></Contents>"
+    for body in (b"x" * (9 << 20), b"<ListBucketResult>" + entry * 3 + b"</ListBucketResult>", b"<html/>",
+                 b"<!DOCTYPE l [<!ENTITY e 'a'>]><ListBucketResult>&e;</ListBucketResult>"):
+        said = unwell((200, {}, body)).fails("list", "a", "2")
+        check(said.startswith(("corrupt: ", "too_large: ")), said)
+
+
+@test
+def service_without_ranges_is_noticed():
+    said = unwell((200, {}, b"all of it")).fails("get", "a", "3", "2")
+    check(said.startswith("unsupported: "), said)
+
+
+if __name__ == "__main__":
+    temp_dir()
+    bring_up()
+    main()
