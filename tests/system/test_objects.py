@@ -301,6 +301,17 @@ def endless_list_and_strange_documents_are_refused():
 
 
 @test
+def more_than_the_range_that_was_asked_for_is_refused():
+    said = unwell((206, {}, b"0123456789")).fails("get", "a", "3", "2")
+    check(said.startswith("corrupt: "), said)
+
+
+@test
+def answer_that_breaks_off_is_asked_for_again():
+    check(unwell((200, {"Content-Length": 50}, b"wel"))("get", "a") == "well", "half an answer was taken, or not asked again")
+
+
+@test
 def service_without_ranges_is_noticed():
     said = unwell((200, {}, b"all of it")).fails("get", "a", "3", "2")
     check(said.startswith("unsupported: "), said)

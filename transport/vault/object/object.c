@@ -198,6 +198,8 @@ int object_get(struct object_store *s, const char *name, uint64_t offset, uint64
     if (n == 0 || (n != OBJECT_WHOLE && offset > UINT64_MAX - n))
         return err_set(err, ERR_INVALID, "no bytes are asked for");
     int found = s->driver->get(s->d, whole, offset, n, out, err);
+    if (found == 1 && out->len - before > n)
+        found = err_set(err, ERR_CORRUPT, "more bytes of %s came than were asked for", name);
     if (found <= 0)
         out->len = before;
     return found;

@@ -64,9 +64,21 @@ static bool region_is_valid(const char *region)
            strspn(region, "abcdefghijklmnopqrstuvwxyz0123456789-") == strlen(region);
 }
 
+/* It becomes part of a header. */
+static bool key_id_is_valid(const char *key_id)
+{
+    size_t n = strlen(key_id);
+
+    for (size_t i = 0; i < n; i++) {
+        if (key_id[i] <= ' ' || key_id[i] > '~' || key_id[i] == ',' || key_id[i] == '/')
+            return false;
+    }
+    return n > 0 && n <= 256;
+}
+
 static int take_keys(struct objects3 *s, const struct object_conf *conf, const char *region, struct err *err)
 {
-    if (conf->key_id == NULL || conf->secret == NULL || conf->sas != NULL) {
+    if (conf->key_id == NULL || !key_id_is_valid(conf->key_id) || conf->secret == NULL || conf->sas != NULL) {
         err_set(err, ERR_INVALID, "S3 needs an access key id and a secret key");
         return err_hint(err, "make an access key for an account that may use the bucket %s", s->at.first);
     }

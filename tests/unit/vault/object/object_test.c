@@ -128,6 +128,7 @@ static void urls_and_secrets_that_do_not_fit_are_refused_with_a_correction(void 
         {.url = "azure://account/box", .sas = "sig=1", .endpoint = "http://storage.example/account"},
         {.url = "azure://account/box", .secret = "a2V5", .endpoint = "gopher://x"},
         {.url = "s3://bucket"},
+        {.url = "s3://bucket", .key_id = "id\r\nx: y", .secret = "s"},
         {.url = "s3://bucket/a/../b", .key_id = "i", .secret = "s"},
     };
 
