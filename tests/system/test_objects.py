@@ -216,6 +216,71 @@ def s3_error(code):
     return f"<?xml version=\"1.0\"?><Error><Code>{code}</Code><Message>no</Message></Error>".encode()
 
 
+# ---- a service that verifies SigV4, which s3rver does not; from the AWS documentation, not from our code ----
+
+class Strict(http.server.BaseHTTPRequestHandler):
+    objects = {}
+    markers = []
+
+    def signature(self, body):
+        fields = dict(part.strip().split("=", 1) for part in self.headers["Authorization"].split(" ", 1)[1].split(","))
+        path, _, query = self.path.partition("?")
+        names = fields["SignedHeaders"].split(";")
+        canonical = "\n".join([self.command, path, "&".join(sorted(query.split("&"))),
+                               *[f"{n}:{self.headers[n].strip()}" for n in names], "", ";".join(names),
+                               hashlib.sha256(body).hexdigest()])
+        _, scope = fields["Credential"].split("/", 1)
+        text = "\n".join(["AWS4-HMAC-SHA256", self.headers["x-amz-date"], scope, hashlib.sha256(canonical.encode()).hexdigest()])
+        key = b"AWS4right"
+        for step in scope.split("/"):
+            key = hmac.new(key, step.encode(), hashlib.sha256).digest()
+        must = {"host", "x-amz-date", "x-amz-content-sha256"} | {n for n in ("range", "if-none-match") if n in self.headers}
+        return must <= set(names) and hmac.new(key, text.encode(), hashlib.sha256).hexdigest() == fields["Signature"]
+
+    def answer(self, code, body=b""):
+        self.send_response_only(code)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    def serve(self):
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        path, _, query = self.path.partition("?")
+        if not self.signature(body):
+            return self.answer(403, s3_error("SignatureDoesNotMatch"))
+        if self.command == "PUT":
+            taken = path in self.objects and self.headers.get("If-None-Match") == "*"
+            self.objects.setdefault(path, body)
+            return self.answer(412 if taken else 200)
+        if self.command == "DELETE":
+            self.objects.pop(path, None)
+            return self.answer(204)
+        if query:
+            marker = urllib.parse.parse_qs(query).get("continuation-token", [""])[0]
+            self.markers.append(marker)
+            more = "" if marker else "<NextContinuationToken>+a/b= &amp;%41~</NextContinuationToken>"
+            return self.answer(200, f"<ListBucketResult>{more}</ListBucketResult>".encode())
+        span = self.headers.get("Range")
+        if path not in self.objects or not span:
+            return self.answer(200 if path in self.objects else 404, self.objects.get(path, b""))
+        first, last = map(int, span[6:].split("-"))
+        return self.answer(206, self.objects[path][first:last + 1])
+
+    do_GET = do_PUT = do_HEAD = do_DELETE = serve
+
+    def log_message(self, *_):
+        pass
+
+
+def strict(secret):
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Strict)
+    server.daemon_threads = True
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    defer(server.shutdown)
+    return Store("s3://bucket", f"http://127.0.0.1:{server.server_port}", key_id="id", secret=secret, region="eu-west-1")
+
+
 # ---- tests ----
 
 @test
@@ -264,6 +329,25 @@ def s3_service_that_ignores_conditions_is_found_out():
 def s3_missing_bucket_is_told():
     said = s3(bucket="nobucket").fails("list")
     check(said.startswith("not_found: ") and "make it first" in said, said)
+
+
+@test
+def s3_unknown_key_is_told():
+    said = Store("s3://bucket", endpoint_of("s3rver"), key_id="nobody", secret="x").fails("list")
+    check(said.startswith("unauthenticated: ") and "check the account or key id" in said, said)
+
+
+@test
+def s3_signature_is_right_for_what_is_sent():
+    store = strict("right")
+    check("condition-honoured yes" in store("probe"), "a service that honours conditions")
+    store("put", "m/1.seg", file_of(b"0123456789"))
+    check(store("get", "m/1.seg", 3, 4) == "3456" and store("size", "m/1.seg") == "10\n", "what was put")
+    check(status(store, "put-new", "m/1.seg", file_of(b"other")) == 3, "a name is taken once")
+    store("list", "m/", 1)
+    check(Strict.markers == ["", "+a/b= &%41~"], f"markers: {Strict.markers}")
+    said = strict("wrong").fails("get", "m/1.seg")
+    check(said.startswith("unauthenticated: ") and "check the account or key id" in said, said)
 
 
 @test
