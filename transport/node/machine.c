@@ -98,8 +98,8 @@ static void after_scan(struct machine *m)
         log_event(LOG_INFO, "spool_found", LOG_S("machine", m->text),
             LOG_U("first_sequence", m->spooled.first_sequence), LOG_U("next_sequence", m->spooled.next_sequence),
             LOG_U("bytes", m->spooled.bytes));
-    link_resume(m);
-    intake_advance(m);
+    /* An Open that came during the scan began no sets: this does, and what waits is answered when it is done. */
+    machine_start_sets(m, false, 0, 0, 0);
 }
 
 static void after_trim(struct machine *m)
@@ -137,6 +137,7 @@ static void lane_done(struct worker_job *job)
         if (task == LANE_TRIM)
             after_trim(m);
         if (task == LANE_START) {
+            link_resume(m);
             intake_advance(m);
             link_pump(m);
             pipeline_kick_all(m->node);

@@ -494,6 +494,5 @@ void pipeline_abandon(struct machine *m)
         return;
     if (m->link.sent_open_set)
         link_close(m); /* the vault drops the open set when its stream ends */
-    machine_start_sets(m, false, 0, 0, 0);
-    link_resume(m);
+    machine_start_sets(m, false, 0, 0, 0); /* and then the link goes on with what is in the spool */
 }

@@ -66,6 +66,14 @@ static uint64_t open_again(struct world *w, uint64_t next, bool *ret_again)
     }
 }
 
+/* Waits for `condition`; a stream that the node ended is a failure now and not when the time is over. */
+#define until_or_ended(w, condition)                                                                                   \
+    do {                                                                                                               \
+        world_until(w, (condition) || (w)->agent->ended);                                                              \
+        if ((w)->agent->ended)                                                                                         \
+            fail_msg("the node ended the stream: %s", (w)->agent->text);                                               \
+    } while (0)
+
 /* Every round sends a few sets over the whole disk and kills the node after some of them came out at one end or the other. */
 static void test_node_killed_at_any_moment(void **state)
 {
@@ -84,11 +92,11 @@ static void test_node_killed_at_any_moment(void **state)
         fake_agent_set(w->agent, next + 2, round * 17, 30, false, &half);
         (void)fake_agent_send(w->agent, &half);
         if (round % 3 == 0)
-            world_until(w, w->vault->committed >= next);
+            until_or_ended(w, w->vault->committed >= next);
         else if (round % 3 == 1)
-            world_until(w, w->agent->spooled >= next || w->agent->committed >= next);
+            until_or_ended(w, w->agent->spooled >= next || w->agent->committed >= next);
         else
-            world_until(w, w->vault->batches > round * 3);
+            until_or_ended(w, w->vault->batches > round * 3);
         kill_process(pid);
         world_until(w, w->agent->ended);
         if (round % 4 == 1) {
@@ -101,7 +109,7 @@ static void test_node_killed_at_any_moment(void **state)
     bool again = false;
     next = open_again(w, next, &again);
     fake_agent_send_set(w->agent, next, 0, FAKE_DISK_BYTES / RECORD_BLOCK_SIZE);
-    world_until(w, w->agent->committed == next);
+    until_or_ended(w, w->agent->committed == next);
     assert_true(world_same_disks(w));
     kill_process(pid);
 }

@@ -139,6 +139,31 @@ static void test_restarted_node_goes_on_with_its_spool(void **state)
 }
 
 /* Nothing is an error: the agent's queue stands still until the vault takes data again. */
+/* The scan of a spool takes a while; the agent is back before it is over. */
+static void test_agent_that_comes_before_the_spool_was_scanned_is_served(void **state)
+{
+    struct world *w = world_of(state);
+    world_open_agent(w);
+    fake_agent_send_set(w->agent, 1, 0, 10);
+    world_until(w, w->agent->committed == 1);
+    fake_vault_stop(w->vault);
+    for (uint64_t sequence = 2; sequence <= 9; sequence++)
+        fake_agent_send_set(w->agent, sequence, 0, 200);
+    world_until(w, w->agent->spooled == 9);
+    world_stop_node(w);
+    world_until(w, w->agent->ended);
+    world_start_vault(w);
+    world_start_node(w);
+    world_apply(w, true);
+    fake_agent_open(w->agent, 1, w->agent->epoch, 10);
+    world_until(w, w->agent->opened_count == 1);
+    assert_int_equal(w->agent->expected, 10);
+    fake_agent_send_set(w->agent, 10, 0, 50);
+    world_until(w, w->agent->committed == 10 || w->agent->ended);
+    assert_false(w->agent->ended);
+    assert_true(world_same_disks(w));
+}
+
 static void test_full_spool_pushes_back(void **state)
 {
     struct world *w = world_of(state);
@@ -578,6 +603,7 @@ int main(void)
         NODE_TEST(test_vault_lost_in_the_middle_of_a_set),
         NODE_TEST(test_broken_off_set_is_dropped_and_comes_again),
         NODE_TEST(test_restarted_node_goes_on_with_its_spool),
+        NODE_TEST(test_agent_that_comes_before_the_spool_was_scanned_is_served),
         NODE_TEST(test_full_spool_pushes_back),
         NODE_TEST(test_slow_vault_is_fed_from_the_spool),
         NODE_TEST(test_set_larger_than_the_spool_goes_past_it),
