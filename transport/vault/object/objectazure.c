@@ -5,26 +5,24 @@
  */
 #include "transport/vault/object/object_private.h"
 
-#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "transport/vault/object/objectlist.h"
-#include "transport/vault/object/objectweb.h"
+#include "transport/vault/object/objectrest.h"
 
 #define AZURE_VERSION "2021-08-06"
 
-enum { PATH_MAX_BYTES = 1536, LIST_BYTES_MAX = 8 << 20, AUTH_MAX = 1024, SAS_MAX = 2048 };
+enum { AUTH_MAX = 1024, SAS_MAX = 2048 };
 
 struct objectazure {
-    struct objectweb *web;
+    struct objectrest rest; /* first: the functions of objectrest.h take this */
     struct object_place at;
     char *key;
     char *sas; /* cut at & and =, each piece decoded: what sas_pairs point to */
     struct sign_pair sas_pairs[12];
     size_t sas_count;
-    char time[30];
+    char time[30], length[24];
     struct buf authorization;
 };
 
@@ -32,7 +30,7 @@ static void azure_close(void *d)
 {
     struct objectazure *a = d;
 
-    objectweb_close(a->web);
+    objectweb_close(a->rest.web);
     if (a->key != NULL)
         explicit_bzero(a->key, strlen(a->key));
     free(a->key);
@@ -48,6 +46,10 @@ static int azure_sign(void *driver, struct web_exchange *x, uint64_t now_utc_use
     objectsign_http_time(now_utc_usec, a->time);
     objectweb_header(x, "x-ms-date", a->time);
     objectweb_header(x, "x-ms-version", AZURE_VERSION);
+    if (x->body != NULL) {
+        snprintf(a->length, sizeof(a->length), "%zu", x->body_bytes);
+        objectweb_header(x, "content-length", a->length);
+    }
     if (a->key == NULL) {
         for (size_t i = 0; i < a->sas_count; i++)
             objectweb_query(x, a->sas_pairs[i].name, a->sas_pairs[i].value);
@@ -122,7 +124,7 @@ static int take_secret(struct objectazure *a, const struct object_conf *conf, st
         return err_hint(err, "the key is in the portal under \"Access keys\" of the storage account");
     }
     if (conf->sas != NULL) {
-        if (!objectweb_is_exposed(a->web))
+        if (!objectweb_is_exposed(a->rest.web))
             return take_sas(a, conf->sas, err);
         err_set(err, ERR_INVALID, "a shared access signature would go over the network for all to read");
         return err_hint(err, "use an endpoint with https");
@@ -141,8 +143,9 @@ int objectazure_open(const struct object_conf *conf, const struct object_place *
         return err_set(err, ERR_NOMEM, "out of memory for an object store");
     }
     a->at = *at;
+    a->rest = (struct objectrest){.kind = "container", .place = a->at.second, .range_header = "x-ms-range"};
     a->authorization = BUF_INIT(AUTH_MAX);
-    if (objectweb_open(conf->endpoint ? conf->endpoint : own, conf, azure_sign, a, &a->web, err) < 0 ||
+    if (objectweb_open(conf->endpoint ? conf->endpoint : own, conf, azure_sign, a, &a->rest.web, err) < 0 ||
         take_secret(a, conf, err) < 0) {
         azure_close(a);
         return -1;
@@ -153,71 +156,18 @@ int objectazure_open(const struct object_conf *conf, const struct object_place *
 
 /* ---- requests ---- */
 
-static void path_of(const struct objectazure *a, const char *name, char out[PATH_MAX_BYTES])
-{
-    snprintf(out, PATH_MAX_BYTES, "%s/%s%s%s", objectweb_base(a->web), a->at.second, *name ? "/" : "", name);
-}
-
 static int azure_put(void *d, const char *name, const void *data, size_t n, bool if_absent, struct err *err)
 {
     struct objectazure *a = d;
-    char path[PATH_MAX_BYTES], length[24];
+    char path[OBJECTREST_PATH_MAX];
     struct web_exchange x = {.ask = {.method = "PUT", .path = path}, .body = n > 0 ? data : "", .body_bytes = n};
 
-    path_of(a, name, path);
-    snprintf(length, sizeof(length), "%zu", n);
-    objectweb_header(&x, "content-length", length);
+    objectrest_path(&a->rest, name, path);
     objectweb_header(&x, "content-type", "application/octet-stream");
     objectweb_header(&x, "x-ms-blob-type", "BlockBlob");
     if (if_absent)
         objectweb_header(&x, "if-none-match", "*");
-    int done = objectweb_run(a->web, &x, err);
-    if (done == 0 && x.status == 404)
-        return err_set(err, ERR_NOT_FOUND, "there is no container %s", a->at.second);
-    return done;
-}
-
-static int azure_get(void *d, const char *name, uint64_t offset, uint64_t n, struct buf *out, struct err *err)
-{
-    struct objectazure *a = d;
-    char path[PATH_MAX_BYTES], range[64];
-    struct web_exchange x = {.ask = {.method = "GET", .path = path}, .out = out};
-
-    path_of(a, name, path);
-    x.partial = offset > 0 || n != OBJECT_WHOLE;
-    if (n == OBJECT_WHOLE)
-        snprintf(range, sizeof(range), "bytes=%" PRIu64 "-", offset);
-    else
-        snprintf(range, sizeof(range), "bytes=%" PRIu64 "-%" PRIu64, offset, offset + n - 1);
-    if (x.partial)
-        objectweb_header(&x, "x-ms-range", range);
-    int found = objectweb_run(a->web, &x, err);
-    return found == 0 && x.status == 416 ? 1 : found;
-}
-
-static int azure_size(void *d, const char *name, uint64_t *ret_bytes, struct err *err)
-{
-    struct objectazure *a = d;
-    char path[PATH_MAX_BYTES];
-    struct web_exchange x = {.ask = {.method = "HEAD", .path = path}};
-
-    path_of(a, name, path);
-    int found = objectweb_run(a->web, &x, err);
-    if (found == 1 && x.content_bytes == UINT64_MAX)
-        return err_set(err, ERR_CORRUPT, "the service does not tell the size of an object");
-    if (found == 1)
-        *ret_bytes = x.content_bytes;
-    return found;
-}
-
-static int azure_remove(void *d, const char *name, struct err *err)
-{
-    struct objectazure *a = d;
-    char path[PATH_MAX_BYTES];
-    struct web_exchange x = {.ask = {.method = "DELETE", .path = path}};
-
-    path_of(a, name, path);
-    return objectweb_run(a->web, &x, err) < 0 ? -1 : 0;
+    return objectrest_run(&a->rest, &x, err);
 }
 
 static int azure_list(
@@ -230,12 +180,11 @@ static int azure_list(
         .size_holder = "Properties",
         .size = "Content-Length",
         .next = "NextMarker"};
-    AUTO_BUF struct buf xml = BUF_INIT(LIST_BYTES_MAX);
     struct objectazure *a = d;
-    char path[PATH_MAX_BYTES], count[16];
-    struct web_exchange x = {.ask = {.method = "GET", .path = path}, .out = &xml};
+    char path[OBJECTREST_PATH_MAX], count[16];
+    struct web_exchange x = {.ask = {.method = "GET", .path = path}};
 
-    path_of(a, "", path);
+    objectrest_path(&a->rest, "", path);
     snprintf(count, sizeof(count), "%u", limit);
     objectweb_query(&x, "restype", "container");
     objectweb_query(&x, "comp", "list");
@@ -244,10 +193,7 @@ static int azure_list(
         objectweb_query(&x, "prefix", prefix);
     if (after != NULL)
         objectweb_query(&x, "marker", after);
-    int found = objectweb_run(a->web, &x, err);
-    if (found == 0)
-        return err_set(err, ERR_NOT_FOUND, "there is no container %s", a->at.second);
-    return found < 0 ? -1 : objectlist_parse(xml.data, xml.len, &words, limit, page, err);
+    return objectrest_list(&a->rest, &x, &words, limit, page, err);
 }
 
 const struct object_driver objectazure_driver = {
@@ -255,8 +201,8 @@ const struct object_driver objectazure_driver = {
         OBJECT_PUT_IF_ABSENT | OBJECT_CONDITION_HONOURED | OBJECT_LIST_PAGES | OBJECT_RANGED_GET | OBJECT_DELETE,
     .close = azure_close,
     .put = azure_put,
-    .get = azure_get,
-    .size = azure_size,
-    .remove = azure_remove,
+    .get = objectrest_get,
+    .size = objectrest_size,
+    .remove = objectrest_remove,
     .list = azure_list,
 };

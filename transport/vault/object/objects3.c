@@ -5,18 +5,16 @@
  */
 #include "transport/vault/object/object_private.h"
 
-#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "transport/vault/object/objectlist.h"
-#include "transport/vault/object/objectweb.h"
+#include "transport/vault/object/objectrest.h"
 
-enum { PATH_MAX_BYTES = 1536, LIST_BYTES_MAX = 8 << 20, AUTH_MAX = 4096 };
+enum { AUTH_MAX = 4096 };
 
 struct objects3 {
-    struct objectweb *web;
+    struct objectrest rest; /* first: the functions of objectrest.h take this */
     struct object_place at;
     char *key_id, *secret, *region;
     char time[17];
@@ -28,7 +26,7 @@ static void s3_close(void *d)
 {
     struct objects3 *s = d;
 
-    objectweb_close(s->web);
+    objectweb_close(s->rest.web);
     if (s->secret != NULL)
         explicit_bzero(s->secret, strlen(s->secret));
     free(s->secret);
@@ -103,8 +101,9 @@ int objects3_open(const struct object_conf *conf, const struct object_place *at,
         return err_set(err, ERR_NOMEM, "out of memory for an object store");
     }
     s->at = *at;
+    s->rest = (struct objectrest){.kind = "bucket", .place = s->at.first, .range_header = "range"};
     s->authorization = BUF_INIT(AUTH_MAX);
-    if (objectweb_open(conf->endpoint ? conf->endpoint : own, conf, s3_sign, s, &s->web, err) < 0 ||
+    if (objectweb_open(conf->endpoint ? conf->endpoint : own, conf, s3_sign, s, &s->rest.web, err) < 0 ||
         take_keys(s, conf, region, err) < 0) {
         s3_close(s);
         return -1;
@@ -115,72 +114,17 @@ int objects3_open(const struct object_conf *conf, const struct object_place *at,
 
 /* ---- requests ---- */
 
-static void path_of(const struct objects3 *s, const char *name, char out[PATH_MAX_BYTES])
-{
-    snprintf(out, PATH_MAX_BYTES, "%s/%s%s%s", objectweb_base(s->web), s->at.first, *name ? "/" : "", name);
-}
-
-static int no_bucket(const struct objects3 *s, struct err *err)
-{
-    err_set(err, ERR_NOT_FOUND, "there is no bucket %s", s->at.first);
-    return err_hint(err, "make it first, or correct its name in the URL");
-}
-
 static int s3_put(void *d, const char *name, const void *data, size_t n, bool if_absent, struct err *err)
 {
     struct objects3 *s = d;
-    char path[PATH_MAX_BYTES];
+    char path[OBJECTREST_PATH_MAX];
     struct web_exchange x = {.ask = {.method = "PUT", .path = path}, .body = n > 0 ? data : "", .body_bytes = n};
 
-    path_of(s, name, path);
+    objectrest_path(&s->rest, name, path);
     objectweb_header(&x, "content-type", "application/octet-stream");
     if (if_absent)
         objectweb_header(&x, "if-none-match", "*");
-    int done = objectweb_run(s->web, &x, err);
-    return done == 0 && x.status == 404 ? no_bucket(s, err) : done;
-}
-
-static int s3_get(void *d, const char *name, uint64_t offset, uint64_t n, struct buf *out, struct err *err)
-{
-    struct objects3 *s = d;
-    char path[PATH_MAX_BYTES], range[64];
-    struct web_exchange x = {.ask = {.method = "GET", .path = path}, .out = out};
-
-    path_of(s, name, path);
-    x.partial = offset > 0 || n != OBJECT_WHOLE;
-    if (n == OBJECT_WHOLE)
-        snprintf(range, sizeof(range), "bytes=%" PRIu64 "-", offset);
-    else
-        snprintf(range, sizeof(range), "bytes=%" PRIu64 "-%" PRIu64, offset, offset + n - 1);
-    if (x.partial)
-        objectweb_header(&x, "range", range);
-    int found = objectweb_run(s->web, &x, err);
-    return found == 0 && x.status == 416 ? 1 : found;
-}
-
-static int s3_size(void *d, const char *name, uint64_t *ret_bytes, struct err *err)
-{
-    struct objects3 *s = d;
-    char path[PATH_MAX_BYTES];
-    struct web_exchange x = {.ask = {.method = "HEAD", .path = path}};
-
-    path_of(s, name, path);
-    int found = objectweb_run(s->web, &x, err);
-    if (found == 1 && x.content_bytes == UINT64_MAX)
-        return err_set(err, ERR_CORRUPT, "the service does not tell the size of an object");
-    if (found == 1)
-        *ret_bytes = x.content_bytes;
-    return found;
-}
-
-static int s3_remove(void *d, const char *name, struct err *err)
-{
-    struct objects3 *s = d;
-    char path[PATH_MAX_BYTES];
-    struct web_exchange x = {.ask = {.method = "DELETE", .path = path}};
-
-    path_of(s, name, path);
-    return objectweb_run(s->web, &x, err) < 0 ? -1 : 0;
+    return objectrest_run(&s->rest, &x, err);
 }
 
 static int s3_list(
@@ -191,12 +135,11 @@ static int s3_list(
         .name = "Key",
         .size = "Size",
         .next = "NextContinuationToken"};
-    AUTO_BUF struct buf xml = BUF_INIT(LIST_BYTES_MAX);
     struct objects3 *s = d;
-    char path[PATH_MAX_BYTES], count[16];
-    struct web_exchange x = {.ask = {.method = "GET", .path = path}, .out = &xml};
+    char path[OBJECTREST_PATH_MAX], count[16];
+    struct web_exchange x = {.ask = {.method = "GET", .path = path}};
 
-    path_of(s, "", path);
+    objectrest_path(&s->rest, "", path);
     snprintf(count, sizeof(count), "%u", limit);
     objectweb_query(&x, "list-type", "2");
     objectweb_query(&x, "max-keys", count);
@@ -204,10 +147,7 @@ static int s3_list(
         objectweb_query(&x, "prefix", prefix);
     if (after != NULL)
         objectweb_query(&x, "continuation-token", after);
-    int found = objectweb_run(s->web, &x, err);
-    if (found == 0)
-        return no_bucket(s, err);
-    return found < 0 ? -1 : objectlist_parse(xml.data, xml.len, &words, limit, page, err);
+    return objectrest_list(&s->rest, &x, &words, limit, page, err);
 }
 
 /* Not OBJECT_CONDITION_HONOURED: that is for object_probe to find. */
@@ -215,8 +155,8 @@ const struct object_driver objects3_driver = {
     .features = OBJECT_PUT_IF_ABSENT | OBJECT_LIST_PAGES | OBJECT_RANGED_GET | OBJECT_DELETE,
     .close = s3_close,
     .put = s3_put,
-    .get = s3_get,
-    .size = s3_size,
-    .remove = s3_remove,
+    .get = objectrest_get,
+    .size = objectrest_size,
+    .remove = objectrest_remove,
     .list = s3_list,
 };
