@@ -8,6 +8,7 @@
 
 #include <openssl/err.h>
 #include <openssl/x509v3.h>
+#include <pthread.h>
 #include <string.h>
 
 #include "transport/base/mem.h"
@@ -37,15 +38,23 @@ static long sink_ctrl(BIO *bio, int cmd, long num, void *ptr)
     return cmd == BIO_CTRL_FLUSH ? 1 : 0;
 }
 
+/* For the life of the process. Loops of several threads make connections, so it is made once and whole. */
+static BIO_METHOD *sink_method;
+static pthread_once_t sink_once = PTHREAD_ONCE_INIT;
+
+static void make_sink_method(void)
+{
+    BIO_METHOD *m = BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "buf");
+    if (m == NULL || BIO_meth_set_write(m, sink_write) != 1 || BIO_meth_set_ctrl(m, sink_ctrl) != 1)
+        BIO_meth_free(m);
+    else
+        sink_method = m;
+}
+
 static BIO *sink_new(struct buf *out)
 {
-    static BIO_METHOD *method; /* for the life of the process */
-    if (method == NULL) {
-        method = BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "buf");
-        if (method == NULL || BIO_meth_set_write(method, sink_write) != 1 || BIO_meth_set_ctrl(method, sink_ctrl) != 1)
-            return NULL;
-    }
-    BIO *bio = BIO_new(method);
+    (void)pthread_once(&sink_once, make_sink_method);
+    BIO *bio = sink_method != NULL ? BIO_new(sink_method) : NULL;
     if (bio != NULL) {
         BIO_set_data(bio, out);
         BIO_set_init(bio, 1);
