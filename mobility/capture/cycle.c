@@ -40,6 +40,8 @@ struct run {
     uint64_t a_mono, a_utc, a_barriers;
     uint64_t bytes;
     bool holding;
+    bool froze;  /* there were file systems to freeze */
+    bool missed; /* there will be no group point */
 };
 
 /* --- life ---------------------------------------------------------------------------------------------------------- */
@@ -200,8 +202,17 @@ static bool out_of_time(const struct run *x)
     return mono(x->c) - x->began_mono > x->o.live_usec;
 }
 
+/* A small round is behind us. 1: into the freeze; 0: the group is not there yet. */
+static int may_freeze(struct run *x)
+{
+    int go = x->o.group ? x->o.group->may_freeze(x->o.group->arg) : 1;
+
+    x->missed = go < 0;
+    return go != 0;
+}
+
 /* Rounds until one is a window (1), or until the bounds are reached (0). With until_small: until one was small enough to go
- * into a freeze after it (0), without looking for a window. */
+ * into a freeze after it (0), and the group is as far, without looking for a window. */
 static int live_rounds(struct run *x, bool until_small, struct err *err)
 {
     unsigned tries = 0;
@@ -221,12 +232,14 @@ static int live_rounds(struct run *x, bool until_small, struct err *err)
             note_point(x, x->a_mono, x->a_utc, false);
             return 1;
         }
-        if (until_small && small)
+        if (until_small && small && may_freeze(x))
             return 0;
-        tries += small;
-        x->result->tries += small;
-        if (tries >= x->o.tries || out_of_time(x))
+        tries += small && !until_small;
+        x->result->tries += small && !until_small;
+        if (tries >= x->o.tries || out_of_time(x)) {
+            x->missed = x->missed || (until_small && x->o.group); /* nobody said that it may freeze */
             return 0;
+        }
     }
 }
 
@@ -247,8 +260,11 @@ static int capture_frozen(struct run *x, struct err *err)
     x->holding = true;
     if (read_all(x, err) < 0)
         return -1;
+    /* What is looked at below must still be so after all the others have read: see DESIGN.md. */
+    if (x->o.group)
+        x->result->held = x->o.group->hold(x->o.group->arg) == 0;
     if (no_barrier_since_a(x)) {
-        note_point(x, x->a_mono, x->a_utc, true);
+        note_point(x, x->a_mono, x->a_utc, x->froze);
         return 1;
     }
     /* Something outside the frozen file systems writes to the disks. If it did not while they were read, all is well. */
@@ -257,7 +273,7 @@ static int capture_frozen(struct run *x, struct err *err)
     if (drain_all(x, err) < 0)
         return -1;
     if (x->bytes == 0) {
-        note_point(x, a_mono, a_utc, true);
+        note_point(x, a_mono, a_utc, x->froze);
         return 1;
     }
     x->result->reason = "something outside the frozen file systems writes to the disks";
@@ -275,7 +291,7 @@ static int thaw(struct run *x)
     if (!x->result->freeze_gave_up)
         return 0;
     x->result->reason = "the freeze took longer than its budget";
-    x->result->frozen = false;
+    x->result->frozen = x->result->held = false;
     return -1;
 }
 
@@ -299,12 +315,16 @@ static int frozen_round(struct run *x, struct err *err)
     }
     if (deliver_held(x, err) < 0)
         return -1;
-    if (c->parts.freeze(c->parts.arg, &x->result->freeze_error) < 0) {
+    closed = c->parts.freeze(c->parts.arg, &x->result->freeze_error);
+    if (closed < 0) {
         x->result->reason = "the file systems could not be frozen in time";
         return 0;
     }
+    x->froze = closed == 0;
     closed = capture_frozen(x, err);
-    (void)thaw(x);
+    if (x->froze)
+        (void)thaw(x);
+    x->result->held = x->result->held && closed == 1;
     if (closed != 0)
         return closed;
     return read_left_over(x, err);
@@ -330,10 +350,10 @@ static int find_point(struct run *x, struct err *err)
 {
     int closed = 0;
 
-    if (x->o.want == CYCLE_FILESYSTEM) {
+    if (x->o.want != CYCLE_CRASH) {
         if (live_rounds(x, true, err) < 0)
             return -1;
-        closed = frozen_round(x, err);
+        closed = x->missed ? 0 : frozen_round(x, err);
         if (closed != 0)
             return closed;
         x->began_mono = mono(x->c);

@@ -33,6 +33,18 @@
 enum cycle_want {
     CYCLE_CRASH,      /* window; freeze only if none is found and the policy allows it */
     CYCLE_FILESYSTEM, /* freezes; if that fails, a window is tried, and the result is not `frozen` */
+    CYCLE_GROUP, /* freezes when all machines of a group do, and stays so until all have read; else as CYCLE_CRASH */
+};
+
+/* What a cycle asks of the group of machines that it takes part in (CYCLE_GROUP). Called on the cycle's thread. */
+struct cycle_group {
+    void *arg;
+    /* After each live round that was small. 1: freeze now. 0: not yet (it has waited a little): another round. -1: there
+     * will be no group point. */
+    int (*may_freeze)(void *arg);
+    /* Everything is read. Returns 0 at a moment at which all machines have said that; -1: there will be no group point. It must
+     * return before the freeze's budget is over. */
+    int (*hold)(void *arg);
 };
 
 struct cycle_parts {
@@ -48,8 +60,9 @@ struct cycle_parts {
     bool (*barriers_are_countable)(void *arg);
     /* Reads what is dirty in `set` of one disk: reader_run_dirty. */
     int (*read)(void *arg, unsigned disk, const struct dirty *set, reader_sink sink, void *sink_arg, struct err *err);
-    /* Freezes all file systems on the disks / lets them go. thaw: *ret_usec measured by who froze;
-     * *ret_gave_up: it was thawed before it was asked for. Both NULL: there is no freeze. */
+    /* Freezes all file systems on the disks / lets them go. freeze: 1: there is nothing to freeze, and no thaw will
+     * follow (for CYCLE_GROUP only). thaw: *ret_usec measured by who froze; *ret_gave_up: it was thawed before it was
+     * asked for. Both NULL: there is no freeze. */
     int (*freeze)(void *arg, struct err *err);
     int (*thaw)(void *arg, uint64_t *ret_usec, bool *ret_gave_up, struct err *err);
     uint64_t (*mono_usec)(void *arg); /* NULL: clock_mono_usec */
@@ -66,6 +79,7 @@ struct cycle_options {
     uint64_t freeze_bytes;        /* with more than this in the last set the freeze is given up; 0: hold_bytes */
     bool (*cancelled)(void *arg); /* polled between rounds and pieces; may be NULL */
     void *cancelled_arg;
+    const struct cycle_group *group; /* CYCLE_GROUP only */
 };
 
 enum cycle_outcome {
@@ -77,6 +91,7 @@ enum cycle_outcome {
 struct cycle_result {
     enum cycle_outcome outcome;
     bool frozen;          /* the point was taken inside a freeze: it is file-system-consistent */
+    bool held;            /* CYCLE_GROUP: the image is that of a moment at which every machine of the group held */
     unsigned rounds;      /* drains followed by reading, all of them */
     unsigned tries;       /* windows that a barrier (or a write) spoiled */
     uint64_t window_usec; /* length of the last round, from before its drain to after its last read */

@@ -34,6 +34,10 @@ struct world {
     uint64_t bad_block; /* unreadable; BLOCKS: none */
     unsigned sink_fails_at, sunk;
     bool cancel;
+    /* The other machines of a group: */
+    unsigned asks, go_after; /* the freeze is ordered at this ask; 0: never */
+    bool group_misses, nothing_to_freeze;
+    void (*while_held)(struct world *w);
 };
 
 static void change(struct world *w, unsigned block)
@@ -105,6 +109,8 @@ static int part_freeze(void *arg, struct err *err)
     w->freezes++;
     if (w->freeze_result < 0)
         return err_set(err, ERR_TIMEOUT, "too slow");
+    if (w->nothing_to_freeze)
+        return 1;
     w->is_frozen = true;
     return 0;
 }
@@ -148,6 +154,25 @@ static int sink(void *arg, const struct reader_piece *p, struct err *err)
 static bool is_cancelled(void *arg)
 {
     return ((struct world *)arg)->cancel;
+}
+
+static int group_may_freeze(void *arg)
+{
+    struct world *w = arg;
+
+    w->now += 1000000;
+    if (w->group_misses)
+        return -1;
+    return ++w->asks == w->go_after;
+}
+
+static int group_hold(void *arg)
+{
+    struct world *w = arg;
+
+    if (w->while_held && is_writing(w))
+        w->while_held(w);
+    return 0;
 }
 
 static int setup(void **state)
@@ -505,6 +530,91 @@ static void test_it_can_be_cancelled(void **state)
     assert_int_equal(err.code, ERR_CANCELLED);
 }
 
+/* --- together with other machines --------------------------------------------------------------------------------------- */
+
+static struct cycle_result run_group(struct world *w)
+{
+    const struct cycle_group group = {.arg = w, .may_freeze = group_may_freeze, .hold = group_hold};
+
+    return run(w, (struct cycle_options){.want = CYCLE_GROUP, .group = &group});
+}
+
+static void test_a_group_point_freezes_when_all_may(void **state)
+{
+    struct world *w = *state;
+    struct cycle_result r;
+
+    w->go_after = 4;
+    w->before_drain = write_only;
+    r = run_group(w);
+    assert_true(r.held && r.frozen && r.outcome == CYCLE_POINT);
+    assert_int_equal(w->freezes, 1);
+    assert_int_equal(w->asks, 4);
+    assert_int_equal(r.rounds, 5); /* it stayed small while it waited */
+    expect_image(w);
+}
+
+static void test_without_a_word_of_the_group_nothing_is_frozen(void **state)
+{
+    struct world *w = *state;
+    struct cycle_result r;
+
+    w->before_drain = write_only;
+    r = run_group(w);
+    assert_int_equal(w->freezes, 0);
+    assert_true(r.outcome == CYCLE_POINT && !r.held && !r.frozen);
+}
+
+static void test_a_missed_group_point_leaves_an_own_one(void **state)
+{
+    struct world *w = *state;
+    struct cycle_result r;
+
+    w->group_misses = true;
+    w->before_drain = write_only;
+    r = run_group(w);
+    assert_int_equal(w->freezes, 0);
+    assert_true(r.outcome == CYCLE_POINT && !r.held);
+}
+
+static void test_a_freeze_that_ran_out_is_not_held(void **state)
+{
+    struct world *w = *state;
+    struct cycle_result r;
+
+    w->go_after = 1;
+    w->gives_up = true;
+    r = run_group(w);
+    assert_true(r.outcome == CYCLE_POINT && !r.held && !r.frozen);
+}
+
+static void test_raw_disks_are_held_by_their_window(void **state)
+{
+    struct world *w = *state;
+    struct cycle_result r;
+
+    change(w, 3);
+    w->go_after = 1;
+    w->nothing_to_freeze = true;
+    r = run_group(w);
+    assert_true(r.held && !r.frozen);
+    assert_int_equal(w->thaws, 0);
+    expect_image(w);
+}
+
+static void test_a_barrier_before_all_have_read_spoils_a_raw_disk(void **state)
+{
+    struct world *w = *state;
+    struct cycle_result r;
+
+    change(w, 3);
+    w->go_after = 1;
+    w->nothing_to_freeze = true;
+    w->while_held = write_and_flush; /* the image of another machine may know of it */
+    r = run_group(w);
+    assert_false(r.held);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -529,6 +639,12 @@ int main(void)
         TEST(test_unreadable_blocks_are_counted_and_the_rest_is_a_point),
         TEST(test_a_failing_sink_ends_the_cycle_and_the_next_one_works),
         TEST(test_it_can_be_cancelled),
+        TEST(test_a_group_point_freezes_when_all_may),
+        TEST(test_without_a_word_of_the_group_nothing_is_frozen),
+        TEST(test_a_missed_group_point_leaves_an_own_one),
+        TEST(test_a_freeze_that_ran_out_is_not_held),
+        TEST(test_raw_disks_are_held_by_their_window),
+        TEST(test_a_barrier_before_all_have_read_spoils_a_raw_disk),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
