@@ -202,6 +202,8 @@ static void take_desired(struct agent *a, const Leeward__Control__V1__AgentDesir
         .protect = m->protect,
         .generation = m->generation,
         .interval_usec = m->interval_usec,
+        .filesystem_interval_usec = m->filesystem_interval_usec,
+        .application_interval_usec = m->application_interval_usec,
         .freeze_budget_usec = m->freeze_budget_usec,
         .max_rounds = m->max_rounds,
         .may_freeze = m->may_freeze,

@@ -23,6 +23,7 @@ static const struct row_json_member policy_members[] = {
     P("description", ROW_TEXT, description),
     P("is_default", ROW_BOOL, is_default),
     P("interval_seconds", ROW_SECONDS, interval_usec),
+    P("filesystem_interval_seconds", ROW_SECONDS, filesystem_interval_usec),
     P("app_interval_seconds", ROW_SECONDS, app_interval_usec),
     P("rpo_target_seconds", ROW_SECONDS, rpo_target_usec),
     P("keep_all_seconds", ROW_SECONDS, keep_all_usec),
@@ -79,6 +80,7 @@ static void apply(const struct request *r, struct policy_row *row)
         size_t offset;
     } seconds[] = {
         {"interval_seconds", offsetof(struct policy_row, interval_usec)},
+        {"filesystem_interval_seconds", offsetof(struct policy_row, filesystem_interval_usec)},
         {"app_interval_seconds", offsetof(struct policy_row, app_interval_usec)},
         {"rpo_target_seconds", offsetof(struct policy_row, rpo_target_usec)},
         {"keep_all_seconds", offsetof(struct policy_row, keep_all_usec)},
@@ -125,6 +127,7 @@ static int check(struct request *r, const struct policy_row *row, struct err *er
 {
     const struct policy policy = {
         .interval_usec = row->interval_usec,
+        .filesystem_interval_usec = row->filesystem_interval_usec,
         .app_interval_usec = row->app_interval_usec,
         .rpo_target_usec = row->rpo_target_usec,
         .keep_all_usec = row->keep_all_usec,
@@ -162,6 +165,7 @@ static void from_default(struct policy_row *row)
     *row = (struct policy_row){
         .description = "",
         .interval_usec = policy.interval_usec,
+        .filesystem_interval_usec = policy.filesystem_interval_usec,
         .app_interval_usec = policy.app_interval_usec,
         .rpo_target_usec = policy.rpo_target_usec,
         .keep_all_usec = policy.keep_all_usec,

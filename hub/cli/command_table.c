@@ -55,6 +55,7 @@ static const struct command_option policy_options[] = {
     {"description", 0, "TEXT", "What it is for"},
     {"default", 0, "yes|no", "Used where nobody chose"},
     {"interval", 0, "DURATION", "Between recovery points (1s)"},
+    {"fs-interval", 0, "DURATION", "Between file-system-consistent points; 0: none"},
     {"app-interval", 0, "DURATION", "Between app-consistent points; 0: none"},
     {"rpo-target", 0, "DURATION", "Warning above, critical above three times"},
     {"keep-all", 0, "DURATION", "Every point is kept for this long,"},

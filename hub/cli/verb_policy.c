@@ -21,6 +21,8 @@ static const struct column policy_columns[] = {
     {"ID", "id", COLUMN_TEXT, true},
     {"FREEZE", "freeze_budget_seconds", COLUMN_SECONDS, true},
     {"MAY FREEZE", "may_freeze", COLUMN_YES_NO, true},
+    {"FS INTERVAL", "filesystem_interval_seconds", COLUMN_SECONDS, true},
+    {"APP INTERVAL", "app_interval_seconds", COLUMN_SECONDS, true},
     {"THROTTLE", "throttle_bytes_per_second", COLUMN_BYTES, true},
 };
 
@@ -29,6 +31,7 @@ static const struct {
     const char *option, *member;
 } durations[] = {
     {"interval", "interval_seconds"},
+    {"fs-interval", "filesystem_interval_seconds"},
     {"app-interval", "app_interval_seconds"},
     {"rpo-target", "rpo_target_seconds"},
     {"keep-all", "keep_all_seconds"},

@@ -82,6 +82,8 @@ static int pack_agent(struct desired_task *t, const PGresult *r, const PGresult 
     a.compress_at_agent = db_bool(r, 0, 10) ? 1 : 0;
     a.throttle_bytes_per_sec = db_u64(r, 0, 11);
     a.resync_request = db_u64(r, 0, 12);
+    a.filesystem_interval_usec = db_u64(r, 0, 14);
+    a.application_interval_usec = db_u64(r, 0, 15);
     directive.kind_case = LEEWARD__CONTROL__V1__DIRECTIVE__KIND_AGENT;
     directive.agent = &a;
     rc = a.protect ? agent_disks(&a, disks, disk_count, err) : 0;

@@ -70,6 +70,16 @@ static void find_rpo(struct health *h, const struct health_machine *in)
         (unsigned long long)(in->rpo_target_usec / USEC));
 }
 
+/* One that was missed may have met a busy moment; two in a row are worth a look. */
+static void find_kind(struct health *h, const char *kind, uint64_t age_usec, uint64_t interval_usec)
+{
+    static const char remedy[] = "See the events of the machine for what made it fail.";
+
+    if (interval_usec != 0 && age_usec > 2 * interval_usec + HEALTH_SILENT_USEC)
+        find(h, HEALTH_WARNING, remedy, "No %s point for %llu s, one is due every %llu s", kind,
+            (unsigned long long)(age_usec / USEC), (unsigned long long)(interval_usec / USEC));
+}
+
 void health_of_machine(const struct health_machine *in, struct health *ret_health)
 {
     struct health *h = ret_health;
@@ -87,6 +97,10 @@ void health_of_machine(const struct health_machine *in, struct health *ret_healt
         find_reported(h, HEALTH_CRITICAL, in->agent_cause, in->agent_remedy);
     find_rpo(h, in);
     find_reported(h, HEALTH_WARNING, in->agent_cause, in->agent_remedy);
+    if (in->state == MACHINE_PROTECTED) {
+        find_kind(h, "app-consistent", in->application_age_usec, in->application_interval_usec);
+        find_kind(h, "file-system-consistent", in->filesystem_age_usec, in->filesystem_interval_usec);
+    }
     if (in->clock_skew_usec > CLOCK_SKEW_WARN_USEC || in->clock_skew_usec < -CLOCK_SKEW_WARN_USEC)
         find(h, HEALTH_WARNING, "Let the machine keep its clock by NTP.", "Its clock is off by %lld s",
             (long long)(in->clock_skew_usec / (int64_t)USEC));

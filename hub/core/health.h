@@ -25,6 +25,9 @@ struct health_machine {
     enum machine_state state;
     uint64_t silent_usec; /* since its agent was heard; UINT64_MAX: never */
     uint64_t rpo_usec, rpo_target_usec;
+    /* Since the last point of the kind, or since protection began; interval 0: not scheduled. */
+    uint64_t filesystem_age_usec, filesystem_interval_usec;
+    uint64_t application_age_usec, application_interval_usec;
     int64_t clock_skew_usec;
     const char *agent_state, *agent_cause, *agent_remedy;
     bool node_online, vault_online, vault_accepting;

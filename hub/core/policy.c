@@ -27,7 +27,8 @@ struct bound {
     }
 static const struct bound bounds[] = {
     BOUND(interval_usec, 100 * USEC_PER_MSEC, DAY_USEC, false),
-    BOUND(app_interval_usec, MINUTE_USEC, 30 * DAY_USEC, true),
+    BOUND(filesystem_interval_usec, 10 * USEC_PER_SEC, 30 * DAY_USEC, true),
+    BOUND(app_interval_usec, 10 * USEC_PER_SEC, 30 * DAY_USEC, true),
     BOUND(rpo_target_usec, USEC_PER_SEC, 30 * DAY_USEC, false),
     BOUND(keep_all_usec, MINUTE_USEC, TEN_YEARS_USEC, false),
     BOUND(keep_minute_usec, MINUTE_USEC, TEN_YEARS_USEC, true),

@@ -11,9 +11,10 @@
 #include "transport/base/err.h"
 
 struct policy {
-    uint64_t interval_usec;     /* 100 ms .. 1 day */
-    uint64_t app_interval_usec; /* 0 or 1 min .. 30 days */
-    uint64_t rpo_target_usec;   /* >= interval */
+    uint64_t interval_usec;            /* 100 ms .. 1 day */
+    uint64_t filesystem_interval_usec; /* 0 or 10 s .. 30 days */
+    uint64_t app_interval_usec;        /* 0 or 10 s .. 30 days */
+    uint64_t rpo_target_usec;          /* >= interval */
     uint64_t keep_all_usec, keep_minute_usec, keep_hour_usec,
         keep_day_usec;           /* ascending; 0: tier off; at most 10 years */
     uint64_t freeze_budget_usec; /* 10 ms .. 10 s */

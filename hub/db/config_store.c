@@ -106,7 +106,8 @@ static int give_up_default(struct db_conn *conn, const struct policy_row *row, s
         DB_U((row)->interval_usec), DB_U((row)->app_interval_usec), DB_U((row)->rpo_target_usec),                      \
         DB_U((row)->keep_all_usec), DB_U((row)->keep_minute_usec), DB_U((row)->keep_hour_usec),                        \
         DB_U((row)->keep_day_usec), DB_U((row)->freeze_budget_usec), DB_U((row)->max_rounds), DB_B((row)->may_freeze), \
-        DB_B((row)->compress_at_agent), DB_U((row)->compress_level), DB_U((row)->throttle_bytes_per_sec)
+        DB_B((row)->compress_at_agent), DB_U((row)->compress_level), DB_U((row)->throttle_bytes_per_sec),              \
+        DB_U((row)->filesystem_interval_usec)
 
 static int policy_insert(
     struct db_conn *conn, const struct policy_row *row, char ret_id[IDENT_TEXT_SIZE], struct err *err)
@@ -120,8 +121,8 @@ static int policy_insert(
     int n = db_exec(conn, &r, err,
         "INSERT INTO policies (name, description, is_default, interval_usec, app_interval_usec, rpo_target_usec,"
         " keep_all_usec, keep_minute_usec, keep_hour_usec, keep_day_usec, freeze_budget_usec, max_rounds,"
-        " may_freeze, compress_at_agent, compress_level, throttle_bytes_per_sec)"
-        " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16) RETURNING id",
+        " may_freeze, compress_at_agent, compress_level, throttle_bytes_per_sec, filesystem_interval_usec)"
+        " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17) RETURNING id",
         POLICY_VALUES(row));
 
     return created(n, r, "policy", row->name, ret_id, err);
@@ -154,8 +155,8 @@ static int policy_change(struct db_conn *conn, const struct policy_row *row, uin
         "UPDATE policies SET name = $1, description = $2, is_default = is_default OR $3, interval_usec = $4,"
         " app_interval_usec = $5, rpo_target_usec = $6, keep_all_usec = $7, keep_minute_usec = $8,"
         " keep_hour_usec = $9, keep_day_usec = $10, freeze_budget_usec = $11, max_rounds = $12, may_freeze = $13,"
-        " compress_at_agent = $14, compress_level = $15, throttle_bytes_per_sec = $16" BUMP
-        " WHERE id = $17 AND " AT_VERSION(18),
+        " compress_at_agent = $14, compress_level = $15, throttle_bytes_per_sec = $16, filesystem_interval_usec = "
+        "$17" BUMP " WHERE id = $18 AND " AT_VERSION(19),
         POLICY_VALUES(row), DB_S(row->id), DB_U(if_version));
 
     return changed(conn, n, &db_policies, row->id, err) < 0 ? -1 : policy_spread(conn, row->id, err);

@@ -334,7 +334,8 @@ int desired_agent(struct db_conn *conn, const char *machine_id, PGresult **ret_r
         "SELECT m.desired_version, m.state, m.generation, coalesce(c.interval_usec, 1000000), p.node_id,"
         " CASE WHEN n.drain THEN '' ELSE n.endpoint END, p.vault_id, coalesce(c.freeze_budget_usec, 200000),"
         " coalesce(c.max_rounds, 12), coalesce(c.may_freeze, true), coalesce(c.compress_at_agent, true),"
-        " coalesce(c.throttle_bytes_per_sec, 0), coalesce(p.resync_request, 0), coalesce(p.active, false)"
+        " coalesce(c.throttle_bytes_per_sec, 0), coalesce(p.resync_request, 0), coalesce(p.active, false),"
+        " coalesce(c.filesystem_interval_usec, 0), coalesce(c.app_interval_usec, 0)"
         " FROM machines m LEFT JOIN protections p ON p.machine_id = m.id LEFT JOIN policies c ON c.id = p.policy_id"
         " LEFT JOIN nodes n ON n.id = p.node_id WHERE m.id = $1",
         DB_S(machine_id));
@@ -373,6 +374,13 @@ int desired_vault(struct db_conn *conn, const char *vault_id, PGresult **ret_row
     "CASE WHEN " t ".online THEN 0 WHEN " t ".last_seen_at IS NULL THEN -1"                                            \
     " ELSE (extract(epoch from now() - " t ".last_seen_at) * 1000000)::bigint END"
 
+/* The interval, and how long ago the last point of these kinds was, or protection began; 0, 0 where there is no interval. */
+#define SINCE(interval, kinds)                                                                                         \
+    "coalesce(c." interval ", 0), CASE WHEN coalesce(c." interval                                                      \
+    ", 0) = 0 THEN 0 ELSE greatest((extract(epoch from now()"                                                          \
+    " - greatest((SELECT max(r.time) FROM recovery_points r WHERE r.machine_id = m.id AND r.kind <> 'crash' AND"       \
+    " r.kind IN (" kinds ")), p.enabled_at)) * 1000000)::bigint, 0) END"
+
 int health_machines(struct db_conn *conn, PGresult **ret_rows, struct err *err)
 {
     return db_exec(conn, ret_rows, err,
@@ -382,10 +390,12 @@ int health_machines(struct db_conn *conn, PGresult **ret_rows, struct err *err)
                  " coalesce(c.rpo_target_usec, 0), m.clock_skew_usec, m.agent_state, m.agent_cause, m.agent_remedy,"
                  " coalesce(n.online, false), coalesce(v.online, false), coalesce(v.accepting, true), m.health, "
                  "m.cause,"
-                 " m.name, m.last_point_sequence > 0"
-                 " FROM machines m LEFT JOIN protections p ON p.machine_id = m.id AND p.active"
-                 " LEFT JOIN policies c ON c.id = p.policy_id LEFT JOIN nodes n ON n.id = p.node_id"
-                 " LEFT JOIN vaults v ON v.id = p.vault_id");
+                 " m.name, m.last_point_sequence > 0, " SINCE(
+                     "filesystem_interval_usec", "'filesystem', 'application'") ", " SINCE("app_interval_usec",
+                     "'application'") " FROM machines m LEFT JOIN protections p ON p.machine_id = m.id AND p.active"
+                                      " LEFT JOIN policies c ON c.id = p.policy_id LEFT JOIN nodes n ON n.id = "
+                                      "p.node_id"
+                                      " LEFT JOIN vaults v ON v.id = p.vault_id");
 }
 
 int health_nodes(struct db_conn *conn, PGresult **ret_rows, struct err *err)

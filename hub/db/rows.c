@@ -47,6 +47,7 @@ static const struct db_column policy_columns[] = {
     TEXT(policy_row, description, "t.description", 0),
     BOOL(policy_row, is_default, "t.is_default", F | S | N),
     U64(policy_row, interval_usec, "t.interval_usec", F | S | N),
+    U64(policy_row, filesystem_interval_usec, "t.filesystem_interval_usec", 0),
     U64(policy_row, app_interval_usec, "t.app_interval_usec", 0),
     U64(policy_row, rpo_target_usec, "t.rpo_target_usec", F | S | N),
     U64(policy_row, keep_all_usec, "t.keep_all_usec", F | S | N),

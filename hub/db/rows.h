@@ -18,9 +18,10 @@ extern const struct db_entity db_sites;
 struct policy_row {
     const char *id, *name, *description;
     bool is_default;
-    uint64_t interval_usec;     /* between crash-consistent points */
-    uint64_t app_interval_usec; /* between app-consistent points; 0: none */
-    uint64_t rpo_target_usec;   /* warning above, critical above three times */
+    uint64_t interval_usec;            /* between crash-consistent points */
+    uint64_t filesystem_interval_usec; /* between file-system-consistent points; 0: none */
+    uint64_t app_interval_usec;        /* between app-consistent points; 0: none */
+    uint64_t rpo_target_usec;          /* warning above, critical above three times */
     uint64_t keep_all_usec, keep_minute_usec, keep_hour_usec, keep_day_usec;
     uint64_t freeze_budget_usec, max_rounds;
     bool may_freeze, compress_at_agent;

@@ -152,7 +152,7 @@ static bool cycle_is_due(struct engine *e, struct engine_command *ret_command, b
     *ret_commanded = false;
     if (!engine_cycle_possible(e) || engine_uncommitted(e) >= ENGINE_UNCOMMITTED_MAX)
         return false;
-    *ret_commanded = engine_next_command(e, ret_command);
+    *ret_commanded = engine_next_command(e, ret_command) || engine_schedule_next(e, ret_command);
     return *ret_commanded || clock_mono_usec() >= e->next_cycle_usec;
 }
 
@@ -214,11 +214,12 @@ static void note_trouble(struct engine *e, const struct err *err)
 
 static uint64_t next_wake(const struct engine *e)
 {
-    uint64_t now = clock_mono_usec(), at = now + IDLE_USEC;
+    uint64_t now = clock_mono_usec(), at = now + IDLE_USEC, scheduled = engine_schedule_wake(e);
+    uint64_t due = e->next_cycle_usec < scheduled ? e->next_cycle_usec : scheduled;
 
-    if (e->agreed && !e->catching && e->next_cycle_usec < at && engine_cycle_possible(e) &&
+    if (e->agreed && !e->catching && due < at && engine_cycle_possible(e) &&
         engine_uncommitted(e) < ENGINE_UNCOMMITTED_MAX)
-        at = e->next_cycle_usec;
+        at = due;
     return at > now ? at : now;
 }
 
@@ -232,6 +233,7 @@ static void *engine_main(void *arg)
         int r = 0;
 
         take_inputs(e);
+        engine_schedule_look(e);
         if (e->has_wish && clock_mono_usec() >= e->retry_usec) {
             r = turn(e, &err);
             if (r < 0 && is_trouble(&err))

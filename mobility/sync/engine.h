@@ -57,9 +57,10 @@ struct engine_wish {
     bool protect;
     uint64_t generation;
     char vault_id[IDENT_TEXT_SIZE];
-    uint64_t interval_usec;      /* 0: 1 s */
-    uint64_t freeze_budget_usec; /* 0: FREEZE_BUDGET_USEC */
-    uint32_t max_rounds;         /* 0: the cycle's own */
+    uint64_t interval_usec;                                       /* 0: 1 s */
+    uint64_t filesystem_interval_usec, application_interval_usec; /* between points of these kinds; 0: none */
+    uint64_t freeze_budget_usec;                                  /* 0: FREEZE_BUDGET_USEC */
+    uint32_t max_rounds;                                          /* 0: the cycle's own */
     bool may_freeze;
     int level;
     uint64_t rate_bytes_per_sec; /* 0: none */

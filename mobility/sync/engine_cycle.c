@@ -242,7 +242,8 @@ static int close_point(struct engine *e, const struct engine_command *c, const s
         return -1;
     if (first)
         e->first_point = sequence;
-    if (c)
+    engine_schedule_made(e, kind, sequence);
+    if (c && !engine_command_is_scheduled(c))
         engine_command_sent(e, c->id, sequence, r->held_utc_usec);
     return 0;
 }
@@ -264,6 +265,14 @@ static bool is_as_asked(const struct engine_command *c, const struct cycle_resul
     return r->outcome == CYCLE_POINT && (!c || c->kind == MARK_CRASH || r->frozen);
 }
 
+static void end_with(struct engine *e, const struct engine_command *c, const struct err *why)
+{
+    if (engine_command_is_scheduled(c))
+        engine_schedule_missed(e, c->kind, why);
+    else
+        engine_command_end(e, c->id, why);
+}
+
 static void refuse_command(struct engine *e, const struct engine_command *c, const struct cycle_result *r)
 {
     struct err why = ERR_INIT;
@@ -275,7 +284,7 @@ static void refuse_command(struct engine *e, const struct engine_command *c, con
             &why, ERR_TIMEOUT, "no consistent moment was found: %s", r->reason ? r->reason : "the disks are too busy");
         err_hint(&why, "allow freezing in the policy, or ask again when less is written");
     }
-    engine_command_end(e, c->id, &why);
+    end_with(e, c, &why);
 }
 
 static int run(struct engine *e, const struct engine_command *c, struct cycle_result *ret_result, struct err *err)
@@ -330,7 +339,7 @@ int engine_cycle(struct engine *e, const struct engine_command *c, struct err *e
     if (r < 0) {
         after_failure(e);
         if (c && err->code != ERR_UNAVAILABLE && err->code != ERR_CANCELLED)
-            engine_command_end(e, c->id, err);
+            end_with(e, c, err);
     }
     return r;
 }

@@ -4,6 +4,7 @@
  *   engine.c        the thread, what goes in and out
  *   engine_status.c  phase and numbers
  *   engine_commands.c points that were asked for
+ *   engine_schedule.c points of the stronger kinds at their times
  *   engine_disks.c  converging to the wish: attach, detach, resize, vanish, resync
  *   engine_link.c   sequence and epoch: agreeing with the vault, commits
  *   engine_sweep.c  chunks of the initial copy and of the comparison
@@ -67,6 +68,15 @@ struct engine_command {
     uint64_t asked_usec;
 };
 
+/* Of the kinds that have a schedule of their own. */
+#define ENGINE_SCHEDULES 2u
+
+struct engine_schedule {
+    uint64_t interval_usec; /* 0: off */
+    uint64_t due_usec;      /* monotonic; 0: at once */
+    uint64_t sequence;      /* of the last one made */
+};
+
 struct engine {
     struct engine_conf conf;
     char state_path[512], retained_dir[512];
@@ -109,6 +119,7 @@ struct engine {
     bool caught_up;     /* the next step is a cycle, however much has come up */
     uint64_t committed; /* as far as this thread has applied it */
     uint64_t next_cycle_usec;
+    struct engine_schedule schedules[ENGINE_SCHEDULES];
     uint64_t first_point; /* sequence of the mark with MARK_FIRST that is on its way; 0: none */
     uint64_t retry_usec;  /* converge again not before this */
     struct err trouble;   /* code ERR_NONE: none */
@@ -142,6 +153,20 @@ void engine_command_sent(struct engine *e, const char *id, uint64_t sequence, ui
 void engine_command_end(struct engine *e, const char *id, const struct err *error);
 /* Answers those that have waited too long. */
 void engine_expire_commands(struct engine *e);
+
+/* engine_schedule.c; a scheduled point is a command without an id */
+/* Follows the wish, and tells of points whose time has passed by. Before each turn. */
+void engine_schedule_look(struct engine *e);
+/* A point is due. */
+bool engine_schedule_next(const struct engine *e, struct engine_command *ret_command);
+bool engine_command_is_scheduled(const struct engine_command *c); /* NULL: no */
+/* A point of the kind was made, scheduled or asked for; or could not be made when it was due. */
+void engine_schedule_made(struct engine *e, enum mark_kind kind, uint64_t sequence);
+void engine_schedule_missed(struct engine *e, enum mark_kind kind, const struct err *why);
+/* Those that are not committed were lost with their epoch: they are due again. */
+void engine_schedule_rewind(struct engine *e);
+/* When the next one is due, monotonic. UINT64_MAX: never. */
+uint64_t engine_schedule_wake(const struct engine *e);
 
 /* engine_disks.c */
 int engine_converge(struct engine *e, struct err *err);

@@ -133,6 +133,7 @@ static void test_policies_out_of_bounds_name_the_field(void **state)
         {offsetof(struct policy, interval_usec), 0, "interval_usec"},
         {offsetof(struct policy, interval_usec), 99999, "interval_usec"},
         {offsetof(struct policy, interval_usec), UINT64_MAX, "interval_usec"},
+        {offsetof(struct policy, filesystem_interval_usec), 9 * SEC, "filesystem_interval_usec"},
         {offsetof(struct policy, app_interval_usec), 1, "app_interval_usec"},
         {offsetof(struct policy, rpo_target_usec), 10, "rpo_target_usec"},
         {offsetof(struct policy, keep_all_usec), 0, "keep_all_usec"},

@@ -113,6 +113,7 @@ static void note_commit(struct fakenode *n, const struct mark *mark)
 {
     pthread_mutex_lock(&n->lock);
     n->facts.committed = mark->sequence;
+    n->facts.kinds[mark->kind]++;
     n->facts.unreadable += mark->unreadable_blocks;
     for (uint32_t i = 0; i < mark->disk_count; i++)
         n->disk_sizes[mark->disks[i].number] = mark->disks[i].size_bytes;
@@ -195,6 +196,7 @@ static void take_mark(struct fakenode *n, const struct record *r, const uint8_t 
         n->held_tail = &h->next;
         pthread_mutex_lock(&n->lock);
         n->facts.held++;
+        n->facts.held_kinds |= 1u << mark.kind;
         pthread_mutex_unlock(&n->lock);
     } else {
         commit(n, &n->set, &mark);

@@ -22,14 +22,16 @@ const char *fakenode_address(const struct fakenode *n);
 struct fakenode_facts {
     uint64_t committed; /* sequence */
     uint64_t epoch;
-    uint64_t points, progress; /* marks */
-    uint64_t first_points;     /* with MARK_FIRST */
+    uint64_t points, progress;            /* marks */
+    uint64_t first_points;                /* with MARK_FIRST */
+    uint64_t kinds[MARK_APPLICATION + 1]; /* marks by kind */
     uint64_t opens;
     uint64_t records, record_bytes;
     uint64_t unreadable;
-    uint64_t held;    /* marks that were taken and not committed, ever */
-    char fault[400];  /* the first broken rule: bad hash, digest, sequence; "" */
-    struct mark last; /* of the last committed point */
+    uint64_t held;       /* marks that were taken and not committed, ever */
+    unsigned held_kinds; /* bits: their kinds */
+    char fault[400];     /* the first broken rule: bad hash, digest, sequence; "" */
+    struct mark last;    /* of the last committed point */
 };
 void fakenode_get(struct fakenode *n, struct fakenode_facts *ret_facts);
 /* Waits until `points` recovery points are committed, 90 s at most; false when it took longer. */
