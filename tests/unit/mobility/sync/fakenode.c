@@ -52,6 +52,8 @@ struct fakenode {
     struct fakenode_facts facts;
     uint64_t disk_sizes[DISKS];
     bool stop, drop, refusing, holding, has_hashes, forget;
+    fakenode_look look;
+    void *look_arg;
 };
 
 static void fault(struct fakenode *n, const char *what, const char *why)
@@ -128,6 +130,19 @@ static void note_commit(struct fakenode *n, const struct mark *mark)
     pthread_mutex_unlock(&n->lock);
 }
 
+static void let_look(struct fakenode *n, const struct mark *mark)
+{
+    fakenode_look look;
+    void *arg;
+
+    pthread_mutex_lock(&n->lock);
+    look = n->look;
+    arg = n->look_arg;
+    pthread_mutex_unlock(&n->lock);
+    if (look && mark_is_point(mark))
+        look(arg, mark);
+}
+
 static void commit(struct fakenode *n, struct buf *set, const struct mark *mark)
 {
     const uint8_t *payload;
@@ -137,6 +152,7 @@ static void commit(struct fakenode *n, struct buf *set, const struct mark *mark)
     while (record_next(set->data, set->len, &at, &r, &payload, NULL) == 1)
         if (r.kind != RECORD_MARK)
             apply_record(n, &r, payload);
+    let_look(n, mark);
     note_commit(n, mark);
     reply_committed(n, mark->sequence);
 }
@@ -518,6 +534,14 @@ bool fakenode_wait_points(struct fakenode *n, uint64_t points)
 bool fakenode_wait_committed(struct fakenode *n, uint64_t sequence)
 {
     return wait_for(n, &n->facts.committed, sequence);
+}
+
+void fakenode_set_look(struct fakenode *n, fakenode_look look, void *arg)
+{
+    pthread_mutex_lock(&n->lock);
+    n->look = look;
+    n->look_arg = arg;
+    pthread_mutex_unlock(&n->lock);
 }
 
 void fakenode_drop(struct fakenode *n)

@@ -39,6 +39,11 @@ bool fakenode_wait_points(struct fakenode *n, uint64_t points);
 /* The same for any mark. */
 bool fakenode_wait_committed(struct fakenode *n, uint64_t sequence);
 
+/* From now on each recovery point is looked at: the images are those of the point until the call returns. On the node's thread,
+ * before the point is counted; NULL ends it. */
+typedef void (*fakenode_look)(void *arg, const struct mark *mark);
+void fakenode_set_look(struct fakenode *n, fakenode_look look, void *arg);
+
 /* Ends all streams, now. */
 void fakenode_drop(struct fakenode *n);
 /* With true, Open is answered with UNAVAILABLE. */

@@ -58,13 +58,19 @@ static void instance_name(const struct syncrig *rig, char out[32])
 
 void syncrig_init(struct syncrig *rig, unsigned disk_count, uint64_t size_bytes, unsigned sector_bytes)
 {
+    syncrig_init_on(rig, disk_count, size_bytes, sector_bytes, (const int[SYNCRIG_DISKS]){-1, -1});
+}
+
+void syncrig_init_on(
+    struct syncrig *rig, unsigned disk_count, uint64_t size_bytes, unsigned sector_bytes, const int *file_fds)
+{
     struct inventory *inventory;
 
     memset(rig, 0, sizeof(*rig));
     temp_init(rig->dir);
     rig->disk_count = disk_count;
     for (unsigned i = 0; i < disk_count; i++)
-        loopdisk_init(&rig->disks[i], size_bytes, sector_bytes, -1);
+        loopdisk_init(&rig->disks[i], size_bytes, sector_bytes, file_fds[i]);
     assert_int_equal(inventory_scan(NULL, &inventory, NULL), 0);
     for (size_t i = 0; i < inventory->disk_count; i++)
         for (unsigned j = 0; j < disk_count; j++)

@@ -29,6 +29,9 @@ struct syncrig {
 
 /* Makes the disks and the node; nothing is protected yet. */
 void syncrig_init(struct syncrig *rig, unsigned disk_count, uint64_t size_bytes, unsigned sector_bytes);
+/* The same on backing files of the caller, given away. */
+void syncrig_init_on(
+    struct syncrig *rig, unsigned disk_count, uint64_t size_bytes, unsigned sector_bytes, const int *file_fds);
 void syncrig_done(struct syncrig *rig); /* stops what runs and removes every trace */
 
 void syncrig_start(struct syncrig *rig); /* on a thread, with rig->wish */
