@@ -5,6 +5,8 @@
 #   leeward_program(leeward-vault SOURCES main.c DEPENDS leeward_vault)
 #   leeward_unit_test(base_buf SOURCES buf_test.c DEPENDS leeward_base)     one CMocka program, run by ctest with label unit
 # CONVERSION adds -Wconversion.
+#   leeward_may_be_static(PkgConfig::LIBBPF elf z)     after pkg_check_modules: the archives of a package, and what these need besides
+#   set_target_properties(leeward-agent PROPERTIES LEEWARD_STATIC ON)     this program takes archives wherever there are some
 find_package(PkgConfig REQUIRED)
 find_package(Threads REQUIRED)
 
@@ -45,6 +47,26 @@ function(leeward_program name)
     cmake_parse_arguments(ARG "" "" "SOURCES;DEPENDS" ${ARGN})
     add_executable(${name} ${ARG_SOURCES})
     target_link_libraries(${name} PRIVATE leeward_flags ${ARG_DEPENDS})
+endfunction()
+
+# The agent goes to machines of other distributions: it takes with it what these have in other versions or not at all.
+function(leeward_may_be_static package)
+    set(more)
+    foreach(name IN LISTS ARGN)
+        find_library(LEEWARD_ARCHIVE_${name} NAMES lib${name}.a)
+        list(APPEND more "$<$<BOOL:$<TARGET_PROPERTY:LEEWARD_STATIC>>:$<$<BOOL:${LEEWARD_ARCHIVE_${name}}>:${LEEWARD_ARCHIVE_${name}}>>")
+    endforeach()
+    get_target_property(libraries ${package} INTERFACE_LINK_LIBRARIES)
+    set(either)
+    foreach(library IN LISTS libraries)
+        string(REGEX REPLACE "\\.so$" ".a" archive "${library}")
+        if(NOT archive STREQUAL library AND EXISTS "${archive}")
+            list(APPEND either "$<IF:$<BOOL:$<TARGET_PROPERTY:LEEWARD_STATIC>>,${archive},${library}>")
+        else()
+            list(APPEND either "${library}")
+        endif()
+    endforeach()
+    set_property(TARGET ${package} PROPERTY INTERFACE_LINK_LIBRARIES ${either} ${more})
 endfunction()
 
 pkg_check_modules(CMOCKA IMPORTED_TARGET cmocka)

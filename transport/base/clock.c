@@ -8,6 +8,7 @@
 #include <ctype.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/random.h>
 #include <time.h>
 
 #include "transport/base/mem.h"
@@ -30,6 +31,16 @@ uint64_t clock_mono_usec(void)
 uint64_t clock_utc_usec(void)
 {
     return read_clock(CLOCK_REALTIME);
+}
+
+uint64_t clock_jitter_usec(uint64_t below_usec)
+{
+    uint64_t number;
+
+    /* arc4random would ask for glibc 2.36, newer than what some protected machines have. */
+    if (below_usec == 0 || getrandom(&number, sizeof(number), GRND_NONBLOCK) != (ssize_t)sizeof(number))
+        return 0;
+    return number % below_usec;
 }
 
 static int64_t days_from_civil(int64_t year, int month, int day)

@@ -16,6 +16,9 @@
 uint64_t clock_mono_usec(void); /* CLOCK_MONOTONIC */
 uint64_t clock_utc_usec(void);  /* CLOCK_REALTIME, microseconds since 1970-01-01T00:00:00Z */
 
+/* A random duration below `below_usec` (0: 0), so that many who wait for the same thing do not all come at once. */
+uint64_t clock_jitter_usec(uint64_t below_usec);
+
 #define CLOCK_RFC3339_SIZE 32
 /* "2026-11-21T05:00:34.123456Z" (six digits of fraction, always Z). out holds CLOCK_RFC3339_SIZE bytes. */
 void clock_rfc3339(uint64_t utc_usec, char *out);

@@ -206,7 +206,7 @@ static int ask(struct asking *a, struct rpc_channel *channel, const struct enrol
         }
         if (attempt == 1)
             log_event(LOG_WARN, "hub_not_reached", LOG_S("hub", conf->hub), LOG_E(&why));
-        pause_for(a->loop, pause / 2 + arc4random_uniform((uint32_t)pause));
+        pause_for(a->loop, pause / 2 + clock_jitter_usec(pause));
         pause = 2 * pause < RETRY_MAX_USEC ? 2 * pause : RETRY_MAX_USEC;
     }
 }

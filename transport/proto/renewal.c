@@ -52,7 +52,7 @@ static void look_later(struct renewal *r)
     uint64_t wait = r->to_usec > r->from_usec ? (r->to_usec - r->from_usec) / LOOKS_PER_LIFE : LOOK_MAX_USEC;
     wait = wait < LOOK_MIN_USEC ? LOOK_MIN_USEC : wait;
     wait = wait > LOOK_MAX_USEC ? LOOK_MAX_USEC : wait;
-    loop_timer_set(r->timer, wait - wait / 4 + arc4random_uniform((uint32_t)(wait / 4)));
+    loop_timer_set(r->timer, wait - wait / 4 + clock_jitter_usec(wait / 4));
 }
 
 static int reply_store(struct renewal *r, const Leeward__Control__V1__EnrolReply *reply, struct err *err)

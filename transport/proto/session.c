@@ -318,7 +318,7 @@ static void down(struct session *s, enum rpc_status status, const char *text)
     s->retry_usec = s->retry_usec == 0 ? RETRY_MIN_USEC : 2 * s->retry_usec;
     if (s->retry_usec > RETRY_MAX_USEC)
         s->retry_usec = RETRY_MAX_USEC;
-    loop_timer_set(s->retry, s->retry_usec / 2 + arc4random_uniform((uint32_t)s->retry_usec));
+    loop_timer_set(s->retry, s->retry_usec / 2 + clock_jitter_usec(s->retry_usec));
     if (s->ops.on_down != NULL)
         s->ops.on_down(s->arg, &why);
 }

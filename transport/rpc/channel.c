@@ -121,7 +121,7 @@ static void backoff_start(struct rpc_channel *ch)
     ch->backoff_usec = ch->backoff_usec == 0 ? BACKOFF_MIN_USEC : 2 * ch->backoff_usec;
     if (ch->backoff_usec > BACKOFF_MAX_USEC)
         ch->backoff_usec = BACKOFF_MAX_USEC;
-    uint64_t wait = ch->backoff_usec / 2 + arc4random_uniform((uint32_t)ch->backoff_usec);
+    uint64_t wait = ch->backoff_usec / 2 + clock_jitter_usec(ch->backoff_usec);
     (void)sd_event_source_set_time_relative(ch->timer, wait);
     (void)sd_event_source_set_enabled(ch->timer, SD_EVENT_ONESHOT);
 }

@@ -103,6 +103,19 @@ static void clocks_go_forward(void **state)
     assert_true(clock_utc_usec() > 1700000000ULL * USEC_PER_SEC);
 }
 
+static void jitter_differs_and_stays_below(void **state)
+{
+    (void)state;
+    uint64_t first = clock_jitter_usec(UINT64_MAX), differing = 0;
+
+    for (int i = 0; i < 100; i++) {
+        differing += clock_jitter_usec(UINT64_MAX) != first;
+        assert_true(clock_jitter_usec(10) < 10);
+    }
+    assert_true(differing > 0);
+    assert_true(clock_jitter_usec(0) == 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -110,6 +123,7 @@ int main(void)
         cmocka_unit_test(wrong_moments_are_refused),
         cmocka_unit_test(durations_have_units),
         cmocka_unit_test(clocks_go_forward),
+        cmocka_unit_test(jitter_differs_and_stays_below),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
