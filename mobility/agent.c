@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "mobility/devwatch.h"
+#include "mobility/group/group_desired.h"
 #include "mobility/report.h"
 #include "mobility/sync/engine.h"
 #include "mobility/sync/outbox.h"
@@ -33,7 +34,9 @@ struct agent {
     struct uplink *link;
     struct outbox *outbox;
     struct hashfetch *hashes;
+    struct group_part *part;
     struct engine *engine;
+    struct group *group;
     struct devwatch *watch;      /* NULL: the kernel tells nothing */
     struct inventory *inventory; /* the last one; NULL: none yet */
     char boot_id[IDENT_TEXT_SIZE];
@@ -178,6 +181,7 @@ static void on_bell(void *arg)
 
     outbox_kick(a->outbox);
     hashfetch_kick(a->hashes, outbox_channel(a->outbox));
+    group_look(a->group);
     take_outputs(a);
 }
 
@@ -235,6 +239,19 @@ static void take_desired(struct agent *a, const Leeward__Control__V1__AgentDesir
         log_event(LOG_ERROR, "bad_node", LOG_E(&err));
 }
 
+static void take_group(struct agent *a, const Leeward__Control__V1__AgentDesired *m)
+{
+    AUTO_FREE struct group_wish *wish = mem_new(struct group_wish);
+    struct err err = ERR_INIT;
+
+    if (!wish)
+        err_set(&err, ERR_NOMEM, "no memory for the group");
+    else if (!m->group || group_desired_read(m->group, &a->conf.identity->id, wish, &err) == 0)
+        group_set(a->group, wish);
+    if (err.code != ERR_NONE)
+        log_event(LOG_ERROR, "bad_group", LOG_E(&err));
+}
+
 static void take_command(struct agent *a, const Leeward__Control__V1__Command *c)
 {
     struct err err = ERR_INIT;
@@ -244,6 +261,9 @@ static void take_command(struct agent *a, const Leeward__Control__V1__Command *c
     switch (c->kind_case) {
     case LEEWARD__CONTROL__V1__COMMAND__KIND_CREATE_POINT:
         r = engine_create_point(a->engine, c->command_id, c->create_point->kind, c->create_point->tag, &err);
+        break;
+    case LEEWARD__CONTROL__V1__COMMAND__KIND_CREATE_GROUP_POINT:
+        r = group_make_point(a->group, c->command_id, c->create_group_point->group_id, &err);
         break;
     case LEEWARD__CONTROL__V1__COMMAND__KIND_CANCEL:
         (void)engine_cancel(a->engine, c->cancel->command_id);
@@ -259,10 +279,12 @@ static void take_command(struct agent *a, const Leeward__Control__V1__Command *c
 
 static void on_directive(void *arg, const Leeward__Control__V1__Directive *d)
 {
-    if (d->kind_case == LEEWARD__CONTROL__V1__DIRECTIVE__KIND_AGENT)
+    if (d->kind_case == LEEWARD__CONTROL__V1__DIRECTIVE__KIND_AGENT) {
         take_desired(arg, d->agent);
-    else if (d->kind_case == LEEWARD__CONTROL__V1__DIRECTIVE__KIND_COMMAND)
+        take_group(arg, d->agent);
+    } else if (d->kind_case == LEEWARD__CONTROL__V1__DIRECTIVE__KIND_COMMAND) {
         take_command(arg, d->command);
+    }
 }
 
 static void on_up(void *arg)
@@ -285,17 +307,82 @@ static void on_renewed(void *arg)
     struct agent *a = arg;
     struct err err = ERR_INIT;
 
-    if (tls_reload(a->tls, &err) < 0)
+    if (tls_reload(a->tls, &err) < 0 || group_reload(a->group, &err) < 0)
         log_event(LOG_ERROR, "certificate_not_loaded", LOG_E(&err));
 }
 
 static const struct session_ops session_ops = {.on_directive = on_directive, .on_up = on_up, .on_renewed = on_renewed};
 
+/* ---- from the group ---- */
+
+static void on_group_event(void *arg, const char *severity, const char *code, const char *remedy, const char *text)
+{
+    struct agent *a = arg;
+
+    log_event(strcmp(severity, "info") == 0 ? LOG_INFO : LOG_WARN, code, LOG_S("text", text));
+    session_event(a->session, severity, code, NULL, remedy, text);
+}
+
+static void on_group_news(void *arg, const struct group_news *news)
+{
+    Leeward__Control__V1__Report r = LEEWARD__CONTROL__V1__REPORT__INIT;
+    Leeward__Control__V1__GroupNews m = LEEWARD__CONTROL__V1__GROUP_NEWS__INIT;
+    char group[IDENT_TEXT_SIZE], point[IDENT_TEXT_SIZE] = "", culprit[IDENT_TEXT_SIZE] = "";
+
+    ident_to_text(&news->group, group);
+    if (!ident_is_zero(&news->point))
+        ident_to_text(&news->point, point);
+    if (news->last_missed)
+        ident_to_text(&news->culprit, culprit);
+    m.group_id = group;
+    m.made = news->made;
+    m.missed = news->missed;
+    m.point_id = point;
+    m.freeze_usec = news->freeze_usec;
+    m.last_missed = news->last_missed;
+    m.culprit_id = culprit;
+    m.cause = (char *)news->cause;
+    m.remedy = (char *)news->remedy;
+    r.kind_case = LEEWARD__CONTROL__V1__REPORT__KIND_GROUP_NEWS;
+    r.group_news = &m;
+    report(arg, &r);
+}
+
+static void on_group_command(void *arg, const char *command_id, const struct ident *point, const struct err *error)
+{
+    char id[IDENT_TEXT_SIZE], json[96];
+
+    if (error) {
+        session_command_done(((struct agent *)arg)->session, command_id, error, NULL);
+        return;
+    }
+    ident_to_text(point, id);
+    snprintf(json, sizeof(json), "{\"group_point_id\": \"%s\"}", id);
+    session_command_done(((struct agent *)arg)->session, command_id, NULL, json);
+}
+
 /* ---- life ---- */
+
+static int start_group(sd_event *loop, struct agent *a, struct err *err)
+{
+    struct group_conf gc = {.loop = loop,
+        .tls = a->tls,
+        .files = &a->conf.identity->files,
+        .self = a->conf.identity->id,
+        .listen = a->conf.group_listen,
+        .part = a->part,
+        .arg = a,
+        .event = on_group_event,
+        .news = on_group_news,
+        .command_done = on_group_command};
+
+    return group_new(&gc, &a->group, err);
+}
 
 static int start_sync(sd_event *loop, struct agent *a, struct err *err)
 {
     struct uplink_ops ops = {.arg = a, .to_loop = ring, .to_capture = wake_engine};
+    struct group_part_conf part = {.arg = a, .to_loop = ring, .to_capture = wake_engine};
     struct outbox_conf out = {.loop = loop, .tls = a->tls, .machine = a->conf.identity->id, .software = AGENT_SOFTWARE};
     struct engine_conf ec = {.machine = a->conf.identity->id,
         .data_dir = a->conf.data_dir,
@@ -309,9 +396,11 @@ static int start_sync(sd_event *loop, struct agent *a, struct err *err)
         .arg = a};
 
     if (uplink_new(&ops, QUEUE_BYTES, &a->link, err) < 0 || outbox_new(&out, a->link, &a->outbox, err) < 0 ||
-        hashfetch_new(&a->conf.identity->id, ring, a, &a->hashes, err) < 0)
+        hashfetch_new(&a->conf.identity->id, ring, a, &a->hashes, err) < 0 ||
+        group_part_new(&part, &a->part, err) < 0 || start_group(loop, a, err) < 0)
         return -1;
     ec.link = a->link;
+    ec.part = a->part;
     ec.hashes = a->hashes;
     return engine_new(&ec, &a->engine, err);
 }
@@ -327,8 +416,11 @@ static void watch_devices(sd_event *loop, struct agent *a)
 
 static int start(sd_event *loop, struct agent *a, struct err *err)
 {
-    struct session_conf sc = {
-        .identity = a->conf.identity, .data_dir = a->conf.data_dir, .hub = a->conf.hub, .software = AGENT_SOFTWARE};
+    struct session_conf sc = {.identity = a->conf.identity,
+        .data_dir = a->conf.data_dir,
+        .hub = a->conf.hub,
+        .software = AGENT_SOFTWARE,
+        .endpoint = a->conf.group_endpoint};
 
     if (syncstate_boot_id(a->boot_id, err) < 0 || loop_bell_new(loop, on_bell, a, &a->bell, err) < 0 ||
         tls_client_new(&a->conf.identity->files, NULL, &a->tls, err) < 0 ||
@@ -359,6 +451,8 @@ void agent_free(struct agent *a)
         return;
     devwatch_free(a->watch);
     engine_free(TAKE_PTR(a->engine));
+    group_free(a->group);
+    group_part_free(a->part);
     loop_timer_free(a->timer);
     outbox_free(a->outbox);
     session_free(a->session);

@@ -27,7 +27,8 @@
 #define SUMMARY "tracks the changes of this machine's disks and streams them to a process node"
 
 struct config {
-    char *data, *hub, *token, *name, *log_level, *instance, *run_dir, *pin_root, *hooks_dir;
+    char *data, *hub, *token, *name, *log_level, *instance, *run_dir, *pin_root, *hooks_dir, *group_listen,
+        *group_advertise;
     bool log_json, freeze_root, uninstall;
     uint64_t hook_usec;
 };
@@ -75,6 +76,15 @@ static const struct conf_row rows[] = {
         .fallback = "10s",
         .min = 100000,
         .help = "time limit of one hook"},
+    {.key = "group-listen",
+        .type = CONF_STRING,
+        .offset = AT(group_listen),
+        .fallback = "[::]:20004",
+        .help = "address on which the other machines of a consistency group are answered; open only while in a group"},
+    {.key = "group-advertise",
+        .type = CONF_STRING,
+        .offset = AT(group_advertise),
+        .help = "HOST:PORT under which they reach this machine (default: host name and the port of group-listen)"},
     {.key = "freeze-root",
         .type = CONF_BOOL,
         .offset = AT(freeze_root),
@@ -173,9 +183,25 @@ static int serve(const struct config *c, struct agent_conf *conf, struct err *er
     return r;
 }
 
+/* An address that was bound to says itself how it is reached, unless it is all of them. */
+static void group_endpoint(const struct config *c, char *out, size_t size)
+{
+    const char *port = strrchr(c->group_listen, ':');
+    char host[256] = "localhost";
+
+    if (c->group_advertise && c->group_advertise[0]) {
+        snprintf(out, size, "%s", c->group_advertise);
+    } else if (strncmp(c->group_listen, "[::]", 4) != 0 && strncmp(c->group_listen, "0.0.0.0", 7) != 0) {
+        snprintf(out, size, "%s", c->group_listen);
+    } else {
+        (void)gethostname(host, sizeof(host) - 1);
+        snprintf(out, size, "%s%s", host, port ? port : ":20004");
+    }
+}
+
 static int run(const struct config *c, struct err *err)
 {
-    char run_dir[400], frozen_path[512];
+    char run_dir[400], frozen_path[512], endpoint[512];
     struct freeze_config fc = {.state_path = frozen_path, .allow_root = c->freeze_root};
     struct agent_conf conf = {.data_dir = c->data,
         .run_dir = run_dir,
@@ -183,11 +209,14 @@ static int run(const struct config *c, struct err *err)
         .pin_root = c->pin_root && c->pin_root[0] ? c->pin_root : NULL,
         .hooks_dir = c->hooks_dir,
         .hook_usec = c->hook_usec,
+        .group_listen = c->group_listen,
+        .group_endpoint = endpoint,
         .hub = c->hub};
     struct err no_freeze = ERR_INIT;
     int lock AUTO_CLOSE = -1;
     int r;
 
+    group_endpoint(c, endpoint, sizeof(endpoint));
     snprintf(run_dir, sizeof(run_dir), "%s/%s", c->run_dir, c->instance);
     snprintf(frozen_path, sizeof(frozen_path), "%s/frozen", run_dir);
     if (lock_instance(run_dir, &lock, err) < 0)

@@ -21,6 +21,7 @@ struct changeset {
     struct seal_work *work;
     struct record_digest *digest;
     struct mark frame;
+    struct ident group_point; /* of the next point; zero: none */
     struct buf batch;
     int level;
     uint64_t sequence;
@@ -146,6 +147,11 @@ void changeset_add_unreadable(struct changeset *s, uint64_t bytes)
     s->unreadable_bytes += bytes;
 }
 
+void changeset_set_group_point(struct changeset *s, const struct ident *id)
+{
+    s->group_point = *id;
+}
+
 int changeset_close(struct changeset *s, enum mark_kind kind, unsigned flags, uint64_t time_utc_usec, const char *tag,
     uint64_t *ret_sequence, struct err *err)
 {
@@ -160,6 +166,10 @@ int changeset_close(struct changeset *s, enum mark_kind kind, unsigned flags, ui
     m.unreadable_blocks = (s->unreadable_bytes + 4095) / 4096;
     record_digest_get(s->digest, &m.digest);
     snprintf(m.tag, sizeof(m.tag), "%s", tag ? tag : "");
+    if (mark_is_point(&m)) {
+        m.group_point = s->group_point;
+        s->group_point = (struct ident){0};
+    }
     if (mark_append(&m, &s->batch, err) < 0)
         return -1;
     if (mark_is_point(&m))

@@ -39,6 +39,8 @@ int changeset_add(
     struct changeset *set, uint32_t disk, uint64_t start, const void *data, uint32_t length, struct err *err);
 /* Counts what the source could not read. */
 void changeset_add_unreadable(struct changeset *set, uint64_t bytes);
+/* The next mark of a point carries this id, and no other does. */
+void changeset_set_group_point(struct changeset *set, const struct ident *id);
 /* Closes the set. tag may be NULL. *ret_sequence is the mark's. */
 int changeset_close(struct changeset *set, enum mark_kind kind, unsigned flags, uint64_t time_utc_usec, const char *tag,
     uint64_t *ret_sequence, struct err *err);

@@ -163,6 +163,12 @@ static int work(struct engine *e, struct err *err)
     struct engine_disk *d;
     bool commanded;
 
+    if (!e->catching) {
+        int grouped = engine_group_run(e, err);
+
+        if (grouped != 0)
+            return grouped;
+    }
     if (e->catching)
         return !engine_chunk_fits(e) ? 0 : engine_catchup(e, err) < 0 ? -1 : 1;
     if (cycle_is_due(e, &command, &commanded)) {
@@ -230,6 +236,7 @@ static void *engine_main(void *arg)
     prctl(PR_SET_NAME, "capture");
     while (!engine_is_stopping(e)) {
         struct err err = ERR_INIT;
+        bool grouped = engine_group_is_asked(e);
         int r = 0;
 
         take_inputs(e);
@@ -243,6 +250,8 @@ static void *engine_main(void *arg)
         } else if (!e->has_wish) {
             (void)engine_refresh_inventory(e, false, &err);
         }
+        if (grouped && engine_group_is_asked(e))
+            engine_group_refuse(e);
         engine_expire_commands(e);
         engine_publish(e);
         if (r <= 0)

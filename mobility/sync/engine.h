@@ -20,6 +20,7 @@
 #include "mobility/capture/freeze.h"
 #include "mobility/inventory.h"
 #include "mobility/phase.h"
+#include "mobility/sync/group_part.h"
 #include "mobility/sync/hashfetch.h"
 #include "mobility/sync/uplink.h"
 #include "mobility/sync/syncstate.h"
@@ -42,6 +43,7 @@ struct engine_conf {
     struct freeze *freeze; /* opened before any thread was started; NULL: no freeze */
     struct uplink *link;
     struct hashfetch *hashes;
+    struct group_part *part;    /* NULL: no group points */
     void (*to_loop)(void *arg); /* there is something for engine_take, or the status changed */
     void *arg;
 };

@@ -77,6 +77,7 @@ static int part_read(
     return reader_run_dirty(((struct engine *)arg)->reader, disk, set, sink, sink_arg, err);
 }
 
+/* 1: there are none, and a group point does without (its window reaches as far as a freeze would). */
 static int set_mounts(struct engine *e, struct err *err)
 {
     struct freeze_mounts mounts = {0};
@@ -89,7 +90,9 @@ static int set_mounts(struct engine *e, struct err *err)
             devices[count++] = tracker_disk_dev(e->disks[i].tracked);
     if (freeze_find_mounts(devices, count, &mounts, err) < 0)
         return -1;
-    if (mounts.count == 0) {
+    if (mounts.count == 0 && e->group.active) {
+        r = 1;
+    } else if (mounts.count == 0) {
         err_set(
             err, ERR_UNSUPPORTED, "no file system is mounted on the protected disks, so there is nothing to freeze");
         r = err_hint(err, "ask for a crash-consistent point");
@@ -103,12 +106,16 @@ static int set_mounts(struct engine *e, struct err *err)
 static int part_freeze(void *arg, struct err *err)
 {
     struct engine *e = arg;
-    uint64_t budget = e->wish.freeze_budget_usec ? e->wish.freeze_budget_usec : FREEZE_BUDGET_USEC;
+    uint64_t budget =
+        engine_group_budget(e, e->wish.freeze_budget_usec ? e->wish.freeze_budget_usec : FREEZE_BUDGET_USEC);
+    int mounts = set_mounts(e, err);
 
-    if (set_mounts(e, err) < 0 || (e->hooks && hooks_freeze(e->hooks, err) < 0))
+    if (mounts < 0 || (e->hooks && hooks_freeze(e->hooks, err) < 0))
         return -1;
-    if (freeze_begin(e->conf.freeze, budget, err) == 0)
-        return 0;
+    if (mounts > 0 || freeze_begin(e->conf.freeze, budget, err) == 0) {
+        engine_group_froze(e, budget);
+        return mounts;
+    }
     if (e->hooks)
         (void)hooks_thaw(e->hooks, NULL);
     return -1;
@@ -177,7 +184,7 @@ bool engine_cycle_possible(const struct engine *e)
     return any;
 }
 
-static bool all_swept(const struct engine *e)
+bool engine_all_swept(const struct engine *e)
 {
     for (unsigned i = 0; i < MARK_DISKS_MAX; i++)
         if (e->disks[i].attached && !e->disks[i].swept)
@@ -216,7 +223,7 @@ static void note_result(struct engine *e, const struct cycle_result *r)
 
 static unsigned mark_flags(struct engine *e, const struct cycle_result *r, bool *ret_first)
 {
-    *ret_first = e->state.first_point_due && e->first_point == 0 && all_swept(e);
+    *ret_first = e->state.first_point_due && e->first_point == 0 && engine_all_swept(e);
     return (r->frozen ? MARK_FROZEN : 0) | (*ret_first ? MARK_FIRST : 0);
 }
 
@@ -232,14 +239,18 @@ int engine_close_slot(struct engine *e, uint64_t sequence, struct err *err)
 
 static int close_point(struct engine *e, const struct engine_command *c, const struct cycle_result *r, struct err *err)
 {
-    enum mark_kind kind = c ? c->kind : MARK_CRASH;
+    enum mark_kind kind = c ? c->kind : e->group.active && r->frozen ? MARK_FILESYSTEM : MARK_CRASH;
     uint64_t sequence;
     bool first;
     unsigned flags = mark_flags(e, r, &first);
 
+    e->group.sealed = engine_group_is_whole(e, r);
+    if (e->group.sealed)
+        changeset_set_group_point(e->set, &e->group.ask.point);
     if (changeset_close(e->set, kind, flags, r->held_utc_usec, c ? c->tag : NULL, &sequence, err) < 0 ||
         engine_close_slot(e, sequence, err) < 0)
         return -1;
+    e->group.sequence = sequence;
     if (first)
         e->first_point = sequence;
     engine_schedule_made(e, kind, sequence);
@@ -301,6 +312,7 @@ static int run(struct engine *e, const struct engine_command *c, struct cycle_re
         return err_set(err, ERR_UNSUPPORTED, "this agent cannot freeze file systems");
     if (c && c->kind == MARK_APPLICATION && hooks_load(e->conf.hooks_dir, e->conf.hook_usec, &e->hooks, err) < 0)
         return -1;
+    engine_group_options(e, &options);
     r = cycle_run(e->cycle, &options, take_piece, e, ret_result, err);
     hooks_free(TAKE_PTR(e->hooks));
     return r;
@@ -329,6 +341,7 @@ int engine_cycle(struct engine *e, const struct engine_command *c, struct err *e
         e->next_cycle_usec = e->next_cycle_usec + interval > now ? e->next_cycle_usec + interval : now + interval;
     engine_frame(e, true);
     r = run(e, c, &result, err);
+    e->group.result = result;
     if (r == 0) {
         note_result(e, &result);
         got = is_as_asked(c, &result);

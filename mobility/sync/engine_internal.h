@@ -10,6 +10,7 @@
  *   engine_sweep.c  chunks of the initial copy and of the comparison
  *   engine_catchup.c large backlogs
  *   engine_cycle.c  recovery points
+ *   engine_group.c  the part in points of a consistency group
  */
 #ifndef MOBILITY_SYNC_ENGINE_INTERNAL_H
 #define MOBILITY_SYNC_ENGINE_INTERNAL_H
@@ -77,6 +78,17 @@ struct engine_schedule {
     uint64_t sequence;      /* of the last one made */
 };
 
+/* The part in a group point. */
+struct engine_group {
+    bool active; /* the cycle that runs is one of a group point */
+    bool sealed; /* its mark was closed with the group point's id */
+    struct group_part_ask ask;
+    struct cycle_group hooks;
+    struct cycle_result result;
+    uint64_t ready_usec;           /* when it was first ready to freeze; 0: not yet */
+    uint64_t until_usec, sequence; /* end of the budget; of the mark */
+};
+
 struct engine {
     struct engine_conf conf;
     char state_path[512], retained_dir[512];
@@ -124,6 +136,7 @@ struct engine {
     uint64_t retry_usec;  /* converge again not before this */
     struct err trouble;   /* code ERR_NONE: none */
     struct hooks *hooks;  /* of the point being made; NULL: none */
+    struct engine_group group;
     uint64_t points_made, points_frozen, window_usec, freeze_usec;
     uint32_t rounds;
     const char *no_point_reason; /* why cycles have made no point since then; NULL: they do */
@@ -216,5 +229,19 @@ void engine_unreadable(struct engine *e, struct engine_disk *d, const struct rea
 bool engine_cycle_possible(const struct engine *e);
 int engine_cycle(struct engine *e, const struct engine_command *command, struct err *err);
 int engine_cycle_parts(struct engine *e, struct err *err);
+bool engine_all_swept(const struct engine *e);
+
+/* engine_group.c */
+bool engine_group_is_asked(struct engine *e);
+/* Makes the group point that was asked for. 1: a cycle was run; 0: none was asked for, or not now; -1. */
+int engine_group_run(struct engine *e, struct err *err);
+/* Says why it is not now. */
+void engine_group_refuse(struct engine *e);
+/* For the cycle: its options, the budget of the freeze, when that began, and whether the group point became whole: then the mark
+ * gets its id. They change nothing in a cycle that is not one of a group point. */
+void engine_group_options(struct engine *e, struct cycle_options *options);
+uint64_t engine_group_budget(const struct engine *e, uint64_t own_usec);
+void engine_group_froze(struct engine *e, uint64_t budget_usec);
+bool engine_group_is_whole(struct engine *e, const struct cycle_result *r);
 
 #endif

@@ -38,7 +38,7 @@ struct session_conf {
     const char *data_dir;                  /* DATA */
     const char *hub;                       /* "HOST:9442" */
     const char *software;                  /* "leeward-agent 0.1.0" */
-    const char *endpoint; /* node, vault: "host:port" under which it can be reached; NULL for an agent */
+    const char *endpoint; /* "host:port" under which it can be reached; an agent: by its group. NULL: none */
 };
 
 /* Copies what it needs of conf. Connects from the first turn of the loop on. */
