@@ -42,6 +42,14 @@ int serve_export_open(struct request *r, struct err *err);
 int serve_export_get(struct request *r, struct err *err);
 int serve_export_close(struct request *r, struct err *err);
 
+/* ---- serve_branch.c ---- */
+int serve_branch_list(struct request *r, struct err *err);
+int serve_branch_create(struct request *r, struct err *err);
+int serve_branch_get(struct request *r, struct err *err);
+int serve_branch_open(struct request *r, struct err *err);
+int serve_branch_close(struct request *r, struct err *err);
+int serve_branch_discard(struct request *r, struct err *err);
+
 /* ---- serve_peer.c ---- */
 int serve_node_list(struct request *r, struct err *err);
 int serve_node_get(struct request *r, struct err *err);

@@ -108,6 +108,19 @@ static const struct command_option point_open_options[] = {
     END,
 };
 
+static const struct command_option branch_create_options[] = {
+    {"name", 0, "NAME", "Name of the branch, besides its id"},
+    {"socket", 0, "PATH", "Unix socket on the vault's host"},
+    JOBWAIT_OPTIONS,
+    END,
+};
+
+static const struct command_option branch_open_options[] = {
+    {"socket", 0, "PATH", "Unix socket on the vault's host"},
+    JOBWAIT_OPTIONS,
+    END,
+};
+
 static const struct command_option export_options[] = {
     {"format", 0, "FORMAT", "raw, qcow2, vhd or vmdk (raw)"},
     JOBWAIT_OPTIONS,
@@ -207,6 +220,16 @@ const struct command commands[] = {
         verb_point_open},
     {"point close", "ID|URI...", "Close opened points", job_options, 1, COMMAND_ARGUMENTS_MAX, false, verb_point_close},
     {"point opened", "", "List the points that are open", all_options, 0, 0, false, verb_export_list},
+    {"branch list", "", "List branches, open or kept", NULL, 0, 0, false, verb_branch_list},
+    {"branch show", "BRANCH", "Show a branch", NULL, 1, 1, false, verb_branch_show},
+    {"branch create", "MACHINE[@POINT]", "Make a branch of a recovery point and open it; prints its NBD URI",
+        branch_create_options, 1, 1, false, verb_branch_create},
+    {"branch open", "BRANCH", "Open a branch again that was closed; prints its NBD URI", branch_open_options, 1, 1, false,
+        verb_branch_open},
+    {"branch close", "BRANCH...", "Close branches and keep them", job_options, 1, COMMAND_ARGUMENTS_MAX, false,
+        verb_branch_close},
+    {"branch discard", "BRANCH...", "Remove branches with all that was written to them", job_options, 1,
+        COMMAND_ARGUMENTS_MAX, false, verb_branch_discard},
     {"export", "MACHINE[@POINT] DISK FILE|DEVICE", "Write a disk at a point to a file or device of the vault's host",
         export_options, 3, 3, false, verb_export_disk},
     {"job list", "", "List jobs", job_list_options, 0, 0, false, verb_job_list},

@@ -39,7 +39,7 @@ static const struct column export_columns[] = {
 };
 
 /* Splits MACHINE[@POINT] at the last '@'. */
-static int split_point(const char *text, char machine[129], const char **ret_point, struct err *err)
+int verb_split_point(const char *text, char machine[129], const char **ret_point, struct err *err)
 {
     const char *at = strrchr(text, '@');
     size_t n = at ? (size_t)(at - text) : strlen(text);
@@ -72,7 +72,7 @@ static char *search_path(const char *machine, const char *point)
 }
 
 /* The sequence that POINT names. */
-static int resolve(
+int verb_resolve_point(
     const struct command_line *line, const char *machine, const char *point, uint64_t *ret_sequence, struct err *err)
 {
     AUTO_FREE char *path = NULL;
@@ -125,7 +125,8 @@ int verb_point_show(struct command_line *line, struct err *err)
     uint64_t sequence;
     AUTO_FREE char *path = NULL;
 
-    if (split_point(line->arguments[0], machine, &point, err) < 0 || resolve(line, machine, point, &sequence, err) < 0)
+    if (verb_split_point(line->arguments[0], machine, &point, err) < 0 ||
+        verb_resolve_point(line, machine, point, &sequence, err) < 0)
         return -1;
     (void)snprintf(number, sizeof(number), "%llu", (unsigned long long)sequence);
     path = client_path("/api/v1/machines/%s/points/%s", machine, number);
@@ -235,7 +236,8 @@ int verb_point_open(struct command_line *line, struct err *err)
     uint64_t sequence;
     int rc;
 
-    if (split_point(line->arguments[0], machine, &point, err) < 0 || resolve(line, machine, point, &sequence, err) < 0)
+    if (verb_split_point(line->arguments[0], machine, &point, err) < 0 ||
+        verb_resolve_point(line, machine, point, &sequence, err) < 0)
         return -1;
     body = json_pack("{s:s, s:I, s:b}", "machine", machine, "sequence", (json_int_t)sequence, "write",
         command_option(line, "write") != NULL);
@@ -361,8 +363,8 @@ int verb_export_disk(struct command_line *line, struct err *err)
     json_t *body;
     int rc;
 
-    if (split_point(line->arguments[0], machine, &point, err) < 0 ||
-        resolve(line, machine, point, &sequence, err) < 0 ||
+    if (verb_split_point(line->arguments[0], machine, &point, err) < 0 ||
+        verb_resolve_point(line, machine, point, &sequence, err) < 0 ||
         disk_number(line, machine, line->arguments[1], &disk, err) < 0)
         return -1;
     if (format && strcmp(format, "vhd") == 0)

@@ -26,6 +26,11 @@ int verb_change_item(
     const struct command_line *line, const char *method, const char *path, const json_t *body, struct err *err);
 /* The id of a machine that is given by id or name. */
 int verb_machine_id(const struct command_line *line, const char *machine, char ret_id[40], struct err *err);
+/* Splits MACHINE[@POINT] at the last '@'; without one the point is "latest". */
+int verb_split_point(const char *text, char machine[129], const char **ret_point, struct err *err);
+/* The sequence that POINT names. */
+int verb_resolve_point(
+    const struct command_line *line, const char *machine, const char *point, uint64_t *ret_sequence, struct err *err);
 
 #define VERB(name) int verb_##name(struct command_line *line, struct err *err)
 
@@ -67,6 +72,12 @@ VERB(point_open);
 VERB(point_close);
 VERB(export_list);
 VERB(export_disk);
+VERB(branch_list);
+VERB(branch_show);
+VERB(branch_create);
+VERB(branch_open);
+VERB(branch_close);
+VERB(branch_discard);
 VERB(job_list);
 VERB(job_show);
 VERB(job_wait);

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "hub/control/control_plane.h"
+#include "hub/db/branch_store.h"
 #include "hub/db/job_store.h"
 #include "hub/db/peer_store.h"
 #include "hub/db/protection_store.h"
@@ -127,39 +128,95 @@ void status_take_node(struct peer_session *s, const Leeward__Control__V1__NodeSt
     (void)live_status_put_node(s->control->conf.live, s->id, &now, NULL);
 }
 
+/* Texts of JSON arrays. */
 struct exports_task {
     struct control_task task;
-    char *ids;
+    char *open, *opening, *machines, *branches;
 };
 
 static int exports_work(struct control_task *task, struct db_conn *conn, struct err *err)
 {
-    return export_reconcile(conn, task->session->id, ((struct exports_task *)task)->ids, err);
+    const struct exports_task *t = (struct exports_task *)task;
+    const struct export_report report = {
+        .open = t->open, .opening = t->opening, .machines = t->machines, .branches = t->branches};
+
+    return export_reconcile(conn, task->session->id, &report, err);
 }
 
 static void exports_drop(struct control_task *task)
 {
-    free(((struct exports_task *)task)->ids);
+    struct exports_task *t = (struct exports_task *)task;
+
+    free(t->open);
+    free(t->opening);
+    free(t->machines);
+    free(t->branches);
 }
 
-/* What the vault does not list is not open: it was restarted, or somebody ended the disk server. */
-static void reconcile_exports(struct peer_session *s, const Leeward__Control__V1__VaultStatus *v)
+static char *dump_array(json_t *array)
 {
-    struct exports_task *t = (struct exports_task *)control_task_new(sizeof(*t), s->control, s);
+    char *text = json_dumps(array, JSON_COMPACT);
+
+    json_decref(array);
+    return text;
+}
+
+static char *list_exports(const Leeward__Control__V1__VaultStatus *v, bool opening)
+{
     json_t *ids = json_array();
 
     for (size_t i = 0; i < v->n_exports; i++)
-        (void)json_array_append_new(ids, peer_report_json_text(v->exports[i]->export_id));
-    if (t) {
-        t->task.work = exports_work;
-        t->task.drop = exports_drop;
-        t->ids = json_dumps(ids, JSON_COMPACT);
-        if (t->ids)
-            (void)control_task_submit(&t->task, s->lane);
-        else
-            control_task_free(&t->task);
-    }
-    json_decref(ids);
+        if (!v->exports[i]->opening == !opening)
+            (void)json_array_append_new(ids, peer_report_json_text(v->exports[i]->export_id));
+    return dump_array(ids);
+}
+
+static char *list_machines(const Leeward__Control__V1__VaultStatus *v)
+{
+    json_t *ids = json_array();
+
+    for (size_t i = 0; i < v->n_branches; i++)
+        (void)json_array_append_new(ids, peer_report_json_text(v->branches[i]->machine_id));
+    return dump_array(ids);
+}
+
+/* Ids that are none would fail the whole statement: they are left out. */
+static char *list_branches(const Leeward__Control__V1__VaultStatus *v)
+{
+    json_t *list = json_array();
+    struct ident id;
+
+    for (size_t i = 0; i < v->n_branches; i++)
+        for (size_t k = 0; k < v->branches[i]->n_branches; k++) {
+            const Leeward__Control__V1__Branch *b = v->branches[i]->branches[k];
+
+            if (ident_from_text(v->branches[i]->machine_id, &id) < 0 || ident_from_text(b->branch_id, &id) < 0)
+                continue;
+            (void)json_array_append_new(list,
+                json_pack("{s:s, s:s, s:o, s:o, s:o}", "machine_id", v->branches[i]->machine_id, "id", b->branch_id,
+                    "base", peer_report_json_u64(b->base_sequence), "created_usec",
+                    peer_report_json_u64(b->created_utc_usec), "bytes", peer_report_json_u64(b->stored_bytes)));
+        }
+    return dump_array(list);
+}
+
+/* What the vault does not list is not open, and a branch that it lists is there. */
+static void reconcile_exports(struct peer_session *s, const Leeward__Control__V1__VaultStatus *v)
+{
+    struct exports_task *t = (struct exports_task *)control_task_new(sizeof(*t), s->control, s);
+
+    if (!t)
+        return;
+    t->task.work = exports_work;
+    t->task.drop = exports_drop;
+    t->open = list_exports(v, false);
+    t->opening = list_exports(v, true);
+    t->machines = list_machines(v);
+    t->branches = list_branches(v);
+    if (t->open && t->opening && t->machines && t->branches)
+        (void)control_task_submit(&t->task, s->lane);
+    else
+        control_task_free(&t->task);
 }
 
 void status_take_vault(struct peer_session *s, const Leeward__Control__V1__VaultStatus *v)

@@ -309,15 +309,6 @@ int point_forget(struct db_conn *conn, const char *vault_id, const char *machine
         DB_S(vault_id), DB_S(machine_id)));
 }
 
-int export_reconcile(struct db_conn *conn, const char *vault_id, const char *json, struct err *err)
-{
-    return ok(db_exec(conn, NULL, err,
-        "UPDATE exports SET state = 'closed', uri = '', disks = '[]', version = version + 1, updated_at = now()"
-        " WHERE vault_id = $1 AND state = 'open' AND updated_at < now() - interval '30 seconds'"
-        " AND NOT ($2::jsonb ? id::text)",
-        DB_S(vault_id), DB_S(json)));
-}
-
 /* ---- desired state ---- */
 
 int desired_versions(struct db_conn *conn, PGresult **ret_rows, struct err *err)

@@ -54,8 +54,6 @@ int point_put(struct db_conn *conn, const char *vault_id, const char *added, con
 int point_forget(struct db_conn *conn, const char *vault_id, const char *machine_id, struct err *err);
 /* True when the machine's points are in this vault (role "vault") or it is placed on this node ("node"). */
 int peer_has_machine(struct db_conn *conn, const char *role, const char *id, const char *machine_id, struct err *err);
-/* Exports that the hub has as open at this vault and the vault does not list any more become closed. json: array of ids. */
-int export_reconcile(struct db_conn *conn, const char *vault_id, const char *json, struct err *err);
 
 /* Columns role, id, desired_version of everybody. */
 int desired_versions(struct db_conn *conn, PGresult **ret_rows, struct err *err);

@@ -287,33 +287,3 @@ int machine_state_follow(
         return converged;
     return state_write(conn, machine_id, from, to, move, "agent", err) < 0 ? -1 : 1;
 }
-
-/* ---- open points ---- */
-
-int export_create(struct db_conn *conn, const struct export_put *put, struct err *err)
-{
-    return db_exec(conn, NULL, err,
-               "INSERT INTO exports (id, machine_id, vault_id, sequence, writable, job_id, created_by, point_time)"
-               " VALUES ($1, $2, $3, $4, $5, $6, $7,"
-               " (SELECT time FROM recovery_points WHERE machine_id = $2 AND sequence = $4))"
-               " ON CONFLICT (id) DO NOTHING",
-               DB_S(put->id), DB_S(put->machine_id), DB_S(put->vault_id), DB_U(put->sequence), DB_B(put->writable),
-               DB_S(put->job_id), DB_S(put->created_by ? put->created_by : "")) < 0
-               ? -1
-               : 0;
-}
-
-int export_set(struct db_conn *conn, const char *id, const char *state, uint64_t sequence, const char *uri,
-    const char *disks_json, struct err *err)
-{
-    return db_exec(conn, NULL, err,
-               "UPDATE exports SET state = $2, sequence = CASE WHEN $3::bigint > 0 THEN $3::bigint ELSE sequence END,"
-               " uri = coalesce($4, uri), disks = coalesce($5::jsonb, disks), version = version + 1, updated_at = "
-               "now(),"
-               " point_time = coalesce((SELECT p.time FROM recovery_points p WHERE p.machine_id = exports.machine_id"
-               "  AND p.sequence = CASE WHEN $3::bigint > 0 THEN $3::bigint ELSE exports.sequence END), point_time)"
-               " WHERE id = $1",
-               DB_S(id), DB_S(state), DB_U(sequence), DB_S(uri), DB_S(disks_json)) < 0
-               ? -1
-               : 0;
-}

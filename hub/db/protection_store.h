@@ -53,14 +53,4 @@ int machine_state_move(struct db_conn *conn, const char *machine_id, enum machin
 int machine_state_follow(
     struct db_conn *conn, const char *machine_id, const char *agent_state, bool has_point, struct err *err);
 
-struct export_put {
-    const char *id, *machine_id, *vault_id, *job_id, *created_by;
-    uint64_t sequence; /* 0: the latest */
-    bool writable;
-};
-int export_create(struct db_conn *conn, const struct export_put *put, struct err *err);
-/* state "open" with what the vault answered, or "closing", "closed", "failed". */
-int export_set(struct db_conn *conn, const char *id, const char *state, uint64_t sequence, const char *uri,
-    const char *disks_json, struct err *err);
-
 #endif

@@ -238,6 +238,29 @@ static const struct db_column export_columns[] = {
 const struct db_entity db_exports = ENTITY("export", export_row, export_columns,
     "exports t JOIN machines m ON m.id = t.machine_id", "t.id", "uuid", NULL, "-created_at");
 
+static const struct db_column branch_columns[] = {
+    ID(branch_row, id, "t.id", F),
+    TEXT(branch_row, name, "t.name", F | S | N),
+    ID(branch_row, machine_id, "t.machine_id", F),
+    TEXT(branch_row, machine_name, "m.name", F | S | N),
+    ID(branch_row, vault_id, "t.vault_id", F),
+    U64(branch_row, sequence, "t.sequence", F | S | N),
+    TIME(branch_row, point_time, "t.point_time", F | S),
+    TEXT(branch_row, state, "t.state", F | S | N),
+    TEXT(branch_row, uri, "t.uri", 0),
+    JSON(branch_row, disks_json, "t.disks::text"),
+    U64(branch_row, stored_bytes, "t.stored_bytes", S | N),
+    ID(branch_row, job_id, "t.job_id", F),
+    TEXT(branch_row, created_by, "t.created_by", F),
+    U64(branch_row, version, "t.version", 0),
+    TIME(branch_row, created_at, "t.created_at", F | S | N),
+    TIME(branch_row, updated_at, "t.updated_at", F | S | N),
+};
+const struct db_entity db_branches = ENTITY("branch", branch_row, branch_columns,
+    "(SELECT * FROM exports WHERE writable AND state IN ('opening', 'open', 'closing', 'kept')) t"
+    " JOIN machines m ON m.id = t.machine_id",
+    "t.id", "uuid", "t.name", "-created_at");
+
 static const struct db_column job_columns[] = {
     ID(job_row, id, "t.id", F),
     TEXT(job_row, kind, "t.kind", F | S | N),

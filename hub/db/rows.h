@@ -102,13 +102,25 @@ struct export_row {
     const char *id, *machine_id, *machine_name, *vault_id;
     uint64_t sequence, point_time;
     bool writable;
-    const char *state; /* "opening", "open", "closing", "closed", "failed" */
+    const char *state; /* "opening", "open", "closing", "kept" (a branch), "closed", "failed", "promoted" */
     const char *uri;
     const char *disks_json; /* [{"number":0,"name":"vda","size_bytes":"...","uri":"nbd+unix:..."}] */
     const char *job_id, *created_by;
     uint64_t version, created_at, updated_at;
 };
 extern const struct db_entity db_exports;
+
+/* An export that is writable, as long as there is something of it; ERR_NOT_FOUND afterwards. */
+struct branch_row {
+    const char *id, *name, *machine_id, *machine_name, *vault_id;
+    uint64_t sequence, point_time;
+    const char *state; /* "opening", "open", "closing", "kept" */
+    const char *uri, *disks_json;
+    uint64_t stored_bytes;
+    const char *job_id, *created_by;
+    uint64_t version, created_at, updated_at;
+};
+extern const struct db_entity db_branches;
 
 struct job_row {
     const char *id, *kind, *status; /* "queued","running","waiting_for_input","succeeded","failed","cancelled" */

@@ -58,7 +58,7 @@ struct job_kind {
 const struct job_kind *job_kind_find(const char *name);
 
 extern const struct job_kind job_kind_protect, job_kind_unprotect, job_kind_resync;
-extern const struct job_kind job_kind_point_create, job_kind_point_open, job_kind_point_close;
+extern const struct job_kind job_kind_point_create, job_kind_point_open, job_kind_point_close, job_kind_branch_open;
 extern const struct job_kind job_kind_export, job_kind_vault_verify;
 
 /* ---- for steps ---- */

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Recovery points: make one now, open one as a disk, close it, write a disk of one into a file.
+ * Recovery points: make one now, write a disk of one into a file.
  */
+#include "hub/jobs/point_steps.h"
+
 #include <stdio.h>
 #include <string.h>
 
 #include "hub/db/journal.h"
 #include "hub/db/protection_store.h"
-#include "hub/jobs/job_kind.h"
 #include "transport/base/clock.h"
 
 /* How long a committed point may take from the vault into the hub's list before the job ends without it. */
@@ -40,7 +41,7 @@ static int check_replicates(const struct machine_row *m, struct err *err)
 }
 
 /* The vault that has the machine's points. */
-static int need_vault(struct db_conn *conn, const char *machine_id, char ret_id[IDENT_TEXT_SIZE], struct err *err)
+int point_steps_vault(struct db_conn *conn, const char *machine_id, char ret_id[IDENT_TEXT_SIZE], struct err *err)
 {
     int rc = protection_vault(conn, machine_id, ret_id, err);
 
@@ -51,7 +52,7 @@ static int need_vault(struct db_conn *conn, const char *machine_id, char ret_id[
 }
 
 /* A sequence that was named must be a point that the hub knows; 0 needs any point at all. */
-static int check_sequence(struct db_conn *conn, const struct machine_row *m, const json_t *params, struct err *err)
+int point_steps_sequence(struct db_conn *conn, const struct machine_row *m, const json_t *params, struct err *err)
 {
     AUTO_DB_SET struct db_set set = {0};
     uint64_t sequence;
@@ -84,7 +85,7 @@ static int create_check(struct db_conn *conn, const struct machine_row *machine,
         return -1;
     if (strlen(job_param_text(params, "tag")) > TAG_MAX)
         return err_set(err, ERR_INVALID, "tag: at most %d bytes are allowed", TAG_MAX);
-    return need_vault(conn, machine->id, ret_vault_id, err);
+    return point_steps_vault(conn, machine->id, ret_vault_id, err);
 }
 
 static int create_point(struct job_run *run, struct err *err)
@@ -120,142 +121,6 @@ static int until_listed(struct job_run *run, struct err *err)
     return run->job->step_age_usec > LISTED_USEC ? JOB_DONE : JOB_AGAIN;
 }
 
-/* ---- point_open ---- */
-
-static int open_check(struct db_conn *conn, const struct machine_row *machine, json_t *params,
-    char ret_vault_id[IDENT_TEXT_SIZE], struct err *err)
-{
-    static const char *const known[] = {"sequence", "write", "socket", NULL};
-
-    if (job_params_known(params, known, err) < 0 || check_sequence(conn, machine, params, err) < 0)
-        return -1;
-    return need_vault(conn, machine->id, ret_vault_id, err);
-}
-
-/* The id goes into the job's state with the row, so that every look names the same export. */
-static int begin_export(struct job_run *run, uint64_t sequence, bool writable, struct err *err)
-{
-    struct ident random;
-    char id[IDENT_TEXT_SIZE];
-
-    if (job_state_text(run, "export_id"))
-        return 0;
-    if (ident_random(&random) < 0)
-        return err_set(err, ERR_INTERNAL, "the kernel gives no randomness");
-    ident_to_text(&random, id);
-    const struct export_put put = {.id = id,
-        .machine_id = run->job->machine_id,
-        .vault_id = run->job->vault_id,
-        .job_id = run->job->id,
-        .created_by = run->job->requested_by,
-        .sequence = sequence,
-        .writable = writable};
-
-    if (export_create(run->conn, &put, err) < 0)
-        return -1;
-    return job_state_put(run, "export_id", json_string(id), err);
-}
-
-static int note_opened(struct job_run *run, const char *export_id, json_t *answer, struct err *err)
-{
-    const json_t *list = json_object_get(answer, "disks");
-    AUTO_FREE char *disks = json_is_array(list) ? json_dumps(list, JSON_COMPACT) : NULL;
-    uint64_t sequence;
-
-    if (job_param_u64(answer, "sequence", &sequence, err) < 0 ||
-        export_set(run->conn, export_id, "open", sequence, job_param_text(answer, "uri"), disks, err) < 0)
-        return -1;
-    if (json_object_update(run->result, answer) < 0 ||
-        json_object_set_new(run->result, "export_id", json_string(export_id)) < 0)
-        return err_set(err, ERR_NOMEM, "no memory");
-    return JOB_DONE;
-}
-
-static int open_point(struct job_run *run, struct err *err)
-{
-    Leeward__Control__V1__Command command = LEEWARD__CONTROL__V1__COMMAND__INIT;
-    Leeward__Control__V1__OpenPoint open = LEEWARD__CONTROL__V1__OPEN_POINT__INIT;
-    json_t *answer = NULL;
-    int rc;
-
-    if (job_param_u64(run->params, "sequence", &open.sequence, err) < 0)
-        return -1;
-    open.write = json_is_true(json_object_get(run->params, "write"));
-    if (begin_export(run, open.sequence, open.write, err) < 0)
-        return -1;
-    open.export_id = (char *)job_state_text(run, "export_id");
-    open.machine_id = (char *)run->job->machine_id;
-    open.socket = (char *)job_param_text(run->params, "socket");
-    command.kind_case = LEEWARD__CONTROL__V1__COMMAND__KIND_OPEN_POINT;
-    command.open_point = &open;
-    rc = job_command(run, "vault", run->job->vault_id, "the vault", &command, &answer, err);
-    if (rc != JOB_DONE)
-        return rc;
-    rc = note_opened(run, open.export_id, answer, err);
-    json_decref(answer);
-    return rc;
-}
-
-/* Cancelled or failed: the row says so, and the vault closes it, whether it had come to opening it or not. */
-static int undo_open(struct job_run *run, struct err *err)
-{
-    Leeward__Control__V1__Command command = LEEWARD__CONTROL__V1__COMMAND__INIT;
-    Leeward__Control__V1__ClosePoint close = LEEWARD__CONTROL__V1__CLOSE_POINT__INIT;
-    const char *id = job_state_text(run, "export_id");
-
-    if (!id)
-        return 0;
-    if (export_set(run->conn, id, "failed", 0, NULL, NULL, err) < 0)
-        return -1;
-    close.export_id = (char *)id;
-    close.discard = true;
-    command.kind_case = LEEWARD__CONTROL__V1__COMMAND__KIND_CLOSE_POINT;
-    command.close_point = &close;
-    return job_command_undo(run, "vault", run->job->vault_id, &command, err);
-}
-
-/* ---- point_close ---- */
-
-static int close_check(struct db_conn *conn, const struct machine_row *machine, json_t *params,
-    char ret_vault_id[IDENT_TEXT_SIZE], struct err *err)
-{
-    static const char *const known[] = {"export_id", "discard", NULL};
-    AUTO_DB_SET struct db_set set = {0};
-
-    (void)machine;
-    if (job_params_known(params, known, err) < 0 ||
-        db_need(conn, &db_exports, job_param_text(params, "export_id"), &set, err) < 0)
-        return -1;
-    memcpy(ret_vault_id, db_at(&set, struct export_row, 0)->vault_id, IDENT_TEXT_SIZE);
-    return 0;
-}
-
-static int close_point(struct job_run *run, struct err *err)
-{
-    Leeward__Control__V1__Command command = LEEWARD__CONTROL__V1__COMMAND__INIT;
-    Leeward__Control__V1__ClosePoint close = LEEWARD__CONTROL__V1__CLOSE_POINT__INIT;
-    json_t *answer = NULL;
-    int rc;
-
-    close.export_id = (char *)job_param_text(run->params, "export_id");
-    /* A branch that nobody asked to keep would take room for ever. */
-    close.discard = !json_is_false(json_object_get(run->params, "discard"));
-    command.kind_case = LEEWARD__CONTROL__V1__COMMAND__KIND_CLOSE_POINT;
-    command.close_point = &close;
-    rc = job_command(run, "vault", run->job->vault_id, "the vault", &command, &answer, err);
-    if (rc == JOB_AGAIN && export_set(run->conn, close.export_id, "closing", 0, NULL, NULL, err) < 0)
-        return -1;
-    /* A vault that does not know it has nothing open: that is what was asked for. */
-    if (rc < 0 && err->code == ERR_NOT_FOUND) {
-        err_clear(err);
-        rc = JOB_DONE;
-    }
-    json_decref(answer);
-    if (rc == JOB_DONE && export_set(run->conn, close.export_id, "closed", 0, "", "[]", err) < 0)
-        return -1;
-    return rc;
-}
-
 /* ---- export ---- */
 
 static int export_check(struct db_conn *conn, const struct machine_row *machine, json_t *params,
@@ -266,7 +131,7 @@ static int export_check(struct db_conn *conn, const struct machine_row *machine,
     const char *path = job_param_text(params, "path");
     uint64_t disk;
 
-    if (job_params_known(params, known, err) < 0 || check_sequence(conn, machine, params, err) < 0 ||
+    if (job_params_known(params, known, err) < 0 || point_steps_sequence(conn, machine, params, err) < 0 ||
         job_param_u64(params, "disk", &disk, err) < 0 ||
         check_words(
             "format", json_object_get(params, "format") ? job_param_text(params, "format") : "raw", formats, err) < 0)
@@ -275,7 +140,7 @@ static int export_check(struct db_conn *conn, const struct machine_row *machine,
         err_set(err, ERR_INVALID, "path: not an absolute path");
         return err_hint(err, "Name a file or block device on the vault's host, beginning with /.");
     }
-    return need_vault(conn, machine->id, ret_vault_id, err);
+    return point_steps_vault(conn, machine->id, ret_vault_id, err);
 }
 
 static int export_disk(struct job_run *run, struct err *err)
@@ -312,17 +177,6 @@ const struct job_kind job_kind_point_create = {.name = "point_create",
     .needs_machine = true,
     .check = create_check,
     .steps = {{"create", "Make the point and commit it", create_point}, {"list", "See it in the list", until_listed}}};
-
-const struct job_kind job_kind_point_open = {.name = "point_open",
-    .needs_machine = true,
-    .may_cancel = true,
-    .check = open_check,
-    .cancel = undo_open,
-    .undo_on_failure = true,
-    .steps = {{"open", "Open the point as disks", open_point}}};
-
-const struct job_kind job_kind_point_close = {
-    .name = "point_close", .check = close_check, .steps = {{"close", "Close the disks", close_point}}};
 
 const struct job_kind job_kind_export = {.name = "export",
     .needs_machine = true,

@@ -37,6 +37,7 @@ static void info_encode(const struct branch_info *info, uint8_t out[INFO_SIZE])
     memcpy(out + 24, info->machine.bytes, IDENT_SIZE);
     put_le64(out + 40, info->base_sequence);
     put_le64(out + 48, info->created_utc_usec);
+    put_le64(out + 56, info->base_check);
     hash_128(out, INFO_HASH, &hash);
     memcpy(out + INFO_HASH, hash.bytes, HASH_SIZE);
 }
@@ -55,7 +56,27 @@ static int info_decode(const char *dir, const uint8_t *p, size_t n, struct branc
     memcpy(ret_info->machine.bytes, p + 24, IDENT_SIZE);
     ret_info->base_sequence = get_le64(p + 40);
     ret_info->created_utc_usec = get_le64(p + 48);
+    ret_info->base_check = get_le64(p + 56);
     return 0;
+}
+
+int branch_base_check(const struct mark *m, uint64_t *ret_check, struct err *err)
+{
+    struct buf out AUTO_BUF = BUF_INIT(MARK_PAYLOAD_MAX + RECORD_HEADER_SIZE);
+    struct hash128 hash;
+    if (mark_append(m, &out, err) < 0)
+        return -1;
+    hash_128(out.data + RECORD_HEADER_SIZE, out.len - RECORD_HEADER_SIZE, &hash);
+    *ret_check = get_le64(hash.bytes) | 1;
+    return 0;
+}
+
+static int base_is_gone(uint64_t sequence, struct err *err)
+{
+    (void)err_set(err, ERR_CORRUPT,
+        "the point %llu that the branch stands on is lost with the end of the machine's log",
+        (unsigned long long)sequence);
+    return err_hint(err, "discard the branch and begin another one on a point that is there");
 }
 
 int branch_load_info(const char *branch_dir, struct branch_info *ret_info, struct err *err)
@@ -78,6 +99,8 @@ int branch_create(const char *branch_dir, const struct branch_info *info, struct
     if (path == NULL)
         return err_set(err, ERR_NOMEM, "no memory to make a branch");
     if (branch_load_info(branch_dir, &there, &why) == 0) {
+        if (there.base_check != info->base_check && there.base_sequence == info->base_sequence)
+            return base_is_gone(info->base_sequence, err);
         if (there.base_sequence != info->base_sequence || !ident_equal(&there.machine, &info->machine))
             return err_set(
                 err, ERR_CONFLICT, "the branch stands on point %llu already", (unsigned long long)there.base_sequence);
@@ -162,7 +185,10 @@ static int check_base(struct branch *b, const char *branch_dir, struct err *err)
     if (b->info.base_sequence != view_mark(b->base)->sequence)
         return err_set(err, ERR_CONFLICT, "the branch stands on point %llu, not on %llu",
             (unsigned long long)b->info.base_sequence, (unsigned long long)view_mark(b->base)->sequence);
-    return 0;
+    uint64_t check;
+    if (branch_base_check(view_mark(b->base), &check, err) < 0)
+        return -1;
+    return b->info.base_check == check ? 0 : base_is_gone(b->info.base_sequence, err);
 }
 
 int branch_open(const struct branch_conf *conf, struct branch **ret_branch, struct err *err)

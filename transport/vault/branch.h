@@ -26,7 +26,12 @@ struct branch_info {
     struct ident machine;
     uint64_t base_sequence;
     uint64_t created_utc_usec;
+    uint64_t base_check; /* of branch_base_check: the number alone may come to mean another point */
 };
+
+/* What tells the mark of a point from any other mark of the same sequence (a log whose end was lost goes on with the same
+ * numbers). Never 0. */
+int branch_base_check(const struct mark *m, uint64_t *ret_check, struct err *err);
 
 /* Makes the folder and says what the branch stands on; 0 too when it is there already with the same base.
  * ERR_CONFLICT: it stands on another point. */
@@ -42,7 +47,8 @@ struct branch_conf {
     size_t cache_bytes;         /* of decoded blocks, 0: 32 MiB */
     uint64_t reserve_bytes;     /* writes fail with ERR_NOSPACE before less than this is free: replication needs it */
 };
-/* Opens it for writing. ERR_CONFLICT: another process has it open, or it stands on another point. */
+/* Opens it for writing. ERR_CONFLICT: another process has it open, or it stands on another point; ERR_CORRUPT: the point of that number is
+ * not the one that it was made on. */
 int branch_open(const struct branch_conf *conf, struct branch **ret_branch, struct err *err);
 /* Flushes and closes. NULL is allowed. */
 void branch_close(struct branch *b);

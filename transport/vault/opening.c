@@ -10,7 +10,6 @@
 #include "transport/vault/opening.h"
 
 #include <errno.h>
-#include <jansson.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,6 +22,7 @@
 #include "transport/base/file.h"
 #include "transport/base/log.h"
 #include "transport/vault/branch.h"
+#include "transport/vault/branchlist.h"
 #include "transport/vault/opening_private.h"
 #include "transport/vault/view.h"
 
@@ -80,6 +80,7 @@ struct prepare_job {
     char id[IDENT_TEXT_SIZE];
     uint64_t sequence;
     bool write;
+    bool reopen;
     struct mark mark;
     uint32_t nonce_stream;
     int key_fd;
@@ -118,16 +119,33 @@ static int prepare_branch(struct prepare_job *j, struct store *s, struct err *er
         .machine = j->job.vm->id, .base_sequence = j->sequence, .created_utc_usec = clock_utc_usec()};
     if (dir == NULL || ident_from_text(j->id, &info.id) < 0)
         return err_set(err, ERR_NOMEM, "no memory to make a branch");
+    if (branch_base_check(&j->mark, &info.base_check, err) < 0)
+        return -1;
     return branch_create(dir, &info, err) < 0 ? -1 : store_take_nonce_stream(s, &j->nonce_stream, err);
 }
 
 /* A branch that is there says itself which point it stands on. */
-static void base_of_branch(struct prepare_job *j, struct store *s)
+static int base_of_branch(struct prepare_job *j, struct store *s, struct err *err)
 {
     char *dir AUTO_FREE = mem_printf("%s/branches/%s", store_dir(s), j->id);
     struct branch_info info;
-    if (dir != NULL && j->sequence == 0 && branch_load_info(dir, &info, NULL) == 0)
+    struct err why = ERR_INIT;
+    if (dir == NULL)
+        return err_set(err, ERR_NOMEM, "no memory to open a branch");
+    if (branch_load_info(dir, &info, &why) < 0) {
+        if (why.code == ERR_NOT_FOUND && !j->reopen)
+            return 0;
+        err_copy(err, &why);
+        return why.code == ERR_NOT_FOUND ? err_set(err, ERR_NOT_FOUND, "the vault has no branch %s", j->id) : -1;
+    }
+    if (j->sequence == 0)
         j->sequence = info.base_sequence;
+    if (info.base_sequence <= store_committed(s))
+        return 0;
+    (void)err_set(err, ERR_CORRUPT,
+        "the point %llu that the branch stands on is lost with the end of the machine's log",
+        (unsigned long long)info.base_sequence);
+    return err_hint(err, "discard the branch and begin another one on a point that is there");
 }
 
 static int prepare_run(struct vaultjob *job, struct err *err)
@@ -137,8 +155,8 @@ static int prepare_run(struct vaultjob *job, struct err *err)
     struct store *s;
     if (vmachine_store(job->vm, &s, err) < 0)
         return -1;
-    if (j->write)
-        base_of_branch(j, s);
+    if (j->write && base_of_branch(j, s, err) < 0)
+        return -1;
     store_data_key(s, &key);
     int result = try_view(j, s, &key, err);
     if (result == 0 && j->write)
@@ -187,6 +205,7 @@ static void prepare(struct opening *o)
         j->key_fd = -1;
         j->sequence = o->sequence;
         j->write = o->write;
+        j->reopen = o->reopen;
         memcpy(j->id, o->id, sizeof(j->id));
         if (vaultjob_lane(o->vm, &j->job, &err) == 0)
             return;
@@ -208,6 +227,8 @@ void opening_ready(struct opening *o)
     log_event(LOG_INFO, "point_opened", LOG_S("machine", o->vm->id_text), LOG_S("export", o->id),
         LOG_U("sequence", o->sequence), LOG_B("write", o->write), LOG_S("socket", o->socket));
     o->d->status_due_usec = 0;
+    if (o->write)
+        vaultbranch_look(o->vm);
     if (o->opened != NULL)
         TAKE_PTR(o->opened)(o->opened_arg, o, NULL);
 }
@@ -233,29 +254,57 @@ void opening_again(struct opening *o)
     prepare(o);
 }
 
+/* ---- discarding a branch, on the lane ---- */
+
+struct discard_job {
+    struct vaultjob job;
+    char id[IDENT_TEXT_SIZE];
+    void (*done)(void *arg, const struct err *err);
+    void *arg;
+};
+
 static int discard_run(struct vaultjob *job, struct err *err)
 {
-    return file_remove_tree((char *)(job + 1), err);
+    return branchlist_discard(job->vm->dir, ((struct discard_job *)job)->id, err);
 }
 
 static void discard_done(struct vaultjob *job)
 {
+    struct discard_job *j = (struct discard_job *)job;
     if (job->result < 0)
-        log_event(LOG_ERROR, "branch_not_removed", LOG_S("branch", (char *)(job + 1)), LOG_E(&job->err));
-    free(job);
+        log_event(LOG_ERROR, "branch_not_removed", LOG_S("branch", j->id), LOG_E(&job->err));
+    if (j->done != NULL)
+        j->done(j->arg, job->result < 0 ? &job->err : NULL);
+    vaultbranch_look(job->vm);
+    free(j);
 }
 
-static void discard_branch(struct opening *o)
+static int discard_branch(
+    struct vmachine *vm, const char *id, void (*done)(void *arg, const struct err *err), void *arg, struct err *err)
 {
-    char *dir AUTO_FREE = mem_printf("%s/branches/%s", o->vm->dir, o->id);
-    struct vaultjob *j = dir == NULL ? NULL : mem_alloc(1, sizeof(*j) + strlen(dir) + 1);
+    struct discard_job *j = mem_new(struct discard_job);
     if (j == NULL)
-        return;
-    memcpy(j + 1, dir, strlen(dir) + 1);
-    j->run = discard_run;
-    j->done = discard_done;
-    if (vaultjob_lane(o->vm, j, NULL) < 0)
-        free(j);
+        return err_set(err, ERR_NOMEM, "no memory to discard a branch");
+    memcpy(j->id, id, strlen(id) + 1);
+    j->done = done;
+    j->arg = arg;
+    j->job.run = discard_run;
+    j->job.done = discard_done;
+    if (vaultjob_lane(vm, &j->job, err) == 0)
+        return 0;
+    free(j);
+    return -1;
+}
+
+/* With the branch gone, too, where that was asked for. */
+static void tell_closed(struct opening *o)
+{
+    struct err err = ERR_INIT;
+    void (*closed)(void *arg, const struct err *err) = TAKE_PTR(o->closed);
+    if (!o->write || !o->discard || o->d->stopping)
+        closed(o->closed_arg, NULL);
+    else if (discard_branch(o->vm, o->id, closed, o->closed_arg, &err) < 0)
+        closed(o->closed_arg, &err);
 }
 
 void opening_gone(struct opening *o)
@@ -263,8 +312,8 @@ void opening_gone(struct opening *o)
     if (!o->d->stopping) {
         opening_child_sweep(o);
         opening_file_remove(o);
-        if (o->write && o->discard)
-            discard_branch(o);
+        if (o->write)
+            vaultbranch_look(o->vm);
     }
     log_event(LOG_INFO, "point_closed", LOG_S("machine", o->vm->id_text), LOG_S("export", o->id));
     o->d->status_due_usec = 0;
@@ -274,7 +323,7 @@ void opening_gone(struct opening *o)
         TAKE_PTR(o->opened)(o->opened_arg, NULL, &err);
     }
     if (o->closed != NULL)
-        TAKE_PTR(o->closed)(o->closed_arg, NULL);
+        tell_closed(o);
     forget(o);
 }
 
@@ -322,6 +371,7 @@ static struct opening *opening_new(struct vaultd *d, const struct opening_spec *
     o->sequence = spec->sequence;
     o->write = spec->write;
     o->passing = spec->passing;
+    o->reopen = spec->reopen;
     ident_to_text(&id, o->id);
     if (choose_socket(o, spec->socket, err) < 0) {
         forget(o);
@@ -368,6 +418,9 @@ int opening_close(struct vaultd *d, const char *export_id, bool discard, void (*
     void *arg, struct err *err)
 {
     struct opening *o = find(d, export_id);
+    struct vmachine *vm = o == NULL && discard ? vaultbranch_machine(d, export_id) : NULL;
+    if (vm != NULL)
+        return discard_branch(vm, export_id, done, arg, err);
     if (o == NULL) {
         done(arg, NULL);
         return 0;
@@ -382,97 +435,6 @@ int opening_close(struct vaultd *d, const char *export_id, bool discard, void (*
     else
         opening_child_end(o);
     return 0;
-}
-
-/* ---- telling about it ---- */
-
-char *opening_json(const struct opening *o)
-{
-    json_t *disks = json_array();
-    char number[32];
-    for (uint32_t i = 0; i < o->mark.disk_count; i++) {
-        const struct mark_disk *disk = &o->mark.disks[i];
-        char *uri AUTO_FREE = mem_printf("nbd+unix:///%u?socket=%s", disk->number, o->socket);
-        (void)snprintf(number, sizeof(number), "%llu", (unsigned long long)disk->size_bytes);
-        (void)json_array_append_new(disks, json_pack("{s:I, s:s, s:s, s:s}", "number", (json_int_t)disk->number, "name",
-                                               disk->name, "size_bytes", number, "uri", uri == NULL ? "" : uri));
-    }
-    char *uri AUTO_FREE = mem_printf("nbd+unix:///?socket=%s", o->socket);
-    (void)snprintf(number, sizeof(number), "%llu", (unsigned long long)o->sequence);
-    json_t *json = json_pack("{s:s, s:o, s:s}", "uri", uri == NULL ? "" : uri, "disks", disks, "sequence", number);
-    char *text = json == NULL ? NULL : json_dumps(json, JSON_COMPACT);
-    json_decref(json);
-    return text;
-}
-
-int opening_pinned(const struct vmachine *vm, uint64_t **ret_list, size_t *ret_count, struct err *err)
-{
-    size_t count = 0;
-    for (const struct opening *o = vm->d->openings; o != NULL; o = o->next)
-        count += o->vm == vm;
-    uint64_t *list = mem_alloc(count + 1, sizeof(*list));
-    if (list == NULL)
-        return err_set(err, ERR_NOMEM, "no memory to list open points");
-    count = 0;
-    for (const struct opening *o = vm->d->openings; o != NULL; o = o->next)
-        if (o->vm == vm)
-            list[count++] = o->sequence;
-    *ret_list = list;
-    *ret_count = count;
-    return 0;
-}
-
-static Leeward__Control__V1__OpenExport *describe_one(const struct opening *o)
-{
-    Leeward__Control__V1__OpenExport *e = mem_new(Leeward__Control__V1__OpenExport);
-    if (e == NULL)
-        return NULL;
-    leeward__control__v1__open_export__init(e);
-    e->export_id = mem_strdup(o->id);
-    e->uri = mem_printf("nbd+unix:///?socket=%s", o->socket);
-    e->disk_uris = mem_alloc(o->mark.disk_count + 1, sizeof(*e->disk_uris));
-    for (uint32_t i = 0; e->disk_uris != NULL && i < o->mark.disk_count; i++) {
-        e->disk_uris[i] = mem_printf("nbd+unix:///%u?socket=%s", o->mark.disks[i].number, o->socket);
-        if (e->disk_uris[i] == NULL)
-            break;
-        e->n_disk_uris++;
-    }
-    return e;
-}
-
-int opening_describe(const struct vaultd *d, Leeward__Control__V1__VaultStatus *status, struct err *err)
-{
-    size_t count = 0;
-    for (const struct opening *o = d->openings; o != NULL; o = o->next)
-        count++;
-    status->exports = mem_alloc(count + 1, sizeof(*status->exports));
-    if (status->exports == NULL)
-        return err_set(err, ERR_NOMEM, "no memory to list open points");
-    for (const struct opening *o = d->openings; o != NULL; o = o->next) {
-        if (o->state != OPENING_OPEN || o->passing)
-            continue;
-        Leeward__Control__V1__OpenExport *e = describe_one(o);
-        if (e == NULL)
-            return err_set(err, ERR_NOMEM, "no memory to list open points");
-        status->exports[status->n_exports++] = e;
-    }
-    return 0;
-}
-
-void opening_describe_done(Leeward__Control__V1__VaultStatus *status)
-{
-    for (size_t i = 0; i < status->n_exports; i++) {
-        Leeward__Control__V1__OpenExport *e = status->exports[i];
-        for (size_t k = 0; k < e->n_disk_uris; k++)
-            free(e->disk_uris[k]);
-        free(e->disk_uris);
-        free(e->export_id);
-        free(e->uri);
-        free(e);
-    }
-    free(status->exports);
-    status->exports = NULL;
-    status->n_exports = 0;
 }
 
 /* ---- start and end of the vault ---- */

@@ -23,6 +23,7 @@ struct opening_spec {
     const char *machine_id;
     uint64_t sequence; /* 0: the latest */
     bool write;
+    bool reopen;        /* of a branch that must be there: none is made */
     const char *socket; /* "": chosen here */
     bool passing;       /* of ours, for a copy: neither kept nor told to the hub */
 };
@@ -31,8 +32,8 @@ struct opening_spec {
  * success. ERR_INVALID, ERR_NOT_FOUND, ERR_CONFLICT (being opened or closed). */
 int opening_open(struct vaultd *d, const struct opening_spec *spec,
     void (*done)(void *arg, struct opening *o, const struct err *err), void *arg, struct err *err);
-/* Ends the child (a branch is flushed first) and forgets the export; discard removes its branch too. An id that is not open is a
- * success. done: with NULL or the error. */
+/* Ends the child (a branch is flushed first) and forgets the export; discard removes its branch too, open or not. An id that is not
+ * open is a success. done: with NULL or the error. */
 int opening_close(struct vaultd *d, const char *export_id, bool discard, void (*done)(void *arg, const struct err *err),
     void *arg, struct err *err);
 

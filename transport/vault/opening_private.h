@@ -19,6 +19,7 @@ struct opening {
     uint64_t sequence; /* resolved once prepared */
     bool write;
     bool passing;
+    bool reopen;
     enum opening_state state;
     char *socket;
     struct mark mark; /* of the point: its disks */

@@ -126,6 +126,7 @@ static void open_point(struct vaultd *d, const char *id, const Leeward__Control_
         .machine_id = q->machine_id,
         .sequence = q->sequence,
         .write = q->write,
+        .reopen = q->reopen,
         .socket = q->socket};
     if (a != NULL && opening_open(d, &spec, on_opened, a, &err) == 0)
         return;

@@ -90,6 +90,7 @@ static void vmachine_free(struct vmachine *vm)
         return;
     store_close(vm->store);
     worker_lane_free(vm->lane);
+    branchlist_done(&vm->branches);
     OPENSSL_cleanse(&vm->store_conf, sizeof(vm->store_conf));
     free(vm->name);
     free(vm->dir);
@@ -118,6 +119,7 @@ struct vmachine *vaultd_machine_add(struct vaultd *d, const struct ident *id, st
         .dir = vm->dir, .machine = *id, .vault_key = d->key, .reserve_bytes = d->conf.reserve_bytes};
     vm->next = d->machines;
     d->machines = vm;
+    vaultbranch_look(vm);
     return vm;
 }
 
@@ -213,9 +215,12 @@ static void machine_tick(struct vmachine *vm, uint64_t now)
     bool up = vm->d->session != NULL && session_is_up(vm->d->session);
     if (vm->desired && up && (vm->last_point > vm->reported || vm->report_all) && !vm->syncing)
         vaultreport_sync(vm);
-    if (!vm->desired || now - vm->upkept_usec < UPKEEP_EVERY_USEC)
+    if (now - vm->upkept_usec < UPKEEP_EVERY_USEC)
         return;
     vm->upkept_usec = now;
+    vaultbranch_look(vm);
+    if (!vm->desired)
+        return;
     vaultupkeep_merge(vm);
     if (vm->tiers.all_usec != 0)
         vaultupkeep_thin(vm);

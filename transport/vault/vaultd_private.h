@@ -11,6 +11,7 @@
 #include "transport/loop/loop.h"
 #include "transport/loop/worker.h"
 #include "transport/rpc/rpc.h"
+#include "transport/vault/branchlist.h"
 #include "transport/vault/store.h"
 #include "transport/vault/thin.h"
 #include "transport/vault/vaultd.h"
@@ -40,6 +41,8 @@ struct vmachine {
     uint64_t upkept_usec; /* monotonic: when merging and retention were last looked at */
     struct thin_tiers tiers;
     struct replicate *stream;
+    struct branch_list branches; /* as last looked at */
+    bool branches_known;
     /* The lane's: touched by its jobs alone. */
     struct store *store;
     uint64_t lane_token; /* of the stream that may append; 0: none */
@@ -99,6 +102,14 @@ bool vaultd_has_room(const struct vaultd *d);
 void vaultupkeep_flush(struct vmachine *vm);
 void vaultupkeep_merge(struct vmachine *vm);
 void vaultupkeep_thin(struct vmachine *vm);
+
+/* vaultbranch.c */
+/* Looks which branches the machine has; the hub hears of it with the next status. */
+void vaultbranch_look(struct vmachine *vm);
+/* The machine that has the branch; NULL: none. */
+struct vmachine *vaultbranch_machine(const struct vaultd *d, const char *id);
+int vaultbranch_describe(const struct vaultd *d, Leeward__Control__V1__VaultStatus *status, struct err *err);
+void vaultbranch_describe_done(Leeward__Control__V1__VaultStatus *status);
 
 /* vaultreport.c */
 /* A point as it is reported. */

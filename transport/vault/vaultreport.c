@@ -272,11 +272,15 @@ void vaultreport_status(struct vaultd *d)
         status.remedy =
             (char *)(uintptr_t) "Make it larger or shorten the retention; replication goes on by itself then.";
     }
-    if (opening_describe(d, &status, &err) < 0)
+    if (opening_describe(d, &status, &err) < 0 || vaultbranch_describe(d, &status, &err) < 0) {
         log_event(LOG_ERROR, "report_failed", LOG_E(&err));
+        goto out; /* what is not listed counts as closed */
+    }
     report.kind_case = LEEWARD__CONTROL__V1__REPORT__KIND_VAULT_STATUS;
     report.vault_status = &status;
     if (session_report(d->session, &report, &err) < 0)
         log_event(LOG_ERROR, "report_failed", LOG_E(&err));
+out:
+    vaultbranch_describe_done(&status);
     opening_describe_done(&status);
 }

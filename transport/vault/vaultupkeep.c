@@ -3,13 +3,11 @@
  * What a machine's index needs from time to time, each as jobs that never hold up replication for long: writing the memtable
  * to a run, merging runs (planned and finished on the lane, run beside it), and retention.
  */
-#include <dirent.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "transport/base/clock.h"
 #include "transport/base/log.h"
-#include "transport/vault/branch.h"
 #include "transport/vault/opening.h"
 #include "transport/vault/vaultd_private.h"
 
@@ -147,22 +145,18 @@ static int pin(struct thin_job *t, uint64_t sequence, struct err *err)
 /* What a branch stands on is kept, open or not. A branch that cannot be read stops retention: better too much than too little. */
 static int pin_branches(struct thin_job *t, struct err *err)
 {
-    char *path AUTO_FREE = mem_printf("%s/branches", t->job.vm->dir);
-    DIR *dir = path == NULL ? NULL : opendir(path);
-    struct dirent *entry;
-    int result = 0;
-    while (dir != NULL && result == 0 && (entry = readdir(dir)) != NULL) {
-        struct branch_info info;
-        char *branch AUTO_FREE = mem_printf("%s/%s", path, entry->d_name);
-        if (entry->d_name[0] == '.')
-            continue;
-        result = branch == NULL ? -1 : branch_load_info(branch, &info, err);
-        if (result == 0)
-            result = pin(t, info.base_sequence, err);
+    struct branch_list list AUTO_BRANCH_LIST = {0};
+    if (branchlist_load(t->job.vm->dir, &list, err) < 0)
+        return -1;
+    for (size_t i = 0; i < list.count; i++) {
+        if (list.items[i].damaged) {
+            (void)err_set(err, ERR_CORRUPT, "the branch %s is damaged: retention cannot tell what it needs", list.items[i].name);
+            return err_hint(err, "discard the branch");
+        }
+        if (pin(t, list.items[i].info.base_sequence, err) < 0)
+            return -1;
     }
-    if (dir != NULL)
-        (void)closedir(dir);
-    return result;
+    return 0;
 }
 
 static int compare_sequence(const void *left, const void *right)

@@ -14,7 +14,7 @@
 
 #include "tests/unit/vault/vaultmodel.h"
 #include "transport/base/file.h"
-#include "transport/vault/branch.h"
+#include "transport/vault/branchlist.h"
 
 struct fixture {
     struct model m;
@@ -32,9 +32,10 @@ static void open_branch(struct fixture *f)
     struct branch_info info = {.machine = f->m.conf.machine, .base_sequence = f->m.points[0].sequence};
     info.id.bytes[3] = 9;
     assert_int_equal(store_take_nonce_stream(f->m.store, &stream, &err), 0);
-    assert_int_equal(branch_create(f->branch_dir, &info, &err), 0);
     assert_int_equal(
         view_open(f->m.machine_dir, f->m.points[0].sequence, &f->m.opened.data_key, 1u << 20, &f->base, &err), 0);
+    assert_int_equal(branch_base_check(view_mark(f->base), &info.base_check, &err), 0);
+    assert_int_equal(branch_create(f->branch_dir, &info, &err), 0);
     struct branch_conf conf = {.dir = f->branch_dir,
         .base = f->base,
         .key = &f->m.opened.data_key,
@@ -215,6 +216,51 @@ static void a_write_out_of_the_disk_is_refused(void **state)
     assert_int_equal(branch_zero(f->branch, 0, 512, UINT64_MAX, &err), -1);
 }
 
+/* The machine's log lost its end and went on: the number of the base point means another point now. */
+static void a_branch_does_not_open_over_another_point_of_the_same_number(void **state)
+{
+    struct fixture *f = *state;
+    struct err err = ERR_INIT;
+    struct branch_info info = {.machine = f->m.conf.machine, .base_sequence = f->m.points[0].sequence, .base_check = 5};
+    struct branch *b = NULL;
+    char dir[240];
+    (void)snprintf(dir, sizeof(dir), "%s/branches/stale", f->m.machine_dir);
+    assert_int_equal(branch_create(dir, &info, &err), 0);
+    struct branch_conf conf = {.dir = dir, .base = f->base, .key = &f->m.opened.data_key, .nonce_stream = 99};
+    assert_int_equal(branch_open(&conf, &b, &err), -1);
+    assert_int_equal(err.code, ERR_CORRUPT);
+    info.base_check = 7; /* what is there now; as the vault asks when it opens it again */
+    err_clear(&err);
+    assert_int_equal(branch_create(dir, &info, &err), -1);
+    assert_int_equal(err.code, ERR_CORRUPT);
+}
+
+static void a_list_has_what_is_a_branch_and_discarding_leaves_nothing(void **state)
+{
+    struct fixture *f = *state;
+    struct err err = ERR_INIT;
+    struct branch_list list AUTO_BRANCH_LIST = {0};
+    char path[240], damaged[240];
+    (void)snprintf(path, sizeof(path), "%s/branches/unborn", f->m.machine_dir);
+    (void)snprintf(damaged, sizeof(damaged), "%s/branches/damaged/branch", f->m.machine_dir);
+    assert_int_equal(file_make_dirs(path, 0700, &err), 0);
+    (void)snprintf(path, sizeof(path), "%s/branches/.gone-x", f->m.machine_dir);
+    assert_int_equal(file_make_dirs(path, 0700, &err), 0);
+    (void)snprintf(path, sizeof(path), "%s/branches/damaged", f->m.machine_dir);
+    assert_int_equal(file_make_dirs(path, 0700, &err), 0);
+    assert_int_equal(file_replace(damaged, "nonsense", 8, 0600, &err), 0);
+    assert_int_equal(branchlist_load(f->m.machine_dir, &list, &err), 0);
+    assert_int_equal(list.count, 2);
+    for (size_t i = 0; i < list.count; i++)
+        assert_int_equal(list.items[i].damaged, strcmp(list.items[i].name, "damaged") == 0);
+    assert_int_equal(branchlist_discard(f->m.machine_dir, "damaged", &err), 0);
+    assert_int_equal(access(path, F_OK), -1);
+    assert_int_equal(branchlist_sweep(f->m.machine_dir, &err), 0);
+    (void)snprintf(path, sizeof(path), "%s/branches/.gone-x", f->m.machine_dir);
+    assert_int_equal(access(path, F_OK), -1);
+    assert_int_equal(branchlist_discard(f->m.machine_dir, "never", &err), 0);
+}
+
 #define THREADS 4
 
 struct worker {
@@ -282,6 +328,8 @@ int main(void)
         TEST(a_branch_is_open_once_only),
         TEST(a_full_disk_fails_the_write_and_nothing_else),
         TEST(a_write_out_of_the_disk_is_refused),
+        TEST(a_branch_does_not_open_over_another_point_of_the_same_number),
+        TEST(a_list_has_what_is_a_branch_and_discarding_leaves_nothing),
     };
     return cmocka_run_group_tests_name("branch", tests, NULL, NULL);
 }

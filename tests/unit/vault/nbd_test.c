@@ -150,6 +150,10 @@ static void a_branch_takes_writes_and_keeps_them(void **state)
     uint8_t *expected = malloc(size);
     memcpy(expected, f->m.points[1].disks[0], size);
     (void)snprintf(dir, sizeof(dir), "%s/branches/b", f->m.machine_dir);
+    struct view *base;
+    assert_int_equal(view_open(f->m.machine_dir, info.base_sequence, &f->m.opened.data_key, 1u << 20, &base, &err), 0);
+    assert_int_equal(branch_base_check(view_mark(base), &info.base_check, &err), 0);
+    view_close(base);
     assert_int_equal(branch_create(dir, &info, &err), 0);
     for (uint32_t round = 0; round < 2; round++) {
         struct nbd_handle *nbd = serve(f, f->m.points[1].sequence, dir, 100 + round, "0");

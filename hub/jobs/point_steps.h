@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What the kinds of jobs about recovery points share.
+ */
+#ifndef HUB_JOBS_POINT_STEPS_H
+#define HUB_JOBS_POINT_STEPS_H
+
+#include "hub/jobs/job_kind.h"
+
+/* The vault that has the machine's points. ERR_REFUSED: none has. */
+int point_steps_vault(struct db_conn *conn, const char *machine_id, char ret_id[IDENT_TEXT_SIZE], struct err *err);
+/* A sequence that is named in params must be a point that the hub knows: ERR_NOT_FOUND. */
+int point_steps_sequence(struct db_conn *conn, const struct machine_row *m, const json_t *params, struct err *err);
+
+#endif
