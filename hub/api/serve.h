@@ -32,6 +32,9 @@ int serve_machine_protect(struct request *r, struct err *err);
 int serve_machine_unprotect(struct request *r, struct err *err);
 int serve_machine_resync(struct request *r, struct err *err);
 
+/* ---- serve_integrity.c ---- */
+int serve_machine_integrity(struct request *r, struct err *err);
+
 /* ---- serve_point.c ---- */
 int serve_point_list(struct request *r, struct err *err);
 int serve_point_create(struct request *r, struct err *err);

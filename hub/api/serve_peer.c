@@ -224,5 +224,9 @@ int serve_vault_verify(struct request *r, struct err *err)
     params = json_pack("{s:s}", "vault_id", id);
     if (params && machine)
         json_object_set_new(params, "machine_id", json_string(db_at(&set, struct machine_row, 0)->id));
+    if (params && request_bool(r, "incremental", false))
+        json_object_set_new(params, "incremental", json_true());
+    if (params && request_str(r, "not_since"))
+        json_object_set_new(params, "not_since", json_string(request_str(r, "not_since")));
     return serve_job_submit(r, "vault_verify", NULL, params, err);
 }

@@ -78,6 +78,8 @@ static const struct command_option site_options[] = {
 
 static const struct command_option verify_options[] = {
     {"machine", 0, "MACHINE", "Only this one"},
+    {"incremental", 0, NULL, "Only what was never verified"},
+    {"older-than", 0, "DURATION", "Only what was not verified for this long"},
     JOBWAIT_OPTIONS,
     END,
 };
@@ -193,6 +195,8 @@ const struct command commands[] = {
     {"machine set", "MACHINE", "Change name, policy or site of a machine", machine_set_options, 1, 1, false,
         verb_machine_set},
     {"machine delete", "MACHINE", "Forget an unprotected machine", NULL, 1, 1, false, verb_machine_delete},
+    {"machine integrity", "MACHINE", "How far its history was verified, what is damaged, and which points that hits", NULL,
+        1, 1, false, verb_machine_integrity},
     {"disk list", "MACHINE", "List the disks of a machine", disk_list_options, 1, 1, false, verb_disk_list},
     {"policy list", "", "List policies", NULL, 0, 0, false, verb_policy_list},
     {"policy show", "POLICY", "Show a policy", NULL, 1, 1, false, verb_policy_show},

@@ -5,6 +5,7 @@
 #include "hub/cli/verbs.h"
 
 #include "hub/cli/jobwait.h"
+#include "transport/base/clock.h"
 #include "transport/base/mem.h"
 
 static const struct column site_columns[] = {
@@ -153,13 +154,36 @@ static int check_damage(const json_t *job, struct err *err)
                          "`leeward machine resync` makes later points whole.");
 }
 
+static int not_since(const struct command_line *line, json_t *body, struct err *err)
+{
+    const char *older = command_option(line, "older-than");
+    char text[CLOCK_RFC3339_SIZE];
+    uint64_t usec;
+
+    if (!older)
+        return 0;
+    if (clock_parse_duration(older, &usec, err) < 0)
+        return -1;
+    if (usec >= clock_utc_usec())
+        return err_set(err, ERR_INVALID, "--older-than %s: that is before all time", older);
+    clock_rfc3339(clock_utc_usec() - usec, text);
+    return json_object_set_new(body, "not_since", json_string(text));
+}
+
 int verb_vault_verify(struct command_line *line, struct err *err)
 {
     const char *machine = command_option(line, "machine");
-    json_t *body = machine ? json_pack("{s:s}", "machine", machine) : NULL, *job = NULL;
+    json_t *body = json_object(), *job = NULL;
     AUTO_FREE char *path = NULL;
     char vault[40];
     int rc = choose_vault(line, vault, err);
+
+    if (machine)
+        json_object_set_new(body, "machine", json_string(machine));
+    if (command_option(line, "incremental"))
+        json_object_set_new(body, "incremental", json_true());
+    if (rc == 0)
+        rc = not_since(line, body, err);
 
     if (rc == 0 && (path = client_path("/api/v1/vaults/%s/verify", vault)))
         rc = jobwait_run(line, "POST", path, body, &job, err);

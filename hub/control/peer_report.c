@@ -449,6 +449,9 @@ void peer_report_take(struct peer_session *session, const Leeward__Control__V1__
     case LEEWARD__CONTROL__V1__REPORT__KIND_POINTS:
         take_points(session, report->points);
         break;
+    case LEEWARD__CONTROL__V1__REPORT__KIND_INTEGRITY:
+        integrity_report_take(session, report->integrity);
+        break;
     case LEEWARD__CONTROL__V1__REPORT__KIND_EVENT:
         take_event(session, report->event);
         break;

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * vault_verify: a vault reads everything it holds, or all of one machine, and reports what is damaged.
+ * vault_verify: a vault reads everything it holds, or all of one machine, or of either what was not verified before, and reports
+ * what is damaged.
  */
 #include <string.h>
 
 #include "hub/db/protection_store.h"
 #include "hub/jobs/job_kind.h"
+#include "transport/base/clock.h"
 
 static int only_vault(struct db_conn *conn, char ret_id[IDENT_TEXT_SIZE], struct err *err)
 {
@@ -25,7 +27,7 @@ static int only_vault(struct db_conn *conn, char ret_id[IDENT_TEXT_SIZE], struct
 static int verify_check(struct db_conn *conn, const struct machine_row *machine, json_t *params,
     char ret_vault_id[IDENT_TEXT_SIZE], struct err *err)
 {
-    static const char *const known[] = {"vault_id", "machine_id", NULL};
+    static const char *const known[] = {"vault_id", "machine_id", "incremental", "not_since", NULL};
     const char *vault = job_param_text(params, "vault_id"), *of = job_param_text(params, "machine_id");
     AUTO_DB_SET struct db_set set = {0};
     int kept;
@@ -53,6 +55,10 @@ static int verify(struct job_run *run, struct err *err)
     int rc;
 
     request.machine_id = (char *)job_param_text(run->params, "machine_id");
+    request.incremental = json_is_true(json_object_get(run->params, "incremental"));
+    if (job_param_text(run->params, "not_since")[0] &&
+        clock_parse_rfc3339(job_param_text(run->params, "not_since"), &request.not_since_utc_usec, err) < 0)
+        return -1;
     command.kind_case = LEEWARD__CONTROL__V1__COMMAND__KIND_VERIFY;
     command.verify = &request;
     rc = job_command(run, "vault", run->job->vault_id, "the vault", &command, &answer, err);

@@ -27,7 +27,7 @@
 struct config {
     char *data, *hub, *token, *listen, *advertise, *plugin, *log_level;
     bool log_json;
-    uint64_t reserve, cache, threads;
+    uint64_t reserve, cache, threads, scrub_rate, scrub_every;
 };
 
 #define ROW(member) CONF_OFFSET(struct config, member)
@@ -70,6 +70,17 @@ static const struct conf_row rows[] = {
         .min = 1,
         .max = 64,
         .help = "worker threads"},
+    {.key = "scrub-rate",
+        .type = CONF_BYTES,
+        .offset = ROW(scrub_rate),
+        .fallback = "64M",
+        .help = "bytes per second that the background verification reads (0: it is off)"},
+    {.key = "scrub-every",
+        .type = CONF_USEC,
+        .offset = ROW(scrub_every),
+        .fallback = "7d",
+        .min = 1000000,
+        .help = "time from the beginning of one full background verification to the next"},
     {.key = "nbdkit-plugin",
         .type = CONF_STRING,
         .offset = ROW(plugin),
@@ -138,6 +149,8 @@ static int start_vault(struct running *r, const struct config *c, struct err *er
         .reserve_bytes = c->reserve,
         .cache_bytes = c->cache,
         .threads = (unsigned)c->threads,
+        .scrub_rate = c->scrub_rate,
+        .scrub_every_usec = c->scrub_every,
         .tls = r->tls};
     return vaultd_new(r->loop, &conf, &r->vault, err);
 }

@@ -11,6 +11,7 @@
  */
 #include <string.h>
 
+#include "transport/base/clock.h"
 #include "transport/base/log.h"
 #include "transport/proto/replication.pb-c.h"
 #include "transport/proto/wire.h"
@@ -324,6 +325,7 @@ static int take_batch(struct replicate *r, struct buf *message, const uint8_t *b
     j->token = r->token;
     j->batch = j->message.data + at;
     j->batch_len = n;
+    atomic_store_explicit(&r->vm->d->ingest_usec, clock_mono_usec(), memory_order_relaxed);
     if (vaultjob_lane(r->vm, &j->job, err) < 0) {
         buf_done(&j->message);
         free(j);

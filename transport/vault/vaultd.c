@@ -8,10 +8,13 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/ioprio.h>
 #include <openssl/crypto.h>
+#include <sched.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/statvfs.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "transport/base/clock.h"
@@ -59,6 +62,22 @@ int vaultjob_pool(struct vaultd *d, struct vmachine *vm, struct vaultjob *j, str
 {
     job_prepare(j, vm);
     return worker_submit(d->pool, &j->job, err);
+}
+
+/* SCHED_IDLE and idle I/O are for the thread, so for all that it does later: it serves this pool only. */
+static void idle_run(struct worker_job *job)
+{
+    const struct sched_param none = {0};
+    (void)sched_setscheduler(0, SCHED_IDLE, &none);
+    (void)syscall(SYS_ioprio_set, IOPRIO_WHO_PROCESS, 0, IOPRIO_PRIO_VALUE(IOPRIO_CLASS_IDLE, 0));
+    job_run(job);
+}
+
+int vaultjob_idle(struct vaultd *d, struct vmachine *vm, struct vaultjob *j, struct err *err)
+{
+    job_prepare(j, vm);
+    j->job.run = idle_run;
+    return worker_submit(d->idle_pool, &j->job, err);
 }
 
 int vmachine_store(struct vmachine *vm, struct store **ret_store, struct err *err)
@@ -234,6 +253,7 @@ static void on_tick(void *arg)
         look_for_room(d);
     for (struct vmachine *vm = d->machines; vm != NULL; vm = vm->next)
         machine_tick(vm, now);
+    vaultscrub_tick(d);
     if (d->session != NULL && now >= d->status_due_usec) {
         d->status_due_usec = now + session_status_interval_usec(d->session);
         vaultreport_status(d);
@@ -255,6 +275,7 @@ static void on_up(void *arg)
 {
     struct vaultd *d = arg;
     d->status_due_usec = 0;
+    vaultscrub_forget_told(d);
     vaultreport_status(d);
 }
 
@@ -341,7 +362,9 @@ static int vaultd_init(struct vaultd *d, sd_event *loop, const struct vaultd_con
         return err_set(err, ERR_NOMEM, "no memory to start the vault");
     if (file_make_dirs(d->data_dir, 0700, err) < 0 || lock_folder(d, err) < 0 || load_key(d, err) < 0)
         return -1;
-    return worker_pool_new(loop, "vault", conf->threads, JOBS_MAX, &d->pool, err);
+    if (worker_pool_new(loop, "vault", conf->threads, JOBS_MAX, &d->pool, err) < 0)
+        return -1;
+    return worker_pool_new(loop, "scrub", conf->threads, JOBS_MAX, &d->idle_pool, err);
 }
 
 int vaultd_new(sd_event *loop, const struct vaultd_conf *conf, struct vaultd **ret_vault, struct err *err)
@@ -372,6 +395,8 @@ void vaultd_free(struct vaultd *d)
         rpc_server_free(d->server);
     vaultcommand_stop(d);
     opening_stop_all(d);
+    vaultscrub_stop(d);
+    worker_pool_free(d->idle_pool);
     worker_pool_free(d->pool); /* waits for the lanes: nobody touches a store any more */
     while (d->machines != NULL) {
         struct vmachine *vm = d->machines;

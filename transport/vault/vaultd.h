@@ -23,6 +23,8 @@ struct vaultd_conf {
     uint64_t reserve_bytes;  /* kept free on the disk */
     uint64_t cache_bytes;    /* of decoded blocks, per open point */
     unsigned threads;        /* >= 1 */
+    uint64_t scrub_rate;     /* bytes per second of the background verification; 0: none */
+    uint64_t scrub_every_usec; /* from the beginning of one full pass to the next */
     struct tls_context *tls; /* must outlive the daemon; NULL only with a unix socket, in tests */
 };
 

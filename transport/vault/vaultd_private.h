@@ -12,14 +12,17 @@
 #include "transport/loop/worker.h"
 #include "transport/rpc/rpc.h"
 #include "transport/vault/branchlist.h"
+#include "transport/vault/scrubstate.h"
 #include "transport/vault/store.h"
 #include "transport/vault/thin.h"
 #include "transport/vault/vaultd.h"
 #include "transport/vault/vaultkeys.h"
+#include "transport/vault/verify.h"
 
 struct replicate;
 struct opening;
 struct longjob;
+struct scrub;
 
 /* One machine. Never freed before the daemon ends. */
 struct vmachine {
@@ -41,6 +44,13 @@ struct vmachine {
     uint64_t upkept_usec; /* monotonic: when merging and retention were last looked at */
     struct thin_tiers tiers;
     struct replicate *stream;
+    struct scrub *scrub;        /* the background pass; NULL: none under way */
+    struct scrubstate scrubbed; /* good once scrub_loaded */
+    bool scrub_loaded, scrub_loading;
+    uint64_t scrub_saved_usec, scrub_retry_usec; /* monotonic */
+    bool integrity_news;                         /* the hub is to be told */
+    uint64_t integrity_told_usec;
+    uint64_t damage_count; /* that the last verification found */
     struct branch_list branches; /* as last looked at */
     bool branches_known;
     /* The lane's: touched by its jobs alone. */
@@ -58,11 +68,15 @@ struct vaultd {
     int lock_fd;
     struct vault_key key;
     struct worker_pool *pool;
+    struct worker_pool *idle_pool; /* threads that run when nothing else wants to */
     struct rpc_server *server;
     struct session *session;
     struct vmachine *machines;
     struct opening *openings;
     struct longjob *longjobs;
+    struct vmachine *scrubbing;        /* whose background pass is under way */
+    _Atomic uint64_t ingest_usec;      /* monotonic: when data last came in */
+    _Atomic uint64_t scrub_due_usec;   /* monotonic: when the next paced piece may be read */
     struct loop_timer *tick;
     uint64_t next_token;
     uint64_t desired_version;
@@ -92,6 +106,8 @@ struct vmachine *vaultd_machine_add(struct vaultd *d, const struct ident *id, st
 int vaultjob_lane(struct vmachine *vm, struct vaultjob *j, struct err *err);
 /* Beside all lanes. vm may be NULL. */
 int vaultjob_pool(struct vaultd *d, struct vmachine *vm, struct vaultjob *j, struct err *err);
+/* On a thread that gives way to all else: reading what nobody waits for. */
+int vaultjob_idle(struct vaultd *d, struct vmachine *vm, struct vaultjob *j, struct err *err);
 /* Lane: the machine's store, opened when it is not open or broke. */
 int vmachine_store(struct vmachine *vm, struct store **ret_store, struct err *err);
 /* The disk is full, or no longer: tells the hub, once each. */
@@ -102,6 +118,16 @@ bool vaultd_has_room(const struct vaultd *d);
 void vaultupkeep_flush(struct vmachine *vm);
 void vaultupkeep_merge(struct vmachine *vm);
 void vaultupkeep_thin(struct vmachine *vm);
+/* The index is damaged: it is made again from the log. */
+void vaultupkeep_rebuild(struct vmachine *vm);
+
+/* vaultscrub.c: the background pass, and what verification finds */
+void vaultscrub_tick(struct vaultd *d);
+void vaultscrub_stop(struct vaultd *d);
+/* The hub may have forgotten. */
+void vaultscrub_forget_told(struct vaultd *d);
+void vaultscrub_found(struct vmachine *vm, const struct verify_result *result);
+void vaultscrub_save(struct vmachine *vm);
 
 /* vaultbranch.c */
 /* Looks which branches the machine has; the hub hears of it with the next status. */

@@ -121,6 +121,33 @@ void vaultupkeep_merge(struct vmachine *vm)
         vm->merging = true;
 }
 
+/* ---- an index that is damaged ---- */
+
+static int rebuild_run(struct vaultjob *job, struct err *err)
+{
+    struct store *s;
+    store_discard_index(job->vm->store);
+    return vmachine_store(job->vm, &s, err);
+}
+
+static void rebuild_done(struct vaultjob *job)
+{
+    if (job->result < 0 && job->err.code != ERR_CANCELLED)
+        log_event(LOG_ERROR, "index_rebuild_failed", LOG_S("machine", job->vm->id_text), LOG_E(&job->err));
+    free(job);
+}
+
+void vaultupkeep_rebuild(struct vmachine *vm)
+{
+    struct vaultjob *j = mem_new(struct vaultjob);
+    if (j == NULL)
+        return;
+    j->run = rebuild_run;
+    j->done = rebuild_done;
+    if (vaultjob_lane(vm, j, NULL) < 0)
+        free(j);
+}
+
 /* ---- retention ---- */
 
 struct thin_job {

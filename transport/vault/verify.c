@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Full verification, see verify.h. The log is walked segment by segment, change set by change set. Behind a damaged header
- * nothing tells where the next record begins, so the rest of that segment is given up and the walk goes on with the next one; a
- * damaged payload costs only itself.
+ * Verification, see verify.h. A segment is swept from its start to its end, record by record. A damaged payload costs only itself:
+ * its header says where the next record begins. Behind a damaged header the next place is searched whose 64 bytes are a header
+ * with its checksum; payloads are ciphertext, so nobody who writes on a protected disk can put one there.
  */
 #include "transport/vault/verify.h"
 
@@ -22,26 +22,29 @@
 #include "transport/vault/manifest.h"
 #include "transport/vault/pointlist.h"
 #include "transport/vault/run.h"
+#include "transport/vault/segsweep.h"
 
 #define SEAL_PAYLOAD_SIZE 32u
+#define PACE_BYTES (1u << 20)
 
 struct verification {
     const struct verify_spec *spec;
     struct verify_result *result;
-    int dirfd;
+    struct segsweep *sweep;
+    uint64_t number;
     struct seal_work *work;
     struct record_digest *set;   /* of the change set */
     struct hash_stream *headers; /* of the segment */
     uint64_t set_records, set_bytes, segment_records;
-    uint64_t sequence; /* of the last mark */
-    bool set_broken;   /* something of this change set could not be read */
+    uint64_t sequence;    /* of the last mark */
+    bool set_broken;      /* something of this change set could not be read */
+    bool segment_broken;  /* a header of this segment could not be read */
+    uint64_t paced_bytes; /* since the last call of pace */
     uint8_t *plain;
 };
 
-static int add_damage(
-    struct verification *v, uint64_t segment, uint64_t offset, uint64_t points_from, const char *text, struct err *err)
+static int result_add(struct verify_result *r, const struct verify_damage *d, struct err *err)
 {
-    struct verify_result *r = v->result;
     r->damage_count++;
     if (r->listed >= VERIFY_DAMAGES_MAX)
         return 0;
@@ -49,10 +52,27 @@ static int add_damage(
     if (damages == NULL)
         return err_set(err, ERR_NOMEM, "no memory to verify");
     r->damages = damages;
-    struct verify_damage *d = &damages[r->listed++];
-    *d = (struct verify_damage){.segment = segment, .offset = offset, .points_from = points_from};
-    (void)snprintf(d->text, sizeof(d->text), "%s", text);
+    damages[r->listed++] = *d;
     return 0;
+}
+
+static int add_damage(struct verify_result *r, enum verify_kind kind, uint64_t segment, uint64_t points_from,
+    const char *text, struct err *err)
+{
+    struct verify_damage d = {.kind = kind, .segment = segment, .points_from = points_from};
+    (void)snprintf(d.text, sizeof(d.text), "%.199s", text);
+    return result_add(r, &d, err);
+}
+
+static int add_place(struct verification *v, enum verify_kind kind, const struct record *record, uint64_t offset,
+    uint64_t end, const char *text, struct err *err)
+{
+    struct verify_damage d = {
+        .kind = kind, .segment = v->number, .offset = offset, .end = end, .points_from = v->sequence + 1};
+    if (record != NULL)
+        d.record = *record;
+    (void)snprintf(d.text, sizeof(d.text), "%.199s", text);
+    return result_add(v->result, &d, err);
 }
 
 static void set_reset(struct verification *v)
@@ -76,6 +96,7 @@ static int check_data(struct verification *v, const struct record *r, const uint
     return seal_open(v->work, r, payload, &v->spec->key, v->plain, why);
 }
 
+/* The mark itself first: without it nothing can be said of its change set. */
 static int check_mark(struct verification *v, const struct record *r, const uint8_t *payload, struct err *why)
 {
     struct mark *m AUTO_FREE = mem_new(struct mark);
@@ -83,22 +104,22 @@ static int check_mark(struct verification *v, const struct record *r, const uint
     if (m == NULL)
         return err_set(why, ERR_NOMEM, "no memory to verify");
     record_digest_get(v->set, &digest);
-    int result = mark_decode(r, payload, m, why);
-    if (result == 0 && !v->set_broken &&
+    if (mark_decode(r, payload, m, why) < 0)
+        return -1;
+    if (!v->set_broken &&
         (m->record_count != v->set_records || m->changed_bytes != v->set_bytes || !hash_equal(&m->digest, &digest)))
-        result = err_set(why, ERR_CORRUPT, "the change set is not what its mark says");
-    if (result == 0) {
-        v->sequence = m->sequence;
-        v->result->marks++;
-    }
-    set_reset(v);
-    return result;
+        (void)err_set(why, ERR_CORRUPT, "the change set is not what its mark says");
+    v->sequence = m->sequence - 1;
+    v->result->marks++;
+    return why->code == ERR_NONE ? 0 : -1;
 }
 
 static int check_seal(struct verification *v, const uint8_t *payload, uint64_t offset, struct err *why)
 {
     struct hash128 headers;
     hash_stream_get(v->headers, &headers);
+    if (v->segment_broken) /* that is told already */
+        return 0;
     if (get_le64(payload) != v->segment_records || get_le64(payload + 8) != offset ||
         memcmp(payload + 16, headers.bytes, HASH_SIZE) != 0)
         return err_set(why, ERR_CORRUPT, "the seal does not fit what stands before it");
@@ -120,49 +141,205 @@ static int check_record(
     return r->kind == RECORD_MARK ? check_mark(v, r, payload, why) : check_data(v, r, payload, why);
 }
 
-/* ---- the log ---- */
+/* ---- a segment ---- */
 
 static bool is_cancelled(const struct verification *v)
 {
     return v->spec->cancelled != NULL && atomic_load(v->spec->cancelled);
 }
 
-static int walk_segment(struct verification *v, struct segment_reader *reader, uint64_t number, struct err *err)
+static void count_bytes(struct verification *v, uint64_t n)
+{
+    if (v->spec->done_bytes != NULL)
+        atomic_fetch_add(v->spec->done_bytes, n);
+    v->paced_bytes += n;
+    if (v->paced_bytes < PACE_BYTES || v->spec->pace == NULL)
+        return;
+    v->spec->pace(v->spec->pace_arg, v->paced_bytes);
+    v->paced_bytes = 0;
+}
+
+/* The record at offset, whole. 1; 0: the file ends here; -1 with `why` (ERR_CORRUPT), or another failure. */
+static int next_record(
+    struct verification *v, uint64_t offset, struct record *ret_record, const uint8_t **ret_payload, struct err *why)
+{
+    const uint8_t *data;
+    size_t have;
+    if (segsweep_look(v->sweep, offset, RECORD_HEADER_SIZE, &data, &have, why) < 0)
+        return -1;
+    if (have == 0)
+        return 0;
+    if (record_decode_header(data, have, ret_record, why) < 0)
+        return -1;
+    size_t size = RECORD_HEADER_SIZE + ret_record->stored;
+    if (segsweep_look(v->sweep, offset, size, &data, &have, why) < 0)
+        return -1;
+    if (have < size)
+        return err_set(why, ERR_CORRUPT, "the record is cut off");
+    *ret_payload = data + RECORD_HEADER_SIZE;
+    return 1;
+}
+
+/* The first place behind `offset` that is a record's header, or the end of the file. */
+static int search_header(struct verification *v, uint64_t offset, uint64_t *ret_next, struct err *err)
+{
+    for (uint64_t at = offset + 1;;) {
+        const uint8_t *data;
+        size_t have;
+        struct record r;
+        if (segsweep_look(v->sweep, at, RECORD_HEADER_SIZE, &data, &have, err) < 0)
+            return -1;
+        if (have < RECORD_HEADER_SIZE) {
+            *ret_next = at + have;
+            return 0;
+        }
+        const uint8_t *found = memmem(data, have, "LWR", 3);
+        size_t skip = found == NULL ? have - 2 : (size_t)(found - data);
+        if (found != NULL && have - skip >= RECORD_HEADER_SIZE &&
+            record_decode_header(found, RECORD_HEADER_SIZE, &r, NULL) == 0) {
+            *ret_next = at + skip;
+            return 0;
+        }
+        skip += found != NULL && have - skip >= RECORD_HEADER_SIZE;
+        at += skip;
+    }
+}
+
+/* What follows of a segment that is not the last, behind its last good mark, is torn and does not count. */
+static int lost_headers(
+    struct verification *v, uint64_t offset, const struct err *why, uint64_t *ret_next, struct err *err)
+{
+    v->set_broken = v->segment_broken = true;
+    if (search_header(v, offset, ret_next, err) < 0)
+        return -1;
+    return add_place(v, VERIFY_HEADERS, NULL, offset, *ret_next, why->text, err);
+}
+
+static int bad_record(
+    struct verification *v, const struct record *r, uint64_t at, const struct err *why, struct err *err)
+{
+    uint64_t end = at + RECORD_HEADER_SIZE + r->stored;
+    enum verify_kind kind = r->kind == RECORD_MARK ? VERIFY_MARK : r->kind == RECORD_SEAL ? VERIFY_LOG : VERIFY_PAYLOAD;
+    return add_place(v, kind, r, at, end, why->text, err);
+}
+
+static int walk_segment(struct verification *v, struct err *err)
 {
     uint64_t offset = SEGMENT_HEADER_SIZE;
     while (v->sequence < v->spec->until_sequence) {
-        struct record r;
-        const uint8_t *payload;
+        struct record r = {0};
+        const uint8_t *payload = NULL;
         struct err why = ERR_INIT;
         uint64_t at = offset;
         if (is_cancelled(v))
             return err_set(err, ERR_CANCELLED, "verification was cancelled");
-        int got = segment_read_next(reader, &offset, &r, &payload, &why);
+        int got = next_record(v, at, &r, &payload, &why);
         if (got == 0)
             return 0;
-        if (got < 0) {
-            v->set_broken = true;
-            return add_damage(v, number, at, v->sequence + 1, why.text, err);
-        }
-        if (check_record(v, &r, payload, at, &why) < 0 && add_damage(v, number, at, v->sequence + 1, why.text, err) < 0)
+        if (got < 0 && why.code != ERR_CORRUPT && why.code != ERR_UNSUPPORTED) {
+            err_copy(err, &why);
             return -1;
-        if (v->spec->done_bytes != NULL)
-            atomic_fetch_add(v->spec->done_bytes, offset - at);
+        }
+        offset = at + RECORD_HEADER_SIZE + r.stored;
+        if (got < 0) {
+            if (lost_headers(v, at, &why, &offset, err) < 0)
+                return -1;
+        } else if (check_record(v, &r, payload, at, &why) < 0 && bad_record(v, &r, at, &why, err) < 0) {
+            return -1;
+        }
+        if (got > 0 && r.kind == RECORD_MARK) {
+            v->sequence++;
+            set_reset(v);
+        }
+        count_bytes(v, offset - at);
+        if (got > 0 && r.kind == RECORD_SEAL)
+            return 0;
     }
     return 0;
 }
 
-static int verify_segment(struct verification *v, uint64_t number, struct err *err)
+static void verification_done(struct verification *v)
 {
-    struct segment_reader *reader AUTO_OF(segment_reader) = NULL;
-    struct err why = ERR_INIT;
-    hash_stream_reset(v->headers);
-    v->segment_records = 0;
-    if (segment_open(v->dirfd, number, &reader, &why) == 0)
-        return walk_segment(v, reader, number, err);
-    v->set_broken = true;
-    return add_damage(v, number, 0, v->sequence + 1, why.text, err);
+    segsweep_close(v->sweep);
+    seal_work_free(v->work);
+    record_digest_free(v->set);
+    hash_stream_free(v->headers);
+    free(v->plain);
 }
+
+static int open_main(const char *machine_dir, struct err *err)
+{
+    char *path AUTO_FREE = mem_printf("%s/main", machine_dir);
+    if (path == NULL)
+        return err_set(err, ERR_NOMEM, "no memory to verify");
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    return fd < 0 ? err_sys(err, errno, "opening %s", path) : fd;
+}
+
+static int segment_start(struct verification *v, bool direct, struct verify_span *span, struct err *err)
+{
+    struct err why = ERR_INIT;
+    int dirfd AUTO_CLOSE = open_main(v->spec->machine_dir, err);
+    if (dirfd < 0)
+        return -1;
+    if (segsweep_open(dirfd, v->number, direct, &v->sweep, &why) == 0) {
+        span->first_sequence = segsweep_info(v->sweep)->first_sequence;
+        v->sequence = span->first_sequence - 1;
+        return 1;
+    }
+    span->gone = why.sys_errno == ENOENT;
+    return span->gone ? 0 : add_damage(v->result, VERIFY_LOG, v->number, 1, why.text, err);
+}
+
+int verify_segment(const struct verify_spec *spec, uint64_t number, bool direct, struct verify_span *ret_span,
+    struct verify_result *result, struct err *err)
+{
+    struct verification v = {.spec = spec,
+        .result = result,
+        .number = number,
+        .work = seal_work_new(),
+        .set = record_digest_new(),
+        .headers = hash_stream_new(),
+        .plain = mem_alloc(1, RECORD_BLOCK_SIZE)};
+    int rc = -1;
+    *ret_span = (struct verify_span){.number = number};
+    if (v.work == NULL || v.set == NULL || v.headers == NULL || v.plain == NULL) {
+        rc = err_set(err, ERR_NOMEM, "no memory to verify");
+    } else {
+        set_reset(&v);
+        rc = segment_start(&v, direct, ret_span, err);
+        if (rc > 0) {
+            rc = walk_segment(&v, err);
+            ret_span->last_sequence = v.sequence;
+        }
+    }
+    verification_done(&v);
+    return rc;
+}
+
+int verify_order(const struct verify_spec *spec, const struct verify_span *spans, size_t count,
+    struct verify_result *result, struct err *err)
+{
+    uint64_t sequence = 0;
+    for (size_t i = 0; i < count; i++) {
+        const struct verify_span *s = &spans[i];
+        if (i > 0 && s->number != s[-1].number + 1 &&
+            add_damage(result, VERIFY_LOG, s[-1].number + 1, sequence + 1, "segments are missing", err) < 0)
+            return -1;
+        if (s->first_sequence == 0) /* it could not be opened, which is told */
+            continue;
+        if (i > 0 && s->first_sequence > sequence + 1 && s[-1].first_sequence != 0 &&
+            add_damage(result, VERIFY_LOG, s->number, sequence + 1, "change sets are missing before it", err) < 0)
+            return -1;
+        sequence = s->last_sequence > sequence ? s->last_sequence : sequence;
+    }
+    if (sequence < spec->until_sequence)
+        return add_damage(result, VERIFY_LOG, count == 0 ? 1 : spans[count - 1].number, sequence + 1,
+            "the log ends before what was committed", err);
+    return 0;
+}
+
+/* ---- which segments there are ---- */
 
 struct numbers {
     uint64_t *items;
@@ -201,22 +378,6 @@ static int list_segments(const char *path, struct numbers *n, struct err *err)
     return result;
 }
 
-static int verify_log(struct verification *v, const struct numbers *n, struct err *err)
-{
-    set_reset(v);
-    for (size_t i = 0; i < n->count; i++) {
-        if (i > 0 && n->items[i] != n->items[i - 1] + 1 &&
-            add_damage(v, n->items[i - 1] + 1, 0, v->sequence + 1, "segments are missing", err) < 0)
-            return -1;
-        if (v->sequence < v->spec->until_sequence && verify_segment(v, n->items[i], err) < 0)
-            return -1;
-    }
-    if (v->sequence < v->spec->until_sequence)
-        return add_damage(v, n->count == 0 ? 1 : n->items[n->count - 1], 0, v->sequence + 1,
-            "the log ends before what was committed", err);
-    return 0;
-}
-
 /* ---- the index ---- */
 
 static int check_runs(const struct verify_spec *spec, const struct manifest *m, struct err *why)
@@ -240,61 +401,72 @@ static int check_runs(const struct verify_spec *spec, const struct manifest *m, 
     return 0;
 }
 
-static int verify_index(struct verification *v, struct err *err)
+int verify_index(const struct verify_spec *spec, struct verify_result *result, struct err *err)
 {
     struct manifest m AUTO_MANIFEST = {0};
     struct err why = ERR_INIT;
-    int result = manifest_load(v->spec->machine_dir, &v->spec->machine, &m, &why);
-    if (result < 0 && why.code == ERR_NOT_FOUND)
+    int rc = manifest_load(spec->machine_dir, &spec->machine, &m, &why);
+    if (rc < 0 && why.code == ERR_NOT_FOUND)
         return 0; /* nothing was written out yet */
-    if (result == 0)
-        result = check_runs(v->spec, &m, &why);
-    if (result == 0)
+    if (rc == 0)
+        rc = check_runs(spec, &m, &why);
+    if (rc == 0)
         return 0;
-    v->result->index_damaged = true;
-    return add_damage(v, 0, 0, 0, why.text, err);
+    result->index_damaged = true;
+    return add_damage(result, VERIFY_INDEX, 0, 0, why.text, err);
 }
 
 /* ---- all of it ---- */
 
-static void verification_done(struct verification *v)
+int verify_segments(const char *machine_dir, uint64_t **ret_numbers, size_t *ret_count, struct err *err)
 {
-    seal_work_free(v->work);
-    record_digest_free(v->set);
-    hash_stream_free(v->headers);
-    free(v->plain);
-    if (v->dirfd >= 0)
-        (void)close(v->dirfd);
+    struct numbers n = {0};
+    char *path AUTO_FREE = mem_printf("%s/main", machine_dir);
+    int rc = path == NULL ? err_set(err, ERR_NOMEM, "no memory to verify") : list_segments(path, &n, err);
+    if (rc < 0) {
+        free(n.items);
+        return -1;
+    }
+    *ret_numbers = n.items;
+    *ret_count = n.count;
+    return 0;
+}
+
+static int verify_log(const struct verify_spec *spec, struct verify_result *result, struct err *err)
+{
+    uint64_t *numbers AUTO_FREE = NULL;
+    size_t count = 0;
+    if (verify_segments(spec->machine_dir, &numbers, &count, err) < 0)
+        return -1;
+    struct verify_span *spans AUTO_FREE = mem_alloc(count + 1, sizeof(*spans));
+    if (spans == NULL)
+        return err_set(err, ERR_NOMEM, "no memory to verify");
+    for (size_t i = 0; i < count; i++)
+        if (verify_segment(spec, numbers[i], i + 1 < count, &spans[i], result, err) < 0)
+            return -1;
+    return verify_order(spec, spans, count, result, err);
 }
 
 int verify_run(const struct verify_spec *spec, struct verify_result *ret_result, struct err *err)
 {
-    struct numbers n = {0};
-    char *path AUTO_FREE = mem_printf("%s/main", spec->machine_dir);
-    struct verification v = {.spec = spec,
-        .result = ret_result,
-        .dirfd = path == NULL ? -1 : open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC),
-        .work = seal_work_new(),
-        .set = record_digest_new(),
-        .headers = hash_stream_new(),
-        .plain = mem_alloc(1, RECORD_BLOCK_SIZE)};
-    int result = 0;
     *ret_result = (struct verify_result){0};
-    if (path == NULL || v.work == NULL || v.set == NULL || v.headers == NULL || v.plain == NULL)
-        result = err_set(err, ERR_NOMEM, "no memory to verify");
-    else if (v.dirfd < 0)
-        result = err_sys(err, errno, "opening %s", path);
-    if (result == 0)
-        result = list_segments(path, &n, err);
-    if (result == 0)
-        result = verify_log(&v, &n, err);
-    if (result == 0)
-        result = verify_index(&v, err);
-    free(n.items);
-    verification_done(&v);
-    if (result < 0)
-        verify_result_done(ret_result);
-    return result;
+    if (verify_log(spec, ret_result, err) == 0 && verify_index(spec, ret_result, err) == 0)
+        return 0;
+    verify_result_done(ret_result);
+    return -1;
+}
+
+int verify_result_join(struct verify_result *to, const struct verify_result *from, struct err *err)
+{
+    to->records += from->records;
+    to->bytes += from->bytes;
+    to->marks += from->marks;
+    to->index_damaged = to->index_damaged || from->index_damaged;
+    for (size_t i = 0; i < from->listed; i++)
+        if (result_add(to, &from->damages[i], err) < 0)
+            return -1;
+    to->damage_count += from->damage_count - from->listed;
+    return 0;
 }
 
 void verify_result_done(struct verify_result *r)
@@ -304,22 +476,26 @@ void verify_result_done(struct verify_result *r)
     r->listed = 0;
 }
 
-uint64_t verify_total_bytes(const char *machine_dir)
+uint64_t verify_bytes(const char *machine_dir, const uint64_t *numbers, size_t count)
 {
-    struct err err = ERR_INIT;
-    struct numbers n = {0};
     uint64_t total = 0;
-    char *path AUTO_FREE = mem_printf("%s/main", machine_dir);
-    if (path == NULL || list_segments(path, &n, &err) < 0)
-        return 0;
-    for (size_t i = 0; i < n.count; i++) {
+    for (size_t i = 0; i < count; i++) {
         char name[SEGMENT_NAME_SIZE];
         struct stat st;
-        segment_name(n.items[i], name);
-        char *file AUTO_FREE = mem_printf("%s/%s", path, name);
+        segment_name(numbers[i], name);
+        char *file AUTO_FREE = mem_printf("%s/main/%s", machine_dir, name);
         if (file != NULL && stat(file, &st) == 0)
             total += (uint64_t)st.st_size;
     }
-    free(n.items);
     return total;
+}
+
+const char *verify_kind_name(enum verify_kind kind)
+{
+    static const char *const names[] = {[VERIFY_INDEX] = "index",
+        [VERIFY_LOG] = "log",
+        [VERIFY_MARK] = "mark",
+        [VERIFY_PAYLOAD] = "payload",
+        [VERIFY_HEADERS] = "headers"};
+    return names[kind];
 }

@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * leeward machine integrity: how far the vault has verified a machine's history, and which points are hit by what is damaged.
+ */
+#include "hub/cli/verbs.h"
+
+#include <stdio.h>
+
+static const struct column damage_columns[] = {
+    {"STATE", "state", COLUMN_TEXT, false},
+    {"FIRST POINT", "first_point", COLUMN_NUMBER, false},
+    {"LAST POINT", "last_point", COLUMN_NUMBER, false},
+    {"POINTS", "points", COLUMN_NUMBER, false},
+    {"DISK", "disk", COLUMN_NUMBER, false},
+    {"START", "start", COLUMN_NUMBER, false},
+    {"LENGTH", "length_bytes", COLUMN_BYTES, false},
+    {"SEGMENT", "segment", COLUMN_NUMBER, false},
+    {"OFFSET", "offset", COLUMN_NUMBER, false},
+    {"FOUND", "found_at", COLUMN_TIME, false},
+    {"KIND", "kind", COLUMN_TEXT, true},
+    {"TEXT", "text", COLUMN_TEXT, true},
+};
+
+int verb_machine_integrity(struct command_line *line, struct err *err)
+{
+    AUTO_FREE char *path = client_path("/api/v1/machines/%s/integrity", line->arguments[0]);
+    AUTO_ANSWER struct client_answer answer = {0};
+    json_t *damages;
+    int rc;
+
+    if (!path)
+        return err_set(err, ERR_NOMEM, "no memory");
+    if (client_get(line->client, path, &answer, err) < 0)
+        return -1;
+    if (line->output == OUTPUT_JSON)
+        return output_item(line, answer.json, stdout);
+    damages = json_incref(json_object_get(answer.json, "damages"));
+    (void)json_object_del(answer.json, "damages");
+    rc = output_item(line, answer.json, stdout);
+    if (rc == 0 && json_array_size(damages) > 0) {
+        (void)putchar('\n');
+        rc = output_items(line, damages, damage_columns, ARRAY_LEN(damage_columns), stdout);
+    }
+    json_decref(damages);
+    return rc;
+}
