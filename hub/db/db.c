@@ -13,14 +13,18 @@
 #include <sodium.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <time.h>
 
+#include "hub/db/pgreply.h"
 #include "transport/base/clock.h"
 #include "transport/base/hash.h"
 
 #define CONNECTIONS_DEFAULT 24
 #define CONNECTIONS_MAX 256
 #define ACQUIRE_DEFAULT_USEC (5 * USEC_PER_SEC)
+#define REPLY_DEFAULT_USEC (25 * USEC_PER_SEC) /* above statement_timeout: a server that lives cancels by itself */
+#define CONNECT_REPLY_USEC (5 * USEC_PER_SEC)
 #define RETRY_FIRST_MSEC 50
 #define RETRY_MAX_MSEC 500
 #define PREPARED_MAX 256 /* constant statements of the whole hub; a power of two */
@@ -30,6 +34,8 @@ struct db_conn {
     struct db *db;
     PGconn *pg;
     bool in_transaction;
+    bool late; /* gave no answer in time: of no use any more */
+    uint64_t reply_usec;
     uint64_t prepared[PREPARED_MAX]; /* hashes of the texts that this connection knows, open addressing; 0: free */
     unsigned prepared_count;
     struct db_conn *next_idle;
@@ -39,6 +45,7 @@ struct db {
     char *dsn;
     unsigned connections_max;
     uint64_t acquire_usec;
+    uint64_t reply_usec;
     pthread_mutex_t lock; /* guards idle and in_use */
     pthread_cond_t given_back;
     struct db_conn *idle;
@@ -95,12 +102,22 @@ static int fail_result(struct db_conn *conn, const PGresult *r, struct err *err)
     const char *state = r ? PQresultErrorField(r, PG_DIAG_SQLSTATE) : NULL;
     const char *primary = r ? PQresultErrorField(r, PG_DIAG_MESSAGE_PRIMARY) : NULL;
 
+    if (conn->late) {
+        err_set(err, ERR_UNAVAILABLE, "database: PostgreSQL gave no answer within %llu ms",
+            (unsigned long long)(conn->reply_usec / USEC_PER_MSEC));
+        return err_hint(err, "Look whether PostgreSQL or its disk stands still; the hub goes on by itself.");
+    }
     if (PQstatus(conn->pg) != CONNECTION_OK || !state)
         return set_from_message(err, ERR_UNAVAILABLE, "database", PQerrorMessage(conn->pg));
     return set_from_message(err, code_of_sqlstate(state), "database", primary);
 }
 
 /* ---- connections ---- */
+
+static bool conn_is_usable(const struct db_conn *conn)
+{
+    return !conn->late && PQstatus(conn->pg) == CONNECTION_OK;
+}
 
 static void conn_close(struct db_conn *conn)
 {
@@ -110,16 +127,54 @@ static void conn_close(struct db_conn *conn)
     free(conn);
 }
 
+/* ---- answers ---- */
+
+static void drop_idle(struct db *db)
+{
+    struct db_conn *conn;
+
+    pthread_mutex_lock(&db->lock);
+    conn = TAKE_PTR(db->idle);
+    pthread_mutex_unlock(&db->lock);
+    while (conn) {
+        struct db_conn *next = conn->next_idle;
+
+        (void)shutdown(PQsocket(conn->pg), SHUT_RDWR); /* PQfinish waits for nobody then */
+        conn_close(conn);
+        conn = next;
+    }
+}
+
+/* The answer to what was sent (1: it was), or NULL. Where one connection gets none the idle ones would get none either:
+ * who asks next connects anew, and hears within seconds whether there is a server. */
+static PGresult *take_reply(struct db_conn *conn, int sent)
+{
+    if (conn->late || sent != 1)
+        return NULL;
+    PGresult *r = pgreply_take(conn->pg, conn->reply_usec, &conn->late);
+
+    if (conn->late)
+        drop_idle(conn->db);
+    return r;
+}
+
+static int run_simple(struct db_conn *conn, const char *sql, struct err *err)
+{
+    AUTO_PGRESULT PGresult *r = take_reply(conn, conn->late ? 0 : PQsendQuery(conn->pg, sql));
+    ExecStatusType status = PQresultStatus(r);
+
+    return status == PGRES_COMMAND_OK || status == PGRES_TUPLES_OK ? 0 : fail_result(conn, r, err);
+}
+
 /* What every statement may rely on: ISO times in UTC, and no surprise from the server's defaults. */
 static int conn_setup(struct db_conn *conn, struct err *err)
 {
-    AUTO_PGRESULT PGresult *r = PQexec(conn->pg,
+    return run_simple(conn,
         "SET timezone = 'UTC'; SET datestyle = 'ISO'; SET client_encoding = 'UTF8'; SET bytea_output = 'hex';"
-        "SET standard_conforming_strings = on; SET lock_timeout = '10s'; SET statement_timeout = '60s';"
+        "SET standard_conforming_strings = on; SET lock_timeout = '10s'; SET statement_timeout = '20s';"
         "SET idle_in_transaction_session_timeout = '60s'; SET search_path = public; SET application_name = "
-        "'leeward-hub'");
-
-    return PQresultStatus(r) == PGRES_COMMAND_OK ? 0 : fail_result(conn, r, err);
+        "'leeward-hub'",
+        err);
 }
 
 static void ignore_notice(void *arg, const PGresult *r)
@@ -135,6 +190,7 @@ static int conn_open(struct db *db, struct db_conn **ret_conn, struct err *err)
     if (!conn)
         return err_set(err, ERR_NOMEM, "no memory for a database connection");
     conn->db = db;
+    conn->reply_usec = db->reply_usec < CONNECT_REPLY_USEC ? db->reply_usec : CONNECT_REPLY_USEC;
     const char *keys[] = {"dbname", "connect_timeout", NULL};
     const char *values[] = {db->dsn, "5", NULL};
 
@@ -145,10 +201,11 @@ static int conn_open(struct db *db, struct db_conn **ret_conn, struct err *err)
         return -1;
     }
     PQsetNoticeReceiver(conn->pg, ignore_notice, NULL);
-    if (conn_setup(conn, err) < 0) {
+    if (PQsetnonblocking(conn->pg, 1) != 0 || conn_setup(conn, err) < 0) {
         conn_close(conn);
         return -1;
     }
+    conn->reply_usec = db->reply_usec;
     *ret_conn = conn;
     return 0;
 }
@@ -158,11 +215,11 @@ static bool conn_is_alive(struct db_conn *conn)
 {
     struct pollfd p = {.fd = PQsocket(conn->pg), .events = POLLIN};
 
-    if (PQstatus(conn->pg) != CONNECTION_OK || p.fd < 0)
+    if (!conn_is_usable(conn) || p.fd < 0)
         return false;
     if (poll(&p, 1, 0) == 0)
         return true;
-    return PQconsumeInput(conn->pg) == 1 && PQstatus(conn->pg) == CONNECTION_OK;
+    return PQconsumeInput(conn->pg) == 1 && conn_is_usable(conn);
 }
 
 /* ---- the pool ---- */
@@ -184,6 +241,7 @@ int db_new(const struct db_options *options, struct db **ret_db, struct err *err
     if (db->connections_max > CONNECTIONS_MAX)
         db->connections_max = CONNECTIONS_MAX;
     db->acquire_usec = options->acquire_usec ? options->acquire_usec : ACQUIRE_DEFAULT_USEC;
+    db->reply_usec = options->reply_usec ? options->reply_usec : REPLY_DEFAULT_USEC;
     pthread_mutex_init(&db->lock, NULL);
     pthread_condattr_init(&attr);
     pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
@@ -296,7 +354,8 @@ void db_release(struct db_conn *conn)
         return;
     db = conn->db;
     db_rollback(conn);
-    if (PQstatus(conn->pg) != CONNECTION_OK || PQtransactionStatus(conn->pg) != PQTRANS_IDLE) {
+    conn->reply_usec = db->reply_usec;
+    if (!conn_is_usable(conn) || PQtransactionStatus(conn->pg) != PQTRANS_IDLE) {
         conn_close(conn);
         conn = NULL;
     }
@@ -304,14 +363,6 @@ void db_release(struct db_conn *conn)
 }
 
 /* ---- transactions ---- */
-
-static int run_simple(struct db_conn *conn, const char *sql, struct err *err)
-{
-    AUTO_PGRESULT PGresult *r = PQexec(conn->pg, sql);
-    ExecStatusType status = PQresultStatus(r);
-
-    return status == PGRES_COMMAND_OK || status == PGRES_TUPLES_OK ? 0 : fail_result(conn, r, err);
-}
 
 int db_begin(struct db_conn *conn, struct err *err)
 {
@@ -330,7 +381,7 @@ int db_commit(struct db_conn *conn, struct err *err)
     if (!conn->in_transaction)
         return err_set(err, ERR_INTERNAL, "no transaction is open");
     conn->in_transaction = false;
-    r = PQexec(conn->pg, "COMMIT");
+    r = take_reply(conn, conn->late ? 0 : PQsendQuery(conn->pg, "COMMIT"));
     if (PQresultStatus(r) != PGRES_COMMAND_OK)
         return fail_result(conn, r, err);
     /* A transaction that failed earlier answers COMMIT with ROLLBACK. */
@@ -345,6 +396,11 @@ void db_rollback(struct db_conn *conn)
         return;
     conn->in_transaction = false;
     (void)run_simple(conn, "ROLLBACK", NULL);
+}
+
+void db_allow(struct db_conn *conn, uint64_t reply_usec)
+{
+    conn->reply_usec = reply_usec;
 }
 
 bool db_in_transaction(const struct db_conn *conn)
@@ -427,7 +483,7 @@ static int prepare_once(struct db_conn *conn, const char *sql, uint64_t *ret_has
     if (conn->prepared_count >= PREPARED_MAX * 3 / 4)
         return 0;
     prepared_name(hash, name);
-    AUTO_PGRESULT PGresult *r = PQprepare(conn->pg, name, sql, 0, NULL);
+    AUTO_PGRESULT PGresult *r = take_reply(conn, conn->late ? 0 : PQsendPrepare(conn->pg, name, sql, 0, NULL));
 
     if (PQresultStatus(r) != PGRES_COMMAND_OK)
         return fail_result(conn, r, err);
@@ -443,15 +499,17 @@ static int run_params(
     uint64_t hash = 0;
     int known = prepare ? prepare_once(conn, sql, &hash, err) : 0;
     char name[24];
+    int sent = 0;
 
     if (known < 0)
         return -1;
-    if (known) {
+    if (known && !conn->late) {
         prepared_name(hash, name);
-        *ret_result = PQexecPrepared(conn->pg, name, p->count, p->text, p->length, p->format, 0);
-    } else {
-        *ret_result = PQexecParams(conn->pg, sql, p->count, NULL, p->text, p->length, p->format, 0);
+        sent = PQsendQueryPrepared(conn->pg, name, p->count, p->text, p->length, p->format, 0);
+    } else if (!conn->late) {
+        sent = PQsendQueryParams(conn->pg, sql, p->count, NULL, p->text, p->length, p->format, 0);
     }
+    *ret_result = take_reply(conn, sent);
     switch (PQresultStatus(*ret_result)) {
     case PGRES_TUPLES_OK:
     case PGRES_COMMAND_OK:
@@ -478,7 +536,8 @@ static int conn_renew(struct db_conn *conn, struct err *err)
 /* Reading again is harmless; whether a change was made before the connection broke, nobody can tell. */
 static bool may_repeat(const struct db_conn *conn, const char *sql)
 {
-    return !conn->in_transaction && PQstatus(conn->pg) != CONNECTION_OK && strncmp(sql, "SELECT ", 7) == 0;
+    return !conn->in_transaction && !conn->late && PQstatus(conn->pg) != CONNECTION_OK &&
+           strncmp(sql, "SELECT ", 7) == 0;
 }
 
 static int rows_touched(const PGresult *r)

@@ -8,7 +8,8 @@
  *
  * Lost connections: a statement outside a transaction is repeated once on a fresh connection when the server
  * closed the old one before the statement was sent. Otherwise the caller gets ERR_UNAVAILABLE with a
- * correction and may try again; db_acquire waits for a server that restarts (acquire_usec).
+ * correction and may try again; db_acquire waits for a server that restarts (acquire_usec). A server that
+ * stands still is given up after reply_usec, and the pool's idle connections with it.
  */
 #ifndef HUB_DB_DB_H
 #define HUB_DB_DB_H
@@ -28,6 +29,7 @@ struct db_options {
     const char *dsn;          /* libpq conninfo or postgresql:// URI */
     unsigned connections_max; /* 0 = 24 */
     uint64_t acquire_usec;    /* how long db_acquire waits for a free connection or the server; 0 = 5 s */
+    uint64_t reply_usec;      /* how long a statement waits for the server's answer; 0 = 25 s */
 };
 
 /* Does not connect yet. */
@@ -45,6 +47,8 @@ DEFINE_AUTO(db_conn, db_release)
 int db_begin(struct db_conn *conn, struct err *err); /* READ COMMITTED */
 int db_commit(struct db_conn *conn, struct err *err);
 void db_rollback(struct db_conn *conn); /* does nothing outside a transaction */
+/* How long statements of this connection wait for their answer until it is released; 0: without limit (migrations). */
+void db_allow(struct db_conn *conn, uint64_t reply_usec);
 bool db_in_transaction(const struct db_conn *conn);
 
 /* ---- statements ---- */

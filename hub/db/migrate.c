@@ -103,11 +103,12 @@ int migrate_run(struct db *db, const struct migration *migrations, unsigned *ret
     if (db_acquire(db, &conn, err) < 0)
         return -1;
     /* Another hub may be migrating for as long as it takes. */
+    db_allow(conn, 0);
     if (db_script(conn, "SET lock_timeout = 0; SET statement_timeout = 0", err) < 0 ||
         db_script(conn, "SELECT pg_advisory_lock(" LOCK_KEY ")", err) < 0)
         return -1;
     rc = run_locked(conn, migrations, ret_applied, err);
     (void)db_script(conn, "SELECT pg_advisory_unlock(" LOCK_KEY ")", NULL);
-    (void)db_script(conn, "SET lock_timeout = '10s'; SET statement_timeout = '60s'", NULL);
+    (void)db_script(conn, "SET lock_timeout = '10s'; SET statement_timeout = '20s'", NULL);
     return rc;
 }

@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <dirent.h>
+#include <poll.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -241,6 +244,67 @@ static void test_a_killed_server_comes_back_and_the_pool_heals(void **state)
     db_release(conn);
 }
 
+/* Stops or continues the whole server: the postmaster and all its children. */
+static void signal_server(struct postgres_fixture *f, int number)
+{
+    pid_t postmaster = postgres_embedded_pid(f->pg);
+    DIR *proc = opendir("/proc");
+
+    assert_non_null(proc);
+    assert_int_equal(kill(postmaster, number), 0);
+    for (struct dirent *e; (e = readdir(proc));) {
+        char path[300], text[512] = "";
+        int parent = 0;
+
+        snprintf(path, sizeof(path), "/proc/%s/stat", e->d_name);
+        FILE *stat_file = e->d_name[0] >= '1' && e->d_name[0] <= '9' ? fopen(path, "r") : NULL;
+
+        if (!stat_file)
+            continue;
+        if (fgets(text, sizeof(text), stat_file) && strrchr(text, ')') &&
+            sscanf(strrchr(text, ')') + 1, " %*c %d", &parent) == 1 && parent == postmaster)
+            (void)kill((pid_t)strtol(e->d_name, NULL, 10), number);
+        (void)fclose(stat_file);
+    }
+    (void)closedir(proc);
+}
+
+static void test_a_server_that_stands_still_is_given_up_and_found_again(void **state)
+{
+    struct postgres_fixture *f = *state;
+    struct db_options options = {
+        .dsn = postgres_embedded_dsn(f->pg), .acquire_usec = 100000, .reply_usec = 300 * USEC_PER_MSEC};
+    struct db *db = NULL;
+    struct db_conn *reading = NULL, *writing = NULL, *idle = NULL;
+    struct err err = ERR_INIT;
+
+    assert_ok(db_new(&options, &db, &err), &err);
+    assert_ok(db_acquire(db, &reading, &err), &err);
+    assert_ok(db_acquire(db, &writing, &err), &err);
+    assert_ok(db_acquire(db, &idle, &err), &err);
+    db_release(idle);
+    assert_ok(db_begin(writing, &err), &err);
+    assert_ok(db_exec(writing, NULL, &err, "INSERT INTO settings (key, value) VALUES ('stood', '1')"), &err);
+    signal_server(f, SIGSTOP);
+    int read = db_exec(reading, NULL, &err, "SELECT 1");
+    enum err_code read_code = err.code;
+    bool corrected = err.correction[0] != '\0';
+    int committed = db_commit(writing, &err);
+
+    signal_server(f, SIGCONT); /* before anything that may fail the test */
+    assert_int_equal(read, -1);
+    assert_int_equal(read_code, ERR_UNAVAILABLE);
+    assert_true(corrected);
+    assert_int_equal(committed, -1);
+    assert_int_equal(db_exec(reading, NULL, &err, "SELECT 1"), -1); /* nothing can follow on it */
+    db_release(reading);
+    db_release(writing);
+    for (int i = 0; i < 600 && db_ping(db, USEC_PER_SEC, &err) < 0; i++)
+        (void)poll(NULL, 0, 50);
+    assert_ok(db_ping(db, USEC_PER_SEC, &err), &err);
+    db_free(db);
+}
+
 static void test_the_server_is_not_root_and_has_no_tcp(void **state)
 {
     struct postgres_fixture *f = *state;
@@ -275,6 +339,7 @@ int main(void)
         cmocka_unit_test(test_a_default_policy_is_there),
         cmocka_unit_test(test_news_arrive_at_commit),
         cmocka_unit_test(test_the_server_is_not_root_and_has_no_tcp),
+        cmocka_unit_test(test_a_server_that_stands_still_is_given_up_and_found_again),
         cmocka_unit_test(test_a_killed_server_comes_back_and_the_pool_heals),
     };
 
