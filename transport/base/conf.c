@@ -308,6 +308,12 @@ static const struct conf_row *row_of_argument(const struct conf *c, const struct
     return row && row->secret ? row : NULL;
 }
 
+static int refuse_argument(const struct conf_row *row, struct err *err)
+{
+    (void)err_set(err, ERR_INVALID, "--%s on the command line could be read by everybody on this machine", row->key);
+    return err_hint(err, "Write it to a file and give --%s-file PATH.", row->key);
+}
+
 /* Walks the arguments; with `file_only` it looks for --config alone, since the file is weaker than the
  * others. */
 static int take_arguments(struct conf *c, int argc, char **argv, bool file_only, const char **ret_file, struct err *err)
@@ -332,6 +338,8 @@ static int take_arguments(struct conf *c, int argc, char **argv, bool file_only,
             *ret_file = a.value;
         else if (!file_only && from_file && give_secret_file(c, row, a.value, "on the command line", err) < 0)
             return -1;
+        else if (!file_only && !from_file && row->no_argument)
+            return refuse_argument(row, err);
         else if (!file_only && !from_file && give_value(c, row, a.value, "on the command line", err) < 0)
             return -1;
     }

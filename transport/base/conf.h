@@ -29,6 +29,7 @@ struct conf_row {
     uint64_t min, max;    /* of numbers, inclusive; max 0 = no bound. For strings: longest length, 0 = 4096 */
     bool required;
     bool secret;          /* never printed; also accepted as --key-file PATH */
+    bool no_argument;     /* of a secret: --key VALUE is refused, since everybody on the machine can read it */
     const char *help;     /* one line, with the unit */
 };
 

@@ -16,6 +16,7 @@
 #include "transport/loop/loop.h"
 #include "transport/proto/enrol.h"
 #include "transport/proto/session.h"
+#include "transport/vault/rebuildcommand.h"
 #include "transport/vault/vaultd.h"
 
 #define DAEMON "leeward-vault"
@@ -25,6 +26,8 @@
 #define PORT_DEFAULT 9444
 
 struct config {
+    struct bucketconf bucket;
+    uint64_t bucket_every;
     char *data, *hub, *token, *listen, *advertise, *plugin, *log_level;
     bool log_json;
     uint64_t reserve, cache, threads, scrub_rate, scrub_every;
@@ -85,6 +88,18 @@ static const struct conf_row rows[] = {
         .type = CONF_STRING,
         .offset = ROW(plugin),
         .help = "path of " PLUGIN " (default: beside the program, or ../lib/leeward)"},
+    {.key = "bucket",
+        .type = CONF_STRING,
+        .offset = ROW(bucket.url),
+        .help = "URL of a copy in object storage: file:///PATH, azure://ACCOUNT/CONTAINER[/PREFIX] or s3://BUCKET[/PREFIX]"},
+    {.key = "bucket-every",
+        .type = CONF_USEC,
+        .offset = ROW(bucket_every),
+        .fallback = "10s",
+        .min = 100000,
+        .max = 86400000000,
+        .help = "how often what is new goes to the bucket"},
+    BUCKETCONF_ROWS(struct config, bucket),
     {.key = "log-level",
         .type = CONF_STRING,
         .offset = ROW(log_level),
@@ -149,6 +164,8 @@ static int start_vault(struct running *r, const struct config *c, struct err *er
         .reserve_bytes = c->reserve,
         .cache_bytes = c->cache,
         .threads = (unsigned)c->threads,
+        .bucket = &c->bucket,
+        .bucket_every_usec = c->bucket_every,
         .scrub_rate = c->scrub_rate,
         .scrub_every_usec = c->scrub_every,
         .tls = r->tls};
@@ -197,6 +214,8 @@ int main(int argc, char **argv)
     struct config c = {0};
     struct running r = {0};
     struct err err = ERR_INIT;
+    if (argc > 1 && strcmp(argv[1], "rebuild") == 0)
+        return rebuildcommand_main(argc - 1, argv + 1);
     mem_keep_freed(KEEP_FREED_BYTES);
     int result = conf_load(rows, ARRAY_LEN(rows), DAEMON, SUMMARY, argc, argv, &c, &err);
     if (result == 0)

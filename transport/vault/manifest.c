@@ -52,7 +52,7 @@ static void run_decode(const uint8_t *p, const struct ident *machine, struct run
         .kind = p[40] == RUN_CUMULATIVE ? RUN_CUMULATIVE : RUN_DELTA};
 }
 
-static int decode(const uint8_t *p, size_t n, const struct ident *machine, struct manifest *m, struct err *err)
+int manifest_decode(const uint8_t *p, size_t n, const struct ident *machine, struct manifest *m, struct err *err)
 {
     if (n < HEAD_SIZE + TAIL_SIZE || memcmp(p, MANIFEST_MAGIC, 7) != 0)
         return err_set(err, ERR_CORRUPT, "the manifest is not one");
@@ -85,7 +85,7 @@ int manifest_load(const char *machine_dir, const struct ident *machine, struct m
         return err_set(err, ERR_NOMEM, "no memory for the manifest");
     if (file_read(path, &content, err) < 0)
         return -1;
-    return decode(content.data, content.len, machine, m, err);
+    return manifest_decode(content.data, content.len, machine, m, err);
 }
 
 static void head_encode(const struct manifest *m, uint8_t out[HEAD_SIZE])

@@ -39,6 +39,8 @@ void manifest_done(struct manifest *m);
 int manifest_copy(const struct manifest *from, struct manifest *to, struct err *err);
 /* ERR_NOT_FOUND: no file; ERR_CORRUPT, ERR_UNSUPPORTED: the index must be rebuilt. *m must be empty. */
 int manifest_load(const char *machine_dir, const struct ident *machine, struct manifest *m, struct err *err);
+/* The same from the file's bytes. */
+int manifest_decode(const uint8_t *p, size_t n, const struct ident *machine, struct manifest *m, struct err *err);
 /* Durable when it returns. */
 int manifest_store(const char *machine_dir, const struct manifest *m, struct err *err);
 /* Puts a run in its place. ERR_TOO_LARGE over MANIFEST_RUNS_MAX. */

@@ -219,6 +219,11 @@ uint64_t store_committed(const struct store *s)
     return s->committed.sequence;
 }
 
+void store_position(const struct store *s, struct log_position *ret_position)
+{
+    *ret_position = s->committed;
+}
+
 uint64_t store_generation(const struct store *s)
 {
     return s->meta.generation;

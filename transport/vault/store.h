@@ -81,6 +81,9 @@ void store_data_key(const struct store *s, struct seal_key *ret_key);
 
 uint64_t store_committed(const struct store *s);
 uint64_t store_generation(const struct store *s);
+/* Behind the newest mark: what stands before it in the log never changes any more. */
+struct log_position;
+void store_position(const struct store *s, struct log_position *ret_position);
 uint64_t store_epoch(const struct store *s);
 const char *store_dir(const struct store *s);
 /* The points; good until the next call that changes the store. */

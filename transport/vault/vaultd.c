@@ -108,6 +108,7 @@ static void vmachine_free(struct vmachine *vm)
     if (vm == NULL)
         return;
     store_close(vm->store);
+    vaultupload_forget(vm);
     worker_lane_free(vm->lane);
     branchlist_done(&vm->branches);
     OPENSSL_cleanse(&vm->store_conf, sizeof(vm->store_conf));
@@ -234,6 +235,7 @@ static void machine_tick(struct vmachine *vm, uint64_t now)
     bool up = vm->d->session != NULL && session_is_up(vm->d->session);
     if (vm->desired && up && (vm->last_point > vm->reported || vm->report_all) && !vm->syncing)
         vaultreport_sync(vm);
+    vaultupload_tick(vm, now);
     if (now - vm->upkept_usec < UPKEEP_EVERY_USEC)
         return;
     vm->upkept_usec = now;
@@ -372,7 +374,7 @@ int vaultd_new(sd_event *loop, const struct vaultd_conf *conf, struct vaultd **r
     struct vaultd *d = mem_new(struct vaultd);
     if (d == NULL)
         return err_set(err, ERR_NOMEM, "no memory to start the vault");
-    if (vaultd_init(d, loop, conf, err) < 0 || opening_restore(d, err) < 0 ||
+    if (vaultd_init(d, loop, conf, err) < 0 || vaultupload_start(d, err) < 0 || opening_restore(d, err) < 0 ||
         loop_timer_new(loop, TICK_USEC, TICK_USEC, on_tick, d, &d->tick, err) < 0 ||
         rpc_server_new(loop, d->listen, conf->tls, methods, ARRAY_LEN(methods), d, NULL, &d->server, err) < 0) {
         vaultd_free(d);
@@ -397,12 +399,14 @@ void vaultd_free(struct vaultd *d)
     opening_stop_all(d);
     vaultscrub_stop(d);
     worker_pool_free(d->idle_pool);
+    vaultupload_stop(d);
     worker_pool_free(d->pool); /* waits for the lanes: nobody touches a store any more */
     while (d->machines != NULL) {
         struct vmachine *vm = d->machines;
         d->machines = vm->next;
         vmachine_free(vm);
     }
+    vaultupload_free(d);
     if (d->lock_fd >= 0)
         (void)close(d->lock_fd);
     OPENSSL_cleanse(&d->key, sizeof(d->key));

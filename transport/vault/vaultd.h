@@ -13,6 +13,7 @@
 #include "transport/base/err.h"
 #include "transport/proto/session.h"
 #include "transport/rpc/tls.h"
+#include "transport/vault/bucketconf.h"
 
 struct vaultd;
 
@@ -23,6 +24,8 @@ struct vaultd_conf {
     uint64_t reserve_bytes;  /* kept free on the disk */
     uint64_t cache_bytes;    /* of decoded blocks, per open point */
     unsigned threads;        /* >= 1 */
+    const struct bucketconf *bucket; /* where a copy of all goes; must outlive the daemon; NULL or without a URL: nowhere */
+    uint64_t bucket_every_usec;      /* how often what is new goes there */
     uint64_t scrub_rate;     /* bytes per second of the background verification; 0: none */
     uint64_t scrub_every_usec; /* from the beginning of one full pass to the next */
     struct tls_context *tls; /* must outlive the daemon; NULL only with a unix socket, in tests */

@@ -22,6 +22,8 @@
 struct replicate;
 struct opening;
 struct longjob;
+struct bucket;
+struct machine_upload;
 struct scrub;
 
 /* One machine. Never freed before the daemon ends. */
@@ -44,6 +46,7 @@ struct vmachine {
     uint64_t upkept_usec; /* monotonic: when merging and retention were last looked at */
     struct thin_tiers tiers;
     struct replicate *stream;
+    struct machine_upload *upload; /* NULL: not looked at yet */
     struct scrub *scrub;        /* the background pass; NULL: none under way */
     struct scrubstate scrubbed; /* good once scrub_loaded */
     bool scrub_loaded, scrub_loading;
@@ -74,6 +77,7 @@ struct vaultd {
     struct vmachine *machines;
     struct opening *openings;
     struct longjob *longjobs;
+    struct bucket *bucket; /* NULL: none is configured */
     struct vmachine *scrubbing;        /* whose background pass is under way */
     _Atomic uint64_t ingest_usec;      /* monotonic: when data last came in */
     _Atomic uint64_t scrub_due_usec;   /* monotonic: when the next paced piece may be read */
@@ -136,6 +140,16 @@ void vaultbranch_look(struct vmachine *vm);
 struct vmachine *vaultbranch_machine(const struct vaultd *d, const char *id);
 int vaultbranch_describe(const struct vaultd *d, Leeward__Control__V1__VaultStatus *status, struct err *err);
 void vaultbranch_describe_done(Leeward__Control__V1__VaultStatus *status);
+
+/* vaultupload.c */
+int vaultupload_start(struct vaultd *d, struct err *err);
+/* Ends what is under way; called before the lanes end. */
+void vaultupload_stop(struct vaultd *d);
+void vaultupload_free(struct vaultd *d);
+void vaultupload_tick(struct vmachine *vm, uint64_t now);
+void vaultupload_forget(struct vmachine *vm);
+/* Is the bucket behind? *ret_cause is the caller's, *ret_remedy good until the loop goes on. */
+bool vaultupload_describe(const struct vaultd *d, char **ret_cause, const char **ret_remedy);
 
 /* vaultreport.c */
 /* A point as it is reported. */

@@ -257,6 +257,8 @@ void vaultreport_status(struct vaultd *d)
     Leeward__Control__V1__Report report = LEEWARD__CONTROL__V1__REPORT__INIT;
     struct err err = ERR_INIT;
     struct statvfs vfs;
+    char *behind AUTO_FREE = NULL;
+    const char *remedy = NULL;
     if (d->session == NULL)
         return;
     if (statvfs(d->data_dir, &vfs) == 0) {
@@ -271,6 +273,9 @@ void vaultreport_status(struct vaultd *d)
         status.cause = (char *)(uintptr_t) "The vault's disk is full.";
         status.remedy =
             (char *)(uintptr_t) "Make it larger or shorten the retention; replication goes on by itself then.";
+    } else if (vaultupload_describe(d, &behind, &remedy)) {
+        status.cause = behind;
+        status.remedy = (char *)(uintptr_t)remedy;
     }
     if (opening_describe(d, &status, &err) < 0 || vaultbranch_describe(d, &status, &err) < 0) {
         log_event(LOG_ERROR, "report_failed", LOG_E(&err));

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "transport/base/file.h"
 #include "transport/vault/object/object_private.h"
 
 #define PROBE_NAME "leeward-probe"
@@ -175,6 +176,17 @@ int object_put_new(struct object_store *s, const char *name, const void *data, s
             return found < 0 ? -1 : 0;
     }
     return s->driver->put(s->d, whole, data, n, true, err);
+}
+
+int object_put_file(struct object_store *s, const char *name, int fd, uint64_t offset, uint64_t n, struct err *err)
+{
+    AUTO_BUF struct buf data = BUF_INIT(OBJECT_BYTES_MAX);
+
+    if (n > OBJECT_BYTES_MAX)
+        return err_set(err, ERR_TOO_LARGE, "%llu bytes are too many for one object", (unsigned long long)n);
+    if (buf_reserve(&data, n, err) < 0 || file_pread_all(fd, data.data, n, offset, name, err) < 0)
+        return -1;
+    return object_put_new(s, name, data.data, n, err);
 }
 
 int object_put(struct object_store *s, const char *name, const void *data, size_t n, struct err *err)

@@ -17,6 +17,7 @@
 #ifndef TRANSPORT_VAULT_OBJECT_OBJECT_H
 #define TRANSPORT_VAULT_OBJECT_OBJECT_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -46,8 +47,10 @@ struct object_conf {
     const char *key_id;   /* S3 access key */
     const char *secret;   /* S3 secret key, or Azure account key (base64) */
     const char *sas; /* Azure: shared access signature, with or without the leading question mark; then no secret */
-    unsigned stall_seconds; /* a request without any byte for so long is given up; 0: 30 */
-    unsigned tries;         /* of each request; 0: 5 */
+    unsigned stall_seconds;    /* a request without any byte for so long is given up; 0: 30 */
+    unsigned tries;            /* of each request; 0: 5 */
+    uint64_t bytes_per_second; /* of uploads, and of downloads; 0: as fast as it goes */
+    const atomic_bool *stop;   /* once it is true every call ends soon, ERR_CANCELLED; NULL: nothing stops them */
 };
 
 struct object_store;
@@ -66,6 +69,8 @@ int object_probe(struct object_store *s, struct err *err);
 /* Writes an object that is not there yet: 1 it is written, 0 the name is taken (nothing was changed; it may be by an earlier try of
  * this very call whose answer was lost), -1. Where conditions are not honoured, it asks first, which leaves a gap between the two. */
 int object_put_new(struct object_store *s, const char *name, const void *data, size_t n, struct err *err);
+/* The same with n bytes of a file, from offset on, which must not change meanwhile. */
+int object_put_file(struct object_store *s, const char *name, int fd, uint64_t offset, uint64_t n, struct err *err);
 /* Writes an object, whatever was there. It is complete or not there at all. */
 int object_put(struct object_store *s, const char *name, const void *data, size_t n, struct err *err);
 
@@ -94,6 +99,10 @@ struct object_page {
 int object_list(struct object_store *s, const char *prefix, const char *after, unsigned limit,
     struct object_page *ret_page, struct err *err);
 void object_page_done(struct object_page *page);
+/* Shows all objects with the prefix, in the order of their names, until visit says -1. A list that does not come to an end (names that do not
+ * go up, page after page without any) is ERR_CORRUPT. Objects may be deleted meanwhile. */
+int object_walk(struct object_store *s, const char *prefix,
+    int (*visit)(void *arg, const struct object_entry *entry, struct err *err), void *arg, struct err *err);
 
 /* Is this a name that objects can have? (For names that come from outside; all calls check it, too.) */
 bool object_name_is_valid(const char *name);

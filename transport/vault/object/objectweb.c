@@ -25,6 +25,7 @@ enum {
     CONNECT_SECONDS = 10,
     PAUSE_FIRST_MSEC = 100,
     PAUSE_MAX_MSEC = 5000,
+    PAUSE_STEP_MSEC = 100,     /* how long stopping may take */
     ERROR_BODY_MAX = 64 << 10, /* services send some hundred bytes */
     SKEW_SECONDS = 300,        /* more than this is worth a word; both services refuse 15 minutes */
     URL_MAX = 8192,
@@ -37,6 +38,7 @@ struct objectweb {
     char *base;
     bool exposed;
     unsigned tries;
+    const atomic_bool *stop;
     web_sign_fn sign;
     void *driver;
     struct buf problem; /* body of an answer that is no success */
@@ -103,7 +105,18 @@ static int take_endpoint(struct objectweb *web, const char *endpoint, struct err
     return 0;
 }
 
-static void set_standing_options(struct objectweb *web, unsigned stall_seconds)
+static bool is_stopped(const struct objectweb *web)
+{
+    return web->stop != NULL && atomic_load(web->stop);
+}
+
+static int on_progress(void *context, curl_off_t a, curl_off_t b, curl_off_t c, curl_off_t d)
+{
+    (void)a, (void)b, (void)c, (void)d;
+    return is_stopped(context) ? 1 : 0;
+}
+
+static void set_standing_options(struct objectweb *web, const struct object_conf *conf)
 {
     CURL *c = web->curl;
 
@@ -113,9 +126,16 @@ static void set_standing_options(struct objectweb *web, unsigned stall_seconds)
     curl_easy_setopt(c, CURLOPT_PATH_AS_IS, 1L);
     curl_easy_setopt(c, CURLOPT_CONNECTTIMEOUT, (long)CONNECT_SECONDS);
     curl_easy_setopt(c, CURLOPT_LOW_SPEED_LIMIT, 1L);
-    curl_easy_setopt(c, CURLOPT_LOW_SPEED_TIME, (long)(stall_seconds ? stall_seconds : STALL_SECONDS));
+    curl_easy_setopt(c, CURLOPT_LOW_SPEED_TIME, (long)(conf->stall_seconds ? conf->stall_seconds : STALL_SECONDS));
     curl_easy_setopt(c, CURLOPT_TCP_KEEPALIVE, 1L);
     curl_easy_setopt(c, CURLOPT_USERAGENT, "leeward/" LEEWARD_VERSION);
+    curl_easy_setopt(c, CURLOPT_MAX_SEND_SPEED_LARGE, (curl_off_t)conf->bytes_per_second);
+    curl_easy_setopt(c, CURLOPT_MAX_RECV_SPEED_LARGE, (curl_off_t)conf->bytes_per_second);
+    if (web->stop == NULL)
+        return;
+    curl_easy_setopt(c, CURLOPT_XFERINFOFUNCTION, on_progress);
+    curl_easy_setopt(c, CURLOPT_XFERINFODATA, web);
+    curl_easy_setopt(c, CURLOPT_NOPROGRESS, 0L);
 }
 
 int objectweb_open(const char *endpoint, const struct object_conf *conf, web_sign_fn sign, void *driver,
@@ -127,6 +147,7 @@ int objectweb_open(const char *endpoint, const struct object_conf *conf, web_sig
         return err_set(err, ERR_NOMEM, "out of memory for a storage service");
     web->problem = BUF_INIT(ERROR_BODY_MAX);
     web->tries = conf->tries ? conf->tries : TRIES;
+    web->stop = conf->stop;
     web->sign = sign;
     web->driver = driver;
     web->curl = curl_easy_init();
@@ -136,7 +157,7 @@ int objectweb_open(const char *endpoint, const struct object_conf *conf, web_sig
         objectweb_close(web);
         return -1;
     }
-    set_standing_options(web, conf->stall_seconds);
+    set_standing_options(web, conf);
     *ret_web = web;
     return 0;
 }
@@ -276,6 +297,8 @@ static long clock_skew(struct objectweb *web)
 
 static int curl_failed(const struct objectweb *web, CURLcode code, struct err *err)
 {
+    if (code == CURLE_ABORTED_BY_CALLBACK)
+        return err_set(err, ERR_CANCELLED, "the transfer to %s was stopped", web->origin);
     if (code == CURLE_OPERATION_TIMEDOUT)
         return err_set(err, ERR_TIMEOUT, "%s does not answer in time", web->origin);
     if (code == CURLE_PEER_FAILED_VERIFICATION || code == CURLE_SSL_CACERT_BADFILE) {
@@ -387,7 +410,7 @@ static int try_once(struct objectweb *web, struct web_exchange *x, struct err *e
     return rc;
 }
 
-static void pause_before(unsigned attempt)
+static unsigned pause_msec(unsigned attempt)
 {
     unsigned jitter = 0;
     unsigned msec = attempt > 6 ? PAUSE_MAX_MSEC : (unsigned)PAUSE_FIRST_MSEC << (attempt - 1);
@@ -395,10 +418,19 @@ static void pause_before(unsigned attempt)
     if (msec > PAUSE_MAX_MSEC)
         msec = PAUSE_MAX_MSEC;
     (void)!getrandom(&jitter, sizeof(jitter), 0);
-    msec = msec / 2 + jitter % (msec / 2 + 1);
-    struct timespec left = {.tv_sec = msec / 1000, .tv_nsec = (long)(msec % 1000) * 1000000};
-    while (nanosleep(&left, &left) < 0 && errno == EINTR)
-        ;
+    return msec / 2 + jitter % (msec / 2 + 1);
+}
+
+/* In short steps, so that stopping is not held up. */
+static void pause_before(const struct objectweb *web, unsigned attempt)
+{
+    for (unsigned left = pause_msec(attempt); left > 0 && !is_stopped(web);) {
+        unsigned step = left < PAUSE_STEP_MSEC ? left : PAUSE_STEP_MSEC;
+        struct timespec time = {.tv_nsec = (long)step * 1000000};
+        while (nanosleep(&time, &time) < 0 && errno == EINTR)
+            ;
+        left -= step;
+    }
 }
 
 int objectweb_run(struct objectweb *web, struct web_exchange *x, struct err *err)
@@ -409,12 +441,16 @@ int objectweb_run(struct objectweb *web, struct web_exchange *x, struct err *err
 
     for (unsigned attempt = 0; attempt < web->tries; attempt++) {
         if (attempt > 0)
-            pause_before(attempt);
+            pause_before(web, attempt);
         x->ask.headers_count = headers;
         x->ask.query_count = query;
         if (x->out != NULL)
             x->out->len = length;
         err_clear(&own);
+        if (is_stopped(web)) {
+            rc = err_set(&own, ERR_CANCELLED, "the transfer to %s was stopped", web->origin);
+            break;
+        }
         rc = try_once(web, x, &own);
         if (rc >= 0 || (own.code != ERR_UNAVAILABLE && own.code != ERR_TIMEOUT))
             break;

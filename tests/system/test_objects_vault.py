@@ -1,0 +1,138 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""The bucket of a vault: what was protected is uploaded to Azurite, the vault's folder is destroyed, and a vault rebuilt from the bucket
+alone gives the same points, byte by byte. The store goes away and comes back meanwhile, and the vault is killed."""
+import glob
+import os
+import random
+import shutil
+import struct
+import subprocess
+
+from harness import BIN, MIB, Disk, Site, check, fresh, image_of, main, note, run, temp_dir, test, wait_until
+from object_peers import ACCOUNT, ACCOUNT_KEY, azure, bring_up, endpoint_of, file_of
+
+VAULT = os.path.join(BIN, "leeward-vault")
+MARK_SEQUENCE, MARK_POINT = 40, 64  # offsets in a mark of the bucket (FORMAT.md)
+
+
+def write(disk, seed, count, span):
+    """4 KiB blocks of random bytes at random places."""
+    rng = random.Random(seed)
+    fd = os.open(disk.device, os.O_WRONLY)
+    for _ in range(count):
+        os.pwrite(fd, rng.randbytes(4096), rng.randrange(span // 4096) * 4096)
+    os.fsync(fd)
+    os.close(fd)
+
+
+def fill(disk, size):
+    rng = random.Random(1)
+    with open(disk.device, "wb") as f:
+        for _ in range(size // MIB):
+            f.write(rng.randbytes(MIB))
+        f.flush()
+        os.fsync(f.fileno())
+
+
+# ---- the bucket ----
+
+class Bucket:
+    """A vault's prefix in Azurite, and how the vault is told of it."""
+
+    def __init__(self, name):
+        self.store = azure("/" + name)
+        self.secret = file_of(ACCOUNT_KEY.encode() + b"\n")
+        os.chmod(self.secret, 0o600)
+        self.access = ["--bucket-endpoint", endpoint_of("azurite"), "--bucket-secret-file", self.secret]
+
+    def options(self, every="500ms"):
+        return ["--bucket", self.store.url, "--bucket-every", every, *self.access]
+
+    def names(self):
+        return [line.split()[1] for line in self.store("list").splitlines()]
+
+    def mark(self):
+        """(sequence, point) of the newest mark."""
+        marks = [n for n in self.names() if "/marks/" in n]
+        check(marks, "there is no mark in the bucket")
+        path = fresh("mark")
+        with open(path, "wb") as f:
+            f.write(subprocess.run([self.store_tool(), self.store.url, "get", marks[-1]], env=self.store.env, check=True,
+                                   stdout=subprocess.PIPE).stdout)
+        with open(path, "rb") as f:
+            mark = f.read()
+        check(mark[:8] == b"LWBKT\0\0\1", "a mark with another magic")
+        return struct.unpack_from("<Q", mark, MARK_SEQUENCE)[0], struct.unpack_from("<Q", mark, MARK_POINT)[0]
+
+    @staticmethod
+    def store_tool():
+        return os.path.join(BIN, "leeward-object")
+
+    def wait_for(self, point):
+        return wait_until(lambda: self.mark()[1] >= int(point), f"point {point} in the bucket", 60, 0.3)
+
+    def rebuild(self, data, ok=True):
+        result = subprocess.run([VAULT, "rebuild", "--from", self.store.url, "--data", data, *self.access],
+                                capture_output=True, text=True, timeout=120)
+        note(result.stdout.strip()[-200:], result.stderr.strip()[-400:])
+        check((result.returncode == 0) == ok, f"rebuild ended with {result.returncode}: {result.stderr[-500:]}")
+        return result.stdout + result.stderr
+
+
+def image_of_point(site, sequence):
+    export = site.open(sequence)
+    image = image_of(export.copy())
+    export.close()
+    return image
+
+
+def destroy_data(site):
+    """What is lost with the vault's disk. Its identity and vault.key are what its operator keeps a copy of."""
+    vault = os.path.join(site.data, "vault")
+    kept = {os.path.join(vault, n) for n in ("identity", "vault.key")}
+    for path in glob.glob(os.path.join(vault, "*")):
+        if path not in kept:
+            shutil.rmtree(path) if os.path.isdir(path) else os.unlink(path)
+    return vault
+
+
+# ---- tests ----
+
+@test
+def vault_rebuilt_from_its_bucket_alone_gives_the_same_points():
+    bucket = Bucket("rebuilt")
+    disk = Disk(96 * MIB)
+    fill(disk, 68 * MIB)  # more than a segment holds, so that one is sealed
+    site = Site(daemon_options={"vault": bucket.options()})
+    site.protect(disk)
+    wanted = {site.settled_point()["sequence"]: image_of(disk.device)}
+    for round in range(3):
+        write(disk, 2 + round, 300, 90 * MIB)
+        wanted[site.settled_point()["sequence"]] = image_of(disk.device)
+    check(len(set(wanted.values())) == 4, "the disk did not change between the points")
+    for sequence, image in wanted.items():
+        check(image_of_point(site, sequence) == image, f"point {sequence} of the original vault is not what the disk held")
+    bucket.wait_for(max(map(int, wanted)))
+    names = bucket.names()
+    check(any("/main/" in n for n in names) and any("/runs/" in n for n in names), f"{names}")
+    site.stop()
+    sequence, point = bucket.mark()
+    note("bucket:", len(names), "objects, mark", sequence, "point", point)
+    vault = destroy_data(site)
+    said = bucket.rebuild(vault)
+    check("1 machines rebuilt" in said, said)
+    check("0 machines rebuilt" in bucket.rebuild(vault), "a machine that is there was rebuilt again")
+    site.start()
+    for sequence, image in wanted.items():
+        check(image_of_point(site, sequence) == image, f"point {sequence} of the rebuilt vault is another one")
+    write(disk, 9, 300, 90 * MIB)
+    newest = site.settled_point()["sequence"]
+    check(image_of_point(site, newest) == image_of(disk.device), "replication does not go on into the rebuilt vault")
+    bucket.wait_for(newest)
+
+
+if __name__ == "__main__":
+    temp_dir()
+    bring_up()
+    main()

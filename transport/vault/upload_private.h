@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What upload.c (the turn) and upload_send.c (pieces and marks) share.
+ */
+#ifndef TRANSPORT_VAULT_UPLOAD_PRIVATE_H
+#define TRANSPORT_VAULT_UPLOAD_PRIVATE_H
+
+#include "transport/vault/bucketstate.h"
+#include "transport/vault/upload.h"
+
+struct entry_list {
+    struct bucket_entry *items;
+    size_t count;
+};
+
+struct upload {
+    struct ident machine;
+    bool loaded; /* state is what the bucket's marks say, and the changes since */
+    bool swept;  /* what no mark names was looked for */
+    struct bucketstate state;
+    struct entry_list changes; /* since the newest mark */
+    struct entry_list doomed;  /* pieces to delete once a mark is there that does not name them */
+};
+
+/* One turn's things. */
+struct upload_turn {
+    struct upload *u;
+    struct object_store *objects;
+    const struct upload_source *src;
+    struct upload_result *result;
+    bool moved_on; /* the folder is not what the source says any more */
+};
+
+/* upload_send.c */
+int upload_list_add(struct entry_list *l, const struct bucket_entry *e, struct err *err);
+int upload_hash(int fd, uint64_t from, uint64_t bytes, struct hash128 *ret_hash, struct err *err);
+/* Makes bytes [from, to) of a file pieces in the bucket; from 0: instead of what is there of it. is_whole: as one piece. */
+int upload_send_file(struct upload_turn *t, enum bucket_kind kind, uint64_t number, int fd, uint64_t from, uint64_t to,
+    bool is_whole, struct err *err);
+int upload_send_gone(struct upload_turn *t, enum bucket_kind kind, uint64_t number, struct err *err);
+/* Writes the mark over what was sent, and deletes what it replaces. */
+int upload_send_mark(struct upload_turn *t, struct err *err);
+
+#endif
