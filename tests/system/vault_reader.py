@@ -193,12 +193,34 @@ class Segment:
     def __init__(self, path, machine):
         self.path, self.data = path, read_file(path)
         data = self.data
-        require(len(data) >= FIRST_RECORD and data[:8] == b"LWSEG\0\0\1", path, "is not a segment of version 1")
+        require(len(data) >= FIRST_RECORD and data[:8] in (b"LWSEG\0\0\1", b"LWSEG\0\0\2"), path, "is not a segment of version 1 or 2")
+        self.rewritten, self.lost = data[7] == 2, []
         require(struct.unpack_from("<I", data, 64)[0] == check32(data[:64]), path, "has a damaged header")
         self.number, self.first, _ = struct.unpack_from("<QQQ", data, 40)
         require(data[8:24] == machine and zeros(data[24:40]), path, "belongs to another machine or to a branch")
         require(os.path.basename(path) == f"{self.number:016x}.seg", path, "was renamed")
-        require(zeros(data[68:FIRST_RECORD]), path, "has bytes between header and records")
+        if self.rewritten:
+            self.read_table(data)
+        else:
+            require(zeros(data[68:FIRST_RECORD]), path, "has bytes between header and records")
+
+    def read_table(self, data):
+        """The second part of a rewritten segment's header, and the table behind its seal. The records are walked in the order of the
+        file, so of the table only the lost ranges matter here; that its chunks fill the file is checked."""
+        require(struct.unpack_from("<I", data, 128)[0] == check32(data[:128]), self.path, "has a damaged header")
+        require(zeros(data[68:72]) and zeros(data[108:112]) and zeros(data[132:FIRST_RECORD]), self.path, "has bytes in its header")
+        self.last, end, seal, chunks, lost, revision = struct.unpack_from("<QQQIII", data, 72)
+        require(revision >= 1 and self.last >= self.first, self.path, "has a header that makes no sense")
+        table = data[seal + HEADER + 32:]
+        require(len(table) == 16 * lost + 8 * chunks and hash128(table) == data[112:128], self.path, "has a damaged table")
+        self.lost = [struct.unpack_from("<QQ", table, 16 * i) for i in range(lost)]
+        at, place = FIRST_RECORD, FIRST_RECORD
+        rows = [struct.unpack_from("<II", table, 16 * lost + 8 * i) for i in range(chunks)]
+        for (stood, begin), behind in zip(rows, [row[1] for row in rows[1:]] + [seal]):
+            require(begin == at and behind > begin and stood >= place, self.path, "has chunks that make no sense")
+            at, place = behind, stood + behind - begin
+        require(at == seal and place <= end, self.path, "has chunks that do not fill it")
+        self.data = data[:seal + HEADER + 32]
 
     def records(self):
         """Each record up to the seal, which is checked, or up to the first place where there is none: raises Torn there."""
@@ -242,6 +264,10 @@ class Point:
         self.images, self.mark, self.first_seen = {}, None, False
         self.tear = ""
         log = segments(os.path.join(folder, "main"), machine)
+        self.seen["rewritten segments"] = sum(s.rewritten for s in log)
+        require(not any(start <= sequence < before for s in log for start, before in s.lost), sequence,
+                "was dropped, and what it needs was taken out of the log")
+        self.reached = 0  # every change set up to here is taken
         for segment in log:
             if self.walk(segment, segment is log[-1]):
                 break
@@ -255,17 +281,21 @@ class Point:
     def walk(self, segment, is_last):
         """Takes the change sets of one segment; true when the wanted one is reached. What stands behind a bad record does not
         count; if it was to count, the first sequence of the next segment shows it, or that the wanted mark is missing."""
-        expected = self.mark.sequence + 1 if self.mark else 1
+        expected = self.reached + 1
         require(segment.first == expected, segment.path, "begins with", segment.first, "instead of", expected, self.tear)
         pending = ChangeSet()
+        self.segment = segment
         try:
             for r in segment.records():
                 if r.kind in (DATA, ZERO):
                     pending.records.append(r)
                 elif r.kind == SEAL:
-                    require(not pending.records, segment.path, "is sealed within a change set")
+                    require(segment.rewritten or not pending.records, segment.path, "is sealed within a change set")
                     self.seen["seals"] += 1
-                elif not self.mark or self.mark.sequence < self.wanted:
+                    if segment.rewritten and self.reached < self.wanted:
+                        self.take(pending, self.mark)
+                        self.reached = segment.last
+                elif self.reached < self.wanted:
                     self.commit(parse_mark(r.payload), pending)
                     pending = ChangeSet()
                 else:
@@ -273,25 +303,32 @@ class Point:
         except Torn as tear:
             self.tear = f"({segment.path}: {tear})"
             require(is_last or not tear.is_seal, self.tear)
-        return self.mark is not None and self.mark.sequence == self.wanted
+        return self.reached >= self.wanted
 
     def commit(self, m, pending):
-        expected = self.mark.sequence + 1 if self.mark else 1
-        require(m.sequence == expected, "mark", m.sequence, "where", expected, "belongs")
+        expected, segment = self.reached + 1, self.segment
+        require(m.sequence == expected or segment.rewritten and expected <= m.sequence <= segment.last, "mark", m.sequence, "where",
+                expected, "belongs")
         require(m.machine == self.machine, "mark", m.sequence, "of another machine")
         before = self.mark or m
         require(before.epoch <= m.epoch <= self.meta.epoch, "epoch", m.epoch, "of mark", m.sequence)
         require(before.generation <= m.generation <= self.meta.generation, "generation", m.generation, "of mark", m.sequence)
-        pending.closed_by(m)
-        for r in pending.records:
-            self.apply(r, m)
-        self.mark = m
+        if not segment.rewritten:
+            pending.closed_by(m)
+        self.take(pending, m)
+        self.mark, self.reached = m, m.sequence
         self.first_seen = self.first_seen or bool(m.flags & MARK_FIRST)
         self.seen["sets"] += 1
 
+    def take(self, pending, m):
+        for r in pending.records:
+            self.apply(r, m)
+
     def apply(self, r, m):
-        # The format has no such rule; this reader holds images in memory and bounds them by the sizes in the marks.
-        require(r.disk in m.disks and r.start + r.length <= m.disks[r.disk][0], "record outside of its disk at", r.at)
+        # The format has no such rule; this reader holds images in memory and bounds them by the sizes in the marks. Behind the last
+        # mark of a rewritten segment there is none to go by.
+        if m is not None and not self.segment.rewritten:
+            require(r.disk in m.disks and r.start + r.length <= m.disks[r.disk][0], "record outside of its disk at", r.at)
         image = self.images.setdefault(r.disk, bytearray())
         end = r.start + r.length
         if len(image) < end:

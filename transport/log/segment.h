@@ -17,7 +17,11 @@
  * 16 bytes XXH3-128 over all record headers in the file, in order (seal payloads are hashed in their record, as marks are).
  *
  * A segment is sealed only directly behind a mark (or empty). So a change set lies in one segment, a torn one is always in
- * the last segment, and nothing ever has to be taken out of a sealed file (P6).
+ * the last segment, and nothing ever has to be cut out of a sealed file (P6).
+ *
+ * A rewritten segment (version 2 of the header) is the same segment without the records that no retained point needs. Its
+ * records keep the places that they had: all offsets that readers take and give are those of the segment as it was written, so
+ * whoever has noted where a record lies finds it there, in the old file and in the new one.
  *
  * Writers are single-threaded; readers use pread and may run in any number of threads and processes beside the writer.
  */
@@ -43,6 +47,15 @@ struct segment_info {
     uint64_t number;
     uint64_t first_sequence;
     uint64_t created_utc_usec;
+    /* Of a rewritten segment (segment_rewrite.h); zero in others. */
+    uint32_t revision;      /* how often it was rewritten */
+    uint64_t last_sequence; /* of the last mark that stood in it, whether it still does or not */
+    uint64_t end_bytes;     /* where its records ended when it was written */
+};
+
+/* Points from <= sequence < before cannot be read any more: records that they need were taken out. */
+struct segment_lost {
+    uint64_t from, before;
 };
 
 void segment_name(uint64_t number, char out[SEGMENT_NAME_SIZE]);
@@ -75,13 +88,20 @@ DEFINE_AUTO(segment_writer, segment_writer_close)
 struct segment_reader;
 int segment_open(int dirfd, uint64_t number, struct segment_reader **ret_reader, struct err *err);
 const struct segment_info *segment_reader_info(const struct segment_reader *r);
+/* The ranges that a rewritten segment states, ascending; none in others. Good as long as the reader is. */
+size_t segment_reader_lost(const struct segment_reader *r, const struct segment_lost **ret_lost);
+/* Was the file replaced or removed since it was opened? */
+bool segment_reader_is_stale(const struct segment_reader *r);
 void segment_reader_close(struct segment_reader *r);
 DEFINE_AUTO(segment_reader, segment_reader_close)
 /* Reads the record at *offset into the reader's own buffer (valid until the next call) and moves *offset behind it; start at
  * SEGMENT_HEADER_SIZE. The seal is a record like the others. Returns 1; 0 at the end of the file or behind a seal; -1
- * ERR_CORRUPT at a torn or damaged record (*offset stays at it). */
+ * ERR_CORRUPT at a torn or damaged record (*offset stays at it). In a rewritten segment it passes over what was taken out:
+ * segment_reader_place tells where the record lies. */
 int segment_read_next(struct segment_reader *r, uint64_t *offset, struct record *ret_record,
     const uint8_t **ret_payload, struct err *err);
+/* Offset of the record that segment_read_next gave last. */
+uint64_t segment_reader_place(const struct segment_reader *r);
 /* Reads the record at a known place; thread-safe. ret_record may be NULL; payload may be NULL with payload_max 0 (header
  * only). ERR_TOO_LARGE when the payload is longer than payload_max. */
 int segment_pread(const struct segment_reader *r, uint64_t offset, struct record *ret_record, uint8_t *payload,

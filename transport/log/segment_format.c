@@ -18,6 +18,7 @@
 #define USED_SIZE 68
 
 static const uint8_t magic[8] = {'L', 'W', 'S', 'E', 'G', 0, 0, 1};
+#define VERSION_REWRITTEN 2
 
 void segment_name(uint64_t number, char out[SEGMENT_NAME_SIZE])
 {
@@ -59,19 +60,22 @@ void segment_format_header(const struct segment_info *info, uint8_t *out)
 int segment_format_parse(const uint8_t *in, struct segment_info *ret_info, struct err *err)
 {
     bool check_fits = get_le32(in + CHECK_OFFSET) == hash_32(in, CHECK_OFFSET);
-    if (memcmp(in, magic, 7) == 0 && in[7] != magic[7] && check_fits) {
-        (void)err_set(err, ERR_UNSUPPORTED, "segment is of format version %u, this program reads %u", in[7], magic[7]);
+    bool rewritten = in[7] == VERSION_REWRITTEN;
+    if (memcmp(in, magic, 7) == 0 && in[7] != magic[7] && !rewritten && check_fits) {
+        (void)err_set(err, ERR_UNSUPPORTED, "segment is of format version %u, this program reads %u and %u", in[7],
+            magic[7], VERSION_REWRITTEN);
         return err_hint(err, "Use a Leeward of the version that wrote it, or a newer one.");
     }
-    if (memcmp(in, magic, sizeof(magic)) != 0 || !check_fits ||
-        !bytes_are_zero(in + USED_SIZE, SEGMENT_HEADER_SIZE - USED_SIZE))
+    if (memcmp(in, magic, 7) != 0 || !check_fits ||
+        (!rewritten && !bytes_are_zero(in + USED_SIZE, SEGMENT_HEADER_SIZE - USED_SIZE)))
         return err_set(err, ERR_CORRUPT, "segment header fails its checksum");
+    *ret_info = (struct segment_info){0};
     memcpy(ret_info->machine.bytes, in + 8, IDENT_SIZE);
     memcpy(ret_info->log.bytes, in + 24, IDENT_SIZE);
     ret_info->number = get_le64(in + 40);
     ret_info->first_sequence = get_le64(in + 48);
     ret_info->created_utc_usec = get_le64(in + 56);
-    return 0;
+    return rewritten ? segment_sparse_parse(in, ret_info, err) : 0;
 }
 
 void segment_format_seal(const struct segment_seal *seal, uint8_t *out)

@@ -3,11 +3,15 @@
  * Reading a segment: record by record through a window of a mebibyte, or one record at a known place. Nothing
  * is believed: a header is checked before its length is used, and lengths are bounded by the format.
  *
+ * In a rewritten segment the offsets that callers know are those of the segment as it was written; file_offset finds where the
+ * bytes are now.
+ *
  * A reader may run beside the writer; the end of the file is asked for again whenever the window runs out.
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "transport/base/bytes.h"
 #include "transport/base/file.h"
@@ -18,8 +22,10 @@
 struct segment_reader {
     int fd;
     struct segment_info info;
-    uint64_t sealed_at; /* offset behind the seal that was read; 0: none so far */
-    uint64_t window_at; /* file offset of window[0] */
+    struct segment_sparse sparse; /* of a rewritten segment */
+    uint64_t place;               /* of the record that was read last */
+    uint64_t sealed_at;           /* offset behind the seal that was read; 0: none so far */
+    uint64_t window_at;           /* file offset of window[0] */
     size_t window_len;
     uint8_t *window;
 };
@@ -32,6 +38,8 @@ int segment_open(int dirfd, uint64_t number, struct segment_reader **ret_reader,
     r->fd = -1;
     if (segment_format_open(dirfd, number, O_RDONLY, &r->fd, &r->info, err) < 0)
         return -1;
+    if (r->info.revision > 0 && segment_sparse_load(r->fd, &r->sparse, err) < 0)
+        return err_wrap(err, "segment %llu", (unsigned long long)number);
     *ret_reader = TAKE_PTR(r);
     return 0;
 }
@@ -41,10 +49,33 @@ const struct segment_info *segment_reader_info(const struct segment_reader *r)
     return &r->info;
 }
 
+const struct segment_sparse *segment_reader_sparse(const struct segment_reader *r)
+{
+    return r->info.revision > 0 ? &r->sparse : NULL;
+}
+
+size_t segment_reader_lost(const struct segment_reader *r, const struct segment_lost **ret_lost)
+{
+    *ret_lost = r->sparse.lost;
+    return r->sparse.lost_count;
+}
+
+uint64_t segment_reader_place(const struct segment_reader *r)
+{
+    return r->place;
+}
+
+bool segment_reader_is_stale(const struct segment_reader *r)
+{
+    struct stat st;
+    return fstat(r->fd, &st) == 0 && st.st_nlink == 0;
+}
+
 void segment_reader_close(struct segment_reader *r)
 {
     if (r == NULL)
         return;
+    segment_sparse_done(&r->sparse);
     if (r->fd >= 0)
         (void)close(r->fd);
     free(r->window);
@@ -90,6 +121,18 @@ static int look(
     return 0;
 }
 
+/* Where in the file the record at *place is; *place moves to the next one that was not taken out. */
+static uint64_t file_offset(const struct segment_reader *r, uint64_t *place)
+{
+    uint64_t at = *place;
+    if (r->info.revision == 0)
+        return at;
+    if (*place >= r->sparse.end)
+        return r->sparse.seal_at + (*place - r->sparse.end);
+    *place = segment_sparse_find(&r->sparse, *place, &at);
+    return at;
+}
+
 int segment_read_next(
     struct segment_reader *r, uint64_t *offset, struct record *ret_record, const uint8_t **ret_payload, struct err *err)
 {
@@ -100,7 +143,8 @@ int segment_read_next(
         return err_set(err, ERR_INVALID, "records of a segment begin at byte %u", SEGMENT_HEADER_SIZE);
     if (r->sealed_at != 0 && *offset == r->sealed_at)
         return 0;
-    if (look(r, *offset, RECORD_HEADER_SIZE, &data, &have, err) < 0)
+    uint64_t at = file_offset(r, offset);
+    if (look(r, at, RECORD_HEADER_SIZE, &data, &have, err) < 0)
         return -1;
     if (have == 0)
         return 0;
@@ -108,13 +152,14 @@ int segment_read_next(
         return err_wrap(
             err, "segment %llu, byte %llu", (unsigned long long)r->info.number, (unsigned long long)*offset);
     size_t size = RECORD_HEADER_SIZE + record.stored;
-    if (have < size && look(r, *offset, size, &data, &have, err) < 0)
+    if (have < size && look(r, at, size, &data, &have, err) < 0)
         return -1;
     if (have < size)
         return err_set(err, ERR_CORRUPT, "segment %llu, byte %llu: record is cut off",
             (unsigned long long)r->info.number, (unsigned long long)*offset);
     *ret_record = record;
     *ret_payload = data + RECORD_HEADER_SIZE;
+    r->place = *offset;
     *offset += size;
     if (record.kind == RECORD_SEAL)
         r->sealed_at = *offset;
@@ -141,6 +186,12 @@ int segment_pread(const struct segment_reader *r, uint64_t offset, struct record
     uint8_t header[RECORD_HEADER_SIZE];
     struct record record;
     size_t got = 0;
+    uint64_t asked = offset;
+    uint64_t place = offset;
+    offset = file_offset(r, &place);
+    if (r->info.revision > 0 && place != asked)
+        return err_set(err, ERR_CORRUPT, "segment %llu, byte %llu: the record was taken out, no point needed it",
+            (unsigned long long)r->info.number, (unsigned long long)asked);
     if (payload_max > RECORD_STORED_MAX)
         payload_max = RECORD_STORED_MAX;
     if (pread_record(r, offset, header, payload, payload_max, &got, err) < 0)

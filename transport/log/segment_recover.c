@@ -101,10 +101,13 @@ static int take_seal(
     if (segment_format_parse_seal(r, payload, &seal, err) < 0)
         return -1;
     hash_stream_get(v->headers, &headers);
-    if (seal.records != v->records || seal.file_bytes != offset - SEGMENT_SEAL_SIZE ||
-        !hash_equal(&seal.headers, &headers))
+    const struct segment_sparse *sparse = segment_reader_sparse(v->reader);
+    uint64_t before = sparse != NULL ? sparse->seal_at : offset - SEGMENT_SEAL_SIZE;
+    if (seal.records != v->records || seal.file_bytes != before || !hash_equal(&seal.headers, &headers))
         return err_set(err, ERR_CORRUPT, "seal does not fit what stands before it");
     v->sealed = true;
+    if (sparse != NULL)
+        v->end = sparse->end;
     return 0;
 }
 
@@ -136,7 +139,8 @@ static int recover(struct recovery *v, int fd, mark_fn *on_mark, void *arg, stru
     struct err cause = ERR_INIT;
     if (walk(v, &offset, on_mark, arg, &cause) == 0)
         return 0;
-    if (cause.code != ERR_CORRUPT) {
+    if (cause.code != ERR_CORRUPT ||
+        segment_reader_sparse(v->reader) != NULL) { /* a rewritten one is whole or damaged */
         err_copy(err, &cause);
         return -1;
     }

@@ -142,7 +142,7 @@ int segment_reopen(int dirfd, uint64_t number, uint64_t end_bytes, struct segmen
     if (end_bytes < SEGMENT_HEADER_SIZE || (uint64_t)st.st_size < end_bytes)
         return err_set(err, ERR_CORRUPT, "segment %llu ends at byte %llu, before byte %llu", (unsigned long long)number,
             (unsigned long long)st.st_size, (unsigned long long)end_bytes);
-    if (ends_in_seal(fd, (uint64_t)st.st_size))
+    if (info.revision > 0 || ends_in_seal(fd, (uint64_t)st.st_size))
         return err_set(err, ERR_REFUSED, "segment %llu is sealed and never changes again", (unsigned long long)number);
     if (cut(fd, end_bytes, number, err) < 0)
         return -1;

@@ -13,6 +13,7 @@
 #include <sys/statvfs.h>
 
 #include "transport/base/clock.h"
+#include "transport/base/crashpoint.h"
 #include "transport/vault/store_private.h"
 
 /* Offsets in the index have 32 bits; one change set must not make a segment longer than that. */
@@ -72,13 +73,47 @@ int store_pending_check(struct store *s, const struct mark *m, struct err *err)
     return 0;
 }
 
+/* Was the point dropped, and what it needs taken out of the log? */
+static bool is_lost(const struct store *s, uint64_t sequence)
+{
+    size_t low = 0;
+    size_t high = s->lost_count;
+    while (low < high) {
+        size_t mid = low + (high - low) / 2;
+        if (s->lost[mid].before <= sequence)
+            low = mid + 1;
+        else
+            high = mid;
+    }
+    return low < s->lost_count && s->lost[low].from <= sequence;
+}
+
+static int apply_pending(struct store *s, uint64_t sequence, struct err *err)
+{
+    for (size_t i = 0; i < s->pending.count; i++) {
+        s->pending.items[i].sequence = sequence;
+        if (memtable_insert(&s->memtable, &s->pending.items[i], &s->points, err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+int store_apply_end(struct store *s, uint64_t sequence, uint64_t segment, uint64_t end, struct err *err)
+{
+    if (apply_pending(s, sequence, err) < 0)
+        return -1;
+    s->committed = (struct log_position){sequence, segment, end};
+    store_pending_clear(s);
+    return 0;
+}
+
 static int apply_point(struct store *s, const struct mark *m, uint64_t segment, uint64_t mark_offset,
     uint64_t committed_utc_usec, struct err *err)
 {
     struct point p;
     if ((m->flags & MARK_FIRST) != 0)
         s->had_first = true;
-    if (!mark_is_point(m) || !s->had_first)
+    if (!mark_is_point(m) || !s->had_first || is_lost(s, m->sequence))
         return 0;
     pointlist_from_mark(m, (uint32_t)segment, (uint32_t)mark_offset, committed_utc_usec, &p);
     return pointlist_add(&s->points, &p, err);
@@ -87,11 +122,8 @@ static int apply_point(struct store *s, const struct mark *m, uint64_t segment, 
 int store_apply(struct store *s, const struct mark *m, uint64_t segment, uint64_t mark_offset, uint64_t end,
     uint64_t committed_utc_usec, struct err *err)
 {
-    for (size_t i = 0; i < s->pending.count; i++) {
-        s->pending.items[i].sequence = m->sequence;
-        if (memtable_insert(&s->memtable, &s->pending.items[i], &s->points, err) < 0)
-            return -1;
-    }
+    if (apply_pending(s, m->sequence, err) < 0)
+        return -1;
     if (apply_point(s, m, segment, mark_offset, committed_utc_usec, err) < 0)
         return -1;
     s->last_mark = *m;
@@ -175,19 +207,22 @@ static int write_bytes(struct store *s, const uint8_t *data, size_t n, uint64_t 
 /* The mark is written: makes the change set durable and known. */
 static int commit(struct store *s, const struct mark *m, uint64_t mark_offset, struct err *err)
 {
+    crashpoint_pass("commit.written");
     if (segment_sync(s->writer, err) < 0)
         return -1;
+    crashpoint_pass("commit.synced");
     uint64_t end = segment_end(s->writer);
     if (store_apply(s, m, s->writer_number, mark_offset, end, clock_utc_usec(), err) < 0) {
         s->broken = true; /* it is committed, but we do not know it: the log tells when it is opened again */
         return -1;
     }
-    if (end < SEGMENT_TARGET_BYTES)
+    if (end < s->segment_bytes)
         return 0;
     if (segment_seal(s->writer, err) < 0) {
         s->broken = true;
         return -1;
     }
+    crashpoint_pass("commit.sealed");
     segment_writer_close(TAKE_PTR(s->writer));
     return 0;
 }

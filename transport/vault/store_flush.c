@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "transport/base/crashpoint.h"
 #include "transport/base/log.h"
 #include "transport/vault/store_private.h"
 
@@ -68,11 +69,15 @@ int store_flush(struct store *s, struct err *err)
         return 0;
     if (any && run_make(s, &run, err) < 0)
         return err_wrap(err, "writing an index run");
-    if (points_save(s, err) < 0 || manifest_switch(s, any ? &run : NULL, err) < 0) {
+    crashpoint_pass("flush.run");
+    bool saved = points_save(s, err) == 0;
+    crashpoint_pass("flush.points");
+    if (!saved || manifest_switch(s, any ? &run : NULL, err) < 0) {
         if (any)
             run_remove(s, run.id);
         return -1;
     }
+    crashpoint_pass("flush.manifest");
     memtable_clear(&s->memtable);
     return 0;
 }
@@ -120,6 +125,7 @@ static int points_replace(struct store *s, struct pointlist *kept, struct err *e
         pointlist_unlink(s->dir, next.points_id);
         return -1;
     }
+    crashpoint_pass("drop.manifest");
     pointlist_unlink(s->dir, s->manifest.points_id);
     manifest_done(&s->manifest);
     s->manifest = next;

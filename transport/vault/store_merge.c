@@ -4,6 +4,7 @@
  *   tier        four neighbouring deltas of about the same size become one. Entries that a point inside still needs go to its
  *               history; because a view at such a point must sweep that, a delta with points inside stays below a limit.
  *   pruning     neighbouring deltas between which retention has dropped all points become one, without history, of any size.
+ *   trimming    a delta whose history is mostly that of dropped points is written anew alone (store_compact.c finds them).
  *   cumulative  when the deltas behind the last cumulative run come to half of it, the whole block map is written anew.
  *               Points from there on need nothing older.
  * Deltas are never merged across a cumulative run's sequence. A run that no retained point can need any more is dropped.
@@ -15,6 +16,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "transport/base/crashpoint.h"
 #include "transport/vault/overlay.h"
 #include "transport/vault/store_private.h"
 
@@ -26,7 +28,8 @@
 #define MERGE_RUNS_MAX 512u
 
 struct store_merge {
-    int runs_fd; /* a copy */
+    int runs_fd;       /* a copy */
+    uint64_t instance; /* of the store that planned it */
     struct run_info target;
     size_t input_count;
     uint64_t *inputs;        /* run ids, oldest first */
@@ -117,9 +120,29 @@ static bool plan_tier(const struct store *s, size_t from, struct group *g)
     return to - from == TIER_RUNS && entries <= (uint64_t)INSIDE_FACTOR * s->flush_extents;
 }
 
-static bool plan_group(const struct store *s, struct group *g)
+void store_trim(struct store *s, uint64_t run_id)
 {
-    if (plan_cumulative(s, g))
+    if (s->trim_count < STORE_TRIMS_MAX)
+        s->trims[s->trim_count++] = run_id;
+}
+
+/* A delta that is to be written anew on its own, to be rid of history that no point needs any more. */
+static bool plan_trim(struct store *s, struct group *g)
+{
+    while (s->trim_count > 0) {
+        uint64_t id = s->trims[--s->trim_count];
+        for (size_t i = 0; i < s->manifest.run_count; i++) {
+            *g = (struct group){i, i + 1, RUN_DELTA};
+            if (s->manifest.runs[i].id == id && s->manifest.runs[i].kind == RUN_DELTA)
+                return true;
+        }
+    }
+    return false;
+}
+
+static bool plan_group(struct store *s, struct group *g)
+{
+    if (plan_cumulative(s, g) || plan_trim(s, g))
         return true;
     for (size_t i = 0; i < s->manifest.run_count; i++)
         if (plan_pruning(s, i, g) || plan_tier(s, i, g))
@@ -157,6 +180,7 @@ int store_merge_plan(struct store *s, struct store_merge **ret_merge, struct err
     if (m == NULL)
         return err_set(err, ERR_NOMEM, "no memory to merge index runs");
     m->runs_fd = -1;
+    m->instance = s->instance;
     if (merge_fill(s, &g, m, err) < 0)
         return -1;
     s->merging = true;
@@ -250,6 +274,7 @@ int store_merge_run(struct store_merge *m, struct err *err)
     for (size_t i = 0; i < m->input_count; i++)
         run_close(runs[i]);
     m->written = result == 0;
+    crashpoint_pass("merge.written");
     return result < 0 ? err_wrap(err, "merging index runs") : 0;
 }
 
@@ -299,6 +324,8 @@ static int manifest_after(const struct store *s, const struct store_merge *m, st
 int store_merge_finish(struct store *s, struct store_merge *m, struct err *err)
 {
     struct manifest next AUTO_MANIFEST = {0};
+    if (m->instance != s->instance)
+        return 0; /* the store was opened again meanwhile, and has removed the file */
     s->merging = false;
     if (!m->written)
         return 0;
@@ -308,6 +335,7 @@ int store_merge_finish(struct store *s, struct store_merge *m, struct err *err)
         (void)unlinkat(s->runs_fd, name, 0);
         return -1;
     }
+    crashpoint_pass("merge.manifest");
     struct manifest before AUTO_MANIFEST = s->manifest;
     s->manifest = next;
     next = (struct manifest){0};

@@ -25,6 +25,8 @@ struct store_pending {
     struct record_digest *digest;
 };
 
+#define STORE_TRIMS_MAX 64u
+
 struct store {
     char *dir;
     int main_fd; /* main/ */
@@ -32,6 +34,7 @@ struct store {
     struct ident machine;
     uint64_t reserve_bytes;
     uint32_t flush_extents;
+    uint64_t segment_bytes;
     struct store_meta meta;
     struct seal_key data_key;
     struct manifest manifest;
@@ -49,6 +52,12 @@ struct store {
     bool broken;
     bool merging;
     bool lost_commits; /* found at recovery */
+    uint64_t
+        instance; /* no two stores of a process have the same: what was planned for another one is not finished on this one */
+    uint64_t trims[STORE_TRIMS_MAX]; /* runs that are to be written anew, most of their history is needless */
+    size_t trim_count;
+    struct segment_lost *lost; /* while the whole log is replayed: points that rewriting took away; ascending */
+    size_t lost_count;
 };
 
 /* store_append.c */
@@ -60,9 +69,16 @@ int store_pending_check(struct store *s, const struct mark *m, struct err *err);
 int store_apply(struct store *s, const struct mark *m, uint64_t segment, uint64_t mark_offset, uint64_t end,
     uint64_t committed_utc_usec, struct err *err);
 
+/* The same for what stands at the end of a rewritten segment without a mark: `sequence` was its last one. */
+int store_apply_end(struct store *s, uint64_t sequence, uint64_t segment, uint64_t end, struct err *err);
+
 /* store_tail.c */
 /* segment_recover, and the payloads of the last change set opened: *ret_end is before it when they do not fit. */
 int store_tail_recover(struct store *s, uint64_t number, uint64_t *ret_end, bool *ret_sealed, struct err *err);
+
+/* store_merge.c */
+/* Asks for this run to be written anew, alone. */
+void store_trim(struct store *s, uint64_t run_id);
 
 /* store_recover.c */
 int store_recover(struct store *s, struct err *err);

@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 #include "transport/base/log.h"
+#include "transport/log/segment_rewrite.h"
 #include "transport/vault/store_private.h"
 #include "transport/vault/view.h"
 
@@ -110,20 +111,32 @@ struct log_span {
     bool damaged; /* the last one is, before a later mark */
 };
 
-static int replay_mark(struct store *s, const struct record *r, const uint8_t *payload, uint64_t segment, uint64_t at,
-    uint64_t end, struct err *err)
+/* In a rewritten segment marks are missing, and records of the sets that are left: what stands between two marks counts as one
+ * set, that of the second. Whoever needed it apart is gone. */
+static int replay_mark(struct store *s, const struct segment_info *info, const struct record *r, const uint8_t *payload,
+    uint64_t at, uint64_t end, struct err *err)
 {
     struct mark *m AUTO_FREE = mem_new(struct mark);
     if (m == NULL)
         return err_set(err, ERR_NOMEM, "no memory for a mark");
     if (mark_decode(r, payload, m, err) < 0)
         return -1;
-    if (m->sequence != s->committed.sequence + 1)
+    bool follows = info->revision == 0 ? m->sequence == s->committed.sequence + 1
+                                       : m->sequence > s->committed.sequence && m->sequence <= info->last_sequence;
+    if (!follows)
         return err_set(err, ERR_CORRUPT, "change set %llu stands behind %llu", (unsigned long long)m->sequence,
             (unsigned long long)s->committed.sequence);
-    if (store_pending_check(s, m, err) < 0)
+    if (info->revision == 0 && store_pending_check(s, m, err) < 0)
         return -1;
-    return store_apply(s, m, segment, at, end, m->time_utc_usec, err);
+    return store_apply(s, m, info->number, at, end, m->time_utc_usec, err);
+}
+
+/* What a rewritten segment has behind its last mark belongs to the last set that it once had. */
+static int replay_end(struct store *s, const struct segment_info *info, struct err *err)
+{
+    if (info->revision == 0 || s->committed.sequence >= info->last_sequence)
+        return 0;
+    return store_apply_end(s, info->last_sequence, info->number, info->end_bytes, err);
 }
 
 /* Nothing behind this place can be read (1), or something else is wrong (-1). */
@@ -144,26 +157,104 @@ static int replay_segment(struct store *s, uint64_t number, uint64_t offset, uin
     struct segment_reader *reader AUTO_OF(segment_reader) = NULL;
     if (segment_open(s->main_fd, number, &reader, err) < 0)
         return -1;
+    const struct segment_info *info = segment_reader_info(reader);
     while (stop_at == 0 || offset < stop_at) {
         struct record r;
         const uint8_t *payload;
         struct err why = ERR_INIT;
-        uint64_t at = offset;
         int got = segment_read_next(reader, &offset, &r, &payload, &why);
         if (got < 0)
             return replay_stops(s, number, &why, err);
         if (got == 0)
-            return 0;
+            break;
+        uint64_t at = segment_reader_place(reader);
         if (r.kind == RECORD_SEAL)
             continue;
         if (r.kind != RECORD_MARK && store_pending_add(s, &r, number, at, err) < 0)
             return -1;
-        if (r.kind == RECORD_MARK && replay_mark(s, &r, payload, number, at, offset, &why) < 0)
+        if (r.kind == RECORD_MARK && replay_mark(s, info, &r, payload, at, offset, &why) < 0)
             return replay_stops(s, number, &why, err);
         if (r.kind == RECORD_MARK && store_wants_flush(s) && store_flush(s, err) < 0)
             return -1;
     }
+    return replay_end(s, info, err);
+}
+
+/* ---- points that are gone for good ---- */
+
+static int lost_add(struct store *s, const struct segment_lost *lost, size_t count, struct err *err)
+{
+    if (count == 0)
+        return 0;
+    struct segment_lost *all = mem_resize(s->lost, s->lost_count + count, sizeof(*all));
+    if (all == NULL)
+        return err_set(err, ERR_NOMEM, "no memory for what rewriting took away");
+    s->lost = all;
+    memcpy(all + s->lost_count, lost, count * sizeof(*lost));
+    s->lost_count += count;
     return 0;
+}
+
+static int compare_lost(const void *left, const void *right)
+{
+    const struct segment_lost *a = left;
+    const struct segment_lost *b = right;
+    return a->from < b->from ? -1 : a->from > b->from;
+}
+
+/* So that they can be searched: in order, without overlaps. */
+static void lost_join(struct store *s)
+{
+    size_t kept = 0;
+    if (s->lost_count > 0)
+        qsort(s->lost, s->lost_count, sizeof(s->lost[0]), compare_lost);
+    for (size_t i = 0; i < s->lost_count; i++) {
+        struct segment_lost *last = kept > 0 ? &s->lost[kept - 1] : NULL;
+        if (last != NULL && s->lost[i].from <= last->before)
+            last->before = s->lost[i].before > last->before ? s->lost[i].before : last->before;
+        else
+            s->lost[kept++] = s->lost[i];
+    }
+    s->lost_count = kept;
+}
+
+/* The marks of dropped points may still be in the log while records that they need were taken out of another segment. Before the
+ * whole log is replayed, all segments are asked for such points. */
+static int lost_load(struct store *s, const struct log_span *log, struct err *err)
+{
+    for (uint64_t number = log->first; log->last != 0 && number <= log->last; number++) {
+        struct segment_reader *reader AUTO_OF(segment_reader) = NULL;
+        const struct segment_lost *lost;
+        struct err why = ERR_INIT;
+        if (segment_open(s->main_fd, number, &reader, &why) < 0)
+            continue; /* the replay meets it and says so */
+        size_t count = segment_reader_lost(reader, &lost);
+        if (lost_add(s, lost, count, err) < 0)
+            return -1;
+    }
+    lost_join(s);
+    return 0;
+}
+
+/* Only what the index has covered once is ever rewritten: what comes behind it has nothing to do with lost points, unless the index
+ * is being made anew. */
+static bool replays_history(const struct store *s, const struct log_span *log)
+{
+    if (s->committed.segment == 0)
+        return true;
+    for (uint64_t number = s->committed.segment; number <= log->last; number++) {
+        struct segment_reader *reader AUTO_OF(segment_reader) = NULL;
+        if (segment_open(s->main_fd, number, &reader, NULL) == 0 && segment_reader_info(reader)->revision > 0)
+            return true;
+    }
+    return false;
+}
+
+static void lost_forget(struct store *s)
+{
+    free(s->lost);
+    s->lost = NULL;
+    s->lost_count = 0;
 }
 
 /* Does the segment begin with the change set that comes next? */
@@ -199,6 +290,13 @@ static int replay(struct store *s, const struct log_span *log, struct err *err)
 
 /* ---- the end of the log ---- */
 
+/* Left over from a crash in the middle of rewriting. */
+static bool is_half_rewritten(const char *name)
+{
+    size_t n = strlen(name), suffix = strlen(SEGMENT_REWRITE_SUFFIX);
+    return n > suffix && strcmp(name + n - suffix, SEGMENT_REWRITE_SUFFIX) == 0;
+}
+
 static int segments_list(struct store *s, struct log_span *log, struct err *err)
 {
     DIR *d AUTO_DIR = dir_open_at(s->main_fd);
@@ -207,6 +305,8 @@ static int segments_list(struct store *s, struct log_span *log, struct err *err)
     if (d == NULL)
         return err_sys(err, errno, "listing the segments of the log");
     while ((entry = readdir(d)) != NULL) {
+        if (is_half_rewritten(entry->d_name))
+            (void)unlinkat(s->main_fd, entry->d_name, 0);
         if (segment_number_from_name(entry->d_name, &number) < 0)
             continue;
         log->count++;
@@ -319,7 +419,11 @@ int store_recover(struct store *s, struct err *err)
         return -1;
     if (s->committed.segment == 0 && log.first > 1)
         return err_set(err, ERR_CORRUPT, "the log begins at segment %llu", (unsigned long long)log.first);
-    if (replay(s, &log, err) < 0 || load_last_mark(s, &log, err) < 0)
+    if (replays_history(s, &log) && lost_load(s, &log, err) < 0)
+        return -1;
+    int replayed = replay(s, &log, err);
+    lost_forget(s);
+    if (replayed < 0 || load_last_mark(s, &log, err) < 0)
         return -1;
     if (s->writer != NULL)
         s->committed = (struct log_position){s->committed.sequence, s->writer_number, log.end};

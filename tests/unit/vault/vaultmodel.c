@@ -8,6 +8,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <dirent.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
 #include <cmocka.h>
 
 #include "tests/unit/vault/vaultmodel.h"
@@ -31,16 +35,24 @@ uint64_t model_random(struct model *m, uint64_t below)
 
 void model_init(struct model *m, uint64_t seed)
 {
+    model_init_sized(m, seed, (1u << 20) + 1536, 512u << 10); /* an odd size */
+}
+
+void model_init_sized(struct model *m, uint64_t seed, uint64_t bytes_0, uint64_t bytes_1)
+{
     memset(m, 0, sizeof(*m));
-    (void)snprintf(m->dir, sizeof(m->dir), "/tmp/leeward-vault-XXXXXX");
+    /* In memory where that is: what a killed process leaves is the same there, and nothing waits for a disk. */
+    bool memory = getenv("TMPDIR") == NULL && access("/dev/shm", W_OK) == 0;
+    const char *place = memory ? "/dev/shm" : getenv("TMPDIR") != NULL ? getenv("TMPDIR") : "/tmp";
+    assert_true(snprintf(m->dir, sizeof(m->dir), "%s/leeward-vault-XXXXXX", place) < (int)sizeof(m->dir));
     assert_non_null(mkdtemp(m->dir));
     (void)snprintf(m->machine_dir, sizeof(m->machine_dir), "%s/machine", m->dir);
     m->random = seed * 0x9E3779B97F4A7C15u + 1;
     m->conf.dir = m->machine_dir;
     m->conf.machine.bytes[0] = 7;
     memset(m->conf.vault_key.bytes, 3, sizeof(m->conf.vault_key.bytes));
-    m->disk_bytes[0] = (1u << 20) + 1536; /* an odd size */
-    m->disk_bytes[1] = 512u << 10;
+    m->disk_bytes[0] = bytes_0;
+    m->disk_bytes[1] = bytes_1;
     for (unsigned i = 0; i < MODEL_DISKS; i++)
         m->disks[i] = calloc(1, m->disk_bytes[i]);
     m->work = seal_work_new();
@@ -115,6 +127,12 @@ void model_write(struct model *m, unsigned disk, uint64_t start, uint32_t length
         start += part;
         length -= part;
     }
+}
+
+void model_put(struct model *m, unsigned disk, uint64_t start, uint32_t length, const uint8_t *content)
+{
+    memcpy(m->disks[disk] + start, content, length);
+    write_block(m, disk, start, length);
 }
 
 void model_zero(struct model *m, unsigned disk, uint64_t start, uint64_t length)
@@ -226,16 +244,57 @@ void model_forget(struct model *m, uint64_t sequence)
     }
 }
 
+static void copy_file(const char *from, const char *to)
+{
+    static uint8_t part[1u << 16];
+    int in = open(from, O_RDONLY | O_CLOEXEC);
+    int out = open(to, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    ssize_t n;
+    assert_true(in >= 0 && out >= 0);
+    while ((n = read(in, part, sizeof(part))) > 0)
+        assert_int_equal(write(out, part, (size_t)n), n);
+    assert_int_equal(n, 0);
+    (void)close(in);
+    (void)close(out);
+}
+
+void model_copy_tree(const char *from, const char *to)
+{
+    DIR *dir = opendir(from);
+    struct dirent *entry;
+    assert_non_null(dir);
+    assert_int_equal(mkdir(to, 0700), 0);
+    while ((entry = readdir(dir)) != NULL) {
+        char inner[400], copy[400];
+        (void)snprintf(inner, sizeof(inner), "%s/%s", from, entry->d_name);
+        (void)snprintf(copy, sizeof(copy), "%s/%s", to, entry->d_name);
+        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
+            continue;
+        if (entry->d_type == DT_DIR)
+            model_copy_tree(inner, copy);
+        else
+            copy_file(inner, copy);
+    }
+    (void)closedir(dir);
+}
+
 void model_crash(struct model *m)
 {
     char *copy = mem_printf("%s/copy", m->dir);
-    char command[600];
     /* What a killed process leaves is what is in the files now: copy them, and go on with the copy. */
-    (void)snprintf(command, sizeof(command), "cp -a %s %s", m->machine_dir, copy);
-    assert_int_equal(system(command), 0);
+    model_copy_tree(m->machine_dir, copy);
     store_close(m->store);
     m->store = NULL;
     OK(file_remove_tree(m->machine_dir, &err));
     assert_int_equal(rename(copy, m->machine_dir), 0);
     free(copy);
+}
+
+void model_drop(struct model *m, const uint64_t *drop, size_t count)
+{
+    size_t dropped = 0;
+    OK(store_drop_points(m->store, drop, count, &dropped, &err));
+    assert_int_equal(dropped, count);
+    for (size_t i = 0; i < count; i++)
+        model_forget(m, drop[i]);
 }

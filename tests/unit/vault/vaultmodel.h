@@ -43,6 +43,12 @@ struct model {
 };
 
 void model_init(struct model *m, uint64_t seed);
+/* The same with disks of other sizes. */
+void model_init_sized(struct model *m, uint64_t seed, uint64_t bytes_0, uint64_t bytes_1);
+/* Copies a folder of files and folders. */
+void model_copy_tree(const char *from, const char *to);
+/* Thins, in one step: all points of `drop` (ascending) go from the store and from the model. */
+void model_drop(struct model *m, const uint64_t *drop, size_t count);
 void model_done(struct model *m);
 uint64_t model_random(struct model *m, uint64_t below);
 void model_open(struct model *m);  /* store_open and store_begin; asserts */
@@ -51,6 +57,8 @@ void model_close(struct model *m); /* store_close */
 void model_crash(struct model *m);
 /* Changes the arrays and adds records to the batch. */
 void model_write(struct model *m, unsigned disk, uint64_t start, uint32_t length, bool compressible);
+/* The same with this content, in one record. */
+void model_put(struct model *m, unsigned disk, uint64_t start, uint32_t length, const uint8_t *content);
 void model_zero(struct model *m, unsigned disk, uint64_t start, uint64_t length);
 void model_random_write(struct model *m);
 /* Adds the mark. */
