@@ -1,40 +1,38 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Each hook is a child in a process group of its own (so that what it starts can be killed with it), with /dev/null as input;
- * its output goes to the log of the agent. Waiting is by pidfd and poll: no signal handler, callable from any thread.
+ * Order and bookkeeping; one run is hookrun.c. The marker is made before the first freeze and goes after the last thaw.
  */
 #include "mobility/hooks.h"
 
 #include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
-#include <limits.h>
-#include <poll.h>
-#include <signal.h>
-#include <spawn.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
-#include "transport/base/clock.h"
+#include "mobility/hookrun.h"
+#include "transport/base/file.h"
 #include "transport/base/log.h"
 #include "transport/base/mem.h"
 
-struct hooks {
-    uint64_t limit_usec;
-    unsigned count;
-    unsigned frozen; /* the first so many were asked to freeze */
-    char paths[HOOKS_MAX][512];
+struct hook {
+    char path[512];
+    pid_t group; /* of its freeze, which may hold something; 0: none */
 };
 
-extern char **environ;
+struct hooks {
+    struct hooks_conf conf;
+    char marker[512];
+    unsigned count;
+    unsigned frozen; /* the first so many were asked to freeze */
+    struct hook list[HOOKS_MAX];
+};
 
 static int by_name(const void *a, const void *b)
 {
-    return strcmp(a, b);
+    return strcmp(((const struct hook *)a)->path, ((const struct hook *)b)->path);
 }
 
 /* A hook runs as root: only root may have written it. */
@@ -42,29 +40,48 @@ static bool is_hook(const char *path)
 {
     struct stat st;
 
-    return stat(path, &st) == 0 && S_ISREG(st.st_mode) && (st.st_mode & S_IXUSR) && st.st_uid == geteuid() &&
-           (st.st_mode & (S_IWGRP | S_IWOTH)) == 0;
+    if (stat(path, &st) < 0 || !S_ISREG(st.st_mode) || !(st.st_mode & S_IXUSR))
+        return false;
+    if (st.st_uid == geteuid() && (st.st_mode & (S_IWGRP | S_IWOTH)) == 0)
+        return true;
+    log_event(
+        LOG_WARN, "hook_ignored", LOG_S("hook", path), LOG_S("why", "others than root own it or may write to it"));
+    return false;
 }
 
-int hooks_load(const char *dir, uint64_t limit_usec, struct hooks **ret_hooks, struct err *err)
+static void list_hooks(struct hooks *h, DIR *d)
+{
+    for (struct dirent *e; (e = readdir(d));) {
+        struct hook *hook = &h->list[h->count];
+        int n;
+
+        if (e->d_name[0] == '.')
+            continue;
+        if (h->count == HOOKS_MAX) {
+            log_event(LOG_WARN, "hooks_left_out", LOG_S("dir", h->conf.dir), LOG_U("most", HOOKS_MAX));
+            return;
+        }
+        n = snprintf(hook->path, sizeof(hook->path), "%s/%s", h->conf.dir, e->d_name);
+        if (n > 0 && (size_t)n < sizeof(hook->path) && is_hook(hook->path))
+            h->count++;
+    }
+}
+
+int hooks_load(const struct hooks_conf *conf, struct hooks **ret_hooks, struct err *err)
 {
     struct hooks *h = mem_new(struct hooks);
     DIR *d;
 
     if (!h)
         return err_set(err, ERR_NOMEM, "no memory for hooks");
-    h->limit_usec = limit_usec;
-    d = opendir(dir);
-    for (struct dirent *e; d && h->count < HOOKS_MAX && (e = readdir(d));) {
-        if (e->d_name[0] == '.' ||
-            (size_t)snprintf(h->paths[h->count], sizeof(h->paths[0]), "%s/%s", dir, e->d_name) >= sizeof(h->paths[0]))
-            continue;
-        if (is_hook(h->paths[h->count]))
-            h->count++;
-    }
-    if (d)
+    h->conf = *conf;
+    snprintf(h->marker, sizeof(h->marker), "%s/hooks-frozen", conf->run_dir);
+    d = opendir(conf->dir);
+    if (d) {
+        list_hooks(h, d);
         closedir(d);
-    qsort(h->paths, h->count, sizeof(h->paths[0]), by_name);
+    }
+    qsort(h->list, h->count, sizeof(h->list[0]), by_name);
     *ret_hooks = h;
     return 0;
 }
@@ -79,79 +96,35 @@ unsigned hooks_count(const struct hooks *h)
     return h->count;
 }
 
-static int spawn(const char *path, const char *verb, pid_t *ret_pid, struct err *err)
+static int run(const struct hooks *h, const struct hook *hook, const char *verb, pid_t *keep_group, struct err *err)
 {
-    char *const argv[] = {(char *)path, (char *)verb, NULL};
-    posix_spawn_file_actions_t actions;
-    posix_spawnattr_t attr;
-    sigset_t none, all;
-    int r;
+    const struct hookrun run = {.path = hook->path,
+        .verb = verb,
+        .limit_usec = h->conf.limit_usec,
+        .run_dir = h->conf.run_dir,
+        .keep_group = keep_group};
 
-    sigemptyset(&none);
-    sigfillset(&all);
-    posix_spawn_file_actions_init(&actions);
-    posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
-    posix_spawn_file_actions_adddup2(&actions, 2, 1);
-    posix_spawn_file_actions_addclosefrom_np(&actions, 3);
-    posix_spawnattr_init(&attr);
-    posix_spawnattr_setpgroup(&attr, 0);
-    posix_spawnattr_setsigmask(&attr, &none);
-    posix_spawnattr_setsigdefault(&attr, &all);
-    posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
-    r = posix_spawn(ret_pid, path, &actions, &attr, argv, environ);
-    posix_spawnattr_destroy(&attr);
-    posix_spawn_file_actions_destroy(&actions);
-    return r == 0 ? 0 : err_sys(err, r, "starting the hook %s", path);
+    return hookrun(&run, err);
 }
 
-/* 0: it ended by itself. -1: it had to be killed. */
-static int wait_for(pid_t pid, uint64_t limit_usec, int *ret_status)
+void hooks_prepare(struct hooks *h)
 {
-    int fd AUTO_CLOSE = (int)syscall(SYS_pidfd_open, pid, 0);
-    struct pollfd p = {.fd = fd, .events = POLLIN};
-    uint64_t end = clock_mono_usec() + limit_usec;
-    int ready = 0;
+    for (unsigned i = 0; i < h->count; i++) {
+        struct err err = ERR_INIT;
 
-    while (fd >= 0 && ready == 0) {
-        uint64_t now = clock_mono_usec();
-
-        if (now >= end)
-            break;
-        ready = poll(&p, 1, (int)((end - now) / USEC_PER_MSEC) + 1);
-        if (ready < 0 && errno == EINTR)
-            ready = 0;
+        if (run(h, &h->list[i], "prepare", NULL, &err) < 0)
+            log_event(LOG_INFO, "hook_not_prepared", LOG_E(&err));
     }
-    if (ready <= 0)
-        kill(-pid, SIGKILL);
-    while (waitpid(pid, ret_status, 0) < 0 && errno == EINTR)
-        ;
-    return ready > 0 ? 0 : -1;
-}
-
-static int run(const struct hooks *h, unsigned index, const char *verb, struct err *err)
-{
-    const char *path = h->paths[index];
-    int status = 0;
-    pid_t pid;
-
-    if (spawn(path, verb, &pid, err) < 0)
-        return -1;
-    if (wait_for(pid, h->limit_usec, &status) < 0) {
-        err_set(err, ERR_TIMEOUT, "the hook %s %s took more than %llu ms and was killed", path, verb,
-            (unsigned long long)(h->limit_usec / USEC_PER_MSEC));
-        return err_hint(err, "make it faster or raise hook-timeout");
-    }
-    if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
-        return 0;
-    err_set(err, ERR_IO, "the hook %s %s failed with %s %d", path, verb, WIFEXITED(status) ? "status" : "signal",
-        WIFEXITED(status) ? WEXITSTATUS(status) : WTERMSIG(status));
-    return err_hint(err, "its output is in the log of the agent");
 }
 
 int hooks_freeze(struct hooks *h, struct err *err)
 {
+    if (h->count > 0 && file_replace(h->marker, "", 0, 0600, err) < 0)
+        return -1;
     while (h->frozen < h->count) {
-        if (run(h, h->frozen++, "freeze", err) < 0) {
+        struct hook *hook = &h->list[h->frozen++];
+
+        if (run(h, hook, "freeze", &hook->group, err) < 0) {
             (void)hooks_thaw(h, NULL);
             return -1;
         }
@@ -164,15 +137,34 @@ int hooks_thaw(struct hooks *h, struct err *err)
     int r = 0;
 
     while (h->frozen > 0) {
+        struct hook *hook = &h->list[--h->frozen];
         struct err one = ERR_INIT;
 
-        if (run(h, --h->frozen, "thaw", &one) == 0)
-            continue;
-        log_event(LOG_ERROR, "hook_thaw_failed", LOG_E(&one));
-        if (r == 0) {
-            err_copy(err, &one);
+        if (run(h, hook, "thaw", NULL, &one) < 0) {
+            log_event(LOG_ERROR, "hook_thaw_failed", LOG_E(&one));
+            if (r == 0)
+                err_copy(err, &one);
             r = -1;
         }
+        hookrun_end_group(hook->group);
+        hook->group = 0;
     }
+    (void)unlink(h->marker);
+    return r;
+}
+
+int hooks_recover(const struct hooks_conf *conf, struct err *err)
+{
+    struct hooks *h;
+    int r;
+
+    if (hooks_load(conf, &h, err) < 0)
+        return -1;
+    r = access(h->marker, F_OK) == 0;
+    if (r > 0) {
+        h->frozen = h->count;
+        (void)hooks_thaw(h, NULL); /* most have noticed and let go by themselves */
+    }
+    hooks_free(h);
     return r;
 }

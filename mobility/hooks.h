@@ -2,6 +2,13 @@
  *
  * Application hooks, in the convention of qemu-guest-agent: every executable file of a folder is run with the argument
  * "freeze" in the order of their names, and with "thaw" in the reverse order. Each has a time limit, at which it is killed.
+ *
+ * Two things are more than the convention. "prepare" is run some time before, when nothing is held yet: what has much to write
+ * does it there, and a hook that does not know the word may fail without harm. And "thaw" may fail to say that the application
+ * did not hold still until then: the point is not app-consistent then.
+ *
+ * What a hook's freeze leaves running (a session that holds a lock) lives until its thaw has ended. A marker in run_dir says
+ * that hooks are frozen; whoever finds it after a crash thaws them (hooks_recover).
  */
 #ifndef MOBILITY_HOOKS_H
 #define MOBILITY_HOOKS_H
@@ -14,14 +21,24 @@
 
 struct hooks;
 
-/* Lists the folder (absence: no hooks). Files that are not executable, or that others than root may write, are left out.
- * dir must live as long as the result. */
-int hooks_load(const char *dir, uint64_t limit_usec, struct hooks **ret_hooks, struct err *err);
-void hooks_free(struct hooks *h); /* NULL allowed */
+struct hooks_conf {
+    const char *dir;     /* of the hooks; absence: no hooks */
+    const char *run_dir; /* for the marker, and for the hooks' own state (LEEWARD_RUN) */
+    uint64_t limit_usec; /* for one run of one hook */
+};
+
+/* Lists the folder. Files that are not executable are left out; so are, with a word in the log, those that others than the
+ * user of this process may write. The texts of conf must live as long as the result. */
+int hooks_load(const struct hooks_conf *conf, struct hooks **ret_hooks, struct err *err);
+void hooks_free(struct hooks *h); /* NULL allowed; nothing may be frozen */
 unsigned hooks_count(const struct hooks *h);
+/* Runs "prepare" for all; failures are in the log only. Blocks. */
+void hooks_prepare(struct hooks *h);
 /* Runs "freeze"; on failure those that ran are thawed again and -1 is returned with what the hook had to say. Blocks. */
 int hooks_freeze(struct hooks *h, struct err *err);
 /* Runs "thaw" for all whose freeze was run; goes on over failures and returns the first. */
 int hooks_thaw(struct hooks *h, struct err *err);
+/* Thaws what a process that died has left frozen. 1: it did; 0: there was nothing. */
+int hooks_recover(const struct hooks_conf *conf, struct err *err);
 
 #endif

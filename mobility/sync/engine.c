@@ -229,11 +229,24 @@ static uint64_t next_wake(const struct engine *e)
     return at > now ? at : now;
 }
 
+/* An agent that was killed inside a freeze has left its hooks frozen. */
+static void thaw_left_over(struct engine *e)
+{
+    const struct hooks_conf conf = {
+        .dir = e->conf.hooks_dir, .run_dir = e->conf.run_dir, .limit_usec = e->conf.hook_usec};
+    struct err err = ERR_INIT;
+
+    if (hooks_recover(&conf, &err) > 0)
+        engine_event(
+            e, "warning", "hooks_thawed_late", "", "the agent ended while applications were held; they were let go");
+}
+
 static void *engine_main(void *arg)
 {
     struct engine *e = arg;
 
     prctl(PR_SET_NAME, "capture");
+    thaw_left_over(e);
     while (!engine_is_stopping(e)) {
         struct err err = ERR_INIT;
         bool grouped = engine_group_is_asked(e);

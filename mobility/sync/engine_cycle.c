@@ -111,13 +111,19 @@ static int part_freeze(void *arg, struct err *err)
     int mounts = set_mounts(e, err);
 
     if (mounts < 0 || (e->hooks && hooks_freeze(e->hooks, err) < 0))
+/* A hook that says no to its thaw did not hold its application still until then. */
+static void thaw_applications(struct engine *e)
+{
+    if (e->hooks && hooks_thaw(e->hooks, &e->hooks_error) < 0)
+        err_wrap(&e->hooks_error, "the application was not still all the time");
+}
+
         return -1;
     if (mounts > 0 || freeze_begin(e->conf.freeze, budget, err) == 0) {
         engine_group_froze(e, budget);
         return mounts;
     }
-    if (e->hooks)
-        (void)hooks_thaw(e->hooks, NULL);
+    thaw_applications(e);
     return -1;
 }
 
@@ -271,9 +277,19 @@ static int close_progress(struct engine *e, struct err *err)
 }
 
 /* Where a freeze was asked for and failed, the point is crash-consistent: it is kept as such, but is not what was asked for. */
-static bool is_as_asked(const struct engine_command *c, const struct cycle_result *r)
+static bool is_as_asked(const struct engine *e, const struct engine_command *c, const struct cycle_result *r)
 {
-    return r->outcome == CYCLE_POINT && (!c || c->kind == MARK_CRASH || r->frozen);
+    if (r->outcome != CYCLE_POINT || !c || c->kind == MARK_CRASH)
+        return r->outcome == CYCLE_POINT;
+    return r->frozen && (c->kind != MARK_APPLICATION || e->hooks_error.code == ERR_NONE);
+}
+
+/* What it is instead: NULL for crash-consistent. */
+static const struct engine_command *as_it_is(const struct engine_command *c, const struct cycle_result *r)
+{
+    static const struct engine_command filesystem = {.kind = MARK_FILESYSTEM};
+
+    return c && c->kind == MARK_APPLICATION && r->frozen ? &filesystem : NULL;
 }
 
 static void end_with(struct engine *e, const struct engine_command *c, const struct err *why)
@@ -281,6 +297,8 @@ static void end_with(struct engine *e, const struct engine_command *c, const str
     if (engine_command_is_scheduled(c))
         engine_schedule_missed(e, c->kind, why);
     else
+    else if (e->hooks_error.code != ERR_NONE)
+        err_copy(&why, &e->hooks_error);
         engine_command_end(e, c->id, why);
 }
 
@@ -289,6 +307,18 @@ static void refuse_command(struct engine *e, const struct engine_command *c, con
     struct err why = ERR_INIT;
 
     if (r->freeze_error.code != ERR_NONE)
+/* What has much to write does it now, before the live rounds; nothing is held yet. */
+static int prepare_applications(struct engine *e, struct err *err)
+{
+    const struct hooks_conf conf = {
+        .dir = e->conf.hooks_dir, .run_dir = e->conf.run_dir, .limit_usec = e->conf.hook_usec};
+
+    if (hooks_load(&conf, &e->hooks, err) < 0)
+        return -1;
+    hooks_prepare(e->hooks);
+    return 0;
+}
+
         err_copy(&why, &r->freeze_error);
     else {
         err_set(
@@ -310,7 +340,8 @@ static int run(struct engine *e, const struct engine_command *c, struct cycle_re
 
     if (options.want == CYCLE_FILESYSTEM && !e->conf.freeze)
         return err_set(err, ERR_UNSUPPORTED, "this agent cannot freeze file systems");
-    if (c && c->kind == MARK_APPLICATION && hooks_load(e->conf.hooks_dir, e->conf.hook_usec, &e->hooks, err) < 0)
+    err_clear(&e->hooks_error);
+    if (c && c->kind == MARK_APPLICATION && prepare_applications(e, err) < 0)
         return -1;
     engine_group_options(e, &options);
     r = cycle_run(e->cycle, &options, take_piece, e, ret_result, err);
@@ -344,8 +375,9 @@ int engine_cycle(struct engine *e, const struct engine_command *c, struct err *e
     e->group.result = result;
     if (r == 0) {
         note_result(e, &result);
-        got = is_as_asked(c, &result);
-        r = result.outcome == CYCLE_POINT ? close_point(e, got ? c : NULL, &result, err) : close_progress(e, err);
+        got = is_as_asked(e, c, &result);
+        r = result.outcome == CYCLE_POINT ? close_point(e, got ? c : as_it_is(c, &result), &result, err)
+                                          : close_progress(e, err);
         if (r == 0 && c && !got)
             refuse_command(e, c, &result);
     }

@@ -1,0 +1,248 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Hooks that behave, and hooks that do not: real shell scripts as children of this test.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "mobility/hooks.h"
+#include "transport/base/buf.h"
+#include "transport/base/clock.h"
+#include "transport/base/file.h"
+
+struct bench {
+    char dir[64], run_dir[80], hooks_dir[80];
+    struct hooks_conf conf;
+    struct hooks *hooks;
+};
+
+static void begin(struct bench *b, uint64_t limit_msec)
+{
+    memset(b, 0, sizeof(*b));
+    snprintf(b->dir, sizeof(b->dir), "/tmp/leeward-hooks.XXXXXX");
+    assert_non_null(mkdtemp(b->dir));
+    snprintf(b->run_dir, sizeof(b->run_dir), "%s/run", b->dir);
+    snprintf(b->hooks_dir, sizeof(b->hooks_dir), "%s/hooks.d", b->dir);
+    assert_int_equal(mkdir(b->run_dir, 0700), 0);
+    assert_int_equal(mkdir(b->hooks_dir, 0700), 0);
+    b->conf = (struct hooks_conf){.dir = b->hooks_dir, .run_dir = b->run_dir, .limit_usec = limit_msec * USEC_PER_MSEC};
+}
+
+/* body sees $1 the verb and $D the folder of the test. */
+static void add(struct bench *b, const char *name, const char *body)
+{
+    char path[200];
+    FILE *f;
+
+    snprintf(path, sizeof(path), "%s/%s", b->hooks_dir, name);
+    f = fopen(path, "w");
+    assert_non_null(f);
+    fprintf(f, "#!/bin/sh\nD=%s\n%s\n", b->dir, body);
+    fclose(f);
+    assert_int_equal(chmod(path, 0755), 0);
+}
+
+static void load(struct bench *b)
+{
+    struct err err = ERR_INIT;
+
+    assert_int_equal(hooks_load(&b->conf, &b->hooks, &err), 0);
+}
+
+static void end(struct bench *b)
+{
+    hooks_free(b->hooks);
+    assert_int_equal(file_remove_tree(b->dir, NULL), 0);
+}
+
+static void assert_file(struct bench *b, const char *name, const char *content)
+{
+    struct buf text AUTO_BUF = BUF_INIT(65536);
+    char path[200];
+
+    snprintf(path, sizeof(path), "%s/%s", b->dir, name);
+    assert_int_equal(file_read(path, &text, NULL), 0);
+    assert_string_equal(buf_str(&text, NULL), content);
+}
+
+static bool marker(const struct bench *b)
+{
+    char path[200];
+
+    snprintf(path, sizeof(path), "%s/hooks-frozen", b->run_dir);
+    return access(path, F_OK) == 0;
+}
+
+static void thaw_is_in_reverse_order(void **state)
+{
+    struct bench b;
+    struct err err = ERR_INIT;
+
+    (void)state;
+    begin(&b, 10000);
+    add(&b, "20-b", "echo b $1 >> $D/log");
+    add(&b, "10-a", "echo a $1 >> $D/log");
+    load(&b);
+    hooks_prepare(b.hooks);
+    assert_int_equal(hooks_freeze(b.hooks, &err), 0);
+    assert_true(marker(&b));
+    assert_int_equal(hooks_thaw(b.hooks, &err), 0);
+    assert_false(marker(&b));
+    assert_file(&b, "log", "a prepare\nb prepare\na freeze\nb freeze\nb thaw\na thaw\n");
+    end(&b);
+}
+
+static void a_hook_that_fails_thaws_the_others_and_says_why(void **state)
+{
+    struct bench b;
+    struct err err = ERR_INIT;
+
+    (void)state;
+    begin(&b, 10000);
+    add(&b, "10-a", "echo a $1 >> $D/log");
+    add(&b, "20-b", "echo b $1 >> $D/log; echo 'cannot reach it'; [ $1 = thaw ] || exit 3");
+    add(&b, "30-c", "echo c $1 >> $D/log");
+    load(&b);
+    assert_int_equal(hooks_freeze(b.hooks, &err), -1);
+    assert_int_equal(err.code, ERR_IO);
+    assert_non_null(strstr(err.text, "status 3: cannot reach it"));
+    assert_file(&b, "log", "a freeze\nb freeze\nb thaw\na thaw\n");
+    assert_false(marker(&b));
+    end(&b);
+}
+
+static void a_hook_that_hangs_is_killed_with_its_children(void **state)
+{
+    struct bench b;
+    struct err err = ERR_INIT;
+    uint64_t began = clock_mono_usec();
+
+    (void)state;
+    begin(&b, 300);
+    add(&b, "10-a", "[ $1 = thaw ] && echo thaw >> $D/log && exit 0; sleep 1000 & echo $! > $D/child; sleep 1000");
+    load(&b);
+    assert_int_equal(hooks_freeze(b.hooks, &err), -1);
+    assert_int_equal(err.code, ERR_TIMEOUT);
+    assert_true(clock_mono_usec() - began < 60 * USEC_PER_SEC);
+    assert_file(&b, "log", "thaw\n");
+    /* the child is gone, or a zombie of init */
+    char command[200];
+    snprintf(command, sizeof(command), "p=$(cat %s/child); ! grep -qs '^State:.[RSD]' /proc/$p/status", b.dir);
+    assert_int_equal(system(command), 0);
+    end(&b);
+}
+
+static void what_holds_a_lock_lives_until_the_thaw_and_no_longer(void **state)
+{
+    struct bench b;
+    struct err err = ERR_INIT;
+    char command[200];
+
+    (void)state;
+    begin(&b, 10000);
+    /* The child keeps the output open, which must delay nobody. */
+    add(&b, "10-a", "[ $1 = freeze ] && { sleep 1000 & echo $! > $D/child; exit 0; }; kill -0 $(cat $D/child)");
+    load(&b);
+    assert_int_equal(hooks_freeze(b.hooks, &err), 0);
+    snprintf(command, sizeof(command), "grep -qs '^State:.[RSD]' /proc/$(cat %s/child)/status", b.dir);
+    assert_int_equal(system(command), 0);
+    assert_int_equal(hooks_thaw(b.hooks, &err), 0); /* its thaw found it alive */
+    assert_int_not_equal(system(command), 0);
+    end(&b);
+}
+
+static void garbage_is_bounded_and_made_printable(void **state)
+{
+    struct bench b;
+    struct err err = ERR_INIT;
+
+    (void)state;
+    begin(&b, 20000);
+    add(&b, "10-a", "[ $1 = thaw ] && exit 0; head -c 3000000 /dev/urandom; printf '\\n\\033[31mred\\n'; exit 1");
+    load(&b);
+    assert_int_equal(hooks_freeze(b.hooks, &err), -1);
+    assert_non_null(strstr(err.text, "status 1: ?[31mred"));
+    for (const char *p = err.text; *p; p++)
+        assert_true(*p >= 0x20 && *p < 0x7f);
+    end(&b);
+}
+
+static void a_thaw_that_fails_is_told_and_the_rest_goes_on(void **state)
+{
+    struct bench b;
+    struct err err = ERR_INIT;
+
+    (void)state;
+    begin(&b, 10000);
+    add(&b, "10-a", "echo a $1 >> $D/log");
+    add(&b, "20-b", "echo b $1 >> $D/log; [ $1 = freeze ]");
+    load(&b);
+    assert_int_equal(hooks_freeze(b.hooks, &err), 0);
+    assert_int_equal(hooks_thaw(b.hooks, &err), -1);
+    assert_non_null(strstr(err.text, "20-b thaw"));
+    assert_file(&b, "log", "a freeze\nb freeze\nb thaw\na thaw\n");
+    end(&b);
+}
+
+static void what_a_dead_agent_left_frozen_is_thawed(void **state)
+{
+    struct bench b;
+    struct err err = ERR_INIT;
+
+    (void)state;
+    begin(&b, 10000);
+    add(&b, "10-a", "echo a $1 >> $D/log");
+    assert_int_equal(hooks_recover(&b.conf, &err), 0);
+    load(&b);
+    assert_int_equal(hooks_freeze(b.hooks, &err), 0);
+    hooks_free(b.hooks); /* as if it were killed here */
+    b.hooks = NULL;
+    assert_int_equal(hooks_recover(&b.conf, &err), 1);
+    assert_int_equal(hooks_recover(&b.conf, &err), 0);
+    assert_file(&b, "log", "a freeze\na thaw\n");
+    end(&b);
+}
+
+static void what_others_may_write_is_not_run(void **state)
+{
+    struct bench b;
+    char path[200];
+
+    (void)state;
+    begin(&b, 10000);
+    add(&b, "10-a", "exit 0");
+    add(&b, "20-b", "exit 0");
+    add(&b, "30-c", "exit 0");
+    snprintf(path, sizeof(path), "%s/20-b", b.hooks_dir);
+    assert_int_equal(chmod(path, 0777), 0);
+    snprintf(path, sizeof(path), "%s/30-c", b.hooks_dir);
+    assert_int_equal(chmod(path, 0644), 0);
+    load(&b);
+    assert_int_equal(hooks_count(b.hooks), 1);
+    end(&b);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(thaw_is_in_reverse_order),
+        cmocka_unit_test(a_hook_that_fails_thaws_the_others_and_says_why),
+        cmocka_unit_test(a_hook_that_hangs_is_killed_with_its_children),
+        cmocka_unit_test(what_holds_a_lock_lives_until_the_thaw_and_no_longer),
+        cmocka_unit_test(garbage_is_bounded_and_made_printable),
+        cmocka_unit_test(a_thaw_that_fails_is_told_and_the_rest_goes_on),
+        cmocka_unit_test(what_a_dead_agent_left_frozen_is_thawed),
+        cmocka_unit_test(what_others_may_write_is_not_run),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
