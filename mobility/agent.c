@@ -8,6 +8,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "mobility/devwatch.h"
 #include "mobility/group/group_desired.h"
@@ -464,6 +465,23 @@ void agent_free(struct agent *a)
     free(a);
 }
 
+/* A folder that holds nothing any more, and the one above it if that is the product's own (/var/lib/leeward, /run/leeward). */
+static void remove_if_empty(const char *folder)
+{
+    char above[600];
+    char *slash;
+
+    (void)rmdir(folder);
+    snprintf(above, sizeof(above), "%s", folder);
+    slash = strrchr(above, '/');
+    if (!slash)
+        return;
+    *slash = '\0';
+    slash = strrchr(above, '/');
+    if (slash && strcmp(slash, "/leeward") == 0)
+        (void)rmdir(above);
+}
+
 int agent_uninstall(const struct agent_conf *conf, struct err *err)
 {
     static const char *const traces[] = {"state", "desired.pb", "scan", "identity"};
@@ -477,5 +495,7 @@ int agent_uninstall(const struct agent_conf *conf, struct err *err)
         if (file_remove_tree(path, err) < 0)
             return -1;
     }
+    remove_if_empty(conf->data_dir);
+    remove_if_empty(conf->run_dir);
     return 0;
 }
