@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <openssl/crypto.h>
+#include <stdatomic.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -61,10 +62,13 @@ static int meta_open(struct store *s, const struct store_conf *conf, struct err 
 
 static int store_init(struct store *s, const struct store_conf *conf, struct err *err)
 {
+    static _Atomic uint64_t instances;
     s->main_fd = s->runs_fd = -1;
+    s->instance = atomic_fetch_add(&instances, 1) + 1;
     s->machine = conf->machine;
     s->reserve_bytes = conf->reserve_bytes;
     s->flush_extents = conf->flush_extents == 0 ? STORE_FLUSH_EXTENTS : conf->flush_extents;
+    s->segment_bytes = conf->segment_bytes == 0 ? SEGMENT_TARGET_BYTES : conf->segment_bytes;
     s->dir = mem_strdup(conf->dir);
     s->pending.digest = record_digest_new();
     s->work = seal_work_new();
@@ -84,6 +88,7 @@ static void store_release(struct store *s)
     pointlist_done(&s->points);
     record_digest_free(s->pending.digest);
     free(s->pending.items);
+    free(s->lost);
     seal_work_free(s->work);
     free(s->scratch);
     if (s->main_fd >= 0)
@@ -214,14 +219,14 @@ bool store_lost_commits(const struct store *s)
     return s->lost_commits;
 }
 
-uint64_t store_committed(const struct store *s)
-{
-    return s->committed.sequence;
-}
-
 void store_position(const struct store *s, struct log_position *ret_position)
 {
     *ret_position = s->committed;
+}
+
+uint64_t store_committed(const struct store *s)
+{
+    return s->committed.sequence;
 }
 
 uint64_t store_generation(const struct store *s)

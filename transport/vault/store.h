@@ -32,6 +32,7 @@ struct store_conf {
     struct vault_key vault_key;
     uint64_t reserve_bytes; /* appends are refused when less than this would stay free on the file system */
     uint32_t flush_extents; /* index entries in memory before a run is written; 0: 32768 */
+    uint64_t segment_bytes; /* a segment is sealed at the first mark behind this; 0: SEGMENT_TARGET_BYTES */
 };
 
 /* Opens the machine's folder, makes it when it is not there, recovers the log to its last mark and the index to the log.
@@ -80,10 +81,10 @@ int store_take_nonce_stream(struct store *s, uint32_t *ret_stream, struct err *e
 void store_data_key(const struct store *s, struct seal_key *ret_key);
 
 uint64_t store_committed(const struct store *s);
-uint64_t store_generation(const struct store *s);
 /* Behind the newest mark: what stands before it in the log never changes any more. */
 struct log_position;
 void store_position(const struct store *s, struct log_position *ret_position);
+uint64_t store_generation(const struct store *s);
 uint64_t store_epoch(const struct store *s);
 const char *store_dir(const struct store *s);
 /* The points; good until the next call that changes the store. */
