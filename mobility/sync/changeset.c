@@ -6,15 +6,12 @@
 
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 #include "transport/base/clock.h"
 #include "transport/log/seal.h"
 
 /* Room behind the batch size for one record of incompressible data and a mark. */
 #define BATCH_ROOM (RECORD_HEADER_SIZE + RECORD_STORED_MAX + RECORD_HEADER_SIZE + MARK_PAYLOAD_MAX)
-#define RATE_BURST_USEC (USEC_PER_SEC / 4)
-#define RATE_STEP_USEC (50 * USEC_PER_MSEC)
 
 struct changeset {
     struct uplink *link;
@@ -25,9 +22,11 @@ struct changeset {
     struct buf batch;
     int level;
     uint64_t sequence;
-    uint64_t records, bytes, unreadable_bytes; /* since the last mark */
+    uint64_t records, bytes; /* since the last mark */
+    uint64_t unreadable_blocks;
     uint64_t sent_bytes, changed_bytes;
-    uint64_t rate, rate_ready_usec; /* when the bytes sent so far are paid for */
+    uint64_t waited_usec;
+    struct pace *pace; /* NULL: as fast as it goes */
 };
 
 int changeset_new(struct uplink *link, struct changeset **ret_set, struct err *err)
@@ -67,14 +66,14 @@ void changeset_set_level(struct changeset *s, int zstd_level)
     s->level = zstd_level;
 }
 
-void changeset_set_rate(struct changeset *s, uint64_t bytes_per_sec)
+void changeset_set_pace(struct changeset *s, struct pace *pace)
 {
-    s->rate = bytes_per_sec;
+    s->pace = pace;
 }
 
 static void begin(struct changeset *s)
 {
-    s->records = s->bytes = s->unreadable_bytes = 0;
+    s->records = s->bytes = 0;
     record_digest_reset(s->digest);
 }
 
@@ -90,34 +89,24 @@ uint64_t changeset_next_sequence(const struct changeset *s)
     return s->sequence;
 }
 
-/* A bucket that fills by the clock. Waiting here slows live rounds, never a freeze; it ends when the stream does. */
-static void pay(struct changeset *s, uint64_t bytes)
+static bool stream_runs(void *link)
 {
-    uint64_t now = clock_mono_usec();
-
-    if (s->rate == 0)
-        return;
-    if (s->rate_ready_usec + RATE_BURST_USEC < now)
-        s->rate_ready_usec = now - RATE_BURST_USEC;
-    s->rate_ready_usec += bytes * USEC_PER_SEC / s->rate;
-    while (s->rate_ready_usec > now && uplink_state(s->link, NULL) == UPLINK_RUNNING) {
-        uint64_t pause = s->rate_ready_usec - now < RATE_STEP_USEC ? s->rate_ready_usec - now : RATE_STEP_USEC;
-        struct timespec ts = {.tv_nsec = (long)(pause * 1000)};
-
-        (void)nanosleep(&ts, NULL);
-        now = clock_mono_usec();
-    }
+    return uplink_state(link, NULL) == UPLINK_RUNNING;
 }
 
 static int flush(struct changeset *s, uint64_t closes, struct err *err)
 {
     size_t n = s->batch.len;
+    uint64_t began;
 
     if (n == 0)
         return 0;
-    pay(s, n);
+    if (s->pace)
+        pace_pay(s->pace, n, stream_runs, s->link);
+    began = clock_mono_usec();
     if (uplink_push(s->link, &s->batch, closes, err) < 0)
         return -1;
+    s->waited_usec += clock_mono_usec() - began;
     s->sent_bytes += n;
     return 0;
 }
@@ -142,9 +131,9 @@ int changeset_add(
     return 0;
 }
 
-void changeset_add_unreadable(struct changeset *s, uint64_t bytes)
+void changeset_set_unreadable(struct changeset *s, uint64_t blocks)
 {
-    s->unreadable_bytes += bytes;
+    s->unreadable_blocks = blocks;
 }
 
 void changeset_set_group_point(struct changeset *s, const struct ident *id)
@@ -163,7 +152,7 @@ int changeset_close(struct changeset *s, enum mark_kind kind, unsigned flags, ui
     m.time_utc_usec = time_utc_usec;
     m.record_count = s->records;
     m.changed_bytes = s->bytes;
-    m.unreadable_blocks = (s->unreadable_bytes + 4095) / 4096;
+    m.unreadable_blocks = s->unreadable_blocks;
     record_digest_get(s->digest, &m.digest);
     snprintf(m.tag, sizeof(m.tag), "%s", tag ? tag : "");
     if (mark_is_point(&m)) {
@@ -185,7 +174,7 @@ int changeset_close(struct changeset *s, enum mark_kind kind, unsigned flags, ui
 
 bool changeset_is_empty(const struct changeset *s)
 {
-    return s->records == 0 && s->unreadable_bytes == 0;
+    return s->records == 0;
 }
 
 uint64_t changeset_sent_bytes(const struct changeset *s)
@@ -196,4 +185,9 @@ uint64_t changeset_sent_bytes(const struct changeset *s)
 uint64_t changeset_changed_bytes(const struct changeset *s)
 {
     return s->changed_bytes;
+}
+
+uint64_t changeset_waited_usec(const struct changeset *s)
+{
+    return s->waited_usec;
 }

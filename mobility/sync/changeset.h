@@ -12,6 +12,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "mobility/sync/pace.h"
 #include "mobility/sync/uplink.h"
 #include "transport/base/err.h"
 #include "transport/base/mem.h"
@@ -28,8 +29,9 @@ DEFINE_AUTO(changeset, changeset_free)
 
 /* What stands in every mark until the next call: machine, generation, epoch and disks are copied from it. */
 void changeset_set_frame(struct changeset *set, const struct mark *frame);
-void changeset_set_level(struct changeset *set, int zstd_level);        /* 0: raw */
-void changeset_set_rate(struct changeset *set, uint64_t bytes_per_sec); /* 0: no bound */
+void changeset_set_level(struct changeset *set, int zstd_level); /* 0: raw */
+/* Every batch is paid for there; NULL: nothing is. Must live as long as the set. */
+void changeset_set_pace(struct changeset *set, struct pace *pace);
 /* The next mark gets this number; whatever was begun is dropped. */
 void changeset_restart(struct changeset *set, uint64_t sequence);
 uint64_t changeset_next_sequence(const struct changeset *set);
@@ -37,8 +39,8 @@ uint64_t changeset_next_sequence(const struct changeset *set);
 /* Appends one piece (see struct reader_piece: at most 64 KiB, within one 64 KiB block). Errors: those of uplink_push. */
 int changeset_add(
     struct changeset *set, uint32_t disk, uint64_t start, const void *data, uint32_t length, struct err *err);
-/* Counts what the source could not read. */
-void changeset_add_unreadable(struct changeset *set, uint64_t bytes);
+/* Of the image at the coming marks, until it is set again: blocks of 4 KiB that the source could not read. */
+void changeset_set_unreadable(struct changeset *set, uint64_t blocks);
 /* The next mark of a point carries this id, and no other does. */
 void changeset_set_group_point(struct changeset *set, const struct ident *id);
 /* Closes the set. tag may be NULL. *ret_sequence is the mark's. */
@@ -47,5 +49,7 @@ int changeset_close(struct changeset *set, enum mark_kind kind, unsigned flags, 
 bool changeset_is_empty(const struct changeset *set);          /* no record since the last mark */
 uint64_t changeset_sent_bytes(const struct changeset *set);    /* batches handed to the link since changeset_new */
 uint64_t changeset_changed_bytes(const struct changeset *set); /* of disks, since changeset_new */
+uint64_t changeset_waited_usec(
+    const struct changeset *set); /* for room in the queue of the link, since changeset_new */
 
 #endif

@@ -84,6 +84,7 @@ static int next_range(void *arg, unsigned *ret_disk, uint64_t *ret_start, uint64
     if (c->budget == 0 ||
         dirty_next(retained_open_set(c->e->retained, disk), &c->at, RANGE_BYTES, ret_start, ret_length) == 0)
         return 0;
+    engine_pace_yield(c->e, c->d, *ret_length);
     *ret_disk = disk;
     c->budget -= *ret_length < c->budget ? *ret_length : c->budget;
     return 1;
@@ -93,10 +94,9 @@ static int take_piece(void *arg, const struct reader_piece *p, struct err *err)
 {
     struct catchup *c = arg;
 
-    if (!p->data) {
-        engine_unreadable(c->e, c->d, p);
-        return 0;
-    }
+    if (!p->data)
+        return engine_unreadable(c->e, c->d, p, err);
+    engine_readable(c->e, c->d, p);
     return changeset_add(c->e->set, c->d->number, p->start, p->data, p->length, err);
 }
 
@@ -106,8 +106,10 @@ static int send_chunk(struct catchup *c, struct err *err)
     uint64_t start = c->d->catch_at;
 
     engine_frame(e, true);
+    changeset_set_level(e->set, engine_pace_level(e));
     if (reader_run(e->reader, next_range, c, take_piece, c, err) < 0)
         return -1;
+    changeset_set_unreadable(e->set, engine_unreadable_blocks(e));
     if (!changeset_is_empty(e->set) && changeset_close(e->set, MARK_PROGRESS, 0, clock_utc_usec(), NULL, NULL, err) < 0)
         return -1;
     if (c->budget > 0)

@@ -16,18 +16,6 @@
 #define INTERVAL_USEC (1 * USEC_PER_SEC)
 #define TELL_USEC (60 * USEC_PER_SEC)
 
-/* Told once per disk and start of the agent; the marks count every block. */
-void engine_unreadable(struct engine *e, struct engine_disk *d, const struct reader_piece *p)
-{
-    changeset_add_unreadable(e->set, p->length);
-    if (d->told_unreadable)
-        return;
-    d->told_unreadable = true;
-    engine_event(e, "error", "unreadable_blocks",
-        "replace the disk; until then the copy keeps the old content of these blocks",
-        "disk %s cannot be read at byte %llu: %s", d->key, (unsigned long long)p->start, strerror(p->sys_errno));
-}
-
 /* ---- parts of the cycle ---- */
 
 int engine_drain_failed(const struct engine *e, struct err *err)
@@ -45,7 +33,7 @@ static int part_drain(void *arg, unsigned disk, struct dirty *round, uint64_t *r
     struct engine_disk *d = &e->disks[disk];
     struct dirty *open = retained_open_set(e->retained, disk);
     struct tracker_stats stats;
-    uint64_t again = 0, drained = 0;
+    uint64_t again = 0, drained = 0, retried;
 
     if (d->resend) {
         again = dirty_count(open);
@@ -57,7 +45,9 @@ static int part_drain(void *arg, unsigned disk, struct dirty *round, uint64_t *r
     if (tracker_drain(e->tracker, d->tracked, round, open, &drained, err) < 0)
         return engine_drain_failed(e, err);
     d->drained_bytes = stats.bytes;
-    *ret_granules = again + drained;
+    if (engine_unreadable_retry(d, round, &retried, err) < 0)
+        return -1;
+    *ret_granules = again + drained + retried;
     return 0;
 }
 
@@ -111,20 +101,21 @@ static int part_freeze(void *arg, struct err *err)
     int mounts = set_mounts(e, err);
 
     if (mounts < 0 || (e->hooks && hooks_freeze(e->hooks, err) < 0))
-/* A hook that says no to its thaw did not hold its application still until then. */
-static void thaw_applications(struct engine *e)
-{
-    if (e->hooks && hooks_thaw(e->hooks, &e->hooks_error) < 0)
-        err_wrap(&e->hooks_error, "the application was not still all the time");
-}
-
         return -1;
     if (mounts > 0 || freeze_begin(e->conf.freeze, budget, err) == 0) {
         engine_group_froze(e, budget);
         return mounts;
     }
-    thaw_applications(e);
+    if (e->hooks)
+        (void)hooks_thaw(e->hooks, NULL);
     return -1;
+}
+
+/* A hook that says no to its thaw did not hold its application still until then. */
+static void thaw_applications(struct engine *e)
+{
+    if (e->hooks && hooks_thaw(e->hooks, &e->hooks_error) < 0)
+        err_wrap(&e->hooks_error, "the application was not still all the time");
 }
 
 static int part_thaw(void *arg, uint64_t *ret_usec, bool *ret_gave_up, struct err *err)
@@ -133,8 +124,7 @@ static int part_thaw(void *arg, uint64_t *ret_usec, bool *ret_gave_up, struct er
     struct freeze_result result = {0};
     int r = freeze_end(e->conf.freeze, &result, err);
 
-    if (e->hooks)
-        (void)hooks_thaw(e->hooks, NULL);
+    thaw_applications(e);
     *ret_usec = result.frozen_usec;
     *ret_gave_up = result.gave_up;
     return r;
@@ -168,10 +158,9 @@ static int take_piece(void *arg, const struct reader_piece *p, struct err *err)
     struct engine *e = arg;
     struct engine_disk *d = &e->disks[p->disk];
 
-    if (!p->data) {
-        engine_unreadable(e, d, p);
-        return 0;
-    }
+    if (!p->data)
+        return engine_unreadable(e, d, p, err);
+    engine_readable(e, d, p);
     return changeset_add(e->set, d->number, p->start, p->data, p->length, err);
 }
 
@@ -240,7 +229,7 @@ int engine_close_slot(struct engine *e, uint64_t sequence, struct err *err)
 
     for (unsigned i = 0; i < MARK_DISKS_MAX; i++)
         in[i] = e->disks[i].attached && e->disks[i].swept;
-    return retained_close(e->retained, sequence, in, err);
+    return retained_close(e->retained, sequence, in, err) < 0 ? -1 : engine_unreadable_keep(e, err);
 }
 
 static int close_point(struct engine *e, const struct engine_command *c, const struct cycle_result *r, struct err *err)
@@ -250,6 +239,7 @@ static int close_point(struct engine *e, const struct engine_command *c, const s
     bool first;
     unsigned flags = mark_flags(e, r, &first);
 
+    changeset_set_unreadable(e->set, engine_unreadable_blocks(e));
     e->group.sealed = engine_group_is_whole(e, r);
     if (e->group.sealed)
         changeset_set_group_point(e->set, &e->group.ask.point);
@@ -270,6 +260,7 @@ static int close_progress(struct engine *e, struct err *err)
 {
     uint64_t sequence = changeset_next_sequence(e->set) - 1;
 
+    changeset_set_unreadable(e->set, engine_unreadable_blocks(e));
     if (!changeset_is_empty(e->set) &&
         changeset_close(e->set, MARK_PROGRESS, 0, clock_utc_usec(), NULL, &sequence, err) < 0)
         return -1;
@@ -297,8 +288,6 @@ static void end_with(struct engine *e, const struct engine_command *c, const str
     if (engine_command_is_scheduled(c))
         engine_schedule_missed(e, c->kind, why);
     else
-    else if (e->hooks_error.code != ERR_NONE)
-        err_copy(&why, &e->hooks_error);
         engine_command_end(e, c->id, why);
 }
 
@@ -307,6 +296,17 @@ static void refuse_command(struct engine *e, const struct engine_command *c, con
     struct err why = ERR_INIT;
 
     if (r->freeze_error.code != ERR_NONE)
+        err_copy(&why, &r->freeze_error);
+    else if (e->hooks_error.code != ERR_NONE)
+        err_copy(&why, &e->hooks_error);
+    else {
+        err_set(
+            &why, ERR_TIMEOUT, "no consistent moment was found: %s", r->reason ? r->reason : "the disks are too busy");
+        err_hint(&why, "allow freezing in the policy, or ask again when less is written");
+    }
+    end_with(e, c, &why);
+}
+
 /* What has much to write does it now, before the live rounds; nothing is held yet. */
 static int prepare_applications(struct engine *e, struct err *err)
 {
@@ -317,15 +317,6 @@ static int prepare_applications(struct engine *e, struct err *err)
         return -1;
     hooks_prepare(e->hooks);
     return 0;
-}
-
-        err_copy(&why, &r->freeze_error);
-    else {
-        err_set(
-            &why, ERR_TIMEOUT, "no consistent moment was found: %s", r->reason ? r->reason : "the disks are too busy");
-        err_hint(&why, "allow freezing in the policy, or ask again when less is written");
-    }
-    end_with(e, c, &why);
 }
 
 static int run(struct engine *e, const struct engine_command *c, struct cycle_result *ret_result, struct err *err)
@@ -371,7 +362,10 @@ int engine_cycle(struct engine *e, const struct engine_command *c, struct err *e
     if (!c || e->next_cycle_usec == 0)
         e->next_cycle_usec = e->next_cycle_usec + interval > now ? e->next_cycle_usec + interval : now + interval;
     engine_frame(e, true);
-    r = run(e, c, &result, err);
+    changeset_set_level(e->set, engine_pace_level(e));
+    r = engine_obey_resend(e, err);
+    if (r == 0)
+        r = run(e, c, &result, err);
     e->group.result = result;
     if (r == 0) {
         note_result(e, &result);

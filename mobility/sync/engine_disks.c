@@ -80,6 +80,8 @@ static void detach(struct engine *e, struct engine_disk *d)
     drop_chunks(e, i);
     plan_free(d->plan);
     d->plan = NULL;
+    engine_unreadable_forget(d);
+    yield_close(&d->yield);
     d->attached = d->swept = false;
     d->at = 0;
 }
@@ -109,6 +111,7 @@ static void restart_sweep(struct engine *e, struct engine_disk *d, enum copy_sta
     d->at = 0;
     d->swept = false;
     d->compare = copy == COPY_RESYNC;
+    engine_unreadable_forget(d); /* the sweep finds it again */
     plan_free(d->plan);
     d->plan = NULL;
     drop_chunks(e, engine_index(e, d));
@@ -373,16 +376,13 @@ static int obey_resync_request(struct engine *e, struct err *err)
 
 int engine_converge(struct engine *e, struct err *err)
 {
-    uint64_t rate = e->wish.rate_bytes_per_sec;
-
     if (!e->wish.protect)
         return leave(e, err);
     if (e->wish.disk_count == 0) {
         err_set(err, ERR_INVALID, "protection is wanted, but of no disk");
         return err_hint(err, "choose disks: leeward machine protect NAME --disk KEY");
     }
-    changeset_set_level(e->set, e->wish.level);
-    changeset_set_rate(e->set, rate);
+    engine_pace_follow(e);
     if (open_parts(e, err) < 0 || attach_wished(e, err) < 0)
         return -1;
     if (strcmp(e->state.boot_id, e->boot_id) != 0) {
@@ -404,7 +404,7 @@ static int resize(struct engine *e, struct engine_disk *d, uint64_t actual, stru
 
     if (tracker_resize(e->tracker, d->tracked, err) < 0 ||
         retained_resize(e->retained, engine_index(e, d), tracker_disk_size_bytes(d->tracked), err) < 0 ||
-        (d->swept && join_cycle(e, d, err) < 0))
+        engine_unreadable_resize(d, err) < 0 || (d->swept && join_cycle(e, d, err) < 0))
         return -1;
     row->size_bytes = tracker_disk_size_bytes(d->tracked);
     plan_free(TAKE_PTR(d->plan));

@@ -7,9 +7,12 @@
  *   engine_schedule.c points of the stronger kinds at their times
  *   engine_disks.c  converging to the wish: attach, detach, resize, vanish, resync
  *   engine_link.c   sequence and epoch: agreeing with the vault, commits
+ *   engine_pace.c   rates, yielding, where to compress, progress
  *   engine_sweep.c  chunks of the initial copy and of the comparison
  *   engine_catchup.c large backlogs
+ *   engine_resend.c what the vault has lost
  *   engine_cycle.c  recovery points
+ *   engine_unreadable.c blocks that cannot be read
  *   engine_group.c  the part in points of a consistency group
  */
 #ifndef MOBILITY_SYNC_ENGINE_INTERNAL_H
@@ -24,6 +27,7 @@
 #include "mobility/sync/engine.h"
 #include "mobility/sync/plan.h"
 #include "mobility/sync/retained.h"
+#include "mobility/sync/yield.h"
 #include "mobility/track/tracker.h"
 
 #define ENGINE_OUTPUTS_MAX 256u
@@ -46,7 +50,10 @@ struct engine_disk {
     uint64_t at;            /* the sweep has sent everything before this byte */
     uint64_t drained_bytes; /* tracker's byte count at the last drain */
     uint64_t counted_bytes; /* of it, added to changed_bytes */
-    bool told_unreadable;
+    struct yield yield;     /* of its sweep */
+    /* What could not be read (engine_unreadable.c); NULL: nothing yet. */
+    struct dirty *bad;
+    uint64_t bad_retry_usec, bad_pause_usec, bad_cursor;
 };
 
 struct engine_chunk {
@@ -89,6 +96,19 @@ struct engine_group {
     uint64_t until_usec, sequence; /* end of the budget; of the mark */
 };
 
+/* What the line took, to see whether it is the bottleneck. */
+struct engine_line {
+    bool narrow;
+    uint64_t looked_usec, calm_since_usec;
+    uint64_t waited_usec, sent_bytes, changed_bytes; /* of the set, when it was looked at */
+    uint64_t takes_per_sec;                          /* bytes, when it was last narrow */
+};
+
+struct engine_progress {
+    bool copying; /* else a backlog */
+    uint64_t looked_usec, done_bytes, per_sec;
+};
+
 struct engine {
     struct engine_conf conf;
     char state_path[512], retained_dir[512];
@@ -100,6 +120,8 @@ struct engine {
     pthread_cond_t cond;
     bool stop, woken, wish_is_new, rescan;
     struct engine_wish new_wish;
+    struct engine_resend resend; /* what of it is not obeyed yet */
+    uint64_t resend_request;     /* the last one that was taken */
     struct engine_command commands[ENGINE_COMMANDS_MAX];
     unsigned command_count;
     struct engine_output *outputs; /* ring of ENGINE_OUTPUTS_MAX */
@@ -120,6 +142,9 @@ struct engine {
     struct cycle *cycle;
     struct retained *retained;
     struct changeset *set;
+    struct pace pace;
+    struct engine_line line;
+    struct engine_progress progress;
     struct engine_disk disks[MARK_DISKS_MAX];
     struct engine_chunk chunks[ENGINE_UNCOMMITTED_MAX];
     unsigned chunk_count;
@@ -205,6 +230,17 @@ uint64_t engine_uncommitted(const struct engine *e); /* marks on their way */
 /* Another generation or vault: the next stream is a new one. */
 int engine_relink(struct engine *e, struct err *err);
 
+/* engine_pace.c */
+void engine_pace_follow(struct engine *e); /* the wish's rules */
+/* A copy of the disk is about to read so many bytes; waits where the workload feels it. */
+void engine_pace_yield(struct engine *e, struct engine_disk *d, uint64_t bytes);
+/* zstd level for changes now. */
+int engine_pace_level(struct engine *e);
+/* "workload", "working hours", "throttle", "CPU share" or "". */
+const char *engine_pace_slowed_by(const struct engine *e);
+/* Fills in throughput, time left and slowed_by, from the rest of *s. Once per turn. */
+void engine_pace_progress(struct engine *e, struct engine_status *s);
+
 /* engine_sweep.c */
 /* Whether another chunk may be put on its way. */
 bool engine_chunk_fits(const struct engine *e);
@@ -220,13 +256,15 @@ int engine_catchup_begin(struct engine *e, struct err *err);
 int engine_catchup(struct engine *e, struct err *err);
 void engine_catchup_end(struct engine *e);
 
+/* engine_resend.c */
+/* Puts what the vault wants once more into the open slots. */
+int engine_obey_resend(struct engine *e, struct err *err);
+
 /* engine_cycle.c */
 /* What is in the open slot of the disks that take part in points belongs to change sets up to that sequence. */
 int engine_close_slot(struct engine *e, uint64_t sequence, struct err *err);
 /* Puts words to a failed drain; returns -1. */
 int engine_drain_failed(const struct engine *e, struct err *err);
-/* Counts what could not be read, and tells it once. */
-void engine_unreadable(struct engine *e, struct engine_disk *d, const struct reader_piece *p);
 bool engine_cycle_possible(const struct engine *e);
 int engine_cycle(struct engine *e, const struct engine_command *command, struct err *err);
 int engine_cycle_parts(struct engine *e, struct err *err);
@@ -244,5 +282,17 @@ void engine_group_options(struct engine *e, struct cycle_options *options);
 uint64_t engine_group_budget(const struct engine *e, uint64_t own_usec);
 void engine_group_froze(struct engine *e, uint64_t budget_usec);
 bool engine_group_is_whole(struct engine *e, const struct cycle_result *r);
+
+/* engine_unreadable.c */
+/* A piece without data, or with data, came to its sink. */
+int engine_unreadable(struct engine *e, struct engine_disk *d, const struct reader_piece *p, struct err *err);
+void engine_readable(struct engine *e, struct engine_disk *d, const struct reader_piece *p);
+/* Adds to a round what is to be tried again now. */
+int engine_unreadable_retry(struct engine_disk *d, struct dirty *round, uint64_t *ret_granules, struct err *err);
+/* Puts what cannot be read into the open slot, which is new or was forgotten in part. */
+int engine_unreadable_keep(struct engine *e, struct err *err);
+uint64_t engine_unreadable_blocks(const struct engine *e); /* of 4 KiB, all disks */
+int engine_unreadable_resize(struct engine_disk *d, struct err *err);
+void engine_unreadable_forget(struct engine_disk *d);
 
 #endif

@@ -19,6 +19,7 @@
 #include "transport/base/log.h"
 
 #define CHUNK_BYTES ((uint64_t)CHANGESET_PROGRESS_BYTES)
+#define CHUNK_USEC (2 * USEC_PER_SEC)
 #define COMPARE_SPAN ((uint64_t)HASHFETCH_BLOCKS_MAX * HASHFETCH_BLOCK_BYTES)
 #define RANGE_BYTES (1u << 20)
 #define SWEEP_LEVEL 1
@@ -30,6 +31,8 @@ struct sweep {
     uint64_t at;            /* the next byte that may be read */
     uint64_t end;           /* of this chunk at most */
     uint64_t budget;        /* bytes that may still be read */
+    uint64_t deadline_usec; /* and until when: a slow sweep must not keep points of other disks waiting */
+    bool cut;               /* by that */
     struct hash128 *hashes; /* from compare_start on; NULL: send everything */
     uint64_t compare_start;
 };
@@ -59,7 +62,8 @@ static int next_range(void *arg, unsigned *ret_disk, uint64_t *ret_start, uint64
     struct sweep *s = arg;
     uint64_t start, length, end;
 
-    if (s->budget == 0 || !plan_next(s->d->plan, s->at, RANGE_BYTES, &start, &length) || start >= s->end)
+    s->cut = clock_mono_usec() > s->deadline_usec;
+    if (s->budget == 0 || s->cut || !plan_next(s->d->plan, s->at, RANGE_BYTES, &start, &length) || start >= s->end)
         return 0;
     end = start + length;
     if (s->hashes) {
@@ -72,6 +76,7 @@ static int next_range(void *arg, unsigned *ret_disk, uint64_t *ret_start, uint64
         end = s->end;
     if (end > s->d->plan->size_bytes)
         end = s->d->plan->size_bytes;
+    engine_pace_yield(s->e, s->d, end - start);
     *ret_disk = engine_index(s->e, s->d);
     *ret_start = start;
     *ret_length = end - start;
@@ -100,10 +105,9 @@ static int take_piece(void *arg, const struct reader_piece *p, struct err *err)
 {
     struct sweep *s = arg;
 
-    if (!p->data) {
-        engine_unreadable(s->e, s->d, p);
-        return 0;
-    }
+    if (!p->data)
+        return engine_unreadable(s->e, s->d, p, err);
+    engine_readable(s->e, s->d, p);
     return vault_has_it(s, p) ? 0 : changeset_add(s->e->set, s->d->number, p->start, p->data, p->length, err);
 }
 
@@ -144,6 +148,7 @@ static int close_chunk(struct sweep *s, bool last, struct err *err)
 {
     struct engine *e = s->e;
 
+    changeset_set_unreadable(e->set, engine_unreadable_blocks(e));
     if (!changeset_is_empty(e->set) && changeset_close(e->set, MARK_PROGRESS, 0, clock_utc_usec(), NULL, NULL, err) < 0)
         return -1;
     e->chunks[e->chunk_count++] = (struct engine_chunk){
@@ -160,9 +165,10 @@ static int sweep_chunk(struct sweep *s, struct err *err)
     engine_frame(s->e, false);
     if (fetch_hashes(s, err) < 0)
         return -1;
+    s->deadline_usec = clock_mono_usec() + CHUNK_USEC;
     if (reader_run(s->e->reader, next_range, s, take_piece, s, err) < 0)
         return -1;
-    if (s->budget > 0 && s->at < s->end)
+    if (s->budget > 0 && !s->cut && s->at < s->end)
         s->at = s->end; /* no more used range in it */
     last = !plan_next(s->d->plan, s->at, RANGE_BYTES, &start, &length);
     if (close_chunk(s, last, err) < 0)
@@ -174,7 +180,9 @@ static int sweep_chunk(struct sweep *s, struct err *err)
  * part, and compressing before TLS costs the least in total), and gives way to the machine's own work. */
 static void be_modest(struct engine *e, bool modest)
 {
-    changeset_set_level(e->set, modest && e->wish.level < SWEEP_LEVEL ? SWEEP_LEVEL : e->wish.level);
+    int level = pace_cpu_is_short(&e->pace) ? 0 : SWEEP_LEVEL;
+
+    changeset_set_level(e->set, modest ? level : engine_pace_level(e));
     (void)setpriority(PRIO_PROCESS, (id_t)gettid(), modest ? SWEEP_NICE : 0);
 }
 
@@ -191,6 +199,7 @@ int engine_sweep(struct engine *e, struct engine_disk *d, struct err *err)
     be_modest(e, true);
     r = sweep_chunk(&s, err);
     be_modest(e, false);
+    yield_pause(&d->yield);
     free(s.hashes);
     if (r < 0 && err->code != ERR_UNAVAILABLE && err->code != ERR_CANCELLED)
         engine_rewind_sweeps(e);

@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Blocks that the source could not read. The vault keeps their old content, so each point says how many of them its image has,
+ * until they can be read again: they stay in a set of the disk, are tried again now and then, and are put into each open slot of
+ * the retained changes, so that an agent that takes over begins by reading them.
+ *
+ * Trying is bounded, because a failing disk can take seconds to say no: a few granules at a time, first after a second, then
+ * at doubling intervals. A block that was written since is read with the next round anyway.
+ */
+#include "mobility/sync/engine_internal.h"
+
+#include <string.h>
+
+#include "transport/base/clock.h"
+#include "transport/base/log.h"
+
+#define RETRY_FIRST_USEC (1 * USEC_PER_SEC)
+#define RETRY_MAX_USEC (300 * USEC_PER_SEC)
+#define RETRY_RANGES 16u
+#define RETRY_RANGE_BYTES 65536u
+
+static void tell_bad(struct engine *e, struct engine_disk *d, const struct reader_piece *p)
+{
+    engine_event(e, "error", "unreadable_blocks",
+        "replace the disk; until then the copy keeps the old content of these blocks",
+        "disk %s cannot be read at byte %llu: %s", d->key, (unsigned long long)p->start, strerror(p->sys_errno));
+    d->bad_pause_usec = RETRY_FIRST_USEC;
+    d->bad_retry_usec = clock_mono_usec() + d->bad_pause_usec;
+    d->bad_cursor = 0;
+}
+
+int engine_unreadable(struct engine *e, struct engine_disk *d, const struct reader_piece *p, struct err *err)
+{
+    if (!d->bad &&
+        dirty_new(tracker_disk_size_bytes(d->tracked), tracker_disk_granule_shift(d->tracked), &d->bad, err) < 0)
+        return -1;
+    if (dirty_is_empty(d->bad))
+        tell_bad(e, d, p);
+    if (dirty_set(d->bad, p->start, p->length, err) < 0)
+        return -1;
+    return dirty_set(retained_open_set(e->retained, engine_index(e, d)), p->start, p->length, err);
+}
+
+void engine_readable(struct engine *e, struct engine_disk *d, const struct reader_piece *p)
+{
+    if (!d->bad || dirty_is_empty(d->bad))
+        return;
+    dirty_clear(d->bad, p->start, p->length);
+    if (dirty_is_empty(d->bad))
+        engine_event(e, "info", "readable_again", "", "all blocks of disk %s could be read again", d->key);
+}
+
+int engine_unreadable_retry(struct engine_disk *d, struct dirty *round, uint64_t *ret_granules, struct err *err)
+{
+    uint64_t now = clock_mono_usec(), start, length;
+    unsigned ranges = 0;
+
+    *ret_granules = 0;
+    if (!d->bad || dirty_is_empty(d->bad) || now < d->bad_retry_usec)
+        return 0;
+    while (ranges < RETRY_RANGES && dirty_next(d->bad, &d->bad_cursor, RETRY_RANGE_BYTES, &start, &length) > 0) {
+        if (dirty_set(round, start, length, err) < 0)
+            return -1;
+        *ret_granules += length >> dirty_granule_shift(d->bad);
+        ranges++;
+    }
+    if (ranges == RETRY_RANGES) /* the rest of this turn with the next round */
+        return 0;
+    d->bad_cursor = 0;
+    d->bad_pause_usec = 2 * d->bad_pause_usec < RETRY_MAX_USEC ? 2 * d->bad_pause_usec : RETRY_MAX_USEC;
+    d->bad_retry_usec = now + d->bad_pause_usec;
+    return 0;
+}
+
+int engine_unreadable_keep(struct engine *e, struct err *err)
+{
+    for (unsigned i = 0; i < MARK_DISKS_MAX; i++) {
+        const struct engine_disk *d = &e->disks[i];
+
+        if (d->attached && d->bad && dirty_or(retained_open_set(e->retained, i), d->bad, err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+uint64_t engine_unreadable_blocks(const struct engine *e)
+{
+    uint64_t blocks = 0;
+
+    for (unsigned i = 0; i < MARK_DISKS_MAX; i++)
+        if (e->disks[i].attached && e->disks[i].bad)
+            blocks += (dirty_bytes(e->disks[i].bad) + 4095) / 4096;
+    return blocks;
+}
+
+int engine_unreadable_resize(struct engine_disk *d, struct err *err)
+{
+    return d->bad ? dirty_resize(d->bad, tracker_disk_size_bytes(d->tracked), err) : 0;
+}
+
+void engine_unreadable_forget(struct engine_disk *d)
+{
+    dirty_close(TAKE_PTR(d->bad));
+}
