@@ -2,18 +2,24 @@
 """The storage services that the tests talk to, Azurite and s3rver, and leeward-object on them. They come from npm in the versions of
 peers/package-lock.json, into the build folder. A test program calls bring_up() before main()."""
 import base64
+import contextlib
 import datetime
 import email.utils
 import hashlib
 import hmac
+import http.client
+import http.server
 import os
 import shutil
+import socket
 import subprocess
+import threading
+import time
 import urllib.error
 import urllib.parse
 import urllib.request
 
-from harness import BIN, ROOT, check, free_port_base, fresh, run, start, wait_until
+from harness import BIN, ROOT, check, defer, free_port_base, fresh, run, start, wait_until
 
 HERE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "peers")
 TOOL = os.path.join(BIN, "leeward-object")
@@ -129,12 +135,13 @@ class Store:
         return result.stderr
 
 
-def azure(prefix="", **secret):
-    return Store(f"azure://{ACCOUNT}/box{prefix}", endpoint_of("azurite"), **(secret or {"secret": ACCOUNT_KEY}))
+def azure(prefix="", endpoint=None, secret=None, sas=None, **more):
+    more.update({"sas": sas} if sas else {"secret": secret or ACCOUNT_KEY})
+    return Store(f"azure://{ACCOUNT}/box{prefix}", endpoint or endpoint_of("azurite"), **more)
 
 
-def s3(prefix="", bucket="bucket", **more):
-    return Store(f"s3://{bucket}{prefix}", endpoint_of("s3rver"), key_id="S3RVER", secret="S3RVER", **more)
+def s3(prefix="", bucket="bucket", endpoint=None, **more):
+    return Store(f"s3://{bucket}{prefix}", endpoint or endpoint_of("s3rver"), key_id="S3RVER", secret="S3RVER", **more)
 
 
 def file_of(data):
@@ -142,3 +149,95 @@ def file_of(data):
     with open(path, "wb") as f:
         f.write(data)
     return path
+
+
+# ---- faults between us and a peer ----
+
+class FaultProxy:
+    """An HTTP proxy in front of a peer. `fault(number, method, path)` is asked for each request (from 1) and says what happens to it:
+        None         it passes
+        503          (or another status) is the answer, the peer never hears of it
+        "cut"        the connection ends before the peer hears of it
+        "lost"       the peer does it, the connection ends instead of an answer
+        "torn"       the peer does it, the answer breaks off in the middle of its body (of its head, when it has none)
+        "liar"       a GET's answer has half its body and says so
+        "slow"       the answer comes after 300 ms"""
+
+    def __init__(self, endpoint):
+        self.origin = urllib.parse.urlsplit(endpoint)
+        self.fault = lambda number, method, path: None
+        self.seen = []
+        proxy = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def serve(self):
+                proxy.serve(self)
+
+            do_GET = do_PUT = do_HEAD = do_DELETE = do_POST = serve
+
+            def log_message(self, *_):
+                pass
+
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server.daemon_threads = True
+        self.server.handle_error = lambda *_: None  # a client that went away is no news here
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        defer(self.server.shutdown)
+        self.endpoint = f"http://127.0.0.1:{self.server.server_port}{self.origin.path}"
+
+    def serve(self, handler):
+        body = handler.rfile.read(int(handler.headers.get("Content-Length", 0)))
+        self.seen.append((handler.command, handler.path))
+        fault = self.fault(len(self.seen), handler.command, handler.path)
+        if fault == "cut":
+            return self.hang_up(handler)
+        if isinstance(fault, int):
+            return self.answer(handler, fault, [], b"")
+        status, headers, content = self.ask(handler, body)
+        if fault == "slow":
+            time.sleep(0.3)
+        if fault == "lost":
+            return self.hang_up(handler)
+        if fault == "liar" and handler.command == "GET":
+            content = content[:len(content) // 2]
+        if fault == "torn":
+            return self.tear(handler, status, content)
+        self.answer(handler, status, headers, content)
+
+    def ask(self, handler, body):
+        peer = http.client.HTTPConnection(self.origin.hostname, self.origin.port, timeout=60)
+        try:
+            peer.putrequest(handler.command, handler.path, skip_host=True, skip_accept_encoding=True)
+            for name, value in handler.headers.items():
+                peer.putheader(name, value)
+            peer.endheaders(body or None)
+            answer = peer.getresponse()
+            return answer.status, answer.getheaders(), answer.read()
+        finally:
+            peer.close()
+
+    @staticmethod
+    def answer(handler, status, headers, content):
+        length = next((v for k, v in headers if k.lower() == "content-length"), len(content))
+        handler.send_response_only(status)
+        for name, value in headers:
+            if name.lower() not in ("content-length", "transfer-encoding", "connection"):
+                handler.send_header(name, value)
+        handler.send_header("Content-Length", str(length if handler.command == "HEAD" else len(content)))
+        handler.end_headers()
+        if handler.command != "HEAD":
+            handler.wfile.write(content)
+
+    def tear(self, handler, status, content):
+        handler.wfile.write(b"HTTP/1.1 %d OK\r\nContent-Length: %d\r\n" % (status, len(content) or 10))
+        if content:
+            handler.wfile.write(b"\r\n" + content[:len(content) // 2])
+        self.hang_up(handler)
+
+    @staticmethod
+    def hang_up(handler):
+        handler.close_connection = True
+        with contextlib.suppress(OSError):
+            handler.connection.shutdown(socket.SHUT_RDWR)

@@ -7,13 +7,14 @@ import email.utils
 import hashlib
 import hmac
 import http.server
+import random
 import subprocess
 import threading
 import time
 import urllib.parse
 
 from harness import check, defer, fresh, main, temp_dir, test
-from object_peers import ACCOUNT, ACCOUNT_KEY, TOOL, Store, azure, bring_up, container_sas, endpoint_of, file_of, s3
+from object_peers import ACCOUNT, ACCOUNT_KEY, TOOL, FaultProxy, Store, azure, bring_up, container_sas, endpoint_of, file_of, s3
 
 
 # ---- the tool ----
@@ -47,6 +48,37 @@ def behaves_as_a_store(store):
     store("delete", "n/3")
     store("delete", "n/3")
     check("n/3" not in store("list"), "a deleted object is in the list")
+
+
+# ---- large objects ----
+
+LARGE = random.Random(3).randbytes(20 << 20)  # over what is sent at once: three pieces
+
+
+def content(store, name):
+    """Bytes as they are: what the tool prints, not decoded."""
+    return subprocess.run([TOOL, store.url, "get", name], env=store.env, stdout=subprocess.PIPE, check=True, timeout=120).stdout
+
+
+def takes_large_objects(store):
+    path = file_of(LARGE)
+    check(status(store, "put-file", "large/1", path) == 0, "a large object was not taken")
+    check(content(store, "large/1") == LARGE, "a large object is another one")
+    check(status(store, "put-file", "large/1", file_of(LARGE[::-1])) == 3, "a name is taken once")
+    check(content(store, "large/1") == LARGE, "a refused write changed something")
+    check(store("list", "large/").split() == [str(len(LARGE)), "large/1"], "the list")
+
+
+def goes_on(store, proxy, is_piece):
+    """The second piece does not get through; the next call sends what is missing and nothing else."""
+    path, pieces = file_of(LARGE), lambda: sum(is_piece(*request) for request in proxy.seen)
+    proxy.fault = lambda number, method, path: 503 if pieces() == 2 else None
+    said = store.fails("put-file", "large/broken", path)
+    check(said.startswith("unavailable: ") and pieces() == 2, f"{pieces()} pieces: {said}")
+    proxy.fault = lambda *_: None
+    check(status(store, "put-file", "large/broken", path) == 0, "it did not go on")
+    check(pieces() == 4, f"{pieces()} pieces were sent, of three and one that got lost")
+    check(content(store, "large/broken") == LARGE, "what was put together is another object")
 
 
 # ---- a service that fails ----
@@ -91,6 +123,7 @@ def s3_error(code):
 class Strict(http.server.BaseHTTPRequestHandler):
     objects = {}
     markers = []
+    parts = {}  # upload id: {number: bytes}
 
     def signature(self, body):
         fields = dict(part.strip().split("=", 1) for part in self.headers["Authorization"].split(" ", 1)[1].split(","))
@@ -107,8 +140,10 @@ class Strict(http.server.BaseHTTPRequestHandler):
         must = {"host", "x-amz-date", "x-amz-content-sha256"} | {n for n in ("range", "if-none-match") if n in self.headers}
         return must <= set(names) and hmac.new(key, text.encode(), hashlib.sha256).hexdigest() == fields["Signature"]
 
-    def answer(self, code, body=b""):
+    def answer(self, code, body=b"", etag=None):
         self.send_response_only(code)
+        if etag:
+            self.send_header("ETag", etag)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         if self.command != "HEAD":
@@ -119,6 +154,9 @@ class Strict(http.server.BaseHTTPRequestHandler):
         path, _, query = self.path.partition("?")
         if not self.signature(body):
             return self.answer(403, s3_error("SignatureDoesNotMatch"))
+        parameters = urllib.parse.parse_qs(query, keep_blank_values=True)
+        if "uploads" in parameters or "uploadId" in parameters:
+            return self.multipart(path, parameters, body)
         if self.command == "PUT":
             taken = path in self.objects and self.headers.get("If-None-Match") == "*"
             self.objects.setdefault(path, body)
@@ -137,18 +175,49 @@ class Strict(http.server.BaseHTTPRequestHandler):
         first, last = map(int, span[6:].split("-"))
         return self.answer(206, self.objects[path][first:last + 1])
 
-    do_GET = do_PUT = do_HEAD = do_DELETE = serve
+    def multipart(self, path, parameters, body):
+        upload = parameters.get("uploadId", [""])[0]
+        if upload and upload not in self.parts:
+            return self.answer(404, s3_error("NoSuchUpload"))
+        if self.command == "PUT":
+            self.parts[upload][int(parameters["partNumber"][0])] = body
+            return self.answer(200, etag=f'"{hashlib.md5(body).hexdigest()}"')
+        if self.command == "GET" and upload:
+            rows = "".join(f"<Part><PartNumber>{n}</PartNumber><ETag>&quot;{hashlib.md5(b).hexdigest()}&quot;</ETag>"
+                           f"<Size>{len(b)}</Size></Part>" for n, b in sorted(self.parts[upload].items()))
+            return self.answer(200, f"<ListPartsResult>{rows}</ListPartsResult>".encode())
+        if self.command == "GET":
+            rows = "".join(f"<Upload><Key>{i[:-2]}</Key><UploadId>{i}</UploadId></Upload>" for i in self.parts)
+            return self.answer(200, f"<ListMultipartUploadsResult>{rows}</ListMultipartUploadsResult>".encode())
+        if self.command == "POST" and not upload:
+            upload = path.removeprefix("/bucket/") + "+/"
+            self.parts[upload] = {}
+            return self.answer(200, f"<InitiateMultipartUploadResult><UploadId>{upload}</UploadId></InitiateMultipartUploadResult>".encode())
+        if self.command == "POST":
+            if self.completions and self.completions.pop(0) == "fails":
+                return self.answer(200, s3_error("InternalError"))
+            check(body.count(b"<Part>") == len(self.parts[upload]), "the completion names other parts")
+            self.objects[path] = b"".join(b for _, b in sorted(self.parts.pop(upload).items()))
+            return self.answer(200, b"<CompleteMultipartUploadResult><ETag>x</ETag></CompleteMultipartUploadResult>")
+        return self.answer(405)
+
+    completions = []
+    do_GET = do_PUT = do_HEAD = do_DELETE = do_POST = serve
 
     def log_message(self, *_):
         pass
 
 
-def strict(secret):
+def strict(secret="right", through_proxy=False):
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Strict)
     server.daemon_threads = True
     threading.Thread(target=server.serve_forever, daemon=True).start()
     defer(server.shutdown)
-    return Store("s3://bucket", f"http://127.0.0.1:{server.server_port}", key_id="id", secret=secret, region="eu-west-1")
+    Strict.objects, Strict.markers, Strict.parts, Strict.completions = {}, [], {}, []
+    endpoint = f"http://127.0.0.1:{server.server_port}"
+    proxy = FaultProxy(endpoint) if through_proxy else None
+    store = Store("s3://bucket", proxy.endpoint if proxy else endpoint, key_id="id", secret=secret, region="eu-west-1", tries=2)
+    return (store, proxy) if proxy else store
 
 
 # ---- tests ----
@@ -218,6 +287,49 @@ def s3_signature_is_right_for_what_is_sent():
     check(Strict.markers == ["", "+a/b= &%41~"], f"markers: {Strict.markers}")
     said = strict("wrong").fails("get", "m/1.seg")
     check(said.startswith("unauthenticated: ") and "check the account or key id" in said, said)
+
+
+@test
+def large_objects_in_a_directory():
+    takes_large_objects(Store("file://" + fresh("objects")))
+
+
+@test
+def large_objects_in_azure():
+    takes_large_objects(azure("/large"))
+    takes_large_objects(azure("/large-sas", sas=container_sas("box", "rcwdl", 1)))
+
+
+@test
+def large_objects_in_s3():
+    takes_large_objects(s3("/large"))
+
+
+@test
+def azure_upload_that_broke_off_goes_on():
+    proxy = FaultProxy(endpoint_of("azurite"))
+    goes_on(azure("/resumed", endpoint=proxy.endpoint, tries=1), proxy, lambda method, path: "blockid=" in path and method == "PUT")
+
+
+@test
+def s3_upload_that_broke_off_goes_on():
+    store, proxy = strict(through_proxy=True)
+    store.env["LEEWARD_OBJECT_TRIES"] = "1"
+    goes_on(store, proxy, lambda method, path: "partNumber=" in path and method == "PUT")
+    check(not Strict.parts, "an upload was left behind")
+
+
+@test
+def s3_completion_that_fails_in_its_body_or_whose_answer_is_lost_ends_well():
+    store, proxy = strict(through_proxy=True)
+    Strict.completions = ["fails"]
+    said = store.fails("put-file", "large/1", file_of(LARGE))
+    check(said.startswith("unavailable: ") and "InternalError" in said, said)
+    is_completion = lambda method, path: method == "POST" and "uploadId" in path
+    before = len([r for r in proxy.seen if is_completion(*r)])
+    proxy.fault = lambda n, *request: "lost" if is_completion(*request) and sum(is_completion(*r) for r in proxy.seen) == before + 1 else None
+    check(status(store, "put-file", "large/1", file_of(LARGE)) == 0, "a lost answer was taken for a failure")
+    check(content(store, "large/1") == LARGE, "what was put together is another object")
 
 
 @test

@@ -2,12 +2,15 @@
  *
  * leeward-object: the object storage as a vault would see it, by hand; for trying a URL and its keys, and for the system tests.
  * Secrets come from the environment alone, so that no list of processes shows them. Exit status: 0 done, 1 failed, 2 wrong use,
- * 3 the object is not there (get, size) or there already (put-new).
+ * 3 the object is not there (get, size) or there already (put-new, put-file; the latter sends large files in pieces).
  */
+#include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "transport/base/file.h"
 #include "transport/vault/object/object.h"
@@ -61,6 +64,17 @@ static int run_put_new(struct object_store *s, char **arguments, int count, stru
 {
     (void)count;
     return put_file(s, arguments, true, err);
+}
+
+static int run_put_file(struct object_store *s, char **arguments, int count, struct err *err)
+{
+    AUTO_CLOSE int fd = open(arguments[1], O_RDONLY | O_CLOEXEC);
+    struct stat st;
+
+    (void)count;
+    if (fd < 0 || fstat(fd, &st) < 0)
+        return err_sys(err, errno, "opening %s", arguments[1]);
+    return object_put_file(s, arguments[0], fd, 0, (uint64_t)st.st_size, err);
 }
 
 static int run_get(struct object_store *s, char **arguments, int count, struct err *err)
@@ -120,6 +134,7 @@ static const struct command commands[] = {
     {"probe", 0, 0, run_probe},
     {"put", 2, 2, run_put},
     {"put-new", 2, 2, run_put_new},
+    {"put-file", 2, 2, run_put_file},
     {"get", 1, 3, run_get},
     {"size", 1, 1, run_size},
     {"delete", 1, 1, run_delete},
@@ -128,7 +143,8 @@ static const struct command commands[] = {
 
 static int usage(void)
 {
-    fputs("leeward-object URL probe | put NAME FILE | put-new NAME FILE | get NAME [OFFSET [BYTES]] | size NAME | "
+    fputs("leeward-object URL probe | put NAME FILE | put-new NAME FILE | put-file NAME FILE | get NAME [OFFSET "
+          "[BYTES]] | size NAME | "
           "delete NAME |\n"
           "                   list [PREFIX [PAGE]]\n"
           "URL: file:///PATH, azure://ACCOUNT/CONTAINER[/PREFIX], s3://BUCKET[/PREFIX]\n"

@@ -161,32 +161,45 @@ unsigned object_features(const struct object_store *s)
 
 /* ---- one object ---- */
 
+/* Where conditions are not honoured, asks first: 1 the name is free; 0; -1. */
+static int name_is_free(struct object_store *s, const char *whole, struct err *err)
+{
+    uint64_t there;
+
+    if ((s->features & OBJECT_CONDITION_HONOURED) != 0)
+        return 1;
+    int found = s->driver->size(s->d, whole, &there, err);
+    return found < 0 ? -1 : !found;
+}
+
 int object_put_new(struct object_store *s, const char *name, const void *data, size_t n, struct err *err)
 {
     char whole[OBJECT_NAME_MAX + 1];
-    uint64_t there;
 
     if (whole_name(s, name, false, whole, err) < 0)
         return -1;
     if (n > OBJECT_BYTES_MAX)
         return err_set(err, ERR_TOO_LARGE, "%zu bytes are too many for one object", n);
-    if ((s->features & OBJECT_CONDITION_HONOURED) == 0) {
-        int found = s->driver->size(s->d, whole, &there, err);
-        if (found != 0)
-            return found < 0 ? -1 : 0;
-    }
-    return s->driver->put(s->d, whole, data, n, true, err);
+    int is_free = name_is_free(s, whole, err);
+    return is_free <= 0 ? is_free : s->driver->put(s->d, whole, data, n, true, err);
 }
 
 int object_put_file(struct object_store *s, const char *name, int fd, uint64_t offset, uint64_t n, struct err *err)
 {
-    AUTO_BUF struct buf data = BUF_INIT(OBJECT_BYTES_MAX);
+    struct object_pieces pieces AUTO_PIECES;
+    AUTO_BUF struct buf data = BUF_INIT(OBJECT_SINGLE_MAX);
+    char whole[OBJECT_NAME_MAX + 1];
 
-    if (n > OBJECT_BYTES_MAX)
-        return err_set(err, ERR_TOO_LARGE, "%llu bytes are too many for one object", (unsigned long long)n);
+    if (objectpieces_init(&pieces, fd, offset, n, err) < 0 || whole_name(s, name, false, whole, err) < 0)
+        return -1;
+    int is_free = name_is_free(s, whole, err);
+    if (is_free <= 0)
+        return is_free;
+    if (n > OBJECT_SINGLE_MAX)
+        return s->driver->put_pieces(s->d, whole, &pieces, true, err);
     if (buf_reserve(&data, n, err) < 0 || file_pread_all(fd, data.data, n, offset, name, err) < 0)
         return -1;
-    return object_put_new(s, name, data.data, n, err);
+    return s->driver->put(s->d, whole, data.data, n, true, err);
 }
 
 int object_put(struct object_store *s, const char *name, const void *data, size_t n, struct err *err)

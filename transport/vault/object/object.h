@@ -69,7 +69,8 @@ int object_probe(struct object_store *s, struct err *err);
 /* Writes an object that is not there yet: 1 it is written, 0 the name is taken (nothing was changed; it may be by an earlier try of
  * this very call whose answer was lost), -1. Where conditions are not honoured, it asks first, which leaves a gap between the two. */
 int object_put_new(struct object_store *s, const char *name, const void *data, size_t n, struct err *err);
-/* The same with n bytes of a file, from offset on, which must not change meanwhile. */
+/* The same with n bytes of a file, from offset on, which must not change meanwhile. A large object goes in pieces; a call that failed, or whose
+ * process was killed, goes on where it was when it is made again. */
 int object_put_file(struct object_store *s, const char *name, int fd, uint64_t offset, uint64_t n, struct err *err);
 /* Writes an object, whatever was there. It is complete or not there at all. */
 int object_put(struct object_store *s, const char *name, const void *data, size_t n, struct err *err);

@@ -7,12 +7,15 @@
 #define TRANSPORT_VAULT_OBJECT_OBJECT_PRIVATE_H
 
 #include "transport/vault/object/object.h"
+#include "transport/vault/object/objectpieces.h"
 
 struct object_driver {
     unsigned features;
     void (*close)(void *d);
     /* if_absent: 1 written, 0 taken. Otherwise 1. */
     int (*put)(void *d, const char *name, const void *data, size_t n, bool if_absent, struct err *err);
+    /* The same with more than OBJECT_SINGLE_MAX bytes, in pieces; goes on where an earlier try broke off, if the service can tell. */
+    int (*put_pieces)(void *d, const char *name, struct object_pieces *pieces, bool if_absent, struct err *err);
     int (*get)(void *d, const char *name, uint64_t offset, uint64_t n, struct buf *out, struct err *err);
     int (*size)(void *d, const char *name, uint64_t *ret_bytes, struct err *err);
     int (*remove)(void *d, const char *name, struct err *err);

@@ -201,6 +201,7 @@ const struct object_driver objectazure_driver = {
         OBJECT_PUT_IF_ABSENT | OBJECT_CONDITION_HONOURED | OBJECT_LIST_PAGES | OBJECT_RANGED_GET | OBJECT_DELETE,
     .close = azure_close,
     .put = azure_put,
+    .put_pieces = objectblocks_put,
     .get = objectrest_get,
     .size = objectrest_size,
     .remove = objectrest_remove,

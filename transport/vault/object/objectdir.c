@@ -72,13 +72,31 @@ static int sync_file(int fd, const char *path, struct err *err)
     return fsync(fd) < 0 ? err_sys(err, errno, "syncing %s", path) : 0;
 }
 
-static int write_unnamed(char *path, const void *data, size_t n, struct err *err)
+/* What a put writes: bytes, or pieces of a file. */
+struct content {
+    const void *data;
+    size_t n;
+    struct object_pieces *pieces; /* NULL: data */
+};
+
+static int write_content(int fd, const struct content *c, const char *path, struct err *err)
+{
+    if (c->pieces == NULL)
+        return file_write_all(fd, c->data, c->n, path, err);
+    for (unsigned i = 0; i < c->pieces->count; i++)
+        if (objectpieces_read(c->pieces, i, err) < 0 ||
+            file_write_all(fd, c->pieces->data.data, c->pieces->data.len, path, err) < 0)
+            return -1;
+    return 0;
+}
+
+static int write_unnamed(char *path, const struct content *c, struct err *err)
 {
     AUTO_CLOSE int fd = mkostemp(path, O_CLOEXEC);
 
     if (fd < 0)
         return err_sys(err, errno, "making %s", path);
-    if (file_write_all(fd, data, n, path, err) == 0 && sync_file(fd, path, err) == 0)
+    if (write_content(fd, c, path, err) == 0 && sync_file(fd, path, err) == 0)
         return 0;
     (void)unlink(path);
     return -1;
@@ -99,18 +117,28 @@ static int give_name(const char *temp, const char *path, bool if_absent, struct 
     return failed ? err_sys(err, failed, "writing %s", path) : 1;
 }
 
-static int dir_put(void *d, const char *name, const void *data, size_t n, bool if_absent, struct err *err)
+static int put_content(void *d, const char *name, const struct content *c, bool if_absent, struct err *err)
 {
     AUTO_FREE char *path = path_of(d, name, err);
     AUTO_FREE char *folder = path ? folder_of(path, err) : NULL;
     AUTO_FREE char *temp = folder ? path_of(d, ".put-XXXXXX", err) : NULL;
 
-    if (temp == NULL || write_unnamed(temp, data, n, err) < 0)
+    if (temp == NULL || write_unnamed(temp, c, err) < 0)
         return -1;
     int written = give_name(temp, path, if_absent, err);
     if (written == 1 && file_sync_dir(folder, err) < 0)
         return -1;
     return written;
+}
+
+static int dir_put(void *d, const char *name, const void *data, size_t n, bool if_absent, struct err *err)
+{
+    return put_content(d, name, &(struct content){.data = data, .n = n}, if_absent, err);
+}
+
+static int dir_put_pieces(void *d, const char *name, struct object_pieces *pieces, bool if_absent, struct err *err)
+{
+    return put_content(d, name, &(struct content){.pieces = pieces}, if_absent, err);
 }
 
 /* 1 and an open file; 0: none. */
@@ -249,6 +277,7 @@ const struct object_driver objectdir_driver = {
         OBJECT_PUT_IF_ABSENT | OBJECT_CONDITION_HONOURED | OBJECT_LIST_PAGES | OBJECT_RANGED_GET | OBJECT_DELETE,
     .close = dir_close,
     .put = dir_put,
+    .put_pieces = dir_put_pieces,
     .get = dir_get,
     .size = dir_size,
     .remove = dir_remove,

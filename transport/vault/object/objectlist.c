@@ -87,7 +87,7 @@ static int read_list(
     const xmlNode *root, const struct list_words *words, unsigned limit, struct object_page *page, struct err *err)
 {
     const xmlNode *holder = words->holder ? child_called(root, words->holder) : root;
-    const char *next = text_called(root, words->next);
+    const char *next = words->next ? text_called(root, words->next) : NULL;
 
     for (const xmlNode *node = holder ? holder->children : NULL; node != NULL; node = node->next) {
         if (!is_called(node, words->entry))
@@ -126,4 +126,43 @@ void objectlist_error(const void *xml, size_t n, char *code, size_t code_size, c
     snprintf(code, code_size, "%s", word ? word : "");
     snprintf(message, message_size, "%.*s", (int)strcspn(text ? text : "", "\r\n"), text ? text : "");
     xmlFreeDoc(doc);
+}
+
+static int show_row(const xmlNode *node, const char *const *fields,
+    int (*visit)(void *arg, const char *const *texts, struct err *err), void *arg, struct err *err)
+{
+    const char *texts[OBJECTLIST_FIELDS_MAX] = {NULL};
+
+    for (size_t i = 0; i < OBJECTLIST_FIELDS_MAX && fields[i] != NULL; i++)
+        texts[i] = text_called(node, fields[i]);
+    return visit(arg, texts, err);
+}
+
+int objectlist_rows(const void *xml, size_t n, const char *root, const char *entry, const char *const *fields,
+    int (*visit)(void *arg, const char *const *texts, struct err *err), void *arg, struct err *err)
+{
+    xmlDoc *doc = parse(xml, n);
+    const xmlNode *top = doc ? xmlDocGetRootElement(doc) : NULL;
+    int rc = 0;
+
+    if (top == NULL || !is_called(top, root))
+        rc = err_set(err, ERR_CORRUPT, "the answer is not a %s", root);
+    for (const xmlNode *node = rc == 0 ? top->children : NULL; node != NULL && rc == 0; node = node->next)
+        if (is_called(node, entry))
+            rc = show_row(node, fields, visit, arg, err);
+    xmlFreeDoc(doc);
+    return rc;
+}
+
+int objectlist_text(const void *xml, size_t n, const char *root, const char *element, char *out, size_t out_size)
+{
+    xmlDoc *doc = parse(xml, n);
+    const xmlNode *top = doc ? xmlDocGetRootElement(doc) : NULL;
+    const char *text = top && is_called(top, root) ? text_called(top, element) : NULL;
+    bool fits = text != NULL && *text != '\0' && strlen(text) < out_size;
+
+    if (fits)
+        memcpy(out, text, strlen(text) + 1);
+    xmlFreeDoc(doc);
+    return fits ? 0 : -1;
 }

@@ -33,4 +33,8 @@ int objectrest_get(void *rest, const char *name, uint64_t offset, uint64_t n, st
 int objectrest_size(void *rest, const char *name, uint64_t *ret_bytes, struct err *err);
 int objectrest_remove(void *rest, const char *name, struct err *err);
 
+/* objectblocks.c, objectmultipart.c: put_pieces of Azure and of S3 */
+int objectblocks_put(void *rest, const char *name, struct object_pieces *p, bool if_absent, struct err *err);
+int objectmultipart_put(void *rest, const char *name, struct object_pieces *p, bool if_absent, struct err *err);
+
 #endif

@@ -155,6 +155,7 @@ const struct object_driver objects3_driver = {
     .features = OBJECT_PUT_IF_ABSENT | OBJECT_LIST_PAGES | OBJECT_RANGED_GET | OBJECT_DELETE,
     .close = s3_close,
     .put = s3_put,
+    .put_pieces = objectmultipart_put,
     .get = objectrest_get,
     .size = objectrest_size,
     .remove = objectrest_remove,

@@ -277,6 +277,10 @@ static void read_answer(struct objectweb *web, struct web_exchange *x, char *mes
     curl_easy_getinfo(web->curl, CURLINFO_RESPONSE_CODE, &x->status);
     curl_easy_getinfo(web->curl, CURLINFO_CONTENT_LENGTH_DOWNLOAD_T, &length);
     x->content_bytes = length < 0 ? UINT64_MAX : (uint64_t)length;
+    x->etag[0] = '\0';
+    if (curl_easy_header(web->curl, "etag", 0, CURLH_HEADER, -1, &header) == CURLHE_OK &&
+        strlen(header->value) < sizeof(x->etag))
+        memcpy(x->etag, header->value, strlen(header->value) + 1);
     objectlist_error(web->problem.data, web->problem.len, x->code, sizeof(x->code), message, message_size);
     if (x->code[0] == '\0' && curl_easy_header(web->curl, "x-ms-error-code", 0, CURLH_HEADER, -1, &header) == CURLHE_OK)
         snprintf(x->code, sizeof(x->code), "%s", header->value);
@@ -367,6 +371,8 @@ static int answer_to_result(struct objectweb *web, const struct web_exchange *x,
         return 0;
     if (x->status == 401 || x->status == 403)
         return denied(web, x, message, err);
+    if (x->status == 501)
+        return err_set(err, ERR_UNSUPPORTED, "%s does not know such a request: %s", web->origin, x->code);
     if (x->status == 408 || x->status == 429 || x->status >= 500 || strcmp(x->code, "ConditionalRequestConflict") == 0)
         return err_set(err, ERR_UNAVAILABLE, "%s cannot do it now: %ld %s", web->origin, x->status, x->code);
     return err_set(err, ERR_REFUSED, "%s answered %ld %s%s%.120s", web->origin, x->status, x->code,

@@ -22,6 +22,7 @@ struct web_exchange {
     long status;
     uint64_t content_bytes; /* of Content-Length; UINT64_MAX: none was sent */
     char code[64];          /* of the service's error */
+    char etag[80];          /* as it was sent; empty: none, or too long */
 };
 
 /* Adds what the service wants to see (time, version, Authorization) to the headers of one try. What it adds must stay good until the
