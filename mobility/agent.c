@@ -115,6 +115,9 @@ static void send_status(struct agent *a)
     m.rounds = s.rounds;
     m.window_usec = s.window_usec;
     m.freeze_usec = s.freeze_usec;
+    m.throughput_bytes_per_sec = s.throughput_bytes_per_sec;
+    m.remaining_usec = s.remaining_usec;
+    m.slowed_by = (char *)(s.slowed_by ? s.slowed_by : "");
     m.node_id = a->node_id;
     m.desired_version = s.version;
     r.kind_case = LEEWARD__CONTROL__V1__REPORT__KIND_AGENT_STATUS;
@@ -128,6 +131,25 @@ static void on_timer(void *arg)
 
     send_status(a);
     loop_timer_set(a->timer, session_status_interval_usec(a->session));
+}
+
+/* ---- rules ---- */
+
+/* What is out of range is left out: a window that cannot be, is none. */
+static void take_hours(const Leeward__Control__V1__AgentDesired *m, struct pace_rules *rules)
+{
+    for (size_t i = 0; i < m->n_work_windows && rules->window_count < PACE_WINDOWS_MAX; i++) {
+        const Leeward__Control__V1__WorkWindow *w = m->work_windows[i];
+
+        if (w->from_minute <= 1440 && w->to_minute <= 1440)
+            rules->windows[rules->window_count++] = (struct pace_window){.days = (uint8_t)(w->days & 127),
+                .from_minute = (uint16_t)w->from_minute,
+                .to_minute = (uint16_t)w->to_minute};
+    }
+    for (size_t i = 0; i < m->n_utc_offsets && rules->offset_count < PACE_OFFSETS_MAX; i++)
+        if (m->utc_offsets[i]->seconds >= -86400 && m->utc_offsets[i]->seconds <= 86400)
+            rules->offsets[rules->offset_count++] = (struct pace_offset){
+                .from_utc_usec = m->utc_offsets[i]->from_utc_usec, .seconds = m->utc_offsets[i]->seconds};
 }
 
 /* ---- from the engine ---- */
@@ -213,7 +235,11 @@ static void take_desired(struct agent *a, const Leeward__Control__V1__AgentDesir
         .max_rounds = m->max_rounds,
         .may_freeze = m->may_freeze,
         .level = m->compress_at_agent ? 1 : 0,
-        .rate_bytes_per_sec = m->throttle_bytes_per_sec,
+        .level_where_narrow = m->compress_at_agent == 1,
+        .pace = {.rate_bytes_per_sec = m->throttle_bytes_per_sec,
+            .window_rate_bytes_per_sec = m->work_throttle_bytes_per_sec,
+            .cpu_percent = m->cpu_limit_percent},
+        .yield_to_workload = m->yield_to_workload,
         .resync_request = m->resync_request};
     struct ident node;
     bool known = ident_from_text(m->node_id, &node) == 0;
@@ -230,6 +256,7 @@ static void take_desired(struct agent *a, const Leeward__Control__V1__AgentDesir
         w.disk_count++;
     }
     log_event(LOG_INFO, "desired", LOG_U("version", m->version), LOG_B("protect", m->protect),
+    take_hours(m, &w.pace);
         LOG_U("disks", w.disk_count), LOG_S("node", m->node_endpoint), LOG_U("generation", m->generation));
     a->protect = m->protect;
     snprintf(a->node_id, sizeof(a->node_id), "%s", m->node_id);

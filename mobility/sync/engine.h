@@ -22,6 +22,7 @@
 #include "mobility/phase.h"
 #include "mobility/sync/group_part.h"
 #include "mobility/sync/hashfetch.h"
+#include "mobility/sync/pace.h"
 #include "mobility/sync/uplink.h"
 #include "mobility/sync/syncstate.h"
 #include "transport/base/err.h"
@@ -64,8 +65,10 @@ struct engine_wish {
     uint64_t freeze_budget_usec;                                  /* 0: FREEZE_BUDGET_USEC */
     uint32_t max_rounds;                                          /* 0: the cycle's own */
     bool may_freeze;
-    int level;
-    uint64_t rate_bytes_per_sec; /* 0: none */
+    int level;               /* zstd, of changes; 0: raw */
+    bool level_where_narrow; /* only while the line to the node is the bottleneck */
+    struct pace_rules pace;
+    bool yield_to_workload;
     uint64_t resync_request;
     uint32_t disk_count;
     struct engine_disk_wish disks[MARK_DISKS_MAX];
@@ -82,6 +85,9 @@ struct engine_status {
     uint64_t points_made, points_frozen;
     uint32_t rounds;
     uint64_t window_usec, freeze_usec;
+    uint64_t throughput_bytes_per_sec; /* of the copy, or of changes */
+    uint64_t remaining_usec;           /* of the copy, or until the backlog is sent; 0: none, or unknown */
+    const char *slowed_by;             /* fixed text, "" */
 };
 
 enum engine_output_kind { ENGINE_EVENT, ENGINE_RESULT, ENGINE_INVENTORY };

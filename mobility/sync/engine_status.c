@@ -96,6 +96,7 @@ void engine_publish(struct engine *e)
     }
     explain_missing_points(e, &s);
     measure(e, &s);
+    engine_pace_progress(e, &s);
     pthread_mutex_lock(&e->lock);
     e->status = s;
     pthread_mutex_unlock(&e->lock);

@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Two buckets that fill by the clock, one of bytes and one of CPU time. What is over is slept off in short steps, so that a lost
+ * stream or the end of the agent need not wait. The CPU is that of the whole process by getrusage(2): compression, hashing, TLS.
+ */
+#include "mobility/sync/pace.h"
+
+#include <string.h>
+#include <sys/resource.h>
+#include <time.h>
+
+#include "transport/base/clock.h"
+
+#define BURST_USEC (USEC_PER_SEC / 4)
+#define STEP_USEC (50 * USEC_PER_MSEC)
+/* A reason counts for this long after it last made the agent wait. */
+#define RECENT_USEC (5 * USEC_PER_SEC)
+
+#define DAY_MINUTES (24u * 60u)
+#define MINUTE_USEC (60 * USEC_PER_SEC)
+
+static int32_t offset_at(const struct pace_rules *r, uint64_t utc_usec)
+{
+    int32_t seconds = r->offset_count > 0 ? r->offsets[0].seconds : 0;
+
+    for (uint32_t i = 1; i < r->offset_count && r->offsets[i].from_utc_usec <= utc_usec; i++)
+        seconds = r->offsets[i].seconds;
+    return seconds;
+}
+
+static bool is_inside(const struct pace_window *w, unsigned day, unsigned minute)
+{
+    unsigned yesterday = (day + 6) % 7;
+
+    if (w->from_minute < w->to_minute)
+        return (w->days >> day & 1u) && minute >= w->from_minute && minute < w->to_minute;
+    return ((w->days >> day & 1u) && minute >= w->from_minute) ||
+           ((w->days >> yesterday & 1u) && minute < w->to_minute);
+}
+
+bool pace_is_working_hour(const struct pace_rules *r, uint64_t utc_usec)
+{
+    int64_t minutes = (int64_t)(utc_usec / MINUTE_USEC) + offset_at(r, utc_usec) / 60;
+    unsigned day, minute;
+
+    if (minutes < 0)
+        return false;
+    day = (unsigned)(minutes / DAY_MINUTES + 3) % 7; /* 1970 began on a Thursday; Monday is 0 */
+    minute = (unsigned)(minutes % DAY_MINUTES);
+    for (uint32_t i = 0; i < r->window_count; i++)
+        if (is_inside(&r->windows[i], day, minute))
+            return true;
+    return false;
+}
+
+uint64_t pace_rate_at(const struct pace_rules *r, uint64_t utc_usec)
+{
+    uint64_t in_window = r->window_rate_bytes_per_sec;
+
+    if (in_window == 0 || !pace_is_working_hour(r, utc_usec))
+        return r->rate_bytes_per_sec;
+    return r->rate_bytes_per_sec > 0 && r->rate_bytes_per_sec < in_window ? r->rate_bytes_per_sec : in_window;
+}
+
+static uint64_t cpu_usec(void)
+{
+    struct rusage u;
+
+    if (getrusage(RUSAGE_SELF, &u) < 0)
+        return 0;
+    return (uint64_t)u.ru_utime.tv_sec * USEC_PER_SEC + (uint64_t)u.ru_utime.tv_usec +
+           (uint64_t)u.ru_stime.tv_sec * USEC_PER_SEC + (uint64_t)u.ru_stime.tv_usec;
+}
+
+void pace_set_rules(struct pace *p, const struct pace_rules *rules)
+{
+    p->rules = *rules;
+    p->cpu_seen_usec = cpu_usec();
+    p->cpu_ready_usec = p->bytes_ready_usec = 0;
+}
+
+static void charge(uint64_t *ready_usec, uint64_t now, uint64_t cost_usec)
+{
+    if (*ready_usec + BURST_USEC < now)
+        *ready_usec = now - BURST_USEC;
+    *ready_usec += cost_usec;
+}
+
+static void charge_all(struct pace *p, uint64_t bytes, uint64_t now)
+{
+    uint64_t rate = pace_rate_at(&p->rules, clock_utc_usec()), cpu = cpu_usec();
+
+    if (rate > 0)
+        charge(&p->bytes_ready_usec, now, bytes * USEC_PER_SEC / rate);
+    if (p->rules.cpu_percent > 0 && cpu > p->cpu_seen_usec)
+        charge(&p->cpu_ready_usec, now, (cpu - p->cpu_seen_usec) * 100 / p->rules.cpu_percent);
+    p->cpu_seen_usec = cpu;
+    if (rate > 0 && p->bytes_ready_usec > now)
+        *(rate < p->rules.rate_bytes_per_sec || p->rules.rate_bytes_per_sec == 0 ? &p->waited_hours_usec
+                                                                                 : &p->waited_bytes_usec) = now;
+    if (p->rules.cpu_percent > 0 && p->cpu_ready_usec > now)
+        p->waited_cpu_usec = now;
+}
+
+void pace_pay(struct pace *p, uint64_t bytes, bool (*go_on)(void *), void *arg)
+{
+    uint64_t now = clock_mono_usec(), ready;
+
+    charge_all(p, bytes, now);
+    ready = p->bytes_ready_usec > p->cpu_ready_usec ? p->bytes_ready_usec : p->cpu_ready_usec;
+    while (ready > now && go_on(arg)) {
+        uint64_t pause = ready - now < STEP_USEC ? ready - now : STEP_USEC;
+        struct timespec ts = {.tv_nsec = (long)(pause * 1000)};
+
+        (void)nanosleep(&ts, NULL);
+        now = clock_mono_usec();
+    }
+}
+
+static bool is_recent(uint64_t usec)
+{
+    return usec > 0 && usec + RECENT_USEC > clock_mono_usec();
+}
+
+bool pace_cpu_is_short(const struct pace *p)
+{
+    return is_recent(p->waited_cpu_usec);
+}
+
+const char *pace_slowed_by(const struct pace *p)
+{
+    return is_recent(p->waited_hours_usec)   ? "working hours"
+           : is_recent(p->waited_bytes_usec) ? "throttle"
+           : is_recent(p->waited_cpu_usec)   ? "CPU share"
+                                             : "";
+}

@@ -1,0 +1,206 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * /sys/dev/block/MAJOR:MINOR/stat (Documentation/block/stat.rst): reads, sectors read, writes and their times. A turn is WORK_USEC of copying
+ * and a rest that follows from the share. Where nobody else uses the disk, a rest is only a short look from time to time.
+ *
+ * The share falls by a third when others are hurt and rises by little when they are not: as with congestion, that settles near
+ * the point where they begin to feel it, and two copies on one disk come to share.
+ */
+#include "mobility/sync/yield.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/sysmacros.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "transport/base/clock.h"
+
+#define WORK_USEC (100 * USEC_PER_MSEC)
+#define LOOK_USEC (20 * USEC_PER_MSEC)
+#define LOOK_EVERY_USEC (2 * USEC_PER_SEC)
+#define STEP_USEC (50 * USEC_PER_MSEC)
+#define SETTLE_USEC (5 * USEC_PER_MSEC) /* for our own reads that are still in flight */
+#define RECENT_USEC (5 * USEC_PER_SEC)
+
+/* Fewer tell nothing. */
+#define WRITES_MIN 4u
+#define FOREGROUND_WRITES_MIN 1u
+#define FOREGROUND_READ_PER_SEC (256.0 * 1024)
+/* Hurt: writes that take longer than so many times their rest's average and this more, reads below this part of their rate. */
+#define LATENCY_FACTOR 1.25
+#define LATENCY_SLACK_USEC 100.0
+#define READ_PART 0.75
+
+#define SHARE_FALL 0.66
+#define SHARE_RISE 0.03
+#define AVERAGE_NEW 0.2
+
+void yield_init(struct yield_state *y)
+{
+    *y = (struct yield_state){.share = 1, .rest_write_usec = -1, .rest_read_per_sec = -1};
+}
+
+static void follow(double *average, double now)
+{
+    *average = *average < 0 ? now : *average * (1 - AVERAGE_NEW) + now * AVERAGE_NEW;
+}
+
+static double per_sec(uint64_t n, uint64_t usec)
+{
+    return usec ? (double)n * (double)USEC_PER_SEC / (double)usec : 0;
+}
+
+static bool writes_are_hurt(const struct yield_state *y, const struct yield_stretch *work)
+{
+    return work->writes >= WRITES_MIN && y->rest_write_usec >= 0 &&
+           (double)work->write_usec / (double)work->writes > y->rest_write_usec * LATENCY_FACTOR + LATENCY_SLACK_USEC;
+}
+
+static bool reads_are_hurt(const struct yield_state *y, const struct yield_stretch *work)
+{
+    return y->rest_read_per_sec > FOREGROUND_READ_PER_SEC &&
+           per_sec(work->read_bytes, work->usec) < y->rest_read_per_sec * READ_PART;
+}
+
+void yield_judge(struct yield_state *y, const struct yield_stretch *work, const struct yield_stretch *rest)
+{
+    if (rest->writes >= WRITES_MIN)
+        follow(&y->rest_write_usec, (double)rest->write_usec / (double)rest->writes);
+    follow(&y->rest_read_per_sec, per_sec(rest->read_bytes, rest->usec));
+    y->foreground = rest->writes >= FOREGROUND_WRITES_MIN || work->writes >= WRITES_MIN ||
+                    y->rest_read_per_sec > FOREGROUND_READ_PER_SEC;
+    if (!y->foreground)
+        y->share *= 2;
+    else if (writes_are_hurt(y, work) || reads_are_hurt(y, work))
+        y->share *= SHARE_FALL;
+    else
+        y->share += SHARE_RISE;
+    y->share = y->share < YIELD_SHARE_MIN ? YIELD_SHARE_MIN : y->share > 1 ? 1 : y->share;
+}
+
+/* ---- on a disk ---- */
+
+void yield_open(struct yield *y, dev_t dev)
+{
+    char path[64];
+
+    memset(y, 0, sizeof(*y));
+    yield_init(&y->state);
+    snprintf(path, sizeof(path), "/sys/dev/block/%u:%u/stat", major(dev), minor(dev));
+    y->fd = open(path, O_RDONLY | O_CLOEXEC);
+}
+
+void yield_close(struct yield *y)
+{
+    if (y->fd > 0)
+        close(y->fd);
+    memset(y, 0, sizeof(*y));
+}
+
+static bool look(const struct yield *y, struct yield_counters *c)
+{
+    unsigned long long sectors, writes, write_msec;
+    char text[256];
+    ssize_t n = pread(y->fd, text, sizeof(text) - 1, 0);
+
+    if (n <= 0)
+        return false;
+    text[n] = '\0';
+    if (sscanf(text, "%*u %*u %llu %*u %llu %*u %*u %llu", &sectors, &writes, &write_msec) != 3)
+        return false;
+    *c = (struct yield_counters){.usec = clock_mono_usec(),
+        .writes = writes,
+        .write_usec = write_msec * USEC_PER_MSEC,
+        .read_bytes = sectors * 512};
+    return true;
+}
+
+static struct yield_stretch between(
+    const struct yield_counters *from, const struct yield_counters *to, uint64_t own_bytes)
+{
+    uint64_t read = to->read_bytes - from->read_bytes;
+
+    return (struct yield_stretch){.usec = to->usec - from->usec,
+        .writes = to->writes - from->writes,
+        .write_usec = to->write_usec - from->write_usec,
+        .read_bytes = read > own_bytes ? read - own_bytes : 0};
+}
+
+static void sleep_while(uint64_t usec, bool (*go_on)(void *), void *arg)
+{
+    uint64_t now = clock_mono_usec(), end = now + usec;
+
+    for (; now < end && go_on(arg); now = clock_mono_usec()) {
+        uint64_t pause = end - now < STEP_USEC ? end - now : STEP_USEC;
+        struct timespec ts = {.tv_nsec = (long)(pause * 1000)};
+
+        (void)nanosleep(&ts, NULL);
+    }
+}
+
+static bool begin(struct yield *y)
+{
+    y->began_usec = clock_mono_usec();
+    y->own_bytes = 0;
+    y->working = look(y, &y->at_begin);
+    return y->working;
+}
+
+static uint64_t rest_usec(const struct yield *y, uint64_t worked_usec)
+{
+    uint64_t usec = (uint64_t)((double)worked_usec * (1 / y->state.share - 1));
+
+    return usec > LOOK_USEC ? usec : LOOK_USEC;
+}
+
+static bool is_time_to_rest(const struct yield *y, uint64_t now)
+{
+    return now >= y->began_usec + WORK_USEC && (y->state.foreground || now >= y->rested_usec + LOOK_EVERY_USEC);
+}
+
+static void rest(struct yield *y, uint64_t now, bool (*go_on)(void *), void *arg)
+{
+    uint64_t usec = rest_usec(y, now - y->began_usec);
+    struct yield_counters stopped, settled, end;
+    struct yield_stretch work, pause;
+
+    if (!look(y, &stopped))
+        return;
+    sleep_while(SETTLE_USEC, go_on, arg);
+    if (!look(y, &settled))
+        return;
+    sleep_while(usec, go_on, arg);
+    if (!look(y, &end))
+        return;
+    work = between(&y->at_begin, &stopped, y->own_bytes);
+    pause = between(&settled, &end, 0);
+    yield_judge(&y->state, &work, &pause);
+    y->rested_usec = clock_mono_usec();
+    if (y->state.share < 1 && y->state.foreground)
+        y->waited_usec = y->rested_usec;
+}
+
+void yield_step(struct yield *y, uint64_t bytes, bool (*go_on)(void *), void *arg)
+{
+    uint64_t now = clock_mono_usec();
+
+    if (y->fd <= 0 || (!y->working && !begin(y)))
+        return;
+    if (is_time_to_rest(y, now)) {
+        rest(y, now, go_on, arg);
+        (void)begin(y);
+    }
+    y->own_bytes += bytes;
+}
+
+void yield_pause(struct yield *y)
+{
+    y->working = false;
+}
+
+bool yield_is_slow(const struct yield *y)
+{
+    return y->waited_usec > 0 && y->waited_usec + RECENT_USEC > clock_mono_usec();
+}
