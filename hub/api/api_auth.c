@@ -17,7 +17,7 @@ static const struct role_row {
 } roles[] = {
     {"viewer", {"*:read"}},
     {"operator", {"*:read", "machines:protect", "machines:write", "points:write", "exports:write", "jobs:write",
-                     "vaults:verify"}},
+                     "vaults:verify", "groups:write"}},
     {"admin", {"*"}},
 };
 

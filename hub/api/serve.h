@@ -78,6 +78,17 @@ int serve_site_get(struct request *r, struct err *err);
 int serve_site_update(struct request *r, struct err *err);
 int serve_site_delete(struct request *r, struct err *err);
 
+/* ---- serve_group.c ---- */
+int serve_group_list(struct request *r, struct err *err);
+int serve_group_create(struct request *r, struct err *err);
+int serve_group_get(struct request *r, struct err *err);
+int serve_group_update(struct request *r, struct err *err);
+int serve_group_delete(struct request *r, struct err *err);
+int serve_group_join(struct request *r, struct err *err);
+int serve_group_leave(struct request *r, struct err *err);
+int serve_group_points(struct request *r, struct err *err);
+int serve_group_point(struct request *r, struct err *err);
+
 /* ---- serve_job.c ---- */
 int serve_job_list(struct request *r, struct err *err);
 int serve_job_get(struct request *r, struct err *err);

@@ -100,6 +100,7 @@ static const struct row_filter point_filters[] = {
     {"before", "time", DB_LT},
     {"kind", "kind", DB_EQ},
     {"tag", "tag", DB_EQ},
+    {"group_point_id", "group_point_id", DB_EQ},
 };
 
 int serve_point_list(struct request *r, struct err *err)

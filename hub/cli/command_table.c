@@ -71,6 +71,20 @@ static const struct command_option policy_options[] = {
     END,
 };
 
+static const struct command_option group_options[] = {
+    {"name", 0, "NAME", "Another name"},
+    {"description", 0, "TEXT", "What it is for"},
+    {"interval", 0, "DURATION", "Between group points (60s); 0: only when asked for"},
+    {"freeze-budget", 0, "DURATION", "No member's freeze takes longer; 0: as its own policy says"},
+    {"machine", 0, "MACHINE", "With create: a first member; may be repeated, the first one coordinates"},
+    END,
+};
+
+static const struct command_option group_points_options[] = {
+    {"limit", 0, "N", "At most so many, the latest (20; 500 with -o json)"},
+    END,
+};
+
 static const struct command_option site_options[] = {
     {"description", 0, "TEXT", "What it is"},
     END,
@@ -195,14 +209,26 @@ const struct command commands[] = {
     {"machine set", "MACHINE", "Change name, policy or site of a machine", machine_set_options, 1, 1, false,
         verb_machine_set},
     {"machine delete", "MACHINE", "Forget an unprotected machine", NULL, 1, 1, false, verb_machine_delete},
-    {"machine integrity", "MACHINE", "How far its history was verified, what is damaged, and which points that hits", NULL,
-        1, 1, false, verb_machine_integrity},
+    {"machine integrity", "MACHINE", "How far its history was verified, what is damaged, and which points that hits",
+        NULL, 1, 1, false, verb_machine_integrity},
     {"disk list", "MACHINE", "List the disks of a machine", disk_list_options, 1, 1, false, verb_disk_list},
     {"policy list", "", "List policies", NULL, 0, 0, false, verb_policy_list},
     {"policy show", "POLICY", "Show a policy", NULL, 1, 1, false, verb_policy_show},
     {"policy create", "NAME", "Create a policy", policy_options, 1, 1, false, verb_policy_create},
     {"policy set", "POLICY", "Change a policy", policy_options, 1, 1, false, verb_policy_set},
     {"policy delete", "POLICY", "Delete a policy that no machine uses", NULL, 1, 1, false, verb_policy_delete},
+    {"group list", "", "List consistency groups", NULL, 0, 0, false, verb_group_list},
+    {"group show", "GROUP", "Show a consistency group with its members", NULL, 1, 1, false, verb_group_show},
+    {"group create", "GROUP", "Create a consistency group: machines whose points are made of one moment", group_options,
+        1, 1, false, verb_group_create},
+    {"group set", "GROUP", "Change a consistency group", group_options, 1, 1, false, verb_group_set},
+    {"group add", "GROUP MACHINE...", "Add machines to a group", NULL, 2, COMMAND_ARGUMENTS_MAX, false, verb_group_add},
+    {"group remove", "GROUP MACHINE...", "Take machines out of a group", NULL, 2, COMMAND_ARGUMENTS_MAX, false,
+        verb_group_remove},
+    {"group delete", "GROUP", "Delete a group; its machines keep their points", NULL, 1, 1, false, verb_group_delete},
+    {"group point", "GROUP", "Make a group point now", job_options, 1, 1, false, verb_group_point},
+    {"group points", "GROUP", "List the group points that all members have", group_points_options, 1, 1, false,
+        verb_group_points},
     {"site list", "", "List sites", NULL, 0, 0, false, verb_site_list},
     {"site show", "SITE", "Show a site", NULL, 1, 1, false, verb_site_show},
     {"site create", "NAME", "Create a site", site_options, 1, 1, false, verb_site_create},
@@ -228,8 +254,8 @@ const struct command commands[] = {
     {"branch show", "BRANCH", "Show a branch", NULL, 1, 1, false, verb_branch_show},
     {"branch create", "MACHINE[@POINT]", "Make a branch of a recovery point and open it; prints its NBD URI",
         branch_create_options, 1, 1, false, verb_branch_create},
-    {"branch open", "BRANCH", "Open a branch again that was closed; prints its NBD URI", branch_open_options, 1, 1, false,
-        verb_branch_open},
+    {"branch open", "BRANCH", "Open a branch again that was closed; prints its NBD URI", branch_open_options, 1, 1,
+        false, verb_branch_open},
     {"branch close", "BRANCH...", "Close branches and keep them", job_options, 1, COMMAND_ARGUMENTS_MAX, false,
         verb_branch_close},
     {"branch discard", "BRANCH...", "Remove branches with all that was written to them", job_options, 1,

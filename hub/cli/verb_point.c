@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * leeward point ..., leeward export ...: recovery points. MACHINE@POINT names one; POINT is a sequence, "latest", a moment
- * (RFC 3339: the latest point at or before it) or a tag.
+ * (RFC 3339: the latest point at or before it), the id of a group point, or a tag.
  */
 #include "hub/cli/verbs.h"
 
@@ -13,6 +13,7 @@
 
 #include "hub/cli/jobwait.h"
 #include "transport/base/clock.h"
+#include "transport/base/ident.h"
 #include "transport/base/mem.h"
 
 static const struct column point_columns[] = {
@@ -22,6 +23,7 @@ static const struct column point_columns[] = {
     {"CHANGED", "changed_bytes", COLUMN_BYTES, false},
     {"FROZEN", "frozen", COLUMN_YES_NO, false},
     {"TAG", "tag", COLUMN_TEXT, false},
+    {"GROUP POINT", "group_point_id", COLUMN_TEXT, false},
     {"COMMITTED", "committed_at", COLUMN_TIME, true},
     {"GENERATION", "generation", COLUMN_NUMBER, true},
     {"UNREADABLE", "unreadable_blocks", COLUMN_NUMBER, true},
@@ -60,10 +62,13 @@ static bool is_number(const char *text)
 static char *search_path(const char *machine, const char *point)
 {
     char before[CLOCK_RFC3339_SIZE];
+    struct ident group_point;
     uint64_t utc_usec;
 
     if (strcmp(point, "latest") == 0)
         return client_path("/api/v1/machines/%s/points?sort=-sequence", machine);
+    if (ident_from_text(point, &group_point) == 0)
+        return client_path("/api/v1/machines/%s/points?sort=-sequence&group_point_id=%s", machine, point);
     if (clock_parse_rfc3339(point, &utc_usec, NULL) == 0) {
         clock_rfc3339(utc_usec + 1, before);
         return client_path("/api/v1/machines/%s/points?sort=-time&before=%s", machine, before);
@@ -93,7 +98,7 @@ int verb_resolve_point(
         return 0;
     (void)err_set(err, ERR_NOT_FOUND, "%s has no recovery point \"%s\"", machine, point);
     return err_hint(
-        err, "`leeward point list %s` shows what there is; POINT is a number, latest, a time or a tag.", machine);
+        err, "`leeward point list %s` shows what there is; POINT is a number, latest, a time, a group point or a tag.", machine);
 }
 
 int verb_point_list(struct command_line *line, struct err *err)

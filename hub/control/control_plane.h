@@ -110,6 +110,7 @@ void peer_report_take(struct peer_session *session, const Leeward__Control__V1__
 void peer_report_text(char *out, size_t size, const char *in);
 /* As a JSON string of at most 1,000 bytes. */
 json_t *peer_report_json_text(const char *in);
+void group_report_take(struct peer_session *session, const Leeward__Control__V1__GroupNews *news);
 void integrity_report_take(struct peer_session *session, const Leeward__Control__V1__Integrity *integrity);
 json_t *peer_report_json_u64(uint64_t v); /* what does not fit bigint stays at its end */
 json_t *inventory_json(const Leeward__Control__V1__Inventory *inventory, struct err *err);

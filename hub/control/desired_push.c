@@ -8,6 +8,7 @@
 
 #include "hub/control/control_plane.h"
 #include "hub/core/machine_state.h"
+#include "hub/db/group_store.h"
 #include "hub/db/peer_store.h"
 #include "transport/base/log.h"
 #include "transport/proto/wire.h"
@@ -63,7 +64,44 @@ static void agent_disks_done(Leeward__Control__V1__AgentDesired *agent)
     free(agent->disks);
 }
 
-static int pack_agent(struct desired_task *t, const PGresult *r, const PGresult *disks, int disk_count, struct err *err)
+/* A group with the list of its members, in one block of memory; *ret_group NULL without rows. */
+struct agent_group {
+    Leeward__Control__V1__DesiredGroup group;
+    Leeward__Control__V1__GroupMember members[GROUP_MACHINES_MAX], *list[GROUP_MACHINES_MAX];
+};
+
+static int agent_group(const PGresult *r, int n, struct agent_group **ret_group, struct err *err)
+{
+    struct agent_group *g;
+
+    if (n == 0)
+        return 0;
+    g = mem_new(struct agent_group);
+    if (!g)
+        return err_set(err, ERR_NOMEM, "no memory for a group");
+    g->group = (Leeward__Control__V1__DesiredGroup)LEEWARD__CONTROL__V1__DESIRED_GROUP__INIT;
+    g->group.group_id = text(r, 0, 0);
+    g->group.name = text(r, 0, 1);
+    g->group.number = (uint32_t)db_u64(r, 0, 2);
+    g->group.membership = db_u64(r, 0, 3);
+    g->group.interval_usec = db_u64(r, 0, 4);
+    g->group.freeze_budget_usec = db_u64(r, 0, 5);
+    g->group.coordinator_id = text(r, 0, 6);
+    for (int i = 0; i < n && i < (int)GROUP_MACHINES_MAX; i++) {
+        g->members[i] = (Leeward__Control__V1__GroupMember)LEEWARD__CONTROL__V1__GROUP_MEMBER__INIT;
+        g->members[i].machine_id = text(r, i, 6);
+        g->members[i].name = text(r, i, 7);
+        g->members[i].address = text(r, i, 8);
+        g->list[i] = &g->members[i];
+        g->group.n_members++;
+    }
+    g->group.members = g->list;
+    *ret_group = g;
+    return 0;
+}
+
+static int pack_agent(struct desired_task *t, const PGresult *r, const PGresult *disks, int disk_count,
+    Leeward__Control__V1__DesiredGroup *group, struct err *err)
 {
     Directive directive = LEEWARD__CONTROL__V1__DIRECTIVE__INIT;
     Leeward__Control__V1__AgentDesired a = LEEWARD__CONTROL__V1__AGENT_DESIRED__INIT;
@@ -85,6 +123,7 @@ static int pack_agent(struct desired_task *t, const PGresult *r, const PGresult 
     a.filesystem_interval_usec = db_u64(r, 0, 14);
     a.application_interval_usec = db_u64(r, 0, 15);
     directive.kind_case = LEEWARD__CONTROL__V1__DIRECTIVE__KIND_AGENT;
+    a.group = group;
     directive.agent = &a;
     rc = a.protect ? agent_disks(&a, disks, disk_count, err) : 0;
     if (rc == 0)
@@ -97,14 +136,20 @@ static int work_agent(struct control_task *task, struct db_conn *conn, struct er
 {
     AUTO_PGRESULT PGresult *r = NULL;
     AUTO_PGRESULT PGresult *disks = NULL;
-    int n = desired_agent(conn, task->session->id, &r, err);
+    AUTO_PGRESULT PGresult *members = NULL;
+    AUTO_FREE struct agent_group *group = NULL;
+    int n = desired_agent(conn, task->session->id, &r, err), member_count;
 
     if (n <= 0)
         return n;
+    member_count = desired_group(conn, task->session->id, &members, err);
+    if (member_count < 0 || agent_group(members, member_count, &group, err) < 0)
+        return -1;
     n = desired_disks(conn, task->session->id, &disks, err);
     if (n < 0)
         return -1;
-    return pack_agent((struct desired_task *)task, r, disks, n > DISKS_MAX ? DISKS_MAX : n, err);
+    return pack_agent(
+        (struct desired_task *)task, r, disks, n > DISKS_MAX ? DISKS_MAX : n, group ? &group->group : NULL, err);
 }
 
 /* ---- nodes and vaults ---- */

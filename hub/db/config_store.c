@@ -278,6 +278,10 @@ static int machine_remove(struct db_conn *conn, const char *id, uint64_t if_vers
     int n = db_exec(conn, NULL, err, "DELETE FROM machines WHERE id = $1 AND state = 'unprotected' AND " AT_VERSION(2),
         DB_S(id), DB_U(if_version));
 
+    if (n < 0 && err && err->code == ERR_REFUSED) {
+        err_set(err, ERR_REFUSED, "the machine is in a consistency group");
+        return err_hint(err, "Take it out first: leeward group remove GROUP MACHINE");
+    }
     return changed(conn, n, &db_machines, id, err) < 0 ? -1 : revoke_all(conn, id, err);
 }
 

@@ -6,6 +6,7 @@
 
 #include <string.h>
 
+#include "hub/db/group_store.h"
 #include "hub/db/job_store.h"
 #include "hub/db/news.h"
 
@@ -100,7 +101,7 @@ int certificate_revoked_list(struct db_conn *conn, PGresult **ret_rows, struct e
 
 /* ---- sessions ---- */
 
-/* Who must hear of a new address: a node's machines; for a vault, the nodes that send to it. */
+/* Who must hear of a new address: a node's machines; for a vault, the nodes that send to it; for an agent, its group. */
 static int endpoint_changed(struct db_conn *conn, int role, const char *id, struct err *err)
 {
     static const char *const sql[ROLE_COUNT] = {NULL,
@@ -110,15 +111,17 @@ static int endpoint_changed(struct db_conn *conn, int role, const char *id, stru
         " (SELECT node_id FROM protections WHERE vault_id = $1 AND active)"};
 
     if (!sql[role])
-        return 0;
+        return group_members_changed(conn, id, err);
     return db_exec(conn, NULL, err, sql[role], DB_S(id)) < 0 ? -1 : news_tell(conn, NEWS_DESIRED, err);
 }
 
 int peer_hello(struct db_conn *conn, const struct peer_hello *h, struct err *err)
 {
     static const char *const sql[ROLE_COUNT] = {
-        "UPDATE machines SET online = true, last_seen_at = now(), software = $2, clock_skew_usec = $5,"
-        " hostname = CASE WHEN $3 = '' THEN hostname ELSE $3 END WHERE id = $1 RETURNING $4::text = ''",
+        "UPDATE machines t SET online = true, last_seen_at = now(), software = $2, clock_skew_usec = $5,"
+        " group_endpoint = $4, hostname = CASE WHEN $3 = '' THEN hostname ELSE $3 END FROM"
+        " (SELECT id, group_endpoint FROM machines WHERE id = $1 FOR NO KEY UPDATE) old"
+        " WHERE t.id = old.id RETURNING old.group_endpoint <> $4",
         "UPDATE nodes t SET online = true, last_seen_at = now(), software = $2, host = $3, endpoint = $4 FROM"
         " (SELECT id, endpoint FROM nodes WHERE id = $1 AND $5::bigint IS NOT NULL FOR NO KEY UPDATE) old"
         " WHERE t.id = old.id RETURNING old.endpoint <> $4",

@@ -205,7 +205,8 @@ static const struct db_column point_columns[] = {
     ID(point_row, machine_id, "t.machine_id", F),
     TEXT(point_row, kind, "t.kind", F | S | N),
     TEXT(point_row, tag, "t.tag", F | S | N),
-    ID(point_row, group_point_id, "t.group_point_id", F),
+    /* A group point that is not complete is none. */
+    ID(point_row, group_point_id, "CASE WHEN group_point_is_complete(t.group_point_id) THEN t.group_point_id END", F),
     ID(point_row, vault_id, "t.vault_id", F),
     U64(point_row, sequence, "t.sequence", F | S | N),
     TIME(point_row, time, "t.time", F | S | N),
@@ -217,6 +218,73 @@ static const struct db_column point_columns[] = {
 };
 const struct db_entity db_points = ENTITY("point", point_row, point_columns, "recovery_points t",
     "(t.machine_id::text || ':' || t.sequence)", "text", NULL, "-sequence");
+
+/* The name of a machine that may be gone. */
+#define NAME_OF(id) "(SELECT n.name FROM machines n WHERE n.id = " id ")"
+#define COORDINATOR                                                                                                    \
+    "(SELECT c.machine_id FROM consistency_group_members c WHERE c.group_id = t.id ORDER BY c.position LIMIT 1)"
+
+static const struct db_column group_columns[] = {
+    ID(group_row, id, "t.id", F),
+    TEXT(group_row, name, "t.name", F | S | N),
+    TEXT(group_row, description, "t.description", 0),
+    JSON(group_row, members_json,
+        "(SELECT coalesce(json_agg(json_build_object('machine_id', x.machine_id, 'machine_name', m.name, 'online',"
+        " coalesce(" ONLINE(
+            "m") ", false), 'state', m.state, 'address', m.group_endpoint) ORDER BY x.position), '[]')::text"
+                 " FROM consistency_group_members x JOIN machines m ON m.id = x.machine_id WHERE x.group_id = t.id)"),
+    ID(group_row, coordinator_id, COORDINATOR, 0),
+    TEXT(group_row, coordinator_name, NAME_OF(COORDINATOR), 0),
+    ID(group_row, coordinated_by, "t.coordinated_by", 0),
+    TEXT(group_row, coordinated_by_name, NAME_OF("t.coordinated_by"), 0),
+    TEXT(group_row, health,
+        "CASE WHEN t.news_at IS NULL OR t.interval_usec > 0 AND t.news_at < now() - interval '30 seconds'"
+        " - 3 * t.interval_usec * interval '1 microsecond' THEN 'unknown' WHEN t.last_missed THEN 'warning'"
+        " ELSE 'healthy' END",
+        F | S),
+    TEXT(group_row, cause, "t.cause", 0),
+    TEXT(group_row, remedy, "t.remedy", 0),
+    ID(group_row, culprit_id, "t.culprit_id", 0),
+    TEXT(group_row, culprit_name, NAME_OF("t.culprit_id"), 0),
+    ID(group_row, last_point_id, "t.last_point_id", 0),
+    U64(group_row, number, "t.number", F | S | N),
+    U64(group_row, membership, "t.membership", 0),
+    U64(group_row, interval_usec, "t.interval_usec", S | N),
+    U64(group_row, freeze_budget_usec, "t.freeze_budget_usec", 0),
+    U64(group_row, member_count, "(SELECT count(*) FROM consistency_group_members x WHERE x.group_id = t.id)", S | N),
+    U64(group_row, made, "t.made", 0),
+    U64(group_row, missed, "t.missed", 0),
+    TIME(group_row, news_at, "t.news_at", 0),
+    TIME(group_row, last_point_at, "t.last_point_at", S),
+    U64(group_row, last_freeze_usec, "t.last_freeze_usec", 0),
+    U64(group_row, version, "t.version", 0),
+    TIME(group_row, created_at, "t.created_at", F | S | N),
+    TIME(group_row, updated_at, "t.updated_at", F | S | N),
+};
+const struct db_entity db_groups =
+    ENTITY("group", group_row, group_columns, "consistency_groups t", "t.id", "uuid", "t.name", "name");
+
+/* Each one is found by the point of the first machine on its list. */
+static const struct db_column group_point_columns[] = {
+    ID(group_point_row, id, "t.id", F),
+    ID(group_point_row, group_id, "t.group_id", F),
+    JSON(group_point_row, points_json,
+        "(SELECT json_agg(json_build_object('machine_id', p.machine_id, 'machine_name', m.name, 'sequence', p.sequence,"
+        " 'time', to_char(p.time AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"'), 'kind', p.kind,"
+        " 'frozen', p.frozen) ORDER BY m.name)::text FROM recovery_points p JOIN machines m ON m.id = p.machine_id"
+        " WHERE p.group_point_id = t.id)"),
+    TIME(group_point_row, time, "t.time", F | S | N),
+    U64(group_point_row, membership, "t.membership", F),
+    U64(group_point_row, machine_count, "t.machine_count", 0),
+};
+const struct db_entity db_group_points = ENTITY("group point", group_point_row, group_point_columns,
+    "(SELECT r.group_point_id AS id, g.id AS group_id, r.time, l.membership, cardinality(l.machine_ids) AS "
+    "machine_count"
+    " FROM consistency_groups g JOIN consistency_group_lists l ON l.group_number = g.number"
+    " JOIN recovery_points r ON r.machine_id = l.machine_ids[1] AND group_point_group(r.group_point_id) = g.number"
+    " AND group_point_membership(r.group_point_id) = l.membership"
+    " WHERE group_point_is_complete(r.group_point_id)) t",
+    "t.id", "uuid", NULL, "-time");
 
 static const struct db_column export_columns[] = {
     ID(export_row, id, "t.id", F),

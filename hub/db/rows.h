@@ -98,6 +98,24 @@ struct point_row {
 };
 extern const struct db_entity db_points;
 
+struct group_row {
+    const char *id, *name, *description, *members_json; /* [{"machine_id", "machine_name", "online", "state", "address"}] */
+    const char *coordinator_id, *coordinator_name;      /* the one that the hub names */
+    const char *coordinated_by, *coordinated_by_name;   /* the one that spoke last */
+    const char *health, *cause, *remedy, *culprit_id, *culprit_name, *last_point_id;
+    uint64_t number, membership, interval_usec, freeze_budget_usec, member_count;
+    uint64_t made, missed, news_at, last_point_at, last_freeze_usec;
+    uint64_t version, created_at, updated_at;
+};
+extern const struct db_entity db_groups;
+
+/* Complete ones only. */
+struct group_point_row {
+    const char *id, *group_id, *points_json; /* [{"machine_id", "machine_name", "sequence", "time", "kind", "frozen"}] */
+    uint64_t time, membership, machine_count;
+};
+extern const struct db_entity db_group_points;
+
 struct export_row {
     const char *id, *machine_id, *machine_name, *vault_id;
     uint64_t sequence, point_time;
