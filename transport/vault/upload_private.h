@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What upload.c (the turn) and upload_send.c (pieces and marks) share.
+ * What upload.c (the turn), upload_folder.c (the machine's files) and upload_send.c (pieces and marks) share.
  */
 #ifndef TRANSPORT_VAULT_UPLOAD_PRIVATE_H
 #define TRANSPORT_VAULT_UPLOAD_PRIVATE_H
 
+#include <sys/types.h>
+
+#include "transport/log/segment.h"
 #include "transport/vault/bucketstate.h"
 #include "transport/vault/upload.h"
 
@@ -30,6 +33,26 @@ struct upload_turn {
     struct upload_result *result;
     bool moved_on; /* the folder is not what the source says any more */
 };
+
+/* The log's files at the moment of the source. */
+struct segment_file {
+    uint64_t number, bytes;
+    ino_t inode;
+};
+
+struct folder {
+    int main_fd;                   /* -1: not open */
+    struct segment_file *segments; /* by number */
+    size_t count;
+};
+
+/* upload_folder.c */
+/* Sets t->moved_on when the folder is not what the source says any more; so do the other two. */
+int upload_folder_open(struct folder *f, struct upload_turn *t, struct err *err);
+void upload_folder_done(struct folder *f);
+const struct segment_file *upload_folder_find(const struct folder *f, uint64_t number); /* NULL: no such segment */
+int upload_open_segment(struct upload_turn *t, const struct folder *f, const struct segment_file *seg, struct err *err);
+int upload_open_file(struct upload_turn *t, const char *name, struct err *err);
 
 /* upload_send.c */
 int upload_list_add(struct entry_list *l, const struct bucket_entry *e, struct err *err);
