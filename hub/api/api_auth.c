@@ -16,7 +16,8 @@ static const struct role_row {
     const char *scopes[12];
 } roles[] = {
     {"viewer", {"*:read"}},
-    {"operator", {"*:read", "machines:protect", "machines:write", "points:write", "exports:write", "jobs:write",
+    {"operator", {"*:read", "machines:protect", "machines:write", "points:write", "exports:write", "branches:promote",
+                     "jobs:write",
                      "vaults:verify", "groups:write"}},
     {"admin", {"*"}},
 };

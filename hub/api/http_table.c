@@ -43,6 +43,7 @@ const struct http_route http_routes[] = {
     {"DELETE", V1 "/branches/{branch_id}", "discardBranch", "exports:write", 0, serve_branch_discard},
     {"POST", V1 "/branches/{branch_id}/open", "openBranch", "exports:write", 0, serve_branch_open},
     {"POST", V1 "/branches/{branch_id}/close", "closeBranch", "exports:write", 0, serve_branch_close},
+    {"POST", V1 "/branches/{branch_id}/promote", "promoteBranch", "branches:promote", 0, serve_branch_promote},
     {"GET", V1 "/nodes", "listNodes", "nodes:read", 0, serve_node_list},
     {"GET", V1 "/nodes/{node_id}", "getNode", "nodes:read", 0, serve_node_get},
     {"PATCH", V1 "/nodes/{node_id}", "updateNode", "nodes:write", 0, serve_node_update},

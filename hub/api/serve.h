@@ -52,6 +52,7 @@ int serve_branch_get(struct request *r, struct err *err);
 int serve_branch_open(struct request *r, struct err *err);
 int serve_branch_close(struct request *r, struct err *err);
 int serve_branch_discard(struct request *r, struct err *err);
+int serve_branch_promote(struct request *r, struct err *err);
 
 /* ---- serve_peer.c ---- */
 int serve_node_list(struct request *r, struct err *err);

@@ -117,3 +117,13 @@ int serve_branch_discard(struct request *r, struct err *err)
 {
     return submit_close(r, true, err);
 }
+
+int serve_branch_promote(struct request *r, struct err *err)
+{
+    AUTO_DB_SET struct db_set set = {0};
+
+    if (db_need(r->conn, &db_branches, r->params[0], &set, err) < 0)
+        return -1;
+    return serve_job_submit(r, "branch_promote", db_at(&set, struct branch_row, 0)->machine_id,
+        json_pack("{s:s}", "export_id", db_at(&set, struct branch_row, 0)->id), err);
+}

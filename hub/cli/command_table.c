@@ -260,6 +260,8 @@ const struct command commands[] = {
         verb_branch_close},
     {"branch discard", "BRANCH...", "Remove branches with all that was written to them", job_options, 1,
         COMMAND_ARGUMENTS_MAX, false, verb_branch_discard},
+    {"branch promote", "BRANCH", "Make a branch the main line of its machine; its old source is refused from then on",
+        job_options, 1, 1, false, verb_branch_promote},
     {"export", "MACHINE[@POINT] DISK FILE|DEVICE", "Write a disk at a point to a file or device of the vault's host",
         export_options, 3, 3, false, verb_export_disk},
     {"job list", "", "List jobs", job_list_options, 0, 0, false, verb_job_list},

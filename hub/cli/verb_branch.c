@@ -120,3 +120,8 @@ int verb_branch_discard(struct command_line *line, struct err *err)
 {
     return each(line, "DELETE", "/api/v1/branches/%s", err);
 }
+
+int verb_branch_promote(struct command_line *line, struct err *err)
+{
+    return each(line, "POST", "/api/v1/branches/%s/promote", err);
+}

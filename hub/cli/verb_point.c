@@ -97,8 +97,9 @@ int verb_resolve_point(
     if (*ret_sequence > 0)
         return 0;
     (void)err_set(err, ERR_NOT_FOUND, "%s has no recovery point \"%s\"", machine, point);
-    return err_hint(
-        err, "`leeward point list %s` shows what there is; POINT is a number, latest, a time, a group point or a tag.", machine);
+    return err_hint(err,
+        "`leeward point list %s` shows what there is; POINT is a number, latest, a time, a group point or a tag.",
+        machine);
 }
 
 int verb_point_list(struct command_line *line, struct err *err)

@@ -88,6 +88,7 @@ VERB(branch_create);
 VERB(branch_open);
 VERB(branch_close);
 VERB(branch_discard);
+VERB(branch_promote);
 VERB(job_list);
 VERB(job_show);
 VERB(job_wait);

@@ -5,6 +5,8 @@
  */
 #include "hub/db/branch_store.h"
 
+#include "hub/db/news.h"
+
 #define SETTLED "updated_at < now() - interval '30 seconds'" /* a job may be at work on a younger one */
 
 static int ok(int rows)
@@ -33,6 +35,29 @@ int export_set(struct db_conn *conn, const char *id, const char *state, uint64_t
         "  AND p.sequence = CASE WHEN $3::bigint > 0 THEN $3::bigint ELSE exports.sequence END), point_time)"
         " WHERE id = $1",
         DB_S(id), DB_S(state), DB_U(sequence), DB_S(uri), DB_S(disks_json)));
+}
+
+int machine_generation_raise(struct db_conn *conn, const char *machine_id, uint64_t *ret_generation, struct err *err)
+{
+    AUTO_PGRESULT PGresult *r = NULL;
+    int n = db_exec(conn, &r, err,
+        "UPDATE machines SET generation = generation + 1, desired_version = desired_version + 1, version = version + 1,"
+        " updated_at = now() WHERE id = $1 RETURNING generation",
+        DB_S(machine_id));
+
+    if (n <= 0)
+        return n < 0 ? -1 : err_set(err, ERR_NOT_FOUND, "there is no machine %s", machine_id);
+    *ret_generation = db_u64(r, 0, 0);
+    if (db_exec(conn, NULL, err,
+            "UPDATE nodes SET desired_version = desired_version + 1 WHERE id ="
+            " (SELECT node_id FROM protections WHERE machine_id = $1)",
+            DB_S(machine_id)) < 0 ||
+        db_exec(conn, NULL, err,
+            "UPDATE vaults SET desired_version = desired_version + 1 WHERE id ="
+            " (SELECT vault_id FROM protections WHERE machine_id = $1)",
+            DB_S(machine_id)) < 0)
+        return -1;
+    return news_tell(conn, NEWS_DESIRED, err);
 }
 
 /* Rows that are open (or were, before the vault began to open them again) and that the vault does not serve. */

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Open points and branches: open a point as disks, open a branch again, close, discard.
+ * Open points and branches: open a point as disks, open a branch again, close, discard, promote.
  */
 #include <stdio.h>
 #include <string.h>
 
+#include "hub/core/machine_state.h"
 #include "hub/db/branch_store.h"
 #include "hub/jobs/point_steps.h"
 #include "transport/base/mem.h"
@@ -246,6 +247,84 @@ static int close_point(struct job_run *run, struct err *err)
         return -1;
     return rc;
 }
+
+/* ---- branch_promote ---- */
+
+static int promote_check(struct db_conn *conn, const struct machine_row *machine, json_t *params,
+    char ret_vault_id[IDENT_TEXT_SIZE], struct err *err)
+{
+    static const char *const known[] = {"export_id", NULL};
+    AUTO_DB_SET struct db_set set = {0};
+    int state = machine_state_from_name(machine->state);
+
+    if (job_params_known(params, known, err) < 0 ||
+        db_need(conn, &db_branches, job_param_text(params, "export_id"), &set, err) < 0)
+        return -1;
+    memcpy(ret_vault_id, db_at(&set, struct branch_row, 0)->vault_id, IDENT_TEXT_SIZE);
+    if (state < 0 || !machine_state_replicates((enum machine_state)state))
+        return 0;
+    err_set(err, ERR_REFUSED, "the machine %s replicates: its source would go on over the branch", machine->name);
+    return err_hint(err,
+        "Stop that first: leeward machine unprotect %s. Protecting it again compares its disks with the branch.",
+        machine->name);
+}
+
+/* An open branch is closed, and kept. */
+static int promote_close(struct job_run *run, struct err *err)
+{
+    Leeward__Control__V1__Command command = LEEWARD__CONTROL__V1__COMMAND__INIT;
+    Leeward__Control__V1__ClosePoint close = LEEWARD__CONTROL__V1__CLOSE_POINT__INIT;
+    json_t *answer = NULL;
+    int rc;
+
+    close.export_id = (char *)job_param_text(run->params, "export_id");
+    command.kind_case = LEEWARD__CONTROL__V1__COMMAND__KIND_CLOSE_POINT;
+    command.close_point = &close;
+    rc = job_command(run, "vault", run->job->vault_id, "the vault", &command, &answer, err);
+    json_decref(answer);
+    if (rc == JOB_DONE && note_closed(run, close.export_id, false, err) < 0)
+        return -1;
+    return rc;
+}
+
+/* In the transaction that notes the step as done: once. */
+static int promote_raise(struct job_run *run, struct err *err)
+{
+    uint64_t generation;
+
+    if (machine_generation_raise(run->conn, run->job->machine_id, &generation, err) < 0 ||
+        job_state_put(run, "generation", json_integer((json_int_t)generation), err) < 0)
+        return -1;
+    return JOB_DONE;
+}
+
+static int promote(struct job_run *run, struct err *err)
+{
+    Leeward__Control__V1__Command command = LEEWARD__CONTROL__V1__COMMAND__INIT;
+    Leeward__Control__V1__PromoteBranch promote = LEEWARD__CONTROL__V1__PROMOTE_BRANCH__INIT;
+    json_t *answer = NULL;
+    int rc;
+
+    promote.branch_id = (char *)job_param_text(run->params, "export_id");
+    promote.machine_id = (char *)run->job->machine_id;
+    promote.generation = job_state_u64(run, "generation");
+    command.kind_case = LEEWARD__CONTROL__V1__COMMAND__KIND_PROMOTE_BRANCH;
+    command.promote_branch = &promote;
+    rc = job_command(run, "vault", run->job->vault_id, "the vault", &command, &answer, err);
+    if (rc == JOB_DONE && (json_object_update(run->result, answer) < 0 ||
+                              export_set(run->conn, promote.branch_id, "promoted", 0, "", "[]", err) < 0))
+        rc = err->code ? -1 : err_set(err, ERR_NOMEM, "no memory");
+    json_decref(answer);
+    return rc;
+}
+
+const struct job_kind job_kind_branch_promote = {.name = "branch_promote",
+    .needs_machine = true,
+    .check = promote_check,
+    .steps = {{"close", "Close the branch", promote_close},
+        {"raise", "Raise the generation: the old line is over", promote_raise},
+        {"promote", "Make the branch the main line", promote},
+        {"list", "See its point in the list", point_steps_until_listed}}};
 
 const struct job_kind job_kind_point_open = {.name = "point_open",
     .needs_machine = true,

@@ -109,7 +109,7 @@ static int create_point(struct job_run *run, struct err *err)
     return rc;
 }
 
-static int until_listed(struct job_run *run, struct err *err)
+int point_steps_until_listed(struct job_run *run, struct err *err)
 {
     AUTO_DB_SET struct db_set set = {0};
     AUTO_FREE char *key = mem_printf("%s:%s", run->job->machine_id, job_param_text(run->result, "sequence"));
@@ -176,7 +176,8 @@ static int undo_export(struct job_run *run, struct err *err)
 const struct job_kind job_kind_point_create = {.name = "point_create",
     .needs_machine = true,
     .check = create_check,
-    .steps = {{"create", "Make the point and commit it", create_point}, {"list", "See it in the list", until_listed}}};
+    .steps = {{"create", "Make the point and commit it", create_point},
+        {"list", "See it in the list", point_steps_until_listed}}};
 
 const struct job_kind job_kind_export = {.name = "export",
     .needs_machine = true,

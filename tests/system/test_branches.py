@@ -5,7 +5,7 @@ import glob
 import json
 import os
 
-from harness import MIB, CliError, Disk, Site, check, image_of, main, run, test, wait_until
+from harness import MIB, CliError, Disk, Site, check, fresh, image_of, main, run, test, wait_until
 
 
 def protected_site():
@@ -35,6 +35,12 @@ def sql(site, text):
     """In the hub's private database."""
     socket = os.path.dirname(glob.glob(os.path.join(site.data, "hub/**/.s.PGSQL.5432"), recursive=True)[0])
     run("psql", "-X", "-q", "-h", socket, "-U", "leeward", "-d", "leeward", "-v", "ON_ERROR_STOP=1", "-c", text)
+
+
+def image_of_uri(uri):
+    copy = fresh("branch.img")
+    run("nbdcopy", uri, copy)
+    return image_of(copy)
 
 
 def branch_of(site, name):
@@ -92,6 +98,42 @@ def a_branch_that_the_hub_has_forgotten_finds_its_way_back():
     found = wait_until(lambda: branch_of(site, made["id"]), "the hub to hear of the branch", 90)
     check(found["state"] == "kept" and found["sequence"] == point["sequence"], json.dumps(found))
     check(holds(site.cli("branch", "open", made["id"])["uri"], 5, 0, 4096), "it lost what was written to it")
+
+
+@test
+def a_promoted_branch_is_the_main_line_and_history_stays():
+    site, disk, point = protected_site()
+    machine = site.machine()["id"]
+    before = image_of(disk.device)
+    made = site.cli("branch", "create", f"{machine}@{point['sequence']}")
+    write(made["uri"], (7, MIB, 65536), (8, 40 * MIB, 4096))
+    disk.fill_random(100, seed=9)  # the old line goes on behind the branch's point
+    later = site.settled_point()
+    after = image_of(disk.device)
+    try:
+        site.cli("branch", "promote", made["id"])
+        check(False, "a machine that replicates was given another main line")
+    except CliError as refusal:
+        check(refusal.status == 4 and "unprotect" in refusal.text, refusal.text)
+    site.cli("machine", "unprotect", machine)
+    holding = image_of_uri(made["uri"])
+
+    generation = site.machine()["generation"]
+    job = site.cli("branch", "promote", made["id"])
+    promoted = int(job["result"]["sequence"])
+    points = {p["sequence"]: p for p in site.points()}
+    check(points[promoted]["generation"] == generation + 1, f"the promoted point: {points[promoted]}")
+    check(site.items("branch", "list") == [] and folders(site) == [], "the branch is still there")
+    check(image_of(site.open(promoted).copy()) == holding, "the newest point is not what the branch held")
+    check(image_of(site.open(point["sequence"]).copy()) == before, "the branch's point changed")
+    check(image_of(site.open(later["sequence"]).copy()) == after, "a point of the old line behind it changed")
+    check(site.cli("vault", "verify")["result"]["damage_count"] == 0, "verification found damage")
+
+    # The source comes back in the new generation: its disk is compared with what the branch left.
+    site.protect(disk)
+    newest = site.settled_point()
+    check(newest["generation"] == generation + 1 and image_of(site.open(newest["sequence"]).copy()) == after,
+          "protected again, the vault does not hold the source's disk")
 
 
 if __name__ == "__main__":

@@ -159,6 +159,20 @@ def reader_of_the_files_alone_agrees_with_nbdcopy():
         check(point.seen[what], f"the log had no {what}: this test showed less than it says")
     check(point.seen["encrypted"] == point.seen["data records"], "a record was stored without encryption")
     tampering_is_refused(files, machine, int(wanted[1][0]))
+    a_promoted_branch_is_in_the_log(site, wanted[0][0])
+
+
+def a_promoted_branch_is_in_the_log(site, sequence):
+    """Promotion makes a branch's segments those of the main line: the reader needs to know nothing of it."""
+    machine = site.machine()["id"]
+    branch = site.cli("branch", "create", f"{machine}@{sequence}")
+    run("qemu-io", "-f", "raw", "-c", "write -P 7 3M 192k", "-c", "flush", "-c", "write -z 10M 64k", "-c", "flush", branch["uri"])
+    site.cli("machine", "unprotect", machine)
+    promoted = int(site.cli("branch", "promote", branch["id"])["result"]["sequence"])
+    files, _ = copied_files(site)
+    point = Point(files, machine, promoted)
+    with open(site.open(promoted).copy(), "rb") as copy:
+        check(bytes(next(iter(point.images.values()))) == copy.read(), "the promoted point: reader and nbdcopy differ")
 
 
 def tampering_is_refused(files, machine, sequence):

@@ -17,6 +17,7 @@
 #include "transport/base/clock.h"
 #include "transport/base/file.h"
 #include "transport/base/log.h"
+#include "transport/vault/promote.h"
 #include "transport/vault/store_private.h"
 #include "transport/vault/view.h"
 
@@ -107,6 +108,7 @@ int store_open(const struct store_conf *conf, struct store **ret_store, struct e
         return err_set(err, ERR_NOMEM, "no memory to open a store");
     if (store_init(s, conf, err) < 0 || open_subdir(conf->dir, "main", &s->main_fd, err) < 0 ||
         open_subdir(conf->dir, "runs", &s->runs_fd, err) < 0 || meta_open(s, conf, err) < 0 ||
+        promote_finish(conf->dir, &conf->machine, err) < 0 ||
         store_recover(s, err) < 0) {
         store_release(s);
         return err_wrap(err, "opening the store of a machine");

@@ -227,6 +227,22 @@ static int commit(struct store *s, const struct mark *m, uint64_t mark_offset, s
     return 0;
 }
 
+int store_seal_segment(struct store *s, uint64_t *ret_number, struct err *err)
+{
+    *ret_number = s->writer_number;
+    store_drop_open(s);
+    if (s->broken)
+        return err_set(err, ERR_IO, "the store failed before and must be opened again");
+    if (s->writer == NULL)
+        return 0;
+    if (segment_seal(s->writer, err) < 0) {
+        s->broken = true;
+        return -1;
+    }
+    segment_writer_close(TAKE_PTR(s->writer));
+    return 0;
+}
+
 struct batch_part {
     const uint8_t *data;
     size_t from; /* what is not written yet begins here */

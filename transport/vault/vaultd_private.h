@@ -151,6 +151,15 @@ void vaultupload_forget(struct vmachine *vm);
 /* Is the bucket behind? *ret_cause is the caller's, *ret_remedy good until the loop goes on. */
 bool vaultupload_describe(const struct vaultd *d, char **ret_cause, const char **ret_remedy);
 
+/* vaultpromote.c */
+struct vaultpromote_spec {
+    const char *machine_id, *branch_id;
+    uint64_t generation;
+    void (*done)(void *arg, uint64_t sequence, const struct err *err); /* called once, later, unless starting fails */
+    void *arg;
+};
+int vaultpromote_start(struct vaultd *d, const struct vaultpromote_spec *spec, struct err *err);
+
 /* vaultreport.c */
 /* A point as it is reported. */
 struct point_report {
