@@ -70,6 +70,8 @@ static const struct row_json_member live_members[] = {
     L("initial_done_bytes", ROW_NUMBER, initial_done_bytes),
     L("sent_bytes_per_second", ROW_NUMBER, sent_bytes_per_sec),
     L("changed_bytes_per_second", ROW_NUMBER, changed_bytes_per_sec),
+    L("throughput_bytes_per_second", ROW_NUMBER, throughput_bytes_per_sec),
+    L("remaining_seconds", ROW_SECONDS, remaining_usec),
     L("points_made", ROW_DIGITS, points_made),
     L("points_frozen", ROW_DIGITS, points_frozen),
     L("window_seconds", ROW_SECONDS, window_usec),
@@ -110,6 +112,7 @@ static json_t *machine_json(const struct request *r, const void *row)
     }
     json_decref(fresh);
     json_object_set_new(item, "rounds", json_integer(live.rounds));
+    json_object_set_new(item, "slowed_by", json_string(live.slowed_by));
     if (heard && live.last_point_sequence >= m->last_point_sequence && live.last_point_sequence > 0)
         add_point(item, m->state, live.last_point_sequence, live.last_point_utc_usec);
     else

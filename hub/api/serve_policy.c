@@ -36,6 +36,11 @@ static const struct row_json_member policy_members[] = {
     P("compress_at_agent", ROW_BOOL, compress_at_agent),
     P("compress_level", ROW_NUMBER, compress_level),
     P("throttle_bytes_per_second", ROW_NUMBER, throttle_bytes_per_sec),
+    P("work_hours", ROW_TEXT, work_hours),
+    P("work_hours_time_zone", ROW_TEXT, work_hours_time_zone),
+    P("work_hours_throttle_bytes_per_second", ROW_NUMBER, work_hours_throttle_bytes_per_sec),
+    P("cpu_limit_percent", ROW_NUMBER, cpu_limit_percent),
+    P("yield_to_workload", ROW_BOOL, yield_to_workload),
     P("machine_count", ROW_NUMBER, machine_count),
     P("etag", ROW_ETAG, version),
     P("created_at", ROW_TIME, created_at),
@@ -104,6 +109,13 @@ static void apply(const struct request *r, struct policy_row *row)
     row->compress_level = (uint64_t)request_int(r, "compress_level", (int64_t)row->compress_level);
     row->throttle_bytes_per_sec =
         (uint64_t)request_int(r, "throttle_bytes_per_second", (int64_t)row->throttle_bytes_per_sec);
+    row->work_hours = request_str(r, "work_hours") ? request_str(r, "work_hours") : row->work_hours;
+    row->work_hours_time_zone =
+        request_str(r, "work_hours_time_zone") ? request_str(r, "work_hours_time_zone") : row->work_hours_time_zone;
+    row->work_hours_throttle_bytes_per_sec = (uint64_t)request_int(
+        r, "work_hours_throttle_bytes_per_second", (int64_t)row->work_hours_throttle_bytes_per_sec);
+    row->cpu_limit_percent = (uint64_t)request_int(r, "cpu_limit_percent", (int64_t)row->cpu_limit_percent);
+    row->yield_to_workload = request_bool(r, "yield_to_workload", row->yield_to_workload);
 }
 
 /* The rules speak of microseconds, the API of seconds: "rpo_target_usec: 500000 is out of range", "Choose 1000000 to
@@ -140,6 +152,10 @@ static int check(struct request *r, const struct policy_row *row, struct err *er
         .compress_level = (uint32_t)row->compress_level,
         .compress_at_agent = row->compress_at_agent,
         .throttle_bytes_per_sec = row->throttle_bytes_per_sec,
+        .work_hours = row->work_hours,
+        .work_hours_throttle_bytes_per_sec = row->work_hours_throttle_bytes_per_sec,
+        .cpu_limit_percent = row->cpu_limit_percent,
+        .yield_to_workload = row->yield_to_workload,
     };
 
     return policy_check(&policy, err) < 0 ? explain(r, err) : 0;
@@ -178,6 +194,9 @@ static void from_default(struct policy_row *row)
         .compress_at_agent = policy.compress_at_agent,
         .compress_level = policy.compress_level,
         .throttle_bytes_per_sec = policy.throttle_bytes_per_sec,
+        .work_hours = "",
+        .work_hours_time_zone = "UTC",
+        .yield_to_workload = policy.yield_to_workload,
     };
 }
 

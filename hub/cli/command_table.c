@@ -65,9 +65,14 @@ static const struct command_option policy_options[] = {
     {"freeze-budget", 0, "DURATION", "A freeze never takes longer (200ms)"},
     {"may-freeze", 0, "yes|no", "Whether crash-consistent points may freeze at all"},
     {"max-rounds", 0, "N", "Live rounds before a freeze is considered"},
-    {"compress-at-agent", 0, "yes|no", "Compress on the machine rather than on the node"},
+    {"compress-at-agent", 0, "yes|no", "Compress on the machine while the line to its node is the bottleneck (yes)"},
     {"compress-level", 0, "N", "zstd level; 0: as sent"},
     {"throttle", 0, "N", "Bytes per second; 0: no limit"},
+    {"work-hours", 0, "TEXT", "When less may be sent: \"mon-fri 08:00-18:00, sat 09:00-13:00\""},
+    {"time-zone", 0, "ZONE", "Whose time that is, as Europe/Stockholm (UTC)"},
+    {"work-throttle", 0, "N", "Bytes per second in these hours"},
+    {"cpu-limit", 0, "N", "Percent of one processor for the agent; 0: no limit"},
+    {"yield", 0, "yes|no", "Copies slow down when the workload feels them (yes)"},
     END,
 };
 

@@ -16,12 +16,15 @@ static const struct column machine_columns[] = {
     {"RPO", "rpo_seconds", COLUMN_SECONDS, false},
     {"LAST POINT", "last_point_at", COLUMN_TIME, false},
     {"BACKLOG", "backlog_bytes", COLUMN_BYTES, false},
+    {"LEFT", "remaining_seconds", COLUMN_SECONDS, false},
     {"POLICY", "policy_name", COLUMN_TEXT, false},
     {"ONLINE", "online", COLUMN_YES_NO, false},
     {"ID", "id", COLUMN_TEXT, true},
     {"NODE", "node_name", COLUMN_TEXT, true},
     {"VAULT", "vault_name", COLUMN_TEXT, true},
     {"OS", "os_name", COLUMN_TEXT, true},
+    {"SPEED", "throughput_bytes_per_second", COLUMN_BYTES, true},
+    {"SLOWED BY", "slowed_by", COLUMN_TEXT, true},
     {"CAUSE", "cause", COLUMN_TEXT, true},
 };
 

@@ -24,6 +24,10 @@ static const struct column policy_columns[] = {
     {"FS INTERVAL", "filesystem_interval_seconds", COLUMN_SECONDS, true},
     {"APP INTERVAL", "app_interval_seconds", COLUMN_SECONDS, true},
     {"THROTTLE", "throttle_bytes_per_second", COLUMN_BYTES, true},
+    {"WORK HOURS", "work_hours", COLUMN_TEXT, true},
+    {"ZONE", "work_hours_time_zone", COLUMN_TEXT, true},
+    {"WORK THROTTLE", "work_hours_throttle_bytes_per_second", COLUMN_BYTES, true},
+    {"CPU %", "cpu_limit_percent", COLUMN_NUMBER, true},
 };
 
 /* Options of create and set that are durations, with the member they become. */
@@ -64,6 +68,8 @@ static int add_numbers(const struct command_line *line, json_t *body, struct err
         {"max-rounds", "max_rounds", 64},
         {"compress-level", "compress_level", 19},
         {"throttle", "throttle_bytes_per_second", 1ULL << 53},
+        {"work-throttle", "work_hours_throttle_bytes_per_second", 1ULL << 53},
+        {"cpu-limit", "cpu_limit_percent", 10000},
     };
 
     for (size_t i = 0; i < ARRAY_LEN(numbers); i++) {
@@ -82,8 +88,8 @@ static int add_switches(const struct command_line *line, json_t *body, struct er
 {
     static const struct {
         const char *option, *member;
-    } switches[] = {
-        {"default", "is_default"}, {"may-freeze", "may_freeze"}, {"compress-at-agent", "compress_at_agent"}};
+    } switches[] = {{"default", "is_default"}, {"may-freeze", "may_freeze"}, {"compress-at-agent", "compress_at_agent"},
+        {"yield", "yield_to_workload"}};
 
     for (size_t i = 0; i < ARRAY_LEN(switches); i++) {
         const char *value = command_option(line, switches[i].option);
@@ -106,6 +112,10 @@ static int make_body(const struct command_line *line, const char *name, json_t *
         json_object_set_new(body, "name", json_string(name));
     if (description)
         json_object_set_new(body, "description", json_string(description));
+    if (command_option(line, "work-hours"))
+        json_object_set_new(body, "work_hours", json_string(command_option(line, "work-hours")));
+    if (command_option(line, "time-zone"))
+        json_object_set_new(body, "work_hours_time_zone", json_string(command_option(line, "time-zone")));
     if (add_durations(line, body, err) < 0 || add_numbers(line, body, err) < 0 || add_switches(line, body, err) < 0) {
         json_decref(body);
         return -1;

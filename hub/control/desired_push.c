@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "hub/control/control_plane.h"
+#include "hub/control/desired_hours.h"
 #include "hub/core/machine_state.h"
 #include "hub/db/group_store.h"
 #include "hub/db/peer_store.h"
@@ -22,6 +23,8 @@ struct desired_task {
     struct control_task task;
     struct buf bytes; /* packed Directive; empty: the peer is gone */
     uint64_t version;
+    struct resend_list resend; /* of an agent */
+    struct desired_hours hours;
 };
 
 static int pack(struct desired_task *t, const Directive *directive, struct err *err)
@@ -117,11 +120,19 @@ static int pack_agent(struct desired_task *t, const PGresult *r, const PGresult 
     a.freeze_budget_usec = db_u64(r, 0, 7);
     a.max_rounds = (uint32_t)db_u64(r, 0, 8);
     a.may_freeze = db_bool(r, 0, 9);
-    a.compress_at_agent = db_bool(r, 0, 10) ? 1 : 0;
+    /* Where the node compresses nothing, the agent must always. */
+    a.compress_at_agent = !db_bool(r, 0, 10) ? 0 : db_u64(r, 0, 19) == 0 ? 2 : 1;
     a.throttle_bytes_per_sec = db_u64(r, 0, 11);
     a.resync_request = db_u64(r, 0, 12);
     a.filesystem_interval_usec = db_u64(r, 0, 14);
     a.application_interval_usec = db_u64(r, 0, 15);
+    a.work_throttle_bytes_per_sec = db_u64(r, 0, 16);
+    a.cpu_limit_percent = (uint32_t)db_u64(r, 0, 17);
+    a.yield_to_workload = db_bool(r, 0, 18);
+    desired_hours_lay(&t->hours, &a);
+    a.resend_request = t->resend.request;
+    a.n_resend = t->resend.count;
+    a.resend = t->resend.list;
     directive.kind_case = LEEWARD__CONTROL__V1__DIRECTIVE__KIND_AGENT;
     a.group = group;
     directive.agent = &a;
@@ -146,7 +157,9 @@ static int work_agent(struct control_task *task, struct db_conn *conn, struct er
     if (member_count < 0 || agent_group(members, member_count, &group, err) < 0)
         return -1;
     n = desired_disks(conn, task->session->id, &disks, err);
-    if (n < 0)
+    if (n < 0 || resend_list_read(conn, task->session->id, &((struct desired_task *)task)->resend, err) < 0)
+        return -1;
+    if (desired_hours_load(conn, task->session->id, &((struct desired_task *)task)->hours, err) < 0)
         return -1;
     return pack_agent(
         (struct desired_task *)task, r, disks, n > DISKS_MAX ? DISKS_MAX : n, group ? &group->group : NULL, err);

@@ -28,6 +28,8 @@ struct live_machine {
     uint64_t sent_bytes_per_sec, changed_bytes_per_sec; /* between the last two messages */
     uint64_t points_made, points_frozen, window_usec, freeze_usec;
     uint32_t rounds;
+    uint64_t throughput_bytes_per_sec, remaining_usec;
+    char slowed_by[32];
     uint64_t desired_version;
 };
 

@@ -94,12 +94,15 @@ void status_take_agent(struct peer_session *s, const Leeward__Control__V1__Agent
         .window_usec = a->window_usec,
         .freeze_usec = a->freeze_usec,
         .rounds = a->rounds,
+        .throughput_bytes_per_sec = a->throughput_bytes_per_sec,
+        .remaining_usec = a->remaining_usec,
         .desired_version = a->desired_version};
 
     peer_report_text(now.agent_state, sizeof(now.agent_state), a->state);
     peer_report_text(now.cause, sizeof(now.cause), a->cause);
     peer_report_text(now.remedy, sizeof(now.remedy), a->remedy);
     peer_report_text(now.node_id, sizeof(now.node_id), a->node_id);
+    peer_report_text(now.slowed_by, sizeof(now.slowed_by), a->slowed_by);
     sample_add(s, &s->last.machine, &now);
     s->status_dirty = true;
     if (changes_the_machine(&s->last.machine, &now)) {

@@ -22,7 +22,11 @@ struct policy {
     bool may_freeze;
     uint32_t compress_level; /* 0 .. 19 */
     bool compress_at_agent;
-    uint64_t throttle_bytes_per_sec; /* 0 or >= 64 KiB */
+    uint64_t throttle_bytes_per_sec;            /* 0 or >= 64 KiB */
+    const char *work_hours;                     /* work_hours.h; NULL or "": none */
+    uint64_t work_hours_throttle_bytes_per_sec; /* as the other; more than 0 with work_hours */
+    uint64_t cpu_limit_percent;                 /* of one processor: 0 or 1 .. 10,000 */
+    bool yield_to_workload;
 };
 
 /* What a machine gets when nobody chose: a point every second, all kept for a day, then a minute's, hour's

@@ -101,13 +101,33 @@ static int give_up_default(struct db_conn *conn, const struct policy_row *row, s
                : 0;
 }
 
+static const char *zone_of(const struct policy_row *row)
+{
+    return row->work_hours_time_zone && row->work_hours_time_zone[0] ? row->work_hours_time_zone : "UTC";
+}
+
+/* PostgreSQL is who will be asked for the offsets of the zone. */
+static int check_zone(struct db_conn *conn, const struct policy_row *row, struct err *err)
+{
+    int n;
+
+    if (strcmp(zone_of(row), "UTC") == 0)
+        return 0;
+    n = db_exec(conn, NULL, err, "SELECT 1 FROM pg_timezone_names WHERE name = $1", DB_S(zone_of(row)));
+    if (n != 0)
+        return n < 0 ? -1 : 0;
+    err_set(err, ERR_INVALID, "work_hours_time_zone: there is no time zone \"%.64s\"", zone_of(row));
+    return err_hint(err, "Name it as in Europe/Stockholm or Asia/Shanghai.");
+}
+
 #define POLICY_VALUES(row)                                                                                             \
     DB_S((row)->name), DB_S((row)->description ? (row)->description : ""), DB_B((row)->is_default),                    \
         DB_U((row)->interval_usec), DB_U((row)->app_interval_usec), DB_U((row)->rpo_target_usec),                      \
         DB_U((row)->keep_all_usec), DB_U((row)->keep_minute_usec), DB_U((row)->keep_hour_usec),                        \
         DB_U((row)->keep_day_usec), DB_U((row)->freeze_budget_usec), DB_U((row)->max_rounds), DB_B((row)->may_freeze), \
         DB_B((row)->compress_at_agent), DB_U((row)->compress_level), DB_U((row)->throttle_bytes_per_sec),              \
-        DB_U((row)->filesystem_interval_usec)
+        DB_U((row)->filesystem_interval_usec), DB_S((row)->work_hours ? (row)->work_hours : ""), DB_S(zone_of(row)),   \
+        DB_U((row)->work_hours_throttle_bytes_per_sec), DB_U((row)->cpu_limit_percent), DB_B((row)->yield_to_workload)
 
 static int policy_insert(
     struct db_conn *conn, const struct policy_row *row, char ret_id[IDENT_TEXT_SIZE], struct err *err)
@@ -116,13 +136,15 @@ static int policy_insert(
     struct policy_row fresh = *row;
 
     fresh.id = "";
-    if (give_up_default(conn, &fresh, err) < 0)
+    if (check_zone(conn, row, err) < 0 || give_up_default(conn, &fresh, err) < 0)
         return -1;
     int n = db_exec(conn, &r, err,
         "INSERT INTO policies (name, description, is_default, interval_usec, app_interval_usec, rpo_target_usec,"
         " keep_all_usec, keep_minute_usec, keep_hour_usec, keep_day_usec, freeze_budget_usec, max_rounds,"
-        " may_freeze, compress_at_agent, compress_level, throttle_bytes_per_sec, filesystem_interval_usec)"
-        " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17) RETURNING id",
+        " may_freeze, compress_at_agent, compress_level, throttle_bytes_per_sec, filesystem_interval_usec,"
+        " work_hours, work_hours_time_zone, work_hours_throttle_bytes_per_sec, cpu_limit_percent, yield_to_workload)"
+        " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22)"
+        " RETURNING id",
         POLICY_VALUES(row));
 
     return created(n, r, "policy", row->name, ret_id, err);
@@ -149,14 +171,15 @@ static int policy_spread(struct db_conn *conn, const char *id, struct err *err)
 
 static int policy_change(struct db_conn *conn, const struct policy_row *row, uint64_t if_version, struct err *err)
 {
-    if (give_up_default(conn, row, err) < 0)
+    if (check_zone(conn, row, err) < 0 || give_up_default(conn, row, err) < 0)
         return -1;
     int n = db_exec(conn, NULL, err,
         "UPDATE policies SET name = $1, description = $2, is_default = is_default OR $3, interval_usec = $4,"
         " app_interval_usec = $5, rpo_target_usec = $6, keep_all_usec = $7, keep_minute_usec = $8,"
         " keep_hour_usec = $9, keep_day_usec = $10, freeze_budget_usec = $11, max_rounds = $12, may_freeze = $13,"
         " compress_at_agent = $14, compress_level = $15, throttle_bytes_per_sec = $16, filesystem_interval_usec = "
-        "$17" BUMP " WHERE id = $18 AND " AT_VERSION(19),
+        "$17, work_hours = $18, work_hours_time_zone = $19, work_hours_throttle_bytes_per_sec = $20,"
+        " cpu_limit_percent = $21, yield_to_workload = $22" BUMP " WHERE id = $23 AND " AT_VERSION(24),
         POLICY_VALUES(row), DB_S(row->id), DB_U(if_version));
 
     return changed(conn, n, &db_policies, row->id, err) < 0 ? -1 : policy_spread(conn, row->id, err);

@@ -329,9 +329,24 @@ int desired_agent(struct db_conn *conn, const char *machine_id, PGresult **ret_r
         " CASE WHEN n.drain THEN '' ELSE n.endpoint END, p.vault_id, coalesce(c.freeze_budget_usec, 200000),"
         " coalesce(c.max_rounds, 12), coalesce(c.may_freeze, true), coalesce(c.compress_at_agent, true),"
         " coalesce(c.throttle_bytes_per_sec, 0), coalesce(p.resync_request, 0), coalesce(p.active, false),"
-        " coalesce(c.filesystem_interval_usec, 0), coalesce(c.app_interval_usec, 0)"
+        " coalesce(c.filesystem_interval_usec, 0), coalesce(c.app_interval_usec, 0),"
+        " coalesce(c.work_hours_throttle_bytes_per_sec, 0), coalesce(c.cpu_limit_percent, 0),"
+        " coalesce(c.yield_to_workload, true), coalesce(c.compress_level, 1)"
         " FROM machines m LEFT JOIN protections p ON p.machine_id = m.id LEFT JOIN policies c ON c.id = p.policy_id"
         " LEFT JOIN nodes n ON n.id = p.node_id WHERE m.id = $1",
+        DB_S(machine_id));
+}
+
+int desired_offsets(struct db_conn *conn, const char *machine_id, PGresult **ret_rows, struct err *err)
+{
+    return db_exec(conn, ret_rows, err,
+        "SELECT (extract(epoch FROM t) * 1000000)::bigint, seconds, work_hours FROM"
+        " (SELECT h.t, h.seconds, h.work_hours, lag(h.seconds) OVER (ORDER BY h.t) AS before FROM"
+        " (SELECT t, c.work_hours, extract(epoch FROM (t AT TIME ZONE c.work_hours_time_zone)"
+        " - (t AT TIME ZONE 'UTC'))::int AS seconds FROM protections p JOIN policies c ON c.id = p.policy_id,"
+        " generate_series(date_trunc('hour', now()), now() + interval '400 days', interval '1 hour') t"
+        " WHERE p.machine_id = $1 AND c.work_hours <> '') h) changes"
+        " WHERE before IS NULL OR seconds <> before ORDER BY t",
         DB_S(machine_id));
 }
 

@@ -61,6 +61,8 @@ int desired_versions(struct db_conn *conn, PGresult **ret_rows, struct err *err)
  * 7 freeze_budget_usec, 8 max_rounds, 9 may_freeze, 10 compress_at_agent, 11 throttle, 12 resync_request, 13 protected. */
 int desired_agent(struct db_conn *conn, const char *machine_id, PGresult **ret_rows, struct err *err);
 /* Columns: number, key. */
+/* Microseconds since 1970, offset of the zone in seconds from then on, work_hours; no row without working hours. */
+int desired_offsets(struct db_conn *conn, const char *machine_id, PGresult **ret_rows, struct err *err);
 int desired_disks(struct db_conn *conn, const char *machine_id, PGresult **ret_rows, struct err *err);
 /* Columns: 0 version, 1 drain, 2 machine_id (NULL: none), 3 generation, 4 vault_id, 5 vault_endpoint, 6 compress_level. */
 int desired_node(struct db_conn *conn, const char *node_id, PGresult **ret_rows, struct err *err);

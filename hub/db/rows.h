@@ -27,6 +27,9 @@ struct policy_row {
     bool may_freeze, compress_at_agent;
     uint64_t compress_level; /* zstd, 0: as sent */
     uint64_t throttle_bytes_per_sec;
+    const char *work_hours, *work_hours_time_zone;
+    uint64_t work_hours_throttle_bytes_per_sec, cpu_limit_percent;
+    bool yield_to_workload;
     uint64_t machine_count; /* that use it */
     uint64_t version, created_at, updated_at;
 };

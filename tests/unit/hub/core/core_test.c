@@ -11,6 +11,7 @@
 #include "hub/core/machine_state.h"
 #include "hub/core/placement.h"
 #include "hub/core/policy.h"
+#include "hub/core/work_hours.h"
 
 #define SEC 1000000ULL
 
@@ -141,6 +142,8 @@ static void test_policies_out_of_bounds_name_the_field(void **state)
         {offsetof(struct policy, keep_day_usec), 3600 * SEC, "keep_day_usec"},
         {offsetof(struct policy, freeze_budget_usec), 11 * SEC, "freeze_budget_usec"},
         {offsetof(struct policy, throttle_bytes_per_sec), 5, "throttle_bytes_per_sec"},
+        {offsetof(struct policy, work_hours_throttle_bytes_per_sec), 5, "work_hours_throttle_bytes_per_sec"},
+        {offsetof(struct policy, cpu_limit_percent), 10001, "cpu_limit_percent"},
     };
 
     (void)state;
@@ -178,6 +181,43 @@ static void test_tiers_may_be_off(void **state)
     policy_default(&p);
     p.keep_minute_usec = p.keep_day_usec = 0;
     assert_int_equal(policy_check(&p, &err), 0);
+}
+
+static void test_working_hours_are_read_as_people_write_them(void **state)
+{
+    static const struct {
+        const char *text;
+        uint32_t days, from, to;
+    } rows[] = {
+        {"mon-fri 08:00-18:00", 31, 480, 1080},
+        {"Sat 9:30-13:00", 32, 570, 780},
+        {"sat-mon 22:00-06:00", 32 | 64 | 1, 1320, 360},
+        {"daily 00:00-24:00", 127, 0, 1440},
+    };
+    static const char *const wrong[] = {"mon", "mon 8-18", "xyz 08:00-18:00", "mon 08:00-08:00", "mon 24:01-25:00",
+        "mon 08:61-09:00", "mon 08:00-09:00,", ",", "mon 08:00-09:00 tue", "mon-tue-wed 08:00-09:00",
+        "mon 08:00-09:00;"};
+    struct work_window w[WORK_HOURS_MAX];
+    struct err err = ERR_INIT;
+    size_t n;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        assert_int_equal(work_hours_parse(rows[i].text, w, &n, &err), 0);
+        assert_int_equal(n, 1);
+        assert_int_equal(w[0].days, rows[i].days);
+        assert_int_equal(w[0].from_minute, rows[i].from);
+        assert_int_equal(w[0].to_minute, rows[i].to);
+    }
+    assert_int_equal(work_hours_parse("mon-fri 08:00-18:00, sat 09:00-13:00", w, &n, &err), 0);
+    assert_int_equal(n, 2);
+    assert_int_equal(work_hours_parse("", w, &n, &err), 0);
+    assert_int_equal(n, 0);
+    for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
+        assert_int_equal(work_hours_parse(wrong[i], w, &n, &err), -1);
+        assert_int_equal(err.code, ERR_INVALID);
+        assert_true(err.correction[0] != '\0');
+    }
 }
 
 /* ---- placement ---- */
@@ -367,6 +407,7 @@ int main(void)
         cmocka_unit_test(test_policies_out_of_bounds_name_the_field),
         cmocka_unit_test(test_a_target_below_the_interval_is_refused),
         cmocka_unit_test(test_tiers_may_be_off),
+        cmocka_unit_test(test_working_hours_are_read_as_people_write_them),
         cmocka_unit_test(test_the_least_loaded_node_of_the_site_gets_the_machine),
         cmocka_unit_test(test_a_full_spool_comes_last),
         cmocka_unit_test(test_without_a_node_there_is_a_reason),
