@@ -223,6 +223,16 @@ static void wake_engine(void *arg)
 
 /* ---- from the hub ---- */
 
+static void take_resend(struct agent *a, const Leeward__Control__V1__AgentDesired *m)
+{
+    struct engine_resend resend = {.request = m->resend_request};
+
+    for (size_t i = 0; i < m->n_resend && resend.count < ENGINE_RESEND_MAX; i++)
+        if (m->resend[i]->disk <= RECORD_DISK_MAX)
+            resend.ranges[resend.count++] = (struct engine_range){m->resend[i]->disk, m->resend[i]->start, m->resend[i]->length};
+    engine_set_resend(a->engine, &resend);
+}
+
 static void take_desired(struct agent *a, const Leeward__Control__V1__AgentDesired *m)
 {
     struct engine_wish w = {.version = m->version,
@@ -261,6 +271,7 @@ static void take_desired(struct agent *a, const Leeward__Control__V1__AgentDesir
     a->protect = m->protect;
     snprintf(a->node_id, sizeof(a->node_id), "%s", m->node_id);
     engine_set_wish(a->engine, &w);
+    take_resend(a, m);
     if (m->node_endpoint[0] && !known)
         log_event(LOG_ERROR, "bad_node", LOG_S("node", m->node_id), LOG_S("error", "the id of the node is not a UUID"));
     if (outbox_set_target(a->outbox, m->protect && known ? m->node_endpoint : "", known ? &node : NULL, &err) < 0)

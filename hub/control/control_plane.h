@@ -112,6 +112,14 @@ void peer_report_text(char *out, size_t size, const char *in);
 json_t *peer_report_json_text(const char *in);
 void group_report_take(struct peer_session *session, const Leeward__Control__V1__GroupNews *news);
 void integrity_report_take(struct peer_session *session, const Leeward__Control__V1__Integrity *integrity);
+/* What an agent is to send again; the pointers are its own. */
+#define RESEND_RANGES_MAX 256
+struct resend_list {
+    uint64_t request;
+    size_t count;
+    Leeward__Control__V1__DiskRange ranges[RESEND_RANGES_MAX], *list[RESEND_RANGES_MAX];
+};
+int resend_list_read(struct db_conn *conn, const char *machine_id, struct resend_list *ret_list, struct err *err);
 json_t *peer_report_json_u64(uint64_t v); /* what does not fit bigint stays at its end */
 json_t *inventory_json(const Leeward__Control__V1__Inventory *inventory, struct err *err);
 

@@ -117,3 +117,26 @@ void integrity_report_take(struct peer_session *s, const Leeward__Control__V1__I
     else
         control_task_free(&t->task);
 }
+
+/* ---- to the agent ---- */
+
+int resend_list_read(struct db_conn *conn, const char *machine_id, struct resend_list *ret_list, struct err *err)
+{
+    AUTO_PGRESULT PGresult *rows = NULL;
+    int n = integrity_resend(conn, machine_id, &rows, err);
+
+    if (n < 0)
+        return -1;
+    ret_list->count = n > RESEND_RANGES_MAX ? RESEND_RANGES_MAX : (size_t)n;
+    ret_list->request = n > 0 ? db_u64(rows, 0, 0) : 0;
+    for (size_t i = 0; i < ret_list->count; i++) {
+        Leeward__Control__V1__DiskRange *range = &ret_list->ranges[i];
+
+        *range = (Leeward__Control__V1__DiskRange)LEEWARD__CONTROL__V1__DISK_RANGE__INIT;
+        range->disk = (uint32_t)db_u64(rows, (int)i, 1);
+        range->start = db_u64(rows, (int)i, 2);
+        range->length = db_u64(rows, (int)i, 3);
+        ret_list->list[i] = range;
+    }
+    return 0;
+}

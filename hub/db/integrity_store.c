@@ -4,6 +4,7 @@
  */
 #include "hub/db/integrity_store.h"
 
+#include "hub/db/news.h"
 #include "transport/base/mem.h"
 
 int integrity_put(struct db_conn *conn, const char *vault_id, const char *machine_id, const char *report,
@@ -22,7 +23,7 @@ int integrity_put(struct db_conn *conn, const char *vault_id, const char *machin
         " WHERE m.id = put.machine_id AND put.resend_request <> coalesce(old.resend_request, 0)",
         DB_S(vault_id), DB_S(machine_id), DB_S(report), DB_S(resend));
 
-    return rc < 0 ? -1 : 0;
+    return rc <= 0 ? rc : news_tell(conn, NEWS_DESIRED, err);
 }
 
 int integrity_get(struct db_conn *conn, const char *machine_id, char **ret_report, struct err *err)
@@ -35,4 +36,14 @@ int integrity_get(struct db_conn *conn, const char *machine_id, char **ret_repor
         return rc;
     *ret_report = mem_strdup(db_text(rows, 0, 0));
     return *ret_report ? 1 : err_set(err, ERR_NOMEM, "no memory for a report");
+}
+
+int integrity_resend(struct db_conn *conn, const char *machine_id, PGresult **ret_rows, struct err *err)
+{
+    return db_exec(conn, ret_rows, err,
+        "SELECT i.resend_request, x.disk, x.start, x.length FROM integrity i"
+        " JOIN protections p ON p.machine_id = i.machine_id AND p.vault_id = i.vault_id,"
+        " jsonb_to_recordset(i.resend) AS x(disk bigint, start bigint, length bigint)"
+        " WHERE i.machine_id = $1::uuid ORDER BY 2, 3",
+        DB_S(machine_id));
 }

@@ -14,5 +14,7 @@ int integrity_put(struct db_conn *conn, const char *vault_id, const char *machin
     const char *resend, struct err *err);
 /* 1: *ret_report is the text (caller frees); 0: no vault has said anything of the machine yet. */
 int integrity_get(struct db_conn *conn, const char *machine_id, char **ret_report, struct err *err);
+/* The ranges that the machine's agent is to send again: columns request, disk, start, length. */
+int integrity_resend(struct db_conn *conn, const char *machine_id, PGresult **ret_rows, struct err *err);
 
 #endif

@@ -111,6 +111,19 @@ int engine_new(const struct engine_conf *conf, struct engine **ret_engine, struc
 void engine_free(struct engine *e);
 
 void engine_set_wish(struct engine *e, const struct engine_wish *wish);
+
+/* Ranges of disks that the vault cannot read any more, and wants once more. */
+#define ENGINE_RESEND_MAX 256u
+struct engine_range {
+    uint32_t disk; /* its number */
+    uint64_t start, length;
+};
+struct engine_resend {
+    uint64_t request; /* each number is obeyed once; 0: none */
+    unsigned count;
+    struct engine_range ranges[ENGINE_RESEND_MAX];
+};
+void engine_set_resend(struct engine *e, const struct engine_resend *resend);
 /* Asks for a point now. kind: "crash", "filesystem", "application". The result comes by engine_take when the vault has
  * committed it. ERR_INVALID (kind, tag), ERR_NOMEM (too many at once), ERR_REFUSED (nothing is protected). */
 int engine_create_point(struct engine *e, const char *command_id, const char *kind, const char *tag, struct err *err);

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
+ * A record that is damaged in the log may have been mended (mend.h); what reads it does not see the difference.
+ *
  * Segments are opened when they are first needed, and the least recently used ones closed when many are open. Decoded
  * blocks are kept in shards, each with its own mutex; a read that wants a whole record (copying, converting) decodes straight
  * into the caller's memory and leaves the cache alone.
@@ -15,6 +17,7 @@
 #include <unistd.h>
 
 #include "transport/log/segment.h"
+#include "transport/vault/mend.h"
 
 #define SEGMENTS_OPEN_MAX 512u /* below the usual limit of 1,024 descriptors */
 #define SEGMENT_SLOTS 1024u
@@ -317,17 +320,43 @@ static void cache_put(struct recordread *rr, const struct extent *e, const struc
     (void)pthread_mutex_unlock(&s->lock);
 }
 
+/* The record was found damaged; was it mended? `damaged`: its header, when that is good: the mended one must have the same content. */
+static int fetch_mended(struct recordread *rr, const struct extent *e, const struct record *damaged,
+    struct record *ret_record, uint8_t *payload)
+{
+    if (mend_load(rr->dirfd, e->segment, e->offset, ret_record, payload, NULL) < 0 ||
+        check_record(ret_record, e, NULL) < 0)
+        return -1;
+    return damaged != NULL && !hash_equal(&damaged->hash, &ret_record->hash) ? -1 : 0;
+}
+
+/* From the log, or mended: the plaintext of the whole record into `whole` if its range is start..start+n, else into b->plain. */
+static int read_record(struct recordread *rr, struct bench *b, const struct extent *e, uint64_t start, size_t n,
+    uint8_t *whole, struct record *r, struct err *err)
+{
+    struct record mended;
+    struct err why = ERR_INIT;
+    size_t room = extent_stored_bytes(e);
+    room = room == 0 || room > RECORD_STORED_MAX ? RECORD_STORED_MAX : room;
+    bool has_header = fetch(rr, e, r, b->payload, room, &why) == 0;
+    if (has_header && decode(rr, b, r, e, start == r->start && n == r->length ? whole : b->plain, &why) == 0)
+        return 0;
+    if (fetch_mended(rr, e, has_header ? r : NULL, &mended, b->payload) < 0) {
+        err_copy(err, &why);
+        return -1;
+    }
+    *r = mended;
+    return decode(rr, b, r, e, start == r->start && n == r->length ? whole : b->plain, err);
+}
+
 static int read_with(struct recordread *rr, struct bench *b, const struct extent *e, uint64_t start, size_t n,
     uint8_t *out, struct err *err)
 {
     struct record r;
-    size_t room = extent_stored_bytes(e);
-    if (fetch(rr, e, &r, b->payload, room == 0 || room > RECORD_STORED_MAX ? RECORD_STORED_MAX : room, err) < 0)
+    if (read_record(rr, b, e, start, n, out, &r, err) < 0)
         return -1;
     if (start == r.start && n == r.length)
-        return decode(rr, b, &r, e, out, err);
-    if (decode(rr, b, &r, e, b->plain, err) < 0)
-        return -1;
+        return 0;
     memcpy(out, b->plain + (start - r.start), n);
     cache_put(rr, e, &r, b);
     return 0;
@@ -355,5 +384,9 @@ int recordread_get(
 
 int recordread_header(struct recordread *rr, const struct extent *e, struct record *ret_record, struct err *err)
 {
-    return fetch(rr, e, ret_record, NULL, 0, err);
+    struct err why = ERR_INIT;
+    if (fetch(rr, e, ret_record, NULL, 0, &why) == 0 || fetch_mended(rr, e, NULL, ret_record, NULL) == 0)
+        return 0;
+    err_copy(err, &why);
+    return -1;
 }

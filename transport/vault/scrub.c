@@ -93,6 +93,7 @@ static void scrub_finish(struct scrub *s)
     struct scrub_end end = {.err = s->err.code == ERR_NONE ? NULL : &s->err,
         .result = &s->result,
         .points = s->points,
+        .after = s->spec.after_segment,
         .through = s->spec.after_segment};
     if (s->count > 1) /* the last one is still being written */
         end.through = s->numbers[s->count - 2];

@@ -20,6 +20,7 @@ struct scrub_end {
     const struct err *err; /* NULL: it went through, whatever it found */
     const struct verify_result *result;
     uint64_t points;  /* the machine has */
+    uint64_t after;   /* as of the spec: what lies in segments above it was looked at */
     uint64_t through; /* segments up to this number are verified, and sealed */
 };
 

@@ -110,6 +110,7 @@ static void vmachine_free(struct vmachine *vm)
     store_close(vm->store);
     vaultupload_forget(vm);
     worker_lane_free(vm->lane);
+    quarantine_done(&vm->quarantine);
     branchlist_done(&vm->branches);
     OPENSSL_cleanse(&vm->store_conf, sizeof(vm->store_conf));
     free(vm->name);

@@ -12,6 +12,7 @@
 #include "transport/loop/worker.h"
 #include "transport/rpc/rpc.h"
 #include "transport/vault/branchlist.h"
+#include "transport/vault/quarantine.h"
 #include "transport/vault/scrubstate.h"
 #include "transport/vault/store.h"
 #include "transport/vault/thin.h"
@@ -25,6 +26,7 @@ struct longjob;
 struct bucket;
 struct machine_upload;
 struct scrub;
+struct heal_job;
 
 /* One machine. Never freed before the daemon ends. */
 struct vmachine {
@@ -53,7 +55,11 @@ struct vmachine {
     uint64_t scrub_saved_usec, scrub_retry_usec; /* monotonic */
     bool integrity_news;                         /* the hub is to be told */
     uint64_t integrity_told_usec;
-    uint64_t damage_count; /* that the last verification found */
+    struct quarantine quarantine; /* what is damaged; good once scrub_loaded */
+    uint64_t points_hit;          /* recovery points that something of it hits */
+    bool healing;
+    struct heal_job *heal_queue;
+    uint64_t healed_usec, healed_at_point; /* when it was last looked whether what was asked for has come */
     struct branch_list branches; /* as last looked at */
     bool branches_known;
     /* The lane's: touched by its jobs alone. */
@@ -130,7 +136,6 @@ void vaultscrub_tick(struct vaultd *d);
 void vaultscrub_stop(struct vaultd *d);
 /* The hub may have forgotten. */
 void vaultscrub_forget_told(struct vaultd *d);
-void vaultscrub_found(struct vmachine *vm, const struct verify_result *result);
 void vaultscrub_save(struct vmachine *vm);
 
 /* vaultbranch.c */

@@ -11,31 +11,47 @@
 #include "transport/base/log.h"
 #include "transport/vault/scrub.h"
 #include "transport/vault/vaultd_private.h"
+#include "transport/vault/vaultheal.h"
 
 #define SAVE_EVERY_USEC (5 * USEC_PER_SEC)   /* what a crash may cost is verified again */
 #define REPORT_EVERY_USEC (5 * USEC_PER_SEC) /* while a pass runs */
 #define RETRY_USEC (60 * USEC_PER_SEC)
 #define PASS_THREADS 2u
+#define DAMAGES_TOLD 1000u
 
 /* ---- the state on disk ---- */
 
 struct state_job {
     struct vaultjob job;
     struct scrubstate state;
+    struct quarantine list; /* when it is loaded */
 };
 
 static int load_run(struct vaultjob *j, struct err *err)
 {
-    return scrubstate_load(j->vm->dir, &j->vm->id, &((struct state_job *)j)->state, err);
+    struct state_job *l = (struct state_job *)j;
+    if (quarantine_load(j->vm->dir, &j->vm->id, &l->list, err) < 0)
+        return -1;
+    return scrubstate_load(j->vm->dir, &j->vm->id, &l->state, err);
 }
 
 static void load_done(struct vaultjob *j)
 {
-    j->vm->scrub_loading = false;
-    if (j->result == 0) {
-        j->vm->scrubbed = ((struct state_job *)j)->state;
-        j->vm->scrub_loaded = j->vm->integrity_news = true;
+    struct state_job *l = (struct state_job *)j;
+    struct vmachine *vm = j->vm;
+    vm->scrub_loading = false;
+    if (j->result == 0 && vm->quarantine.count == 0) {
+        vm->quarantine = l->list;
+        l->list = (struct quarantine){0};
+        for (size_t i = 0; i < vm->quarantine.count; i++) /* until it is counted again: at least so many */
+            if (vm->quarantine.items[i].state == QUARANTINE_DAMAGED && vm->quarantine.items[i].points > vm->points_hit)
+                vm->points_hit = vm->quarantine.items[i].points;
     }
+    if (j->result == 0) {
+        vm->scrubbed = l->state;
+        vm->scrub_loaded = vm->integrity_news = true;
+    }
+    quarantine_done(&l->list);
     free(j);
 }
 
@@ -79,17 +95,75 @@ void vaultscrub_save(struct vmachine *vm)
 
 /* ---- what is told ---- */
 
-void vaultscrub_found(struct vmachine *vm, const struct verify_result *r)
+static void describe(const struct quarantine_item *item, Leeward__Control__V1__Damage *d)
 {
-    vm->integrity_news = true;
-    vm->damage_count = r->damage_count;
-    for (size_t i = 0; i < r->listed && i < 10; i++)
-        log_event(LOG_ERROR, "damage_found", LOG_S("machine", vm->id_text),
-            LOG_S("kind", verify_kind_name(r->damages[i].kind)), LOG_U("segment", r->damages[i].segment),
-            LOG_U("offset", r->damages[i].offset), LOG_U("points_from", r->damages[i].points_from),
-            LOG_S("text", r->damages[i].text));
-    if (r->index_damaged)
-        vaultupkeep_rebuild(vm);
+    leeward__control__v1__damage__init(d);
+    d->kind = (char *)(uintptr_t)verify_kind_name(item->kind);
+    d->state = (char *)(uintptr_t)(item->state == QUARANTINE_HEALED ? "healed" : "damaged");
+    d->segment = item->segment;
+    d->offset = item->offset;
+    d->stored_bytes = item->end > item->offset ? item->end - item->offset : 0;
+    d->first_point = item->first_point;
+    d->last_point = item->last_point;
+    d->points = item->points;
+    d->disk = item->disk;
+    d->start = item->start;
+    d->length = item->length;
+    d->found_utc_usec = item->found_utc_usec;
+    d->text = (char *)(uintptr_t)item->text;
+}
+
+struct integrity_lists {
+    Leeward__Control__V1__Damage *damages, **damage_links;
+    Leeward__Control__V1__DiskRange *ranges, **range_links;
+};
+
+/* Ranges that follow on each other are one: a damaged sector often hits a sweep of the disk. */
+static void add_range(
+    struct integrity_lists *l, Leeward__Control__V1__Integrity *told, const struct quarantine_item *item)
+{
+    Leeward__Control__V1__DiskRange *last = told->n_resend == 0 ? NULL : told->resend[told->n_resend - 1];
+    if (last != NULL && last->disk == item->disk && last->start + last->length == item->start) {
+        last->length += item->length;
+        return;
+    }
+    Leeward__Control__V1__DiskRange *r = &l->ranges[told->n_resend];
+    leeward__control__v1__disk_range__init(r);
+    r->disk = item->disk;
+    r->start = item->start;
+    r->length = item->length;
+    told->resend[told->n_resend++] = r;
+}
+
+static int lists_fill(struct integrity_lists *l, const struct quarantine *q, Leeward__Control__V1__Integrity *told)
+{
+    l->damages = mem_alloc(q->count + 1, sizeof(*l->damages));
+    l->damage_links = mem_alloc(q->count + 1, sizeof(*l->damage_links));
+    l->ranges = mem_alloc(q->count + 1, sizeof(*l->ranges));
+    l->range_links = mem_alloc(q->count + 1, sizeof(*l->range_links));
+    if (l->damages == NULL || l->damage_links == NULL || l->ranges == NULL || l->range_links == NULL)
+        return -1;
+    told->damages = l->damage_links;
+    told->resend = l->range_links;
+    for (size_t i = 0; i < q->count; i++) {
+        const struct quarantine_item *item = &q->items[i];
+        *(item->state == QUARANTINE_HEALED ? &told->healed_count : &told->damage_count) += 1;
+        if (told->n_damages < DAMAGES_TOLD) {
+            l->damage_links[told->n_damages] = &l->damages[told->n_damages];
+            describe(item, &l->damages[told->n_damages++]);
+        }
+        if (item->now)
+            add_range(l, told, item);
+    }
+    return 0;
+}
+
+static void lists_done(struct integrity_lists *l)
+{
+    free(l->damages);
+    free(l->damage_links);
+    free(l->ranges);
+    free(l->range_links);
 }
 
 static void report(struct vmachine *vm)
@@ -106,10 +180,14 @@ static void report(struct vmachine *vm)
     told.pass_total_bytes = total;
     told.last_started_utc_usec = vm->scrubbed.last_started_utc_usec;
     told.last_finished_utc_usec = vm->scrubbed.last_finished_utc_usec;
-    told.damage_count = vm->damage_count;
+    told.damaged_points = vm->points_hit;
     report.kind_case = LEEWARD__CONTROL__V1__REPORT__KIND_INTEGRITY;
     report.integrity = &told;
-    int sent = session_report(vm->d->session, &report, &err);
+    struct integrity_lists lists = {0};
+    int sent = lists_fill(&lists, &vm->quarantine, &told);
+    if (sent == 0)
+        sent = session_report(vm->d->session, &report, &err);
+    lists_done(&lists);
     if (sent < 0)
         log_event(LOG_ERROR, "report_failed", LOG_S("machine", vm->id_text), LOG_E(&err));
     vm->integrity_news = sent == 0;
@@ -142,11 +220,9 @@ static void on_done(void *arg, const struct scrub_end *end)
     vaultscrub_save(vm);
     log_event(LOG_INFO, "scrubbed", LOG_S("machine", vm->id_text), LOG_U("bytes", end->result->bytes),
         LOG_U("records", end->result->records), LOG_U("damages", end->result->damage_count));
-    vaultscrub_found(vm, end->result);
-    if (end->result->damage_count > 0 && d->session != NULL)
-        session_event(d->session, "error", "vault_damaged", vm->id_text,
-            "`leeward machine integrity` names the points that are hit. Check the vault's disk and memory.",
-            "The background verification found damage in what the vault holds of this machine.");
+    if (end->result->index_damaged)
+        vaultupkeep_rebuild(vm);
+    vaultheal_found(vm, end->after, end->result, NULL, NULL);
 }
 
 static void begin(struct vmachine *vm)
@@ -215,8 +291,10 @@ static void machine_tick(struct vmachine *vm, uint64_t now)
 void vaultscrub_tick(struct vaultd *d)
 {
     uint64_t now = clock_mono_usec();
-    for (struct vmachine *vm = d->machines; vm != NULL; vm = vm->next)
+    for (struct vmachine *vm = d->machines; vm != NULL; vm = vm->next) {
         machine_tick(vm, now);
+        vaultheal_tick(vm, now);
+    }
     if (d->conf.scrub_rate == 0 || d->scrubbing != NULL || d->stopping)
         return;
     struct vmachine *vm = choose(d);

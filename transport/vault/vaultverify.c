@@ -13,8 +13,10 @@
 #include "transport/base/log.h"
 #include "transport/vault/scrub.h"
 #include "transport/vault/vaultd_private.h"
+#include "transport/vault/vaultheal.h"
 
 #define PROGRESS_EVERY_USEC (500 * USEC_PER_MSEC)
+#define DAMAGES_LISTED 1000u
 
 struct verifying {
     struct vaultd *d;
@@ -25,7 +27,7 @@ struct verifying {
     struct loop_timer *timer;
     bool cancelled;
     uint64_t begun_utc_usec; /* on this machine */
-    uint64_t records, bytes, points, damages;
+    uint64_t records, bytes, points, damages, healed;
     json_t *damaged;
 };
 
@@ -46,8 +48,9 @@ static json_t *number_text(uint64_t n)
     return json_string(text);
 }
 
-static void add_damage(struct verifying *v, const struct vmachine *vm, const struct verify_damage *damage)
+static void add_place(struct verifying *v, const struct vmachine *vm, const struct verify_damage *damage)
 {
+    v->damages++;
     (void)json_array_append_new(v->damaged,
         json_pack("{s:s, s:s, s:I, s:o, s:o, s:s}", "machine_id", vm->id_text, "kind", verify_kind_name(damage->kind),
             "segment", (json_int_t)damage->segment, "offset", number_text(damage->offset), "points_from",
@@ -58,8 +61,25 @@ static void add_failure(struct verifying *v, const struct vmachine *vm, const st
 {
     struct verify_damage damage = {.kind = VERIFY_LOG, .points_from = 1};
     (void)snprintf(damage.text, sizeof(damage.text), "%.199s", err->text);
-    add_damage(v, vm, &damage);
+    add_place(v, vm, &damage);
+}
+
+/* What is in quarantine, whenever it was found. */
+static void add_item(struct verifying *v, const struct vmachine *vm, const struct quarantine_item *item)
+{
+    if (item->state == QUARANTINE_HEALED) {
+        v->healed++;
+        return;
+    }
     v->damages++;
+    if (json_array_size(v->damaged) >= DAMAGES_LISTED)
+        return;
+    (void)json_array_append_new(v->damaged,
+        json_pack("{s:s, s:s, s:I, s:o, s:o, s:o, s:o, s:o, s:I, s:o, s:o, s:s}", "machine_id", vm->id_text, "kind",
+            verify_kind_name(item->kind), "segment", (json_int_t)item->segment, "offset", number_text(item->offset),
+            "points_from", number_text(item->sequence), "first_point", number_text(item->first_point), "last_point",
+            number_text(item->last_point), "points", number_text(item->points), "disk", (json_int_t)item->disk, "start",
+            number_text(item->start), "length_bytes", number_text(item->length), "text", item->text));
 }
 
 static char *result_text(const struct verifying *v)
@@ -78,10 +98,6 @@ static void verifying_end(struct verifying *v)
     char *text AUTO_FREE = v->cancelled ? NULL : result_text(v);
     if (v->cancelled)
         (void)err_set(&err, ERR_CANCELLED, "verification was cancelled");
-    else if (v->damages > 0 && v->d->session != NULL)
-        session_event(v->d->session, "error", "vault_damaged", v->only,
-            "`leeward machine integrity` names the points that are hit. Check the vault's disk and memory.",
-            "Verification found damage in the vault.");
     v->spec.done(v->spec.arg, v->cancelled ? &err : NULL, v->cancelled ? NULL : text == NULL ? "{}" : text);
     verifying_free(v);
 }
@@ -112,6 +128,15 @@ static void note_verified(struct verifying *v, uint64_t through)
     vaultscrub_save(vm);
 }
 
+/* What was found is on the machine's list now, with the points that it hits. */
+static void on_listed(void *arg)
+{
+    struct verifying *v = arg;
+    for (size_t i = 0; i < v->vm->quarantine.count; i++)
+        add_item(v, v->vm, &v->vm->quarantine.items[i]);
+    verify_next(v);
+}
+
 static void on_scrubbed(void *arg, const struct scrub_end *end)
 {
     struct verifying *v = arg;
@@ -119,17 +144,19 @@ static void on_scrubbed(void *arg, const struct scrub_end *end)
     if (end->err != NULL) {
         if (end->err->code != ERR_CANCELLED)
             add_failure(v, v->vm, end->err);
-    } else {
-        v->records += end->result->records;
-        v->bytes += end->result->bytes;
-        v->points += end->points;
-        v->damages += end->result->damage_count;
-        for (size_t i = 0; i < end->result->listed; i++)
-            add_damage(v, v->vm, &end->result->damages[i]);
-        vaultscrub_found(v->vm, end->result);
-        note_verified(v, end->through);
+        verify_next(v);
+        return;
     }
-    verify_next(v);
+    v->records += end->result->records;
+    v->bytes += end->result->bytes;
+    v->points += end->points;
+    for (size_t i = 0; i < end->result->listed; i++)
+        if (end->result->damages[i].kind == VERIFY_INDEX)
+            add_place(v, v->vm, &end->result->damages[i]);
+    if (end->result->index_damaged)
+        vaultupkeep_rebuild(v->vm);
+    note_verified(v, end->through);
+    vaultheal_found(v->vm, end->after, end->result, on_listed, v);
 }
 
 static void verify_next(struct verifying *v)

@@ -1,0 +1,297 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * One job after the other per machine: on the lane it brings the index up to date and takes what it needs of the store; on an idle
+ * thread it finds records and points, heals, and writes the list; on the loop it tells. While the newest state of a disk lacks something,
+ * it comes back every few seconds: the source's resend is an ordinary change set, which nobody here has to wait for.
+ */
+#include "transport/vault/vaultheal.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "transport/base/clock.h"
+#include "transport/base/log.h"
+#include "transport/vault/heal.h"
+#include "transport/vault/vaultd_private.h"
+
+#define LOOK_AGAIN_USEC (3 * USEC_PER_SEC)
+#define LOGGED_MAX 10u /* items per job that are logged one by one */
+
+struct heal_job {
+    struct vaultjob job;
+    struct heal_job *next; /* in the queue */
+    bool verified;         /* result is that of a verification */
+    uint64_t after_segment;
+    struct verify_result result;
+    void (*done)(void *arg);
+    void *arg;
+    struct damagehit hit;
+    struct mend_nonce nonce;
+    struct quarantine list;
+    size_t found, healed; /* by this job */
+    uint64_t points_hit;  /* that something of the list hits */
+};
+
+static void job_free(struct heal_job *j)
+{
+    explicit_bzero(&j->hit.key, sizeof(j->hit.key));
+    pointlist_done(&j->hit.points);
+    verify_result_done(&j->result);
+    quarantine_done(&j->list);
+    free(j);
+}
+
+/* ---- on the lane ---- */
+
+static int points_copy(const struct pointlist *from, struct pointlist *to, struct err *err)
+{
+    *to = (struct pointlist){.items = mem_alloc(from->count + 1, sizeof(*to->items)), .count = from->count};
+    if (to->items == NULL)
+        return err_set(err, ERR_NOMEM, "no memory to heal");
+    to->cap = from->count + 1;
+    if (from->count > 0)
+        memcpy(to->items, from->items, from->count * sizeof(*to->items));
+    return 0;
+}
+
+static int take_run(struct vaultjob *job, struct err *err)
+{
+    struct heal_job *j = (struct heal_job *)job;
+    struct store *s;
+    if (vmachine_store(job->vm, &s, err) < 0 || store_flush(s, err) < 0 ||
+        store_take_nonce_stream(s, &j->nonce.stream, err) < 0)
+        return -1;
+    j->hit.machine_dir = job->vm->dir;
+    j->hit.machine = job->vm->id;
+    j->hit.newest = store_committed(s);
+    store_data_key(s, &j->hit.key);
+    return points_copy(store_points(s), &j->hit.points, err);
+}
+
+/* ---- on an idle thread ---- */
+
+static bool is_found_again(const struct heal_job *j, const struct quarantine_item *i)
+{
+    for (size_t n = 0; n < j->result.listed; n++) {
+        const struct verify_damage *d = &j->result.damages[n];
+        if (d->segment == i->segment && i->offset >= d->offset && (d->end == 0 || i->offset < d->end))
+            return true;
+    }
+    return false;
+}
+
+/* What lies in segments that were verified, and was not found again, is gone: rewritten, dropped, or readable after all. */
+static void drop_gone(struct heal_job *j)
+{
+    if (!j->verified || j->result.damage_count > j->result.listed)
+        return;
+    for (size_t i = j->list.count; i > 0; i--)
+        if (j->list.items[i - 1].segment > j->after_segment && !is_found_again(j, &j->list.items[i - 1]))
+            quarantine_remove(&j->list, i - 1);
+}
+
+static int treat(struct heal_job *j, struct quarantine_item *item, struct err *err)
+{
+    if (damagehit_points(&j->hit, item, err) < 0)
+        return -1;
+    if (item->state == QUARANTINE_HEALED &&
+        mend_is_good(j->hit.machine_dir, item->segment, item->offset, &j->hit.key)) {
+        item->now = false;
+        return 0;
+    }
+    item->state = QUARANTINE_DAMAGED;
+    int healed = heal_item(&j->hit, item, &j->nonce, err);
+    j->healed += healed > 0;
+    return healed < 0 ? -1 : 0;
+}
+
+/* Points that are hit by anything, each counted once. */
+static uint64_t count_hit(const struct heal_job *j)
+{
+    const struct pointlist *points = &j->hit.points;
+    uint64_t count = 0;
+    for (size_t p = 0; p < points->count; p++) {
+        uint64_t sequence = points->items[p].sequence;
+        for (size_t i = 0; i < j->list.count; i++) {
+            const struct quarantine_item *d = &j->list.items[i];
+            if (d->state == QUARANTINE_DAMAGED && d->points > 0 && sequence >= d->first_point &&
+                sequence <= d->last_point) {
+                count++;
+                break;
+            }
+        }
+    }
+    return count;
+}
+
+static int heal_run(struct vaultjob *job, struct err *err)
+{
+    struct heal_job *j = (struct heal_job *)job;
+    size_t added;
+    drop_gone(j);
+    for (size_t i = 0; i < j->result.listed; i++) {
+        if (damagehit_items(&j->hit, &j->result.damages[i], clock_utc_usec(), &j->list, &added, err) < 0)
+            return -1;
+        j->found += added;
+    }
+    for (size_t i = 0; i < j->list.count; i++)
+        if (treat(j, &j->list.items[i], err) < 0)
+            return -1;
+    if (j->verified && mend_sweep(j->hit.machine_dir, err) < 0)
+        return -1;
+    j->points_hit = count_hit(j);
+    return quarantine_store(j->hit.machine_dir, &j->hit.machine, &j->list, err);
+}
+
+/* ---- on the loop ---- */
+
+static void log_items(const struct heal_job *j)
+{
+    for (size_t i = 0; i < j->list.count && i < LOGGED_MAX && j->found + j->healed > 0; i++) {
+        const struct quarantine_item *d = &j->list.items[i];
+        log_event(d->state == QUARANTINE_HEALED ? LOG_INFO : LOG_ERROR, "damage", LOG_S("machine", j->job.vm->id_text),
+            LOG_S("kind", verify_kind_name(d->kind)),
+            LOG_S("state", d->state == QUARANTINE_HEALED ? "healed" : "damaged"), LOG_U("segment", d->segment),
+            LOG_U("offset", d->offset), LOG_U("first_point", d->first_point), LOG_U("last_point", d->last_point),
+            LOG_S("text", d->text));
+    }
+}
+
+static void points_hit(const struct quarantine *q, uint64_t *ret_first, uint64_t *ret_last)
+{
+    *ret_first = *ret_last = 0;
+    for (size_t i = 0; i < q->count; i++) {
+        const struct quarantine_item *d = &q->items[i];
+        if (d->state == QUARANTINE_HEALED || d->points == 0)
+            continue;
+        *ret_first = *ret_first == 0 || d->first_point < *ret_first ? d->first_point : *ret_first;
+        *ret_last = d->last_point > *ret_last ? d->last_point : *ret_last;
+    }
+}
+
+/* Once for what is new, once for what was healed: the list itself goes with the integrity report. */
+static void tell(const struct heal_job *j)
+{
+    struct vmachine *vm = j->job.vm;
+    uint64_t first, last;
+    points_hit(&j->list, &first, &last);
+    char *hit AUTO_FREE = first == 0 ? mem_strdup("No recovery point is hit.")
+                                     : mem_printf("Recovery points %llu to %llu are hit.", (unsigned long long)first,
+                                           (unsigned long long)last);
+    char *found AUTO_FREE = mem_printf(
+        "%zu places of what the vault holds of this machine cannot be read. %s", j->found, hit == NULL ? "" : hit);
+    char *healed AUTO_FREE =
+        mem_printf("%zu damaged places in the vault were healed. %s", j->healed, hit == NULL ? "" : hit);
+    log_items(j);
+    if (vm->d->session == NULL || found == NULL || healed == NULL)
+        return;
+    if (j->found > j->healed)
+        session_event(vm->d->session, "error", "vault_damaged", vm->id_text,
+            "`leeward machine integrity` names the points. Check the vault's disk and memory.", found);
+    if (j->healed > 0)
+        session_event(vm->d->session, "info", "damage_healed", vm->id_text, "", healed);
+}
+
+static void start(struct heal_job *j, struct vmachine *vm);
+
+static void start_next(struct vmachine *vm)
+{
+    struct heal_job *next = vm->heal_queue;
+    if (next == NULL)
+        return;
+    vm->heal_queue = next->next;
+    start(next, vm);
+}
+
+static void heal_done(struct vaultjob *job)
+{
+    struct heal_job *j = (struct heal_job *)job;
+    struct vmachine *vm = job->vm;
+    if (job->result == 0) {
+        tell(j);
+        quarantine_done(&vm->quarantine);
+        vm->quarantine = j->list;
+        vm->points_hit = j->points_hit;
+        vm->integrity_news = true;
+        j->list = (struct quarantine){0};
+    } else if (job->err.code != ERR_CANCELLED) {
+        log_event(LOG_ERROR, "healing_failed", LOG_S("machine", vm->id_text), LOG_E(&job->err));
+    }
+    vm->healing = false;
+    if (j->done != NULL)
+        j->done(j->arg);
+    job_free(j);
+    start_next(vm);
+}
+
+static void take_done(struct vaultjob *job)
+{
+    bool taken = job->result == 0 && !job->vm->d->stopping;
+    job->run = heal_run;
+    job->done = heal_done;
+    if (taken && vaultjob_idle(job->vm->d, job->vm, job, NULL) == 0)
+        return;
+    job->result = -1;
+    heal_done(job);
+}
+
+/* Begins with the list as it is now, or waits until the job that changes it is done. */
+static void start(struct heal_job *j, struct vmachine *vm)
+{
+    j->job.vm = vm;
+    j->job.run = take_run;
+    j->job.done = take_done;
+    j->job.result = -1;
+    if (vm->healing) {
+        struct heal_job **link = &vm->heal_queue;
+        while (*link != NULL)
+            link = &(*link)->next;
+        *link = j;
+        return;
+    }
+    vm->healing = true;
+    if (vm->d->stopping || quarantine_copy(&vm->quarantine, &j->list, &j->job.err) < 0 ||
+        vaultjob_lane(vm, &j->job, &j->job.err) < 0)
+        heal_done(&j->job);
+}
+
+void vaultheal_found(
+    struct vmachine *vm, uint64_t after_segment, const struct verify_result *result, void (*done)(void *arg), void *arg)
+{
+    struct heal_job *j = result->damage_count == 0 && vm->quarantine.count == 0 ? NULL : mem_new(struct heal_job);
+    if (j != NULL && verify_result_join(&j->result, result, NULL) < 0) {
+        job_free(j);
+        j = NULL;
+    }
+    if (j == NULL) {
+        if (done != NULL)
+            done(arg);
+        return;
+    }
+    j->verified = true;
+    j->after_segment = after_segment;
+    j->done = done;
+    j->arg = arg;
+    start(j, vm);
+}
+
+static bool waits(const struct vmachine *vm)
+{
+    for (size_t i = 0; i < vm->quarantine.count; i++)
+        if (vm->quarantine.items[i].now)
+            return true;
+    return false;
+}
+
+void vaultheal_tick(struct vmachine *vm, uint64_t now_usec)
+{
+    bool news = vm->healed_at_point != vm->last_point;
+    if (vm->healing || vm->d->stopping || !news || now_usec - vm->healed_usec < LOOK_AGAIN_USEC || !waits(vm))
+        return;
+    struct heal_job *j = mem_new(struct heal_job);
+    if (j == NULL)
+        return;
+    vm->healed_usec = now_usec;
+    vm->healed_at_point = vm->last_point;
+    start(j, vm);
+}
