@@ -2,8 +2,8 @@
  *
  * A branch's life: its folder, its log, and reading. Writing is in branch_write.c.
  *
- * Opening reads the whole log of the branch, segment by segment, and cuts the last one behind its last mark: what was written
- * after the last flush before a crash is gone, as on any disk with a write cache. While it is open the folder is locked, so
+ * Opening takes the block map from its snapshot (branch_snapshot.c), reads what the log has behind it, and cuts the last segment behind
+ * its last mark: what was written after the last flush before a crash is gone, as on any disk with a write cache. While it is open the folder is locked, so
  * that no two processes append to one log.
  */
 #include "transport/vault/branch.h"
@@ -118,10 +118,9 @@ int branch_create(const char *branch_dir, const struct branch_info *info, struct
 
 /* ---- opening ---- */
 
-static int replay_records(struct branch *b, uint64_t number, uint64_t end, struct err *err)
+static int replay_records(struct branch *b, uint64_t number, uint64_t offset, uint64_t end, struct err *err)
 {
     struct segment_reader *reader AUTO_OF(segment_reader) = NULL;
-    uint64_t offset = SEGMENT_HEADER_SIZE;
     if (segment_open(b->dirfd, number, &reader, err) < 0)
         return -1;
     while (end == 0 || offset < end) {
@@ -135,6 +134,7 @@ static int replay_records(struct branch *b, uint64_t number, uint64_t end, struc
             b->sequence++;
         else if (r.kind != RECORD_SEAL && branch_note(b, &r, number, at, err) < 0)
             return -1;
+        b->noted++;
     }
     return 0;
 }
@@ -151,18 +151,30 @@ static uint64_t last_segment(const struct branch *b)
     } while (true);
 }
 
+/* The log ends at `end` of its last segment. */
+static int replay_from(struct branch *b, uint64_t end, bool sealed, struct err *err)
+{
+    struct log_position from;
+    branch_snapshot_load(b, b->segment, end, &from);
+    b->sequence = from.sequence;
+    for (uint64_t number = from.segment; number <= b->segment; number++) {
+        bool last = number == b->segment && !sealed;
+        uint64_t offset = number == from.segment ? from.offset : SEGMENT_HEADER_SIZE;
+        if (replay_records(b, number, offset, last ? end : 0, err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
 static int replay(struct branch *b, struct err *err)
 {
     uint64_t end;
     bool sealed;
     b->segment = last_segment(b);
-    for (uint64_t number = 1; number < b->segment; number++)
-        if (replay_records(b, number, 0, err) < 0)
-            return -1;
     if (b->segment == 0)
         return 0;
     if (segment_recover(b->dirfd, b->segment, NULL, NULL, &end, &sealed, err) < 0 ||
-        replay_records(b, b->segment, sealed ? 0 : end, err) < 0)
+        replay_from(b, end, sealed, err) < 0)
         return -1;
     record_digest_reset(b->digest);
     return sealed ? 0 : segment_reopen(b->dirfd, b->segment, end, &b->writer, err);
@@ -203,9 +215,10 @@ int branch_open(const struct branch_conf *conf, struct branch **ret_branch, stru
     b->key = *conf->key;
     b->nonce_stream = conf->nonce_stream;
     b->reserve_bytes = conf->reserve_bytes;
+    b->dir = mem_strdup(conf->dir);
     b->map = extmap_new();
     b->digest = record_digest_new();
-    if (b->map == NULL || b->digest == NULL)
+    if (b->dir == NULL || b->map == NULL || b->digest == NULL)
         return err_set(err, ERR_NOMEM, "no memory to open a branch");
     if (lock_folder(b, conf->dir, err) < 0 || check_base(b, conf->dir, err) < 0 || replay(b, err) < 0 ||
         recordread_new(b->dirfd, conf->key, conf->cache_bytes, &b->records, err) < 0)
@@ -221,10 +234,12 @@ void branch_close(struct branch *b)
         return;
     if (b->writer != NULL && branch_flush(b, &err) < 0)
         log_event(LOG_ERROR, "branch_flush_failed", LOG_E(&err));
+    branch_snapshot_take(b, true);
     segment_writer_close(b->writer);
     recordread_free(b->records);
     record_digest_free(b->digest);
     extmap_free(b->map);
+    free(b->dir);
     branch_benches_free(b);
     if (b->dirfd >= 0)
         (void)close(b->dirfd);

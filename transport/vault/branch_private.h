@@ -12,6 +12,7 @@
 #include "transport/log/segment.h"
 #include "transport/vault/branch.h"
 #include "transport/vault/extmap.h"
+#include "transport/vault/manifest.h"
 #include "transport/vault/recordread.h"
 
 /* What one thread needs while it seals what it writes. */
@@ -25,6 +26,7 @@ struct branch_bench {
 
 struct branch {
     struct branch_info info;
+    char *dir;
     const struct view *base;
     struct seal_key key;
     uint32_t nonce_stream;
@@ -41,7 +43,9 @@ struct branch {
     struct record_digest *digest;
     uint64_t pending_records, pending_bytes; /* behind the last mark */
     struct branch_bench *benches;
-    bool broken; /* nobody knows what the log holds: nothing more is taken */
+    uint64_t snapshot_id; /* of the run that holds the map as it was; 0: none */
+    size_t noted;         /* records that came since */
+    bool broken;          /* nobody knows what the log holds: nothing more is taken */
 };
 
 /* branch.c */
@@ -51,5 +55,14 @@ int branch_check_range(const struct branch *b, uint32_t disk, uint64_t start, ui
 /* Puts a record at segment/offset into the block map. */
 int branch_note(struct branch *b, const struct record *r, uint64_t segment, uint64_t offset, struct err *err);
 void branch_benches_free(struct branch *b);
+/* Is so much room left above the reserve? ERR_NOSPACE. */
+int branch_check_room(const struct branch *b, size_t n, struct err *err);
+
+/* branch_snapshot.c */
+/* Directly behind a mark, with write_lock held: writes the map out if enough has come. What goes wrong is logged: it is a cache. */
+void branch_snapshot_take(struct branch *b, bool closing);
+/* Fills the empty map from the snapshot and says behind which mark replay begins: at the front when there is none that the log, which
+ * ends at `end` of its last segment, still fits. */
+void branch_snapshot_load(struct branch *b, uint64_t segments, uint64_t end, struct log_position *ret_position);
 
 #endif

@@ -134,6 +134,7 @@ static int next_segment(struct branch *b, struct err *err)
     if (b->writer != NULL) {
         if (b->pending_records > 0 && write_mark(b, err) < 0)
             return -1;
+        branch_snapshot_take(b, false);
         if (segment_seal(b->writer, err) < 0)
             return -1;
         segment_writer_close(TAKE_PTR(b->writer));
@@ -157,12 +158,13 @@ static int note_all(struct branch *b, const struct buf *sealed, uint64_t base, s
         record_digest_add(b->digest, &r);
         b->pending_records++;
         b->pending_bytes += r.length;
+        b->noted++;
         if (branch_note(b, &r, b->segment, base + at, err) < 0)
             return -1;
     }
 }
 
-static int check_room(const struct branch *b, size_t n, struct err *err)
+int branch_check_room(const struct branch *b, size_t n, struct err *err)
 {
     struct statvfs vfs;
     if (fstatvfs(b->dirfd, &vfs) < 0)
@@ -189,7 +191,7 @@ static int append_locked(struct branch *b, const struct buf *sealed, struct err 
     uint64_t base;
     if (b->broken)
         return err_set(err, ERR_IO, "the branch failed before; open it again");
-    if (check_room(b, sealed->len, err) < 0)
+    if (branch_check_room(b, sealed->len, err) < 0)
         return -1;
     bool full = b->writer != NULL && segment_end(b->writer) >= SEGMENT_TARGET_BYTES;
     if ((b->writer == NULL || full) && next_segment(b, err) < 0) {

@@ -261,6 +261,78 @@ static void a_list_has_what_is_a_branch_and_discarding_leaves_nothing(void **sta
     assert_int_equal(branchlist_discard(f->m.machine_dir, "never", &err), 0);
 }
 
+static bool has_snapshot(const struct fixture *f)
+{
+    char path[300];
+    (void)snprintf(path, sizeof(path), "%s/manifest", f->branch_dir);
+    return access(path, F_OK) == 0;
+}
+
+static void many_small_changes(struct fixture *f)
+{
+    struct err err = ERR_INIT;
+    for (int i = 0; i < 1500; i++) {
+        uint64_t at = model_random(&f->m, f->m.disk_bytes[0] / 512) * 512;
+        memset(f->disk + at, (int)model_random(&f->m, 256), 512);
+        assert_int_equal(branch_write(f->branch, 0, at, 512, f->disk + at, &err), 0);
+    }
+}
+
+/* All of the log before the snapshot may be unreadable for the map: it is not looked at. */
+static void opening_reads_the_log_behind_the_snapshot_only(void **state)
+{
+    struct fixture *f = *state;
+    struct err err = ERR_INIT;
+    char path[300];
+    many_small_changes(f);
+    close_branch(f);
+    assert_true(has_snapshot(f));
+    open_branch(f);
+    check(f);
+    for (int i = 0; i < 20; i++)
+        random_change(f);
+    assert_int_equal(branch_flush(f->branch, &err), 0);
+    crash_branch(f); /* takes none: too little has come */
+    check(f);
+    close_branch(f);
+    (void)snprintf(path, sizeof(path), "%s/manifest", f->branch_dir);
+    assert_int_equal(file_replace(path, "nonsense", 8, 0600, &err), 0);
+    open_branch(f);
+    check(f);
+}
+
+/* The log was cut behind an older mark: the snapshot knows more than there is. */
+static void a_snapshot_that_the_log_does_not_reach_is_passed_over(void **state)
+{
+    struct fixture *f = *state;
+    struct err err = ERR_INIT;
+    char path[300];
+    for (int i = 0; i < 20; i++)
+        random_change(f);
+    assert_int_equal(branch_flush(f->branch, &err), 0);
+    uint8_t *flushed = malloc(f->m.disk_bytes[0]);
+    memcpy(flushed, f->disk, f->m.disk_bytes[0]);
+    (void)snprintf(path, sizeof(path), "%s/0000000000000001.seg", f->branch_dir);
+    FILE *file = fopen(path, "r");
+    assert_int_equal(fseek(file, 0, SEEK_END), 0);
+    long end = ftell(file);
+    assert_int_equal(fclose(file), 0);
+    many_small_changes(f);
+    close_branch(f);
+    assert_true(has_snapshot(f));
+    assert_int_equal(truncate(path, end), 0);
+    open_branch(f);
+    memcpy(f->disk, flushed, f->m.disk_bytes[0]);
+    free(flushed);
+    check(f);
+    /* Nor is it believed when the log has grown past that place with other records. */
+    for (int i = 0; i < 900; i++)
+        random_change(f);
+    assert_int_equal(branch_flush(f->branch, &err), 0);
+    crash_branch(f);
+    check(f);
+}
+
 #define THREADS 4
 
 struct worker {
@@ -324,6 +396,8 @@ int main(void)
         TEST(the_base_and_other_points_do_not_change),
         TEST(what_was_flushed_survives_a_crash),
         TEST(closing_flushes),
+        TEST(opening_reads_the_log_behind_the_snapshot_only),
+        TEST(a_snapshot_that_the_log_does_not_reach_is_passed_over),
         TEST(threads_do_not_disturb_each_other),
         TEST(a_branch_is_open_once_only),
         TEST(a_full_disk_fails_the_write_and_nothing_else),
