@@ -229,7 +229,8 @@ static void take_resend(struct agent *a, const Leeward__Control__V1__AgentDesire
 
     for (size_t i = 0; i < m->n_resend && resend.count < ENGINE_RESEND_MAX; i++)
         if (m->resend[i]->disk <= RECORD_DISK_MAX)
-            resend.ranges[resend.count++] = (struct engine_range){m->resend[i]->disk, m->resend[i]->start, m->resend[i]->length};
+            resend.ranges[resend.count++] =
+                (struct engine_range){m->resend[i]->disk, m->resend[i]->start, m->resend[i]->length};
     engine_set_resend(a->engine, &resend);
 }
 
@@ -255,6 +256,7 @@ static void take_desired(struct agent *a, const Leeward__Control__V1__AgentDesir
     bool known = ident_from_text(m->node_id, &node) == 0;
     struct err err = ERR_INIT;
 
+    take_hours(m, &w.pace);
     snprintf(w.vault_id, sizeof(w.vault_id), "%s", m->vault_id);
     for (size_t i = 0; i < m->n_disks && w.disk_count < MARK_DISKS_MAX; i++) {
         struct engine_disk_wish *d = &w.disks[w.disk_count];
@@ -266,7 +268,6 @@ static void take_desired(struct agent *a, const Leeward__Control__V1__AgentDesir
         w.disk_count++;
     }
     log_event(LOG_INFO, "desired", LOG_U("version", m->version), LOG_B("protect", m->protect),
-    take_hours(m, &w.pace);
         LOG_U("disks", w.disk_count), LOG_S("node", m->node_endpoint), LOG_U("generation", m->generation));
     a->protect = m->protect;
     snprintf(a->node_id, sizeof(a->node_id), "%s", m->node_id);
