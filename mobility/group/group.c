@@ -17,6 +17,8 @@
 
 #define TICK_USEC (1 * USEC_PER_SEC)
 #define SOON_USEC (10 * USEC_PER_MSEC)
+/* After a change of the list: the others have heard of it by then, and opened their ports. */
+#define SETTLE_USEC (1 * USEC_PER_SEC)
 #define TELL_USEC (60 * USEC_PER_SEC)
 /* How much longer than an interval each next member waits for those before it: more than a group point that is missed takes. */
 #define SUCCESSION_USEC (6 * USEC_PER_SEC)
@@ -218,7 +220,7 @@ static void decide(struct group *g, uint64_t now)
     if (leads == g->leading)
         return;
     g->leading = leads;
-    g->due_usec = now;
+    g->due_usec = now + SETTLE_USEC;
     if (g->rank == 0)
         return;
     snprintf(text, sizeof(text),

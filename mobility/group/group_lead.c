@@ -21,6 +21,7 @@ struct seat {
     bool is_self;
     struct rpc_channel *channel;
     struct rpc_call *call;
+    bool done; /* it has nothing more to say, and may end the call */
 };
 
 struct group_lead {
@@ -50,6 +51,7 @@ static void take(struct seat *s, const struct group_answer *a)
 {
     struct group_lead *l = s->lead;
 
+    s->done = a->kind == GROUP_ANSWER_DONE;
     settle(l, group_round_answer(&l->round, index_of(l, s), a, clock_mono_usec()));
 }
 
@@ -85,6 +87,8 @@ static void on_end(struct rpc_call *call, void *arg, enum rpc_status status, con
     if (call != s->call)
         return;
     s->call = NULL;
+    if (s->done)
+        return;
     err_set(&lost.why, status == RPC_OK ? ERR_UNAVAILABLE : err_from_grpc_status((int)status), "%s",
         text[0] ? text : "it ended the call");
     take(s, &lost);
@@ -199,6 +203,7 @@ static void call_member(struct group_lead *l, unsigned i)
     struct seat *s = l->seats[i];
     struct err err = ERR_INIT;
 
+    s->done = false;
     if (s->is_self || !s->channel)
         return;
     if (rpc_call_start(s->channel, GROUP_POINT_PATH, 0, true, &call_ops, s, &s->call, &err) < 0) {
