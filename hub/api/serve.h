@@ -64,6 +64,8 @@ int serve_vault_get(struct request *r, struct err *err);
 int serve_vault_update(struct request *r, struct err *err);
 int serve_vault_delete(struct request *r, struct err *err);
 int serve_vault_verify(struct request *r, struct err *err);
+int serve_vault_gc(struct request *r, struct err *err);
+int serve_vault_space(struct request *r, struct err *err);
 
 /* ---- serve_policy.c ---- */
 int serve_policy_list(struct request *r, struct err *err);

@@ -95,6 +95,12 @@ static const struct command_option site_options[] = {
     END,
 };
 
+static const struct command_option gc_options[] = {
+    {"machine", 0, "MACHINE", "Only this one"},
+    JOBWAIT_OPTIONS,
+    END,
+};
+
 static const struct command_option verify_options[] = {
     {"machine", 0, "MACHINE", "Only this one"},
     {"incremental", 0, NULL, "Only what was never verified"},
@@ -243,7 +249,10 @@ const struct command commands[] = {
     {"node delete", "NODE", "Forget a node that serves no machine", NULL, 1, 1, false, verb_node_delete},
     {"vault list", "", "List vaults", NULL, 0, 0, false, verb_vault_list},
     {"vault show", "VAULT", "Show a vault", NULL, 1, 1, false, verb_vault_show},
-    {"vault stat", "[VAULT]", "Space and load of the vaults", NULL, 0, 1, false, verb_vault_stat},
+    {"vault stat", "[VAULT]", "Space and load of the vaults, or what the machines of one take and when it is full",
+        NULL, 0, 1, false, verb_vault_stat},
+    {"vault gc", "[VAULT]", "Give back the space of what no recovery point needs", gc_options, 0, 1, false,
+        verb_vault_gc},
     {"vault verify", "[VAULT]", "Read and check everything that a vault stores", verify_options, 0, 1, false,
         verb_vault_verify},
     {"vault delete", "VAULT", "Forget a vault that serves no machine", NULL, 1, 1, false, verb_vault_delete},

@@ -116,11 +116,10 @@ int verb_vault_delete(struct command_line *line, struct err *err)
 
 int verb_vault_stat(struct command_line *line, struct err *err)
 {
-    return line->argument_count ? verb_vault_show(line, err) : verb_vault_list(line, err);
+    return line->argument_count ? verb_vault_space(line, line->arguments[0], err) : verb_vault_list(line, err);
 }
 
-/* The vault that was named, or the only one there is. */
-static int choose_vault(const struct command_line *line, char ret_id[40], struct err *err)
+int verb_choose_vault(const struct command_line *line, char ret_id[40], struct err *err)
 {
     json_t *items;
     const char *id;
@@ -176,7 +175,7 @@ int verb_vault_verify(struct command_line *line, struct err *err)
     json_t *body = json_object(), *job = NULL;
     AUTO_FREE char *path = NULL;
     char vault[40];
-    int rc = choose_vault(line, vault, err);
+    int rc = verb_choose_vault(line, vault, err);
 
     if (machine)
         json_object_set_new(body, "machine", json_string(machine));

@@ -32,6 +32,11 @@ int verb_split_point(const char *text, char machine[129], const char **ret_point
 int verb_resolve_point(
     const struct command_line *line, const char *machine, const char *point, uint64_t *ret_sequence, struct err *err);
 
+/* The vault that was named, or the only one there is. */
+int verb_choose_vault(const struct command_line *line, char ret_id[40], struct err *err);
+/* What the machines of a vault take (verb_space.c). */
+int verb_vault_space(struct command_line *line, const char *vault, struct err *err);
+
 #define VERB(name) int verb_##name(struct command_line *line, struct err *err)
 
 VERB(up);
@@ -73,6 +78,7 @@ VERB(node_delete);
 VERB(vault_list);
 VERB(vault_show);
 VERB(vault_verify);
+VERB(vault_gc);
 VERB(vault_stat);
 VERB(vault_delete);
 VERB(point_list);

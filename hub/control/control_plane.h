@@ -111,6 +111,7 @@ void peer_report_text(char *out, size_t size, const char *in);
 /* As a JSON string of at most 1,000 bytes. */
 json_t *peer_report_json_text(const char *in);
 void group_report_take(struct peer_session *session, const Leeward__Control__V1__GroupNews *news);
+void space_report_take(struct peer_session *session, const Leeward__Control__V1__VaultSpace *space);
 void integrity_report_take(struct peer_session *session, const Leeward__Control__V1__Integrity *integrity);
 /* What an agent is to send again; the pointers are its own. */
 #define RESEND_RANGES_MAX 256

@@ -452,6 +452,9 @@ void peer_report_take(struct peer_session *session, const Leeward__Control__V1__
     case LEEWARD__CONTROL__V1__REPORT__KIND_INTEGRITY:
         integrity_report_take(session, report->integrity);
         break;
+    case LEEWARD__CONTROL__V1__REPORT__KIND_VAULT_SPACE:
+        space_report_take(session, report->vault_space);
+        break;
     case LEEWARD__CONTROL__V1__REPORT__KIND_EVENT:
         take_event(session, report->event);
         break;

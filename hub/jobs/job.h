@@ -18,6 +18,7 @@
  *   export        machine_id; {"sequence"?: "7", "disk": number, "path": text, "format":
  * "raw"|"qcow2"|"vpc"|"vmdk"} vault_verify  {"vault_id"?: UUID, "machine_id"?: UUID}   result as of Verify in
  * control.proto
+ *   vault_gc      {"vault_id"?: UUID, "machine_id"?: UUID}   result as of Compact in control.proto
  */
 #ifndef HUB_JOBS_JOB_H
 #define HUB_JOBS_JOB_H

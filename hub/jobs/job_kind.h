@@ -54,13 +54,15 @@ struct job_kind {
     struct job_step steps[JOB_STEPS_MAX]; /* ended by a NULL name */
 };
 
+/* The vault that the params name, that of the machine that they name, or the only one there is. */
+int job_choose_vault(struct db_conn *conn, const json_t *params, char ret_vault_id[IDENT_TEXT_SIZE], struct err *err);
 /* NULL: no such kind. */
 const struct job_kind *job_kind_find(const char *name);
 
 extern const struct job_kind job_kind_protect, job_kind_unprotect, job_kind_resync;
 extern const struct job_kind job_kind_point_create, job_kind_point_open, job_kind_point_close, job_kind_branch_open;
 extern const struct job_kind job_kind_branch_promote;
-extern const struct job_kind job_kind_export, job_kind_vault_verify, job_kind_group_point;
+extern const struct job_kind job_kind_export, job_kind_vault_verify, job_kind_vault_gc, job_kind_group_point;
 
 /* ---- for steps ---- */
 /* Sends command (its command_id is filled in) once, then reports how it stands: JOB_DONE with *ret_result (a new

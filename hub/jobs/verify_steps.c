@@ -28,13 +28,17 @@ static int verify_check(struct db_conn *conn, const struct machine_row *machine,
     char ret_vault_id[IDENT_TEXT_SIZE], struct err *err)
 {
     static const char *const known[] = {"vault_id", "machine_id", "incremental", "not_since", NULL};
+
+    (void)machine;
+    return job_params_known(params, known, err) < 0 ? -1 : job_choose_vault(conn, params, ret_vault_id, err);
+}
+
+int job_choose_vault(struct db_conn *conn, const json_t *params, char ret_vault_id[IDENT_TEXT_SIZE], struct err *err)
+{
     const char *vault = job_param_text(params, "vault_id"), *of = job_param_text(params, "machine_id");
     AUTO_DB_SET struct db_set set = {0};
     int kept;
 
-    (void)machine;
-    if (job_params_known(params, known, err) < 0)
-        return -1;
     if (vault[0]) {
         if (db_need(conn, &db_vaults, vault, &set, err) < 0)
             return -1;

@@ -2,10 +2,13 @@
  *
  * Makes a machine's store with a long history, through the vault's real write path (seal, encrypt, append, commit, flush,
  * merge):
- *     vault_history FOLDER DISK_GIB POINTS EXTENTS_PER_POINT BLOCK_BYTES RANDOM_PERCENT
- * Writes FOLDER/machine and FOLDER/key (the data key, for the nbdkit plugin), and prints one JSON line about it. RANDOM_PERCENT of the
- * content is incompressible. EXTENTS_PER_POINT 0: one point, the disk written from its start to its end.
+ *     vault_history FOLDER DISK_GIB POINTS EXTENTS_PER_POINT BLOCK_BYTES RANDOM_PERCENT [WORKING_BLOCKS [thin|fresh EACH]]
+ * DISK_GIB may be given in mebibytes: 64M. Writes FOLDER/machine and FOLDER/key (the data key, for the nbdkit plugin), and prints one JSON line about it. RANDOM_PERCENT of the
+ * content is incompressible. EXTENTS_PER_POINT 0: one point, the disk written from its start to its end. WORKING_BLOCKS: only that many
+ * blocks of the disk are written, again and again; 0: all. thin EACH: in the end only each EACH-th point is kept, and what the others
+ * needed is given back. fresh EACH: a store that never had the others, of the same disk.
  */
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,6 +21,7 @@
 #include "transport/log/mark.h"
 #include "transport/log/seal.h"
 #include "transport/vault/store.h"
+#include "transport/vault/store_compact.h"
 
 struct history {
     struct store *store;
@@ -27,6 +31,9 @@ struct history {
     struct buf plain, batch;
     uint64_t random, nonce, records, bytes, sequence, disk_bytes;
     uint32_t block_bytes, random_percent;
+    uint64_t working_blocks, each;
+    bool thin, fresh;
+    uint8_t *changed; /* per working block, since the last point of a fresh store */
     uint8_t *content;
     unsigned merges;
 };
@@ -68,14 +75,10 @@ static void put_block(struct history *h, uint64_t start)
     h->bytes += sealed.length;
 }
 
-static void upkeep(struct history *h)
+static void merge_all(struct history *h)
 {
     struct err err = ERR_INIT;
     struct store_merge *merge = NULL;
-    if (!store_wants_flush(h->store))
-        return;
-    if (store_flush(h->store, &err) < 0)
-        stop_on(&err, "flushing");
     while (store_merge_plan(h->store, &merge, &err) > 0) {
         if (store_merge_run(merge, &err) < 0 || store_merge_finish(h->store, merge, &err) < 0)
             stop_on(&err, "merging");
@@ -83,6 +86,16 @@ static void upkeep(struct history *h)
         merge = NULL;
         h->merges++;
     }
+}
+
+static void upkeep(struct history *h)
+{
+    struct err err = ERR_INIT;
+    if (!store_wants_flush(h->store))
+        return;
+    if (store_flush(h->store, &err) < 0)
+        stop_on(&err, "flushing");
+    merge_all(h);
 }
 
 static void append(struct history *h)
@@ -129,13 +142,75 @@ static void write_all(struct history *h)
     commit(h, MARK_CRASH);
 }
 
+/* Blocks are chosen from a generator of their own, so that a fresh store is of the same disk. */
+static uint64_t choose_block(struct history *h, uint64_t *random)
+{
+    uint64_t disk_blocks = h->disk_bytes / h->block_bytes;
+    *random ^= *random << 13;
+    *random ^= *random >> 7;
+    *random ^= *random << 17;
+    return h->working_blocks == 0 ? *random % disk_blocks : *random % h->working_blocks * 7919 % disk_blocks;
+}
+
+static void put_changed(struct history *h)
+{
+    for (uint64_t b = 0; b < h->disk_bytes / h->block_bytes; b++)
+        if (h->changed[b] != 0) {
+            put_block(h, b * h->block_bytes);
+            h->changed[b] = 0;
+        }
+}
+
 static void write_history(struct history *h, uint64_t points, uint64_t extents)
 {
+    uint64_t random = 4101842887655102017ULL;
     for (uint64_t p = 0; p < points; p++) {
-        for (uint64_t i = 0; i < extents; i++)
-            put_block(h, next_random(h) % (h->disk_bytes / h->block_bytes) * h->block_bytes);
-        commit(h, MARK_CRASH);
+        bool kept = h->each == 0 || (p + 1) % h->each == 0 || p + 1 == points;
+        for (uint64_t i = 0; i < extents; i++) {
+            uint64_t block = choose_block(h, &random);
+            if (h->fresh)
+                h->changed[block] = 1;
+            else
+                put_block(h, block * h->block_bytes);
+        }
+        if (h->fresh && kept)
+            put_changed(h);
+        if (!h->fresh || kept)
+            commit(h, MARK_CRASH);
     }
+}
+
+static void thin(struct history *h)
+{
+    struct err err = ERR_INIT;
+    const struct pointlist *points = store_points(h->store);
+    uint64_t *drop AUTO_FREE = mem_alloc(points->count + 1, sizeof(*drop));
+    size_t count = 0, dropped;
+    for (size_t i = 0; drop != NULL && i + 1 < points->count; i++)
+        if (points->items[i].sequence % h->each != 0)
+            drop[count++] = points->items[i].sequence;
+    if (store_drop_points(h->store, drop, count, &dropped, &err) < 0)
+        stop_on(&err, "dropping points");
+}
+
+/* As the vault does it in the background. */
+static void compact(struct history *h)
+{
+    struct err err = ERR_INIT;
+    struct store_compact *c AUTO_OF(store_compact) = NULL;
+    struct compact_spec spec = {.start_percent = 10, .least_percent = 6};
+    int got = store_compact_plan(h->store, &spec, &c, &err);
+    if (got < 0 || (got > 0 && store_compact_look(c, &err) < 0))
+        stop_on(&err, "looking for what is needless");
+    if (got == 0)
+        return;
+    store_compact_trim(h->store, c);
+    while ((got = store_compact_rewrite(c, &err)) > 0)
+        if (store_compact_finish(h->store, c, &err) < 0)
+            stop_on(&err, "rewriting");
+    if (got < 0)
+        stop_on(&err, "rewriting");
+    merge_all(h);
 }
 
 static void save_key(const struct history *h, const char *folder)
@@ -152,41 +227,59 @@ int main(int argc, char **argv)
 {
     struct history h = {.random = 88172645463325252ULL};
     struct err err = ERR_INIT;
-    if (argc != 7) {
-        (void)fprintf(stderr, "usage: vault_history FOLDER DISK_GIB POINTS EXTENTS_PER_POINT BLOCK_BYTES RANDOM_PERCENT\n");
+    if (argc != 7 && argc != 8 && argc != 10) {
+        (void)fprintf(stderr, "usage: vault_history FOLDER DISK_GIB POINTS EXTENTS_PER_POINT BLOCK_BYTES RANDOM_PERCENT"
+                              " [WORKING_BLOCKS [thin|fresh EACH]]\n");
         return 2;
     }
     char *machine AUTO_FREE = mem_printf("%s/machine", argv[1]);
     struct store_conf conf = {.dir = machine, .machine.bytes = {7}};
     uint64_t points = strtoull(argv[3], NULL, 10);
     uint64_t extents = strtoull(argv[4], NULL, 10);
-    h.disk_bytes = strtoull(argv[2], NULL, 10) << 30;
+    char *unit = NULL;
+    h.disk_bytes = strtoull(argv[2], &unit, 10);
+    h.disk_bytes <<= strcmp(unit, "M") == 0 ? 20 : 30;
     h.block_bytes = (uint32_t)strtoul(argv[5], NULL, 10);
     h.random_percent = (uint32_t)strtoul(argv[6], NULL, 10);
+    h.working_blocks = argc > 7 ? strtoull(argv[7], NULL, 10) : 0;
+    h.thin = argc > 9 && strcmp(argv[8], "thin") == 0;
+    h.fresh = argc > 9 && strcmp(argv[8], "fresh") == 0;
+    h.each = argc > 9 ? strtoull(argv[9], NULL, 10) : 0;
     h.work = seal_work_new();
     h.digest = record_digest_new();
     h.content = mem_alloc(1, RECORD_BLOCK_SIZE);
     buf_init(&h.plain, 1u << 20);
     buf_init(&h.batch, 64u << 20);
     if (machine == NULL || h.work == NULL || h.digest == NULL || h.content == NULL || h.block_bytes < RECORD_SECTOR ||
-        h.block_bytes > RECORD_BLOCK_SIZE || h.block_bytes % RECORD_SECTOR != 0 || h.disk_bytes == 0) {
+        h.block_bytes > RECORD_BLOCK_SIZE || h.block_bytes % RECORD_SECTOR != 0 || h.disk_bytes == 0 ||
+        (argc > 9 && (h.thin == h.fresh || h.each == 0))) {
         (void)fprintf(stderr, "vault_history: the arguments make no sense\n");
         return 2;
     }
     if (store_open(&conf, &h.store, &err) < 0 || store_begin(h.store, 1, 1, &h.opened, &err) < 0)
         stop_on(&err, "opening");
     save_key(&h, argv[1]);
+    h.changed = mem_alloc(h.fresh ? h.disk_bytes / h.block_bytes : 1, 1);
+    if (h.changed == NULL)
+        return 1;
     uint64_t began = clock_mono_usec();
     if (extents == 0)
         write_all(&h);
     else
         write_history(&h, points, extents);
+    double written = (double)(clock_mono_usec() - began) / 1e6;
+    if (h.thin) {
+        thin(&h);
+        merge_all(&h);
+        compact(&h);
+    }
     store_close(h.store);
-    (void)printf("{\"points\": %llu, \"merges\": %u, \"seconds\": %.1f}\n", (unsigned long long)h.sequence, h.merges,
-        (double)(clock_mono_usec() - began) / 1e6);
+    (void)printf("{\"points\": %llu, \"merges\": %u, \"seconds\": %.1f, \"thin_seconds\": %.1f}\n",
+        (unsigned long long)h.sequence, h.merges, written, (double)(clock_mono_usec() - began) / 1e6 - written);
     seal_work_free(h.work);
     record_digest_free(h.digest);
     free(h.content);
+    free(h.changed);
     buf_done(&h.plain);
     buf_done(&h.batch);
     return 0;

@@ -201,6 +201,38 @@ def tampering_is_refused(files, machine, sequence):
     Point(files, machine, sequence)  # all of it was put back: the refusals were for these reasons
 
 
+@test
+def reader_follows_rewritten_segments():
+    """A history of 500 points, thinned to five, its segments rewritten by the vault's own code."""
+    folder, machine = fresh("history"), "07000000-0000-0000-0000-000000000000"
+    os.makedirs(os.path.join(folder, "machines"))
+    os.symlink("../machine", os.path.join(folder, "machines", machine))
+    with open(os.path.join(folder, "vault.key"), "w") as f:
+        f.write("0" * 64 + "\n")
+    run(os.path.join(BIN, "vault_history"), folder, "64M", 500, 120, 4096, 100, 4000, "thin", 100, timeout=120)
+    for sequence in (100, 300, 500):
+        point = Point(folder, machine, sequence)
+        note(f"point {sequence}:", dict(point.seen))
+        check(point.seen["rewritten segments"] >= 2, "nothing was rewritten: this test showed less than it says")
+        check(bytes(point.images[0]) == copy_of_point(folder, sequence), f"point {sequence}: reader and nbdcopy differ")
+    said = refusal(folder, machine, 250)
+    check("was dropped" in said or "has no mark" in said, f"a dropped point: {said}")
+    first = os.path.join(folder, "machine", "main", f"{1:016x}.seg")
+    said = flipped(first, os.path.getsize(first) - 1, lambda: refusal(folder, machine, 500))
+    check("damaged table" in said, f"a flipped byte of a table: {said}")
+    said = flipped(first, 80, lambda: refusal(folder, machine, 500))
+    check("damaged header" in said, f"a flipped byte of the header: {said}")
+
+
+def copy_of_point(folder, sequence):
+    """What the nbdkit plugin serves of disk 0."""
+    image = fresh("point.img")
+    run("nbdkit", "-U", "-", os.path.join(BIN, "leeward-vault-nbd.so"), f"machine={folder}/machine", f"key-file={folder}/key",
+        f"sequence={sequence}", "--run", f"nbdcopy \"$uri\" {image}", timeout=120)
+    with open(image, "rb") as f:
+        return f.read()
+
+
 def moved_record(r):
     """The header with another place and a check that fits: only the key tells."""
     header = bytearray(r.header)

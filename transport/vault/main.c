@@ -30,7 +30,7 @@ struct config {
     uint64_t bucket_every;
     char *data, *hub, *token, *listen, *advertise, *plugin, *log_level;
     bool log_json;
-    uint64_t reserve, cache, threads, scrub_rate, scrub_every;
+    uint64_t reserve, cache, threads, scrub_rate, scrub_every, compact_rate;
 };
 
 #define ROW(member) CONF_OFFSET(struct config, member)
@@ -84,6 +84,11 @@ static const struct conf_row rows[] = {
         .fallback = "7d",
         .min = 1000000,
         .help = "time from the beginning of one full background verification to the next"},
+    {.key = "compact-rate",
+        .type = CONF_BYTES,
+        .offset = ROW(compact_rate),
+        .fallback = "32M",
+        .help = "bytes per second that giving back the space of dropped points reads and writes in the background (0: as fast as it goes)"},
     {.key = "nbdkit-plugin",
         .type = CONF_STRING,
         .offset = ROW(plugin),
@@ -166,6 +171,7 @@ static int start_vault(struct running *r, const struct config *c, struct err *er
         .threads = (unsigned)c->threads,
         .bucket = &c->bucket,
         .bucket_every_usec = c->bucket_every,
+        .compact_rate = c->compact_rate,
         .scrub_rate = c->scrub_rate,
         .scrub_every_usec = c->scrub_every,
         .tls = r->tls};

@@ -10,6 +10,7 @@
 #include "transport/vault/diskimage.h"
 #include "transport/vault/opening.h"
 #include "transport/vault/vaultd_private.h"
+#include "transport/vault/vaultspace.h"
 #include "transport/vault/vaultverify.h"
 
 /* A command that takes a while. */
@@ -19,6 +20,7 @@ struct longjob {
     char *id;
     struct diskimage *image;
     struct verifying *verifying;
+    struct collecting *collecting;
 };
 
 /* ---- answers ---- */
@@ -221,6 +223,32 @@ static void verify(struct vaultd *d, const char *id, const Leeward__Control__V1_
         longjob_end(l, &err, NULL);
 }
 
+/* ---- Compact ---- */
+
+static void on_compact_progress(void *arg, unsigned permille)
+{
+    struct longjob *l = arg;
+    if (l->d->session != NULL)
+        session_command_progress(l->d->session, l->id, permille, "rewriting segments");
+}
+
+static void on_compacted(void *arg, const struct err *err, const char *json)
+{
+    longjob_end(arg, err, json);
+}
+
+static void compact(struct vaultd *d, const char *id, const Leeward__Control__V1__Compact *q)
+{
+    struct err err = ERR_INIT;
+    struct longjob *l = longjob_new(d, id);
+    if (l == NULL)
+        return;
+    struct collecting_spec spec = {
+        .machine_id = q->machine_id, .progress = on_compact_progress, .done = on_compacted, .arg = l};
+    if (vaultspace_collect(d, &spec, &l->collecting, &err) < 0)
+        longjob_end(l, &err, NULL);
+}
+
 /* ---- Cancel, and the end ---- */
 
 static void cancel(struct vaultd *d, const char *id, const char *target)
@@ -231,6 +259,8 @@ static void cancel(struct vaultd *d, const char *id, const char *target)
             verifying_cancel(l->verifying);
         if (l->image != NULL)
             diskimage_cancel(l->image);
+        if (l->collecting != NULL)
+            vaultspace_cancel(l->collecting);
     }
     answer(d, id, NULL, NULL);
 }
@@ -253,6 +283,9 @@ void vaultcommand_run(struct vaultd *d, const Leeward__Control__V1__Command *c)
         return;
     case LEEWARD__CONTROL__V1__COMMAND__KIND_EXPORT_DISK:
         export_disk(d, c->command_id, c->export_disk);
+        return;
+    case LEEWARD__CONTROL__V1__COMMAND__KIND_COMPACT:
+        compact(d, c->command_id, c->compact);
         return;
     case LEEWARD__CONTROL__V1__COMMAND__KIND_CANCEL:
         cancel(d, c->command_id, c->cancel->command_id);

@@ -22,6 +22,7 @@
 #include "transport/base/log.h"
 #include "transport/vault/opening.h"
 #include "transport/vault/vaultd_private.h"
+#include "transport/vault/vaultspace.h"
 
 #define TICK_USEC (500 * USEC_PER_MSEC)
 #define JOBS_MAX 65536        /* flow control bounds what waits long before this */
@@ -257,9 +258,12 @@ static void on_tick(void *arg)
     for (struct vmachine *vm = d->machines; vm != NULL; vm = vm->next)
         machine_tick(vm, now);
     vaultscrub_tick(d);
+    vaultspace_tick(d, now);
     if (d->session != NULL && now >= d->status_due_usec) {
         d->status_due_usec = now + session_status_interval_usec(d->session);
         vaultreport_status(d);
+        if (d->space_news)
+            vaultspace_report(d);
     }
 }
 
@@ -278,6 +282,7 @@ static void on_up(void *arg)
 {
     struct vaultd *d = arg;
     d->status_due_usec = 0;
+    d->space_news = true; /* the hub may have forgotten */
     vaultscrub_forget_told(d);
     vaultreport_status(d);
 }
@@ -363,7 +368,8 @@ static int vaultd_init(struct vaultd *d, sd_event *loop, const struct vaultd_con
     d->plugin = mem_strdup(conf->plugin);
     if (d->data_dir == NULL || d->listen == NULL || d->plugin == NULL)
         return err_set(err, ERR_NOMEM, "no memory to start the vault");
-    if (file_make_dirs(d->data_dir, 0700, err) < 0 || lock_folder(d, err) < 0 || load_key(d, err) < 0)
+    if (file_make_dirs(d->data_dir, 0700, err) < 0 || lock_folder(d, err) < 0 || load_key(d, err) < 0 ||
+        growth_load(d->data_dir, &d->growth, err) < 0)
         return -1;
     if (worker_pool_new(loop, "vault", conf->threads, JOBS_MAX, &d->pool, err) < 0)
         return -1;
@@ -393,6 +399,7 @@ void vaultd_free(struct vaultd *d)
     if (d == NULL)
         return;
     d->stopping = true;
+    vaultspace_stop(d);
     loop_timer_free(d->tick);
     if (d->server != NULL)
         rpc_server_free(d->server);

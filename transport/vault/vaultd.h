@@ -27,6 +27,7 @@ struct vaultd_conf {
     const struct bucketconf *bucket; /* where a copy of all goes; must outlive the daemon; NULL or without a URL: nowhere */
     uint64_t bucket_every_usec;      /* how often what is new goes there */
     uint64_t scrub_rate;     /* bytes per second of the background verification; 0: none */
+    uint64_t compact_rate;   /* bytes per second of compaction in the background, read and written; 0: as fast as it goes */
     uint64_t scrub_every_usec; /* from the beginning of one full pass to the next */
     struct tls_context *tls; /* must outlive the daemon; NULL only with a unix socket, in tests */
 };

@@ -12,9 +12,11 @@
 #include "transport/loop/worker.h"
 #include "transport/rpc/rpc.h"
 #include "transport/vault/branchlist.h"
+#include "transport/vault/growth.h"
 #include "transport/vault/quarantine.h"
 #include "transport/vault/scrubstate.h"
 #include "transport/vault/store.h"
+#include "transport/vault/store_compact.h"
 #include "transport/vault/thin.h"
 #include "transport/vault/vaultd.h"
 #include "transport/vault/vaultkeys.h"
@@ -26,6 +28,8 @@ struct longjob;
 struct bucket;
 struct machine_upload;
 struct scrub;
+struct compacting;
+struct collecting;
 struct heal_job;
 
 /* One machine. Never freed before the daemon ends. */
@@ -60,7 +64,10 @@ struct vmachine {
     bool healing;
     struct heal_job *heal_queue;
     uint64_t healed_usec, healed_at_point; /* when it was last looked whether what was asked for has come */
-    struct branch_list branches; /* as last looked at */
+    struct compact_space space; /* as last looked through */
+    bool space_known;
+    uint64_t space_due_usec, space_looked_usec; /* monotonic */
+    struct branch_list branches;                /* as last looked at */
     bool branches_known;
     /* The lane's: touched by its jobs alone. */
     struct store *store;
@@ -87,6 +94,12 @@ struct vaultd {
     struct vmachine *scrubbing;        /* whose background pass is under way */
     _Atomic uint64_t ingest_usec;      /* monotonic: when data last came in */
     _Atomic uint64_t scrub_due_usec;   /* monotonic: when the next paced piece may be read */
+    struct compacting *compacting;     /* whose log is looked through or rewritten now */
+    struct collecting *asked_space;    /* that somebody waits for */
+    struct growth growth;
+    struct growth_forecast forecast;
+    uint64_t growth_due_usec;          /* monotonic */
+    bool space_news, told_filling;
     struct loop_timer *tick;
     uint64_t next_token;
     uint64_t desired_version;

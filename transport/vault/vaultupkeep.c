@@ -10,6 +10,7 @@
 #include "transport/base/log.h"
 #include "transport/vault/opening.h"
 #include "transport/vault/vaultd_private.h"
+#include "transport/vault/vaultspace.h"
 
 /* ---- flush ---- */
 
@@ -217,6 +218,7 @@ static void thin_done(struct vaultjob *j)
         log_event(LOG_INFO, "points_dropped", LOG_S("machine", j->vm->id_text), LOG_U("count", t->dropped_count));
         vaultreport_dropped(j->vm, t->dropped, t->dropped_count);
         vaultupkeep_merge(j->vm);
+        vaultspace_thinned(j->vm);
     }
     free(t->pinned);
     free(t->dropped);
