@@ -1,0 +1,202 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Working hours and rates at given moments, the waiting they cause, and how copies judge what others feel.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "mobility/sync/pace.h"
+#include "mobility/sync/yield.h"
+#include "transport/base/clock.h"
+
+/* 2026-11-23 is a Monday. */
+static uint64_t at(const char *text)
+{
+    uint64_t usec = 0;
+
+    assert_int_equal(clock_parse_rfc3339(text, &usec, NULL), 0);
+    return usec;
+}
+
+static void a_rate_holds_in_the_hours_of_the_zone(void **state)
+{
+    struct pace_rules r = {.rate_bytes_per_sec = 900,
+        .window_rate_bytes_per_sec = 100,
+        .window_count = 1,
+        .windows = {{.days = 31, .from_minute = 480, .to_minute = 1080}}};
+
+    (void)state;
+    assert_int_equal(pace_rate_at(&r, at("2026-11-23T07:59:59Z")), 900);
+    assert_int_equal(pace_rate_at(&r, at("2026-11-23T08:00:00Z")), 100);
+    assert_int_equal(pace_rate_at(&r, at("2026-11-27T17:59:59Z")), 100);
+    assert_int_equal(pace_rate_at(&r, at("2026-11-27T18:00:00Z")), 900);
+    assert_int_equal(pace_rate_at(&r, at("2026-11-28T12:00:00Z")), 900); /* Saturday */
+    r.offset_count = 1;
+    r.offsets[0].seconds = 8 * 3600; /* Shanghai: Monday begins on Sunday in UTC */
+    assert_int_equal(pace_rate_at(&r, at("2026-11-23T00:00:00Z")), 100);
+    assert_int_equal(pace_rate_at(&r, at("2026-11-22T23:59:00Z")), 900);
+    assert_int_equal(pace_rate_at(&r, at("2026-11-23T10:00:00Z")), 900);
+    r.window_rate_bytes_per_sec = 2000; /* the lower of both */
+    assert_int_equal(pace_rate_at(&r, at("2026-11-23T00:00:00Z")), 900);
+    r.window_rate_bytes_per_sec = 0;
+    assert_int_equal(pace_rate_at(&r, at("2026-11-23T00:00:00Z")), 900);
+}
+
+static void a_change_of_the_clocks_is_followed(void **state)
+{
+    struct pace_rules r = {.window_count = 1,
+        .windows = {{.days = 127, .from_minute = 480, .to_minute = 540}},
+        .offset_count = 2,
+        .offsets = {{.seconds = 7200}, {.seconds = 3600}}};
+
+    (void)state;
+    r.offsets[1].from_utc_usec = at("2026-10-25T01:00:00Z"); /* Stockholm's winter */
+    assert_true(pace_is_working_hour(&r, at("2026-10-24T06:30:00Z")));
+    assert_false(pace_is_working_hour(&r, at("2026-10-24T07:30:00Z")));
+    assert_false(pace_is_working_hour(&r, at("2026-10-26T06:30:00Z")));
+    assert_true(pace_is_working_hour(&r, at("2026-10-26T07:30:00Z")));
+}
+
+static void a_window_may_go_over_midnight(void **state)
+{
+    const struct pace_rules r = {
+        .window_count = 1, .windows = {{.days = 1 << 4, .from_minute = 1320, .to_minute = 360}}}; /* Friday night */
+
+    (void)state;
+    assert_false(pace_is_working_hour(&r, at("2026-11-27T21:59:00Z")));
+    assert_true(pace_is_working_hour(&r, at("2026-11-27T22:00:00Z")));
+    assert_true(pace_is_working_hour(&r, at("2026-11-28T05:59:00Z")));
+    assert_false(pace_is_working_hour(&r, at("2026-11-28T06:00:00Z")));
+    assert_false(pace_is_working_hour(&r, at("2026-11-27T03:00:00Z")));
+}
+
+static bool always(void *arg)
+{
+    (void)arg;
+    return true;
+}
+
+static bool never(void *arg)
+{
+    (void)arg;
+    return false;
+}
+
+static void bytes_are_paid_for_by_time(void **state)
+{
+    const struct pace_rules r = {.rate_bytes_per_sec = 10 << 20};
+    struct pace p = {0};
+    uint64_t began = clock_mono_usec();
+
+    (void)state;
+    pace_set_rules(&p, &r);
+    assert_string_equal(pace_slowed_by(&p), "");
+    for (int i = 0; i < 10; i++)
+        pace_pay(&p, 1 << 20, always, NULL);
+    assert_true(clock_mono_usec() - began >= 700 * USEC_PER_MSEC); /* a second, less the burst */
+    assert_string_equal(pace_slowed_by(&p), "throttle");
+    pace_pay(&p, 1000ull << 20, never, NULL); /* a lost stream waits for nothing */
+}
+
+static void the_cpu_is_paid_for_by_time(void **state)
+{
+    const struct pace_rules r = {.cpu_percent = 20};
+    struct pace p = {0};
+    uint64_t began, spun = 0;
+
+    (void)state;
+    pace_set_rules(&p, &r);
+    for (began = clock_mono_usec(); p.cpu_ready_usec < began + 1000 * USEC_PER_MSEC; spun++)
+        pace_pay(&p, 0, always, NULL);
+    assert_true(spun > 0);
+    assert_true(pace_cpu_is_short(&p));
+    assert_string_equal(pace_slowed_by(&p), "CPU share");
+    /* Of the time that has passed no more than a fifth, and the burst, went to the CPU. */
+    assert_true(p.cpu_ready_usec <= clock_mono_usec() + 500 * USEC_PER_MSEC);
+}
+
+static const struct yield_stretch quiet = {.usec = 100000};
+
+static void an_idle_disk_is_copied_at_full_speed(void **state)
+{
+    struct yield_state y;
+
+    (void)state;
+    yield_init(&y);
+    for (int i = 0; i < 50; i++)
+        yield_judge(&y, &quiet, &quiet);
+    assert_true(y.share >= 1);
+    assert_false(y.foreground);
+}
+
+static void copies_slow_down_when_writes_take_longer_and_come_back(void **state)
+{
+    const struct yield_stretch hurt = {.usec = 100000, .writes = 100, .write_usec = 100 * 3000},
+                               fine = {.usec = 100000, .writes = 100, .write_usec = 100 * 1000};
+    struct yield_state y;
+
+    (void)state;
+    yield_init(&y);
+    for (int i = 0; i < 20; i++)
+        yield_judge(&y, &hurt, &fine);
+    assert_true(y.share <= YIELD_SHARE_MIN * 1.01 && y.share > 0);
+    for (int i = 0; i < 40; i++)
+        yield_judge(&y, &fine, &fine);
+    assert_true(y.share >= 1);
+    for (int i = 0; i < 20; i++)
+        yield_judge(&y, &hurt, &fine);
+    for (int i = 0; i < 6; i++) /* the others have gone */
+        yield_judge(&y, &quiet, &quiet);
+    assert_true(y.share >= 1);
+}
+
+static void a_disk_that_is_slow_by_itself_hurts_nobody(void **state)
+{
+    const struct yield_stretch slow = {.usec = 100000, .writes = 10, .write_usec = 10 * 90000};
+    struct yield_state y;
+
+    (void)state;
+    yield_init(&y);
+    for (int i = 0; i < 20; i++)
+        yield_judge(&y, &slow, &slow);
+    assert_true(y.share >= 1);
+}
+
+static void copies_slow_down_when_others_read_less_beside_them(void **state)
+{
+    const struct yield_stretch work = {.usec = 100000, .read_bytes = 1 << 20},
+                               rest = {.usec = 100000, .read_bytes = 4 << 20};
+    struct yield_state y;
+
+    (void)state;
+    yield_init(&y);
+    for (int i = 0; i < 20; i++)
+        yield_judge(&y, &work, &rest);
+    assert_true(y.share <= YIELD_SHARE_MIN * 1.01);
+    for (int i = 0; i < 40; i++)
+        yield_judge(&y, &rest, &rest);
+    assert_true(y.share >= 1);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_rate_holds_in_the_hours_of_the_zone),
+        cmocka_unit_test(a_change_of_the_clocks_is_followed),
+        cmocka_unit_test(a_window_may_go_over_midnight),
+        cmocka_unit_test(bytes_are_paid_for_by_time),
+        cmocka_unit_test(the_cpu_is_paid_for_by_time),
+        cmocka_unit_test(an_idle_disk_is_copied_at_full_speed),
+        cmocka_unit_test(copies_slow_down_when_writes_take_longer_and_come_back),
+        cmocka_unit_test(a_disk_that_is_slow_by_itself_hurts_nobody),
+        cmocka_unit_test(copies_slow_down_when_others_read_less_beside_them),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
