@@ -5,16 +5,16 @@ that fails in ways the two do not."""
 import base64
 import email.utils
 import hashlib
-import hmac
 import http.server
 import random
 import subprocess
 import threading
 import time
-import urllib.parse
 
 from harness import check, defer, fresh, main, temp_dir, test
-from object_peers import ACCOUNT, ACCOUNT_KEY, TOOL, FaultProxy, Store, azure, bring_up, container_sas, endpoint_of, file_of, s3
+from object_peers import (ACCOUNT, ACCOUNT_KEY, TOOL, FaultProxy, Store, azure, bring_up, container_sas, endpoint_of, file_of, s3,
+                          s3_error)
+from object_peers import StrictS3 as Strict
 
 
 # ---- the tool ----
@@ -114,107 +114,9 @@ def unwell(*script, **more):
     return Store("s3://bucket", f"http://127.0.0.1:{server.server_port}", key_id="id", secret="secret", **more)
 
 
-def s3_error(code):
-    return f"<?xml version=\"1.0\"?><Error><Code>{code}</Code><Message>no</Message></Error>".encode()
-
-
-# ---- a service that verifies SigV4, which s3rver does not; from the AWS documentation, not from our code ----
-
-class Strict(http.server.BaseHTTPRequestHandler):
-    objects = {}
-    markers = []
-    parts = {}  # upload id: {number: bytes}
-
-    def signature(self, body):
-        fields = dict(part.strip().split("=", 1) for part in self.headers["Authorization"].split(" ", 1)[1].split(","))
-        path, _, query = self.path.partition("?")
-        names = fields["SignedHeaders"].split(";")
-        canonical = "\n".join([self.command, path, "&".join(sorted(query.split("&"))),
-                               *[f"{n}:{self.headers[n].strip()}" for n in names], "", ";".join(names),
-                               hashlib.sha256(body).hexdigest()])
-        _, scope = fields["Credential"].split("/", 1)
-        text = "\n".join(["AWS4-HMAC-SHA256", self.headers["x-amz-date"], scope, hashlib.sha256(canonical.encode()).hexdigest()])
-        key = b"AWS4right"
-        for step in scope.split("/"):
-            key = hmac.new(key, step.encode(), hashlib.sha256).digest()
-        must = {"host", "x-amz-date", "x-amz-content-sha256"} | {n for n in ("range", "if-none-match") if n in self.headers}
-        return must <= set(names) and hmac.new(key, text.encode(), hashlib.sha256).hexdigest() == fields["Signature"]
-
-    def answer(self, code, body=b"", etag=None):
-        self.send_response_only(code)
-        if etag:
-            self.send_header("ETag", etag)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(body)
-
-    def serve(self):
-        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        path, _, query = self.path.partition("?")
-        if not self.signature(body):
-            return self.answer(403, s3_error("SignatureDoesNotMatch"))
-        parameters = urllib.parse.parse_qs(query, keep_blank_values=True)
-        if "uploads" in parameters or "uploadId" in parameters:
-            return self.multipart(path, parameters, body)
-        if self.command == "PUT":
-            taken = path in self.objects and self.headers.get("If-None-Match") == "*"
-            self.objects.setdefault(path, body)
-            return self.answer(412 if taken else 200)
-        if self.command == "DELETE":
-            self.objects.pop(path, None)
-            return self.answer(204)
-        if query:
-            marker = urllib.parse.parse_qs(query).get("continuation-token", [""])[0]
-            self.markers.append(marker)
-            more = "" if marker else "<NextContinuationToken>+a/b= &amp;%41~</NextContinuationToken>"
-            return self.answer(200, f"<ListBucketResult>{more}</ListBucketResult>".encode())
-        span = self.headers.get("Range")
-        if path not in self.objects or not span:
-            return self.answer(200 if path in self.objects else 404, self.objects.get(path, b""))
-        first, last = map(int, span[6:].split("-"))
-        return self.answer(206, self.objects[path][first:last + 1])
-
-    def multipart(self, path, parameters, body):
-        upload = parameters.get("uploadId", [""])[0]
-        if upload and upload not in self.parts:
-            return self.answer(404, s3_error("NoSuchUpload"))
-        if self.command == "PUT":
-            self.parts[upload][int(parameters["partNumber"][0])] = body
-            return self.answer(200, etag=f'"{hashlib.md5(body).hexdigest()}"')
-        if self.command == "GET" and upload:
-            rows = "".join(f"<Part><PartNumber>{n}</PartNumber><ETag>&quot;{hashlib.md5(b).hexdigest()}&quot;</ETag>"
-                           f"<Size>{len(b)}</Size></Part>" for n, b in sorted(self.parts[upload].items()))
-            return self.answer(200, f"<ListPartsResult>{rows}</ListPartsResult>".encode())
-        if self.command == "GET":
-            rows = "".join(f"<Upload><Key>{i[:-2]}</Key><UploadId>{i}</UploadId></Upload>" for i in self.parts)
-            return self.answer(200, f"<ListMultipartUploadsResult>{rows}</ListMultipartUploadsResult>".encode())
-        if self.command == "POST" and not upload:
-            upload = path.removeprefix("/bucket/") + "+/"
-            self.parts[upload] = {}
-            return self.answer(200, f"<InitiateMultipartUploadResult><UploadId>{upload}</UploadId></InitiateMultipartUploadResult>".encode())
-        if self.command == "POST":
-            if self.completions and self.completions.pop(0) == "fails":
-                return self.answer(200, s3_error("InternalError"))
-            check(body.count(b"<Part>") == len(self.parts[upload]), "the completion names other parts")
-            self.objects[path] = b"".join(b for _, b in sorted(self.parts.pop(upload).items()))
-            return self.answer(200, b"<CompleteMultipartUploadResult><ETag>x</ETag></CompleteMultipartUploadResult>")
-        return self.answer(405)
-
-    completions = []
-    do_GET = do_PUT = do_HEAD = do_DELETE = do_POST = serve
-
-    def log_message(self, *_):
-        pass
-
-
 def strict(secret="right", through_proxy=False):
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Strict)
-    server.daemon_threads = True
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    defer(server.shutdown)
-    Strict.objects, Strict.markers, Strict.parts, Strict.completions = {}, [], {}, []
-    endpoint = f"http://127.0.0.1:{server.server_port}"
+    """The service of the test that verifies signatures."""
+    endpoint = Strict.begin()
     proxy = FaultProxy(endpoint) if through_proxy else None
     store = Store("s3://bucket", proxy.endpoint if proxy else endpoint, key_id="id", secret=secret, region="eu-west-1", tries=2)
     return (store, proxy) if proxy else store
@@ -325,9 +227,9 @@ def s3_completion_that_fails_in_its_body_or_whose_answer_is_lost_ends_well():
     Strict.completions = ["fails"]
     said = store.fails("put-file", "large/1", file_of(LARGE))
     check(said.startswith("unavailable: ") and "InternalError" in said, said)
-    is_completion = lambda method, path: method == "POST" and "uploadId" in path
-    before = len([r for r in proxy.seen if is_completion(*r)])
-    proxy.fault = lambda n, *request: "lost" if is_completion(*request) and sum(is_completion(*r) for r in proxy.seen) == before + 1 else None
+    completions = lambda: sum(method == "POST" and "uploadId" in path for method, path in proxy.seen)
+    before = completions()
+    proxy.fault = lambda _, method, path: "lost" if method == "POST" and "uploadId" in path and completions() == before + 1 else None
     check(status(store, "put-file", "large/1", file_of(LARGE)) == 0, "a lost answer was taken for a failure")
     check(content(store, "large/1") == LARGE, "what was put together is another object")
 
