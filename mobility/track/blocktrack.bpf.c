@@ -314,8 +314,13 @@ int BPF_PROG(on_complete, struct request *rq, int error, unsigned int bytes)
     /* A flush was counted when it was issued, which is as good; a FUA write counts after it was marked. */
     if (op == OP_FLUSH ? !f : flags & barrier_flags())
         __sync_fetch_and_add(&h->barriers, 1);
-    if (f && bytes >= rq->__data_len)
+    if (f && bytes >= rq->__data_len) {
+        /* More is listed than this event is about: the end of a flush sequence, which comes without bytes, or the last part of a
+         * request. What was told of it before was marked then; if it was not told, this is the last chance. */
+        if (op != OP_FLUSH && f->bytes > bytes)
+            mark_range(dev, f->start, f->bytes);
         (void)__sync_lock_test_and_set(&f->request, 0);
+    }
     return 0;
 }
 
