@@ -9,8 +9,8 @@ import shutil
 import struct
 import subprocess
 
-from harness import BIN, MIB, Disk, Site, check, fresh, image_of, main, note, run, temp_dir, test, wait_until
-from object_peers import ACCOUNT, ACCOUNT_KEY, azure, bring_up, endpoint_of, file_of
+from harness import BIN, MIB, Disk, Site, check, fresh, image_of, main, note, temp_dir, test, wait_until
+from object_peers import ACCOUNT_KEY, FaultProxy, azure, bring_up, endpoint_of, file_of
 
 VAULT = os.path.join(BIN, "leeward-vault")
 MARK_SEQUENCE, MARK_POINT = 40, 64  # offsets in a mark of the bucket (FORMAT.md)
@@ -40,11 +40,11 @@ def fill(disk, size):
 class Bucket:
     """A vault's prefix in Azurite, and how the vault is told of it."""
 
-    def __init__(self, name):
-        self.store = azure("/" + name)
+    def __init__(self, name, endpoint=None):
+        self.store = azure("/" + name)  # the tests look past the proxy
         self.secret = file_of(ACCOUNT_KEY.encode() + b"\n")
         os.chmod(self.secret, 0o600)
-        self.access = ["--bucket-endpoint", endpoint_of("azurite"), "--bucket-secret-file", self.secret]
+        self.access = ["--bucket-endpoint", endpoint or endpoint_of("azurite"), "--bucket-secret-file", self.secret]
 
     def options(self, every="500ms"):
         return ["--bucket", self.store.url, "--bucket-every", every, *self.access]
@@ -73,10 +73,13 @@ class Bucket:
         return wait_until(lambda: self.mark()[1] >= int(point), f"point {point} in the bucket", 60, 0.3)
 
     def rebuild(self, data, ok=True):
+        """What it says; None when it failed and may (ok None)."""
         result = subprocess.run([VAULT, "rebuild", "--from", self.store.url, "--data", data, *self.access],
                                 capture_output=True, text=True, timeout=120)
         note(result.stdout.strip()[-200:], result.stderr.strip()[-400:])
-        check((result.returncode == 0) == ok, f"rebuild ended with {result.returncode}: {result.stderr[-500:]}")
+        if ok is None and result.returncode == 1:
+            return None
+        check((result.returncode == 0) == (ok is not False), f"rebuild ended with {result.returncode}: {result.stderr[-500:]}")
         return result.stdout + result.stderr
 
 
@@ -130,6 +133,51 @@ def vault_rebuilt_from_its_bucket_alone_gives_the_same_points():
     newest = site.settled_point()["sequence"]
     check(image_of_point(site, newest) == image_of(disk.device), "replication does not go on into the rebuilt vault")
     bucket.wait_for(newest)
+
+
+FAULTS = ("cut", "lost", "torn", "liar", "slow", 500, 503, 412, 403, 429)
+
+
+def random_faults(proxy, seed, requests):
+    """Every third of the next requests fails, in all ways there are."""
+    rng, first = random.Random(seed), len(proxy.seen)
+    proxy.fault = lambda number, *_: rng.choice(FAULTS) if number <= first + requests and rng.random() < 0.33 else None
+
+
+def event(site, code):
+    return next((e for e in site.items("event", "list") if e["code"] == code), None)
+
+
+@test
+def faults_on_the_way_lose_nothing_overwrite_nothing_and_are_told():
+    proxy = FaultProxy(endpoint_of("azurite"))
+    bucket = Bucket("faults", proxy.endpoint)
+    disk = Disk(32 * MIB)
+    fill(disk, 20 * MIB)
+    proxy.fault = lambda *_: 403
+    site = Site(daemon_options={"vault": bucket.options()})
+    site.protect(disk)  # replication does not notice
+    told = wait_until(lambda: event(site, "bucket_behind"), "the event of a bucket that is behind", 60, 0.5)
+    check("right to" in told["remedy"] and "refused" in told["text"], f"{told}")
+    random_faults(proxy, 5, 60)
+    wanted = {}
+    for round in range(3):
+        write(disk, 20 + round, 200, 30 * MIB)
+        wanted[site.settled_point()["sequence"]] = image_of(disk.device)
+        if round == 1:
+            site.kill("vault")
+    bucket.wait_for(max(map(int, wanted)))
+    wait_until(lambda: event(site, "bucket_caught_up"), "the event of a bucket that caught up", 60, 0.5)
+    blobs = [path for path in proxy.written if "comp=" not in path and "probe" not in path]
+    check(len(blobs) == len(set(blobs)), "an object was written twice")
+    site.stop()
+    vault = destroy_data(site)
+    random_faults(proxy, 6, 30)
+    tries = next(n for n in range(1, 30) if bucket.rebuild(vault, ok=None))
+    note("rebuilt at try", tries, "behind", len(proxy.seen), "requests")
+    site.start()
+    for sequence, image in wanted.items():
+        check(image_of_point(site, sequence) == image, f"point {sequence} of the rebuilt vault is another one")
 
 
 if __name__ == "__main__":

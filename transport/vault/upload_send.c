@@ -72,13 +72,35 @@ static int doom_pieces(struct upload *u, enum bucket_kind kind, uint64_t number,
 static int is_there(struct upload_turn *t, const char *name, uint64_t bytes, struct err *err)
 {
     uint64_t size = 0;
-    int found = bytes < ASK_BYTES ? 0 : object_size(t->objects, name, &size, err);
+    int found = object_size(t->objects, name, &size, err);
 
     if (found == 1 && size != bytes) {
         (void)err_set(err, ERR_CORRUPT, "%s has another size than its name says", name);
         return err_hint(err, "nothing but this vault may write there; delete that object");
     }
     return found;
+}
+
+static int not_there(const char *name, struct err *err)
+{
+    (void)err_set(err, ERR_UNAVAILABLE, "the service says that %s is there, and does not have it", name);
+    return err_hint(
+        err, "the upload tries it again; look for something between the vault and the service that answers for it");
+}
+
+/* Where the name is taken, it must be this very piece, from an earlier try. */
+static int send_object(struct upload_turn *t, const char *name, const struct bucket_entry *e, int fd, struct err *err)
+{
+    int put = object_put_file(t->objects, name, fd, e->offset, e->bytes, err);
+
+    if (put < 0)
+        return -1;
+    if (put == 1) {
+        t->result->sent_bytes += e->bytes;
+        return 0;
+    }
+    int there = is_there(t, name, e->bytes, err);
+    return there == 0 ? not_there(name, err) : there < 0 ? -1 : 0;
 }
 
 static int send_piece(struct upload_turn *t, struct bucket_entry *e, int fd, struct err *err)
@@ -88,11 +110,9 @@ static int send_piece(struct upload_turn *t, struct bucket_entry *e, int fd, str
     if (upload_hash(fd, e->offset, e->bytes, &e->hash, err) < 0)
         return -1;
     bucketmark_piece_name(&t->u->machine, e, name);
-    int there = is_there(t, name, e->bytes, err);
-    if (there < 0 || (there == 0 && object_put_file(t->objects, name, fd, e->offset, e->bytes, err) < 0))
+    int there = e->bytes < ASK_BYTES ? 0 : is_there(t, name, e->bytes, err);
+    if (there < 0 || (there == 0 && send_object(t, name, e, fd, err) < 0))
         return -1;
-    if (there == 0)
-        t->result->sent_bytes += e->bytes;
     if (e->offset == 0 && doom_pieces(t->u, e->kind, e->number, err) < 0)
         return -1;
     if (upload_list_add(&t->u->changes, e, err) < 0)
@@ -228,6 +248,8 @@ static int mark_put(struct upload_turn *t, const struct bucketmark *m, struct er
     if (put != 0)
         return put < 0 ? -1 : 0;
     int found = object_get(t->objects, name, 0, OBJECT_WHOLE, &there, err);
+    if (found == 0)
+        return not_there(name, err);
     if (found < 0 || (found == 1 && there.len == bytes.len && memcmp(there.data, bytes.data, bytes.len) == 0))
         return found < 0 ? -1 : 0;
     (void)err_set(err, ERR_CONFLICT, "another vault writes to the same place in the bucket");
