@@ -54,6 +54,7 @@ const struct http_route http_routes[] = {
     {"DELETE", V1 "/vaults/{vault_id}", "deleteVault", "vaults:write", 0, serve_vault_delete},
     {"GET", V1 "/vaults/{vault_id}/space", "getVaultSpace", "vaults:read", 0, serve_vault_space},
     {"POST", V1 "/vaults/{vault_id}/gc", "compactVault", "vaults:verify", 0, serve_vault_gc},
+    {"POST", V1 "/vaults/{vault_id}/rotate-key", "rotateVaultKey", "vaults:write", 0, serve_vault_rotate_key},
     {"POST", V1 "/vaults/{vault_id}/verify", "verifyVault", "vaults:verify", 0, serve_vault_verify},
     {"GET", V1 "/policies", "listPolicies", "policies:read", 0, serve_policy_list},
     {"POST", V1 "/policies", "createPolicy", "policies:write", 0, serve_policy_create},

@@ -64,6 +64,7 @@ int serve_vault_get(struct request *r, struct err *err);
 int serve_vault_update(struct request *r, struct err *err);
 int serve_vault_delete(struct request *r, struct err *err);
 int serve_vault_verify(struct request *r, struct err *err);
+int serve_vault_rotate_key(struct request *r, struct err *err);
 int serve_vault_gc(struct request *r, struct err *err);
 int serve_vault_space(struct request *r, struct err *err);
 

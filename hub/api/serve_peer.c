@@ -210,6 +210,15 @@ int serve_vault_delete(struct request *r, struct err *err)
     return peer_delete(r, &vaults, err);
 }
 
+int serve_vault_rotate_key(struct request *r, struct err *err)
+{
+    char id[IDENT_TEXT_SIZE];
+
+    if (peer_id(r, &vaults, id, err) < 0)
+        return -1;
+    return serve_job_submit(r, "vault_rotate_key", NULL, json_pack("{s:s}", "vault_id", id), err);
+}
+
 int serve_vault_verify(struct request *r, struct err *err)
 {
     const char *machine = request_str(r, "machine");

@@ -253,6 +253,8 @@ const struct command commands[] = {
         NULL, 0, 1, false, verb_vault_stat},
     {"vault gc", "[VAULT]", "Give back the space of what no recovery point needs", gc_options, 0, 1, false,
         verb_vault_gc},
+    {"vault rotate-key", "[VAULT]", "Give a vault a new key; data is not rewritten", job_options, 0, 1, false,
+        verb_vault_rotate_key},
     {"vault verify", "[VAULT]", "Read and check everything that a vault stores", verify_options, 0, 1, false,
         verb_vault_verify},
     {"vault delete", "VAULT", "Forget a vault that serves no machine", NULL, 1, 1, false, verb_vault_delete},

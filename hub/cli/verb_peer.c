@@ -141,6 +141,20 @@ int verb_choose_vault(const struct command_line *line, char ret_id[40], struct e
     return err_hint(err, "Name one of `leeward vault list`.");
 }
 
+int verb_vault_rotate_key(struct command_line *line, struct err *err)
+{
+    AUTO_FREE char *path = NULL;
+    json_t *job = NULL;
+    char vault[40];
+    int rc = verb_choose_vault(line, vault, err);
+
+    if (rc == 0 && (path = client_path("/api/v1/vaults/%s/rotate-key", vault)))
+        rc = jobwait_run(line, "POST", path, NULL, &job, err);
+    jobwait_print(line, job, rc == 0);
+    json_decref(job);
+    return rc;
+}
+
 /* A verification that ran to its end and found damage is a failure of the vault: scripts must see it. */
 static int check_damage(const json_t *job, struct err *err)
 {

@@ -78,6 +78,7 @@ VERB(node_delete);
 VERB(vault_list);
 VERB(vault_show);
 VERB(vault_verify);
+VERB(vault_rotate_key);
 VERB(vault_gc);
 VERB(vault_stat);
 VERB(vault_delete);

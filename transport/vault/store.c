@@ -53,6 +53,9 @@ static int meta_open(struct store *s, const struct store_conf *conf, struct err 
     if (storemeta_load(s->dir, &s->meta, &why) == 0) {
         if (!ident_equal(&s->meta.machine, &s->machine))
             return err_set(err, ERR_CORRUPT, "the folder %s is another machine's", s->dir);
+        if (conf->has_older_key &&
+            vaultkeys_unwrap(&conf->older_key, &s->machine, s->meta.wrapped_key, &s->data_key, NULL) == 0)
+            return 0;
         return vaultkeys_unwrap(&conf->vault_key, &s->machine, s->meta.wrapped_key, &s->data_key, err);
     }
     if (why.code == ERR_NOT_FOUND)
@@ -204,6 +207,16 @@ int store_begin(struct store *s, uint64_t generation, uint64_t epoch, struct sto
 int store_take_nonce_stream(struct store *s, uint32_t *ret_stream, struct err *err)
 {
     return meta_advance(s, 0, ret_stream, err);
+}
+
+int store_rewrap(struct store *s, const struct vault_key *key, struct err *err)
+{
+    struct store_meta meta = s->meta;
+    if (vaultkeys_wrap(key, &s->machine, &s->data_key, meta.wrapped_key, err) < 0 ||
+        storemeta_store(s->dir, &meta, err) < 0)
+        return -1;
+    s->meta = meta;
+    return 0;
 }
 
 void store_data_key(const struct store *s, struct seal_key *ret_key)

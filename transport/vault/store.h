@@ -30,6 +30,8 @@ struct store_conf {
     const char *dir; /* of this machine */
     struct ident machine;
     struct vault_key vault_key;
+    bool has_older_key; /* a rotation is under way: some machines are still wrapped by the key before */
+    struct vault_key older_key;
     uint64_t reserve_bytes; /* appends are refused when less than this would stay free on the file system */
     uint32_t flush_extents; /* index entries in memory before a run is written; 0: 32768 */
     uint64_t segment_bytes; /* a segment is sealed at the first mark behind this; 0: SEGMENT_TARGET_BYTES */
@@ -81,6 +83,8 @@ void store_discard_index(struct store *s);
 /* A nonce stream for a branch (durable when it returns), and the data key. */
 int store_take_nonce_stream(struct store *s, uint32_t *ret_stream, struct err *err);
 void store_data_key(const struct store *s, struct seal_key *ret_key);
+/* Wraps the data key by another vault key; nothing else changes. Durable when it returns. */
+int store_rewrap(struct store *s, const struct vault_key *key, struct err *err);
 
 uint64_t store_committed(const struct store *s);
 /* Behind the newest mark: what stands before it in the log never changes any more. */

@@ -287,6 +287,9 @@ void vaultcommand_run(struct vaultd *d, const Leeward__Control__V1__Command *c)
     case LEEWARD__CONTROL__V1__COMMAND__KIND_COMPACT:
         compact(d, c->command_id, c->compact);
         return;
+    case LEEWARD__CONTROL__V1__COMMAND__KIND_ROTATE_KEY:
+        vaultrotate_start(d, c->command_id);
+        return;
     case LEEWARD__CONTROL__V1__COMMAND__KIND_CANCEL:
         cancel(d, c->command_id, c->cancel->command_id);
         return;

@@ -21,6 +21,7 @@
 #include "transport/base/file.h"
 #include "transport/base/log.h"
 #include "transport/vault/opening.h"
+#include "transport/vault/rekey.h"
 #include "transport/vault/vaultd_private.h"
 #include "transport/vault/vaultspace.h"
 
@@ -139,6 +140,8 @@ struct vmachine *vaultd_machine_add(struct vaultd *d, const struct ident *id, st
     }
     vm->store_conf = (struct store_conf){
         .dir = vm->dir, .machine = *id, .vault_key = d->key, .reserve_bytes = d->conf.reserve_bytes};
+    vm->store_conf.has_older_key = d->has_older_key;
+    vm->store_conf.older_key = d->older_key;
     vm->next = d->machines;
     d->machines = vm;
     vaultbranch_look(vm);
@@ -355,7 +358,13 @@ static int load_key(struct vaultd *d, struct err *err)
         return err_set(err, ERR_NOMEM, "no memory to start the vault");
     if (file_make_dirs(machines, 0700, err) < 0)
         return -1;
-    return vaultkeys_load(path, !folder_has_entries(machines), &d->key, err);
+    if (vaultkeys_load(path, !folder_has_entries(machines), &d->key, err) < 0 ||
+        rekey_resume(d->data_dir, &d->key, &d->older_key, &d->has_older_key, err) < 0)
+        return -1;
+    char id[VAULTKEYS_ID_SIZE];
+    vaultkeys_id(&d->key, id);
+    log_event(LOG_INFO, "vault_key", LOG_S("id", id));
+    return 0;
 }
 
 static int vaultd_init(struct vaultd *d, sd_event *loop, const struct vaultd_conf *conf, struct err *err)
@@ -418,6 +427,7 @@ void vaultd_free(struct vaultd *d)
     if (d->lock_fd >= 0)
         (void)close(d->lock_fd);
     OPENSSL_cleanse(&d->key, sizeof(d->key));
+    OPENSSL_cleanse(&d->older_key, sizeof(d->older_key));
     free(d->data_dir);
     free(d->listen);
     free(d->plugin);

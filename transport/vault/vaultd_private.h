@@ -31,6 +31,7 @@ struct scrub;
 struct compacting;
 struct collecting;
 struct heal_job;
+struct rotation;
 
 /* One machine. Never freed before the daemon ends. */
 struct vmachine {
@@ -83,6 +84,9 @@ struct vaultd {
     char *plugin;
     int lock_fd;
     struct vault_key key;
+    struct vault_key older_key; /* while the key is rotated: some machines still need it */
+    bool has_older_key;
+    struct rotation *rotation; /* NULL: none under way */
     struct worker_pool *pool;
     struct worker_pool *idle_pool; /* threads that run when nothing else wants to */
     struct rpc_server *server;
@@ -206,6 +210,10 @@ int vaultread_accept_range(
     struct rpc_call *call, void *server_arg, const struct rpc_call_ops **ret_ops, void **ret_arg, struct err *err);
 int vaultread_accept_hashes(
     struct rpc_call *call, void *server_arg, const struct rpc_call_ops **ret_ops, void **ret_arg, struct err *err);
+
+/* vaultrotate.c */
+/* Answers the command at its end. */
+void vaultrotate_start(struct vaultd *d, const char *command_id);
 
 /* vaultcommand.c */
 void vaultcommand_run(struct vaultd *d, const Leeward__Control__V1__Command *command);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The vault key file and the wrapping of data keys (AES-256-GCM by OpenSSL, random 96-bit nonce: a key is wrapped a handful
- * of times in its life, so a random nonce cannot repeat in practice).
+ * The vault key file and the wrapping of data keys (AES-256-GCM by OpenSSL). The nonce of a wrapping is the id of the vault key,
+ * 4 bytes, so that a wrong key can be told from damage and the right one be named, and 8 random bytes: a vault key wraps each of a few
+ * thousand data keys a handful of times, so they do not repeat in practice.
  */
 #include "transport/vault/vaultkeys.h"
 
@@ -20,6 +21,7 @@
 
 #define KEY_SIZE 32
 #define NONCE_SIZE 12
+#define ID_SIZE 4
 #define TAG_SIZE 16
 #define KEY_TEXT_SIZE (2 * KEY_SIZE + 1) /* hex digits and a newline */
 
@@ -34,6 +36,30 @@ static int random_bytes(uint8_t *out, int n, struct err *err)
     if (RAND_bytes(out, n) != 1)
         return err_set(err, ERR_INTERNAL, "no random numbers for a key");
     return 0;
+}
+
+static void id_bytes(const struct vault_key *vk, uint8_t out[ID_SIZE])
+{
+    static const char purpose[] = "leeward vault key id";
+    uint8_t text[sizeof(purpose) + KEY_SIZE], digest[EVP_MAX_MD_SIZE];
+    memcpy(text, purpose, sizeof(purpose));
+    memcpy(text + sizeof(purpose), vk->bytes, KEY_SIZE);
+    if (EVP_Digest(text, sizeof(text), digest, NULL, EVP_sha256(), NULL) != 1)
+        memset(digest, 0, sizeof(digest));
+    memcpy(out, digest, ID_SIZE);
+    OPENSSL_cleanse(text, sizeof(text));
+}
+
+void vaultkeys_id(const struct vault_key *vk, char out[VAULTKEYS_ID_SIZE])
+{
+    uint8_t id[ID_SIZE];
+    id_bytes(vk, id);
+    bytes_to_hex(id, ID_SIZE, out);
+}
+
+void vaultkeys_wrapped_id(const uint8_t wrapped[VAULTKEYS_WRAPPED_SIZE], char out[VAULTKEYS_ID_SIZE])
+{
+    bytes_to_hex(wrapped, ID_SIZE, out);
 }
 
 int vaultkeys_random(struct seal_key *ret_key, struct err *err)
@@ -98,7 +124,8 @@ int vaultkeys_wrap(const struct vault_key *vk, const struct ident *machine, cons
     uint8_t *cipher = out + NONCE_SIZE;
     int n;
     EVP_CIPHER_CTX *c AUTO_CIPHER = EVP_CIPHER_CTX_new();
-    if (random_bytes(out, NONCE_SIZE, err) < 0)
+    id_bytes(vk, out);
+    if (random_bytes(out + ID_SIZE, NONCE_SIZE - ID_SIZE, err) < 0)
         return -1;
     if (c == NULL || EVP_EncryptInit_ex(c, EVP_aes_256_gcm(), NULL, vk->bytes, out) != 1 ||
         EVP_EncryptUpdate(c, NULL, &n, machine->bytes, IDENT_SIZE) != 1 ||
@@ -107,6 +134,22 @@ int vaultkeys_wrap(const struct vault_key *vk, const struct ident *machine, cons
         EVP_CIPHER_CTX_ctrl(c, EVP_CTRL_GCM_GET_TAG, TAG_SIZE, cipher + KEY_SIZE) != 1)
         return err_set(err, ERR_INTERNAL, "wrapping a data key failed");
     return 0;
+}
+
+/* Wrapped by another key, or damaged. */
+static int wrong_key(const struct vault_key *vk, const uint8_t wrapped[VAULTKEYS_WRAPPED_SIZE], struct err *err)
+{
+    char have[VAULTKEYS_ID_SIZE], want[VAULTKEYS_ID_SIZE];
+    vaultkeys_id(vk, have);
+    vaultkeys_wrapped_id(wrapped, want);
+    if (memcmp(have, want, sizeof(have)) == 0) {
+        (void)err_set(
+            err, ERR_DENIED, "the machine's wrapped data key is damaged: vault key %s does not open it", have);
+        return err_hint(err, "put the machine's file meta back from a copy");
+    }
+    (void)err_set(err, ERR_DENIED,
+        "the vault key does not fit: the machine's data key is wrapped by key %s, vault.key is key %s", want, have);
+    return err_hint(err, "put the vault.key with the id %s back from your safe copy, and start the vault again", want);
 }
 
 int vaultkeys_unwrap(const struct vault_key *vk, const struct ident *machine,
@@ -125,6 +168,5 @@ int vaultkeys_unwrap(const struct vault_key *vk, const struct ident *machine,
     if (EVP_DecryptFinal_ex(c, ret_key->bytes + KEY_SIZE, &n) == 1)
         return 0;
     OPENSSL_cleanse(ret_key, sizeof(*ret_key));
-    (void)err_set(err, ERR_DENIED, "the vault key does not fit this machine's data key");
-    return err_hint(err, "vault.key is not the one that this machine was stored with: put the right one back");
+    return wrong_key(vk, wrapped, err);
 }
