@@ -5,6 +5,10 @@
  *
  * A FIFREEZE in progress cannot be interrupted, so what could make it long is done before: syncfs until a pass is short. If the
  * passes stay long, nothing is frozen.
+ *
+ * The kernel ties a freeze to no process and no descriptor, so the helper has a guard: a second process with the same table of
+ * descriptors and the helper's state in shared memory. It does nothing but wait for the helper to die or to overrun its budget by far
+ * (stopped together with the agent), and then thaws in its place. The helper starts another one when its guard is gone.
  */
 #include "mobility/capture/freeze_helper.h"
 
@@ -23,6 +27,7 @@
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -30,16 +35,21 @@
 
 #define SOCKET_FD 3
 #define FLUSH_PASSES 4
+/* What the guard leaves to the helper after the end of the budget. */
+#define GUARD_GRACE_USEC 50000u
 
+/* Shared with the guard, which writes to it only when the helper is dead or stopped. */
 struct helper {
     pid_t parent;
+    pid_t guard; /* 0: none */
+    int bell[2]; /* a byte for each freeze that begins, from the helper to its guard */
     const char *state_path;
     int mounts[FREEZE_MOUNTS_MAX];
-    bool is_frozen[FREEZE_MOUNTS_MAX];
+    volatile bool is_frozen[FREEZE_MOUNTS_MAX];
     unsigned count;
-    bool frozen;
-    bool gave_up;
-    uint64_t began_usec, ended_usec, budget_usec;
+    volatile bool frozen;
+    volatile bool gave_up;
+    volatile uint64_t began_usec, ended_usec, budget_usec;
 };
 
 static volatile sig_atomic_t asked_to_stop;
@@ -113,13 +123,20 @@ static int freeze_one(struct helper *h, unsigned i)
     return result < 0 && errno != EOPNOTSUPP ? errno : 0;
 }
 
+static void ring_guard(const struct helper *h)
+{
+    if (h->guard && write(h->bell[1], "", 1) < 0) { /* full: it has been rung already */
+    }
+}
+
 static struct freeze_reply freeze_all(struct helper *h)
 {
     struct freeze_reply reply = {.answer = FREEZE_DONE};
 
     h->began_usec = now_usec();
-    h->frozen = true;
     h->gave_up = false;
+    h->frozen = true;
+    ring_guard(h);
     for (unsigned i = h->count; i-- > 0 && reply.answer == FREEZE_DONE;) {
         int bad = freeze_one(h, i);
         if (bad)
@@ -130,6 +147,66 @@ static struct freeze_reply freeze_all(struct helper *h)
     if (reply.answer != FREEZE_DONE)
         (void)thaw_all(h);
     return reply;
+}
+
+/* --- the guard -------------------------------------------------------------------------------------------------------- */
+
+/* Milliseconds until the budget of the present freeze is overrun by far; -1: nothing is frozen. */
+static int guard_msec(const struct helper *h)
+{
+    uint64_t used = now_usec() - h->began_usec, limit = h->budget_usec + GUARD_GRACE_USEC;
+
+    if (!h->frozen)
+        return -1;
+    return used >= limit ? 0 : (int)((limit - used) / 1000u) + 1;
+}
+
+/* True when it is over: the helper is dead. */
+static bool guard_wait(struct helper *h, int helper_fd)
+{
+    struct pollfd p[2] = {{.fd = helper_fd, .events = POLLIN}, {.fd = h->bell[0], .events = POLLIN}};
+    char bytes[64];
+    int ready = poll(p, 2, guard_msec(h));
+
+    if (ready == 0 && guard_msec(h) == 0) { /* the helper is stopped, as is its parent */
+        (void)thaw_all(h);
+        h->gave_up = true;
+    }
+    if (ready > 0 && p[1].revents && read(h->bell[0], bytes, sizeof(bytes)) < 0) { /* only a bell */
+    }
+    return ready > 0 && p[0].revents;
+}
+
+/* The whole life of the guard. Signals that end the helper are not for it: it goes when the helper has gone. */
+static _Noreturn void guard_main(struct helper *h, pid_t helper)
+{
+    struct sched_param priority = {.sched_priority = 11};
+    struct sigaction ignore = {.sa_handler = SIG_IGN};
+    int helper_fd = (int)syscall(SYS_pidfd_open, helper, 0);
+
+    (void)sigaction(SIGTERM, &ignore, NULL);
+    (void)sigaction(SIGHUP, &ignore, NULL);
+    (void)prctl(PR_SET_NAME, "leeward-thaw");
+    (void)sched_setscheduler(0, SCHED_RR | SCHED_RESET_ON_FORK, &priority);
+    (void)mlockall(MCL_CURRENT | MCL_FUTURE);
+    while (helper_fd >= 0 && getppid() == helper && !guard_wait(h, helper_fd)) {
+    }
+    if (h->frozen)
+        (void)thaw_all(h);
+    _exit(0);
+}
+
+/* A child that shares the table of descriptors: it has the mount points that come later too. */
+static void have_a_guard(struct helper *h)
+{
+    pid_t self = getpid(), pid;
+
+    if (h->guard && waitpid(h->guard, NULL, WNOHANG) == 0)
+        return;
+    pid = (pid_t)syscall(SYS_clone, CLONE_FILES | SIGCHLD, NULL, NULL, NULL, NULL);
+    if (pid == 0)
+        guard_main(h, self);
+    h->guard = pid > 0 ? pid : 0; /* without one the helper is as good as it was */
 }
 
 /* --- requests --------------------------------------------------------------------------------------------------------- */
@@ -144,6 +221,7 @@ static void do_begin(struct helper *h, uint64_t budget_usec)
     struct freeze_reply reply = {.answer = FREEZE_SLOW_FLUSH};
 
     h->budget_usec = budget_usec;
+    have_a_guard(h);
     if (flush_within(h, budget_usec / 2))
         reply = freeze_all(h);
     if (reply.answer != FREEZE_DONE)
@@ -282,19 +360,24 @@ static void keep_only_the_socket(int fd)
 
 _Noreturn void freeze_helper_main(int fd, pid_t parent, const char *state_path)
 {
-    static struct helper h;
+    struct helper *h = mmap(NULL, sizeof(*h), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     struct sched_param priority = {.sched_priority = 10};
 
+    if (h == MAP_FAILED)
+        _exit(1);
     set_signals();
-    h.parent = parent;
-    h.state_path = state_path;
+    h->parent = parent;
+    h->state_path = state_path;
     keep_only_the_socket(fd);
     (void)prctl(PR_SET_NAME, "leeward-freeze");
     leave_the_oom_killer();
     (void)sched_setscheduler(0, SCHED_RR | SCHED_RESET_ON_FORK, &priority);
     (void)mlockall(MCL_CURRENT | MCL_FUTURE);
-    live(&h);
-    if (h.frozen)
-        (void)thaw_all(&h);
+    if (pipe2(h->bell, O_CLOEXEC | O_NONBLOCK) < 0)
+        _exit(1);
+    have_a_guard(h);
+    live(h);
+    if (h->frozen)
+        (void)thaw_all(h);
     _exit(0);
 }

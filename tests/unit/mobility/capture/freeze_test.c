@@ -14,6 +14,7 @@
 #include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -242,7 +243,82 @@ static void test_a_killed_helper_leaves_nothing_frozen(void **state)
     freeze_close(f);
 }
 
-static void test_what_both_left_frozen_is_thawed_at_the_next_start(void **state)
+/* The only child of a process, once it has one. */
+static pid_t child_of(pid_t parent)
+{
+    uint64_t until = clock_mono_usec() + 10 * USEC_PER_SEC;
+    char path[64];
+    int pid = 0, found = 0;
+
+    (void)snprintf(path, sizeof(path), "/proc/%d/task/%d/children", parent, parent);
+    while (found != 1 && clock_mono_usec() < until) {
+        FILE *file = fopen(path, "r");
+        assert_non_null(file);
+        found = fscanf(file, "%d", &pid);
+        (void)fclose(file);
+    }
+    assert_int_equal(found, 1);
+    return pid;
+}
+
+/* The agent and its helper, the one killed and the other hurt in the same moment. */
+static void hurt_both(struct rig *r, int signal_of_helper, uint64_t limit_usec, const char *what)
+{
+    int frozen_fd, status;
+    pid_t pid = start_freezer(r, &frozen_fd), helper = 0;
+    uint64_t began;
+    struct writer w;
+    char c;
+
+    assert_int_equal(read(frozen_fd, &c, 1), 1);
+    helper = child_of(pid);
+    w = start_writer(r);
+    assert_false(could_write(&w, 1));
+    began = clock_mono_usec();
+    assert_int_equal(kill(helper, signal_of_helper), 0);
+    assert_int_equal(kill(pid, SIGKILL), 0);
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_true(could_write(&w, 5000));
+    print_message("writable %llu us after the parent was killed and the helper %s\n",
+        (unsigned long long)(clock_mono_usec() - began), what);
+    assert_true(clock_mono_usec() - began < limit_usec);
+    end_writer(&w);
+    if (signal_of_helper == SIGSTOP)
+        (void)kill(helper, SIGKILL);
+    (void)close(frozen_fd);
+}
+
+static void test_a_killed_parent_with_a_killed_helper_leaves_nothing_frozen(void **state)
+{
+    hurt_both(*state, SIGKILL, LIMIT_USEC, "too");
+}
+
+static void test_a_killed_parent_with_a_stopped_helper_leaves_nothing_frozen(void **state)
+{
+    hurt_both(*state, SIGSTOP, LIMIT_USEC + 100000, "stopped");
+}
+
+static void test_a_guard_that_is_gone_is_replaced(void **state)
+{
+    struct rig *r = *state;
+    struct freeze *f = open_freeze(r);
+    struct freeze_result result;
+    struct err err = ERR_INIT;
+    pid_t guard = child_of(freeze_helper_pid(f));
+    struct pollfd gone = {.fd = (int)syscall(SYS_pidfd_open, guard, 0), .events = POLLIN};
+
+    assert_int_equal(kill(guard, SIGKILL), 0);
+    assert_int_equal(poll(&gone, 1, 10000), 1);
+    (void)close(gone.fd);
+    if (begin_patiently(f, 5 * USEC_PER_SEC, &err) < 0)
+        fail_msg("%s", err.text);
+    assert_int_not_equal(child_of(freeze_helper_pid(f)), guard);
+    assert_int_equal(freeze_end(f, &result, &err), 0);
+    assert_false(result.gave_up);
+    freeze_close(f);
+}
+
+static void test_what_all_left_frozen_is_thawed_at_the_next_start(void **state)
 {
     struct rig *r = *state;
     int mount_fd = open(r->mount, O_RDONLY | O_DIRECTORY);
@@ -332,7 +408,10 @@ int main(void)
         cmocka_unit_test(test_a_killed_parent_leaves_nothing_frozen),
         cmocka_unit_test(test_a_stopped_parent_leaves_nothing_frozen),
         cmocka_unit_test(test_a_killed_helper_leaves_nothing_frozen),
-        cmocka_unit_test(test_what_both_left_frozen_is_thawed_at_the_next_start),
+        cmocka_unit_test(test_a_killed_parent_with_a_killed_helper_leaves_nothing_frozen),
+        cmocka_unit_test(test_a_killed_parent_with_a_stopped_helper_leaves_nothing_frozen),
+        cmocka_unit_test(test_a_guard_that_is_gone_is_replaced),
+        cmocka_unit_test(test_what_all_left_frozen_is_thawed_at_the_next_start),
         cmocka_unit_test(test_a_file_system_frozen_by_another_is_left_so),
         cmocka_unit_test(test_the_root_file_system_is_refused),
         cmocka_unit_test(test_a_mount_point_can_be_unmounted_between_freezes),
