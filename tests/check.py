@@ -3,8 +3,8 @@
 """Builds and runs all tests for ./check; one line per test, and `N passed, N failed` at the end.
 
 Three builds: gcc (what is tested and started), clang (warnings only), and gcc with AddressSanitizer and
-UndefinedBehaviorSanitizer (its unit and fuzz replay tests are run). Then each program of tests/system and tests/faults runs
-alone, with a time limit, in a process group that is ended with it.
+UndefinedBehaviorSanitizer (its unit and fuzz replay tests are run). Then each program of tests/system, tests/faults and
+tests/e2e/vm runs alone, with a time limit, in a process group that is ended with it.
 
 A test program speaks lines: `PASS name` and `FAIL name: reason`. One that ends without success and without a FAIL line, or
 that passes nothing, counts as one failure.
@@ -27,6 +27,7 @@ BUILDS = [
     ("build.sanitize", "gcc", "check-asan", ["-DLEEWARD_SANITIZE=ON", "-DCMAKE_BUILD_TYPE=Debug"]),
 ]
 SYSTEM_LIMIT_S = 420
+MACHINE_LIMIT_S = 1200  # the first run makes the image of the guest; emulation is slow beside other work
 CMOCKA_LINE = re.compile(r"^\d+: \[\s+(OK|FAILED|SKIPPED)\s+\] (\w+)")
 CTEST_LINE = re.compile(r"^\s*\d+/\d+ Test\s+#\d+: (\S+) \.*\s*(\*\*\*)?\s*(Passed|Failed|Timeout|Not Run|Exception|Subprocess|Skipped)")
 
@@ -173,7 +174,7 @@ def run_programs(results, temp, folder, names):
     for file in sorted(os.listdir(os.path.join(ROOT, "tests", folder))):
         if not file.startswith("test_") or not file.endswith(".py"):
             continue
-        name = f"{folder}.{file[5:-3]}"
+        name = f"{folder.replace('/', '.')}.{file[5:-3]}"
         if names and not any(n in name for n in names):
             continue
         run_program(results, temp, name, os.path.join(ROOT, "tests", folder, file))
@@ -186,7 +187,8 @@ def run_program(results, temp, name, path):
     env = dict(os.environ, TMPDIR=work, LEEWARD_BIN=os.path.join(BUILD, "bin"), PYTHONDONTWRITEBYTECODE="1",
                PYTHONUNBUFFERED="1")
     begin = time.monotonic()
-    status = run([sys.executable, path], log, SYSTEM_LIMIT_S, env=env, cwd=work)
+    limit_s = MACHINE_LIMIT_S if name.startswith("e2e.vm.") else SYSTEM_LIMIT_S
+    status = run([sys.executable, path], log, limit_s, env=env, cwd=work)
     with open(log, errors="replace") as f:
         verdicts = re.findall(r"^(PASS|FAIL) ([^\s:]+)(?:: (.*))?$", f.read(), re.M)
     for verdict, case, reason in verdicts:
@@ -196,7 +198,7 @@ def run_program(results, temp, name, path):
             results.fails(f"{name}.{case}", reason)
     failed = any(verdict == "FAIL" for verdict, _, _ in verdicts)
     if status is None:
-        results.fails(name, f"not done after {SYSTEM_LIMIT_S} s")
+        results.fails(name, f"not done after {limit_s} s")
     elif status != 0 and not failed:
         results.fails(name, f"ended with status {status}")
     elif not verdicts:
@@ -223,6 +225,7 @@ def main():
         if not quick:
             run_programs(results, temp, "system", names)
             run_programs(results, temp, "faults", names)
+            run_programs(results, temp, "e2e/vm", names)
     for name in results.failures:
         print(f"failed: {name}")
     print(f"{results.passed} passed, {results.failed} failed", flush=True)

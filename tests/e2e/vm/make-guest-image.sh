@@ -1,0 +1,111 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+#
+# Makes the disk of a virtual machine to be protected: a small server whose disk boots by itself (GRUB in its boot record),
+# with LVM, md and dm tools, sshd and Python. Nothing is mounted and no loop device is used: mmdebstrap makes the tree,
+# mkfs.ext4 puts it into a file, and GRUB's two images are copied to where the BIOS and they look for each other.
+#     make-guest-image.sh FOLDER [bookworm|backports|jammy]
+# bookworm: Debian 12 with its kernel; backports: with the kernel of bookworm-backports; jammy: Ubuntu 22.04 with its 5.15.
+# Leaves in FOLDER: disk.img (raw, sparse), ssh.key, kernel (the version's name).
+set -euo pipefail
+folder=$1
+suite=${2:-bookworm}
+DISK_MIB=1536     # the tree takes 500-700
+FIRST_MIB=1       # the partition's begin; GRUB's core lies before it
+
+packages=systemd-sysv,udev,dbus,openssh-server,iproute2,lvm2,mdadm,dmsetup,python3-minimal,procps,kmod,initramfs-tools
+case $suite in
+bookworm)
+    sources=("deb $LEEWARD_DEBIAN_MIRROR bookworm main")
+    packages=$packages,linux-image-cloud-amd64
+    ;;
+backports)
+    sources=("deb $LEEWARD_DEBIAN_MIRROR bookworm main" "deb $LEEWARD_DEBIAN_MIRROR bookworm-backports main")
+    packages=$packages,linux-image-cloud-amd64/bookworm-backports
+    ;;
+jammy)
+    # Debian 12 has no package with Ubuntu's keys; what is fetched runs in the guest alone.
+    sources=("deb [trusted=yes] $LEEWARD_UBUNTU_MIRROR jammy main universe"
+        "deb [trusted=yes] $LEEWARD_UBUNTU_MIRROR jammy-updates main universe")
+    packages=$packages,linux-image-virtual
+    ;;
+*)
+    echo "make-guest-image.sh: there is no guest $suite" >&2
+    exit 2
+    ;;
+esac
+
+mkdir -p "$folder"
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+root=$work/root
+chmod 755 "$work"
+ssh-keygen -q -t ed25519 -N '' -C guest -f "$work/ssh.key"
+
+# The guest's disks are virtio; an initramfs with all modules would take most of the time of a boot in emulation.
+cat >"$work/early" <<'HOOK'
+#!/bin/sh
+set -eu
+mkdir -p "$1/etc/initramfs-tools/conf.d" "$1/etc/mdadm"
+printf 'MODULES=list\nCOMPRESS=gzip\nRESUME=none\nFSTYPE=ext4\n' >"$1/etc/initramfs-tools/conf.d/guest"
+printf 'virtio_blk\nvirtio_pci\next4\n' >"$1/etc/initramfs-tools/modules-of-guest"
+printf 'AUTO -all\n' >"$1/etc/mdadm/mdadm.conf"
+HOOK
+cat >"$work/late" <<'HOOK'
+#!/bin/sh
+set -eu
+root=$1
+mv "$root/etc/initramfs-tools/modules-of-guest" "$root/etc/initramfs-tools/modules"
+# The root disk is no array; this would load and time all RAID levels in each boot.
+rm -f "$root"/usr/share/initramfs-tools/hooks/mdadm "$root"/usr/share/initramfs-tools/scripts/local-*/mdadm
+echo guest >"$root/etc/hostname"
+printf '127.0.0.1 localhost guest\n' >"$root/etc/hosts"
+printf 'LABEL=root / ext4 defaults,errors=remount-ro 0 1\n' >"$root/etc/fstab"
+mkdir -p "$root/root/.ssh" "$root/etc/systemd/network" "$root/etc/ssh/sshd_config.d"
+cp "$KEY.pub" "$root/root/.ssh/authorized_keys"
+chmod 700 "$root/root/.ssh"
+printf 'UseDNS no\nPrintMotd no\nUsePAM no\n' >"$root/etc/ssh/sshd_config.d/guest.conf"
+# The one address of qemu's user network; waiting for DHCP would take seconds.
+printf '[Match]\nName=e*\n[Network]\nAddress=10.0.2.15/24\nGateway=10.0.2.2\n' >"$root/etc/systemd/network/guest.network"
+for unit in systemd-networkd ssh; do chroot "$root" systemctl -q enable "$unit"; done
+chroot "$root" systemctl -q mask apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer \
+    e2scrub_reap.service fstrim.timer systemd-logind.service dev-hugepages.mount dev-mqueue.mount \
+    sys-kernel-debug.mount systemd-networkd-wait-online.service motd-news.timer mdcheck_start.timer \
+    mdcheck_continue.timer mdmonitor-oneshot.timer >/dev/null 2>&1 || true
+chroot "$root" update-initramfs -u -k all >/dev/null
+HOOK
+chmod +x "$work/early" "$work/late"
+
+KEY=$work/ssh.key mmdebstrap --quiet --variant=minbase --include="$packages" \
+    --aptopt='Acquire::Languages "none"' --aptopt='APT::Install-Recommends "false"' \
+    --dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/locale/*' \
+    --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-include=/usr/share/doc/*/copyright' \
+    --essential-hook="$work/early \"\$1\"" --customize-hook="$work/late \"\$1\"" \
+    "${suite/backports/bookworm}" "$root" "${sources[@]}"
+
+version=$(basename "$(ls "$root"/boot/vmlinuz-*)" | sed 's/^vmlinuz-//')
+mkdir -p "$root/boot/grub"
+cat >"$root/boot/grub/grub.cfg" <<CFG
+serial
+terminal_output serial
+linux /boot/vmlinuz-$version root=LABEL=root ro console=ttyS0 net.ifnames=0 quiet mitigations=off nokaslr audit=0 apparmor=0 random.trust_cpu=on
+initrd /boot/initrd.img-$version
+boot
+CFG
+
+image=$work/disk.img
+truncate -s "${DISK_MIB}M" "$image"
+printf 'label: dos\nstart=%dMiB, type=83, bootable\n' "$FIRST_MIB" | sfdisk -q "$image"
+size_kib=$(((DISK_MIB - FIRST_MIB) * 1024))
+mkfs.ext4 -q -L root -E offset=$((FIRST_MIB << 20)) -O ^metadata_csum_seed,^orphan_file -d "$root" "$image" "${size_kib}k"
+
+# boot.img goes on at sector 1, where the core image begins; both know that by default.
+modules=/usr/lib/grub/i386-pc
+grub-mkimage -O i386-pc -o "$work/core.img" -p '(hd0,msdos1)/boot/grub' \
+    biosdisk part_msdos ext2 normal linux configfile serial terminal boot echo
+dd if="$modules/boot.img" of="$image" bs=440 count=1 conv=notrunc status=none
+dd if="$work/core.img" of="$image" bs=512 seek=1 conv=notrunc status=none
+
+echo "$version" >"$folder/kernel"
+cp "$work/ssh.key" "$folder/ssh.key"
+cp --sparse=always "$image" "$folder/disk.img"

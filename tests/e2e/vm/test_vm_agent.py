@@ -1,0 +1,203 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""The agent in a whole machine of its own: a Debian guest whose root disk boots by itself, with LVM and md beside it, protected by
+hub, node and vault on the host. The agent is killed, replaced and restarted, the guest is rebooted, a recovered root disk is booted,
+and at the end the agent is taken away again. The tests build on each other, in this order.
+
+    LEEWARD_GUEST=backports|jammy    the same with another guest (see make-guest-image.sh)
+"""
+import os
+import re
+import sys
+import time
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from guest import HERE, Guest, blank  # noqa: E402
+from lab import PROGRAMS, PROTECTED_S, TOKEN, Lab  # noqa: E402
+from harness import MIB, check, defer, fresh, main, note, run, stop, test, undo, wait_until  # noqa: E402
+
+BELOW = ["/dev/vdb", "/dev/vdc", "/dev/vdd"]
+FOLDERS = "/var/work /srv/work /md/work"
+
+
+class StackLab(Lab):
+    """A volume group on vdb, a mirror of vdc and vdd, and a workload on all three file systems."""
+
+    def __init__(self):
+        self.lvm, self.mirrors = blank(96, "lvm"), [blank(64, "mirror-a"), blank(64, "mirror-b")]
+        # The test reads these files while the guest stands still.
+        super().__init__([(file, "format=raw,file.locking=off") for file in (self.lvm, *self.mirrors)])
+        self.workload = self.log = self.last_point = self.last_acknowledged = None
+
+    def build_stacks(self):
+        self.guest.ssh("""set -e
+            lvm pvcreate -q -y /dev/vdb; lvm vgcreate -q data /dev/vdb; lvm lvcreate -q -y -Wn -l 100%FREE -n srv data
+            mdadm --create /dev/md0 --run --quiet --assume-clean --level=1 --raid-devices=2 --bitmap=none /dev/vdc /dev/vdd
+            mdadm --detail --scan >> /etc/mdadm/mdadm.conf
+            mkfs.ext4 -q /dev/data/srv; mkfs.ext4 -q /dev/md0
+            echo '/dev/data/srv /srv ext4 defaults,nofail 0 2' >> /etc/fstab
+            echo "UUID=$(blkid -s UUID -o value /dev/md0) /md ext4 defaults,nofail 0 2" >> /etc/fstab
+            mkdir /md; systemctl daemon-reload; mount /srv; mount /md; mkdir /var/work /srv/work /md/work; sync""")
+
+    def start_workload(self):
+        self.log = fresh("workload.log")
+        self.workload = self.guest.ssh_start(f"python3 /root/workload.py write {FOLDERS}", self.log)
+        wait_until(lambda: self.acknowledged() > 5, "the workload to write", 120)
+
+    def stop_workload(self):
+        stop(self.workload)
+        # The brackets keep pkill from finding the shell that it is in.
+        self.guest.ssh("pkill -f '[w]orkload.py'; while pgrep -f '[w]orkload.py'; do sleep 0.2; done")
+
+    def acknowledged(self):
+        with open(self.log) as f:
+            numbers = [line for line in f if line.endswith("\n") and line.strip().isdigit()]
+        return int(numbers[-1]) if numbers else -1
+
+    def make_last_point(self):
+        """A point in the middle of the workload, and what was synced before it."""
+        self.start_workload()
+        wait_until(lambda: self.acknowledged() > 40, "the workload to write", 300)
+        self.last_acknowledged = self.acknowledged()
+        self.last_point = self.site.create_point()["sequence"]
+        wait_until(lambda: self.acknowledged() > self.last_acknowledged + 5, "the workload to write on", 120)
+
+
+lab = None
+
+
+def sha256_of(path):
+    return run("sha256sum", path, timeout=600).split()[0]
+
+
+def compare_stacks(lab):
+    """The disks below LVM and md are, at a point made while nothing writes to them, what they are."""
+    lab.guest.ssh("sync; fsfreeze -f /srv; fsfreeze -f /md; "
+                  "until grep -q -e clean -e readonly /sys/block/md0/md/array_state; do sleep 0.1; done")
+    try:
+        point = lab.site.create_point()
+        images = {device: sha256_of(file) for device, file in zip(BELOW, (lab.lvm, *lab.mirrors))}
+    finally:
+        lab.guest.ssh("fsfreeze -u /md; fsfreeze -u /srv")
+    export = lab.site.open(point["sequence"])
+    for device, wanted in images.items():
+        found = sha256_of(export.copy(lab.disk_number(device)))
+        check(found == wanted, f"{device} at point {point['sequence']} is not what the disk was")
+    export.close()
+
+
+@test
+def root_disk_lvm_and_md_are_protected():
+    lab.build_stacks()
+    lab.guest.put(os.path.join(HERE, "workload.py"), "/root/workload.py")
+    disks = lab.enrol()
+    wanted = ["/dev/vda", *BELOW]
+    check(sorted(disks) == wanted, f"the inventory lists {sorted(disks)}")
+    begin = time.monotonic()
+    lab.protect(disks, wanted)
+    note(f"protected after {time.monotonic() - begin:.0f} s; {lab.site.stored_bytes() // MIB} MiB stored")
+    lab.start_workload()
+    compare_stacks(lab)
+
+
+@test
+def a_killed_agent_goes_on_without_resync():
+    compared, pins = lab.site.count("resync_started"), lab.pins()
+    lab.kill_agent()
+    lab.protected_again(lab.site.latest()["sequence"])
+    check(lab.site.count("resync_started") == compared, "a disk was compared because the agent was killed")
+    check(lab.pins() == pins, "the tracker's maps were made anew")
+    compare_stacks(lab)
+
+
+@test
+def an_upgrade_in_place_needs_no_resync():
+    compared, pins = lab.site.count("resync_started"), lab.pins()
+    lab.install_agent("2")
+    lab.guest.ssh(f"systemctl daemon-reload; systemctl restart leeward-agent; rm -r {PROGRAMS}/1")
+    running = lab.guest.ssh(f"readlink /proc/{lab.agent_pid()}/exe").strip()
+    check(running == f"{PROGRAMS}/2/leeward-agent", f"after the upgrade {running} runs")
+    lab.protected_again(lab.site.latest()["sequence"])
+    check(lab.site.count("resync_started") == compared, "a disk was compared because the agent was upgraded")
+    check(lab.pins() == pins, "the tracker's maps were made anew")
+    compare_stacks(lab)
+
+
+@test
+def a_reboot_is_healed_by_what_differs():
+    lab.stop_workload()
+    # Nobody sees this file: it is written before the agent starts.
+    lab.guest.put_text("[Unit]\nBefore=leeward-agent.service\nRequiresMountsFor=/srv\n[Service]\nType=oneshot\nExecStart=/bin/dd "
+                       "if=/dev/urandom of=/srv/unseen bs=64k count=32 conv=fsync\n[Install]\nWantedBy=multi-user.target\n",
+                       "/etc/systemd/system/unseen.service")
+    lab.guest.ssh("systemctl enable unseen")
+    compared, copied, pins = lab.site.count("resync_started"), lab.site.count("copy_complete"), lab.pins()
+    lab.site.create_point()
+    stored = lab.site.stored_bytes()
+    lab.guest.reboot()
+    wait_until(lambda: lab.site.count("resync_started") == compared + 4, "all disks to be compared", PROTECTED_S, 0.5)
+    wait_until(lambda: lab.site.count("copy_complete") == copied + 4, "all disks to be the same again", PROTECTED_S, 0.5)
+    lab.protected_again(lab.site.latest()["sequence"])
+    travelled = lab.site.stored_bytes() - stored
+    used = int(lab.guest.ssh("df --output=used -B1 / | tail -n 1"))
+    note(f"after the reboot {travelled / MIB:.1f} MiB travelled; {used // MIB} MiB are used")
+    check(2 * MIB <= travelled < used // 8, f"{travelled // MIB} MiB travelled after a reboot of a machine with {used // MIB} MiB")
+    check(lab.pins() != pins, "maps of another boot were trusted")
+    compare_stacks(lab)
+
+
+@test
+def an_uninstalled_agent_leaves_nothing():
+    lab.make_last_point()
+    lab.guest.ssh("systemctl disable --now leeward-agent unseen")
+    left = lab.guest.ssh(f"{PROGRAMS}/2/leeward-agent --uninstall && rm -r {PROGRAMS} /etc/systemd/system/leeward-agent.service "
+                         f"{TOKEN}; systemctl daemon-reload; find / -xdev -iname '*leeward*' -not -path '/var/log/*'; "
+                         "find /run /sys/fs/bpf -iname '*leeward*'; pgrep -a leeward || true")
+    check(not left.strip(), f"the agent left {left.split()}")
+    lab.stop_workload()
+    lab.guest.reboot()
+    state = lab.guest.ssh("systemctl is-system-running --wait; ls -d /md/work /srv/work", timeout=600, ok=None).split()
+    check(state == ["running", "/md/work", "/srv/work"], f"after the agent was removed, a boot ends {state}")
+
+
+@test
+def a_recovered_root_disk_boots():
+    lab.guest.end()  # one guest at a time
+    acknowledged = lab.last_acknowledged
+    export = lab.site.open(lab.last_point, write=True)
+    uris = [export.uri(lab.disk_number(f"/dev/vd{letter}")) for letter in "abcd"]
+    replica = Guest(lab.image, "replica", [(qemu_uri(uri), "format=raw") for uri in uris], isolated=True)
+    replica.boot()
+    wait_until(lambda: "login:" in replica.output(), "the login prompt", 120)
+    boot = replica.output(20000)
+    check("root: recovering journal" in boot or "root: clean" in boot, f"no check of the root file system: {boot[-600:]}")
+    said = replica.ssh(f"python3 /root/workload.py verify {acknowledged} {FOLDERS} && systemctl is-system-running --wait; "
+                       "cat /proc/mdstat", timeout=600, ok=None)
+    note("the replica:", " ".join(said.split()))
+    for folder in FOLDERS.split():
+        check(f"{folder} up to" in said, f"{folder} is not what it was at the point: {said}")
+    replica.power_off()
+    check_file_systems(export)
+    export.close()
+
+
+def qemu_uri(uri):
+    """nbd+unix:///NAME?socket=PATH in qemu's own spelling."""
+    name, path = re.fullmatch(r"nbd\+unix:///(.*)\?socket=(.*)", uri).groups()
+    return f"nbd:unix:{path}:exportname={name}"
+
+
+def check_file_systems(export):
+    """Clean after the guest has shut down: the recovery of its journals left nothing behind."""
+    attached = export.attach(lab.disk_number("/dev/vda"))
+    start = int(run("sfdisk", "-q", "-o", "START", "-l", attached.device).split()[-1]) * 512
+    loop = run("losetup", "--find", "--show", "--read-only", "--offset", start, attached.device).strip()
+    entry = defer(run, "losetup", "--detach", loop)
+    run("e2fsck", "-fn", loop, timeout=600)
+    undo(entry)
+    attached.detach()
+
+
+if __name__ == "__main__":
+    lab = StackLab()
+    main()
