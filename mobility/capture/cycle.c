@@ -250,6 +250,7 @@ static int capture_frozen(struct run *x, struct err *err)
 {
     struct cycle *c = x->c;
     uint64_t a_mono, a_utc;
+    bool together = x->o.group && x->o.group->frozen(x->o.group->arg) == 0;
 
     if (drain_all(x, err) < 0)
         return -1;
@@ -261,7 +262,7 @@ static int capture_frozen(struct run *x, struct err *err)
     if (read_all(x, err) < 0)
         return -1;
     /* What is looked at below must still be so after all the others have read: see DESIGN.md. */
-    if (x->o.group)
+    if (together)
         x->result->held = x->o.group->hold(x->o.group->arg) == 0;
     if (no_barrier_since_a(x)) {
         note_point(x, x->a_mono, x->a_utc, x->froze);

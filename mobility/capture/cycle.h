@@ -42,8 +42,10 @@ struct cycle_group {
     /* After each live round that was small. 1: freeze now. 0: not yet (it has waited a little): another round. -1: there
      * will be no group point. */
     int (*may_freeze)(void *arg);
-    /* Everything is read. Returns 0 at a moment at which all machines have said that; -1: there will be no group point. It must
-     * return before the freeze's budget is over. */
+    /* Frozen, or nothing is there to freeze. Returns 0 when all machines have said that, and the last set may be read; -1: there
+     * will be no group point. It must return before the freeze's budget is over, as must hold. */
+    int (*frozen)(void *arg);
+    /* Everything is read. Returns 0 at a moment at which all machines have said that; -1: there will be no group point. */
     int (*hold)(void *arg);
 };
 

@@ -171,6 +171,7 @@ static void finish(struct group_lead *l)
 static void settle(struct group_lead *l, bool moved)
 {
     static const enum group_order_kind orders[] = {[GROUP_PHASE_FREEZE] = GROUP_ORDER_FREEZE,
+        [GROUP_PHASE_READ] = GROUP_ORDER_READ,
         [GROUP_PHASE_RELEASE] = GROUP_ORDER_RELEASE,
         [GROUP_PHASE_COMMIT] = GROUP_ORDER_COMMIT};
 

@@ -73,6 +73,8 @@ static enum group_answer_kind answer_of(enum group_part_state state)
     switch (state) {
     case GROUP_PART_PREPARED:
         return GROUP_ANSWER_PREPARED;
+    case GROUP_PART_FROZEN:
+        return GROUP_ANSWER_FROZEN;
     case GROUP_PART_HELD:
         return GROUP_ANSWER_HELD;
     case GROUP_PART_CAPTURED:
@@ -130,6 +132,7 @@ static int begin(struct group_member *m, const struct ident *from, const struct 
 static int pass_on(struct group_member *m, const struct group_order *o, struct err *err)
 {
     static const enum group_part_state states[GROUP_ORDERS] = {[GROUP_ORDER_FREEZE] = GROUP_PART_FREEZING,
+        [GROUP_ORDER_READ] = GROUP_PART_READING,
         [GROUP_ORDER_RELEASE] = GROUP_PART_RELEASED,
         [GROUP_ORDER_COMMIT] = GROUP_PART_COMMITTING};
 

@@ -21,7 +21,8 @@ static const struct {
     const char *late;
 } phases[] = {
     [GROUP_PHASE_PREPARE] = {GROUP_ANSWER_PREPARED, GROUP_PHASE_FREEZE, PREPARE_USEC, "was not ready in time"},
-    [GROUP_PHASE_FREEZE] = {GROUP_ANSWER_HELD, GROUP_PHASE_RELEASE, AROUND_FREEZE_USEC, "did not freeze in time"},
+    [GROUP_PHASE_FREEZE] = {GROUP_ANSWER_FROZEN, GROUP_PHASE_READ, AROUND_FREEZE_USEC, "did not freeze in time"},
+    [GROUP_PHASE_READ] = {GROUP_ANSWER_HELD, GROUP_PHASE_RELEASE, AROUND_FREEZE_USEC, "did not read in time"},
     [GROUP_PHASE_RELEASE] = {GROUP_ANSWER_CAPTURED, GROUP_PHASE_COMMIT, DELIVER_USEC, "did not deliver in time"},
     [GROUP_PHASE_COMMIT] = {GROUP_ANSWER_DONE, GROUP_PHASE_DONE, DELIVER_USEC, "did not close its point in time"},
 };
@@ -36,7 +37,8 @@ static void enter(struct group_round *r, enum group_phase phase, uint64_t now_us
     r->phase = phase;
     r->heard = 0;
     if (group_round_is_under_way(r))
-        r->deadline_usec = now_usec + phases[phase].usec + (phase == GROUP_PHASE_FREEZE ? 3 * r->budget_usec : 0);
+        r->deadline_usec = now_usec + phases[phase].usec +
+                           (phase == GROUP_PHASE_FREEZE || phase == GROUP_PHASE_READ ? 3 * r->budget_usec : 0);
 }
 
 void group_round_begin(struct group_round *r, unsigned count, uint64_t budget_usec, uint64_t now_usec)

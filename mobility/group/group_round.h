@@ -3,8 +3,8 @@
  * One group point as its coordinator sees it: who has said what, and what is said next. No sockets, no clock: the caller hands
  * in what the members answered and what time it is (monotonic), and sends the order that the phase asks for to all members.
  *
- *   PREPARE --all prepared--> FREEZE --all held--> RELEASE --all captured--> COMMIT --all done--> DONE
- *      `--------------------------- a member failed, was lost or was late ------------------------> MISSED
+ *   PREPARE --all prepared--> FREEZE --all frozen--> READ --all held--> RELEASE --all captured--> COMMIT --all done--> DONE
+ *      `------------------------------------ a member failed, was lost or was late ------------------------------> MISSED
  */
 #ifndef MOBILITY_GROUP_GROUP_ROUND_H
 #define MOBILITY_GROUP_GROUP_ROUND_H
@@ -21,6 +21,7 @@ enum group_phase {
     GROUP_PHASE_NONE,
     GROUP_PHASE_PREPARE,
     GROUP_PHASE_FREEZE,
+    GROUP_PHASE_READ,
     GROUP_PHASE_RELEASE,
     GROUP_PHASE_COMMIT,
     GROUP_PHASE_DONE,
@@ -31,6 +32,7 @@ enum group_phase {
 enum group_answer_kind {
     GROUP_ANSWER_NONE,
     GROUP_ANSWER_PREPARED,
+    GROUP_ANSWER_FROZEN,
     GROUP_ANSWER_HELD,
     GROUP_ANSWER_CAPTURED,
     GROUP_ANSWER_DONE,

@@ -29,6 +29,13 @@ static int may_freeze(void *arg)
     return group_part_prepared(e->conf.part, STAY_SMALL_USEC);
 }
 
+static int frozen(void *arg)
+{
+    struct engine *e = arg;
+
+    return group_part_frozen(e->conf.part, e->group.until_usec);
+}
+
 static int hold(void *arg)
 {
     struct engine *e = arg;
@@ -36,7 +43,7 @@ static int hold(void *arg)
     return group_part_held(e->conf.part, e->group.until_usec);
 }
 
-static const struct cycle_group hooks = {.may_freeze = may_freeze, .hold = hold};
+static const struct cycle_group hooks = {.may_freeze = may_freeze, .frozen = frozen, .hold = hold};
 
 void engine_group_options(struct engine *e, struct cycle_options *options)
 {

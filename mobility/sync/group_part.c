@@ -30,7 +30,9 @@ static const unsigned moves[GROUP_PART_STATES] = {
     [GROUP_PART_ASKED] = MAY(PREPARING) | MAY(FAILED),
     [GROUP_PART_PREPARING] = MAY(PREPARED) | MAY(FAILED),
     [GROUP_PART_PREPARED] = MAY(FREEZING) | MAY(FAILED),
-    [GROUP_PART_FREEZING] = MAY(HELD) | MAY(FAILED),
+    [GROUP_PART_FREEZING] = MAY(FROZEN) | MAY(FAILED),
+    [GROUP_PART_FROZEN] = MAY(READING) | MAY(FAILED),
+    [GROUP_PART_READING] = MAY(HELD) | MAY(FAILED),
     [GROUP_PART_HELD] = MAY(RELEASED) | MAY(FAILED),
     [GROUP_PART_RELEASED] = MAY(CAPTURED) | MAY(FAILED),
     [GROUP_PART_CAPTURED] = MAY(COMMITTING) | MAY(FAILED),
@@ -39,8 +41,11 @@ static const unsigned moves[GROUP_PART_STATES] = {
     [GROUP_PART_FAILED] = MAY(IDLE),
 };
 
-static const char *const names[GROUP_PART_STATES] = {"idle", "asked", "preparing", "prepared", "freezing", "held",
-    "released", "captured", "committing", "done", "failed"};
+/* States that the loop orders. */
+#define ORDERS (MAY(FREEZING) | MAY(READING) | MAY(RELEASED) | MAY(COMMITTING))
+
+static const char *const names[GROUP_PART_STATES] = {"idle", "asked", "preparing", "prepared", "freezing", "frozen",
+    "reading", "held", "released", "captured", "committing", "done", "failed"};
 
 /* With the lock held. False: not from here. */
 static bool move(struct group_part *p, enum group_part_state to)
@@ -113,7 +118,7 @@ int group_part_order(struct group_part *p, enum group_part_state to, struct err 
 
     pthread_mutex_lock(&p->lock);
     from = p->state;
-    if (!p->aborted && (to == GROUP_PART_FREEZING || to == GROUP_PART_RELEASED || to == GROUP_PART_COMMITTING))
+    if (!p->aborted && (ORDERS & (1u << to)))
         ordered = move(p, to);
     pthread_mutex_unlock(&p->lock);
     return ordered ? 0 : err_set(err, ERR_INVALID, "an order to be %s came while %s", names[to], names[from]);
@@ -196,6 +201,11 @@ static int wait_for(struct group_part *p, enum group_part_state here, enum group
 int group_part_prepared(struct group_part *p, uint64_t wait_usec)
 {
     return wait_for(p, GROUP_PART_PREPARED, GROUP_PART_FREEZING, clock_mono_usec() + wait_usec);
+}
+
+int group_part_frozen(struct group_part *p, uint64_t until_usec)
+{
+    return wait_for(p, GROUP_PART_FROZEN, GROUP_PART_READING, until_usec) == 1 ? 0 : -1;
 }
 
 int group_part_held(struct group_part *p, uint64_t until_usec)

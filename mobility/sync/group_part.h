@@ -3,8 +3,8 @@
  * One machine's part in one group point, between the event loop (which talks to the group's coordinator) and the capture thread
  * (which freezes and reads). Two hands on one state:
  *
- *   loop      begin -> ............ freeze -> .... release -> ........ commit -> ............ collect
- *   capture   ...... take, prepared -> ...... held -> ........ captured -> ....... end ->
+ *   loop      begin -> ............ freeze -> ...... read -> .... release -> ........ commit -> ............ collect
+ *   capture   ...... take, prepared -> ...... frozen -> ... held -> ........ captured -> ....... end ->
  *
  * Each word of one side is heard by the other: the capture thread is woken by a condition, the loop by `to_loop`. The capture
  * thread never waits for longer than it says itself, whatever the other machines do. Functions of one side are for one thread.
@@ -23,7 +23,9 @@ enum group_part_state {
     GROUP_PART_ASKED,     /* the capture thread has not seen it yet */
     GROUP_PART_PREPARING, /* live rounds */
     GROUP_PART_PREPARED,  /* small; stays small until it may freeze */
-    GROUP_PART_FREEZING,  /* it may freeze and read */
+    GROUP_PART_FREEZING,  /* it may freeze */
+    GROUP_PART_FROZEN,    /* it has, or has nothing to freeze */
+    GROUP_PART_READING,   /* all the others have too: it may read */
     GROUP_PART_HELD,      /* everything is read, and still frozen */
     GROUP_PART_RELEASED,  /* all the others have read too */
     GROUP_PART_CAPTURED,  /* thawed; the freeze lasted until it was released */
@@ -54,7 +56,7 @@ void group_part_free(struct group_part *part);
 
 /* ERR_CONFLICT: another group point is under way here. */
 int group_part_begin(struct group_part *part, const struct group_part_ask *ask, struct err *err);
-/* The next state that the coordinator orders: FREEZING, RELEASED or COMMITTING. ERR_INVALID: it is not its turn. */
+/* The next state that the coordinator orders: FREEZING, READING, RELEASED or COMMITTING. ERR_INVALID: it is not its turn. */
 int group_part_order(struct group_part *part, enum group_part_state to, struct err *err);
 /* There will be no group point. The capture thread goes on by itself and ends as soon as it hears of it. */
 void group_part_abort(struct group_part *part, const char *why);
@@ -74,6 +76,8 @@ int group_part_take(struct group_part *part, struct group_part_ask *ret_ask);
 bool group_part_is_asked(struct group_part *part);
 /* A small round is behind us: waits for at most wait_usec. 1: freeze now; 0: not yet; -1: it was aborted. */
 int group_part_prepared(struct group_part *part, uint64_t wait_usec);
+/* Frozen. 0: all the others are too; -1: aborted, or not by then (monotonic). */
+int group_part_frozen(struct group_part *part, uint64_t until_usec);
 /* Everything is read. 0: all the others have read too; -1: aborted, or not by then (monotonic). */
 int group_part_held(struct group_part *part, uint64_t until_usec);
 /* Thawed. 0: it is to be committed with the group point's id; -1: without it. */

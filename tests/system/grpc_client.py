@@ -31,7 +31,7 @@ def message(name):
         path = fresh("messages.pb")
         folder = os.path.join(ROOT, "transport", "proto")
         run("protoc", f"--proto_path={folder}", f"--descriptor_set_out={path}", "--include_imports",
-            *(f"{n}.proto" for n in ("health", "control", "replication", "vault")))
+            *(f"{n}.proto" for n in ("health", "control", "replication", "vault", "group")))
         with open(path, "rb") as f:
             for file in descriptor_pb2.FileDescriptorSet.FromString(f.read()).file:
                 _pool.Add(file)
@@ -45,8 +45,9 @@ def read(path):
 
 
 def channel_to(port, name, ca, certificate=None, key=None):
+    """port: on this machine; or "ADDRESS:PORT"."""
     credentials = grpc.ssl_channel_credentials(read(ca), read(key) if key else None, read(certificate) if certificate else None)
-    channel = grpc.secure_channel(f"127.0.0.1:{port}", credentials, [
+    channel = grpc.secure_channel(port if isinstance(port, str) else f"127.0.0.1:{port}", credentials, [
         ("grpc.ssl_target_name_override", name), ("grpc.max_receive_message_length", 64 * MIB),
         ("grpc.max_send_message_length", 64 * MIB)])
     defer(channel.close)

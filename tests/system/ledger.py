@@ -36,12 +36,12 @@ def _read_record(data):
 
 
 class Ledger:
-    """A child process that writes until it is stopped. `places` are files or block devices; each holds `slots` blocks.
+    """A child process that writes until it is stopped. `places` are files or block devices; each holds `slots` blocks from byte `at` on.
 
     The moment at which each record was durable goes to a file of the test's own, which no point contains."""
 
-    def __init__(self, places, slots, pause_s=0.0, limit=2_000_000):
-        self.places, self.slots = list(places), slots
+    def __init__(self, places, slots, pause_s=0.0, limit=2_000_000, at=0):
+        self.places, self.slots, self.at = list(places), slots, at
         self.journal = fresh("ledger")
         with open(self.journal, "wb") as f:
             f.truncate(limit * DURABLE.size)
@@ -64,7 +64,7 @@ class Ledger:
             for number in range(1, limit):
                 block[:RECORD.size] = _record(number)
                 slot = (number // len(files)) % self.slots
-                os.pwrite(files[number % len(files)], block, slot * BLOCK)
+                os.pwrite(files[number % len(files)], block, self.at + slot * BLOCK)
                 DURABLE.pack_into(times, number * DURABLE.size, time.time())
                 if pause_s:
                     time.sleep(pause_s)
@@ -118,6 +118,7 @@ class Ledger:
 
     def _numbers(self, place):
         with open(place, "rb") as f:
+            f.seek(self.at)
             data = f.read(self.slots * BLOCK)
         return [_read_record(data[at:at + RECORD.size]) for at in range(0, len(data) - RECORD.size, BLOCK)]
 

@@ -36,7 +36,8 @@ struct world {
     bool cancel;
     /* The other machines of a group: */
     unsigned asks, go_after; /* the freeze is ordered at this ask; 0: never */
-    bool group_misses, nothing_to_freeze;
+    bool group_misses, nothing_to_freeze, others_fail;
+    void (*until_frozen)(struct world *w);
     void (*while_held)(struct world *w);
 };
 
@@ -164,6 +165,15 @@ static int group_may_freeze(void *arg)
     if (w->group_misses)
         return -1;
     return ++w->asks == w->go_after;
+}
+
+static int group_frozen(void *arg)
+{
+    struct world *w = arg;
+
+    if (w->until_frozen && is_writing(w))
+        w->until_frozen(w);
+    return w->others_fail ? -1 : 0;
 }
 
 static int group_hold(void *arg)
@@ -534,7 +544,8 @@ static void test_it_can_be_cancelled(void **state)
 
 static struct cycle_result run_group(struct world *w)
 {
-    const struct cycle_group group = {.arg = w, .may_freeze = group_may_freeze, .hold = group_hold};
+    const struct cycle_group group = {
+        .arg = w, .may_freeze = group_may_freeze, .frozen = group_frozen, .hold = group_hold};
 
     return run(w, (struct cycle_options){.want = CYCLE_GROUP, .group = &group});
 }
@@ -602,6 +613,33 @@ static void test_raw_disks_are_held_by_their_window(void **state)
     expect_image(w);
 }
 
+static void test_what_comes_until_all_are_frozen_spoils_nothing(void **state)
+{
+    struct world *w = *state;
+    struct cycle_result r;
+
+    change(w, 3);
+    w->go_after = 1;
+    w->nothing_to_freeze = true;
+    w->until_frozen = write_and_flush;
+    r = run_group(w);
+    assert_true(r.held);
+    expect_image(w);
+}
+
+static void test_a_machine_whose_group_did_not_freeze_keeps_its_own_point(void **state)
+{
+    struct world *w = *state;
+    struct cycle_result r;
+
+    change(w, 3);
+    w->go_after = 1;
+    w->others_fail = true;
+    r = run_group(w);
+    assert_true(r.outcome == CYCLE_POINT && r.frozen && !r.held);
+    expect_image(w);
+}
+
 static void test_a_barrier_before_all_have_read_spoils_a_raw_disk(void **state)
 {
     struct world *w = *state;
@@ -644,6 +682,8 @@ int main(void)
         TEST(test_a_missed_group_point_leaves_an_own_one),
         TEST(test_a_freeze_that_ran_out_is_not_held),
         TEST(test_raw_disks_are_held_by_their_window),
+        TEST(test_what_comes_until_all_are_frozen_spoils_nothing),
+        TEST(test_a_machine_whose_group_did_not_freeze_keeps_its_own_point),
         TEST(test_a_barrier_before_all_have_read_spoils_a_raw_disk),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

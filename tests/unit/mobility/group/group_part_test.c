@@ -70,6 +70,7 @@ static void *capture(void *arg)
     do
         go = group_part_prepared(g->part, 1000);
     while (go == 0);
+    go = go > 0 && group_part_frozen(g->part, clock_mono_usec() + g->hold_usec) == 0;
     g->held = go > 0 ? group_part_held(g->part, clock_mono_usec() + g->hold_usec) : -1;
     g->captured = g->held == 0 ? group_part_captured(g->part, 1234, clock_mono_usec() + LONG_USEC) : -1;
     group_part_end(g->part, 77, g->captured == 0 ? NULL : &why);
@@ -115,6 +116,8 @@ static void test_step_by_step_to_the_end(void **state)
     begin(g);
     assert_int_equal(until(g, GROUP_PART_PREPARED), GROUP_PART_PREPARED);
     assert_int_equal(group_part_order(g->part, GROUP_PART_FREEZING, NULL), 0);
+    assert_int_equal(until(g, GROUP_PART_FROZEN), GROUP_PART_FROZEN);
+    assert_int_equal(group_part_order(g->part, GROUP_PART_READING, NULL), 0);
     assert_int_equal(until(g, GROUP_PART_HELD), GROUP_PART_HELD);
     assert_int_equal(group_part_order(g->part, GROUP_PART_RELEASED, NULL), 0);
     assert_int_equal(until(g, GROUP_PART_CAPTURED), GROUP_PART_CAPTURED);
@@ -144,11 +147,12 @@ static void test_only_one_at_a_time(void **state)
 
 static void test_an_abort_ends_every_wait_at_once(void **state)
 {
-    static const enum group_part_state at[] = {GROUP_PART_PREPARED, GROUP_PART_HELD, GROUP_PART_CAPTURED};
-    static const enum group_part_state orders[] = {GROUP_PART_FREEZING, GROUP_PART_RELEASED};
+    static const enum group_part_state at[] = {
+        GROUP_PART_PREPARED, GROUP_PART_FROZEN, GROUP_PART_HELD, GROUP_PART_CAPTURED};
+    static const enum group_part_state orders[] = {GROUP_PART_FREEZING, GROUP_PART_READING, GROUP_PART_RELEASED};
     struct rig *g = *state;
 
-    for (unsigned i = 0; i < 3; i++) {
+    for (unsigned i = 0; i < sizeof(at) / sizeof(at[0]); i++) {
         struct group_part_view view;
         begin(g);
         for (unsigned k = 0; k < i; k++) {
@@ -183,8 +187,8 @@ static void test_a_hold_ends_by_itself(void **state)
 
 static void test_orders_out_of_turn_are_refused(void **state)
 {
-    static const enum group_part_state wrong[] = {
-        GROUP_PART_RELEASED, GROUP_PART_COMMITTING, GROUP_PART_DONE, GROUP_PART_IDLE, GROUP_PART_HELD};
+    static const enum group_part_state wrong[] = {GROUP_PART_READING, GROUP_PART_RELEASED, GROUP_PART_COMMITTING,
+        GROUP_PART_DONE, GROUP_PART_IDLE, GROUP_PART_HELD};
     struct rig *g = *state;
 
     assert_int_equal(group_part_order(g->part, GROUP_PART_FREEZING, NULL), -1);

@@ -49,6 +49,8 @@ static void test_all_members_move_it_to_the_end(void **state)
         assert_int_equal(r.phase, GROUP_PHASE_PREPARE);
         assert_true(all_say(&r, GROUP_ANSWER_PREPARED));
         assert_int_equal(r.phase, GROUP_PHASE_FREEZE);
+        assert_true(all_say(&r, GROUP_ANSWER_FROZEN));
+        assert_int_equal(r.phase, GROUP_PHASE_READ);
         assert_true(all_say(&r, GROUP_ANSWER_HELD));
         assert_int_equal(r.phase, GROUP_PHASE_RELEASE);
         assert_true(all_say(&r, GROUP_ANSWER_CAPTURED));
@@ -61,7 +63,9 @@ static void test_all_members_move_it_to_the_end(void **state)
 }
 
 static const enum group_answer_kind words[] = {
-    GROUP_ANSWER_PREPARED, GROUP_ANSWER_HELD, GROUP_ANSWER_CAPTURED, GROUP_ANSWER_DONE};
+    GROUP_ANSWER_PREPARED, GROUP_ANSWER_FROZEN, GROUP_ANSWER_HELD, GROUP_ANSWER_CAPTURED, GROUP_ANSWER_DONE};
+
+#define PHASES (sizeof(words) / sizeof(words[0]))
 
 static void bring_to(struct group_round *r, unsigned phase)
 {
@@ -73,7 +77,7 @@ static void bring_to(struct group_round *r, unsigned phase)
 static void test_one_failure_in_any_phase_misses_it(void **state)
 {
     (void)state;
-    for (unsigned phase = 0; phase < 4; phase++) {
+    for (unsigned phase = 0; phase < PHASES; phase++) {
         struct group_answer failed = {.kind = GROUP_ANSWER_FAILED};
         struct group_round r;
         bring_to(&r, phase);
@@ -93,8 +97,8 @@ static void test_one_failure_in_any_phase_misses_it(void **state)
 static void test_a_word_out_of_turn_misses_it(void **state)
 {
     (void)state;
-    for (unsigned phase = 0; phase < 4; phase++)
-        for (unsigned word = 0; word < 4; word++) {
+    for (unsigned phase = 0; phase < PHASES; phase++)
+        for (unsigned word = 0; word < PHASES; word++) {
             struct group_round r;
             if (word == phase)
                 continue;
@@ -111,8 +115,8 @@ static void test_saying_it_twice_does_not_count_for_another(void **state)
 
     (void)state;
     bring_to(&r, 1);
-    assert_false(say(&r, 0, GROUP_ANSWER_HELD));
-    assert_true(say(&r, 0, GROUP_ANSWER_HELD));
+    assert_false(say(&r, 0, GROUP_ANSWER_FROZEN));
+    assert_true(say(&r, 0, GROUP_ANSWER_FROZEN));
     assert_int_equal(r.phase, GROUP_PHASE_MISSED);
     assert_int_equal(r.culprit, 0);
 }
@@ -132,7 +136,7 @@ static void test_a_member_that_is_none_is_not_heard(void **state)
 static void test_who_is_late_is_named(void **state)
 {
     (void)state;
-    for (unsigned phase = 0; phase < 4; phase++) {
+    for (unsigned phase = 0; phase < PHASES; phase++) {
         struct group_round r;
         bring_to(&r, phase);
         (void)say(&r, 0, words[phase]);

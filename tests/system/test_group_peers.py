@@ -1,0 +1,223 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Who may speak on the group's port and what the worst of them can do: strangers, members that were removed, duplicates, messages
+that are none, and a coordinator that falls silent in the middle of a freeze. A stock gRPC client plays them all, with real
+certificates. Nothing stays frozen, and group points go on."""
+import os
+import queue
+import random
+import signal
+import time
+import uuid
+
+from grpc_client import channel_to, failure, grpc, message
+from fleet import Fleet
+from harness import MIB, check, is_frozen, main, note, run, test, wait_until
+
+POINT = "/leeward.group.v1.Group/Point"
+PREPARE, FREEZE, READ, RELEASE, COMMIT, ABORT = 1, 2, 3, 4, 5, 6
+PREPARED, FROZEN, HELD, CAPTURED, DONE, FAILED = 1, 2, 3, 4, 5, 6
+
+
+def channel(fleet, machine, folder=None, name="cert.pem"):
+    """To a machine's group port, with the identity that lies in a folder."""
+    ca = os.path.join(fleet.site.data, "hub", "ca", "ca.pem")
+    pair = (os.path.join(folder, name), os.path.join(folder, "key.pem")) if folder else (None, None)
+    return channel_to(f"{machine.address}:20004", "agent.leeward.internal", ca, *pair)
+
+
+def identity(machine):
+    return os.path.join(machine.data, "identity")
+
+
+class Orders:
+    """A call that gives orders one by one."""
+
+    def __init__(self, chan):
+        self.queue = queue.Queue()
+        self.answers = chan.stream_stream(POINT, message("leeward.group.v1.Order").SerializeToString,
+                                          message("leeward.group.v1.Answer").FromString)(iter(self.queue.get, None), timeout=60)
+
+    def say(self, kind, **fields):
+        self.queue.put(message("leeward.group.v1.Order")(kind=kind, **fields))
+
+    def prepare(self, fleet, group, **other):
+        """other: what is to be wrong."""
+        shown = fleet.group(group)
+        fields = {"group_id": uuid.UUID(shown["id"]).bytes, "membership": shown["membership"], "budget_usec": 500000,
+                  "group_point_id": point_id(fleet, group), **other}
+        self.say(PREPARE, prepare=message("leeward.group.v1.Prepare")(**fields))
+
+    def hear(self):
+        return next(self.answers)
+
+    def end(self):
+        self.queue.put(None)
+
+
+def point_id(fleet, group):
+    """An id as the coordinator would make it: the number of the group is that of an earlier point."""
+    earlier = uuid.UUID(fleet.group_points(group)[0]["id"]).bytes
+    return earlier[:4] + fleet.group(group)["membership"].to_bytes(2, "big") + b"\x80\x01\x80" + os.urandom(7)
+
+
+def refused(call, codes, who):
+    problem = failure(call)
+    check(problem is not None and problem.code() in codes, f"{who}: {problem.code() if problem else 'was let in'}")
+
+
+def make_point(fleet, group):
+    answer = fleet.site.cli("group", "point", group, timeout=150)
+    return (answer.get("result") or answer)["group_point_id"]
+
+
+def writes_within(machine, seconds):
+    """How long the file system takes a new file after at most that many seconds."""
+    begin = time.monotonic()
+    run("touch", os.path.join(machine.mount_point, f"after-{time.monotonic()}"), timeout=seconds)
+    return time.monotonic() - begin
+
+
+@test
+def only_members_may_speak():
+    fleet = Fleet(4)
+    inside, stranger = fleet.machines[:3], fleet.machines[3]
+    fleet.protect()
+    fleet.create_group("ring", inside, interval="1s")
+    fleet.wait_group_points("ring", 1)
+    target = inside[0]
+    node = os.path.join(fleet.site.data, "node", "identity")
+    denied = (grpc.StatusCode.PERMISSION_DENIED,)
+    for who, folder in (("an agent of no group", identity(stranger)), ("a node", node)):
+        refused(lambda folder=folder: Orders(channel(fleet, target, folder)).hear(), denied, who)
+    refused(lambda: Orders(channel(fleet, target)).hear(), (grpc.StatusCode.UNAVAILABLE, *denied, grpc.StatusCode.UNAUTHENTICATED),
+            "a caller without a certificate")
+
+    # A member leaves while points are made: the others go on, it is refused, and its port is closed.
+    leaver = inside[2]
+    fleet.site.cli("group", "remove", "ring", leaver.name)
+    points = fleet.wait_group_points("ring", 1, {p["id"] for p in fleet.group_points("ring")})
+    wait_until(lambda: fleet.group_points("ring")[0]["machine_count"] == 2, "a group point of two machines", 60, 0.5)
+    refused(lambda: Orders(channel(fleet, target, identity(leaver))).hear(), denied, "a member that was removed")
+    wait_until(lambda: failure(lambda: Orders(channel(fleet, leaver, identity(target))).hear()).code() ==
+               grpc.StatusCode.UNAVAILABLE, "the port of the removed member to be closed", 30, 0.5)
+
+    # And joins again, together with the stranger.
+    fleet.site.cli("group", "add", "ring", leaver.name, stranger.name)
+    wait_until(lambda: fleet.group_points("ring")[0]["machine_count"] == 4, "a group point of four machines", 60, 0.5)
+    check(points, "no group points after a member left")
+
+    # One that cannot take part is named, and costs nobody else a freeze.
+    stranger.kill()
+    wait_until(lambda: fleet.group("ring")["culprit_name"] == stranger.name, "the dead member to be named", 60, 0.5)
+    check(all(writes_within(m, 10) < 10 for m in inside), "a file system was held for a member that is dead")
+    shown = fleet.group("ring")
+    check(shown["health"] == "warning" and shown["cause"], f"health {shown['health']}: {shown['cause']}")
+    stranger.start()
+    fleet.wait_group_points("ring", 1, {p["id"] for p in fleet.group_points("ring")})
+    wait_until(lambda: fleet.group("ring")["health"] == "healthy", "the group to be healthy again", 60, 0.5)
+
+
+@test
+def nothing_that_is_said_holds_a_machine():
+    fleet = Fleet(2)
+    target, liar = fleet.machines
+    fleet.protect()
+    fleet.create_group("pair", fleet.machines, interval="0")
+    first = make_point(fleet, "pair")
+    check([p["id"] for p in fleet.group_points("pair")] == [first], "the point that was asked for is not listed")
+    speak = channel(fleet, target, identity(liar))
+    pid = target.process.pid
+
+    rng = random.Random(3)
+    for shape in (b"", b"\xff" * 30, b"\x08\x63", b"\x08\x01", b"\x08\x01\x12\x04\x0a\x02ab", rng.randbytes(3000), rng.randbytes(5 * MIB)):
+        problem = failure(lambda shape=shape: next(speak.stream_stream(POINT)(iter([shape] * 2), timeout=20)))
+        check(problem is None or problem.code() != grpc.StatusCode.DEADLINE_EXCEEDED, f"silence after {len(shape)} bytes")
+    for kind in (FREEZE, READ, RELEASE, COMMIT, ABORT):
+        orders = Orders(speak)
+        orders.say(kind)
+        check(orders.hear().kind == FAILED, f"order {kind} before anything was prepared")
+    for wrong in ({"membership": 77}, {"group_id": b"\1" * 16}, {"group_point_id": uuid.uuid4().bytes}):
+        orders = Orders(speak)
+        orders.prepare(fleet, "pair", **wrong)
+        check(orders.hear().kind == FAILED, f"prepared with {wrong}")
+
+    # A second call finds the seat taken; the first one goes on.
+    one, two = Orders(speak), Orders(channel(fleet, target, identity(liar)))
+    one.prepare(fleet, "pair")
+    check(one.hear().kind == PREPARED, "a member was not let prepare")
+    two.prepare(fleet, "pair")
+    answer = two.hear()
+    check(answer.kind == FAILED and answer.code == "conflict", f"a second coordinator heard {answer}")
+    # Frozen, and then silence: the budget ends it. What it says after that is too late.
+    freeze(one)
+    took = writes_within(target, 15)
+    note(f"a coordinator that fell silent held a write for {took * 1000:.0f} ms (budget 500 ms)")
+    one.say(RELEASE)
+    check(one.hear().kind == FAILED, "a member says that it was held after its freeze was over")
+
+    # Frozen, and then the connection is gone: at once. The orders in between have no effect either.
+    speak.close()
+    again = channel(fleet, target, identity(liar))
+    gone = prepared(fleet, again)
+    freeze(gone)
+    again.close()
+    writes_within(target, 15)
+    # A whole group point by a liar who says RELEASE and COMMIT alone is one machine's point with an id: nobody lists it.
+    alone_channel = channel(fleet, target, identity(liar))
+    alone = prepared(fleet, alone_channel)
+    for kind, expected in ((FREEZE, FROZEN), (READ, HELD), (RELEASE, CAPTURED), (COMMIT, DONE)):
+        alone.say(kind)
+        check(alone.hear().kind == expected, f"order {kind}")
+    second = make_point(fleet, "pair")
+    check([p["id"] for p in fleet.group_points("pair")] == [second, first], "a half-made group point is listed")
+    marked = [p["group_point_id"] for p in fleet.site.items("point", "list", target.name) if p["group_point_id"]]
+    check(set(marked) == {first, second}, f"points of {target.name} claim group points {marked}")
+    check(target.process.pid == pid and target.is_running(), "the agent died")
+    check(not any(is_frozen(m.mount_point) for m in fleet.machines), "a file system is frozen")
+
+
+def freeze(orders):
+    for kind, expected in ((FREEZE, FROZEN), (READ, HELD)):
+        orders.say(kind)
+        check(orders.hear().kind == expected, f"order {kind} was not followed")
+
+
+def prepared(fleet, chan):
+    """A call that has the seat; whoever had it before may just be leaving it."""
+    def take():
+        orders = Orders(chan)
+        orders.prepare(fleet, "pair")
+        answer = orders.hear()
+        check(answer.kind == PREPARED, f"{answer.code} {answer.text}")
+        return orders
+    return wait_until(take, "the seat to be free", 20, 0.2)
+
+
+@test
+def without_the_hub_and_its_coordinator():
+    fleet = Fleet(3)
+    fleet.protect()
+    fleet.create_group("trio", fleet.machines, interval="1s")
+    fleet.wait_group_points("trio", 1)
+    first, second = fleet.machines[:2]
+    hub = fleet.site.pid_of("hub")
+    os.kill(hub, signal.SIGSTOP)
+    try:
+        first.kill()
+        wait_until(lambda: second.lines("group_coordinator_changed"), "the next member to take over", 60, 0.3)
+        wait_until(lambda: [l for l in second.lines("group_point") if l["made"] == "false"], "it to try", 30, 0.3)
+        made = len([l for l in first.lines("group_point") if l["made"] == "true"])
+        first.start()
+        wait_until(lambda: len([l for l in first.lines("group_point") if l["made"] == "true"]) >= made + 2,
+                   "group points without the hub", 60, 0.3)
+    finally:
+        os.kill(hub, signal.SIGCONT)
+    made_meanwhile = {l["point"] for l in first.lines("group_point") if l["made"] == "true"}
+    wait_until(lambda: made_meanwhile <= {p["id"] for p in fleet.group_points("trio")},
+               "the hub to list what was made while it stood still", 60, 0.5)
+    wait_until(lambda: fleet.group("trio")["coordinated_by_name"] == first.name, "the coordinator to be itself again", 60, 0.5)
+
+
+if __name__ == "__main__":
+    main()
