@@ -425,6 +425,7 @@ static int vanished(struct engine *e, struct engine_disk *d, struct err *err)
 
 int engine_check_disks(struct engine *e, struct err *err)
 {
+    engine_watch(e);
     for (unsigned i = 0; i < MARK_DISKS_MAX; i++) {
         struct engine_disk *d = &e->disks[i];
         uint64_t actual;

@@ -13,6 +13,7 @@
  *   engine_resend.c what the vault has lost
  *   engine_cycle.c  recovery points
  *   engine_unreadable.c blocks that cannot be read
+ *   engine_watch.c  what somebody should know of
  *   engine_group.c  the part in points of a consistency group
  */
 #ifndef MOBILITY_SYNC_ENGINE_INTERNAL_H
@@ -54,6 +55,7 @@ struct engine_disk {
     /* What could not be read (engine_unreadable.c); NULL: nothing yet. */
     struct dirty *bad;
     uint64_t bad_retry_usec, bad_pause_usec, bad_cursor;
+    uint64_t told_passthrough, tell_passthrough_usec; /* engine_watch.c */
 };
 
 struct engine_chunk {
@@ -168,6 +170,8 @@ struct engine {
     const char *no_point_reason; /* why cycles have made no point since then; NULL: they do */
     uint64_t no_point_since_usec;
     uint64_t told_freeze_usec; /* when a given-up freeze was last told */
+    bool told_scan;
+    int64_t clock_offset_usec; /* of the clock against the time since boot, as last seen; 0: not yet */
     unsigned bumps;            /* new epochs since a stream last ran */
     uint64_t changed_bytes;
 };
@@ -294,5 +298,9 @@ int engine_unreadable_keep(struct engine *e, struct err *err);
 uint64_t engine_unreadable_blocks(const struct engine *e); /* of 4 KiB, all disks */
 int engine_unreadable_resize(struct engine_disk *d, struct err *err);
 void engine_unreadable_forget(struct engine_disk *d);
+
+/* engine_watch.c */
+/* With each turn, once the tracker is open. */
+void engine_watch(struct engine *e);
 
 #endif
