@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""The bucket of a vault: what was protected is uploaded to Azurite, the vault's folder is destroyed, and a vault rebuilt from the bucket
-alone gives the same points, byte by byte. The store goes away and comes back meanwhile, and the vault is killed."""
+"""The bucket of a vault: what was protected is uploaded, the vault's folder is destroyed, and a vault rebuilt from the bucket alone
+gives the same points, byte by byte; to and from s3rver, and to and from Azurite with all kinds of faults in between."""
 import glob
 import os
 import random
@@ -10,7 +10,7 @@ import struct
 import subprocess
 
 from harness import BIN, MIB, Disk, Site, check, fresh, image_of, main, note, temp_dir, test, wait_until
-from object_peers import ACCOUNT_KEY, FaultProxy, azure, bring_up, endpoint_of, file_of
+from object_peers import ACCOUNT_KEY, FaultProxy, azure, bring_up, endpoint_of, file_of, s3
 
 VAULT = os.path.join(BIN, "leeward-vault")
 MARK_SEQUENCE, MARK_POINT = 40, 64  # offsets in a mark of the bucket (FORMAT.md)
@@ -38,13 +38,14 @@ def fill(disk, size):
 # ---- the bucket ----
 
 class Bucket:
-    """A vault's prefix in Azurite, and how the vault is told of it."""
+    """A vault's prefix in a service, and how the vault is told of it."""
 
-    def __init__(self, name, endpoint=None):
-        self.store = azure("/" + name)  # the tests look past the proxy
-        self.secret = file_of(ACCOUNT_KEY.encode() + b"\n")
-        os.chmod(self.secret, 0o600)
-        self.access = ["--bucket-endpoint", endpoint or endpoint_of("azurite"), "--bucket-secret-file", self.secret]
+    def __init__(self, name, service="azurite", endpoint=None):
+        self.store = azure("/" + name) if service == "azurite" else s3("/" + name)  # the tests look past the proxy
+        secret = file_of((ACCOUNT_KEY if service == "azurite" else "S3RVER").encode() + b"\n")
+        os.chmod(secret, 0o600)
+        self.access = ["--bucket-endpoint", endpoint or endpoint_of(service), "--bucket-secret-file", secret]
+        self.access += ["--bucket-key-id", "S3RVER"] if service == "s3rver" else []
 
     def options(self, every="500ms"):
         return ["--bucket", self.store.url, "--bucket-every", every, *self.access]
@@ -104,7 +105,7 @@ def destroy_data(site):
 
 @test
 def vault_rebuilt_from_its_bucket_alone_gives_the_same_points():
-    bucket = Bucket("rebuilt")
+    bucket = Bucket("rebuilt", "s3rver")
     disk = Disk(96 * MIB)
     fill(disk, 68 * MIB)  # more than a segment holds, so that one is sealed
     site = Site(daemon_options={"vault": bucket.options()})
@@ -151,7 +152,7 @@ def event(site, code):
 @test
 def faults_on_the_way_lose_nothing_overwrite_nothing_and_are_told():
     proxy = FaultProxy(endpoint_of("azurite"))
-    bucket = Bucket("faults", proxy.endpoint)
+    bucket = Bucket("faults", endpoint=proxy.endpoint)
     disk = Disk(32 * MIB)
     fill(disk, 20 * MIB)
     proxy.fault = lambda *_: 403

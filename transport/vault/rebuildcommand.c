@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The command line of the rebuild. Its options for the bucket are the daemon's own.
+ * The command line of the rebuild. Its options for the bucket are the daemon's own. A signal ends it where it is: it can be begun again.
  */
 #include "transport/vault/rebuildcommand.h"
 
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -34,28 +33,12 @@ static const struct conf_row rows[] = {
     BUCKETCONF_ROWS(struct config, bucket),
 };
 
-static atomic_bool stopped;
-
-static void on_signal(int number)
-{
-    (void)number;
-    atomic_store(&stopped, true);
-}
-
-static void catch_signals(void)
-{
-    struct sigaction action = {.sa_handler = on_signal};
-
-    (void)sigaction(SIGINT, &action, NULL);
-    (void)sigaction(SIGTERM, &action, NULL);
-}
-
 static int rebuild(const struct config *c, struct err *err)
 {
     struct object_store *objects AUTO_OF(object_store) = NULL;
     struct rebuild_result result;
 
-    if (bucketconf_open(&c->bucket, &stopped, &objects, err) < 0 || rebuild_run(c->data, objects, &result, err) < 0)
+    if (bucketconf_open(&c->bucket, NULL, &objects, err) < 0 || rebuild_run(c->data, objects, &result, err) < 0)
         return -1;
     printf("%u machines rebuilt (%llu MiB fetched), %u were there already\n", result.machines,
         (unsigned long long)(result.fetched_bytes >> 20), result.present);
@@ -71,7 +54,6 @@ int rebuildcommand_main(int argc, char **argv)
     if (result > 0)
         return 0;
     log_set_daemon("leeward-vault");
-    catch_signals();
     if (result == 0)
         result = rebuild(&c, &err);
     conf_done(rows, ARRAY_LEN(rows), &c);

@@ -5,7 +5,7 @@
 #ifndef TRANSPORT_VAULT_REBUILDCOMMAND_H
 #define TRANSPORT_VAULT_REBUILDCOMMAND_H
 
-/* argv[0] is "rebuild". The exit status: 0; 1 with a line on standard error. SIGINT and SIGTERM end it; it may be begun again. */
+/* argv[0] is "rebuild". The exit status: 0; 1 with a line on standard error. */
 int rebuildcommand_main(int argc, char **argv);
 
 #endif

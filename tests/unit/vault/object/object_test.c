@@ -215,6 +215,76 @@ static void error_documents_give_code_and_first_line(void **state)
     assert_string_equal(code, "");
 }
 
+static int take_name(void *arg, const struct object_entry *entry, struct err *err)
+{
+    struct buf *names = arg;
+    return buf_printf(names, err, "%s ", entry->name);
+}
+
+static void a_walk_shows_every_page(void **state)
+{
+    struct object_store *s AUTO_OF(object_store) = open_at(state);
+    AUTO_BUF struct buf names = BUF_INIT(1 << 20);
+    struct err err = ERR_INIT;
+    char name[32];
+
+    for (unsigned i = 0; i < OBJECT_PAGE_MAX + 5; i++) {
+        snprintf(name, sizeof(name), "n/%05u", i);
+        assert_int_equal(object_put(s, name, "", 0, &err), 0);
+    }
+    assert_int_equal(object_walk(s, "n/", take_name, &names, &err), 0);
+    assert_int_equal(names.len, (OBJECT_PAGE_MAX + 5) * strlen("n/00000 "));
+}
+
+static void a_large_file_is_put_whole_and_once(void **state)
+{
+    struct object_store *s AUTO_OF(object_store) = open_at(state);
+    AUTO_BUF struct buf data = BUF_INIT(32 << 20), got = BUF_INIT(32 << 20);
+    struct err err = ERR_INIT;
+    FILE *f = tmpfile();
+
+    assert_non_null(f);
+    for (uint32_t i = 0; data.len < 17u << 20; i++)
+        assert_int_equal(buf_append(&data, &i, sizeof(i), &err), 0);
+    assert_int_equal(fwrite(data.data, 1, data.len, f), data.len);
+    assert_int_equal(fflush(f), 0);
+    assert_int_equal(object_put_file(s, "large", fileno(f), 5, data.len - 5, &err), 1);
+    assert_int_equal(object_put_file(s, "large", fileno(f), 0, data.len, &err), 0);
+    assert_int_equal(object_put_file(s, "cut", fileno(f), 0, data.len + 1, &err), -1);
+    assert_int_equal(object_get(s, "large", 0, OBJECT_WHOLE, &got, &err), 1);
+    assert_int_equal(got.len, data.len - 5);
+    assert_memory_equal(got.data, data.data + 5, got.len);
+    assert_int_equal(object_size(s, "cut", &(uint64_t){0}, &err), 0);
+    assert_int_equal(fclose(f), 0);
+}
+
+static int take_part(void *arg, const char *const *texts, struct err *err)
+{
+    struct buf *out = arg;
+    return buf_printf(out, err, "%s=%s;", texts[0] ? texts[0] : "none", texts[1] ? texts[1] : "none");
+}
+
+static void rows_have_the_texts_that_are_there(void **state)
+{
+    static const char parts[] =
+        "<ListPartsResult><Part><ETag>&quot;a&quot;</ETag><PartNumber>1</PartNumber></Part><Other/>"
+        "<Part><PartNumber>2</PartNumber></Part><Marker>7</Marker></ListPartsResult>";
+    static const char *const fields[] = {"PartNumber", "ETag", NULL};
+    AUTO_BUF struct buf out = BUF_INIT(100);
+    struct err err = ERR_INIT;
+    char text[8];
+
+    (void)state;
+    assert_int_equal(
+        objectlist_rows(parts, strlen(parts), "ListPartsResult", "Part", fields, take_part, &out, &err), 0);
+    assert_string_equal(buf_str(&out, &err), "1=\"a\";2=none;");
+    assert_int_equal(objectlist_rows(parts, strlen(parts), "Other", "Part", fields, take_part, &out, &err), -1);
+    assert_int_equal(objectlist_text(parts, strlen(parts), "ListPartsResult", "Marker", text, sizeof(text)), 0);
+    assert_string_equal(text, "7");
+    assert_int_equal(objectlist_text(parts, strlen(parts), "ListPartsResult", "Marker", text, 1), -1);
+    assert_int_equal(objectlist_text(parts, strlen(parts), "ListPartsResult", "None", text, sizeof(text)), -1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -227,6 +297,9 @@ int main(void)
         cmocka_unit_test(urls_and_secrets_that_do_not_fit_are_refused_with_a_correction),
         cmocka_unit_test(list_of_s3_is_understood),
         cmocka_unit_test(lists_that_are_none_are_refused),
+        cmocka_unit_test_setup_teardown(a_walk_shows_every_page, unit_temp_new, unit_temp_done),
+        cmocka_unit_test_setup_teardown(a_large_file_is_put_whole_and_once, unit_temp_new, unit_temp_done),
+        cmocka_unit_test(rows_have_the_texts_that_are_there),
         cmocka_unit_test(error_documents_give_code_and_first_line),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
