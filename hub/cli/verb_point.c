@@ -26,7 +26,7 @@ static const struct column point_columns[] = {
     {"GROUP POINT", "group_point_id", COLUMN_TEXT, false},
     {"COMMITTED", "committed_at", COLUMN_TIME, true},
     {"GENERATION", "generation", COLUMN_NUMBER, true},
-    {"UNREADABLE", "unreadable_blocks", COLUMN_NUMBER, true},
+    {"UNREADABLE", "unreadable_blocks", COLUMN_NUMBER, false},
 };
 
 static const struct column export_columns[] = {
