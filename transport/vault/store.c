@@ -104,6 +104,16 @@ static void store_release(struct store *s)
     free(s);
 }
 
+/* An index that was made again knows the times of the sources, not those of the commits. */
+static int lock_recount(struct store *s, struct err *err)
+{
+    if (s->lock.damaged)
+        log_event(LOG_ERROR, "locks_damaged", LOG_S("dir", s->dir));
+    if (!s->rebuilt || !storelock_recount(&s->lock, clock_utc_usec()))
+        return 0;
+    return storelock_store(s->dir, &s->machine, &s->lock, err);
+}
+
 int store_open(const struct store_conf *conf, struct store **ret_store, struct err *err)
 {
     struct store *s = mem_new(struct store);
@@ -111,8 +121,8 @@ int store_open(const struct store_conf *conf, struct store **ret_store, struct e
         return err_set(err, ERR_NOMEM, "no memory to open a store");
     if (store_init(s, conf, err) < 0 || open_subdir(conf->dir, "main", &s->main_fd, err) < 0 ||
         open_subdir(conf->dir, "runs", &s->runs_fd, err) < 0 || meta_open(s, conf, err) < 0 ||
-        promote_finish(conf->dir, &conf->machine, err) < 0 ||
-        store_recover(s, err) < 0) {
+        promote_finish(conf->dir, &conf->machine, err) < 0 || storelock_load(s->dir, &s->machine, &s->lock, err) < 0 ||
+        store_recover(s, err) < 0 || lock_recount(s, err) < 0) {
         store_release(s);
         return err_wrap(err, "opening the store of a machine");
     }
@@ -143,6 +153,32 @@ int store_set_generation(struct store *s, uint64_t generation, struct err *err)
     s->stream_epoch = 0; /* whoever streams now does so for the old generation */
     store_drop_open(s);
     return 0;
+}
+
+int store_set_lock(struct store *s, uint64_t lock_usec, struct err *err)
+{
+    struct storelock next = s->lock;
+    if (!storelock_apply(&next, lock_usec, s->committed.sequence + 1))
+        return 0;
+    if (storelock_store(s->dir, &s->machine, &next, err) < 0)
+        return -1;
+    s->lock = next;
+    return 0;
+}
+
+bool store_point_is_locked(const struct store *s, const struct point *p, uint64_t now_utc_usec)
+{
+    return now_utc_usec < storelock_until(&s->lock, p);
+}
+
+uint64_t store_locked_until(const struct store *s)
+{
+    uint64_t latest = 0;
+    for (size_t i = 0; i < s->points.count; i++) {
+        uint64_t until = storelock_until(&s->lock, &s->points.items[i]);
+        latest = until > latest ? until : latest;
+    }
+    return latest;
 }
 
 static int check_generation(const struct store *s, uint64_t generation, struct err *err)

@@ -110,8 +110,15 @@ int store_merge_finish(struct store *s, struct store_merge *m, struct err *err);
 void store_merge_free(struct store_merge *m);
 DEFINE_AUTO(store_merge, store_merge_free)
 
-/* Takes points off the list (sequences ascending; the newest point stays, whatever is asked). Durable when it returns.
- * *ret_dropped: how many went. */
+/* The retention lock of the policy (storelock.h): durable when it returns. Nothing that is locked becomes free earlier by it. */
+int store_set_lock(struct store *s, uint64_t lock_usec, struct err *err);
+/* May nobody take the point off the list yet? */
+bool store_point_is_locked(const struct store *s, const struct point *p, uint64_t now_utc_usec);
+/* The moment before which something of the machine is locked, so that it must not be erased; 0: nothing is. */
+uint64_t store_locked_until(const struct store *s);
+
+/* Takes points off the list (sequences ascending; the newest point stays, and so do locked ones, whatever is asked). Durable when it
+ * returns. *ret_dropped: how many went. */
 int store_drop_points(struct store *s, const uint64_t *sequences, size_t count, size_t *ret_dropped, struct err *err);
 
 #endif

@@ -204,6 +204,14 @@ static int write_bytes(struct store *s, const uint8_t *data, size_t n, uint64_t 
     return segment_append(s->writer, &iov, 1, ret_offset, err);
 }
 
+/* Where points are locked their commit times never go back, so that a clock that was wrong for a while frees none early. */
+static uint64_t commit_time(const struct store *s)
+{
+    uint64_t now = clock_utc_usec();
+    uint64_t last = s->points.count == 0 ? 0 : s->points.items[s->points.count - 1].committed_utc_usec;
+    return storelock_current(&s->lock) != 0 && last > now ? last : now;
+}
+
 /* The mark is written: makes the change set durable and known. */
 static int commit(struct store *s, const struct mark *m, uint64_t mark_offset, struct err *err)
 {
@@ -212,7 +220,7 @@ static int commit(struct store *s, const struct mark *m, uint64_t mark_offset, s
         return -1;
     crashpoint_pass("commit.synced");
     uint64_t end = segment_end(s->writer);
-    if (store_apply(s, m, s->writer_number, mark_offset, end, clock_utc_usec(), err) < 0) {
+    if (store_apply(s, m, s->writer_number, mark_offset, end, commit_time(s), err) < 0) {
         s->broken = true; /* it is committed, but we do not know it: the log tells when it is opened again */
         return -1;
     }

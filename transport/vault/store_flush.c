@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "transport/base/clock.h"
 #include "transport/base/crashpoint.h"
 #include "transport/base/log.h"
 #include "transport/vault/store_private.h"
@@ -98,14 +99,17 @@ static bool is_listed(const uint64_t *sequences, size_t count, size_t *at, uint6
     return *at < count && sequences[*at] == sequence;
 }
 
-/* What stays; the newest always does. */
+/* What stays; the newest always does, and what is locked. */
 static int points_without(
-    const struct pointlist *from, const uint64_t *sequences, size_t count, struct pointlist *to, struct err *err)
+    const struct store *s, const uint64_t *sequences, size_t count, struct pointlist *to, struct err *err)
 {
+    const struct pointlist *from = &s->points;
+    uint64_t now = clock_utc_usec();
     size_t at = 0;
     for (size_t i = 0; i < from->count; i++) {
         bool newest = i + 1 == from->count;
-        if (is_listed(sequences, count, &at, from->items[i].sequence) && !newest)
+        if (is_listed(sequences, count, &at, from->items[i].sequence) && !newest &&
+            !store_point_is_locked(s, &from->items[i], now))
             continue;
         if (pointlist_add(to, &from->items[i], err) < 0)
             return -1;
@@ -139,7 +143,7 @@ int store_drop_points(struct store *s, const uint64_t *sequences, size_t count, 
     *ret_dropped = 0;
     if (store_flush(s, err) < 0)
         return -1;
-    if (points_without(&s->points, sequences, count, &kept, err) < 0) {
+    if (points_without(s, sequences, count, &kept, err) < 0) {
         pointlist_done(&kept);
         return -1;
     }

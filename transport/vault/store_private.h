@@ -11,6 +11,7 @@
 #include "transport/vault/manifest.h"
 #include "transport/vault/memtable.h"
 #include "transport/vault/store.h"
+#include "transport/vault/storelock.h"
 #include "transport/vault/storemeta.h"
 
 #define STORE_FLUSH_EXTENTS 32768u
@@ -52,6 +53,8 @@ struct store {
     bool broken;
     bool merging;
     bool lost_commits; /* found at recovery */
+    bool rebuilt;      /* the index was made again from the log */
+    struct storelock lock;
     uint64_t
         instance; /* no two stores of a process have the same: what was planned for another one is not finished on this one */
     uint64_t trims[STORE_TRIMS_MAX]; /* runs that are to be written anew, most of their history is needless */

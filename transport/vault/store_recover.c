@@ -92,6 +92,7 @@ static int index_load(struct store *s, struct err *err)
 static void index_reset(struct store *s)
 {
     uint64_t points_id = s->manifest.points_id + 1;
+    s->rebuilt = true;
     manifest_done(&s->manifest);
     pointlist_done(&s->points);
     memtable_clear(&s->memtable);

@@ -50,7 +50,8 @@ static bool is_pinned(const uint64_t *pinned, size_t count, uint64_t sequence)
 static bool stays(const struct point *p, const struct thin_tiers *tiers, struct tier *levels, uint64_t now)
 {
     uint64_t age = p->time_utc_usec < now ? now - p->time_utc_usec : 0;
-    bool keep = age <= tiers->all_usec || p->more != 0;
+    bool tagged = (p->more & POINT_TAGGED) != 0 && (tiers->tagged_usec == 0 || age <= tiers->tagged_usec);
+    bool keep = age <= tiers->all_usec || tagged || (p->more & POINT_GROUPED) != 0;
     for (size_t i = 0; i < TIER_COUNT; i++)
         if (tier_keeps(&levels[i], age, p->time_utc_usec))
             keep = true;

@@ -16,9 +16,10 @@
 struct thin_tiers {
     uint64_t all_usec;                         /* every point for this long; 0: for ever */
     uint64_t minute_usec, hour_usec, day_usec; /* then one of each for these, counted from now; 0: tier off */
+    uint64_t tagged_usec;                      /* tagged points for this long; 0: for ever */
 };
 
-/* The sequences to drop, ascending (free them). Never dropped: the newest point, tagged points, group points, and those in
+/* The sequences to drop, ascending (free them). Never dropped: the newest point, tagged points within theirs, group points, and those in
  * `pinned` (ascending). */
 int thin_plan(const struct pointlist *points, const struct thin_tiers *tiers, uint64_t now_utc_usec,
     const uint64_t *pinned, size_t pinned_count, uint64_t **ret_drop, size_t *ret_count, struct err *err);

@@ -167,7 +167,8 @@ static void apply_machine(struct vaultd *d, const Leeward__Control__V1__VaultMac
     vm->generation = m->generation;
     vm->known_sequence = m->known_sequence;
     vm->reported = m->known_sequence;
-    vm->tiers = (struct thin_tiers){m->keep_all_usec, m->keep_minute_usec, m->keep_hour_usec, m->keep_day_usec};
+    vm->tiers = (struct thin_tiers){m->keep_all_usec, m->keep_minute_usec, m->keep_hour_usec, m->keep_day_usec, m->keep_tagged_usec};
+    vm->lock_usec = m->lock_usec;
     vaultreport_sync(vm);
 }
 

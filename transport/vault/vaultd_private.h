@@ -53,6 +53,7 @@ struct vmachine {
     uint64_t upkept_usec; /* monotonic: when merging and retention were last looked at */
     struct thin_tiers tiers;
     struct replicate *stream;
+    uint64_t lock_usec; /* the policy's; storelock.h has what holds */
     struct machine_upload *upload; /* NULL: not looked at yet */
     struct scrub *scrub;        /* the background pass; NULL: none under way */
     struct scrubstate scrubbed; /* good once scrub_loaded */

@@ -166,6 +166,7 @@ void vaultreport_dropped(struct vmachine *vm, const uint64_t *sequences, size_t 
 struct sync_job {
     struct vaultjob job;
     uint64_t generation;
+    uint64_t lock_usec;
     uint64_t after;
     bool complete;
     bool lost_commits;
@@ -178,7 +179,8 @@ static int sync_run(struct vaultjob *j, struct err *err)
 {
     struct sync_job *y = (struct sync_job *)j;
     struct store *s;
-    if (vmachine_store(j->vm, &s, err) < 0 || store_set_generation(s, y->generation, err) < 0)
+    if (vmachine_store(j->vm, &s, err) < 0 || store_set_generation(s, y->generation, err) < 0 ||
+        store_set_lock(s, y->lock_usec, err) < 0)
         return -1;
     const struct pointlist *points = store_points(s);
     y->last_point = points->count == 0 ? 0 : points->items[points->count - 1].sequence;
@@ -241,6 +243,7 @@ void vaultreport_sync(struct vmachine *vm)
     y->job.run = sync_run;
     y->job.done = sync_done;
     y->generation = vm->generation;
+    y->lock_usec = vm->lock_usec;
     y->after = vm->reported;
     y->complete = vm->report_all;
     if (vaultjob_lane(vm, &y->job, NULL) < 0)

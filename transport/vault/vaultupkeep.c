@@ -178,7 +178,8 @@ static int pin_branches(struct thin_job *t, struct err *err)
         return -1;
     for (size_t i = 0; i < list.count; i++) {
         if (list.items[i].damaged) {
-            (void)err_set(err, ERR_CORRUPT, "the branch %s is damaged: retention cannot tell what it needs", list.items[i].name);
+            (void)err_set(
+                err, ERR_CORRUPT, "the branch %s is damaged: retention cannot tell what it needs", list.items[i].name);
             return err_hint(err, "discard the branch");
         }
         if (pin(t, list.items[i].info.base_sequence, err) < 0)
@@ -194,6 +195,19 @@ static int compare_sequence(const void *left, const void *right)
     return a < b ? -1 : a > b;
 }
 
+/* The store would keep them anyway; the hub must not be told that they went. */
+static void leave_locked(struct thin_job *t, const struct store *s)
+{
+    uint64_t now = clock_utc_usec();
+    size_t kept = 0;
+    for (size_t i = 0; i < t->dropped_count; i++) {
+        const struct point *p = pointlist_find(store_points(s), t->dropped[i]);
+        if (p != NULL && !store_point_is_locked(s, p, now))
+            t->dropped[kept++] = t->dropped[i];
+    }
+    t->dropped_count = kept;
+}
+
 static int thin_run(struct vaultjob *j, struct err *err)
 {
     struct thin_job *t = (struct thin_job *)j;
@@ -206,6 +220,7 @@ static int thin_run(struct vaultjob *j, struct err *err)
     if (thin_plan(store_points(s), &t->tiers, clock_utc_usec(), t->pinned, t->pinned_count, &t->dropped,
             &t->dropped_count, err) < 0)
         return -1;
+    leave_locked(t, s);
     return t->dropped_count == 0 ? 0 : store_drop_points(s, t->dropped, t->dropped_count, &gone, err);
 }
 

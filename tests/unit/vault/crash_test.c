@@ -25,7 +25,7 @@
 #include "transport/vault/verify.h"
 #include "transport/vault/view.h"
 
-#define ROUNDS 12
+#define ROUNDS 4
 #define STEPS 120
 
 static uint64_t number_from_env(const char *name, uint64_t fallback)

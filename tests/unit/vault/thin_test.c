@@ -103,6 +103,22 @@ static void the_newest_tagged_and_pinned_stay(void **state)
     pointlist_done(&l);
 }
 
+static void tagged_points_go_when_their_time_is_over(void **state)
+{
+    struct pointlist l = {0};
+    struct thin_tiers t = {.all_usec = 1, .tagged_usec = 5 * HOUR};
+    uint64_t *drop;
+    (void)state;
+    fill(&l, HOUR, 10);
+    for (size_t i = 0; i < l.count; i++)
+        l.items[i].more = POINT_TAGGED;
+    size_t count = plan(&l, &t, NULL, 0, &drop);
+    assert_int_equal(count, 4); /* those of 6 to 9 hours ago */
+    assert_int_equal(drop[3], 4);
+    free(drop);
+    pointlist_done(&l);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -110,6 +126,7 @@ int main(void)
         cmocka_unit_test(one_a_minute_stays_behind_the_first_tier),
         cmocka_unit_test(thinning_twice_drops_nothing_more),
         cmocka_unit_test(the_newest_tagged_and_pinned_stay),
+        cmocka_unit_test(tagged_points_go_when_their_time_is_over),
     };
     return cmocka_run_group_tests_name("thin", tests, NULL, NULL);
 }
