@@ -37,6 +37,14 @@ int export_set(struct db_conn *conn, const char *id, const char *state, uint64_t
         DB_S(id), DB_S(state), DB_U(sequence), DB_S(uri), DB_S(disks_json)));
 }
 
+int export_protected_devices(struct db_conn *conn, const char *vault_id, PGresult **ret_rows, struct err *err)
+{
+    return db_exec(conn, ret_rows, err,
+        "SELECT d.device FROM disks d JOIN machines m ON m.id = d.machine_id JOIN vaults v ON v.host = m.hostname"
+        " WHERE v.id = $1 AND v.host <> '' AND d.is_protected AND d.device <> ''",
+        DB_S(vault_id));
+}
+
 int machine_generation_raise(struct db_conn *conn, const char *machine_id, uint64_t *ret_generation, struct err *err)
 {
     AUTO_PGRESULT PGresult *r = NULL;

@@ -21,6 +21,9 @@ int export_create(struct db_conn *conn, const struct export_put *put, struct err
 int export_set(struct db_conn *conn, const char *id, const char *state, uint64_t sequence, const char *uri,
     const char *disks_json, struct err *err);
 
+/* Columns: devices of protected disks of machines that are the vault's own host. */
+int export_protected_devices(struct db_conn *conn, const char *vault_id, PGresult **ret_rows, struct err *err);
+
 /* A new generation of the machine: its agent, node and vault hear of it, and data of older ones is refused. */
 int machine_generation_raise(struct db_conn *conn, const char *machine_id, uint64_t *ret_generation, struct err *err);
 

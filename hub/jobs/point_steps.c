@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "hub/db/branch_store.h"
 #include "hub/db/journal.h"
 #include "hub/db/protection_store.h"
 #include "transport/base/clock.h"
@@ -143,29 +144,44 @@ static int export_check(struct db_conn *conn, const struct machine_row *machine,
     return point_steps_vault(conn, machine->id, ret_vault_id, err);
 }
 
-static int export_disk(struct job_run *run, struct err *err)
+static int ask_for_export(struct job_run *run, Leeward__Control__V1__ExportDisk *export, struct err *err)
 {
     Leeward__Control__V1__Command command = LEEWARD__CONTROL__V1__COMMAND__INIT;
-    Leeward__Control__V1__ExportDisk export = LEEWARD__CONTROL__V1__EXPORT_DISK__INIT;
-    const char *format = job_param_text(run->params, "format");
     json_t *answer = NULL;
-    uint64_t disk;
     int rc;
 
-    if (job_param_u64(run->params, "sequence", &export.sequence, err) < 0 ||
-        job_param_u64(run->params, "disk", &disk, err) < 0)
-        return -1;
-    export.machine_id = (char *)run->job->machine_id;
-    export.disk = (uint32_t)disk;
-    export.path = (char *)job_param_text(run->params, "path");
-    export.format = (char *)(format[0] ? format : "raw");
     command.kind_case = LEEWARD__CONTROL__V1__COMMAND__KIND_EXPORT_DISK;
-    command.export_disk = &export;
+    command.export_disk = export;
     rc = job_command(run, "vault", run->job->vault_id, "the vault", &command, &answer, err);
     if (rc == JOB_DONE && json_object_update(run->result, answer) < 0)
         rc = err_set(err, ERR_NOMEM, "no memory");
     json_decref(answer);
     return rc;
+}
+
+static int export_disk(struct job_run *run, struct err *err)
+{
+    Leeward__Control__V1__ExportDisk export = LEEWARD__CONTROL__V1__EXPORT_DISK__INIT;
+    const char *format = job_param_text(run->params, "format");
+    AUTO_PGRESULT PGresult *rows = NULL;
+    uint64_t disk;
+    int count = export_protected_devices(run->conn, run->job->vault_id, &rows, err);
+    AUTO_FREE char **devices = count < 0 ? NULL : mem_alloc((size_t)count + 1, sizeof(*devices));
+
+    if (count < 0 || job_param_u64(run->params, "sequence", &export.sequence, err) < 0 ||
+        job_param_u64(run->params, "disk", &disk, err) < 0)
+        return -1;
+    if (!devices)
+        return err_set(err, ERR_NOMEM, "no memory");
+    for (int i = 0; i < count; i++)
+        devices[i] = (char *)db_text(rows, i, 0);
+    export.machine_id = (char *)run->job->machine_id;
+    export.disk = (uint32_t)disk;
+    export.path = (char *)job_param_text(run->params, "path");
+    export.format = (char *)(format[0] ? format : "raw");
+    export.protected_devices = devices;
+    export.n_protected_devices = (size_t)count;
+    return ask_for_export(run, &export, err);
 }
 
 static int undo_export(struct job_run *run, struct err *err)

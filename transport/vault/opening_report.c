@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "transport/vault/diskimage_private.h"
 #include "transport/vault/opening_private.h"
 
 char *opening_json(const struct opening *o)
@@ -32,6 +33,8 @@ int opening_pinned(const struct vmachine *vm, uint64_t **ret_list, size_t *ret_c
     size_t count = 0;
     for (const struct opening *o = vm->d->openings; o != NULL; o = o->next)
         count += o->vm == vm;
+    for (const struct diskimage *i = vm->d->images; i != NULL; i = i->next)
+        count += i->vm == vm;
     uint64_t *list = mem_alloc(count + 1, sizeof(*list));
     if (list == NULL)
         return err_set(err, ERR_NOMEM, "no memory to list open points");
@@ -39,6 +42,9 @@ int opening_pinned(const struct vmachine *vm, uint64_t **ret_list, size_t *ret_c
     for (const struct opening *o = vm->d->openings; o != NULL; o = o->next)
         if (o->vm == vm)
             list[count++] = o->sequence;
+    for (const struct diskimage *i = vm->d->images; i != NULL; i = i->next)
+        if (i->vm == vm)
+            list[count++] = i->sequence;
     *ret_list = list;
     *ret_count = count;
     return 0;

@@ -163,16 +163,21 @@ static void promote_branch(struct vaultd *d, const char *id, const Leeward__Cont
 
 /* ---- ExportDisk ---- */
 
-static void on_image_progress(void *arg, unsigned permille)
+static void on_image_progress(void *arg, unsigned permille, const char *what)
 {
     struct longjob *l = arg;
     if (l->d->session != NULL)
-        session_command_progress(l->d->session, l->id, permille, "copying the disk");
+        session_command_progress(l->d->session, l->id, permille, what);
 }
 
-static void on_image_done(void *arg, const struct err *err)
+static void on_image_done(void *arg, const struct diskimage_result *r, const struct err *err)
 {
-    longjob_end(arg, err, err == NULL ? "{}" : NULL);
+    char *json AUTO_FREE =
+        err != NULL ? NULL
+                    : mem_printf("{\"size_bytes\":\"%llu\",\"written_bytes\":\"%llu\",\"resumed\":%s,\"verified\":true}",
+                          (unsigned long long)r->size_bytes, (unsigned long long)r->written_bytes,
+                          r->resumed ? "true" : "false");
+    longjob_end(arg, err, json);
 }
 
 static void export_disk(struct vaultd *d, const char *id, const Leeward__Control__V1__ExportDisk *q)
@@ -181,7 +186,10 @@ static void export_disk(struct vaultd *d, const char *id, const Leeward__Control
     struct longjob *l = longjob_new(d, id);
     if (l == NULL)
         return;
-    struct diskimage_spec spec = {.machine_id = q->machine_id,
+    struct diskimage_spec spec = {.id = id,
+        .protected_devices = q->protected_devices,
+        .protected_count = q->n_protected_devices,
+        .machine_id = q->machine_id,
         .sequence = q->sequence,
         .disk = q->disk,
         .path = q->path,
@@ -254,6 +262,8 @@ static void compact(struct vaultd *d, const char *id, const Leeward__Control__V1
 static void cancel(struct vaultd *d, const char *id, const char *target)
 {
     struct longjob *l = longjob_find(d, target);
+    if (l == NULL)
+        diskimage_forget(d, target);
     if (l != NULL) {
         if (l->verifying != NULL)
             verifying_cancel(l->verifying);

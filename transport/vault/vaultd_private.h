@@ -24,6 +24,7 @@
 
 struct replicate;
 struct opening;
+struct diskimage;
 struct longjob;
 struct bucket;
 struct machine_upload;
@@ -94,6 +95,7 @@ struct vaultd {
     struct session *session;
     struct vmachine *machines;
     struct opening *openings;
+    struct diskimage *images;
     struct longjob *longjobs;
     struct bucket *bucket; /* NULL: none is configured */
     struct vmachine *scrubbing;        /* whose background pass is under way */
