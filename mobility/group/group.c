@@ -348,6 +348,11 @@ void group_look(struct group *g)
     group_member_look(g->member);
 }
 
+unsigned group_port(const struct group *g)
+{
+    return group_member_port(g->member);
+}
+
 int group_reload(struct group *g, struct err *err)
 {
     return group_member_reload(g->member, err);

@@ -68,6 +68,8 @@ void group_set(struct group *g, const struct group_wish *wish);
 int group_make_point(struct group *g, const char *command_id, const char *group_id, struct err *err);
 /* The capture thread got further. */
 void group_look(struct group *g);
+/* The port that is open; 0: none. */
+unsigned group_port(const struct group *g);
 /* The certificate was renewed. */
 int group_reload(struct group *g, struct err *err);
 
