@@ -274,7 +274,7 @@ static int open_once(const struct rebuild *r, struct err *err)
         return -1;
     const struct pointlist *points = store_points(s);
     uint64_t point = points->count == 0 ? 0 : points->items[points->count - 1].sequence;
-    if (store_committed(s) != r->state.last.committed.sequence || point != r->state.last.point)
+    if (store_committed(s) != r->state.last.committed.sequence || point < r->state.last.point)
         return err_set(err, ERR_CORRUPT,
             "the rebuilt log ends with change set %llu and point %llu, the mark says %llu and %llu",
             (unsigned long long)store_committed(s), (unsigned long long)point,

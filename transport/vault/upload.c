@@ -88,16 +88,52 @@ static int send_segment(
     return upload_send_file(t, BUCKET_SEGMENT, seg->number, fd, 0, to, !is_open || is_split, err);
 }
 
-/* 1: all are there; 0: the turn's share is used up. */
-static int send_segments(struct upload_turn *t, const struct folder *folder, struct err *err)
+/* 1: all are there; 0: the turn's share is used up, and *ret_sent of them are there. */
+static int send_segments(struct upload_turn *t, const struct folder *folder, size_t *ret_sent, struct err *err)
 {
     for (size_t i = 0; i < folder->count; i++) {
-        if (t->result->sent_bytes >= TURN_BYTES)
+        *ret_sent = i;
+        if (t->result->sent_bytes >= t->u->turn_bytes)
             return 0;
         if (send_segment(t, folder, &folder->segments[i], err) < 0)
             return -1;
     }
     return 1;
+}
+
+/* Is this the last segment that the bucket has? Then those up to it are a log. */
+static bool is_last_there(const struct upload_turn *t, uint64_t number)
+{
+    const struct bucketstate *st = &t->u->state;
+    uint64_t last = 0;
+
+    for (size_t i = 0; i < st->count && st->files[i].kind == BUCKET_SEGMENT; i++)
+        last = st->files[i].number;
+    return last == number;
+}
+
+/* A mark over the first `sent` segments, which end where the next one begins. The index is of no use for it: it is made again from the log. */
+static int mark_so_far(struct upload_turn *t, const struct folder *folder, size_t sent, struct err *err)
+{
+    struct segment_reader *next AUTO_OF(segment_reader) = NULL;
+    const struct bucketmark *last = &t->u->state.last;
+    struct upload_source so_far = *t->src;
+
+    if (sent == 0 || !is_last_there(t, folder->segments[sent - 1].number))
+        return 0;
+    if (segment_open(folder->main_fd, folder->segments[sent].number, &next, err) < 0)
+        return -1;
+    so_far.committed = (struct log_position){.sequence = segment_reader_info(next)->first_sequence - 1,
+        .segment = folder->segments[sent - 1].number,
+        .offset = folder->segments[sent - 1].bytes};
+    if (so_far.committed.sequence <= last->committed.sequence)
+        return 0;
+    so_far.point = last->point; /* newer ones are there, and which only the log tells */
+    so_far.point_time_utc_usec = last->point_time_utc_usec;
+    so_far.manifest_bytes.len = 0;
+    struct upload_turn over_it = *t;
+    over_it.src = &so_far;
+    return upload_send_mark(&over_it, err);
 }
 
 static int send_runs(struct upload_turn *t, struct err *err)
@@ -148,15 +184,26 @@ static int is_another(struct err *err, const char *what)
         "bucket URL, or delete the machine's objects");
 }
 
+/* Compaction has rewritten it since, as it is free to: it has other bytes then. */
+static int is_rewritten(const struct folder *folder, uint64_t number, struct err *err)
+{
+    struct segment_reader *reader AUTO_OF(segment_reader) = NULL;
+
+    if (segment_open(folder->main_fd, number, &reader, err) < 0)
+        return -1;
+    return segment_reader_info(reader)->revision > 0;
+}
+
 /* The pieces of the segment that was open: our file must begin with just these bytes. */
 static int check_pieces(
     struct upload_turn *t, const struct folder *folder, const struct bucket_file *f, struct err *err)
 {
     const struct segment_file *seg = upload_folder_find(folder, f->number);
-    AUTO_CLOSE int fd = seg == NULL ? -1 : upload_open_segment(t, folder, seg, err);
+    int rewritten = seg == NULL ? 1 : is_rewritten(folder, f->number, err);
 
-    if (seg == NULL)
-        return 0;
+    if (rewritten != 0)
+        return rewritten < 0 ? -1 : 0;
+    AUTO_CLOSE int fd = upload_open_segment(t, folder, seg, err);
     if (fd < 0)
         return -1;
     for (size_t i = 0; i < f->count; i++) {
@@ -231,14 +278,16 @@ static bool has_news(const struct upload_turn *t)
 
 static int turn(struct upload_turn *t, struct folder *folder, struct err *err)
 {
+    size_t sent = 0;
+
     if (upload_folder_open(folder, t, err) < 0 || (!t->u->loaded && load(t, folder, err) < 0))
         return -1;
     if (drop_gone(t, folder, err) < 0)
         return -1;
-    int all = send_segments(t, folder, err);
+    int all = send_segments(t, folder, &sent, err);
     t->result->more = all == 0;
     if (all <= 0)
-        return all;
+        return all < 0 ? -1 : mark_so_far(t, folder, sent, err);
     if (send_runs(t, err) < 0 || send_points(t, err) < 0)
         return -1;
     return has_news(t) ? upload_send_mark(t, err) : 0;
@@ -266,13 +315,14 @@ int upload_turn(struct upload *u, struct object_store *objects, const struct upl
     return 0;
 }
 
-int upload_new(const struct ident *machine, struct upload **ret_upload, struct err *err)
+int upload_new(const struct ident *machine, uint64_t turn_bytes, struct upload **ret_upload, struct err *err)
 {
     struct upload *u = mem_new(struct upload);
 
     if (u == NULL)
         return err_set(err, ERR_NOMEM, "no memory for an upload");
     u->machine = *machine;
+    u->turn_bytes = turn_bytes == 0 ? TURN_BYTES : turn_bytes;
     bucketstate_init(&u->state, machine);
     *ret_upload = u;
     return 0;

@@ -2,7 +2,8 @@
  *
  * Keeps a copy of one machine's folder in a bucket, in turns. A turn brings what is there (upload_source, taken on the machine's lane) to the
  * bucket: sealed segments, the open one up to its last mark, runs, the point list; and when all of it has arrived, a mark (bucketmark.h)
- * that makes it count. So at each moment the bucket is a state that the machine was in (P1), and what is not named is not there.
+ * that makes it count. So at each moment the bucket is a state that the machine was in (P1), and what is not named is not there. When there is
+ * more than a turn can bring, the log so far gets a mark of its own, without index: the bucket comes nearer with each turn.
  *
  * Nothing is overwritten. A file that was written anew under its old number is another object; the old one is deleted when
  * the mark that names the new one is there. Turns may fail and be repeated; after a restart the marks in the bucket and the names that are taken
@@ -43,7 +44,8 @@ struct upload_result {
 };
 
 struct upload;
-int upload_new(const struct ident *machine, struct upload **ret_upload, struct err *err);
+/* turn_bytes: a turn's share; 0: 256 MiB. */
+int upload_new(const struct ident *machine, uint64_t turn_bytes, struct upload **ret_upload, struct err *err);
 void upload_free(struct upload *u); /* NULL is allowed */
 DEFINE_AUTO(upload, upload_free)
 /* One turn. The result is good after a failure, too. ERR_CONFLICT: the bucket holds something else of this machine, or another vault

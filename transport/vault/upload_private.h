@@ -18,6 +18,7 @@ struct entry_list {
 
 struct upload {
     struct ident machine;
+    uint64_t turn_bytes;
     bool loaded; /* state is what the bucket's marks say, and the changes since */
     bool swept;  /* what no mark names was looked for */
     struct bucketstate state;

@@ -237,7 +237,7 @@ static int know(struct vmachine *vm)
     struct err err = ERR_INIT;
     struct machine_upload *mu = mem_new(struct machine_upload);
 
-    if (mu == NULL || upload_new(&vm->id, &mu->upload, &err) < 0) {
+    if (mu == NULL || upload_new(&vm->id, 0, &mu->upload, &err) < 0) {
         free(mu);
         return -1;
     }

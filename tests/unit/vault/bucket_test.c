@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 #include <cmocka.h>
@@ -16,6 +17,7 @@
 #include "tests/unit/vault/vaultmodel.h"
 #include "transport/base/bytes.h"
 #include "transport/base/file.h"
+#include "transport/log/segment.h"
 #include "transport/vault/bucketstate.h"
 #include "transport/vault/rebuild.h"
 #include "transport/vault/store_compact.h"
@@ -50,7 +52,7 @@ static void world_init(struct world *w, uint64_t seed)
     (void)snprintf(w->url, sizeof(w->url), "file://%s/bucket", w->m.dir);
     const struct object_conf conf = {.url = w->url};
     ok(object_open(&conf, &w->objects, &err), &err);
-    ok(upload_new(&w->m.conf.machine, &w->upload, &err), &err);
+    ok(upload_new(&w->m.conf.machine, 0, &w->upload, &err), &err);
     ident_to_text(&w->m.conf.machine, w->id);
 }
 
@@ -62,11 +64,16 @@ static void world_done(struct world *w)
 }
 
 /* As after a restart of the vault. */
-static void upload_again(struct world *w)
+static void upload_anew(struct world *w, uint64_t turn_bytes)
 {
     struct err err = ERR_INIT;
     upload_free(TAKE_PTR(w->upload));
-    ok(upload_new(&w->m.conf.machine, &w->upload, &err), &err);
+    ok(upload_new(&w->m.conf.machine, turn_bytes, &w->upload, &err), &err);
+}
+
+static void upload_again(struct world *w)
+{
+    upload_anew(w, 0);
 }
 
 static int turn(struct world *w, struct err *err)
@@ -264,16 +271,17 @@ static void nothing_new_is_no_new_mark(void **state)
     world_done(&w);
 }
 
-/* How many segments were rewritten. */
-static unsigned thin_and_compact(struct world *w)
+/* Drops `drop` of each `of` points, never the newest. How many segments were rewritten. */
+static unsigned thin_and_compact(struct world *w, unsigned drop, unsigned of)
 {
     struct err err = ERR_INIT;
     struct store_compact *c AUTO_OF(store_compact) = NULL;
     struct store_merge *merge = NULL;
-    uint64_t dropped[MODEL_POINTS_MAX];
+    uint64_t dropped[MODEL_POINTS_MAX] = {0};
     size_t count = 0, gone = 0;
-    for (unsigned i = 0; i + 1 < w->m.point_count; i += 2)
-        dropped[count++] = w->m.points[i].sequence;
+    for (unsigned i = 0; i + 1 < w->m.point_count; i++)
+        if (i % of < drop)
+            dropped[count++] = w->m.points[i].sequence;
     ok(store_drop_points(w->m.store, dropped, count, &gone, &err), &err);
     for (size_t i = 0; i < count; i++)
         model_forget(&w->m, dropped[i]);
@@ -303,12 +311,77 @@ static void thinned_and_rewritten_history_replaces_what_is_there(void **state)
     for (unsigned round = 0; round < 4; round++) {
         change(&w, 12);
         bring(&w);
-        rewritten += thin_and_compact(&w);
+        rewritten += thin_and_compact(&w, 1, 2);
         bring(&w);
         check_tidy(&w);
         check_rebuilt(&w, store_committed(w.m.store));
     }
     assert_true(rewritten > 0);
+    world_done(&w);
+}
+
+static void a_backlog_comes_nearer_with_each_turn(void **state)
+{
+    struct world w;
+    struct err err = ERR_INIT;
+    unsigned turns = 0, nearer = 0;
+    uint64_t before = 0;
+    (void)state;
+    world_init(&w, 11);
+    upload_anew(&w, 1);
+    change(&w, 6);
+    bring(&w);
+    uint64_t point = w.result.point;
+    change(&w, 30);
+    do {
+        ok(turn(&w, &err), &err);
+        turns++;
+        if (w.result.more && w.result.sequence > before) {
+            assert_true(w.result.point >= point);
+            check_rebuilt(&w, w.result.sequence);
+            nearer++;
+        }
+        before = w.result.sequence;
+        if (turns % 4 == 0)
+            upload_anew(&w, 1);
+    } while (w.result.more);
+    assert_int_equal(w.result.sequence, store_committed(w.m.store));
+    assert_true(nearer > 4);
+    check_tidy(&w);
+    check_rebuilt(&w, store_committed(w.m.store));
+    world_done(&w);
+}
+
+static unsigned revision_of(struct world *w, uint64_t segment)
+{
+    struct segment_reader *reader AUTO_OF(segment_reader) = NULL;
+    struct err err = ERR_INIT;
+    char path[200];
+    (void)snprintf(path, sizeof(path), "%s/main", w->m.machine_dir);
+    int fd = open(path, O_RDONLY | O_DIRECTORY);
+    assert_true(fd >= 0);
+    ok(segment_open(fd, segment, &reader, &err), &err);
+    (void)close(fd);
+    return segment_reader_info(reader)->revision;
+}
+
+/* The segment that was open at the newest mark was sealed, thinned and rewritten while the bucket was away, and the vault was restarted. */
+static void what_was_rewritten_meanwhile_is_no_other_log(void **state)
+{
+    struct world w;
+    (void)state;
+    world_init(&w, 12);
+    change(&w, 2);
+    bring(&w);
+    char *open_one = path_in_bucket(&w, "main", true);
+    change(&w, 20);
+    assert_true(thin_and_compact(&w, 1, 1) > 0);
+    assert_true(revision_of(&w, strtoull(strrchr(open_one, '/') + 1, NULL, 16)) > 0);
+    free(open_one);
+    upload_again(&w);
+    bring(&w);
+    check_tidy(&w);
+    check_rebuilt(&w, store_committed(w.m.store));
     world_done(&w);
 }
 
@@ -551,6 +624,8 @@ int main(void)
         cmocka_unit_test(at_each_mark_the_bucket_is_the_machine),
         cmocka_unit_test(nothing_new_is_no_new_mark),
         cmocka_unit_test(thinned_and_rewritten_history_replaces_what_is_there),
+        cmocka_unit_test(a_backlog_comes_nearer_with_each_turn),
+        cmocka_unit_test(what_was_rewritten_meanwhile_is_no_other_log),
         cmocka_unit_test(many_marks_are_gathered_in_a_full_one),
         cmocka_unit_test(an_upload_that_was_killed_goes_on_and_leaves_nothing_behind),
         cmocka_unit_test(a_vault_that_has_less_or_something_else_does_not_touch_the_bucket),
