@@ -155,8 +155,8 @@ static void test_bad_lists_are_invalid_with_a_correction(void **state)
 static void test_every_entity_can_be_listed_by_each_of_its_sorts_and_filters(void **state)
 {
     static const struct db_entity *const all[] = {&db_sites, &db_policies, &db_machines, &db_disks, &db_nodes,
-        &db_vaults, &db_points, &db_exports, &db_jobs, &db_job_steps, &db_job_log, &db_events, &db_samples,
-        &db_api_tokens, &db_enrolment_tokens, &db_certificates, &db_audit_log};
+        &db_vaults, &db_points, &db_groups, &db_group_points, &db_exports, &db_jobs, &db_job_steps, &db_job_log,
+        &db_events, &db_samples, &db_api_tokens, &db_enrolment_tokens, &db_certificates, &db_audit_log};
     struct db_conn *conn AUTO_OF(db_conn) = fixture_conn(state);
 
     for (size_t e = 0; e < ARRAY_LEN(all); e++) {
