@@ -26,7 +26,7 @@ struct agent_conf {
     const char *hooks_dir;
     uint64_t hook_usec;
     const char *hub;
-    const char *group_listen;   /* "[::]:20004" */
+    const char *group_listen;   /* "0.0.0.0:20004" */
     const char *group_endpoint; /* "host:port" under which the members of its group reach it */
     const struct enrol_identity *identity;
     struct freeze *freeze; /* NULL: no freeze */

@@ -20,7 +20,7 @@ struct group_member;
 struct group_member_conf {
     sd_event *loop;
     const struct tls_files *files;
-    const char *listen; /* "[::]:20004" */
+    const char *listen; /* "0.0.0.0:20004" */
     struct group_part *part;
     void *arg;
     /* A caller on the list; NULL: a stranger. */
