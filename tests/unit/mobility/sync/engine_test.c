@@ -343,12 +343,12 @@ static void application_hooks_run_around_the_freeze(void **state)
     assert_int_equal(engine_create_point(syncrig_engine(&rig), "c1", "application", "", &err), 0);
     assert_true(syncrig_result(&rig, "c1", &o));
     assert_string_equal(o.error.text, "");
-    must_run("test \"$(tr '\\n' ' ' < %s/hook.log)\" = 'freeze thaw '", rig.dir);
+    must_run("test \"$(tr '\\n' ' ' < %s/hook.log)\" = 'prepare freeze thaw '", rig.dir);
     must_run("printf '#!/bin/sh\\nexit 3\\n' > %s/20-bad && chmod 755 %s/20-bad", rig.dir, rig.dir);
     assert_int_equal(engine_create_point(syncrig_engine(&rig), "c2", "application", "", &err), 0);
     assert_true(syncrig_result(&rig, "c2", &o));
     assert_true(o.error.code != ERR_NONE);
-    must_run("test \"$(tr '\\n' ' ' < %s/hook.log)\" = 'freeze thaw freeze thaw '", rig.dir);
+    must_run("test \"$(tr '\\n' ' ' < %s/hook.log)\" = 'prepare freeze thaw prepare freeze thaw '", rig.dir);
     must_run("umount %s/mnt", rig.dir);
     syncrig_done(&rig);
 }
