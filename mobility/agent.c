@@ -175,6 +175,22 @@ static void take_result(struct agent *a, const struct engine_output *o)
     session_command_done(a->session, o->command_id, NULL, json);
 }
 
+static void send_minute(struct agent *a, const struct insight_minute *minute)
+{
+    Leeward__Control__V1__Report r = LEEWARD__CONTROL__V1__REPORT__INIT;
+    Leeward__Control__V1__DiskMinute m = LEEWARD__CONTROL__V1__DISK_MINUTE__INIT;
+
+    m.disk = minute->disk;
+    m.minute_utc_usec = minute->minute_utc_usec;
+    m.changed_bytes = minute->changed_bytes;
+    m.incompressible_bytes = minute->incompressible_bytes;
+    m.turned_bytes = minute->turned_bytes;
+    m.entropy_millibits = minute->entropy_millibits;
+    r.kind_case = LEEWARD__CONTROL__V1__REPORT__KIND_DISK_MINUTE;
+    r.disk_minute = &m;
+    report(a, &r);
+}
+
 static void take_outputs(struct agent *a)
 {
     struct engine_output o;
@@ -185,6 +201,8 @@ static void take_outputs(struct agent *a)
             take_event(a, &o);
         } else if (o.kind == ENGINE_RESULT) {
             take_result(a, &o);
+        } else if (o.kind == ENGINE_MINUTE) {
+            send_minute(a, &o.minute);
         } else {
             inventory_free(a->inventory);
             a->inventory = o.inventory;
@@ -523,7 +541,7 @@ static void remove_if_empty(const char *folder)
 
 int agent_uninstall(const struct agent_conf *conf, struct err *err)
 {
-    static const char *const traces[] = {"state", "desired.pb", "scan", "identity"};
+    static const char *const traces[] = {"state", "desired.pb", "scan", "insight", "identity"};
     struct tracker_config config = {.pin_root = conf->pin_root, .instance = conf->instance};
     char path[600];
 

@@ -25,6 +25,7 @@ const struct http_route http_routes[] = {
     {"PATCH", V1 "/machines/{machine_id}", "updateMachine", "machines:write", 0, serve_machine_update},
     {"DELETE", V1 "/machines/{machine_id}", "deleteMachine", "machines:write", 0, serve_machine_delete},
     {"GET", V1 "/machines/{machine_id}/disks", "listDisks", "machines:read", 0, serve_disk_list},
+    {"GET", V1 "/machines/{machine_id}/churn", "listChurn", "machines:read", 0, serve_churn_list},
     {"POST", V1 "/machines/{machine_id}/protect", "protectMachine", "machines:protect", 0, serve_machine_protect},
     {"POST", V1 "/machines/{machine_id}/unprotect", "unprotectMachine", "machines:protect", 0, serve_machine_unprotect},
     {"POST", V1 "/machines/{machine_id}/resync", "resyncMachine", "machines:protect", 0, serve_machine_resync},

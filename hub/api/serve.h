@@ -28,6 +28,7 @@ int serve_machine_get(struct request *r, struct err *err);
 int serve_machine_update(struct request *r, struct err *err);
 int serve_machine_delete(struct request *r, struct err *err);
 int serve_disk_list(struct request *r, struct err *err);
+int serve_churn_list(struct request *r, struct err *err);
 int serve_machine_protect(struct request *r, struct err *err);
 int serve_machine_unprotect(struct request *r, struct err *err);
 int serve_machine_resync(struct request *r, struct err *err);

@@ -236,6 +236,38 @@ int serve_disk_list(struct request *r, struct err *err)
     return row_list_serve(r, &list, err);
 }
 
+static json_t *churn_json(const struct request *r, const void *row)
+{
+    const struct disk_minute_row *m = row;
+
+    (void)r;
+    return json_pack("{s:o, s:I, s:I, s:I, s:I, s:f}", "minute", row_json_time(m->minute), "disk", (json_int_t)m->disk,
+        "changed_bytes", (json_int_t)m->changed_bytes, "incompressible_bytes", (json_int_t)m->incompressible_bytes,
+        "turned_bytes", (json_int_t)m->turned_bytes, "entropy_bits", (double)m->entropy_millibits / 1000);
+}
+
+static const struct row_filter churn_filters[] = {
+    {"after", "minute", DB_GE},
+    {"before", "minute", DB_LT},
+    {"disk", "disk", DB_EQ},
+};
+
+int serve_churn_list(struct request *r, struct err *err)
+{
+    char id[IDENT_TEXT_SIZE];
+    const struct row_list list = {
+        .entity = &db_disk_minutes,
+        .filters = churn_filters,
+        .filter_count = ARRAY_LEN(churn_filters),
+        .fixed = {"machine_id", DB_EQ, id},
+        .item = churn_json,
+    };
+
+    if (machine_id(r, id, err) < 0)
+        return -1;
+    return row_list_serve(r, &list, err);
+}
+
 int serve_machine_protect(struct request *r, struct err *err)
 {
     char id[IDENT_TEXT_SIZE];

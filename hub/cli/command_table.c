@@ -111,6 +111,11 @@ static const struct command_option verify_options[] = {
 
 static const struct command_option point_list_options[] = {
     {"limit", 0, "N", "At most so many, the latest (20; 500 with -o json)"},
+static const struct command_option churn_options[] = {
+    {"limit", 0, "N", "At most so many minutes of disks, the latest (60)"},
+    END,
+};
+
     {"all", 0, NULL, "All of them"},
     {"after", 0, "TIME", "At or after this moment (RFC 3339)"},
     {"before", 0, "TIME", "Before this moment"},
@@ -221,6 +226,8 @@ const struct command commands[] = {
         verb_machine_set},
     {"machine delete", "MACHINE", "Forget an unprotected machine", NULL, 1, 1, false, verb_machine_delete},
     {"machine integrity", "MACHINE", "How far its history was verified, what is damaged, and which points that hits",
+    {"machine churn", "MACHINE", "What was written to the protected disks, by the minute", churn_options, 1, 1, false,
+        verb_machine_churn},
         NULL, 1, 1, false, verb_machine_integrity},
     {"disk list", "MACHINE", "List the disks of a machine", disk_list_options, 1, 1, false, verb_disk_list},
     {"policy list", "", "List policies", NULL, 0, 0, false, verb_policy_list},

@@ -52,6 +52,7 @@ VERB(machine_unprotect);
 VERB(machine_resync);
 VERB(machine_set);
 VERB(machine_delete);
+VERB(machine_churn);
 VERB(machine_integrity);
 VERB(disk_list);
 VERB(policy_list);

@@ -110,6 +110,7 @@ void peer_report_take(struct peer_session *session, const Leeward__Control__V1__
 void peer_report_text(char *out, size_t size, const char *in);
 /* As a JSON string of at most 1,000 bytes. */
 json_t *peer_report_json_text(const char *in);
+void churn_report_take(struct peer_session *session, const Leeward__Control__V1__DiskMinute *minute);
 void group_report_take(struct peer_session *session, const Leeward__Control__V1__GroupNews *news);
 void space_report_take(struct peer_session *session, const Leeward__Control__V1__VaultSpace *space);
 void integrity_report_take(struct peer_session *session, const Leeward__Control__V1__Integrity *integrity);

@@ -461,6 +461,9 @@ void peer_report_take(struct peer_session *session, const Leeward__Control__V1__
     case LEEWARD__CONTROL__V1__REPORT__KIND_GROUP_NEWS:
         group_report_take(session, report->group_news);
         break;
+    case LEEWARD__CONTROL__V1__REPORT__KIND_DISK_MINUTE:
+        churn_report_take(session, report->disk_minute);
+        break;
     case LEEWARD__CONTROL__V1__REPORT__KIND_COMMAND_RESULT:
         take_result(session, report->command_result);
         break;

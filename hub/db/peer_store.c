@@ -455,6 +455,7 @@ int housekeeping(struct db_conn *conn, struct err *err)
         "DELETE FROM jobs WHERE finished_at < now() - interval '90 days'",
         "DELETE FROM events WHERE at < now() - interval '90 days'",
         "DELETE FROM samples WHERE minute < now() - interval '400 days'",
+        "DELETE FROM disk_minutes WHERE minute < now() - interval '30 days'",
         "DELETE FROM enrolment_tokens WHERE expires_at < now() - interval '30 days'",
     };
 

@@ -293,6 +293,19 @@ const struct db_entity db_group_points = ENTITY("group point", group_point_row, 
 
 static const struct db_column export_columns[] = {
     ID(export_row, id, "t.id", F),
+static const struct db_column disk_minute_columns[] = {
+    TEXT(disk_minute_row, key, "t.machine_id::text || ':' || t.disk || ':' || t.minute", 0),
+    ID(disk_minute_row, machine_id, "t.machine_id", F),
+    U64(disk_minute_row, disk, "t.disk", F | S | N),
+    TIME(disk_minute_row, minute, "t.minute", F | S | N),
+    U64(disk_minute_row, changed_bytes, "t.changed_bytes", F | S | N),
+    U64(disk_minute_row, incompressible_bytes, "t.incompressible_bytes", F | S | N),
+    U64(disk_minute_row, turned_bytes, "t.turned_bytes", F | S | N),
+    U64(disk_minute_row, entropy_millibits, "t.entropy_millibits", F | S | N),
+};
+const struct db_entity db_disk_minutes = ENTITY("minute of a disk", disk_minute_row, disk_minute_columns, "disk_minutes t",
+    "(t.machine_id::text || ':' || t.disk || ':' || t.minute)", "text", NULL, "-minute");
+
     ID(export_row, machine_id, "t.machine_id", F),
     TEXT(export_row, machine_name, "m.name", F | S | N),
     ID(export_row, vault_id, "t.vault_id", F),

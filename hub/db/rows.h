@@ -102,6 +102,14 @@ struct point_row {
 extern const struct db_entity db_points;
 
 struct group_row {
+/* Key: "MACHINE-UUID:DISK:MINUTE". */
+struct disk_minute_row {
+    const char *key, *machine_id;
+    uint64_t disk, minute; /* number in the machine's log */
+    uint64_t changed_bytes, incompressible_bytes, turned_bytes, entropy_millibits;
+};
+extern const struct db_entity db_disk_minutes;
+
     const char *id, *name, *description, *members_json; /* [{"machine_id", "machine_name", "online", "state", "address"}] */
     const char *coordinator_id, *coordinator_name;      /* the one that the hub names */
     const char *coordinated_by, *coordinated_by_name;   /* the one that spoke last */

@@ -266,6 +266,7 @@ static void *engine_main(void *arg)
         if (grouped && engine_group_is_asked(e))
             engine_group_refuse(e);
         engine_expire_commands(e);
+        engine_insight_tick(e);
         engine_publish(e);
         if (r <= 0)
             wait_until(e, next_wake(e));
@@ -282,6 +283,7 @@ static void free_parts(struct engine *e)
     reader_free(e->reader);
     retained_free(e->retained);
     changeset_free(e->set);
+    insight_free(e->insight);
     tracker_close(e->tracker);
     inventory_free(e->inventory);
 }
@@ -296,7 +298,7 @@ static int start(struct engine *e, struct err *err)
         return err_set(err, ERR_NOMEM, "no memory for the engine");
     if (syncstate_boot_id(e->boot_id, err) < 0 || syncstate_load(e->state_path, &e->state, err) < 0 ||
         changeset_new(e->conf.link, &e->set, err) < 0 || reader_new(0, &e->reader, err) < 0 ||
-        engine_cycle_parts(e, err) < 0)
+        engine_cycle_parts(e, err) < 0 || engine_insight_open(e, err) < 0)
         return -1;
     e->committed = e->state.committed_sequence;
     e->must_bump = true;

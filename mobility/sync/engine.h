@@ -18,6 +18,7 @@
 #include <stdint.h>
 
 #include "mobility/capture/freeze.h"
+#include "mobility/insight/insight.h"
 #include "mobility/inventory.h"
 #include "mobility/phase.h"
 #include "mobility/sync/group_part.h"
@@ -90,7 +91,7 @@ struct engine_status {
     const char *slowed_by;             /* fixed text, "" */
 };
 
-enum engine_output_kind { ENGINE_EVENT, ENGINE_RESULT, ENGINE_INVENTORY };
+enum engine_output_kind { ENGINE_EVENT, ENGINE_RESULT, ENGINE_INVENTORY, ENGINE_MINUTE };
 
 struct engine_output {
     enum engine_output_kind kind;
@@ -101,6 +102,7 @@ struct engine_output {
     char command_id[ENGINE_COMMAND_ID_MAX];
     struct err error;
     uint64_t sequence, time_utc_usec;
+    struct insight_minute minute;
     /* inventory: now the caller's */
     struct inventory *inventory;
 };

@@ -97,6 +97,7 @@ static int take_piece(void *arg, const struct reader_piece *p, struct err *err)
     if (!p->data)
         return engine_unreadable(c->e, c->d, p, err);
     engine_readable(c->e, c->d, p);
+    engine_insight_piece(c->e, c->d, p, false);
     return changeset_add(c->e->set, c->d->number, p->start, p->data, p->length, err);
 }
 

@@ -161,6 +161,7 @@ static int take_piece(void *arg, const struct reader_piece *p, struct err *err)
     if (!p->data)
         return engine_unreadable(e, d, p, err);
     engine_readable(e, d, p);
+    engine_insight_piece(e, d, p, false);
     return changeset_add(e->set, d->number, p->start, p->data, p->length, err);
 }
 

@@ -82,6 +82,7 @@ static void detach(struct engine *e, struct engine_disk *d)
     d->plan = NULL;
     engine_unreadable_forget(d);
     yield_close(&d->yield);
+    engine_insight_leave(e, d);
     d->attached = d->swept = false;
     d->at = 0;
 }

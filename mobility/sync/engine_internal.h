@@ -8,6 +8,7 @@
  *   engine_disks.c  converging to the wish: attach, detach, resize, vanish, resync
  *   engine_link.c   sequence and epoch: agreeing with the vault, commits
  *   engine_pace.c   rates, yielding, where to compress, progress
+ *   engine_insight.c looks at what is written
  *   engine_sweep.c  chunks of the initial copy and of the comparison
  *   engine_catchup.c large backlogs
  *   engine_resend.c what the vault has lost
@@ -24,6 +25,7 @@
 #include "mobility/capture/cycle.h"
 #include "mobility/capture/reader.h"
 #include "mobility/hooks.h"
+#include "mobility/insight/insight.h"
 #include "mobility/sync/changeset.h"
 #include "mobility/sync/engine.h"
 #include "mobility/sync/plan.h"
@@ -52,6 +54,7 @@ struct engine_disk {
     uint64_t drained_bytes; /* tracker's byte count at the last drain */
     uint64_t counted_bytes; /* of it, added to changed_bytes */
     struct yield yield;     /* of its sweep */
+    uint64_t insight_bytes; /* size that the insight knows; 0: it does not know the disk */
     /* What could not be read (engine_unreadable.c); NULL: nothing yet. */
     struct dirty *bad;
     uint64_t bad_retry_usec, bad_pause_usec, bad_cursor;
@@ -145,6 +148,7 @@ struct engine {
     struct retained *retained;
     struct changeset *set;
     struct pace pace;
+    struct insight *insight;
     struct engine_line line;
     struct engine_progress progress;
     struct engine_disk disks[MARK_DISKS_MAX];
@@ -244,6 +248,15 @@ int engine_pace_level(struct engine *e);
 const char *engine_pace_slowed_by(const struct engine *e);
 /* Fills in throughput, time left and slowed_by, from the rest of *s. Once per turn. */
 void engine_pace_progress(struct engine *e, struct engine_status *s);
+
+/* engine_insight.c */
+int engine_insight_open(struct engine *e, struct err *err);
+/* A piece with data; first: of a copy. */
+void engine_insight_piece(struct engine *e, struct engine_disk *d, const struct reader_piece *p, bool first);
+void engine_insight_leave(struct engine *e, struct engine_disk *d);
+void engine_insight_tick(struct engine *e);
+/* An alarm that stands is the cause, where there is no other. */
+void engine_insight_explain(const struct engine *e, struct engine_status *s);
 
 /* engine_sweep.c */
 /* Whether another chunk may be put on its way. */

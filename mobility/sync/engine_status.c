@@ -95,6 +95,7 @@ void engine_publish(struct engine *e)
         snprintf(s.remedy, sizeof(s.remedy), "%s", e->trouble.correction);
     }
     explain_missing_points(e, &s);
+    engine_insight_explain(e, &s);
     measure(e, &s);
     engine_pace_progress(e, &s);
     pthread_mutex_lock(&e->lock);

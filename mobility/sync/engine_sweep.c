@@ -108,6 +108,7 @@ static int take_piece(void *arg, const struct reader_piece *p, struct err *err)
     if (!p->data)
         return engine_unreadable(s->e, s->d, p, err);
     engine_readable(s->e, s->d, p);
+    engine_insight_piece(s->e, s->d, p, true);
     return vault_has_it(s, p) ? 0 : changeset_add(s->e->set, s->d->number, p->start, p->data, p->length, err);
 }
 

@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Entropy from a histogram of bytes; uniformity by Pearson's chi-square of the same histogram with 255 degrees of freedom: random
+ * bytes give 255 +- 23 at any length, so 340 is far outside. Measured over 64 KiB: ciphertext (AES-CTR) 225-293, gzip 366 and more, zstd
+ * 377 and more, xz 216-302.
+ */
+#include "mobility/insight/blockclass.h"
+
+#include <math.h>
+#include <stdbool.h>
+#include <string.h>
+
+#include "transport/base/bytes.h"
+
+#define SAMPLE_BYTES 4096u
+#define VALUES 256u
+#define CHI_SQUARE_RANDOM 340.0
+/* A sample is shorter and its verdict only opens the door to the whole. */
+#define CHI_SQUARE_SAMPLE 450.0
+/* A sample of 4 KiB of random bytes has 7.95 bits; below this zstd gains something worth while. */
+#define ENTROPY_HIGH 7300u
+
+/* Four histograms: equal bytes in a row would otherwise wait for each other's increment. */
+static void count(const uint8_t *p, size_t n, uint32_t counts[VALUES])
+{
+    uint32_t part[4][VALUES] = {{0}};
+    size_t i = 0;
+
+    for (; i + 4 <= n; i += 4) {
+        part[0][p[i]]++;
+        part[1][p[i + 1]]++;
+        part[2][p[i + 2]]++;
+        part[3][p[i + 3]]++;
+    }
+    for (; i < n; i++)
+        part[0][p[i]]++;
+    for (unsigned v = 0; v < VALUES; v++)
+        counts[v] = part[0][v] + part[1][v] + part[2][v] + part[3][v];
+}
+
+static unsigned entropy_of(const uint32_t counts[VALUES], size_t n)
+{
+    double bits = 0;
+
+    for (unsigned v = 0; v < VALUES; v++)
+        if (counts[v] > 0)
+            bits -= counts[v] * log2((double)counts[v] / (double)n);
+    return (unsigned)(bits * 1000 / (double)n);
+}
+
+static double chi_square(const uint32_t counts[VALUES], size_t n)
+{
+    double expected = (double)n / VALUES, sum = 0;
+
+    for (unsigned v = 0; v < VALUES; v++)
+        sum += (counts[v] - expected) * (counts[v] - expected);
+    return sum / expected;
+}
+
+/* From the middle: files begin with headers. */
+static size_t sample(const void *data, size_t n, uint32_t counts[VALUES])
+{
+    size_t length = n < SAMPLE_BYTES ? n : SAMPLE_BYTES;
+
+    count((const uint8_t *)data + (n - length) / 2, length, counts);
+    return length;
+}
+
+unsigned blockclass_entropy(const void *data, size_t n)
+{
+    uint32_t counts[VALUES];
+    size_t length = n ? sample(data, n, counts) : 0;
+
+    return length ? entropy_of(counts, length) : 0;
+}
+
+enum blockclass blockclass_of(const void *data, size_t n, unsigned *ret_entropy)
+{
+    uint32_t counts[VALUES];
+    size_t length = sample(data, n, counts);
+    unsigned entropy = entropy_of(counts, length);
+
+    if (ret_entropy)
+        *ret_entropy = entropy;
+    if (entropy == 0 && bytes_are_zero(data, n))
+        return BLOCK_UNKNOWN;
+    if (entropy < ENTROPY_HIGH)
+        return BLOCK_LOW;
+    if (n < BLOCKCLASS_MIN_BYTES || chi_square(counts, length) > CHI_SQUARE_SAMPLE)
+        return BLOCK_HIGH;
+    count(data, n, counts);
+    return chi_square(counts, n) < CHI_SQUARE_RANDOM ? BLOCK_UNIFORM : BLOCK_HIGH;
+}

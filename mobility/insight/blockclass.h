@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What a piece of a disk looks like from its bytes alone: how much entropy they have, and whether they could be told from random ones.
+ * Ciphertext cannot; what deflate or zstd made can, over 64 KiB; what xz made cannot.
+ */
+#ifndef MOBILITY_INSIGHT_BLOCKCLASS_H
+#define MOBILITY_INSIGHT_BLOCKCLASS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+enum blockclass {
+    BLOCK_UNKNOWN, /* too short to say, or nothing but zeros */
+    BLOCK_LOW,     /* compressible */
+    BLOCK_HIGH,    /* hardly compressible, and with a structure */
+    BLOCK_UNIFORM, /* like random bytes: encrypted, or compressed very well */
+};
+
+/* Pieces from here on can be told uniform. */
+#define BLOCKCLASS_MIN_BYTES 16384u
+
+/* Shannon entropy of single bytes, in thousandths of a bit per byte: 0..8000. Looks at one 4 KiB sample of longer pieces. */
+unsigned blockclass_entropy(const void *data, size_t n);
+/* n >= 512. Reads all of it only when a sample looks random. *ret_entropy (may be NULL) as above. */
+enum blockclass blockclass_of(const void *data, size_t n, unsigned *ret_entropy);
+
+#endif

@@ -1,0 +1,268 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Buckets of a second, a ring of two minutes of them. A bucket remembers the last committed point at its beginning, so the alarm can
+ * name the one before the first turned block of the ring. The habit is the average of turned blocks over the last hour.
+ */
+#include "mobility/insight/insight.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "mobility/insight/blockclass.h"
+#include "mobility/insight/classmap.h"
+#include "transport/base/clock.h"
+#include "transport/base/log.h"
+#include "transport/base/mem.h"
+
+#define BUCKETS 120u
+#define BUCKET_USEC USEC_PER_SEC
+#define MINUTE_USEC (60 * USEC_PER_SEC)
+#define HABIT_BUCKETS 3600.0
+
+/* An attack: so many blocks (8 MiB) over so many seconds, this part of all that could be judged, and so much beyond the habit. */
+#define TURNED_MIN 128u
+#define SECONDS_MIN 3u
+#define TURNED_PERCENT 30u
+#define HABIT_FACTOR 8.0
+/* So long without a turned block is before the attack. */
+#define CALM_SECONDS 20u
+
+struct bucket {
+    uint64_t began_utc_usec;
+    uint32_t judged, turned; /* blocks */
+    uint64_t point_sequence, point_utc_usec;
+};
+
+struct disk {
+    bool used;
+    uint32_t number;
+    struct classmap *classes; /* NULL: not remembered */
+    struct bucket ring[BUCKETS];
+    unsigned newest;
+    double habit; /* turned blocks per bucket */
+    struct insight_minute minute;
+    uint64_t entropy_sum, entropy_count;
+    bool minute_is_done;
+    struct insight_minute done;
+    bool alarmed, told;
+    struct insight_alarm alarm;
+    uint64_t last_turned_utc_usec;
+};
+
+struct insight {
+    char dir[400];
+    uint64_t utc_usec;
+    struct disk *disks; /* INSIGHT_DISKS_MAX */
+};
+
+int insight_new(const char *dir, struct insight **ret_insight, struct err *err)
+{
+    struct insight *i = mem_new(struct insight);
+
+    if (i)
+        i->disks = mem_alloc(INSIGHT_DISKS_MAX, sizeof(*i->disks));
+    if (!i || !i->disks) {
+        insight_free(i);
+        return err_set(err, ERR_NOMEM, "no memory to look at what is written");
+    }
+    snprintf(i->dir, sizeof(i->dir), "%s", dir);
+    *ret_insight = i;
+    return 0;
+}
+
+void insight_free(struct insight *i)
+{
+    if (!i)
+        return;
+    for (unsigned n = 0; i->disks && n < INSIGHT_DISKS_MAX; n++)
+        insight_clear_disk(i, n);
+    free(i->disks);
+    free(i);
+}
+
+void insight_set_disk(struct insight *i, unsigned index, uint32_t number, uint64_t size_bytes)
+{
+    struct disk *d = &i->disks[index];
+    struct err err = ERR_INIT;
+    char path[450];
+
+    if (!d->used || d->number != number) {
+        insight_clear_disk(i, index);
+        d->used = true;
+        d->number = d->minute.disk = number;
+    }
+    classmap_close(TAKE_PTR(d->classes));
+    snprintf(path, sizeof(path), "%s/classes-%u", i->dir, number);
+    if (classmap_open(path, size_bytes, &d->classes, &err) < 0)
+        log_event(LOG_WARN, "classes_not_kept", LOG_E(&err));
+}
+
+void insight_clear_disk(struct insight *i, unsigned index)
+{
+    struct disk *d = &i->disks[index];
+
+    classmap_close(d->classes);
+    memset(d, 0, sizeof(*d));
+}
+
+static void profile(struct disk *d, uint32_t length, unsigned entropy, enum blockclass class)
+{
+    d->minute.changed_bytes += length;
+    d->minute.incompressible_bytes += class >= BLOCK_HIGH ? length : 0;
+    d->entropy_sum += (uint64_t)entropy * length / 512;
+    d->entropy_count += length / 512;
+}
+
+void insight_add(struct insight *i, unsigned index, uint64_t start, const void *data, uint32_t length, bool first)
+{
+    struct disk *d = &i->disks[index];
+    enum blockclass before, now;
+    unsigned entropy;
+
+    if (!d->used || length < 512)
+        return;
+    now = blockclass_of(data, length, &entropy);
+    if (!first)
+        profile(d, length, entropy, now);
+    if (!d->classes)
+        return;
+    before = classmap_get(d->classes, start);
+    if (length >= BLOCKCLASS_MIN_BYTES || before == BLOCK_UNKNOWN)
+        classmap_set(d->classes, start, now);
+    if (first || length < BLOCKCLASS_MIN_BYTES || now == BLOCK_UNKNOWN)
+        return;
+    d->ring[d->newest].judged++;
+    if (before != BLOCK_LOW || now != BLOCK_UNIFORM)
+        return;
+    d->ring[d->newest].turned++;
+    d->minute.turned_bytes += length;
+    d->last_turned_utc_usec = i->utc_usec;
+}
+
+/* ---- time ---- */
+
+static void close_minute(struct disk *d, uint64_t minute_utc_usec)
+{
+    if (d->minute.minute_utc_usec == minute_utc_usec)
+        return;
+    if (d->minute.minute_utc_usec > 0 && d->minute.changed_bytes > 0) {
+        d->minute.entropy_millibits = d->entropy_count ? (uint32_t)(d->entropy_sum / d->entropy_count) : 0;
+        d->done = d->minute;
+        d->minute_is_done = true;
+    }
+    d->minute = (struct insight_minute){.disk = d->number, .minute_utc_usec = minute_utc_usec};
+    d->entropy_sum = d->entropy_count = 0;
+}
+
+/* Going back in time: the shortest stretch up to now that is one, at most two minutes. Before it may have been anything. */
+static uint64_t find_attack(const struct disk *d)
+{
+    uint64_t judged = 0, turned = 0;
+    unsigned seconds = 0;
+
+    for (unsigned n = 0; n < BUCKETS; n++) {
+        const struct bucket *b = &d->ring[(d->newest + BUCKETS - n) % BUCKETS];
+
+        judged += b->judged;
+        turned += b->turned;
+        seconds += b->turned > 0;
+        if (turned >= TURNED_MIN && seconds >= SECONDS_MIN && turned * 100 >= judged * TURNED_PERCENT &&
+            (double)turned >= d->habit * (n + 1) * HABIT_FACTOR)
+            return turned;
+    }
+    return 0;
+}
+
+/* The first second of it: going back until nothing turned for a while. */
+static const struct bucket *find_beginning(const struct disk *d)
+{
+    const struct bucket *first = &d->ring[d->newest];
+    unsigned calm = 0;
+
+    for (unsigned n = 0; n < BUCKETS && calm < CALM_SECONDS; n++) {
+        const struct bucket *b = &d->ring[(d->newest + BUCKETS - n) % BUCKETS];
+
+        calm = b->turned > 0 ? 0 : calm + 1;
+        first = b->turned > 0 ? b : first;
+    }
+    return first;
+}
+
+static void judge(struct disk *d)
+{
+    uint64_t turned = find_attack(d);
+    const struct bucket *first;
+
+    if (turned == 0 || d->alarmed)
+        return;
+    first = find_beginning(d);
+    d->alarmed = true;
+    d->told = false;
+    d->alarm = (struct insight_alarm){.disk = d->number,
+        .began_utc_usec = first->began_utc_usec,
+        .turned_bytes = turned * 65536,
+        .point_sequence = first->point_sequence,
+        .point_utc_usec = first->point_utc_usec};
+}
+
+static void next_bucket(struct disk *d, const struct bucket *fresh)
+{
+    /* While an attack goes on it must not become a habit. */
+    if (!d->alarmed)
+        d->habit += ((double)d->ring[d->newest].turned - d->habit) / HABIT_BUCKETS;
+    d->newest = (d->newest + 1) % BUCKETS;
+    d->ring[d->newest] = *fresh;
+}
+
+void insight_tick(struct insight *i, uint64_t utc_usec, uint64_t point_sequence, uint64_t point_utc_usec)
+{
+    const struct bucket fresh = {
+        .began_utc_usec = utc_usec, .point_sequence = point_sequence, .point_utc_usec = point_utc_usec};
+
+    i->utc_usec = utc_usec;
+    for (unsigned n = 0; n < INSIGHT_DISKS_MAX; n++) {
+        struct disk *d = &i->disks[n];
+        uint64_t began = d->ring[d->newest].began_utc_usec;
+
+        if (!d->used)
+            continue;
+        close_minute(d, utc_usec / MINUTE_USEC * MINUTE_USEC);
+        if (utc_usec < began + BUCKET_USEC && utc_usec >= began)
+            continue;
+        if (d->ring[d->newest].turned > 0)
+            judge(d);
+        next_bucket(d, &fresh);
+        if (d->alarmed && utc_usec > d->last_turned_utc_usec + INSIGHT_QUIET_USEC)
+            d->alarmed = false;
+    }
+}
+
+int insight_take_minute(struct insight *i, struct insight_minute *ret_minute)
+{
+    for (unsigned n = 0; n < INSIGHT_DISKS_MAX; n++)
+        if (i->disks[n].minute_is_done) {
+            *ret_minute = i->disks[n].done;
+            i->disks[n].minute_is_done = false;
+            return 1;
+        }
+    return 0;
+}
+
+int insight_take_alarm(struct insight *i, struct insight_alarm *ret_alarm)
+{
+    for (unsigned n = 0; n < INSIGHT_DISKS_MAX; n++)
+        if (i->disks[n].alarmed && !i->disks[n].told) {
+            *ret_alarm = i->disks[n].alarm;
+            i->disks[n].told = true;
+            return 1;
+        }
+    return 0;
+}
+
+const struct insight_alarm *insight_standing(const struct insight *i)
+{
+    for (unsigned n = 0; n < INSIGHT_DISKS_MAX; n++)
+        if (i->disks[n].alarmed)
+            return &i->disks[n].alarm;
+    return NULL;
+}

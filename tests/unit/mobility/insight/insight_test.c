@@ -1,0 +1,284 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Classes of blocks, the profile, and the alarm with made-up seconds: what raises it and what does not.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "mobility/insight/blockclass.h"
+#include "mobility/insight/classmap.h"
+#include "mobility/insight/insight.h"
+#include "transport/base/file.h"
+
+#define BLOCK 65536u
+#define SEC 1000000ull
+#define DISK_BYTES (256ull << 20)
+#define START_UTC (1790000000ull * SEC) /* begins a minute */
+
+static uint8_t text[BLOCK], noise[BLOCK], zeros[BLOCK], deflated[BLOCK];
+
+static uint64_t random_state = 88172645463325252ull;
+
+static uint64_t next_random(void)
+{
+    random_state ^= random_state << 13;
+    random_state ^= random_state >> 7;
+    return random_state ^= random_state << 17;
+}
+
+static int make_content(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < BLOCK; i++) {
+        text[i] = (uint8_t)("the quick brown fox jumps over the lazy dog, and again "[next_random() % 55]);
+        noise[i] = (uint8_t)(next_random() >> 17);
+        /* As deflate leaves it: nearly even, with some values a little more often. */
+        deflated[i] = (uint8_t)(next_random() >> 21);
+        if (next_random() % 16 == 0)
+            deflated[i] &= 0x7f;
+    }
+    return 0;
+}
+
+static void pieces_are_told_apart(void **state)
+{
+    unsigned entropy;
+
+    (void)state;
+    assert_int_equal(blockclass_of(text, BLOCK, &entropy), BLOCK_LOW);
+    assert_true(entropy > 3000 && entropy < 6000);
+    assert_int_equal(blockclass_of(noise, BLOCK, &entropy), BLOCK_UNIFORM);
+    assert_true(entropy > 7900);
+    assert_int_equal(blockclass_of(deflated, BLOCK, NULL), BLOCK_HIGH);
+    assert_int_equal(blockclass_of(zeros, BLOCK, &entropy), BLOCK_UNKNOWN);
+    assert_int_equal(entropy, 0);
+    assert_int_equal(blockclass_of(noise, 4096, NULL), BLOCK_HIGH); /* too short to be told */
+    assert_int_equal(blockclass_of(text, 512, NULL), BLOCK_LOW);
+}
+
+struct bench {
+    char dir[64];
+    struct insight *insight;
+    uint64_t now, sequence;
+};
+
+static void begin(struct bench *b)
+{
+    struct err err = ERR_INIT;
+
+    *b = (struct bench){.now = START_UTC};
+    snprintf(b->dir, sizeof(b->dir), "/tmp/leeward-insight.XXXXXX");
+    assert_non_null(mkdtemp(b->dir));
+    assert_int_equal(insight_new(b->dir, &b->insight, &err), 0);
+    insight_set_disk(b->insight, 0, 7, DISK_BYTES);
+    insight_tick(b->insight, b->now, 0, 0);
+}
+
+static void end(struct bench *b)
+{
+    insight_free(b->insight);
+    assert_int_equal(file_remove_tree(b->dir, NULL), 0);
+}
+
+static void second(struct bench *b)
+{
+    b->now += SEC;
+    b->sequence++;
+    insight_tick(b->insight, b->now, b->sequence, b->now - SEC / 2);
+}
+
+static void put(struct bench *b, unsigned from, unsigned count, const void *data, bool first)
+{
+    for (unsigned i = from; i < from + count; i++)
+        insight_add(b->insight, 0, (uint64_t)i * BLOCK, data, BLOCK, first);
+}
+
+static void encrypting_what_was_there_is_an_alarm_once(void **state)
+{
+    struct insight_alarm a;
+    struct bench b;
+
+    (void)state;
+    begin(&b);
+    put(&b, 0, 1000, text, true);
+    for (int i = 0; i < 30; i++)
+        second(&b);
+    for (unsigned i = 0; i < 10; i++) {
+        put(&b, i * 40, 40, noise, false);
+        second(&b);
+    }
+    assert_int_equal(insight_take_alarm(b.insight, &a), 1);
+    assert_int_equal(a.disk, 7);
+    assert_int_equal(a.began_utc_usec, START_UTC + 30 * SEC);
+    assert_int_equal(a.point_sequence, 30);
+    assert_true(a.turned_bytes >= 128ull * BLOCK);
+    assert_non_null(insight_standing(b.insight));
+    for (unsigned i = 10; i < 20; i++) {
+        put(&b, i * 40, 40, noise, false);
+        second(&b);
+    }
+    assert_int_equal(insight_take_alarm(b.insight, &a), 0);
+    for (unsigned i = 0; i < 25 * 60; i++) { /* a day later it is over */
+        b.now += 59 * SEC;
+        second(&b);
+    }
+    assert_null(insight_standing(b.insight));
+    end(&b);
+}
+
+/* From 0 to 1000 there was this; 40 blocks a second of that are written over it. */
+static bool alarms(const void *before, const void *after)
+{
+    struct insight_alarm a;
+    struct bench b;
+    bool alarmed = false;
+
+    begin(&b);
+    put(&b, 0, 1000, before, true);
+    for (unsigned i = 0; i < 25; i++) {
+        put(&b, i * 40, 40, after, false);
+        second(&b);
+        alarmed = alarmed || insight_take_alarm(b.insight, &a);
+    }
+    end(&b);
+    return alarmed;
+}
+
+static void everyday_writes_are_none(void **state)
+{
+    (void)state;
+    assert_true(alarms(text, noise));
+    assert_false(alarms(text, text));
+    assert_false(alarms(text, deflated));
+    assert_false(alarms(zeros, noise));
+    assert_false(alarms(noise, noise));
+    assert_false(alarms(deflated, noise)); /* media and archives were like that before */
+}
+
+static void a_few_among_much_else_are_none(void **state)
+{
+    struct insight_alarm a;
+    struct bench b;
+
+    (void)state;
+    begin(&b);
+    put(&b, 0, 2000, text, true);
+    for (unsigned i = 0; i < 40; i++) {
+        put(&b, i * 10, 10, noise, false);
+        put(&b, 1000 + i * 20, 20, text, false);
+        put(&b, 2000 + i * 20, 20, text, false);
+        second(&b);
+        assert_int_equal(insight_take_alarm(b.insight, &a), 0);
+    }
+    end(&b);
+}
+
+static void what_a_disk_does_all_day_is_its_habit(void **state)
+{
+    struct insight_alarm a;
+    struct bench b;
+    bool late = false;
+
+    (void)state;
+    begin(&b);
+    /* A job that writes text and encrypts it a while later, slowly; in the end that is no news. */
+    for (unsigned i = 0; i < 3600; i++) {
+        put(&b, i % 2 * 500 + i % 500, 1, i / 500 % 2 ? (const void *)noise : text, false);
+        second(&b);
+        late = insight_take_alarm(b.insight, &a) && i > 1800;
+        assert_false(late);
+    }
+    end(&b);
+}
+
+static void classes_outlive_the_agent(void **state)
+{
+    struct err err = ERR_INIT;
+    struct insight_alarm a;
+    struct bench b;
+
+    (void)state;
+    begin(&b);
+    put(&b, 0, 1000, text, true);
+    insight_free(b.insight);
+    assert_int_equal(insight_new(b.dir, &b.insight, &err), 0);
+    insight_set_disk(b.insight, 0, 7, DISK_BYTES);
+    for (unsigned i = 0; i < 10; i++) {
+        put(&b, i * 40, 40, noise, false);
+        second(&b);
+    }
+    assert_int_equal(insight_take_alarm(b.insight, &a), 1);
+    end(&b);
+}
+
+static void a_minute_is_summed_up(void **state)
+{
+    struct insight_minute m;
+    struct bench b;
+
+    (void)state;
+    begin(&b);
+    put(&b, 0, 10, text, true);
+    put(&b, 0, 5, text, false);
+    put(&b, 5, 5, noise, false);
+    assert_int_equal(insight_take_minute(b.insight, &m), 0);
+    for (int i = 0; i < 60; i++)
+        second(&b);
+    assert_int_equal(insight_take_minute(b.insight, &m), 1);
+    assert_int_equal(m.disk, 7);
+    assert_int_equal(m.minute_utc_usec, START_UTC / (60 * SEC) * 60 * SEC);
+    assert_int_equal(m.changed_bytes, 10 * BLOCK);
+    assert_int_equal(m.incompressible_bytes, 5 * BLOCK);
+    assert_int_equal(m.turned_bytes, 5 * BLOCK);
+    assert_true(m.entropy_millibits > 5000 && m.entropy_millibits < 7500);
+    assert_int_equal(insight_take_minute(b.insight, &m), 0);
+    end(&b);
+}
+
+static void a_disk_may_grow(void **state)
+{
+    struct classmap *m;
+    struct err err = ERR_INIT;
+    char path[] = "/tmp/leeward-classes.XXXXXX";
+
+    (void)state;
+    close(mkstemp(path));
+    assert_int_equal(classmap_open(path, BLOCK * 3 + 512, &m, &err), 0);
+    classmap_set(m, BLOCK * 3, BLOCK_UNIFORM);
+    classmap_set(m, BLOCK * 2, BLOCK_LOW);
+    classmap_set(m, BLOCK * 4, BLOCK_HIGH); /* beyond the end */
+    assert_int_equal(classmap_get(m, BLOCK * 4), BLOCK_UNKNOWN);
+    classmap_close(m);
+    assert_int_equal(classmap_open(path, BLOCK * 100, &m, &err), 0);
+    assert_int_equal(classmap_get(m, BLOCK * 3 + 100), BLOCK_UNIFORM);
+    assert_int_equal(classmap_get(m, BLOCK * 2), BLOCK_LOW);
+    assert_int_equal(classmap_get(m, BLOCK * 99), BLOCK_UNKNOWN);
+    assert_int_equal(classmap_get(m, UINT64_MAX), BLOCK_UNKNOWN);
+    classmap_set(m, UINT64_MAX, BLOCK_LOW);
+    classmap_close(m);
+    unlink(path);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(pieces_are_told_apart),
+        cmocka_unit_test(encrypting_what_was_there_is_an_alarm_once),
+        cmocka_unit_test(everyday_writes_are_none),
+        cmocka_unit_test(a_few_among_much_else_are_none),
+        cmocka_unit_test(what_a_disk_does_all_day_is_its_habit),
+        cmocka_unit_test(classes_outlive_the_agent),
+        cmocka_unit_test(a_minute_is_summed_up),
+        cmocka_unit_test(a_disk_may_grow),
+    };
+
+    return cmocka_run_group_tests(tests, make_content, NULL);
+}
