@@ -27,7 +27,7 @@ BUILDS = [
     ("build.sanitize", "gcc", "check-asan", ["-DLEEWARD_SANITIZE=ON", "-DCMAKE_BUILD_TYPE=Debug"]),
 ]
 SYSTEM_LIMIT_S = 420
-MACHINE_LIMIT_S = 1200  # the first run makes the image of the guest; emulation is slow beside other work
+MACHINE_LIMIT_S = 1800  # the first run makes the image of the guest; emulation is slow beside other work
 CMOCKA_LINE = re.compile(r"^\d+: \[\s+(OK|FAILED|SKIPPED)\s+\] (\w+)")
 CTEST_LINE = re.compile(r"^\s*\d+/\d+ Test\s+#\d+: (\S+) \.*\s*(\*\*\*)?\s*(Passed|Failed|Timeout|Not Run|Exception|Subprocess|Skipped)")
 

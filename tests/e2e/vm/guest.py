@@ -22,7 +22,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "..", "..", "system"))
 from harness import MIB, ROOT, Failure, check, defer, fresh, note, run, start, stop, undo, wait_until  # noqa: E402
 
-BOOT_S = 300
+BOOT_S = 900
 SSH_OPTIONS = ["-q", "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o", "BatchMode=yes",
                "-o", "ConnectTimeout=20", "-o", "ServerAliveInterval=10", "-o", "ServerAliveCountMax=12"]
 
@@ -86,7 +86,7 @@ class Guest:
 
     def boot(self):
         self.port = free_port()
-        command = ["nice", "-n", "15", "qemu-system-x86_64", "-accel", "tcg,thread=single", "-cpu", "Westmere", "-smp", "2",
+        command = ["nice", "-n", "15", "qemu-system-x86_64", "-accel", "tcg,thread=single,tb-size=256", "-cpu", "Westmere", "-smp", "2",
                    "-m", self.memory_mib, "-nodefaults", "-display", "none", "-serial", f"file:{self.console}",
                    "-device", "virtio-rng-pci", "-device", "virtio-net-pci,netdev=n",
                    "-netdev", f"user,id=n,hostfwd=tcp:127.0.0.1:{self.port}-:22" + (",restrict=on" if self.isolated else "")]
@@ -121,7 +121,7 @@ class Guest:
     def ssh_command(self, command):
         return ["ssh", "-i", self.image.key, "-p", str(self.port), *SSH_OPTIONS, "root@127.0.0.1", command]
 
-    def ssh(self, command, timeout=300, ok=(0,), stdin=None):
+    def ssh(self, command, timeout=600, ok=(0,), stdin=None):
         """Standard output of a shell command in the guest."""
         return run(*self.ssh_command(command), timeout=timeout, ok=ok, **({"stdin": stdin} if stdin else {}))
 
@@ -148,7 +148,7 @@ class Guest:
         self.ssh("systemctl reboot", ok=None)
         return self.wait_ssh(other_than=before)
 
-    def power_off(self, timeout=180):
+    def power_off(self, timeout=600):
         """The guest shuts itself down."""
         self.ssh("systemctl poweroff", ok=None)
         try:

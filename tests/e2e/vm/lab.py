@@ -8,7 +8,7 @@ from harness import BIN, Site, check, note, wait_until, with_options
 
 PROGRAMS = "/usr/local/lib/leeward"
 TOKEN = "/root/token"
-PROTECTED_S = 600
+PROTECTED_S = 900
 UNIT = """[Unit]
 Description=Leeward agent
 [Service]
@@ -74,7 +74,7 @@ class Lab:
         token = self.site.cli("enrol-token", "create", "--role", "agent")["token"]
         self.guest.put_text(token + "\n", TOKEN, "600")
         self.guest.ssh("systemctl daemon-reload; systemctl enable --now leeward-agent")
-        wait_until(lambda: self.site.machine()["online"], "the agent to enrol", 300, 0.5)
+        wait_until(lambda: self.site.machine()["online"], "the agent to enrol", 600, 0.5)
         disks = wait_until(lambda: self.site.items("disk", "list", self.site.machine()["id"]), "the inventory", 120, 0.5)
         return {d["device"]: d for d in disks}
 
@@ -94,7 +94,7 @@ class Lab:
     def kill_agent(self):
         pid = self.agent_pid()
         self.guest.ssh(f"kill -9 {pid}")
-        wait_until(lambda: self.agent_pid() not in (0, pid), "systemd to start the agent again", 180, 0.5)
+        wait_until(lambda: self.agent_pid() not in (0, pid), "systemd to start the agent again", 600, 0.5)
 
     def protected_again(self, since):
         """The machine is protected, and a point was made that is newer than sequence `since`."""

@@ -24,7 +24,7 @@ class StackLab(Lab):
     """A volume group on vdb, a mirror of vdc and vdd, and a workload on all three file systems."""
 
     def __init__(self):
-        self.lvm, self.mirrors = blank(96, "lvm"), [blank(64, "mirror-a"), blank(64, "mirror-b")]
+        self.lvm, self.mirrors = blank(48, "lvm"), [blank(32, "mirror-a"), blank(32, "mirror-b")]
         # The test reads these files while the guest stands still.
         super().__init__([(file, "format=raw,file.locking=off") for file in (self.lvm, *self.mirrors)])
         self.workload = self.log = self.last_point = self.last_acknowledged = None
@@ -35,14 +35,15 @@ class StackLab(Lab):
             mdadm --create /dev/md0 --run --quiet --assume-clean --level=1 --raid-devices=2 --bitmap=none /dev/vdc /dev/vdd
             mdadm --detail --scan >> /etc/mdadm/mdadm.conf
             mkfs.ext4 -q /dev/data/srv; mkfs.ext4 -q /dev/md0
-            echo '/dev/data/srv /srv ext4 defaults,nofail 0 2' >> /etc/fstab
-            echo "UUID=$(blkid -s UUID -o value /dev/md0) /md ext4 defaults,nofail 0 2" >> /etc/fstab
+            options=nofail,x-systemd.device-timeout=900
+            echo "/dev/data/srv /srv ext4 $options 0 2" >> /etc/fstab
+            echo "UUID=$(blkid -s UUID -o value /dev/md0) /md ext4 $options 0 2" >> /etc/fstab
             mkdir /md; systemctl daemon-reload; mount /srv; mount /md; mkdir /var/work /srv/work /md/work; sync""")
 
     def start_workload(self):
         self.log = fresh("workload.log")
         self.workload = self.guest.ssh_start(f"python3 /root/workload.py write {FOLDERS}", self.log)
-        wait_until(lambda: self.acknowledged() > 5, "the workload to write", 120)
+        wait_until(lambda: self.acknowledged() > 5, "the workload to write", 600)
 
     def stop_workload(self):
         stop(self.workload)
@@ -57,10 +58,10 @@ class StackLab(Lab):
     def make_last_point(self):
         """A point in the middle of the workload, and what was synced before it."""
         self.start_workload()
-        wait_until(lambda: self.acknowledged() > 40, "the workload to write", 300)
+        wait_until(lambda: self.acknowledged() > 40, "the workload to write", 600)
         self.last_acknowledged = self.acknowledged()
         self.last_point = self.site.create_point()["sequence"]
-        wait_until(lambda: self.acknowledged() > self.last_acknowledged + 5, "the workload to write on", 120)
+        wait_until(lambda: self.acknowledged() > self.last_acknowledged + 5, "the workload to write on", 600)
 
 
 lab = None
@@ -168,7 +169,7 @@ def a_recovered_root_disk_boots():
     uris = [export.uri(lab.disk_number(f"/dev/vd{letter}")) for letter in "abcd"]
     replica = Guest(lab.image, "replica", [(qemu_uri(uri), "format=raw") for uri in uris], isolated=True)
     replica.boot()
-    wait_until(lambda: "login:" in replica.output(), "the login prompt", 120)
+    wait_until(lambda: "login:" in replica.output(), "the login prompt", 300)
     boot = replica.output(20000)
     check("root: recovering journal" in boot or "root: clean" in boot, f"no check of the root file system: {boot[-600:]}")
     said = replica.ssh(f"python3 /root/workload.py verify {acknowledged} {FOLDERS} && systemctl is-system-running --wait; "
