@@ -102,6 +102,8 @@ int segment_read_next(struct segment_reader *r, uint64_t *offset, struct record 
     const uint8_t **ret_payload, struct err *err);
 /* Offset of the record that segment_read_next gave last. */
 uint64_t segment_reader_place(const struct segment_reader *r);
+/* The place of the byte that now lies at that offset of the file; the offset itself where nothing was rewritten. */
+uint64_t segment_reader_place_at(const struct segment_reader *r, uint64_t file_offset);
 /* Reads the record at a known place; thread-safe. ret_record may be NULL; payload may be NULL with payload_max 0 (header
  * only). ERR_TOO_LARGE when the payload is longer than payload_max. */
 int segment_pread(const struct segment_reader *r, uint64_t offset, struct record *ret_record, uint8_t *payload,

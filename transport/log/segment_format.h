@@ -56,6 +56,8 @@ int segment_sparse_load(int fd, struct segment_sparse *ret_sparse, struct err *e
 void segment_sparse_done(struct segment_sparse *s);
 /* The first place at or behind `place` where a record's bytes are, and where it lies in the file; s->end when there is none. */
 uint64_t segment_sparse_find(const struct segment_sparse *s, uint64_t place, uint64_t *ret_at);
+/* The other way round: the place of what lies in the file at `at`. */
+uint64_t segment_sparse_place(const struct segment_sparse *s, uint64_t at);
 
 /* NULL for a segment that was not rewritten. */
 const struct segment_sparse *segment_reader_sparse(const struct segment_reader *r);

@@ -60,6 +60,11 @@ size_t segment_reader_lost(const struct segment_reader *r, const struct segment_
     return r->sparse.lost_count;
 }
 
+uint64_t segment_reader_place_at(const struct segment_reader *r, uint64_t file_offset)
+{
+    return r->info.revision > 0 ? segment_sparse_place(&r->sparse, file_offset) : file_offset;
+}
+
 uint64_t segment_reader_place(const struct segment_reader *r)
 {
     return r->place;

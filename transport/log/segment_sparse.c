@@ -172,6 +172,22 @@ static uint32_t chunk_before(const struct segment_sparse *s, uint64_t place)
     return low == 0 ? s->chunk_count : low - 1;
 }
 
+uint64_t segment_sparse_place(const struct segment_sparse *s, uint64_t at)
+{
+    uint32_t low = 0;
+    uint32_t high = s->chunk_count;
+    if (at >= s->seal_at)
+        return s->end + (at - s->seal_at);
+    while (low < high) {
+        uint32_t mid = low + (high - low) / 2;
+        if (s->chunks[mid].at <= at)
+            low = mid + 1;
+        else
+            high = mid;
+    }
+    return low == 0 ? at : s->chunks[low - 1].place + (at - s->chunks[low - 1].at);
+}
+
 uint64_t segment_sparse_find(const struct segment_sparse *s, uint64_t place, uint64_t *ret_at)
 {
     uint32_t i = chunk_before(s, place);

@@ -72,6 +72,7 @@ static bool header_repair(uint8_t *header, struct record *ret_record)
     return false;
 }
 
+/* Of a segment that was not rewritten; in another one no header fits there. */
 static ssize_t read_segment(const struct attempt *a, uint64_t offset, uint8_t *out, size_t n)
 {
     char name[SEGMENT_NAME_SIZE];

@@ -18,6 +18,7 @@
 struct segsweep {
     int fd;
     struct segment_info info;
+    struct segment_reader *reader; /* knows the places of a rewritten segment */
     uint8_t *memory; /* SEGSWEEP_WANT_MAX, then a piece */
     uint64_t at;     /* file offset of *data */
     uint8_t *data;
@@ -26,12 +27,11 @@ struct segsweep {
     bool ended;
 };
 
-static int read_header(int dirfd, uint64_t number, struct segment_info *ret_info, struct err *err)
+static int read_header(struct segsweep *s, int dirfd, uint64_t number, struct err *err)
 {
-    struct segment_reader *reader AUTO_OF(segment_reader) = NULL;
-    if (segment_open(dirfd, number, &reader, err) < 0)
+    if (segment_open(dirfd, number, &s->reader, err) < 0)
         return -1;
-    *ret_info = *segment_reader_info(reader);
+    s->info = *segment_reader_info(s->reader);
     return 0;
 }
 
@@ -56,7 +56,7 @@ int segsweep_open(int dirfd, uint64_t number, bool direct, struct segsweep **ret
         return err_set(err, ERR_NOMEM, "no memory to read a segment");
     s->memory = memory;
     s->data = s->memory + SEGSWEEP_WANT_MAX;
-    if (read_header(dirfd, number, &s->info, err) < 0)
+    if (read_header(s, dirfd, number, err) < 0)
         return -1;
     s->fd = open_file(dirfd, number, direct, err);
     if (s->fd < 0)
@@ -71,8 +71,14 @@ void segsweep_close(struct segsweep *s)
         return;
     if (s->fd >= 0)
         (void)close(s->fd);
+    segment_reader_close(s->reader);
     free(s->memory);
     free(s);
+}
+
+uint64_t segsweep_place(const struct segsweep *s, uint64_t offset)
+{
+    return segment_reader_place_at(s->reader, offset);
 }
 
 const struct segment_info *segsweep_info(const struct segsweep *s)

@@ -24,6 +24,8 @@ int segsweep_open(int dirfd, uint64_t number, bool direct, struct segsweep **ret
 void segsweep_close(struct segsweep *s); /* NULL is allowed */
 DEFINE_AUTO(segsweep, segsweep_close)
 const struct segment_info *segsweep_info(const struct segsweep *s);
+/* Offsets here are those of the file. The place in the log (segment.h) that one of them is, which differs in a rewritten segment. */
+uint64_t segsweep_place(const struct segsweep *s, uint64_t offset);
 /* The bytes from `offset` on, at least `want` of them (<= SEGSWEEP_WANT_MAX) unless the file ends before. Offsets never go back.
  * *ret_data is good until the next call. */
 int segsweep_look(

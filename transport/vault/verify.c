@@ -68,8 +68,11 @@ static int add_damage(struct verify_result *r, enum verify_kind kind, uint64_t s
 static int add_place(struct verification *v, enum verify_kind kind, const struct record *record, uint64_t offset,
     uint64_t end, const char *text, struct err *err)
 {
-    struct verify_damage d = {
-        .kind = kind, .segment = v->number, .offset = offset, .end = end, .points_from = v->sequence + 1};
+    struct verify_damage d = {.kind = kind,
+        .segment = v->number,
+        .offset = segsweep_place(v->sweep, offset),
+        .end = segsweep_place(v->sweep, end),
+        .points_from = v->sequence + 1};
     if (record != NULL)
         d.record = *record;
     (void)snprintf(d.text, sizeof(d.text), "%.199s", text);
