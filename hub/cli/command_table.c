@@ -225,6 +225,8 @@ const struct command commands[] = {
     {"machine set", "MACHINE", "Change name, policy or site of a machine", machine_set_options, 1, 1, false,
         verb_machine_set},
     {"machine delete", "MACHINE", "Forget an unprotected machine", NULL, 1, 1, false, verb_machine_delete},
+    {"machine erase", "MACHINE", "Make all that the vault holds of an unprotected machine unreadable, for good", job_options,
+        1, 1, false, verb_machine_erase},
     {"machine integrity", "MACHINE", "How far its history was verified, what is damaged, and which points that hits",
     {"machine churn", "MACHINE", "What was written to the protected disks, by the minute", churn_options, 1, 1, false,
         verb_machine_churn},

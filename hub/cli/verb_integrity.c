@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * leeward machine integrity: how far the vault has verified a machine's history, and which points are hit by what is damaged.
+ * leeward machine erase, and leeward machine integrity: how far the vault has verified a machine's history, and which points are hit by what is damaged.
  */
 #include "hub/cli/verbs.h"
 
 #include <stdio.h>
+
+#include "hub/cli/jobwait.h"
 
 static const struct column damage_columns[] = {
     {"STATE", "state", COLUMN_TEXT, false},
@@ -42,5 +44,16 @@ int verb_machine_integrity(struct command_line *line, struct err *err)
         rc = output_items(line, damages, damage_columns, ARRAY_LEN(damage_columns), stdout);
     }
     json_decref(damages);
+    return rc;
+}
+
+int verb_machine_erase(struct command_line *line, struct err *err)
+{
+    AUTO_FREE char *path = client_path("/api/v1/machines/%s/erase", line->arguments[0]);
+    json_t *job = NULL;
+    int rc = path ? jobwait_run(line, "POST", path, NULL, &job, err) : err_set(err, ERR_NOMEM, "no memory");
+
+    jobwait_print(line, job, rc == 0);
+    json_decref(job);
     return rc;
 }

@@ -54,6 +54,7 @@ VERB(machine_set);
 VERB(machine_delete);
 VERB(machine_churn);
 VERB(machine_integrity);
+VERB(machine_erase);
 VERB(disk_list);
 VERB(policy_list);
 VERB(policy_show);

@@ -201,6 +201,15 @@ int protection_end(struct db_conn *conn, const char *machine_id, uint64_t *ret_v
     return spread(conn, machine_id, ret_version, err);
 }
 
+int protection_forget(struct db_conn *conn, const char *machine_id, struct err *err)
+{
+    if (spread(conn, machine_id, NULL, err) < 0 ||
+        db_exec(conn, NULL, err, "DELETE FROM recovery_points WHERE machine_id = $1", DB_S(machine_id)) < 0 ||
+        db_exec(conn, NULL, err, "DELETE FROM integrity WHERE machine_id = $1", DB_S(machine_id)) < 0)
+        return -1;
+    return db_exec(conn, NULL, err, "DELETE FROM protections WHERE machine_id = $1", DB_S(machine_id)) < 0 ? -1 : 0;
+}
+
 int protection_resync(struct db_conn *conn, const char *machine_id, uint64_t *ret_version, struct err *err)
 {
     int n = db_exec(conn, NULL, err,

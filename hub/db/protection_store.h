@@ -43,6 +43,8 @@ int machine_convergence(
     struct db_conn *conn, const char *machine_id, uint64_t *ret_reached, bool *ret_online, struct err *err);
 /* The machine is told to stop; points stay. */
 int protection_end(struct db_conn *conn, const char *machine_id, uint64_t *ret_version, struct err *err);
+/* Its vault holds nothing of the machine any more: no points, no protection, as if it had never been protected. */
+int protection_forget(struct db_conn *conn, const char *machine_id, struct err *err);
 int protection_resync(struct db_conn *conn, const char *machine_id, uint64_t *ret_version, struct err *err);
 
 /* Checks the move against hub/core's table, stores the new state with an event, wakes the jobs that wait for it. ret_to may

@@ -53,5 +53,48 @@ def key_is_rotated_while_replication_goes_on():
                "the vault to name the key that it wants", 60)
 
 
+def protected(*policy):
+    disk = Disk(16 * MIB)
+    disk.fill_random(300)
+    site = Site()
+    if policy:
+        site.cli("policy", "set", "default", *policy)
+    site.protect(disk)
+    site.settled_point()
+    machine = site.machine()["id"]
+    return site, disk, machine, os.path.join(site.data, "vault", "machines", machine)
+
+
+@test
+def locked_machine_is_not_erased():
+    site, _, machine, folder = protected("--lock", "1h")
+    check(site.cli_result("machine", "erase", machine).returncode == 4, "a protected machine is erased")
+    site.cli("machine", "unprotect", machine)
+    refused = site.cli_result("machine", "erase", machine)
+    check(refused.returncode == 4 and "locked until" in refused.stderr, f"locked points are erased: {refused.stderr}")
+    export = site.open()
+    export.close()
+    check(os.path.exists(os.path.join(folder, "meta")), "the folder is gone although it is locked")
+
+
+@test
+def erased_machine_is_gone_for_good():
+    site, disk, machine, folder = protected()
+    with open(os.path.join(folder, "meta"), "rb") as f:
+        wrapped = f.read()[52:112]
+    site.cli("machine", "unprotect", machine)
+    site.cli("machine", "erase", machine)
+    wait_until(lambda: not os.listdir(os.path.dirname(folder)), "the files to be removed", 30)
+    check(site.points() == [], "its points are still listed")
+    for path, _, names in os.walk(os.path.join(site.data, "vault")):
+        for name in names:
+            with open(os.path.join(path, name), "rb") as f:
+                check(wrapped not in f.read(), f"{name} still has the wrapped key")
+    site.protect(disk)
+    export = site.open(site.settled_point()["sequence"])
+    check(image_of(export.copy()) == image_of(disk.device), "a machine that is protected again is not copied anew")
+    export.close()
+
+
 if __name__ == "__main__":
     main()

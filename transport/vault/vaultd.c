@@ -20,6 +20,7 @@
 #include "transport/base/clock.h"
 #include "transport/base/file.h"
 #include "transport/base/log.h"
+#include "transport/vault/erase.h"
 #include "transport/vault/opening.h"
 #include "transport/vault/rekey.h"
 #include "transport/vault/vaultd_private.h"
@@ -361,6 +362,8 @@ static int load_key(struct vaultd *d, struct err *err)
         return -1;
     if (vaultkeys_load(path, !folder_has_entries(machines), &d->key, err) < 0 ||
         rekey_resume(d->data_dir, &d->key, &d->older_key, &d->has_older_key, err) < 0)
+        return -1;
+    if (erase_sweep(d->data_dir, err) < 0) /* what was being erased when the vault ended */
         return -1;
     char id[VAULTKEYS_ID_SIZE];
     vaultkeys_id(&d->key, id);

@@ -44,6 +44,7 @@ struct vmachine {
     char *dir;
     struct worker_lane *lane;
     bool desired; /* named by the hub; else its streams are refused */
+    bool was_desired; /* before it was to be erased */
     uint64_t generation;
     uint64_t known_sequence; /* the hub's, as of the last desired state */
     uint64_t reported;       /* last point that went to the hub */
@@ -217,6 +218,10 @@ int vaultread_accept_hashes(
 /* vaultrotate.c */
 /* Answers the command at its end. */
 void vaultrotate_start(struct vaultd *d, const char *command_id);
+
+/* vaulterase.c */
+/* Answers the command at its end. */
+void vaulterase_start(struct vaultd *d, const char *command_id, const char *machine_id);
 
 /* vaultcommand.c */
 void vaultcommand_run(struct vaultd *d, const Leeward__Control__V1__Command *command);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * The vault key: a wrong or lost one is named, and a rotation that is killed anywhere leaves every data key within reach of a key
- * that is there, and is finished by the next start.
+ * that is there, and is finished by the next start. So is the erasure of a machine.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -16,6 +16,7 @@
 #include "transport/base/crashpoint.h"
 #include "transport/base/file.h"
 #include "transport/base/mem.h"
+#include "transport/vault/erase.h"
 #include "transport/vault/rekey.h"
 #include "transport/vault/store.h"
 
@@ -169,7 +170,7 @@ static void rotation_changes_the_vault_key_alone(void **state)
 static void keep_snapshot(void *arg, const char *name)
 {
     struct folder *f = arg;
-    if (strncmp(name, "rekey_", 6) != 0)
+    if (strncmp(name, "rekey_", 6) != 0 && strncmp(name, "erase_", 6) != 0)
         return;
     assert_true(f->snapshots < SNAPSHOTS_MAX);
     char *command = mem_printf("cp -a %s %s/%u", f->data, f->dir, f->snapshots++);
@@ -235,6 +236,34 @@ static void a_machine_that_cannot_be_wrapped_keeps_the_old_key(void **state)
     folder_done(&f);
 }
 
+static void a_killed_erasure_is_finished_at_the_next_start(void **state)
+{
+    struct folder f;
+    struct err err = ERR_INIT;
+    (void)state;
+    folder_init(&f);
+    crashpoint_watch(keep_snapshot, &f);
+    assert_int_equal(erase_key(f.data, &f.machines[0], &err), 0);
+    crashpoint_watch(NULL, NULL);
+    assert_int_equal(f.snapshots, 2);
+    for (unsigned i = 0; i < f.snapshots; i++) {
+        char data[100], path[200], meta[240];
+        struct seal_key got;
+        (void)snprintf(data, sizeof(data), "%s/%u", f.dir, i);
+        machine_path(data, &f.machines[0], path, sizeof(path));
+        assert_int_equal(access(path, F_OK), -1);
+        assert_int_equal(erase_sweep(data, &err), 0);
+        (void)snprintf(meta, sizeof(meta), "%s/machines", data);
+        char *command = mem_printf("test $(ls -A %s | wc -l) = %d", meta, MACHINES - 1);
+        assert_non_null(command);
+        assert_int_equal(system(command), 0);
+        free(command);
+        assert_int_equal(data_key_of(data, &f.machines[1], &f.key, NULL, &got, &err), 0);
+        assert_memory_equal(&got, &f.data_keys[1], sizeof(got));
+    }
+    folder_done(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -243,6 +272,7 @@ int main(void)
         cmocka_unit_test(rotation_changes_the_vault_key_alone),
         cmocka_unit_test(a_killed_rotation_is_finished_at_the_next_start),
         cmocka_unit_test(a_machine_that_cannot_be_wrapped_keeps_the_old_key),
+        cmocka_unit_test(a_killed_erasure_is_finished_at_the_next_start),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * erase: everything that a vault holds of an unprotected machine is made unreadable for good, by destroying its key, and forgotten.
+ * Asked for twice it does no harm: what the vault does not hold any more is erased.
+ */
+#include <string.h>
+
+#include "hub/db/protection_store.h"
+#include "hub/jobs/job_kind.h"
+
+static int erase_check(struct db_conn *conn, const struct machine_row *machine, json_t *params,
+    char ret_vault_id[IDENT_TEXT_SIZE], struct err *err)
+{
+    static const char *const known[] = {NULL};
+    int kept;
+
+    if (job_params_known(params, known, err) < 0)
+        return -1;
+    if (strcmp(machine->state, "unprotected") != 0) {
+        err_set(err, ERR_REFUSED, "machine %s is protected", machine->name);
+        return err_hint(err, "Unprotect it first: leeward machine unprotect %s", machine->name);
+    }
+    kept = protection_vault(conn, machine->id, ret_vault_id, err);
+    return kept > 0   ? 0
+           : kept < 0 ? -1
+                      : err_set(err, ERR_NOT_FOUND, "no vault holds anything of machine %s", machine->name);
+}
+
+static int destroy(struct job_run *run, struct err *err)
+{
+    Leeward__Control__V1__Command command = LEEWARD__CONTROL__V1__COMMAND__INIT;
+    Leeward__Control__V1__EraseMachine request = LEEWARD__CONTROL__V1__ERASE_MACHINE__INIT;
+    json_t *answer = NULL;
+    int rc;
+
+    request.machine_id = (char *)(uintptr_t)run->job->machine_id;
+    command.kind_case = LEEWARD__CONTROL__V1__COMMAND__KIND_ERASE_MACHINE;
+    command.erase_machine = &request;
+    rc = job_command(run, "vault", run->job->vault_id, "the vault", &command, &answer, err);
+    json_decref(answer);
+    return rc;
+}
+
+static int forget(struct job_run *run, struct err *err)
+{
+    return protection_forget(run->conn, run->job->machine_id, err) < 0 ? -1 : JOB_DONE;
+}
+
+const struct job_kind job_kind_erase = {.name = "erase",
+    .needs_machine = true,
+    .check = erase_check,
+    .steps = {{"destroy", "Destroy the key of its data", destroy}, {"forget", "Forget its recovery points", forget}}};
