@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What tracking takes: nanoseconds of the kernel for each write, the agent's memory with a disk of 1 TiB, and its share of a
+core at 20 MB/s of churn with a point every second.
+
+The programs' time is the kernel's own measure (kernel.bpf_stats_enabled), all of it divided by the writes to the protected disk: what
+they spend on other disks' requests is counted against us."""
+import json
+import os
+import time
+
+import harness
+from figure import figure
+
+CHURN_MB_PER_S = 20
+WRITERS = 2
+
+
+def fio(folder, seconds, *options):
+    out = harness.fresh("fio.json")
+    harness.run("fio", "--name=load", f"--directory={folder}", "--size=512m", "--direct=1", "--ioengine=libaio", "--time_based",
+                f"--runtime={seconds}", "--output-format=json", f"--output={out}", *options, timeout=seconds + 120)
+    with open(out) as f:
+        return json.load(f)["jobs"][0]["write"]
+
+
+def writes_of(device):
+    with open(f"/sys/block/{os.path.basename(device)}/stat") as f:
+        return int(f.read().split()[4])
+
+
+def programs_of(instance):
+    """Program -> (nanoseconds, runs) of the tracker of this instance."""
+    found = {}
+    for name in ("complete", "issue"):
+        link = json.loads(harness.run("bpftool", "-j", "link", "show", "pinned", f"/sys/fs/bpf/leeward/{instance}/{name}"))
+        program = json.loads(harness.run("bpftool", "-j", "prog", "show", "id", link["prog_id"]))
+        found[name] = (program.get("run_time_ns", 0), program.get("run_cnt", 0))
+    return found
+
+
+def cost_of_a_write(site, disk, folder, seconds):
+    before = harness.run("sysctl", "-n", "kernel.bpf_stats_enabled").strip()
+    harness.run("sysctl", "-q", "-w", "kernel.bpf_stats_enabled=1")
+    undo = harness.defer(harness.run, "sysctl", "-q", "-w", f"kernel.bpf_stats_enabled={before}")
+    began, writes = programs_of(site.instance), writes_of(disk.device)
+    fio(folder, seconds, "--rw=randwrite", "--bs=4k", "--iodepth=8", f"--numjobs={WRITERS}", "--group_reporting")
+    ended, writes = programs_of(site.instance), writes_of(disk.device) - writes
+    harness.undo(undo)
+    spent = {name: ended[name][0] - began[name][0] for name in began}
+    runs = {name: ended[name][1] - began[name][1] for name in began}
+    figure("tracker.per_write", sum(spent.values()) / writes, "ns", "<= 300",
+           leeward={"writes": writes} | {f"{name}_ns_per_run": round(spent[name] / max(1, runs[name])) for name in spent})
+
+
+def cpu_seconds(pid):
+    with open(f"/proc/{pid}/stat") as f:
+        fields = f.read().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def rss_bytes(pid):
+    with open(f"/proc/{pid}/status") as f:
+        return next(int(line.split()[1]) << 10 for line in f if line.startswith("VmRSS:"))
+
+
+def measure(options):
+    # XFS, because of such a disk it uses little: the first copy is short.
+    disk = harness.Disk(1 << 40, name="large")
+    disk.make_fs("xfs")
+    folder = disk.mount()
+    site = harness.Site()
+    site.protect(disk)
+    agent = site.pid_of("agent")
+    seconds = max(5, options.seconds // 3)
+    cost_of_a_write(site, disk, folder, seconds)
+    newest = site.wait_point_after(time.time())
+    began, cpu = time.monotonic(), cpu_seconds(agent)
+    load = fio(folder, seconds, "--rw=randwrite", "--bs=64k", "--iodepth=4", f"--rate={CHURN_MB_PER_S}m", "--fdatasync=64",
+        "--refill_buffers", "--buffer_compress_percentage=50")
+    share = (cpu_seconds(agent) - cpu) / (time.monotonic() - began)
+    points = sum(p["sequence"] > newest["sequence"] for p in site.points())
+    figure("tracker.agent_cpu", 100 * share, f"% of a core at {CHURN_MB_PER_S} MB/s", "<= 10",
+           leeward={"points": points, "churn_mb_per_s": round(load["bw_bytes"] / 1e6, 1)})
+    figure("tracker.agent_rss", rss_bytes(agent) / (1 << 20), "MiB with a 1 TiB disk", "<= 64")
+    site.stop()
