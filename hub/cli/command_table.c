@@ -62,6 +62,8 @@ static const struct command_option policy_options[] = {
     {"keep-minutely", 0, "DURATION", "then one per minute,"},
     {"keep-hourly", 0, "DURATION", "hour"},
     {"keep-daily", 0, "DURATION", "and day"},
+    {"keep-tagged", 0, "DURATION", "Tagged points are kept for this long; 0: for ever"},
+    {"lock", 0, "DURATION", "Nobody can drop a point before it is this old; taking it back is for later points alone"},
     {"freeze-budget", 0, "DURATION", "A freeze never takes longer (200ms)"},
     {"may-freeze", 0, "yes|no", "Whether crash-consistent points may freeze at all"},
     {"max-rounds", 0, "N", "Live rounds before a freeze is considered"},
@@ -109,13 +111,13 @@ static const struct command_option verify_options[] = {
     END,
 };
 
-static const struct command_option point_list_options[] = {
-    {"limit", 0, "N", "At most so many, the latest (20; 500 with -o json)"},
 static const struct command_option churn_options[] = {
     {"limit", 0, "N", "At most so many minutes of disks, the latest (60)"},
     END,
 };
 
+static const struct command_option point_list_options[] = {
+    {"limit", 0, "N", "At most so many, the latest (20; 500 with -o json)"},
     {"all", 0, NULL, "All of them"},
     {"after", 0, "TIME", "At or after this moment (RFC 3339)"},
     {"before", 0, "TIME", "Before this moment"},
@@ -224,12 +226,12 @@ const struct command commands[] = {
         verb_machine_resync},
     {"machine set", "MACHINE", "Change name, policy or site of a machine", machine_set_options, 1, 1, false,
         verb_machine_set},
+    {"machine churn", "MACHINE", "What was written to the protected disks, by the minute", churn_options, 1, 1, false,
+        verb_machine_churn},
     {"machine delete", "MACHINE", "Forget an unprotected machine", NULL, 1, 1, false, verb_machine_delete},
     {"machine erase", "MACHINE", "Make all that the vault holds of an unprotected machine unreadable, for good", job_options,
         1, 1, false, verb_machine_erase},
     {"machine integrity", "MACHINE", "How far its history was verified, what is damaged, and which points that hits",
-    {"machine churn", "MACHINE", "What was written to the protected disks, by the minute", churn_options, 1, 1, false,
-        verb_machine_churn},
         NULL, 1, 1, false, verb_machine_integrity},
     {"disk list", "MACHINE", "List the disks of a machine", disk_list_options, 1, 1, false, verb_disk_list},
     {"policy list", "", "List policies", NULL, 0, 0, false, verb_policy_list},

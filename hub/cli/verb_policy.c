@@ -17,6 +17,8 @@ static const struct column policy_columns[] = {
     {"MINUTELY", "keep_minute_seconds", COLUMN_SECONDS, false},
     {"HOURLY", "keep_hour_seconds", COLUMN_SECONDS, false},
     {"DAILY", "keep_day_seconds", COLUMN_SECONDS, false},
+    {"LOCK", "lock_seconds", COLUMN_SECONDS, false},
+    {"TAGGED", "keep_tagged_seconds", COLUMN_SECONDS, true},
     {"MACHINES", "machine_count", COLUMN_NUMBER, false},
     {"ID", "id", COLUMN_TEXT, true},
     {"FREEZE", "freeze_budget_seconds", COLUMN_SECONDS, true},
@@ -42,6 +44,8 @@ static const struct {
     {"keep-minutely", "keep_minute_seconds"},
     {"keep-hourly", "keep_hour_seconds"},
     {"keep-daily", "keep_day_seconds"},
+    {"keep-tagged", "keep_tagged_seconds"},
+    {"lock", "lock_seconds"},
     {"freeze-budget", "freeze_budget_seconds"},
 };
 

@@ -35,6 +35,8 @@ static const struct bound bounds[] = {
     BOUND(keep_minute_usec, MINUTE_USEC, TEN_YEARS_USEC, true),
     BOUND(keep_hour_usec, MINUTE_USEC, TEN_YEARS_USEC, true),
     BOUND(keep_day_usec, MINUTE_USEC, TEN_YEARS_USEC, true),
+    BOUND(keep_tagged_usec, MINUTE_USEC, TEN_YEARS_USEC, true),
+    BOUND(lock_usec, MINUTE_USEC, TEN_YEARS_USEC, true),
     BOUND(freeze_budget_usec, 10 * USEC_PER_MSEC, 10 * USEC_PER_SEC, false),
     BOUND(throttle_bytes_per_sec, 64 * 1024, INT64_MAX, true),
     BOUND(work_hours_throttle_bytes_per_sec, 64 * 1024, INT64_MAX, true),

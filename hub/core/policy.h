@@ -17,6 +17,8 @@ struct policy {
     uint64_t rpo_target_usec;          /* >= interval */
     uint64_t keep_all_usec, keep_minute_usec, keep_hour_usec,
         keep_day_usec;           /* ascending; 0: tier off; at most 10 years */
+    uint64_t keep_tagged_usec;   /* 0: for ever; at most 10 years */
+    uint64_t lock_usec;          /* retention lock; 0: none; at most 10 years */
     uint64_t freeze_budget_usec; /* 10 ms .. 10 s */
     uint32_t max_rounds;         /* 1 .. 64 */
     bool may_freeze;

@@ -127,7 +127,8 @@ static int check_zone(struct db_conn *conn, const struct policy_row *row, struct
         DB_U((row)->keep_day_usec), DB_U((row)->freeze_budget_usec), DB_U((row)->max_rounds), DB_B((row)->may_freeze), \
         DB_B((row)->compress_at_agent), DB_U((row)->compress_level), DB_U((row)->throttle_bytes_per_sec),              \
         DB_U((row)->filesystem_interval_usec), DB_S((row)->work_hours ? (row)->work_hours : ""), DB_S(zone_of(row)),   \
-        DB_U((row)->work_hours_throttle_bytes_per_sec), DB_U((row)->cpu_limit_percent), DB_B((row)->yield_to_workload)
+        DB_U((row)->work_hours_throttle_bytes_per_sec), DB_U((row)->cpu_limit_percent),                                \
+        DB_B((row)->yield_to_workload), DB_U((row)->keep_tagged_usec), DB_U((row)->lock_usec)
 
 static int policy_insert(
     struct db_conn *conn, const struct policy_row *row, char ret_id[IDENT_TEXT_SIZE], struct err *err)
@@ -142,8 +143,10 @@ static int policy_insert(
         "INSERT INTO policies (name, description, is_default, interval_usec, app_interval_usec, rpo_target_usec,"
         " keep_all_usec, keep_minute_usec, keep_hour_usec, keep_day_usec, freeze_budget_usec, max_rounds,"
         " may_freeze, compress_at_agent, compress_level, throttle_bytes_per_sec, filesystem_interval_usec,"
-        " work_hours, work_hours_time_zone, work_hours_throttle_bytes_per_sec, cpu_limit_percent, yield_to_workload)"
-        " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22)"
+        " work_hours, work_hours_time_zone, work_hours_throttle_bytes_per_sec, cpu_limit_percent, yield_to_workload,"
+        " keep_tagged_usec, lock_usec)"
+        " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22,"
+        " $23, $24)"
         " RETURNING id",
         POLICY_VALUES(row));
 
@@ -179,7 +182,8 @@ static int policy_change(struct db_conn *conn, const struct policy_row *row, uin
         " keep_hour_usec = $9, keep_day_usec = $10, freeze_budget_usec = $11, max_rounds = $12, may_freeze = $13,"
         " compress_at_agent = $14, compress_level = $15, throttle_bytes_per_sec = $16, filesystem_interval_usec = "
         "$17, work_hours = $18, work_hours_time_zone = $19, work_hours_throttle_bytes_per_sec = $20,"
-        " cpu_limit_percent = $21, yield_to_workload = $22" BUMP " WHERE id = $23 AND " AT_VERSION(24),
+        " cpu_limit_percent = $21, yield_to_workload = $22, keep_tagged_usec = $23, lock_usec = $24" BUMP
+        " WHERE id = $25 AND " AT_VERSION(26),
         POLICY_VALUES(row), DB_S(row->id), DB_U(if_version));
 
     return changed(conn, n, &db_policies, row->id, err) < 0 ? -1 : policy_spread(conn, row->id, err);

@@ -66,7 +66,7 @@ int desired_offsets(struct db_conn *conn, const char *machine_id, PGresult **ret
 int desired_disks(struct db_conn *conn, const char *machine_id, PGresult **ret_rows, struct err *err);
 /* Columns: 0 version, 1 drain, 2 machine_id (NULL: none), 3 generation, 4 vault_id, 5 vault_endpoint, 6 compress_level. */
 int desired_node(struct db_conn *conn, const char *node_id, PGresult **ret_rows, struct err *err);
-/* Columns: 0 version, 1 machine_id (NULL: none), 2 name, 3 generation, 4 known_sequence, 5..8 keep_all, minute, hour, day. */
+/* Columns: 0 version, 1 machine_id (NULL: none), 2 name, 3 generation, 4 known_sequence, 5..8 keep_all, minute, hour, day, 9 keep_tagged, 10 lock. */
 int desired_vault(struct db_conn *conn, const char *vault_id, PGresult **ret_rows, struct err *err);
 
 /* Everything that health is computed from. Machines: 0 id, 1 state, 2 silent_usec (-1: never), 3 rpo_usec now, 4 rpo target, 5 skew,

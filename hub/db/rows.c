@@ -54,6 +54,8 @@ static const struct db_column policy_columns[] = {
     U64(policy_row, keep_minute_usec, "t.keep_minute_usec", 0),
     U64(policy_row, keep_hour_usec, "t.keep_hour_usec", 0),
     U64(policy_row, keep_day_usec, "t.keep_day_usec", 0),
+    U64(policy_row, keep_tagged_usec, "t.keep_tagged_usec", 0),
+    U64(policy_row, lock_usec, "t.lock_usec", 0),
     U64(policy_row, freeze_budget_usec, "t.freeze_budget_usec", 0),
     U64(policy_row, max_rounds, "t.max_rounds", 0),
     BOOL(policy_row, may_freeze, "t.may_freeze", F),
@@ -291,8 +293,6 @@ const struct db_entity db_group_points = ENTITY("group point", group_point_row, 
     " WHERE group_point_is_complete(r.group_point_id)) t",
     "t.id", "uuid", NULL, "-time");
 
-static const struct db_column export_columns[] = {
-    ID(export_row, id, "t.id", F),
 static const struct db_column disk_minute_columns[] = {
     TEXT(disk_minute_row, key, "t.machine_id::text || ':' || t.disk || ':' || t.minute", 0),
     ID(disk_minute_row, machine_id, "t.machine_id", F),
@@ -306,6 +306,8 @@ static const struct db_column disk_minute_columns[] = {
 const struct db_entity db_disk_minutes = ENTITY("minute of a disk", disk_minute_row, disk_minute_columns, "disk_minutes t",
     "(t.machine_id::text || ':' || t.disk || ':' || t.minute)", "text", NULL, "-minute");
 
+static const struct db_column export_columns[] = {
+    ID(export_row, id, "t.id", F),
     ID(export_row, machine_id, "t.machine_id", F),
     TEXT(export_row, machine_name, "m.name", F | S | N),
     ID(export_row, vault_id, "t.vault_id", F),

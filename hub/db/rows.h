@@ -23,6 +23,7 @@ struct policy_row {
     uint64_t app_interval_usec;        /* between app-consistent points; 0: none */
     uint64_t rpo_target_usec;          /* warning above, critical above three times */
     uint64_t keep_all_usec, keep_minute_usec, keep_hour_usec, keep_day_usec;
+    uint64_t keep_tagged_usec, lock_usec; /* 0: tagged points for ever; 0: no retention lock */
     uint64_t freeze_budget_usec, max_rounds;
     bool may_freeze, compress_at_agent;
     uint64_t compress_level; /* zstd, 0: as sent */
@@ -101,7 +102,6 @@ struct point_row {
 };
 extern const struct db_entity db_points;
 
-struct group_row {
 /* Key: "MACHINE-UUID:DISK:MINUTE". */
 struct disk_minute_row {
     const char *key, *machine_id;
@@ -110,9 +110,11 @@ struct disk_minute_row {
 };
 extern const struct db_entity db_disk_minutes;
 
-    const char *id, *name, *description, *members_json; /* [{"machine_id", "machine_name", "online", "state", "address"}] */
-    const char *coordinator_id, *coordinator_name;      /* the one that the hub names */
-    const char *coordinated_by, *coordinated_by_name;   /* the one that spoke last */
+struct group_row {
+    const char *id, *name, *description,
+        *members_json;                             /* [{"machine_id", "machine_name", "online", "state", "address"}] */
+    const char *coordinator_id, *coordinator_name; /* the one that the hub names */
+    const char *coordinated_by, *coordinated_by_name; /* the one that spoke last */
     const char *health, *cause, *remedy, *culprit_id, *culprit_name, *last_point_id;
     uint64_t number, membership, interval_usec, freeze_budget_usec, member_count;
     uint64_t made, missed, news_at, last_point_at, last_freeze_usec;
@@ -122,7 +124,8 @@ extern const struct db_entity db_groups;
 
 /* Complete ones only. */
 struct group_point_row {
-    const char *id, *group_id, *points_json; /* [{"machine_id", "machine_name", "sequence", "time", "kind", "frozen"}] */
+    const char *id, *group_id,
+        *points_json; /* [{"machine_id", "machine_name", "sequence", "time", "kind", "frozen"}] */
     uint64_t time, membership, machine_count;
 };
 extern const struct db_entity db_group_points;
