@@ -246,6 +246,8 @@ static void run_schedule(struct group *g, uint64_t now)
 {
     struct err err = ERR_INIT;
 
+    if (g->due_usec > now + g->wish.interval_usec) /* it was longer before */
+        g->due_usec = now + g->wish.interval_usec;
     if (!g->leading || now < g->due_usec || group_lead_is_busy(g->lead) || g->wish.count < GROUP_MEMBERS_MIN)
         return;
     g->due_usec =

@@ -76,9 +76,8 @@ bool engine_group_is_whole(struct engine *e, const struct cycle_result *r)
     return group_part_captured(e->conf.part, r->freeze_usec, clock_mono_usec() + COMMIT_USEC) == 0;
 }
 
-static void explain(const struct engine *e, const struct cycle_result *r, struct err *why)
+static void explain(const struct cycle_result *r, struct err *why)
 {
-    (void)e;
     if (r->freeze_error.code != ERR_NONE) {
         err_copy(why, &r->freeze_error);
     } else if (r->freeze_gave_up) {
@@ -103,7 +102,7 @@ static void finish(struct engine *e, const struct cycle_result *r, int result, c
     if (result < 0)
         err_copy(&why, err);
     else
-        explain(e, r, &why);
+        explain(r, &why);
     group_part_end(e->conf.part, 0, &why);
 }
 

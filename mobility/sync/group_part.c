@@ -185,11 +185,15 @@ static int wait_for(struct group_part *p, enum group_part_state here, enum group
 {
     const struct timespec until = {
         .tv_sec = (time_t)(until_usec / USEC_PER_SEC), .tv_nsec = (long)(until_usec % USEC_PER_SEC * 1000)};
+    bool said;
     int r;
 
     pthread_mutex_lock(&p->lock);
-    if (p->state != here && !p->aborted && move(p, here))
+    said = p->state != here && !p->aborted && move(p, here);
+    pthread_mutex_unlock(&p->lock);
+    if (said)
         p->conf.to_loop(p->conf.arg);
+    pthread_mutex_lock(&p->lock);
     while (p->state == here && !p->aborted)
         if (pthread_cond_timedwait(&p->cond, &p->lock, &until) == ETIMEDOUT)
             break;

@@ -5,6 +5,8 @@
  */
 #include "transport/vault/thin.h"
 
+#include <string.h>
+
 #include "transport/base/clock.h"
 #include "transport/base/mem.h"
 
@@ -47,15 +49,24 @@ static bool is_pinned(const uint64_t *pinned, size_t count, uint64_t sequence)
     return false;
 }
 
-static bool stays(const struct point *p, const struct thin_tiers *tiers, struct tier *levels, uint64_t now)
+/* Asks each tier: all of them have to see the point. */
+static bool a_tier_keeps(struct tier levels[TIER_COUNT], uint64_t age, uint64_t time_usec)
+{
+    bool keep = false;
+    for (size_t i = 0; i < TIER_COUNT; i++)
+        keep = tier_keeps(&levels[i], age, time_usec) || keep;
+    return keep;
+}
+
+static bool stays(const struct point *p, const struct thin_tiers *tiers, struct tier levels[TIER_COUNT],
+    struct tier group_levels[TIER_COUNT], uint64_t now)
 {
     uint64_t age = p->time_utc_usec < now ? now - p->time_utc_usec : 0;
     bool tagged = (p->more & POINT_TAGGED) != 0 && (tiers->tagged_usec == 0 || age <= tiers->tagged_usec);
-    bool keep = age <= tiers->all_usec || tagged || (p->more & POINT_GROUPED) != 0;
-    for (size_t i = 0; i < TIER_COUNT; i++)
-        if (tier_keeps(&levels[i], age, p->time_utc_usec))
-            keep = true;
-    return keep;
+    bool keep = a_tier_keeps(levels, age, p->time_utc_usec);
+    if ((p->more & POINT_GROUPED) != 0)
+        keep = a_tier_keeps(group_levels, age, p->time_utc_usec) || keep;
+    return keep || tagged || age <= tiers->all_usec;
 }
 
 int thin_plan(const struct pointlist *points, const struct thin_tiers *tiers, uint64_t now_utc_usec,
@@ -63,13 +74,15 @@ int thin_plan(const struct pointlist *points, const struct thin_tiers *tiers, ui
 {
     struct tier levels[TIER_COUNT] = {{.bucket_usec = MINUTE, .keep_usec = tiers->minute_usec},
         {.bucket_usec = HOUR, .keep_usec = tiers->hour_usec}, {.bucket_usec = DAY, .keep_usec = tiers->day_usec}};
+    struct tier group_levels[TIER_COUNT];
+    memcpy(group_levels, levels, sizeof(levels));
     uint64_t *drop AUTO_FREE = mem_alloc(points->count + 1, sizeof(*drop));
     if (drop == NULL)
         return err_set(err, ERR_NOMEM, "no memory for retention");
     size_t at = points->count; /* filled from the back, so that it ascends */
     for (size_t i = points->count; tiers->all_usec != 0 && i > 0; i--) {
         const struct point *p = &points->items[i - 1];
-        bool keep = stays(p, tiers, levels, now_utc_usec);
+        bool keep = stays(p, tiers, levels, group_levels, now_utc_usec);
         if (!keep && i != points->count && !is_pinned(pinned, pinned_count, p->sequence))
             drop[--at] = p->sequence;
     }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Retention: which recovery points a policy lets go. Every point is kept for a while, then the last of each minute, hour and
- * day for as long as their tiers last. Pure: no clock, no disk.
+ * day for as long as their tiers last. Group points are thinned among themselves as well: the last one of each minute, hour and day
+ * stays, on every member of the group, so that they stay complete. Pure: no clock, no disk.
  */
 #ifndef TRANSPORT_VAULT_THIN_H
 #define TRANSPORT_VAULT_THIN_H
@@ -19,8 +20,8 @@ struct thin_tiers {
     uint64_t tagged_usec;                      /* tagged points for this long; 0: for ever */
 };
 
-/* The sequences to drop, ascending (free them). Never dropped: the newest point, tagged points within theirs, group points, and those in
- * `pinned` (ascending). */
+/* The sequences to drop, ascending (free them). Never dropped: the newest point, tagged points within theirs, and those in `pinned`
+ * (ascending). */
 int thin_plan(const struct pointlist *points, const struct thin_tiers *tiers, uint64_t now_utc_usec,
     const uint64_t *pinned, size_t pinned_count, uint64_t **ret_drop, size_t *ret_count, struct err *err);
 

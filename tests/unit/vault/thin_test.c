@@ -119,6 +119,53 @@ static void tagged_points_go_when_their_time_is_over(void **state)
     pointlist_done(&l);
 }
 
+/* A point each second, every tenth of them a group point, on a machine that is a little late. */
+static void fill_grouped(struct pointlist *l, uint64_t late_usec, unsigned more_own)
+{
+    struct err err = ERR_INIT;
+    uint64_t sequence = 1;
+    for (unsigned i = 0; i < 4 * 3600; i++) {
+        struct point p = {.time_utc_usec = NOW - 4 * HOUR + i * USEC_PER_SEC + 500000 + late_usec};
+        p.more = i % 10 == 0 ? POINT_GROUPED : 0;
+        for (unsigned k = 0; k <= (p.more ? 0 : more_own); k++) {
+            p.sequence = sequence++;
+            p.time_utc_usec += k * 1000;
+            assert_int_equal(pointlist_add(l, &p, &err), 0);
+        }
+    }
+}
+
+/* The seconds of the group points that stay. */
+static size_t grouped_that_stay(const struct pointlist *l, const struct thin_tiers *t, uint64_t *seconds)
+{
+    uint64_t *drop;
+    size_t count = plan(l, t, NULL, 0, &drop), at = 0, n = 0;
+    for (size_t i = 0; i < l->count; i++) {
+        if (at < count && drop[at] == l->items[i].sequence)
+            at++;
+        else if (l->items[i].more & POINT_GROUPED)
+            seconds[n++] = l->items[i].time_utc_usec / USEC_PER_SEC;
+    }
+    free(drop);
+    return n;
+}
+
+static void the_same_group_points_stay_on_all_members(void **state)
+{
+    static uint64_t first[1500], second[1500];
+    struct pointlist a = {0}, b = {0};
+    struct thin_tiers t = {.all_usec = 10 * MINUTE, .minute_usec = 2 * HOUR, .hour_usec = 48 * HOUR};
+    (void)state;
+    fill_grouped(&a, 0, 0);
+    fill_grouped(&b, 40000, 2);
+    size_t n = grouped_that_stay(&a, &t, first);
+    assert_int_equal(grouped_that_stay(&b, &t, second), n);
+    assert_memory_equal(first, second, n * sizeof(first[0]));
+    assert_true(n >= 60 + 110 + 2 && n <= 60 + 112 + 4); /* ten minutes of all, then one a minute, then one an hour */
+    pointlist_done(&a);
+    pointlist_done(&b);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -127,6 +174,7 @@ int main(void)
         cmocka_unit_test(thinning_twice_drops_nothing_more),
         cmocka_unit_test(the_newest_tagged_and_pinned_stay),
         cmocka_unit_test(tagged_points_go_when_their_time_is_over),
+        cmocka_unit_test(the_same_group_points_stay_on_all_members),
     };
     return cmocka_run_group_tests_name("thin", tests, NULL, NULL);
 }
