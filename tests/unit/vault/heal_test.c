@@ -1,0 +1,329 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Damage in the log: which records and points it hits, healing from a header that has lost a bit, mended records in the place of
+ * damaged ones, and the two small files that remember what was verified and what was found.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "tests/unit/vault/vaultmodel.h"
+#include "transport/base/mem.h"
+#include "transport/log/segment.h"
+#include "transport/vault/heal.h"
+#include "transport/vault/scrubstate.h"
+#include "transport/vault/view.h"
+
+#define BLOCK 65536u
+
+/* Three points; the block at BLOCK is written at the first and again at the third, others each once. */
+static void history(struct model *m, uint64_t seed)
+{
+    struct err err = ERR_INIT;
+    model_init(m, seed);
+    model_open(m);
+    for (unsigned i = 0; i < 6; i++)
+        model_write(m, 0, (uint64_t)i * BLOCK, BLOCK, true);
+    model_commit(m, MARK_CRASH);
+    model_write(m, 0, 8ull * BLOCK, BLOCK, true);
+    model_commit(m, MARK_CRASH);
+    model_write(m, 0, BLOCK, BLOCK, true);
+    model_commit(m, MARK_CRASH);
+    assert_int_equal(store_flush(m->store, &err), 0);
+}
+
+static void segment_path(const struct model *m, char *out, size_t n)
+{
+    (void)snprintf(out, n, "%s/main/0000000000000001.seg", m->machine_dir);
+}
+
+static void change(const struct model *m, uint64_t at, const uint8_t *bytes, size_t n, uint8_t flip)
+{
+    char path[300];
+    segment_path(m, path, sizeof(path));
+    FILE *f = fopen(path, "r+");
+    assert_non_null(f);
+    if (bytes != NULL) {
+        assert_int_equal(fseek(f, (long)at, SEEK_SET), 0);
+        assert_int_equal(fwrite(bytes, 1, n, f), n);
+    } else {
+        assert_int_equal(fseek(f, (long)at, SEEK_SET), 0);
+        int c = fgetc(f);
+        assert_int_equal(fseek(f, (long)at, SEEK_SET), 0);
+        (void)fputc(c ^ flip, f);
+    }
+    assert_int_equal(fclose(f), 0);
+}
+
+/* Where the first record that covers that byte of disk 0 lies. */
+static uint64_t place_of(const struct model *m, uint64_t start, struct record *ret_record)
+{
+    char path[300];
+    struct err err = ERR_INIT;
+    struct segment_reader *reader AUTO_OF(segment_reader) = NULL;
+    const uint8_t *payload;
+    uint64_t offset = SEGMENT_HEADER_SIZE, at;
+    (void)snprintf(path, sizeof(path), "%s/main", m->machine_dir);
+    int dirfd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    assert_int_equal(segment_open(dirfd, 1, &reader, &err), 0);
+    do {
+        at = offset;
+        assert_int_equal(segment_read_next(reader, &offset, ret_record, &payload, &err), 1);
+    } while (ret_record->kind != RECORD_DATA || ret_record->disk != 0 || ret_record->start != start);
+    (void)close(dirfd);
+    return at;
+}
+
+static void verify(const struct model *m, struct verify_result *r)
+{
+    struct err err = ERR_INIT;
+    struct verify_spec spec = {.machine_dir = m->machine_dir,
+        .machine = m->conf.machine,
+        .key = m->opened.data_key,
+        .until_sequence = store_committed(m->store)};
+    if (verify_run(&spec, r, &err) < 0)
+        fail_msg("%s", err.text);
+}
+
+static struct damagehit hit_of(const struct model *m)
+{
+    return (struct damagehit){.machine_dir = m->machine_dir,
+        .machine = m->conf.machine,
+        .key = m->opened.data_key,
+        .points = *store_points(m->store),
+        .newest = store_committed(m->store)};
+}
+
+/* Finds the damage there is; the list with the points that are hit. */
+static void find(const struct model *m, struct quarantine *q)
+{
+    struct verify_result r;
+    struct err err = ERR_INIT;
+    struct damagehit h = hit_of(m);
+    size_t added;
+    verify(m, &r);
+    *q = (struct quarantine){0};
+    for (size_t i = 0; i < r.listed; i++)
+        assert_int_equal(damagehit_items(&h, &r.damages[i], 1, q, &added, &err), 0);
+    for (size_t i = 0; i < q->count; i++)
+        assert_int_equal(damagehit_points(&h, &q->items[i], &err), 0);
+    verify_result_done(&r);
+}
+
+static int read_block(const struct model *m, uint64_t sequence, uint64_t start, uint8_t *out)
+{
+    struct view *v AUTO_OF(view) = NULL;
+    struct err err = ERR_INIT;
+    assert_int_equal(view_open(m->machine_dir, sequence, &m->opened.data_key, 0, &v, &err), 0);
+    return view_read(v, 0, start, BLOCK, out, NULL);
+}
+
+/* ---- tests ---- */
+
+static void damage_names_the_points_that_show_it(void **state)
+{
+    static struct model m;
+    static uint8_t block[BLOCK];
+    struct quarantine q;
+    struct record r;
+    (void)state;
+    history(&m, 71);
+    change(&m, place_of(&m, BLOCK, &r) + RECORD_HEADER_SIZE + 3, NULL, 0, 8);     /* until the third point */
+    change(&m, place_of(&m, 3 * BLOCK, &r) + RECORD_HEADER_SIZE + 3, NULL, 0, 8); /* to this day */
+    find(&m, &q);
+    assert_int_equal(q.count, 2);
+    assert_int_equal(q.items[0].start, BLOCK);
+    assert_int_equal(q.items[0].first_point, 1);
+    assert_int_equal(q.items[0].last_point, 2);
+    assert_int_equal(q.items[0].points, 2);
+    assert_false(q.items[0].now);
+    assert_int_equal(q.items[1].start, 3 * BLOCK);
+    assert_int_equal(q.items[1].last_point, 3);
+    assert_true(q.items[1].now);
+    assert_int_equal(read_block(&m, 2, BLOCK, block), -1);
+    assert_int_equal(read_block(&m, 3, BLOCK, block), 0);
+    assert_int_equal(read_block(&m, 2, 4 * BLOCK, block), 0);
+    quarantine_done(&q);
+    model_done(&m);
+}
+
+static void a_header_that_lost_a_bit_heals_itself(void **state)
+{
+    static struct model m;
+    (void)state;
+    for (unsigned bit = 0; bit < RECORD_HEADER_SIZE * 8; bit += 37) {
+        struct quarantine q;
+        struct record r;
+        struct err err = ERR_INIT;
+        struct mend_nonce nonce = {.stream = 1000 + bit};
+        history(&m, 72);
+        uint64_t at = place_of(&m, 2 * BLOCK, &r);
+        change(&m, at + bit / 8, NULL, 0, (uint8_t)(1u << (bit % 8)));
+        find(&m, &q);
+        assert_int_equal(q.count, 1);
+        assert_int_equal(q.items[0].offset, at);
+        assert_int_equal(q.items[0].start, 2 * BLOCK);
+        assert_int_equal(q.items[0].length, BLOCK);
+        struct damagehit h = hit_of(&m);
+        assert_int_equal(heal_item(&h, &q.items[0], &nonce, &err), 1);
+        assert_true(mend_is_good(m.machine_dir, 1, at, &m.opened.data_key));
+        model_check_all(&m);
+        quarantine_done(&q);
+        model_done(&m);
+    }
+}
+
+static void content_that_comes_again_heals_the_history(void **state)
+{
+    static struct model m;
+    static uint8_t block[BLOCK];
+    struct quarantine q;
+    struct record r;
+    struct err err = ERR_INIT;
+    struct mend_nonce nonce = {.stream = 3000};
+    (void)state;
+    history(&m, 76);
+    change(&m, place_of(&m, 3 * BLOCK, &r) + RECORD_HEADER_SIZE + 3, NULL, 0, 8);
+    change(&m, place_of(&m, 4 * BLOCK, &r) + RECORD_HEADER_SIZE + 3, NULL, 0, 8);
+    memcpy(block, m.disks[0] + 3 * BLOCK, BLOCK);
+    model_put(&m, 0, 3 * BLOCK, BLOCK, block);   /* the source still has it */
+    model_write(&m, 0, 4 * BLOCK, BLOCK, false); /* and of this something else */
+    model_commit(&m, MARK_CRASH);
+    assert_int_equal(store_flush(m.store, &err), 0);
+    find(&m, &q);
+    assert_int_equal(q.count, 2);
+    struct damagehit h = hit_of(&m);
+    assert_false(q.items[0].now || q.items[1].now);
+    assert_int_equal(heal_item(&h, &q.items[0], &nonce, &err), 1);
+    assert_int_equal(heal_item(&h, &q.items[1], &nonce, &err), 0);
+    assert_int_equal(q.items[0].state, QUARANTINE_HEALED);
+    assert_int_equal(q.items[1].last_point, 3);
+    assert_int_equal(read_block(&m, 1, 3 * BLOCK, block), 0);
+    assert_memory_equal(block, m.disks[0] + 3 * BLOCK, BLOCK);
+    assert_int_equal(read_block(&m, 3, 4 * BLOCK, block), -1);
+    assert_int_equal(read_block(&m, 4, 4 * BLOCK, block), 0);
+    quarantine_done(&q);
+    model_done(&m);
+}
+
+static void a_lost_sector_costs_what_lies_in_it(void **state)
+{
+    static struct model m;
+    static uint8_t zeros[512], block[BLOCK];
+    struct quarantine q;
+    struct record r;
+    (void)state;
+    history(&m, 73);
+    uint64_t at = place_of(&m, 4 * BLOCK, &r);
+    change(&m, at, zeros, sizeof(zeros), 0);
+    find(&m, &q);
+    assert_int_equal(q.count, 1);
+    assert_int_equal(q.items[0].kind, VERIFY_HEADERS);
+    assert_int_equal(q.items[0].start, 4 * BLOCK);
+    assert_true(q.items[0].now);
+    assert_int_equal(read_block(&m, 3, 4 * BLOCK, block), -1);
+    assert_int_equal(read_block(&m, 3, 5 * BLOCK, block), 0);
+    assert_memory_equal(block, m.disks[0] + 5 * BLOCK, BLOCK);
+    quarantine_done(&q);
+    model_done(&m);
+}
+
+static void a_mended_record_must_have_the_content_of_the_damaged_one(void **state)
+{
+    static struct model m;
+    static uint8_t block[BLOCK];
+    struct record r;
+    struct err err = ERR_INIT;
+    struct mend_nonce nonce = {.stream = 2000};
+    (void)state;
+    history(&m, 74);
+    uint64_t at = place_of(&m, 5 * BLOCK, &r);
+    change(&m, at + RECORD_HEADER_SIZE + 9, NULL, 0, 2);
+    assert_int_equal(read_block(&m, 3, 5 * BLOCK, block), -1);
+    memset(block, 7, sizeof(block));
+    assert_int_equal(mend_store(m.machine_dir, 1, at, 0, 5 * BLOCK, block, BLOCK, &m.opened.data_key, &nonce, &err), 0);
+    assert_int_equal(read_block(&m, 3, 5 * BLOCK, block), -1);
+    assert_int_equal(
+        mend_store(m.machine_dir, 1, at, 0, 5 * BLOCK, m.disks[0] + 5 * BLOCK, BLOCK, &m.opened.data_key, &nonce, &err),
+        0);
+    model_check_all(&m);
+    model_done(&m);
+}
+
+static void a_damaged_list_is_an_empty_one(void **state)
+{
+    static struct model m;
+    struct quarantine q = {0}, got;
+    struct quarantine_item item = {.kind = VERIFY_PAYLOAD, .segment = 3, .offset = 70000, .length = 4096, .now = true};
+    struct err err = ERR_INIT;
+    char path[300];
+    (void)state;
+    model_init(&m, 75);
+    model_open(&m);
+    (void)snprintf(item.text, sizeof(item.text), "its tag does not fit");
+    assert_int_equal(quarantine_put(&q, &item, &err), 1);
+    item.segment = 2;
+    assert_int_equal(quarantine_put(&q, &item, &err), 1);
+    assert_int_equal(quarantine_put(&q, &item, &err), 0);
+    assert_int_equal(quarantine_store(m.machine_dir, &m.conf.machine, &q, &err), 0);
+    assert_int_equal(quarantine_load(m.machine_dir, &m.conf.machine, &got, &err), 0);
+    assert_int_equal(got.count, 2);
+    assert_int_equal(got.items[0].segment, 2);
+    assert_string_equal(got.items[1].text, "its tag does not fit");
+    assert_true(got.items[1].now);
+    quarantine_done(&got);
+    (void)snprintf(path, sizeof(path), "%s/quarantine", m.machine_dir);
+    for (long at = 0; at < 2 * 192 + 48; at += 7) {
+        FILE *f = fopen(path, "r+");
+        assert_int_equal(fseek(f, at, SEEK_SET), 0);
+        int c = fgetc(f);
+        assert_int_equal(fseek(f, at, SEEK_SET), 0);
+        (void)fputc(c ^ 0x40, f);
+        assert_int_equal(fclose(f), 0);
+        assert_int_equal(quarantine_load(m.machine_dir, &m.conf.machine, &got, &err), 0);
+        assert_int_equal(got.count, 0);
+        quarantine_done(&got);
+        assert_int_equal(quarantine_store(m.machine_dir, &m.conf.machine, &q, &err), 0);
+    }
+    quarantine_done(&q);
+    model_done(&m);
+}
+
+static void what_was_verified_when_is_known(void **state)
+{
+    struct scrubstate s = {0};
+    (void)state;
+    assert_int_equal(scrubstate_verified(&s, 0), 0);
+    s.started_utc_usec = 100;
+    s.cursor = 4;
+    assert_int_equal(scrubstate_verified(&s, 0), 4);
+    assert_int_equal(scrubstate_verified(&s, 101), 0);
+    scrubstate_finish(&s, 100, 200, 9);
+    assert_int_equal(scrubstate_verified(&s, 100), 9);
+    assert_int_equal(scrubstate_verified(&s, 101), 0);
+    s.started_utc_usec = 300;
+    s.cursor = 2;
+    assert_int_equal(scrubstate_verified(&s, 0), 9);
+    assert_int_equal(scrubstate_verified(&s, 250), 2);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(damage_names_the_points_that_show_it),
+        cmocka_unit_test(a_header_that_lost_a_bit_heals_itself),
+        cmocka_unit_test(content_that_comes_again_heals_the_history),
+        cmocka_unit_test(a_lost_sector_costs_what_lies_in_it),
+        cmocka_unit_test(a_mended_record_must_have_the_content_of_the_damaged_one),
+        cmocka_unit_test(a_damaged_list_is_an_empty_one),
+        cmocka_unit_test(what_was_verified_when_is_known),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
