@@ -21,7 +21,8 @@
 
 #define SEGMENTS_OPEN_MAX 512u /* below the usual limit of 1,024 descriptors */
 #define SEGMENT_SLOTS 1024u
-#define CACHE_BYTES (32u << 20)
+#define STALE_EVERY 4096u /* reads of records between two looks for files that were replaced */
+#define CACHE_BYTES (64u << 20)
 #define SHARDS 16u
 
 struct open_segment {
@@ -62,6 +63,7 @@ struct recordread {
     pthread_mutex_t lock; /* guards segments, open_count, clock and benches */
     struct open_segment *segments[SEGMENT_SLOTS];
     unsigned open_count;
+    uint64_t takes;
     uint64_t clock;
     struct bench *benches;
     struct shard shards[SHARDS];
@@ -168,6 +170,24 @@ static void evict_one(struct recordread *rr)
     open_segment_free(gone);
 }
 
+/* With rr->lock held: lets go of files that compaction has replaced, so that their space comes back while this reader lives. */
+static void drop_stale(struct recordread *rr)
+{
+    for (size_t i = 0; i < SEGMENT_SLOTS; i++) {
+        struct open_segment **link = &rr->segments[i];
+        while (*link != NULL) {
+            struct open_segment *s = *link;
+            if (s->refs > 0 || !segment_reader_is_stale(s->reader)) {
+                link = &s->next;
+                continue;
+            }
+            *link = s->next;
+            rr->open_count--;
+            open_segment_free(s);
+        }
+    }
+}
+
 /* With rr->lock held. */
 static struct open_segment *segment_add(struct recordread *rr, uint64_t number, struct err *err)
 {
@@ -190,6 +210,8 @@ static struct open_segment *segment_add(struct recordread *rr, uint64_t number, 
 static struct open_segment *segment_take(struct recordread *rr, uint64_t number, struct err *err)
 {
     (void)pthread_mutex_lock(&rr->lock);
+    if (++rr->takes % STALE_EVERY == 0)
+        drop_stale(rr);
     struct open_segment *s = rr->segments[number % SEGMENT_SLOTS];
     while (s != NULL && s->number != number)
         s = s->next;

@@ -267,6 +267,24 @@ static void a_dropped_point_whose_data_went_does_not_come_back(void **state)
     model_done(&m);
 }
 
+/* Segments that this process has open and that have no name any more. */
+static unsigned replaced_files_open(void)
+{
+    DIR *dir = opendir("/proc/self/fd");
+    struct dirent *entry;
+    unsigned count = 0;
+    assert_non_null(dir);
+    while ((entry = readdir(dir)) != NULL) {
+        char path[300], target[400];
+        (void)snprintf(path, sizeof(path), "/proc/self/fd/%s", entry->d_name);
+        ssize_t n = readlink(path, target, sizeof(target) - 1);
+        target[n > 0 ? n : 0] = '\0';
+        count += strstr(target, ".seg (deleted)") != NULL;
+    }
+    (void)closedir(dir);
+    return count;
+}
+
 static void who_reads_an_old_point_goes_on(void **state)
 {
     static struct model m;
@@ -283,6 +301,10 @@ static void who_reads_an_old_point_goes_on(void **state)
     assert_true(compact(&m, NULL) > 3);
     ok(view_read(v, 0, 0, m.disk_bytes[0], got, &err), &err);
     assert_memory_equal(got, m.points[1].disks[0], m.disk_bytes[0]);
+    assert_true(replaced_files_open() > 0);
+    for (uint64_t i = 0; i < 5000; i++) /* and lets go of the replaced files, or their space would not come back */
+        ok(view_read(v, 0, i * 4096 % (512u << 10), 4096, got, &err), &err);
+    assert_int_equal(replaced_files_open(), 0);
     free(got);
     model_done(&m);
 }
