@@ -15,6 +15,8 @@ static const struct column machine_columns[] = {
     {"HISTORY", "history_bytes", COLUMN_BYTES, false},
     {"GARBAGE", "garbage_bytes", COLUMN_BYTES, false},
     {"INDEX", "index_bytes", COLUMN_BYTES, false},
+    {"IN BUCKET", "bucket_point_at", COLUMN_TIME, false},
+    {"NOT YET", "bucket_behind_bytes", COLUMN_BYTES, false},
 };
 
 int verb_vault_space(struct command_line *line, const char *vault, struct err *err)

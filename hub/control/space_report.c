@@ -42,6 +42,15 @@ static json_t *time_json(uint64_t utc_usec)
     return json_string(text);
 }
 
+static json_t *with_bucket(json_t *machine, const Leeward__Control__V1__MachineSpace *m)
+{
+    if (!machine || !m->has_bucket)
+        return machine;
+    json_object_set_new(machine, "bucket_point_at", time_json(m->bucket_point_utc_usec));
+    json_object_set_new(machine, "bucket_behind_bytes", peer_report_json_u64(m->bucket_behind_bytes));
+    return machine;
+}
+
 static json_t *machine_json(const Leeward__Control__V1__MachineSpace *m)
 {
     struct ident id;
@@ -50,9 +59,11 @@ static json_t *machine_json(const Leeward__Control__V1__MachineSpace *m)
     if (ident_from_text(m->machine_id, &id) < 0)
         return NULL;
     ident_to_text(&id, text);
-    return json_pack("{s:s, s:o, s:o, s:o, s:o}", "machine_id", text, "live_bytes", peer_report_json_u64(m->live_bytes),
-        "history_bytes", peer_report_json_u64(m->history_bytes), "garbage_bytes",
-        peer_report_json_u64(m->garbage_bytes), "index_bytes", peer_report_json_u64(m->index_bytes));
+    return with_bucket(
+        json_pack("{s:s, s:o, s:o, s:o, s:o}", "machine_id", text, "live_bytes", peer_report_json_u64(m->live_bytes),
+            "history_bytes", peer_report_json_u64(m->history_bytes), "garbage_bytes",
+            peer_report_json_u64(m->garbage_bytes), "index_bytes", peer_report_json_u64(m->index_bytes)),
+        m);
 }
 
 static char *report_text(const char *vault_id, const Leeward__Control__V1__VaultSpace *v)

@@ -149,6 +149,12 @@ def event(site, code):
     return next((e for e in site.items("event", "list") if e["code"] == code), None)
 
 
+def lag(site):
+    """What the hub says of the bucket, once it knows of a point there."""
+    vault = site.cli("vault", "list")["items"][0]["id"]
+    return next((m for m in site.cli("vault", "stat", vault)["machines"] if m.get("bucket_point_at")), None)
+
+
 @test
 def faults_on_the_way_lose_nothing_overwrite_nothing_and_are_told():
     proxy = FaultProxy(endpoint_of("azurite"))
@@ -169,6 +175,9 @@ def faults_on_the_way_lose_nothing_overwrite_nothing_and_are_told():
             site.kill("vault")
     bucket.wait_for(max(map(int, wanted)))
     wait_until(lambda: event(site, "bucket_caught_up"), "the event of a bucket that caught up", 60, 0.5)
+    site.cli("vault", "gc", site.cli("vault", "list")["items"][0]["id"])  # so that its space is looked at now
+    told = wait_until(lambda: lag(site), "the hub to know what the bucket has", 90, 0.5)
+    check(told["bucket_behind_bytes"] < 32 * MIB and told["bucket_point_at"], f"{told}")
     blobs = [path for path in proxy.written if "comp=" not in path and "probe" not in path]
     check(len(blobs) == len(set(blobs)), "an object was written twice")
     site.stop()

@@ -174,6 +174,9 @@ void vaultupload_stop(struct vaultd *d);
 void vaultupload_free(struct vaultd *d);
 void vaultupload_tick(struct vmachine *vm, uint64_t now);
 void vaultupload_forget(struct vmachine *vm);
+/* What the bucket has of it, as the last turn saw it: the time of its newest point (0: none) and the bytes of the log that it lacks. False: not
+ * known, or there is no bucket. */
+bool vaultupload_lag(const struct vmachine *vm, uint64_t *ret_point_time_utc_usec, uint64_t *ret_behind_bytes);
 /* Is the bucket behind? *ret_cause is the caller's, *ret_remedy good until the loop goes on. */
 bool vaultupload_describe(const struct vaultd *d, char **ret_cause, const char **ret_remedy);
 

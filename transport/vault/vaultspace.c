@@ -419,6 +419,7 @@ void vaultspace_report(struct vaultd *d)
         m->history_bytes = vm->space.history_bytes;
         m->garbage_bytes = vm->space.garbage_bytes;
         m->index_bytes = vm->space.index_bytes;
+        m->has_bucket = vaultupload_lag(vm, &m->bucket_point_utc_usec, &m->bucket_behind_bytes);
         list[all.n_machines++] = m;
     }
     all.machines = list;

@@ -20,6 +20,7 @@
 #define BACKOFF_MAX_USEC (300 * USEC_PER_SEC)
 #define TELL_AFTER_USEC (60 * USEC_PER_SEC)
 
+#define REPORT_EVERY_USEC (30 * USEC_PER_SEC)
 #define JOBS_MAX 65536 /* one of each machine at a time */
 
 /* Of the daemon. */
@@ -37,6 +38,7 @@ struct machine_upload {
     unsigned failures; /* in a row */
     uint64_t failing_since_usec;
     bool told;
+    uint64_t reported_usec; /* when the hub was last told how far the bucket is; monotonic */
     struct err why;
     struct upload_result last;
 };
@@ -83,6 +85,7 @@ static void tell_behind(struct vmachine *vm)
 
     vm->upload->told = true;
     vm->d->status_due_usec = 0;
+    vm->d->space_news = true;
     if (text != NULL && vm->d->session != NULL)
         session_event(vm->d->session, "warning", "bucket_behind", vm->id_text, remedy_of(vm->upload), text);
 }
@@ -93,6 +96,7 @@ static void tell_caught_up(struct vmachine *vm)
 
     vm->upload->told = false;
     vm->d->status_due_usec = 0;
+    vm->d->space_news = true;
     point_text(&vm->upload->last, point);
     char *text AUTO_FREE = mem_printf("The bucket has what the vault has again: %s.", point);
     if (text != NULL && vm->d->session != NULL)
@@ -109,6 +113,26 @@ bool vaultupload_describe(const struct vaultd *d, char **ret_cause, const char *
         return *ret_cause != NULL;
     }
     return false;
+}
+
+bool vaultupload_lag(const struct vmachine *vm, uint64_t *ret_point_time_utc_usec, uint64_t *ret_behind_bytes)
+{
+    if (vm->upload == NULL || (vm->upload->last.sequence == 0 && vm->upload->last.behind_bytes == 0))
+        return false;
+    *ret_point_time_utc_usec = vm->upload->last.point_time_utc_usec;
+    *ret_behind_bytes = vm->upload->last.behind_bytes;
+    return true;
+}
+
+/* Now and then: each report goes to the hub's database. */
+static void report_lag(struct vmachine *vm)
+{
+    uint64_t now = clock_mono_usec();
+
+    if (vm->upload->reported_usec != 0 && now - vm->upload->reported_usec < REPORT_EVERY_USEC)
+        return;
+    vm->upload->reported_usec = now;
+    vm->d->space_news = true;
 }
 
 /* ---- a turn ---- */
@@ -191,6 +215,7 @@ static void send_done(struct vaultjob *j)
 
     if (t->result.sequence > 0 || t->result.behind_bytes > 0)
         j->vm->upload->last = t->result;
+    report_lag(j->vm);
     turn_end(t);
 }
 
