@@ -575,6 +575,54 @@ static void test_what_cannot_be_tracked_is_refused_with_a_reason(void **state)
     assert_true(err.correction[0] != '\0');
 }
 
+/* Other disks take every place in the table that the programs look into. Returns how many. */
+static uint32_t fill_table(int disks_fd, int array_fd)
+{
+    uint32_t n = 0, key = 0xfff00000u;
+
+    while (bpf_map_update_elem(disks_fd, &key, &array_fd, BPF_NOEXIST) == 0) {
+        key++;
+        n++;
+    }
+    assert_int_equal(errno, E2BIG);
+    return n;
+}
+
+static void test_a_full_table_refuses_one_more_disk_and_keeps_the_others(void **state)
+{
+    struct rig *r = *state;
+    struct loopdisk more;
+    struct tracker_disk *other;
+    struct stat st;
+    char disks_path[160], array_path[160];
+    uint8_t *data = random_bytes(GRANULE);
+    uint32_t key = 0xfff00000u;
+    struct err err = ERR_INIT;
+    int disks_fd, array_fd;
+
+    assert_int_equal(fstat(r->disk.fd, &st), 0);
+    (void)snprintf(disks_path, sizeof(disks_path), "%s/test/disks", r->bpf);
+    (void)snprintf(
+        array_path, sizeof(array_path), "%s/test/disk-%08x", r->bpf, (major(st.st_rdev) << 20) | minor(st.st_rdev));
+    disks_fd = bpf_obj_get(disks_path);
+    array_fd = bpf_obj_get(array_path);
+    assert_true(disks_fd >= 0 && array_fd >= 0);
+    assert_int_equal(fill_table(disks_fd, array_fd), BT_DISKS_MAX - 1);
+    loopdisk_init(&more, DISK_BYTES, 512, -1);
+    assert_int_equal(tracker_add(r->tracker, more.path, &other, &err), -1);
+    assert_int_equal(err.code, ERR_NOMEM);
+    assert_non_null(strstr(err.text, "table of disks is full"));
+    loopdisk_write(&r->disk, 0, data, GRANULE);
+    assert_int_equal(drain(r), 1);
+    assert_int_equal(bpf_map_delete_elem(disks_fd, &key), 0);
+    assert_int_equal(tracker_add(r->tracker, more.path, &other, &err), 0);
+    assert_int_equal(tracker_remove(r->tracker, other, NULL), 0);
+    loopdisk_done(&more);
+    (void)close(disks_fd);
+    (void)close(array_fd);
+    free(data);
+}
+
 static void test_a_loss_makes_the_disk_unknown_until_acknowledged(void **state)
 {
     struct rig *r = *state;
@@ -660,6 +708,7 @@ int main(void)
         TEST(test_resizing_under_load_misses_nothing),
         TEST(test_a_vanished_disk_is_noticed),
         TEST(test_what_cannot_be_tracked_is_refused_with_a_reason),
+        TEST(test_a_full_table_refuses_one_more_disk_and_keeps_the_others),
         TEST(test_a_loss_makes_the_disk_unknown_until_acknowledged),
         TEST(test_granules_grow_above_two_tebibytes),
         TEST(test_the_cost_of_a_write),
