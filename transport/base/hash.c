@@ -8,6 +8,8 @@
 #include <assert.h>
 #include <xxhash.h>
 
+#include "transport/base/hash_wide.h"
+
 static void store(XXH128_hash_t h, struct hash128 *ret_hash)
 {
     XXH128_canonical_t canonical;
@@ -19,6 +21,12 @@ static void store(XXH128_hash_t h, struct hash128 *ret_hash)
 
 void hash_128(const void *data, size_t n, struct hash128 *ret_hash)
 {
+#ifdef __x86_64__
+    if (n >= HASH_WIDE_MIN && __builtin_cpu_supports("avx2")) {
+        hash_wide_128(data, n, ret_hash);
+        return;
+    }
+#endif
     store(XXH3_128bits(data, n), ret_hash);
 }
 

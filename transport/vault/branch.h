@@ -44,7 +44,7 @@ struct branch_conf {
     const struct view *base;    /* its base point; must outlive the branch */
     const struct seal_key *key; /* of the machine; copied */
     uint32_t nonce_stream;      /* never used before */
-    size_t cache_bytes;         /* of decoded blocks, 0: 32 MiB */
+    size_t cache_bytes;         /* of decoded blocks, 0: 64 MiB */
     uint64_t reserve_bytes;     /* writes fail with ERR_NOSPACE before less than this is free: replication needs it */
 };
 /* Opens it for writing. ERR_CONFLICT: another process has it open, or it stands on another point; ERR_CORRUPT: the point of that number is

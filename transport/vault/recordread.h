@@ -19,7 +19,7 @@
 
 struct recordread;
 
-/* dirfd: folder of the segments (a copy is kept). key NULL: the records are not encrypted. cache_bytes 0: 32 MiB. */
+/* dirfd: folder of the segments (a copy is kept). key NULL: the records are not encrypted. cache_bytes 0: 64 MiB. */
 int recordread_new(
     int dirfd, const struct seal_key *key, size_t cache_bytes, struct recordread **ret_reader, struct err *err);
 void recordread_free(struct recordread *rr); /* NULL allowed; with no reader in it */

@@ -27,7 +27,7 @@
 struct view;
 
 /* The point with that sequence, 0: the latest. ERR_NOT_FOUND: no such point; ERR_UNAVAILABLE: the index does not reach it yet
- * (store_flush); ERR_CORRUPT. cache_bytes: of decoded blocks, 0: 32 MiB. */
+ * (store_flush); ERR_CORRUPT. cache_bytes: of decoded blocks, 0: 64 MiB. */
 int view_open(const char *machine_dir, uint64_t sequence, const struct seal_key *key, size_t cache_bytes,
     struct view **ret_view, struct err *err);
 /* The content at any mark up to what the index covers, point or not; the caller gives the mark. */
