@@ -538,13 +538,21 @@ static int say_seed(void **state)
     return 0;
 }
 
+/* Damage is logged thousands of times; what the test itself says goes on to the old place. */
+static void quiet_log(void)
+{
+    int said = dup(STDERR_FILENO), nothing = open("/dev/null", O_WRONLY | O_CLOEXEC);
+    if (said >= 0 && nothing >= 0 && dup2(nothing, STDERR_FILENO) >= 0)
+        stderr = fdopen(said, "w");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_teardown(every_retained_point_survives_every_schedule, say_seed),
     };
     log_set_level(LOG_ERROR);
-    if (getenv("LEEWARD_TRACE") == NULL && freopen("/dev/null", "w", stderr) == NULL)
-        return 1; /* damage is reported thousands of times */
+    if (getenv("LEEWARD_TRACE") == NULL)
+        quiet_log();
     return cmocka_run_group_tests_name("schedule", tests, NULL, NULL);
 }
