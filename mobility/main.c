@@ -16,6 +16,7 @@
 #include <fcntl.h>
 
 #include "mobility/agent.h"
+#include "mobility/measure.h"
 #include "transport/base/clock.h"
 #include "transport/base/conf.h"
 #include "transport/base/file.h"
@@ -29,6 +30,8 @@
 struct config {
     char *data, *hub, *token, *name, *log_level, *instance, *run_dir, *pin_root, *hooks_dir, *group_listen,
         *group_advertise;
+    char *measure; /* a device; NULL or "": this is no measurement */
+    uint64_t measure_usec;
     bool log_json, freeze_root, uninstall;
     uint64_t hook_usec;
 };
@@ -100,7 +103,22 @@ static const struct conf_row rows[] = {
         .type = CONF_BOOL,
         .offset = AT(uninstall),
         .help = "remove tracking, state and identity of this instance, and exit"},
+    {.key = "measure",
+        .type = CONF_STRING,
+        .offset = AT(measure),
+        .help = "watch what changes on this device without protecting it, print it as JSON, and exit"},
+    {.key = "measure-time",
+        .type = CONF_USEC,
+        .offset = AT(measure_usec),
+        .fallback = "10m",
+        .min = 1000000,
+        .help = "how long to measure"},
 };
+
+static bool is_measuring(const struct config *c)
+{
+    return c->measure && c->measure[0];
+}
 
 static int check(const struct config *c, struct err *err)
 {
@@ -110,7 +128,7 @@ static int check(const struct config *c, struct err *err)
         return err_set(err, ERR_INVALID, "log-level is debug, info, warn or error, not \"%s\"", c->log_level);
     if (strspn(c->instance, "abcdefghijklmnopqrstuvwxyz0123456789-") != strlen(c->instance) || !c->instance[0])
         return err_set(err, ERR_INVALID, "instance \"%s\" has other characters than a-z, 0-9 and -", c->instance);
-    if (!c->uninstall && (!c->hub || !c->hub[0])) {
+    if (!c->uninstall && !is_measuring(c) && (!c->hub || !c->hub[0])) {
         err_set(err, ERR_INVALID, "the address of the hub is missing");
         return err_hint(err, "give --hub HOST:9442");
     }
@@ -232,6 +250,14 @@ static int run(const struct config *c, struct err *err)
     return r;
 }
 
+static int measure(const struct config *c, struct err *err)
+{
+    const struct measure_conf conf = {
+        .device = c->measure, .pin_root = c->pin_root && c->pin_root[0] ? c->pin_root : NULL, .usec = c->measure_usec};
+
+    return measure_run(&conf, stdout, err);
+}
+
 /* Batches of a megabyte come and go all the time. They are recycled on the heap: a mapping for each would cost 256 page faults,
  * and what is free at the top of the heap goes back to the system beyond a few batches. Two threads need two heaps. */
 static void keep_memory_small(void)
@@ -259,7 +285,7 @@ int main(int argc, char **argv)
         conf_done(rows, ARRAY_LEN(rows), &c);
         return 2;
     }
-    r = run(&c, &err);
+    r = is_measuring(&c) ? measure(&c, &err) : run(&c, &err);
     if (r < 0)
         log_event(LOG_ERROR, "failed", LOG_E(&err), LOG_S("remedy", err.correction));
     conf_done(rows, ARRAY_LEN(rows), &c);

@@ -111,6 +111,19 @@ static const struct command_option verify_options[] = {
     END,
 };
 
+static const struct command_option capacity_options[] = {
+    {"device", 0, "DEVICE", "Measure this disk now; it is not protected for it"},
+    {"time", 0, "DURATION", "How long to measure (10m)"},
+    {"link", 0, "N", "Bytes per second of the line; without it the one that is needed is told"},
+    {"interval", 0, "DURATION", "Between recovery points (1s)"},
+    {"rpo-target", 0, "DURATION", "For 99 of 100 seconds (15s)"},
+    {"keep-all", 0, "DURATION", "Every point is kept for this long (1d),"},
+    {"keep-minutely", 0, "DURATION", "then one per minute (3d),"},
+    {"keep-hourly", 0, "DURATION", "hour (14d)"},
+    {"keep-daily", 0, "DURATION", "and day (90d)"},
+    END,
+};
+
 static const struct command_option churn_options[] = {
     {"limit", 0, "N", "At most so many minutes of disks, the latest (60)"},
     END,
@@ -228,6 +241,8 @@ const struct command commands[] = {
         verb_machine_set},
     {"machine churn", "MACHINE", "What was written to the protected disks, by the minute", churn_options, 1, 1, false,
         verb_machine_churn},
+    {"capacity", "[FILE]", "What protecting a disk would take: line, vault, recovery-point age", capacity_options, 0, 1,
+        true, verb_capacity},
     {"machine delete", "MACHINE", "Forget an unprotected machine", NULL, 1, 1, false, verb_machine_delete},
     {"machine erase", "MACHINE", "Make all that the vault holds of an unprotected machine unreadable, for good", job_options,
         1, 1, false, verb_machine_erase},

@@ -53,6 +53,7 @@ VERB(machine_resync);
 VERB(machine_set);
 VERB(machine_delete);
 VERB(machine_churn);
+VERB(capacity);
 VERB(machine_integrity);
 VERB(machine_erase);
 VERB(disk_list);

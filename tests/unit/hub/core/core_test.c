@@ -10,6 +10,7 @@
 #include "hub/core/health.h"
 #include "hub/core/machine_state.h"
 #include "hub/core/placement.h"
+#include "hub/core/capacity.h"
 #include "hub/core/policy.h"
 #include "hub/core/work_hours.h"
 
@@ -220,6 +221,73 @@ static void test_working_hours_are_read_as_people_write_them(void **state)
     }
 }
 
+/* ---- capacity ---- */
+
+static void test_a_steady_disk_needs_its_churn_and_a_bursty_one_less_than_its_peak(void **state)
+{
+    static uint64_t steady[600], bursty[600];
+    struct policy p;
+    struct capacity_input in = {.size_bytes = 1ull << 40,
+        .used_bytes = 100ull << 30,
+        .per_second = steady,
+        .seconds = 600,
+        .per_minute_bytes = 60ull * 10000000, /* every write goes elsewhere */
+        .compressed_permille = 500,
+        .policy = &p};
+    struct capacity c;
+    struct err err = ERR_INIT;
+
+    (void)state;
+    policy_default(&p);
+    for (size_t i = 0; i < 600; i++) {
+        steady[i] = 10000000;
+        bursty[i] = i % 60 == 0 ? 600000000 : 0;
+    }
+    assert_int_equal(capacity_predict(&in, &c, &err), 0);
+    assert_true(c.average_per_sec > 4.99e6 && c.average_per_sec < 5.01e6);
+    assert_true(c.link_bytes_per_sec > 4.8e6 && c.link_bytes_per_sec < 5.1e6);
+    assert_true(c.rpo_p99_sec <= 15.1);
+    assert_true(c.first_copy_bytes > 53.6e9 && c.first_copy_bytes < 53.8e9);
+    /* every second of a day, nothing of it coalesced */
+    assert_true(c.all_points_bytes > 0.99 * 86400 * 5e6 && c.all_points_bytes < 1.01 * 86400 * 5e6);
+    assert_true(c.vault_bytes > c.first_copy_bytes + c.all_points_bytes);
+    in.per_second = bursty;
+    assert_int_equal(capacity_predict(&in, &c, &err), 0);
+    assert_true(c.link_bytes_per_sec > 5e6 && c.link_bytes_per_sec < 30e6);
+    assert_true(c.peak_per_sec > 299e6);
+    in.link_bytes_per_sec = 1000000; /* never catches up */
+    assert_int_equal(capacity_predict(&in, &c, &err), 0);
+    assert_true(c.rpo_max_sec > 1000);
+}
+
+static void test_blocks_that_are_written_again_and_again_take_little_history(void **state)
+{
+    static uint64_t seconds[120];
+    struct policy p;
+    struct capacity_input in = {.size_bytes = 1ull << 40,
+        .used_bytes = 1 << 30,
+        .per_second = seconds,
+        .seconds = 120,
+        .per_minute_bytes = 10000000, /* the same ones */
+        .compressed_permille = 1000,
+        .policy = &p};
+    struct capacity same, other;
+    struct err err = ERR_INIT;
+
+    (void)state;
+    policy_default(&p);
+    for (size_t i = 0; i < 120; i++)
+        seconds[i] = 10000000;
+    assert_int_equal(capacity_predict(&in, &same, &err), 0);
+    in.per_minute_bytes = 600000000;
+    assert_int_equal(capacity_predict(&in, &other, &err), 0);
+    assert_true(same.thinned_bytes < other.thinned_bytes / 20);
+    assert_true(same.changed_per_day_bytes < 10000001);
+    in.seconds = 0;
+    assert_int_equal(capacity_predict(&in, &same, &err), -1);
+    assert_int_equal(err.code, ERR_INVALID);
+}
+
 /* ---- placement ---- */
 
 static void test_the_least_loaded_node_of_the_site_gets_the_machine(void **state)
@@ -408,6 +476,8 @@ int main(void)
         cmocka_unit_test(test_a_target_below_the_interval_is_refused),
         cmocka_unit_test(test_tiers_may_be_off),
         cmocka_unit_test(test_working_hours_are_read_as_people_write_them),
+        cmocka_unit_test(test_a_steady_disk_needs_its_churn_and_a_bursty_one_less_than_its_peak),
+        cmocka_unit_test(test_blocks_that_are_written_again_and_again_take_little_history),
         cmocka_unit_test(test_the_least_loaded_node_of_the_site_gets_the_machine),
         cmocka_unit_test(test_a_full_spool_comes_last),
         cmocka_unit_test(test_without_a_node_there_is_a_reason),

@@ -1,0 +1,64 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""`leeward capacity`: measures a disk that nobody protects, leaves no trace, and predicts from the measurement."""
+import json
+import os
+import subprocess
+
+from harness import BIN, MIB, Disk, check, fresh, main, note, run, start, test
+
+LEEWARD = os.path.join(BIN, "leeward")
+
+
+def capacity(*arguments):
+    return json.loads(run(LEEWARD, "capacity", *arguments, "-o", "json", timeout=60))
+
+
+@test
+def a_disk_is_measured_without_being_protected():
+    disk = Disk(256 * MIB)
+    load = start(["fio", "--name=load", f"--filename={disk.device}", "--rw=randwrite", "--bs=64k", "--size=256m", "--direct=1",
+                  "--rate=4m", "--time_based", "--runtime=60", "--buffer_compress_percentage=50", "--refill_buffers",
+                  "--output=/dev/null"])
+    before = set(os.listdir("/sys/fs/bpf/leeward")) if os.path.exists("/sys/fs/bpf/leeward") else set()
+    measured = fresh("measured.json")
+    with open(measured, "w") as f:
+        subprocess.run([os.path.join(BIN, "leeward-agent"), "--measure", disk.device, "--measure-time", "5s"], check=True, stdout=f)
+    check(not [n for n in set(os.listdir("/sys/fs/bpf/leeward")) - before if n.startswith("measure-")], "a trace is left")
+    with open(measured) as f:
+        numbers = json.load(f)
+    note(numbers)
+    check(numbers["seconds"] == 5 and len(numbers["changed_per_second"]) == 5, "not five seconds")
+    check(0 < numbers["changed_bytes"] <= numbers["written_bytes"], "more changed than was written, or nothing")
+    check(300 < numbers["compressed_permille"] < 800, f"half compressible content measured as {numbers['compressed_permille']}")
+    # The same numbers, read from the file and from standard input.
+    predicted = capacity(measured)
+    average = sum(numbers["changed_per_second"]) / 5 * numbers["compressed_permille"] / 1000
+    check(abs(predicted["average_bytes_per_second"] - average) < 2, f"{predicted} for an average of {average}")
+    check(predicted["vault_bytes"] >= predicted["first_copy_bytes"] + predicted["all_points_bytes"], "less than its parts")
+    check(predicted["rpo_p99_seconds"] <= 15.1, f"the link that is told does not hold the target: {predicted}")
+    narrow = capacity(measured, "--link", "1000")
+    check(narrow["rpo_max_seconds"] > predicted["rpo_max_seconds"], "a narrow line changes nothing")
+    shorter = capacity(measured, "--keep-all", "1h", "--keep-minutely", "0s", "--keep-hourly", "0s", "--keep-daily", "0s")
+    check(shorter["vault_bytes"] < predicted["vault_bytes"], "a shorter retention takes as much")
+    # In one go, as a table.
+    text = run(LEEWARD, "capacity", "--device", disk.device, "--time", "2s", timeout=60)
+    check("vault" in text.lower(), f"no table: {text}")
+    load.kill()
+
+
+@test
+def what_cannot_be_measured_is_said():
+    for arguments, word in ((["/nonexistent"], "nonexistent"), ([], "device"), (["--device", "/dev/null", "--time", "1s"], "measuring")):
+        result = subprocess.run([LEEWARD, "capacity", *arguments], capture_output=True, text=True, timeout=60)
+        check(result.returncode != 0 and word in result.stderr, f"{arguments}: {result.stderr}")
+    odd = fresh("odd.json")
+    for content in ("{}", "[]", '{"changed_per_second": [1, -5, "x"], "size_bytes": -1, "compressed_permille": 99999}', "{"):
+        with open(odd, "w") as f:
+            f.write(content)
+        result = subprocess.run([LEEWARD, "capacity", odd], capture_output=True, text=True, timeout=60)
+        check(result.returncode in (1, 2) and result.stderr, f"{content} ended with {result.returncode}")
+
+
+if __name__ == "__main__":
+    main()
