@@ -21,7 +21,9 @@
 
 #define DAEMON "leeward-vault"
 #define KEEP_FREED_BYTES (64u << 20) /* some dozen batches in flight */
-#define SUMMARY "Stores replicated machines with their recovery points and opens any of them as a disk."
+#define SUMMARY                                                                                                        \
+    "Stores replicated machines with their recovery points and opens any of them as a disk. "                          \
+    "\"leeward-vault rebuild\" makes a lost one again from its bucket."
 #define PLUGIN "leeward-vault-nbd.so"
 #define PORT_DEFAULT 9444
 
@@ -88,7 +90,8 @@ static const struct conf_row rows[] = {
         .type = CONF_BYTES,
         .offset = ROW(compact_rate),
         .fallback = "32M",
-        .help = "bytes per second that giving back the space of dropped points reads and writes in the background (0: as fast as it goes)"},
+        .help = "bytes per second that giving back the space of dropped points reads and writes in the background (0: "
+                "as fast as it goes)"},
     {.key = "nbdkit-plugin",
         .type = CONF_STRING,
         .offset = ROW(plugin),
@@ -96,7 +99,8 @@ static const struct conf_row rows[] = {
     {.key = "bucket",
         .type = CONF_STRING,
         .offset = ROW(bucket.url),
-        .help = "URL of a copy in object storage: file:///PATH, azure://ACCOUNT/CONTAINER[/PREFIX] or s3://BUCKET[/PREFIX]"},
+        .help = "URL of a copy in object storage: file:///PATH, azure://ACCOUNT/CONTAINER[/PREFIX] or "
+                "s3://BUCKET[/PREFIX]"},
     {.key = "bucket-every",
         .type = CONF_USEC,
         .offset = ROW(bucket_every),
