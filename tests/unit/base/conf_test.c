@@ -8,7 +8,7 @@
 #include "transport/base/mem.h"
 
 struct sample {
-    char *hub, *token;
+    char *hub, *token, *key;
     bool json;
     uint64_t count, spool_bytes, interval_usec;
 };
@@ -16,6 +16,7 @@ struct sample {
 static const struct conf_row rows[] = {
     {"hub", CONF_STRING, CONF_OFFSET(struct sample, hub), "localhost:9442", .max = 20, .help = "Where the hub is"},
     {"token", CONF_STRING, CONF_OFFSET(struct sample, token), NULL, .secret = true, .help = "Enrolment token"},
+    {"key", CONF_STRING, CONF_OFFSET(struct sample, key), NULL, .secret = true, .no_argument = true, .help = "A key"},
     {"log-json", CONF_BOOL, CONF_OFFSET(struct sample, json), NULL, .help = "JSON lines"},
     {"count", CONF_UINT, CONF_OFFSET(struct sample, count), "3", 1, 100, .help = "A number"},
     {"spool-bytes", CONF_BYTES, CONF_OFFSET(struct sample, spool_bytes), "64M", .help = "Size of the spool"},
@@ -181,6 +182,21 @@ static void secret_comes_from_a_file_without_its_line_break(void **state)
     done(&s);
 }
 
+static void secret_that_a_command_line_would_show_is_refused_there(void **state)
+{
+    AUTO_FREE char *path = write_file(state, "very-secret\n");
+    struct sample s;
+    struct err err = ERR_INIT;
+
+    assert_int_equal(load(&s, &err, "--key", "very-secret", NULL), -1);
+    assert_int_equal(err.code, ERR_INVALID);
+    assert_null(strstr(err.text, "very-secret"));
+    assert_non_null(strstr(err.correction, "--key-file"));
+    assert_int_equal(load(&s, &err, "--key-file", path, NULL), 0);
+    assert_string_equal(s.key, "very-secret");
+    done(&s);
+}
+
 static void secret_is_in_no_message(void **state)
 {
     char secret[5000];
@@ -239,6 +255,7 @@ int main(void)
         cmocka_unit_test(wrong_arguments_are_refused),
         cmocka_unit_test(units_are_understood),
         cmocka_unit_test(secret_comes_from_a_file_without_its_line_break),
+        cmocka_unit_test(secret_that_a_command_line_would_show_is_refused_there),
         cmocka_unit_test(secret_is_in_no_message),
         cmocka_unit_test(required_key_must_be_set),
         cmocka_unit_test(every_allocation_may_fail),
