@@ -17,12 +17,14 @@
 #include <fcntl.h>
 #include <nbdkit-plugin.h>
 #include <openssl/crypto.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "transport/base/bytes.h"
+#include "transport/base/hash.h"
 #include "transport/base/mem.h"
 #include "transport/vault/branch.h"
 #include "transport/vault/view.h"
@@ -52,9 +54,20 @@ struct handle {
     uint64_t size_bytes;
 };
 
+/* Damage is told once for each record: a client that asks again and again must not fill the log. A slot that two of them share
+ * tells both more often. */
+static bool is_told(const struct err *err)
+{
+    static _Atomic uint32_t told[256];
+    uint32_t hash = hash_32(err->text, strlen(err->text)) | 1u;
+    return (err->code == ERR_CORRUPT || err->code == ERR_DENIED) &&
+           atomic_exchange(&told[hash >> 8 & 255], hash) == hash;
+}
+
 static int fail(const struct err *err)
 {
-    nbdkit_error("%s%s%s", err->text, err->correction[0] != '\0' ? "; " : "", err->correction);
+    if (!is_told(err))
+        nbdkit_error("%s%s%s", err->text, err->correction[0] != '\0' ? "; " : "", err->correction);
     nbdkit_set_error(err->code == ERR_NOSPACE ? ENOSPC : err->code == ERR_NOMEM ? ENOMEM : EIO);
     return -1;
 }
