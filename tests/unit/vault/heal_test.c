@@ -19,6 +19,7 @@
 #include "transport/log/segment.h"
 #include "transport/vault/heal.h"
 #include "transport/vault/scrubstate.h"
+#include "transport/vault/store_compact.h"
 #include "transport/vault/view.h"
 
 #define BLOCK 65536u
@@ -257,6 +258,100 @@ static void a_mended_record_must_have_the_content_of_the_damaged_one(void **stat
     model_done(&m);
 }
 
+/* Points on a small disk, most of them dropped, and the log rewritten without what nobody needs. */
+static void rewritten_history(struct model *m)
+{
+    struct err err = ERR_INIT;
+    struct store_compact *c AUTO_OF(store_compact) = NULL;
+    static uint64_t drop[100];
+    size_t count = 0;
+    int got;
+    model_init_sized(m, 77, 512u << 10, 64u << 10);
+    m->conf.segment_bytes = 64u << 10;
+    m->conf.flush_extents = 200;
+    model_open(m);
+    for (unsigned p = 0; p < 100; p++) {
+        for (unsigned i = 0; i < 8; i++)
+            model_write(m, 0, model_random(m, 128) * 4096, 4096, false);
+        model_commit(m, MARK_CRASH);
+        if (p % 20 != 0 && p < 99)
+            drop[count++] = m->points[p].sequence;
+    }
+    model_drop(m, drop, count);
+    assert_int_equal(store_compact_plan(m->store, &(struct compact_spec){.least_percent = 1}, &c, &err), 1);
+    assert_int_equal(store_compact_look(c, &err), 0);
+    while ((got = store_compact_rewrite(c, &err)) > 0)
+        assert_int_equal(store_compact_finish(m->store, c, &err), 0);
+    assert_int_equal(got, 0);
+}
+
+/* The last data record of the first rewritten segment: its place, and where its bytes lie in the file. */
+static uint64_t rewritten_record(const struct model *m, uint64_t *ret_number, uint64_t *ret_file_offset)
+{
+    for (uint64_t number = 1;; number++) {
+        char path[300];
+        struct err err = ERR_INIT;
+        struct segment_reader *reader AUTO_OF(segment_reader) = NULL;
+        const uint8_t *payload;
+        struct record r;
+        uint64_t offset = SEGMENT_HEADER_SIZE, place = 0;
+        (void)snprintf(path, sizeof(path), "%s/main", m->machine_dir);
+        int dirfd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        int got = segment_open(dirfd, number, &reader, &err);
+        (void)close(dirfd);
+        assert_true(number < 1000);
+        if (got < 0 || segment_reader_info(reader)->revision == 0)
+            continue;
+        while (segment_read_next(reader, &offset, &r, &payload, &err) > 0)
+            if (r.kind == RECORD_DATA)
+                place = segment_reader_place(reader);
+        if (place == 0 || segment_reader_place_at(reader, place) == place)
+            continue;
+        *ret_number = number;
+        for (uint64_t at = SEGMENT_HEADER_SIZE;; at++)
+            if (segment_reader_place_at(reader, at) == place) {
+                *ret_file_offset = at;
+                return place;
+            }
+    }
+}
+
+static void damage_in_a_rewritten_segment_is_named_and_mended(void **state)
+{
+    static struct model m;
+    static uint8_t plain[BLOCK];
+    struct quarantine q;
+    struct err err = ERR_INIT;
+    struct mend_nonce nonce = {.stream = 4000};
+    uint64_t number = 0, at = 0;
+    char path[300];
+    (void)state;
+    rewritten_history(&m);
+    uint64_t place = rewritten_record(&m, &number, &at);
+    (void)snprintf(path, sizeof(path), "%s/main/%016llx.seg", m.machine_dir, (unsigned long long)number);
+    FILE *f = fopen(path, "r+");
+    assert_non_null(f);
+    assert_int_equal(fseek(f, (long)at + RECORD_HEADER_SIZE + 5, SEEK_SET), 0);
+    int c = fgetc(f);
+    assert_int_equal(fseek(f, -1, SEEK_CUR), 0);
+    (void)fputc(c ^ 1, f);
+    assert_int_equal(fclose(f), 0);
+    find(&m, &q);
+    assert_int_equal(q.count, 1);
+    assert_int_equal(q.items[0].segment, number);
+    assert_int_equal(q.items[0].offset, place);
+    assert_true(q.items[0].points > 0);
+    for (unsigned i = 0; i < m.point_count; i++)
+        if (m.points[i].sequence == q.items[0].first_point)
+            memcpy(plain, m.points[i].disks[0] + q.items[0].start, q.items[0].length);
+    assert_int_equal(mend_store(m.machine_dir, number, place, 0, q.items[0].start, plain, (uint32_t)q.items[0].length,
+                         &m.opened.data_key, &nonce, &err),
+        0);
+    model_check_all(&m);
+    quarantine_done(&q);
+    model_done(&m);
+}
+
 static void a_damaged_list_is_an_empty_one(void **state)
 {
     static struct model m;
@@ -322,6 +417,7 @@ int main(void)
         cmocka_unit_test(content_that_comes_again_heals_the_history),
         cmocka_unit_test(a_lost_sector_costs_what_lies_in_it),
         cmocka_unit_test(a_mended_record_must_have_the_content_of_the_damaged_one),
+        cmocka_unit_test(damage_in_a_rewritten_segment_is_named_and_mended),
         cmocka_unit_test(a_damaged_list_is_an_empty_one),
         cmocka_unit_test(what_was_verified_when_is_known),
     };
