@@ -4,8 +4,8 @@
 counted where they are submitted (fentry), logical volumes, a mirror, and a disk below dm-log-writes, whose log judges each point that
 the vault keeps.
 
-    LEEWARD_POINTS=20000     points of each run of the stamp checker (default 150)
-    LEEWARD_LOGGED=600       points judged by the log (default 20)
+    LEEWARD_POINTS=20000     points of each run of the stamp checker (default 80)
+    LEEWARD_LOGGED=600       points judged by the log (default 12)
 """
 import os
 import re
@@ -18,8 +18,8 @@ from harness import BIN, MIB, Failure, check, main, note, run, test, wait_until 
 from writelog import BLOCK, WriteLog  # noqa: E402
 
 CHECKER = os.path.join(BIN, "..", "tests", "test_capture_window")
-POINTS = os.environ.get("LEEWARD_POINTS", "150")
-LOGGED = int(os.environ.get("LEEWARD_LOGGED", "20"))
+POINTS = os.environ.get("LEEWARD_POINTS", "80")
+LOGGED = int(os.environ.get("LEEWARD_LOGGED", "12"))
 LOGGED_MIB = 8
 WRITE_THROUGH = "format=raw,cache=writethrough;write-cache=off"
 
