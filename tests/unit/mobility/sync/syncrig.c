@@ -68,6 +68,7 @@ void syncrig_init_on(
 
     memset(rig, 0, sizeof(*rig));
     temp_init(rig->dir);
+    bpffs_mount(rig->dir, rig->bpf);
     rig->disk_count = disk_count;
     for (unsigned i = 0; i < disk_count; i++)
         loopdisk_init(&rig->disks[i], size_bytes, sector_bytes, file_fds[i]);
@@ -152,6 +153,7 @@ static void build(struct syncrig_agent *a)
     snprintf(a->run_dir, sizeof(a->run_dir), "%s/run", a->rig->dir);
     instance_name(a->rig, a->instance);
     ec.hooks_dir = a->rig->dir;
+    ec.pin_root = a->rig->bpf;
     ec.hook_usec = 1000000;
     if (freeze_open(&fc, &a->freeze, &err) < 0 || sd_event_new(&a->loop) < 0 ||
         loop_bell_new(a->loop, on_bell, a, &a->bell, &err) < 0)
@@ -248,7 +250,7 @@ void syncrig_kill_process(struct syncrig *rig)
 
 void syncrig_done(struct syncrig *rig)
 {
-    struct tracker_config config = {0};
+    struct tracker_config config = {.pin_root = rig->bpf};
     char instance[32];
 
     syncrig_kill_process(rig);
@@ -259,6 +261,7 @@ void syncrig_done(struct syncrig *rig)
     for (unsigned i = 0; i < rig->disk_count; i++)
         loopdisk_done(&rig->disks[i]);
     fakenode_stop(rig->node);
+    bpffs_unmount(rig->bpf);
     temp_done(rig->dir);
 }
 

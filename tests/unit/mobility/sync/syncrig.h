@@ -19,6 +19,7 @@ struct syncrig_agent;
 
 struct syncrig {
     char dir[64];
+    char bpf[96]; /* a bpffs of the test's own: what the tracker pins goes with the test, however it ends */
     struct loopdisk disks[SYNCRIG_DISKS];
     unsigned disk_count;
     struct fakenode *node;
