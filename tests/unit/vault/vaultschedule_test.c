@@ -198,7 +198,8 @@ static int merge_all(struct world *w)
 static int compact(struct world *w)
 {
     struct store_compact *c AUTO_OF(store_compact) = NULL;
-    struct compact_spec spec = {.least_percent = 1, .refs_max = model_random(&w->m, 2) == 0 ? 16 : 0};
+    struct compact_spec spec = {
+        .least_percent = model_random(&w->m, 2) == 0 ? 1 : 50, .refs_max = model_random(&w->m, 2) == 0 ? 16 : 0};
     int got = store_compact_plan(w->m.store, &spec, &c, NULL);
     if (got <= 0 || store_compact_look(c, NULL) < 0)
         return got;
@@ -469,6 +470,22 @@ static void check_damaged(struct world *w)
     }
 }
 
+/* Dropped points may be listed again after the index was made anew, but none that has holes. */
+static void check_readable(struct world *w)
+{
+    const struct pointlist *points = store_points(w->m.store);
+    struct err err = ERR_INIT;
+    uint8_t got[DISK_0];
+    for (size_t p = 0; p < points->count; p++) {
+        struct view *v AUTO_OF(view) = NULL;
+        if (view_open(w->m.machine_dir, points->items[p].sequence, &w->m.opened.data_key, 1, &v, &err) < 0)
+            fail_msg("a listed point: %s", err.text);
+        for (unsigned i = 0; i < MODEL_DISKS; i++)
+            if (view_read(v, i, 0, w->m.disk_bytes[i], got, &err) < 0)
+                fail_msg("a listed point: %s", err.text);
+    }
+}
+
 static void unlink_index(const struct world *w)
 {
     char path[300];
@@ -498,6 +515,7 @@ static void one_schedule(struct world *w, uint64_t seed)
     if (seed % 3 == 0)
         unlink_index(w);
     reopen(w, false);
+    check_readable(w);
     model_close(m);
     if (seed % 2 == 0) {
         flip_a_bit(w);
