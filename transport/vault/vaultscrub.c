@@ -88,6 +88,7 @@ void vaultscrub_save(struct vmachine *vm)
     j->job.run = save_run;
     j->job.done = save_done;
     j->state = vm->scrubbed;
+    vm->integrity_news = true;
     vm->scrub_saved_usec = clock_mono_usec();
     if (vaultjob_lane(vm, &j->job, NULL) < 0)
         free(j);
