@@ -101,7 +101,7 @@ def damage_is_found_named_and_healed():
     segment.flip(header[0] + 33)
     segment.flip(changed[0] + 64 + 5)
 
-    healed = wait_until(lambda: (r := integrity(site))["healed_count"] == 2 and r["damage_count"] == 1 and r, "the healing", 25, 0.5)
+    healed = wait_until(lambda: (r := integrity(site))["healed_count"] == 2 and r["damage_count"] == 1 and r, "the healing", 60, 0.5)
     note(healed["damages"])
     left = next(d for d in healed["damages"] if d["state"] == "damaged")
     check((left["start"], left["length_bytes"]) == (changed[2], 65536), f"another range is named: {left}")
