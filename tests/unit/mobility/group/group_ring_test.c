@@ -532,7 +532,7 @@ static void test_killed_members_and_changing_lists(void **state)
     g->trouble = true;
     /* Each list begins a second after it was told: so many as there is time for. */
     while (disturbances < 4) {
-        run_until(g, made + 15);
+        run_until(g, made + 8);
         for (unsigned turns = draw(g, 8); turns > 0; turns--)
             assert_true(sd_event_run(g->loop, 1000) >= 0); /* any moment */
         disturb(g);
@@ -540,7 +540,7 @@ static void test_killed_members_and_changing_lists(void **state)
         made = complete_points(g);
     }
     tell_list(g, everybody(g));
-    run_until(g, made + 15);
+    run_until(g, made + 8);
     assert_int_equal(count_wrong(g), 0);
     print_message("%u disturbances, %u group points, %u of them whole\n", disturbances, g->point_count, g->complete);
     ring_free(g);
