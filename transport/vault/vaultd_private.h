@@ -43,7 +43,7 @@ struct vmachine {
     char *name;
     char *dir;
     struct worker_lane *lane;
-    bool desired; /* named by the hub; else its streams are refused */
+    bool desired;     /* named by the hub; else its streams are refused */
     bool was_desired; /* before it was to be erased */
     uint64_t generation;
     uint64_t known_sequence; /* the hub's, as of the last desired state */
@@ -54,11 +54,11 @@ struct vmachine {
     bool told_lost;       /* that committed change sets are gone */
     uint64_t upkept_usec; /* monotonic: when merging and retention were last looked at */
     struct thin_tiers tiers;
-    struct replicate *stream;
     uint64_t lock_usec; /* the policy's; storelock.h has what holds */
+    struct replicate *stream;
     struct machine_upload *upload; /* NULL: not looked at yet */
-    struct scrub *scrub;        /* the background pass; NULL: none under way */
-    struct scrubstate scrubbed; /* good once scrub_loaded */
+    struct scrub *scrub;           /* the background pass; NULL: none under way */
+    struct scrubstate scrubbed;    /* good once scrub_loaded */
     bool scrub_loaded, scrub_loading;
     uint64_t scrub_saved_usec, scrub_retry_usec; /* monotonic */
     bool integrity_news;                         /* the hub is to be told */
@@ -68,7 +68,7 @@ struct vmachine {
     bool healing;
     struct heal_job *heal_queue;
     uint64_t healed_usec, healed_at_point; /* when it was last looked whether what was asked for has come */
-    struct compact_space space; /* as last looked through */
+    struct compact_space space;            /* as last looked through */
     bool space_known;
     uint64_t space_due_usec, space_looked_usec; /* monotonic */
     struct branch_list branches;                /* as last looked at */
@@ -98,15 +98,15 @@ struct vaultd {
     struct opening *openings;
     struct diskimage *images;
     struct longjob *longjobs;
-    struct bucket *bucket; /* NULL: none is configured */
-    struct vmachine *scrubbing;        /* whose background pass is under way */
-    _Atomic uint64_t ingest_usec;      /* monotonic: when data last came in */
-    _Atomic uint64_t scrub_due_usec;   /* monotonic: when the next paced piece may be read */
-    struct compacting *compacting;     /* whose log is looked through or rewritten now */
-    struct collecting *asked_space;    /* that somebody waits for */
+    struct bucket *bucket;           /* NULL: none is configured */
+    struct vmachine *scrubbing;      /* whose background pass is under way */
+    _Atomic uint64_t ingest_usec;    /* monotonic: when data last came in */
+    _Atomic uint64_t scrub_due_usec; /* monotonic: when the next paced piece may be read */
+    struct compacting *compacting;   /* whose log is looked through or rewritten now */
+    struct collecting *asked_space;  /* that somebody waits for */
     struct growth growth;
     struct growth_forecast forecast;
-    uint64_t growth_due_usec;          /* monotonic */
+    uint64_t growth_due_usec; /* monotonic */
     bool space_news, told_filling;
     struct loop_timer *tick;
     uint64_t next_token;
