@@ -47,7 +47,7 @@ def read(path):
 def channel_to(port, name, ca, certificate=None, key=None):
     """port: on this machine; or "ADDRESS:PORT"."""
     credentials = grpc.ssl_channel_credentials(read(ca), read(key) if key else None, read(certificate) if certificate else None)
-    channel = grpc.secure_channel(port if isinstance(port, str) else f"127.0.0.1:{port}", credentials, [
+    channel = grpc.secure_channel(port if ":" in str(port) else f"127.0.0.1:{port}", credentials, [
         ("grpc.ssl_target_name_override", name), ("grpc.max_receive_message_length", 64 * MIB),
         ("grpc.max_send_message_length", 64 * MIB)])
     defer(channel.close)
