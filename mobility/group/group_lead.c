@@ -237,6 +237,8 @@ static void free_seat(struct seat *s)
 {
     if (!s)
         return;
+    if (s->is_self)
+        group_member_let_go(s->lead->conf.member, s);
     s->call = NULL;
     rpc_channel_free(s->channel);
     free(s);

@@ -157,6 +157,16 @@ int group_member_order(struct group_member *m, const struct group_order *o,
     return 0;
 }
 
+void group_member_let_go(struct group_member *m, const void *arg)
+{
+    if (!m->local || m->local_arg != arg)
+        return;
+    m->local = NULL;
+    m->taken = false;
+    group_part_abort(m->conf.part, "the list of members has changed");
+    group_member_look(m);
+}
+
 /* ---- calls of other machines ---- */
 
 static void take_order(struct call_seat *seat, const struct group_order *o)

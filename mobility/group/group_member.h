@@ -44,6 +44,8 @@ void group_member_recheck(struct group_member *m);
  * PREPARE. -1: refused, and no answer will come. */
 int group_member_order(struct group_member *m, const struct group_order *order,
     void (*answer)(void *arg, const struct group_answer *answer), void *arg, struct err *err);
+/* `arg` of an order that was given goes away: what was prepared for it is aborted, and it hears no more. */
+void group_member_let_go(struct group_member *m, const void *arg);
 /* The capture thread got further. */
 void group_member_look(struct group_member *m);
 

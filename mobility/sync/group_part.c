@@ -126,15 +126,19 @@ int group_part_order(struct group_part *p, enum group_part_state to, struct err 
 
 void group_part_abort(struct group_part *p, const char *why)
 {
+    bool ended = false;
+
     pthread_mutex_lock(&p->lock);
     if (is_under_way(p) && !p->aborted) {
         p->aborted = true;
         err_set(&p->view.why, ERR_CANCELLED, "%s", why);
         if (p->state == GROUP_PART_ASKED)
-            (void)move(p, GROUP_PART_FAILED);
+            ended = move(p, GROUP_PART_FAILED);
         pthread_cond_signal(&p->cond);
     }
     pthread_mutex_unlock(&p->lock);
+    if (ended) /* the capture thread never saw it, and will not say that it is over */
+        p->conf.to_loop(p->conf.arg);
 }
 
 enum group_part_state group_part_look(struct group_part *p, struct group_part_view *ret_view)

@@ -210,6 +210,7 @@ static void test_an_abort_before_it_was_seen_ends_it(void **state)
 
     assert_int_equal(group_part_begin(g->part, &ask, NULL), 0);
     group_part_abort(g->part, "late");
+    assert_int_equal(g->rung, 1); /* nobody else says that it is over */
     assert_int_equal(group_part_take(g->part, &taken), 0);
     assert_int_equal(group_part_look(g->part, &view), GROUP_PART_FAILED);
     group_part_collect(g->part);
