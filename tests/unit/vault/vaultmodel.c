@@ -42,8 +42,8 @@ void model_init_sized(struct model *m, uint64_t seed, uint64_t bytes_0, uint64_t
 {
     memset(m, 0, sizeof(*m));
     /* In memory where that is: what a killed process leaves is the same there, and nothing waits for a disk. */
-    bool memory = getenv("TMPDIR") == NULL && access("/dev/shm", W_OK) == 0;
-    const char *place = memory ? "/dev/shm" : getenv("TMPDIR") != NULL ? getenv("TMPDIR") : "/tmp";
+    const char *asked = getenv("LEEWARD_TEST_DIR"), *temp = getenv("TMPDIR");
+    const char *place = asked ? asked : access("/dev/shm", W_OK) == 0 ? "/dev/shm" : temp ? temp : "/tmp";
     assert_true(snprintf(m->dir, sizeof(m->dir), "%s/leeward-vault-XXXXXX", place) < (int)sizeof(m->dir));
     assert_non_null(mkdtemp(m->dir));
     (void)snprintf(m->machine_dir, sizeof(m->machine_dir), "%s/machine", m->dir);
