@@ -218,3 +218,22 @@ int output_item(const struct command_line *line, const json_t *item, FILE *out)
         print_members(item, "", out);
     return 0;
 }
+
+int output_item_and_list(const struct command_line *line, json_t *item, const char *list, const struct column *columns,
+    size_t count, FILE *out)
+{
+    json_t *items;
+    int rc;
+
+    if (line->output == OUTPUT_JSON)
+        return output_item(line, item, out);
+    items = json_incref(json_object_get(item, list));
+    (void)json_object_del(item, list);
+    rc = output_item(line, item, out);
+    if (rc == 0 && json_array_size(items) > 0) {
+        (void)fputc('\n', out);
+        rc = output_items(line, items, columns, count, out);
+    }
+    json_decref(items);
+    return rc;
+}

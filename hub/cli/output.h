@@ -33,6 +33,9 @@ int output_items(
     const struct command_line *line, const json_t *items, const struct column *columns, size_t count, FILE *out);
 /* One object: all its members, titles from their names. JSON: the object. */
 int output_item(const struct command_line *line, const json_t *item, FILE *out);
+/* One object and, below, its member `list` as a table, if that is not empty. Takes the list out of the item. JSON: the object. */
+int output_item_and_list(const struct command_line *line, json_t *item, const char *list, const struct column *columns,
+    size_t count, FILE *out);
 void output_json(const json_t *value, FILE *out);
 /* Text with control characters replaced. */
 void output_text(const char *text, FILE *out);

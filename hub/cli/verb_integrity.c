@@ -27,24 +27,12 @@ int verb_machine_integrity(struct command_line *line, struct err *err)
 {
     AUTO_FREE char *path = client_path("/api/v1/machines/%s/integrity", line->arguments[0]);
     AUTO_ANSWER struct client_answer answer = {0};
-    json_t *damages;
-    int rc;
 
     if (!path)
         return err_set(err, ERR_NOMEM, "no memory");
     if (client_get(line->client, path, &answer, err) < 0)
         return -1;
-    if (line->output == OUTPUT_JSON)
-        return output_item(line, answer.json, stdout);
-    damages = json_incref(json_object_get(answer.json, "damages"));
-    (void)json_object_del(answer.json, "damages");
-    rc = output_item(line, answer.json, stdout);
-    if (rc == 0 && json_array_size(damages) > 0) {
-        (void)putchar('\n');
-        rc = output_items(line, damages, damage_columns, ARRAY_LEN(damage_columns), stdout);
-    }
-    json_decref(damages);
-    return rc;
+    return output_item_and_list(line, answer.json, "damages", damage_columns, ARRAY_LEN(damage_columns), stdout);
 }
 
 int verb_machine_erase(struct command_line *line, struct err *err)

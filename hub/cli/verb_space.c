@@ -23,24 +23,12 @@ int verb_vault_space(struct command_line *line, const char *vault, struct err *e
 {
     AUTO_FREE char *path = client_path("/api/v1/vaults/%s/space", vault);
     AUTO_ANSWER struct client_answer answer = {0};
-    json_t *machines;
-    int rc;
 
     if (!path)
         return err_set(err, ERR_NOMEM, "no memory");
     if (client_get(line->client, path, &answer, err) < 0)
         return -1;
-    if (line->output == OUTPUT_JSON)
-        return output_item(line, answer.json, stdout);
-    machines = json_incref(json_object_get(answer.json, "machines"));
-    (void)json_object_del(answer.json, "machines");
-    rc = output_item(line, answer.json, stdout);
-    if (rc == 0 && json_array_size(machines) > 0) {
-        (void)putchar('\n');
-        rc = output_items(line, machines, machine_columns, ARRAY_LEN(machine_columns), stdout);
-    }
-    json_decref(machines);
-    return rc;
+    return output_item_and_list(line, answer.json, "machines", machine_columns, ARRAY_LEN(machine_columns), stdout);
 }
 
 int verb_vault_gc(struct command_line *line, struct err *err)
