@@ -23,8 +23,9 @@ fi
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 export DEBIAN_FRONTEND=noninteractive
-if ! { apt-get update -q && apt-get install -q -y --no-install-recommends -o Dpkg::Options::=--force-confold \
-    "${missing[@]}"; } >"$log" 2>&1; then
+options=(-q -y -o Acquire::Retries=5 -o Dpkg::Options::=--force-confold)
+if ! { apt-get update "${options[@]}" && apt-get install "${options[@]}" --no-install-recommends "${missing[@]}"; } \
+    >"$log" 2>&1; then
     tail -n 25 "$log" >&2
     echo "could not install: ${missing[*]}" >&2
     exit 1

@@ -130,25 +130,25 @@ def an_app_consistent_point_of_a_busy_postgresql():
 
 
 class MariaDb:
-    """Runs as `mysql` in `folder`/db, with its socket in the test's own folder."""
+    """Runs as `nobody` in `folder`/db, with its socket in the test's own folder."""
 
     def __init__(self, folder, create=True):
         self.folder = os.path.join(folder, "db")
         self.run_folder = fresh("mysqld")
         os.mkdir(self.run_folder)
-        shutil.chown(self.run_folder, "mysql", "mysql")
+        shutil.chown(self.run_folder, "nobody", "nogroup")
         self.socket = os.path.join(self.run_folder, "sock")
         self.log = os.path.join(self.run_folder, "log")
         self.process = None
         if create:
             os.mkdir(self.folder)
-            shutil.chown(self.folder, "mysql", "mysql")
-            run("mariadb-install-db", "--no-defaults", "--user=mysql", f"--datadir={self.folder}", f"--tmpdir={self.run_folder}", "--skip-test-db",
+            shutil.chown(self.folder, "nobody", "nogroup")
+            run("mariadb-install-db", "--no-defaults", "--user=nobody", f"--datadir={self.folder}", f"--tmpdir={self.run_folder}", "--skip-test-db",
                 "--innodb-log-file-size=8M", "--auth-root-authentication-method=socket")
         self.start()
 
     def start(self):
-        self.process = start(["mariadbd", "--no-defaults", "--user=mysql", f"--datadir={self.folder}", f"--socket={self.socket}",
+        self.process = start(["mariadbd", "--no-defaults", "--user=nobody", f"--datadir={self.folder}", f"--socket={self.socket}",
                               f"--tmpdir={self.run_folder}", f"--log-error={self.log}", f"--pid-file={self.run_folder}/pid", "--skip-networking",
                               "--innodb-buffer-pool-size=16M", "--innodb-log-file-size=8M", "--innodb-flush-log-at-trx-commit=0",
                               "--innodb-flush-log-at-timeout=60", "--performance-schema=off"])

@@ -80,7 +80,7 @@ HOOK
 chmod +x "$work/early" "$work/late"
 
 KEY=$work/ssh.key mmdebstrap --quiet --variant=minbase --include="$packages" \
-    --aptopt='Acquire::Languages "none"' --aptopt='APT::Install-Recommends "false"' \
+    --aptopt='Acquire::Retries "5"' --aptopt='Acquire::Languages "none"' --aptopt='APT::Install-Recommends "false"' \
     --dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/locale/*' \
     --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-include=/usr/share/doc/*/copyright' \
     --essential-hook="$work/early \"\$1\"" --customize-hook="$work/late \"\$1\"" \
