@@ -506,7 +506,7 @@ class Attached:
         loop, fuse, process = self.undo_entries
         undo(loop)
         state = f"/sys/block/{os.path.basename(self.device)}/loop"
-        wait_until(lambda: not os.path.exists(state), f"{self.device} to let go", 10)
+        wait_until(lambda: not os.path.exists(state), f"{self.device} to let go", 60)
         undo(fuse)
         stop(process)
 

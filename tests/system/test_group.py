@@ -61,7 +61,7 @@ def control(fleet, ledger, points):
     found = 0
     for point in points:
         odd = fleet.machines[len(point["id"]) % len(fleet.machines)]
-        own = [p for p in fleet.site.items("point", "list", odd.name, "--limit", "400") if not p["group_point_id"]]
+        own = [p for p in fleet.site.items("point", "list", odd.name, "--limit", "400") if p["group_point_id"] != point["id"]]
         earlier = [p for p in own if point_time(p) < moment_of(point)]
         later = [p for p in own if point_time(p) > moment_of(point)]
         files = parts(fleet, point)

@@ -27,7 +27,7 @@
 bool loopdisk_is_possible(void)
 {
     return geteuid() == 0 && access("/dev/loop-control", R_OK | W_OK) == 0 && unshare(CLONE_NEWNS) == 0 &&
-           mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0;
+           mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL) == 0;
 }
 
 static int nameless_file(uint64_t size_bytes)
