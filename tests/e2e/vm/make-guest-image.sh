@@ -6,6 +6,8 @@
 # mkfs.ext4 puts it into a file, and GRUB's two images are copied to where the BIOS and they look for each other.
 #     make-guest-image.sh FOLDER [bookworm|backports|jammy]
 # bookworm: Debian 12 with its kernel; backports: with the kernel of bookworm-backports; jammy: Ubuntu 22.04 with its 5.15.
+# What Debian's guests are made of comes from where this machine's own packages come from, or from $LEEWARD_DEBIAN_MIRROR; what
+# Ubuntu's is made of comes from $LEEWARD_UBUNTU_MIRROR.
 # Leaves in FOLDER: disk.img (raw, sparse), ssh.key, kernel (the version's name).
 set -euo pipefail
 folder=$1
@@ -14,19 +16,24 @@ DISK_MIB=1536     # the tree takes 500-700
 FIRST_MIB=1       # the partition's begin; GRUB's core lies before it
 
 packages=systemd-sysv,udev,dbus,openssh-server,iproute2,lvm2,mdadm,dmsetup,python3-minimal,procps,kmod,initramfs-tools
+mirror=${LEEWARD_DEBIAN_MIRROR:-$(apt-get indextargets --format '$(REPO_URI) $(RELEASE)' | awk '$2 == "bookworm" && !found++ { print $1 }')}
+if [ -z "$mirror" ]; then
+    echo "make-guest-image.sh: no source of bookworm's packages; set LEEWARD_DEBIAN_MIRROR" >&2
+    exit 1
+fi
 case $suite in
 bookworm)
-    sources=("deb $LEEWARD_DEBIAN_MIRROR bookworm main")
+    sources=("deb $mirror bookworm main")
     packages=$packages,linux-image-cloud-amd64
     ;;
 backports)
-    sources=("deb $LEEWARD_DEBIAN_MIRROR bookworm main" "deb $LEEWARD_DEBIAN_MIRROR bookworm-backports main")
+    sources=("deb $mirror bookworm main" "deb $mirror bookworm-backports main")
     packages=$packages,linux-image-cloud-amd64/bookworm-backports
     ;;
 jammy)
     # Debian 12 has no package with Ubuntu's keys; what is fetched runs in the guest alone.
-    sources=("deb [trusted=yes] $LEEWARD_UBUNTU_MIRROR jammy main universe"
-        "deb [trusted=yes] $LEEWARD_UBUNTU_MIRROR jammy-updates main universe")
+    ubuntu=${LEEWARD_UBUNTU_MIRROR:?where the packages of Ubuntu are, for the guest jammy}
+    sources=("deb [trusted=yes] $ubuntu jammy main universe" "deb [trusted=yes] $ubuntu jammy-updates main universe")
     packages=$packages,linux-image-virtual
     ;;
 *)
