@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * What a piece of a disk looks like from its bytes alone: how much entropy they have, and whether they could be told from random ones.
- * Ciphertext cannot; what deflate or zstd made can, over 64 KiB; what xz made cannot.
+ * Ciphertext cannot; what deflate or zstd made can nearly always; what xz made cannot.
  */
 #ifndef MOBILITY_INSIGHT_BLOCKCLASS_H
 #define MOBILITY_INSIGHT_BLOCKCLASS_H
@@ -16,8 +16,8 @@ enum blockclass {
     BLOCK_UNIFORM, /* like random bytes: encrypted, or compressed very well */
 };
 
-/* Pieces from here on can be told uniform. */
-#define BLOCKCLASS_MIN_BYTES 16384u
+/* Pieces from here on can be told uniform. In shorter ones deflate leaves too few traces. */
+#define BLOCKCLASS_MIN_BYTES 32768u
 
 /* Shannon entropy of single bytes, in thousandths of a bit per byte: 0..8000. Looks at one 4 KiB sample of longer pieces. */
 unsigned blockclass_entropy(const void *data, size_t n);

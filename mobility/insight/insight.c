@@ -1,7 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Buckets of a second, a ring of two minutes of them. A bucket remembers the last committed point at its beginning, so the alarm can
- * name the one before the first turned block of the ring. The habit is the average of turned blocks over the last hour.
+ * Buckets of a second, a ring of two minutes of them. A bucket remembers the last point that was closed before its first turned block,
+ * so the alarm can name the one before the first of the attack. The habit is the average of turned blocks over the last hour.
+ *
+ * Where an attack begins is a change of rate, found as CUSUM does (Page, Continuous inspection schemes, 1954): everyday gzip has a few
+ * blocks in a hundred that look random, and these must not date the attack back, where better points would be passed over. Each
+ * second scores what turned beyond that part, and the beginning is where the sum up to now is highest.
  */
 #include "mobility/insight/insight.h"
 
@@ -27,10 +31,15 @@
 /* So long without a turned block is before the attack. */
 #define CALM_SECONDS 20u
 
+/* As many of a hundred blocks may turn without an attack (blockclass.c). */
+#define STRAY_PERCENT 10
+
 struct bucket {
     uint64_t began_utc_usec;
     uint32_t judged, turned; /* blocks */
-    uint64_t point_sequence, point_utc_usec;
+    /* Of the first block that turned. */
+    uint64_t turned_utc_usec;
+    struct insight_point point;
 };
 
 struct disk {
@@ -52,7 +61,8 @@ struct disk {
 struct insight {
     char dir[400];
     uint64_t utc_usec;
-    struct disk *disks; /* INSIGHT_DISKS_MAX */
+    struct insight_point made; /* the last one that was closed */
+    struct disk *disks;        /* INSIGHT_DISKS_MAX */
 };
 
 int insight_new(const char *dir, struct insight **ret_insight, struct err *err)
@@ -113,6 +123,17 @@ static void profile(struct disk *d, uint32_t length, unsigned entropy, enum bloc
     d->entropy_count += length / 512;
 }
 
+static void note_turned(const struct insight *i, struct disk *d)
+{
+    struct bucket *b = &d->ring[d->newest];
+
+    if (b->turned++ == 0) {
+        b->turned_utc_usec = i->utc_usec;
+        b->point = i->made;
+    }
+    d->last_turned_utc_usec = i->utc_usec;
+}
+
 void insight_add(struct insight *i, unsigned index, uint64_t start, const void *data, uint32_t length, bool first)
 {
     struct disk *d = &i->disks[index];
@@ -134,9 +155,8 @@ void insight_add(struct insight *i, unsigned index, uint64_t start, const void *
     d->ring[d->newest].judged++;
     if (before != BLOCK_LOW || now != BLOCK_UNIFORM)
         return;
-    d->ring[d->newest].turned++;
+    note_turned(i, d);
     d->minute.turned_bytes += length;
-    d->last_turned_utc_usec = i->utc_usec;
 }
 
 /* ---- time ---- */
@@ -173,22 +193,28 @@ static uint64_t find_attack(const struct disk *d)
     return 0;
 }
 
-/* The first second of it: going back until nothing turned for a while. */
+/* The first second of it, no further back than where nothing turned for a while. */
 static const struct bucket *find_beginning(const struct disk *d)
 {
     const struct bucket *first = &d->ring[d->newest];
     unsigned calm = 0;
+    int64_t score = 0, best = 0;
 
     for (unsigned n = 0; n < BUCKETS && calm < CALM_SECONDS; n++) {
         const struct bucket *b = &d->ring[(d->newest + BUCKETS - n) % BUCKETS];
 
         calm = b->turned > 0 ? 0 : calm + 1;
-        first = b->turned > 0 ? b : first;
+        score += (int64_t)b->turned * 100 - (int64_t)b->judged * STRAY_PERCENT;
+        if (b->turned > 0 && score > best) {
+            best = score;
+            first = b;
+        }
     }
     return first;
 }
 
-static void judge(struct disk *d)
+/* Points are committed in their order: if the one before the attack is not yet, the last one that is has nothing of it either. */
+static void judge(struct disk *d, const struct insight_point *committed)
 {
     uint64_t turned = find_attack(d);
     const struct bucket *first;
@@ -199,10 +225,9 @@ static void judge(struct disk *d)
     d->alarmed = true;
     d->told = false;
     d->alarm = (struct insight_alarm){.disk = d->number,
-        .began_utc_usec = first->began_utc_usec,
+        .began_utc_usec = first->turned_utc_usec,
         .turned_bytes = turned * 65536,
-        .point_sequence = first->point_sequence,
-        .point_utc_usec = first->point_utc_usec};
+        .point = first->point.sequence < committed->sequence ? first->point : *committed};
 }
 
 static void next_bucket(struct disk *d, const struct bucket *fresh)
@@ -214,12 +239,27 @@ static void next_bucket(struct disk *d, const struct bucket *fresh)
     d->ring[d->newest] = *fresh;
 }
 
-void insight_tick(struct insight *i, uint64_t utc_usec, uint64_t point_sequence, uint64_t point_utc_usec)
+void insight_made_point(struct insight *i, const struct insight_point *made)
 {
-    const struct bucket fresh = {
-        .began_utc_usec = utc_usec, .point_sequence = point_sequence, .point_utc_usec = point_utc_usec};
+    i->made = *made;
+}
+
+void insight_lost_points(struct insight *i, const struct insight_point *last_valid)
+{
+    i->made = *last_valid;
+    for (unsigned n = 0; n < INSIGHT_DISKS_MAX; n++)
+        for (unsigned b = 0; i->disks[n].used && b < BUCKETS; b++)
+            if (i->disks[n].ring[b].point.sequence > last_valid->sequence)
+                i->disks[n].ring[b].point = *last_valid;
+}
+
+void insight_tick(struct insight *i, uint64_t utc_usec, const struct insight_point *committed)
+{
+    const struct bucket fresh = {.began_utc_usec = utc_usec};
 
     i->utc_usec = utc_usec;
+    if (committed->sequence > i->made.sequence)
+        i->made = *committed; /* of a process before this one */
     for (unsigned n = 0; n < INSIGHT_DISKS_MAX; n++) {
         struct disk *d = &i->disks[n];
         uint64_t began = d->ring[d->newest].began_utc_usec;
@@ -230,7 +270,7 @@ void insight_tick(struct insight *i, uint64_t utc_usec, uint64_t point_sequence,
         if (utc_usec < began + BUCKET_USEC && utc_usec >= began)
             continue;
         if (d->ring[d->newest].turned > 0)
-            judge(d);
+            judge(d, committed);
         next_bucket(d, &fresh);
         if (d->alarmed && utc_usec > d->last_turned_utc_usec + INSIGHT_QUIET_USEC)
             d->alarmed = false;

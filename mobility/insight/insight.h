@@ -5,7 +5,8 @@
  *
  * The class of each 64 KiB block is remembered (two bits, in a file of the agent's data folder, 4 MiB per TiB). A block that was
  * compressible and is now like random bytes has *turned*. Many such blocks within two minutes, beyond the disk's own habit and
- * not among much else, are an alarm, with the last recovery point from before the first of them.
+ * not among much else, are an alarm, with the last recovery point from before the first of them. Which point that is, is told by the
+ * order of calls and not by clocks: insight_point when a point is closed, insight_add for what goes into the next one.
  *
  * The capture thread alone.
  */
@@ -30,11 +31,15 @@ struct insight_minute {
     uint32_t entropy_millibits;    /* per byte, average */
 };
 
+struct insight_point {
+    uint64_t sequence, utc_usec; /* sequence 0: none */
+};
+
 struct insight_alarm {
     uint32_t disk;
-    uint64_t began_utc_usec;
+    uint64_t began_utc_usec; /* not before the point */
     uint64_t turned_bytes;
-    uint64_t point_sequence, point_utc_usec; /* last committed before it began; sequence 0: none */
+    struct insight_point point; /* the last committed one without any of it; sequence 0: none */
 };
 
 /* dir: where the classes of blocks are kept. */
@@ -45,8 +50,12 @@ void insight_set_disk(struct insight *i, unsigned index, uint32_t number, uint64
 void insight_clear_disk(struct insight *i, unsigned index);
 /* A piece within one 64 KiB block. first: read by a copy, so it is no change; the class is learned. */
 void insight_add(struct insight *i, unsigned index, uint64_t start, const void *data, uint32_t length, bool first);
-/* Time goes on; the last committed point. At least once a second while changes come in. */
-void insight_tick(struct insight *i, uint64_t utc_usec, uint64_t point_sequence, uint64_t point_utc_usec);
+/* A point was closed; whether it will be committed is not known. What is added from now on is not in it. */
+void insight_made_point(struct insight *i, const struct insight_point *made);
+/* No point after that one is valid: its sequence will be given to another. */
+void insight_lost_points(struct insight *i, const struct insight_point *last_valid);
+/* Time goes on; the last committed point. At least once a second while changes come in, and after each point. */
+void insight_tick(struct insight *i, uint64_t utc_usec, const struct insight_point *committed);
 /* 1: a minute of a disk is complete; call again. 0: none. */
 int insight_take_minute(struct insight *i, struct insight_minute *ret_minute);
 /* 1: a new alarm, told once per attack; call again. 0: none. */

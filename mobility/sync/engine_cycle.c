@@ -251,6 +251,7 @@ static int close_point(struct engine *e, const struct engine_command *c, const s
     if (first)
         e->first_point = sequence;
     engine_schedule_made(e, kind, sequence);
+    engine_insight_made_point(e, sequence, r->held_utc_usec);
     if (c && !engine_command_is_scheduled(c))
         engine_command_sent(e, c->id, sequence, r->held_utc_usec);
     return 0;

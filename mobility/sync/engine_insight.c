@@ -53,27 +53,46 @@ static void describe(const struct engine *e, const struct insight_alarm *a, char
     char began[CLOCK_RFC3339_SIZE], at[CLOCK_RFC3339_SIZE];
 
     clock_rfc3339(a->began_utc_usec, began);
-    clock_rfc3339(a->point_utc_usec, at);
-    if (a->point_sequence > 0)
+    clock_rfc3339(a->point.utc_usec, at);
+    if (a->point.sequence > 0)
         snprintf(text, size,
             "what is written to disk %s looks encrypted since %s (%" PRIu64
             " MiB); the last point before that is %" PRIu64 " of %s",
-            key_of(e, a->disk), began, a->turned_bytes >> 20, a->point_sequence, at);
+            key_of(e, a->disk), began, a->turned_bytes >> 20, a->point.sequence, at);
     else
         snprintf(text, size,
             "what is written to disk %s looks encrypted since %s (%" PRIu64 " MiB); there was no point yet",
             key_of(e, a->disk), began, a->turned_bytes >> 20);
 }
 
+static struct insight_point committed_point(const struct engine *e)
+{
+    struct insight_point p = {0};
+
+    uplink_last_point(e->conf.link, &p.sequence, &p.utc_usec);
+    return p;
+}
+
+void engine_insight_made_point(struct engine *e, uint64_t sequence, uint64_t utc_usec)
+{
+    insight_made_point(e->insight, &(struct insight_point){.sequence = sequence, .utc_usec = utc_usec});
+}
+
+void engine_insight_rewind(struct engine *e)
+{
+    const struct insight_point committed = committed_point(e);
+
+    insight_lost_points(e->insight, &committed);
+}
+
 void engine_insight_tick(struct engine *e)
 {
     struct engine_output o = {.kind = ENGINE_MINUTE};
     struct insight_alarm alarm;
-    uint64_t sequence = 0, at = 0;
+    const struct insight_point committed = committed_point(e);
     char text[400];
 
-    uplink_last_point(e->conf.link, &sequence, &at);
-    insight_tick(e->insight, clock_utc_usec(), sequence, at);
+    insight_tick(e->insight, clock_utc_usec(), &committed);
     while (insight_take_minute(e->insight, &o.minute) == 1)
         engine_put(e, &o);
     while (insight_take_alarm(e->insight, &alarm) == 1) {

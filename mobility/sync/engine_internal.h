@@ -254,6 +254,9 @@ int engine_insight_open(struct engine *e, struct err *err);
 /* A piece with data; first: of a copy. */
 void engine_insight_piece(struct engine *e, struct engine_disk *d, const struct reader_piece *p, bool first);
 void engine_insight_leave(struct engine *e, struct engine_disk *d);
+/* A point was closed; or those that are not committed were lost with their epoch. */
+void engine_insight_made_point(struct engine *e, uint64_t sequence, uint64_t utc_usec);
+void engine_insight_rewind(struct engine *e);
 void engine_insight_tick(struct engine *e);
 /* An alarm that stands is the cause, where there is no other. */
 void engine_insight_explain(const struct engine *e, struct engine_status *s);

@@ -175,6 +175,7 @@ static int bump(struct engine *e, const struct uplink_answer *answer, struct err
     engine_rewind_sweeps(e);
     requeue_commands(e);
     engine_schedule_rewind(e);
+    engine_insight_rewind(e);
     e->first_point = 0;
     e->state.epoch = (answer->epoch > e->state.epoch ? answer->epoch : e->state.epoch) + 1;
     if (engine_save(e, err) < 0)

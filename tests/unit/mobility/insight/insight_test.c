@@ -67,7 +67,8 @@ static void pieces_are_told_apart(void **state)
 struct bench {
     char dir[64];
     struct insight *insight;
-    uint64_t now, sequence;
+    uint64_t now;
+    struct insight_point made, committed;
 };
 
 static void begin(struct bench *b)
@@ -79,7 +80,7 @@ static void begin(struct bench *b)
     assert_non_null(mkdtemp(b->dir));
     assert_int_equal(insight_new(b->dir, &b->insight, &err), 0);
     insight_set_disk(b->insight, 0, 7, DISK_BYTES);
-    insight_tick(b->insight, b->now, 0, 0);
+    insight_tick(b->insight, b->now, &b->committed);
 }
 
 static void end(struct bench *b)
@@ -88,11 +89,24 @@ static void end(struct bench *b)
     assert_int_equal(file_remove_tree(b->dir, NULL), 0);
 }
 
-static void second(struct bench *b)
+static void commit(struct bench *b)
+{
+    b->committed = b->made;
+}
+
+/* A point is closed, and committed later. */
+static void second_uncommitted(struct bench *b)
 {
     b->now += SEC;
-    b->sequence++;
-    insight_tick(b->insight, b->now, b->sequence, b->now - SEC / 2);
+    b->made = (struct insight_point){b->made.sequence + 1, b->now - SEC / 2};
+    insight_made_point(b->insight, &b->made);
+    insight_tick(b->insight, b->now, &b->committed);
+}
+
+static void second(struct bench *b)
+{
+    second_uncommitted(b);
+    commit(b);
 }
 
 static void put(struct bench *b, unsigned from, unsigned count, const void *data, bool first)
@@ -118,7 +132,8 @@ static void encrypting_what_was_there_is_an_alarm_once(void **state)
     assert_int_equal(insight_take_alarm(b.insight, &a), 1);
     assert_int_equal(a.disk, 7);
     assert_int_equal(a.began_utc_usec, START_UTC + 30 * SEC);
-    assert_int_equal(a.point_sequence, 30);
+    assert_int_equal(a.point.sequence, 30);
+    assert_int_equal(a.point.utc_usec, START_UTC + 30 * SEC - SEC / 2);
     assert_true(a.turned_bytes >= 128ull * BLOCK);
     assert_non_null(insight_standing(b.insight));
     for (unsigned i = 10; i < 20; i++) {
@@ -131,6 +146,105 @@ static void encrypting_what_was_there_is_an_alarm_once(void **state)
         second(&b);
     }
     assert_null(insight_standing(b.insight));
+    end(&b);
+}
+
+/* Commits lag behind, and points are closed within a bucket of the ring: neither makes it an earlier one than it is. */
+static void the_named_point_is_the_last_one_before(void **state)
+{
+    struct insight_alarm a;
+    struct bench b;
+
+    (void)state;
+    begin(&b);
+    put(&b, 0, 1000, text, true);
+    for (int i = 0; i < 30; i++)
+        second_uncommitted(&b);
+    for (int i = 0; i < 3; i++) { /* three points in no time */
+        b.made.sequence++;
+        insight_made_point(b.insight, &b.made);
+    }
+    for (unsigned i = 0; i < 3; i++) {
+        put(&b, i * 50, 50, noise, false);
+        if (i == 2) {
+            commit(&b);
+            second(&b);
+        } else {
+            second_uncommitted(&b);
+        }
+    }
+    assert_int_equal(insight_take_alarm(b.insight, &a), 1);
+    assert_int_equal(a.point.sequence, 33);
+    end(&b);
+}
+
+/* Nobody shall be sent to a point that does not exist. */
+static void the_named_point_is_committed(void **state)
+{
+    struct insight_alarm a;
+    struct bench b;
+
+    (void)state;
+    begin(&b);
+    put(&b, 0, 1000, text, true);
+    for (int i = 0; i < 20; i++)
+        second(&b);
+    for (int i = 0; i < 10; i++)
+        second_uncommitted(&b);
+    for (unsigned i = 0; i < 3; i++) {
+        put(&b, i * 50, 50, noise, false);
+        second_uncommitted(&b);
+    }
+    assert_int_equal(insight_take_alarm(b.insight, &a), 1);
+    assert_int_equal(a.point.sequence, 20);
+    end(&b);
+}
+
+/* Its sequence belongs to another one, which has the encrypted blocks in it. */
+static void a_point_that_was_lost_is_not_named(void **state)
+{
+    struct insight_alarm a;
+    struct bench b;
+
+    (void)state;
+    begin(&b);
+    put(&b, 0, 1000, text, true);
+    for (int i = 0; i < 20; i++)
+        second(&b);
+    for (int i = 0; i < 10; i++)
+        second_uncommitted(&b);
+    put(&b, 0, 50, noise, false);
+    insight_lost_points(b.insight, &b.committed);
+    b.made = b.committed;
+    for (unsigned i = 1; i < 13; i++) {
+        put(&b, i * 50, 50, noise, false);
+        second(&b);
+    }
+    assert_int_equal(insight_take_alarm(b.insight, &a), 1);
+    assert_int_equal(a.point.sequence, 20);
+    end(&b);
+}
+
+/* An archive is written, of which some blocks look random; better points than those from before it must not be passed over. */
+static void a_few_odd_blocks_do_not_date_an_attack_back(void **state)
+{
+    struct insight_alarm a;
+    struct bench b;
+
+    (void)state;
+    begin(&b);
+    put(&b, 0, 2000, text, true);
+    for (unsigned i = 0; i < 15; i++) {
+        put(&b, 1000 + i * 50, 3, noise, false);
+        put(&b, 1003 + i * 50, 47, deflated, false);
+        second(&b);
+    }
+    for (unsigned i = 0; i < 10; i++) {
+        put(&b, i * 40, 40, noise, false);
+        second(&b);
+    }
+    assert_int_equal(insight_take_alarm(b.insight, &a), 1);
+    assert_int_equal(a.point.sequence, 15);
     end(&b);
 }
 
@@ -272,6 +386,10 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(pieces_are_told_apart),
         cmocka_unit_test(encrypting_what_was_there_is_an_alarm_once),
+        cmocka_unit_test(the_named_point_is_the_last_one_before),
+        cmocka_unit_test(the_named_point_is_committed),
+        cmocka_unit_test(a_point_that_was_lost_is_not_named),
+        cmocka_unit_test(a_few_odd_blocks_do_not_date_an_attack_back),
         cmocka_unit_test(everyday_writes_are_none),
         cmocka_unit_test(a_few_among_much_else_are_none),
         cmocka_unit_test(what_a_disk_does_all_day_is_its_habit),
