@@ -19,6 +19,10 @@ int serve_audit_list(struct request *r, struct err *err);
 int serve_settings_get(struct request *r, struct err *err);
 int serve_settings_update(struct request *r, struct err *err);
 
+/* ---- serve_overview.c, serve_history.c ---- */
+int serve_overview(struct request *r, struct err *err);
+int serve_machine_history(struct request *r, struct err *err);
+
 /* ---- serve_metrics.c ---- */
 int serve_metrics(struct request *r, struct err *err);
 

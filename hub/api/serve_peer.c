@@ -19,7 +19,8 @@
         {"endpoint", ROW_TEXT, offsetof(struct row, endpoint)},                                                        \
         {"software", ROW_TEXT, offsetof(struct row, software)}, {"host", ROW_TEXT, offsetof(struct row, host)},        \
         {"online", ROW_BOOL, offsetof(struct row, online)}, {"health", ROW_TEXT, offsetof(struct row, health)},        \
-        {"cause", ROW_TEXT, offsetof(struct row, cause)}, {"remedy", ROW_TEXT, offsetof(struct row, remedy)},          \
+        {"cause_code", ROW_TEXT, offsetof(struct row, cause_code)}, {"cause", ROW_TEXT, offsetof(struct row, cause)},  \
+        {"remedy", ROW_TEXT, offsetof(struct row, remedy)},                                                            \
         {"last_seen_at", ROW_TIME, offsetof(struct row, last_seen_at)},                                                \
         {"streams", ROW_NUMBER, offsetof(struct row, streams)},                                                        \
         {"machine_count", ROW_NUMBER, offsetof(struct row, machine_count)},                                            \

@@ -129,7 +129,8 @@ json_t *inventory_json(const Leeward__Control__V1__Inventory *inventory, struct 
 void status_take_agent(struct peer_session *session, const Leeward__Control__V1__AgentStatus *status);
 void status_take_node(struct peer_session *session, const Leeward__Control__V1__NodeStatus *status);
 void status_take_vault(struct peer_session *session, const Leeward__Control__V1__VaultStatus *status);
-void status_flush(void *control); /* timer */
+void status_session_over(struct peer_session *session); /* its minute so far counts */
+void status_flush(void *control);                       /* timer */
 void health_sweep(void *control); /* timer */
 
 /* ---- to peers (desired_push.c, command_push.c) ---- */

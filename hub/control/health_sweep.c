@@ -9,6 +9,7 @@
 
 #include "hub/control/control_plane.h"
 #include "hub/core/health.h"
+#include "hub/db/health_store.h"
 #include "hub/db/journal.h"
 #include "hub/db/peer_store.h"
 #include "hub/db/protection_store.h"
@@ -57,6 +58,7 @@ static int note_changed(struct db_conn *conn, const struct finding *f, bool with
     const struct health_put put = {.role = f->role,
         .id = f->id,
         .level = health_level_name(f->health->level),
+        .code = f->health->code,
         .cause = f->health->cause,
         .remedy = f->health->remedy};
 
@@ -93,39 +95,59 @@ static int follow(struct db_conn *conn, const char *id, const char *agent_state,
     return db_commit(conn, err);
 }
 
+/* The columns that all three have. */
+static int note_row(struct db_conn *conn, const char *role, const PGresult *r, int row,
+    const struct health_findings *found, struct err *err)
+{
+    struct health worst;
+    const struct finding f = {role, db_text(r, row, HM_ID), db_text(r, row, HM_NAME), &worst,
+        db_text(r, row, HM_HEALTH), db_text(r, row, HM_CAUSE)};
+
+    health_worst(found, &worst);
+    return note(conn, &f, err);
+}
+
+static struct health_machine machine_at(const PGresult *r, int row)
+{
+    int state = machine_state_from_name(db_text(r, row, HM_STATE));
+
+    return (struct health_machine){.state = state < 0 ? MACHINE_UNPROTECTED : (enum machine_state)state,
+        .silent_usec = silent(r, row, HM_SILENT),
+        .rpo_usec = db_u64(r, row, HM_RPO),
+        .rpo_target_usec = db_u64(r, row, HM_RPO_TARGET),
+        .clock_skew_usec = db_i64(r, row, HM_SKEW),
+        .filesystem_interval_usec = db_u64(r, row, HM_FS_INTERVAL),
+        .filesystem_age_usec = db_u64(r, row, HM_FS_AGE),
+        .application_interval_usec = db_u64(r, row, HM_APP_INTERVAL),
+        .application_age_usec = db_u64(r, row, HM_APP_AGE),
+        .agent_state = db_text(r, row, HM_AGENT_STATE),
+        .agent_cause = db_text(r, row, HM_AGENT_CAUSE),
+        .agent_remedy = db_text(r, row, HM_AGENT_REMEDY),
+        .node_online = db_bool(r, row, HM_NODE_ONLINE),
+        .vault_online = db_bool(r, row, HM_VAULT_ONLINE),
+        .vault_accepting = db_bool(r, row, HM_VAULT_ACCEPTING),
+        .damage_count = db_u64(r, row, HM_DAMAGES),
+        .damaged_points = db_u64(r, row, HM_DAMAGED_POINTS),
+        .looks_encrypted = db_bool(r, row, HM_ENCRYPTED),
+        .certificate_left_usec = db_i64(r, row, HM_CERT_LEFT)};
+}
+
 static int sweep_machines(struct db_conn *conn, struct err *err)
 {
     AUTO_PGRESULT PGresult *r = NULL;
     int n = health_machines(conn, &r, err);
 
     for (int i = 0; i < n; i++) {
-        int state = machine_state_from_name(db_text(r, i, 1));
-        const struct health_machine in = {.state = state < 0 ? MACHINE_UNPROTECTED : (enum machine_state)state,
-            .silent_usec = silent(r, i, 2),
-            .rpo_usec = db_u64(r, i, 3),
-            .rpo_target_usec = db_u64(r, i, 4),
-            .clock_skew_usec = db_i64(r, i, 5),
-            .filesystem_interval_usec = db_u64(r, i, 16),
-            .filesystem_age_usec = db_u64(r, i, 17),
-            .application_interval_usec = db_u64(r, i, 18),
-            .application_age_usec = db_u64(r, i, 19),
-            .agent_state = db_text(r, i, 6),
-            .agent_cause = db_text(r, i, 7),
-            .agent_remedy = db_text(r, i, 8),
-            .node_online = db_bool(r, i, 9),
-            .vault_online = db_bool(r, i, 10),
-            .vault_accepting = db_bool(r, i, 11)};
+        const struct health_machine in = machine_at(r, i);
+        bool has_point = db_bool(r, i, HM_HAS_POINT);
+        struct health_findings found;
         enum machine_move move;
-        struct health h;
 
-        health_of_machine(&in, &h);
-        const struct finding f = {
-            "agent", db_text(r, i, 0), db_text(r, i, 14), &h, db_text(r, i, 12), db_text(r, i, 13)};
-
-        if (note(conn, &f, err) < 0)
+        health_find_machine(&in, NULL, &found);
+        if (note_row(conn, "agent", r, i, &found, err) < 0)
             return -1;
-        if (in.silent_usec == 0 && machine_move_from_agent(in.state, in.agent_state, db_bool(r, i, 15), &move) &&
-            follow(conn, db_text(r, i, 0), in.agent_state, db_bool(r, i, 15), err) < 0)
+        if (in.silent_usec == 0 && machine_move_from_agent(in.state, in.agent_state, has_point, &move) &&
+            follow(conn, db_text(r, i, HM_ID), in.agent_state, has_point, err) < 0)
             return -1;
     }
     return n < 0 ? -1 : 0;
@@ -137,17 +159,16 @@ static int sweep_nodes(struct db_conn *conn, struct err *err)
     int n = health_nodes(conn, &r, err);
 
     for (int i = 0; i < n; i++) {
-        const struct health_node in = {.silent_usec = silent(r, i, 1),
-            .spool_bytes = db_u64(r, i, 2),
-            .spool_limit_bytes = db_u64(r, i, 3),
-            .cause = db_text(r, i, 4),
-            .remedy = db_text(r, i, 5)};
-        struct health h;
+        const struct health_node in = {.silent_usec = silent(r, i, HN_SILENT),
+            .spool_bytes = db_u64(r, i, HN_SPOOL),
+            .spool_limit_bytes = db_u64(r, i, HN_LIMIT),
+            .cause = db_text(r, i, HN_CAUSE),
+            .remedy = db_text(r, i, HN_REMEDY),
+            .certificate_left_usec = db_i64(r, i, HM_CERT_LEFT)};
+        struct health_findings found;
 
-        health_of_node(&in, &h);
-        const struct finding f = {"node", db_text(r, i, 0), db_text(r, i, 8), &h, db_text(r, i, 6), db_text(r, i, 7)};
-
-        if (note(conn, &f, err) < 0)
+        health_find_node(&in, NULL, &found);
+        if (note_row(conn, "node", r, i, &found, err) < 0)
             return -1;
     }
     return n < 0 ? -1 : 0;
@@ -159,18 +180,18 @@ static int sweep_vaults(struct db_conn *conn, struct err *err)
     int n = health_vaults(conn, &r, err);
 
     for (int i = 0; i < n; i++) {
-        const struct health_vault in = {.silent_usec = silent(r, i, 1),
-            .accepting = db_bool(r, i, 2),
-            .free_bytes = db_u64(r, i, 3),
-            .capacity_bytes = db_u64(r, i, 4),
-            .cause = db_text(r, i, 5),
-            .remedy = db_text(r, i, 6)};
-        struct health h;
+        const struct health_vault in = {.silent_usec = silent(r, i, HV_SILENT),
+            .accepting = db_bool(r, i, HV_ACCEPTING),
+            .free_bytes = db_u64(r, i, HV_FREE),
+            .capacity_bytes = db_u64(r, i, HV_CAPACITY),
+            .full_in_usec = db_u64(r, i, HV_FULL_IN),
+            .cause = db_text(r, i, HV_CAUSE),
+            .remedy = db_text(r, i, HV_REMEDY),
+            .certificate_left_usec = db_i64(r, i, HM_CERT_LEFT)};
+        struct health_findings found;
 
-        health_of_vault(&in, &h);
-        const struct finding f = {"vault", db_text(r, i, 0), db_text(r, i, 9), &h, db_text(r, i, 7), db_text(r, i, 8)};
-
-        if (note(conn, &f, err) < 0)
+        health_find_vault(&in, NULL, &found);
+        if (note_row(conn, "vault", r, i, &found, err) < 0)
             return -1;
     }
     return n < 0 ? -1 : 0;

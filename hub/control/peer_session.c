@@ -217,6 +217,7 @@ static void on_end(struct rpc_call *call, void *arg, enum rpc_status status, con
     (void)call;
     s->call = NULL;
     table_remove(s);
+    status_session_over(s);
     log_event(LOG_INFO, "session_down", LOG_S("role", s->role), LOG_S("peer", s->id), LOG_I("status", status),
         LOG_S("text", text ? text : ""));
     /* Not when a newer session of the same peer is there, nor when all of them end with this hub. */

@@ -10,6 +10,7 @@
 
 #include "hub/control/control_plane.h"
 #include "hub/db/branch_store.h"
+#include "hub/db/history_store.h"
 #include "hub/db/job_store.h"
 #include "hub/db/peer_store.h"
 #include "hub/db/protection_store.h"
@@ -35,6 +36,11 @@ static void sample_finish(struct peer_session *s)
                 peer_report_json_u64(m->sent_bytes), "points", peer_report_json_u64(m->points), "frozen_points",
                 peer_report_json_u64(m->frozen_points), "backlog_bytes", peer_report_json_u64(m->backlog_bytes)));
     s->sample = (struct minute_sample){0};
+}
+
+void status_session_over(struct peer_session *s)
+{
+    sample_finish(s);
 }
 
 /* Growth of a counter that begins anew with its agent. */
@@ -287,7 +293,7 @@ static int flush_work(struct control_task *task, struct db_conn *conn, struct er
     if ((t->machines && machine_status_put(conn, t->machines, err) < 0) ||
         (t->nodes && node_status_put(conn, t->nodes, err) < 0) ||
         (t->vaults && vault_status_put(conn, t->vaults, err) < 0) ||
-        (t->samples && sample_put(conn, t->samples, err) < 0))
+        (t->samples && history_put(conn, t->samples, err) < 0))
         return -1;
     /* One that fails (deleted meanwhile, conflict) is left to the sweep. */
     for (size_t i = 0; i < t->follow_count; i++)

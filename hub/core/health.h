@@ -1,25 +1,46 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Health of machines, nodes and vaults: one level with its worst cause and what to do about it. Pure; times are passed in.
+ * Health of machines, nodes and vaults: everything that is wrong as a list of findings, and of them the worst as one level with its cause
+ * and what to do about it. A finding has a code, a stable word that alerts (alert.h), metrics and translations go by. Pure; times are
+ * passed in.
  */
 #ifndef HUB_CORE_HEALTH_H
 #define HUB_CORE_HEALTH_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "hub/core/machine_state.h"
 
 enum health_level { HEALTH_HEALTHY, HEALTH_UNKNOWN, HEALTH_WARNING, HEALTH_CRITICAL };
 
+/* One finding; or, as the health of something, the worst of them. */
 struct health {
     enum health_level level;
-    char cause[256]; /* "" when healthy */
+    const char *code; /* static; "" when healthy */
+    char cause[256];  /* "" when healthy */
     char remedy[256];
+};
+
+#define HEALTH_FINDINGS_MAX 16u
+struct health_findings {
+    size_t count;
+    struct health list[HEALTH_FINDINGS_MAX];
 };
 
 /* How long after its last word a peer counts as silent. */
 #define HEALTH_SILENT_USEC (30ULL * 1000000)
+
+/* From where on something is wrong. */
+struct health_limits {
+    uint64_t silent_usec;
+    uint64_t clock_skew_usec;
+    unsigned full_warning_percent, full_critical_percent; /* of spools and vaults */
+    uint64_t forecast_usec;                               /* a vault that will be full earlier is a warning */
+    uint64_t certificate_usec;                            /* what is left of a certificate */
+};
+extern const struct health_limits health_limits_default;
 
 struct health_machine {
     enum machine_state state;
@@ -31,22 +52,38 @@ struct health_machine {
     int64_t clock_skew_usec;
     const char *agent_state, *agent_cause, *agent_remedy;
     bool node_online, vault_online, vault_accepting;
-    uint64_t initial_done_bytes, initial_total_bytes;
+    uint64_t damage_count, damaged_points; /* of its history, as its vault says */
+    bool looks_encrypted;                  /* its agent raised the alarm lately */
+    int64_t certificate_left_usec;         /* 0: none is known */
 };
 
 struct health_node {
     uint64_t silent_usec;
     uint64_t spool_bytes, spool_limit_bytes;
     const char *cause, *remedy; /* as the node reports */
+    int64_t certificate_left_usec;
 };
 
 struct health_vault {
     uint64_t silent_usec;
     bool accepting;
     uint64_t free_bytes, capacity_bytes;
+    uint64_t full_in_usec; /* as forecast; 0: not known, or never */
     const char *cause, *remedy;
+    int64_t certificate_left_usec;
 };
 
+/* All that is wrong, what explains the rest first. limits NULL: the defaults. */
+void health_find_machine(
+    const struct health_machine *in, const struct health_limits *limits, struct health_findings *ret_findings);
+void health_find_node(
+    const struct health_node *in, const struct health_limits *limits, struct health_findings *ret_findings);
+void health_find_vault(
+    const struct health_vault *in, const struct health_limits *limits, struct health_findings *ret_findings);
+/* The worst; of equals the first; healthy when there is none. */
+void health_worst(const struct health_findings *findings, struct health *ret_health);
+
+/* Both at once, with the default limits. */
 void health_of_machine(const struct health_machine *in, struct health *ret_health);
 void health_of_node(const struct health_node *in, struct health *ret_health);
 void health_of_vault(const struct health_vault *in, struct health *ret_health);

@@ -42,9 +42,6 @@ int machine_inventory(struct db_conn *conn, const char *machine_id, const char *
 int machine_status_put(struct db_conn *conn, const char *json, struct err *err);
 int node_status_put(struct db_conn *conn, const char *json, struct err *err);
 int vault_status_put(struct db_conn *conn, const char *json, struct err *err);
-/* Array of {"id", "minute_usec", "rpo_max_usec", "rpo_sum_usec", "rpo_count", "changed_bytes", "sent_bytes", "points",
- * "frozen_points", "backlog_bytes"}; adds to what the minute has. */
-int sample_put(struct db_conn *conn, const char *json, struct err *err);
 
 /* Points that a vault reports for machines that are its own; others are left out. `added`: array of {"machine_id", "sequence",
  * "time_usec", "kind", "tag", "group_point_id", "generation", "changed_bytes", "frozen", "unreadable_blocks",
@@ -68,22 +65,5 @@ int desired_disks(struct db_conn *conn, const char *machine_id, PGresult **ret_r
 int desired_node(struct db_conn *conn, const char *node_id, PGresult **ret_rows, struct err *err);
 /* Columns: 0 version, 1 machine_id (NULL: none), 2 name, 3 generation, 4 known_sequence, 5..8 keep_all, minute, hour, day, 9 keep_tagged, 10 lock. */
 int desired_vault(struct db_conn *conn, const char *vault_id, PGresult **ret_rows, struct err *err);
-
-/* Everything that health is computed from. Machines: 0 id, 1 state, 2 silent_usec (-1: never), 3 rpo_usec now, 4 rpo target, 5 skew,
- * 6 agent_state, 7 agent_cause, 8 agent_remedy, 9 node online, 10 vault online, 11 vault accepting, 12 health, 13 cause, 14 name,
- * 15 has a point. Nodes: 0 id, 1 silent, 2 spool, 3 limit, 4 cause, 5 remedy, 6 health, 7 cause shown, 8 name. Vaults: 0 id, 1 silent,
- * 2 accepting, 3 free, 4 capacity, 5 cause, 6 remedy, 7 health, 8 cause shown, 9 name. */
-int health_machines(struct db_conn *conn, PGresult **ret_rows, struct err *err);
-int health_nodes(struct db_conn *conn, PGresult **ret_rows, struct err *err);
-int health_vaults(struct db_conn *conn, PGresult **ret_rows, struct err *err);
-struct health_put {
-    const char *role, *id, *level, *cause, *remedy;
-};
-int health_put(struct db_conn *conn, const struct health_put *health, struct err *err);
-/* The duty of the sweep, held by the connection until sweep_end. 1: ours; 0: another hub has it. */
-int sweep_begin(struct db_conn *conn, struct err *err);
-void sweep_end(struct db_conn *conn);
-/* Deletes what is kept for a time only: old idempotency keys, finished jobs and events after 90 days, samples after 400. */
-int housekeeping(struct db_conn *conn, struct err *err);
 
 #endif

@@ -82,6 +82,7 @@ static const struct db_column machine_columns[] = {
     ID(machine_row, site_id, "m.site_id", F),
     TEXT(machine_row, site_name, "s.name", F | S),
     TEXT(machine_row, state, "m.state", F | S | N),
+    TEXT(machine_row, cause_code, "m.cause_code", F | S | N),
     TEXT(machine_row, cause, "m.cause", F),
     TEXT(machine_row, remedy, "m.remedy", 0),
     TEXT(machine_row, health, "m.health", F | S | N),
@@ -162,6 +163,7 @@ static const struct db_column node_columns[] = {
     BOOL(node_row, online, ONLINE("t"), F | S),
     BOOL(node_row, drain, "t.drain", F | S | N),
     TEXT(node_row, health, "t.health", F | S | N),
+    TEXT(node_row, cause_code, "t.cause_code", F | S | N),
     TEXT(node_row, cause, "t.cause", F),
     TEXT(node_row, remedy, "t.remedy", 0),
     TIME(node_row, last_seen_at, "t.last_seen_at", F | S),
@@ -191,6 +193,7 @@ static const struct db_column vault_columns[] = {
     BOOL(vault_row, online, ONLINE("t"), F | S),
     BOOL(vault_row, accepting, "t.accepting", F | S | N),
     TEXT(vault_row, health, "t.health", F | S | N),
+    TEXT(vault_row, cause_code, "t.cause_code", F | S | N),
     TEXT(vault_row, cause, "t.cause", F),
     TEXT(vault_row, remedy, "t.remedy", 0),
     TIME(vault_row, last_seen_at, "t.last_seen_at", F | S),
@@ -303,8 +306,8 @@ static const struct db_column disk_minute_columns[] = {
     U64(disk_minute_row, turned_bytes, "t.turned_bytes", F | S | N),
     U64(disk_minute_row, entropy_millibits, "t.entropy_millibits", F | S | N),
 };
-const struct db_entity db_disk_minutes = ENTITY("minute of a disk", disk_minute_row, disk_minute_columns, "disk_minutes t",
-    "(t.machine_id::text || ':' || t.disk || ':' || t.minute)", "text", NULL, "-minute");
+const struct db_entity db_disk_minutes = ENTITY("minute of a disk", disk_minute_row, disk_minute_columns,
+    "disk_minutes t", "(t.machine_id::text || ':' || t.disk || ':' || t.minute)", "text", NULL, "-minute");
 
 static const struct db_column export_columns[] = {
     ID(export_row, id, "t.id", F),

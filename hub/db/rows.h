@@ -41,6 +41,7 @@ struct machine_row {
     const char *site_id, *site_name;
     const char *state;          /* hub/core/machine_state.h */
     const char *cause, *remedy; /* of the state or the health; "" */
+    const char *cause_code;     /* the stable word for it, hub/core/health.h; "" */
     const char *health;         /* "healthy", "warning", "critical", "unknown" */
     const char *policy_id, *policy_name, *node_id, *node_name, *vault_id, *vault_name; /* "" while unprotected */
     const char *os_name, *kernel, *boot_id, *firmware, *software, *hostname;
@@ -75,7 +76,7 @@ extern const struct db_entity db_disks;
 struct node_row {
     const char *id, *name, *site_id, *site_name, *endpoint, *software, *host;
     bool online, drain;
-    const char *health, *cause, *remedy;
+    const char *health, *cause_code, *cause, *remedy;
     uint64_t last_seen_at;
     uint64_t spool_bytes, spool_limit_bytes, streams, received_bytes, forwarded_bytes, cpu_permille;
     uint64_t machine_count, desired_version;
@@ -86,7 +87,7 @@ extern const struct db_entity db_nodes;
 struct vault_row {
     const char *id, *name, *site_id, *site_name, *endpoint, *software, *host;
     bool online, accepting;
-    const char *health, *cause, *remedy;
+    const char *health, *cause_code, *cause, *remedy;
     uint64_t last_seen_at;
     uint64_t used_bytes, free_bytes, capacity_bytes, streams;
     uint64_t machine_count, desired_version;

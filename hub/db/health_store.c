@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * One statement per role reads everything, so that a sweep over ten thousand machines is three round trips.
+ */
+#include "hub/db/health_store.h"
+
+#include <string.h>
+
+#include "hub/db/history_store.h"
+#include "transport/base/mem.h"
+
+#define USEC(interval) "(extract(epoch from " interval ") * 1000000)::bigint"
+
+#define SILENT(t)                                                                                                      \
+    "CASE WHEN " t ".online THEN 0 WHEN " t                                                                            \
+    ".last_seen_at IS NULL THEN -1 ELSE " USEC("now() - " t ".last_seen_at") " END"
+
+/* The first columns, the same for all; a certificate that was renewed counts by its newest. */
+#define HEAD(t)                                                                                                        \
+    "SELECT " t ".id, " t ".name, " t ".health, " t ".cause, coalesce(" USEC("x.not_after - now()") ", 0), " SILENT(t)
+
+#define CERTIFICATE(t)                                                                                                 \
+    " LEFT JOIN (SELECT subject_id, max(not_after) AS not_after FROM certificates WHERE revoked_at IS NULL"            \
+    " GROUP BY subject_id) x ON x.subject_id = " t ".id"
+
+/* The interval, and how long ago the last point of these kinds was, or protection began; 0, 0 where there is no interval. */
+#define SINCE(interval, kinds)                                                                                         \
+    "coalesce(c." interval ", 0), CASE WHEN coalesce(c." interval ", 0) = 0 THEN 0 ELSE greatest(" USEC(               \
+        "now() - greatest((SELECT max(r.time) FROM recovery_points r WHERE r.machine_id = m.id AND r.kind <> 'crash'"  \
+        " AND r.kind IN (" kinds ")), p.enabled_at)") ", 0) END"
+
+int health_machines(struct db_conn *conn, PGresult **ret_rows, struct err *err)
+{
+    static const char sql[] = HEAD("m") ", m.state, CASE WHEN m.last_point_at IS NULL THEN 0 ELSE greatest(" USEC(
+        "now() - m.last_point_at") ", 0) END, coalesce(c.rpo_target_usec, 0), m.clock_skew_usec, m.agent_state,"
+                                   " m.agent_cause, m.agent_remedy, coalesce(n.online, false),"
+                                   " coalesce(v.online, false), coalesce(v.accepting, true), m.last_point_sequence > 0,"
+                                   " coalesce((i.report->>'damage_count')::bigint, 0),"
+                                   " coalesce((i.report->>'damaged_points')::bigint, 0),"
+                                   " EXISTS (SELECT 1 FROM events e WHERE e.machine_id = m.id"
+                                   " AND e.code = 'looks_encrypted' AND e.at > now() - interval '1 hour'), " SINCE(
+                                       "filesystem_interval_usec",
+                                       "'filesystem', 'application'") ", " SINCE("app_interval_usec",
+                                       "'application'") " FROM machines m"
+                                                        " LEFT JOIN protections p ON p.machine_id = m.id AND p.active"
+                                                        " LEFT JOIN policies c ON c.id = p.policy_id LEFT JOIN nodes n "
+                                                        "ON n.id = p.node_id"
+                                                        " LEFT JOIN vaults v ON v.id = p.vault_id"
+                                                        " LEFT JOIN integrity i ON i.machine_id = m.id AND i.vault_id "
+                                                        "= p.vault_id" CERTIFICATE("m");
+
+    return db_exec(conn, ret_rows, err, sql);
+}
+
+int health_nodes(struct db_conn *conn, PGresult **ret_rows, struct err *err)
+{
+    return db_exec(conn, ret_rows, err,
+        HEAD("t") ", t.spool_bytes, t.spool_limit_bytes, t.peer_cause, t.peer_remedy FROM nodes t" CERTIFICATE("t"));
+}
+
+int health_vaults(struct db_conn *conn, PGresult **ret_rows, struct err *err)
+{
+    return db_exec(conn, ret_rows, err,
+        HEAD("t") ", t.accepting, t.free_bytes, t.capacity_bytes, coalesce(greatest(" USEC(
+            "(s.report->>'full_at')::timestamptz - now()") ", 1), 0), t.peer_cause, t.peer_remedy FROM vaults t"
+                                                           " LEFT JOIN vault_space s ON s.vault_id = t.id" CERTIFICATE(
+                                                               "t"));
+}
+
+int health_put(struct db_conn *conn, const struct health_put *h, struct err *err)
+{
+    static const struct {
+        const char *role, *sql;
+    } rows[] = {
+        {"agent", "UPDATE machines SET health = $2, cause_code = $3, cause = $4, remedy = $5, updated_at = now() WHERE "
+                  "id = $1"},
+        {"node",
+            "UPDATE nodes SET health = $2, cause_code = $3, cause = $4, remedy = $5, updated_at = now() WHERE id = $1"},
+        {"vault", "UPDATE vaults SET health = $2, cause_code = $3, cause = $4, remedy = $5, updated_at = now() WHERE "
+                  "id = $1"},
+    };
+
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++)
+        if (strcmp(rows[i].role, h->role) == 0)
+            return db_exec(conn, NULL, err, rows[i].sql, DB_S(h->id), DB_S(h->level), DB_S(h->code), DB_S(h->cause),
+                       DB_S(h->remedy)) < 0
+                       ? -1
+                       : 0;
+    return err_set(err, ERR_INVALID, "there is no role %.20s", h->role);
+}
+
+int sweep_begin(struct db_conn *conn, struct err *err)
+{
+    AUTO_PGRESULT PGresult *r = NULL;
+
+    if (db_exec(conn, &r, err, "SELECT pg_try_advisory_lock(5333276)") < 0)
+        return -1;
+    return db_bool(r, 0, 0);
+}
+
+void sweep_end(struct db_conn *conn)
+{
+    (void)db_exec(conn, NULL, NULL, "SELECT pg_advisory_unlock(5333276)");
+}
+
+int housekeeping(struct db_conn *conn, struct err *err)
+{
+    static const char *const sql[] = {
+        "DELETE FROM idempotency_keys WHERE created_at < now() - interval '24 hours'",
+        "DELETE FROM jobs WHERE finished_at < now() - interval '90 days'",
+        "DELETE FROM events WHERE at < now() - make_interval(days =>"
+        " coalesce((SELECT (value #>> '{}')::integer FROM settings WHERE key = 'event_keep_days'), 90))",
+        "DELETE FROM disk_minutes WHERE minute < now() - interval '30 days'",
+        "DELETE FROM enrolment_tokens WHERE expires_at < now() - interval '30 days'",
+    };
+
+    for (size_t i = 0; i < ARRAY_LEN(sql); i++)
+        if (db_exec(conn, NULL, err, sql[i]) < 0)
+            return -1;
+    return history_thin(conn, err);
+}

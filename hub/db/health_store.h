@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What health is computed from, where it is stored, the duty of computing it, and what is kept for a time only.
+ */
+#ifndef HUB_DB_HEALTH_STORE_H
+#define HUB_DB_HEALTH_STORE_H
+
+#include "hub/db/db.h"
+
+/* The columns of health_machines, nodes and vaults. `silent` is -1 where nobody was ever heard, CERT_LEFT 0 where no certificate is
+ * known; the last five are the same for all three. */
+enum health_machine_column {
+    HM_ID,
+    HM_NAME,
+    HM_HEALTH,
+    HM_CAUSE,
+    HM_CERT_LEFT,
+    HM_SILENT,
+    HM_STATE,
+    HM_RPO,
+    HM_RPO_TARGET,
+    HM_SKEW,
+    HM_AGENT_STATE,
+    HM_AGENT_CAUSE,
+    HM_AGENT_REMEDY,
+    HM_NODE_ONLINE,
+    HM_VAULT_ONLINE,
+    HM_VAULT_ACCEPTING,
+    HM_HAS_POINT,
+    HM_DAMAGES,
+    HM_DAMAGED_POINTS,
+    HM_ENCRYPTED,
+    HM_FS_INTERVAL,
+    HM_FS_AGE,
+    HM_APP_INTERVAL,
+    HM_APP_AGE,
+};
+enum health_node_column { HN_SILENT = HM_SILENT, HN_SPOOL, HN_LIMIT, HN_CAUSE, HN_REMEDY };
+enum health_vault_column { HV_SILENT = HM_SILENT, HV_ACCEPTING, HV_FREE, HV_CAPACITY, HV_FULL_IN, HV_CAUSE, HV_REMEDY };
+
+int health_machines(struct db_conn *conn, PGresult **ret_rows, struct err *err);
+int health_nodes(struct db_conn *conn, PGresult **ret_rows, struct err *err);
+int health_vaults(struct db_conn *conn, PGresult **ret_rows, struct err *err);
+
+struct health_put {
+    const char *role, *id, *level, *code, *cause, *remedy;
+};
+int health_put(struct db_conn *conn, const struct health_put *health, struct err *err);
+
+/* The duty of the sweep, held by the connection until sweep_end. 1: ours; 0: another hub has it. */
+int sweep_begin(struct db_conn *conn, struct err *err);
+void sweep_end(struct db_conn *conn);
+/* Deletes what is kept for a time only: idempotency keys for a day, events as the setting event_keep_days says (90), jobs for 90 days,
+ * history as history_store.h says. */
+int housekeeping(struct db_conn *conn, struct err *err);
+
+#endif

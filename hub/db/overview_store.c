@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * One statement that counts. The RPO counts for machines that are protected; before the first copy is complete, and where no point was
+ * ever made, nothing is promised and it is unknown. A target that is not met is known even of a machine that is silent: its last point
+ * only grows older.
+ */
+#include "hub/db/overview_store.h"
+
+#include "transport/base/mem.h"
+
+/* Machines that have a cause of this kind; those that a node or a vault with trouble of its own has. */
+#define PROBLEMS                                                                                                       \
+    "SELECT q.cause_code AS code, q.health AS severity, (array_agg(q.remedy ORDER BY q.id))[1] AS remedy,"             \
+    " sum(q.machines) AS machines FROM ("                                                                              \
+    "SELECT id, cause_code, health, remedy, 1 AS machines FROM machines"                                               \
+    " UNION ALL SELECT id, cause_code, health, remedy,"                                                                \
+    " (SELECT count(*) FROM protections p WHERE p.active AND p.node_id = n.id) FROM nodes n"                           \
+    " UNION ALL SELECT id, cause_code, health, remedy,"                                                                \
+    " (SELECT count(*) FROM protections p WHERE p.active AND p.vault_id = v.id) FROM vaults v) q"                      \
+    " WHERE q.health IN ('warning', 'critical') AND q.cause_code <> '' GROUP BY 1, 2"                                  \
+    " ORDER BY q.health = 'critical' DESC, machines DESC, code LIMIT 20"
+
+int overview_get(struct db_conn *conn, char **ret_json, struct err *err)
+{
+    AUTO_PGRESULT PGresult *rows = NULL;
+    static const char sql[] =
+        "WITH m AS (SELECT m.health, m.state, CASE WHEN m.state <> 'protected' OR m.last_point_at IS NULL"
+        " OR c.rpo_target_usec IS NULL THEN NULL"
+        " ELSE extract(epoch from now() - m.last_point_at) * 1000000 <= c.rpo_target_usec END AS met"
+        " FROM machines m LEFT JOIN protections p ON p.machine_id = m.id AND p.active"
+        " LEFT JOIN policies c ON c.id = p.policy_id),"
+        " v AS (SELECT v.id AS vault_id, v.name, v.used_bytes::text AS used_bytes, v.capacity_bytes::text AS "
+        "total_bytes,"
+        " v.free_bytes::text AS free_bytes, s.report->'full_at' AS full_at FROM vaults v"
+        " LEFT JOIN vault_space s ON s.vault_id = v.id ORDER BY v.name LIMIT 500),"
+        " p AS (" PROBLEMS "),"
+        " h AS (SELECT count(*) FILTER (WHERE health = 'healthy') AS healthy,"
+        " count(*) FILTER (WHERE health = 'warning') AS warning, count(*) FILTER (WHERE health = 'critical') AS "
+        "critical,"
+        " count(*) FILTER (WHERE health = 'unknown') AS unknown FROM m),"
+        " r AS (SELECT count(*) FILTER (WHERE met) AS met, count(*) FILTER (WHERE NOT met) AS not_met,"
+        " count(*) FILTER (WHERE met IS NULL AND state <> 'unprotected') AS unknown FROM m),"
+        " n AS (SELECT count(*) AS total, count(*) FILTER (WHERE state = 'protected') AS protected,"
+        " count(*) FILTER (WHERE state = 'unprotected') AS unprotected FROM m),"
+        " j AS (SELECT count(*) FILTER (WHERE status IN ('queued', 'running')) AS running,"
+        " count(*) FILTER (WHERE status = 'waiting_for_input') AS waiting_for_input,"
+        " count(*) FILTER (WHERE status = 'failed' AND finished_at > now() - interval '24 hours') AS failed_24h"
+        " FROM jobs WHERE finished_at IS NULL OR finished_at > now() - interval '24 hours')"
+        " SELECT jsonb_build_object('health', (SELECT to_jsonb(h) FROM h), 'rpo', (SELECT to_jsonb(r) FROM r),"
+        " 'machines', (SELECT to_jsonb(n) FROM n), 'jobs', (SELECT to_jsonb(j) FROM j),"
+        " 'capacity', (SELECT coalesce(jsonb_agg(jsonb_set(to_jsonb(v), '{full_at}', coalesce(v.full_at, 'null'))"
+        " ORDER BY v.name), '[]') FROM v),"
+        " 'problems', (SELECT coalesce(jsonb_agg(to_jsonb(p) ORDER BY p.severity = 'critical' DESC, p.machines DESC,"
+        " p.code), '[]') FROM p))::text";
+
+    if (db_exec(conn, &rows, err, sql) < 0)
+        return -1;
+    *ret_json = mem_strdup(db_text(rows, 0, 0));
+    return *ret_json ? 0 : err_set(err, ERR_NOMEM, "no memory for the overview");
+}

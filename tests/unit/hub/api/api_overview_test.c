@@ -1,0 +1,221 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Overview and history over the API, on rows that the control plane's own statements stored. Every answer is held to the document.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "hub/db/health_store.h"
+#include "hub/db/history_store.h"
+#include "hub/db/space_store.h"
+#include "tests/unit/hub/api/api_fixture.h"
+#include "transport/base/clock.h"
+
+#define GOOD "11111111-1111-4111-8111-111111111111"
+#define LATE "22222222-2222-4222-8222-222222222222"
+#define NEW "33333333-3333-4333-8333-333333333333"
+#define SAFE "44444444-4444-4444-8444-444444444444"
+#define DAY_USEC (86400 * USEC_PER_SEC)
+
+static void sql(struct db_conn *conn, const char *text)
+{
+    struct err err = ERR_INIT;
+
+    assert_ok(db_script(conn, text, &err), &err);
+}
+
+static void make_fleet(struct db_conn *conn)
+{
+    fixture_machine(conn, GOOD, "good");
+    fixture_machine(conn, LATE, "late");
+    fixture_machine(conn, NEW, "new");
+    fixture_vault(conn, SAFE, "safe");
+    sql(conn,
+        "INSERT INTO protections (machine_id, policy_id, vault_id) SELECT m.id, p.id, '" SAFE
+        "' FROM machines m, policies p"
+        " WHERE p.is_default AND m.name IN ('good', 'late');"
+        "UPDATE machines SET state = 'protected', last_point_at = now(), last_point_sequence = 5 WHERE name = 'good';"
+        "UPDATE machines SET state = 'protected', last_point_at = now() - interval '1 hour', last_point_sequence = 5"
+        " WHERE name = 'late';"
+        "UPDATE vaults SET used_bytes = 9007199254740993, free_bytes = 5, capacity_bytes = 9007199254740999"
+        " WHERE name = 'safe';"
+        "INSERT INTO jobs (id, kind, status, finished_at) VALUES (gen_random_uuid(), 'resync', 'failed', now()),"
+        " (gen_random_uuid(), 'resync', 'failed', now() - interval '2 days'),"
+        " (gen_random_uuid(), 'export', 'running', NULL), (gen_random_uuid(), 'export', 'waiting_for_input', NULL)");
+}
+
+static json_int_t number(const json_t *object, const char *group, const char *name)
+{
+    return json_integer_value(json_object_get(json_object_get(object, group), name));
+}
+
+static void the_overview_counts_what_there_is(void **state)
+{
+    static const struct health_put found[] = {
+        {"agent", GOOD, "healthy", "", "", ""},
+        {"agent", LATE, "critical", "rpo_not_met", "The RPO is 3600 s, its target 15 s", "Check the network."},
+        {"vault", SAFE, "warning", "vault_filling", "Its disk is 90 % full", "Add a disk."},
+    };
+    struct api_fixture *f = *state;
+    struct db_conn *conn AUTO_OF(db_conn) = fixture_conn(&f->postgres);
+    struct err err = ERR_INIT;
+
+    make_fleet(conn);
+    for (size_t i = 0; i < ARRAY_LEN(found); i++)
+        assert_ok(health_put(conn, &found[i], &err), &err);
+    assert_ok(space_put(conn, SAFE, "{\"full_at\": \"2027-01-01T00:00:00.000000Z\", \"machines\": []}", &err), &err);
+    json_t *o = api_ask(f, "getOverview", "/api/v1/overview", NULL, 200);
+    const json_t *vault = json_array_get(json_object_get(o, "capacity"), 0);
+    const json_t *problems = json_object_get(o, "problems"), *worst = json_array_get(problems, 0);
+
+    assert_int_equal(number(o, "health", "healthy"), 1);
+    assert_int_equal(number(o, "health", "critical"), 1);
+    assert_int_equal(number(o, "health", "unknown"), 1);
+    assert_int_equal(number(o, "rpo", "met"), 1);
+    assert_int_equal(number(o, "rpo", "not_met"), 1);
+    assert_int_equal(number(o, "rpo", "unknown"), 0); /* what is not protected is promised nothing */
+    assert_int_equal(number(o, "jobs", "running"), 1);
+    assert_int_equal(number(o, "jobs", "waiting_for_input"), 1);
+    assert_int_equal(number(o, "jobs", "failed_24h"), 1);
+    assert_string_equal(member_text(vault, "used_bytes"), "9007199254740993");
+    assert_string_equal(member_text(vault, "full_at"), "2027-01-01T00:00:00.000000Z");
+    assert_int_equal(json_array_size(problems), 2);
+    assert_string_equal(member_text(worst, "code"), "rpo_not_met");
+    assert_string_equal(member_text(worst, "title"), "The RPO is above its target");
+    assert_int_equal(json_integer_value(json_object_get(json_array_get(problems, 1), "machines")), 2);
+    json_decref(o);
+}
+
+/* ---- history ---- */
+
+static void put_minute(struct db_conn *conn, uint64_t minute_usec, unsigned rpo_sec, unsigned megabytes)
+{
+    AUTO_FREE char *json =
+        mem_printf("[{\"id\":\"" GOOD "\",\"minute_usec\":%llu,\"rpo_max_usec\":%u,\"rpo_sum_usec\":%u,"
+                   "\"rpo_count\":2,\"changed_bytes\":%u,\"sent_bytes\":%u,\"points\":60,"
+                   "\"frozen_points\":1,\"backlog_bytes\":7},"
+                   "{\"id\":\"99999999-9999-4999-8999-999999999999\",\"minute_usec\":60000000,"
+                   "\"rpo_max_usec\":1,\"rpo_sum_usec\":1,\"rpo_count\":1,\"changed_bytes\":0,"
+                   "\"sent_bytes\":0,\"points\":0,\"frozen_points\":0,\"backlog_bytes\":0}]",
+            (unsigned long long)minute_usec, rpo_sec * 1000000, rpo_sec * 1000000, megabytes * 60000000,
+            megabytes * 30000000);
+    struct err err = ERR_INIT;
+
+    assert_non_null(json);
+    assert_ok(history_put(conn, json, &err), &err);
+}
+
+static json_t *ask_history(struct api_fixture *f, uint64_t from, uint64_t to, const char *more, long status)
+{
+    char a[CLOCK_RFC3339_SIZE], b[CLOCK_RFC3339_SIZE], path[256];
+
+    clock_rfc3339(from, a);
+    clock_rfc3339(to, b);
+    snprintf(path, sizeof(path), "/api/v1/machines/good/history?from=%s&to=%s%s", a, b, more);
+    return api_ask(f, "getHistory", path, NULL, status);
+}
+
+static double at(const json_t *history, const char *column, size_t i)
+{
+    return json_number_value(json_array_get(json_object_get(history, column), i));
+}
+
+static void history_has_gaps_where_nothing_was_measured(void **state)
+{
+    struct api_fixture *f = *state;
+    struct db_conn *conn AUTO_OF(db_conn) = fixture_conn(&f->postgres);
+    uint64_t day = clock_utc_usec() / DAY_USEC * DAY_USEC - DAY_USEC; /* yesterday */
+    uint64_t minute = 60 * USEC_PER_SEC;
+
+    put_minute(conn, day, 2, 1);
+    put_minute(conn, day + minute, 4, 3);
+    put_minute(conn, day + minute, 6, 1); /* the rest of that minute, from another session */
+    put_minute(conn, day + 4 * minute, 8, 1);
+    json_t *h = ask_history(f, day, day + 6 * minute, "", 200);
+    const json_t *worst = json_object_get(h, "rpo_max_seconds");
+
+    assert_int_equal(json_integer_value(json_object_get(h, "step_seconds")), 60);
+    assert_int_equal(json_integer_value(json_object_get(h, "count")), 6);
+    assert_int_equal(json_array_size(worst), 6);
+    assert_true(json_is_null(json_array_get(worst, 2)) && json_is_null(json_array_get(worst, 3)) &&
+                json_is_null(json_array_get(worst, 5)));
+    assert_int_equal(at(h, "rpo_max_seconds", 1), 6);
+    assert_float_equal(at(h, "rpo_average_seconds", 1), 2.5, 0.001);
+    assert_int_equal(at(h, "changed_bytes_per_second", 1), 4000000);
+    assert_int_equal(at(h, "sent_bytes_per_second", 4), 500000);
+    assert_int_equal(at(h, "rpo_target_seconds", 0), 0);
+    assert_int_equal(json_integer_value(json_object_get(h, "rpo_target_seconds")), 15);
+    json_decref(h);
+    h = ask_history(f, day, day + DAY_USEC, "&step=hour", 200);
+    assert_int_equal(json_integer_value(json_object_get(h, "count")), 24);
+    assert_int_equal(at(h, "rpo_max_seconds", 0), 8);
+    assert_int_equal(at(h, "points", 0), 240);
+    assert_int_equal(at(h, "changed_bytes_per_second", 0), 6 * 60000000 / 3600);
+    assert_true(json_is_null(json_array_get(json_object_get(h, "points"), 1)));
+    json_decref(h);
+    h = ask_history(f, day - 300 * DAY_USEC, day + DAY_USEC, "", 200); /* only days go that far back */
+    assert_int_equal(json_integer_value(json_object_get(h, "step_seconds")), 86400);
+    assert_int_equal(at(h, "points", 300), 240);
+    json_decref(h);
+}
+
+static void history_refuses_what_makes_no_sense(void **state)
+{
+    struct api_fixture *f = *state;
+    uint64_t now = clock_utc_usec();
+
+    json_decref(ask_history(f, now, now - USEC_PER_SEC, "", 400));
+    json_decref(ask_history(f, now - 30 * DAY_USEC, now, "&step=minute", 400));
+    json_decref(ask_history(f, now - DAY_USEC, now, "&step=second", 400));
+    json_decref(api_ask(f, "getHistory", "/api/v1/machines/nobody/history", NULL, 404));
+    json_decref(api_ask(f, "getHistory", "/api/v1/machines/new/history", NULL, 200));
+}
+
+static unsigned count_rows(struct db_conn *conn, const char *table)
+{
+    AUTO_FREE char *text = mem_printf("SELECT count(*) FROM %s", table);
+    AUTO_PGRESULT PGresult *r = NULL;
+    struct err err = ERR_INIT;
+
+    assert_ok(db_exec_values(conn, &r, &err, text, NULL, 0, false), &err);
+    return (unsigned)db_u64(r, 0, 0);
+}
+
+static void history_is_kept_for_its_time_and_no_longer(void **state)
+{
+    struct api_fixture *f = *state;
+    struct db_conn *conn AUTO_OF(db_conn) = fixture_conn(&f->postgres);
+    uint64_t now = clock_utc_usec();
+    struct err err = ERR_INIT;
+
+    sql(conn, "DELETE FROM samples; DELETE FROM sample_rollups");
+    put_minute(conn, now - 4 * DAY_USEC, 1, 1);
+    put_minute(conn, now - 70 * DAY_USEC, 1, 1);
+    put_minute(conn, now - 2000 * DAY_USEC, 1, 1);
+    put_minute(conn, now, 1, 1);
+    assert_int_equal(count_rows(conn, "samples"), 4);
+    assert_int_equal(count_rows(conn, "sample_rollups"), 8);
+    assert_ok(housekeeping(conn, &err), &err);
+    assert_int_equal(count_rows(conn, "samples"), 1);
+    assert_int_equal(count_rows(conn, "sample_rollups WHERE step_sec = 3600"), 2);
+    assert_int_equal(count_rows(conn, "sample_rollups WHERE step_sec = 86400"), 3);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_overview_counts_what_there_is),
+        cmocka_unit_test(history_has_gaps_where_nothing_was_measured),
+        cmocka_unit_test(history_refuses_what_makes_no_sense),
+        cmocka_unit_test(history_is_kept_for_its_time_and_no_longer),
+    };
+
+    return cmocka_run_group_tests_name("api_overview", tests, api_fixture_up, api_fixture_down);
+}
