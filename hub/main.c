@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "hub/api/api.h"
 #include "hub/control/ca.h"
@@ -20,6 +21,7 @@
 #include "hub/db/news.h"
 #include "hub/db/postgres_embedded.h"
 #include "hub/db/token_store.h"
+#include "hub/db/user_store.h"
 #include "hub/jobs/job_runner.h"
 #include "transport/base/clock.h"
 #include "transport/base/conf.h"
@@ -106,6 +108,7 @@ struct hub {
     struct control *control;
     struct api *api;
     char *api_certificate, *api_key;
+    char *first_password;       /* path */
     struct loop_timer *renewal; /* of the API's certificate */
     struct news *news;
     struct job_runner *runner;
@@ -201,13 +204,44 @@ static int ensure_admin(struct hub *hub, struct db_conn *conn, struct err *err)
     return db_commit(conn, err);
 }
 
+/* First start: a user `admin` whose password is drawn, and stays in a file until it is changed. */
+static int ensure_first_user(struct hub *hub, struct db_conn *conn, struct err *err)
+{
+    char password[USER_PASSWORD_TEXT_SIZE], hash[USER_HASH_SIZE];
+    uint64_t users = 0;
+    bool stands;
+    int made;
+
+    if (user_first_password_stands(conn, &stands, err) < 0)
+        return -1;
+    if (!stands && unlink(hub->first_password) < 0 && errno != ENOENT)
+        return err_sys(err, errno, "removing %s", hub->first_password);
+    if (db_count(conn, &db_users, &(struct db_page){0}, &users, err) < 0 || users > 0)
+        return users > 0 ? 0 : -1;
+    user_password_draw(password);
+    if (user_password_hash(password, hash, err) < 0 || db_begin(conn, err) < 0)
+        return -1;
+    made = user_ensure_first(conn, "admin", hash, err);
+    if (made <= 0)
+        return made < 0 ? -1 : db_commit(conn, err);
+    if (file_replace(hub->first_password, password, strlen(password), 0600, err) < 0)
+        return -1;
+    log_event(LOG_INFO, "first_user_made", LOG_S("user", "admin"), LOG_S("password_file", hub->first_password));
+    return db_commit(conn, err);
+}
+
 static int prepare_database(struct hub *hub, struct err *err)
 {
     struct db_conn *conn AUTO_OF(db_conn) = NULL;
 
     if (db_acquire(hub->db, &conn, err) < 0)
         return -1;
-    return load_id(hub, conn, err) < 0 ? -1 : ensure_admin(hub, conn, err);
+    hub->first_password = mem_printf("%s/admin-password", hub->settings.data);
+    if (!hub->first_password)
+        return err_set(err, ERR_NOMEM, "no memory");
+    if (load_id(hub, conn, err) < 0 || ensure_admin(hub, conn, err) < 0)
+        return -1;
+    return ensure_first_user(hub, conn, err);
 }
 
 /* ---- parts ---- */
@@ -289,6 +323,7 @@ static int start_api(struct hub *hub, struct err *err)
         .ca_fingerprint = ca_fingerprint(hub->ca),
         .ready = ready,
         .arg = hub,
+        .first_password_path = hub->first_password,
         .handler_threads = (unsigned)hub->settings.api_threads};
 
     return api_start(&conf, &hub->api, err);
@@ -331,6 +366,7 @@ static void stop(struct hub *hub)
         (void)close(hub->lock_fd);
     free(hub->api_certificate);
     free(hub->api_key);
+    free(hub->first_password);
 }
 
 static int run(struct hub *hub, struct err *err)

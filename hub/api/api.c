@@ -8,6 +8,7 @@
 #include "hub/api/event_feed.h"
 #include "hub/api/http_route.h"
 #include "hub/api/http_server.h"
+#include "hub/api/login_gate.h"
 #include "hub/api/openapi.h"
 #include "transport/base/log.h"
 #include "transport/base/mem.h"
@@ -28,7 +29,8 @@ int api_start(const struct api_conf *conf, struct api **ret_api, struct err *err
     api->conf = *conf;
     api->services.conf = &api->conf;
     api->services.draining = &api->draining;
-    if (!(api->services.metrics = api_metrics_new())) {
+    if (!(api->services.metrics = api_metrics_new()) ||
+        !(api->services.logins = login_gate_new(conf->handler_threads ? conf->handler_threads : 4))) {
         api_stop(api);
         return err_set(err, ERR_NOMEM, "no memory for the API");
     }
@@ -52,6 +54,7 @@ void api_stop(struct api *api)
     http_server_stop(api->server);
     event_feed_free(api->services.feed);
     openapi_free(api->services.doc);
+    login_gate_free(api->services.logins);
     api_metrics_free(api->services.metrics);
     free(api);
 }

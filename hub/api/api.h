@@ -41,7 +41,8 @@ struct api_conf {
      * within a second even when PostgreSQL is gone. */
     size_t (*ready)(void *arg, struct api_check checks[API_CHECKS_MAX]);
     void *arg;
-    unsigned handler_threads; /* 0: 4. Each may hold one database connection. */
+    const char *first_password_path; /* removed once nobody has the password of the first start; NULL: none */
+    unsigned handler_threads;        /* 0: 4. Each may hold one database connection. */
 };
 
 /* Starts listening and serving; 0, or -1 with err (an address in use carries a correction). */

@@ -17,8 +17,7 @@ static const struct role_row {
 } roles[] = {
     {"viewer", {"*:read"}},
     {"operator", {"*:read", "machines:protect", "machines:write", "points:write", "exports:write", "branches:promote",
-                     "jobs:write",
-                     "vaults:verify", "groups:write"}},
+                     "jobs:write", "vaults:verify", "groups:write"}},
     {"admin", {"*"}},
 };
 
@@ -35,6 +34,7 @@ json_t *role_scopes(const char *role)
 void principal_done(struct principal *p)
 {
     json_decref(p->scopes);
+    json_decref(p->bound);
     *p = (struct principal){0};
 }
 
@@ -49,9 +49,32 @@ int principal_from_token(const struct api_token_row *row, struct principal *p, s
     if (!own)
         return err_set(err, ERR_NOMEM, "no memory for the scopes of a token");
     (void)snprintf(p->token_id, sizeof(p->token_id), "%s", row->id);
+    (void)snprintf(p->user_id, sizeof(p->user_id), "%s", row->user_id ? row->user_id : "");
     (void)snprintf(p->name, sizeof(p->name), "token:%s", row->name);
     json_decref(p->scopes);
+    json_decref(p->bound);
     p->scopes = own;
+    p->bound = p->user_id[0] ? role_scopes(row->user_role) : NULL;
+    return 0;
+}
+
+/* A person may always end their own sessions and make tokens of their own; serve_token.c and serve_session.c hold them to
+ * their own. */
+int principal_from_session(const struct session_row *row, struct principal *p, struct err *err)
+{
+    json_t *scopes = role_scopes(row->role);
+
+    if (!scopes || json_array_append_new(scopes, json_string("sessions:write")) < 0 ||
+        json_array_append_new(scopes, json_string("tokens:write")) < 0) {
+        json_decref(scopes);
+        return err_set(err, ERR_NOMEM, "no memory for the scopes of a session");
+    }
+    (void)snprintf(p->session_id, sizeof(p->session_id), "%s", row->id);
+    (void)snprintf(p->user_id, sizeof(p->user_id), "%s", row->user_id);
+    (void)snprintf(p->name, sizeof(p->name), "user:%s", row->user_name);
+    p->must_change_password = row->must_change_password;
+    json_decref(p->scopes);
+    p->scopes = scopes;
     return 0;
 }
 
@@ -74,16 +97,19 @@ static bool scope_within(const char *have, const char *want)
            part_within(have_colon + 1, strlen(have_colon + 1), want_colon + 1, strlen(want_colon + 1));
 }
 
-bool principal_may(const struct principal *p, const char *scope)
+static bool list_has(const json_t *scopes, const char *scope)
 {
     const json_t *have;
     size_t i;
 
-    if (!scope)
-        return true;
     json_array_foreach(
-        p->scopes, i, have) if (json_is_string(have) && scope_within(json_string_value(have), scope)) return true;
+        scopes, i, have) if (json_is_string(have) && scope_within(json_string_value(have), scope)) return true;
     return false;
+}
+
+bool principal_may(const struct principal *p, const char *scope)
+{
+    return !scope || (list_has(p->scopes, scope) && (!p->bound || list_has(p->bound, scope)));
 }
 
 bool principal_covers(const struct principal *p, const json_t *wanted)

@@ -33,6 +33,8 @@ struct event_stream {
     const char *notice; /* text that goes out before it: greeting, heartbeat, resync; static */
     size_t notice_sent;
     uint64_t quiet_since_usec;
+    uint64_t after;     /* seen by the client, although the ring may learn of it only now */
+    uint64_t ends_usec; /* then the client comes again and shows who it is */
     bool asleep;
     char machine_id[IDENT_TEXT_SIZE];
     char severities[64];
@@ -159,7 +161,7 @@ static bool severity_listed(const char *list, const char *severity)
 
 static bool stream_wants(const struct event_stream *s, const struct entry *e)
 {
-    return (!s->machine_id[0] || strcmp(s->machine_id, e->machine_id) == 0) &&
+    return e->seq > s->after && (!s->machine_id[0] || strcmp(s->machine_id, e->machine_id) == 0) &&
            (!s->severities[0] || severity_listed(s->severities, e->severity));
 }
 
@@ -231,7 +233,7 @@ ssize_t event_stream_read(struct event_stream *s, char *out, size_t n)
     ssize_t rc;
 
     pthread_mutex_lock(&feed->lock);
-    rc = feed->ending ? -1 : (ssize_t)stream_fill(s, out, n);
+    rc = feed->ending || clock_mono_usec() >= s->ends_usec ? -1 : (ssize_t)stream_fill(s, out, n);
     if (rc == 0) {
         s->asleep = true;
         s->sleep(s->arg);
@@ -259,6 +261,11 @@ static void stream_place(struct event_stream *s, const struct event_stream_spec 
     s->want = feed->count;
     if (!spec->resume)
         return;
+    if (spec->after > feed->last_seq + EVENT_FEED_KEPT) { /* of another database, or made up */
+        s->notice = resync;
+        s->after = 0;
+        return;
+    }
     while (s->want > ring_first(feed) && feed->ring[(s->want - 1) % EVENT_FEED_KEPT].seq > spec->after)
         s->want--;
     /* Events between `after` and the ring's first may be missing, unless the ring reaches back to it. */
@@ -279,6 +286,8 @@ int event_stream_open(
         return err_set(err, ERR_NOMEM, "no memory for an event stream");
     s->feed = feed;
     s->quiet_since_usec = clock_mono_usec();
+    s->ends_usec = s->quiet_since_usec + EVENT_STREAM_SEC * USEC_PER_SEC;
+    s->after = spec->resume ? spec->after : 0;
     (void)snprintf(s->machine_id, sizeof(s->machine_id), "%s", spec->machine_id ? spec->machine_id : "");
     (void)snprintf(s->severities, sizeof(s->severities), "%s", spec->severities ? spec->severities : "");
     pthread_mutex_lock(&feed->lock);

@@ -19,6 +19,7 @@
 #define EVENT_FEED_KEPT 4096u
 #define EVENT_STREAMS_MAX 256u
 #define EVENT_HEARTBEAT_SEC 15u
+#define EVENT_STREAM_SEC 300u /* a stream ends then; who was locked out meanwhile does not come in again */
 
 struct event_feed;
 struct event_stream;

@@ -32,8 +32,8 @@ void reply_clear(struct request *r)
 void request_done(struct request *r)
 {
     struct request_headers *h = &r->headers;
-    char *const texts[] = {
-        h->authorization, h->if_match, h->if_none_match, h->idempotency_key, h->content_type, h->last_event_id};
+    char *const texts[] = {h->authorization, h->if_match, h->if_none_match, h->idempotency_key, h->content_type,
+        h->last_event_id, h->session, h->csrf, h->user_agent};
 
     for (size_t i = 0; i < ARRAY_LEN(texts); i++)
         free(texts[i]);
@@ -153,7 +153,7 @@ static const char *status_title(int status)
     static const struct {
         int status;
         const char *title;
-    } titles[] = {{400, "The request is wrong"}, {401, "No valid token"}, {403, "The token does not allow this"},
+    } titles[] = {{400, "The request is wrong"}, {401, "No valid token or session"}, {403, "This is not allowed"},
         {404, "There is no such thing"}, {405, "This method is not served here"},
         {409, "Not in this state, or the name is taken"}, {412, "Somebody changed it first"},
         {413, "The body is too large"}, {415, "The body must be JSON"},

@@ -20,6 +20,7 @@
 #include "transport/base/ident.h"
 
 struct api_metrics;
+struct login_gate;
 struct db_conn;
 struct event_feed;
 struct event_stream;
@@ -33,6 +34,7 @@ struct openapi_operation;
 #define REQUEST_PATH_MAX 2048u
 #define REQUEST_ID_SIZE 65u
 #define REQUEST_ETAG_SIZE 72u
+#define REQUEST_COOKIE "__Host-leeward" /* browsers take it only with Secure, Path=/ and without Domain */
 
 /* What all handlers share; filled once by api_start and never changed. */
 struct api_services {
@@ -40,6 +42,7 @@ struct api_services {
     struct openapi *doc;
     struct event_feed *feed;
     struct api_metrics *metrics;
+    struct login_gate *logins;
     const atomic_bool *draining;
 };
 
@@ -53,12 +56,16 @@ struct reply {
     char location[256];
     unsigned retry_after_sec;    /* 0: no header */
     const char *allow;           /* of a 405 */
+    char cookie[256];            /* Set-Cookie; "" = none */
     struct event_stream *stream; /* the body is an event stream */
 };
 
 /* Headers that matter, each NULL when absent. Owned. */
 struct request_headers {
     char *authorization, *if_match, *if_none_match, *idempotency_key, *content_type, *last_event_id;
+    char *session; /* the cookie __Host-leeward */
+    char *csrf;    /* X-CSRF-Token */
+    char *user_agent;
 };
 
 struct request {

@@ -6,6 +6,7 @@
  */
 #include "hub/api/http_route.h"
 
+#include <sodium.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -15,6 +16,7 @@
 #include "hub/api/serve.h"
 #include "hub/db/db.h"
 #include "hub/db/journal.h"
+#include "hub/db/session_store.h"
 #include "hub/db/token_store.h"
 #include "hub/jobs/job.h"
 #include "transport/base/bytes.h"
@@ -35,11 +37,13 @@ static int unauthenticated(struct request *r, struct err *err, const char *text)
     log_event(LOG_WARN, "api_unauthenticated", LOG_S("peer", r->peer), LOG_S("operation", r->route->operation),
         LOG_S("request_id", r->id));
     (void)err_set(err, ERR_UNAUTHENTICATED, "%s", text);
+    if (strcmp(r->route->scope, OPENAPI_SCOPE_SESSION) == 0 || r->headers.session)
+        return err_hint(err, "Sign in: POST /api/v1/session.");
     return err_hint(err, "Send `Authorization: Bearer lwt_...` with a token that is neither revoked nor expired; "
                          "`leeward token create` makes one.");
 }
 
-static void audit(struct request *r, const char *outcome, struct err *err, int *ret_rc)
+int http_route_audit(struct request *r, const char *outcome, struct err *err)
 {
     const struct audit_spec spec = {
         .actor = r->principal.name,
@@ -51,27 +55,70 @@ static void audit(struct request *r, const char *outcome, struct err *err, int *
         .request_id = r->id,
     };
 
-    *ret_rc = audit_append(r->conn, &spec, err);
+    return audit_append(r->conn, &spec, err);
+}
+
+static void note_denied(struct request *r, const char *event)
+{
+    struct err ignored = ERR_INIT;
+
+    log_event(LOG_WARN, event, LOG_S("actor", r->principal.name), LOG_S("operation", r->route->operation),
+        LOG_S("peer", r->peer), LOG_S("request_id", r->id));
+    (void)http_route_audit(r, "denied", &ignored);
 }
 
 static int denied(struct request *r, struct err *err)
 {
-    struct err ignored = ERR_INIT;
-    int rc;
+    const char *name = strchr(r->principal.name, ':') + 1;
 
-    log_event(LOG_WARN, "api_denied", LOG_S("actor", r->principal.name), LOG_S("operation", r->route->operation),
-        LOG_S("peer", r->peer), LOG_S("request_id", r->id));
-    audit(r, "denied", &ignored, &rc);
-    (void)err_set(err, ERR_DENIED, "the token \"%s\" does not have the scope %s", r->principal.name + strlen("token:"),
-        r->route->scope);
+    note_denied(r, "api_denied");
+    if (r->principal.session_id[0]) {
+        (void)err_set(err, ERR_DENIED, "the role of \"%s\" does not have the scope %s", name, r->route->scope);
+        return err_hint(err, "Ask an administrator for a role that has it.");
+    }
+    (void)err_set(err, ERR_DENIED, "the token \"%s\" does not have the scope %s", name, r->route->scope);
     return err_hint(err, "Use a token with that scope, or a role that has it.");
 }
 
+/* A page of somebody else can make a browser send the cookie, but neither read the token that belongs to it nor set a
+ * header. */
+static int check_csrf(struct request *r)
+{
+    char csrf[SESSION_CSRF_SIZE];
+
+    if (!changes_something(r))
+        return 0;
+    session_csrf(r->headers.session, csrf);
+    if (r->headers.csrf && strlen(r->headers.csrf) == strlen(csrf) &&
+        sodium_memcmp(r->headers.csrf, csrf, strlen(csrf)) == 0)
+        return 0;
+    note_denied(r, "api_csrf_refused");
+    reply_problem_status(r, 403, "csrf", "a change with a session needs its CSRF token",
+        "Send `csrf_token` of GET /api/v1/session as the header X-CSRF-Token.");
+    return 1;
+}
+
+/* Whoever was given a password by somebody else chooses their own before anything else. */
+static int check_must_change(struct request *r)
+{
+    if (!r->principal.must_change_password || strcmp(r->route->scope, OPENAPI_SCOPE_SESSION) == 0)
+        return 0;
+    reply_problem_status(r, 403, "password_change_required", "this password was given by somebody else",
+        "Choose your own first: POST /api/v1/session/password.");
+    return 1;
+}
+
 /* What can be said without the database: a stranger's requests must not take its connections. */
-static int check_token_form(struct request *r, struct err *err)
+static int check_credential_form(struct request *r, struct err *err)
 {
     const char *token = api_auth_bearer(r->headers.authorization);
 
+    if (!r->headers.authorization && r->headers.session)
+        return session_text_is_well_formed(r->headers.session)
+                   ? 0
+                   : unauthenticated(r, err, "the session's cookie is not one of this product");
+    if (strcmp(r->route->scope, OPENAPI_SCOPE_SESSION) == 0)
+        return unauthenticated(r, err, "nobody is signed in");
     if (!token)
         return unauthenticated(r, err, "the request carries no token");
     if (!api_token_is_well_formed(token))
@@ -79,7 +126,26 @@ static int check_token_form(struct request *r, struct err *err)
     return 0;
 }
 
-static int authenticate(struct request *r, struct err *err)
+static int authenticate_session(struct request *r, struct err *err)
+{
+    AUTO_DB_SET struct db_set set = {0};
+    int found = session_check(r->conn, r->headers.session, &set, err);
+    int rc;
+
+    if (found < 0)
+        return -1;
+    if (found == 0)
+        return unauthenticated(r, err, "the session is over");
+    if (principal_from_session(db_at(&set, struct session_row, 0), &r->principal, err) < 0)
+        return -1;
+    if ((rc = check_csrf(r)) != 0 || (rc = check_must_change(r)) != 0)
+        return rc;
+    return strcmp(r->route->scope, OPENAPI_SCOPE_SESSION) == 0 || principal_may(&r->principal, r->route->scope)
+               ? 0
+               : denied(r, err);
+}
+
+static int authenticate_token(struct request *r, struct err *err)
 {
     AUTO_DB_SET struct db_set set = {0};
     int found = api_token_check(r->conn, api_auth_bearer(r->headers.authorization), &set, err);
@@ -91,6 +157,12 @@ static int authenticate(struct request *r, struct err *err)
     if (principal_from_token(db_at(&set, struct api_token_row, 0), &r->principal, err) < 0)
         return -1;
     return principal_may(&r->principal, r->route->scope) ? 0 : denied(r, err);
+}
+
+/* 0: go on; 1: the reply is a problem already; -1. */
+static int authenticate(struct request *r, struct err *err)
+{
+    return r->headers.authorization ? authenticate_token(r, err) : authenticate_session(r, err);
 }
 
 /* ---- Idempotency-Key ---- */
@@ -151,6 +223,8 @@ static int serve_change(struct request *r, struct err *err)
     bool keyed = r->headers.idempotency_key && r->operation->idempotency_key;
     int rc;
 
+    if (r->route->flags & ROUTE_OWN_TRANSACTION)
+        return r->route->serve(r, err);
     if (db_begin(r->conn, err) < 0)
         return -1;
     if (keyed && (rc = kept_answer(r, err)) != 0)
@@ -159,11 +233,8 @@ static int serve_change(struct request *r, struct err *err)
         return -1;
     if (keyed && keep_answer(r, err) < 0)
         return -1;
-    if (!request_query_bool(r, "dry_run")) {
-        audit(r, "done", err, &rc);
-        if (rc < 0)
-            return -1;
-    }
+    if (!request_query_bool(r, "dry_run") && http_route_audit(r, "done", err) < 0)
+        return -1;
     return db_commit(r->conn, err);
 }
 
@@ -214,9 +285,12 @@ static void release(struct request *r)
 /* Authentication comes first: a stranger learns nothing about parameters. */
 static int run(struct request *r, struct err *err)
 {
-    if ((r->route->scope && check_token_form(r, err) < 0) || acquire(r, err) < 0 ||
-        (r->route->scope && authenticate(r, err) < 0))
+    int rc = 0;
+
+    if ((r->route->scope && check_credential_form(r, err) < 0) || acquire(r, err) < 0)
         return -1;
+    if (r->route->scope && (rc = authenticate(r, err)) != 0)
+        return rc < 0 ? -1 : 0;
     if (http_input_parameters(r) < 0 || http_input_body(r) < 0)
         return 0; /* the reply is a problem already */
     return serve(r, err);

@@ -13,6 +13,7 @@
 enum http_route_flags {
     ROUTE_INLINE = 1, /* answers at once without database or waiting: runs on the network thread */
     ROUTE_NO_DATABASE = 2,
+    ROUTE_OWN_TRANSACTION = 4, /* the handler begins, audits and commits by itself: something of a failure stays */
 };
 
 struct http_route {
@@ -36,5 +37,7 @@ int http_route_find(struct request *r);
  * http_route_look when there is news or r->wait_until_usec is over. May block on SQL; any thread. */
 bool http_route_run(struct request *r);
 bool http_route_look(struct request *r);
+/* Writes the audit record of r (in the transaction that is open, or on its own): "done", "denied", "failed". */
+int http_route_audit(struct request *r, const char *outcome, struct err *err);
 
 #endif

@@ -103,6 +103,13 @@ static char *header(struct MHD_Connection *connection, const char *name)
     return value ? mem_strndup(value, 4096) : NULL;
 }
 
+static char *cookie(struct MHD_Connection *connection, const char *name)
+{
+    const char *value = MHD_lookup_connection_value(connection, MHD_COOKIE_KIND, name);
+
+    return value ? mem_strndup(value, 256) : NULL;
+}
+
 /* The client's own id, if it is harmless; ours otherwise. */
 static void choose_request_id(struct request *r, const char *wanted)
 {
@@ -143,6 +150,9 @@ static void read_head(struct exchange *x, const char *url, const char *method)
         .idempotency_key = header(x->connection, "Idempotency-Key"),
         .content_type = header(x->connection, "Content-Type"),
         .last_event_id = header(x->connection, "Last-Event-ID"),
+        .session = cookie(x->connection, REQUEST_COOKIE),
+        .csrf = header(x->connection, "X-CSRF-Token"),
+        .user_agent = header(x->connection, "User-Agent"),
     };
     choose_request_id(r, MHD_lookup_connection_value(x->connection, MHD_HEADER_KIND, "X-Request-Id"));
     note_peer(r, x->connection);
@@ -175,6 +185,7 @@ static void add_headers(struct MHD_Response *response, const struct request *r)
                                                                             : "application/json");
     add_header(response, "Location", reply->location);
     add_header(response, "Allow", reply->allow);
+    add_header(response, "Set-Cookie", reply->cookie);
     if (reply->status == 401)
         add_header(response, "WWW-Authenticate", "Bearer realm=\"leeward\"");
     if (reply->etag[0]) {

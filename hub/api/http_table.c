@@ -86,6 +86,18 @@ const struct http_route http_routes[] = {
     {"POST", V1 "/jobs/{job_id}/answer", "answerJob", "jobs:write", 0, serve_job_answer},
     {"GET", V1 "/events", "listEvents", "events:read", 0, serve_event_list},
     {"GET", V1 "/events/stream", "streamEvents", "events:read", 0, serve_event_stream},
+    {"POST", V1 "/session", "createSession", NULL, ROUTE_OWN_TRANSACTION, serve_session_create},
+    {"GET", V1 "/session", "getSession", OPENAPI_SCOPE_SESSION, 0, serve_session_get},
+    {"DELETE", V1 "/session", "endSession", OPENAPI_SCOPE_SESSION, 0, serve_session_end},
+    {"POST", V1 "/session/password", "changePassword", OPENAPI_SCOPE_SESSION, ROUTE_OWN_TRANSACTION,
+        serve_session_password},
+    {"GET", V1 "/sessions", "listSessions", "sessions:read", 0, serve_session_list},
+    {"DELETE", V1 "/sessions/{session_id}", "revokeSession", "sessions:write", 0, serve_session_revoke},
+    {"GET", V1 "/users", "listUsers", "users:read", 0, serve_user_list},
+    {"POST", V1 "/users", "createUser", "users:write", 0, serve_user_create},
+    {"GET", V1 "/users/{user_id}", "getUser", "users:read", 0, serve_user_get},
+    {"PATCH", V1 "/users/{user_id}", "updateUser", "users:write", 0, serve_user_update},
+    {"DELETE", V1 "/users/{user_id}", "deleteUser", "users:write", 0, serve_user_delete},
     {"GET", V1 "/tokens", "listTokens", "tokens:read", 0, serve_token_list},
     {"POST", V1 "/tokens", "createToken", "tokens:write", 0, serve_token_create},
     {"DELETE", V1 "/tokens/{token_id}", "revokeToken", "tokens:write", 0, serve_token_revoke},
@@ -166,7 +178,7 @@ static int refuse_method(struct request *r, const char *path_template)
         unsigned bits;
         const char *allow;
     } allows[] = {{1, "GET, HEAD"}, {2, "POST"}, {3, "GET, HEAD, POST"}, {4, "DELETE"}, {5, "GET, HEAD, DELETE"},
-        {9, "GET, HEAD, PATCH"}, {13, "GET, HEAD, PATCH, DELETE"}};
+        {7, "GET, HEAD, POST, DELETE"}, {9, "GET, HEAD, PATCH"}, {13, "GET, HEAD, PATCH, DELETE"}};
     static const char *const methods[] = {"GET", "POST", "DELETE", "PATCH"};
     unsigned bits = 0;
 

@@ -69,11 +69,13 @@ static const char *method_name(const char *key)
     return NULL;
 }
 
-/* "security": [{"bearerAuth": ["machines:read"]}] */
+/* "security": [{"bearerAuth": ["machines:read"]}, {"cookieAuth": ["machines:read"]}], or a cookie alone. */
 static const char *scope_of(const json_t *operation)
 {
     const json_t *first = json_array_get(json_object_get(operation, "security"), 0);
 
+    if (json_object_get(first, "cookieAuth"))
+        return OPENAPI_SCOPE_SESSION;
     return json_string_value(json_array_get(json_object_get(first, "bearerAuth"), 0));
 }
 

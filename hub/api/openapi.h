@@ -14,11 +14,14 @@
 
 struct openapi;
 
+/* What an operation has as scope that only a person's session may use, whatever its role. */
+#define OPENAPI_SCOPE_SESSION "session"
+
 struct openapi_operation {
     const char *id;           /* operationId */
     const char *method;       /* "GET", "POST", ... */
     const char *path;         /* "/api/v1/machines/{machine_id}" */
-    const char *scope;        /* of bearerAuth, NULL: open to everybody */
+    const char *scope;        /* of bearerAuth, OPENAPI_SCOPE_SESSION, or NULL: open to everybody */
     const json_t *parameters; /* array of parameter objects, with $ref to be resolved */
     const json_t *body;       /* schema of the JSON body, NULL: none */
     const json_t *responses;  /* object: status -> response */

@@ -117,6 +117,25 @@ bool serve_job_reply_is_final(const struct request *r);
 int serve_event_list(struct request *r, struct err *err);
 int serve_event_stream(struct request *r, struct err *err);
 
+/* ---- serve_session.c ---- */
+int serve_session_create(struct request *r, struct err *err);
+int serve_session_get(struct request *r, struct err *err);
+int serve_session_end(struct request *r, struct err *err);
+int serve_session_password(struct request *r, struct err *err);
+int serve_session_list(struct request *r, struct err *err);
+int serve_session_revoke(struct request *r, struct err *err);
+/* In the transaction of r: a session for that user. What it is told about itself comes back, the cookie is in r->reply. */
+int session_begin(struct request *r, const char *user_id, const char *method, json_t **ret_json, struct err *err);
+/* Makes it the answer, with the cookie that session_begin left. json is taken over. */
+int session_answer(struct request *r, json_t *json, struct err *err);
+
+/* ---- serve_user.c ---- */
+int serve_user_list(struct request *r, struct err *err);
+int serve_user_get(struct request *r, struct err *err);
+int serve_user_create(struct request *r, struct err *err);
+int serve_user_update(struct request *r, struct err *err);
+int serve_user_delete(struct request *r, struct err *err);
+
 /* ---- serve_token.c ---- */
 int serve_token_list(struct request *r, struct err *err);
 int serve_token_create(struct request *r, struct err *err);

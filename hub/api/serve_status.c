@@ -151,7 +151,8 @@ int serve_status(struct request *r, struct err *err)
 
 /* ---- settings ---- */
 
-static const char *const setting_keys[] = {"site_name", "event_keep_days"};
+static const char *const setting_keys[] = {
+    "site_name", "event_keep_days", "session_idle_seconds", "session_max_seconds"};
 
 int serve_settings_get(struct request *r, struct err *err)
 {

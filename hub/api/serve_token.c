@@ -22,6 +22,8 @@ static const struct row_json_member token_members[] = {
     T("name", ROW_TEXT, name),
     T("role", ROW_TEXT, role),
     T("created_by", ROW_TEXT, created_by),
+    T("user_id", ROW_TEXT_OR_NULL, user_id),
+    T("user_name", ROW_TEXT_OR_NULL, user_name),
     T("expires_at", ROW_TIME, expires_at),
     T("last_used_at", ROW_TIME, last_used_at),
     T("revoked_at", ROW_TIME, revoked_at),
@@ -52,7 +54,7 @@ static json_t *token_json(const struct request *r, const void *row)
     json_t *item = row_json(row, token_members, ARRAY_LEN(token_members));
     struct principal p = {0};
 
-    (void)r;
+    (void)r; /* its own scopes, whatever its owner may at the moment */
     if (item && principal_from_token(row, &p, NULL) == 0)
         json_object_set(item, "scopes", p.scopes);
     principal_done(&p);
@@ -73,10 +75,27 @@ static uint64_t expiry(const struct request *r)
     return seconds > 0 ? clock_utc_usec() + (uint64_t)seconds * USEC_PER_SEC : 0;
 }
 
+static const struct row_filter token_filters[] = {
+    {"name", "name", DB_LIKE},
+    {"role", "role", DB_EQ},
+    {"user_id", "user_id", DB_EQ},
+};
+
+/* Whoever administers users sees all tokens; another person only their own. */
+static bool only_own(const struct request *r)
+{
+    return r->principal.session_id[0] && !principal_may(&r->principal, "users:write");
+}
+
 int serve_token_list(struct request *r, struct err *err)
 {
-    const struct row_list list = {.entity = &db_api_tokens, .item = token_json};
+    struct row_list list = {.entity = &db_api_tokens,
+        .filters = token_filters,
+        .filter_count = ARRAY_LEN(token_filters),
+        .item = token_json};
 
+    if (only_own(r))
+        list.fixed = (struct db_filter){"user_id", DB_EQ, r->principal.user_id};
     return row_list_serve(r, &list, err);
 }
 
@@ -113,6 +132,7 @@ int serve_token_create(struct request *r, struct err *err)
         .name = request_str(r, "name"),
         .role = request_str(r, "role"),
         .created_by = r->principal.name,
+        .user_id = r->principal.user_id,
         .expires_at = expiry(r),
     };
 
@@ -131,6 +151,14 @@ int serve_token_create(struct request *r, struct err *err)
 
 int serve_token_revoke(struct request *r, struct err *err)
 {
+    AUTO_DB_SET struct db_set set = {0};
+
+    if (db_need(r->conn, &db_api_tokens, r->params[0], &set, err) < 0)
+        return -1;
+    if (only_own(r) && strcmp(db_at(&set, struct api_token_row, 0)->user_id, r->principal.user_id) != 0) {
+        (void)err_set(err, ERR_NOT_FOUND, "there is no token %s of yours", r->params[0]);
+        return err_hint(err, "List your tokens; only an administrator revokes those of others.");
+    }
     if (api_token_revoke(r->conn, r->params[0], err) < 0)
         return -1;
     return reply_empty(r);

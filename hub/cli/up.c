@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "hub/cli/firststart.h"
+#include "hub/cli/profile.h"
 #include "hub/cli/supervise.h"
 #include "hub/cli/verbs.h"
 #include "transport/base/clock.h"
@@ -113,14 +114,27 @@ static void question_run(struct worker_job *job)
 
 static void ask(struct up *up, int kind, enum role role);
 
+/* Only while the password of the first start stands: the hub removes the file when it is changed. */
+static void print_first_password(const struct up *up)
+{
+    AUTO_FREE char *path = mem_printf("%s/hub/admin-password", up->data);
+    AUTO_FREE char *password = NULL;
+    struct err none = ERR_INIT;
+
+    if (path && access(path, R_OK) == 0 && profile_read_secret(path, &password, &none) == 0)
+        (void)printf("  sign in      admin, %s (kept in %s until it is changed)\n", password, path);
+}
+
 static void print_summary(const struct up *up)
 {
     (void)printf("\nLeeward is up.\n"
                  "  API          %s\n"
-                 "  credentials  %s/hub/admin.token (API token), %s/hub/ca/ca.pem (CA)\n"
-                 "  this shell   . %s/cli.env && leeward machine list\n"
+                 "  credentials  %s/hub/admin.token (API token), %s/hub/ca/ca.pem (CA)\n",
+        up->url, up->data, up->data);
+    print_first_password(up);
+    (void)printf("  this shell   . %s/cli.env && leeward machine list\n"
                  "Ctrl-C ends it.\n",
-        up->url, up->data, up->data, up->data);
+        up->data);
     (void)fflush(stdout);
     loop_notify_ready();
 }

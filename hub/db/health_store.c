@@ -111,6 +111,9 @@ int housekeeping(struct db_conn *conn, struct err *err)
         "DELETE FROM events WHERE at < now() - make_interval(days =>"
         " coalesce((SELECT (value #>> '{}')::integer FROM settings WHERE key = 'event_keep_days'), 90))",
         "DELETE FROM disk_minutes WHERE minute < now() - interval '30 days'",
+        "DELETE FROM sessions WHERE expires_at < now() - interval '7 days'",
+        "DELETE FROM login_failures WHERE last_at < now() - interval '1 day'",
+        "DELETE FROM oidc_logins WHERE created_at < now() - interval '1 hour'",
         "DELETE FROM enrolment_tokens WHERE expires_at < now() - interval '30 days'",
     };
 

@@ -438,20 +438,65 @@ static const struct db_column sample_columns[] = {
 const struct db_entity db_samples = ENTITY("sample", sample_row, sample_columns, "samples t",
     "(t.machine_id::text || ':' || t.minute)", "text", NULL, "minute");
 
+static const struct db_column user_columns[] = {
+    ID(user_row, id, "t.id", F),
+    TEXT(user_row, name, "t.name", F | S | N),
+    TEXT(user_row, display_name, "t.display_name", F | S | N),
+    TEXT(user_row, role, "t.role", F | S | N),
+    TEXT(user_row, oidc_issuer, "t.oidc_issuer", F),
+    TEXT(user_row, oidc_subject, "t.oidc_subject", F),
+    BOOL(user_row, disabled, "t.disabled", F | S | N),
+    BOOL(user_row, must_change_password, "t.must_change_password", F),
+    BOOL(user_row, has_password, "(t.password_hash <> '')", F),
+    TIME(user_row, last_login_at, "t.last_login_at", F | S),
+    TIME(user_row, password_changed_at, "t.password_changed_at", S),
+    U64(user_row, session_count,
+        "(SELECT count(*) FROM sessions s WHERE s.user_id = t.id AND s.revoked_at IS NULL AND s.expires_at > now()"
+        " AND s.last_seen_at > now() - s.idle_usec * interval '1 microsecond')",
+        0),
+    U64(user_row, version, "t.version", 0),
+    TIME(user_row, created_at, "t.created_at", F | S | N),
+    TIME(user_row, updated_at, "t.updated_at", F | S | N),
+};
+const struct db_entity db_users = ENTITY("user", user_row, user_columns, "users t", "t.id", "uuid", "t.name", "name");
+
+#define SESSION_ENDS "least(t.expires_at, t.last_seen_at + t.idle_usec * interval '1 microsecond')"
+static const struct db_column session_columns[] = {
+    ID(session_row, id, "t.id", F),
+    ID(session_row, user_id, "t.user_id", F),
+    TEXT(session_row, user_name, "u.name", F | S | N),
+    TEXT(session_row, user_display_name, "u.display_name", 0),
+    TEXT(session_row, role, "u.role", F),
+    TEXT(session_row, method, "t.method", F | S | N),
+    TEXT(session_row, address, "t.address", F | S | N),
+    TEXT(session_row, user_agent, "t.user_agent", 0),
+    BOOL(session_row, must_change_password, "u.must_change_password", 0),
+    TIME(session_row, last_seen_at, "t.last_seen_at", F | S | N),
+    TIME(session_row, expires_at, "t.expires_at", F | S | N),
+    TIME(session_row, ends_at, SESSION_ENDS, F | S | N),
+    TIME(session_row, revoked_at, "t.revoked_at", F | S),
+    TIME(session_row, created_at, "t.created_at", F | S | N),
+};
+const struct db_entity db_sessions = ENTITY("session", session_row, session_columns,
+    "sessions t JOIN users u ON u.id = t.user_id", "t.id", "uuid", NULL, "-last_seen_at");
+
 static const struct db_column api_token_columns[] = {
     ID(api_token_row, id, "t.id", F),
     TEXT(api_token_row, name, "t.name", F | S | N),
     JSON(api_token_row, scopes_json, "t.scopes::text"),
     TEXT(api_token_row, role, "t.role", F | S | N),
     TEXT(api_token_row, created_by, "t.created_by", F | S | N),
+    ID(api_token_row, user_id, "t.user_id", F),
+    TEXT(api_token_row, user_name, "u.name", F),
+    TEXT(api_token_row, user_role, "u.role", 0),
     TIME(api_token_row, expires_at, "t.expires_at", F | S),
     TIME(api_token_row, last_used_at, "t.last_used_at", F | S),
     TIME(api_token_row, revoked_at, "t.revoked_at", F | S),
     U64(api_token_row, version, "t.version", 0),
     TIME(api_token_row, created_at, "t.created_at", F | S | N),
 };
-const struct db_entity db_api_tokens =
-    ENTITY("token", api_token_row, api_token_columns, "api_tokens t", "t.id", "uuid", "t.name", "-created_at");
+const struct db_entity db_api_tokens = ENTITY("token", api_token_row, api_token_columns,
+    "api_tokens t LEFT JOIN users u ON u.id = t.user_id", "t.id", "uuid", "t.name", "-created_at");
 
 static const struct db_column enrolment_token_columns[] = {
     ID(enrolment_token_row, id, "t.id", F),

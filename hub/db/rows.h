@@ -196,8 +196,24 @@ struct sample_row {
 };
 extern const struct db_entity db_samples;
 
+struct user_row {
+    const char *id, *name, *display_name, *role, *oidc_issuer, *oidc_subject;
+    bool disabled, must_change_password, has_password;
+    uint64_t last_login_at, password_changed_at, session_count; /* alive ones */
+    uint64_t version, created_at, updated_at;
+};
+extern const struct db_entity db_users;
+
+struct session_row {
+    const char *id, *user_id, *user_name, *user_display_name, *role, *method, *address, *user_agent;
+    bool must_change_password;
+    uint64_t last_seen_at, expires_at, ends_at, revoked_at, created_at; /* ends_at: when nobody uses it from now on */
+};
+extern const struct db_entity db_sessions;
+
 struct api_token_row {
     const char *id, *name, *scopes_json, *role, *created_by;
+    const char *user_id, *user_name, *user_role; /* "" for a token without an owner */
     uint64_t expires_at, last_used_at, revoked_at;
     uint64_t version, created_at;
 };

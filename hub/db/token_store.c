@@ -64,10 +64,10 @@ int api_token_create(struct db_conn *conn, const struct api_token_spec *spec, ch
     checksum(ret_text, ret_text + PREFIX_CHARS + RANDOM_CHARS);
     sha256(ret_text, hash);
     if (db_exec(conn, &r, err,
-            "INSERT INTO api_tokens (name, hash, role, scopes, created_by, expires_at)"
-            " VALUES ($1, $2, $3, coalesce($4, '[]')::jsonb, $5, $6) RETURNING id",
+            "INSERT INTO api_tokens (name, hash, role, scopes, created_by, expires_at, user_id)"
+            " VALUES ($1, $2, $3, coalesce($4, '[]')::jsonb, $5, $6, $7) RETURNING id",
             DB_S(spec->name), DB_X(hash, sizeof(hash)), DB_S(spec->role), DB_S(spec->scopes_json),
-            DB_S(spec->created_by ? spec->created_by : ""), DB_T(spec->expires_at)) < 0)
+            DB_S(spec->created_by ? spec->created_by : ""), DB_T(spec->expires_at), DB_ID(spec->user_id)) < 0)
         return err_wrap(err, "making an API token");
     memcpy(ret_id, db_text(r, 0, 0), IDENT_TEXT_SIZE);
     return 0;
@@ -113,8 +113,10 @@ int api_token_check(struct db_conn *conn, const char *text, struct db_set *ret_s
         return 0;
     sha256(text, hash);
     n = db_exec(conn, &r, err,
-        "SELECT id, coalesce(last_used_at < now() - interval '1 minute', true) FROM api_tokens"
-        " WHERE hash = $1 AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now())",
+        "SELECT t.id, coalesce(t.last_used_at < now() - interval '1 minute', true) FROM api_tokens t"
+        " LEFT JOIN users u ON u.id = t.user_id"
+        " WHERE t.hash = $1 AND t.revoked_at IS NULL AND (t.expires_at IS NULL OR t.expires_at > now())"
+        " AND NOT coalesce(u.disabled, false)",
         DB_X(hash, sizeof(hash)));
     if (n <= 0)
         return n;

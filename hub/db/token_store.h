@@ -18,6 +18,7 @@ struct api_token_spec {
     const char *role;        /* "viewer", "operator", "admin" */
     const char *scopes_json; /* array of "resource:verb"; NULL: all that the role allows */
     const char *created_by;
+    const char *user_id; /* whose it is: it may never do more than they may; NULL or "": nobody's */
     uint64_t expires_at; /* UTC microseconds; 0: never */
 };
 int api_token_create(struct db_conn *conn, const struct api_token_spec *spec, char ret_id[IDENT_TEXT_SIZE],
@@ -25,7 +26,7 @@ int api_token_create(struct db_conn *conn, const struct api_token_spec *spec, ch
 int api_token_revoke(struct db_conn *conn, const char *id, struct err *err);
 /* Shape and checksum alone, no database: false for what cannot be one of ours. */
 bool api_token_is_well_formed(const char *text);
-/* 1 and the row (as by db_get) for a token that is known, not revoked and not expired; 0 for any other
+/* 1 and the row (as by db_get) for a token that is known, neither revoked nor expired, and whose owner is not disabled; 0 for any other
  * (nothing tells the cases apart). Notes the use, at most once a minute. */
 int api_token_check(struct db_conn *conn, const char *text, struct db_set *ret_set, struct err *err);
 

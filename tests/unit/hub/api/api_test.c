@@ -115,7 +115,8 @@ static void a_viewer_reads_and_changes_nothing(void **state)
         char path[256];
         AUTO_HEARD struct heard heard = {0};
 
-        if (!http_routes[i].scope || strstr(http_routes[i].scope, ":read"))
+        if (!http_routes[i].scope || strstr(http_routes[i].scope, ":read") ||
+            strcmp(http_routes[i].scope, OPENAPI_SCOPE_SESSION) == 0)
             continue;
         sample_path(http_routes[i].path, path);
         x.path = path;
