@@ -15,6 +15,11 @@
 #include "transport/loop/loop.h"
 #include "transport/rpc/rpc.h"
 
+/* A member that was away takes part again as soon as it is back: all group points wait for it. A new attempt sends its own SYN,
+ * where the old one would be waiting for the next of its retransmissions. */
+#define CONNECT_USEC (4 * USEC_PER_SEC)
+#define BACKOFF_MAX_USEC (1 * USEC_PER_SEC)
+
 struct seat {
     struct group_lead *lead;
     struct group_peer peer;
@@ -101,14 +106,18 @@ static const struct rpc_call_ops call_ops = {.on_message = on_message, .on_end =
 static int send_order(struct seat *s, const struct group_order *o, struct err *err)
 {
     struct buf b AUTO_BUF = BUF_INIT(GROUP_MESSAGE_MAX);
+    struct err why = ERR_INIT;
 
     if (s->is_self)
         return group_member_order(s->lead->conf.member, o, take_own, s, err);
     if (!s->call)
         return err_set(err, ERR_UNAVAILABLE, "it cannot be reached");
-    if (group_wire_put_order(o, &b, err) < 0 || rpc_call_send(s->call, &b, err) < 0)
+    if (group_wire_put_order(o, &b, err) < 0)
         return -1;
-    return 0;
+    if (rpc_call_send(s->call, &b, &why) >= 0 || why.code == ERR_CANCELLED)
+        return 0; /* what has ended is about to say why (on_end) */
+    err_copy(err, &why);
+    return -1;
 }
 
 /* True: somebody could not be told, and the round is over. */
@@ -273,8 +282,11 @@ static struct seat *seat_for(struct group_lead *l, const struct group_peer *p, s
 
 static void connect_seat(struct seat *s)
 {
-    const struct rpc_limits limits = {
-        .message_max = GROUP_MESSAGE_MAX, .stream_window = 64u << 10, .send_queue_max = 64u << 10};
+    const struct rpc_limits limits = {.message_max = GROUP_MESSAGE_MAX,
+        .stream_window = 64u << 10,
+        .send_queue_max = 64u << 10,
+        .handshake_usec = CONNECT_USEC,
+        .backoff_max_usec = BACKOFF_MAX_USEC};
     struct group_lead *l = s->lead;
     struct err err = ERR_INIT;
 

@@ -119,13 +119,13 @@ class Machine:
         self.fleet.site.cli("machine", "protect", self.name, "--disk", key, "--policy", policy, "--no-wait")
 
     def lines(self, event):
-        """Log lines of that event, as dictionaries of their plain key=value pairs."""
+        """Log lines of that event, as dictionaries of their plain key=value pairs, and as a whole (text)."""
         found = []
         with contextlib.suppress(FileNotFoundError):
             with open(self.log, errors="replace") as f:
                 for line in f:
                     if f" {event} " in line:
-                        found.append(dict(w.split("=", 1) for w in line.split() if "=" in w))
+                        found.append(dict((w.split("=", 1) for w in line.split() if "=" in w), text=line.strip()))
         return found
 
 

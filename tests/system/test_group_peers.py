@@ -12,7 +12,7 @@ import uuid
 
 from grpc_client import channel_to, failure, grpc, message
 from fleet import Fleet
-from harness import MIB, check, is_frozen, main, note, run, test, wait_until
+from harness import MIB, Failure, check, is_frozen, main, note, run, test, wait_until
 
 POINT = "/leeward.group.v1.Group/Point"
 PREPARE, FREEZE, READ, RELEASE, COMMIT, ABORT = 1, 2, 3, 4, 5, 6
@@ -113,9 +113,25 @@ def only_members_may_speak():
     check(all(writes_within(m, 10) < 10 for m in inside), "a file system was held for a member that is dead")
     shown = fleet.group("ring")
     check(shown["health"] == "warning" and shown["cause"], f"health {shown['health']}: {shown['cause']}")
-    stranger.start()
-    fleet.wait_group_points("ring", 1, {p["id"] for p in fleet.group_points("ring")})
+    comes_back_promptly(fleet, "ring", target, stranger)
     wait_until(lambda: fleet.group("ring")["health"] == "healthy", "the group to be healthy again", 60, 0.5)
+
+
+def comes_back_promptly(fleet, group, coordinator, member):
+    """However long it was away, a member is asked again as soon as its port is open: counted in group points, not in seconds."""
+    def missed():
+        return [l for l in coordinator.lines("group_point") if l["made"] == "false" and l["member"] == member.name]
+    before = len(missed())
+    wait_until(lambda: len(missed()) >= before + 10, "ten group points to be missed", 90, 0.3)
+    known = {p["id"] for p in fleet.group_points(group)}
+    listening = len(member.lines("group_listening"))
+    member.start()
+    wait_until(lambda: len(member.lines("group_listening")) > listening, "its port to be open", 60, 0.02)
+    until_then = len(missed())
+    fleet.wait_group_points(group, 1, known)
+    since = missed()[until_then:]
+    note(f"{member.name} was back after {len(since)} more group points were missed:", *[l["text"].split("why=")[1] for l in since])
+    check(len([l for l in since if "connect" in l["text"].lower()]) <= 3, "it listened, and was not called")
 
 
 @test
@@ -150,7 +166,7 @@ def nothing_that_is_said_holds_a_machine():
     answer = two.hear()
     check(answer.kind == FAILED and answer.code == "conflict", f"a second coordinator heard {answer}")
     # Frozen, and then silence: the budget ends it. What it says after that is too late.
-    freeze(one)
+    one = brought(fleet, speak, HELD, one)
     took = writes_within(target, 15)
     note(f"a coordinator that fell silent held a write for {took * 1000:.0f} ms (budget 500 ms)")
     one.say(RELEASE)
@@ -159,28 +175,18 @@ def nothing_that_is_said_holds_a_machine():
     # Frozen, and then the connection is gone: at once. The orders in between have no effect either.
     speak.close()
     again = channel(fleet, target, identity(liar))
-    gone = prepared(fleet, again)
-    freeze(gone)
+    brought(fleet, again, HELD)
     again.close()
     writes_within(target, 15)
     # A whole group point by a liar who says RELEASE and COMMIT alone is one machine's point with an id: nobody lists it.
     alone_channel = channel(fleet, target, identity(liar))
-    alone = prepared(fleet, alone_channel)
-    for kind, expected in ((FREEZE, FROZEN), (READ, HELD), (RELEASE, CAPTURED), (COMMIT, DONE)):
-        alone.say(kind)
-        check(alone.hear().kind == expected, f"order {kind}")
+    brought(fleet, alone_channel, DONE)
     second = make_point(fleet, "pair")
     check([p["id"] for p in fleet.group_points("pair")] == [second, first], "a half-made group point is listed")
     marked = [p["group_point_id"] for p in fleet.site.items("point", "list", target.name) if p["group_point_id"]]
     check(set(marked) == {first, second}, f"points of {target.name} claim group points {marked}")
     check(target.process.pid == pid and target.is_running(), "the agent died")
     check(not any(is_frozen(m.mount_point) for m in fleet.machines), "a file system is frozen")
-
-
-def freeze(orders):
-    for kind, expected in ((FREEZE, FROZEN), (READ, HELD)):
-        orders.say(kind)
-        check(orders.hear().kind == expected, f"order {kind} was not followed")
 
 
 def prepared(fleet, chan):
@@ -192,6 +198,23 @@ def prepared(fleet, chan):
         check(answer.kind == PREPARED, f"{answer.code} {answer.text}")
         return orders
     return wait_until(take, "the seat to be free", 20, 0.2)
+
+
+def brought(fleet, chan, state, orders=None):
+    """A call whose member has said `state`. On a busy machine the budget may run out between two orders: then once more."""
+    for _ in range(20):
+        orders = orders or prepared(fleet, chan)
+        for kind, expected in ((FREEZE, FROZEN), (READ, HELD), (RELEASE, CAPTURED), (COMMIT, DONE)):
+            orders.say(kind)
+            answer = orders.hear()
+            if answer.kind == FAILED:
+                note("once more:", answer.code, answer.text)
+                break
+            check(answer.kind == expected, f"order {kind} was answered {answer.kind}")
+            if expected == state:
+                return orders
+        orders = None
+    raise Failure(f"twenty times the budget ran out before {state}")
 
 
 @test

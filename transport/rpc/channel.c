@@ -16,7 +16,6 @@
 #include "transport/rpc/tls_internal.h"
 
 #define BACKOFF_MIN_USEC (100 * USEC_PER_MSEC)
-#define BACKOFF_MAX_USEC (10 * USEC_PER_SEC)
 #define BACKOFF_ACCURACY_USEC (10 * USEC_PER_MSEC)
 
 enum channel_state { CHANNEL_IDLE, CHANNEL_CONNECTING, CHANNEL_READY, CHANNEL_BACKOFF };
@@ -119,8 +118,8 @@ static void backoff_start(struct rpc_channel *ch)
 {
     ch->state = CHANNEL_BACKOFF;
     ch->backoff_usec = ch->backoff_usec == 0 ? BACKOFF_MIN_USEC : 2 * ch->backoff_usec;
-    if (ch->backoff_usec > BACKOFF_MAX_USEC)
-        ch->backoff_usec = BACKOFF_MAX_USEC;
+    if (ch->backoff_usec > ch->limits.backoff_max_usec)
+        ch->backoff_usec = ch->limits.backoff_max_usec;
     uint64_t wait = ch->backoff_usec / 2 + clock_jitter_usec(ch->backoff_usec);
     (void)sd_event_source_set_time_relative(ch->timer, wait);
     (void)sd_event_source_set_enabled(ch->timer, SD_EVENT_ONESHOT);
@@ -321,7 +320,7 @@ int rpc_channel_new(sd_event *loop, const char *address, struct tls_context *tls
         rc = dispatch_new(loop, &ch->dispatch, err);
     if (rc == 0) {
         int added = sd_event_add_time_relative(
-            loop, &ch->timer, CLOCK_MONOTONIC, BACKOFF_MAX_USEC, BACKOFF_ACCURACY_USEC, on_backoff_over, ch);
+            loop, &ch->timer, CLOCK_MONOTONIC, ch->limits.backoff_max_usec, BACKOFF_ACCURACY_USEC, on_backoff_over, ch);
         if (added >= 0)
             added = sd_event_source_set_enabled(ch->timer, SD_EVENT_OFF);
         rc = added < 0 ? err_sys(err, -added, "adding a channel to the event loop") : 0;

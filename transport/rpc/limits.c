@@ -13,6 +13,7 @@
 #define STREAMS_MAX 128u
 #define CONNECTIONS_MAX 16384u
 #define HANDSHAKE_USEC (10 * USEC_PER_SEC)
+#define BACKOFF_MAX_USEC (10 * USEC_PER_SEC)
 #define IDLE_USEC (20 * USEC_PER_SEC)
 #define SEND_QUEUE_MAX (4u << 20)
 
@@ -41,6 +42,7 @@ void limits_resolve(const struct rpc_limits *given, struct rpc_limits *ret_limit
     DEFAULT(streams_max, STREAMS_MAX);
     DEFAULT(connections_max, CONNECTIONS_MAX);
     DEFAULT(handshake_usec, HANDSHAKE_USEC);
+    DEFAULT(backoff_max_usec, BACKOFF_MAX_USEC);
     DEFAULT(idle_usec, IDLE_USEC);
     DEFAULT(send_queue_max, SEND_QUEUE_MAX);
 }

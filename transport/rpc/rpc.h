@@ -65,7 +65,8 @@ struct rpc_limits {
     uint32_t connection_window; /* 0 = twice the stream window */
     uint32_t streams_max;       /* per connection; 0 = 128 */
     uint32_t connections_max;   /* per server; 0 = 16384 */
-    uint64_t handshake_usec;    /* 0 = 10 s */
+    uint64_t handshake_usec;    /* of an attempt to connect too; 0 = 10 s */
+    uint64_t backoff_max_usec;  /* longest pause between two attempts to connect, +- half; 0 = 10 s */
     uint64_t idle_usec;         /* PING after this long without a frame, closed after twice; 0 = 20 s */
     size_t send_queue_max;      /* bytes queued on one call before rpc_call_send says 0; 0 = 4 MiB */
 };
@@ -96,7 +97,7 @@ void rpc_server_free(struct rpc_server *server); /* closes everything; on_end ru
 void rpc_server_drop_revoked(struct rpc_server *server);
 
 /* ---- client ---- */
-/* Connects on first use and again after loss, with back-off (100 ms .. 10 s, jitter); a name is looked up each time, on a thread
+/* Connects on first use and again after loss, with back-off (100 ms .. backoff_max_usec, jitter); a name is looked up each time, on a thread
  * of its own, and its addresses are tried in turn. The server must show a certificate with the role and, if expect_id is not
  * NULL, the id. A connection on which nothing is heard for twice idle_usec is given up. */
 int rpc_channel_new(sd_event *loop, const char *address, struct tls_context *tls, const char *expect_role,
