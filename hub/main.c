@@ -35,7 +35,7 @@
 
 struct settings {
     char *data, *database, *listen, *api_listen, *hostnames, *log_level;
-    uint64_t job_threads, api_threads, db_connections;
+    uint64_t job_threads, api_threads, db_connections, enrolments_per_second;
     bool log_json;
 };
 
@@ -86,6 +86,13 @@ static const struct conf_row rows[] = {
         .min = 12,
         .max = 256,
         .help = "most connections to PostgreSQL"},
+    {.key = "enrolments-per-second",
+        .type = CONF_UINT,
+        .offset = AT(enrolments_per_second),
+        .fallback = "5",
+        .min = 1,
+        .max = 10000,
+        .help = "peers that may enrol from one address, after a first burst of sixty times as many"},
     {.key = "log-level",
         .type = CONF_STRING,
         .offset = AT(log_level),
@@ -274,6 +281,7 @@ static int start_control(struct hub *hub, struct err *err)
         .ca = hub->ca,
         .data_dir = hub->settings.data,
         .listen = hub->settings.listen,
+        .enrolments_per_second = (uint32_t)hub->settings.enrolments_per_second,
         .hub_id = &hub->id};
 
     if (live_status_new(&hub->live, err) < 0)

@@ -84,6 +84,7 @@ const struct http_route http_routes[] = {
     {"GET", V1 "/jobs/{job_id}/log", "listJobLog", "jobs:read", 0, serve_job_log},
     {"POST", V1 "/jobs/{job_id}/cancel", "cancelJob", "jobs:write", 0, serve_job_cancel},
     {"POST", V1 "/jobs/{job_id}/answer", "answerJob", "jobs:write", 0, serve_job_answer},
+    {"DELETE", V1 "/simulation", "removeSimulation", "machines:write", 0, serve_simulation_remove},
     {"GET", V1 "/events", "listEvents", "events:read", 0, serve_event_list},
     {"GET", V1 "/events/stream", "streamEvents", "events:read", 0, serve_event_stream},
     {"POST", V1 "/session", "createSession", NULL, ROUTE_OWN_TRANSACTION, serve_session_create},

@@ -113,6 +113,9 @@ int serve_job_look(struct request *r, int status, struct err *err);
 /* Whether the job in the reply is over, or waits for a person. */
 bool serve_job_reply_is_final(const struct request *r);
 
+/* ---- serve_simulation.c ---- */
+int serve_simulation_remove(struct request *r, struct err *err);
+
 /* ---- serve_event.c ---- */
 int serve_event_list(struct request *r, struct err *err);
 int serve_event_stream(struct request *r, struct err *err);

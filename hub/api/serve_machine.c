@@ -31,6 +31,7 @@ static const struct row_json_member machine_members[] = {
     M("cause", ROW_TEXT, cause),
     M("remedy", ROW_TEXT, remedy),
     M("online", ROW_BOOL, online),
+    M("simulated", ROW_BOOL, simulated),
     M("agent_state", ROW_TEXT, agent_state),
     M("agent_software", ROW_TEXT, software),
     M("os_name", ROW_TEXT, os_name),
@@ -131,6 +132,7 @@ static const struct row_filter machine_filters[] = {
     {"vault_id", "vault_id", DB_EQ},
     {"site_id", "site_id", DB_EQ},
     {"online", "online", DB_EQ},
+    {"simulated", "simulated", DB_EQ},
 };
 
 int serve_machine_list(struct request *r, struct err *err)

@@ -18,7 +18,8 @@
         {"site_name", ROW_TEXT_OR_NULL, offsetof(struct row, site_name)},                                              \
         {"endpoint", ROW_TEXT, offsetof(struct row, endpoint)},                                                        \
         {"software", ROW_TEXT, offsetof(struct row, software)}, {"host", ROW_TEXT, offsetof(struct row, host)},        \
-        {"online", ROW_BOOL, offsetof(struct row, online)}, {"health", ROW_TEXT, offsetof(struct row, health)},        \
+        {"online", ROW_BOOL, offsetof(struct row, online)}, {"simulated", ROW_BOOL, offsetof(struct row, simulated)},  \
+        {"health", ROW_TEXT, offsetof(struct row, health)},                                                            \
         {"cause_code", ROW_TEXT, offsetof(struct row, cause_code)}, {"cause", ROW_TEXT, offsetof(struct row, cause)},  \
         {"remedy", ROW_TEXT, offsetof(struct row, remedy)},                                                            \
         {"last_seen_at", ROW_TIME, offsetof(struct row, last_seen_at)},                                                \
@@ -101,6 +102,7 @@ static const struct row_filter peer_filters[] = {
     {"name", "name", DB_LIKE},
     {"health", "health", DB_EQ},
     {"online", "online", DB_EQ},
+    {"simulated", "simulated", DB_EQ},
 };
 
 /* What differs between the two kinds. */

@@ -74,6 +74,11 @@ void client_free(struct client *client)
     free(client);
 }
 
+const char *client_url(const struct client *client)
+{
+    return client->url;
+}
+
 void client_answer_done(struct client_answer *answer)
 {
     json_decref(answer->json);

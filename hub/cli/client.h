@@ -23,6 +23,7 @@ struct client_settings {
 /* The texts are copied. Does not connect yet. */
 int client_new(const struct client_settings *settings, struct client **ret_client, struct err *err);
 void client_free(struct client *client);
+const char *client_url(const struct client *client); /* without a slash at its end */
 DEFINE_AUTO(client, client_free)
 
 struct client_answer {

@@ -21,7 +21,16 @@ static const struct command_option up_options[] = {
     {"database", 0, "DSN", "PostgreSQL to use; without it a private one is started"},
     {"no-agent", 0, NULL, "Do not run an agent for this machine"},
     {"agent-instance", 0, "NAME", "Name that keeps several agents on one machine apart (for tests)"},
+    {"simulate", 0, "N", "Add N simulated machines, which go when this ends"},
     {"log-level", 0, "LEVEL", "debug, info, warn or error, for all daemons"},
+    END,
+};
+
+static const struct command_option simulate_options[] = {
+    {"control", 0, "HOST:PORT", "The hub's control port (the API's host, port 9442)"},
+    {"data", 0, "DIR", "Folder for the certificates (a temporary one)"},
+    {"no-past", 0, NULL, "Machines bring no recovery points of the past sixty days"},
+    {"no-protect", 0, NULL, "Leave the machines unprotected"},
     END,
 };
 
@@ -226,6 +235,10 @@ static const struct command_option help_options[] = {
 
 const struct command commands[] = {
     {"up", "", "Run hub, node, vault and the agent of this machine in the foreground", up_options, 0, 0, true, verb_up},
+    {"simulate", "N", "Run N simulated machines against a hub until Ctrl-C, then remove them", simulate_options, 1, 1,
+        false, verb_simulate},
+    {"simulate remove", "", "Remove what is left of a simulation that was killed", NULL, 0, 0, false,
+        verb_simulate_remove},
     {"login", "URL", "Store address and token of a hub as a profile", NULL, 1, 1, true, verb_login},
     {"status", "", "The hub and what it looks after, in numbers", NULL, 0, 0, false, verb_status},
     {"version", "", "Version of this program", NULL, 0, 0, true, verb_version},
@@ -244,8 +257,8 @@ const struct command commands[] = {
     {"capacity", "[FILE]", "What protecting a disk would take: line, vault, recovery-point age", capacity_options, 0, 1,
         true, verb_capacity},
     {"machine delete", "MACHINE", "Forget an unprotected machine", NULL, 1, 1, false, verb_machine_delete},
-    {"machine erase", "MACHINE", "Make all that the vault holds of an unprotected machine unreadable, for good", job_options,
-        1, 1, false, verb_machine_erase},
+    {"machine erase", "MACHINE", "Make all that the vault holds of an unprotected machine unreadable, for good",
+        job_options, 1, 1, false, verb_machine_erase},
     {"machine integrity", "MACHINE", "How far its history was verified, what is damaged, and which points that hits",
         NULL, 1, 1, false, verb_machine_integrity},
     {"disk list", "MACHINE", "List the disks of a machine", disk_list_options, 1, 1, false, verb_disk_list},

@@ -34,8 +34,7 @@ struct supervised {
     bool stopping, stopped;
 };
 
-/* Beside this program, else from PATH. */
-static void find_program(const char *name, char out[PATH_MAX])
+void supervise_find_program(const char *name, char *out)
 {
     ssize_t n = readlink("/proc/self/exe", out, PATH_MAX - 1);
     char *slash;
@@ -157,7 +156,7 @@ int supervise_start(struct supervised *s, struct err *err)
         return 0;
     if ((rc = s->spec->prepare(s->spec->arg, argv)) <= 0)
         return rc;
-    find_program(s->spec->program, program);
+    supervise_find_program(s->spec->program, program);
     argv[0] = program;
     if (!(env = clean_environment()))
         return err_set(err, ERR_NOMEM, "no memory to start %s", s->spec->program);

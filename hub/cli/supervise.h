@@ -33,6 +33,8 @@ void supervise_free(struct supervised *child); /* NULL is allowed */
 int supervise_start(struct supervised *child, struct err *err);
 /* Ends it for good; on_stopped is called when it is gone, at once if it does not run. */
 void supervise_stop(struct supervised *child);
+/* The path of a program of ours: beside this one, else as it is for PATH. out: PATH_MAX bytes. */
+void supervise_find_program(const char *name, char *out);
 bool supervise_is_running(const struct supervised *child);
 
 #endif

@@ -33,10 +33,11 @@
 #define PORT_BASE 8443u
 #define FAILURES_MAX 5u /* with the growing delay: about three seconds */
 
-enum role { HUB, VAULT, NODE, AGENT, ROLE_COUNT };
-static const char *const role_names[ROLE_COUNT] = {"hub", "vault", "node", "agent"};
-static const char *const programs[ROLE_COUNT] = {"leeward-hub", "leeward-vault", "leeward-node", "leeward-agent"};
-static const enum role stop_order[ROLE_COUNT] = {AGENT, NODE, VAULT, HUB};
+enum role { HUB, VAULT, NODE, AGENT, FLEET, ROLE_COUNT };
+static const char *const role_names[ROLE_COUNT] = {"hub", "vault", "node", "agent", "fleet"};
+static const char *const programs[ROLE_COUNT] = {
+    "leeward-hub", "leeward-vault", "leeward-node", "leeward-agent", "leeward" /* simulate */};
+static const enum role stop_order[ROLE_COUNT] = {FLEET, AGENT, NODE, VAULT, HUB};
 
 struct up;
 
@@ -56,7 +57,8 @@ struct up {
     struct worker_pool *pool;
     struct member members[ROLE_COUNT];
     char data[PATH_MAX], url[300], control[64], api_listen[256];
-    const char *database, *hostnames, *instance, *log_level;
+    const char *database, *hostnames, *instance, *log_level, *simulate;
+    char admin_token[PATH_MAX], ca[PATH_MAX];
     struct firststart firststart;
     atomic_bool cancel;
     bool hub_ready, all_online, failed, stopping;
@@ -142,7 +144,7 @@ static void print_summary(const struct up *up)
 /* Those that were used are worthless, the others are not needed any more. */
 static void forget_tokens(const struct up *up)
 {
-    for (enum role role = VAULT; role < ROLE_COUNT; role++)
+    for (enum role role = VAULT; role < FLEET; role++)
         if (up->members[role].wanted)
             (void)unlink(up->members[role].token_file);
 }
@@ -173,7 +175,7 @@ static void question_done(struct worker_job *job)
         fail(up, &q->err);
     else if (q->kind == WAIT_HUB) {
         up->hub_ready = true;
-        for (enum role role = VAULT; role < ROLE_COUNT; role++)
+        for (enum role role = VAULT; role < FLEET; role++)
             start_member(up, role);
         ask(up, WAIT_ALL, HUB);
     } else if (q->kind == MAKE_TOKEN)
@@ -182,6 +184,7 @@ static void question_done(struct worker_job *job)
         up->all_online = true;
         forget_tokens(up);
         print_summary(up);
+        start_member(up, FLEET);
     }
     free(q);
 }
@@ -225,6 +228,18 @@ static void hub_arguments(const struct member *m, const char *argv[], size_t *n)
         add(argv, n, "--database", m->up->database);
     if (m->up->hostnames)
         add(argv, n, "--hostnames", m->up->hostnames);
+    if (m->up->simulate)
+        add(argv, n, "--enrolments-per-second", "1000"); /* all of them from this address */
+}
+
+static void fleet_arguments(const struct member *m, const char *argv[], size_t *n)
+{
+    add(argv, n, "simulate", m->up->simulate);
+    add(argv, n, "--url", m->up->url);
+    add(argv, n, "--token-file", m->up->admin_token);
+    add(argv, n, "--ca", m->up->ca);
+    add(argv, n, "--control", m->up->control);
+    add(argv, n, "--data", m->data);
 }
 
 static void peer_arguments(const struct member *m, const char *argv[], size_t *n)
@@ -246,6 +261,10 @@ static int prepare(void *arg, const char *argv[SUPERVISE_ARGUMENTS_MAX])
     struct member *m = arg;
     size_t n = 1;
 
+    if (m->role == FLEET) {
+        fleet_arguments(m, argv, &n);
+        return 1;
+    }
     if (m->role != HUB && !has_identity(m) && access(m->token_file, R_OK) != 0) {
         if (!m->token_pending) {
             m->token_pending = true;
@@ -417,18 +436,26 @@ static int take_folder(const struct up *up, struct err *err)
 
 static int set_up(const struct command_line *line, struct up *up, struct err *err)
 {
+    unsigned machines;
+
+    up->simulate = command_option(line, "simulate");
+    if (up->simulate && verb_simulate_count(up->simulate, &machines, err) < 0)
+        return -1;
     if (choose_data(line, up, err) < 0 || choose_ports(line, up, err) < 0 || take_folder(up, err) < 0)
         return -1;
     up->database = command_option(line, "database");
     up->hostnames = command_option(line, "hostnames");
     up->instance = command_option(line, "agent-instance");
     up->log_level = command_option(line, "log-level");
+    (void)snprintf(up->admin_token, sizeof(up->admin_token), "%.4000s/hub/admin.token", up->data);
+    (void)snprintf(up->ca, sizeof(up->ca), "%.4000s/hub/ca/ca.pem", up->data);
     up->firststart = (struct firststart){.url = up->url, .data = up->data, .cancel = &up->cancel};
     if (loop_new(on_stop_signal, up, &up->loop, err) < 0 ||
         worker_pool_new(up->loop, "up-hub", 1, 16, &up->pool, err) < 0)
         return -1;
     for (enum role role = HUB; role < ROLE_COUNT; role++)
-        if ((role != AGENT || !command_option(line, "no-agent")) && make_member(up, role, err) < 0)
+        if ((role != AGENT || !command_option(line, "no-agent")) && (role != FLEET || up->simulate) &&
+            make_member(up, role, err) < 0)
             return -1;
     return 0;
 }

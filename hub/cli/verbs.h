@@ -37,9 +37,14 @@ int verb_choose_vault(const struct command_line *line, char ret_id[40], struct e
 /* What the machines of a vault take (verb_space.c). */
 int verb_vault_space(struct command_line *line, const char *vault, struct err *err);
 
+/* How many machines a simulation shall have (verb_simulate.c). */
+int verb_simulate_count(const char *text, unsigned *ret_machines, struct err *err);
+
 #define VERB(name) int verb_##name(struct command_line *line, struct err *err)
 
 VERB(up);
+VERB(simulate);
+VERB(simulate_remove);
 VERB(login);
 VERB(status);
 VERB(version);

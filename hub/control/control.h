@@ -25,7 +25,8 @@ struct control_conf {
     const char *data_dir; /* hub.pem, hub.key */
     const char *listen;   /* "0.0.0.0:9442" */
     const struct ident *hub_id;
-    uint32_t status_interval_msec; /* what peers are told; 0: 1000 while there are few, then 5000 */
+    uint32_t enrolments_per_second; /* from one address, after a burst of sixty times as many */
+    uint32_t status_interval_msec;  /* what peers are told; 0: 1000 while there are few, then 5000 */
 };
 
 int control_start(const struct control_conf *conf, struct control **ret_control, struct err *err);

@@ -21,9 +21,10 @@
 
 #define CSR_MAX 16384
 #define REPLY_MAX (256 * 1024)
-/* An address may enrol a few hundred machines at once and five a second after that; guessing costs thirty times as much. */
-#define BUDGET 300
-#define BUDGET_PER_SEC 5
+/* An address may enrol a few hundred machines at once and, unless the configuration says otherwise, five a second after that;
+ * guessing costs thirty times as much. */
+#define BURST_SECONDS 60
+#define PER_SECOND 5
 #define COST_REFUSED 30
 #define SLOTS 1024
 /* Requests that are worked on at once, from everywhere: each holds its memory. */
@@ -55,12 +56,13 @@ static bool spend(struct control *control, uint64_t address, double cost)
 {
     size_t slot = address % SLOTS;
     uint64_t now = clock_mono_usec();
-    double left = BUDGET;
+    double per_second = control->conf.enrolments_per_second ? control->conf.enrolments_per_second : PER_SECOND;
+    double budget = per_second * BURST_SECONDS, left = budget;
 
     if (control->limit->slots[slot].address == address) {
-        left = control->limit->slots[slot].left +
-               (double)(now - control->limit->slots[slot].at_usec) / 1e6 * BUDGET_PER_SEC;
-        left = left > BUDGET ? BUDGET : left;
+        left =
+            control->limit->slots[slot].left + (double)(now - control->limit->slots[slot].at_usec) / 1e6 * per_second;
+        left = left > budget ? budget : left;
     }
     control->limit->slots[slot].address = address;
     control->limit->slots[slot].at_usec = now;

@@ -119,6 +119,7 @@ struct hello_task {
     struct control_task task;
     char software[SOFTWARE_MAX], host[256], endpoint[300];
     int64_t skew_usec;
+    bool simulated;
 };
 
 static int hello_work(struct control_task *task, struct db_conn *conn, struct err *err)
@@ -129,7 +130,8 @@ static int hello_work(struct control_task *task, struct db_conn *conn, struct er
         .software = t->software,
         .host = t->host,
         .endpoint = t->endpoint,
-        .clock_skew_usec = t->skew_usec};
+        .clock_skew_usec = t->skew_usec,
+        .simulated = t->simulated};
 
     return peer_hello(conn, &hello, err);
 }
@@ -173,6 +175,7 @@ static void take_hello(struct peer_session *s, const Leeward__Control__V1__Hello
     peer_report_text(t->host, sizeof(t->host), hello->host);
     peer_report_text(t->endpoint, sizeof(t->endpoint), hello->endpoint);
     t->skew_usec = (int64_t)(hello->clock_utc_usec - clock_utc_usec());
+    t->simulated = hello->simulated;
     if (control_task_submit(&t->task, s->lane) < 0)
         peer_session_reset(s, "the hub is overloaded");
 }

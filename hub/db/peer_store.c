@@ -118,14 +118,17 @@ static int endpoint_changed(struct db_conn *conn, int role, const char *id, stru
 int peer_hello(struct db_conn *conn, const struct peer_hello *h, struct err *err)
 {
     static const char *const sql[ROLE_COUNT] = {
-        "UPDATE machines t SET online = true, last_seen_at = now(), software = $2, clock_skew_usec = $5,"
+        "UPDATE machines t SET online = true, last_seen_at = now(), software = $2, clock_skew_usec = $5, simulated = "
+        "$6,"
         " group_endpoint = $4, hostname = CASE WHEN $3 = '' THEN hostname ELSE $3 END FROM"
         " (SELECT id, group_endpoint FROM machines WHERE id = $1 FOR NO KEY UPDATE) old"
         " WHERE t.id = old.id RETURNING old.group_endpoint <> $4",
-        "UPDATE nodes t SET online = true, last_seen_at = now(), software = $2, host = $3, endpoint = $4 FROM"
+        "UPDATE nodes t SET online = true, last_seen_at = now(), software = $2, host = $3, endpoint = $4,"
+        " simulated = $6 FROM"
         " (SELECT id, endpoint FROM nodes WHERE id = $1 AND $5::bigint IS NOT NULL FOR NO KEY UPDATE) old"
         " WHERE t.id = old.id RETURNING old.endpoint <> $4",
-        "UPDATE vaults t SET online = true, last_seen_at = now(), software = $2, host = $3, endpoint = $4 FROM"
+        "UPDATE vaults t SET online = true, last_seen_at = now(), software = $2, host = $3, endpoint = $4,"
+        " simulated = $6 FROM"
         " (SELECT id, endpoint FROM vaults WHERE id = $1 AND $5::bigint IS NOT NULL FOR NO KEY UPDATE) old"
         " WHERE t.id = old.id RETURNING old.endpoint <> $4",
     };
@@ -135,7 +138,7 @@ int peer_hello(struct db_conn *conn, const struct peer_hello *h, struct err *err
     if (role < 0)
         return unknown_role(h->role, err);
     n = db_exec(conn, &r, err, sql[role], DB_S(h->id), DB_S(h->software), DB_S(h->host), DB_S(h->endpoint),
-        DB_I(h->clock_skew_usec));
+        DB_I(h->clock_skew_usec), DB_B(h->simulated));
     if (n <= 0)
         return n;
     if (db_bool(r, 0, 0) && endpoint_changed(conn, role, h->id, err) < 0)

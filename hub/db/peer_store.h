@@ -27,6 +27,7 @@ int certificate_revoked_list(struct db_conn *conn, PGresult **ret_rows, struct e
 struct peer_hello {
     const char *role, *id, *software, *host, *endpoint;
     int64_t clock_skew_usec;
+    bool simulated;
 };
 /* 1: noted, online; 0: the hub has no such peer (deleted). A new endpoint reaches those who need it at once. */
 int peer_hello(struct db_conn *conn, const struct peer_hello *hello, struct err *err);

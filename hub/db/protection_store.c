@@ -22,7 +22,8 @@ int placement_nodes_read(
         " n.site_id IS NOT DISTINCT FROM (SELECT site_id FROM machines WHERE id = $1),"
         " (SELECT count(*) FROM protections p WHERE p.node_id = n.id AND p.active),"
         " CASE WHEN n.spool_limit_bytes > 0 THEN n.spool_bytes * 1000 / n.spool_limit_bytes ELSE 0 END, n.cpu_permille"
-        " FROM nodes n ORDER BY n.name LIMIT " CANDIDATES_LIMIT,
+        " FROM nodes n WHERE n.simulated = (SELECT simulated FROM machines WHERE id = $1) ORDER BY n.name"
+        " LIMIT " CANDIDATES_LIMIT,
         DB_S(machine_id));
 
     if (n < 0)
@@ -48,7 +49,8 @@ int placement_vaults_read(
         "SELECT v.id, v.online AND v.endpoint <> '', v.accepting,"
         " v.site_id IS DISTINCT FROM (SELECT site_id FROM machines WHERE id = $1),"
         " (SELECT count(*) FROM protections p WHERE p.vault_id = v.id AND p.active), v.free_bytes"
-        " FROM vaults v ORDER BY v.name LIMIT " CANDIDATES_LIMIT,
+        " FROM vaults v WHERE v.simulated = (SELECT simulated FROM machines WHERE id = $1) ORDER BY v.name"
+        " LIMIT " CANDIDATES_LIMIT,
         DB_S(machine_id));
 
     if (n < 0)

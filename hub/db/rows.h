@@ -47,7 +47,7 @@ struct machine_row {
     const char *os_name, *kernel, *boot_id, *firmware, *software, *hostname;
     const char *addresses_json; /* array of strings */
     uint64_t cpus, memory_bytes;
-    bool online;
+    bool online, simulated;
     uint64_t last_seen_at, inventory_at;
     int64_t clock_skew_usec;
     uint64_t generation, desired_version;
@@ -75,7 +75,7 @@ extern const struct db_entity db_disks;
 
 struct node_row {
     const char *id, *name, *site_id, *site_name, *endpoint, *software, *host;
-    bool online, drain;
+    bool online, simulated, drain;
     const char *health, *cause_code, *cause, *remedy;
     uint64_t last_seen_at;
     uint64_t spool_bytes, spool_limit_bytes, streams, received_bytes, forwarded_bytes, cpu_permille;
@@ -86,7 +86,7 @@ extern const struct db_entity db_nodes;
 
 struct vault_row {
     const char *id, *name, *site_id, *site_name, *endpoint, *software, *host;
-    bool online, accepting;
+    bool online, simulated, accepting;
     const char *health, *cause_code, *cause, *remedy;
     uint64_t last_seen_at;
     uint64_t used_bytes, free_bytes, capacity_bytes, streams;

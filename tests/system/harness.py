@@ -372,7 +372,7 @@ class Site:
     # -- machine and disks --
 
     def machine(self):
-        machines = self.items("machine", "list")
+        machines = [m for m in self.items("machine", "list") if not m["simulated"]]
         check(len(machines) == 1, f"{len(machines)} machines instead of one")
         return machines[0]
 

@@ -28,6 +28,7 @@ EDGES = {
     "hub/core": GROUND,
     "hub/db": ["hub/core", *MEETING],
     "hub": ["hub", *MEETING],
+    "hub/fleet": MEETING,
     "tests": [""],
 }
 # Library header -> the only folders that may include it.
@@ -137,6 +138,7 @@ def prove_rules_bite():
         ("hub/jobs/x.c", '#include "transport/vault/store.h"'),
         ("hub/jobs/x.c", "#include <libpq-fe.h>"),
         ("hub/control/x.c", "#include <microhttpd.h>"),
+        ("hub/fleet/x.c", '#include "hub/db/db.h"'),
         ("mobility/x.c", '#include "no/such.h"'),
         ("mobility/x.c", "/* " + "TO" + "DO: later */"),
     ]
