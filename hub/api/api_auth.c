@@ -17,7 +17,7 @@ static const struct role_row {
 } roles[] = {
     {"viewer", {"*:read"}},
     {"operator", {"*:read", "machines:protect", "machines:write", "points:write", "exports:write", "branches:promote",
-                     "jobs:write", "vaults:verify", "groups:write"}},
+                     "jobs:write", "vaults:verify", "groups:write", "alerts:write"}},
     {"admin", {"*"}},
 };
 

@@ -139,6 +139,11 @@ int serve_user_create(struct request *r, struct err *err);
 int serve_user_update(struct request *r, struct err *err);
 int serve_user_delete(struct request *r, struct err *err);
 
+/* ---- serve_alert.c ---- */
+int serve_alert_list(struct request *r, struct err *err);
+int serve_alert_get(struct request *r, struct err *err);
+int serve_alert_acknowledge(struct request *r, struct err *err);
+
 /* ---- serve_token.c ---- */
 int serve_token_list(struct request *r, struct err *err);
 int serve_token_create(struct request *r, struct err *err);

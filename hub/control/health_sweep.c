@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * The sweep, every few seconds on one of the hubs: health of everything is computed anew (hub/core/health.h), what changed is
- * stored with an event, machines whose agent says something else than their state are moved, peers that nobody hears are
+ * stored with an event, what lasts becomes an alert (alert_watch.h), machines whose agent says something else than their state are moved, peers that nobody hears are
  * offline, and once an hour old rows go.
  */
 #include <inttypes.h>
 #include <string.h>
 
+#include "hub/control/alert_watch.h"
 #include "hub/control/control_plane.h"
 #include "hub/core/health.h"
 #include "hub/db/health_store.h"
@@ -96,14 +97,19 @@ static int follow(struct db_conn *conn, const char *id, const char *agent_state,
 }
 
 /* The columns that all three have. */
-static int note_row(struct db_conn *conn, const char *role, const PGresult *r, int row,
+static int note_row(struct db_conn *conn, struct alert_watch *watch, const char *role, const PGresult *r, int row,
     const struct health_findings *found, struct err *err)
 {
     struct health worst;
     const struct finding f = {role, db_text(r, row, HM_ID), db_text(r, row, HM_NAME), &worst,
         db_text(r, row, HM_HEALTH), db_text(r, row, HM_CAUSE)};
 
+    const struct alert_subject subject = {
+        strcmp(role, "agent") == 0 ? "machine" : role, db_text(r, row, HM_ID), db_text(r, row, HM_NAME), ""};
+
     health_worst(found, &worst);
+    if (alert_watch_findings(watch, &subject, found, err) < 0)
+        return -1;
     return note(conn, &f, err);
 }
 
@@ -132,7 +138,7 @@ static struct health_machine machine_at(const PGresult *r, int row)
         .certificate_left_usec = db_i64(r, row, HM_CERT_LEFT)};
 }
 
-static int sweep_machines(struct db_conn *conn, struct err *err)
+static int sweep_machines(struct db_conn *conn, struct alert_watch *watch, struct err *err)
 {
     AUTO_PGRESULT PGresult *r = NULL;
     int n = health_machines(conn, &r, err);
@@ -143,8 +149,8 @@ static int sweep_machines(struct db_conn *conn, struct err *err)
         struct health_findings found;
         enum machine_move move;
 
-        health_find_machine(&in, NULL, &found);
-        if (note_row(conn, "agent", r, i, &found, err) < 0)
+        health_find_machine(&in, &watch->limits, &found);
+        if (note_row(conn, watch, "agent", r, i, &found, err) < 0)
             return -1;
         if (in.silent_usec == 0 && machine_move_from_agent(in.state, in.agent_state, has_point, &move) &&
             follow(conn, db_text(r, i, HM_ID), in.agent_state, has_point, err) < 0)
@@ -153,7 +159,7 @@ static int sweep_machines(struct db_conn *conn, struct err *err)
     return n < 0 ? -1 : 0;
 }
 
-static int sweep_nodes(struct db_conn *conn, struct err *err)
+static int sweep_nodes(struct db_conn *conn, struct alert_watch *watch, struct err *err)
 {
     AUTO_PGRESULT PGresult *r = NULL;
     int n = health_nodes(conn, &r, err);
@@ -167,14 +173,14 @@ static int sweep_nodes(struct db_conn *conn, struct err *err)
             .certificate_left_usec = db_i64(r, i, HM_CERT_LEFT)};
         struct health_findings found;
 
-        health_find_node(&in, NULL, &found);
-        if (note_row(conn, "node", r, i, &found, err) < 0)
+        health_find_node(&in, &watch->limits, &found);
+        if (note_row(conn, watch, "node", r, i, &found, err) < 0)
             return -1;
     }
     return n < 0 ? -1 : 0;
 }
 
-static int sweep_vaults(struct db_conn *conn, struct err *err)
+static int sweep_vaults(struct db_conn *conn, struct alert_watch *watch, struct err *err)
 {
     AUTO_PGRESULT PGresult *r = NULL;
     int n = health_vaults(conn, &r, err);
@@ -190,8 +196,8 @@ static int sweep_vaults(struct db_conn *conn, struct err *err)
             .certificate_left_usec = db_i64(r, i, HM_CERT_LEFT)};
         struct health_findings found;
 
-        health_find_vault(&in, NULL, &found);
-        if (note_row(conn, "vault", r, i, &found, err) < 0)
+        health_find_vault(&in, &watch->limits, &found);
+        if (note_row(conn, watch, "vault", r, i, &found, err) < 0)
             return -1;
     }
     return n < 0 ? -1 : 0;
@@ -210,8 +216,11 @@ static bool housekeeping_is_due(void)
 
 static int sweep_all(struct db_conn *conn, struct err *err)
 {
-    if (peer_expire(conn, err) < 0 || sweep_nodes(conn, err) < 0 || sweep_vaults(conn, err) < 0 ||
-        sweep_machines(conn, err) < 0)
+    AUTO_ALERT_WATCH struct alert_watch watch = {0};
+
+    if (peer_expire(conn, err) < 0 || alert_watch_begin(conn, &watch, err) < 0 || sweep_nodes(conn, &watch, err) < 0 ||
+        sweep_vaults(conn, &watch, err) < 0 || sweep_machines(conn, &watch, err) < 0 ||
+        alert_watch_end(conn, &watch, err) < 0)
         return -1;
     return housekeeping_is_due() ? housekeeping(conn, err) : 0;
 }

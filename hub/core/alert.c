@@ -16,9 +16,10 @@ const struct alert_rule alert_rules[] = {
     {.code = "integrity_damaged", .title = "Recovery points are damaged", .at_once = true},
     {.code = "vault_full", .title = "A vault accepts no data", .at_once = true},
     {.code = "vault_silent", .title = "A vault is not connected"},
-    {.code = "vault_unreachable", .title = "The vault of a machine is not connected"},
+    {.code = "vault_unreachable", .title = "The vault of a machine is not connected", .covered = true},
+    {.code = "vault_refuses", .title = "The vault of a machine accepts no data", .covered = true},
     {.code = "node_silent", .title = "A node is not connected"},
-    {.code = "node_unreachable", .title = "The node of a machine is not connected"},
+    {.code = "node_unreachable", .title = "The node of a machine is not connected", .covered = true},
     {.code = "agent_silent", .title = "An agent is silent"},
     {.code = "agent_error", .title = "An agent cannot replicate"},
     {.code = "rpo_not_met", .title = "The RPO is above its target"},
@@ -135,7 +136,9 @@ enum alert_change alert_evaluate(const struct alert_rule *rule, const struct ale
 {
     bool is_new = s->phase == ALERT_NONE || s->phase == ALERT_RESOLVED;
 
-    if (is_new && level == HEALTH_HEALTHY)
+    if (level < HEALTH_WARNING)
+        level = HEALTH_HEALTHY;
+    if (is_new && (level == HEALTH_HEALTHY || rule->covered))
         return ALERT_UNCHANGED;
     if (is_new)
         *s = (struct alert_state){.phase = ALERT_PENDING, .level = level, .since_usec = now};

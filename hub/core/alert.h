@@ -21,6 +21,7 @@ struct alert_rule {
     const char *title; /* what it is about, without names or numbers */
     bool at_once;      /* raised with the first finding: waiting would cost data */
     bool sticky;       /* stays until somebody acknowledges it, even when its cause is gone */
+    bool covered; /* never raised: another alert, of the vault or the node itself, tells it once for all machines */
 };
 extern const struct alert_rule alert_rules[];
 extern const size_t alert_rule_count;
@@ -58,7 +59,7 @@ enum alert_change {
     ALERT_FORGOTTEN /* pending and gone again: delete the row */
 };
 
-/* One evaluation: `level` is that of the finding, HEALTH_HEALTHY when there is none. Changes *state. */
+/* One evaluation: `level` is that of the finding, HEALTH_HEALTHY when there is none; unknown is no finding. Changes *state. */
 enum alert_change alert_evaluate(const struct alert_rule *rule, const struct alert_timing *timing,
     struct alert_state *state, enum health_level level, uint64_t now_usec);
 

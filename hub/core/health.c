@@ -144,7 +144,7 @@ static void find_path(struct finder *f, const struct health_machine *in)
         find(f, "vault_unreachable", HEALTH_CRITICAL, "Start the vault; replication goes on by itself.",
             "Its vault is not connected");
     if (!in->vault_accepting)
-        find(f, "vault_full", HEALTH_CRITICAL, "Free space in the vault or add a disk to it.",
+        find(f, "vault_refuses", HEALTH_CRITICAL, "Free space in the vault or add a disk to it.",
             "Its vault accepts no data");
     if (!in->node_online)
         find(f, "node_unreachable", HEALTH_CRITICAL, "Start the node, or move the machine to another one.",
@@ -220,6 +220,15 @@ void health_find_vault(
     if (in->accepting)
         find_reported(&f, "vault_warning", HEALTH_WARNING, in->cause, in->remedy);
     find_certificate(&f, in->certificate_left_usec);
+}
+
+void health_find_hub(
+    int64_t certificate_left_usec, const struct health_limits *limits, struct health_findings *ret_findings)
+{
+    struct finder f = {ret_findings, or_default(limits)};
+
+    ret_findings->count = 0;
+    find_certificate(&f, certificate_left_usec);
 }
 
 void health_worst(const struct health_findings *findings, struct health *ret_health)

@@ -80,6 +80,9 @@ void health_find_node(
     const struct health_node *in, const struct health_limits *limits, struct health_findings *ret_findings);
 void health_find_vault(
     const struct health_vault *in, const struct health_limits *limits, struct health_findings *ret_findings);
+/* What is wrong with a hub itself. */
+void health_find_hub(
+    int64_t certificate_left_usec, const struct health_limits *limits, struct health_findings *ret_findings);
 /* The worst; of equals the first; healthy when there is none. */
 void health_worst(const struct health_findings *findings, struct health *ret_health);
 

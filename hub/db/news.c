@@ -26,6 +26,7 @@ static const char *const topic_names[NEWS_TOPIC_COUNT] = {
     [NEWS_DESIRED] = "desired",
     [NEWS_CERTIFICATES] = "certificates",
     [NEWS_COMMANDS] = "commands",
+    [NEWS_ALERTS] = "alerts",
 };
 
 struct news {

@@ -15,6 +15,7 @@ enum news_topic {
     NEWS_DESIRED,      /* a desired version grew */
     NEWS_CERTIFICATES, /* one was revoked */
     NEWS_COMMANDS,     /* one was queued for an agent, node or vault */
+    NEWS_ALERTS,       /* an alert was raised, worsened or resolved; a delivery is due */
     NEWS_TOPIC_COUNT
 };
 

@@ -8,17 +8,15 @@
 
 #include "transport/base/mem.h"
 
-/* Machines that have a cause of this kind; those that a node or a vault with trouble of its own has. */
+/* Of the open alerts; one of a node or a vault hits the machines that are placed there. The worst severity and its remedy count. */
 #define PROBLEMS                                                                                                       \
-    "SELECT q.cause_code AS code, q.health AS severity, (array_agg(q.remedy ORDER BY q.id))[1] AS remedy,"             \
-    " sum(q.machines) AS machines FROM ("                                                                              \
-    "SELECT id, cause_code, health, remedy, 1 AS machines FROM machines"                                               \
-    " UNION ALL SELECT id, cause_code, health, remedy,"                                                                \
-    " (SELECT count(*) FROM protections p WHERE p.active AND p.node_id = n.id) FROM nodes n"                           \
-    " UNION ALL SELECT id, cause_code, health, remedy,"                                                                \
-    " (SELECT count(*) FROM protections p WHERE p.active AND p.vault_id = v.id) FROM vaults v) q"                      \
-    " WHERE q.health IN ('warning', 'critical') AND q.cause_code <> '' GROUP BY 1, 2"                                  \
-    " ORDER BY q.health = 'critical' DESC, machines DESC, code LIMIT 20"
+    "SELECT q.code, max(q.severity) FILTER (WHERE q.rank = 1) AS severity, max(q.remedy) FILTER (WHERE q.rank = 1)"    \
+    " AS remedy, count(*) AS alerts, (SELECT count(DISTINCT p.machine_id) FROM ("                                      \
+    "SELECT unnest(array_agg(q.machine_id)) AS machine_id UNION SELECT p.machine_id FROM protections p"                \
+    " WHERE p.active AND (p.node_id = ANY (array_agg(q.node_id)) OR p.vault_id = ANY (array_agg(q.vault_id)))) p)"     \
+    " AS machines FROM (SELECT a.*, row_number() OVER (PARTITION BY a.code ORDER BY a.severity, a.since, a.id)"        \
+    " AS rank FROM alerts a WHERE a.state IN ('firing', 'acknowledged')) q GROUP BY 1"                                 \
+    " ORDER BY severity, machines DESC, code LIMIT 50"
 
 int overview_get(struct db_conn *conn, char **ret_json, struct err *err)
 {
@@ -42,15 +40,18 @@ int overview_get(struct db_conn *conn, char **ret_json, struct err *err)
         " count(*) FILTER (WHERE met IS NULL AND state <> 'unprotected') AS unknown FROM m),"
         " n AS (SELECT count(*) AS total, count(*) FILTER (WHERE state = 'protected') AS protected,"
         " count(*) FILTER (WHERE state = 'unprotected') AS unprotected FROM m),"
+        " a AS (SELECT count(*) FILTER (WHERE state = 'firing') AS firing,"
+        " count(*) FILTER (WHERE state = 'acknowledged') AS acknowledged FROM alerts WHERE state <> 'resolved'),"
         " j AS (SELECT count(*) FILTER (WHERE status IN ('queued', 'running')) AS running,"
         " count(*) FILTER (WHERE status = 'waiting_for_input') AS waiting_for_input,"
         " count(*) FILTER (WHERE status = 'failed' AND finished_at > now() - interval '24 hours') AS failed_24h"
         " FROM jobs WHERE finished_at IS NULL OR finished_at > now() - interval '24 hours')"
         " SELECT jsonb_build_object('health', (SELECT to_jsonb(h) FROM h), 'rpo', (SELECT to_jsonb(r) FROM r),"
-        " 'machines', (SELECT to_jsonb(n) FROM n), 'jobs', (SELECT to_jsonb(j) FROM j),"
+        " 'machines', (SELECT to_jsonb(n) FROM n), 'jobs', (SELECT to_jsonb(j) FROM j), 'alerts', (SELECT to_jsonb(a) "
+        "FROM a),"
         " 'capacity', (SELECT coalesce(jsonb_agg(jsonb_set(to_jsonb(v), '{full_at}', coalesce(v.full_at, 'null'))"
         " ORDER BY v.name), '[]') FROM v),"
-        " 'problems', (SELECT coalesce(jsonb_agg(to_jsonb(p) ORDER BY p.severity = 'critical' DESC, p.machines DESC,"
+        " 'problems', (SELECT coalesce(jsonb_agg(to_jsonb(p) ORDER BY p.severity, p.machines DESC,"
         " p.code), '[]') FROM p))::text";
 
     if (db_exec(conn, &rows, err, sql) < 0)

@@ -425,6 +425,34 @@ static const struct db_column event_columns[] = {
 const struct db_entity db_events = ENTITY("event", event_row, event_columns,
     "events t LEFT JOIN machines m ON m.id = t.machine_id", "t.seq", "bigint", NULL, "-seq");
 
+static const struct db_column alert_columns[] = {
+    ID(alert_row, id, "t.id", F),
+    TEXT(alert_row, code, "t.code", F | S | N),
+    TEXT(alert_row, severity, "t.severity", F | S | N),
+    TEXT(alert_row, state, "t.state", F | S | N),
+    TEXT(alert_row, subject_kind, "t.subject_kind", F | S | N),
+    ID(alert_row, subject_id, "t.subject_id", F),
+    TEXT(alert_row, subject_name, "coalesce(m.name, n.name, v.name, 'hub')", F | S | N),
+    TEXT(alert_row, detail, "t.detail", F),
+    ID(alert_row, machine_id, "t.machine_id", F),
+    ID(alert_row, node_id, "t.node_id", F),
+    ID(alert_row, vault_id, "t.vault_id", F),
+    TEXT(alert_row, cause, "t.cause", F),
+    TEXT(alert_row, remedy, "t.remedy", 0),
+    TEXT(alert_row, acknowledged_by, "t.acknowledged_by", F | S | N),
+    TEXT(alert_row, note, "t.note", 0),
+    TIME(alert_row, since, "t.since", F | S | N),
+    TIME(alert_row, raised_at, "t.raised_at", F | S),
+    TIME(alert_row, acknowledged_at, "t.acknowledged_at", F | S),
+    TIME(alert_row, resolved_at, "t.resolved_at", F | S),
+    U64(alert_row, version, "t.version", 0),
+    TIME(alert_row, updated_at, "t.updated_at", F | S | N),
+};
+const struct db_entity db_alerts = ENTITY("alert", alert_row, alert_columns,
+    "(SELECT * FROM alerts WHERE state <> 'pending') t LEFT JOIN machines m ON m.id = t.machine_id"
+    " LEFT JOIN nodes n ON n.id = t.node_id LEFT JOIN vaults v ON v.id = t.vault_id",
+    "t.id", "uuid", NULL, "-raised_at");
+
 static const struct db_column sample_columns[] = {
     TEXT(sample_row, key, "t.machine_id::text || ':' || t.minute", 0),
     ID(sample_row, machine_id, "t.machine_id", F),

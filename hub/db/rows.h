@@ -181,6 +181,17 @@ struct job_log_row {
 };
 extern const struct db_entity db_job_log;
 
+/* Pending ones are not among them. */
+struct alert_row {
+    const char *id, *code, *severity, *state; /* "firing", "acknowledged", "resolved" */
+    const char *subject_kind, *subject_id, *subject_name, *detail;
+    const char *machine_id, *node_id, *vault_id;
+    const char *cause, *remedy, *acknowledged_by, *note;
+    uint64_t since, raised_at, acknowledged_at, resolved_at;
+    uint64_t version, updated_at;
+};
+extern const struct db_entity db_alerts;
+
 struct event_row {
     uint64_t seq; /* durable, grows in commit order: SSE resumes after it */
     uint64_t at;

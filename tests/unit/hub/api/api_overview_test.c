@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Overview and history over the API, on rows that the control plane's own statements stored. Every answer is held to the document.
+ * Overview, alerts and history over the API, on rows that the control plane's own statements stored. Every answer is held to the document.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -12,6 +12,7 @@
 
 #include <cmocka.h>
 
+#include "hub/db/alert_store.h"
 #include "hub/db/health_store.h"
 #include "hub/db/history_store.h"
 #include "hub/db/space_store.h"
@@ -56,6 +57,26 @@ static json_int_t number(const json_t *object, const char *group, const char *na
     return json_integer_value(json_object_get(json_object_get(object, group), name));
 }
 
+#define ALERT(id, code, kind, subject, severity, state)                                                                \
+    "{\"id\":\"" id "\",\"code\":\"" code "\",\"subject_kind\":\"" kind "\",\"subject_id\":\"" subject                 \
+    "\",\"detail\":\"\",\"severity\":\"" severity "\",\"state\":\"" state                                              \
+    "\",\"cause\":\"c\",\"remedy\":\"r of " severity "\",\"since_usec\":1790000000000000,\"lacks_usec\":0,"            \
+    "\"eased_usec\":0,\"change\":\"raised\"}"
+#define FIRST "55555555-5555-4555-8555-555555555551"
+
+static void make_alerts(struct db_conn *conn)
+{
+    static const char alerts[] = "[" ALERT(FIRST, "rpo_not_met", "machine", LATE, "critical", "firing") "," ALERT(
+        "55555555-5555-4555-8555-555555555552", "rpo_not_met", "machine", NEW, "warning",
+        "firing") "," ALERT("55555555-5555-4555-8555-555555555553", "vault_filling", "vault", SAFE, "warning",
+        "acknowledged") "," ALERT("55555555-5555-4555-8555-555555555554", "clock_skew", "machine", NEW, "warning",
+        "resolved") "," ALERT("55555555-5555-4555-8555-555555555555", "agent_silent", "machine", NEW, "critical",
+        "pending") "]";
+    struct err err = ERR_INIT;
+
+    assert_ok(alert_apply(conn, alerts, "[]", &err), &err);
+}
+
 static void the_overview_counts_what_there_is(void **state)
 {
     static const struct health_put found[] = {
@@ -71,6 +92,7 @@ static void the_overview_counts_what_there_is(void **state)
     for (size_t i = 0; i < ARRAY_LEN(found); i++)
         assert_ok(health_put(conn, &found[i], &err), &err);
     assert_ok(space_put(conn, SAFE, "{\"full_at\": \"2027-01-01T00:00:00.000000Z\", \"machines\": []}", &err), &err);
+    make_alerts(conn);
     json_t *o = api_ask(f, "getOverview", "/api/v1/overview", NULL, 200);
     const json_t *vault = json_array_get(json_object_get(o, "capacity"), 0);
     const json_t *problems = json_object_get(o, "problems"), *worst = json_array_get(problems, 0);
@@ -89,8 +111,65 @@ static void the_overview_counts_what_there_is(void **state)
     assert_int_equal(json_array_size(problems), 2);
     assert_string_equal(member_text(worst, "code"), "rpo_not_met");
     assert_string_equal(member_text(worst, "title"), "The RPO is above its target");
-    assert_int_equal(json_integer_value(json_object_get(json_array_get(problems, 1), "machines")), 2);
+    assert_string_equal(member_text(worst, "severity"), "critical");
+    assert_string_equal(member_text(worst, "remedy"), "r of critical");
+    assert_int_equal(json_integer_value(json_object_get(worst, "machines")), 2);
+    assert_int_equal(
+        json_integer_value(json_object_get(json_array_get(problems, 1), "machines")), 2); /* of the vault */
+    assert_int_equal(number(o, "alerts", "firing"), 2);
+    assert_int_equal(number(o, "alerts", "acknowledged"), 1);
     json_decref(o);
+}
+
+/* ---- alerts ---- */
+
+static size_t count_alerts(struct api_fixture *f, const char *query)
+{
+    AUTO_FREE char *path = mem_printf("/api/v1/alerts?%s", query);
+    json_t *list = api_ask(f, "listAlerts", path, NULL, 200);
+    size_t n = json_array_size(json_object_get(list, "items"));
+
+    json_decref(list);
+    return n;
+}
+
+static void alerts_are_filtered_and_sorted_like_everything(void **state)
+{
+    struct api_fixture *f = *state;
+
+    assert_int_equal(count_alerts(f, ""), 4); /* a pending one is nobody's business */
+    assert_int_equal(count_alerts(f, "state=firing,acknowledged"), 3);
+    assert_int_equal(count_alerts(f, "state=firing&severity=critical"), 1);
+    assert_int_equal(count_alerts(f, "code=rpo_not_met&machine_id=" LATE), 1);
+    assert_int_equal(count_alerts(f, "vault_id=" SAFE), 1);
+    assert_int_equal(count_alerts(f, "subject_name=AFE&sort=-since"), 1);
+    assert_int_equal(count_alerts(f, "before=2020-01-01T00:00:00Z"), 0);
+    json_decref(api_ask(f, "listAlerts", "/api/v1/alerts?sort=nonsense", NULL, 400));
+    json_decref(api_ask(f, "getAlert", "/api/v1/alerts/55555555-5555-4555-8555-555555555555", NULL, 404));
+}
+
+static void an_alert_is_acknowledged_by_name(void **state)
+{
+    const struct exchange refused = {.operation = "acknowledgeAlert",
+        .path = "/api/v1/alerts/" FIRST "/acknowledge",
+        .token = ((struct api_fixture *)*state)->viewer,
+        .body = "{}"};
+    struct api_fixture *f = *state;
+    AUTO_HEARD struct heard heard = {0}, other = {0};
+    struct exchange by_operator = refused;
+    json_t *again;
+
+    api_exchange(f, &refused, 403, &heard);
+    by_operator.token = f->operator;
+    by_operator.body = "{\"note\": \"the line is down, ticket 12\"}";
+    api_exchange(f, &by_operator, 200, &other);
+    assert_string_equal(member_text(other.json, "state"), "acknowledged");
+    assert_string_equal(member_text(other.json, "acknowledged_by"), "token:operator");
+    assert_string_equal(member_text(other.json, "note"), "the line is down, ticket 12");
+    again = api_ask(f, "acknowledgeAlert", "/api/v1/alerts/" FIRST "/acknowledge", "{}", 200);
+    assert_string_equal(member_text(again, "acknowledged_by"), "token:operator");
+    json_decref(again);
+    json_decref(api_ask(f, "acknowledgeAlert", "/api/v1/alerts/" GOOD "/acknowledge", "{}", 404));
 }
 
 /* ---- history ---- */
@@ -212,6 +291,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_overview_counts_what_there_is),
+        cmocka_unit_test(alerts_are_filtered_and_sorted_like_everything),
+        cmocka_unit_test(an_alert_is_acknowledged_by_name),
         cmocka_unit_test(history_has_gaps_where_nothing_was_measured),
         cmocka_unit_test(history_refuses_what_makes_no_sense),
         cmocka_unit_test(history_is_kept_for_its_time_and_no_longer),

@@ -1,0 +1,311 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Happy path: begin (three reads), findings of each subject, end (one write). A sweep that fails has changed nothing and the next one
+ * does it all again. Texts that change by the second (how long an agent is silent) are stored once a minute.
+ */
+#include "hub/control/alert_watch.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "hub/db/alert_store.h"
+#include "hub/db/journal.h"
+#include "transport/base/clock.h"
+
+#define DAY_USEC (86400 * USEC_PER_SEC)
+#define TEXT_USEC (60 * USEC_PER_SEC)
+
+/* ---- settings ---- */
+
+static void set_usec(uint64_t *member, uint64_t value, uint64_t unit)
+{
+    *member = value * unit;
+}
+
+static void apply_setting(struct alert_watch *w, const char *key, uint64_t v)
+{
+    const struct {
+        const char *key;
+        uint64_t *usec;
+        uint64_t unit;
+    } times[] = {
+        {"alert_silent_seconds", &w->limits.silent_usec, USEC_PER_SEC},
+        {"alert_clock_skew_seconds", &w->limits.clock_skew_usec, USEC_PER_SEC},
+        {"alert_full_forecast_days", &w->limits.forecast_usec, DAY_USEC},
+        {"alert_certificate_days", &w->limits.certificate_usec, DAY_USEC},
+        {"alert_raise_after_seconds", &w->timing.raise_after_usec, USEC_PER_SEC},
+        {"alert_clear_after_seconds", &w->timing.clear_after_usec, USEC_PER_SEC},
+    };
+
+    for (size_t i = 0; i < ARRAY_LEN(times); i++)
+        if (strcmp(times[i].key, key) == 0)
+            set_usec(times[i].usec, v, times[i].unit);
+    if (strcmp(key, "alert_full_warning_percent") == 0)
+        w->limits.full_warning_percent = (unsigned)v;
+    if (strcmp(key, "alert_full_critical_percent") == 0)
+        w->limits.full_critical_percent = (unsigned)v;
+}
+
+static int read_settings(struct db_conn *conn, struct alert_watch *w, struct err *err)
+{
+    AUTO_PGRESULT PGresult *r = NULL;
+    int n = alert_settings(conn, &r, err);
+
+    w->limits = health_limits_default;
+    w->timing = alert_timing_default;
+    for (int i = 0; i < n; i++)
+        apply_setting(w, db_text(r, i, 0), db_u64(r, i, 1));
+    return n < 0 ? -1 : 0;
+}
+
+/* ---- open alerts ---- */
+
+int alert_watch_begin(struct db_conn *conn, struct alert_watch *w, struct err *err)
+{
+    *w = (struct alert_watch){.now_usec = clock_utc_usec(), .changed = json_array(), .forgotten = json_array()};
+    if (!w->changed || !w->forgotten)
+        return err_set(err, ERR_NOMEM, "no memory for alerts");
+    if (read_settings(conn, w, err) < 0 || alert_sweep_stamp(conn, &w->before_usec, err) < 0)
+        return -1;
+    w->open_count = alert_open_list(conn, &w->open, err);
+    if (w->open_count < 0)
+        return -1;
+    w->seen = mem_alloc((size_t)w->open_count + 1, sizeof(*w->seen));
+    return w->seen ? 0 : err_set(err, ERR_NOMEM, "no memory for alerts");
+}
+
+void alert_watch_done(struct alert_watch *w)
+{
+    PQclear(w->open);
+    free(w->seen);
+    json_decref(w->changed);
+    json_decref(w->forgotten);
+    *w = (struct alert_watch){0};
+}
+
+/* The order of alert_open_list. */
+static int compare(const PGresult *r, int row, const struct alert_subject *s, const char *code)
+{
+    int c = strcmp(db_text(r, row, AO_SUBJECT), s->id);
+
+    c = c ? c : strcmp(db_text(r, row, AO_CODE), code);
+    return c ? c : strcmp(db_text(r, row, AO_DETAIL), s->detail);
+}
+
+/* -1: none is open. */
+static int find_open(const struct alert_watch *w, const struct alert_subject *s, const char *code)
+{
+    int low = 0, high = w->open_count - 1;
+
+    while (low <= high) {
+        int middle = low + (high - low) / 2, c = compare(w->open, middle, s, code);
+
+        if (c == 0)
+            return middle;
+        if (c < 0)
+            low = middle + 1;
+        else
+            high = middle - 1;
+    }
+    return -1;
+}
+
+static struct alert_state state_of(const struct alert_watch *w, int row)
+{
+    const PGresult *r = w->open;
+
+    if (row < 0)
+        return (struct alert_state){0};
+    return (struct alert_state){.phase = alert_phase_from_name(db_text(r, row, AO_STATE)),
+        .level = strcmp(db_text(r, row, AO_SEVERITY), "critical") == 0 ? HEALTH_CRITICAL : HEALTH_WARNING,
+        .since_usec = db_u64(r, row, AO_SINCE),
+        .lacks_usec = db_u64(r, row, AO_LACKS),
+        .eased_usec = db_u64(r, row, AO_EASED),
+        .checked_usec = w->before_usec};
+}
+
+/* ---- changes ---- */
+
+static const char *word_of(enum alert_change change)
+{
+    return change == ALERT_RAISED     ? "raised"
+           : change == ALERT_WORSENED ? "worsened"
+           : change == ALERT_CLEARED  ? "resolved"
+                                      : "";
+}
+
+static void remember(struct alert_watch *w, const char *code, const char *name, enum alert_change change, bool critical)
+{
+    size_t used = strlen(w->names);
+
+    w->resolved += change == ALERT_CLEARED;
+    if (change != ALERT_RAISED && change != ALERT_WORSENED)
+        return;
+    w->critical = w->critical || critical;
+    if (w->raised++ < 3)
+        snprintf(w->names + used, sizeof(w->names) - used, "%s%s: %.60s", used ? ", " : "", name, alert_title(code));
+}
+
+static int put(struct alert_watch *w, int row, const struct alert_subject *s, const struct health *h,
+    const struct alert_state *state, enum alert_change change, struct err *err)
+{
+    char id[IDENT_TEXT_SIZE];
+    struct ident fresh;
+
+    if (row >= 0)
+        snprintf(id, sizeof(id), "%s", db_text(w->open, row, AO_ID));
+    else if (ident_random(&fresh) < 0)
+        return err_set(err, ERR_INTERNAL, "the kernel gives no randomness");
+    else
+        ident_to_text(&fresh, id);
+    remember(w, h->code, s->name, change, state->level == HEALTH_CRITICAL);
+    return json_array_append_new(
+               w->changed, json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:s}", "id", id,
+                               "code", h->code, "subject_kind", s->kind, "subject_id", s->id, "detail", s->detail,
+                               "severity", health_level_name(state->level), "state", alert_phase_name(state->phase),
+                               "cause", h->cause, "remedy", h->remedy, "since_usec", (json_int_t)state->since_usec,
+                               "lacks_usec", (json_int_t)state->lacks_usec, "eased_usec", (json_int_t)state->eased_usec,
+                               "change", word_of(change))) < 0
+               ? err_set(err, ERR_NOMEM, "no memory for alerts")
+               : 0;
+}
+
+static bool is_same(const struct alert_state *a, const struct alert_state *b)
+{
+    return a->phase == b->phase && a->level == b->level && a->since_usec == b->since_usec &&
+           a->lacks_usec == b->lacks_usec && a->eased_usec == b->eased_usec;
+}
+
+static bool text_is_old(const struct alert_watch *w, int row, const struct health *h)
+{
+    return row >= 0 && h->level >= HEALTH_WARNING && db_u64(w->open, row, AO_AGE) > TEXT_USEC &&
+           strcmp(db_text(w->open, row, AO_CAUSE), h->cause) != 0;
+}
+
+static int evaluate(
+    struct alert_watch *w, int row, const struct alert_subject *s, const struct health *h, struct err *err)
+{
+    const struct alert_rule *rule = alert_rule_find(h->code);
+    struct alert_state before = state_of(w, row), state = before;
+    enum alert_change change;
+
+    if (!rule)
+        return 0;
+    change = alert_evaluate(rule, &w->timing, &state, h->level, w->now_usec);
+    if (change == ALERT_FORGOTTEN)
+        return json_array_append_new(w->forgotten, json_string(db_text(w->open, row, AO_ID))) < 0
+                   ? err_set(err, ERR_NOMEM, "no memory for alerts")
+                   : 0;
+    if (state.phase == ALERT_NONE || (is_same(&before, &state) && !text_is_old(w, row, h)))
+        return 0;
+    return put(w, row, s, h, &state, change, err);
+}
+
+int alert_watch_findings(
+    struct alert_watch *w, const struct alert_subject *s, const struct health_findings *found, struct err *err)
+{
+    for (size_t i = 0; i < found->count; i++) {
+        const struct health *h = &found->list[i];
+        int row = find_open(w, s, h->code);
+
+        if (row >= 0 && h->level >= HEALTH_WARNING)
+            w->seen[row] = true;
+        if (h->level >= HEALTH_WARNING && evaluate(w, row, s, h, err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+/* ---- what is not health ---- */
+
+static int failed_jobs(struct db_conn *conn, struct alert_watch *w, struct err *err)
+{
+    AUTO_PGRESULT PGresult *r = NULL;
+    int n = alert_failed_jobs(conn, &r, err);
+
+    for (int i = 0; i < n; i++) {
+        const struct alert_subject s = {db_text(r, i, 1), db_text(r, i, 2), db_text(r, i, 5), db_text(r, i, 0)};
+        struct health_findings found = {.count = 1, .list[0] = {.level = HEALTH_WARNING, .code = "job_failed"}};
+
+        snprintf(found.list[0].cause, sizeof(found.list[0].cause), "The job %s failed: %s", s.detail, db_text(r, i, 3));
+        snprintf(found.list[0].remedy, sizeof(found.list[0].remedy), "%s",
+            *db_text(r, i, 4) ? db_text(r, i, 4) : "See the log of the job, and repeat it.");
+        if (alert_watch_findings(w, &s, &found, err) < 0)
+            return -1;
+    }
+    return n < 0 ? -1 : 0;
+}
+
+static int hub_certificates(struct db_conn *conn, struct alert_watch *w, struct err *err)
+{
+    AUTO_PGRESULT PGresult *r = NULL;
+    int n = alert_hub_certificates(conn, &r, err);
+
+    for (int i = 0; i < n; i++) {
+        const struct alert_subject s = {"hub", db_text(r, i, 0), "hub", ""};
+        struct health_findings found;
+
+        health_find_hub(db_i64(r, i, 1), &w->limits, &found);
+        if (alert_watch_findings(w, &s, &found, err) < 0)
+            return -1;
+    }
+    return n < 0 ? -1 : 0;
+}
+
+/* Those without a finding keep their last words. */
+static int clear_unseen(struct alert_watch *w, struct err *err)
+{
+    const PGresult *r = w->open;
+
+    for (int i = 0; i < w->open_count; i++) {
+        const struct alert_subject s = {
+            db_text(r, i, AO_KIND), db_text(r, i, AO_SUBJECT), "", db_text(r, i, AO_DETAIL)};
+        struct health none = {.level = HEALTH_HEALTHY, .code = db_text(r, i, AO_CODE)};
+
+        if (w->seen[i])
+            continue;
+        snprintf(none.cause, sizeof(none.cause), "%s", db_text(r, i, AO_CAUSE));
+        if (evaluate(w, i, &s, &none, err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+static int tell(struct db_conn *conn, const struct alert_watch *w, struct err *err)
+{
+    AUTO_FREE char *text = mem_printf("%u alerts raised%s%s%s, %u resolved", w->raised, w->raised ? " (" : "", w->names,
+        w->raised ? (w->raised > 3 ? ", ...)" : ")") : "", w->resolved);
+    const struct event_spec event = {.severity = w->critical ? "error"
+                                                 : w->raised ? "warning"
+                                                             : "info",
+        .code = "alerts_changed",
+        .text = text};
+
+    return text ? event_append(conn, &event, err) : err_set(err, ERR_NOMEM, "no memory for an event");
+}
+
+static int store(struct db_conn *conn, struct alert_watch *w, struct err *err)
+{
+    AUTO_FREE char *changed = json_dumps(w->changed, JSON_COMPACT);
+    AUTO_FREE char *forgotten = json_dumps(w->forgotten, JSON_COMPACT);
+
+    if (!changed || !forgotten)
+        return err_set(err, ERR_NOMEM, "no memory for alerts");
+    if (db_begin(conn, err) < 0)
+        return -1;
+    if (alert_apply(conn, changed, forgotten, err) < 0 || (w->raised + w->resolved > 0 && tell(conn, w, err) < 0)) {
+        db_rollback(conn);
+        return -1;
+    }
+    return db_commit(conn, err);
+}
+
+int alert_watch_end(struct db_conn *conn, struct alert_watch *w, struct err *err)
+{
+    if (failed_jobs(conn, w, err) < 0 || hub_certificates(conn, w, err) < 0 || clear_unseen(w, err) < 0)
+        return -1;
+    if (json_array_size(w->changed) == 0 && json_array_size(w->forgotten) == 0)
+        return 0;
+    return store(conn, w, err);
+}
