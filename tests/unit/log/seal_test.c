@@ -8,6 +8,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 #include <string.h>
+#include <zstd.h>
 
 #include "tests/unit/log/log_sample.h"
 #include "transport/base/bytes.h"
@@ -67,6 +68,28 @@ static void test_round_trips(void **state)
     for (unsigned i = 0; i < 4; i++)
         for (unsigned bits = 0; bits < 16; bits++)
             round_trip(lengths[i], bits & 1, bits & 2 ? 3 : 0, bits & 4 ? 1 : 0, bits & 8);
+}
+
+/* Words of five bytes between other bytes: too short for what zstd looks for by itself at level 1. */
+static void test_level_one_finds_short_matches(void **state)
+{
+    (void)state;
+    static uint8_t data[RECORD_BLOCK_SIZE], coded[2 * RECORD_BLOCK_SIZE];
+    static const char words[4][6] = {"entry", "value", "table", "index"};
+    AUTO_BUF struct buf b = BUF_INIT(1 << 20);
+    struct record r;
+    sample_block(9, false, data, sizeof(data));
+    for (size_t i = 0; i + 8 <= sizeof(data); i += 8)
+        memcpy(data + i, words[data[i] % 4], 5);
+    assert_int_equal(seal_append_data(work, 0, 0, data, sizeof(data), 1, &b, &r, NULL), 0);
+    assert_int_equal(r.codec, RECORD_ZSTD);
+    size_t usual = ZSTD_compress(coded, sizeof(coded), data, sizeof(data), 1);
+    assert_true(r.stored < usual - usual / 16);
+    /* Another level in between does not change what level 1 does. */
+    uint32_t stored = r.stored;
+    assert_int_equal(seal_append_data(work, 0, 0, data, sizeof(data), 3, &b, &r, NULL), 0);
+    assert_int_equal(seal_append_data(work, 0, 0, data, sizeof(data), 1, &b, &r, NULL), 0);
+    assert_int_equal(r.stored, stored);
 }
 
 static void test_zero_block_becomes_a_zero_record(void **state)
@@ -223,6 +246,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_round_trips),
+        cmocka_unit_test(test_level_one_finds_short_matches),
         cmocka_unit_test(test_zero_block_becomes_a_zero_record),
         cmocka_unit_test(test_reseal_of_zeros_keeps_their_hash),
         cmocka_unit_test(test_reseal_refuses_a_wrong_hash_and_appends_nothing),
