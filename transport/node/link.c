@@ -52,8 +52,13 @@ static void fail_unspooled(struct machine *m)
     struct err err = ERR_INIT;
     if (!m->cut_through || m->intake == NULL)
         return;
-    (void)err_set(&err, ERR_UNAVAILABLE, "the vault went away while the spool was full");
-    (void)err_hint(&err, "Nothing is lost: the agent sends it again. Give the node a larger spool-bytes.");
+    if (m->first_copy) {
+        (void)err_set(&err, ERR_UNAVAILABLE, "the vault went away during a first copy");
+        (void)err_hint(&err, "Nothing is lost: the agent goes on where the vault was. Check that the vault runs.");
+    } else {
+        (void)err_set(&err, ERR_UNAVAILABLE, "the vault went away while the spool was full");
+        (void)err_hint(&err, "Nothing is lost: the agent sends it again. Give the node a larger spool-bytes.");
+    }
     intake_fail(m, &err, false);
 }
 
@@ -145,6 +150,7 @@ static int take_key(struct machine *m, const Leeward__Replication__V1__Opened *o
     m->vault_epoch = o->epoch;
     m->vault_generation = o->generation;
     m->has_point = o->has_point;
+    m->first_copy = !o->has_point;
     return 0;
 }
 

@@ -87,7 +87,8 @@ struct batch {
     struct spool_state after;
     uint64_t last_mark; /* sequence of the last mark in it; 0: none */
     bool ends_in_mark;
-    int sync_fd; /* -1: nothing to sync */
+    bool saw_point; /* in it or before it in the stream */
+    int sync_fd;    /* -1: nothing to sync */
     int result;
     struct err err;
 };
@@ -155,7 +156,9 @@ struct machine {
     uint64_t received;                     /* batches, ever */
     uint64_t received_before;              /* at the last idle look */
     bool leaving;                          /* taken away by the hub, its spool is being emptied */
-    bool cut_through;                      /* the spool is full and the vault keeps up: past the disk */
+    bool cut_through;                      /* the vault keeps up, and the spool is full or not needed: past the disk */
+    unsigned passing;                      /* batches in the lane that go past the disk */
+    bool first_copy;                       /* the vault has no point of it, and none is on its way */
     bool full;                             /* batches wait for room */
 
     bool syncing;

@@ -11,7 +11,8 @@
  * The spool is bounded. A batch that does not fit waits, its bytes are not given back and the agent stops; that is no error.
  * It does not wait, though, when the vault has everything so far and keeps up: then the machine goes past the disk
  * (cut_through), because the spool would only be a detour, and a change set that is larger than the spool could never end.
- * Losing the vault in that state costs the agent's stream, which merges and begins again (P2).
+ * Losing the vault in that state costs the agent's stream, which merges and begins again (P2). A first copy goes past the disk
+ * in any case: what it would be spooled for lies on the source's disk.
  */
 #include <errno.h>
 #include <unistd.h>
@@ -215,6 +216,7 @@ static void append_run(struct worker_job *job)
     if (b->result == 0 && l.count > 0)
         b->last_mark = l.marks[l.count - 1].sequence;
     b->ends_in_mark = !setcheck_is_open(&m->check);
+    b->saw_point = m->check.saw_point;
     b->after = spool_state(m->spool);
     free(l.marks);
 }
@@ -239,6 +241,15 @@ static bool spool_has_room(const struct node *node, size_t n)
     return node->spool_bytes + node->admitted_bytes + room_for(n) <= node->conf.spool_bytes;
 }
 
+/* At the end of a set, and when nothing behind it has gone past the disk already. */
+static void use_spool_again(struct machine *m)
+{
+    if (m->first_copy || m->passing > 0 || !spool_has_room(m->node, SEALING_BATCH_MAX))
+        return;
+    m->cut_through = false;
+    log_event(LOG_INFO, "spool_used_again", LOG_S("machine", m->text));
+}
+
 static void accepted(struct machine *m, struct batch *b)
 {
     send_on(m, b);
@@ -246,10 +257,9 @@ static void accepted(struct machine *m, struct batch *b)
         return; /* the vault went away under a set that is not in the spool */
     if (b->store && b->last_mark > 0)
         sync_want(m, b);
-    if (m->cut_through && b->ends_in_mark && spool_has_room(m->node, SEALING_BATCH_MAX)) {
-        m->cut_through = false;
-        log_event(LOG_INFO, "spool_used_again", LOG_S("machine", m->text));
-    }
+    m->first_copy &= !b->saw_point;
+    if (m->cut_through && b->ends_in_mark)
+        use_spool_again(m);
     rpc_call_consume(m->intake->call, b->received);
     link_pump(m);
 }
@@ -276,6 +286,7 @@ static void append_done(struct worker_job *job)
     struct machine *m = b->machine;
     struct node *node = m->node;
     m->jobs--;
+    m->passing -= !b->store;
     node->admitted_bytes -= room_for(batch_len(b));
     if (worker_job_was_run(job)) {
         machine_take_state(m, &b->after);
@@ -307,8 +318,10 @@ static void append_sealed(struct machine *m)
         b->state = BATCH_APPENDING;
         b->store = !m->cut_through;
         b->job = (struct worker_job){.run = append_run, .done = append_done};
-        if (machine_submit(m, &b->job) == 0)
+        if (machine_submit(m, &b->job) == 0) {
+            m->passing += !b->store;
             continue;
+        }
         m->node->admitted_bytes -= room_for(batch_len(b));
         m->batches--;
         (void)err_set(&b->err, ERR_NOMEM, "the node is short of memory");
@@ -361,6 +374,7 @@ static bool admit(struct machine *m, const struct batch *b)
     struct node *node = m->node;
     if (worker_pending(node->pool) >= SEALING_JOBS_PER_THREAD * node->conf.threads)
         return false;
+    m->cut_through |= m->first_copy && vault_keeps_up(m);
     if (m->cut_through)
         return vault_keeps_up(m);
     if (spool_has_room(node, batch_len(b))) {
@@ -493,6 +507,6 @@ void pipeline_abandon(struct machine *m)
     if (m->node->stopping)
         return;
     if (m->link.sent_open_set)
-        link_close(m); /* the vault drops the open set when its stream ends */
+        link_close(m);                     /* the vault drops the open set when its stream ends */
     machine_start_sets(m, false, 0, 0, 0); /* and then the link goes on with what is in the spool */
 }

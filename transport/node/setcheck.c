@@ -35,6 +35,7 @@ void setcheck_start(
     c->generation = generation;
     c->epoch = epoch;
     c->next_sequence = next_sequence;
+    c->saw_point = false;
     begin_set(c);
 }
 
@@ -71,6 +72,7 @@ static int take_mark(struct setcheck *c, const struct record *r, const uint8_t *
     if (mark_decode(r, payload, &m, err) < 0 || check_identity(c, &m, err) < 0 || check_whole(c, &m, err) < 0)
         return -1;
     c->next_sequence++;
+    c->saw_point |= mark_is_point(&m);
     begin_set(c);
     return 1;
 }

@@ -21,6 +21,7 @@ struct setcheck {
     uint64_t next_sequence; /* of the mark that closes the present set */
     uint64_t record_count;
     uint64_t changed_bytes;
+    bool saw_point; /* a mark was one since the start */
     struct record_digest *digest;
 };
 

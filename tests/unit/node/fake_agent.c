@@ -72,6 +72,7 @@ struct fake_agent *fake_agent_new(sd_event *loop, const char *address, struct tl
     a->work = seal_work_new();
     a->disk = mem_alloc(1, FAKE_DISK_BYTES);
     a->machine = *machine;
+    a->kind = MARK_CRASH;
     if (a->work == NULL || a->disk == NULL ||
         rpc_channel_new(loop, address, tls, "node", node_id, NULL, &a->channel, NULL) < 0)
         abort();
@@ -126,7 +127,7 @@ void fake_agent_set(
     struct fake_agent *a, uint64_t sequence, unsigned first, unsigned blocks, bool mark, struct buf *out)
 {
     struct record_digest *digest = record_digest_new();
-    struct mark m = {.kind = MARK_CRASH,
+    struct mark m = {.kind = a->kind,
         .sequence = sequence,
         .generation = a->generation,
         .epoch = a->epoch,

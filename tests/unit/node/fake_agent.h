@@ -18,6 +18,7 @@ struct fake_agent {
     struct seal_work *work;
     struct ident machine;
     uint64_t generation, epoch;
+    enum mark_kind kind; /* of the marks that it makes */
     uint8_t *disk; /* what the vault should hold when all is committed */
     /* what came back on the present stream */
     unsigned opened_count, refused_count;

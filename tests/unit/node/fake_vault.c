@@ -47,6 +47,7 @@ static void take_open(struct fake_vault *v, struct rpc_call *call, const Leeward
     o.committed_sequence = v->committed;
     o.epoch = v->epoch;
     o.generation = v->generation;
+    o.has_point = !v->no_point;
     o.data_key = (ProtobufCBinaryData){.len = SEAL_KEY_SIZE, .data = v->key.bytes};
     o.nonce_stream = ++v->nonce_stream;
     r.kind_case = LEEWARD__REPLICATION__V1__REPLICATE_REPLY__KIND_OPENED;

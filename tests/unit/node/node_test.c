@@ -213,6 +213,52 @@ static void test_set_larger_than_the_spool_goes_past_it(void **state)
     assert_true(world_same_disks(w));
 }
 
+/* The source's disk is the spool of a first copy: writing all of it here too would only be work. */
+static void test_first_copy_goes_past_the_spool(void **state)
+{
+    struct world *w = world_of(state);
+    w->vault->no_point = true;
+    w->agent->kind = MARK_PROGRESS;
+    world_open_agent(w);
+    for (uint64_t s = 1; s <= 5; s++)
+        fake_agent_send_set(w->agent, s, (unsigned)s * 16, 64);
+    world_until(w, w->agent->committed == 5);
+    assert_int_equal(spool_bytes(w, NULL), 0);
+    w->agent->kind = MARK_CRASH;
+    fake_agent_send_set(w->agent, 6, 0, 20);
+    world_until(w, w->agent->committed == 6);
+    fake_agent_send_set(w->agent, 7, 5, 20); /* behind the first point: changes are spooled */
+    world_until(w, w->agent->committed == 7);
+    assert_true(spool_bytes(w, NULL) > 0);
+    assert_true(world_same_disks(w));
+}
+
+static void test_vault_lost_during_a_first_copy_costs_only_the_stream(void **state)
+{
+    struct world *w = world_of(state);
+    AUTO_BUF struct buf half = BUF_INIT(64u << 20);
+    w->vault->no_point = true;
+    w->agent->kind = MARK_PROGRESS;
+    world_open_agent(w);
+    fake_agent_send_set(w->agent, 1, 0, 64);
+    world_until(w, w->agent->committed == 1);
+    fake_agent_set(w->agent, 2, 64, 64, false, &half);
+    (void)fake_agent_send(w->agent, &half);
+    unsigned batches = w->vault->batches;
+    world_until(w, w->vault->batches > batches);
+    fake_vault_stop(w->vault);
+    world_until(w, w->agent->ended);
+    assert_int_equal(w->agent->status, RPC_UNAVAILABLE);
+    assert_non_null(strstr(w->agent->text, "first copy"));
+    world_start_vault(w);
+    fake_agent_open(w->agent, 1, w->agent->epoch, 2);
+    world_until(w, w->agent->opened_count == 1);
+    assert_int_equal(w->agent->expected, 2);
+    fake_agent_send_set(w->agent, 2, 64, 64);
+    world_until(w, w->agent->committed == 2);
+    assert_true(world_same_disks(w));
+}
+
 /* While this node was cut off with change sets in its spool, they were sent around it under a higher epoch. */
 static void test_higher_epoch_fences_an_old_spool(void **state)
 {
@@ -607,6 +653,8 @@ int main(void)
         NODE_TEST(test_full_spool_pushes_back),
         NODE_TEST(test_slow_vault_is_fed_from_the_spool),
         NODE_TEST(test_set_larger_than_the_spool_goes_past_it),
+        NODE_TEST(test_first_copy_goes_past_the_spool),
+        NODE_TEST(test_vault_lost_during_a_first_copy_costs_only_the_stream),
         NODE_TEST(test_higher_epoch_fences_an_old_spool),
         NODE_TEST(test_new_epoch_replaces_what_was_not_committed),
         NODE_TEST(test_vault_that_went_back_is_filled_from_the_spool),
