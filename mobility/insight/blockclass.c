@@ -75,20 +75,29 @@ unsigned blockclass_entropy(const void *data, size_t n)
     return length ? entropy_of(counts, length) : 0;
 }
 
+static enum blockclass class_from_sample(const void *data, size_t n, unsigned entropy)
+{
+    if (entropy == 0 && bytes_are_zero(data, n))
+        return BLOCK_UNKNOWN;
+    return entropy < ENTROPY_HIGH ? BLOCK_LOW : BLOCK_HIGH;
+}
+
+enum blockclass blockclass_sampled(const void *data, size_t n)
+{
+    return class_from_sample(data, n, blockclass_entropy(data, n));
+}
+
 enum blockclass blockclass_of(const void *data, size_t n, unsigned *ret_entropy)
 {
     uint32_t counts[VALUES];
     size_t length = sample(data, n, counts);
     unsigned entropy = entropy_of(counts, length);
+    enum blockclass class = class_from_sample(data, n, entropy);
 
     if (ret_entropy)
         *ret_entropy = entropy;
-    if (entropy == 0 && bytes_are_zero(data, n))
-        return BLOCK_UNKNOWN;
-    if (entropy < ENTROPY_HIGH)
-        return BLOCK_LOW;
-    if (n < BLOCKCLASS_MIN_BYTES || chi_square(counts, length) > CHI_SQUARE_SAMPLE)
-        return BLOCK_HIGH;
+    if (class != BLOCK_HIGH || n < BLOCKCLASS_MIN_BYTES || chi_square(counts, length) > CHI_SQUARE_SAMPLE)
+        return class;
     count(data, n, counts);
     return chi_square(counts, n) < CHI_SQUARE_RANDOM ? BLOCK_UNIFORM : BLOCK_HIGH;
 }

@@ -23,5 +23,7 @@ enum blockclass {
 unsigned blockclass_entropy(const void *data, size_t n);
 /* n >= 512. Reads all of it only when a sample looks random. *ret_entropy (may be NULL) as above. */
 enum blockclass blockclass_of(const void *data, size_t n, unsigned *ret_entropy);
+/* The same from a sample alone, a fraction of the cost where much is hardly compressible: never BLOCK_UNIFORM but BLOCK_HIGH. */
+enum blockclass blockclass_sampled(const void *data, size_t n);
 
 #endif

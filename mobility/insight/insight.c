@@ -138,11 +138,12 @@ void insight_add(struct insight *i, unsigned index, uint64_t start, const void *
 {
     struct disk *d = &i->disks[index];
     enum blockclass before, now;
-    unsigned entropy;
+    unsigned entropy = 0;
 
     if (!d->used || length < 512)
         return;
-    now = blockclass_of(data, length, &entropy);
+    /* What counts about an old class is only whether it was low, and a copy has a whole disk of blocks to look at. */
+    now = first ? blockclass_sampled(data, length) : blockclass_of(data, length, &entropy);
     if (!first)
         profile(d, length, entropy, now);
     if (!d->classes)

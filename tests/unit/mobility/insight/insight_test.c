@@ -64,6 +64,15 @@ static void pieces_are_told_apart(void **state)
     assert_int_equal(blockclass_of(text, 512, NULL), BLOCK_LOW);
 }
 
+static void a_sample_tells_low_from_high(void **state)
+{
+    (void)state;
+    assert_int_equal(blockclass_sampled(text, BLOCK), BLOCK_LOW);
+    assert_int_equal(blockclass_sampled(noise, BLOCK), BLOCK_HIGH);
+    assert_int_equal(blockclass_sampled(deflated, BLOCK), BLOCK_HIGH);
+    assert_int_equal(blockclass_sampled(zeros, BLOCK), BLOCK_UNKNOWN);
+}
+
 struct bench {
     char dir[64];
     struct insight *insight;
@@ -385,6 +394,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(pieces_are_told_apart),
+        cmocka_unit_test(a_sample_tells_low_from_high),
         cmocka_unit_test(encrypting_what_was_there_is_an_alarm_once),
         cmocka_unit_test(the_named_point_is_the_last_one_before),
         cmocka_unit_test(the_named_point_is_committed),
