@@ -9,7 +9,7 @@ import shutil
 import struct
 import subprocess
 
-from harness import BIN, MIB, Disk, Site, check, fresh, image_of, main, note, temp_dir, test, wait_until
+from harness import BIN, MIB, Disk, Site, check, fresh, image_of, main, note, run, temp_dir, test, wait_until
 from object_peers import ACCOUNT_KEY, FaultProxy, azure, bring_up, endpoint_of, file_of, s3
 
 VAULT = os.path.join(BIN, "leeward-vault")
@@ -63,7 +63,7 @@ class Bucket:
                                    stdout=subprocess.PIPE).stdout)
         with open(path, "rb") as f:
             mark = f.read()
-        check(mark[:8] == b"LWBKT\0\0\1", "a mark with another magic")
+        check(mark[:8] == b"LWBKT\0\0\2", "a mark with another magic")
         return struct.unpack_from("<Q", mark, MARK_SEQUENCE)[0], struct.unpack_from("<Q", mark, MARK_POINT)[0]
 
     @staticmethod
@@ -134,6 +134,108 @@ def vault_rebuilt_from_its_bucket_alone_gives_the_same_points():
     newest = site.settled_point()["sequence"]
     check(image_of_point(site, newest) == image_of(disk.device), "replication does not go on into the rebuilt vault")
     bucket.wait_for(newest)
+
+
+# ---- what lies beside the log ----
+
+def machine_folder(site):
+    return glob.glob(os.path.join(site.data, "vault", "machines", "*"))[0]  # the one; a hub need not run
+
+
+def lock_file(site):
+    try:
+        with open(os.path.join(machine_folder(site), "locks"), "rb") as f:
+            return f.read()
+    except FileNotFoundError:
+        return None
+
+
+def flip_a_header(site):
+    """One bit in the hash that a record of a sealed segment states: what is left tells what it was."""
+    folder = os.path.join(machine_folder(site), "main")
+    check(len(os.listdir(folder)) > 1, "no segment is sealed")
+    with open(os.path.join(folder, sorted(os.listdir(folder))[0]), "r+b") as f:
+        at = 4096
+        while True:
+            f.seek(at)
+            header = f.read(64)
+            check(header[:4] == b"LWR1", f"no data record before {at}")
+            if header[4] == 1:
+                break
+            at += 64 + struct.unpack_from("<I", header, 12)[0]
+        f.seek(at + 33)
+        f.write(bytes([header[33] ^ 4]))
+        os.fsync(f.fileno())
+    return at
+
+
+def damages(site):
+    return site.cli("machine", "integrity", site.machine()["id"])["damages"]
+
+
+def branch(site, name):
+    return next(b for b in site.items("branch", "list") if b["name"] == name)
+
+
+def write_branch(made, byte):
+    run("qemu-io", "-f", "raw", "-c", f"write -P {byte} 1M 64k", "-c", f"write -P {byte} 40M 4k", "-c", "flush", made["uri"])
+
+
+def check_branch(site, name, byte):
+    wait_until(lambda: branch(site, name)["state"] == "kept", f"the hub to know of the branch {name}", 90, 0.5)
+    uri = site.cli("branch", "open", name)["uri"]
+    said = run("qemu-io", "-f", "raw", "-c", f"read -P {byte} 1M 64k", "-c", f"read -P {byte} 40M 4k", uri, ok=None)
+    check("verification failed" not in said and said.count("bytes at offset") == 2, f"the branch {name} is another one: {said}")
+    return uri
+
+
+def rebuilt_with_lock_damage_and_branches(service):
+    bucket = Bucket("beside", service)
+    disk = Disk(96 * MIB)
+    fill(disk, 68 * MIB)
+    site = Site(daemon_options={"vault": [*bucket.options(), "--scrub-rate", "1G", "--scrub-every", "2s"]})
+    policy = next(p["id"] for p in site.cli("policy", "list")["items"] if p["is_default"])
+    site.cli("policy", "set", policy, "--lock", "2h")
+    site.protect(disk)
+    point = site.settled_point()["sequence"]
+    wait_until(lambda: lock_file(site), "the vault to lock its points", 60)
+    for name, byte in (("kept", 7), ("left-open", 9)):
+        write_branch(site.cli("branch", "create", f"{site.machine()['name']}@{point}", "--name", name), byte)
+    site.cli("branch", "close", "kept")
+    place = flip_a_header(site)
+    healed = wait_until(lambda: next((d for d in damages(site) if d["state"] == "healed"), None), "the healing", 60, 0.5)
+    check(healed["offset"] == place, f"something else was healed: {healed}")
+    write(disk, 77, 50, 90 * MIB)
+    bucket.wait_for(site.settled_point()["sequence"])
+    parts = {n.split("/")[2] for n in bucket.names()}
+    check({"locks", "quarantine", "mend", "branch", "branches"} <= parts, f"the bucket has {parts}")
+    locked = lock_file(site)
+    site.stop()
+    check("1 machines rebuilt" in bucket.rebuild(destroy_data(site)), "the machine was not rebuilt")
+    check(lock_file(site) == locked, "the rebuilt vault has another retention lock")
+    site.start()
+    uris = [check_branch(site, name, byte) for name, byte in (("kept", 7), ("left-open", 9))]
+    check(len(set(uris)) == 2, f"{uris}")
+    wait_until(lambda: any(d["state"] == "healed" and d["offset"] == place for d in damages(site)), "the healed damage", 60, 0.5)
+    site.cli("policy", "set", policy, "--lock", "0")
+    write(disk, 78, 50, 90 * MIB)
+    newest = site.settled_point()["sequence"]
+    check(image_of_point(site, newest) == image_of(disk.device), "replication does not go on into the rebuilt vault")
+    check(lock_file(site)[:48] == locked[:48], "what was locked before the loss is not locked any more")
+    for name in ("kept", "left-open"):
+        site.cli("branch", "discard", name)
+    bucket.wait_for(newest)
+    wait_until(lambda: not any("/branch" in n for n in bucket.names()), "the discarded branches to go from the bucket", 60, 0.5)
+
+
+@test
+def lock_damage_and_branches_come_back_from_s3():
+    rebuilt_with_lock_damage_and_branches("s3rver")
+
+
+@test
+def lock_damage_and_branches_come_back_from_azure():
+    rebuilt_with_lock_damage_and_branches("azurite")
 
 
 FAULTS = ("cut", "lost", "torn", "liar", "slow", 500, 503, 412, 403, 429)

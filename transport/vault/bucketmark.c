@@ -6,24 +6,37 @@
 #include "transport/vault/bucketmark.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "transport/base/bytes.h"
 
-#define MARK_MAGIC "LWBKT\0\0\1"
+#define MARK_MAGIC "LWBKT\0\0\2"
+#define VERSION_WITHOUT_OWNERS 1 /* its entries are 48 bytes: what is beside the log was not in the bucket */
 
 enum {
     HEAD_SIZE = 240,
     META_AT = 112,
-    ENTRY_SIZE = 48,
-    MACHINE_SIZE = 9 + 36 + 1, /* "machines/<uuid>/" */
+    ENTRY_SIZE = 64,
+    ENTRY_SIZE_1 = 48,
     HEX = 16,
 };
 
-static const char *const folders[] = {
-    [BUCKET_SEGMENT] = "main",
-    [BUCKET_RUN] = "runs",
-    [BUCKET_POINTS] = "points",
+/* How each kind is named, in the bucket and in the machine's folder. */
+static const struct kind_names {
+    const char *object; /* machines/<uuid>/ it / */
+    bool is_owned;      /* a branch's: its id follows */
+    bool is_single;     /* its number is 1 */
+    const char *path;   /* behind branches/<id>/ when it is owned */
+} kinds[BUCKET_KIND_LAST + 1] = {
+    [BUCKET_SEGMENT] = {.object = "main", .path = "main/%016llx.seg"},
+    [BUCKET_RUN] = {.object = "runs", .path = "runs/%016llx.run"},
+    [BUCKET_POINTS] = {.object = "points", .path = "points-%016llx"},
+    [BUCKET_LOCKS] = {.object = "locks", .is_single = true, .path = "locks"},
+    [BUCKET_QUARANTINE] = {.object = "quarantine", .is_single = true, .path = "quarantine"},
+    [BUCKET_MEND] = {.object = "mend", .path = "mend/%016llx-%08llx.rec"},
+    [BUCKET_BRANCH] = {.object = "branch", .is_owned = true, .is_single = true, .path = "branch"},
+    [BUCKET_BRANCH_SEGMENT] = {.object = "branches", .is_owned = true, .path = "%016llx.seg"},
 };
 
 void bucketmark_init(struct bucketmark *m)
@@ -68,6 +81,7 @@ static void entry_encode(const struct bucket_entry *e, uint8_t out[ENTRY_SIZE])
     put_le64(out + 16, e->offset);
     put_le64(out + 24, e->bytes);
     memcpy(out + 32, e->hash.bytes, HASH_SIZE);
+    memcpy(out + 48, e->owner.bytes, IDENT_SIZE);
 }
 
 int bucketmark_encode(const struct bucketmark *m, struct buf *out, struct err *err)
@@ -89,7 +103,17 @@ int bucketmark_encode(const struct bucketmark *m, struct buf *out, struct err *e
     return buf_append(out, hash.bytes, HASH_SIZE, err);
 }
 
-static int entry_decode(const uint8_t *p, struct bucket_entry *e, struct err *err)
+static bool is_possible(const struct bucket_entry *e)
+{
+    bool is_piece = e->bytes > 0 && e->bytes <= BUCKET_FILE_BYTES_MAX && e->offset <= BUCKET_FILE_BYTES_MAX - e->bytes;
+
+    if (e->kind < BUCKET_SEGMENT || e->kind > BUCKET_KIND_LAST || e->number == 0 ||
+        ident_is_zero(&e->owner) == kinds[e->kind].is_owned || (kinds[e->kind].is_single && e->number != 1))
+        return false;
+    return e->gone ? e->offset == 0 && e->bytes == 0 : is_piece;
+}
+
+static int entry_decode(const uint8_t *p, size_t size, struct bucket_entry *e, struct err *err)
 {
     *e = (struct bucket_entry){.kind = p[0],
         .gone = p[1] == 1,
@@ -97,10 +121,9 @@ static int entry_decode(const uint8_t *p, struct bucket_entry *e, struct err *er
         .offset = get_le64(p + 16),
         .bytes = get_le64(p + 24)};
     memcpy(e->hash.bytes, p + 32, HASH_SIZE);
-    bool is_piece = e->bytes > 0 && e->bytes <= BUCKET_FILE_BYTES_MAX && e->offset <= BUCKET_FILE_BYTES_MAX - e->bytes;
-
-    if (e->kind < BUCKET_SEGMENT || e->kind > BUCKET_POINTS || p[1] > 1 || !bytes_are_zero(p + 2, 6) ||
-        e->number == 0 || (e->gone ? e->offset != 0 || e->bytes != 0 : !is_piece))
+    if (size == ENTRY_SIZE)
+        memcpy(e->owner.bytes, p + 48, IDENT_SIZE);
+    if (p[1] > 1 || !bytes_are_zero(p + 2, 6) || !is_possible(e))
         return err_set(err, ERR_CORRUPT, "a mark in the bucket names a piece that cannot be");
     return 0;
 }
@@ -123,7 +146,7 @@ static int check_whole(const uint8_t *p, size_t n, struct err *err)
 
     if (n < HEAD_SIZE + HASH_SIZE || n > BUCKETMARK_BYTES_MAX || memcmp(p, MARK_MAGIC, 7) != 0)
         return err_set(err, ERR_CORRUPT, "a mark in the bucket is not one");
-    if (p[7] != (uint8_t)MARK_MAGIC[7])
+    if (p[7] != (uint8_t)MARK_MAGIC[7] && p[7] != VERSION_WITHOUT_OWNERS)
         return err_set(err, ERR_UNSUPPORTED, "a mark in the bucket has the unknown format version %u", p[7]);
     hash_128(p, n - HASH_SIZE, &hash);
     if (memcmp(hash.bytes, p + n - HASH_SIZE, HASH_SIZE) != 0)
@@ -136,7 +159,8 @@ int bucketmark_decode(const uint8_t *p, size_t n, struct bucketmark *m, struct e
     if (check_whole(p, n, err) < 0)
         return -1;
     uint64_t count = get_le32(p + 88), manifest = get_le32(p + 92);
-    if (HEAD_SIZE + count * ENTRY_SIZE + manifest + HASH_SIZE != n || !bytes_are_zero(p + 96, META_AT - 96))
+    size_t size = p[7] == VERSION_WITHOUT_OWNERS ? ENTRY_SIZE_1 : ENTRY_SIZE;
+    if (HEAD_SIZE + count * size + manifest + HASH_SIZE != n || !bytes_are_zero(p + 96, META_AT - 96))
         return err_set(err, ERR_CORRUPT, "a mark in the bucket has another length than it says");
     head_decode(p, m);
     if (m->serial == 0 || m->base == 0 || m->base > m->serial)
@@ -145,9 +169,9 @@ int bucketmark_decode(const uint8_t *p, size_t n, struct bucketmark *m, struct e
     if (m->entries == NULL)
         return err_set(err, ERR_NOMEM, "no memory for a mark of the bucket");
     for (m->count = 0; m->count < count; m->count++)
-        if (entry_decode(p + HEAD_SIZE + m->count * ENTRY_SIZE, &m->entries[m->count], err) < 0)
+        if (entry_decode(p + HEAD_SIZE + m->count * size, size, &m->entries[m->count], err) < 0)
             return -1;
-    return manifest == 0 ? 0 : buf_append(&m->manifest, p + HEAD_SIZE + count * ENTRY_SIZE, manifest, err);
+    return manifest == 0 ? 0 : buf_append(&m->manifest, p + HEAD_SIZE + count * size, manifest, err);
 }
 
 /* ---- names ---- */
@@ -163,28 +187,42 @@ void bucketmark_name(const struct ident *machine, uint64_t serial, uint64_t base
 
 void bucketmark_piece_name(const struct ident *machine, const struct bucket_entry *e, char out[BUCKETMARK_NAME_SIZE])
 {
-    char id[IDENT_TEXT_SIZE], hash[2 * HASH_SIZE + 1];
+    char id[IDENT_TEXT_SIZE], owner[IDENT_TEXT_SIZE] = "", hash[2 * HASH_SIZE + 1];
+    bool is_owned = kinds[e->kind].is_owned;
 
     ident_to_text(machine, id);
+    if (is_owned)
+        ident_to_text(&e->owner, owner);
     bytes_to_hex(e->hash.bytes, HASH_SIZE, hash);
-    (void)snprintf(out, BUCKETMARK_NAME_SIZE, "machines/%s/%s/%016llx-%016llx-%016llx-%s", id, folders[e->kind],
-        (unsigned long long)e->number, (unsigned long long)e->offset, (unsigned long long)e->bytes, hash);
+    (void)snprintf(out, BUCKETMARK_NAME_SIZE, "machines/%s/%s/%s%s%016llx-%016llx-%016llx-%s", id,
+        kinds[e->kind].object, owner, is_owned ? "/" : "", (unsigned long long)e->number, (unsigned long long)e->offset,
+        (unsigned long long)e->bytes, hash);
+}
+
+/* An id in the one form that it is written in; *text goes behind it. */
+static int parse_id(const char **text, struct ident *ret_id)
+{
+    char id[IDENT_TEXT_SIZE] = "", again[IDENT_TEXT_SIZE];
+
+    if (strlen(*text) < IDENT_TEXT_SIZE - 1)
+        return -1;
+    memcpy(id, *text, IDENT_TEXT_SIZE - 1);
+    if (ident_from_text(id, ret_id) < 0)
+        return -1;
+    ident_to_text(ret_id, again);
+    *text += IDENT_TEXT_SIZE - 1;
+    return strcmp(id, again) == 0 ? 0 : -1;
 }
 
 /* "machines/<uuid>/"; *ret_rest is what follows. */
 static int parse_machine(const char *name, struct ident *ret_machine, const char **ret_rest)
 {
-    char id[IDENT_TEXT_SIZE], again[IDENT_TEXT_SIZE];
+    const char *rest = name + 9;
 
-    if (strncmp(name, "machines/", 9) != 0 || strlen(name) < MACHINE_SIZE || name[MACHINE_SIZE - 1] != '/')
+    if (strncmp(name, "machines/", 9) != 0 || parse_id(&rest, ret_machine) < 0 || *rest != '/')
         return -1;
-    memcpy(id, name + 9, IDENT_TEXT_SIZE - 1);
-    id[IDENT_TEXT_SIZE - 1] = '\0';
-    if (ident_from_text(id, ret_machine) < 0)
-        return -1;
-    ident_to_text(ret_machine, again);
-    *ret_rest = name + MACHINE_SIZE;
-    return strcmp(id, again) == 0 ? 0 : -1;
+    *ret_rest = rest + 1;
+    return 0;
 }
 
 /* 16 hex digits and what stands behind them. */
@@ -217,23 +255,81 @@ int bucketmark_parse_name(const char *name, struct ident *ret_machine, uint64_t 
     return *ret_base == 0 || *ret_base > *ret_serial ? -1 : 0;
 }
 
+static int parse_kind(const char **text, struct bucket_entry *e)
+{
+    for (unsigned kind = BUCKET_SEGMENT; kind <= BUCKET_KIND_LAST; kind++) {
+        size_t n = strlen(kinds[kind].object);
+        if (strncmp(*text, kinds[kind].object, n) != 0 || (*text)[n] != '/')
+            continue;
+        e->kind = (enum bucket_kind)kind;
+        *text += n + 1;
+        if (!kinds[kind].is_owned)
+            return 0;
+        return parse_id(text, &e->owner) < 0 || *(*text)++ != '/' ? -1 : 0;
+    }
+    return -1;
+}
+
 int bucketmark_parse_piece_name(const char *name, struct ident *ret_machine, struct bucket_entry *e)
 {
     const char *rest;
 
     *e = (struct bucket_entry){0};
-    if (parse_machine(name, ret_machine, &rest) < 0)
-        return -1;
-    for (int kind = BUCKET_SEGMENT; kind <= BUCKET_POINTS; kind++) {
-        size_t n = strlen(folders[kind]);
-        if (strncmp(rest, folders[kind], n) == 0 && rest[n] == '/')
-            e->kind = (enum bucket_kind)kind;
-    }
-    if (e->kind == 0)
-        return -1;
-    rest += strlen(folders[e->kind]) + 1;
-    if (parse_number(&rest, '-', &e->number) < 0 || parse_number(&rest, '-', &e->offset) < 0 ||
+    if (parse_machine(name, ret_machine, &rest) < 0 || parse_kind(&rest, e) < 0 ||
+        parse_number(&rest, '-', &e->number) < 0 || parse_number(&rest, '-', &e->offset) < 0 ||
         parse_number(&rest, '-', &e->bytes) < 0)
         return -1;
     return strlen(rest) == 2 * (size_t)HASH_SIZE ? bytes_from_hex(rest, e->hash.bytes, HASH_SIZE) : -1;
+}
+
+/* ---- files ---- */
+
+void bucketmark_path(const struct bucket_entry *e, char out[BUCKETMARK_PATH_SIZE])
+{
+    char owner[IDENT_TEXT_SIZE];
+    unsigned long long number = e->number, offset = e->number & UINT32_MAX;
+    size_t n = 0;
+
+    if (kinds[e->kind].is_owned) {
+        ident_to_text(&e->owner, owner);
+        n = (size_t)snprintf(out, BUCKETMARK_PATH_SIZE, "branches/%s/", owner);
+    }
+    if (e->kind == BUCKET_MEND)
+        (void)snprintf(out, BUCKETMARK_PATH_SIZE, kinds[e->kind].path, number >> 32, offset);
+    else if (kinds[e->kind].is_single)
+        (void)snprintf(out + n, BUCKETMARK_PATH_SIZE - n, "%s", kinds[e->kind].path);
+    else
+        (void)snprintf(out + n, BUCKETMARK_PATH_SIZE - n, kinds[e->kind].path, number);
+}
+
+/* The number that a file's name begins with or, of a point list, ends with. */
+static uint64_t number_in(const struct bucket_entry *e, const char *name)
+{
+    const char *digits = strpbrk(name, e->kind == BUCKET_POINTS ? "-" : "0123456789abcdef");
+    char *end;
+
+    if (kinds[e->kind].is_single || digits == NULL)
+        return 1;
+    uint64_t number = strtoull(digits + (e->kind == BUCKET_POINTS), &end, 16);
+    return e->kind == BUCKET_MEND ? number << 32 | strtoull(*end == '-' ? end + 1 : end, NULL, 16) : number;
+}
+
+int bucketmark_parse_path(const char *path, struct bucket_entry *ret_entry)
+{
+    const char *slash = strrchr(path, '/'), *rest = path + strlen("branches/");
+    char again[BUCKETMARK_PATH_SIZE];
+
+    for (unsigned kind = BUCKET_SEGMENT; kind <= BUCKET_KIND_LAST; kind++) {
+        struct bucket_entry e = {.kind = (enum bucket_kind)kind};
+        if (kinds[kind].is_owned && (strncmp(path, "branches/", 9) != 0 || parse_id(&rest, &e.owner) < 0))
+            return -1;
+        rest = path + strlen("branches/");
+        e.number = number_in(&e, slash == NULL ? path : slash + 1);
+        bucketmark_path(&e, again);
+        if (strcmp(again, path) != 0)
+            continue;
+        *ret_entry = e;
+        return 0;
+    }
+    return -1;
 }

@@ -21,16 +21,29 @@
 
 #define BUCKETMARK_META_SIZE 128u
 #define BUCKETMARK_BYTES_MAX (64u << 20)
-#define BUCKETMARK_NAME_SIZE 160
+#define BUCKETMARK_NAME_SIZE 224
+#define BUCKETMARK_PATH_SIZE 96
 #define BUCKET_FILE_BYTES_MAX (1ULL << 40) /* of one file: far more than a segment or a run can have */
 
-enum bucket_kind { BUCKET_SEGMENT = 1, BUCKET_RUN = 2, BUCKET_POINTS = 3 };
+/* Of a file of the machine's folder. Those without a number of their own have 1. */
+enum bucket_kind {
+    BUCKET_SEGMENT = 1,
+    BUCKET_RUN = 2,
+    BUCKET_POINTS = 3,
+    BUCKET_LOCKS = 4,          /* the retention lock */
+    BUCKET_QUARANTINE = 5,     /* what is damaged */
+    BUCKET_MEND = 6,           /* a mended record; its number: segment << 32 | offset */
+    BUCKET_BRANCH = 7,         /* the file `branch` of the branch `owner` */
+    BUCKET_BRANCH_SEGMENT = 8, /* a segment of its log */
+};
+#define BUCKET_KIND_LAST BUCKET_BRANCH_SEGMENT
 
 /* A piece of a file that came (at offset 0: instead of all pieces before), or a file that went. */
 struct bucket_entry {
     enum bucket_kind kind;
     bool gone;
-    uint64_t number; /* of the segment, the run or the point list */
+    struct ident owner; /* the branch; zero for what is the machine's */
+    uint64_t number;    /* of the segment, the run, the point list, the mended record */
     uint64_t offset;
     uint64_t bytes;
     struct hash128 hash;
@@ -69,5 +82,11 @@ void bucketmark_piece_name(const struct ident *machine, const struct bucket_entr
 /* -1: it is no such name. */
 int bucketmark_parse_name(const char *name, struct ident *ret_machine, uint64_t *ret_serial, uint64_t *ret_base);
 int bucketmark_parse_piece_name(const char *name, struct ident *ret_machine, struct bucket_entry *ret_entry);
+
+/* ---- names of files ---- */
+/* Where a file lies in the machine's folder: kind, owner and number of e. */
+void bucketmark_path(const struct bucket_entry *e, char out[BUCKETMARK_PATH_SIZE]);
+/* The reverse. -1: there is no such file in a bucket. */
+int bucketmark_parse_path(const char *path, struct bucket_entry *ret_entry);
 
 #endif

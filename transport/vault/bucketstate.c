@@ -31,15 +31,24 @@ void bucketstate_done(struct bucketstate *st)
 
 /* ---- files ---- */
 
+static int compare_file(const struct bucket_file *f, const struct bucket_entry *e)
+{
+    if (f->kind != e->kind)
+        return f->kind < e->kind ? -1 : 1;
+    int owners = memcmp(f->owner.bytes, e->owner.bytes, IDENT_SIZE);
+    if (owners != 0)
+        return owners;
+    return f->number < e->number ? -1 : f->number > e->number;
+}
+
 /* The index of the file, or where it would be. */
-static size_t place_of(const struct bucketstate *st, enum bucket_kind kind, uint64_t number)
+static size_t place_of(const struct bucketstate *st, const struct bucket_entry *e)
 {
     size_t low = 0, high = st->count;
 
     while (low < high) {
         size_t middle = low + (high - low) / 2;
-        const struct bucket_file *f = &st->files[middle];
-        if (f->kind < kind || (f->kind == kind && f->number < number))
+        if (compare_file(&st->files[middle], e) < 0)
             low = middle + 1;
         else
             high = middle;
@@ -47,21 +56,36 @@ static size_t place_of(const struct bucketstate *st, enum bucket_kind kind, uint
     return low;
 }
 
-static bool is_file(const struct bucketstate *st, size_t at, enum bucket_kind kind, uint64_t number)
+static bool is_file(const struct bucketstate *st, size_t at, const struct bucket_entry *e)
 {
-    return at < st->count && st->files[at].kind == kind && st->files[at].number == number;
+    return at < st->count && compare_file(&st->files[at], e) == 0;
+}
+
+const struct bucket_file *bucketstate_file(const struct bucketstate *st, const struct bucket_entry *e)
+{
+    size_t at = place_of(st, e);
+
+    return is_file(st, at, e) ? &st->files[at] : NULL;
 }
 
 const struct bucket_file *bucketstate_find(const struct bucketstate *st, enum bucket_kind kind, uint64_t number)
 {
-    size_t at = place_of(st, kind, number);
+    return bucketstate_file(st, &(struct bucket_entry){.kind = kind, .number = number});
+}
 
-    return is_file(st, at, kind, number) ? &st->files[at] : NULL;
+struct bucket_entry bucketstate_entry(const struct bucket_file *f, const struct bucket_piece *p)
+{
+    return (struct bucket_entry){.kind = f->kind,
+        .owner = f->owner,
+        .number = f->number,
+        .offset = p->offset,
+        .bytes = p->bytes,
+        .hash = p->hash};
 }
 
 bool bucketstate_has(const struct bucketstate *st, const struct bucket_entry *piece)
 {
-    const struct bucket_file *f = bucketstate_find(st, piece->kind, piece->number);
+    const struct bucket_file *f = bucketstate_file(st, piece);
 
     for (size_t i = 0; f != NULL && i < f->count; i++)
         if (f->pieces[i].offset == piece->offset && f->pieces[i].bytes == piece->bytes &&
@@ -81,7 +105,7 @@ static int file_insert(struct bucketstate *st, size_t at, const struct bucket_en
         st->cap = cap;
     }
     memmove(&st->files[at + 1], &st->files[at], (st->count - at) * sizeof(st->files[0]));
-    st->files[at] = (struct bucket_file){.kind = e->kind, .number = e->number};
+    st->files[at] = (struct bucket_file){.kind = e->kind, .owner = e->owner, .number = e->number};
     st->count++;
     return 0;
 }
@@ -109,8 +133,8 @@ static int piece_add(struct bucket_file *f, const struct bucket_entry *e, struct
 
 int bucketstate_change(struct bucketstate *st, const struct bucket_entry *e, struct err *err)
 {
-    size_t at = place_of(st, e->kind, e->number);
-    bool found = is_file(st, at, e->kind, e->number);
+    size_t at = place_of(st, e);
+    bool found = is_file(st, at, e);
 
     if ((e->gone && !found) || (!e->gone && e->offset != (found && e->offset > 0 ? st->files[at].bytes : 0)))
         return err_set(err, ERR_CORRUPT, "a mark in the bucket does not follow on the one before it");
@@ -158,14 +182,8 @@ int bucketstate_entries(const struct bucketstate *st, struct bucketmark *m, stru
     if (m->entries == NULL)
         return err_set(err, ERR_NOMEM, "no memory for a mark of the bucket");
     for (size_t i = 0; i < st->count; i++)
-        for (size_t k = 0; k < st->files[i].count; k++) {
-            const struct bucket_piece *p = &st->files[i].pieces[k];
-            m->entries[m->count++] = (struct bucket_entry){.kind = st->files[i].kind,
-                .number = st->files[i].number,
-                .offset = p->offset,
-                .bytes = p->bytes,
-                .hash = p->hash};
-        }
+        for (size_t k = 0; k < st->files[i].count; k++)
+            m->entries[m->count++] = bucketstate_entry(&st->files[i], &st->files[i].pieces[k]);
     return 0;
 }
 

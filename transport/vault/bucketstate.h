@@ -16,6 +16,7 @@ struct bucket_piece {
 
 struct bucket_file {
     enum bucket_kind kind;
+    struct ident owner;
     uint64_t number;
     uint64_t bytes;              /* of all pieces: they follow one another from 0 on */
     struct bucket_piece *pieces; /* at least one */
@@ -24,7 +25,7 @@ struct bucket_file {
 
 struct bucketstate {
     struct ident machine;
-    struct bucket_file *files; /* by kind, then number */
+    struct bucket_file *files; /* by kind, then owner, then number */
     size_t count, cap;
     struct bucketmark last; /* the newest mark, without entries; serial 0: none */
 };
@@ -39,6 +40,10 @@ static inline void bucketstate_done_indirect(struct bucketstate *st)
 
 /* NULL: no such file. Good until the state changes. */
 const struct bucket_file *bucketstate_find(const struct bucketstate *st, enum bucket_kind kind, uint64_t number);
+/* The same for any file: that of which e is a piece. */
+const struct bucket_file *bucketstate_file(const struct bucketstate *st, const struct bucket_entry *e);
+/* A piece of the file as an entry. */
+struct bucket_entry bucketstate_entry(const struct bucket_file *f, const struct bucket_piece *p);
 bool bucketstate_has(const struct bucketstate *st, const struct bucket_entry *piece);
 /* ERR_CORRUPT: a piece that does not follow on, or a file that is not there. */
 int bucketstate_change(struct bucketstate *st, const struct bucket_entry *e, struct err *err);

@@ -28,7 +28,8 @@
 
 enum {
     FETCH_BYTES = 4 << 20,
-    RELOADS = 3, /* of the marks, when a vault that still runs takes objects away meanwhile */
+    FOLDERS_DEEP = 2, /* branches/<id>/ */
+    RELOADS = 3,      /* of the marks, when a vault that still runs takes objects away meanwhile */
 };
 
 struct rebuild {
@@ -80,16 +81,27 @@ static int make_meta(const struct rebuild *r, struct err *err)
 
 /* ---- files ---- */
 
+static struct bucket_entry entry_of(const struct bucket_file *f)
+{
+    return (struct bucket_entry){.kind = f->kind, .owner = f->owner, .number = f->number};
+}
+
+/* And its folder is there. */
 static int file_path(const struct rebuild *r, const struct bucket_file *f, char **ret_path, struct err *err)
 {
-    static const char *const formats[] = {[BUCKET_SEGMENT] = "%s/main/%016llx.seg",
-        [BUCKET_RUN] = "%s/runs/%016llx.run",
-        [BUCKET_POINTS] = "%s/points-%016llx"};
-    char path[4096];
+    const struct bucket_entry e = entry_of(f);
+    char name[BUCKETMARK_PATH_SIZE];
 
-    int n = snprintf(path, sizeof(path), formats[f->kind], r->dir, (unsigned long long)f->number);
-    *ret_path = n < 0 || (size_t)n >= sizeof(path) ? NULL : mem_strdup(path);
-    return *ret_path == NULL ? err_set(err, ERR_NOMEM, "no memory to rebuild a machine") : 0;
+    bucketmark_path(&e, name);
+    AUTO_FREE char *path = mem_printf("%s/%s", r->dir, name);
+    AUTO_FREE char *folder = path == NULL ? NULL : mem_strdup(path);
+    if (folder == NULL)
+        return err_set(err, ERR_NOMEM, "no memory to rebuild a machine");
+    *strrchr(folder, '/') = '\0';
+    if (file_make_dirs(folder, 0700, err) < 0)
+        return -1;
+    *ret_path = TAKE_PTR(path);
+    return 0;
 }
 
 static int piece_hash(int fd, const struct bucket_piece *p, struct buf *data, struct hash128 *ret_hash, struct err *err)
@@ -145,8 +157,7 @@ static int fetch_range(struct rebuild *r, const char *name, uint64_t at, size_t 
 static int fetch_piece(struct rebuild *r, const struct bucket_file *f, const struct bucket_piece *p, int fd,
     struct buf *data, struct err *err)
 {
-    const struct bucket_entry e = {
-        .kind = f->kind, .number = f->number, .offset = p->offset, .bytes = p->bytes, .hash = p->hash};
+    const struct bucket_entry e = bucketstate_entry(f, p);
     char name[BUCKETMARK_NAME_SIZE];
     struct hash128 hash;
 
@@ -215,27 +226,49 @@ static int check_room(const struct rebuild *r, struct err *err)
     return err_hint(err, "rebuild into a folder on a larger disk");
 }
 
-static bool is_ours(const struct rebuild *r, enum bucket_kind kind, const char *name)
+static bool is_ours(const struct rebuild *r, const char *path)
 {
-    uint64_t number;
-    int parsed = kind == BUCKET_SEGMENT ? segment_number_from_name(name, &number) : run_id_from_name(name, &number);
+    struct bucket_entry e;
 
-    return parsed == 0 && bucketstate_find(&r->state, kind, number) != NULL;
+    return bucketmark_parse_path(path, &e) == 0 && bucketstate_file(&r->state, &e) != NULL;
 }
 
-/* What an earlier try fetched by marks that are not the newest ones any more. */
-static int remove_others(const struct rebuild *r, enum bucket_kind kind, const char *folder, struct err *err)
+static int remove_others(const struct rebuild *r, const char *folder, unsigned depth, struct err *err);
+
+/* `path` in the machine's folder, which is `folder` and a name in it. */
+static int keep_or_remove(const struct rebuild *r, const char *path, unsigned depth, struct err *err)
 {
-    AUTO_FREE char *path = mem_printf("%s/%s", r->dir, folder);
-    DIR *dir = path == NULL ? NULL : opendir(path);
+    AUTO_FREE char *full = mem_printf("%s/%s", r->dir, path);
+    struct stat st;
+
+    if (full == NULL)
+        return err_set(err, ERR_NOMEM, "no memory to rebuild a machine");
+    if (lstat(full, &st) < 0)
+        return err_sys(err, errno, "looking at %s", path);
+    if (S_ISDIR(st.st_mode) && depth > 0)
+        return remove_others(r, path, depth - 1, err);
+    return is_ours(r, path) || strcmp(path, "meta") == 0 ? 0 : file_remove_tree(full, err);
+}
+
+/* What an earlier try fetched by marks that are not the newest ones any more. folder: "" is the machine's own. */
+static int remove_others(const struct rebuild *r, const char *folder, unsigned depth, struct err *err)
+{
+    const char *between = folder[0] == '\0' ? "" : "/";
+    AUTO_FREE char *full = mem_printf("%s/%s", r->dir, folder);
+    DIR *dir = full == NULL ? NULL : opendir(full);
+    int rc = 0;
 
     if (dir == NULL)
-        return err_sys(err, errno, "listing %s", folder);
-    for (const struct dirent *e; (e = readdir(dir)) != NULL;)
-        if (e->d_name[0] != '.' && !is_ours(r, kind, e->d_name))
-            (void)unlinkat(dirfd(dir), e->d_name, 0);
+        return err_sys(err, full == NULL ? ENOMEM : errno, "listing %s", folder);
+    for (const struct dirent *e; rc == 0 && (e = readdir(dir)) != NULL;) {
+        if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0)
+            continue;
+        AUTO_FREE char *path = mem_printf("%s%s%s", folder, between, e->d_name);
+        rc = path == NULL ? err_set(err, ERR_NOMEM, "no memory to rebuild a machine")
+                          : keep_or_remove(r, path, depth, err);
+    }
     (void)closedir(dir);
-    return file_sync_dir(path, err);
+    return rc < 0 ? -1 : file_sync_dir(full, err);
 }
 
 static int make_folders(const struct rebuild *r, struct err *err)
@@ -257,7 +290,7 @@ static int fetch_all(struct rebuild *r, struct err *err)
     for (size_t i = 0; i < r->state.count; i++)
         if (fetch_file(r, &r->state.files[i], &data, err) < 0)
             return -1;
-    if (remove_others(r, BUCKET_SEGMENT, "main", err) < 0 || remove_others(r, BUCKET_RUN, "runs", err) < 0)
+    if (remove_others(r, "", FOLDERS_DEEP, err) < 0)
         return -1;
     const struct buf *manifest = &r->state.last.manifest;
     return manifest->len == 0 ? 0 : put_file(r, "manifest", manifest->data, manifest->len, err);

@@ -40,8 +40,9 @@ static bool is_gone(const struct upload_turn *t, const struct folder *folder, co
         return !manifest_has(&t->src->manifest, f->number);
     case BUCKET_POINTS:
         return f->number != t->src->manifest.points_id || t->src->manifest.point_count == 0;
+    default: /* what is beside the log: upload_side.c, upload_branch.c */
+        return false;
     }
-    return false;
 }
 
 static int drop_gone(struct upload_turn *t, const struct folder *folder, struct err *err)
@@ -49,9 +50,11 @@ static int drop_gone(struct upload_turn *t, const struct folder *folder, struct 
     struct bucketstate *st = &t->u->state;
 
     for (size_t i = st->count; i > 0; i--) /* from behind: each one that goes moves those behind it */
-        if (is_gone(t, folder, &st->files[i - 1]) &&
-            upload_send_gone(t, st->files[i - 1].kind, st->files[i - 1].number, err) < 0)
-            return -1;
+        if (is_gone(t, folder, &st->files[i - 1])) {
+            const struct bucket_entry gone = {.kind = st->files[i - 1].kind, .number = st->files[i - 1].number};
+            if (upload_send_gone(t, &gone, err) < 0)
+                return -1;
+        }
     return 0;
 }
 
@@ -75,6 +78,7 @@ static int send_segment(
 {
     uint64_t to = bytes_wanted(t, seg);
     const struct bucket_file *there = bucketstate_find(&t->u->state, BUCKET_SEGMENT, seg->number);
+    const struct bucket_entry file = {.kind = BUCKET_SEGMENT, .number = seg->number};
     bool is_open = seg->number == t->src->committed.segment;
     bool is_split = there != NULL && there->count > 1;
 
@@ -84,8 +88,8 @@ static int send_segment(
     if (fd < 0)
         return -1;
     if (is_open && there != NULL && there->bytes < to && there->count < PIECES_MAX)
-        return upload_send_file(t, BUCKET_SEGMENT, seg->number, fd, there->bytes, to, false, err);
-    return upload_send_file(t, BUCKET_SEGMENT, seg->number, fd, 0, to, !is_open || is_split, err);
+        return upload_send_file(t, &file, fd, there->bytes, to, false, err);
+    return upload_send_file(t, &file, fd, 0, to, !is_open || is_split, err);
 }
 
 /* 1: all are there; 0: the turn's share is used up, and *ret_sent of them are there. */
@@ -151,7 +155,8 @@ static int send_runs(struct upload_turn *t, struct err *err)
             return -1;
         if (fstat(fd, &st) < 0)
             return err_sys(err, errno, "looking at %s", name);
-        if (upload_send_file(t, BUCKET_RUN, id, fd, 0, (uint64_t)st.st_size, true, err) < 0)
+        const struct bucket_entry file = {.kind = BUCKET_RUN, .number = id};
+        if (upload_send_file(t, &file, fd, 0, (uint64_t)st.st_size, true, err) < 0)
             return -1;
     }
     return 0;
@@ -171,7 +176,8 @@ static int send_points(struct upload_turn *t, struct err *err)
         return -1;
     if (from > to || (there != NULL && there->count >= PIECES_MAX))
         from = 0;
-    return upload_send_file(t, BUCKET_POINTS, m->points_id, fd, from, to, from == 0, err);
+    const struct bucket_entry file = {.kind = BUCKET_POINTS, .number = m->points_id};
+    return upload_send_file(t, &file, fd, from, to, from == 0, err);
 }
 
 /* ---- does it belong together? ---- */
@@ -237,7 +243,7 @@ static void forget(struct upload *u)
     free(u->changes.items);
     free(u->doomed.items);
     u->changes = u->doomed = (struct entry_list){0};
-    u->swept = false;
+    u->swept = u->branches_checked = u->mends_known = false;
 }
 
 static int load(struct upload_turn *t, const struct folder *folder, struct err *err)
@@ -282,7 +288,7 @@ static int turn(struct upload_turn *t, struct folder *folder, struct err *err)
 
     if (upload_folder_open(folder, t, err) < 0 || (!t->u->loaded && load(t, folder, err) < 0))
         return -1;
-    if (drop_gone(t, folder, err) < 0)
+    if (drop_gone(t, folder, err) < 0 || upload_side(t, err) < 0)
         return -1;
     int all = send_segments(t, folder, &sent, err);
     t->result->more = all == 0;
@@ -290,6 +296,10 @@ static int turn(struct upload_turn *t, struct folder *folder, struct err *err)
         return all < 0 ? -1 : mark_so_far(t, folder, sent, err);
     if (send_runs(t, err) < 0 || send_points(t, err) < 0)
         return -1;
+    all = upload_branches(t, err);
+    if (all < 0)
+        return -1;
+    t->result->more = all == 0;
     return has_news(t) ? upload_send_mark(t, err) : 0;
 }
 

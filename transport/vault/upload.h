@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Keeps a copy of one machine's folder in a bucket, in turns. A turn brings what is there (upload_source, taken on the machine's lane) to the
- * bucket: sealed segments, the open one up to its last mark, runs, the point list; and when all of it has arrived, a mark (bucketmark.h)
- * that makes it count. So at each moment the bucket is a state that the machine was in (P1), and what is not named is not there. When there is
+ * bucket: the retention lock, damage and mended records, sealed segments, the open one up to its last mark, runs, the point list, branches
+ * up to their last flush; and when all of it has arrived, a mark (bucketmark.h) that makes it count. So at each moment the bucket is a state that the machine was in (P1), and what is not named is not there. When there is
  * more than a turn can bring, the log so far gets a mark of its own, without index: the bucket comes nearer with each turn.
  *
  * Nothing is overwritten. A file that was written anew under its old number is another object; the old one is deleted when
@@ -14,6 +14,7 @@
 #ifndef TRANSPORT_VAULT_UPLOAD_H
 #define TRANSPORT_VAULT_UPLOAD_H
 
+#include "transport/vault/branchlist.h"
 #include "transport/vault/bucketmark.h"
 #include "transport/vault/object/object.h"
 #include "transport/vault/store.h"
@@ -27,6 +28,7 @@ struct upload_source {
     uint8_t meta[BUCKETMARK_META_SIZE];
     struct buf manifest_bytes; /* empty: there is none */
     struct manifest manifest;
+    struct branch_list branches;
 };
 
 void upload_source_init(struct upload_source *src);

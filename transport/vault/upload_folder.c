@@ -31,6 +31,7 @@ void upload_source_done(struct upload_source *src)
     src->dir = NULL;
     buf_done(&src->manifest_bytes);
     manifest_done(&src->manifest);
+    branchlist_done(&src->branches);
 }
 
 static int read_meta(struct upload_source *src, struct err *err)
@@ -75,7 +76,8 @@ int upload_source_take(const struct store *s, const struct ident *machine, struc
         src->point = points->items[points->count - 1].sequence;
         src->point_time_utc_usec = points->items[points->count - 1].time_utc_usec;
     }
-    if (read_meta(src, err) < 0 || read_manifest(src->dir, &src->manifest_bytes, err) < 0)
+    if (read_meta(src, err) < 0 || read_manifest(src->dir, &src->manifest_bytes, err) < 0 ||
+        branchlist_load(src->dir, &src->branches, err) < 0)
         return -1;
     if (src->manifest_bytes.len == 0)
         return 0;
@@ -137,10 +139,10 @@ static int folder_list(struct folder *f, uint64_t last, struct err *err)
     return rc;
 }
 
-static int folder_moved_on(struct upload_turn *t, struct err *err)
+int upload_moved_on(struct upload_turn *t, struct err *err)
 {
     t->moved_on = true;
-    return err_set(err, ERR_CONFLICT, "the machine's index was written anew while it was looked at");
+    return err_set(err, ERR_CONFLICT, "the machine's files were replaced while they were looked at");
 }
 
 int upload_folder_open(struct folder *f, struct upload_turn *t, struct err *err)
@@ -155,7 +157,7 @@ int upload_folder_open(struct folder *f, struct upload_turn *t, struct err *err)
     if (folder_list(f, src->committed.segment, err) < 0 || read_manifest(src->dir, &now, err) < 0)
         return -1;
     if (now.len != src->manifest_bytes.len || (now.len > 0 && memcmp(now.data, src->manifest_bytes.data, now.len) != 0))
-        return folder_moved_on(t, err);
+        return upload_moved_on(t, err);
     return 0;
 }
 
@@ -174,11 +176,11 @@ int upload_open_segment(struct upload_turn *t, const struct folder *f, const str
     segment_name(seg->number, name);
     int fd = openat(f->main_fd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
     if (fd < 0)
-        return errno == ENOENT ? folder_moved_on(t, err) : err_sys(err, errno, "opening segment %s", name);
+        return errno == ENOENT ? upload_moved_on(t, err) : err_sys(err, errno, "opening segment %s", name);
     if (fstat(fd, &st) == 0 && st.st_ino == seg->inode)
         return fd;
     (void)close(fd);
-    return folder_moved_on(t, err);
+    return upload_moved_on(t, err);
 }
 
 int upload_open_file(struct upload_turn *t, const char *name, struct err *err)
@@ -187,6 +189,6 @@ int upload_open_file(struct upload_turn *t, const char *name, struct err *err)
     int fd = path == NULL ? -1 : open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
 
     if (fd < 0)
-        return path != NULL && errno == ENOENT ? folder_moved_on(t, err) : err_sys(err, errno, "opening %s", name);
+        return path != NULL && errno == ENOENT ? upload_moved_on(t, err) : err_sys(err, errno, "opening %s", name);
     return fd;
 }

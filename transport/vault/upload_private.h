@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What upload.c (the turn), upload_folder.c (the machine's files) and upload_send.c (pieces and marks) share.
+ * What upload.c (the turn), upload_folder.c (the machine's files), upload_side.c and upload_branch.c (what is beside its log) and
+ * upload_send.c (pieces and marks) share.
  */
 #ifndef TRANSPORT_VAULT_UPLOAD_PRIVATE_H
 #define TRANSPORT_VAULT_UPLOAD_PRIVATE_H
 
 #include <sys/types.h>
+#include <time.h>
 
 #include "transport/log/segment.h"
 #include "transport/vault/bucketstate.h"
@@ -19,8 +21,11 @@ struct entry_list {
 struct upload {
     struct ident machine;
     uint64_t turn_bytes;
-    bool loaded; /* state is what the bucket's marks say, and the changes since */
-    bool swept;  /* what no mark names was looked for */
+    bool loaded;           /* state is what the bucket's marks say, and the changes since */
+    bool swept;            /* what no mark names was looked for */
+    bool branches_checked; /* what the bucket has of branches that grow is what the vault has */
+    bool mends_known;      /* as they were when their folder had this time */
+    struct timespec mends_time;
     struct bucketstate state;
     struct entry_list changes; /* since the newest mark */
     struct entry_list doomed;  /* pieces to delete once a mark is there that does not name them */
@@ -55,13 +60,26 @@ const struct segment_file *upload_folder_find(const struct folder *f, uint64_t n
 int upload_open_segment(struct upload_turn *t, const struct folder *f, const struct segment_file *seg, struct err *err);
 int upload_open_file(struct upload_turn *t, const char *name, struct err *err);
 
+/* Says that the folder is not what the source says any more; -1. */
+int upload_moved_on(struct upload_turn *t, struct err *err);
+
+/* upload_side.c */
+int upload_side(struct upload_turn *t, struct err *err);
+/* A file that is replaced as a whole, as one piece, when the bucket has another or none. 1; 0: there is no such file. */
+int upload_send_small(struct upload_turn *t, const struct bucket_entry *file, struct err *err);
+
+/* upload_branch.c */
+/* 1: all that grows is there up to its last mark; 0: the turn's share is used up, and what is there is older. */
+int upload_branches(struct upload_turn *t, struct err *err);
+
 /* upload_send.c */
 int upload_list_add(struct entry_list *l, const struct bucket_entry *e, struct err *err);
 int upload_hash(int fd, uint64_t from, uint64_t bytes, struct hash128 *ret_hash, struct err *err);
-/* Makes bytes [from, to) of a file pieces in the bucket; from 0: instead of what is there of it. is_whole: as one piece. */
-int upload_send_file(struct upload_turn *t, enum bucket_kind kind, uint64_t number, int fd, uint64_t from, uint64_t to,
+/* Makes bytes [from, to) of a file (kind, owner and number of `file`) pieces in the bucket; from 0: instead of what is there of it.
+ * is_whole: as one piece. */
+int upload_send_file(struct upload_turn *t, const struct bucket_entry *file, int fd, uint64_t from, uint64_t to,
     bool is_whole, struct err *err);
-int upload_send_gone(struct upload_turn *t, enum bucket_kind kind, uint64_t number, struct err *err);
+int upload_send_gone(struct upload_turn *t, const struct bucket_entry *file, struct err *err);
 /* Writes the mark over what was sent, and deletes what it replaces. */
 int upload_send_mark(struct upload_turn *t, struct err *err);
 

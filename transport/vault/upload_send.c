@@ -55,14 +55,12 @@ int upload_hash(int fd, uint64_t from, uint64_t bytes, struct hash128 *ret_hash,
 }
 
 /* What the new piece, or the end of the file, takes the place of. */
-static int doom_pieces(struct upload *u, enum bucket_kind kind, uint64_t number, struct err *err)
+static int doom_pieces(struct upload *u, const struct bucket_entry *file, struct err *err)
 {
-    const struct bucket_file *f = bucketstate_find(&u->state, kind, number);
+    const struct bucket_file *f = bucketstate_file(&u->state, file);
 
     for (size_t i = 0; f != NULL && i < f->count; i++) {
-        const struct bucket_piece *p = &f->pieces[i];
-        struct bucket_entry e = {
-            .kind = kind, .number = number, .offset = p->offset, .bytes = p->bytes, .hash = p->hash};
+        struct bucket_entry e = bucketstate_entry(f, &f->pieces[i]);
         if (upload_list_add(&u->doomed, &e, err) < 0)
             return -1;
     }
@@ -113,18 +111,19 @@ static int send_piece(struct upload_turn *t, struct bucket_entry *e, int fd, str
     int there = e->bytes < ASK_BYTES ? 0 : is_there(t, name, e->bytes, err);
     if (there < 0 || (there == 0 && send_object(t, name, e, fd, err) < 0))
         return -1;
-    if (e->offset == 0 && doom_pieces(t->u, e->kind, e->number, err) < 0)
+    if (e->offset == 0 && doom_pieces(t->u, e, err) < 0)
         return -1;
     if (upload_list_add(&t->u->changes, e, err) < 0)
         return -1;
     return bucketstate_change(&t->u->state, e, err);
 }
 
-int upload_send_file(struct upload_turn *t, enum bucket_kind kind, uint64_t number, int fd, uint64_t from, uint64_t to,
+int upload_send_file(struct upload_turn *t, const struct bucket_entry *file, int fd, uint64_t from, uint64_t to,
     bool is_whole, struct err *err)
 {
     for (uint64_t at = from; at < to;) {
-        struct bucket_entry e = {.kind = kind, .number = number, .offset = at, .bytes = to - at};
+        struct bucket_entry e = {
+            .kind = file->kind, .owner = file->owner, .number = file->number, .offset = at, .bytes = to - at};
         if (!is_whole && e.bytes > PIECE_MAX)
             e.bytes = PIECE_MAX;
         if (send_piece(t, &e, fd, err) < 0)
@@ -134,11 +133,11 @@ int upload_send_file(struct upload_turn *t, enum bucket_kind kind, uint64_t numb
     return 0;
 }
 
-int upload_send_gone(struct upload_turn *t, enum bucket_kind kind, uint64_t number, struct err *err)
+int upload_send_gone(struct upload_turn *t, const struct bucket_entry *file, struct err *err)
 {
-    struct bucket_entry e = {.kind = kind, .number = number, .gone = true};
+    struct bucket_entry e = {.kind = file->kind, .owner = file->owner, .number = file->number, .gone = true};
 
-    if (doom_pieces(t->u, kind, number, err) < 0 || upload_list_add(&t->u->changes, &e, err) < 0)
+    if (doom_pieces(t->u, &e, err) < 0 || upload_list_add(&t->u->changes, &e, err) < 0)
         return -1;
     return bucketstate_change(&t->u->state, &e, err);
 }
