@@ -142,12 +142,17 @@ def machine_folder(site):
     return glob.glob(os.path.join(site.data, "vault", "machines", "*"))[0]  # the one; a hub need not run
 
 
-def lock_file(site):
+def content_of(site, name):
+    """Of a file of the machine's; None when there is none."""
     try:
-        with open(os.path.join(machine_folder(site), "locks"), "rb") as f:
+        with open(os.path.join(machine_folder(site), name), "rb") as f:
             return f.read()
     except FileNotFoundError:
         return None
+
+
+def lock_file(site):
+    return content_of(site, "locks")
 
 
 def flip_a_header(site):
@@ -171,6 +176,12 @@ def flip_a_header(site):
 
 def damages(site):
     return site.cli("machine", "integrity", site.machine()["id"])["damages"]
+
+
+def healed_places(site):
+    """Offsets of the healed items of the file quarantine."""
+    items = content_of(site, "quarantine")[32:-16]
+    return [struct.unpack_from("<Q", items, at + 16)[0] for at in range(0, len(items), 192) if items[at + 1] & 1]
 
 
 def branch(site, name):
@@ -211,12 +222,15 @@ def rebuilt_with_lock_damage_and_branches(service):
     check({"locks", "quarantine", "mend", "branch", "branches"} <= parts, f"the bucket has {parts}")
     locked = lock_file(site)
     site.stop()
+    mended = "mend/" + os.listdir(os.path.join(machine_folder(site), "mend"))[0]
+    record = content_of(site, mended)
     check("1 machines rebuilt" in bucket.rebuild(destroy_data(site)), "the machine was not rebuilt")
     check(lock_file(site) == locked, "the rebuilt vault has another retention lock")
+    check(record and content_of(site, mended) == record, "the rebuilt vault has another mended record")
+    check(healed_places(site) == [place], f"the rebuilt vault's quarantine has {healed_places(site)}")
     site.start()
     uris = [check_branch(site, name, byte) for name, byte in (("kept", 7), ("left-open", 9))]
     check(len(set(uris)) == 2, f"{uris}")
-    wait_until(lambda: any(d["state"] == "healed" and d["offset"] == place for d in damages(site)), "the healed damage", 60, 0.5)
     site.cli("policy", "set", policy, "--lock", "0")
     write(disk, 78, 50, 90 * MIB)
     newest = site.settled_point()["sequence"]

@@ -86,9 +86,11 @@ static int give_name(int dirfd, const char *temporary, const char *name, struct 
     (void)unlinkat(dirfd, temporary, 0);
     if (failed != 0)
         return err_sys(err, failed, "naming segment %s", name);
-    if (fsync(dirfd) < 0)
-        return err_sys(err, errno, "syncing the folder of segment %s", name);
-    return 0;
+    if (fsync(dirfd) == 0)
+        return 0;
+    failed = errno;
+    (void)unlinkat(dirfd, name, 0); /* else the next try would find its name taken */
+    return err_sys(err, failed, "syncing the folder of segment %s", name);
 }
 
 int segment_create(int dirfd, const struct segment_info *info, struct segment_writer **ret_writer, struct err *err)

@@ -4,9 +4,9 @@
  * KiB block; then, under the write lock, appended to the log and noted in the block map. A flush appends a mark and syncs.
  * Edges that do not fall on a sector are filled up from what is there.
  *
- * Failure modes: a full disk fails the write and nothing else (the reserve is kept for replication; a torn append is cut off). After a
- * failed sync, or where cutting fails, nobody knows what the file holds: the branch takes no more writes (every later write and flush
- * fails, which the guest sees as a failed disk); reading goes on.
+ * Failure modes: a full disk fails the write or the flush and nothing else (the reserve is kept for replication; a torn append is cut off);
+ * both work again when there is room. After a failed sync, or where cutting fails, nobody knows what the file holds: the branch takes no more
+ * writes (every later write and flush fails, which the guest sees as a failed disk); reading goes on.
  */
 #include <errno.h>
 #include <string.h>
@@ -109,14 +109,23 @@ static int make_mark(struct branch *b, struct buf *out, struct err *err)
     return mark_append(m, out, err);
 }
 
+/* Appends, or leaves the log as it was. */
+static int append_bytes(struct branch *b, const struct buf *bytes, uint64_t *ret_offset, struct err *err)
+{
+    struct iovec iov = {bytes->data, bytes->len};
+    uint64_t before = segment_end(b->writer);
+    if (segment_append(b->writer, &iov, 1, ret_offset, err) == 0)
+        return 0;
+    if (segment_rewind(b->writer, before, NULL) < 0)
+        b->broken = true;
+    return -1;
+}
+
 static int write_mark(struct branch *b, struct err *err)
 {
     struct buf out AUTO_BUF = BUF_INIT(MARK_PAYLOAD_MAX + RECORD_HEADER_SIZE);
     uint64_t offset;
-    if (make_mark(b, &out, err) < 0)
-        return -1;
-    struct iovec iov = {out.data, out.len};
-    if (segment_append(b->writer, &iov, 1, &offset, err) < 0)
+    if (make_mark(b, &out, err) < 0 || append_bytes(b, &out, &offset, err) < 0)
         return -1;
     b->sequence++;
     b->pending_records = b->pending_bytes = 0;
@@ -124,21 +133,38 @@ static int write_mark(struct branch *b, struct err *err)
     return 0;
 }
 
+static int sync_log(struct branch *b, struct err *err)
+{
+    if (segment_sync(b->writer, err) == 0)
+        return 0;
+    b->broken = true; /* of what was written since the last flush nobody knows what is there */
+    return -1;
+}
+
+/* All that stands before the seal is durable already: where there is no room for the seal it is cut off and tried again later. */
+static int seal_segment(struct branch *b, struct err *err)
+{
+    if ((b->pending_records > 0 && write_mark(b, err) < 0) || sync_log(b, err) < 0)
+        return -1;
+    branch_snapshot_take(b, false);
+    uint64_t end = segment_end(b->writer);
+    if (segment_seal(b->writer, err) < 0) {
+        b->broken = segment_rewind(b->writer, end, NULL) < 0;
+        return -1;
+    }
+    segment_writer_close(TAKE_PTR(b->writer));
+    return 0;
+}
+
 static int next_segment(struct branch *b, struct err *err)
 {
+    if (b->writer != NULL && seal_segment(b, err) < 0)
+        return -1;
     struct segment_info info = {.machine = b->info.machine,
         .log = b->info.id,
         .number = b->segment + 1,
         .first_sequence = b->sequence + 1,
         .created_utc_usec = clock_utc_usec()};
-    if (b->writer != NULL) {
-        if (b->pending_records > 0 && write_mark(b, err) < 0)
-            return -1;
-        branch_snapshot_take(b, false);
-        if (segment_seal(b->writer, err) < 0)
-            return -1;
-        segment_writer_close(TAKE_PTR(b->writer));
-    }
     if (segment_create(b->dirfd, &info, &b->writer, err) < 0)
         return -1;
     b->segment++;
@@ -174,18 +200,6 @@ int branch_check_room(const struct branch *b, size_t n, struct err *err)
     return err_set(err, ERR_NOSPACE, "the vault's disk is full: the branch cannot grow");
 }
 
-/* Appends, or leaves the log as it was. */
-static int append_bytes(struct branch *b, const struct buf *sealed, uint64_t *ret_base, struct err *err)
-{
-    struct iovec iov = {sealed->data, sealed->len};
-    uint64_t before = segment_end(b->writer);
-    if (segment_append(b->writer, &iov, 1, ret_base, err) == 0)
-        return 0;
-    if (segment_rewind(b->writer, before, NULL) < 0)
-        b->broken = true;
-    return -1;
-}
-
 static int append_locked(struct branch *b, const struct buf *sealed, struct err *err)
 {
     uint64_t base;
@@ -194,10 +208,8 @@ static int append_locked(struct branch *b, const struct buf *sealed, struct err 
     if (branch_check_room(b, sealed->len, err) < 0)
         return -1;
     bool full = b->writer != NULL && segment_end(b->writer) >= SEGMENT_TARGET_BYTES;
-    if ((b->writer == NULL || full) && next_segment(b, err) < 0) {
-        b->broken = b->broken || full; /* a mark or a seal may be torn */
+    if ((b->writer == NULL || full) && next_segment(b, err) < 0)
         return -1;
-    }
     if (append_bytes(b, sealed, &base, err) < 0)
         return -1;
     if (note_all(b, sealed, base, err) == 0)
@@ -325,17 +337,13 @@ static int flush_locked(struct branch *b, struct err *err)
         return err_set(err, ERR_IO, "the branch failed before; open it again");
     if (b->writer == NULL || b->pending_records == 0)
         return 0; /* a segment is synced when it is sealed, so nothing waits in an older one */
-    if (write_mark(b, err) < 0)
-        return -1;
-    return segment_sync(b->writer, err);
+    return write_mark(b, err) < 0 ? -1 : sync_log(b, err);
 }
 
 int branch_flush(struct branch *b, struct err *err)
 {
     (void)pthread_mutex_lock(&b->write_lock);
     int result = flush_locked(b, err);
-    if (result < 0)
-        b->broken = true;
     (void)pthread_mutex_unlock(&b->write_lock);
     return result;
 }
