@@ -21,6 +21,7 @@
 #include "hub/db/news.h"
 #include "hub/db/postgres_embedded.h"
 #include "hub/db/token_store.h"
+#include "hub/fabric/fabric_task.h"
 #include "hub/db/user_store.h"
 #include "hub/jobs/job_runner.h"
 #include "transport/base/clock.h"
@@ -361,6 +362,7 @@ static int start(struct hub *hub, struct err *err)
 static void stop(struct hub *hub)
 {
     job_runner_stop(hub->runner);
+    fabric_task_cancel("");
     news_stop(hub->news);
     loop_timer_free(hub->renewal);
     api_stop(hub->api);

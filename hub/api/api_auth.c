@@ -13,11 +13,11 @@
 
 static const struct role_row {
     const char *role;
-    const char *scopes[12];
+    const char *scopes[16];
 } roles[] = {
     {"viewer", {"*:read"}},
     {"operator", {"*:read", "machines:protect", "machines:write", "points:write", "exports:write", "branches:promote",
-                     "jobs:write", "vaults:verify", "groups:write", "alerts:write"}},
+                     "jobs:write", "vaults:verify", "groups:write", "failovers:execute", "failovers:commit", "alerts:write"}},
     {"admin", {"*"}},
 };
 

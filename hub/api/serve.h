@@ -51,6 +51,20 @@ int serve_export_open(struct request *r, struct err *err);
 int serve_export_get(struct request *r, struct err *err);
 int serve_export_close(struct request *r, struct err *err);
 
+/* ---- serve_failover.c ---- */
+int serve_target_list(struct request *r, struct err *err);
+int serve_target_create(struct request *r, struct err *err);
+int serve_target_get(struct request *r, struct err *err);
+int serve_target_update(struct request *r, struct err *err);
+int serve_target_delete(struct request *r, struct err *err);
+int serve_failover_list(struct request *r, struct err *err);
+int serve_failover_create(struct request *r, struct err *err);
+int serve_failover_get(struct request *r, struct err *err);
+int serve_failover_change_point(struct request *r, struct err *err);
+int serve_failover_commit(struct request *r, struct err *err);
+int serve_failover_rollback(struct request *r, struct err *err);
+int serve_failover_cleanup(struct request *r, struct err *err);
+
 /* ---- serve_branch.c ---- */
 int serve_branch_list(struct request *r, struct err *err);
 int serve_branch_create(struct request *r, struct err *err);

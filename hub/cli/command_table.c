@@ -164,6 +164,38 @@ static const struct command_option point_open_options[] = {
     END,
 };
 
+static const struct command_option failover_options[] = {
+    {"target", 't', "TARGET", "Where the replica runs (disks: its disks alone, over NBD)"},
+    {"cpus", 0, "N", "Processors, if not as many as the machine has"},
+    {"memory-mib", 0, "MIB", "Memory, if not as much as the machine has"},
+    {"network", 0, "NAME", "Network at the target; without it the replica has none"},
+    {"boot-port", 0, "[ADDRESS:]PORT", "It is up when this port answers"},
+    {"boot-serial", 0, "TEXT", "It is up when this text is on its serial line"},
+    {"boot-timeout", 0, "DURATION", "How long that may take (5m)"},
+    JOBWAIT_OPTIONS,
+    END,
+};
+
+static const struct command_option failover_cleanup_options[] = {
+    {"outcome", 0, "WORD", "passed or failed: what you found"},
+    {"notes", 0, "TEXT", "Kept with the test"},
+    JOBWAIT_OPTIONS,
+    END,
+};
+
+static const struct command_option target_create_options[] = {
+    {"config", 0, "JSON", "What the adapter must know: docs/failover.md"},
+    {"description", 0, "TEXT", "For people"},
+    END,
+};
+
+static const struct command_option target_set_options[] = {
+    {"name", 0, "NAME", "Another name"},
+    {"config", 0, "JSON", "What the adapter must know: docs/failover.md"},
+    {"description", 0, "TEXT", "For people"},
+    END,
+};
+
 static const struct command_option branch_create_options[] = {
     {"name", 0, "NAME", "Name of the branch, besides its id"},
     {"socket", 0, "PATH", "Unix socket on the vault's host"},
@@ -305,6 +337,27 @@ const struct command commands[] = {
         verb_point_open},
     {"point close", "ID|URI...", "Close opened points", job_options, 1, COMMAND_ARGUMENTS_MAX, false, verb_point_close},
     {"point opened", "", "List the points that are open", all_options, 0, 0, false, verb_export_list},
+    {"failover test", "MACHINE[@POINT]", "Start a replica beside the running machine, to see that it works",
+        failover_options, 1, 1, false, verb_failover_test},
+    {"failover unplanned", "MACHINE[@POINT]", "Start a replica instead of the machine, which is fenced from then on",
+        failover_options, 1, 1, false, verb_failover_unplanned},
+    {"failover list", "", "List failovers", NULL, 0, 0, false, verb_failover_list},
+    {"failover show", "FAILOVER", "Show a failover, with what its target says of the replica", NULL, 1, 1, false,
+        verb_failover_show},
+    {"failover change-point", "FAILOVER|MACHINE POINT", "Run another point, before the commit", job_options, 2, 2,
+        false, verb_failover_change_point},
+    {"failover commit", "FAILOVER|MACHINE", "Make the replica the machine for good", job_options, 1, 1, false,
+        verb_failover_commit},
+    {"failover rollback", "FAILOVER|MACHINE", "Discard the replica; the source is the machine again", job_options, 1, 1,
+        false, verb_failover_rollback},
+    {"failover cleanup", "FAILOVER|MACHINE", "End a test: its replica and what it wrote are discarded",
+        failover_cleanup_options, 1, 1, false, verb_failover_cleanup},
+    {"target list", "", "List targets: where replicas can run", NULL, 0, 0, false, verb_target_list},
+    {"target show", "TARGET", "Show a target", NULL, 1, 1, false, verb_target_show},
+    {"target create", "TARGET ADAPTER", "Add a target; adapters are disk, command and libvirt", target_create_options,
+        2, 2, false, verb_target_create},
+    {"target set", "TARGET", "Change a target", target_set_options, 1, 1, false, verb_target_set},
+    {"target delete", "TARGET", "Delete a target that no failover was made to", NULL, 1, 1, false, verb_target_delete},
     {"branch list", "", "List branches, open or kept", NULL, 0, 0, false, verb_branch_list},
     {"branch show", "BRANCH", "Show a branch", NULL, 1, 1, false, verb_branch_show},
     {"branch create", "MACHINE[@POINT]", "Make a branch of a recovery point and open it; prints its NBD URI",

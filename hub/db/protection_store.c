@@ -212,6 +212,11 @@ int protection_forget(struct db_conn *conn, const char *machine_id, struct err *
     return db_exec(conn, NULL, err, "DELETE FROM protections WHERE machine_id = $1", DB_S(machine_id)) < 0 ? -1 : 0;
 }
 
+int machine_converge_anew(struct db_conn *conn, const char *machine_id, struct err *err)
+{
+    return spread(conn, machine_id, NULL, err);
+}
+
 int protection_resync(struct db_conn *conn, const char *machine_id, uint64_t *ret_version, struct err *err)
 {
     int n = db_exec(conn, NULL, err,

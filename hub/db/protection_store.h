@@ -45,6 +45,8 @@ int machine_convergence(
 int protection_end(struct db_conn *conn, const char *machine_id, uint64_t *ret_version, struct err *err);
 /* Its vault holds nothing of the machine any more: no points, no protection, as if it had never been protected. */
 int protection_forget(struct db_conn *conn, const char *machine_id, struct err *err);
+/* Machine, node and vault are told again what is wanted of them. */
+int machine_converge_anew(struct db_conn *conn, const char *machine_id, struct err *err);
 int protection_resync(struct db_conn *conn, const char *machine_id, uint64_t *ret_version, struct err *err);
 
 /* Checks the move against hub/core's table, stores the new state with an event, wakes the jobs that wait for it. ret_to may

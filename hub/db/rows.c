@@ -355,6 +355,55 @@ const struct db_entity db_branches = ENTITY("branch", branch_row, branch_columns
     " JOIN machines m ON m.id = t.machine_id",
     "t.id", "uuid", "t.name", "-created_at");
 
+static const struct db_column target_columns[] = {
+    ID(target_row, id, "t.id", F),
+    TEXT(target_row, name, "t.name", F | S | N),
+    TEXT(target_row, description, "t.description", 0),
+    TEXT(target_row, adapter, "t.adapter", F | S | N),
+    JSON(target_row, config_json, "t.config::text"),
+    U64(target_row, version, "t.version", 0),
+    TIME(target_row, created_at, "t.created_at", F | S | N),
+    TIME(target_row, updated_at, "t.updated_at", F | S | N),
+};
+const struct db_entity db_targets =
+    ENTITY("target", target_row, target_columns, "compute_targets t", "t.id", "uuid", "t.name", "name");
+
+static const struct db_column failover_columns[] = {
+    ID(failover_row, id, "t.id", F),
+    ID(failover_row, machine_id, "t.machine_id", F),
+    TEXT(failover_row, machine_name, "m.name", F | S | N),
+    ID(failover_row, vault_id, "t.vault_id", F),
+    ID(failover_row, target_id, "t.target_id", F),
+    TEXT(failover_row, target_name, "c.name", F | S | N),
+    TEXT(failover_row, adapter, "c.adapter", F | S | N),
+    JSON(failover_row, target_config_json, "c.config::text"),
+    TEXT(failover_row, kind, "t.kind", F | S | N),
+    TEXT(failover_row, state, "t.state", F | S | N),
+    ID(failover_row, export_id, "t.export_id", F),
+    JSON(failover_row, options_json, "t.options::text"),
+    JSON(failover_row, replica_json, "t.replica::text"),
+    TEXT(failover_row, verdict, "t.verdict", F | S | N),
+    TEXT(failover_row, verdict_text, "t.verdict_text", 0),
+    TEXT(failover_row, outcome, "t.outcome", F | S | N),
+    TEXT(failover_row, notes, "t.notes", 0),
+    ID(failover_row, job_id, "t.job_id", F),
+    TEXT(failover_row, requested_by, "t.requested_by", F | S | N),
+    U64(failover_row, sequence, "t.sequence", F | S | N),
+    TIME(failover_row, point_time, "t.point_time", F | S),
+    TIME(failover_row, requested_at, "t.requested_at", F | S | N),
+    TIME(failover_row, running_at, "t.running_at", F | S),
+    TIME(failover_row, ended_at, "t.ended_at", F | S),
+    U64(failover_row, rto_usec, "coalesce(extract(epoch FROM t.running_at - t.requested_at) * 1000000, 0)::bigint",
+        S | N),
+    U64(failover_row, loss_usec, "t.loss_usec", S | N),
+    U64(failover_row, version, "t.version", 0),
+    TIME(failover_row, created_at, "t.created_at", F | S | N),
+    TIME(failover_row, updated_at, "t.updated_at", F | S | N),
+};
+const struct db_entity db_failovers = ENTITY("failover", failover_row, failover_columns,
+    "failovers t JOIN machines m ON m.id = t.machine_id JOIN compute_targets c ON c.id = t.target_id", "t.id", "uuid",
+    NULL, "-created_at");
+
 static const struct db_column job_columns[] = {
     ID(job_row, id, "t.id", F),
     TEXT(job_row, kind, "t.kind", F | S | N),

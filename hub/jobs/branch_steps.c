@@ -7,6 +7,8 @@
 
 #include "hub/core/machine_state.h"
 #include "hub/db/branch_store.h"
+#include "hub/db/failover_store.h"
+#include "hub/jobs/branch_steps.h"
 #include "hub/jobs/point_steps.h"
 #include "transport/base/mem.h"
 
@@ -47,7 +49,7 @@ static int open_check(struct db_conn *conn, const struct machine_row *machine, j
 }
 
 /* The id goes into the job's state with the row, so that every look names the same export. */
-static int begin_export(struct job_run *run, uint64_t sequence, bool writable, struct err *err)
+static int begin_export(struct job_run *run, const struct branch_opening *opening, struct err *err)
 {
     struct ident random;
     char id[IDENT_TEXT_SIZE];
@@ -62,9 +64,9 @@ static int begin_export(struct job_run *run, uint64_t sequence, bool writable, s
         .vault_id = run->job->vault_id,
         .job_id = run->job->id,
         .created_by = run->job->requested_by,
-        .name = job_param_text(run->params, "name"),
-        .sequence = sequence,
-        .writable = writable};
+        .name = opening->name,
+        .sequence = opening->sequence,
+        .writable = opening->writable};
 
     if (export_create(run->conn, &put, err) < 0)
         return -1;
@@ -86,21 +88,20 @@ static int note_opened(struct job_run *run, const char *export_id, json_t *answe
     return JOB_DONE;
 }
 
-static int open_point(struct job_run *run, struct err *err)
+int branch_steps_open(struct job_run *run, const struct branch_opening *opening, struct err *err)
 {
     Leeward__Control__V1__Command command = LEEWARD__CONTROL__V1__COMMAND__INIT;
     Leeward__Control__V1__OpenPoint open = LEEWARD__CONTROL__V1__OPEN_POINT__INIT;
     json_t *answer = NULL;
     int rc;
 
-    if (job_param_u64(run->params, "sequence", &open.sequence, err) < 0)
+    if (begin_export(run, opening, err) < 0)
         return -1;
-    open.write = json_is_true(json_object_get(run->params, "write"));
-    if (begin_export(run, open.sequence, open.write, err) < 0)
-        return -1;
+    open.sequence = opening->sequence;
+    open.write = opening->writable;
     open.export_id = (char *)job_state_text(run, "export_id");
     open.machine_id = (char *)run->job->machine_id;
-    open.socket = (char *)job_param_text(run->params, "socket");
+    open.socket = (char *)opening->socket;
     command.kind_case = LEEWARD__CONTROL__V1__COMMAND__KIND_OPEN_POINT;
     command.open_point = &open;
     rc = job_command(run, "vault", run->job->vault_id, "the vault", &command, &answer, err);
@@ -109,6 +110,17 @@ static int open_point(struct job_run *run, struct err *err)
     rc = note_opened(run, open.export_id, answer, err);
     json_decref(answer);
     return rc;
+}
+
+static int open_point(struct job_run *run, struct err *err)
+{
+    struct branch_opening opening = {.name = job_param_text(run->params, "name"),
+        .socket = job_param_text(run->params, "socket"),
+        .writable = json_is_true(json_object_get(run->params, "write"))};
+
+    if (job_param_u64(run->params, "sequence", &opening.sequence, err) < 0)
+        return -1;
+    return branch_steps_open(run, &opening, err);
 }
 
 /* Cancelled or failed: the row says so, and the vault closes it, whether it had come to opening it or not. */
@@ -206,7 +218,7 @@ static int close_check(struct db_conn *conn, const struct machine_row *machine, 
         db_need(conn, &db_exports, job_param_text(params, "export_id"), &set, err) < 0)
         return -1;
     memcpy(ret_vault_id, db_at(&set, struct export_row, 0)->vault_id, IDENT_TEXT_SIZE);
-    return 0;
+    return failover_spares_branch(conn, db_at(&set, struct export_row, 0)->id, err);
 }
 
 /* Writes down that it is closed, or, for a branch that stays, kept. */
@@ -222,16 +234,15 @@ static int note_closed(struct job_run *run, const char *export_id, bool discard,
     return export_set(run->conn, export_id, kept ? "kept" : "closed", 0, "", "[]", err);
 }
 
-static int close_point(struct job_run *run, struct err *err)
+int branch_steps_close(struct job_run *run, const char *export_id, bool discard, struct err *err)
 {
     Leeward__Control__V1__Command command = LEEWARD__CONTROL__V1__COMMAND__INIT;
     Leeward__Control__V1__ClosePoint close = LEEWARD__CONTROL__V1__CLOSE_POINT__INIT;
     json_t *answer = NULL;
     int rc;
 
-    close.export_id = (char *)job_param_text(run->params, "export_id");
-    /* A branch that nobody asked to keep would take room for ever. */
-    close.discard = !json_is_false(json_object_get(run->params, "discard"));
+    close.export_id = (char *)export_id;
+    close.discard = discard;
     command.kind_case = LEEWARD__CONTROL__V1__COMMAND__KIND_CLOSE_POINT;
     command.close_point = &close;
     rc = job_command(run, "vault", run->job->vault_id, "the vault", &command, &answer, err);
@@ -248,6 +259,13 @@ static int close_point(struct job_run *run, struct err *err)
     return rc;
 }
 
+/* A branch that nobody asked to keep would take room for ever. */
+static int close_point(struct job_run *run, struct err *err)
+{
+    return branch_steps_close(
+        run, job_param_text(run->params, "export_id"), !json_is_false(json_object_get(run->params, "discard")), err);
+}
+
 /* ---- branch_promote ---- */
 
 static int promote_check(struct db_conn *conn, const struct machine_row *machine, json_t *params,
@@ -258,7 +276,8 @@ static int promote_check(struct db_conn *conn, const struct machine_row *machine
     int state = machine_state_from_name(machine->state);
 
     if (job_params_known(params, known, err) < 0 ||
-        db_need(conn, &db_branches, job_param_text(params, "export_id"), &set, err) < 0)
+        db_need(conn, &db_branches, job_param_text(params, "export_id"), &set, err) < 0 ||
+        failover_spares_branch(conn, db_at(&set, struct branch_row, 0)->id, err) < 0)
         return -1;
     memcpy(ret_vault_id, db_at(&set, struct branch_row, 0)->vault_id, IDENT_TEXT_SIZE);
     if (state < 0 || !machine_state_replicates((enum machine_state)state))

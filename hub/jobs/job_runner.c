@@ -9,11 +9,13 @@
 
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "hub/db/journal.h"
 #include "hub/jobs/job_kind.h"
 #include "transport/base/clock.h"
+#include "transport/base/crashpoint.h"
 #include "transport/base/log.h"
 
 #define THREADS_MAX 16
@@ -143,6 +145,18 @@ static int work(struct job_run *run, struct err *err)
     return outcome < 0 ? -1 : settle(run, &kind->steps[run->job->ordinal], outcome, err);
 }
 
+/* "job.KIND.STEP.before" the commit of what a look at a step did, and "after" it. */
+static void pass(const struct job_claim *job, const char *when)
+{
+    const struct job_kind *kind = job_kind_find(job->kind);
+    char name[96];
+
+    if (!kind || job->ordinal >= JOB_STEPS_MAX || !kind->steps[job->ordinal].name)
+        return;
+    snprintf(name, sizeof(name), "job.%s.%s.%s", job->kind, kind->steps[job->ordinal].name, when);
+    crashpoint_pass(name);
+}
+
 /* The step in its transaction. 0: committed; 1: the claim was lost; -1: rolled back, *ret_final: for good. */
 static int work_in_transaction(
     struct db_conn *conn, const char *hub_id, const struct job_claim *job, bool *ret_final, struct err *err)
@@ -164,7 +178,11 @@ static int work_in_transaction(
         db_rollback(conn);
         return -1;
     }
-    return db_commit(conn, err);
+    pass(job, "before");
+    if (db_commit(conn, err) < 0)
+        return -1;
+    pass(job, "after");
+    return 0;
 }
 
 /* After a failure: again with a pause, or the end of the job. What the kind's cancel undoes is undone for a failure, too. */

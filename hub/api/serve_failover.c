@@ -1,0 +1,279 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Failovers, and the targets that their replicas run on. What changes a failover is a job; the point is pinned when it is asked for, so that "the
+ * latest" means what the caller saw.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "hub/api/row_json.h"
+#include "hub/api/serve.h"
+#include "hub/db/failover_store.h"
+#include "hub/fabric/compute.h"
+
+/* ---- targets ---- */
+
+#define T(member_name, row_form, member)                                                                               \
+    {                                                                                                                  \
+        member_name, row_form, offsetof(struct target_row, member)                                                     \
+    }
+static const struct row_json_member target_members[] = {
+    T("id", ROW_TEXT, id),
+    T("name", ROW_TEXT, name),
+    T("description", ROW_TEXT, description),
+    T("adapter", ROW_TEXT, adapter),
+    T("config", ROW_OBJECT, config_json),
+    T("etag", ROW_ETAG, version),
+    T("created_at", ROW_TIME, created_at),
+    T("updated_at", ROW_TIME, updated_at),
+};
+#undef T
+
+static json_t *target_json(const struct request *r, const void *row)
+{
+    (void)r;
+    return row_json(row, target_members, ARRAY_LEN(target_members));
+}
+
+static const struct row_filter target_filters[] = {
+    {"name", "name", DB_EQ},
+    {"adapter", "adapter", DB_EQ},
+};
+
+int serve_target_list(struct request *r, struct err *err)
+{
+    const struct row_list list = {.entity = &db_targets,
+        .filters = target_filters,
+        .filter_count = ARRAY_LEN(target_filters),
+        .item = target_json};
+
+    return row_list_serve(r, &list, err);
+}
+
+int serve_target_get(struct request *r, struct err *err)
+{
+    AUTO_DB_SET struct db_set set = {0};
+
+    if (db_need(r->conn, &db_targets, r->params[0], &set, err) < 0)
+        return -1;
+    return reply_json(r, 200, target_json(r, set.items), err);
+}
+
+/* The adapter's own word on the config. The text is the caller's. */
+static int config_of(struct request *r, const char *adapter, char **ret_text, struct err *err)
+{
+    const json_t *config = json_object_get(r->body, "config");
+
+    *ret_text = config ? json_dumps(config, JSON_COMPACT) : mem_strdup("{}");
+    if (!*ret_text)
+        return err_set(err, ERR_NOMEM, "no memory for a target");
+    return config ? compute_configure(adapter, config, err) : 0;
+}
+
+int serve_target_create(struct request *r, struct err *err)
+{
+    AUTO_DB_SET struct db_set set = {0};
+    AUTO_FREE char *config = NULL;
+    char id[IDENT_TEXT_SIZE], location[96];
+    struct target_row row = {.name = request_str(r, "name"),
+        .description = request_str(r, "description") ? request_str(r, "description") : "",
+        .adapter = request_str(r, "adapter")};
+
+    if (!json_object_get(r->body, "config") && json_object_set_new(r->body, "config", json_object()) < 0)
+        return err_set(err, ERR_NOMEM, "no memory for a target");
+    if (config_of(r, row.adapter, &config, err) < 0)
+        return -1;
+    row.config_json = config;
+    if (target_create(r->conn, &row, id, err) < 0 || db_need(r->conn, &db_targets, id, &set, err) < 0)
+        return -1;
+    (void)snprintf(location, sizeof(location), "/api/v1/targets/%s", id);
+    return reply_created(r, target_json(r, set.items), location, err);
+}
+
+int serve_target_update(struct request *r, struct err *err)
+{
+    AUTO_DB_SET struct db_set set = {0};
+    AUTO_DB_SET struct db_set after = {0};
+    AUTO_FREE char *config = NULL;
+    struct target_row row;
+
+    if (db_need(r->conn, &db_targets, r->params[0], &set, err) < 0)
+        return -1;
+    row = *db_at(&set, struct target_row, 0);
+    row.name = request_str(r, "name") ? request_str(r, "name") : row.name;
+    row.description = request_str(r, "description") ? request_str(r, "description") : row.description;
+    if (config_of(r, row.adapter, &config, err) < 0)
+        return -1;
+    row.config_json = json_object_get(r->body, "config") ? config : row.config_json;
+    if (target_update(r->conn, &row, r->if_version ? r->if_version : row.version, err) < 0 ||
+        db_need(r->conn, &db_targets, row.id, &after, err) < 0)
+        return -1;
+    return reply_json(r, 200, target_json(r, after.items), err);
+}
+
+int serve_target_delete(struct request *r, struct err *err)
+{
+    AUTO_DB_SET struct db_set set = {0};
+
+    if (db_need(r->conn, &db_targets, r->params[0], &set, err) < 0 ||
+        target_delete(r->conn, db_at(&set, struct target_row, 0)->id, r->if_version, err) < 0)
+        return -1;
+    return reply_empty(r);
+}
+
+/* ---- failovers ---- */
+
+#define F(member_name, row_form, member)                                                                               \
+    {                                                                                                                  \
+        member_name, row_form, offsetof(struct failover_row, member)                                                   \
+    }
+static const struct row_json_member failover_members[] = {
+    F("id", ROW_TEXT, id),
+    F("kind", ROW_TEXT, kind),
+    F("state", ROW_TEXT, state),
+    F("machine_id", ROW_TEXT, machine_id),
+    F("machine_name", ROW_TEXT, machine_name),
+    F("vault_id", ROW_TEXT, vault_id),
+    F("target_id", ROW_TEXT, target_id),
+    F("target_name", ROW_TEXT, target_name),
+    F("adapter", ROW_TEXT, adapter),
+    F("sequence", ROW_NUMBER, sequence),
+    F("point_time", ROW_TIME, point_time),
+    F("branch_id", ROW_TEXT_OR_NULL, export_id),
+    F("options", ROW_OBJECT, options_json),
+    F("replica", ROW_OBJECT, replica_json),
+    F("verdict", ROW_TEXT, verdict),
+    F("verdict_text", ROW_TEXT, verdict_text),
+    F("outcome", ROW_TEXT_OR_NULL, outcome),
+    F("notes", ROW_TEXT, notes),
+    F("job_id", ROW_TEXT_OR_NULL, job_id),
+    F("requested_by", ROW_TEXT, requested_by),
+    F("requested_at", ROW_TIME, requested_at),
+    F("running_at", ROW_TIME, running_at),
+    F("ended_at", ROW_TIME, ended_at),
+    F("rto_seconds", ROW_SECONDS, rto_usec),
+    F("data_loss_seconds", ROW_SECONDS, loss_usec),
+    F("etag", ROW_ETAG, version),
+    F("created_at", ROW_TIME, created_at),
+    F("updated_at", ROW_TIME, updated_at),
+};
+#undef F
+
+static json_t *failover_json(const struct request *r, const void *row)
+{
+    (void)r;
+    return row_json(row, failover_members, ARRAY_LEN(failover_members));
+}
+
+static const struct row_filter failover_filters[] = {
+    {"machine_id", "machine_id", DB_EQ},
+    {"kind", "kind", DB_EQ},
+    {"state", "state", DB_EQ},
+    {"verdict", "verdict", DB_EQ},
+};
+
+int serve_failover_list(struct request *r, struct err *err)
+{
+    const struct row_list list = {.entity = &db_failovers,
+        .filters = failover_filters,
+        .filter_count = ARRAY_LEN(failover_filters),
+        .item = failover_json};
+
+    return row_list_serve(r, &list, err);
+}
+
+int serve_failover_get(struct request *r, struct err *err)
+{
+    AUTO_DB_SET struct db_set set = {0};
+
+    if (db_need(r->conn, &db_failovers, r->params[0], &set, err) < 0)
+        return -1;
+    return reply_json(r, 200, failover_json(r, set.items), err);
+}
+
+/* Digits, as jobs take sequences. */
+static json_t *sequence_text(uint64_t sequence)
+{
+    char text[24];
+
+    (void)snprintf(text, sizeof(text), "%llu", (unsigned long long)sequence);
+    return json_string(text);
+}
+
+int serve_failover_create(struct request *r, struct err *err)
+{
+    const char *target = request_str(r, "target") ? request_str(r, "target") : "disks";
+    json_t *options = json_object_get(r->body, "options");
+    AUTO_DB_SET struct db_set machine = {0};
+    AUTO_DB_SET struct db_set place = {0};
+    uint64_t sequence = (uint64_t)request_int(r, "sequence", 0);
+
+    if (db_need(r->conn, &db_machines, request_str(r, "machine"), &machine, err) < 0 ||
+        db_need(r->conn, &db_targets, target, &place, err) < 0)
+        return -1;
+    const char *id = db_at(&machine, struct machine_row, 0)->id;
+
+    if (sequence == 0 && failover_latest_point(r->conn, id, &sequence, err) < 0)
+        return -1;
+    return serve_job_submit(r, "failover", id,
+        json_pack("{s:s, s:s, s:o, s:O*}", "failover", request_str(r, "kind"), "target_id",
+            db_at(&place, struct target_row, 0)->id, "sequence", sequence_text(sequence), "options", options),
+        err);
+}
+
+/* A job about the failover in the path; params are taken over and get its id. */
+static int submit(struct request *r, const char *kind, json_t *params, struct err *err)
+{
+    AUTO_DB_SET struct db_set set = {0};
+
+    if (db_need(r->conn, &db_failovers, r->params[0], &set, err) < 0) {
+        json_decref(params);
+        return -1;
+    }
+    const struct failover_row *f = db_at(&set, struct failover_row, 0);
+
+    if (!params || json_object_set_new(params, "failover_id", json_string(f->id)) < 0) {
+        json_decref(params);
+        return err_set(err, ERR_NOMEM, "no memory for a job");
+    }
+    return serve_job_submit(r, kind, f->machine_id, params, err);
+}
+
+int serve_failover_change_point(struct request *r, struct err *err)
+{
+    return submit(r, "failover_change_point",
+        json_pack("{s:o}", "sequence", sequence_text((uint64_t)request_int(r, "sequence", 0))), err);
+}
+
+int serve_failover_commit(struct request *r, struct err *err)
+{
+    return submit(r, "failover_commit", json_object(), err);
+}
+
+/* A test is cleaned up, anything else rolled back: a caller who means the one must not get the other. */
+static int end_as(struct request *r, bool test, json_t *params, struct err *err)
+{
+    AUTO_DB_SET struct db_set set = {0};
+
+    if (db_need(r->conn, &db_failovers, r->params[0], &set, err) == 0) {
+        bool is_test = strcmp(db_at(&set, struct failover_row, 0)->kind, "test") == 0;
+
+        if (is_test == test)
+            return submit(r, "failover_end", params, err);
+        err_set(err, ERR_REFUSED, is_test ? "it is a test" : "it is not a test");
+        err_hint(err, is_test ? "A test is ended by its cleanup." : "Roll it back, or commit it.");
+    }
+    json_decref(params);
+    return -1;
+}
+
+int serve_failover_rollback(struct request *r, struct err *err)
+{
+    return end_as(r, false, json_object(), err);
+}
+
+int serve_failover_cleanup(struct request *r, struct err *err)
+{
+    return end_as(r, true,
+        json_pack("{s:s*, s:s*}", "outcome", request_str(r, "outcome"), "notes", request_str(r, "notes")), err);
+}

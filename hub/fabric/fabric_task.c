@@ -1,0 +1,205 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * A list of tasks under one mutex. Each has a detached thread; whoever comes last, the collector or the thread, frees it.
+ */
+#include "hub/fabric/fabric_task.h"
+
+#include <pthread.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "hub/fabric/compute.h"
+#include "transport/base/clock.h"
+#include "transport/base/mem.h"
+
+#define END_WAIT_S 10
+
+struct task {
+    struct task *next;
+    char key[64];
+    enum fabric_verb verb;
+    const struct compute_adapter *adapter;
+    json_t *config, *spec, *replica;
+    bool graceful;
+    atomic_bool cancelled;
+    /* under the lock */
+    bool done, forgotten;
+    int rc;
+    struct err err;
+    json_t *answer;
+};
+
+/* Guards the list, and done, forgotten, rc, err and answer of every task. */
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t ended = PTHREAD_COND_INITIALIZER;
+static struct task *tasks;
+static unsigned running;
+
+static void task_free(struct task *t)
+{
+    if (!t)
+        return;
+    json_decref(t->config);
+    json_decref(t->spec);
+    json_decref(t->replica);
+    json_decref(t->answer);
+    free(t);
+}
+DEFINE_AUTO(task, task_free)
+
+static int work(struct task *t, json_t **ret_answer, struct err *err)
+{
+    const struct compute_call call = {.config = t->config,
+        .spec = t->spec,
+        .replica = t->replica,
+        .graceful = t->graceful,
+        .cancelled = &t->cancelled};
+
+    if (t->verb == FABRIC_START)
+        return t->adapter->start(&call, ret_answer, err);
+    if ((t->verb == FABRIC_CHECK ? t->adapter->check : t->adapter->stop)(&call, err) < 0)
+        return -1;
+    *ret_answer = json_object();
+    return *ret_answer ? 0 : err_set(err, ERR_NOMEM, "no memory for an answer");
+}
+
+static void *task_main(void *arg)
+{
+    struct task *t = arg;
+    struct err err = ERR_INIT;
+    json_t *answer = NULL;
+    int rc = work(t, &answer, &err);
+
+    pthread_mutex_lock(&lock);
+    t->rc = rc;
+    t->err = err;
+    t->answer = answer;
+    t->done = true;
+    running--;
+    pthread_cond_broadcast(&ended);
+    bool orphan = t->forgotten;
+    pthread_mutex_unlock(&lock);
+    if (orphan)
+        task_free(t);
+    return NULL;
+}
+
+/* The adapters' JSON is their own: jansson's reference counts are not for two threads. */
+static int make(const struct fabric_ask *ask, struct task **ret_task, struct err *err)
+{
+    struct task *t AUTO_OF(task) = mem_new(struct task);
+
+    if (!t)
+        return err_set(err, ERR_NOMEM, "no memory for a task");
+    snprintf(t->key, sizeof(t->key), "%s", ask->key);
+    t->verb = ask->verb;
+    t->graceful = ask->graceful;
+    t->adapter = compute_find(ask->adapter);
+    if (!t->adapter)
+        return err_set(err, ERR_UNSUPPORTED, "this hub has no adapter %.40s", ask->adapter);
+    t->config = json_deep_copy(ask->config);
+    t->spec = json_deep_copy(ask->spec);
+    t->replica = ask->replica ? json_deep_copy(ask->replica) : json_object();
+    if (!t->config || !t->spec || !t->replica)
+        return err_set(err, ERR_NOMEM, "no memory for a task");
+    *ret_task = TAKE_PTR(t);
+    return 0;
+}
+
+/* With the lock. */
+static int launch(struct task *t, struct err *err)
+{
+    pthread_attr_t attr;
+    pthread_t thread;
+    int r;
+
+    if (running >= FABRIC_TASKS_MAX)
+        return err_set(
+            err, ERR_UNAVAILABLE, "%d things are under way at targets; this one must wait", FABRIC_TASKS_MAX);
+    pthread_attr_init(&attr);
+    pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
+    r = pthread_create(&thread, &attr, task_main, t);
+    pthread_attr_destroy(&attr);
+    if (r != 0)
+        return err_sys(err, r, "starting a thread for a target");
+    running++;
+    t->next = tasks;
+    tasks = t;
+    return 0;
+}
+
+/* With the lock. */
+static struct task **find(const char *key)
+{
+    struct task **at = &tasks;
+
+    while (*at && strcmp((*at)->key, key) != 0)
+        at = &(*at)->next;
+    return at;
+}
+
+static int begin(const struct fabric_ask *ask, struct err *err)
+{
+    struct task *t AUTO_OF(task) = NULL;
+    int rc;
+
+    if (make(ask, &t, err) < 0)
+        return -1;
+    pthread_mutex_lock(&lock);
+    rc = launch(t, err);
+    pthread_mutex_unlock(&lock);
+    if (rc == 0)
+        (void)TAKE_PTR(t);
+    return rc;
+}
+
+int fabric_task(const struct fabric_ask *ask, json_t **ret_answer, struct err *err)
+{
+    struct task *t AUTO_OF(task) = NULL;
+
+    pthread_mutex_lock(&lock);
+    struct task **at = find(ask->key);
+    bool there = *at != NULL;
+
+    if (there && (*at)->done) {
+        t = *at;
+        *at = t->next;
+    }
+    pthread_mutex_unlock(&lock);
+    if (!there)
+        return begin(ask, err);
+    if (!t)
+        return 0;
+    if (t->rc < 0) {
+        err_copy(err, &t->err);
+        return -1;
+    }
+    *ret_answer = TAKE_PTR(t->answer);
+    return 1;
+}
+
+void fabric_task_cancel(const char *prefix)
+{
+    struct timespec until;
+
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += END_WAIT_S;
+    pthread_mutex_lock(&lock);
+    for (struct task **at = &tasks; *at;) {
+        struct task *t = *at;
+
+        if (strncmp(t->key, prefix, strlen(prefix)) != 0) {
+            at = &t->next;
+            continue;
+        }
+        atomic_store(&t->cancelled, true);
+        *at = t->next;
+        t->forgotten = true;
+        if (t->done)
+            task_free(t);
+    }
+    while (prefix[0] == '\0' && running > 0 && pthread_cond_timedwait(&ended, &lock, &until) == 0)
+        ;
+    pthread_mutex_unlock(&lock);
+}

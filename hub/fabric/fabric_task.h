@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What adapters do, on threads of its own, asked for and collected by job steps that never wait. A task belongs to this process: when the
+ * hub is killed its step asks again, here or at another hub, and the adapter finds what is there already. Any thread.
+ */
+#ifndef HUB_FABRIC_FABRIC_TASK_H
+#define HUB_FABRIC_FABRIC_TASK_H
+
+#include <jansson.h>
+#include <stdbool.h>
+
+#include "transport/base/err.h"
+
+#define FABRIC_TASKS_MAX 64
+
+enum fabric_verb { FABRIC_CHECK, FABRIC_START, FABRIC_STOP };
+
+struct fabric_ask {
+    const char *key; /* of the task: job id and step; at most 63 bytes */
+    enum fabric_verb verb;
+    const char *adapter;
+    const json_t *config, *spec, *replica; /* copied; replica may be NULL */
+    bool graceful;
+};
+
+/* Begins the task unless it is there. 0: not done yet; 1: done, *ret_answer (a new reference; {} for check and stop) and the task is forgotten;
+ * -1: it failed and is forgotten. ERR_UNAVAILABLE while FABRIC_TASKS_MAX run. */
+int fabric_task(const struct fabric_ask *ask, json_t **ret_answer, struct err *err);
+/* Asks tasks whose key begins so to give up, and forgets them. "": all; waits for those, up to ten seconds. */
+void fabric_task_cancel(const char *prefix);
+
+#endif

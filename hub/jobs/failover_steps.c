@@ -1,0 +1,466 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * failover: ask the target, write the failover down, fence the source, open a branch of the point, start the replica, and wait for the verdict of its boot
+ * check. A test leaves the source alone. Whatever fails or is cancelled on the way is ended by a failover_end job, which the failure itself submits: so a
+ * half-started replica is taken away with the same care as a whole one, and survives a crash of the hub as every job does.
+ *
+ * failover_change_point: the replica is stopped, its branch discarded, and another point taken; before the commit.
+ * failover_commit: the replica is the machine from now on. failover_end: cleanup of a test, rollback of a failover, or what a failure leaves behind.
+ */
+#include "hub/jobs/failover_steps.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "hub/db/branch_store.h"
+#include "hub/db/failover_store.h"
+#include "hub/db/journal.h"
+#include "hub/db/protection_store.h"
+#include "hub/jobs/branch_steps.h"
+#include "hub/jobs/job.h"
+#include "hub/jobs/point_steps.h"
+#include "transport/base/clock.h"
+#include "transport/base/mem.h"
+
+#define NOTES_MAX 4096
+
+/* ---- what the jobs share ---- */
+
+/* The failover of the job: params name it, or the job has made it itself. */
+static const char *failover_id(const struct job_run *run)
+{
+    const char *made = job_state_text(run, "failover_id");
+
+    return made ? made : job_param_text(run->params, "failover_id");
+}
+
+static int failover_read(
+    struct job_run *run, struct db_set *ret_set, const struct failover_row **ret_row, struct err *err)
+{
+    if (db_need(run->conn, &db_failovers, failover_id(run), ret_set, err) < 0)
+        return -1;
+    *ret_row = db_at(ret_set, struct failover_row, 0);
+    return 0;
+}
+
+static int tell(struct job_run *run, const char *code, const char *severity, const char *text, struct err *err)
+{
+    const struct event_spec event = {.severity = severity,
+        .code = code,
+        .text = text,
+        .machine_id = run->job->machine_id,
+        .job_id = run->job->id,
+        .actor = run->job->requested_by};
+
+    return event_append(run->conn, &event, err);
+}
+
+static int open_branch(struct job_run *run, struct err *err)
+{
+    AUTO_DB_SET struct db_set set = {0};
+    const struct failover_row *f;
+    struct branch_opening opening = {.name = "", .socket = "", .writable = true};
+    uint64_t sequence;
+    char name[64];
+    int rc;
+
+    if (failover_read(run, &set, &f, err) < 0 || job_param_u64(run->params, "sequence", &sequence, err) < 0)
+        return -1;
+    /* A change of point has a branch of its own. */
+    snprintf(name, sizeof(name), "%s-%.8s-%.8s", f->kind, f->id, run->job->id);
+    opening.name = name;
+    opening.sequence = sequence ? sequence : f->sequence;
+    rc = branch_steps_open(run, &opening, err);
+    if (rc < 0 || failover_note_branch(run->conn, f->id, job_state_text(run, "export_id"), opening.sequence, err) < 0)
+        return -1;
+    return rc;
+}
+
+static int start_replica(struct job_run *run, struct err *err)
+{
+    AUTO_DB_SET struct db_set set = {0};
+    const json_t *disks = json_object_get(run->result, "disks");
+    const struct failover_row *f;
+    json_t *replica = NULL;
+    int rc;
+
+    if (failover_read(run, &set, &f, err) < 0)
+        return -1;
+    rc = replica_ask(run, f, FABRIC_START, disks, false, &replica, err);
+    if (rc != JOB_DONE)
+        return rc;
+    AUTO_FREE char *text = json_dumps(replica, JSON_COMPACT);
+    const char *verdict = job_param_text(replica, "verdict"), *why = job_param_text(replica, "verdict_text");
+
+    if (strcmp(verdict, "passed") != 0 && strcmp(verdict, "failed") != 0)
+        verdict = "unknown";
+    snprintf(run->detail, sizeof(run->detail), "%s%s%.200s", verdict, why[0] ? ": " : "", why);
+    rc = text ? failover_note_replica(run->conn, f->id, text, verdict, why, err)
+              : err_set(err, ERR_NOMEM, "no memory for a replica");
+    if (rc == 0 && (json_object_set_new(run->result, "verdict", json_string(verdict)) < 0 ||
+                       json_object_set_new(run->result, "verdict_text", json_string(why)) < 0))
+        rc = err_set(err, ERR_NOMEM, "no memory for a replica");
+    json_decref(replica);
+    return rc < 0 ? -1 : JOB_DONE;
+}
+
+static int settle_running(struct job_run *run, struct err *err)
+{
+    AUTO_DB_SET struct db_set set = {0};
+    const struct failover_row *f;
+
+    if (failover_store_move(run->conn, failover_id(run), FAILOVER_RUN, run->job->id, err) < 0 ||
+        failover_read(run, &set, &f, err) < 0)
+        return -1;
+    AUTO_FREE char *text =
+        mem_printf("%s failover of %s runs point %llu at %s after %.1f s; boot check: %s", f->kind, f->machine_name,
+            (unsigned long long)f->sequence, f->target_name, (double)f->rto_usec / (double)USEC_PER_SEC, f->verdict);
+
+    if (!text || json_object_set_new(run->result, "failover_id", json_string(f->id)) < 0)
+        return err_set(err, ERR_NOMEM, "no memory for a failover");
+    if (tell(run, "failover_running", strcmp(f->verdict, "failed") == 0 ? "warning" : "info", text, err) < 0)
+        return -1;
+    return JOB_DONE;
+}
+
+/* ---- failover: begin ---- */
+
+static int choose_target(struct db_conn *conn, const json_t *params, struct err *err)
+{
+    AUTO_DB_SET struct db_set set = {0};
+
+    return db_need(conn, &db_targets, job_param_text(params, "target_id"), &set, err);
+}
+
+static int check_machine(const struct machine_row *machine, enum failover_kind kind, struct err *err)
+{
+    int state = machine_state_from_name(machine->state);
+    enum machine_state to;
+
+    if (state < 0)
+        return err_set(err, ERR_INTERNAL, "machine %s has an unknown state", machine->name);
+    return machine_move((enum machine_state)state, failover_machine_move(kind), &to, err);
+}
+
+static int failover_check(struct db_conn *conn, const struct machine_row *machine, json_t *params,
+    char ret_vault_id[IDENT_TEXT_SIZE], struct err *err)
+{
+    static const char *const known[] = {"failover", "target_id", "sequence", "options", NULL};
+    int kind = failover_kind_from_name(job_param_text(params, "failover"));
+    uint64_t sequence;
+
+    if (job_params_known(params, known, err) < 0)
+        return -1;
+    if (kind != FAILOVER_TEST && kind != FAILOVER_UNPLANNED) {
+        err_set(err, ERR_INVALID, "failover: unknown kind");
+        return err_hint(err, "test or unplanned.");
+    }
+    if (job_param_u64(params, "sequence", &sequence, err) < 0 ||
+        replica_options_check(json_object_get(params, "options"), err) < 0 || choose_target(conn, params, err) < 0 ||
+        check_machine(machine, (enum failover_kind)kind, err) < 0 ||
+        point_steps_sequence(conn, machine, params, err) < 0)
+        return -1;
+    if (sequence == 0) {
+        err_set(err, ERR_REFUSED, "the machine %s has no recovery point", machine->name);
+        return err_hint(err, "Wait for its first one: leeward point list %s", machine->name);
+    }
+    return point_steps_vault(conn, machine->id, ret_vault_id, err);
+}
+
+/* What the failover will be, before there is a row of it. */
+static int ask_target(struct job_run *run, struct err *err)
+{
+    AUTO_DB_SET struct db_set set = {0};
+    AUTO_FREE char *options = json_dumps(json_object_get(run->params, "options"), JSON_COMPACT);
+    uint64_t sequence;
+
+    if (db_need(run->conn, &db_targets, job_param_text(run->params, "target_id"), &set, err) < 0 ||
+        job_param_u64(run->params, "sequence", &sequence, err) < 0)
+        return -1;
+    const struct target_row *t = db_at(&set, struct target_row, 0);
+    const struct failover_row f = {.id = run->job->id,
+        .machine_id = run->job->machine_id,
+        .kind = job_param_text(run->params, "failover"),
+        .target_name = t->name,
+        .adapter = t->adapter,
+        .target_config_json = t->config_json,
+        .options_json = options ? options : "{}",
+        .replica_json = "{}",
+        .sequence = sequence};
+
+    return replica_ask(run, &f, FABRIC_CHECK, NULL, false, NULL, err);
+}
+
+static int begin(struct job_run *run, struct err *err)
+{
+    AUTO_FREE char *options = json_dumps(json_object_get(run->params, "options"), JSON_COMPACT);
+    struct failover_put put = {.machine_id = run->job->machine_id,
+        .vault_id = run->job->vault_id,
+        .target_id = job_param_text(run->params, "target_id"),
+        .job_id = run->job->id,
+        .requested_by = run->job->requested_by,
+        .kind = (enum failover_kind)failover_kind_from_name(job_param_text(run->params, "failover")),
+        .options_json = options ? options : "{}"};
+    char id[IDENT_TEXT_SIZE];
+    struct ident random;
+
+    if (job_param_u64(run->params, "sequence", &put.sequence, err) < 0)
+        return -1;
+    if (ident_random(&random) < 0)
+        return err_set(err, ERR_INTERNAL, "the kernel gives no randomness");
+    ident_to_text(&random, id);
+    put.id = id;
+    if (failover_insert(run->conn, &put, err) < 0)
+        return -1;
+    return job_state_put(run, "failover_id", json_string(id), err) < 0 ? -1 : JOB_DONE;
+}
+
+/* The move of the machine, and with it the new generation: from here on nothing that the old source sends is taken (P7). In one transaction. */
+static int fence(struct job_run *run, struct err *err)
+{
+    enum failover_kind kind = (enum failover_kind)failover_kind_from_name(job_param_text(run->params, "failover"));
+    uint64_t generation;
+
+    if (machine_state_move(
+            run->conn, run->job->machine_id, failover_machine_move(kind), run->job->requested_by, NULL, err) < 0)
+        return -1;
+    if (kind == FAILOVER_TEST) {
+        snprintf(run->detail, sizeof(run->detail), "a test leaves the source alone");
+        return JOB_DONE;
+    }
+    if (machine_generation_raise(run->conn, run->job->machine_id, &generation, err) < 0)
+        return -1;
+    snprintf(run->detail, sizeof(run->detail), "generation %llu", (unsigned long long)generation);
+    return JOB_DONE;
+}
+
+/* The job that takes away what was begun. */
+static int undo_failover(struct job_run *run, struct err *err)
+{
+    const char *id = job_state_text(run, "failover_id");
+    char end[IDENT_TEXT_SIZE];
+
+    fabric_task_cancel(run->job->id);
+    if (!id)
+        return 0;
+    AUTO_FREE char *params = mem_printf("{\"failover_id\":\"%s\",\"failed\":true}", id);
+    const struct job_spec spec = {.kind = "failover_end",
+        .machine_id = run->job->machine_id,
+        .params_json = params,
+        .requested_by = run->job->requested_by};
+
+    return params ? job_submit(run->conn, &spec, false, end, err) : err_set(err, ERR_NOMEM, "no memory");
+}
+
+/* ---- failover_end ---- */
+
+static int end_check(struct db_conn *conn, const struct machine_row *machine, json_t *params,
+    char ret_vault_id[IDENT_TEXT_SIZE], struct err *err)
+{
+    static const char *const known[] = {"failover_id", "failed", "outcome", "notes", NULL};
+    const char *outcome = job_param_text(params, "outcome");
+    AUTO_DB_SET struct db_set set = {0};
+    enum failover_state to;
+
+    if (job_params_known(params, known, err) < 0 ||
+        db_need(conn, &db_failovers, job_param_text(params, "failover_id"), &set, err) < 0)
+        return -1;
+    const struct failover_row *f = db_at(&set, struct failover_row, 0);
+
+    memcpy(ret_vault_id, f->vault_id, IDENT_TEXT_SIZE);
+    if (strcmp(f->machine_id, machine->id) != 0)
+        return err_set(err, ERR_INVALID, "failover_id: of another machine");
+    if (outcome[0] && strcmp(outcome, "passed") != 0 && strcmp(outcome, "failed") != 0) {
+        err_set(err, ERR_INVALID, "outcome: unknown word");
+        return err_hint(err, "passed or failed.");
+    }
+    if (strlen(job_param_text(params, "notes")) > NOTES_MAX)
+        return err_set(err, ERR_INVALID, "notes: at most %d bytes are allowed", NOTES_MAX);
+    return failover_move((enum failover_kind)failover_kind_from_name(f->kind),
+        (enum failover_state)failover_state_from_name(f->state), FAILOVER_END, &to, err);
+}
+
+static int end_begin(struct job_run *run, struct err *err)
+{
+    const char *id = failover_id(run);
+
+    if (failover_store_move(run->conn, id, FAILOVER_END, run->job->id, err) < 0 ||
+        failover_note_outcome(
+            run->conn, id, job_param_text(run->params, "outcome"), job_param_text(run->params, "notes"), err) < 0)
+        return -1;
+    return JOB_DONE;
+}
+
+static int stop_replica(struct job_run *run, struct err *err)
+{
+    AUTO_DB_SET struct db_set set = {0};
+    const struct failover_row *f;
+
+    if (failover_read(run, &set, &f, err) < 0)
+        return -1;
+    return replica_ask(run, f, FABRIC_STOP, NULL, false, NULL, err);
+}
+
+static int discard_branch(struct job_run *run, struct err *err)
+{
+    AUTO_DB_SET struct db_set set = {0};
+    const struct failover_row *f;
+    int rc;
+
+    if (failover_read(run, &set, &f, err) < 0)
+        return -1;
+    if (!f->export_id[0])
+        return JOB_DONE;
+    rc = branch_steps_close(run, f->export_id, true, err);
+    if (rc == JOB_DONE && failover_note_branch(run->conn, f->id, NULL, 0, err) < 0)
+        return -1;
+    return rc;
+}
+
+/* Rolled back, the source is the machine again; what it held meanwhile is compared and sent as after any pause. A failover that failed before
+ * the source was fenced has nothing to roll back. */
+static int roll_back_machine(struct job_run *run, struct err *err)
+{
+    AUTO_DB_SET struct db_set set = {0};
+
+    if (job_machine(run, &set, err) < 0)
+        return -1;
+    if (strcmp(db_at(&set, struct machine_row, 0)->state, "failed_over") != 0)
+        return 0;
+    if (machine_state_move(run->conn, run->job->machine_id, MOVE_ROLLBACK, run->job->requested_by, NULL, err) < 0)
+        return -1;
+    return machine_converge_anew(run->conn, run->job->machine_id, err);
+}
+
+static int end_settle(struct job_run *run, struct err *err)
+{
+    bool failed = json_is_true(json_object_get(run->params, "failed"));
+    AUTO_DB_SET struct db_set set = {0};
+    const struct failover_row *f;
+
+    if (failover_read(run, &set, &f, err) < 0)
+        return -1;
+    bool test = strcmp(f->kind, "test") == 0;
+    enum failover_move move = failed ? FAILOVER_GIVE_UP : test ? FAILOVER_CLEAN : FAILOVER_ROLL_BACK;
+    AUTO_FREE char *text = mem_printf("%s failover of %s: %s%s%s", f->kind, f->machine_name,
+        failed ? "what a failed start left is gone"
+        : test ? "cleaned up"
+               : "rolled back",
+        f->outcome[0] ? "; outcome: " : "", f->outcome);
+
+    if (!text)
+        return err_set(err, ERR_NOMEM, "no memory for a failover");
+    if (failover_store_move(run->conn, f->id, move, run->job->id, err) < 0 ||
+        (!test && roll_back_machine(run, err) < 0) ||
+        tell(run, "failover_ended", failed ? "warning" : "info", text, err) < 0)
+        return -1;
+    return JOB_DONE;
+}
+
+/* ---- failover_change_point, failover_commit ---- */
+
+/* The failover that params name, in a state from which the move is allowed. */
+static int named_check(struct db_conn *conn, const struct machine_row *machine, const json_t *params,
+    enum failover_move move, char ret_vault_id[IDENT_TEXT_SIZE], struct err *err)
+{
+    AUTO_DB_SET struct db_set set = {0};
+    enum failover_state to;
+
+    if (db_need(conn, &db_failovers, job_param_text(params, "failover_id"), &set, err) < 0)
+        return -1;
+    const struct failover_row *f = db_at(&set, struct failover_row, 0);
+
+    memcpy(ret_vault_id, f->vault_id, IDENT_TEXT_SIZE);
+    if (strcmp(f->machine_id, machine->id) != 0)
+        return err_set(err, ERR_INVALID, "failover_id: of another machine");
+    return failover_move((enum failover_kind)failover_kind_from_name(f->kind),
+        (enum failover_state)failover_state_from_name(f->state), move, &to, err);
+}
+
+static int change_check(struct db_conn *conn, const struct machine_row *machine, json_t *params,
+    char ret_vault_id[IDENT_TEXT_SIZE], struct err *err)
+{
+    static const char *const known[] = {"failover_id", "sequence", NULL};
+    uint64_t sequence;
+
+    if (job_params_known(params, known, err) < 0 ||
+        named_check(conn, machine, params, FAILOVER_RESTART, ret_vault_id, err) < 0 ||
+        job_param_u64(params, "sequence", &sequence, err) < 0)
+        return -1;
+    if (sequence == 0) {
+        err_set(err, ERR_INVALID, "sequence: missing");
+        return err_hint(err, "Name the point: leeward point list %s", machine->name);
+    }
+    return point_steps_sequence(conn, machine, params, err);
+}
+
+static int change_begin(struct job_run *run, struct err *err)
+{
+    if (machine_state_move(run->conn, run->job->machine_id, MOVE_CHANGE_POINT, run->job->requested_by, NULL, err) < 0 ||
+        failover_store_move(run->conn, failover_id(run), FAILOVER_RESTART, run->job->id, err) < 0)
+        return -1;
+    return JOB_DONE;
+}
+
+/* A change that fails does not end the failover: it runs nothing, says so, and another point can be chosen. */
+static int undo_change(struct job_run *run, struct err *err)
+{
+    fabric_task_cancel(run->job->id);
+    if (run->job->ordinal == 0)
+        return 0;
+    if (failover_store_move(run->conn, failover_id(run), FAILOVER_RUN, run->job->id, err) < 0)
+        return -1;
+    return failover_note_replica(run->conn, failover_id(run), "{}", "failed",
+        "the change of the point did not succeed; choose one again, or roll back", err);
+}
+
+static int commit_check(struct db_conn *conn, const struct machine_row *machine, json_t *params,
+    char ret_vault_id[IDENT_TEXT_SIZE], struct err *err)
+{
+    static const char *const known[] = {"failover_id", NULL};
+
+    if (job_params_known(params, known, err) < 0)
+        return -1;
+    return named_check(conn, machine, params, FAILOVER_COMMIT, ret_vault_id, err);
+}
+
+static int commit(struct job_run *run, struct err *err)
+{
+    if (machine_state_move(run->conn, run->job->machine_id, MOVE_COMMIT, run->job->requested_by, NULL, err) < 0 ||
+        failover_store_move(run->conn, failover_id(run), FAILOVER_COMMIT, run->job->id, err) < 0)
+        return -1;
+    return JOB_DONE;
+}
+
+const struct job_kind job_kind_failover = {.name = "failover",
+    .needs_machine = true,
+    .may_cancel = true,
+    .check = failover_check,
+    .cancel = undo_failover,
+    .undo_on_failure = true,
+    .steps = {{"check", "Ask the target whether it can take the replica", ask_target},
+        {"begin", "Write the failover down", begin}, {"fence", "Fence the source", fence},
+        {"open", "Open a branch of the point", open_branch},
+        {"start", "Start the replica and wait for its boot check", start_replica},
+        {"settle", "The replica runs", settle_running}}};
+
+const struct job_kind job_kind_failover_change_point = {.name = "failover_change_point",
+    .needs_machine = true,
+    .check = change_check,
+    .cancel = undo_change,
+    .undo_on_failure = true,
+    .steps = {{"begin", "Write the change down", change_begin}, {"stop", "Stop the replica", stop_replica},
+        {"discard", "Discard its branch", discard_branch}, {"open", "Open a branch of the other point", open_branch},
+        {"start", "Start the replica and wait for its boot check", start_replica},
+        {"settle", "The replica runs", settle_running}}};
+
+const struct job_kind job_kind_failover_commit = {.name = "failover_commit",
+    .needs_machine = true,
+    .check = commit_check,
+    .steps = {{"commit", "Commit the failover", commit}}};
+
+const struct job_kind job_kind_failover_end = {.name = "failover_end",
+    .needs_machine = true,
+    .check = end_check,
+    .steps = {{"begin", "Write the end down", end_begin}, {"stop", "Stop the replica", stop_replica},
+        {"discard", "Discard its branch", discard_branch}, {"settle", "The failover is over", end_settle}}};

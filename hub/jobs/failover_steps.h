@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What the jobs about failovers share: a replica as its target's adapter wants it told, and the looks at what the adapter does.
+ */
+#ifndef HUB_JOBS_FAILOVER_STEPS_H
+#define HUB_JOBS_FAILOVER_STEPS_H
+
+#include "hub/fabric/fabric_task.h"
+#include "hub/jobs/job_kind.h"
+
+/* The spec of hub/fabric/compute.h. options_json: those of the failover; disks: an array as the vault tells open disks, NULL: those that are
+ * protected, without URIs. A new reference; NULL with err. */
+json_t *replica_spec(struct db_conn *conn, const struct failover_row *failover, const json_t *disks, struct err *err);
+/* ERR_INVALID for options that are unknown or out of bounds. */
+int replica_options_check(const json_t *options, struct err *err);
+
+/* A look at the verb of the target's adapter: JOB_DONE with *ret_answer, JOB_AGAIN, -1. ret_answer may be NULL. */
+int replica_ask(struct job_run *run, const struct failover_row *failover, enum fabric_verb verb, const json_t *disks,
+    bool graceful, json_t **ret_answer, struct err *err);
+
+#endif

@@ -1,0 +1,385 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Jobs about failovers, with a hub that dies at each of their steps: before the step's transaction ends, and right after. Each hub is a process of its
+ * own that is ended at that place by _exit; the next one goes on. In the end everything must be as if nothing had happened. PostgreSQL and the
+ * target's program are real; the vault's part is to answer its commands.
+ */
+#include <poll.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "hub/db/job_store.h"
+#include "hub/db/protection_store.h"
+#include "hub/jobs/job.h"
+#include "hub/jobs/job_runner.h"
+#include "tests/unit/hub/postgres_fixture.h"
+#include "transport/base/clock.h"
+#include "transport/base/crashpoint.h"
+
+#define MACHINE "11111111-0000-4000-8000-000000000001"
+#define NODE "22222222-0000-4000-8000-000000000001"
+#define VAULT "33333333-0000-4000-8000-000000000001"
+#define TARGET "44444444-0000-4000-8000-000000000001"
+#define HUB "aaaaaaaa-0000-4000-8000-000000000001"
+#define DIED 42
+#define LOOKS_MAX 2000
+
+/* One replica is one file; every start that finds it there says so. */
+static const char program[] =
+    "#!/bin/sh\n"
+    "spec=$(cat)\n"
+    "id=$(printf %s \"$spec\" | sed 's/.*\"failover_id\":\"\\([0-9a-f-]*\\)\".*/\\1/')\n"
+    "case $1 in\n"
+    "start) echo x >\"${0%/*}/replica-$id\"; echo '{\"name\":\"r\",\"verdict\":\"passed\"}' ;;\n"
+    "stop) rm -f \"${0%/*}/replica-$id\" ;;\n"
+    "esac\n";
+
+/* ---- the vault ---- */
+
+/* Answers every open command; returns how many there were. */
+static int answer_commands(struct db_conn *conn)
+{
+    AUTO_PGRESULT PGresult *r = NULL;
+    struct err err = ERR_INIT;
+    int n = command_open_list(conn, VAULT, &r, &err);
+
+    for (int i = 0; i < n; i++) {
+        /* Both what opening and what closing answers. */
+        const struct command_outcome outcome = {.id = db_text(r, i, 0),
+            .target_id = VAULT,
+            .done = true,
+            .code = "",
+            .text = "",
+            .correction = "",
+            .result_json = "{\"uri\":\"nbd+unix:///0?socket=/"
+                           "s\",\"disks\":[{\"number\":0,\"name\":\"sda\",\"size_bytes\":\"1000\","
+                           "\"uri\":\"nbd+unix:///0?socket=/s\"}]}"};
+
+        if (command_note(conn, &outcome, &err) < 0)
+            return -1;
+    }
+    return n;
+}
+
+/* ---- a hub ---- */
+
+static void die_there(void *arg, const char *name)
+{
+    if (strcmp(arg, name) == 0)
+        _exit(DIED);
+}
+
+static int open_jobs(struct db_conn *conn)
+{
+    return db_exec(conn, NULL, NULL, "SELECT 1 FROM jobs WHERE status IN ('queued', 'running', 'waiting_for_input')");
+}
+
+/* Runs all jobs to their end. 0, or 1 when something failed. */
+static int hub_main(const char *dsn, const char *die_at)
+{
+    const struct db_options options = {.dsn = dsn};
+    struct db_conn *conn AUTO_OF(db_conn) = NULL;
+    struct err err = ERR_INIT;
+    struct db *db;
+    uint64_t wait;
+    int open = 1;
+
+    crashpoint_watch(die_at ? die_there : NULL, (void *)die_at);
+    if (db_new(&options, &db, &err) < 0 || db_acquire(db, &conn, &err) < 0)
+        return 1;
+    for (int look = 0; look < LOOKS_MAX && open > 0; look++) {
+        if (job_run_one(conn, HUB, &wait, &err) < 0 || answer_commands(conn) < 0 ||
+            db_script(conn, "UPDATE jobs SET run_after = now() WHERE status = 'running'", &err) < 0) {
+            fprintf(stderr, "hub: %s\n", err.text);
+            return 1;
+        }
+        (void)poll(NULL, 0, 2); /* the target's program is at work meanwhile */
+        open = open_jobs(conn);
+    }
+    return open == 0 ? 0 : 1;
+}
+
+/* A hub in a process of its own: how it ended. */
+static int run_hub(struct postgres_fixture *f, const char *die_at)
+{
+    int status = 0;
+    pid_t pid = fork();
+
+    if (pid == 0)
+        _exit(hub_main(postgres_embedded_dsn(f->pg), die_at));
+    assert_true(pid > 0);
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_true(WIFEXITED(status));
+    return WEXITSTATUS(status);
+}
+
+/* ---- the site ---- */
+
+static char folder[64], folder_program[96];
+
+static int up(void **state)
+{
+    FILE *f;
+
+    snprintf(folder, sizeof(folder), "/tmp/leeward-failover-%d", (int)getpid());
+    snprintf(folder_program, sizeof(folder_program), "%s/program", folder);
+    if (mkdir(folder, 0700) < 0 || !(f = fopen(folder_program, "w")))
+        return -1;
+    fputs(program, f);
+    fclose(f);
+    return chmod(folder_program, 0700) < 0 ? -1 : postgres_fixture_up(state);
+}
+
+static int down(void **state)
+{
+    unlink(folder_program);
+    rmdir(folder);
+    return postgres_fixture_down(state);
+}
+
+/* A protected machine with points 1 and 2. */
+static void build(struct db_conn *conn)
+{
+    AUTO_FREE char *target = mem_printf("INSERT INTO compute_targets (id, name, adapter, config) VALUES ('" TARGET
+                                        "', 'rack', 'command', '{\"program\":\"%s\"}')",
+        folder_program);
+    struct err err = ERR_INIT;
+
+    assert_ok(db_script(conn,
+                  "DELETE FROM failovers; DELETE FROM compute_targets WHERE name = 'rack'; DELETE FROM jobs; DELETE "
+                  "FROM exports;"
+                  " DELETE FROM recovery_points; DELETE FROM machines; DELETE FROM nodes; DELETE FROM vaults",
+                  &err),
+        &err);
+    fixture_machine(conn, MACHINE, "web1");
+    fixture_node(conn, NODE, "n");
+    fixture_vault(conn, VAULT, "v");
+    assert_ok(db_script(conn, target, &err), &err);
+    assert_ok(db_script(conn,
+                  "INSERT INTO disks (machine_id, key, number, device, is_protected, present) VALUES ('" MACHINE
+                  "', 'sda', 0, '/dev/sda', true, true);"
+                  "INSERT INTO protections (machine_id, policy_id, node_id, vault_id) SELECT '" MACHINE "', id, '" NODE
+                  "', '" VAULT "' FROM policies WHERE is_default;"
+                  "UPDATE machines SET state = 'protected' WHERE id = '" MACHINE "';"
+                  "INSERT INTO recovery_points (machine_id, sequence, vault_id, time, kind, generation, committed_at)"
+                  " SELECT '" MACHINE "', s, '" VAULT
+                  "', now() - interval '1 minute' * (3 - s), 'crash', 1, now() FROM generate_series(1, 2) s",
+                  &err),
+        &err);
+}
+
+static int count(struct db_conn *conn, const char *sql)
+{
+    struct err err = ERR_INIT;
+    int n = db_exec(conn, NULL, &err, sql);
+
+    assert_ok(n, &err);
+    return n;
+}
+
+static int replicas(struct db_conn *conn)
+{
+    AUTO_PGRESULT PGresult *r = NULL;
+    struct err err = ERR_INIT;
+    int n = db_exec(conn, &r, &err, "SELECT id FROM failovers"), there = 0;
+
+    for (int i = 0; i < n; i++) {
+        AUTO_FREE char *path = mem_printf("%s/replica-%s", folder, db_text(r, i, 0));
+
+        there += access(path, F_OK) == 0;
+    }
+    return there;
+}
+
+/* The id of the one failover that there is. */
+static void the_failover(struct db_conn *conn, char id[IDENT_TEXT_SIZE])
+{
+    AUTO_PGRESULT PGresult *r = NULL;
+    struct err err = ERR_INIT;
+
+    assert_int_equal(db_exec(conn, &r, &err, "SELECT id FROM failovers"), 1);
+    snprintf(id, IDENT_TEXT_SIZE, "%s", db_text(r, 0, 0));
+}
+
+static int submit(struct db_conn *conn, const char *kind, const char *params)
+{
+    const struct job_spec spec = {
+        .kind = kind, .machine_id = MACHINE, .params_json = params, .requested_by = "token:test"};
+    char job[IDENT_TEXT_SIZE];
+
+    return job_submit(conn, &spec, false, job, NULL);
+}
+
+/* Submits the job and lets hubs work on it; the first one dies at that place. Whether it did. */
+static bool run_job(
+    struct postgres_fixture *f, struct db_conn *conn, const char *kind, const char *params, const char *die_at)
+{
+    struct err err = ERR_INIT;
+    int ended;
+
+    assert_int_equal(submit(conn, kind, params), 0);
+    ended = run_hub(f, die_at);
+    if (ended != DIED) {
+        assert_int_equal(ended, 0);
+        return false;
+    }
+    /* Ten seconds later. */
+    assert_ok(db_script(conn, "UPDATE jobs SET lease_until = now() WHERE lease_until IS NOT NULL", &err), &err);
+    assert_int_equal(run_hub(f, NULL), 0);
+    return true;
+}
+
+static bool start(struct postgres_fixture *f, struct db_conn *conn, const char *kind, const char *die_at)
+{
+    AUTO_FREE char *params = mem_printf("{\"failover\":\"%s\",\"target_id\":\"" TARGET "\",\"sequence\":\"2\"}", kind);
+
+    return run_job(f, conn, "failover", params, die_at);
+}
+
+static bool act(
+    struct postgres_fixture *f, struct db_conn *conn, const char *kind, const char *more, const char *die_at)
+{
+    char id[IDENT_TEXT_SIZE];
+
+    the_failover(conn, id);
+    AUTO_FREE char *params = mem_printf("{\"failover_id\":\"%s\"%s}", id, more);
+
+    return run_job(f, conn, kind, params, die_at);
+}
+
+static void assert_all_succeeded(struct db_conn *conn)
+{
+    assert_int_equal(count(conn, "SELECT 1 FROM jobs WHERE status <> 'succeeded'"), 0);
+    assert_int_equal(count(conn, "SELECT 1 FROM commands WHERE NOT done"), 0);
+}
+
+/* ---- the tests ---- */
+
+static const struct {
+    const char *job;
+    const char *steps[7];
+} places[] = {
+    {"failover", {"check", "begin", "fence", "open", "start", "settle"}},
+    {"failover_change_point", {"begin", "stop", "discard", "open", "start", "settle"}},
+    {"failover_end", {"begin", "stop", "discard", "settle"}},
+    {"failover_commit", {"commit"}},
+};
+
+/* An unplanned failover, another point, and then its rollback or its commit; the hub dies once on the way. */
+static bool whole_life(struct postgres_fixture *f, struct db_conn *conn, const char *die_at, bool committed)
+{
+    bool died = start(f, conn, "unplanned", die_at);
+
+    assert_int_equal(replicas(conn), 1);
+    assert_int_equal(count(conn, "SELECT 1 FROM machines WHERE state = 'failed_over' AND generation = 2"), 1);
+    died |= act(f, conn, "failover_change_point", ",\"sequence\":\"1\"", die_at);
+    assert_int_equal(replicas(conn), 1);
+    assert_int_equal(
+        count(conn, "SELECT 1 FROM failovers WHERE state = 'running' AND sequence = 1 AND verdict = 'passed'"), 1);
+    assert_int_equal(count(conn, "SELECT 1 FROM exports WHERE state = 'open'"), 1);
+    if (committed) {
+        died |= act(f, conn, "failover_commit", "", die_at);
+        assert_int_equal(replicas(conn), 1);
+        assert_int_equal(
+            count(conn, "SELECT 1 FROM machines m, failovers f WHERE m.state = 'committed' AND f.state = 'committed'"),
+            1);
+        return died;
+    }
+    died |= act(f, conn, "failover_end", "", die_at);
+    assert_int_equal(replicas(conn), 0);
+    assert_int_equal(
+        count(conn, "SELECT 1 FROM machines m, failovers f WHERE m.state = 'protected' AND f.state = 'rolled_back'"),
+        1);
+    assert_int_equal(count(conn, "SELECT 1 FROM exports WHERE state <> 'closed'"), 0);
+    return died;
+}
+
+static void test_a_hub_that_dies_at_any_step_ends_as_if_nothing_had_happened(void **state)
+{
+    static const char *const when[] = {"before", "after"};
+    struct db_conn *conn AUTO_OF(db_conn) = fixture_conn(state);
+
+    for (size_t i = 0; i < ARRAY_LEN(places); i++)
+        for (size_t k = 0; places[i].steps[k]; k++)
+            for (size_t w = 0; w < ARRAY_LEN(when); w++) {
+                AUTO_FREE char *name = mem_printf("job.%s.%s.%s", places[i].job, places[i].steps[k], when[w]);
+
+                build(conn);
+                if (!whole_life(*state, conn, name, strcmp(places[i].job, "failover_commit") == 0))
+                    fail_msg("no hub died at %s", name);
+                assert_all_succeeded(conn);
+            }
+}
+
+static void test_a_test_failover_leaves_the_machine_alone(void **state)
+{
+    struct db_conn *conn AUTO_OF(db_conn) = fixture_conn(state);
+
+    build(conn);
+    start(*state, conn, "test", NULL);
+    assert_int_equal(count(conn, "SELECT 1 FROM machines WHERE state = 'protected' AND generation = 1"), 1);
+    assert_int_equal(replicas(conn), 1);
+    act(*state, conn, "failover_end", ",\"outcome\":\"passed\",\"notes\":\"good\"", NULL);
+    assert_int_equal(
+        count(conn, "SELECT 1 FROM failovers WHERE state = 'cleaned' AND outcome = 'passed' AND notes = 'good'"), 1);
+    assert_int_equal(replicas(conn), 0);
+    assert_all_succeeded(conn);
+}
+
+/* The target cannot start it: the failure takes itself away, and the source is the machine again. */
+static void test_a_failure_takes_itself_away(void **state)
+{
+    struct db_conn *conn AUTO_OF(db_conn) = fixture_conn(state);
+    struct err err = ERR_INIT;
+
+    build(conn);
+    assert_ok(
+        db_script(conn, "UPDATE compute_targets SET config = '{\"program\":\"/nowhere\"}' WHERE name = 'rack'", &err),
+        &err);
+    /* Refused while it is asked: nothing began. */
+    start(*state, conn, "unplanned", NULL);
+    assert_int_equal(count(conn, "SELECT 1 FROM failovers"), 0);
+    assert_int_equal(count(conn, "SELECT 1 FROM jobs WHERE status = 'failed' AND problem_text LIKE '%/nowhere%'"), 1);
+    assert_int_equal(count(conn, "SELECT 1 FROM machines WHERE state = 'protected' AND generation = 1"), 1);
+}
+
+static void test_what_makes_no_sense_is_refused(void **state)
+{
+    static const char *const bad[] = {
+        "{\"failover\":\"sideways\",\"target_id\":\"" TARGET "\",\"sequence\":\"2\"}",
+        "{\"failover\":\"test\",\"target_id\":\"" TARGET "\",\"sequence\":\"3\"}",
+        "{\"failover\":\"test\",\"target_id\":\"" TARGET "\"}",
+        "{\"failover\":\"test\",\"target_id\":\"" VAULT "\",\"sequence\":\"2\"}",
+        "{\"failover\":\"test\",\"target_id\":\"" TARGET "\",\"sequence\":\"2\",\"options\":{\"cpus\":0}}",
+        "{\"failover\":\"test\",\"target_id\":\"" TARGET "\",\"sequence\":\"2\",\"options\":{\"memory_bytes\":1}}",
+        "{\"failover\":\"test\",\"target_id\":\"" TARGET "\",\"sequence\":\"2\",\"options\":{\"color\":\"red\"}}",
+    };
+    struct db_conn *conn AUTO_OF(db_conn) = fixture_conn(state);
+
+    build(conn);
+    for (size_t i = 0; i < ARRAY_LEN(bad); i++)
+        if (submit(conn, "failover", bad[i]) == 0)
+            fail_msg("not refused: %s", bad[i]);
+    assert_int_equal(count(conn, "SELECT 1 FROM jobs"), 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_a_hub_that_dies_at_any_step_ends_as_if_nothing_had_happened),
+        cmocka_unit_test(test_a_test_failover_leaves_the_machine_alone),
+        cmocka_unit_test(test_a_failure_takes_itself_away),
+        cmocka_unit_test(test_what_makes_no_sense_is_refused),
+    };
+
+    return cmocka_run_group_tests(tests, up, down);
+}
