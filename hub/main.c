@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "hub/api/api.h"
+#include "hub/api/oidc.h"
 #include "hub/control/ca.h"
 #include "hub/control/control.h"
 #include "hub/control/live_status.h"
@@ -36,6 +37,9 @@
 
 struct settings {
     char *data, *database, *listen, *api_listen, *hostnames, *log_level;
+    char *api_certificate, *api_key, *public_url;
+    char *oidc_issuer, *oidc_client_id, *oidc_client_secret, *oidc_ca, *oidc_scopes, *oidc_role_claim, *oidc_role_map,
+        *oidc_name;
     uint64_t job_threads, api_threads, db_connections, enrolments_per_second;
     bool log_json;
 };
@@ -66,6 +70,44 @@ static const struct conf_row rows[] = {
         .type = CONF_STRING,
         .offset = AT(hostnames),
         .help = "more names and addresses for the API's certificate, separated by commas"},
+    {.key = "api-certificate",
+        .type = CONF_STRING,
+        .offset = AT(api_certificate),
+        .help = "PEM file of a certificate (with its chain) for the API; none: the hub's own CA makes one"},
+    {.key = "api-key", .type = CONF_STRING, .offset = AT(api_key), .help = "PEM file of the key of api-certificate"},
+    {.key = "public-url",
+        .type = CONF_STRING,
+        .offset = AT(public_url),
+        .help = "https://NAME[:PORT] of this hub as browsers see it; needed with oidc-issuer"},
+    {.key = "oidc-issuer",
+        .type = CONF_STRING,
+        .offset = AT(oidc_issuer),
+        .help = "URL of an OpenID provider that people may sign in with"},
+    {.key = "oidc-client-id", .type = CONF_STRING, .offset = AT(oidc_client_id), .help = "this hub's name there"},
+    {.key = "oidc-client-secret",
+        .type = CONF_STRING,
+        .offset = AT(oidc_client_secret),
+        .secret = true,
+        .help = "and its secret; none for a public client"},
+    {.key = "oidc-role-map",
+        .type = CONF_STRING,
+        .offset = AT(oidc_role_map),
+        .help = "VALUE=ROLE,...: which values of the claim give viewer, operator or admin; * is everybody"},
+    {.key = "oidc-role-claim",
+        .type = CONF_STRING,
+        .offset = AT(oidc_role_claim),
+        .fallback = "groups",
+        .help = "claim with the values of oidc-role-map, such as realm_access.roles"},
+    {.key = "oidc-scopes",
+        .type = CONF_STRING,
+        .offset = AT(oidc_scopes),
+        .fallback = "openid profile email",
+        .help = "what is asked of the provider"},
+    {.key = "oidc-ca",
+        .type = CONF_STRING,
+        .offset = AT(oidc_ca),
+        .help = "PEM file of the provider's CA; none: the system's"},
+    {.key = "oidc-name", .type = CONF_STRING, .offset = AT(oidc_name), .help = "what the sign-in page calls it"},
     {.key = "job-threads",
         .type = CONF_UINT,
         .offset = AT(job_threads),
@@ -116,6 +158,8 @@ struct hub {
     struct control *control;
     struct api *api;
     char *api_certificate, *api_key;
+    char *redirect_uri;
+    struct oidc_conf oidc;
     char *first_password;       /* path */
     struct loop_timer *renewal; /* of the API's certificate */
     struct news *news;
@@ -314,14 +358,56 @@ static void renew_api_certificate(void *arg)
         log_event(LOG_WARN, "api_certificate_not_renewed", LOG_E(&err));
 }
 
-static int start_api(struct hub *hub, struct err *err)
+static int check_certificate(const struct settings *s, struct err *err)
 {
-    hub->api_certificate = mem_printf("%s/api.pem", hub->settings.data);
-    hub->api_key = mem_printf("%s/api.key", hub->settings.data);
+    if (!*s->api_certificate == !*s->api_key)
+        return 0;
+    (void)err_set(err, ERR_INVALID, "a certificate for the API needs its key, and a key its certificate");
+    return err_hint(err, "Give both --api-certificate and --api-key, or neither.");
+}
+
+/* One that is given is somebody else's to renew: the API looks at the files by itself. */
+static int prepare_api_certificate(struct hub *hub, struct err *err)
+{
+    const struct settings *s = &hub->settings;
+    bool given = *s->api_certificate;
+
+    hub->api_certificate = given ? mem_strdup(s->api_certificate) : mem_printf("%s/api.pem", s->data);
+    hub->api_key = given ? mem_strdup(s->api_key) : mem_printf("%s/api.key", s->data);
     if (!hub->api_certificate || !hub->api_key)
         return err_set(err, ERR_NOMEM, "no memory");
-    if (make_api_certificate(hub, err) < 0 ||
-        loop_timer_new(hub->loop, DAY_USEC, DAY_USEC, renew_api_certificate, hub, &hub->renewal, err) < 0)
+    if (given)
+        return 0;
+    return make_api_certificate(hub, err) < 0
+               ? -1
+               : loop_timer_new(hub->loop, DAY_USEC, DAY_USEC, renew_api_certificate, hub, &hub->renewal, err);
+}
+
+static int prepare_oidc(struct hub *hub, struct err *err)
+{
+    const struct settings *s = &hub->settings;
+    size_t n = strlen(s->public_url);
+
+    hub->redirect_uri = mem_printf(
+        "%.*s/api/v1/session/oidc/callback", (int)(n > 0 && s->public_url[n - 1] == '/' ? n - 1 : n), s->public_url);
+    hub->oidc = (struct oidc_conf){.issuer = s->oidc_issuer,
+        .client_id = s->oidc_client_id,
+        .client_secret = s->oidc_client_secret,
+        .public_url = s->public_url,
+        .redirect_uri = hub->redirect_uri,
+        .ca_path = s->oidc_ca,
+        .scopes = s->oidc_scopes,
+        .role_claim = s->oidc_role_claim,
+        .role_map = s->oidc_role_map,
+        .name = s->oidc_name};
+    if (!hub->redirect_uri)
+        return err_set(err, ERR_NOMEM, "no memory");
+    return *s->oidc_issuer ? oidc_check(&hub->oidc, err) : 0;
+}
+
+static int start_api(struct hub *hub, struct err *err)
+{
+    if (prepare_api_certificate(hub, err) < 0)
         return -1;
     const struct api_conf conf = {.listen = hub->settings.api_listen,
         .cert_path = hub->api_certificate,
@@ -333,6 +419,7 @@ static int start_api(struct hub *hub, struct err *err)
         .ready = ready,
         .arg = hub,
         .first_password_path = hub->first_password,
+        .oidc = *hub->settings.oidc_issuer ? &hub->oidc : NULL,
         .handler_threads = (unsigned)hub->settings.api_threads};
 
     return api_start(&conf, &hub->api, err);
@@ -352,9 +439,10 @@ static int start_work(struct hub *hub, struct err *err)
 
 static int start(struct hub *hub, struct err *err)
 {
-    if (prepare_data(hub, err) < 0 || loop_new(NULL, NULL, &hub->loop, err) < 0 ||
-        ca_open(hub->settings.data, &hub->ca, err) < 0 || start_database(hub, err) < 0 ||
-        prepare_database(hub, err) < 0 || start_control(hub, err) < 0 || start_api(hub, err) < 0)
+    if (check_certificate(&hub->settings, err) < 0 || prepare_oidc(hub, err) < 0 || prepare_data(hub, err) < 0 ||
+        loop_new(NULL, NULL, &hub->loop, err) < 0 || ca_open(hub->settings.data, &hub->ca, err) < 0 ||
+        start_database(hub, err) < 0 || prepare_database(hub, err) < 0 || start_control(hub, err) < 0 ||
+        start_api(hub, err) < 0)
         return -1;
     return start_work(hub, err);
 }
@@ -377,6 +465,7 @@ static void stop(struct hub *hub)
     free(hub->api_certificate);
     free(hub->api_key);
     free(hub->first_password);
+    free(hub->redirect_uri);
 }
 
 static int run(struct hub *hub, struct err *err)

@@ -9,6 +9,7 @@
 #include "hub/api/http_route.h"
 #include "hub/api/http_server.h"
 #include "hub/api/login_gate.h"
+#include "hub/api/oidc.h"
 #include "hub/api/openapi.h"
 #include "transport/base/log.h"
 #include "transport/base/mem.h"
@@ -30,11 +31,13 @@ int api_start(const struct api_conf *conf, struct api **ret_api, struct err *err
     api->services.conf = &api->conf;
     api->services.draining = &api->draining;
     if (!(api->services.metrics = api_metrics_new()) ||
-        !(api->services.logins = login_gate_new(conf->handler_threads ? conf->handler_threads : 4))) {
+        !(api->services.logins = login_gate_new(conf->handler_threads ? conf->handler_threads : 4)) ||
+        !(api->services.outbound = login_gate_new(conf->handler_threads > 2 ? conf->handler_threads - 1 : 2))) {
         api_stop(api);
         return err_set(err, ERR_NOMEM, "no memory for the API");
     }
-    if (openapi_load(&api->services.doc, err) < 0 || http_routes_check(api->services.doc, err) < 0 ||
+    if ((conf->oidc && oidc_new(conf->oidc, &api->services.oidc, err) < 0) ||
+        openapi_load(&api->services.doc, err) < 0 || http_routes_check(api->services.doc, err) < 0 ||
         event_feed_start(conf->db, &api->services.feed, err) < 0 ||
         http_server_start(&api->services, &api->server, err) < 0) {
         api_stop(api);
@@ -54,6 +57,8 @@ void api_stop(struct api *api)
     http_server_stop(api->server);
     event_feed_free(api->services.feed);
     openapi_free(api->services.doc);
+    oidc_free(api->services.oidc);
+    login_gate_free(api->services.outbound);
     login_gate_free(api->services.logins);
     api_metrics_free(api->services.metrics);
     free(api);

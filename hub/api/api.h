@@ -27,6 +27,20 @@ struct api_check {
 };
 #define API_CHECKS_MAX 8
 
+/* An OpenID provider for signing in. */
+struct oidc_conf {
+    const char *issuer; /* "https://login.example.org/realms/ops", exactly as the provider has it */
+    const char *client_id;
+    const char *client_secret; /* NULL or "": a public client */
+    const char *public_url;    /* of this hub as browsers see it, without a '/' at the end */
+    const char *redirect_uri;  /* public_url/api/v1/session/oidc/callback, as the provider has it on record */
+    const char *ca_path;       /* PEM of who signed the provider's certificate; NULL or "": those of the system */
+    const char *scopes;        /* NULL or "": "openid profile email" */
+    const char *role_claim;    /* "groups", "realm_access.roles"; NULL or "": "groups" */
+    const char *role_map;      /* "admins=admin,ops=operator,*=viewer" */
+    const char *name;          /* for the button; NULL or "": the issuer */
+};
+
 /* All pointers and texts are borrowed and outlive the server. The callbacks are called from any thread of the
  * API. */
 struct api_conf {
@@ -41,6 +55,7 @@ struct api_conf {
      * within a second even when PostgreSQL is gone. */
     size_t (*ready)(void *arg, struct api_check checks[API_CHECKS_MAX]);
     void *arg;
+    const struct oidc_conf *oidc;    /* NULL: passwords only */
     const char *first_password_path; /* removed once nobody has the password of the first start; NULL: none */
     unsigned handler_threads;        /* 0: 4. Each may hold one database connection. */
 };

@@ -11,6 +11,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "hub/api/http_route.h"
 #include "hub/api/json_schema.h"
 #include "hub/api/openapi.h"
 
@@ -75,12 +76,32 @@ static void check_query(struct request *r)
     {
         const json_t *parameter = find_parameter(r, "query", name);
 
+        if (!parameter && (r->route->flags & ROUTE_ANY_QUERY))
+            continue;
         if (!parameter)
             json_schema_fault(r->errors, name, "unknown_parameter", "this parameter is not known here");
         else if (json_is_array(value))
             json_schema_fault(r->errors, name, "repeated", "this parameter may be given once");
         else
             check_text(r, parameter, name, json_string_value(value), true);
+    }
+}
+
+static void check_required(struct request *r)
+{
+    const json_t *root = openapi_root(r->services->doc);
+    const json_t *one;
+    size_t i;
+
+    json_array_foreach(r->operation->parameters, i, one)
+    {
+        const json_t *p = json_schema_resolve(root, one);
+        const char *in = json_string_value(json_object_get(p, "in"));
+        const char *name = json_string_value(json_object_get(p, "name"));
+
+        if (in && name && strcmp(in, "query") == 0 && json_is_true(json_object_get(p, "required")) &&
+            !json_object_get(r->arguments, name))
+            json_schema_fault(r->errors, name, "required", "this parameter is needed");
     }
 }
 
@@ -149,6 +170,7 @@ int http_input_parameters(struct request *r)
     r->query = json_object();
     check_path(r);
     check_query(r);
+    check_required(r);
     if (h->idempotency_key && r->operation->idempotency_key)
         check_text(r, find_parameter(r, "header", "Idempotency-Key"), "Idempotency-Key", h->idempotency_key, false);
     if (h->last_event_id && find_parameter(r, "header", "Last-Event-ID"))

@@ -21,6 +21,7 @@
 
 struct api_metrics;
 struct login_gate;
+struct oidc;
 struct db_conn;
 struct event_feed;
 struct event_stream;
@@ -34,6 +35,7 @@ struct openapi_operation;
 #define REQUEST_PATH_MAX 2048u
 #define REQUEST_ID_SIZE 65u
 #define REQUEST_ETAG_SIZE 72u
+#define REQUEST_OIDC_COOKIE "__Host-leeward-oidc"
 #define REQUEST_COOKIE "__Host-leeward" /* browsers take it only with Secure, Path=/ and without Domain */
 
 /* What all handlers share; filled once by api_start and never changed. */
@@ -42,7 +44,8 @@ struct api_services {
     struct openapi *doc;
     struct event_feed *feed;
     struct api_metrics *metrics;
-    struct login_gate *logins;
+    struct login_gate *logins, *outbound; /* password hashes; questions to the OpenID provider */
+    struct oidc *oidc;                    /* NULL: none */
     const atomic_bool *draining;
 };
 
@@ -53,11 +56,11 @@ struct reply {
     size_t text_len;
     const char *content_type;     /* NULL: application/json, or problem+json above 399 */
     char etag[REQUEST_ETAG_SIZE]; /* without quotes; "" = none */
-    char location[256];
-    unsigned retry_after_sec;    /* 0: no header */
-    const char *allow;           /* of a 405 */
-    char cookie[256];            /* Set-Cookie; "" = none */
-    struct event_stream *stream; /* the body is an event stream */
+    char location[2048];          /* an OpenID provider's address may be long */
+    unsigned retry_after_sec;     /* 0: no header */
+    const char *allow;            /* of a 405 */
+    char cookie[256];             /* Set-Cookie; "" = none */
+    struct event_stream *stream;  /* the body is an event stream */
 };
 
 /* Headers that matter, each NULL when absent. Owned. */
@@ -65,6 +68,7 @@ struct request_headers {
     char *authorization, *if_match, *if_none_match, *idempotency_key, *content_type, *last_event_id;
     char *session; /* the cookie __Host-leeward */
     char *csrf;    /* X-CSRF-Token */
+    char *oidc;    /* the cookie of a sign-in at the OpenID provider */
     char *user_agent;
 };
 

@@ -13,6 +13,7 @@
 enum http_route_flags {
     ROUTE_INLINE = 1, /* answers at once without database or waiting: runs on the network thread */
     ROUTE_NO_DATABASE = 2,
+    ROUTE_ANY_QUERY = 8,       /* parameters that the document does not name are passed over: others choose them */
     ROUTE_OWN_TRANSACTION = 4, /* the handler begins, audits and commits by itself: something of a failure stays */
 };
 

@@ -151,6 +151,7 @@ static void read_head(struct exchange *x, const char *url, const char *method)
         .content_type = header(x->connection, "Content-Type"),
         .last_event_id = header(x->connection, "Last-Event-ID"),
         .session = cookie(x->connection, REQUEST_COOKIE),
+        .oidc = cookie(x->connection, REQUEST_OIDC_COOKIE),
         .csrf = header(x->connection, "X-CSRF-Token"),
         .user_agent = header(x->connection, "User-Agent"),
     };

@@ -146,6 +146,11 @@ int session_begin(struct request *r, const char *user_id, const char *method, js
 /* Makes it the answer, with the cookie that session_begin left. json is taken over. */
 int session_answer(struct request *r, json_t *json, struct err *err);
 
+/* ---- serve_oidc.c ---- */
+int serve_sign_in_methods(struct request *r, struct err *err);
+int serve_oidc_begin(struct request *r, struct err *err);
+int serve_oidc_callback(struct request *r, struct err *err);
+
 /* ---- serve_user.c ---- */
 int serve_user_list(struct request *r, struct err *err);
 int serve_user_get(struct request *r, struct err *err);
