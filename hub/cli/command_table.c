@@ -47,6 +47,9 @@ static const struct command_option disk_list_options[] = {
 static const struct command_option protect_options[] = {
     {"disk", 0, "DISK", "Key or device of a disk; may be repeated (all that can be tracked)"},
     {"policy", 0, "NAME", "Policy (the default one)"},
+    {"seed", 0, "DISK=FILE",
+        "An older copy of a disk as a base, so that only what differs travels: a raw image or a block device on the "
+        "vault's host; may be repeated"},
     {"vault", 0, "NAME", "Vault (the hub chooses)"},
     JOBWAIT_OPTIONS,
     END,

@@ -104,6 +104,47 @@ static int chosen_disks(const struct command_line *line, json_t **ret_disks, str
     return rc;
 }
 
+static int add_seed(const json_t *disks, const char *text, json_t *seeds, struct err *err)
+{
+    const char *equals = strstr(text, "=/");
+    AUTO_FREE char *name = equals ? mem_strdup(text) : NULL;
+    json_t *keys = json_array();
+    int rc = -1;
+
+    if (!equals || equals == text) {
+        (void)err_set(err, ERR_INVALID, "--seed %s: not DISK=FILE", text);
+        (void)err_hint(err, "FILE is a path on the vault's host and begins with /.");
+    } else if (!name) {
+        (void)err_set(err, ERR_NOMEM, "no memory for a request");
+    } else {
+        name[equals - text] = '\0';
+        rc = disk_key(disks, name, keys, err);
+    }
+    if (rc == 0)
+        json_array_append_new(seeds, json_pack("{s:O, s:s}", "disk", json_array_get(keys, 0), "path", equals + 1));
+    json_decref(keys);
+    return rc;
+}
+
+static int add_seeds(const struct command_line *line, json_t *body, struct err *err)
+{
+    AUTO_FREE char *path = client_path("/api/v1/machines/%s/disks", line->arguments[0]);
+    json_t *disks = NULL, *seeds;
+    const char *text;
+    int rc = 0;
+
+    if (!command_option(line, "seed"))
+        return 0;
+    if (!path || verb_read_list(line, path, 0, &disks, err) < 0)
+        return -1;
+    seeds = json_array();
+    for (unsigned i = 0; rc == 0 && (text = command_option_nth(line, "seed", i)); i++)
+        rc = add_seed(disks, text, seeds, err);
+    json_decref(disks);
+    json_object_set_new(body, "seeds", seeds);
+    return rc;
+}
+
 /* The id of an item under a collection that takes names, as a member of body. */
 static int add_id(const struct command_line *line, const char *option, const char *collection, const char *member,
     json_t *body, struct err *err)
@@ -138,6 +179,8 @@ int verb_machine_protect(struct command_line *line, struct err *err)
     rc = add_id(line, "policy", "policies", "policy_id", body, err);
     if (rc == 0)
         rc = add_id(line, "vault", "vaults", "vault_id", body, err);
+    if (rc == 0)
+        rc = add_seeds(line, body, err);
     if (rc == 0)
         rc = machine_job(line, "protect", body, err);
     json_decref(body);

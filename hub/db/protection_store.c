@@ -154,10 +154,10 @@ int protection_put(struct db_conn *conn, const struct protection *p, uint64_t *r
         return err_hint(err, "List its disks with the reasons: leeward machine show");
     }
     n = db_exec(conn, NULL, err,
-        "INSERT INTO protections (machine_id, policy_id, node_id, vault_id) VALUES ($1, $2, $3, $4)"
-        " ON CONFLICT (machine_id) DO UPDATE SET policy_id = $2, node_id = $3, active = true, updated_at = now()"
-        " WHERE protections.vault_id = $4",
-        DB_S(p->machine_id), DB_S(p->policy_id), DB_S(p->node_id), DB_S(p->vault_id));
+        "INSERT INTO protections (machine_id, policy_id, node_id, vault_id, seeding) VALUES ($1, $2, $3, $4, $5)"
+        " ON CONFLICT (machine_id) DO UPDATE SET policy_id = $2, node_id = $3, active = true, seeding = $5,"
+        " updated_at = now() WHERE protections.vault_id = $4",
+        DB_S(p->machine_id), DB_S(p->policy_id), DB_S(p->node_id), DB_S(p->vault_id), DB_B(p->seeding));
     if (n < 0)
         return -1;
     if (n == 0) {
@@ -165,6 +165,30 @@ int protection_put(struct db_conn *conn, const struct protection *p, uint64_t *r
         return err_hint(err, "Leave the vault out: it goes on in the one it has.");
     }
     return spread(conn, p->machine_id, ret_version, err) < 0 ? -1 : disks;
+}
+
+int protection_disks(struct db_conn *conn, const char *machine_id, PGresult **ret_rows, struct err *err)
+{
+    return db_exec(conn, ret_rows, err,
+        "SELECT number, size_bytes, logical_sector_bytes, device, key FROM disks"
+        " WHERE machine_id = $1 AND is_protected ORDER BY number",
+        DB_S(machine_id));
+}
+
+int protection_seeded(struct db_conn *conn, const char *machine_id, uint64_t *ret_version, struct err *err)
+{
+    return db_exec(conn, NULL, err, "UPDATE protections SET seeding = false, updated_at = now() WHERE machine_id = $1",
+               DB_S(machine_id)) < 0
+               ? -1
+               : spread(conn, machine_id, ret_version, err);
+}
+
+int protection_vault_knows(struct db_conn *conn, const char *machine_id, struct err *err)
+{
+    return db_exec(conn, NULL, err,
+        "SELECT 1 FROM vaults v JOIN protections p ON p.vault_id = v.id"
+        " WHERE p.machine_id = $1 AND v.online AND v.converged_version >= v.desired_version",
+        DB_S(machine_id));
 }
 
 int protection_vault(struct db_conn *conn, const char *machine_id, char ret_vault_id[IDENT_TEXT_SIZE], struct err *err)
@@ -194,7 +218,8 @@ int machine_convergence(
 
 int protection_end(struct db_conn *conn, const char *machine_id, uint64_t *ret_version, struct err *err)
 {
-    if (db_exec(conn, NULL, err, "UPDATE protections SET active = false, updated_at = now() WHERE machine_id = $1",
+    if (db_exec(conn, NULL, err,
+            "UPDATE protections SET active = false, seeding = false, updated_at = now() WHERE machine_id = $1",
             DB_S(machine_id)) < 0 ||
         db_exec(conn, NULL, err,
             "UPDATE disks SET is_protected = false, version = version + 1 WHERE machine_id = $1 AND is_protected",

@@ -31,11 +31,18 @@ int placement_vaults_read(
 struct protection {
     const char *machine_id, *policy_id, *node_id, *vault_id;
     const char *disks_json; /* array of keys; NULL: all eligible ones (present, trackable) */
+    bool seeding;           /* the agent is not told before protection_seeded */
 };
 /* Stores the protection, numbers the disks (a disk keeps its number for ever), and lets machine, node and vault converge
  * anew. Returns the number of disks; ERR_INVALID names a disk that is unknown or not trackable; ERR_REFUSED when none is
  * left, or when the machine's data is in another vault. ret_version: the machine's new desired version. */
 int protection_put(struct db_conn *conn, const struct protection *protection, uint64_t *ret_version, struct err *err);
+/* The protected disks in the order of their numbers: number, size_bytes, logical_sector_bytes, device, key. Returns how many. */
+int protection_disks(struct db_conn *conn, const char *machine_id, PGresult **ret_rows, struct err *err);
+/* The vault has taken the seed: the agent may begin. */
+int protection_seeded(struct db_conn *conn, const char *machine_id, uint64_t *ret_version, struct err *err);
+/* Has the machine's vault heard of it? 1 or 0. */
+int protection_vault_knows(struct db_conn *conn, const char *machine_id, struct err *err);
 /* The vault that holds the machine's points. 1, or 0: none does yet. */
 int protection_vault(struct db_conn *conn, const char *machine_id, char ret_vault_id[IDENT_TEXT_SIZE], struct err *err);
 /* The desired version that the agent has reached, and whether it is connected. */

@@ -6,7 +6,8 @@
  * &db_job_steps, &db_job_log).
  *
  * Kinds and their params (JSON object; unknown members are ERR_INVALID):
- *   protect       machine_id; {"disks": ["KEY", ...] | "all-eligible", "policy_id"?: UUID, "vault_id"?: UUID}
+ *   protect       machine_id; {"disks": ["KEY", ...] | "all-eligible", "policy_id"?: UUID, "vault_id"?: UUID,
+ *                 "seeds"?: [{"disk": "KEY", "path": text on the vault's host}]}
  *                 done when the machine is `protected`; result {"disks": n, "first_point": "7"}
  *   unprotect     machine_id; {}                     data in the vault stays until it is deleted there
  *   resync        machine_id; {}

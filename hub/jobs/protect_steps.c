@@ -9,6 +9,7 @@
 #include "hub/db/journal.h"
 #include "hub/db/protection_store.h"
 #include "hub/jobs/job_kind.h"
+#include "hub/jobs/seed_steps.h"
 #include "transport/base/clock.h"
 
 /* A vault needs at least this much room for a new machine. */
@@ -68,11 +69,12 @@ static int check_exists(
 static int protect_check(struct db_conn *conn, const struct machine_row *machine, json_t *params,
     char ret_vault_id[IDENT_TEXT_SIZE], struct err *err)
 {
-    static const char *const known[] = {"disks", "policy_id", "vault_id", NULL};
+    static const char *const known[] = {"disks", "policy_id", "vault_id", "seeds", NULL};
 
-    if (job_params_known(params, known, err) < 0 || check_disks(json_object_get(params, "disks"), err) < 0 ||
-        check_uuid(params, "policy_id", err) < 0 || check_uuid(params, "vault_id", err) < 0 ||
-        check_move(machine, MOVE_PROTECT, err) < 0 || check_exists(conn, &db_policies, params, "policy_id", err) < 0 ||
+    if (job_params_known(params, known, err) < 0 || seed_steps_check(machine, params, err) < 0 ||
+        check_disks(json_object_get(params, "disks"), err) < 0 || check_uuid(params, "policy_id", err) < 0 ||
+        check_uuid(params, "vault_id", err) < 0 || check_move(machine, MOVE_PROTECT, err) < 0 ||
+        check_exists(conn, &db_policies, params, "policy_id", err) < 0 ||
         check_exists(conn, &db_vaults, params, "vault_id", err) < 0)
         return -1;
     snprintf(ret_vault_id, IDENT_TEXT_SIZE, "%s", job_param_text(params, "vault_id"));
@@ -210,8 +212,12 @@ static int configure(struct job_run *run, struct err *err)
         return -1;
     if ((n = choose_node(run, m, node, err)) <= 0 || (n = choose_vault(run, m, vault, err)) <= 0)
         return n < 0 ? -1 : wait_for_place(run, err);
-    const struct protection p = {
-        .machine_id = m->id, .policy_id = policy, .node_id = node, .vault_id = vault, .disks_json = disks};
+    const struct protection p = {.machine_id = m->id,
+        .policy_id = policy,
+        .node_id = node,
+        .vault_id = vault,
+        .disks_json = disks,
+        .seeding = seed_steps_wanted(run->params)};
 
     if ((n = protection_put(run->conn, &p, &version, err)) < 0 ||
         machine_state_move(run->conn, m->id, MOVE_PROTECT, run->job->requested_by, NULL, err) < 0)
@@ -299,7 +305,7 @@ static int until_stopped(struct job_run *run, struct err *err)
     return db_at(&set, struct machine_row, 0)->online ? JOB_AGAIN : JOB_DONE;
 }
 
-/* A protect job that is cancelled before the machine is protected leaves it unprotected. */
+/* A protect job that is cancelled, or fails, before the machine is protected leaves it unprotected. */
 static int undo_protect(struct job_run *run, struct err *err)
 {
     AUTO_DB_SET struct db_set set = {0};
@@ -312,6 +318,8 @@ static int undo_protect(struct job_run *run, struct err *err)
 
     if (strcmp(state, "enabling") != 0 && strcmp(state, "initial_replication") != 0)
         return 0;
+    if (seed_steps_undo(run, err) < 0)
+        return -1;
     return stop_protection(run, err) < 0 ? -1 : 0;
 }
 
@@ -346,8 +354,10 @@ const struct job_kind job_kind_protect = {.name = "protect",
     .may_cancel = true,
     .check = protect_check,
     .cancel = undo_protect,
+    .undo_on_failure = true,
     .steps = {{"configure", "Choose node and vault, number the disks", configure},
-        {"agent", "Tell the agent", converged}, {"initial", "Copy what is in use", until_protected}}};
+        {"seed", "Take older copies as a base", seed_steps_take}, {"agent", "Tell the agent", converged},
+        {"initial", "Copy what is in use", until_protected}}};
 
 const struct job_kind job_kind_unprotect = {.name = "unprotect",
     .needs_machine = true,

@@ -18,6 +18,7 @@
 #include "transport/base/file.h"
 #include "transport/base/log.h"
 #include "transport/vault/promote.h"
+#include "transport/vault/seed_private.h"
 #include "transport/vault/store_private.h"
 #include "transport/vault/view.h"
 
@@ -234,7 +235,7 @@ int store_begin(struct store *s, uint64_t generation, uint64_t epoch, struct sto
     opened.expected_sequence = s->committed.sequence + 1;
     opened.epoch = s->meta.epoch;
     opened.generation = s->meta.generation;
-    opened.has_point = s->points.count > 0;
+    opened.has_point = s->points.count > 0 || seed_is_mark(&s->last_mark);
     opened.data_key = s->data_key;
     *ret_opened = opened;
     return 0;
@@ -298,6 +299,11 @@ const char *store_dir(const struct store *s)
 const struct pointlist *store_points(const struct store *s)
 {
     return &s->points;
+}
+
+void store_machine(const struct store *s, struct ident *ret_machine)
+{
+    *ret_machine = s->machine;
 }
 
 const struct mark *store_last_mark(const struct store *s)

@@ -53,7 +53,7 @@ struct store_opened {
     uint64_t committed_sequence;
     uint64_t epoch;
     uint64_t generation;
-    bool has_point;
+    bool has_point; /* or a seed (seed.h): something to compare with */
     struct seal_key data_key;
     uint32_t nonce_stream; /* never handed out before */
 };
@@ -86,6 +86,7 @@ void store_data_key(const struct store *s, struct seal_key *ret_key);
 /* Wraps the data key by another vault key; nothing else changes. Durable when it returns. */
 int store_rewrap(struct store *s, const struct vault_key *key, struct err *err);
 
+void store_machine(const struct store *s, struct ident *ret_machine);
 uint64_t store_committed(const struct store *s);
 /* Behind the newest mark: what stands before it in the log never changes any more. */
 struct log_position;

@@ -21,6 +21,7 @@ struct longjob {
     struct diskimage *image;
     struct verifying *verifying;
     struct collecting *collecting;
+    struct vaultseed *seed;
 };
 
 /* ---- answers ---- */
@@ -173,10 +174,11 @@ static void on_image_progress(void *arg, unsigned permille, const char *what)
 static void on_image_done(void *arg, const struct diskimage_result *r, const struct err *err)
 {
     char *json AUTO_FREE =
-        err != NULL ? NULL
-                    : mem_printf("{\"size_bytes\":\"%llu\",\"written_bytes\":\"%llu\",\"resumed\":%s,\"verified\":true}",
-                          (unsigned long long)r->size_bytes, (unsigned long long)r->written_bytes,
-                          r->resumed ? "true" : "false");
+        err != NULL
+            ? NULL
+            : mem_printf("{\"size_bytes\":\"%llu\",\"written_bytes\":\"%llu\",\"resumed\":%s,\"verified\":true}",
+                  (unsigned long long)r->size_bytes, (unsigned long long)r->written_bytes,
+                  r->resumed ? "true" : "false");
     longjob_end(arg, err, json);
 }
 
@@ -257,6 +259,31 @@ static void compact(struct vaultd *d, const char *id, const Leeward__Control__V1
         longjob_end(l, &err, NULL);
 }
 
+/* ---- SeedMachine ---- */
+
+static void on_seed_progress(void *arg, unsigned permille)
+{
+    struct longjob *l = arg;
+    if (l->d->session != NULL)
+        session_command_progress(l->d->session, l->id, permille, "reading the seed");
+}
+
+static void on_seeded(void *arg, const struct err *err, const char *json)
+{
+    longjob_end(arg, err, json);
+}
+
+static void seed_machine(struct vaultd *d, const char *id, const Leeward__Control__V1__SeedMachine *q)
+{
+    struct err err = ERR_INIT;
+    struct longjob *l = longjob_new(d, id);
+    if (l == NULL)
+        return;
+    struct vaultseed_spec spec = {.command = q, .progress = on_seed_progress, .done = on_seeded, .arg = l};
+    if (vaultseed_start(d, &spec, &l->seed, &err) < 0)
+        longjob_end(l, &err, NULL);
+}
+
 /* ---- Cancel, and the end ---- */
 
 static void cancel(struct vaultd *d, const char *id, const char *target)
@@ -271,6 +298,8 @@ static void cancel(struct vaultd *d, const char *id, const char *target)
             diskimage_cancel(l->image);
         if (l->collecting != NULL)
             vaultspace_cancel(l->collecting);
+        if (l->seed != NULL)
+            vaultseed_cancel(l->seed);
     }
     answer(d, id, NULL, NULL);
 }
@@ -302,6 +331,9 @@ void vaultcommand_run(struct vaultd *d, const Leeward__Control__V1__Command *c)
         return;
     case LEEWARD__CONTROL__V1__COMMAND__KIND_ERASE_MACHINE:
         vaulterase_start(d, c->command_id, c->erase_machine->machine_id);
+        return;
+    case LEEWARD__CONTROL__V1__COMMAND__KIND_SEED_MACHINE:
+        seed_machine(d, c->command_id, c->seed_machine);
         return;
     case LEEWARD__CONTROL__V1__COMMAND__KIND_CANCEL:
         cancel(d, c->command_id, c->cancel->command_id);

@@ -226,6 +226,17 @@ void vaultrotate_start(struct vaultd *d, const char *command_id);
 /* Answers the command at its end. */
 void vaulterase_start(struct vaultd *d, const char *command_id, const char *machine_id);
 
+/* vaultseed.c */
+struct vaultseed;
+struct vaultseed_spec {
+    const Leeward__Control__V1__SeedMachine *command; /* of the call alone */
+    void (*progress)(void *arg, unsigned permille);
+    void (*done)(void *arg, const struct err *err, const char *json); /* called once, later, unless starting fails */
+    void *arg;
+};
+int vaultseed_start(struct vaultd *d, const struct vaultseed_spec *spec, struct vaultseed **ret_seed, struct err *err);
+void vaultseed_cancel(struct vaultseed *seed);
+
 /* vaultcommand.c */
 void vaultcommand_run(struct vaultd *d, const Leeward__Control__V1__Command *command);
 void vaultcommand_stop(struct vaultd *d);
