@@ -18,6 +18,7 @@
 #define RETRY_USEC (5 * USEC_PER_SEC)
 #define IDLE_USEC (1 * USEC_PER_SEC)
 #define SAVE_USEC (30 * USEC_PER_SEC)
+#define SAVE_CURSOR_USEC (1 * USEC_PER_SEC) /* what a killed agent may copy twice; a save waits for the disk */
 
 /* ---- out ---- */
 
@@ -110,6 +111,7 @@ bool engine_is_stopping(struct engine *e)
 int engine_save(struct engine *e, struct err *err)
 {
     e->saved_usec = clock_mono_usec();
+    e->cursor_moved = false;
     uplink_last_point(e->conf.link, &e->state.last_point_sequence, &e->state.last_point_utc_usec);
     return syncstate_save(e->state_path, &e->state, err);
 }
@@ -199,7 +201,7 @@ static int turn(struct engine *e, struct err *err)
     r = engine_agree(e, err);
     if (r <= 0)
         return r;
-    if (clock_mono_usec() > e->saved_usec + SAVE_USEC && engine_save(e, err) < 0)
+    if (clock_mono_usec() > e->saved_usec + (e->cursor_moved ? SAVE_CURSOR_USEC : SAVE_USEC) && engine_save(e, err) < 0)
         return -1;
     return work(e, err);
 }

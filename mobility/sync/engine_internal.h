@@ -138,6 +138,7 @@ struct engine {
     struct engine_wish wish;
     uint64_t converged_version; /* of the last wish that was fulfilled */
     struct syncstate state;
+    bool cursor_moved;   /* of a sweep, since it was saved */
     uint64_t saved_usec; /* monotonic, of the last save */
     char boot_id[IDENT_TEXT_SIZE];
     struct inventory *inventory;

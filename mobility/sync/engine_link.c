@@ -60,7 +60,7 @@ uint64_t engine_uncommitted(const struct engine *e)
 static int apply_chunks(struct engine *e, struct err *err)
 {
     unsigned done = 0;
-    bool swept = false;
+    bool last = false;
 
     while (done < e->chunk_count && e->chunks[done].sequence <= e->committed) {
         const struct engine_chunk *c = &e->chunks[done++];
@@ -70,10 +70,11 @@ static int apply_chunks(struct engine *e, struct err *err)
             retained_forget(e->retained, c->disk, c->start, c->cursor - c->start);
             continue;
         }
-        swept = true;
+        last |= c->last;
         if (!row || row->copy == COPY_DONE)
             continue;
         row->cursor = c->last ? 0 : c->cursor;
+        e->cursor_moved = true;
         if (!c->last)
             continue;
         row->copy = COPY_DONE;
@@ -83,7 +84,7 @@ static int apply_chunks(struct engine *e, struct err *err)
         return 0;
     e->chunk_count -= done;
     memmove(e->chunks, e->chunks + done, e->chunk_count * sizeof(e->chunks[0]));
-    return swept ? engine_save(e, err) : 0;
+    return last ? engine_save(e, err) : 0; /* else soon: turn() */
 }
 
 static void end_commands(struct engine *e)

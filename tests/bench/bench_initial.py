@@ -9,6 +9,7 @@ import statistics
 import subprocess
 import time
 
+import cpu
 import harness
 from backup_peers import Borg, Restic, stored_bytes
 from figure import figure, timed
@@ -35,25 +36,27 @@ class CopyOfImage(harness.Disk):
 
 
 def leeward_once(restore=False):
-    """Seconds from the request to the first durable recovery point, the bytes in the vault then, and, if asked for, seconds to restore
-    the disk from it into a file."""
+    """Seconds from the request to the first durable recovery point, processor seconds of each daemon until then, the bytes in the vault
+    then, and, if asked for, seconds to restore the disk from it into a file."""
     disk = CopyOfImage()
     disk.mount()
     site = harness.Site()
     key = site.disk_key(disk)
     os.sync()  # the copy of the image is at rest: its writeback is not part of what is measured
 
+    before = cpu.of_daemons(site.process.pid)
     begin = time.time()
     # Waits inside the hub: asking every few milliseconds would cost the processors that are being measured.
     site.cli("machine", "protect", site.machine()["id"], "--disk", key, timeout=300)
     first = harness.wait_until(lambda: site.points(), "the first point", 60)[-1]
     seconds = datetime.datetime.fromisoformat(first["committed_at"].replace("Z", "+00:00")).timestamp() - begin
+    spent = cpu.difference(before, cpu.of_daemons(site.process.pid))
     stored = stored_bytes(os.path.join(site.data, "vault"))
     restored = timed(restore_point, site, first["sequence"])[0] if restore else 0
     site.stop()
     disk.unmount()
     disk.detach()
-    return seconds, stored, restored
+    return seconds, spent, stored, restored
 
 
 def restore_point(site, sequence):
@@ -85,18 +88,24 @@ def measure(options):
     if not IMAGE.exists():
         harness.run(os.path.join(os.path.dirname(os.path.abspath(__file__)), "make-server-image.sh"), IMAGE, timeout=600)
     subprocess.run(["dd", f"if={IMAGE}", "of=/dev/null", "bs=1M"], stderr=subprocess.DEVNULL, check=True)
-    ours, peers = [], []
+    ours, peers, ours_cpu, peers_cpu = [], [], [], []
     stored = zstd_bytes = 0
     for round_number in range(options.rounds):
         os.sync()
+        before = cpu.of_ended_children()
         seconds, zstd_bytes = timed(zstd, 2, IMAGE, harness.fresh("image.zst"))
         peers.append(seconds)
-        seconds, stored, restored = leeward_once(restore=round_number == options.rounds - 1)
+        peers_cpu.append(cpu.of_ended_children() - before)
+        seconds, spent, stored, restored = leeward_once(restore=round_number == options.rounds - 1)
         ours.append(seconds)
-        harness.note(f"round {round_number + 1}: zstd {peers[-1]:.2f} s, leeward {ours[-1]:.2f} s")
+        ours_cpu.append(spent)
+        harness.note(f"round {round_number + 1}: zstd {peers[-1]:.2f} s ({peers_cpu[-1]:.2f} of processor), leeward {ours[-1]:.2f} s {spent}")
     ratio = statistics.median(a / b for a, b in zip(ours, peers))
-    wall = {"wall_s": round(statistics.median(ours), 2), "stored_mb": round(stored / 1e6, 1)}
-    reference = {"zstd_t2_s": round(statistics.median(peers), 2), "zstd_mb": round(zstd_bytes / 1e6, 1)}
+    middle = sorted(ours_cpu, key=lambda spent: sum(spent.values()))[len(ours_cpu) // 2]
+    wall = {"wall_s": round(statistics.median(ours), 2), "stored_mb": round(stored / 1e6, 1), "cpu_s": round(sum(middle.values()), 2),
+            "cpu_by_daemon_s": middle, "load": round(os.getloadavg()[0], 1)}
+    reference = {"zstd_t2_s": round(statistics.median(peers), 2), "zstd_mb": round(zstd_bytes / 1e6, 1),
+                 "zstd_t2_cpu_s": round(statistics.median(peers_cpu), 2)}
     figure("initial.wall_ratio", ratio, "x zstd -1 -T2", "<= 1.25", reference, wall)
     figure("initial.stored_ratio", stored / zstd_bytes, "x zstd -1", "<= 1.02", reference, wall)
     measure_peers(statistics.median(ours), restored)
