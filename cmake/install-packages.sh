@@ -8,7 +8,9 @@ set -euo pipefail
 list=${1:-$(dirname "$0")/packages.txt}
 mapfile -t wanted < <(grep -vE '^(#|$)' "$list")
 mapfile -t missing < <(
-    comm -13 <(dpkg-query -W -f '${db:Status-Abbrev} ${Package}\n' 2>/dev/null | sed -n 's/^ii *//p' | sort -u) \
+    # A package counts as there when another one provides it (npm comes with some builds of nodejs, which exclude Debian's).
+    comm -13 <(dpkg-query -W -f '${db:Status-Abbrev} ${Package}, ${Provides}\n' 2>/dev/null | sed -n 's/^ii *//p' |
+        tr ',' '\n' | sed 's/ *([^)]*)//; s/ //g' | sort -u) \
         <(printf '%s\n' "${wanted[@]}" | sort -u))
 [ ${#missing[@]} -gt 0 ] || exit 0
 if [ "$(id -u)" != 0 ]; then

@@ -3,8 +3,8 @@
 """Builds and runs all tests for ./check; one line per test, and `N passed, N failed` at the end.
 
 Three builds: gcc (what is tested and started), clang (warnings only), and gcc with AddressSanitizer and
-UndefinedBehaviorSanitizer (its unit and fuzz replay tests are run). Then each program of tests/system, tests/faults and
-tests/e2e/vm runs alone, with a time limit, in a process group that is ended with it.
+UndefinedBehaviorSanitizer (its unit and fuzz replay tests are run). Then each program of tests/system, tests/faults,
+tests/e2e/browser and tests/e2e/vm runs alone, with a time limit, in a process group that is ended with it.
 
 A test program speaks lines: `PASS name` and `FAIL name: reason`. One that ends without success and without a FAIL line, or
 that passes nothing, counts as one failure.
@@ -23,10 +23,11 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 BUILD = os.path.join(ROOT, "build", "check")
 BUILDS = [
     ("build.gcc", "gcc", "check", []),
-    ("build.clang", "clang", "check-clang", ["-DCMAKE_C_COMPILER=clang"]),
-    ("build.sanitize", "gcc", "check-asan", ["-DLEEWARD_SANITIZE=ON", "-DCMAKE_BUILD_TYPE=Debug"]),
+    ("build.clang", "clang", "check-clang", ["-DCMAKE_C_COMPILER=clang", "-DLEEWARD_CONSOLE=OFF"]),
+    ("build.sanitize", "gcc", "check-asan", ["-DLEEWARD_SANITIZE=ON", "-DCMAKE_BUILD_TYPE=Debug", "-DLEEWARD_CONSOLE=OFF"]),
 ]
 SYSTEM_LIMIT_S = 900  # many times what any of them needs on a quiet machine
+BROWSER_LIMIT_S = 1500
 MACHINE_LIMIT_S = 1800  # the first run makes the image of the guest; emulation is slow beside other work
 CMOCKA_LINE = re.compile(r"^\d+: \[\s+(OK|FAILED|SKIPPED)\s+\] (\w+)")
 CTEST_LINE = re.compile(r"^\s*\d+/\d+ Test\s+#\d+: (\S+) \.*\s*(\*\*\*)?\s*(Passed|Failed|Timeout|Not Run|Exception|Subprocess|Skipped)")
@@ -187,7 +188,8 @@ def run_program(results, temp, name, path):
     env = dict(os.environ, TMPDIR=work, LEEWARD_BIN=os.path.join(BUILD, "bin"), PYTHONDONTWRITEBYTECODE="1",
                PYTHONUNBUFFERED="1")
     begin = time.monotonic()
-    limit_s = MACHINE_LIMIT_S if name.startswith("e2e.vm.") else SYSTEM_LIMIT_S
+    limits = {"e2e.vm.": MACHINE_LIMIT_S, "e2e.browser.": BROWSER_LIMIT_S}
+    limit_s = next((limit for prefix, limit in limits.items() if name.startswith(prefix)), SYSTEM_LIMIT_S)
     status = run([sys.executable, path], log, limit_s, env=env, cwd=work)
     with open(log, errors="replace") as f:
         verdicts = re.findall(r"^(PASS|FAIL) ([^\s:]+)(?:: (.*))?$", f.read(), re.M)
@@ -225,6 +227,7 @@ def main():
         if not quick:
             run_programs(results, temp, "system", names)
             run_programs(results, temp, "faults", names)
+            run_programs(results, temp, "e2e/browser", names)
             run_programs(results, temp, "e2e/vm", names)
     for name in results.failures:
         print(f"failed: {name}")

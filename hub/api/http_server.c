@@ -22,6 +22,7 @@
 
 #include "hub/api/api_metrics.h"
 #include "hub/api/client_watch.h"
+#include "hub/api/console.h"
 #include "hub/api/event_feed.h"
 #include "hub/api/handler_pool.h"
 #include "hub/api/http_route.h"
@@ -167,18 +168,23 @@ static void add_header(struct MHD_Response *response, const char *name, const ch
         (void)MHD_add_response_header(response, name, value);
 }
 
+static void add_common_headers(struct MHD_Response *response, const struct request *r)
+{
+    add_header(response, "X-Request-Id", r->id);
+    add_header(response, "X-Content-Type-Options", "nosniff");
+    add_header(response, "X-Frame-Options", "DENY");
+    add_header(response, "Referrer-Policy", "no-referrer");
+    add_header(response, "Strict-Transport-Security", "max-age=31536000");
+}
+
 static void add_headers(struct MHD_Response *response, const struct request *r)
 {
     const struct reply *reply = &r->reply;
     char text[REQUEST_ETAG_SIZE + 4];
 
-    add_header(response, "X-Request-Id", r->id);
+    add_common_headers(response, r);
     add_header(response, "Cache-Control", "no-store");
-    add_header(response, "X-Content-Type-Options", "nosniff");
-    add_header(response, "X-Frame-Options", "DENY");
-    add_header(response, "Referrer-Policy", "no-referrer");
     add_header(response, "Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'");
-    add_header(response, "Strict-Transport-Security", "max-age=31536000");
     if (reply->status != 204 && reply->status != 304)
         add_header(response, "Content-Type",
             reply->content_type                                             ? reply->content_type
@@ -276,6 +282,38 @@ static enum MHD_Result answer(struct exchange *x)
     return rc;
 }
 
+/* A file of the console; its bytes are sent from where they lie. false: the request is none of the console's. */
+static bool answer_console(struct exchange *x, enum MHD_Result *ret_rc)
+{
+    struct request *r = &x->request;
+    const struct console_request request = {
+        .method = r->method,
+        .path = r->path,
+        .accept = MHD_lookup_connection_value(x->connection, MHD_HEADER_KIND, "Accept"),
+        .accept_encoding = MHD_lookup_connection_value(x->connection, MHD_HEADER_KIND, "Accept-Encoding"),
+        .if_none_match = r->headers.if_none_match,
+    };
+    struct console_answer found;
+    struct MHD_Response *response;
+
+    if (!console_find(console_files, console_file_count, console_blob, &request, &found))
+        return false;
+    atomic_store(&x->state, ANSWERED);
+    r->reply.status = found.status;
+    note_answer(x);
+    *ret_rc = MHD_NO;
+    response = MHD_create_response_from_buffer(found.body_len, (void *)(uintptr_t)found.body, MHD_RESPMEM_PERSISTENT);
+    if (!response)
+        return true;
+    add_common_headers(response, r);
+    for (size_t i = 0; found.headers[i].name; i++)
+        add_header(response, found.headers[i].name, found.headers[i].value);
+    client_allow(x->server->watch, x->client, CLIENT_ANSWER_SEC);
+    *ret_rc = MHD_queue_response(x->connection, (unsigned)found.status, response);
+    MHD_destroy_response(response);
+    return true;
+}
+
 static enum MHD_Result refuse(struct exchange *x, int status, const char *code, const char *text, const char *hint)
 {
     reply_problem_status(&x->request, status, code, text, hint);
@@ -351,11 +389,14 @@ static enum MHD_Result receive(struct exchange *x, const char *data, size_t n)
 static enum MHD_Result dispatch(struct exchange *x)
 {
     struct request *r = &x->request;
+    enum MHD_Result rc;
 
     if (x->too_large)
         return refuse_too_large(x);
     if (x->overloaded || atomic_load(&x->server->stopping))
         return refuse(x, 503, "unavailable", "the hub has too much to do, or is going down", "Try again.");
+    if (answer_console(x, &rc))
+        return rc;
     if (http_route_find(r) < 0) {
         atomic_store(&x->state, ANSWERED);
         return answer(x);

@@ -29,6 +29,7 @@ EDGES = {
     "hub/db": ["hub/core", *MEETING],
     "hub": ["hub", *MEETING],
     "hub/fleet": MEETING,
+    "webui": ["hub/api", *GROUND],
     "tests": [""],
 }
 # Library header -> the only folders that may include it.

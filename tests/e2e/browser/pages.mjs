@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Every page of the console in every language, theme and size; and who gets in.
+import { accessible, check, expectComplaint, main, open, picture, settled, signIn, test } from "./browser.mjs";
+
+const username = process.env.LEEWARD_USERNAME;
+const password = process.env.LEEWARD_PASSWORD;
+const firstPassword = process.env.LEEWARD_FIRST_PASSWORD;
+
+let storageState;
+/** Signed in once; every later profile starts with that cookie. */
+async function session() {
+    expectComplaint(/status of 401/); // the login page asks who is signed in
+    if (!storageState) {
+        const { page, context } = await open();
+        await signIn(page, username, password);
+        await page.waitForSelector("#user-menu");
+        storageState = await context.storageState();
+        storageState.origins = [];
+        await context.close();
+    }
+    return storageState;
+}
+
+export const pages = [
+    { name: "overview", path: "/", shows: ".lw-donut" },
+    { name: "machines", path: "/machines", shows: "table tbody tr[data-id]" },
+];
+
+const views = [
+    { language: "en", theme: "light", size: "desktop" },
+    { language: "en", theme: "dark", size: "desktop" },
+    { language: "en", theme: "light", size: "phone" },
+    { language: "zh", theme: "light", size: "desktop" },
+    { language: "zh", theme: "dark", size: "phone" },
+    { language: "sv", theme: "light", size: "desktop" },
+    { language: "sv", theme: "dark", size: "phone" },
+];
+
+test("administrator_chooses_a_password", async () => {
+    expectComplaint(/status of 401/);
+    const { page } = await open();
+    await signIn(page, username, firstPassword);
+    await page.click("#user-menu");
+    await page.click("#change-own-password");
+    await page.waitForSelector("#old-password");
+    await accessible(page, "change of password");
+    await picture(page, "password-en-light-desktop");
+    await page.fill("#old-password", firstPassword);
+    await page.fill("#new-password", password);
+    await page.fill("#new-password-again", password + "x");
+    check(await page.isDisabled("#change-password"), "two different passwords can be sent");
+    await page.fill("#new-password-again", password);
+    await page.click("#change-password");
+    await page.waitForSelector(".lw-donut");
+});
+
+test("wrong_password_is_refused", async () => {
+    expectComplaint(/status of 401/);
+    const { page } = await open();
+    await signIn(page, username, "not the password");
+    await page.waitForSelector(".pf-v6-c-alert.pf-m-danger");
+    check((await page.textContent(".pf-v6-c-alert")).length > 20, "the refusal says nothing");
+    await accessible(page, "refused login");
+    check(new URL(page.url()).pathname === "/login", "the login page was left");
+});
+
+test("stranger_is_sent_to_login_and_back", async () => {
+    expectComplaint(/status of 401/);
+    const { page } = await open();
+    await page.goto("/machines?health=healthy");
+    await page.waitForURL(/\/login\?/);
+    await page.fill("#username", username);
+    await page.fill("#password", password);
+    await page.click("#sign-in");
+    await page.waitForURL(/\/machines\?health=healthy/);
+    await page.waitForSelector("table tbody tr[data-id]");
+});
+
+for (const view of views)
+    test(`login_${view.language}_${view.theme}_${view.size}`, async () => {
+        expectComplaint(/status of 401/);
+        const { page } = await open(view);
+        await page.goto("/login");
+        await page.waitForSelector("#sign-in");
+        await settled(page);
+        await accessible(page, "login");
+        await picture(page, `login-${view.language}-${view.theme}-${view.size}`);
+    });
+
+for (const view of views)
+    test(`pages_${view.language}_${view.theme}_${view.size}`, async () => {
+        const { page } = await open({ ...view, storageState: await session() });
+        for (const { name, path, shows } of pages) {
+            await page.goto(path);
+            await page.waitForSelector(shows);
+            await settled(page);
+            await accessible(page, `${name} ${view.language} ${view.theme} ${view.size}`);
+            await picture(page, `${name}-${view.language}-${view.theme}-${view.size}`);
+            const wide = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
+            check(wide <= 0, `${name} is ${wide} pixels wider than the ${view.size}'s screen`);
+        }
+    });
+
+await main();

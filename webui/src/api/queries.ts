@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What the console asks for, each under a key whose first word live.ts knows. Values that move without an event (RPO, rates) are
+// asked for again every few seconds; the browser stops that in tabs that nobody looks at.
+import { queryOptions } from "@tanstack/react-query";
+
+import { api, call, callAll } from "./client";
+import type { components } from "./schema";
+
+export type Machine = components["schemas"]["Machine"];
+export type Job = components["schemas"]["Job"];
+export type Disk = components["schemas"]["Disk"];
+export type Policy = components["schemas"]["Policy"];
+export type Site = components["schemas"]["Site"];
+export type Node = components["schemas"]["Node"];
+/** Failover drills are null until there are some. */
+export type Overview = Omit<components["schemas"]["Overview"], "drills">;
+export type Vault = components["schemas"]["Vault"];
+
+const MOVING_MS = 3000;
+/** A long list costs more to fetch and to draw: it moves more slowly. */
+const LONG_LIST = 300;
+const LONG_LIST_MS = 10_000;
+
+export const machinesQuery = queryOptions({
+    queryKey: ["machines"],
+    queryFn: () => callAll((cursor) => api.GET("/api/v1/machines", { params: { query: { limit: 500, cursor } } })),
+    refetchInterval: (query) => ((query.state.data?.length ?? 0) > LONG_LIST ? LONG_LIST_MS : MOVING_MS),
+});
+
+export const machineQuery = (id: string) =>
+    queryOptions({
+        queryKey: ["machine", id],
+        queryFn: () => call(api.GET("/api/v1/machines/{machine_id}", { params: { path: { machine_id: id } } })),
+        refetchInterval: MOVING_MS,
+    });
+
+export const disksQuery = (id: string) =>
+    queryOptions({
+        queryKey: ["machine", id, "disks"],
+        queryFn: () => callAll((cursor) => api.GET("/api/v1/machines/{machine_id}/disks", { params: { path: { machine_id: id }, query: { limit: 500, cursor } } })),
+    });
+
+export const overviewQuery = queryOptions({ queryKey: ["overview"], queryFn: () => call(api.GET("/api/v1/overview")), refetchInterval: 5000 });
+
+export const activeJobsQuery = queryOptions({
+    queryKey: ["jobs", "active"],
+    queryFn: async () => {
+        const [running, queued, waiting] = await Promise.all(
+            (["running", "queued", "waiting_for_input"] as const).map((status) => call(api.GET("/api/v1/jobs", { params: { query: { status, limit: 50 } } }))),
+        );
+        return [...(waiting?.items ?? []), ...(running?.items ?? []), ...(queued?.items ?? [])];
+    },
+    refetchInterval: (query) => (query.state.data?.length ? 2000 : 10_000),
+});
+
+export const policiesQuery = queryOptions({
+    queryKey: ["policies"],
+    queryFn: () => callAll((cursor) => api.GET("/api/v1/policies", { params: { query: { limit: 500, cursor } } })),
+});
+
+export const sitesQuery = queryOptions({
+    queryKey: ["sites"],
+    queryFn: () => callAll((cursor) => api.GET("/api/v1/sites", { params: { query: { limit: 500, cursor } } })),
+});
+
+export const nodesQuery = queryOptions({
+    queryKey: ["nodes"],
+    queryFn: () => callAll((cursor) => api.GET("/api/v1/nodes", { params: { query: { limit: 500, cursor } } })),
+    refetchInterval: 5000,
+});
+
+export const vaultsQuery = queryOptions({
+    queryKey: ["vaults"],
+    queryFn: () => callAll((cursor) => api.GET("/api/v1/vaults", { params: { query: { limit: 500, cursor } } })),
+    refetchInterval: 5000,
+});

@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// All routes. A page is a folder under pages/ with a route.ts; it is named here once, and in navigation.ts when it belongs into
+// the menu.
+import type { QueryClient } from "@tanstack/react-query";
+import { createRouter } from "@tanstack/react-router";
+
+import { loginRoute } from "../pages/login/route";
+import { machinesRoute } from "../pages/machines/route";
+import { passwordRoute } from "../pages/login/passwordRoute";
+import { overviewRoute } from "../pages/overview/route";
+import { NotFound } from "./NotFound";
+import { rootRoute, shellRoute } from "./rootRoute";
+
+const routeTree = rootRoute.addChildren([loginRoute, passwordRoute, shellRoute.addChildren([overviewRoute, machinesRoute])]);
+
+export function makeRouter(client: QueryClient) {
+    return createRouter({ routeTree, context: { client }, defaultPreload: "intent", defaultNotFoundComponent: NotFound, scrollRestoration: false });
+}
+
+declare module "@tanstack/react-router" {
+    interface Register {
+        router: ReturnType<typeof makeRouter>;
+    }
+}

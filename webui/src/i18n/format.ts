@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Numbers, sizes, spans and moments as people of the chosen language write them (Intl).
+import { useMemo } from "react";
+import { useTranslation } from "react-i18next";
+
+const BYTE_UNITS = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
+const SPANS: [Intl.RelativeTimeFormatUnit, number][] = [
+    ["year", 31_557_600],
+    ["month", 2_629_800],
+    ["day", 86_400],
+    ["hour", 3600],
+    ["minute", 60],
+    ["second", 1],
+];
+
+export function formatsOf(language: string) {
+    const number = (value: number, digits = 0) => new Intl.NumberFormat(language, { maximumFractionDigits: digits }).format(value);
+    const unit = (value: number, name: string, digits = 0) =>
+        new Intl.NumberFormat(language, { style: "unit", unit: name, unitDisplay: "short", maximumFractionDigits: digits }).format(value);
+
+    const bytes = (value: number | string) => {
+        let rest = Number(value);
+        let i = 0;
+        while (rest >= 1024 && i < BYTE_UNITS.length - 1) {
+            rest /= 1024;
+            i++;
+        }
+        return `${number(rest, i === 0 || rest >= 100 ? 0 : 1)} ${BYTE_UNITS[i] ?? ""}`;
+    };
+
+    /** "0.8 s", "2 min 5 s", "3 d 4 h": two units at most. */
+    const span = (seconds: number) => {
+        if (seconds < 60) return unit(seconds, "second", seconds < 10 ? 1 : 0);
+        const parts: [string, number][] = [["day", 86_400], ["hour", 3600], ["minute", 60], ["second", 1]];
+        const first = parts.findIndex(([, size]) => seconds >= size);
+        const [name = "second", size = 1] = parts[first] ?? [];
+        const [nextName, nextSize = 1] = parts[first + 1] ?? [];
+        const rest = Math.floor((seconds % size) / nextSize);
+        const head = unit(Math.floor(seconds / size), name);
+        return nextName && rest > 0 ? `${head} ${unit(rest, nextName)}` : head;
+    };
+
+    const moment = (iso: string | number | Date) => new Intl.DateTimeFormat(language, { dateStyle: "medium", timeStyle: "medium" }).format(new Date(iso));
+    const clock = (iso: string | number | Date) => new Intl.DateTimeFormat(language, { timeStyle: "medium" }).format(new Date(iso));
+    const day = (iso: string | number | Date) => new Intl.DateTimeFormat(language, { dateStyle: "medium" }).format(new Date(iso));
+
+    /** "3 minutes ago", "in 2 months". */
+    const ago = (iso: string | number | Date, now = Date.now()) => {
+        const seconds = (new Date(iso).getTime() - now) / 1000;
+        const [name, size] = SPANS.find(([, s]) => Math.abs(seconds) >= s) ?? ["second", 1];
+        return new Intl.RelativeTimeFormat(language, { numeric: "auto" }).format(Math.trunc(seconds / size), name);
+    };
+
+    return { number, bytes, rate: (value: number | string) => `${bytes(value)}/s`, percent: (share: number, digits = 0) => new Intl.NumberFormat(language, { style: "percent", maximumFractionDigits: digits }).format(share), span, moment, clock, day, ago };
+}
+
+export function useFormat() {
+    const language = useTranslation().i18n.language;
+    return useMemo(() => formatsOf(language), [language]);
+}

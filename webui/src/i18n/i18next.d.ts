@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Makes keys of texts part of the types: t("no such key") does not compile. A new page adds its line.
+import "i18next";
+
+import type app from "../app/en.json";
+import type login from "../pages/login/en.json";
+import type machines from "../pages/machines/en.json";
+import type overview from "../pages/overview/en.json";
+
+declare module "i18next" {
+    interface CustomTypeOptions {
+        defaultNS: "app";
+        resources: {
+            app: typeof app;
+            login: typeof login;
+            machines: typeof machines;
+            overview: typeof overview;
+        };
+    }
+}

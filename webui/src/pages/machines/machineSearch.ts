@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The filters of the machines' table. They are the address: a link, a bookmark and the overview's numbers are saved filters.
+import type { Machine } from "../../api/queries";
+import { type Health, HEALTHS, type MachineState, STATES } from "../../widgets/labels";
+import { listOf, textOf } from "../../widgets/searchList";
+
+export const RPO_FILTERS = ["met", "not_met"] as const;
+export type RpoFilter = (typeof RPO_FILTERS)[number];
+
+export interface MachineSearch {
+    q?: string;
+    health?: string;
+    state?: string;
+    site?: string;
+    policy?: string;
+    node?: string;
+    vault?: string;
+    rpo?: string;
+    sort?: string;
+}
+
+const joined = (list: string[] | undefined) => list?.join(",");
+
+export function readMachineSearch(search: Record<string, unknown>): MachineSearch {
+    const found: MachineSearch = {
+        q: textOf(search.q),
+        health: joined(listOf(search.health, HEALTHS)),
+        state: joined(listOf(search.state, STATES)),
+        site: joined(listOf(search.site)),
+        policy: joined(listOf(search.policy)),
+        node: joined(listOf(search.node)),
+        vault: joined(listOf(search.vault)),
+        rpo: joined(listOf(search.rpo, RPO_FILTERS)),
+        sort: textOf(search.sort),
+    };
+    return Object.fromEntries(Object.entries(found).filter(([, value]) => value !== undefined));
+}
+
+/** undefined where a machine has no target or no point yet. */
+export function rpoIsMet(machine: Machine, targetOf: (policyId: string) => number | undefined): RpoFilter | undefined {
+    const target = machine.policy_id ? targetOf(machine.policy_id) : undefined;
+    if (!target || machine.rpo_seconds === null || machine.state === "unprotected") return undefined;
+    return machine.rpo_seconds <= target ? "met" : "not_met";
+}
+
+export function filterMachines(machines: Machine[], search: MachineSearch, targetOf: (policyId: string) => number | undefined): Machine[] {
+    const words = (search.q ?? "").toLowerCase().split(/\s+/).filter(Boolean);
+    const health = listOf<Health>(search.health);
+    const state = listOf<MachineState>(search.state);
+    const [site, policy, node, vault, rpo] = [search.site, search.policy, search.node, search.vault, search.rpo].map((value) => listOf(value));
+    return machines.filter((m) => {
+        if (health && !health.includes(m.health)) return false;
+        if (state && !state.includes(m.state)) return false;
+        if (site && !site.includes(m.site_id ?? "none")) return false;
+        if (policy && !policy.includes(m.policy_id ?? "none")) return false;
+        if (node && !node.includes(m.node_id ?? "none")) return false;
+        if (vault && !vault.includes(m.vault_id ?? "none")) return false;
+        if (rpo && !rpo.includes(rpoIsMet(m, targetOf) ?? "none")) return false;
+        const text = `${m.name} ${m.hostname} ${m.os_name} ${m.addresses.join(" ")} ${m.policy_name ?? ""} ${m.site_name ?? ""}`.toLowerCase();
+        return words.every((word) => text.includes(word));
+    });
+}

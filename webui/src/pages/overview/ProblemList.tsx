@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What is wrong, worst first: the hub has sorted them by severity and by the number of machines hit.
+import { useTranslation } from "react-i18next";
+
+import type { Overview } from "../../api/queries";
+import { useAlertTitle } from "../../widgets/alertTitle";
+import { HealthLabel } from "../../widgets/labels";
+
+export function ProblemList({ problems }: { problems: Overview["problems"] }) {
+    const { t } = useTranslation("overview");
+    const title = useAlertTitle();
+    if (problems.length === 0) return <p className="lw-subtle">{t("problems.none")}</p>;
+    return (
+        <ul className="lw-plain-list">
+            {problems.map((problem) => (
+                <li key={problem.code}>
+                    <HealthLabel health={problem.severity} /> <strong>{title(problem.code, problem.title)}</strong>{" "}
+                    <span className="lw-subtle">{t("problems.machines", { count: problem.machines })}</span>
+                    <div className="lw-subtle">{problem.remedy}</div>
+                </li>
+            ))}
+        </ul>
+    );
+}
