@@ -17,13 +17,16 @@
 #include "transport/proto/enrol.h"
 #include "transport/proto/session.h"
 #include "transport/vault/rebuildcommand.h"
+#include "transport/vault/salvagecommand.h"
 #include "transport/vault/vaultd.h"
 
 #define DAEMON "leeward-vault"
 #define KEEP_FREED_BYTES (64u << 20) /* some dozen batches in flight */
 #define SUMMARY                                                                                                        \
     "Stores replicated machines with their recovery points and opens any of them as a disk. "                          \
-    "\"leeward-vault rebuild\" makes a lost one again from its bucket."
+    "\"leeward-vault rebuild\" makes a lost one again from its bucket, \"leeward-vault salvage\" helps a machine "     \
+    "whose "                                                                                                           \
+    "log has a hole."
 #define PLUGIN "leeward-vault-nbd.so"
 #define PORT_DEFAULT 9444
 
@@ -226,6 +229,8 @@ int main(int argc, char **argv)
     struct err err = ERR_INIT;
     if (argc > 1 && strcmp(argv[1], "rebuild") == 0)
         return rebuildcommand_main(argc - 1, argv + 1);
+    if (argc > 1 && strcmp(argv[1], "salvage") == 0)
+        return salvagecommand_main(argc - 1, argv + 1);
     mem_keep_freed(KEEP_FREED_BYTES);
     int result = conf_load(rows, ARRAY_LEN(rows), DAEMON, SUMMARY, argc, argv, &c, &err);
     if (result == 0)

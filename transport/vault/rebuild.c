@@ -40,7 +40,7 @@ static int take_machine(void *arg, const struct object_entry *entry, struct err 
     return 0;
 }
 
-static int lock_folder(const char *data_dir, int *ret_fd, struct err *err)
+int rebuild_lock_data(const char *data_dir, int *ret_fd, struct err *err)
 {
     AUTO_FREE char *path = mem_printf("%s/lock", data_dir);
     AUTO_CLOSE int fd = path == NULL ? -1 : open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
@@ -55,7 +55,7 @@ static int lock_folder(const char *data_dir, int *ret_fd, struct err *err)
     return 0;
 }
 
-static int load_key(const char *data_dir, struct vault_key *ret_key, struct err *err)
+int rebuild_load_key(const char *data_dir, struct vault_key *ret_key, struct err *err)
 {
     AUTO_FREE char *path = mem_printf("%s/vault.key", data_dir);
 
@@ -115,8 +115,8 @@ int rebuild_run(const char *data_dir, struct object_store *objects, struct rebui
     *ret_result = (struct rebuild_result){0};
     if (machines_dir == NULL)
         return err_set(err, ERR_NOMEM, "no memory to rebuild a vault");
-    if (file_make_dirs(machines_dir, 0700, err) < 0 || lock_folder(data_dir, &lock, err) < 0 ||
-        load_key(data_dir, &key, err) < 0)
+    if (file_make_dirs(machines_dir, 0700, err) < 0 || rebuild_lock_data(data_dir, &lock, err) < 0 ||
+        rebuild_load_key(data_dir, &key, err) < 0)
         return -1;
     int rc = object_walk(objects, "machines/", take_machine, &machines, err);
     if (rc == 0)

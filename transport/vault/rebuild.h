@@ -23,8 +23,15 @@ struct rebuild_result {
  * ERR_CONFLICT: a vault runs on DATA; ERR_NOSPACE; ERR_CORRUPT: what is in the bucket does not hold together. */
 int rebuild_run(const char *data_dir, struct object_store *objects, struct rebuild_result *ret_result, struct err *err);
 
+/* The lock of DATA, which a running vault holds; and its key. */
+int rebuild_lock_data(const char *data_dir, int *ret_fd, struct err *err);
+int rebuild_load_key(const char *data_dir, struct vault_key *ret_key, struct err *err);
+
 /* rebuild_machine.c: one of them. */
 int rebuild_machine(const char *data_dir, const struct vault_key *key, const struct ident *machine,
     struct object_store *objects, uint64_t *fetched_bytes, struct err *err);
+/* One segment of a machine whose folder is there, as the bucket has it, instead of what stands there. 1; 0: it has none. */
+int rebuild_segment(const char *machine_dir, const struct ident *machine, struct object_store *objects, uint64_t number,
+    uint64_t *fetched_bytes, struct err *err);
 
 #endif

@@ -198,8 +198,11 @@ static struct open_segment *segment_add(struct recordread *rr, uint64_t number, 
     }
     if (rr->open_count >= SEGMENTS_OPEN_MAX)
         evict_one(rr);
-    if (segment_open(rr->dirfd, number, &s->reader, err) < 0)
+    if (segment_open(rr->dirfd, number, &s->reader, err) < 0) {
+        if (err != NULL && err->code == ERR_NOT_FOUND) /* the index leads there: that is damage */
+            (void)err_set(err, ERR_CORRUPT, "segment %llu is missing from the log", (unsigned long long)number);
         return NULL;
+    }
     s->number = number;
     s->next = rr->segments[number % SEGMENT_SLOTS];
     rr->segments[number % SEGMENT_SLOTS] = s;

@@ -68,6 +68,9 @@ int store_begin(struct store *s, uint64_t generation, uint64_t epoch, struct sto
  * ERR_REFUSED (sequence, epoch, generation), ERR_INVALID (not encrypted, a seal), ERR_NOSPACE, ERR_TOO_LARGE, ERR_IO. */
 int store_append(struct store *s, const uint8_t *batch, size_t n, uint64_t *ret_committed, struct err *err);
 void store_drop_open(struct store *s);
+/* Seals the last segment if nothing is under way in it, so that compaction may come to it once the next change set has begun another. Where it
+ * cannot be sealed it stays as it was. */
+int store_seal_quietly(struct store *s, struct err *err);
 /* Seals the last segment, so that the next change set begins another one. *ret_number: of the last segment; 0: there is none. */
 int store_seal_segment(struct store *s, uint64_t *ret_number, struct err *err);
 /* True after a failure that only opening the store again can mend. */

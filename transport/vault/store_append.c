@@ -251,6 +251,20 @@ int store_seal_segment(struct store *s, uint64_t *ret_number, struct err *err)
     return 0;
 }
 
+int store_seal_quietly(struct store *s, struct err *err)
+{
+    if (s->broken || s->writer == NULL || s->pending.count > 0 || segment_end(s->writer) != s->committed.offset ||
+        s->committed.offset == SEGMENT_HEADER_SIZE)
+        return 0;
+    if (segment_seal(s->writer, err) < 0) {
+        s->broken =
+            segment_rewind(s->writer, s->committed.offset, NULL) < 0; /* all before it was synced at its commit */
+        return -1;
+    }
+    segment_writer_close(TAKE_PTR(s->writer));
+    return 0;
+}
+
 struct batch_part {
     const uint8_t *data;
     size_t from; /* what is not written yet begins here */

@@ -30,6 +30,7 @@
 #define SEGMENT_OVERHEAD 4200u /* header and seal */
 #define CHUNK_BYTES 8u         /* in the table of a rewritten segment, at most one for each record */
 #define SEGMENT_NUMBERS (1ULL << 32)
+#define SEAL_SHARE 8u /* of a segment's size: with less in it, it is not worth a file */
 
 /* What is needed of one segment. */
 struct use {
@@ -50,6 +51,7 @@ struct store_compact {
     uint64_t covered;    /* the newest content that must stay readable */
     uint64_t first, end; /* segments that may be rewritten: [first, end) */
     uint64_t last;       /* of the log */
+    uint64_t last_bytes; /* of it, when this was planned */
     uint64_t mark_bytes;
     struct use *uses; /* of first..last */
     struct compact_space space;
@@ -151,6 +153,7 @@ int store_compact_plan(
     c->end = s->manifest.covered.segment;
     c->last = s->writer_number > c->end ? s->writer_number : c->end;
     c->first = c->next = lowest_segment(c->main_fd, c->end);
+    c->last_bytes = s->writer == NULL ? 0 : s->committed.offset;
     c->mark_bytes = mark_bytes(s);
     if (runs_open(s, c, err) < 0 || points_copy(s, c, err) < 0)
         return -1;
@@ -311,8 +314,22 @@ const struct compact_space *store_compact_space(const struct store_compact *c)
     return &c->space;
 }
 
-void store_compact_trim(struct store *s, const struct store_compact *c)
+/* The segment that is being written is left alone, whatever is in it. When half of it is garbage it ends here: the next look finds it
+ * sealed. */
+static void seal_garbage(struct store *s, struct store_compact *c)
 {
+    struct err err = ERR_INIT;
+    uint64_t needed = use_needed(c, use_of(c, c->last));
+    if (s->writer_number != c->last || c->last_bytes < s->segment_bytes / SEAL_SHARE || needed * 2 > c->last_bytes)
+        return;
+    if (store_seal_quietly(s, &err) < 0)
+        log_event(LOG_WARN, "segment_not_sealed", LOG_S("dir", s->dir), LOG_U("segment", c->last), LOG_E(&err));
+}
+
+void store_compact_trim(struct store *s, struct store_compact *c)
+{
+    if (c->instance == s->instance)
+        seal_garbage(s, c);
     for (size_t i = 0; i < c->trim_count && c->instance == s->instance; i++)
         store_trim(s, c->trims[i]);
 }

@@ -45,7 +45,7 @@ int store_compact_look(struct store_compact *c, struct err *err);
 /* Good after store_compact_look. */
 const struct compact_space *store_compact_space(const struct store_compact *c);
 /* Lane, after store_compact_look: runs whose history is mostly needless will be written anew by merging. */
-void store_compact_trim(struct store *s, const struct store_compact *c);
+void store_compact_trim(struct store *s, struct store_compact *c);
 /* Makes the next segment's new file. 1: store_compact_finish is to put it in place; 0: there is none left. What cannot be rewritten
  * (damage, no room) is passed over and logged. */
 int store_compact_rewrite(struct store_compact *c, struct err *err);

@@ -9,7 +9,7 @@
  *                                reached behind the damage is lost.
  *   the log ends early           what is behind its last mark is lost; the index is made again.
  * When committed change sets were lost the epoch goes up: the source must open anew, learns that the vault has less, and
- * compares its disks. Nothing of that is silent (store_lost_commits). A hole in the middle is ERR_CORRUPT: what stands
+ * compares its disks. Nothing of that is silent (store_lost_commits). A hole in the middle that must be replayed is ERR_CORRUPT: what stands
  * behind it would be read without what is missing.
  */
 #include <dirent.h>
@@ -266,8 +266,9 @@ static int follows_on(struct store *s, uint64_t number, struct err *err)
         return -1;
     if (segment_reader_info(reader)->first_sequence == s->committed.sequence + 1)
         return 0;
-    return err_set(err, ERR_CORRUPT, "change sets from %llu on are missing before segment %llu",
+    (void)err_set(err, ERR_CORRUPT, "change sets from %llu on are missing before segment %llu",
         (unsigned long long)s->committed.sequence + 1, (unsigned long long)number);
+    return err_hint(err, "see leeward-vault salvage --help");
 }
 
 static int replay(struct store *s, const struct log_span *log, struct err *err)
@@ -314,9 +315,25 @@ static int segments_list(struct store *s, struct log_span *log, struct err *err)
         log->first = log->first == 0 || number < log->first ? number : log->first;
         log->last = number > log->last ? number : log->last;
     }
-    if (log->count > 0 && log->count != log->last - log->first + 1)
-        return err_set(err, ERR_CORRUPT, "%llu segments are missing from the log",
-            (unsigned long long)(log->last - log->first + 1 - log->count));
+    return 0;
+}
+
+/* What is to be replayed must be there. Where the index leads over a missing segment, all that lies in others can still be read. */
+static int check_missing(const struct store *s, const struct log_span *log, struct err *err)
+{
+    char name[SEGMENT_NAME_SIZE];
+    uint64_t from = s->committed.segment == 0 ? log->first : s->committed.segment;
+    if (log->count == 0 || log->count == log->last - log->first + 1)
+        return 0;
+    for (uint64_t number = from; number <= log->last; number++) {
+        segment_name(number, name);
+        if (faccessat(s->main_fd, name, F_OK, AT_SYMLINK_NOFOLLOW) == 0)
+            continue;
+        (void)err_set(err, ERR_CORRUPT, "segment %llu is missing from the log", (unsigned long long)number);
+        return err_hint(err, "put it back from a copy, or see leeward-vault salvage --help");
+    }
+    log_event(
+        LOG_ERROR, "segments_missing", LOG_S("dir", s->dir), LOG_U("count", log->last - log->first + 1 - log->count));
     return 0;
 }
 
@@ -420,6 +437,8 @@ int store_recover(struct store *s, struct err *err)
         return -1;
     if (s->committed.segment == 0 && log.first > 1)
         return err_set(err, ERR_CORRUPT, "the log begins at segment %llu", (unsigned long long)log.first);
+    if (check_missing(s, &log, err) < 0)
+        return -1;
     if (replays_history(s, &log) && lost_load(s, &log, err) < 0)
         return -1;
     int replayed = replay(s, &log, err);

@@ -150,12 +150,22 @@ int view_read_mark(const char *machine_dir, const struct point *p, struct mark *
     int dirfd AUTO_CLOSE = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (dirfd < 0)
         return err_sys(err, errno, "opening %s", path);
-    if (segment_open(dirfd, p->segment, &reader, err) < 0 ||
-        segment_pread(reader, p->offset, &r, payload, MARK_PAYLOAD_MAX, err) < 0)
+    if (segment_open(dirfd, p->segment, &reader, err) < 0) {
+        if (err != NULL && err->code == ERR_NOT_FOUND) /* the list leads there: that is damage */
+            (void)err_set(err, ERR_CORRUPT, "segment %u, with the mark of point %llu, is missing from the log",
+                p->segment, (unsigned long long)p->sequence);
+        return -1;
+    }
+    if (segment_pread(reader, p->offset, &r, payload, MARK_PAYLOAD_MAX, err) < 0)
         return -1;
     if (r.kind != RECORD_MARK)
         return err_set(err, ERR_CORRUPT, "the mark of point %llu is not there", (unsigned long long)p->sequence);
-    return mark_decode(&r, payload, ret_mark, err);
+    if (mark_decode(&r, payload, ret_mark, err) < 0)
+        return -1;
+    return ret_mark->sequence == p->sequence
+               ? 0
+               : err_set(err, ERR_CORRUPT, "the point list leads from point %llu to the mark of %llu",
+                     (unsigned long long)p->sequence, (unsigned long long)ret_mark->sequence);
 }
 
 static int find_point(

@@ -496,6 +496,56 @@ static void killed_at_any_point_of_compaction_nothing_is_lost(void **state)
     assert_true(named > 12);
 }
 
+/* A machine that writes little has one segment for days, and retention thins what is in it. */
+static void the_last_segment_gives_its_space_back_too(void **state)
+{
+    struct model m;
+    (void)state;
+    begin(&m, 77);
+    m.conf.segment_bytes = 4u << 20;
+    model_close(&m);
+    model_open(&m);
+    churn(&m, 60, 12);
+    uint64_t before = log_bytes(&m);
+    assert_true(before < m.conf.segment_bytes); /* all of it is in the last segment */
+    assert_int_equal(compact(&m, NULL), 0);
+    churn(&m, 1, 1);
+    assert_int_equal(compact(&m, NULL), 0); /* it is needed, every point of it: it was not sealed */
+    thin_to_each(&m, 1000);
+    assert_int_equal(compact(&m, NULL), 0); /* sealed */
+    assert_int_equal(compact(&m, NULL), 0); /* and still the last */
+    churn(&m, 1, 1);
+    assert_int_equal(compact(&m, NULL), 1);
+    assert_true(log_bytes(&m) < before / 2);
+    model_check_all(&m);
+    model_crash(&m);
+    model_open(&m);
+    model_check_all(&m);
+    model_done(&m);
+}
+
+/* In the middle of a change set nothing is sealed: it would be torn. */
+static void a_change_set_under_way_is_not_torn_by_sealing(void **state)
+{
+    struct model m;
+    struct err err = ERR_INIT;
+    uint64_t committed;
+    (void)state;
+    begin(&m, 78);
+    m.conf.segment_bytes = 4u << 20;
+    model_close(&m);
+    model_open(&m);
+    churn(&m, 60, 12);
+    thin_to_each(&m, 1000);
+    model_write(&m, 0, 4096, 4096, false);
+    ok(store_append(m.store, m.batch.data, m.batch.len, &committed, &err), &err);
+    buf_clear(&m.batch);
+    assert_int_equal(compact(&m, NULL), 0);
+    model_commit(&m, MARK_CRASH);
+    model_check_all(&m);
+    model_done(&m);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -509,6 +559,8 @@ int main(void)
         cmocka_unit_test(a_damaged_segment_is_left_as_it_is),
         cmocka_unit_test(every_flipped_bit_of_a_rewritten_segment_is_an_error_or_no_matter),
         cmocka_unit_test(segments_of_a_change_of_generation_and_first_points_stay_readable),
+        cmocka_unit_test(the_last_segment_gives_its_space_back_too),
+        cmocka_unit_test(a_change_set_under_way_is_not_torn_by_sealing),
         cmocka_unit_test(killed_at_any_point_of_compaction_nothing_is_lost),
     };
     return cmocka_run_group_tests_name("compact", tests, NULL, NULL);
