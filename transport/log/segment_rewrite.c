@@ -28,6 +28,7 @@ struct rewrite {
     uint64_t at;        /* where the next record goes */
     struct buf lot;     /* what is not written yet: it ends at `at` */
     uint64_t sequence;  /* of the change set that is being walked, or a lower one */
+    uint64_t told;      /* bytes read and written that went_on does not know of */
     uint64_t stays_end; /* place behind the last record that stayed */
     struct hash_stream *old_headers, *new_headers;
     uint64_t old_records, new_records;
@@ -123,6 +124,8 @@ static int lot_write(struct rewrite *w, struct err *err)
         return 0;
     if (file_pwrite_all(w->fd, w->lot.data, w->lot.len, w->at - w->lot.len, "a rewritten segment", err) < 0)
         return -1;
+    (void)sync_file_range(w->fd, (off_t)(w->at - w->lot.len), (off_t)w->lot.len, SYNC_FILE_RANGE_WRITE);
+    w->told += w->lot.len;
     buf_clear(&w->lot);
     return 0;
 }
@@ -182,6 +185,16 @@ static int take_record(struct rewrite *w, const struct record *r, const uint8_t 
     return 0;
 }
 
+static int go_on(struct rewrite *w, uint64_t bytes, struct err *err)
+{
+    w->told += bytes;
+    if (w->told < LOT_BYTES || w->spec->went_on == NULL)
+        return 0;
+    uint64_t since = w->told;
+    w->told = 0;
+    return w->spec->went_on(w->spec->arg, since, err);
+}
+
 static int walk(struct rewrite *w, struct err *err)
 {
     uint64_t offset = SEGMENT_HEADER_SIZE;
@@ -193,7 +206,7 @@ static int walk(struct rewrite *w, struct err *err)
             return -1;
         if (got == 0)
             break;
-        if (take_record(w, &r, payload, err) < 0)
+        if (take_record(w, &r, payload, err) < 0 || go_on(w, RECORD_HEADER_SIZE + r.stored, err) < 0)
             return -1;
     }
     if (!w->sealed || w->info.last_sequence < w->info.first_sequence)

@@ -22,6 +22,9 @@ struct segment_rewrite_spec {
     bool (*stays)(void *arg, const struct record *r, const struct mark *m, uint64_t place);
     /* The first sequence >= the given one that must stay readable. */
     uint64_t (*next_needed)(void *arg, uint64_t sequence);
+    /* About every MiB: so many bytes were read and written since. It may wait; what was written is on its way to the disk by then, so that the
+     * sync at the end is short. -1 ends it. NULL is allowed. */
+    int (*went_on)(void *arg, uint64_t bytes, struct err *err);
     void *arg;
 };
 

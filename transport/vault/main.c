@@ -35,7 +35,7 @@ struct config {
     uint64_t bucket_every;
     char *data, *hub, *token, *listen, *advertise, *plugin, *log_level;
     bool log_json;
-    uint64_t reserve, cache, threads, scrub_rate, scrub_every, compact_rate;
+    uint64_t reserve, cache, threads, scrub_rate, scrub_every, compact_rate, compact_every;
 };
 
 #define ROW(member) CONF_OFFSET(struct config, member)
@@ -95,6 +95,12 @@ static const struct conf_row rows[] = {
         .fallback = "32M",
         .help = "bytes per second that giving back the space of dropped points reads and writes in the background (0: "
                 "as fast as it goes)"},
+    {.key = "compact-every",
+        .type = CONF_USEC,
+        .offset = ROW(compact_every),
+        .fallback = "30m",
+        .min = 1000000,
+        .help = "how often a machine's log is looked through for what no point needs any more"},
     {.key = "nbdkit-plugin",
         .type = CONF_STRING,
         .offset = ROW(plugin),
@@ -179,6 +185,7 @@ static int start_vault(struct running *r, const struct config *c, struct err *er
         .bucket = &c->bucket,
         .bucket_every_usec = c->bucket_every,
         .compact_rate = c->compact_rate,
+        .compact_every_usec = c->compact_every,
         .scrub_rate = c->scrub_rate,
         .scrub_every_usec = c->scrub_every,
         .tls = r->tls};

@@ -3,22 +3,16 @@
  * A scrub is first a job on the machine's lane (what is committed, the key, which segments there are), then one job per segment on
  * the vault's idle threads, a few at a time, and at the end one for the index. Their results are put together on the loop.
  *
- * Giving way: idle threads are SCHED_IDLE with idle I/O priority, so they get what nobody else wants. The pace is shared by all
- * of them: the configured bytes per second, a quarter of it while batches come in.
+ * Giving way: idle threads are SCHED_IDLE with idle I/O priority, so they get what nobody else wants; and there is a pace (vaultpace.h).
  */
 #include "transport/vault/scrub.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "transport/base/clock.h"
 #include "transport/vault/vaultd_private.h"
-
-#define INGEST_RECENT_USEC (200 * USEC_PER_MSEC)
-#define INGEST_SHARE 4                /* the rate is divided by this while data comes in */
-#define NAP_USEC (50 * USEC_PER_MSEC) /* how late a cancellation may be noticed */
 
 struct scrub {
     struct vmachine *vm;
@@ -44,36 +38,12 @@ struct scrub_job {
     struct verify_result result;
 };
 
-/* ---- pace, on the idle threads ---- */
-
-static void nap(uint64_t usec)
-{
-    struct timespec t = {(time_t)(usec / USEC_PER_SEC), (long)(usec % USEC_PER_SEC) * 1000};
-    (void)nanosleep(&t, NULL);
-}
-
-static uint64_t rate_now(const struct vaultd *d)
-{
-    uint64_t now = clock_mono_usec();
-    uint64_t last = atomic_load_explicit(&d->ingest_usec, memory_order_relaxed);
-    bool busy = last != 0 && now - last < INGEST_RECENT_USEC;
-    return busy ? d->conf.scrub_rate / INGEST_SHARE + 1 : d->conf.scrub_rate;
-}
-
-/* The time at which these bytes are due: each thread takes its place in one queue. */
+/* On the idle threads. */
 static void pace(void *arg, uint64_t bytes)
 {
     struct scrub *s = arg;
     struct vaultd *d = s->vm->d;
-    uint64_t now = clock_mono_usec();
-    uint64_t cost = bytes * USEC_PER_SEC / rate_now(d);
-    uint64_t due = atomic_load(&d->scrub_due_usec);
-    uint64_t mine;
-    do {
-        mine = (due > now ? due : now) + cost;
-    } while (!atomic_compare_exchange_weak(&d->scrub_due_usec, &due, mine));
-    while (!atomic_load(&s->cancelled) && (now = clock_mono_usec()) < mine)
-        nap(mine - now < NAP_USEC ? mine - now : NAP_USEC);
+    vaultpace_wait(&d->scrub_pace, &d->ingest_usec, bytes, &s->cancelled);
 }
 
 /* ---- the end ---- */

@@ -63,7 +63,7 @@ struct store_compact {
     uint64_t ready; /* has its new file; 0: none */
     struct segment_rewritten rewritten;
     size_t ref; /* while one is rewritten: the next record that stays */
-    uint64_t chosen, done, freed, moved;
+    uint64_t chosen, done, freed;
     bool starved;
 };
 
@@ -358,16 +358,30 @@ static uint64_t next_needed(void *arg, uint64_t sequence)
     return next < c->covered || sequence > c->covered ? next : c->covered;
 }
 
+/* -1: it is to end. */
+static int went_on(void *arg, uint64_t bytes, struct err *err)
+{
+    struct store_compact *c = arg;
+    if (c->spec.pace != NULL)
+        c->spec.pace(c->spec.pace_arg, bytes);
+    if (c->spec.cancelled != NULL && atomic_load(c->spec.cancelled))
+        return err_set(err, ERR_CANCELLED, "compaction was cancelled");
+    return 0;
+}
+
 static int rewrite_one(struct store_compact *c, struct err *err)
 {
-    struct segment_rewrite_spec spec = {
-        .dirfd = c->main_fd, .number = c->next, .stays = stays, .next_needed = next_needed, .arg = c};
+    struct segment_rewrite_spec spec = {.dirfd = c->main_fd,
+        .number = c->next,
+        .stays = stays,
+        .next_needed = next_needed,
+        .went_on = went_on,
+        .arg = c};
     if ((c->next < c->survey_from || c->next >= c->survey_until) && survey_window(c, c->next, err) < 0)
         return -1;
     c->ref = survey_at(&c->survey, c->next, 0);
     if (segment_rewrite(&spec, &c->rewritten, err) < 0)
         return -1;
-    c->moved += c->rewritten.bytes_before + c->rewritten.bytes_after;
     if (c->ref == survey_at(&c->survey, c->next + 1, 0) && c->rewritten.bytes_after < c->rewritten.bytes_before)
         return 0;
     segment_rewrite_discard(c->main_fd, c->next);
@@ -430,11 +444,6 @@ int store_compact_finish(struct store *s, struct store_compact *c, struct err *e
 uint64_t store_compact_freed(const struct store_compact *c)
 {
     return c->freed;
-}
-
-uint64_t store_compact_moved(const struct store_compact *c)
-{
-    return c->moved;
 }
 
 bool store_compact_starved(const struct store_compact *c)

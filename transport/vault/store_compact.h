@@ -25,6 +25,9 @@ struct compact_spec {
     unsigned least_percent; /* nor is a segment that has less than this share of garbage; >= 1 */
     size_t refs_max;        /* of the survey; 0: its own limit */
     _Atomic bool *cancelled;
+    void (*pace)(void *arg,
+        uint64_t bytes); /* while a segment is rewritten: so much more was read and written; may wait. NULL */
+    void *pace_arg;
 };
 
 /* What the log of a machine holds. */
@@ -50,9 +53,8 @@ void store_compact_trim(struct store *s, struct store_compact *c);
  * (damage, no room) is passed over and logged. */
 int store_compact_rewrite(struct store_compact *c, struct err *err);
 int store_compact_finish(struct store *s, struct store_compact *c, struct err *err);
-/* Bytes given back so far, bytes read and written for it, and whether something was passed over for lack of room. */
+/* Bytes given back so far, and whether something was passed over for lack of room. */
 uint64_t store_compact_freed(const struct store_compact *c);
-uint64_t store_compact_moved(const struct store_compact *c);
 bool store_compact_starved(const struct store_compact *c);
 /* Segments that are still to be rewritten, and all that were chosen. */
 void store_compact_progress(const struct store_compact *c, uint64_t *ret_done, uint64_t *ret_total);

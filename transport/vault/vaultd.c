@@ -27,6 +27,7 @@
 #include "transport/vault/vaultspace.h"
 
 #define TICK_USEC (500 * USEC_PER_MSEC)
+#define COMPACT_EVERY_USEC (1800 * USEC_PER_SEC) /* where the configuration says nothing */
 #define JOBS_MAX 65536        /* flow control bounds what waits long before this */
 #define ROOM_AGAIN_PERCENT 25 /* of the reserve, above it, before a full disk counts as having room again */
 #define UPKEEP_EVERY_USEC (60 * USEC_PER_SEC)
@@ -384,6 +385,10 @@ static int vaultd_init(struct vaultd *d, sd_event *loop, const struct vaultd_con
     if (file_make_dirs(d->data_dir, 0700, err) < 0 || lock_folder(d, err) < 0 || load_key(d, err) < 0 ||
         growth_load(d->data_dir, &d->growth, err) < 0)
         return -1;
+    d->scrub_pace.rate = conf->scrub_rate;
+    d->compact_pace.rate = conf->compact_rate;
+    if (d->conf.compact_every_usec == 0)
+        d->conf.compact_every_usec = COMPACT_EVERY_USEC;
     if (worker_pool_new(loop, "vault", conf->threads, JOBS_MAX, &d->pool, err) < 0)
         return -1;
     return worker_pool_new(loop, "scrub", conf->threads, JOBS_MAX, &d->idle_pool, err);

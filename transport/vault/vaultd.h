@@ -28,6 +28,7 @@ struct vaultd_conf {
     uint64_t bucket_every_usec;      /* how often what is new goes there */
     uint64_t scrub_rate;     /* bytes per second of the background verification; 0: none */
     uint64_t compact_rate;   /* bytes per second of compaction in the background, read and written; 0: as fast as it goes */
+    uint64_t compact_every_usec; /* how often a machine's log is looked through for garbage; 0: every half hour */
     uint64_t scrub_every_usec; /* from the beginning of one full pass to the next */
     struct tls_context *tls; /* must outlive the daemon; NULL only with a unix socket, in tests */
 };

@@ -20,6 +20,7 @@
 #include "transport/vault/thin.h"
 #include "transport/vault/vaultd.h"
 #include "transport/vault/vaultkeys.h"
+#include "transport/vault/vaultpace.h"
 #include "transport/vault/verify.h"
 
 struct replicate;
@@ -98,12 +99,12 @@ struct vaultd {
     struct opening *openings;
     struct diskimage *images;
     struct longjob *longjobs;
-    struct bucket *bucket;           /* NULL: none is configured */
-    struct vmachine *scrubbing;      /* whose background pass is under way */
-    _Atomic uint64_t ingest_usec;    /* monotonic: when data last came in */
-    _Atomic uint64_t scrub_due_usec; /* monotonic: when the next paced piece may be read */
-    struct compacting *compacting;   /* whose log is looked through or rewritten now */
-    struct collecting *asked_space;  /* that somebody waits for */
+    struct bucket *bucket;        /* NULL: none is configured */
+    struct vmachine *scrubbing;   /* whose background pass is under way */
+    _Atomic uint64_t ingest_usec; /* monotonic: when data last came in */
+    struct vaultpace scrub_pace, compact_pace;
+    struct compacting *compacting;  /* whose log is looked through or rewritten now */
+    struct collecting *asked_space; /* that somebody waits for */
     struct growth growth;
     struct growth_forecast forecast;
     uint64_t growth_due_usec; /* monotonic */

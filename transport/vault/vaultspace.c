@@ -21,7 +21,6 @@
 #include "transport/vault/vaultd_private.h"
 
 #define FIRST_LOOK_USEC (30 * USEC_PER_SEC)
-#define LOOK_EVERY_USEC (1800 * USEC_PER_SEC)
 #define LOOK_THINNED_USEC (300 * USEC_PER_SEC) /* after points were dropped, and between two looks at all */
 #define LOOK_FULL_USEC (30 * USEC_PER_SEC)
 #define START_PERCENT 10u /* in the background: garbage of the whole log, below which it is left alone, */
@@ -47,9 +46,7 @@ struct compacting {
     struct collecting *asked; /* NULL: in the background */
     struct store_compact *compact;
     struct compact_spec spec;
-    struct loop_timer *pause;
-    _Atomic bool cancelled;
-    uint64_t moved; /* bytes that were paced already */
+    _Atomic bool cancelled, hurry; /* hurry: somebody waits for it, or for room */
     uint64_t segments;
 };
 
@@ -87,11 +84,10 @@ static void compacting_end(struct compacting *k)
         g->segments += k->segments;
         g->starved = g->starved || (k->compact != NULL && store_compact_starved(k->compact));
     }
-    k->vm->space_due_usec = clock_mono_usec() + (d->full ? LOOK_FULL_USEC : LOOK_EVERY_USEC);
+    k->vm->space_due_usec = clock_mono_usec() + (d->full ? LOOK_FULL_USEC : d->conf.compact_every_usec);
     k->vm->space_looked_usec = clock_mono_usec();
     d->compacting = NULL;
     store_compact_free(k->compact);
-    loop_timer_free(k->pause);
     free(k);
     if (g != NULL) {
         g->cancelled = g->cancelled || d->stopping;
@@ -122,23 +118,6 @@ static int finish_run(struct vaultjob *j, struct err *err)
     return vmachine_store(j->vm, &s, err) < 0 ? -1 : store_compact_finish(s, ((struct compacting *)j)->compact, err);
 }
 
-static void on_pause_over(void *arg)
-{
-    struct compacting *k = arg;
-    loop_timer_free(TAKE_PTR(k->pause));
-    compacting_next(k);
-}
-
-static void pause_then_next(struct compacting *k)
-{
-    uint64_t moved = store_compact_moved(k->compact) - k->moved;
-    uint64_t rate = k->d->conf.compact_rate;
-    k->moved += moved;
-    if (k->asked != NULL || k->d->full || k->d->asked_space != NULL || rate == 0 ||
-        loop_timer_new(k->d->loop, moved * USEC_PER_SEC / rate, 0, on_pause_over, k, &k->pause, NULL) < 0)
-        compacting_next(k);
-}
-
 static void finish_done(struct vaultjob *j)
 {
     struct compacting *k = (struct compacting *)j;
@@ -148,7 +127,7 @@ static void finish_done(struct vaultjob *j)
     }
     k->segments++;
     take_space(k);
-    pause_then_next(k);
+    compacting_next(k);
 }
 
 static int rewrite_run(struct vaultjob *j, struct err *err)
@@ -231,6 +210,14 @@ static void plan_done(struct vaultjob *j)
         stage((struct compacting *)j, false, look_run, look_done);
 }
 
+/* On the idle threads, while a segment is rewritten. What is needed meanwhile goes on at full speed. */
+static void pace(void *arg, uint64_t bytes)
+{
+    struct compacting *k = arg;
+    if (!atomic_load_explicit(&k->hurry, memory_order_relaxed))
+        vaultpace_wait(&k->d->compact_pace, &k->d->ingest_usec, bytes, &k->cancelled);
+}
+
 static int compacting_begin(struct vmachine *vm, struct collecting *g)
 {
     struct compacting *k = mem_new(struct compacting);
@@ -243,6 +230,10 @@ static int compacting_begin(struct vmachine *vm, struct collecting *g)
     k->spec = (struct compact_spec){.start_percent = needed ? 0 : START_PERCENT,
         .least_percent = needed ? ASKED_PERCENT : LEAST_PERCENT,
         .cancelled = &k->cancelled};
+    if (!needed) {
+        k->spec.pace = pace;
+        k->spec.pace_arg = k;
+    }
     vm->d->compacting = k;
     stage(k, true, plan_run, plan_done);
     return 0;
@@ -292,13 +283,16 @@ static void look_ahead(struct vaultd *d)
 void vaultspace_tick(struct vaultd *d, uint64_t now)
 {
     struct vmachine *due = NULL;
+    if (d->compacting != NULL && (d->full || d->asked_space != NULL))
+        atomic_store_explicit(&d->compacting->hurry, true, memory_order_relaxed);
     if (now >= d->growth_due_usec) {
         d->growth_due_usec = now + 60 * USEC_PER_SEC;
         look_ahead(d);
     }
+    uint64_t every = d->conf.compact_every_usec;
     for (struct vmachine *vm = d->machines; vm != NULL; vm = vm->next) {
         if (vm->space_due_usec == 0)
-            vm->space_due_usec = now + FIRST_LOOK_USEC;
+            vm->space_due_usec = now + (every < FIRST_LOOK_USEC ? every : FIRST_LOOK_USEC);
         if (d->full && vm->space_due_usec > vm->space_looked_usec + LOOK_FULL_USEC)
             vm->space_due_usec = vm->space_looked_usec + LOOK_FULL_USEC;
         if (vm->desired && now >= vm->space_due_usec && (due == NULL || vm->space_due_usec < due->space_due_usec))
@@ -387,12 +381,8 @@ void vaultspace_cancel(struct collecting *g)
 
 void vaultspace_stop(struct vaultd *d)
 {
-    struct compacting *k = d->compacting;
-    if (k == NULL)
-        return;
-    atomic_store(&k->cancelled, true);
-    if (k->pause != NULL) /* no stage is under way that would end it */
-        compacting_end(k);
+    if (d->compacting != NULL) /* the stage that is under way ends it */
+        atomic_store(&d->compacting->cancelled, true);
 }
 
 /* ---- telling ---- */
