@@ -10,6 +10,7 @@
 
 #include "hub/api/openapi.h"
 #include "hub/api/row_json.h"
+#include "hub/db/status_store.h"
 #include "hub/db/config_store.h"
 #include "hub/db/rows.h"
 #include "transport/base/bytes.h"
@@ -86,51 +87,23 @@ int serve_openapi(struct request *r, struct err *err)
 
 /* ---- status ---- */
 
-static int count(struct request *r, const struct db_entity *entity, const char *field, enum db_op op, const char *value,
-    uint64_t *ret_count, struct err *err)
-{
-    const struct db_filter filter = {field, op, value};
-    const struct db_page page = {.filters = &filter, .filter_count = field ? 1 : 0};
-
-    return db_count(r->conn, entity, &page, ret_count, err);
-}
-
-static const struct count_row {
-    const char *group, *name;
-    const struct db_entity *entity;
-    const char *field;
-    enum db_op op;
-    const char *value;
-} counts[] = {
-    {"machines", "total", &db_machines, NULL, DB_EQ, NULL},
-    {"machines", "protected", &db_machines, "state", DB_EQ, "protected"},
-    {"machines", "replicating", &db_machines, "state", DB_EQ, "enabling,initial_replication,resynchronizing"},
-    {"machines", "attention", &db_machines, "health", DB_EQ, "warning,critical"},
-    {"machines", "unprotected", &db_machines, "state", DB_EQ, "unprotected"},
-    {"nodes", "total", &db_nodes, NULL, DB_EQ, NULL},
-    {"nodes", "online", &db_nodes, "online", DB_EQ, "true"},
-    {"vaults", "total", &db_vaults, NULL, DB_EQ, NULL},
-    {"vaults", "online", &db_vaults, "online", DB_EQ, "true"},
-    {"jobs", "running", &db_jobs, "status", DB_EQ, "queued,running"},
-    {"jobs", "waiting_for_input", &db_jobs, "status", DB_EQ, "waiting_for_input"},
-};
-
 static int add_counts(struct request *r, json_t *status, struct err *err)
 {
-    for (size_t i = 0; i < ARRAY_LEN(counts); i++) {
-        const struct count_row *c = &counts[i];
-        json_t *group = json_object_get(status, c->group);
-        uint64_t n;
+    struct status_counts c;
+    json_t *counts;
+    int rc;
 
-        if (count(r, c->entity, c->field, c->op, c->value, &n, err) < 0)
-            return -1;
-        if (!group) {
-            json_object_set_new(status, c->group, json_object());
-            group = json_object_get(status, c->group);
-        }
-        json_object_set_new(group, c->name, json_integer((json_int_t)n));
-    }
-    return 0;
+    if (status_counts_read(r->conn, &c, err) < 0)
+        return -1;
+    counts = json_pack("{s:{s:I, s:I, s:I, s:I, s:I}, s:{s:I, s:I}, s:{s:I, s:I}, s:{s:I, s:I}}", "machines", "total",
+        (json_int_t)c.machines, "protected", (json_int_t)c.protected_machines, "replicating", (json_int_t)c.replicating,
+        "attention", (json_int_t)c.attention, "unprotected", (json_int_t)c.unprotected, "nodes", "total",
+        (json_int_t)c.nodes, "online", (json_int_t)c.nodes_online, "vaults", "total", (json_int_t)c.vaults, "online",
+        (json_int_t)c.vaults_online, "jobs", "running", (json_int_t)c.jobs_running, "waiting_for_input",
+        (json_int_t)c.jobs_waiting);
+    rc = counts ? json_object_update(status, counts) : -1;
+    json_decref(counts);
+    return rc < 0 ? err_set(err, ERR_NOMEM, "no memory for the status") : 0;
 }
 
 int serve_status(struct request *r, struct err *err)

@@ -67,7 +67,8 @@ struct control {
     struct peer_session *buckets[SESSION_BUCKETS];
     size_t session_count;
     bool versions_busy, versions_again, revoked_busy, commands_busy, commands_again, flush_busy, sweep_busy;
-    json_t *samples; /* finished minutes, for the next batch */
+    size_t flush_slice; /* of the sessions, for the next batch */
+    json_t *samples;    /* finished minutes, for the next batch */
     struct enrolment_limit *limit;
     unsigned enrolments; /* requests to enrol or renew that are worked on */
     bool stopping;
@@ -131,7 +132,7 @@ void status_take_node(struct peer_session *session, const Leeward__Control__V1__
 void status_take_vault(struct peer_session *session, const Leeward__Control__V1__VaultStatus *status);
 void status_session_over(struct peer_session *session); /* its minute so far counts */
 void status_flush(void *control);                       /* timer */
-void health_sweep(void *control); /* timer */
+void health_sweep(void *control);                       /* timer */
 
 /* ---- to peers (desired_push.c, command_push.c) ---- */
 void desired_push(struct peer_session *session); /* reads and sends it, once */

@@ -18,6 +18,7 @@
 #include "transport/base/log.h"
 
 #define SOON_USEC (20 * USEC_PER_MSEC)
+#define FLUSH_USEC USEC_PER_SEC
 #define MINUTE_USEC (60 * USEC_PER_SEC)
 #define SAMPLES_MAX 100000
 
@@ -201,10 +202,10 @@ static char *list_branches(const Leeward__Control__V1__VaultStatus *v)
 
             if (ident_from_text(v->branches[i]->machine_id, &id) < 0 || ident_from_text(b->branch_id, &id) < 0)
                 continue;
-            (void)json_array_append_new(list,
-                json_pack("{s:s, s:s, s:o, s:o, s:o}", "machine_id", v->branches[i]->machine_id, "id", b->branch_id,
-                    "base", peer_report_json_u64(b->base_sequence), "created_usec",
-                    peer_report_json_u64(b->created_utc_usec), "bytes", peer_report_json_u64(b->stored_bytes)));
+            (void)json_array_append_new(
+                list, json_pack("{s:s, s:s, s:o, s:o, s:o}", "machine_id", v->branches[i]->machine_id, "id",
+                          b->branch_id, "base", peer_report_json_u64(b->base_sequence), "created_usec",
+                          peer_report_json_u64(b->created_utc_usec), "bytes", peer_report_json_u64(b->stored_bytes)));
         }
     return dump_array(list);
 }
@@ -372,14 +373,23 @@ static char *dump_unless_empty(json_t *array)
     return json_array_size(array) ? json_dumps(array, JSON_COMPACT) : NULL;
 }
 
+/* Few machines are written every second, so that people see them move; many every five, a fifth of them each second, so that no
+ * statement is so large that others wait for it. */
+static size_t slice_count(const struct control *control)
+{
+    return control->session_count < 500 ? 1 : 5;
+}
+
 static void gather_all(struct flush_task *t, struct control *control)
 {
+    size_t slices = slice_count(control), slice = control->flush_slice++ % slices;
     json_t *machines = json_array(), *nodes = json_array(), *vaults = json_array();
 
     t->follows = mem_alloc(control->session_count + 1, sizeof(*t->follows));
     for (size_t i = 0; i < SESSION_BUCKETS; i++)
         for (struct peer_session *s = control->buckets[i]; s; s = s->next_in_bucket)
-            gather(t, s, machines, nodes, vaults);
+            if (s->follow || s->role[0] != 'a' || i % slices == slice) /* nodes and vaults are few */
+                gather(t, s, machines, nodes, vaults);
     t->machines = dump_unless_empty(machines);
     t->nodes = dump_unless_empty(nodes);
     t->vaults = dump_unless_empty(vaults);
@@ -390,18 +400,12 @@ static void gather_all(struct flush_task *t, struct control *control)
     json_decref(vaults);
 }
 
-/* Few machines are written every second, so that people see them move; many every five. */
-static uint64_t interval(const struct control *control)
-{
-    return control->session_count < 500 ? USEC_PER_SEC : 5 * USEC_PER_SEC;
-}
-
 void status_flush(void *arg)
 {
     struct control *control = arg;
     struct flush_task *t;
 
-    loop_timer_set(control->flush_timer, control->flush_busy ? SOON_USEC : interval(control));
+    loop_timer_set(control->flush_timer, control->flush_busy ? SOON_USEC : FLUSH_USEC);
     if (control->flush_busy)
         return;
     t = (struct flush_task *)control_task_new(sizeof(*t), control, NULL);

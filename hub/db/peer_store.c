@@ -268,7 +268,8 @@ int vault_status_put(struct db_conn *conn, const char *json, struct err *err)
 
 int point_put(struct db_conn *conn, const char *vault_id, const char *added, const char *dropped, struct err *err)
 {
-    if (db_exec(conn, NULL, err,
+    if (strcmp(added, "[]") != 0 &&
+        db_exec(conn, NULL, err,
             "INSERT INTO recovery_points (machine_id, sequence, vault_id, time, kind, tag, group_point_id, generation,"
             " changed_bytes, frozen, unreadable_blocks, committed_at)"
             " SELECT DISTINCT ON (s.machine_id, s.sequence) s.machine_id, s.sequence, $1::uuid,"
@@ -282,6 +283,8 @@ int point_put(struct db_conn *conn, const char *vault_id, const char *added, con
             " ON CONFLICT (machine_id, sequence) DO NOTHING",
             DB_S(vault_id), DB_S(added)) < 0)
         return -1;
+    if (strcmp(dropped, "[]") == 0)
+        return 0;
     return ok(db_exec(conn, NULL, err,
         "DELETE FROM recovery_points r USING jsonb_to_recordset($2::jsonb) AS s(machine_id uuid, sequence bigint)"
         " WHERE r.machine_id = s.machine_id AND r.sequence = s.sequence AND r.vault_id = $1::uuid",
@@ -299,9 +302,9 @@ int point_forget(struct db_conn *conn, const char *vault_id, const char *machine
 int desired_versions(struct db_conn *conn, PGresult **ret_rows, struct err *err)
 {
     return db_exec(conn, ret_rows, err,
-        "SELECT 'agent', id, desired_version FROM machines UNION ALL"
-        " SELECT 'node', id, desired_version FROM nodes UNION ALL"
-        " SELECT 'vault', id, desired_version FROM vaults");
+        "SELECT 'agent', id, desired_version FROM machines WHERE desired_version <> converged_version UNION ALL"
+        " SELECT 'node', id, desired_version FROM nodes WHERE desired_version <> converged_version UNION ALL"
+        " SELECT 'vault', id, desired_version FROM vaults WHERE desired_version <> converged_version");
 }
 
 int desired_agent(struct db_conn *conn, const char *machine_id, PGresult **ret_rows, struct err *err)

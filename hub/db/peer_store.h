@@ -53,7 +53,7 @@ int point_forget(struct db_conn *conn, const char *vault_id, const char *machine
 /* True when the machine's points are in this vault (role "vault") or it is placed on this node ("node"). */
 int peer_has_machine(struct db_conn *conn, const char *role, const char *id, const char *machine_id, struct err *err);
 
-/* Columns role, id, desired_version of everybody. */
+/* Columns role, id, desired_version of those who have not said that they reached it. */
 int desired_versions(struct db_conn *conn, PGresult **ret_rows, struct err *err);
 /* Columns: 0 version, 1 state, 2 generation, 3 interval_usec, 4 node_id, 5 node_endpoint ("" while it drains), 6 vault_id,
  * 7 freeze_budget_usec, 8 max_rounds, 9 may_freeze, 10 compress_at_agent, 11 throttle, 12 resync_request, 13 protected. */

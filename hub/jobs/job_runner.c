@@ -29,6 +29,7 @@ struct job_runner {
     struct news *news;
     char hub_id[IDENT_TEXT_SIZE];
     atomic_bool stopping;
+    pthread_mutex_t lookout; /* held by the thread that looks for work, also while there is none */
     unsigned thread_count;
     pthread_t threads[THREADS_MAX];
 };
@@ -216,49 +217,74 @@ static int fail(struct db_conn *conn, const struct job_claim *job, const struct 
     return db_commit(conn, err);
 }
 
+/* Works on what was claimed, and lets go of it. */
+static int run_claimed(struct db_conn *conn, const char *hub_id, struct job_claim *job, struct err *err)
+{
+    struct err why = ERR_INIT;
+    bool final = false;
+    int rc = work_in_transaction(conn, hub_id, job, &final, &why);
+
+    if (rc < 0)
+        rc = fail(conn, job, &why, final, err);
+    job_claim_done(job);
+    return rc < 0 ? -1 : 1;
+}
+
 int job_run_one(struct db_conn *conn, const char *hub_id, uint64_t *ret_wait_usec, struct err *err)
 {
     struct job_claim job = {0};
-    struct err why = ERR_INIT;
-    bool final = false;
     int rc = job_store_claim(conn, hub_id, JOB_LEASE_USEC, &job, ret_wait_usec, err);
 
-    if (rc <= 0)
-        return rc;
-    rc = work_in_transaction(conn, hub_id, &job, &final, &why);
-    if (rc < 0)
-        rc = fail(conn, &job, &why, final, err);
-    job_claim_done(&job);
-    return rc < 0 ? -1 : 1;
+    return rc <= 0 ? rc : run_claimed(conn, hub_id, &job, err);
 }
 
 /* ---- threads ---- */
 
-/* Works until nothing is runnable; returns how long to wait. */
-static uint64_t work_all(struct job_runner *runner)
+static void note_failure(const struct err *err)
 {
-    struct db_conn *conn AUTO_OF(db_conn) = NULL;
-    struct err err = ERR_INIT;
-    uint64_t wait_usec = ERROR_PAUSE_USEC;
-    int rc = db_acquire(runner->db, &conn, &err) < 0 ? -1 : 1;
+    if (err->code != ERR_UNAVAILABLE) /* a lost database is logged where it is watched (news) */
+        log_event(LOG_ERROR, "job_runner_failed", LOG_E(err));
+}
 
-    while (rc > 0 && !atomic_load(&runner->stopping))
-        rc = job_run_one(conn, runner->hub_id, &wait_usec, &err);
-    if (rc < 0 && err.code != ERR_UNAVAILABLE) /* a lost database is logged where it is watched (news) */
-        log_event(LOG_ERROR, "job_runner_failed", LOG_E(&err));
-    return rc < 0 ? ERROR_PAUSE_USEC : wait_usec;
+/* Waits for a job and claims it, as the only thread that does: were all of them to wait for the same moment, each would ask the
+ * database for each step of the others. false: the runner stops. */
+static bool find_job(struct job_runner *runner, struct db_conn **ret_conn, struct job_claim *ret_job)
+{
+    bool found = false;
+
+    pthread_mutex_lock(&runner->lookout);
+    while (!found && !atomic_load(&runner->stopping)) {
+        uint64_t seen = news_count(runner->news, NEWS_JOBS), wait_usec = ERROR_PAUSE_USEC;
+        struct err err = ERR_INIT;
+        int rc = db_acquire(runner->db, ret_conn, &err);
+
+        if (rc == 0)
+            rc = job_store_claim(*ret_conn, runner->hub_id, JOB_LEASE_USEC, ret_job, &wait_usec, &err);
+        if (rc < 0)
+            note_failure(&err);
+        found = rc > 0;
+        if (found)
+            break;
+        db_release(TAKE_PTR(*ret_conn));
+        if (!atomic_load(&runner->stopping))
+            (void)news_wait(runner->news, NEWS_JOBS, seen, rc < 0 ? ERROR_PAUSE_USEC : wait_usec);
+    }
+    pthread_mutex_unlock(&runner->lookout);
+    return found;
 }
 
 static void *runner_main(void *arg)
 {
     struct job_runner *runner = arg;
+    struct db_conn *conn = NULL;
+    struct job_claim job = {0};
 
-    while (!atomic_load(&runner->stopping)) {
-        uint64_t seen = news_count(runner->news, NEWS_JOBS);
-        uint64_t wait_usec = work_all(runner);
+    while (find_job(runner, &conn, &job)) {
+        struct err err = ERR_INIT;
 
-        if (!atomic_load(&runner->stopping))
-            (void)news_wait(runner->news, NEWS_JOBS, seen, wait_usec);
+        if (run_claimed(conn, runner->hub_id, &job, &err) < 0)
+            note_failure(&err);
+        db_release(TAKE_PTR(conn));
     }
     return NULL;
 }
@@ -273,6 +299,7 @@ int job_runner_start(struct db *db, struct news *news, const char *hub_id, unsig
     runner->db = db;
     runner->news = news;
     strncpy(runner->hub_id, hub_id, IDENT_TEXT_SIZE - 1);
+    pthread_mutex_init(&runner->lookout, NULL);
     for (unsigned i = 0; i < threads && i < THREADS_MAX; i++) {
         int rc = pthread_create(&runner->threads[i], NULL, runner_main, runner);
 
@@ -295,5 +322,6 @@ void job_runner_stop(struct job_runner *runner)
     news_poke(runner->news);
     for (unsigned i = 0; i < runner->thread_count; i++)
         pthread_join(runner->threads[i], NULL);
+    pthread_mutex_destroy(&runner->lookout);
     free(runner);
 }

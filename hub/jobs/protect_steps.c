@@ -256,6 +256,14 @@ static void show_initial(struct job_run *run, const struct machine_row *m)
         m->cause[0] ? "; " : "", m->cause);
 }
 
+/* A change of state wakes the job; between these only its progress moves, and thousands may wait for hours. */
+static uint64_t look_again(const struct job_run *run)
+{
+    return run->job->step_age_usec < 10 * USEC_PER_SEC    ? USEC_PER_SEC
+           : run->job->step_age_usec < 600 * USEC_PER_SEC ? 5 * USEC_PER_SEC
+                                                          : 30 * USEC_PER_SEC;
+}
+
 static int until_protected(struct job_run *run, struct err *err)
 {
     AUTO_DB_SET struct db_set set = {0};
@@ -269,6 +277,7 @@ static int until_protected(struct job_run *run, struct err *err)
         return -1;
     }
     show_initial(run, m);
+    run->again_usec = look_again(run);
     /* The agent's own word counts too: a disk that was just added changes it before it changes the state. */
     if (strcmp(m->state, "protected") != 0 || strcmp(m->agent_state, "protected") != 0)
         return JOB_AGAIN;

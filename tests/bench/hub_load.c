@@ -1,0 +1,190 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Asks an HTTPS API at a fixed rate, whatever it answers: an open loop. Each request has the moment at which it is due, and its latency counts
+ * from there, so a server that stalls is charged for all who would have come meanwhile (a closed loop, one request after the
+ * other, would just ask less often). Connections are kept and shared by what is under way.
+ *
+ *     hub_load URL CA RATE SECONDS PATH...      the token in LEEWARD_TOKEN; paths are taken in turn
+ *
+ * Prints one JSON object: counts by status, percentiles in milliseconds. Exit status 1 when it could not measure.
+ */
+#include <curl/curl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "transport/base/clock.h"
+#include "transport/base/mem.h"
+
+#define UNDER_WAY_MAX 512u
+#define STATUS_MAX 600
+
+struct request {
+    CURL *easy;
+    uint64_t due_usec;
+    bool busy;
+    char error[CURL_ERROR_SIZE];
+};
+
+struct load {
+    CURLM *multi;
+    struct curl_slist *headers;
+    const char *url, *ca;
+    char **paths;
+    size_t path_count;
+    struct request requests[UNDER_WAY_MAX];
+    double *latency_ms;
+    size_t total, begun, done;
+    size_t by_status[STATUS_MAX], failed;
+    uint64_t bytes;
+    char why[CURL_ERROR_SIZE]; /* of the first that failed */
+};
+
+static size_t swallow(char *data, size_t size, size_t count, void *arg)
+{
+    (void)data;
+    ((struct load *)arg)->bytes += size * count;
+    return size * count;
+}
+
+static struct request *idle(struct load *l)
+{
+    for (size_t i = 0; i < UNDER_WAY_MAX; i++)
+        if (!l->requests[i].busy)
+            return &l->requests[i];
+    return NULL;
+}
+
+/* 0; 1: too many are under way: later, and it counts as waiting. */
+static int begin(struct load *l, uint64_t due)
+{
+    struct request *r = idle(l);
+    char url[1024];
+
+    if (!r)
+        return 1;
+    if (!r->easy) {
+        r->easy = curl_easy_init();
+        if (!r->easy)
+            return 1;
+        curl_easy_setopt(r->easy, CURLOPT_CAINFO, l->ca);
+        curl_easy_setopt(r->easy, CURLOPT_HTTPHEADER, l->headers);
+        curl_easy_setopt(r->easy, CURLOPT_WRITEFUNCTION, swallow);
+        curl_easy_setopt(r->easy, CURLOPT_WRITEDATA, l);
+        curl_easy_setopt(r->easy, CURLOPT_PRIVATE, r);
+        curl_easy_setopt(r->easy, CURLOPT_ERRORBUFFER, r->error);
+        curl_easy_setopt(r->easy, CURLOPT_TIMEOUT_MS, 60000L);
+        curl_easy_setopt(r->easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
+    }
+    (void)snprintf(url, sizeof(url), "%s%s", l->url, l->paths[l->begun % l->path_count]);
+    curl_easy_setopt(r->easy, CURLOPT_URL, url);
+    r->due_usec = due;
+    r->busy = true;
+    l->begun++;
+    return curl_multi_add_handle(l->multi, r->easy) == CURLM_OK ? 0 : 1;
+}
+
+static void finish(struct load *l, CURL *easy, CURLcode result)
+{
+    struct request *r = NULL;
+    long status = 0;
+
+    curl_easy_getinfo(easy, CURLINFO_PRIVATE, (char **)&r);
+    curl_easy_getinfo(easy, CURLINFO_RESPONSE_CODE, &status);
+    curl_multi_remove_handle(l->multi, easy);
+    l->latency_ms[l->done++] = (double)(clock_mono_usec() - r->due_usec) / 1000.0;
+    if (result == CURLE_OK && status > 0 && status < STATUS_MAX)
+        l->by_status[status]++;
+    else if (l->failed++ == 0)
+        (void)snprintf(l->why, sizeof(l->why), "%s", r->error[0] ? r->error : curl_easy_strerror(result));
+    r->busy = false;
+}
+
+static void collect(struct load *l)
+{
+    CURLMsg *message;
+    int left;
+
+    while ((message = curl_multi_info_read(l->multi, &left)))
+        if (message->msg == CURLMSG_DONE)
+            finish(l, message->easy_handle, message->data.result);
+}
+
+static void drive(struct load *l, double rate)
+{
+    uint64_t start = clock_mono_usec();
+    int running;
+
+    while (l->done < l->total) {
+        uint64_t now = clock_mono_usec(), due = start + (uint64_t)((double)l->begun * 1e6 / rate);
+
+        while (l->begun < l->total && due <= now && begin(l, due) == 0)
+            due = start + (uint64_t)((double)l->begun * 1e6 / rate);
+        (void)curl_multi_perform(l->multi, &running);
+        collect(l);
+        now = clock_mono_usec();
+        if (l->begun == l->total || due > now)
+            (void)curl_multi_poll(l->multi, NULL, 0, l->begun == l->total ? 100 : (int)((due - now) / 1000), NULL);
+    }
+}
+
+static int compare(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+
+    return x < y ? -1 : x > y;
+}
+
+static double percentile(const struct load *l, double share)
+{
+    size_t at = (size_t)(share * (double)(l->done - 1) + 0.5);
+
+    return l->latency_ms[at];
+}
+
+static void print(struct load *l)
+{
+    bool first = true;
+
+    qsort(l->latency_ms, l->done, sizeof(double), compare);
+    (void)printf("{\"requests\": %zu, \"failed\": %zu, \"by_status\": {", l->done, l->failed);
+    for (int s = 0; s < STATUS_MAX; s++)
+        if (l->by_status[s]) {
+            (void)printf("%s\"%d\": %zu", first ? "" : ", ", s, l->by_status[s]);
+            first = false;
+        }
+    (void)printf("}, \"bytes\": %llu, \"p50_ms\": %.3f, \"p90_ms\": %.3f, \"p99_ms\": %.3f, \"max_ms\": %.3f}\n",
+        (unsigned long long)l->bytes, percentile(l, 0.5), percentile(l, 0.9), percentile(l, 0.99), percentile(l, 1.0));
+    if (l->failed)
+        (void)fprintf(stderr, "hub_load: %s\n", l->why);
+}
+
+int main(int argc, char **argv)
+{
+    static struct load l;
+    const char *token = getenv("LEEWARD_TOKEN");
+    AUTO_FREE char *authorization = mem_printf("Authorization: Bearer %s", token ? token : "");
+    double rate = argc > 3 ? atof(argv[3]) : 0, seconds = argc > 4 ? atof(argv[4]) : 0;
+
+    if (argc < 6 || rate <= 0 || seconds <= 0 || !authorization) {
+        (void)fprintf(stderr, "usage: hub_load URL CA RATE SECONDS PATH...\n");
+        return 2;
+    }
+    l.url = argv[1];
+    l.ca = argv[2];
+    l.paths = argv + 5;
+    l.path_count = (size_t)argc - 5;
+    l.total = (size_t)(rate * seconds);
+    l.latency_ms = mem_alloc(l.total, sizeof(double));
+    if (!l.latency_ms || l.total == 0 || curl_global_init(CURL_GLOBAL_DEFAULT) != 0 || !(l.multi = curl_multi_init()))
+        return 1;
+    l.headers = curl_slist_append(NULL, authorization);
+    drive(&l, rate);
+    print(&l);
+    for (size_t i = 0; i < UNDER_WAY_MAX; i++)
+        curl_easy_cleanup(l.requests[i].easy);
+    curl_multi_cleanup(l.multi);
+    curl_slist_free_all(l.headers);
+    free(l.latency_ms);
+    return 0;
+}
