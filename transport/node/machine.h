@@ -46,6 +46,12 @@ struct node {
     bool applied; /* a desired state came since the start */
     bool draining;
     bool stopping;
+    struct {
+        struct loop_timer *timer;        /* NULL: not draining, or done */
+        uint64_t since_usec, until_usec; /* since 0: never asked to */
+        void (*done)(void *arg, bool all);
+        void *arg;
+    } drain;
     uint64_t cpu_usec, cpu_at_usec; /* at the last status */
     char cause[320], remedy[320];
 };

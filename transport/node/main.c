@@ -13,6 +13,7 @@
 #include "transport/base/mem.h"
 #include "transport/loop/loop.h"
 #include "transport/node/node.h"
+#include "transport/node/probe.h"
 #include "transport/proto/enrol.h"
 #include "transport/proto/session.h"
 
@@ -20,8 +21,8 @@
 #define SOFTWARE "leeward-node " LEEWARD_VERSION
 
 struct settings {
-    char *data, *hub, *token, *name, *listen, *advertise, *log_level;
-    uint64_t spool_bytes, threads, compress_level;
+    char *data, *hub, *token, *name, *listen, *advertise, *probe_listen, *log_level;
+    uint64_t spool_bytes, threads, compress_level, drain_usec;
     bool log_json;
 };
 
@@ -70,6 +71,18 @@ static const struct conf_row rows[] = {
         .fallback = "3",
         .max = 19,
         .help = "highest zstd level spent on what arrives raw (0: none); policies may ask for less"},
+    {.key = "probe-listen",
+        .type = CONF_STRING,
+        .offset = AT(probe_listen),
+        .help =
+            "ADDRESS:PORT of /healthz, /readyz and /metrics, plain HTTP without any check of who asks (default: none)"},
+    {.key = "drain-time",
+        .type = CONF_USEC,
+        .offset = AT(drain_usec),
+        .fallback = "0s",
+        .max = 3600 * USEC_PER_SEC,
+        .help = "how long a stop may take to let agents go behind whole change sets and to forward what is spooled "
+                "(0s: none)"},
     {.key = "log-level",
         .type = CONF_STRING,
         .offset = AT(log_level),
@@ -85,6 +98,7 @@ struct daemon {
     struct tls_context *server_tls, *client_tls;
     struct node *node;
     struct session *session;
+    struct probe *probe; /* NULL: nobody asks */
     struct loop_timer *status_timer;
     char *endpoint;
 };
@@ -133,7 +147,55 @@ static void on_renewed(void *arg)
 
 static const struct session_ops session_ops = {.on_directive = on_directive, .on_up = on_up, .on_renewed = on_renewed};
 
+/* ---- probes ---- */
+
+static bool is_ready(void *arg, char reason[PROBE_REASON_SIZE])
+{
+    struct daemon *d = arg;
+    const char *why;
+    bool ready = node_is_ready(d->node, &why);
+    if (!ready)
+        (void)snprintf(reason, PROBE_REASON_SIZE, "%s", why);
+    return ready;
+}
+
+static int write_metrics(void *arg, struct buf *out, struct err *err)
+{
+    struct daemon *d = arg;
+    if (node_metrics(d->node, out, err) < 0)
+        return -1;
+    return buf_printf(out, err,
+        "# HELP leeward_node_hub_connected 1 while the session with the hub is open.\n"
+        "# TYPE leeward_node_hub_connected gauge\nleeward_node_hub_connected %d\n",
+        session_is_up(d->session));
+}
+
+static const struct probe_ops probe_ops = {.is_ready = is_ready, .write_metrics = write_metrics};
+
 /* ---- start and stop ---- */
+
+static void on_drained(void *arg, bool all)
+{
+    struct daemon *d = arg;
+    (void)all;
+    (void)sd_event_exit(d->loop, 0);
+}
+
+/* SIGTERM: at once, or after the agents have been let go. The hub is told, so that it can give them another node. */
+static void on_stop(void *arg)
+{
+    struct daemon *d = arg;
+    struct err err = ERR_INIT;
+    if (d->node != NULL && d->settings.drain_usec > 0) {
+        if (node_drain(d->node, d->settings.drain_usec, on_drained, d, &err) == 0) {
+            if (session_is_up(d->session))
+                report_status(d);
+            return;
+        }
+        log_event(LOG_WARN, "not_drained", LOG_E(&err));
+    }
+    (void)sd_event_exit(d->loop, 0);
+}
 
 static char *default_endpoint(const struct settings *s)
 {
@@ -160,7 +222,7 @@ static int prepare(struct daemon *d, struct err *err)
         .token = s->token,
         .role = "node",
         .name = s->name[0] != '\0' ? s->name : NULL};
-    if (file_make_dirs(s->data, 0700, err) < 0 || loop_new(NULL, NULL, &d->loop, err) < 0)
+    if (file_make_dirs(s->data, 0700, err) < 0 || loop_new(on_stop, d, &d->loop, err) < 0)
         return -1;
     return enrol_ensure(&enrol, &d->identity, err);
 }
@@ -186,6 +248,8 @@ static int start(struct daemon *d, struct err *err)
     if (node_new(d->loop, &conf, &d->node, err) < 0 ||
         session_new(d->loop, &session, &session_ops, d, &d->session, err) < 0)
         return -1;
+    if (s->probe_listen[0] != '\0' && probe_new(d->loop, s->probe_listen, &probe_ops, d, &d->probe, err) < 0)
+        return -1;
     return loop_timer_new(
         d->loop, session_status_interval_usec(d->session), 0, report_status, d, &d->status_timer, err);
 }
@@ -193,6 +257,7 @@ static int start(struct daemon *d, struct err *err)
 static void stop(struct daemon *d)
 {
     loop_notify_stopping();
+    probe_free(d->probe);
     loop_timer_free(d->status_timer);
     session_free(d->session);
     node_free(d->node);

@@ -77,6 +77,7 @@ void node_free(struct node *node)
     rpc_server_free(node->server);
     worker_pool_free(node->pool);
     loop_timer_free(node->idle_timer);
+    loop_timer_free(node->drain.timer);
     while (node->machines != NULL) {
         struct machine *first = node->machines;
         machine_free(first);
@@ -260,7 +261,7 @@ void node_status(struct node *node, Leeward__Control__V1__NodeStatus *ret_status
     ret_status->received_bytes = node->received_bytes;
     ret_status->forwarded_bytes = node->forwarded_bytes;
     ret_status->cpu_permille = cpu_permille(node);
-    ret_status->draining = node->draining;
+    ret_status->draining = node->draining || node->drain.since_usec != 0;
     ret_status->cause = node->cause;
     ret_status->remedy = node->remedy;
     ret_status->desired_version = node->desired_version;

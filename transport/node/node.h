@@ -6,9 +6,11 @@
 #ifndef TRANSPORT_NODE_NODE_H
 #define TRANSPORT_NODE_NODE_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <systemd/sd-event.h>
 
+#include "transport/base/buf.h"
 #include "transport/base/err.h"
 #include "transport/proto/control.pb-c.h"
 #include "transport/rpc/tls.h"
@@ -34,6 +36,16 @@ void node_free(struct node *node);
 unsigned node_port(const struct node *node);
 /* Converges to the desired state; may be called again with the same. It copies what it needs. */
 void node_apply(struct node *node, const Leeward__Control__V1__NodeDesired *desired);
+/* Lets agents go behind their present change sets, refuses new ones, and forwards what is spooled. `drained` runs once, from
+ * the loop: when the vaults have committed everything (all), or when limit_usec is over; the spool stays then. A second call
+ * does nothing. */
+int node_drain(
+    struct node *node, uint64_t limit_usec, void (*drained)(void *arg, bool all), void *arg, struct err *err);
+/* Should agents come here? If not, *ret_reason says why (static text), else it is NULL. The hub's absence is no reason, as
+ * long as a desired state is known. */
+bool node_is_ready(const struct node *node, const char **ret_reason);
+/* Prometheus text: the node's own figures and those of its machines. */
+int node_metrics(struct node *node, struct buf *out, struct err *err);
 /* Fills an initialised NodeStatus; its texts are good until the next call. */
 void node_status(struct node *node, Leeward__Control__V1__NodeStatus *ret_status);
 

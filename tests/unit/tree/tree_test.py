@@ -35,7 +35,7 @@ EDGES = {
 # Library header -> the only folders that may include it.
 LIBRARIES = {
     "libpq-fe.h": ["hub/db", "tests"],
-    "microhttpd.h": ["hub/api", "tests"],
+    "microhttpd.h": ["hub/api", "transport/node", "tests"],
     "nghttp2/nghttp2.h": ["transport/rpc", "tests"],
     "confuse.h": ["transport/base"],
     "xxhash.h": ["transport/base"],
