@@ -25,6 +25,7 @@
 #include "hub/fabric/fabric_task.h"
 #include "hub/db/user_store.h"
 #include "hub/jobs/job_runner.h"
+#include "hub/notify/notify.h"
 #include "transport/base/clock.h"
 #include "transport/base/conf.h"
 #include "transport/base/file.h"
@@ -164,6 +165,7 @@ struct hub {
     struct loop_timer *renewal; /* of the API's certificate */
     struct news *news;
     struct job_runner *runner;
+    struct notify *notify;
 };
 
 /* ---- data folder ---- */
@@ -434,6 +436,8 @@ static int start_work(struct hub *hub, struct err *err)
     ident_to_text(&instance, hub->instance);
     if (news_start(hub->db, hear, hub, &hub->news, err) < 0)
         return -1;
+    if (notify_start(hub->db, hub->news, hub->id_text, &hub->notify, err) < 0)
+        return -1;
     return job_runner_start(hub->db, hub->news, hub->instance, (unsigned)hub->settings.job_threads, &hub->runner, err);
 }
 
@@ -450,6 +454,7 @@ static int start(struct hub *hub, struct err *err)
 static void stop(struct hub *hub)
 {
     job_runner_stop(hub->runner);
+    notify_stop(hub->notify);
     fabric_task_cancel("");
     news_stop(hub->news);
     loop_timer_free(hub->renewal);

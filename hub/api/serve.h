@@ -163,6 +163,16 @@ int serve_alert_list(struct request *r, struct err *err);
 int serve_alert_get(struct request *r, struct err *err);
 int serve_alert_acknowledge(struct request *r, struct err *err);
 
+/* ---- serve_channel.c ---- */
+int serve_channel_list(struct request *r, struct err *err);
+int serve_channel_create(struct request *r, struct err *err);
+int serve_channel_get(struct request *r, struct err *err);
+int serve_channel_update(struct request *r, struct err *err);
+int serve_channel_delete(struct request *r, struct err *err);
+int serve_channel_test(struct request *r, struct err *err);
+int serve_delivery_list(struct request *r, struct err *err);
+int serve_delivery_get(struct request *r, struct err *err);
+
 /* ---- serve_token.c ---- */
 int serve_token_list(struct request *r, struct err *err);
 int serve_token_create(struct request *r, struct err *err);

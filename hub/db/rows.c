@@ -502,6 +502,49 @@ const struct db_entity db_alerts = ENTITY("alert", alert_row, alert_columns,
     " LEFT JOIN nodes n ON n.id = t.node_id LEFT JOIN vaults v ON v.id = t.vault_id",
     "t.id", "uuid", NULL, "-raised_at");
 
+static const struct db_column channel_columns[] = {
+    ID(channel_row, id, "t.id", F),
+    TEXT(channel_row, name, "t.name", F | S | N),
+    TEXT(channel_row, kind, "t.kind", F | S | N),
+    BOOL(channel_row, enabled, "t.enabled", F | S | N),
+    TEXT(channel_row, min_severity, "t.min_severity", F | S | N),
+    BOOL(channel_row, send_resolved, "t.send_resolved", F),
+    BOOL(channel_row, weekly_report, "t.weekly_report", F),
+    U64(channel_row, group_usec, "t.group_usec", 0),
+    TEXT(channel_row, url, "t.url", 0),
+    TEXT(channel_row, server, "t.server", 0),
+    U64(channel_row, port, "t.port", 0),
+    TEXT(channel_row, security, "t.security", 0),
+    TEXT(channel_row, username, "t.username", 0),
+    TEXT(channel_row, from_address, "t.from_address", 0),
+    JSON(channel_row, to_json, "t.to_addresses::text"),
+    TEXT(channel_row, ca_certificate, "t.ca_certificate", 0),
+    BOOL(channel_row, has_secret, "(t.secret <> '')", 0),
+    TEXT(channel_row, last_error, "t.last_error", 0),
+    TIME(channel_row, last_delivered_at, "t.last_delivered_at", F | S),
+    TIME(channel_row, last_failed_at, "t.last_failed_at", F | S),
+    U64(channel_row, version, "t.version", 0),
+    TIME(channel_row, created_at, "t.created_at", F | S | N),
+    TIME(channel_row, updated_at, "t.updated_at", F | S | N),
+};
+const struct db_entity db_alert_channels =
+    ENTITY("channel", channel_row, channel_columns, "alert_channels t", "t.id", "uuid", "t.name", "name");
+
+static const struct db_column delivery_columns[] = {
+    ID(delivery_row, id, "t.id", F),
+    ID(delivery_row, channel_id, "t.channel_id", F),
+    TEXT(delivery_row, kind, "t.kind", F | S | N),
+    TEXT(delivery_row, state, "t.state", F | S | N),
+    U64(delivery_row, change_count, "t.change_count", S | N),
+    U64(delivery_row, attempts, "t.attempts", S | N),
+    TEXT(delivery_row, last_error, "t.last_error", 0),
+    TIME(delivery_row, next_at, "t.next_at", S | N),
+    TIME(delivery_row, created_at, "t.created_at", F | S | N),
+    TIME(delivery_row, finished_at, "t.finished_at", F | S),
+};
+const struct db_entity db_alert_deliveries =
+    ENTITY("delivery", delivery_row, delivery_columns, "alert_deliveries t", "t.id", "uuid", NULL, "-created_at");
+
 static const struct db_column sample_columns[] = {
     TEXT(sample_row, key, "t.machine_id::text || ':' || t.minute", 0),
     ID(sample_row, machine_id, "t.machine_id", F),

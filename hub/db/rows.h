@@ -212,6 +212,22 @@ struct alert_row {
 };
 extern const struct db_entity db_alerts;
 
+struct channel_row {
+    const char *id, *name, *kind; /* "webhook", "smtp" */
+    bool enabled, send_resolved, weekly_report, has_secret;
+    const char *min_severity, *url, *server, *security, *username, *from_address, *to_json, *ca_certificate;
+    uint64_t port, group_usec;
+    const char *last_error;
+    uint64_t last_delivered_at, last_failed_at, version, created_at, updated_at;
+};
+extern const struct db_entity db_alert_channels;
+
+struct delivery_row {
+    const char *id, *channel_id, *kind, *state, *last_error; /* "queued", "delivered", "failed" */
+    uint64_t change_count, attempts, next_at, created_at, finished_at;
+};
+extern const struct db_entity db_alert_deliveries;
+
 struct event_row {
     uint64_t seq; /* durable, grows in commit order: SSE resumes after it */
     uint64_t at;

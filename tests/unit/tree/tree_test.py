@@ -27,6 +27,7 @@ EDGES = {
     "mobility": MEETING,
     "hub/core": GROUND,
     "hub/db": ["hub/core", *MEETING],
+    "hub/notify": ["hub/db", "hub/core", *GROUND],
     "hub": ["hub", *MEETING],
     "hub/fleet": MEETING,
     "webui": ["hub/api", *GROUND],
@@ -38,6 +39,7 @@ LIBRARIES = {
     "microhttpd.h": ["hub/api", "transport/node", "tests"],
     "nghttp2/nghttp2.h": ["transport/rpc", "tests"],
     "confuse.h": ["transport/base"],
+    "curl/curl.h": ["hub/notify", "hub/cli", "hub/api", "hub/fabric", "transport/vault", "tests"],
     "xxhash.h": ["transport/base"],
 }
 # The pure domain has no SQL, HTTP, sockets or clock.
@@ -138,6 +140,8 @@ def prove_rules_bite():
         ("hub/db/x.c", '#include "hub/api/api.h"'),
         ("hub/jobs/x.c", '#include "transport/vault/store.h"'),
         ("hub/jobs/x.c", "#include <libpq-fe.h>"),
+        ("hub/notify/x.c", '#include "hub/api/api.h"'),
+        ("hub/control/x.c", "#include <curl/curl.h>"),
         ("hub/control/x.c", "#include <microhttpd.h>"),
         ("hub/fleet/x.c", '#include "hub/db/db.h"'),
         ("mobility/x.c", '#include "no/such.h"'),

@@ -1,0 +1,194 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Alerts from a real vault to a real SMTP server and a real webhook receiver: raised, told once, told again when the receiver was away
+or the hub was killed, resolved.
+
+What is wrong is the disk of the vault: it counts as filling from a percentage on that is a setting, so the alert comes and goes when the
+setting is changed, with the vault's real numbers.
+"""
+import http.client
+import json
+import ssl
+import urllib.parse
+
+from mail_peer import Authority, Mailbox, Webhook, signature_is_right
+from harness import Site, check, main, test, wait_until
+
+SECRET = "the key of the signature"
+
+
+class Api:
+    """The API of a site as its administrator; it waits for a hub that comes back."""
+
+    def __init__(self, site):
+        self.site = site
+        self.context = ssl.create_default_context(cafile=site.env["LEEWARD_CA"])
+        self.address = urllib.parse.urlsplit(site.env["LEEWARD_URL"])
+
+    def ask(self, method, path, body=None, **headers):
+        connection = http.client.HTTPSConnection(self.address.hostname, self.address.port, context=self.context, timeout=30)
+        kind = "application/merge-patch+json" if method == "PATCH" else "application/json"
+        try:
+            connection.request(method, "/api/v1" + path, None if body is None else json.dumps(body),
+                               {"Authorization": "Bearer " + self.site.env["LEEWARD_TOKEN"], "Content-Type": kind,
+                                **{k.replace("_", "-"): v for k, v in headers.items()}})
+            answer = connection.getresponse()
+            text = answer.read()
+            return answer.status, json.loads(text) if text else None
+        except http.client.HTTPException as problem:
+            raise OSError(str(problem)) from problem
+        finally:
+            connection.close()
+
+    def done(self, method, path, body=None, **headers):
+        status, answer = self.ask(method, path, body, **headers)
+        check(200 <= status < 300, f"{method} {path}: {status} {answer}")
+        return answer
+
+
+def quick_site():
+    """A hub that raises and clears at once, and a vault; no agent."""
+    site = Site("--no-agent", wait=False)
+
+    def ready():
+        site.load_env()
+        status = site.cli("status")
+        return status["vaults"]["online"] and status["nodes"]["online"]
+    wait_until(ready, "the hub and its vault", 90, 0.3)
+    api = Api(site)
+    filling(api, 100)
+    api.done("PATCH", "/settings", {"alert_raise_after_seconds": 0, "alert_clear_after_seconds": 0})
+    wait_until(lambda: not api.done("GET", "/alerts?state=firing")["items"], "nothing to be wrong", 60)
+    return site, api
+
+
+def filling(api, percent):
+    api.done("PATCH", "/settings", {"alert_full_warning_percent": percent, "alert_full_critical_percent": 100,
+                                    "alert_full_forecast_days": 0})
+
+
+def firing(api, count=1):
+    return wait_until(lambda: [a for a in api.done("GET", "/alerts?state=firing&code=vault_filling")["items"]][:count],
+                      "an alert to be raised", 60)[0]
+
+
+def resolved(api, alert):
+    wait_until(lambda: api.done("GET", f"/alerts/{alert['id']}")["state"] == "resolved", "the alert to be resolved", 60)
+
+
+def webhook_channel(api, hook, authority, name="hook"):
+    return api.done("POST", "/alert-channels", {"name": name, "kind": "webhook", "url": hook.url, "secret": SECRET,
+                                                "ca_certificate": authority.pem, "group_seconds": 0})
+
+
+@test
+def an_alert_reaches_a_mailbox_and_a_webhook_once_and_so_does_its_end():
+    site, api = quick_site()
+    authority = Authority()
+    mailbox, implicit, hook = Mailbox(authority), Mailbox(authority, implicit_tls=True), Webhook(authority)
+    common = {"kind": "smtp", "server": "127.0.0.1", "username": "hub", "secret": "sesame", "from": "leeward@example.com",
+              "to": ["ops@example.com", "night@example.com"], "ca_certificate": authority.pem, "group_seconds": 0}
+    api.done("POST", "/alert-channels", {**common, "name": "mail", "port": mailbox.port})
+    api.done("POST", "/alert-channels", {**common, "name": "mails", "port": implicit.port, "security": "tls",
+                                         "min_severity": "critical"})
+    created = webhook_channel(api, hook, authority)
+    check("secret" not in created and created["has_secret"], f"the secret comes out: {created}")
+    check("sesame" not in json.dumps(api.done("GET", "/alert-channels")), "the password comes out")
+    filling(api, 1)
+    alert = firing(api)
+    check(alert["severity"] == "warning" and "disk is" in alert["cause"] and alert["remedy"], alert)
+    wait_until(lambda: mailbox.mails and hook.requests, "the mail and the webhook", 60)
+    mail, request = mailbox.mails[0], hook.requests[0]
+    check(mail["Subject"] == f"[Leeward] warning: {alert['subject_name']}: A vault is filling up", mail["Subject"])
+    check(mail.receivers == ["ops@example.com", "night@example.com"] and "ops@example.com" in mail["To"], mail.receivers)
+    text = mail.get_body(("plain",)).get_content()
+    check(alert["cause"] in text and "What to do" in text, text)
+    check(signature_is_right(request, SECRET) and not signature_is_right(request, SECRET + "x"), "the signature is wrong")
+    told = request["json"]["alerts"][0]
+    check(told["id"] == alert["id"] and told["change"] == "raised" and told["title"], told)
+    overview = api.done("GET", "/overview")
+    check([p["code"] for p in overview["problems"]] == ["vault_filling"], overview["problems"])
+    filling(api, 100)
+    resolved(api, alert)
+    wait_until(lambda: len(mailbox.mails) == 2 and len(hook.requests) == 2, "word of the end", 60)
+    check("resolved" in mailbox.mails[1]["Subject"], mailbox.mails[1]["Subject"])
+    check(len({m["Message-ID"] for m in mailbox.mails}) == 2, "two mails have one id")
+    check(not implicit.mails, "a channel for critical alerts was told of a warning")
+    delivery = api.done("POST", "/alert-channels/mails/test")
+    wait_until(lambda: api.done("GET", f"/alert-deliveries/{delivery['id']}")["state"] == "delivered", "the test mail", 60)
+    check(implicit.mails[0]["Message-ID"].startswith(f"<{delivery['id']}@"), implicit.mails[0]["Message-ID"])
+
+
+@test
+def what_a_receiver_does_not_take_comes_again_and_nothing_comes_twice():
+    site, api = quick_site()
+    authority = Authority()
+    mailbox, hook = Mailbox(authority), Webhook(authority, answer=500)
+    mailbox.refuse = 1
+    webhook_channel(api, hook, authority)
+    api.done("POST", "/alert-channels", {"name": "mail", "kind": "smtp", "server": "127.0.0.1", "port": mailbox.port,
+                                         "username": "hub", "secret": "wrong", "from": "leeward@example.com",
+                                         "to": ["ops@example.com"], "ca_certificate": authority.pem, "group_seconds": 0})
+    filling(api, 1)
+    alert = firing(api)
+    wait_until(lambda: len(hook.requests) >= 2 and mailbox.refused_logins, "tries that are refused", 60)
+    channel = api.done("GET", "/alert-channels/hook")
+    check("500" in channel["last_error"], channel)
+    site.kill("hub")
+    hook.answer = 204
+    wait_until(lambda: len(hook.taken()) == 1, "the webhook to be taken after the hub was killed", 120)
+    check(len({r["headers"]["X-Leeward-Delivery"] for r in hook.requests}) == 1, "a try has another id")
+    check(len({r["body"] for r in hook.requests}) == 1, "a try says something else")
+
+    def correct():
+        mail = api.done("GET", "/alert-channels/mail")
+        return api.done("PATCH", "/alert-channels/mail", {"secret": "sesame"}, If_Match=f'"{mail["etag"]}"')
+    wait_until(correct, "the hub to come back", 90)
+    wait_until(lambda: mailbox.mails, "the mail, with the right password", 120)
+    filling(api, 100)
+    resolved(api, alert)
+    wait_until(lambda: len(hook.taken()) == 2 and len(mailbox.mails) == 2, "word of the end", 120)
+    told = [(a["id"], a["change"]) for r in hook.taken() for a in r["json"]["alerts"]]
+    check(told == [(alert["id"], "raised"), (alert["id"], "resolved")], f"told: {told}")
+
+
+@test
+def a_hub_that_is_killed_while_it_sends_sends_again_under_the_same_id():
+    site, api = quick_site()
+    authority = Authority()
+    hook = Webhook(authority)
+    hook.hang.set()
+    webhook_channel(api, hook, authority)
+    filling(api, 1)
+    check(hook.hanging.wait(90), "nothing was sent")
+    site.kill("hub")
+    hook.hang.clear()
+    hook.release.set()
+    wait_until(lambda: hook.taken(), "the message to come again", 120)
+    check(len({r["headers"]["X-Leeward-Delivery"] for r in hook.requests}) == 1, "another id")
+    wait_until(lambda: not api.done("GET", "/alert-deliveries?state=queued")["items"], "nothing to be left", 60)
+    check(len(hook.taken()) == 1, "it was taken more than once")
+
+
+@test
+def certificate_that_nobody_vouches_for_is_refused():
+    site, api = quick_site()
+    hook = Webhook(Authority())
+    other = Authority()
+    webhook_channel(api, hook, other)
+    api.done("POST", "/alert-channels/hook/test")
+    channel = wait_until(lambda: (lambda c: c if c["last_error"] else None)(api.done("GET", "/alert-channels/hook")),
+                         "the refusal", 60)
+    check("certificate" in channel["last_error"].lower(), channel["last_error"])
+    check(not hook.requests, "it was sent all the same")
+    for body, word in (({"name": "a", "kind": "webhook"}, "/url"), ({"name": "a", "kind": "smtp", "server": "x"}, "/from"),
+                       ({"name": "a", "kind": "webhook", "url": "ftp://x/"}, "/url"),
+                       ({"name": "a", "kind": "smtp", "server": "x", "from": "a@b\r\nBcc: c@d", "to": ["a@b"]}, "/from"),
+                       ({"name": "a", "kind": "smtp", "server": "x", "from": "a@b.c", "to": ["a@b.c"], "username": "u",
+                         "security": "none"}, "/security")):
+        status, problem = api.ask("POST", "/alert-channels", body)
+        check(status == 400 and problem["errors"][0]["pointer"] == word, f"{body}: {status} {problem}")
+
+
+if __name__ == "__main__":
+    main()
