@@ -31,6 +31,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "mobility/capture/expedite.h"
 #include "mobility/capture/freeze.h"
 
 #define SOCKET_FD 3
@@ -43,6 +44,7 @@ struct helper {
     pid_t parent;
     pid_t guard; /* 0: none */
     int bell[2]; /* a byte for each freeze that begins, from the helper to its guard */
+    struct expedite expedite;
     const char *state_path;
     int mounts[FREEZE_MOUNTS_MAX];
     volatile bool is_frozen[FREEZE_MOUNTS_MAX];
@@ -137,6 +139,7 @@ static struct freeze_reply freeze_all(struct helper *h)
     h->gave_up = false;
     h->frozen = true;
     ring_guard(h);
+    expedite_begin(&h->expedite);
     for (unsigned i = h->count; i-- > 0 && reply.answer == FREEZE_DONE;) {
         int bad = freeze_one(h, i);
         if (bad)
@@ -144,6 +147,7 @@ static struct freeze_reply freeze_all(struct helper *h)
         else if (now_usec() - h->began_usec > h->budget_usec)
             reply.answer = FREEZE_SLOW;
     }
+    expedite_end(&h->expedite);
     if (reply.answer != FREEZE_DONE)
         (void)thaw_all(h);
     return reply;
@@ -170,6 +174,7 @@ static bool guard_wait(struct helper *h, int helper_fd)
 
     if (ready == 0 && guard_msec(h) == 0) { /* the helper is stopped, as is its parent */
         (void)thaw_all(h);
+        expedite_end(&h->expedite);
         h->gave_up = true;
     }
     if (ready > 0 && p[1].revents && read(h->bell[0], bytes, sizeof(bytes)) < 0) { /* only a bell */
@@ -193,6 +198,7 @@ static _Noreturn void guard_main(struct helper *h, pid_t helper)
     }
     if (h->frozen)
         (void)thaw_all(h);
+    expedite_end(&h->expedite);
     _exit(0);
 }
 
@@ -369,6 +375,7 @@ _Noreturn void freeze_helper_main(int fd, pid_t parent, const char *state_path)
     h->parent = parent;
     h->state_path = state_path;
     keep_only_the_socket(fd);
+    expedite_open(&h->expedite, EXPEDITE_PATH);
     (void)prctl(PR_SET_NAME, "leeward-freeze");
     leave_the_oom_killer();
     (void)sched_setscheduler(0, SCHED_RR | SCHED_RESET_ON_FORK, &priority);
