@@ -10,11 +10,13 @@ import json
 import os
 import random
 import subprocess
+import time
 
 import harness
 from figure import figure, percentile
 
 RATE = 500
+PROTECT_S = 900
 MIB = 1 << 20
 
 
@@ -84,7 +86,10 @@ def measure(options):
     site.load_env()
     harness.wait_until(lambda: online_count(site) >= count * 99 // 100, f"{count} sessions", 1800, 3.0)
     harness.note(count, "sessions; waiting until they are protected")
-    harness.wait_until(lambda: site.cli("status")["machines"]["protected"] >= count * 85 // 100, "the fleet to be protected", 3600, 5.0)
+    begun = time.monotonic()
+    # Jobs that protect machines are load too: what is not done by then goes on beside the measurement.
+    harness.wait_until(lambda: site.cli("status")["machines"]["protected"] >= count * 85 // 100 or
+                       time.monotonic() - begun > PROTECT_S, "the fleet to be protected", PROTECT_S + 120, 5.0)
     pids = processes(site)
     idle = memory_bytes(pids)
     answer = load(site, RATE, options.seconds, paths_of(site))
@@ -92,7 +97,7 @@ def measure(options):
     pids = processes(site)
     busy = memory_bytes(pids)
     shown = {"sessions": online_count(site), "hub_mib": round(memory_bytes(pids[:1]) / MIB), "idle_mib": round(idle / MIB),
-             "postgresql_processes": len(pids) - 1}
+             "protected": site.cli("status")["machines"]["protected"], "postgresql_processes": len(pids) - 1}
     figure("hub.memory", busy / 1e6, f"MB at {count} sessions, with its PostgreSQL", "<= 1000", leeward=shown)
     figure("hub.api_p99", answer["p99_ms"], f"ms at {RATE} requests/s and {count} sessions", "<= 20", leeward=answer)
     figure("hub.status_age_p99", percentile(ages, 0.99), f"s with a status every 5 s from each of {len(ages)}", "<= 15",
