@@ -79,6 +79,16 @@ static int usage(struct err *err, const struct command *command, const char *fmt
     return err_hint(err, "`leeward%s%s --help` explains it.", command ? " " : "", command ? command->words : "");
 }
 
+static int unknown_option(
+    const struct command *command, const char *text, const char *name, size_t len, struct err *err)
+{
+    AUTO_FREE char *word = mem_strndup(name, len);
+    const char *meant = word && len > 1 ? command_suggest_option(command, word) : NULL;
+
+    (void)usage(err, command, "the option %s is not known here", text);
+    return meant ? err_hint(err, "Did you mean --%s? `leeward %s --help` lists all.", meant, command->words) : -1;
+}
+
 static int take_option(struct command_line *line, int argc, char **argv, int *at, struct err *err)
 {
     const char *text = argv[*at];
@@ -89,7 +99,7 @@ static int take_option(struct command_line *line, int argc, char **argv, int *at
     const char *inline_value = is_long && name[len] == '=' ? name + len + 1 : !is_long && name[1] ? name + 1 : NULL;
 
     if (!option)
-        return usage(err, line->command, "the option %s is not known here", text);
+        return unknown_option(line->command, text, name, len, err);
     if (line->given_count == COMMAND_OPTIONS_MAX)
         return usage(err, line->command, "too many options at %s", text);
     if (!option->value && inline_value)
@@ -139,6 +149,21 @@ static int print_group(const char *word, FILE *out)
     return found;
 }
 
+/* With the two first words, as most commands have, or with the first alone. */
+static int unknown_command(int argc, char **argv, struct err *err)
+{
+    bool two = argc > 2 && argv[2][0] != '-';
+    AUTO_FREE char *given = two ? mem_printf("%s %s", argv[1], argv[2]) : mem_strdup(argv[1]);
+    const char *meant = given ? command_suggest(given) : NULL;
+
+    if (!meant && two)
+        meant = command_suggest(argv[1]);
+    if (!two && print_group(argv[1], stderr))
+        return usage(err, NULL, "\"%s\" needs one more word", argv[1]);
+    (void)usage(err, NULL, "there is no command \"%s\"", given ? given : argv[1]);
+    return meant ? err_hint(err, "Did you mean `leeward %s`? `leeward --help` lists all.", meant) : -1;
+}
+
 static int no_command(int argc, char **argv, FILE *out, struct err *err)
 {
     if (argc < 2 || wants_help(argc, argv) || strcmp(argv[1], "help") == 0) {
@@ -146,9 +171,7 @@ static int no_command(int argc, char **argv, FILE *out, struct err *err)
             command_print_help(NULL, out);
         return argc < 2 ? usage(err, NULL, "%s", "no command was given") : 1;
     }
-    if (print_group(argv[1], stderr))
-        return usage(err, NULL, "\"%s\" needs one more word", argv[1]);
-    return usage(err, NULL, "there is no command \"%s\"", argv[1]);
+    return unknown_command(argc, argv, err);
 }
 
 int command_parse(int argc, char **argv, struct command_line *line, FILE *out, struct err *err)

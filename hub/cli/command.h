@@ -73,6 +73,11 @@ enum exit_code command_exit_code(const struct err *err);
 
 /* `command` NULL: the overview of all. */
 void command_print_help(const struct command *command, FILE *out);
+/* Manual pages, leeward.1 and leeward-GROUP.1, into a folder. */
+int command_write_man(const char *dir, struct err *err);
+/* The command, or the option (without its dashes), that may have been meant; NULL: none is near. */
+const char *command_suggest(const char *given);
+const char *command_suggest_option(const struct command *command, const char *given);
 /* The whole reference as Markdown, and the completion script of "bash" or "zsh" (-1: another shell). */
 void command_print_markdown(FILE *out);
 int command_print_completion(const char *shell, FILE *out);

@@ -1,10 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What the table of commands says to people and shells: help, Markdown, completion for bash and zsh.
+ * What the table of commands says to people: help and Markdown.
  */
 #include "hub/cli/command.h"
-
-#include <string.h>
 
 static void print_options(const struct command_option *options, FILE *out)
 {
@@ -74,60 +72,4 @@ void command_print_markdown(FILE *out)
             print_markdown_options(commands[i].options, out);
         }
     }
-}
-
-static void print_option_words(const struct command_option *options, FILE *out)
-{
-    for (; options && options->name; options++)
-        (void)fprintf(out, " --%s", options->name);
-}
-
-/* One case per prefix of words; what comes next, and the options of whole commands. */
-static void print_bash(FILE *out)
-{
-    (void)fputs("_leeward() {\n    local cur=\"${COMP_WORDS[COMP_CWORD]}\" words=\"\" i next=\"\"\n"
-                "    for ((i = 1; i < COMP_CWORD; i++)); do\n"
-                "        case \"${COMP_WORDS[i]}\" in -*) ;; *) words=\"$words ${COMP_WORDS[i]}\" ;; esac\n    done\n"
-                "    case \"${words# }\" in\n",
-        out);
-    for (size_t i = 0; i < command_count; i++) {
-        (void)fprintf(out, "    \"%s\" | \"%s \"*) next=\"", commands[i].words, commands[i].words);
-        print_option_words(commands[i].options, out);
-        print_option_words(global_options, out);
-        (void)fputs("\" ;;\n", out);
-    }
-    for (size_t i = 0; i < command_count; i++) {
-        size_t n = strcspn(commands[i].words, " ");
-
-        if (!commands[i].words[n] || (i > 0 && strncmp(commands[i - 1].words, commands[i].words, n + 1) == 0))
-            continue;
-        (void)fprintf(out, "    \"%.*s\") next=\"", (int)n, commands[i].words);
-        for (size_t k = 0; k < command_count; k++)
-            if (strncmp(commands[k].words, commands[i].words, n + 1) == 0)
-                (void)fprintf(out, " %s", commands[k].words + n + 1);
-        (void)fputs("\" ;;\n", out);
-    }
-    (void)fputs("    \"\") next=\"", out);
-    for (size_t i = 0; i < command_count; i++) {
-        size_t n = strcspn(commands[i].words, " ");
-
-        if (i == 0 || strncmp(commands[i - 1].words, commands[i].words, n) != 0 || commands[i - 1].words[n] != ' ')
-            (void)fprintf(out, " %.*s", (int)n, commands[i].words);
-    }
-    (void)fputs("\" ;;\n    esac\n    COMPREPLY=($(compgen -W \"$next\" -- \"$cur\"))\n"
-                "    [[ $next == *--* && ${#COMPREPLY[@]} -eq 0 ]] && COMPREPLY=($(compgen -f -- \"$cur\"))\n}\n",
-        out);
-}
-
-int command_print_completion(const char *shell, FILE *out)
-{
-    bool zsh = strcmp(shell, "zsh") == 0;
-
-    if (!zsh && strcmp(shell, "bash") != 0)
-        return -1;
-    if (zsh)
-        (void)fputs("autoload -U +X bashcompinit && bashcompinit\n", out);
-    print_bash(out);
-    (void)fputs("complete -F _leeward leeward\n", out);
-    return 0;
 }

@@ -265,6 +265,36 @@ static const struct command_option enrol_options[] = {
 
 static const struct command_option help_options[] = {
     {"markdown", 0, NULL, "The reference of all commands as Markdown"},
+    {"man", 0, "DIR", "Write manual pages into this folder"},
+    END,
+};
+
+static const struct command_option api_options[] = {
+    {"data", 0, "JSON|@FILE|-", "Body of the request"},
+    {"if-match", 0, "ETAG", "Only if the item is as it was read"},
+    END,
+};
+
+static const struct command_option peer_set_options[] = {
+    {"name", 0, "NAME", "Another name"},
+    {"site", 0, "NAME", "Another site"},
+    END,
+};
+
+static const struct command_option site_set_options[] = {
+    {"name", 0, "NAME", "Another name"},
+    {"description", 0, "TEXT", "What it is"},
+    END,
+};
+
+static const struct command_option audit_options[] = {
+    {"limit", 0, "N", "At most so many, the newest (50)"},
+    END,
+};
+
+static const struct command_option user_create_options[] = {
+    {"role", 0, "viewer|operator|admin", "What the user may do (viewer)"},
+    {"display-name", 0, "TEXT", "Name for people"},
     END,
 };
 
@@ -317,12 +347,17 @@ const struct command commands[] = {
     {"site list", "", "List sites", NULL, 0, 0, false, verb_site_list},
     {"site show", "SITE", "Show a site", NULL, 1, 1, false, verb_site_show},
     {"site create", "NAME", "Create a site", site_options, 1, 1, false, verb_site_create},
+    {"site set", "SITE", "Change name or description of a site", site_set_options, 1, 1, false, verb_site_set},
     {"site delete", "SITE", "Delete a site that nothing belongs to", NULL, 1, 1, false, verb_site_delete},
     {"node list", "", "List process nodes", NULL, 0, 0, false, verb_node_list},
     {"node show", "NODE", "Show a process node", NULL, 1, 1, false, verb_node_show},
+    {"node set", "NODE", "Change name or site of a process node", peer_set_options, 1, 1, false, verb_node_set},
+    {"node drain", "NODE", "Stop sending through a node, and place nothing on it", NULL, 1, 1, false, verb_node_drain},
+    {"node undrain", "NODE", "Let a node carry machines again", NULL, 1, 1, false, verb_node_undrain},
     {"node delete", "NODE", "Forget a node that serves no machine", NULL, 1, 1, false, verb_node_delete},
     {"vault list", "", "List vaults", NULL, 0, 0, false, verb_vault_list},
     {"vault show", "VAULT", "Show a vault", NULL, 1, 1, false, verb_vault_show},
+    {"vault set", "VAULT", "Change name or site of a vault", peer_set_options, 1, 1, false, verb_vault_set},
     {"vault stat", "[VAULT]", "Space and load of the vaults, or what the machines of one take and when it is full",
         NULL, 0, 1, false, verb_vault_stat},
     {"vault gc", "[VAULT]", "Give back the space of what no recovery point needs", gc_options, 0, 1, false,
@@ -388,6 +423,17 @@ const struct command commands[] = {
     {"enrol-token create", "[ROLE]", "Create a one-time token with which a daemon enrols; prints it once",
         enrol_options, 0, 1, false, verb_enrol_token_create},
     {"enrol-token list", "", "List enrolment tokens", NULL, 0, 0, false, verb_enrol_token_list},
+    {"user list", "", "List users", NULL, 0, 0, false, verb_user_list},
+    {"user show", "USER", "Show a user", NULL, 1, 1, false, verb_user_show},
+    {"user create", "NAME", "Create a user; prints the first password once", user_create_options, 1, 1, false,
+        verb_user_create},
+    {"user delete", "USER", "Remove a user with sessions and tokens", NULL, 1, 1, false, verb_user_delete},
+    {"audit list", "", "List who did what, the newest first", audit_options, 0, 0, false, verb_audit_list},
+    {"settings show", "", "Show the settings of the hub", NULL, 0, 0, false, verb_settings_show},
+    {"settings set", "KEY VALUE", "Change a setting of the hub", NULL, 2, 2, false, verb_settings_set},
+    {"api", "METHOD PATH", "Send any request to the API and print the answer", api_options, 2, 2, false, verb_api},
+    {"complete", "-- WORD...", "What could stand in place of the last word; for completion scripts", NULL, 0,
+        COMMAND_ARGUMENTS_MAX, true, verb_complete},
     {"help", "", "List all commands", help_options, 0, 0, true, verb_help},
     {"completion", "bash|zsh", "Print the completion script of a shell", NULL, 1, 1, true, verb_completion},
 };

@@ -137,8 +137,8 @@ static int take_policy(const struct command_line *line, struct policy *policy, s
 
 static json_t *result_json(const json_t *measured, const struct capacity_input *in, const struct capacity *c)
 {
-    return json_pack("{s:O?, s:I, s:I, s:I, s:f, s:I, s:I, s:I, s:I, s:f, s:f, s:f, s:f, s:I, s:I, s:I, s:I}",
-        "device", json_object_get(measured, "device"), "measured_seconds", (json_int_t)in->seconds, "used_bytes",
+    return json_pack("{s:O?, s:I, s:I, s:I, s:f, s:I, s:I, s:I, s:I, s:f, s:f, s:f, s:f, s:I, s:I, s:I, s:I}", "device",
+        json_object_get(measured, "device"), "measured_seconds", (json_int_t)in->seconds, "used_bytes",
         (json_int_t)in->used_bytes, "changed_per_day_bytes", (json_int_t)c->changed_per_day_bytes, "compressed_to",
         (double)in->compressed_permille / 1000, "average_bytes_per_second", (json_int_t)c->average_per_sec,
         "p95_bytes_per_second", (json_int_t)c->p95_per_sec, "peak_bytes_per_second", (json_int_t)c->peak_per_sec,

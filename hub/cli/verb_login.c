@@ -104,7 +104,10 @@ int verb_version(struct command_line *line, struct err *err)
 
 int verb_help(struct command_line *line, struct err *err)
 {
-    (void)err;
+    const char *man = command_option(line, "man");
+
+    if (man)
+        return command_write_man(man, err);
     if (command_option(line, "markdown"))
         command_print_markdown(stdout);
     else

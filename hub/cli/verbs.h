@@ -43,6 +43,20 @@ int verb_simulate_count(const char *text, unsigned *ret_machines, struct err *er
 #define VERB(name) int verb_##name(struct command_line *line, struct err *err)
 
 VERB(up);
+VERB(complete);
+VERB(api);
+VERB(audit_list);
+VERB(settings_show);
+VERB(settings_set);
+VERB(user_list);
+VERB(user_show);
+VERB(user_create);
+VERB(user_delete);
+VERB(node_set);
+VERB(node_drain);
+VERB(node_undrain);
+VERB(vault_set);
+VERB(site_set);
 VERB(simulate);
 VERB(simulate_remove);
 VERB(login);

@@ -280,8 +280,28 @@ static void completion_is_for_shells_that_are_known(void **state)
     assert_int_equal(command_print_completion("bash", out), 0);
     (void)fclose(out);
     assert_true(strstr(text, "complete -F _leeward leeward") != NULL);
-    assert_true(strstr(text, " protect") != NULL);
+    assert_true(strstr(text, "leeward complete") != NULL);
     free(text);
+}
+
+static void what_is_near_is_suggested_and_what_is_far_is_not(void **state)
+{
+    static const struct {
+        const char *given, *meant;
+    } cases[] = {{"machine lst", "machine list"}, {"machien list", "machine list"}, {"stauts", "status"},
+        {"xylophone", NULL}, {"", NULL}};
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        const char *found = command_suggest(cases[i].given);
+
+        if (cases[i].meant)
+            assert_string_equal(found ? found : "", cases[i].meant);
+        else
+            assert_null(found);
+    }
+    assert_string_equal(command_suggest_option(NULL, "ouptut"), "output");
+    assert_null(command_suggest_option(NULL, "xylophone"));
 }
 
 static void the_reference_in_docs_is_that_of_the_table(void **state)
@@ -319,6 +339,7 @@ int main(void)
         cmocka_unit_test(a_hub_that_is_away_is_named_with_a_way_out),
         cmocka_unit_test(every_command_is_complete),
         cmocka_unit_test(completion_is_for_shells_that_are_known),
+        cmocka_unit_test(what_is_near_is_suggested_and_what_is_far_is_not),
         cmocka_unit_test(the_reference_in_docs_is_that_of_the_table),
     };
 

@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * leeward user ..., and changes of nodes, vaults and sites.
+ */
+#include "hub/cli/verbs.h"
+
+#include <stdio.h>
+
+#include "transport/base/mem.h"
+
+static const struct column user_columns[] = {
+    {"NAME", "name", COLUMN_TEXT, false},
+    {"ROLE", "role", COLUMN_TEXT, false},
+    {"DISABLED", "disabled", COLUMN_YES_NO, false},
+    {"ID", "id", COLUMN_TEXT, true},
+    {"CREATED", "created_at", COLUMN_TIME, true},
+};
+
+int verb_user_list(struct command_line *line, struct err *err)
+{
+    return verb_print_list(line, "/api/v1/users", user_columns, ARRAY_LEN(user_columns), 0, err);
+}
+
+int verb_user_show(struct command_line *line, struct err *err)
+{
+    AUTO_FREE char *path = client_path("/api/v1/users/%s", line->arguments[0]);
+
+    return verb_print_item(line, path, err);
+}
+
+int verb_user_create(struct command_line *line, struct err *err)
+{
+    const char *role = command_option(line, "role"), *display_name = command_option(line, "display-name");
+    json_t *body = json_pack("{s:s, s:s}", "name", line->arguments[0], "role", role ? role : "viewer");
+    AUTO_ANSWER struct client_answer answer = {0};
+    const char *password;
+    int rc;
+
+    if (display_name)
+        json_object_set_new(body, "display_name", json_string(display_name));
+    rc = client_call(line->client, "POST", "/api/v1/users", body, NULL, &answer, err);
+    json_decref(body);
+    if (rc < 0)
+        return -1;
+    password = json_string_value(json_object_get(answer.json, "password"));
+    if (line->output == OUTPUT_JSON || !password)
+        return output_item(line, answer.json, stdout);
+    (void)fprintf(stderr, "The first password of %s, shown this once; it must be changed at the first sign-in:\n",
+        line->arguments[0]);
+    (void)puts(password);
+    return 0;
+}
+
+int verb_user_delete(struct command_line *line, struct err *err)
+{
+    AUTO_FREE char *path = client_path("/api/v1/users/%s", line->arguments[0]);
+
+    return verb_change_item(line, "DELETE", path, NULL, err);
+}
+
+/* ---- nodes, vaults, sites ---- */
+
+static int change(const struct command_line *line, const char *fmt, json_t *body, struct err *err)
+{
+    AUTO_FREE char *path = client_path(fmt, line->arguments[0]);
+    int rc = json_object_size(body) == 0 ? err_set(err, ERR_INVALID, "nothing to change was given")
+                                         : verb_change_item(line, "PATCH", path, body, err);
+
+    json_decref(body);
+    return rc;
+}
+
+/* --name and --site; the latter takes a name and the API an id. */
+static int names(const struct command_line *line, json_t *body, struct err *err)
+{
+    const char *name = command_option(line, "name"), *site = command_option(line, "site");
+    AUTO_FREE char *path = site ? client_path("/api/v1/sites/%s", site) : NULL;
+    AUTO_ANSWER struct client_answer answer = {0};
+
+    if (name)
+        json_object_set_new(body, "name", json_string(name));
+    if (site && (!path || client_get(line->client, path, &answer, err) < 0))
+        return -1;
+    if (site)
+        json_object_set(body, "site_id", json_object_get(answer.json, "id"));
+    return 0;
+}
+
+static int set_peer(const struct command_line *line, const char *fmt, struct err *err)
+{
+    json_t *body = json_object();
+
+    if (names(line, body, err) < 0) {
+        json_decref(body);
+        return -1;
+    }
+    return change(line, fmt, body, err);
+}
+
+int verb_node_set(struct command_line *line, struct err *err)
+{
+    return set_peer(line, "/api/v1/nodes/%s", err);
+}
+
+int verb_vault_set(struct command_line *line, struct err *err)
+{
+    return set_peer(line, "/api/v1/vaults/%s", err);
+}
+
+int verb_node_drain(struct command_line *line, struct err *err)
+{
+    return change(line, "/api/v1/nodes/%s", json_pack("{s:b}", "drain", 1), err);
+}
+
+int verb_node_undrain(struct command_line *line, struct err *err)
+{
+    return change(line, "/api/v1/nodes/%s", json_pack("{s:b}", "drain", 0), err);
+}
+
+int verb_site_set(struct command_line *line, struct err *err)
+{
+    const char *name = command_option(line, "name"), *description = command_option(line, "description");
+    json_t *body = json_object();
+
+    if (name)
+        json_object_set_new(body, "name", json_string(name));
+    if (description)
+        json_object_set_new(body, "description", json_string(description));
+    return change(line, "/api/v1/sites/%s", body, err);
+}
