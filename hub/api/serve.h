@@ -163,6 +163,10 @@ int serve_alert_list(struct request *r, struct err *err);
 int serve_alert_get(struct request *r, struct err *err);
 int serve_alert_acknowledge(struct request *r, struct err *err);
 
+/* ---- serve_report.c ---- */
+int serve_report_weekly(struct request *r, struct err *err);
+int serve_report_send(struct request *r, struct err *err);
+
 /* ---- serve_channel.c ---- */
 int serve_channel_list(struct request *r, struct err *err);
 int serve_channel_create(struct request *r, struct err *err);

@@ -127,7 +127,7 @@ int serve_status(struct request *r, struct err *err)
 static const char *const setting_keys[] = {"site_name", "event_keep_days", "session_idle_seconds",
     "session_max_seconds", "alert_raise_after_seconds", "alert_clear_after_seconds", "alert_silent_seconds",
     "alert_clock_skew_seconds", "alert_full_warning_percent", "alert_full_critical_percent", "alert_full_forecast_days",
-    "alert_certificate_days"};
+    "alert_certificate_days", "report_weekday", "report_hour"};
 
 int serve_settings_get(struct request *r, struct err *err)
 {

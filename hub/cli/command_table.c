@@ -104,6 +104,42 @@ static const struct command_option group_points_options[] = {
     END,
 };
 
+static const struct command_option alert_list_options[] = {
+    {"all", 0, NULL, "Those that are resolved, too"},
+    {"code", 0, "CODES", "Only these, separated by commas"},
+    {"severity", 0, "SEVERITY", "warning or critical"},
+    END,
+};
+
+static const struct command_option alert_ack_options[] = {
+    {"note", 0, "TEXT", "For those who come after"},
+    END,
+};
+
+static const struct command_option channel_options[] = {
+    {"url", 0, "URL", "A webhook: where it posts to"},
+    {"server", 0, "HOST", "Mail: the server"},
+    {"port", 0, "N", "Mail: its port (587; 465 with tls)"},
+    {"security", 0, "WORD", "Mail: starttls, tls or none (starttls)"},
+    {"username", 0, "NAME", "Mail: to sign in with"},
+    {"from", 0, "ADDRESS", "Mail: where it comes from"},
+    {"to", 0, "ADDRESS", "Mail: who gets it; may be repeated"},
+    {"secret-file", 0, "PATH", "Key of the webhook's signature, or password of the mail server"},
+    {"ca-file", 0, "PATH", "PEM of the authority that vouches for the receiver"},
+    {"min-severity", 0, "SEVERITY", "critical: warnings are not told (warning)"},
+    {"group", 0, "DURATION", "How long the first change waits for others (30s)"},
+    {"send-resolved", 0, "yes|no", "Tell when an alert is resolved (yes)"},
+    {"weekly-report", 0, "yes|no", "Send the weekly report (no)"},
+    {"enabled", 0, "yes|no", "Whether anything is sent (yes)"},
+    END,
+};
+
+static const struct command_option report_options[] = {
+    {"format", 0, "FORMAT", "csv or html (csv)"},
+    {"until", 0, "TIME", "End of the week (now)"},
+    END,
+};
+
 static const struct command_option site_options[] = {
     {"description", 0, "TEXT", "What it is"},
     END,
@@ -417,6 +453,22 @@ const struct command commands[] = {
     {"job answer", "JOB continue|abort", "Answer a job that waits for input", NULL, 2, 2, false, verb_job_answer},
     {"event list", "", "List events", event_list_options, 0, 0, false, verb_event_list},
     {"event tail", "", "Print events as they come", event_tail_options, 0, 0, false, verb_event_tail},
+    {"alert list", "", "List what is wrong", alert_list_options, 0, 0, false, verb_alert_list},
+    {"alert show", "ID", "Show an alert", NULL, 1, 1, false, verb_alert_show},
+    {"alert ack", "ID", "Take an alert on: nobody is told of it again unless it gets worse", alert_ack_options, 1, 1,
+        false, verb_alert_ack},
+    {"channel list", "", "List where alerts go", NULL, 0, 0, false, verb_channel_list},
+    {"channel show", "NAME", "Show a channel", NULL, 1, 1, false, verb_channel_show},
+    {"channel create", "NAME", "Send alerts to a webhook or a mail server", channel_options, 1, 1, false,
+        verb_channel_create},
+    {"channel set", "NAME", "Change a channel", channel_options, 1, 1, false, verb_channel_set},
+    {"channel delete", "NAME", "Delete a channel", NULL, 1, 1, false, verb_channel_delete},
+    {"channel test", "NAME", "Send a test message", NULL, 1, 1, false, verb_channel_test},
+    {"channel deliveries", "NAME", "List the latest messages and what became of them", NULL, 1, 1, false,
+        verb_channel_deliveries},
+    {"report weekly", "", "Print the report of a week", report_options, 0, 0, false, verb_report_weekly},
+    {"report send", "", "Send the report of the last seven days to the channels that want it", NULL, 0, 0, false,
+        verb_report_send},
     {"token create", "NAME", "Create an API token; prints it once", token_options, 1, 1, false, verb_token_create},
     {"token list", "", "List API tokens", NULL, 0, 0, false, verb_token_list},
     {"token revoke", "NAME|ID", "Revoke an API token", NULL, 1, 1, false, verb_token_revoke},

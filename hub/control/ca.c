@@ -408,6 +408,16 @@ static int describe(X509 *x, struct ca_certificate *c, struct err *err)
     return pem_of(x, &c->pem, err);
 }
 
+int ca_read_certificate(const char *path, struct ca_certificate *ret_certificate, struct err *err)
+{
+    AUTO_X509 X509 *x = NULL;
+    int rc = load_certificate(path, &x, err);
+
+    if (rc <= 0)
+        return rc;
+    return describe(x, ret_certificate, err) < 0 ? -1 : 1;
+}
+
 int ca_issue(const struct ca *ca, const uint8_t *csr_der, size_t csr_len, const char *role, const struct ident *id,
     struct ca_certificate *ret_certificate, struct err *err)
 {

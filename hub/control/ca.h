@@ -42,6 +42,9 @@ void ca_certificate_done(struct ca_certificate *certificate);
 int ca_issue(const struct ca *ca, const uint8_t *csr_der, size_t csr_len, const char *role, const struct ident *id,
     struct ca_certificate *ret_certificate, struct err *err);
 
+/* What a PEM file holds. 1: read; 0: there is no such file. */
+int ca_read_certificate(const char *path, struct ca_certificate *ret_certificate, struct err *err);
+
 /* SHA-256 of the public key (SubjectPublicKeyInfo) in a request that passes the same checks. */
 int ca_request_key_sha256(const uint8_t *csr_der, size_t csr_len, uint8_t ret_sha256[32], struct err *err);
 

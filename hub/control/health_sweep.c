@@ -6,15 +6,18 @@
  */
 #include <inttypes.h>
 #include <string.h>
+#include <sys/utsname.h>
 
 #include "hub/control/alert_watch.h"
 #include "hub/control/control_plane.h"
 #include "hub/core/health.h"
+#include "hub/db/alert_store.h"
 #include "hub/db/health_store.h"
 #include "hub/db/journal.h"
 #include "hub/db/peer_store.h"
 #include "hub/db/protection_store.h"
 #include "transport/base/clock.h"
+#include "transport/base/hash.h"
 #include "transport/base/log.h"
 
 #define HOUSEKEEPING_USEC (3600 * USEC_PER_SEC)
@@ -225,11 +228,61 @@ static int sweep_all(struct db_conn *conn, struct err *err)
     return housekeeping_is_due() ? housekeeping(conn, err) : 0;
 }
 
+/* ---- this hub's own certificates ---- */
+
+static int note_certificate(struct control *control, struct db_conn *conn, const char *file, struct err *err)
+{
+    AUTO_FREE char *path = mem_printf("%s/%s", control->conf.data_dir, file);
+    struct utsname host;
+    struct ca_certificate c = {0};
+    struct hash128 hash;
+    struct ident subject;
+    char id[IDENT_TEXT_SIZE];
+    int rc;
+
+    (void)uname(&host);
+    AUTO_FREE char *name = path ? mem_printf("%s:%s", host.nodename, path) : NULL;
+
+    if (!name)
+        return err_set(err, ERR_NOMEM, "no memory");
+    hash_128(name, strlen(name), &hash);
+    memcpy(subject.bytes, hash.bytes, sizeof(subject.bytes));
+    ident_to_text(&subject, id);
+    rc = ca_read_certificate(path, &c, err);
+    if (rc > 0) {
+        const struct certificate_put put = {.serial = c.serial,
+            .role = "hub",
+            .subject_id = id,
+            .subject_name = name,
+            .fingerprint_sha256 = c.fingerprint_sha256,
+            .not_before = c.not_before_utc_usec,
+            .not_after = c.not_after_utc_usec};
+
+        rc = alert_note_certificate(conn, &put, err);
+    }
+    ca_certificate_done(&c);
+    return rc < 0 ? -1 : 0;
+}
+
+/* Each hub its own, whoever has the duty. */
+static int note_own_certificates(struct control *control, struct db_conn *conn, struct err *err)
+{
+    static uint64_t last; /* the batch lane runs one sweep at a time */
+    uint64_t now = clock_mono_usec();
+
+    if (last && now - last < HOUSEKEEPING_USEC)
+        return 0;
+    last = now;
+    return note_certificate(control, conn, "hub.pem", err) < 0 ? -1 : note_certificate(control, conn, "api.pem", err);
+}
+
 static int sweep_work(struct control_task *task, struct db_conn *conn, struct err *err)
 {
-    int ours = sweep_begin(conn, err), rc;
+    int ours, rc;
 
-    (void)task;
+    if (note_own_certificates(task->control, conn, err) < 0)
+        return -1;
+    ours = sweep_begin(conn, err);
     if (ours <= 0)
         return ours;
     rc = sweep_all(conn, err);

@@ -89,11 +89,23 @@ int alert_failed_jobs(struct db_conn *conn, PGresult **ret_rows, struct err *err
         " ORDER BY coalesce(j.machine_id, j.vault_id), j.kind, j.finished_at DESC");
 }
 
+int alert_note_certificate(struct db_conn *conn, const struct certificate_put *c, struct err *err)
+{
+    return db_exec(conn, NULL, err,
+               "INSERT INTO certificates (serial, role, subject_id, subject_name, fingerprint_sha256, not_before,"
+               " not_after) VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (serial) DO UPDATE SET created_at = now()",
+               DB_S(c->serial), DB_S(c->role), DB_S(c->subject_id), DB_S(c->subject_name), DB_S(c->fingerprint_sha256),
+               DB_T(c->not_before), DB_T(c->not_after)) < 0
+               ? -1
+               : 0;
+}
+
 int alert_hub_certificates(struct db_conn *conn, PGresult **ret_rows, struct err *err)
 {
     return db_exec(conn, ret_rows, err,
         "SELECT subject_id, " USEC("max(not_after) - now()") " FROM certificates WHERE role = 'hub'"
-                                                             " AND revoked_at IS NULL GROUP BY subject_id");
+                                                             " AND revoked_at IS NULL AND created_at > now() - "
+                                                             "interval '2 days' GROUP BY subject_id");
 }
 
 int alert_acknowledge(struct db_conn *conn, const char *id, const char *actor, const char *note, struct err *err)

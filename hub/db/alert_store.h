@@ -6,6 +6,7 @@
 #ifndef HUB_DB_ALERT_STORE_H
 #define HUB_DB_ALERT_STORE_H
 
+#include "hub/db/peer_store.h"
 #include "hub/db/rows.h"
 #include "transport/base/ident.h"
 
@@ -37,7 +38,9 @@ int alert_apply(struct db_conn *conn, const char *changed, const char *forgotten
 /* Sources of alerts beside health. Jobs that failed within a day and after which none of their kind succeeded for the same machine or
  * vault; columns: 0 kind, 1 subject kind, 2 subject id, 3 text, 4 correction, 5 subject's name. */
 int alert_failed_jobs(struct db_conn *conn, PGresult **ret_rows, struct err *err);
-/* Columns: 0 id of the hub's identity, 1 microseconds that are left of its newest certificate. */
+/* A hub notes its own certificate, now and again: what was not noted for two days is of a hub that is no more. */
+int alert_note_certificate(struct db_conn *conn, const struct certificate_put *certificate, struct err *err);
+/* Columns: 0 id, 1 microseconds that are left of the newest certificate. */
 int alert_hub_certificates(struct db_conn *conn, PGresult **ret_rows, struct err *err);
 
 /* 1: acknowledged; 0: it is already, or it is resolved. */

@@ -59,3 +59,28 @@ int overview_get(struct db_conn *conn, char **ret_json, struct err *err)
     *ret_json = mem_strdup(db_text(rows, 0, 0));
     return *ret_json ? 0 : err_set(err, ERR_NOMEM, "no memory for the overview");
 }
+
+int overview_metrics(struct db_conn *conn, PGresult **ret_rows, struct err *err)
+{
+    return db_exec(conn, ret_rows, err,
+        "SELECT 'leeward_alerts' AS name, format('{code=\"%s\",severity=\"%s\",state=\"%s\"}', code, severity, state) "
+        "AS labels,"
+        " count(*)::double precision AS value FROM alerts WHERE state IN ('firing', 'acknowledged')"
+        " GROUP BY code, severity, state"
+        " UNION ALL SELECT 'leeward_jobs', format('{status=\"%s\"}', s.status), (SELECT count(*) FROM jobs j"
+        " WHERE j.status = s.status AND j.finished_at IS NULL)"
+        " FROM (VALUES ('queued'), ('running'), ('waiting_for_input')) AS s(status)"
+        " UNION ALL SELECT 'leeward_jobs_failed_last_day', '', count(*) FROM jobs WHERE status = 'failed'"
+        " AND finished_at > now() - interval '24 hours'"
+        " UNION ALL SELECT 'leeward_alert_deliveries', format('{state=\"%s\"}', s.state), (SELECT count(*)"
+        " FROM alert_deliveries d WHERE d.state = s.state) FROM (VALUES ('queued'), ('delivered'), ('failed')) AS "
+        "s(state)"
+        " UNION ALL SELECT 'leeward_certificate_expiry_timestamp_seconds', format('{role=\"%s\"}', c.role),"
+        " extract(epoch FROM min(c.not_after)) FROM (SELECT role, subject_id, max(not_after) AS not_after"
+        " FROM certificates WHERE revoked_at IS NULL GROUP BY 1, 2) c GROUP BY c.role"
+        " UNION ALL SELECT 'leeward_vault_full_timestamp_seconds', format('{vault=\"%s\",name=\"%s\"}', v.id,"
+        " replace(replace(replace(v.name, '\\', '\\\\'), '\"', '\\\"'), E'\\n', ' ')),"
+        " extract(epoch FROM (s.report->>'full_at')::timestamptz) FROM vaults v JOIN vault_space s ON s.vault_id = v.id"
+        " WHERE s.report->>'full_at' IS NOT NULL"
+        " ORDER BY 1, 2");
+}

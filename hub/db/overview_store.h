@@ -7,6 +7,9 @@
 
 #include "hub/db/db.h"
 
+/* Numbers for Prometheus that belong to no machine, node or vault alone; ordered. Columns: name of the metric, labels in braces, value. */
+int overview_metrics(struct db_conn *conn, PGresult **ret_rows, struct err *err);
+
 /* *ret_json: the object of the API without its problems' titles and links; the caller's to free. */
 int overview_get(struct db_conn *conn, char **ret_json, struct err *err);
 

@@ -55,6 +55,8 @@ struct machine_row {
     uint64_t initial_total_bytes, initial_done_bytes, backlog_bytes;
     uint64_t last_point_sequence, last_point_at, rpo_usec; /* as of the last batch; live_status has it fresh */
     uint64_t disk_count, protected_disk_count;
+    uint64_t rpo_target_usec; /* of its policy; 0 while unprotected */
+    uint64_t damage_count;    /* places of its history that cannot be read */
     uint64_t version, created_at, updated_at;
 };
 extern const struct db_entity db_machines;

@@ -10,7 +10,7 @@
 #include "hub/db/news.h"
 
 /* A step is short (it never waits), so this is how long a killed hub's jobs stand still. */
-#define JOB_LEASE_USEC (10ULL * 1000000)
+#define JOB_LEASE_USEC (6ULL * 1000000)
 
 struct job_runner;
 /* hub_id: UUID text of this process, new at each start. db and news outlive the runner. */

@@ -15,6 +15,7 @@
 #include "hub/db/journal.h"
 #include "hub/notify/alert_message.h"
 #include "hub/notify/courier.h"
+#include "hub/notify/weekly_report.h"
 #include "transport/base/clock.h"
 #include "transport/base/log.h"
 
@@ -62,7 +63,7 @@ static int give_up(struct db_conn *conn, const struct delivery_claim *c, const s
     const struct event_spec event = {.severity = "error",
         .code = "delivery_failed",
         .text = text,
-        .remedy = "Correct the channel and try it: leeward alert channel test NAME."};
+        .remedy = "Correct the channel and try it: leeward channel test NAME."};
 
     return text ? event_append(conn, &event, err) : err_set(err, ERR_NOMEM, "no memory for an event");
 }
@@ -96,7 +97,8 @@ static int work(struct notify *n, uint64_t *ret_wait_usec, struct err *err)
     uint64_t form_wait = 0;
     int rc;
 
-    if (db_acquire(n->db, &conn, err) < 0 || delivery_form(conn, &form_wait, err) < 0)
+    if (db_acquire(n->db, &conn, err) < 0 || weekly_report_look(conn, err) < 0 ||
+        delivery_form(conn, &form_wait, err) < 0)
         return -1;
     rc = delivery_claim(conn, LEASE_USEC, &claim, ret_wait_usec, err);
     *ret_wait_usec = form_wait < *ret_wait_usec ? form_wait : *ret_wait_usec;

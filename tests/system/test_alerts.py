@@ -6,44 +6,15 @@ or the hub was killed, resolved.
 What is wrong is the disk of the vault: it counts as filling from a percentage on that is a setting, so the alert comes and goes when the
 setting is changed, with the vault's real numbers.
 """
-import http.client
+import csv
+import io
 import json
-import ssl
-import urllib.parse
 
+from api_client import Api
 from mail_peer import Authority, Mailbox, Webhook, signature_is_right
 from harness import Site, check, main, test, wait_until
 
 SECRET = "the key of the signature"
-
-
-class Api:
-    """The API of a site as its administrator; it waits for a hub that comes back."""
-
-    def __init__(self, site):
-        self.site = site
-        self.context = ssl.create_default_context(cafile=site.env["LEEWARD_CA"])
-        self.address = urllib.parse.urlsplit(site.env["LEEWARD_URL"])
-
-    def ask(self, method, path, body=None, **headers):
-        connection = http.client.HTTPSConnection(self.address.hostname, self.address.port, context=self.context, timeout=30)
-        kind = "application/merge-patch+json" if method == "PATCH" else "application/json"
-        try:
-            connection.request(method, "/api/v1" + path, None if body is None else json.dumps(body),
-                               {"Authorization": "Bearer " + self.site.env["LEEWARD_TOKEN"], "Content-Type": kind,
-                                **{k.replace("_", "-"): v for k, v in headers.items()}})
-            answer = connection.getresponse()
-            text = answer.read()
-            return answer.status, json.loads(text) if text else None
-        except http.client.HTTPException as problem:
-            raise OSError(str(problem)) from problem
-        finally:
-            connection.close()
-
-    def done(self, method, path, body=None, **headers):
-        status, answer = self.ask(method, path, body, **headers)
-        check(200 <= status < 300, f"{method} {path}: {status} {answer}")
-        return answer
 
 
 def quick_site():
@@ -55,7 +26,7 @@ def quick_site():
         status = site.cli("status")
         return status["vaults"]["online"] and status["nodes"]["online"]
     wait_until(ready, "the hub and its vault", 90, 0.3)
-    api = Api(site)
+    api = Api(site.env)
     filling(api, 100)
     api.done("PATCH", "/settings", {"alert_raise_after_seconds": 0, "alert_clear_after_seconds": 0})
     wait_until(lambda: not api.done("GET", "/alerts?state=firing")["items"], "nothing to be wrong", 60)
@@ -168,6 +139,30 @@ def a_hub_that_is_killed_while_it_sends_sends_again_under_the_same_id():
     check(len({r["headers"]["X-Leeward-Delivery"] for r in hook.requests}) == 1, "another id")
     wait_until(lambda: not api.done("GET", "/alert-deliveries?state=queued")["items"], "nothing to be left", 60)
     check(len(hook.taken()) == 1, "it was taken more than once")
+
+
+@test
+def the_weekly_report_comes_by_mail_and_from_the_api():
+    site, api = quick_site()
+    authority = Authority()
+    mailbox = Mailbox(authority)
+    status, problem = api.ask("POST", "/reports/weekly/send")
+    check(status == 409 and "channel" in problem["detail"], f"{status} {problem}")
+    api.done("POST", "/alert-channels", {"name": "week", "kind": "smtp", "server": "127.0.0.1", "port": mailbox.port,
+                                         "username": "hub", "secret": "sesame", "from": "leeward@example.com",
+                                         "to": ["boss@example.com"], "ca_certificate": authority.pem, "weekly_report": True})
+    check(api.done("POST", "/reports/weekly/send") == {"queued": 1}, "it is not queued")
+    wait_until(lambda: mailbox.mails, "the report", 60)
+    mail = mailbox.mails[0]
+    parts = {p.get_content_type(): p.get_content() for p in mail.walk() if not p.is_multipart()}
+    check(mail["Subject"] == "[Leeward] the week" and set(parts) == {"text/plain", "text/html", "text/csv"}, (mail["Subject"], set(parts)))
+    vault = api.done("GET", "/vaults")["items"][0]["name"]
+    check(f"<td>{vault}</td>" in parts["text/html"], parts["text/html"])
+    for kind, form in (("text/csv", "csv"), ("text/html", "html")):
+        status, headers, text = api.raw("GET", f"/api/v1/reports/weekly?format={form}")
+        check(status == 200 and headers["Content-Type"].startswith(kind), f"{status} {headers['Content-Type']}")
+    rows = list(csv.reader(io.StringIO(parts["text/csv"])))
+    check(rows[0][0] == "machine" and all(len(row) == len(rows[0]) for row in rows), rows)
 
 
 @test

@@ -1,0 +1,79 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""/metrics of a hub that protects a disk, the rules and the dashboard that come with it, and the pages that alerts point to."""
+import json
+import os
+import re
+
+from api_client import Api
+from harness import MIB, ROOT, Disk, Site, check, main, test, wait_until
+from promtool import promtool
+
+MONITORING = os.path.join(ROOT, "monitoring")
+RUNBOOKS = os.path.join(ROOT, "docs", "runbooks")
+
+
+def text_of(*path):
+    with open(os.path.join(*path)) as f:
+        return f.read()
+
+
+def rule_codes():
+    return re.findall(r'\.code = "(\w+)"', text_of(ROOT, "hub", "core", "alert.c"))
+
+
+@test
+def metrics_are_what_promtool_and_the_rules_want():
+    disk = Disk(48 * MIB)
+    disk.make_fs("ext4")
+    site = Site()
+    site.protect(disk)
+    api = Api(site.env)
+
+    def metrics():
+        status, headers, text = api.raw("GET", "/metrics")
+        check(status == 200 and headers["Content-Type"].startswith("text/plain; version=0.0.4"), f"{status} {headers}")
+        return text.decode()
+    text = wait_until(lambda: (lambda t: t if re.search(r"^leeward_machine_points_total\{.*\} [1-9]", t, re.M) else None)(metrics()),
+                      "a machine with points in the metrics", 60)
+    promtool("check", "metrics", stdin=text)
+    families = set(re.findall(r"^# TYPE (\w+) ", text, re.M))
+    name = re.escape(site.machine()["name"])
+    for family in ("rpo_seconds", "rpo_target_seconds", "online", "protected", "clock_skew_seconds", "damaged_places", "health",
+                   "sent_bytes_total", "changed_bytes_total", "last_point_timestamp_seconds", "backlog_bytes"):
+        check(re.search(rf'^leeward_machine_{family}\{{machine="[0-9a-f-]+",name="{name}"\}} ', text, re.M), f"no {family}:\n{text[-3000:]}")
+    for line in ('leeward_jobs{status="running"} ', 'leeward_sessions{role="agent"} 1', 'leeward_certificate_expiry_timestamp_seconds{role="hub"} ',
+                 "leeward_vault_accepting{", "leeward_node_received_bytes_total{"):
+        check(line in text, f"no {line}")
+    for file in ("leeward-rules.yml", "leeward-dashboard.json"):
+        used = set(re.findall(r"\bleeward_\w+", text_of(MONITORING, file)))
+        base = {re.sub(r"_(bucket|sum|count)$", "", u) if u not in families else u for u in used}
+        check(len(used) > 10 and base <= families, f"{file} uses what /metrics does not have: {base - families}")
+
+
+@test
+def rules_are_right_and_raise_what_they_should():
+    promtool("check", "rules", os.path.join(MONITORING, "leeward-rules.yml"))
+    promtool("test", "rules", os.path.join(MONITORING, "leeward-rules-test.yml"))
+    rules, tests = text_of(MONITORING, "leeward-rules.yml"), text_of(MONITORING, "leeward-rules-test.yml")
+    for alert in re.findall(r"- alert: (\w+)", rules):
+        check(tests.count(f"alertname: {alert}\n") >= 1 and f"alertname: {alert}," in tests, f"{alert} is not tested both ways")
+    for page in re.findall(r"runbook: (\S+)", rules):
+        check(os.path.exists(os.path.join(ROOT, page)), f"{page} is not there")
+    board = json.loads(text_of(MONITORING, "leeward-dashboard.json"))
+    check(len({p["id"] for p in board["panels"]}) == len(board["panels"]) > 10, "panels share an id")
+
+
+@test
+def each_alert_has_a_page():
+    codes = rule_codes()
+    check(len(codes) > 15, f"only {codes}")
+    for code in codes:
+        page = text_of(RUNBOOKS, code + ".md")
+        check(f"`{code}`" in page and all(f"## {part}" in page for part in ("Meaning", "Impact", "Diagnosis", "Mitigation")), f"{code}: {page}")
+    pages = {name.removesuffix(".md") for name in os.listdir(RUNBOOKS)}
+    check(pages == {*codes, "hub_down"}, f"pages of no alert: {pages - {*codes, 'hub_down'}}")
+
+
+if __name__ == "__main__":
+    main()
