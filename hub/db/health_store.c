@@ -108,8 +108,8 @@ int housekeeping(struct db_conn *conn, struct err *err)
     static const char *const sql[] = {
         "DELETE FROM idempotency_keys WHERE created_at < now() - interval '24 hours'",
         "DELETE FROM jobs WHERE finished_at < now() - interval '90 days'",
-        "DELETE FROM events WHERE at < now() - make_interval(days =>"
-        " coalesce((SELECT (value #>> '{}')::integer FROM settings WHERE key = 'event_keep_days'), 90))",
+        ("DELETE FROM events WHERE at < now() - make_interval(days =>"
+         " coalesce((SELECT (value #>> '{}')::integer FROM settings WHERE key = 'event_keep_days'), 90))"),
         "DELETE FROM disk_minutes WHERE minute < now() - interval '30 days'",
         "DELETE FROM sessions WHERE expires_at < now() - interval '7 days'",
         "DELETE FROM login_failures WHERE last_at < now() - interval '1 day'",

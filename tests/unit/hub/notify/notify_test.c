@@ -17,6 +17,7 @@
 
 #include "hub/db/channel_store.h"
 #include "hub/notify/alert_message.h"
+#include "hub/notify/weekly_report.h"
 #include "tests/unit/hub/postgres_fixture.h"
 #include "transport/base/clock.h"
 
@@ -204,6 +205,63 @@ static void a_claim_runs_out_and_a_failure_waits(void **state)
     assert_true(wait > USEC_PER_SEC); /* nobody turns in circles around a channel that is off */
 }
 
+/* ---- the weekly report ---- */
+
+static void a_report_is_made_once_a_week_by_one_hub(void **state)
+{
+    struct db_conn *conn AUTO_OF(db_conn) = fixture_conn(state), *other AUTO_OF(db_conn) = fixture_conn(state);
+    struct err err = ERR_INIT;
+
+    clean(conn);
+    make_channel(conn, "week", "warning", 0);
+    sql(conn, "UPDATE alert_channels SET weekly_report = true; UPDATE report_schedule SET last_at = now() - interval "
+              "'8 days'");
+    assert_ok(weekly_report_look(conn, &err), &err);
+    assert_ok(weekly_report_look(other, &err), &err);
+    assert_int_equal(ask(conn, "SELECT count(*) FROM alert_deliveries WHERE kind = 'report'"), 1);
+    assert_int_equal(
+        ask(conn, "SELECT count(*) FROM report_schedule WHERE last_at <= now() AND extract(isodow FROM last_at"
+                  " AT TIME ZONE 'UTC') = 1 AND extract(hour FROM last_at AT TIME ZONE 'UTC') = 6"),
+        1);
+    sql(conn, "INSERT INTO settings (key, value) VALUES ('report_weekday', '3'), ('report_hour', '22');"
+              "UPDATE report_schedule SET last_at = now() - interval '8 days'");
+    assert_ok(weekly_report_look(conn, &err), &err);
+    assert_int_equal(
+        ask(conn, "SELECT count(*) FROM report_schedule WHERE last_at <= now() AND extract(isodow FROM last_at"
+                  " AT TIME ZONE 'UTC') = 3 AND extract(hour FROM last_at AT TIME ZONE 'UTC') = 22"),
+        1);
+    sql(conn, "DELETE FROM settings WHERE key LIKE 'report_%'");
+}
+
+static void a_report_counts_the_hours_in_which_the_rpo_was_kept(void **state)
+{
+    struct db_conn *conn AUTO_OF(db_conn) = fixture_conn(state);
+    AUTO_WEEKLY_REPORT struct weekly_report report = {0};
+    const uint64_t now = clock_utc_usec();
+    const struct report_period week = {now - WEEKLY_REPORT_USEC, now};
+    struct err err = ERR_INIT;
+
+    fixture_machine(conn, "11111111-1111-4111-8111-111111111111", "=HYPERLINK(\"<b>\")");
+    fixture_vault(conn, "22222222-2222-4222-8222-222222222222", "safe");
+    sql(conn,
+        "INSERT INTO protections (machine_id, policy_id, vault_id) SELECT m.id, p.id, v.id FROM machines m, policies p,"
+        " vaults v WHERE p.is_default;"
+        "INSERT INTO sample_rollups (machine_id, step_sec, start, rpo_max_usec, rpo_sum_usec, rpo_count, "
+        "changed_bytes, points)"
+        " SELECT id, 3600, date_trunc('hour', now()) - make_interval(hours => n), CASE WHEN n = 3 THEN 60000000 ELSE "
+        "2000000"
+        " END, 4000000, 4, 1000, 3600 FROM machines, generate_series(1, 4) n;"
+        "INSERT INTO sample_rollups (machine_id, step_sec, start, rpo_max_usec, points)" /* before the week */
+        " SELECT id, 3600, now() - interval '9 days', 900000000, 1 FROM machines");
+    assert_ok(weekly_report_make(conn, &week, &report, &err), &err);
+    assert_non_null(
+        strstr(report.csv, "\r\n\"'=HYPERLINK(\"\"<b>\"\")\",\"unprotected\",\"unknown\",\"default\",15,4,3,60.000000,"
+                           "1.000000,4000,0,14400,0,"));
+    assert_non_null(strstr(report.html, "<td>=HYPERLINK(&quot;&lt;b&gt;&quot;)</td>"));
+    assert_non_null(strstr(report.html, "<td>75.0 % of the hours</td>"));
+    assert_non_null(strstr(report.text, "kept in 75.0 % of the hours"));
+}
+
 static void what_peers_say_breaks_no_header(void **state)
 {
     const struct delivery_claim claim = {.id = "d",
@@ -249,6 +307,8 @@ int main(void)
         cmocka_unit_test(the_first_change_waits_for_others),
         cmocka_unit_test(two_hubs_put_each_change_into_one_delivery),
         cmocka_unit_test(a_claim_runs_out_and_a_failure_waits),
+        cmocka_unit_test(a_report_is_made_once_a_week_by_one_hub),
+        cmocka_unit_test(a_report_counts_the_hours_in_which_the_rpo_was_kept),
         cmocka_unit_test(what_peers_say_breaks_no_header),
         cmocka_unit_test(a_subject_that_is_not_ascii_is_encoded),
     };
