@@ -21,12 +21,16 @@
 #define LOOK_USEC (20 * USEC_PER_MSEC)
 #define LOOK_EVERY_USEC (2 * USEC_PER_SEC)
 #define STEP_USEC (50 * USEC_PER_MSEC)
-#define SETTLE_USEC (5 * USEC_PER_MSEC) /* for our own reads that are still in flight */
+/* For our own reads that are still in flight when a rest begins: as long as that many bytes have taken lately, within bounds. */
+#define IN_FLIGHT_BYTES (512.0 * 1024)
+#define SETTLE_MIN_USEC (5 * USEC_PER_MSEC)
+#define SETTLE_MAX_USEC (60 * USEC_PER_MSEC)
+/* So long without anybody else is nobody else. */
+#define QUIET_USEC (1 * USEC_PER_SEC)
 #define RECENT_USEC (5 * USEC_PER_SEC)
 
 /* Fewer tell nothing. */
 #define WRITES_MIN 4u
-#define FOREGROUND_WRITES_MIN 1u
 #define FOREGROUND_READ_PER_SEC (256.0 * 1024)
 /* Hurt: writes that take longer than so many times their rest's average and this more, reads below this part of their rate. */
 #define LATENCY_FACTOR 1.25
@@ -39,7 +43,7 @@
 
 void yield_init(struct yield_state *y)
 {
-    *y = (struct yield_state){.share = 1, .rest_write_usec = -1, .rest_read_per_sec = -1};
+    *y = (struct yield_state){.share = 1, .rest_write_usec = -1, .rest_read_per_sec = -1, .quiet_usec = QUIET_USEC};
 }
 
 static void follow(double *average, double now)
@@ -52,10 +56,37 @@ static double per_sec(uint64_t n, uint64_t usec)
     return usec ? (double)n * (double)USEC_PER_SEC / (double)usec : 0;
 }
 
-static bool writes_are_hurt(const struct yield_state *y, const struct yield_stretch *work)
+static void collect(struct yield_writes *sum, const struct yield_stretch *s)
 {
-    return work->writes >= WRITES_MIN && y->rest_write_usec >= 0 &&
-           (double)work->write_usec / (double)work->writes > y->rest_write_usec * LATENCY_FACTOR + LATENCY_SLACK_USEC;
+    sum->count += s->writes;
+    sum->usec += s->write_usec;
+}
+
+/* The average once it says something, then collecting begins anew; else below 0. */
+static double take_average(struct yield_writes *sum)
+{
+    double average = (double)sum->usec / (double)(sum->count ? sum->count : 1);
+
+    if (sum->count < WRITES_MIN)
+        return -1;
+    *sum = (struct yield_writes){0};
+    return average;
+}
+
+/* 1: they take longer beside the copy. 0: they do not. -1: it cannot be told yet. */
+static int writes_are_hurt(struct yield_state *y, const struct yield_stretch *work, const struct yield_stretch *rest)
+{
+    double at_rest, at_work;
+
+    collect(&y->at_work, work);
+    collect(&y->at_rest, rest);
+    at_rest = take_average(&y->at_rest);
+    if (at_rest >= 0)
+        follow(&y->rest_write_usec, at_rest);
+    at_work = y->rest_write_usec < 0 ? -1 : take_average(&y->at_work);
+    if (at_work < 0)
+        return -1;
+    return at_work > y->rest_write_usec * LATENCY_FACTOR + LATENCY_SLACK_USEC;
 }
 
 static bool reads_are_hurt(const struct yield_state *y, const struct yield_stretch *work)
@@ -64,18 +95,28 @@ static bool reads_are_hurt(const struct yield_state *y, const struct yield_stret
            per_sec(work->read_bytes, work->usec) < y->rest_read_per_sec * READ_PART;
 }
 
+/* Others use the disk, or did a moment ago: a rest that is short may well see nothing of somebody who writes a little. */
+static bool others_use_it(struct yield_state *y, const struct yield_stretch *work, const struct yield_stretch *rest)
+{
+    if (work->writes + rest->writes > 0 || y->rest_read_per_sec > FOREGROUND_READ_PER_SEC)
+        y->quiet_usec = 0;
+    else
+        y->quiet_usec += work->usec + rest->usec;
+    return y->quiet_usec < QUIET_USEC;
+}
+
 void yield_judge(struct yield_state *y, const struct yield_stretch *work, const struct yield_stretch *rest)
 {
-    if (rest->writes >= WRITES_MIN)
-        follow(&y->rest_write_usec, (double)rest->write_usec / (double)rest->writes);
+    int hurt;
+
     follow(&y->rest_read_per_sec, per_sec(rest->read_bytes, rest->usec));
-    y->foreground = rest->writes >= FOREGROUND_WRITES_MIN || work->writes >= WRITES_MIN ||
-                    y->rest_read_per_sec > FOREGROUND_READ_PER_SEC;
+    y->foreground = others_use_it(y, work, rest);
+    hurt = writes_are_hurt(y, work, rest);
     if (!y->foreground)
         y->share *= 2;
-    else if (writes_are_hurt(y, work) || reads_are_hurt(y, work))
+    else if (hurt > 0 || reads_are_hurt(y, work))
         y->share *= SHARE_FALL;
-    else
+    else if (hurt == 0 || y->at_work.count == 0)
         y->share += SHARE_RISE;
     y->share = y->share < YIELD_SHARE_MIN ? YIELD_SHARE_MIN : y->share > 1 ? 1 : y->share;
 }
@@ -155,6 +196,13 @@ static uint64_t rest_usec(const struct yield *y, uint64_t worked_usec)
     return usec > LOOK_USEC ? usec : LOOK_USEC;
 }
 
+static uint64_t settle_usec(const struct yield *y, uint64_t worked_usec)
+{
+    double usec = y->own_bytes ? IN_FLIGHT_BYTES * (double)worked_usec / (double)y->own_bytes : 0;
+
+    return usec < SETTLE_MIN_USEC ? SETTLE_MIN_USEC : usec > SETTLE_MAX_USEC ? SETTLE_MAX_USEC : (uint64_t)usec;
+}
+
 static bool is_time_to_rest(const struct yield *y, uint64_t now)
 {
     return now >= y->began_usec + WORK_USEC && (y->state.foreground || now >= y->rested_usec + LOOK_EVERY_USEC);
@@ -168,7 +216,7 @@ static void rest(struct yield *y, uint64_t now, bool (*go_on)(void *), void *arg
 
     if (!look(y, &stopped))
         return;
-    sleep_while(SETTLE_USEC, go_on, arg);
+    sleep_while(settle_usec(y, now - y->began_usec), go_on, arg);
     if (!look(y, &settled))
         return;
     sleep_while(usec, go_on, arg);

@@ -21,11 +21,18 @@ struct yield_stretch {
     uint64_t read_bytes;
 };
 
+struct yield_writes {
+    uint64_t count, usec;
+};
+
 /* The judgement, apart from clocks and disks. */
 struct yield_state {
     double share;                              /* of the time that the copy may use: YIELD_SHARE_MIN .. 1 */
     double rest_write_usec, rest_read_per_sec; /* averages while it rests; below 0: none yet */
-    bool foreground;                           /* others use the disk */
+    /* Not judged yet: who writes a little has something to tell only after some turns. */
+    struct yield_writes at_work, at_rest;
+    uint64_t quiet_usec; /* how long nobody else has used the disk */
+    bool foreground;     /* others use it */
 };
 
 #define YIELD_SHARE_MIN 0.05

@@ -163,8 +163,27 @@ static void copies_slow_down_when_writes_take_longer_and_come_back(void **state)
     assert_true(y.share >= 1);
     for (int i = 0; i < 20; i++)
         yield_judge(&y, &hurt, &fine);
-    for (int i = 0; i < 6; i++) /* the others have gone */
+    for (int i = 0; i < 10; i++) /* the others have gone */
         yield_judge(&y, &quiet, &quiet);
+    assert_true(y.share >= 1);
+}
+
+/* Two writes in a hundred milliseconds, and most rests see none of them: no turn tells anything by itself. */
+static void who_writes_a_little_is_felt_too(void **state)
+{
+    const struct yield_stretch hurt = {.usec = 100000, .writes = 2, .write_usec = 2 * 30000},
+                               fine = {.usec = 100000, .writes = 2, .write_usec = 2 * 2000},
+                               short_rest = {.usec = 20000}, seen = {.usec = 20000, .writes = 1, .write_usec = 2000};
+    struct yield_state y;
+
+    (void)state;
+    yield_init(&y);
+    for (int i = 0; i < 60; i++)
+        yield_judge(&y, &hurt, i % 3 ? &short_rest : &seen);
+    assert_true(y.share <= YIELD_SHARE_MIN * 1.01);
+    assert_true(y.foreground);
+    for (int i = 0; i < 90; i++)
+        yield_judge(&y, &fine, i % 3 ? &short_rest : &seen);
     assert_true(y.share >= 1);
 }
 
@@ -206,6 +225,7 @@ int main(void)
         cmocka_unit_test(the_cpu_is_paid_for_by_time),
         cmocka_unit_test(an_idle_disk_is_copied_at_full_speed),
         cmocka_unit_test(copies_slow_down_when_writes_take_longer_and_come_back),
+        cmocka_unit_test(who_writes_a_little_is_felt_too),
         cmocka_unit_test(a_disk_that_is_slow_by_itself_hurts_nobody),
         cmocka_unit_test(copies_slow_down_when_others_read_less_beside_them),
     };
