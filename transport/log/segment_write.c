@@ -19,6 +19,8 @@
 #include "transport/log/segment_format.h"
 
 #define IOV_BATCH 64u
+#define WRITE_BACK_BYTES (4u << 20) /* the disk gets nothing smaller before it must */
+#define PAGE_BYTES 4096u
 
 enum writer_state { WRITER_OPEN, WRITER_POISONED, WRITER_SEALED };
 
@@ -27,8 +29,9 @@ struct segment_writer {
     enum writer_state state;
     uint64_t number;
     uint64_t end;
-    bool at_mark;       /* the last record is a mark, or there is none */
-    bool account_stale; /* records and headers do not cover the file */
+    uint64_t written_back; /* up to here it is durable, or on its way to the disk */
+    bool at_mark;          /* the last record is a mark, or there is none */
+    bool account_stale;    /* records and headers do not cover the file */
     uint64_t records;
     struct hash_stream *headers;
 };
@@ -44,7 +47,7 @@ static int writer_new(int *fd, uint64_t number, uint64_t end, struct segment_wri
         return err_set(err, ERR_NOMEM, "no memory for a segment writer");
     w->fd = TAKE_FD(*fd);
     w->number = number;
-    w->end = end;
+    w->end = w->written_back = end;
     w->at_mark = true;
     w->account_stale = end > SEGMENT_HEADER_SIZE;
     *ret_writer = TAKE_PTR(w);
@@ -293,7 +296,18 @@ int segment_sync(struct segment_writer *w, struct err *err)
         w->state = WRITER_POISONED; /* the kernel may have dropped the pages: a second fsync would lie */
         return err_sys(err, saved, "syncing segment %llu", (unsigned long long)w->number);
     }
+    w->written_back = w->end;
     return 0;
+}
+
+/* Whole pages only: the last one is written again, and may have to wait until the disk is done with it. */
+void segment_write_back(struct segment_writer *w)
+{
+    uint64_t end = w->end - w->end % PAGE_BYTES;
+    if (w->state != WRITER_OPEN || end < w->written_back + WRITE_BACK_BYTES)
+        return;
+    (void)sync_file_range(w->fd, (off_t)w->written_back, (off_t)(end - w->written_back), SYNC_FILE_RANGE_WRITE);
+    w->written_back = end;
 }
 
 int segment_rewind(struct segment_writer *w, uint64_t end_bytes, struct err *err)
@@ -309,7 +323,7 @@ int segment_rewind(struct segment_writer *w, uint64_t end_bytes, struct err *err
     }
     if (end_bytes != w->end)
         w->account_stale = true;
-    w->end = end_bytes;
+    w->end = w->written_back = end_bytes;
     w->at_mark = true;
     w->state = WRITER_OPEN;
     return 0;

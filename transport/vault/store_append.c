@@ -201,7 +201,10 @@ static int write_bytes(struct store *s, const uint8_t *data, size_t n, uint64_t 
         (void)err_set(err, ERR_TOO_LARGE, "a change set is larger than a segment can be");
         return err_hint(err, "the sender must commit it in parts, by progress marks");
     }
-    return segment_append(s->writer, &iov, 1, ret_offset, err);
+    if (segment_append(s->writer, &iov, 1, ret_offset, err) < 0)
+        return -1;
+    segment_write_back(s->writer);
+    return 0;
 }
 
 /* Where points are locked their commit times never go back, so that a clock that was wrong for a while frees none early. */

@@ -135,6 +135,37 @@ static void test_written_records_are_read_back(void **state)
     assert_int_equal(segment_read_next(r, &offset, &record, &payload, NULL), 1);
 }
 
+static void test_writing_back_early_changes_nothing_else(void **state)
+{
+    struct fixture *f = *state;
+    struct segment_writer *w AUTO_OF(segment_writer) = NULL;
+    struct segment_info i = info(1);
+    struct seen seen;
+    uint64_t offset, end, sets = 0, half = 0;
+    bool sealed;
+    assert_int_equal(segment_create(f->dirfd, &i, &w, NULL), 0);
+    while (segment_end(w) < (12u << 20)) {
+        AUTO_BUF struct buf b = BUF_INIT(8 << 20);
+        sample_change_set(f->work, ++sets, 20, true, &b);
+        struct iovec iov = {b.data, b.len};
+        assert_int_equal(segment_append(w, &iov, 1, &offset, NULL), 0);
+        segment_write_back(w);
+        half = segment_end(w) < (6u << 20) ? segment_end(w) : half;
+    }
+    assert_int_equal(segment_sync(w, NULL), 0);
+    assert_int_equal(recover(f, &seen, &end, &sealed, NULL), 0);
+    assert_int_equal(end, segment_end(w));
+    assert_int_equal(seen.marks, sets);
+    /* Behind a rewind the file is shorter than what was written back. */
+    assert_int_equal(segment_rewind(w, half, NULL), 0);
+    segment_write_back(w);
+    assert_int_equal(segment_sync(w, NULL), 0);
+    assert_int_equal(segment_seal(w, NULL), 0);
+    assert_int_equal(recover(f, &seen, &end, &sealed, NULL), 0);
+    assert_true(sealed);
+    assert_int_equal(end, half);
+}
+
 static void test_sealed_segment_is_whole_and_closed(void **state)
 {
     struct fixture *f = *state;
@@ -323,6 +354,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         SEGMENT_TEST(test_names),
         SEGMENT_TEST(test_written_records_are_read_back),
+        SEGMENT_TEST(test_writing_back_early_changes_nothing_else),
         SEGMENT_TEST(test_sealed_segment_is_whole_and_closed),
         SEGMENT_TEST(test_existing_segment_is_not_overwritten),
         SEGMENT_TEST(test_rewind_and_reopen_seal_the_same_bytes),
