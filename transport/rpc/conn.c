@@ -95,10 +95,19 @@ static bool on_full(void *arg)
     return c->out.len - c->out_sent + joined_len >= OUT_FULL_BYTES;
 }
 
+/* sd-event asks epoll anew before each event that it dispatches, and a level-triggered epoll counts every ready socket each time: with
+ * thousands of sockets ready that is all it does. So each readiness is told once, and asked for again after it was dealt with. */
 static void want_events(struct conn *c, uint32_t events)
 {
-    if (c->io != NULL && c->events != events && sd_event_source_set_io_events(c->io, events) >= 0)
+    if (c->io != NULL && c->events != events && sd_event_source_set_io_events(c->io, events | EPOLLET) >= 0)
         c->events = events;
+}
+
+/* What is left over, or came meanwhile, is told again. */
+static void arm_again(struct conn *c)
+{
+    if (c->io != NULL)
+        (void)sd_event_source_set_io_events(c->io, c->events | EPOLLET);
 }
 
 /* 1: all written; 0: the socket is full; -1 with err. */
@@ -391,6 +400,7 @@ static int on_io(sd_event_source *source, int fd, uint32_t revents, void *arg)
     case CONN_CLOSED:
         break;
     }
+    arm_again(c);
     conn_unref(c);
     return 0;
 }
@@ -490,7 +500,7 @@ static const struct h2_hooks hooks = {
 
 static int sources_add(struct conn *c, uint32_t events, struct err *err)
 {
-    int rc = sd_event_add_io(c->loop, &c->io, c->fd, events, on_io, c);
+    int rc = sd_event_add_io(c->loop, &c->io, c->fd, events | EPOLLET, on_io, c);
     c->events = events;
     if (rc >= 0)
         rc = sd_event_add_defer(c->loop, &c->work, on_work, c);
