@@ -117,7 +117,7 @@ static const struct command_option alert_ack_options[] = {
 };
 
 static const struct command_option channel_options[] = {
-    {"url", 0, "URL", "A webhook: where it posts to"},
+    {"hook", 0, "URL", "A webhook: where it posts to"},
     {"server", 0, "HOST", "Mail: the server"},
     {"port", 0, "N", "Mail: its port (587; 465 with tls)"},
     {"security", 0, "WORD", "Mail: starttls, tls or none (starttls)"},

@@ -95,7 +95,7 @@ static int add_texts(const struct command_line *line, json_t *body)
 {
     static const struct {
         const char *option, *member;
-    } texts[] = {{"min-severity", "min_severity"}, {"url", "url"}, {"server", "server"}, {"security", "security"},
+    } texts[] = {{"min-severity", "min_severity"}, {"hook", "url"}, {"server", "server"}, {"security", "security"},
         {"username", "username"}, {"from", "from"}};
 
     for (size_t i = 0; i < ARRAY_LEN(texts); i++)
@@ -191,10 +191,10 @@ int verb_channel_show(struct command_line *line, struct err *err)
     return verb_print_item(line, path, err);
 }
 
-/* With a URL it is a webhook, else mail. */
+/* With a hook it is a webhook, else mail. */
 int verb_channel_create(struct command_line *line, struct err *err)
 {
-    const char *kind = command_option(line, "url") ? "webhook" : "smtp";
+    const char *kind = command_option(line, "hook") ? "webhook" : "smtp";
     json_t *body = json_pack("{s:s, s:s}", "name", line->arguments[0], "kind", kind);
     int rc = body ? channel_body(line, body, err) : err_set(err, ERR_NOMEM, "no memory for a request");
 
