@@ -39,6 +39,7 @@
 struct settings {
     char *data, *database, *listen, *api_listen, *hostnames, *log_level;
     char *api_certificate, *api_key, *public_url;
+    uint64_t api_rate, api_failure_rate;
     char *oidc_issuer, *oidc_client_id, *oidc_client_secret, *oidc_ca, *oidc_scopes, *oidc_role_claim, *oidc_role_map,
         *oidc_name;
     uint64_t job_threads, api_threads, db_connections, enrolments_per_second;
@@ -76,6 +77,20 @@ static const struct conf_row rows[] = {
         .offset = AT(api_certificate),
         .help = "PEM file of a certificate (with its chain) for the API; none: the hub's own CA makes one"},
     {.key = "api-key", .type = CONF_STRING, .offset = AT(api_key), .help = "PEM file of the key of api-certificate"},
+    {.key = "api-rate",
+        .type = CONF_UINT,
+        .offset = AT(api_rate),
+        .fallback = "1000",
+        .min = 1,
+        .max = 100000,
+        .help = "requests a second of one token or session; twice as many at once"},
+    {.key = "api-failure-rate",
+        .type = CONF_UINT,
+        .offset = AT(api_failure_rate),
+        .fallback = "20",
+        .min = 1,
+        .max = 100000,
+        .help = "wrong credentials a second of one address; ten times as many at once"},
     {.key = "public-url",
         .type = CONF_STRING,
         .offset = AT(public_url),
@@ -421,6 +436,8 @@ static int start_api(struct hub *hub, struct err *err)
         .ready = ready,
         .arg = hub,
         .first_password_path = hub->first_password,
+        .requests_per_second = (unsigned)hub->settings.api_rate,
+        .failures_per_second = (unsigned)hub->settings.api_failure_rate,
         .oidc = *hub->settings.oidc_issuer ? &hub->oidc : NULL,
         .handler_threads = (unsigned)hub->settings.api_threads};
 

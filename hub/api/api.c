@@ -11,6 +11,7 @@
 #include "hub/api/login_gate.h"
 #include "hub/api/oidc.h"
 #include "hub/api/openapi.h"
+#include "hub/api/rate_limit.h"
 #include "transport/base/log.h"
 #include "transport/base/mem.h"
 
@@ -21,6 +22,15 @@ struct api {
     atomic_bool draining;
 };
 
+#define REQUESTS_PER_SECOND 1000u
+#define FAILURES_PER_SECOND 20u
+
+static struct rate_limit *new_limit(unsigned per_second, unsigned fallback, unsigned burst_seconds)
+{
+    per_second = per_second ? per_second : fallback;
+    return rate_limit_new(per_second, per_second * burst_seconds);
+}
+
 int api_start(const struct api_conf *conf, struct api **ret_api, struct err *err)
 {
     struct api *api = mem_new(struct api);
@@ -30,7 +40,9 @@ int api_start(const struct api_conf *conf, struct api **ret_api, struct err *err
     api->conf = *conf;
     api->services.conf = &api->conf;
     api->services.draining = &api->draining;
-    if (!(api->services.metrics = api_metrics_new()) ||
+    api->services.rates = new_limit(conf->requests_per_second, REQUESTS_PER_SECOND, 2);
+    api->services.failures = new_limit(conf->failures_per_second, FAILURES_PER_SECOND, 10);
+    if (!api->services.rates || !api->services.failures || !(api->services.metrics = api_metrics_new()) ||
         !(api->services.logins = login_gate_new(conf->handler_threads ? conf->handler_threads : 4)) ||
         !(api->services.outbound = login_gate_new(conf->handler_threads > 2 ? conf->handler_threads - 1 : 2))) {
         api_stop(api);
@@ -57,6 +69,8 @@ void api_stop(struct api *api)
     http_server_stop(api->server);
     event_feed_free(api->services.feed);
     openapi_free(api->services.doc);
+    rate_limit_free(api->services.rates);
+    rate_limit_free(api->services.failures);
     oidc_free(api->services.oidc);
     login_gate_free(api->services.outbound);
     login_gate_free(api->services.logins);

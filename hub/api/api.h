@@ -57,6 +57,8 @@ struct api_conf {
     void *arg;
     const struct oidc_conf *oidc;    /* NULL: passwords only */
     const char *first_password_path; /* removed once nobody has the password of the first start; NULL: none */
+    unsigned requests_per_second;    /* of one token, session or unnamed address, twice as many at once; 0: 1000 */
+    unsigned failures_per_second;    /* wrong credentials of one address, ten times as many at once; 0: 20 */
     unsigned handler_threads;        /* 0: 4. Each may hold one database connection. */
 };
 

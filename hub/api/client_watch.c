@@ -31,13 +31,16 @@ struct client_watch {
 static void shut_late(struct client_watch *watch)
 {
     uint64_t now = clock_mono_usec();
+    unsigned late = 0;
 
     for (struct client *c = watch->clients; c; c = c->next)
         if (c->deadline_usec && c->deadline_usec <= now) {
             c->deadline_usec = 0;
             (void)shutdown(c->fd, SHUT_RDWR);
-            log_event(LOG_DEBUG, "api_client_too_slow", LOG_I("fd", c->fd));
+            late++;
         }
+    if (late)
+        log_event(LOG_WARN, "api_clients_too_slow", LOG_U("count", late));
 }
 
 static void *watch_main(void *arg)

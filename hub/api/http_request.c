@@ -33,7 +33,7 @@ void request_done(struct request *r)
 {
     struct request_headers *h = &r->headers;
     char *const texts[] = {h->authorization, h->if_match, h->if_none_match, h->idempotency_key, h->content_type,
-        h->last_event_id, h->session, h->csrf, h->oidc, h->user_agent};
+        h->last_event_id, h->session, h->csrf, h->oidc, h->user_agent, h->accept_encoding};
 
     for (size_t i = 0; i < ARRAY_LEN(texts); i++)
         free(texts[i]);

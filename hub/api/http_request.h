@@ -15,6 +15,7 @@
 
 #include "hub/api/api.h"
 #include "hub/api/api_auth.h"
+#include "hub/api/rate_limit.h"
 #include "transport/base/buf.h"
 #include "transport/base/err.h"
 #include "transport/base/ident.h"
@@ -46,6 +47,8 @@ struct api_services {
     struct api_metrics *metrics;
     struct login_gate *logins, *outbound; /* password hashes; questions to the OpenID provider */
     struct oidc *oidc;                    /* NULL: none */
+    struct rate_limit *rates;             /* of requests, by token, session or address */
+    struct rate_limit *failures;          /* of wrong credentials, by address */
     const atomic_bool *draining;
 };
 
@@ -59,6 +62,8 @@ struct reply {
     char location[2048];          /* an OpenID provider's address may be long */
     unsigned retry_after_sec;     /* 0: no header */
     const char *allow;            /* of a 405 */
+    char link[160];               /* Link; "" = none */
+    bool rendered, gzip;          /* text is the body; and it is compressed */
     char cookie[256];             /* Set-Cookie; "" = none */
     struct event_stream *stream;  /* the body is an event stream */
 };
@@ -69,7 +74,7 @@ struct request_headers {
     char *session; /* the cookie __Host-leeward */
     char *csrf;    /* X-CSRF-Token */
     char *oidc;    /* the cookie of a sign-in at the OpenID provider */
-    char *user_agent;
+    char *user_agent, *accept_encoding;
 };
 
 struct request {
@@ -86,6 +91,7 @@ struct request {
     json_t *body;        /* the validated body or NULL */
     uint64_t if_version; /* of If-Match; 0: any */
     struct principal principal;
+    struct rate_state rate;   /* limit 0: was not counted */
     char id[REQUEST_ID_SIZE]; /* X-Request-Id, ours or the client's */
     char peer[64];            /* numeric address of the client */
     struct db_conn *conn;     /* during a handler */

@@ -34,6 +34,7 @@ static bool changes_something(const struct request *r)
 static int unauthenticated(struct request *r, struct err *err, const char *text)
 {
     api_metrics_count_refused(r->services->metrics);
+    (void)rate_limit_take(r->services->failures, r->peer, 1, clock_mono_usec());
     log_event(LOG_WARN, "api_unauthenticated", LOG_S("peer", r->peer), LOG_S("operation", r->route->operation),
         LOG_S("request_id", r->id));
     (void)err_set(err, ERR_UNAUTHENTICATED, "%s", text);
@@ -165,6 +166,43 @@ static int authenticate(struct request *r, struct err *err)
     return r->headers.authorization ? authenticate_token(r, err) : authenticate_session(r, err);
 }
 
+/* ---- how much ---- */
+
+static int flooded(struct request *r, const struct rate_state *state, const char *what)
+{
+    static atomic_ullong last_sec;
+    unsigned long long now = clock_mono_usec() / USEC_PER_SEC;
+
+    if (atomic_exchange(&last_sec, now) != now)
+        log_event(LOG_WARN, "api_rate_limited", LOG_S("actor", r->principal.name), LOG_S("peer", r->peer),
+            LOG_S("what", what), LOG_S("request_id", r->id));
+    reply_problem_status(
+        r, 429, "rate_limited", what, "Wait as long as the header Retry-After says; ask for more at once.");
+    r->reply.retry_after_sec = state->wait_sec;
+    return 1;
+}
+
+/* Before anything that costs: an address that only guesses is not listened to. */
+static int check_failures(struct request *r)
+{
+    struct rate_state state = rate_limit_take(r->services->failures, r->peer, 0, clock_mono_usec());
+
+    return state.allowed ? 0 : flooded(r, &state, "too many requests with wrong credentials come from this address");
+}
+
+/* By token, session, or, where nobody is named, address. */
+static int check_rate(struct request *r)
+{
+    const struct principal *p = &r->principal;
+
+    r->rate = rate_limit_take(r->services->rates,
+        p->token_id[0]     ? p->token_id
+        : p->session_id[0] ? p->session_id
+                           : r->peer,
+        1, clock_mono_usec());
+    return r->rate.allowed ? 0 : flooded(r, &r->rate, "too many requests");
+}
+
 /* ---- Idempotency-Key ---- */
 
 #define FINGERPRINT_SIZE (2 * HASH_SIZE + 1)
@@ -220,7 +258,8 @@ static int keep_answer(struct request *r, struct err *err)
 
 static int serve_change(struct request *r, struct err *err)
 {
-    bool keyed = r->headers.idempotency_key && r->operation->idempotency_key;
+    bool dry_run = request_query_bool(r, "dry_run");
+    bool keyed = r->headers.idempotency_key && r->operation->idempotency_key && !dry_run;
     int rc;
 
     if (r->route->flags & ROUTE_OWN_TRANSACTION)
@@ -233,7 +272,11 @@ static int serve_change(struct request *r, struct err *err)
         return -1;
     if (keyed && keep_answer(r, err) < 0)
         return -1;
-    if (!request_query_bool(r, "dry_run") && http_route_audit(r, "done", err) < 0)
+    if (dry_run) { /* all was checked, up to the database's own constraints; nothing stays */
+        db_rollback(r->conn);
+        return 0;
+    }
+    if (http_route_audit(r, "done", err) < 0)
         return -1;
     return db_commit(r->conn, err);
 }
@@ -287,10 +330,14 @@ static int run(struct request *r, struct err *err)
 {
     int rc = 0;
 
+    if (!(r->route->flags & (ROUTE_INLINE | ROUTE_NO_DATABASE)) && check_failures(r))
+        return 0;
     if ((r->route->scope && check_credential_form(r, err) < 0) || acquire(r, err) < 0)
         return -1;
     if (r->route->scope && (rc = authenticate(r, err)) != 0)
         return rc < 0 ? -1 : 0;
+    if (!(r->route->flags & (ROUTE_INLINE | ROUTE_NO_DATABASE)) && check_rate(r))
+        return 0;
     if (http_input_parameters(r) < 0 || http_input_body(r) < 0)
         return 0; /* the reply is a problem already */
     return serve(r, err);

@@ -25,6 +25,7 @@
 #include "hub/api/console.h"
 #include "hub/api/event_feed.h"
 #include "hub/api/handler_pool.h"
+#include "hub/api/http_gzip.h"
 #include "hub/api/http_route.h"
 #include "hub/api/json_schema.h"
 #include "hub/api/tls_identity.h"
@@ -155,6 +156,7 @@ static void read_head(struct exchange *x, const char *url, const char *method)
         .oidc = cookie(x->connection, REQUEST_OIDC_COOKIE),
         .csrf = header(x->connection, "X-CSRF-Token"),
         .user_agent = header(x->connection, "User-Agent"),
+        .accept_encoding = header(x->connection, "Accept-Encoding"),
     };
     choose_request_id(r, MHD_lookup_connection_value(x->connection, MHD_HEADER_KIND, "X-Request-Id"));
     note_peer(r, x->connection);
@@ -177,6 +179,19 @@ static void add_common_headers(struct MHD_Response *response, const struct reque
     add_header(response, "Strict-Transport-Security", "max-age=31536000");
 }
 
+/* draft-ietf-httpapi-ratelimit-headers: what may be asked at once, and what is left of it. */
+static void add_rate(struct MHD_Response *response, const struct request *r)
+{
+    char text[80];
+
+    if (r->rate.limit == 0)
+        return;
+    (void)snprintf(text, sizeof(text), "\"requests\";q=%u", r->rate.limit);
+    add_header(response, "RateLimit-Policy", text);
+    (void)snprintf(text, sizeof(text), "\"requests\";r=%u;t=%u", r->rate.remaining, r->rate.wait_sec);
+    add_header(response, "RateLimit", text);
+}
+
 static void add_headers(struct MHD_Response *response, const struct request *r)
 {
     const struct reply *reply = &r->reply;
@@ -193,6 +208,11 @@ static void add_headers(struct MHD_Response *response, const struct request *r)
     add_header(response, "Location", reply->location);
     add_header(response, "Allow", reply->allow);
     add_header(response, "Set-Cookie", reply->cookie);
+    add_header(response, "Link", reply->link);
+    add_header(response, "Vary", "Accept-Encoding");
+    if (reply->gzip)
+        add_header(response, "Content-Encoding", "gzip");
+    add_rate(response, r);
     if (reply->status == 401)
         add_header(response, "WWW-Authenticate", "Bearer realm=\"leeward\"");
     if (reply->etag[0]) {
@@ -249,9 +269,11 @@ static void note_answer(const struct exchange *x)
     uint64_t usec = clock_mono_usec() - r->begun_usec;
 
     api_metrics_count(r->services->metrics, route_index(r->route), r->reply.status, r->wait_until_usec ? 0 : usec);
-    log_event(strcmp(r->method, "GET") != 0 ? LOG_INFO : LOG_DEBUG, "api_request", LOG_S("method", r->method),
-        LOG_S("path", r->path), LOG_I("status", r->reply.status), LOG_U("usec", usec),
-        LOG_S("actor", r->principal.name), LOG_S("peer", r->peer), LOG_S("request_id", r->id));
+    /* What was refused is told even of reading; a flood is told once a second where it is stopped. */
+    log_event(
+        (strcmp(r->method, "GET") != 0 || r->reply.status >= 400) && r->reply.status != 429 ? LOG_INFO : LOG_DEBUG,
+        "api_request", LOG_S("method", r->method), LOG_S("path", r->path), LOG_I("status", r->reply.status),
+        LOG_U("usec", usec), LOG_S("actor", r->principal.name), LOG_S("peer", r->peer), LOG_S("request_id", r->id));
 }
 
 /* The body as text; done on the handler thread where there is one. */
@@ -263,6 +285,11 @@ static void render(struct request *r)
         if (!r->reply.text)
             r->reply.status = 500;
     }
+    /* An ETag names one form of an item: those stay as they are, and are small. The network threads do not compress. */
+    if (!r->reply.rendered && r->reply.text && !r->reply.etag[0] && r->route && !(r->route->flags & ROUTE_INLINE) &&
+        http_gzip_accepted(r->headers.accept_encoding))
+        r->reply.gzip = http_gzip(&r->reply.text, &r->reply.text_len);
+    r->reply.rendered = true;
 }
 
 static enum MHD_Result answer(struct exchange *x)
@@ -470,6 +497,16 @@ static void on_connection(
     *socket_context = info ? client_enter(server->watch, info->connect_fd) : NULL;
 }
 
+/* libmicrohttpd tells of every connection that it turns away; one line a second says enough. */
+static void log_once_a_second(enum log_level level, const char *event, const char *text)
+{
+    static atomic_ullong last_sec;
+    unsigned long long now = clock_mono_usec() / USEC_PER_SEC;
+
+    if (atomic_exchange(&last_sec, now) != now)
+        log_event(level, event, LOG_S("text", text));
+}
+
 static void on_log(void *cls, const char *fmt, va_list ap)
 {
     char text[300];
@@ -477,6 +514,8 @@ static void on_log(void *cls, const char *fmt, va_list ap)
     (void)cls;
     (void)vsnprintf(text, sizeof(text), fmt, ap);
     text[strcspn(text, "\r\n")] = 0;
+    if (strstr(text, "connection limit"))
+        log_once_a_second(LOG_WARN, "api_connections_full", text);
     log_event(LOG_DEBUG, "api_http", LOG_S("text", text));
 }
 

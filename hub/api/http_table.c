@@ -138,6 +138,8 @@ const struct http_route http_routes[] = {
     {"DELETE", V1 "/enrolment-tokens/{token_id}", "revokeEnrolmentToken", "enrolment_tokens:write", 0,
         serve_enrolment_token_revoke},
     {"GET", V1 "/audit", "listAudit", "audit:read", 0, serve_audit_list},
+    {"GET", V1 "/audit/verify", "verifyAudit", "audit:read", 0, serve_audit_verify},
+    {"GET", V1 "/audit/export", "exportAudit", "audit:read", 0, serve_audit_export},
     {"GET", V1 "/settings", "getSettings", "settings:read", 0, serve_settings_get},
     {"PATCH", V1 "/settings", "updateSettings", "settings:write", 0, serve_settings_update},
 };

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "hub/api/http_gzip.h"
 #include "hub/api/json_schema.h"
 
 #define OPERATIONS_MAX 256u
@@ -27,12 +28,31 @@ struct openapi {
     json_t *root;
     struct openapi_operation operations[OPERATIONS_MAX];
     size_t count;
+    char *gzip; /* NULL: none */
+    size_t gzip_len;
 };
 
 const char *openapi_text(size_t *ret_len)
 {
     *ret_len = (size_t)(openapi_json_end - openapi_json_begin);
     return openapi_json_begin;
+}
+
+const char *openapi_gzip(const struct openapi *doc, size_t *ret_len)
+{
+    *ret_len = doc->gzip_len;
+    return doc->gzip;
+}
+
+static void compress_text(struct openapi *doc)
+{
+    const char *text = openapi_text(&doc->gzip_len);
+
+    doc->gzip = mem_strndup(text, doc->gzip_len);
+    if (doc->gzip && !http_gzip(&doc->gzip, &doc->gzip_len)) {
+        free(doc->gzip);
+        doc->gzip = NULL;
+    }
 }
 
 const json_t *openapi_root(const struct openapi *doc)
@@ -167,6 +187,7 @@ int openapi_load(struct openapi **ret_doc, struct err *err)
         return err_set(err, ERR_INTERNAL, "openapi.json line %d: %s", why.line, why.text);
     if (add_operations(doc, err) < 0)
         return -1;
+    compress_text(doc);
     *ret_doc = TAKE_PTR(doc);
     return 0;
 }
@@ -176,6 +197,7 @@ void openapi_free(struct openapi *doc)
     if (!doc)
         return;
     json_decref(doc->root);
+    free(doc->gzip);
     free(doc);
 }
 

@@ -37,6 +37,8 @@ DEFINE_AUTO(openapi, openapi_free)
 
 /* The document's bytes as served, not NUL-terminated. */
 const char *openapi_text(size_t *ret_len);
+/* The same in gzip form, NULL when there was no memory for it. */
+const char *openapi_gzip(const struct openapi *doc, size_t *ret_len);
 const json_t *openapi_root(const struct openapi *doc);
 /* The operation with that operationId, or NULL. */
 const struct openapi_operation *openapi_find(const struct openapi *doc, const char *id);

@@ -107,9 +107,22 @@ json_t *row_json(const void *row, const struct row_json_member *members, size_t 
     return object;
 }
 
+#define NUMBER_SIZE 24
+
+/* A value of the request as the text that a filter takes; number is memory for it. */
+static const char *filter_text(const json_t *value, char number[NUMBER_SIZE])
+{
+    if (json_is_boolean(value))
+        return json_is_true(value) ? "true" : "false";
+    if (!json_is_integer(value))
+        return json_string_value(value);
+    (void)snprintf(number, NUMBER_SIZE, "%" JSON_INTEGER_FORMAT, json_integer_value(value));
+    return number;
+}
+
 /* Filters of the request in the order of the list's table. */
-static size_t collect_filters(
-    const struct request *r, const struct row_list *list, struct db_filter out[ROW_LIST_FILTERS_MAX + 1])
+static size_t collect_filters(const struct request *r, const struct row_list *list,
+    struct db_filter out[ROW_LIST_FILTERS_MAX + 1], char numbers[ROW_LIST_FILTERS_MAX + 1][NUMBER_SIZE])
 {
     size_t n = 0;
 
@@ -120,11 +133,12 @@ static size_t collect_filters(
 
         if (!value)
             continue;
-        out[n++] = (struct db_filter){
+        out[n] = (struct db_filter){
             .field = list->filters[i].field,
             .op = list->filters[i].op,
-            .value = json_is_boolean(value) ? (json_is_true(value) ? "true" : "false") : json_string_value(value),
+            .value = filter_text(value, numbers[n]),
         };
+        n++;
     }
     return n;
 }
@@ -144,10 +158,11 @@ static const char *sort_field(const char *sort, char out[80])
 int row_list_serve(struct request *r, const struct row_list *list, struct err *err)
 {
     struct db_filter filters[ROW_LIST_FILTERS_MAX + 1];
+    char numbers[ROW_LIST_FILTERS_MAX + 1][NUMBER_SIZE];
     char field[80];
     const struct db_page page = {
         .filters = filters,
-        .filter_count = collect_filters(r, list, filters),
+        .filter_count = collect_filters(r, list, filters, numbers),
         .sort = request_query(r, "sort") ? sort_field(request_query(r, "sort"), field) : list->sort,
         .cursor = request_query(r, "cursor"),
         .limit = (uint32_t)request_query_int(r, "limit", 100),

@@ -15,13 +15,17 @@ int serve_readiness(struct request *r, struct err *err);
 int serve_openapi(struct request *r, struct err *err);
 int serve_version(struct request *r, struct err *err);
 int serve_status(struct request *r, struct err *err);
-int serve_audit_list(struct request *r, struct err *err);
 int serve_settings_get(struct request *r, struct err *err);
 int serve_settings_update(struct request *r, struct err *err);
 
 /* ---- serve_overview.c, serve_history.c ---- */
 int serve_overview(struct request *r, struct err *err);
 int serve_machine_history(struct request *r, struct err *err);
+
+/* ---- serve_audit.c ---- */
+int serve_audit_list(struct request *r, struct err *err);
+int serve_audit_verify(struct request *r, struct err *err);
+int serve_audit_export(struct request *r, struct err *err);
 
 /* ---- serve_metrics.c ---- */
 int serve_metrics(struct request *r, struct err *err);

@@ -30,9 +30,12 @@ static json_t *site_json(const struct request *r, const void *row)
     return row_json(row, site_members, ARRAY_LEN(site_members));
 }
 
+static const struct row_filter site_filters[] = {{"name", "name", DB_LIKE}};
+
 int serve_site_list(struct request *r, struct err *err)
 {
-    const struct row_list list = {.entity = &db_sites, .item = site_json};
+    const struct row_list list = {
+        .entity = &db_sites, .filters = site_filters, .filter_count = ARRAY_LEN(site_filters), .item = site_json};
 
     return row_list_serve(r, &list, err);
 }

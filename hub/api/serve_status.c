@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What the hub says about itself: alive, ready, its version and document, the numbers of the overview; settings and the
- * audit log.
+ * What the hub says about itself: alive, ready, its version and document, the numbers of the overview; settings.
  */
 #include "hub/api/serve.h"
 
 #include <stdio.h>
 #include <string.h>
 
+#include "hub/api/http_gzip.h"
 #include "hub/api/openapi.h"
 #include "hub/api/row_json.h"
 #include "hub/db/status_store.h"
@@ -66,20 +66,27 @@ int serve_openapi(struct request *r, struct err *err)
 {
     size_t len;
     const char *bytes = openapi_text(&len);
-    char etag[2 * HASH_SIZE + 1], quoted[sizeof(etag) + 2];
+    size_t gzip_len;
+    const char *gzip = openapi_gzip(r->services->doc, &gzip_len);
+    bool packed = gzip && http_gzip_accepted(r->headers.accept_encoding);
+    char etag[2 * HASH_SIZE + 4], quoted[sizeof(etag) + 2];
     struct hash128 hash;
     char *text;
 
     hash_128(bytes, len, &hash);
     bytes_to_hex(hash.bytes, HASH_SIZE, etag);
+    if (packed) /* another form has another tag */
+        memcpy(etag + 2 * HASH_SIZE, "-gz", 4);
     (void)snprintf(quoted, sizeof(quoted), "\"%s\"", etag);
     if (r->headers.if_none_match && strstr(r->headers.if_none_match, quoted)) {
         (void)reply_empty(r);
         r->reply.status = 304;
     } else {
-        if (!(text = mem_strndup(bytes, len)))
+        if (!(text = mem_alloc(packed ? gzip_len : len, 1)))
             return err_set(err, ERR_NOMEM, "no memory for the API's description");
-        (void)reply_text(r, 200, "application/json", text, len);
+        memcpy(text, packed ? gzip : bytes, packed ? gzip_len : len);
+        (void)reply_text(r, 200, "application/json", text, packed ? gzip_len : len);
+        r->reply.gzip = packed;
     }
     (void)snprintf(r->reply.etag, sizeof(r->reply.etag), "%s", etag);
     return 0;
@@ -162,38 +169,4 @@ int serve_settings_update(struct request *r, struct err *err)
             return -1;
     }
     return serve_settings_get(r, err);
-}
-
-/* ---- audit ---- */
-
-#define A(member_name, row_form, member)                                                                               \
-    {                                                                                                                  \
-        member_name, row_form, offsetof(struct audit_row, member)                                                      \
-    }
-static const struct row_json_member audit_members[] = {
-    A("seq", ROW_NUMBER, seq),
-    A("at", ROW_TIME, at),
-    A("actor", ROW_TEXT, actor),
-    A("action", ROW_TEXT, action),
-    A("object_kind", ROW_TEXT, object_kind),
-    A("object_id", ROW_TEXT, object_id),
-    A("outcome", ROW_TEXT, outcome),
-    A("detail", ROW_OBJECT, detail_json),
-    A("address", ROW_TEXT, address),
-    A("request_id", ROW_TEXT, request_id),
-    A("hash", ROW_TEXT, hash),
-};
-#undef A
-
-static json_t *audit_json(const struct request *r, const void *row)
-{
-    (void)r;
-    return row_json(row, audit_members, ARRAY_LEN(audit_members));
-}
-
-int serve_audit_list(struct request *r, struct err *err)
-{
-    const struct row_list list = {.entity = &db_audit_log, .item = audit_json};
-
-    return row_list_serve(r, &list, err);
 }

@@ -164,9 +164,14 @@ int serve_token_revoke(struct request *r, struct err *err)
     return reply_empty(r);
 }
 
+static const struct row_filter enrolment_filters[] = {{"role", "role", DB_EQ}, {"name", "name", DB_LIKE}};
+
 int serve_enrolment_token_list(struct request *r, struct err *err)
 {
-    const struct row_list list = {.entity = &db_enrolment_tokens, .item = enrolment_json};
+    const struct row_list list = {.entity = &db_enrolment_tokens,
+        .filters = enrolment_filters,
+        .filter_count = ARRAY_LEN(enrolment_filters),
+        .item = enrolment_json};
 
     return row_list_serve(r, &list, err);
 }
