@@ -18,6 +18,7 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/socket.h>
 
 #include "hub/api/api_metrics.h"
@@ -372,6 +373,31 @@ static void run_exchange(struct handler_item *item)
 
 /* ---- the life of an exchange ---- */
 
+struct framing {
+    unsigned lengths, encodings;
+};
+
+static enum MHD_Result on_framing(void *cls, enum MHD_ValueKind kind, const char *key, const char *value)
+{
+    struct framing *f = cls;
+
+    (void)kind;
+    (void)value;
+    f->lengths += strcasecmp(key, "Content-Length") == 0;
+    f->encodings += strcasecmp(key, "Transfer-Encoding") == 0;
+    return MHD_YES;
+}
+
+/* Two ends of one body: a proxy before us may believe the other one, and what is behind it would be a request that nobody
+ * sent (RFC 9112 section 11.2). */
+static bool framing_is_clear(struct MHD_Connection *connection)
+{
+    struct framing f = {0};
+
+    (void)MHD_get_connection_values(connection, MHD_HEADER_KIND, on_framing, &f);
+    return f.lengths + f.encodings <= 1;
+}
+
 static enum MHD_Result begin(
     struct http_server *server, struct MHD_Connection *connection, const char *url, const char *method, void **con_cls)
 {
@@ -389,6 +415,9 @@ static enum MHD_Result begin(
     x->client = info ? info->socket_context : NULL;
     client_allow(server->watch, x->client, CLIENT_REQUEST_SEC);
     read_head(x, url, method);
+    if (!framing_is_clear(connection))
+        return refuse(x, 400, "invalid", "the request says more than once where its body ends",
+            "Send Content-Length or Transfer-Encoding, once.");
     length = MHD_lookup_connection_value(connection, MHD_HEADER_KIND, "Content-Length");
     x->too_large = length && (strlen(length) > 9 || strtoul(length, NULL, 10) > REQUEST_BODY_MAX);
     if (x->too_large && (strlen(length) > 9 || strtoul(length, NULL, 10) > FORGOTTEN_MAX))

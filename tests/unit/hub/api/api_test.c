@@ -279,7 +279,12 @@ static void paths_that_are_not_served_are_404(void **state)
         const struct exchange x = {.method = "GET", .path = paths[i], .token = f->admin};
         AUTO_HEARD struct heard heard = {0};
 
-        api_exchange(f, &x, 404, &heard);
+        api_exchange(f, &x, 0, &heard);
+        if (strncmp(paths[i], "/api", 4) != 0 && heard.status == 200) { /* a page of the console, and nothing else */
+            assert_int_equal(strncmp(heard_header(&heard, "Content-Type"), "text/html", 9), 0);
+            continue;
+        }
+        assert_int_equal(heard.status, 404);
         assert_string_equal(heard_header(&heard, "Content-Type"), "application/problem+json");
     }
 }
