@@ -74,6 +74,20 @@ static const json_t *find_profile(const struct command_line *line, const json_t 
     return name ? json_object_get(json_object_get(config, "profiles"), name) : NULL;
 }
 
+static int no_profile(const char *name, struct err *err)
+{
+    (void)err_set(err, ERR_NOT_FOUND, "there is no profile %s", name);
+    return err_hint(err, "`leeward profile list` shows them; `leeward login URL --profile %s` makes it.", name);
+}
+
+/* A profile that was asked for by name must be there. */
+static int check_profile(const struct command_line *line, const json_t *profile, struct err *err)
+{
+    const char *asked = first_of(command_option(line, "profile"), getenv("LEEWARD_PROFILE"), NULL, "");
+
+    return asked && !profile ? no_profile(asked, err) : 0;
+}
+
 int profile_client(const struct command_line *line, struct client **ret_client, struct err *err)
 {
     json_t *config = NULL;
@@ -88,6 +102,10 @@ int profile_client(const struct command_line *line, struct client **ret_client, 
         return -1;
     }
     profile = find_profile(line, config);
+    if (check_profile(line, profile, err) < 0) {
+        json_decref(config);
+        return -1;
+    }
     settings = (struct client_settings){
         .url = first_of(command_option(line, "url"), getenv("LEEWARD_URL"), profile, "url"),
         .token = first_of(token, getenv("LEEWARD_TOKEN"), profile, "token"),
@@ -104,15 +122,24 @@ int profile_client(const struct command_line *line, struct client **ret_client, 
     return rc;
 }
 
-int profile_save(const char *name, const struct client_settings *settings, struct err *err)
+static int write_config(const json_t *config, struct err *err)
 {
     AUTO_FREE char *dir = config_dir();
     AUTO_FREE char *path = dir ? mem_printf("%s/config.json", dir) : NULL;
-    AUTO_FREE char *text = NULL;
-    json_t *config, *profiles, *profile;
+    AUTO_FREE char *text = json_dumps(config, JSON_INDENT(2));
 
-    if (!path)
-        return err_set(err, ERR_NOMEM, "no memory for the profile");
+    if (!path || !text)
+        return err_set(err, ERR_NOMEM, "no memory for the profiles");
+    if (file_make_dirs(dir, 0700, err) < 0)
+        return -1;
+    return file_replace(path, text, strlen(text), 0600, err);
+}
+
+int profile_save(const char *name, const struct client_settings *settings, struct err *err)
+{
+    json_t *config, *profiles, *profile;
+    int rc;
+
     if (read_config(&config, err) < 0)
         return -1;
     profiles = json_object_get(config, "profiles");
@@ -123,11 +150,48 @@ int profile_save(const char *name, const struct client_settings *settings, struc
     profile = json_pack("{s:s, s:s?, s:s?}", "url", settings->url, "token", settings->token, "ca", settings->ca);
     json_object_set_new(profiles, name, profile);
     json_object_set_new(config, "current", json_string(name));
-    text = json_dumps(config, JSON_INDENT(2));
+    rc = write_config(config, err);
     json_decref(config);
-    if (!text)
-        return err_set(err, ERR_NOMEM, "no memory for the profile");
-    if (file_make_dirs(dir, 0700, err) < 0)
+    return rc;
+}
+
+int profile_list(json_t **ret_items, struct err *err)
+{
+    const char *name, *current;
+    json_t *config, *profile;
+
+    if (read_config(&config, err) < 0)
         return -1;
-    return file_replace(path, text, strlen(text), 0600, err);
+    current = json_string_value(json_object_get(config, "current"));
+    *ret_items = json_array();
+    json_object_foreach(json_object_get(config, "profiles"), name, profile) json_array_append_new(
+        *ret_items, json_pack("{s:s, s:O?, s:O?, s:b}", "name", name, "url", json_object_get(profile, "url"), "ca",
+                        json_object_get(profile, "ca"), "current", current && strcmp(current, name) == 0));
+    json_decref(config);
+    return 0;
+}
+
+int profile_change(const char *name, bool remove, struct err *err)
+{
+    json_t *config, *profiles;
+    const char *current;
+    int rc;
+
+    if (read_config(&config, err) < 0)
+        return -1;
+    profiles = json_object_get(config, "profiles");
+    current = json_string_value(json_object_get(config, "current"));
+    if (!json_object_get(profiles, name)) {
+        rc = no_profile(name, err);
+    } else {
+        if (!remove)
+            json_object_set_new(config, "current", json_string(name));
+        else if (current && strcmp(current, name) == 0)
+            json_object_del(config, "current");
+        if (remove)
+            json_object_del(profiles, name);
+        rc = write_config(config, err);
+    }
+    json_decref(config);
+    return rc;
 }

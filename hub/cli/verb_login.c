@@ -61,6 +61,34 @@ int verb_login(struct command_line *line, struct err *err)
     return 0;
 }
 
+int verb_profile_list(struct command_line *line, struct err *err)
+{
+    static const struct column columns[] = {
+        {"NAME", "name", COLUMN_TEXT, false},
+        {"URL", "url", COLUMN_TEXT, false},
+        {"CURRENT", "current", COLUMN_YES_NO, false},
+        {"CA", "ca", COLUMN_TEXT, true},
+    };
+    json_t *items;
+    int rc;
+
+    if (profile_list(&items, err) < 0)
+        return -1;
+    rc = output_items(line, items, columns, ARRAY_LEN(columns), stdout);
+    json_decref(items);
+    return rc;
+}
+
+int verb_profile_use(struct command_line *line, struct err *err)
+{
+    return profile_change(line->arguments[0], false, err);
+}
+
+int verb_profile_remove(struct command_line *line, struct err *err)
+{
+    return profile_change(line->arguments[0], true, err);
+}
+
 static long long number(const json_t *status, const char *group, const char *name)
 {
     return (long long)json_integer_value(json_object_get(json_object_get(status, group), name));

@@ -44,6 +44,9 @@ int verb_simulate_count(const char *text, unsigned *ret_machines, struct err *er
 
 VERB(up);
 VERB(complete);
+VERB(profile_list);
+VERB(profile_use);
+VERB(profile_remove);
 VERB(api);
 VERB(audit_list);
 VERB(settings_show);

@@ -58,6 +58,32 @@ def shells_complete_words_options_values_and_names():
 
 
 @test
+def profiles_keep_several_hubs_apart():
+    site = site_with_hub()
+    token, url, ca = fresh("token"), site.env["LEEWARD_URL"], site.env["LEEWARD_CA"]
+    with open(token, "w") as f:
+        f.write(site.env["LEEWARD_TOKEN"])
+    for name in ("LEEWARD_URL", "LEEWARD_TOKEN", "LEEWARD_CA"):
+        del site.env[name]
+    for profile in ("here", "there"):
+        result = site.cli_result("login", url, "--token-file", token, "--ca", ca, "--profile", profile)
+        check(result.returncode == 0, result.stderr)
+    check({p["name"]: p["current"] for p in site.items("profile", "list")} == {"here": False, "there": True}, "profiles are listed wrongly")
+    check(site.cli_result("profile", "use", "here").returncode == 0 and site.cli("status")["ready"], "the profile does not lead to the hub")
+    unknown = site.cli_result("status", "--profile", "nowhere")
+    check(unknown.returncode == 3 and "profile list" in unknown.stderr, f"{unknown.returncode} {unknown.stderr}")
+    site.env["LEEWARD_PROFILE"] = "nowhere"
+    check(site.cli_result("status").returncode == 3, "LEEWARD_PROFILE is not heard")
+    del site.env["LEEWARD_PROFILE"]
+    check(site.cli_result("profile", "remove", "here").returncode == 0, "a profile cannot be removed")
+    check([p["name"] for p in site.items("profile", "list")] == ["there"], "the profile is still there")
+    check(site.cli_result("profile", "use", "here").returncode == 3, "a removed profile can be used")
+    check(site.cli_result("status").returncode == 2, "a removed current profile is still used")
+    stored = os.path.join(site.env["XDG_CONFIG_HOME"], "leeward", "config.json")
+    check(os.stat(stored).st_mode & 0o777 == 0o600, "others can read the tokens")
+
+
+@test
 def manual_pages_are_clean_and_tell_of_every_command():
     folder = fresh("man")
     os.mkdir(folder)

@@ -281,7 +281,7 @@ static int enrol(const struct enrol_conf *conf, struct enrol_identity *identity,
     if (conf->token == NULL || conf->token[0] == '\0') {
         err_set(err, ERR_INVALID, "this %s is not enrolled and no token was given", conf->role);
         return err_hint(
-            err, "make a token on the hub (leeward token create --role %s) and start with --token", conf->role);
+            err, "make a token on the hub (leeward enrol-token create --role %s) and start with --token", conf->role);
     }
     if (dir == NULL)
         return err_set(err, ERR_NOMEM, "no memory for an identity");

@@ -154,7 +154,7 @@ static void no_token_is_an_error_with_the_command_to_run(void **state)
     f->conf.token = "";
     assert_int_equal(enrol_ensure(&f->conf, &identity, &err), -1);
     assert_int_equal(err.code, ERR_INVALID);
-    assert_non_null(strstr(err.correction, "leeward token create"));
+    assert_non_null(strstr(err.correction, "leeward enrol-token create"));
 }
 
 static void a_mistyped_token_is_refused_at_once(void **state)
