@@ -326,7 +326,9 @@ def who_has_no_role_or_is_disabled_stays_out():
 
 @test
 def nobody_is_sent_to_another_host():
-    for wanted in ("//evil.example.org", "/\\evil.example.org", "https://evil.example.org", "/x\r\nSet-Cookie: a=b"):
+    broken = hub.ask("GET", "/api/v1/session/oidc?return_to=/x%0d%0aSet-Cookie:%20a=b", token=None)
+    check(broken.status == 400 and not broken.headers["Set-Cookie"], f"{broken.status} {broken.headers}")
+    for wanted in ("//evil.example.org", "/\\evil.example.org", "https://evil.example.org", "/x y"):
         provider.claims, provider.twist = {"realm_access": {"roles": ["ops"]}}, None
         location, cookie = begin("/api/v1/session/oidc?return_to=" + urllib.parse.quote(wanted, safe=""))
         answer = come_back(provider.authorize(location), cookie)
