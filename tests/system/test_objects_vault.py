@@ -252,6 +252,31 @@ def lock_damage_and_branches_come_back_from_azure():
     rebuilt_with_lock_damage_and_branches("azurite")
 
 
+@test
+def erased_machine_goes_from_the_bucket_and_may_come_again():
+    proxy = FaultProxy(endpoint_of("azurite"))
+    bucket = Bucket("erased", endpoint=proxy.endpoint)
+    disk = Disk(32 * MIB)
+    fill(disk, 8 * MIB)
+    site = Site(daemon_options={"vault": bucket.options()})
+    site.protect(disk)
+    bucket.wait_for(site.settled_point()["sequence"])
+    machine = site.machine()["id"]
+    site.cli("machine", "unprotect", machine)
+    proxy.fault = lambda *_: 503  # the service is away while the machine is erased, and the vault is killed
+    site.cli("machine", "erase", machine)
+    kept = os.path.join(site.data, "vault", "machines", f".erased-{machine}")
+    wait_until(lambda: os.path.isdir(kept) and not os.listdir(kept), "the files of the machine to go", 60)
+    check(bucket.names(), "the bucket is empty already")
+    site.kill("vault")
+    proxy.fault = lambda *_: None
+    wait_until(lambda: not bucket.names(), "the machine to go from the bucket", 120, 0.5)
+    wait_until(lambda: not os.path.exists(kept), "the vault to forget it", 60)
+    site.protect(disk)
+    newest = site.settled_point()["sequence"]
+    bucket.wait_for(newest)
+
+
 FAULTS = ("cut", "lost", "torn", "liar", "slow", 500, 503, 412, 403, 429)
 
 

@@ -55,4 +55,7 @@ DEFINE_AUTO(upload, upload_free)
 int upload_turn(struct upload *u, struct object_store *objects, const struct upload_source *src,
     struct upload_result *ret_result, struct err *err);
 
+/* Removes all that the bucket has of a machine, its marks first. What is there behind the marks stays for the next try when it fails. */
+int upload_purge(const struct ident *machine, struct object_store *objects, struct err *err);
+
 #endif

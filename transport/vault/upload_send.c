@@ -287,3 +287,22 @@ int upload_send_mark(struct upload_turn *t, struct err *err)
     t->u->swept = true;
     return sweep(t, err);
 }
+
+/* ---- all of it ---- */
+
+static int purge_one(void *arg, const struct object_entry *entry, struct err *err)
+{
+    return object_delete(arg, entry->name, err);
+}
+
+int upload_purge(const struct ident *machine, struct object_store *objects, struct err *err)
+{
+    char prefix[BUCKETMARK_NAME_SIZE];
+
+    bucketmark_name(machine, 1, 1, prefix);
+    strrchr(prefix, '/')[1] = '\0';
+    if (object_walk(objects, prefix, purge_one, objects, err) < 0)
+        return -1;
+    *strstr(prefix, "marks/") = '\0';
+    return object_walk(objects, prefix, purge_one, objects, err);
+}

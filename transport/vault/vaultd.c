@@ -264,6 +264,7 @@ static void on_tick(void *arg)
     for (struct vmachine *vm = d->machines; vm != NULL; vm = vm->next)
         machine_tick(vm, now);
     vaultscrub_tick(d);
+    vaultupload_purge_tick(d, now);
     vaultspace_tick(d, now);
     if (d->session != NULL && now >= d->status_due_usec) {
         d->status_due_usec = now + session_status_interval_usec(d->session);
@@ -364,7 +365,7 @@ static int load_key(struct vaultd *d, struct err *err)
     if (vaultkeys_load(path, !folder_has_entries(machines), &d->key, err) < 0 ||
         rekey_resume(d->data_dir, &d->key, &d->older_key, &d->has_older_key, err) < 0)
         return -1;
-    if (erase_sweep(d->data_dir, err) < 0) /* what was being erased when the vault ended */
+    if (erase_sweep(d->data_dir, vaultupload_is_configured(d), err) < 0) /* what was being erased when the vault ended */
         return -1;
     char id[VAULTKEYS_ID_SIZE];
     vaultkeys_id(&d->key, id);

@@ -174,6 +174,10 @@ int vaultupload_start(struct vaultd *d, struct err *err);
 void vaultupload_stop(struct vaultd *d);
 void vaultupload_free(struct vaultd *d);
 void vaultupload_tick(struct vmachine *vm, uint64_t now);
+bool vaultupload_is_configured(const struct vaultd *d);
+/* Removes from the bucket what it has of erased machines. */
+void vaultupload_purge_tick(struct vaultd *d, uint64_t now);
+void vaultupload_erased(struct vmachine *vm);
 void vaultupload_forget(struct vmachine *vm);
 /* What the bucket has of it, as the last turn saw it: the time of its newest point (0: none) and the bytes of the log that it lacks. False: not
  * known, or there is no bucket. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * The command EraseMachine. Refused while a point is locked (P6), is open, or a branch stands on one, and while data comes in. What
- * is left of the files goes on an idle thread, and at the next start.
+ * is left of the files goes on an idle thread, and at the next start; then what the bucket has of the machine (vaultupload.c).
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -38,13 +38,15 @@ static void answer(struct vaultd *d, const char *command, const struct err *err,
 
 static int sweep_run(struct vaultjob *job, struct err *err)
 {
-    return erase_sweep(job->vm->d->data_dir, err);
+    const struct vaultd *d = job->vm->d;
+    return erase_sweep(d->data_dir, vaultupload_is_configured(d), err);
 }
 
 static void sweep_done(struct vaultjob *job)
 {
     if (job->result < 0 && job->err.code != ERR_CANCELLED)
         log_event(LOG_ERROR, "erased_files_stay", LOG_S("machine", job->vm->id_text), LOG_E(&job->err));
+    vaultupload_erased(job->vm);
     job_free((struct erase_job *)job);
 }
 

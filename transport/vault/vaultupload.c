@@ -13,6 +13,7 @@
 
 #include "transport/base/clock.h"
 #include "transport/base/log.h"
+#include "transport/vault/erase.h"
 #include "transport/vault/upload.h"
 #include "transport/vault/vaultd_private.h"
 
@@ -20,6 +21,7 @@
 #define BACKOFF_MAX_USEC (300 * USEC_PER_SEC)
 #define TELL_AFTER_USEC (60 * USEC_PER_SEC)
 
+#define PURGE_RETRY_USEC (60 * USEC_PER_SEC)
 #define REPORT_EVERY_USEC (30 * USEC_PER_SEC)
 #define JOBS_MAX 65536 /* one of each machine at a time */
 
@@ -28,12 +30,14 @@ struct bucket {
     struct worker_pool *pool;
     struct object_store *objects; /* the thread's */
     atomic_bool stop;
+    bool purging;
+    uint64_t purge_due_usec; /* monotonic; UINT64_MAX: nothing is to be removed */
 };
 
 /* Of a machine. */
 struct machine_upload {
     struct upload *upload; /* the thread's */
-    bool busy;
+    bool busy, erased;
     uint64_t due_usec; /* monotonic */
     unsigned failures; /* in a row */
     uint64_t failing_since_usec;
@@ -272,19 +276,103 @@ static int know(struct vmachine *vm)
 
 void vaultupload_tick(struct vmachine *vm, uint64_t now)
 {
+    if (vm->upload != NULL && vm->upload->erased && !vm->upload->busy)
+        vaultupload_forget(vm); /* what it knows of the bucket is not there any more */
     if (vm->d->bucket == NULL || !vm->desired || (vm->upload == NULL && know(vm) < 0))
         return;
-    if (!vm->upload->busy && now >= vm->upload->due_usec)
+    if (vm->upload->busy || now < vm->upload->due_usec)
+        return;
+    if (erase_is_kept(vm->d->data_dir, &vm->id)) /* its life before is still there */
+        vm->upload->due_usec = now + BACKOFF_FIRST_USEC;
+    else
         begin_turn(vm);
 }
 
+/* ---- erased machines ---- */
+
+struct purge_job {
+    struct worker_job job;
+    struct vaultd *d;
+    int result;
+    struct err err;
+};
+
+/* The marks go first: without them there is no machine to rebuild. Its folder, which kept it in mind, goes last. */
+static int purge_all(struct vaultd *d, struct err *err)
+{
+    struct ident *machines AUTO_FREE = NULL;
+    size_t count = 0;
+
+    if (erase_kept(d->data_dir, &machines, &count, err) < 0 || (count > 0 && open_bucket(d, err) < 0))
+        return -1;
+    for (size_t i = 0; i < count; i++) {
+        char id[IDENT_TEXT_SIZE];
+        if (upload_purge(&machines[i], d->bucket->objects, err) < 0 || erase_finish(d->data_dir, &machines[i], err) < 0)
+            return -1;
+        ident_to_text(&machines[i], id);
+        log_event(LOG_WARN, "machine_erased_from_bucket", LOG_S("machine", id));
+    }
+    return 0;
+}
+
+static void purge_run(struct worker_job *job)
+{
+    struct purge_job *p = (struct purge_job *)job;
+    p->result = purge_all(p->d, &p->err);
+}
+
+static void purge_done(struct worker_job *job)
+{
+    struct purge_job *p = (struct purge_job *)job;
+    struct bucket *b = p->d->bucket;
+    bool again = worker_job_was_run(job) && p->result < 0;
+
+    b->purging = false;
+    if (again && p->err.code != ERR_CANCELLED)
+        log_event(LOG_WARN, "bucket_purge_failed", LOG_E(&p->err));
+    if (again)
+        b->purge_due_usec = clock_mono_usec() + PURGE_RETRY_USEC;
+    free(p);
+}
+
+void vaultupload_purge_tick(struct vaultd *d, uint64_t now)
+{
+    struct bucket *b = d->bucket;
+    struct purge_job *p = b == NULL || b->purging || now < b->purge_due_usec ? NULL : mem_new(struct purge_job);
+
+    if (p == NULL)
+        return;
+    p->job.run = purge_run;
+    p->job.done = purge_done;
+    p->d = d;
+    if (worker_submit(b->pool, &p->job, NULL) < 0) {
+        free(p);
+        return;
+    }
+    b->purging = true;
+    b->purge_due_usec = UINT64_MAX;
+}
+
+void vaultupload_erased(struct vmachine *vm)
+{
+    if (vm->upload != NULL)
+        vm->upload->erased = true;
+    if (vm->d->bucket != NULL)
+        vm->d->bucket->purge_due_usec = 0;
+}
+
 /* ---- start and end ---- */
+
+bool vaultupload_is_configured(const struct vaultd *d)
+{
+    return d->conf.bucket != NULL && d->conf.bucket->url != NULL && d->conf.bucket->url[0] != '\0';
+}
 
 int vaultupload_start(struct vaultd *d, struct err *err)
 {
     struct object_store *tried AUTO_OF(object_store) = NULL;
 
-    if (d->conf.bucket == NULL || d->conf.bucket->url == NULL || d->conf.bucket->url[0] == '\0')
+    if (!vaultupload_is_configured(d))
         return 0;
     if (bucketconf_open(d->conf.bucket, NULL, &tried, err) < 0)
         return err_wrap(err, "bucket");

@@ -525,6 +525,33 @@ static void a_branch_that_cannot_be_sent_now_stays_as_it_was(void **state)
     world_done(&w);
 }
 
+static void of_an_erased_machine_nothing_is_left(void **state)
+{
+    struct world w, other;
+    struct err err = ERR_INIT;
+    struct line one = {0};
+    char path[300];
+    (void)state;
+    world_init(&w, 42);
+    lock_for(&w, DAY_USEC);
+    world_change(&w, 5);
+    line_begin(&w, ONE, &one);
+    line_write(&w, &one, 4000);
+    line_close(&one);
+    world_bring(&w);
+    world_init(&other, 43);
+    other.m.conf.machine.bytes[0] = 9;
+    world_ok(upload_purge(&other.m.conf.machine, w.objects, &err), &err); /* another one's are left alone */
+    world_check_tidy(&w);
+    world_ok(upload_purge(&w.m.conf.machine, w.objects, &err), &err);
+    (void)snprintf(path, sizeof(path), "test -z \"$(find %s/bucket -type f)\"", w.m.dir);
+    assert_int_equal(system(path), 0);
+    world_rebuild_fails(&w, ERR_NOT_FOUND, "no machine");
+    free(one.disk);
+    world_done(&other);
+    world_done(&w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -538,6 +565,7 @@ int main(void)
         cmocka_unit_test(a_long_branch_comes_in_turns),
         cmocka_unit_test(a_branch_that_went_back_is_sent_anew),
         cmocka_unit_test(discarded_branches_go_and_promoted_ones_are_the_main_line),
+        cmocka_unit_test(of_an_erased_machine_nothing_is_left),
         cmocka_unit_test(a_branch_that_cannot_be_sent_now_stays_as_it_was),
     };
     return cmocka_run_group_tests_name("bucket_side", tests, NULL, NULL);

@@ -252,7 +252,7 @@ static void a_killed_erasure_is_finished_at_the_next_start(void **state)
         (void)snprintf(data, sizeof(data), "%s/%u", f.dir, i);
         machine_path(data, &f.machines[0], path, sizeof(path));
         assert_int_equal(access(path, F_OK), -1);
-        assert_int_equal(erase_sweep(data, &err), 0);
+        assert_int_equal(erase_sweep(data, false, &err), 0);
         (void)snprintf(meta, sizeof(meta), "%s/machines", data);
         char *command = mem_printf("test $(ls -A %s | wc -l) = %d", meta, MACHINES - 1);
         assert_non_null(command);
@@ -264,9 +264,38 @@ static void a_killed_erasure_is_finished_at_the_next_start(void **state)
     folder_done(&f);
 }
 
+/* What has copies elsewhere stays in mind until those are gone. */
+static void an_erased_machine_is_kept_in_mind_for_its_copies(void **state)
+{
+    struct folder f;
+    struct err err = ERR_INIT;
+    struct ident *kept;
+    size_t count;
+    (void)state;
+    folder_init(&f);
+    assert_int_equal(erase_key(f.data, &f.machines[0], &err), 0);
+    for (int again = 0; again < 2; again++) {
+        assert_int_equal(erase_sweep(f.data, true, &err), 0);
+        assert_int_equal(erase_kept(f.data, &kept, &count, &err), 0);
+        assert_int_equal(count, 1);
+        assert_true(ident_equal(&kept[0], &f.machines[0]));
+        free(kept);
+        assert_true(erase_is_kept(f.data, &f.machines[0]));
+        assert_false(erase_is_kept(f.data, &f.machines[1]));
+    }
+    assert_int_equal(erase_finish(f.data, &f.machines[0], &err), 0);
+    assert_int_equal(erase_finish(f.data, &f.machines[0], &err), 0);
+    assert_false(erase_is_kept(f.data, &f.machines[0]));
+    assert_int_equal(erase_kept(f.data, &kept, &count, &err), 0);
+    assert_int_equal(count, 0);
+    free(kept);
+    folder_done(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(an_erased_machine_is_kept_in_mind_for_its_copies),
         cmocka_unit_test(a_wrong_key_names_the_right_one),
         cmocka_unit_test(a_lost_key_is_not_replaced),
         cmocka_unit_test(rotation_changes_the_vault_key_alone),
