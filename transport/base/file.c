@@ -27,11 +27,10 @@ int file_pread_all(int fd, void *data, size_t n, uint64_t offset, const char *wh
         if (r < 0 && errno == EINTR)
             continue;
         if (r < 0)
-            return err_sys(
-                err, errno, "reading %zu bytes at %llu of %s", n, (unsigned long long)offset, what);
+            return err_sys(err, errno, "reading %zu bytes at %llu of %s", n, (unsigned long long)offset, what);
         if (r == 0)
-            return err_set(err, ERR_CORRUPT, "%s ends at byte %llu, inside %zu bytes that begin at %llu",
-                what, (unsigned long long)(offset + got), n, (unsigned long long)offset);
+            return err_set(err, ERR_CORRUPT, "%s ends at byte %llu, inside %zu bytes that begin at %llu", what,
+                (unsigned long long)(offset + got), n, (unsigned long long)offset);
         got += (size_t)r;
     }
     return 0;
@@ -46,8 +45,7 @@ int file_pwrite_all(int fd, const void *data, size_t n, uint64_t offset, const c
         if (r < 0 && errno == EINTR)
             continue;
         if (r < 0)
-            return err_sys(
-                err, errno, "writing %zu bytes at %llu of %s", n, (unsigned long long)offset, what);
+            return err_sys(err, errno, "writing %zu bytes at %llu of %s", n, (unsigned long long)offset, what);
         put += (size_t)r;
     }
     return 0;
@@ -156,12 +154,26 @@ int file_sync_dir(const char *dir, struct err *err)
     return 0;
 }
 
+/* A new folder is there after a power failure only when the one above it was synced. Where that cannot be done (no right to read it, a file
+ * system in memory alone that knows no sync) nothing would come of it either. */
+static int sync_above(const char *path, struct err *err)
+{
+    AUTO_FREE char *dir = dir_of(path);
+    AUTO_CLOSE int fd = dir == NULL ? -1 : open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+    if (dir == NULL)
+        return err_set(err, ERR_NOMEM, "out of memory for the path %s", path);
+    if (fd >= 0 && fsync(fd) < 0 && errno != EINVAL && errno != EOPNOTSUPP)
+        return err_sys(err, errno, "syncing %s", dir);
+    return 0;
+}
+
 static int make_dir(const char *path, mode_t mode, struct err *err)
 {
     struct stat st;
 
     if (mkdir(path, mode) == 0)
-        return 0;
+        return sync_above(path, err);
     int cause = errno;
     if (cause == EEXIST && stat(path, &st) == 0) {
         if (S_ISDIR(st.st_mode))
@@ -189,8 +201,7 @@ int file_make_dirs(const char *path, mode_t mode, struct err *err)
     return make_dir(path, mode, err);
 }
 
-static int remove_at(
-    int dir_fd, const char *name, dev_t device, const char *path, unsigned depth, struct err *err);
+static int remove_at(int dir_fd, const char *name, dev_t device, const char *path, unsigned depth, struct err *err);
 
 static int remove_entries(int fd, dev_t device, const char *path, unsigned depth, struct err *err)
 {
@@ -211,8 +222,7 @@ static int remove_entries(int fd, dev_t device, const char *path, unsigned depth
 
 /* device is that of the tree's root: an entry on another one is a mount, which is left alone with an error.
  */
-static int remove_at(
-    int dir_fd, const char *name, dev_t device, const char *path, unsigned depth, struct err *err)
+static int remove_at(int dir_fd, const char *name, dev_t device, const char *path, unsigned depth, struct err *err)
 {
     enum { MAX_DEPTH = 200 }; /* one descriptor each; no tree of ours is deeper than ten */
     struct stat st;

@@ -22,7 +22,7 @@ int file_read(const char *path, struct buf *b, struct err *err);
 /* Writes path.tmp, fsyncs it, renames it over path and fsyncs the folder. */
 int file_replace(const char *path, const void *data, size_t n, mode_t mode, struct err *err);
 int file_sync_dir(const char *dir, struct err *err);
-/* mkdir -p; a folder that exists is success. */
+/* mkdir -p; a folder that exists is success. What was made is durable when it returns. */
 int file_make_dirs(const char *path, mode_t mode, struct err *err);
 /* Removes a file or a folder with all that is in it, never crossing a mount or following a link; absence is success. */
 int file_remove_tree(const char *path, struct err *err);

@@ -141,6 +141,27 @@ static bool is_promoted(int dirfd)
     return faccessat(dirfd, "promotion", F_OK, 0) == 0;
 }
 
+/* The file `branch`: as upload_send_small. Another one than there was is another branch, of the same id: nothing that the bucket has belongs to
+ * it. */
+static int send_info(struct upload_turn *t, const struct bucket_entry *info, struct err *err)
+{
+    const struct bucketstate *st = &t->u->state;
+    bool was_there = bucketstate_file(st, info) != NULL;
+    size_t before = t->u->changes.count;
+    int rc = upload_send_small(t, info, err);
+
+    if (rc <= 0 || !was_there || t->u->changes.count == before)
+        return rc;
+    for (size_t i = st->count; i > 0; i--) {
+        const struct bucket_entry file = {
+            .kind = st->files[i - 1].kind, .owner = st->files[i - 1].owner, .number = st->files[i - 1].number};
+        if (file.kind == BUCKET_BRANCH_SEGMENT && ident_equal(&file.owner, &info->owner) &&
+            upload_send_gone(t, &file, err) < 0)
+            return -1;
+    }
+    return rc;
+}
+
 /* As send_log. The note of a promotion is durable before anything of the branch is changed: what was read while it was not there is right. */
 static int send_branch(struct upload_turn *t, const struct branch_entry *b, struct err *err)
 {
@@ -152,7 +173,7 @@ static int send_branch(struct upload_turn *t, const struct branch_entry *b, stru
         return path != NULL && errno == ENOENT ? upload_moved_on(t, err) : err_sys(err, errno, "opening a branch");
     if (is_promoted(dirfd)) /* and it was when the source was taken: it waits for something */
         return 1;
-    int rc = upload_send_small(t, &info, err);
+    int rc = send_info(t, &info, err);
     if (rc == 0)
         return upload_moved_on(t, err);
     if (rc > 0)

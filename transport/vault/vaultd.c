@@ -28,7 +28,7 @@
 
 #define TICK_USEC (500 * USEC_PER_MSEC)
 #define COMPACT_EVERY_USEC (1800 * USEC_PER_SEC) /* where the configuration says nothing */
-#define JOBS_MAX 65536        /* flow control bounds what waits long before this */
+#define JOBS_MAX 65536                           /* flow control bounds what waits long before this */
 #define ROOM_AGAIN_PERCENT 25 /* of the reserve, above it, before a full disk counts as having room again */
 #define UPKEEP_EVERY_USEC (60 * USEC_PER_SEC)
 
@@ -82,6 +82,12 @@ int vaultjob_idle(struct vaultd *d, struct vmachine *vm, struct vaultjob *j, str
     job_prepare(j, vm);
     j->job.run = idle_run;
     return worker_submit(d->idle_pool, &j->job, err);
+}
+
+int vaultjob_paced(struct vaultd *d, struct vmachine *vm, struct vaultjob *j, struct err *err)
+{
+    job_prepare(j, vm);
+    return worker_submit(d->pace_pool, &j->job, err);
 }
 
 int vmachine_store(struct vmachine *vm, struct store **ret_store, struct err *err)
@@ -169,7 +175,8 @@ static void apply_machine(struct vaultd *d, const Leeward__Control__V1__VaultMac
     vm->generation = m->generation;
     vm->known_sequence = m->known_sequence;
     vm->reported = m->known_sequence;
-    vm->tiers = (struct thin_tiers){m->keep_all_usec, m->keep_minute_usec, m->keep_hour_usec, m->keep_day_usec, m->keep_tagged_usec};
+    vm->tiers = (struct thin_tiers){
+        m->keep_all_usec, m->keep_minute_usec, m->keep_hour_usec, m->keep_day_usec, m->keep_tagged_usec};
     vm->lock_usec = m->lock_usec;
     vaultreport_sync(vm);
 }
@@ -365,7 +372,8 @@ static int load_key(struct vaultd *d, struct err *err)
     if (vaultkeys_load(path, !folder_has_entries(machines), &d->key, err) < 0 ||
         rekey_resume(d->data_dir, &d->key, &d->older_key, &d->has_older_key, err) < 0)
         return -1;
-    if (erase_sweep(d->data_dir, vaultupload_is_configured(d), err) < 0) /* what was being erased when the vault ended */
+    if (erase_sweep(d->data_dir, vaultupload_is_configured(d), err) <
+        0) /* what was being erased when the vault ended */
         return -1;
     char id[VAULTKEYS_ID_SIZE];
     vaultkeys_id(&d->key, id);
@@ -392,7 +400,9 @@ static int vaultd_init(struct vaultd *d, sd_event *loop, const struct vaultd_con
         d->conf.compact_every_usec = COMPACT_EVERY_USEC;
     if (worker_pool_new(loop, "vault", conf->threads, JOBS_MAX, &d->pool, err) < 0)
         return -1;
-    return worker_pool_new(loop, "scrub", conf->threads, JOBS_MAX, &d->idle_pool, err);
+    if (worker_pool_new(loop, "scrub", conf->threads, JOBS_MAX, &d->idle_pool, err) < 0)
+        return -1;
+    return worker_pool_new(loop, "rewrite", 1, JOBS_MAX, &d->pace_pool, err);
 }
 
 int vaultd_new(sd_event *loop, const struct vaultd_conf *conf, struct vaultd **ret_vault, struct err *err)
@@ -426,6 +436,7 @@ void vaultd_free(struct vaultd *d)
     opening_stop_all(d);
     vaultscrub_stop(d);
     worker_pool_free(d->idle_pool);
+    worker_pool_free(d->pace_pool);
     vaultupload_stop(d);
     worker_pool_free(d->pool); /* waits for the lanes: nobody touches a store any more */
     while (d->machines != NULL) {

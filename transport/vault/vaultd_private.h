@@ -93,6 +93,7 @@ struct vaultd {
     struct rotation *rotation; /* NULL: none under way */
     struct worker_pool *pool;
     struct worker_pool *idle_pool; /* threads that run when nothing else wants to */
+    struct worker_pool *pace_pool; /* one thread for what writes much, at its pace */
     struct rpc_server *server;
     struct session *session;
     struct vmachine *machines;
@@ -140,6 +141,9 @@ int vaultjob_lane(struct vmachine *vm, struct vaultjob *j, struct err *err);
 int vaultjob_pool(struct vaultd *d, struct vmachine *vm, struct vaultjob *j, struct err *err);
 /* On a thread that gives way to all else: reading what nobody waits for. */
 int vaultjob_idle(struct vaultd *d, struct vmachine *vm, struct vaultjob *j, struct err *err);
+/* For work in the background that writes: one job at a time, which keeps a pace (vaultpace.h). Not at idle priority: a thread that does not get
+ * the processor while it holds the file system's journal or the lock of a folder holds up everybody's sync. */
+int vaultjob_paced(struct vaultd *d, struct vmachine *vm, struct vaultjob *j, struct err *err);
 /* Lane: the machine's store, opened when it is not open or broke. */
 int vmachine_store(struct vmachine *vm, struct store **ret_store, struct err *err);
 /* The disk is full, or no longer: tells the hub, once each. */

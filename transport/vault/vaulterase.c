@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * The command EraseMachine. Refused while a point is locked (P6), is open, or a branch stands on one, and while data comes in. What
- * is left of the files goes on an idle thread, and at the next start; then what the bucket has of the machine (vaultupload.c).
+ * is left of the files goes beside the lane, and at the next start; then what the bucket has of the machine (vaultupload.c).
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -103,7 +103,7 @@ static void erase_done(struct vaultjob *job)
     answer(vm->d, j->command, NULL, "{}");
     job->run = sweep_run;
     job->done = sweep_done;
-    if (vm->d->stopping || vaultjob_idle(vm->d, vm, job, NULL) < 0)
+    if (vm->d->stopping || vaultjob_paced(vm->d, vm, job, NULL) < 0)
         job_free(j);
 }
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * The pace of work in the background that reads and writes much: bytes per second, a quarter of them while data comes in, shared by all
- * threads that do the same work. It is for threads of the idle pool, which get what nobody else wants anyway; the pace is for what idle
- * priority does not reach: a queue of writes before a sync, a disk's own cache.
+ * threads that do the same work. Verification runs at idle priority as well; the pace is for what that does not reach (a disk's own cache). Work that
+ * writes has the pace alone: at idle priority it would hold up others where it holds the file system's locks.
  */
 #ifndef TRANSPORT_VAULT_VAULTPACE_H
 #define TRANSPORT_VAULT_VAULTPACE_H

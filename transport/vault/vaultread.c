@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "transport/base/hash.h"
+#include "transport/base/log.h"
 #include "transport/proto/vault.pb-c.h"
 #include "transport/proto/wire.h"
 #include "transport/vault/vaultd_private.h"
@@ -258,6 +259,12 @@ static int put_message(struct read_call *c, const ProtobufCMessage *m, struct er
     return 0;
 }
 
+/* What is stored cannot be read; the call is none the worse for it. DENIED: a tag does not fit, and the key is the right one. */
+static bool is_damage(const struct err *why)
+{
+    return why->code == ERR_CORRUPT || why->code == ERR_IO || why->code == ERR_DENIED;
+}
+
 /* ---- ListPoints ---- */
 
 static int points_request(struct read_call *c, const ProtobufCMessage *m, struct err *err)
@@ -308,11 +315,25 @@ static int put_point(struct read_call *c, const struct mark *m, struct err *err)
     return put_message(c, &point.base, err);
 }
 
+/* One of which the mark cannot be read any more cannot be opened either: it is left out, and does not take the others with it. */
+static int list_one(struct read_call *c, const struct point *p, struct err *err)
+{
+    struct err why = ERR_INIT;
+    if (view_read_mark(c->vm->dir, p, c->marks, &why) == 0)
+        return put_point(c, c->marks, err);
+    if (is_damage(&why)) {
+        log_event(
+            LOG_ERROR, "mark_damaged", LOG_S("machine", c->vm->id_text), LOG_U("sequence", p->sequence), LOG_E(&why));
+        return 0;
+    }
+    err_copy(err, &why);
+    return -1;
+}
+
 static int points_step(struct read_call *c, struct err *err)
 {
     for (unsigned i = 0; i < POINTS_PER_STEP && c->point_at < c->points.count; i++, c->point_at++)
-        if (view_read_mark(c->vm->dir, &c->points.items[c->point_at], c->marks, err) < 0 ||
-            put_point(c, c->marks, err) < 0)
+        if (list_one(c, &c->points.items[c->point_at], err) < 0)
             return -1;
     return c->point_at < c->points.count;
 }
@@ -443,6 +464,22 @@ static int hash_block(
     return 0;
 }
 
+/* What cannot be read is not what the source has, whatever that is: the zero hash makes it send the block, which heals the newest content. */
+static int hash_or_none(struct read_call *c, size_t n, uint8_t *scratch, struct hash128 *ret_hash, struct err *err)
+{
+    struct err why = ERR_INIT;
+    if (hash_block(c, c->start, n, scratch, ret_hash, &why) == 0)
+        return 0;
+    if (is_damage(&why)) {
+        log_event(LOG_WARN, "block_unreadable", LOG_S("machine", c->vm->id_text), LOG_U("disk", c->disk),
+            LOG_U("start", c->start), LOG_E(&why));
+        *ret_hash = (struct hash128){{0}};
+        return 0;
+    }
+    err_copy(err, &why);
+    return -1;
+}
+
 static int hashes_step(struct read_call *c, struct err *err)
 {
     Leeward__Vault__V1__HashChunk chunk = LEEWARD__VAULT__V1__HASH_CHUNK__INIT;
@@ -456,7 +493,7 @@ static int hashes_step(struct read_call *c, struct err *err)
     for (; count < HASHES_PER_CHUNK && c->start < c->end; count++) {
         uint64_t left = c->end - c->start;
         size_t n = left < BLOCK_BYTES ? (size_t)left : BLOCK_BYTES;
-        if (hash_block(c, c->start, n, scratch, &hashes[count], err) < 0)
+        if (hash_or_none(c, n, scratch, &hashes[count], err) < 0)
             return -1;
         c->start += n;
     }

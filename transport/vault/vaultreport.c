@@ -20,11 +20,19 @@
 static int report_fill(
     struct store *s, const struct point *p, struct point_report *r, struct mark *scratch, struct err *err)
 {
+    struct err why = ERR_INIT;
     r->point = *p;
     if (p->more == 0)
         return 0;
-    if (store_point_mark(s, p, scratch, err) < 0)
-        return -1;
+    if (store_point_mark(s, p, scratch, &why) < 0) {
+        if (why.code == ERR_NOMEM) {
+            err_copy(err, &why);
+            return -1;
+        }
+        /* Damage of one mark must not keep all other points from the hub. */
+        log_event(LOG_ERROR, "mark_damaged", LOG_S("dir", store_dir(s)), LOG_U("sequence", p->sequence), LOG_E(&why));
+        return 0;
+    }
     r->group = scratch->group_point;
     if (scratch->tag[0] == '\0')
         return 0;

@@ -95,17 +95,26 @@ static void compacting_end(struct compacting *k)
     }
 }
 
-/* The next stage, on the lane or beside it. */
-static void stage(
-    struct compacting *k, bool lane, int (*run)(struct vaultjob *j, struct err *err), void (*done)(struct vaultjob *j))
+enum where {
+    ON_LANE,
+    BESIDE,  /* reads the index: at idle priority in the background */
+    REWRITE, /* reads and writes the log: at its pace in the background */
+};
+
+/* The next stage. What somebody waits for runs as everything else does. */
+static void stage(struct compacting *k, enum where where, int (*run)(struct vaultjob *j, struct err *err),
+    void (*done)(struct vaultjob *j))
 {
+    bool hurries = k->asked != NULL || k->d->full;
     int submitted;
     k->job.run = run;
     k->job.done = done;
-    if (lane)
+    if (where == ON_LANE)
         submitted = vaultjob_lane(k->vm, &k->job, &k->job.err);
-    else if (k->asked != NULL || k->d->full)
+    else if (hurries)
         submitted = vaultjob_pool(k->d, k->vm, &k->job, &k->job.err);
+    else if (where == REWRITE)
+        submitted = vaultjob_paced(k->d, k->vm, &k->job, &k->job.err);
     else
         submitted = vaultjob_idle(k->d, k->vm, &k->job, &k->job.err);
     if (submitted < 0)
@@ -150,7 +159,7 @@ static void rewrite_done(struct vaultjob *j)
     if (j->result <= 0)
         compacting_end(k);
     else
-        stage(k, true, finish_run, finish_done);
+        stage(k, ON_LANE, finish_run, finish_done);
 }
 
 static void compacting_next(struct compacting *k)
@@ -158,7 +167,7 @@ static void compacting_next(struct compacting *k)
     if (k->d->stopping || atomic_load(&k->cancelled))
         compacting_end(k);
     else
-        stage(k, false, rewrite_run, rewrite_done);
+        stage(k, REWRITE, rewrite_run, rewrite_done);
 }
 
 static int trim_run(struct vaultjob *j, struct err *err)
@@ -192,7 +201,7 @@ static void look_done(struct vaultjob *j)
     if (j->result < 0)
         compacting_end((struct compacting *)j);
     else
-        stage((struct compacting *)j, true, trim_run, trim_done);
+        stage((struct compacting *)j, ON_LANE, trim_run, trim_done);
 }
 
 static int plan_run(struct vaultjob *j, struct err *err)
@@ -207,10 +216,10 @@ static void plan_done(struct vaultjob *j)
     if (j->result <= 0)
         compacting_end((struct compacting *)j);
     else
-        stage((struct compacting *)j, false, look_run, look_done);
+        stage((struct compacting *)j, BESIDE, look_run, look_done);
 }
 
-/* On the idle threads, while a segment is rewritten. What is needed meanwhile goes on at full speed. */
+/* On its own thread, while a segment is rewritten. What is needed meanwhile goes on at full speed. */
 static void pace(void *arg, uint64_t bytes)
 {
     struct compacting *k = arg;
@@ -235,7 +244,7 @@ static int compacting_begin(struct vmachine *vm, struct collecting *g)
         k->spec.pace_arg = k;
     }
     vm->d->compacting = k;
-    stage(k, true, plan_run, plan_done);
+    stage(k, ON_LANE, plan_run, plan_done);
     return 0;
 }
 

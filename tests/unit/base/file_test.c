@@ -125,6 +125,42 @@ static void folders_are_made_and_removed_with_what_is_in_them(void **state)
     assert_int_equal(file_remove_tree(outside, NULL), 0);
 }
 
+/* ---- what is synced ---- */
+
+static char synced[8][300];
+static unsigned synced_count;
+
+int __real_fsync(int fd);
+int __wrap_fsync(int fd);
+int __wrap_fsync(int fd)
+{
+    char link[64], path[300];
+    (void)snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+    ssize_t n = readlink(link, path, sizeof(path) - 1);
+    if (n > 0 && synced_count < 8) {
+        path[n] = '\0';
+        (void)snprintf(synced[synced_count++], sizeof(synced[0]), "%s", path);
+    }
+    return __real_fsync(fd);
+}
+
+static void a_new_folder_is_durable(void **state)
+{
+    AUTO_FREE char *top = in(state, "new");
+    AUTO_FREE char *middle = in(state, "new/middle");
+    AUTO_FREE char *deep = in(state, "new/middle/deep");
+
+    assert_int_equal(mkdir(top, 0700), 0);
+    synced_count = 0;
+    assert_int_equal(file_make_dirs(deep, 0700, NULL), 0);
+    assert_int_equal(synced_count, 2);
+    assert_string_equal(synced[0], top);
+    assert_string_equal(synced[1], middle);
+    assert_int_equal(file_make_dirs(deep, 0700, NULL), 0); /* it is there: nothing to sync */
+    assert_int_equal(synced_count, 2);
+    assert_int_equal(file_remove_tree(top, NULL), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -133,6 +169,7 @@ int main(void)
         cmocka_unit_test(replace_survives_a_stale_temporary),
         cmocka_unit_test(short_file_is_corrupt),
         cmocka_unit_test(read_keeps_to_the_maximum),
+        cmocka_unit_test(a_new_folder_is_durable),
         cmocka_unit_test(folders_are_made_and_removed_with_what_is_in_them),
     };
 

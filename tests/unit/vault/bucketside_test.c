@@ -456,6 +456,39 @@ static void a_branch_that_went_back_is_sent_anew(void **state)
     world_done(&w);
 }
 
+/* Discarded and made again under its id, between two turns. */
+static void another_branch_of_the_same_id_is_another_one(void **state)
+{
+    struct world w;
+    struct line one = {0};
+    struct err err = ERR_INIT;
+    (void)state;
+    world_init(&w, 44);
+    world_change(&w, 2);
+    line_begin(&w, ONE, &one);
+    line_write(&w, &one, 9000);
+    line_flush(&one);
+    world_bring(&w);
+    line_close(&one);
+    world_ok(branchlist_discard(w.m.machine_dir, ONE, &err), &err);
+    free(one.disk);
+    w.m.point_count--; /* the newest point is the base this time: so the file is another one */
+    struct model_point first = w.m.points[0];
+    w.m.points[0] = w.m.points[1];
+    line_begin(&w, ONE, &one);
+    line_write(&w, &one, 40000);
+    line_flush(&one);
+    world_bring(&w);
+    world_check_tidy(&w);
+    check_line_rebuilt(&w, ONE, one.disk);
+    w.m.points[1] = w.m.points[0];
+    w.m.points[0] = first;
+    w.m.point_count++;
+    line_close(&one);
+    free(one.disk);
+    world_done(&w);
+}
+
 static void discarded_branches_go_and_promoted_ones_are_the_main_line(void **state)
 {
     struct world w;
@@ -564,6 +597,7 @@ int main(void)
         cmocka_unit_test(nothing_new_of_a_branch_is_no_new_mark),
         cmocka_unit_test(a_long_branch_comes_in_turns),
         cmocka_unit_test(a_branch_that_went_back_is_sent_anew),
+        cmocka_unit_test(another_branch_of_the_same_id_is_another_one),
         cmocka_unit_test(discarded_branches_go_and_promoted_ones_are_the_main_line),
         cmocka_unit_test(of_an_erased_machine_nothing_is_left),
         cmocka_unit_test(a_branch_that_cannot_be_sent_now_stays_as_it_was),

@@ -4,6 +4,7 @@
  * and points opened through nbdkit.
  */
 #include <setjmp.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -18,6 +19,7 @@
 #include "transport/base/clock.h"
 #include "transport/base/file.h"
 #include "transport/base/hash.h"
+#include "transport/log/segment.h"
 #include "transport/loop/loop.h"
 #include "transport/proto/replication.pb-c.h"
 #include "transport/proto/vault.pb-c.h"
@@ -502,6 +504,80 @@ static void hashes_are_those_of_the_latest_content(void **state)
     talk_done(f, &t);
 }
 
+/* Changes a byte of the payload of the n-th record of that kind of the log, from 1. */
+static void damage_record(const struct fixture *f, enum record_kind kind, unsigned n)
+{
+    char path[400];
+    struct segment_reader *reader AUTO_OF(segment_reader) = NULL;
+    struct record r;
+    const uint8_t *payload;
+    uint64_t offset = SEGMENT_HEADER_SIZE, at = 0;
+    (void)snprintf(path, sizeof(path), "%s/main", f->m.machine_dir);
+    int dirfd AUTO_CLOSE = open(path, O_RDONLY | O_DIRECTORY);
+    assert_int_equal(segment_open(dirfd, 1, &reader, NULL), 0);
+    while (n > 0) {
+        at = offset;
+        assert_int_equal(segment_read_next(reader, &offset, &r, &payload, NULL), 1);
+        n -= r.kind == kind;
+    }
+    (void)snprintf(path, sizeof(path), "%s/main/0000000000000001.seg", f->m.machine_dir);
+    int fd AUTO_CLOSE = open(path, O_RDWR);
+    uint8_t byte;
+    off_t where = (off_t)(at + RECORD_HEADER_SIZE + 40);
+    assert_int_equal(pread(fd, &byte, 1, where), 1);
+    byte ^= 1;
+    assert_int_equal(pwrite(fd, &byte, 1, where), 1);
+}
+
+/* A resynchronization over damage must bring the source's content, not fail. */
+static void a_block_that_cannot_be_read_has_the_hash_of_none(void **state)
+{
+    struct fixture *f = *state;
+    struct talk t;
+    Leeward__Vault__V1__HashesRequest q = LEEWARD__VAULT__V1__HASHES_REQUEST__INIT;
+    static const uint8_t none[HASH_SIZE];
+    stream_open(f, &t, 1);
+    model_write(&f->m, 0, 0, 4 * 65536, false);
+    model_write(&f->m, 0, 70000 / 512 * 512, 4096, true); /* so block 1 is not one whole record: it is read */
+    model_mark_at(&f->m, MARK_PROGRESS, ++f->sequence, 1);
+    stream_batch(f, &t);
+    pump_committed(f, &t, 1);
+    talk_done(f, &t);
+    damage_record(f, RECORD_DATA, 2);
+    talk_start(f, &t, "/leeward.vault.v1.Vault/Hashes", &leeward__vault__v1__hash_chunk__descriptor);
+    q.machine_id = (ProtobufCBinaryData){IDENT_SIZE, f->m.conf.machine.bytes};
+    q.block_bytes = 65536;
+    q.length = 4 * 65536;
+    talk_send(&t, &q.base);
+    rpc_call_half_close(t.call);
+    pump(f, &t.ended);
+    assert_int_equal(t.status, RPC_OK);
+    assert_int_equal(t.data.len, 4 * HASH_SIZE);
+    for (unsigned i = 0; i < 4; i++) {
+        struct hash128 hash;
+        hash_128(f->m.disks[0] + i * 65536, 65536, &hash);
+        assert_memory_equal(t.data.data + i * HASH_SIZE, i == 1 ? none : hash.bytes, HASH_SIZE);
+    }
+    talk_done(f, &t);
+}
+
+static void a_damaged_mark_does_not_hide_the_other_points(void **state)
+{
+    struct fixture *f = *state;
+    struct talk t;
+    uint64_t last;
+    stream_open(f, &t, 1);
+    for (int i = 0; i < 3; i++) {
+        model_random_write(&f->m);
+        stream_commit(f, &t);
+    }
+    talk_done(f, &t);
+    assert_int_equal(points_listed(f, &last), 3);
+    damage_record(f, RECORD_MARK, 2);
+    assert_int_equal(points_listed(f, &last), 2);
+    assert_int_equal(last, 3);
+}
+
 struct outcome {
     bool done;
     bool ok;
@@ -642,6 +718,8 @@ int main(void)
         TEST(points_and_ranges_can_be_read),
         TEST(retention_drops_points_by_policy_and_keeps_the_newest),
         TEST(hashes_are_those_of_the_latest_content),
+        TEST(a_block_that_cannot_be_read_has_the_hash_of_none),
+        TEST(a_damaged_mark_does_not_hide_the_other_points),
         TEST(a_killed_nbdkit_is_started_again),
         TEST(an_open_point_is_served_and_opened_again_after_a_restart),
         TEST(a_second_vault_on_the_same_folder_is_refused),
