@@ -189,7 +189,7 @@ static void open_done(struct vaultjob *job)
             LOG_U("epoch", j->epoch), LOG_U("expected", j->opened.expected_sequence));
         reply_opened(r, &j->opened);
     }
-    memset(&j->opened, 0, sizeof(j->opened));
+    explicit_bzero(&j->opened, sizeof(j->opened)); /* the data key */
     free(j);
 }
 

@@ -22,6 +22,9 @@
 #include "transport/vault/store_private.h"
 #include "transport/vault/view.h"
 
+#define EPOCH_MAX (1ULL << 62)
+#define EPOCH_LEAP_MAX (1ULL << 41)
+
 static int open_subdir(const char *dir, const char *name, int *ret_fd, struct err *err)
 {
     char *path AUTO_FREE = mem_printf("%s/%s", dir, name);
@@ -196,8 +199,14 @@ static int check_generation(const struct store *s, uint64_t generation, struct e
     return err_hint(err, "the machine was failed over; it must not replicate as a source any more");
 }
 
+/* Epochs go up by one or, after a rebuild, by 2^32. Whoever leaps farther would leave none for those who come after. */
 static int check_epoch(const struct store *s, uint64_t epoch, struct err *err)
 {
+    if (epoch > EPOCH_MAX || (epoch > s->meta.epoch && epoch - s->meta.epoch > EPOCH_LEAP_MAX)) {
+        (void)err_set(err, ERR_REFUSED, "epoch %llu is too far from %llu, the highest that the vault has seen",
+            (unsigned long long)epoch, (unsigned long long)s->meta.epoch);
+        return err_hint(err, "the sender counts wrongly: start its agent anew");
+    }
     if (epoch == 0 || epoch >= s->meta.epoch)
         return 0;
     return err_set(err, ERR_REFUSED, "epoch %llu is over: the vault has seen epoch %llu", (unsigned long long)epoch,

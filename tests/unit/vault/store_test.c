@@ -213,6 +213,23 @@ static void a_lower_epoch_is_refused_after_a_higher_one(void **state)
     assert_true(opened.nonce_stream > stream);
 }
 
+/* A sender that counts wrongly must not leave the machine without epochs. */
+static void an_epoch_out_of_all_proportion_is_refused(void **state)
+{
+    static const uint64_t far[] = {UINT64_MAX, 1ULL << 63, (1ULL << 62) + 1, 1ULL << 50};
+    struct model *m = *state;
+    struct store_opened opened;
+    struct err err = ERR_INIT;
+    uint64_t before = store_epoch(m->store);
+    for (size_t i = 0; i < sizeof(far) / sizeof(far[0]); i++) {
+        err_clear(&err);
+        assert_int_equal(store_begin(m->store, 1, far[i], &opened, &err), -1);
+        assert_int_equal(err.code, ERR_REFUSED);
+        assert_int_equal(store_epoch(m->store), before);
+    }
+    assert_int_equal(store_begin(m->store, 1, before + (1ULL << 33), &opened, &err), 0); /* as after a rebuild */
+}
+
 static void a_stale_generation_is_refused(void **state)
 {
     struct model *m = *state;
@@ -335,6 +352,7 @@ int main(void)
         TEST(merging_changes_no_point),
         TEST(dropped_points_go_and_the_others_stay),
         TEST(a_lower_epoch_is_refused_after_a_higher_one),
+        TEST(an_epoch_out_of_all_proportion_is_refused),
         TEST(a_stale_generation_is_refused),
         TEST(a_changed_byte_in_a_batch_is_refused),
         TEST(a_set_that_lost_a_record_is_refused),

@@ -49,7 +49,8 @@ static void while_data_comes_in_it_is_a_quarter(void **state)
     (void)state;
     at.pace.rate = 64u << 20;
     at.ingest_usec = clock_mono_usec() + 3600 * USEC_PER_SEC; /* it comes in all the time */
-    uint64_t before = at.pace.due_usec = clock_mono_usec();
+    uint64_t before = clock_mono_usec();
+    at.pace.due_usec = before;
     vaultpace_wait(&at.pace, &at.ingest_usec, PIECE, &at.cancelled);
     assert_true(at.pace.due_usec - before >= 4 * USEC_PER_SEC / 64 - 1000);
 }
