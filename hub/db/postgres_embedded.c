@@ -346,7 +346,9 @@ static int start_server(struct postgres_embedded *pg, struct err *err)
         return log < 0 ? -1 : err_set(err, ERR_NOMEM, "no memory");
     const char *argv[] = {postgres, "-D", pg->data, "-p", "5432", "-c", "listen_addresses=", "-c", sockets, "-c",
         "unix_socket_permissions=0700", "-c", "fsync=on", "-c", "full_page_writes=on", "-c", "max_connections=100",
-        "-c", "shared_buffers=64MB", "-c", "log_min_messages=warning", "-c", "max_wal_size=256MB", NULL};
+        "-c", "shared_buffers=64MB", "-c",
+        "jit=off", /* may be forbidden (MemoryDenyWriteExecute), and gains nothing here */
+        "-c", "log_min_messages=warning", "-c", "max_wal_size=256MB", NULL};
     struct loop_child_spec spec = {.argv = argv,
         .stdout_fd = log,
         .stderr_fd = log,
