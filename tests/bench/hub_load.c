@@ -16,7 +16,7 @@
 #include "transport/base/clock.h"
 #include "transport/base/mem.h"
 
-#define UNDER_WAY_MAX 512u
+#define UNDER_WAY_MAX 256u /* the hub takes 512 connections from one address */
 #define STATUS_MAX 600
 
 struct request {
