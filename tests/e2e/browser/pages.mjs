@@ -5,6 +5,7 @@ import { accessible, check, expectComplaint, main, open, picture, settled, signI
 
 const username = process.env.LEEWARD_USERNAME;
 const password = process.env.LEEWARD_PASSWORD;
+const machine = JSON.parse(process.env.LEEWARD_MACHINE);
 const firstPassword = process.env.LEEWARD_FIRST_PASSWORD;
 
 let storageState;
@@ -25,6 +26,12 @@ async function session() {
 export const pages = [
     { name: "overview", path: "/", shows: ".lw-donut" },
     { name: "machines", path: "/machines", shows: "table tbody tr[data-id]" },
+    { name: "alerts", path: "/alerts?state=firing,acknowledged,resolved", shows: "main h1" },
+    { name: "machine", path: () => `/machines/${machine.id}?hours=1`, shows: ".lw-chart canvas" },
+    { name: "machine-points", path: () => `/machines/${machine.id}?tab=points`, shows: "#chosen-point" },
+    { name: "machine-disks", path: () => `/machines/${machine.id}?tab=disks`, shows: "table tbody tr" },
+    { name: "machine-events", path: () => `/machines/${machine.id}?tab=events`, shows: "table tbody tr" },
+    { name: "nowhere", path: "/nowhere/at/all", shows: "h1" },
 ];
 
 const views = [
@@ -92,7 +99,7 @@ for (const view of views)
     test(`pages_${view.language}_${view.theme}_${view.size}`, async () => {
         const { page } = await open({ ...view, storageState: await session() });
         for (const { name, path, shows } of pages) {
-            await page.goto(path);
+            await page.goto(typeof path === "string" ? path : path());
             await page.waitForSelector(shows);
             await settled(page);
             await accessible(page, `${name} ${view.language} ${view.theme} ${view.size}`);
@@ -101,5 +108,44 @@ for (const view of views)
             check(wide <= 0, `${name} is ${wide} pixels wider than the ${view.size}'s screen`);
         }
     });
+
+test("point_is_made_and_opened_and_others_are_reached_by_keyboard", async () => {
+    const { page } = await open({ storageState: await session() });
+    await page.goto(`/machines/${machine.id}?tab=points`);
+    await page.click("#action-point");
+    await page.waitForSelector("#point-tag");
+    await accessible(page, "dialog of a new point");
+    await page.selectOption("#point-kind", "filesystem");
+    await page.fill("#point-tag", "from the browser");
+    await page.click("#dialog-act");
+    await page.waitForSelector("#dialog-act", { state: "detached" });
+    const row = page.locator("table tbody tr", { hasText: "from the browser" });
+    // Nothing is pressed: the event of the finished job, or the next tick, brings it.
+    await row.waitFor();
+    await row.getByRole("button").first().click();
+    await page.click("#open-write");
+    await page.click("#dialog-act");
+    await page.waitForSelector("#opened code");
+    check((await page.textContent("#opened code")).startsWith("nbd"), "no address of an opened disk");
+    await accessible(page, "dialog of an open point");
+    await picture(page, "opened-en-light-desktop");
+    await page.keyboard.press("Escape");
+    await page.waitForSelector("#opened", { state: "detached" });
+    const newest = await page.textContent("#chosen-point");
+    await page.focus("#timeline-range");
+    await page.keyboard.press("PageDown"); // a tenth of the width
+    await page.waitForFunction((before) => document.querySelector("#chosen-point").textContent !== before, newest);
+});
+
+test("filters_are_the_address", async () => {
+    const { page } = await open({ storageState: await session() });
+    await page.goto("/");
+    await page.click(".lw-donut-list a >> nth=2");
+    await page.waitForURL(/\/machines\?health=healthy/);
+    await page.goto("/machines?q=no-such-machine");
+    await page.waitForSelector(".pf-v6-c-empty-state");
+    await page.goto(`/machines?q=${encodeURIComponent(machine.name)}&sort=-rpo`);
+    await page.waitForSelector(`tr[data-id="${machine.id}"]`);
+});
 
 await main();

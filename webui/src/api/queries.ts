@@ -17,6 +17,10 @@ export type Node = components["schemas"]["Node"];
 export type Overview = Omit<components["schemas"]["Overview"], "drills">;
 export type Vault = components["schemas"]["Vault"];
 
+export type Alert = components["schemas"]["Alert"];
+export type Point = components["schemas"]["Point"];
+export type History = components["schemas"]["History"];
+
 const MOVING_MS = 3000;
 /** A long list costs more to fetch and to draw: it moves more slowly. */
 const LONG_LIST = 300;
@@ -53,6 +57,47 @@ export const activeJobsQuery = queryOptions({
     },
     refetchInterval: (query) => (query.state.data?.length ? 2000 : 10_000),
 });
+
+export const historyQuery = (id: string, hours: number) =>
+    queryOptions({
+        queryKey: ["machine", id, "history", hours],
+        queryFn: () => call(api.GET("/api/v1/machines/{machine_id}/history", { params: { path: { machine_id: id }, query: { from: new Date(Date.now() - hours * 3_600_000).toISOString() } } })),
+        refetchInterval: 30_000,
+        placeholderData: (before) => before,
+    });
+
+/** The newest point of the machine at or before a moment. */
+export const pointAtQuery = (id: string, moment: number) =>
+    queryOptions({
+        queryKey: ["machine", id, "point-at", moment],
+        queryFn: () => call(api.GET("/api/v1/machines/{machine_id}/points", { params: { path: { machine_id: id }, query: { before: new Date(moment + 1).toISOString(), limit: 10, sort: "-sequence" } } })),
+        placeholderData: (before) => before,
+    });
+
+/** Points within a span, oldest first: all of them up to `most`. */
+export const pointsQuery = (id: string, from: number, to: number, kind?: string) =>
+    queryOptions({
+        queryKey: ["machine", id, "points", from, to, kind],
+        queryFn: () =>
+            callAll(
+                (cursor) =>
+                    api.GET("/api/v1/machines/{machine_id}/points", {
+                        params: { path: { machine_id: id }, query: { after: new Date(from).toISOString(), before: new Date(to).toISOString(), kind, limit: 500, cursor, sort: "sequence" } },
+                    }),
+                1500,
+            ),
+        placeholderData: (before) => before,
+    });
+
+export const machineEventsQuery = (id: string) =>
+    queryOptions({ queryKey: ["events", id], queryFn: () => call(api.GET("/api/v1/events", { params: { query: { machine_id: id, limit: 100 } } })) });
+
+export const alertsQuery = (query: { state?: string; severity?: string; code?: string; machine_id?: string }) =>
+    queryOptions({
+        queryKey: ["alerts", query],
+        queryFn: () => callAll((cursor) => api.GET("/api/v1/alerts", { params: { query: { ...(query as object), limit: 500, cursor } } }), 2000),
+        refetchInterval: 10_000,
+    });
 
 export const policiesQuery = queryOptions({
     queryKey: ["policies"],

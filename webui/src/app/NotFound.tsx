@@ -10,6 +10,7 @@ export function NotFound() {
     const { t } = useTranslation();
     const navigate = useNavigate();
     return (
+        <main>
         <PageSection isFilled>
             <EmptyState titleText={t("notFound.title")} headingLevel="h1" icon={SearchIcon}>
                 <EmptyStateBody>{t("notFound.text")}</EmptyStateBody>
@@ -20,5 +21,6 @@ export function NotFound() {
                 </EmptyStateFooter>
             </EmptyState>
         </PageSection>
+        </main>
     );
 }

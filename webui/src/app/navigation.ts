@@ -3,14 +3,15 @@
 // The menu, top to bottom. A label is a key of app/*.json.
 import type { ComponentType } from "react";
 
+import { BellIcon } from "@patternfly/react-icons/dist/dynamic/icons/bell-icon";
 import { ServerIcon } from "@patternfly/react-icons/dist/dynamic/icons/server-icon";
 import { TachometerAltIcon } from "@patternfly/react-icons/dist/dynamic/icons/tachometer-alt-icon";
 
 import type { Role } from "../api/session";
 
 export interface NavigationEntry {
-    to: "/" | "/machines";
-    label: "nav.overview" | "nav.machines";
+    to: "/" | "/machines" | "/alerts";
+    label: "nav.overview" | "nav.machines" | "nav.alerts";
     icon: ComponentType;
     /** Who sees it. */
     least?: Role;
@@ -19,4 +20,5 @@ export interface NavigationEntry {
 export const navigation: NavigationEntry[] = [
     { to: "/", label: "nav.overview", icon: TachometerAltIcon },
     { to: "/machines", label: "nav.machines", icon: ServerIcon },
+    { to: "/alerts", label: "nav.alerts", icon: BellIcon },
 ];

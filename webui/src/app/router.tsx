@@ -6,13 +6,15 @@ import type { QueryClient } from "@tanstack/react-query";
 import { createRouter } from "@tanstack/react-router";
 
 import { loginRoute } from "../pages/login/route";
+import { alertsRoute } from "../pages/alerts/route";
+import { machineRoute } from "../pages/machine/route";
 import { machinesRoute } from "../pages/machines/route";
 import { passwordRoute } from "../pages/login/passwordRoute";
 import { overviewRoute } from "../pages/overview/route";
 import { NotFound } from "./NotFound";
 import { rootRoute, shellRoute } from "./rootRoute";
 
-const routeTree = rootRoute.addChildren([loginRoute, passwordRoute, shellRoute.addChildren([overviewRoute, machinesRoute])]);
+const routeTree = rootRoute.addChildren([loginRoute, passwordRoute, shellRoute.addChildren([overviewRoute, machinesRoute, machineRoute, alertsRoute])]);
 
 export function makeRouter(client: QueryClient) {
     return createRouter({ routeTree, context: { client }, defaultPreload: "intent", defaultNotFoundComponent: NotFound, scrollRestoration: false });

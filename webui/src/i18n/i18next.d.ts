@@ -4,7 +4,9 @@
 import "i18next";
 
 import type app from "../app/en.json";
+import type alerts from "../pages/alerts/en.json";
 import type login from "../pages/login/en.json";
+import type machine from "../pages/machine/en.json";
 import type machines from "../pages/machines/en.json";
 import type overview from "../pages/overview/en.json";
 
@@ -13,7 +15,9 @@ declare module "i18next" {
         defaultNS: "app";
         resources: {
             app: typeof app;
+            alerts: typeof alerts;
             login: typeof login;
+            machine: typeof machine;
             machines: typeof machines;
             overview: typeof overview;
         };

@@ -71,6 +71,7 @@ function Head<T>({ columns, sort, onSort, selection, rows, rowId, hasActions }: 
                     <Th
                         key={column.key}
                         width={column.width}
+                        modifier="nowrap"
                         sort={
                             column.sortBy && {
                                 columnIndex: index,

@@ -14,6 +14,7 @@ import { useFormat } from "../../i18n/format";
 import { DataTable } from "../../widgets/DataTable";
 import { PageHeader } from "../../widgets/PageHeader";
 import { ProblemAlert } from "../../widgets/ProblemAlert";
+import { BulkActions } from "./BulkActions";
 import { MachineFilters } from "./MachineFilters";
 import { useMachineColumns } from "./machineColumns";
 import { filterMachines, type MachineSearch } from "./machineSearch";
@@ -57,7 +58,7 @@ export function MachinesPage() {
             <PageHeader title={t("title")} text={machines && t("count", { count: machines.length, number: number(machines.length) })} />
             <PageSection hasBodyWrapper={false} isFilled>
                 <ProblemAlert error={error} />
-                <MachineFilters search={search} machines={machines ?? []} shown={shown.length} selected={selected.size} onChange={change} />
+                <MachineFilters search={search} machines={machines ?? []} shown={shown.length} selected={selected.size} onChange={change} actions={<BulkActions machines={(machines ?? []).filter((machine) => selected.has(machine.id))} />} />
                 {isPending ? (
                     <Skeleton height="16rem" screenreaderText={t("loading")} />
                 ) : (

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import { Progress, ProgressMeasureLocation } from "@patternfly/react-core/dist/dynamic/components/Progress";
+import { Link } from "@tanstack/react-router";
 import { useMemo } from "react";
 import { useTranslation } from "react-i18next";
 
@@ -45,7 +46,7 @@ export function useMachineColumns(targetOf: (policyId: string) => number | undef
                 sortBy: (m) => m.name,
                 cell: (m) => (
                     <>
-                        <strong>{m.name}</strong>
+                        <Link to="/machines/$machineId" params={{ machineId: m.id }} className="lw-link"><strong>{m.name}</strong></Link>
                         <div className="lw-subtle">{m.online ? m.os_name : t("offline")}</div>
                     </>
                 ),

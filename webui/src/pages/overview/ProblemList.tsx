@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // What is wrong, worst first: the hub has sorted them by severity and by the number of machines hit.
+import { Link } from "@tanstack/react-router";
 import { useTranslation } from "react-i18next";
 
 import type { Overview } from "../../api/queries";
@@ -15,7 +16,7 @@ export function ProblemList({ problems }: { problems: Overview["problems"] }) {
         <ul className="lw-plain-list">
             {problems.map((problem) => (
                 <li key={problem.code}>
-                    <HealthLabel health={problem.severity} /> <strong>{title(problem.code, problem.title)}</strong>{" "}
+                    <HealthLabel health={problem.severity} /> <Link to="/alerts" search={{ code: problem.code }} className="lw-link"><strong>{title(problem.code, problem.title)}</strong></Link>{" "}
                     <span className="lw-subtle">{t("problems.machines", { count: problem.machines })}</span>
                     <div className="lw-subtle">{problem.remedy}</div>
                 </li>

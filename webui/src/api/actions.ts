@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Changes that several places ask for. Each answers with the job that does it.
+import { useMutation, useQueryClient } from "@tanstack/react-query";
+
+import { api, call } from "./client";
+
+const path = (machine_id: string) => ({ path: { machine_id } });
+
+export type MachineAction =
+    | { kind: "protect"; disks: "all-eligible" | string[]; policyId?: string; vaultId?: string }
+    | { kind: "unprotect" }
+    | { kind: "resync" }
+    | { kind: "point"; point: "crash" | "filesystem" | "application"; tag?: string };
+
+function request(id: string, action: MachineAction) {
+    switch (action.kind) {
+        case "protect":
+            return call(api.POST("/api/v1/machines/{machine_id}/protect", { params: path(id), body: { disks: action.disks, policy_id: action.policyId, vault_id: action.vaultId } }));
+        case "unprotect":
+            return call(api.POST("/api/v1/machines/{machine_id}/unprotect", { params: path(id), body: {} }));
+        case "resync":
+            return call(api.POST("/api/v1/machines/{machine_id}/resync", { params: path(id), body: {} }));
+        case "point":
+            return call(api.POST("/api/v1/machines/{machine_id}/points", { params: path(id), body: { kind: action.point, tag: action.tag } }));
+    }
+}
+
+/** The same for any number of machines, one after the other; stops at the first that is refused. */
+export function useMachineAction() {
+    const client = useQueryClient();
+    return useMutation({
+        mutationFn: async ({ ids, action }: { ids: string[]; action: MachineAction }) => {
+            for (const id of ids) await request(id, action);
+        },
+        onSettled: () => client.invalidateQueries({ predicate: ({ queryKey }) => ["machines", "machine", "jobs", "overview"].includes(String(queryKey[0])) }),
+    });
+}

@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: Apache-2.0
+import { Button } from "@patternfly/react-core/dist/dynamic/components/Button";
+import { Flex } from "@patternfly/react-core/dist/dynamic/layouts/Flex";
+import { useState } from "react";
+import { useTranslation } from "react-i18next";
+
+import type { Machine } from "../../api/queries";
+import { useMay } from "../../api/session";
+import { ActionDialog, type ActionKind, actionsFor } from "../../widgets/actionDialogs";
+
+export function MachineActions({ machine }: { machine: Machine }) {
+    const { t } = useTranslation();
+    const mayAct = useMay("operator");
+    const [asked, setAsked] = useState<ActionKind>();
+    if (!mayAct) return null;
+    return (
+        <Flex columnGap={{ default: "columnGapSm" }}>
+            {actionsFor([machine]).map((kind, index) => (
+                <Button key={kind} id={`action-${kind}`} variant={kind === "unprotect" ? "danger" : index === 0 ? "primary" : "secondary"} onClick={() => setAsked(kind)}>{t(`action.${kind}.button`)}</Button>
+            ))}
+            {asked && <ActionDialog kind={asked} machines={[machine]} onClose={() => setAsked(undefined)} />}
+        </Flex>
+    );
+}
