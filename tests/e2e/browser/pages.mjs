@@ -131,6 +131,9 @@ test("point_is_made_and_opened_and_others_are_reached_by_keyboard", async () => 
     await picture(page, "opened-en-light-desktop");
     await page.keyboard.press("Escape");
     await page.waitForSelector("#opened", { state: "detached" });
+    const marks = page.locator(".lw-band path.lw-band-filesystem");
+    check((await marks.getAttribute("d")).length > 0, "the timeline has no line for the point");
+    check((await marks.evaluate((path) => getComputedStyle(path).stroke)) !== "none", "the lines of the timeline have no colour");
     const newest = await page.textContent("#chosen-point");
     await page.focus("#timeline-range");
     await page.keyboard.press("PageDown"); // a tenth of the width

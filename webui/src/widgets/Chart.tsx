@@ -15,8 +15,8 @@ import { useFormat } from "../i18n/format";
 export interface Series {
     label: string;
     values: (number | null)[];
-    /** A design token. */
-    color: "--pf-t--chart--color--blue--300" | "--pf-t--chart--color--teal--300" | "--pf-t--chart--color--orange--300" | "--pf-t--global--color--status--danger--default";
+    /** A custom property of the style sheet. */
+    color: "--lw-blue" | "--lw-teal" | "--lw-orange" | "--pf-t--global--color--status--danger--default";
     isTarget?: boolean;
     isFilled?: boolean;
 }

@@ -40,13 +40,13 @@ function Graphs({ history }: { history: History }) {
     }, [history]);
     const rpo = useMemo<Series[]>(() => {
         const target = history.rpo_target_seconds;
-        const measured: Series = { label: t("graph.rpo"), values: history.rpo_max_seconds, color: "--pf-t--chart--color--blue--300" };
+        const measured: Series = { label: t("graph.rpo"), values: history.rpo_max_seconds, color: "--lw-blue" };
         return target ? [measured, { label: t("graph.target"), values: history.rpo_max_seconds.map(() => target), color: "--pf-t--global--color--status--danger--default", isTarget: true }] : [measured];
     }, [history, t]);
     const flow = useMemo<Series[]>(
         () => [
-            { label: t("graph.changed"), values: history.changed_bytes_per_second, color: "--pf-t--chart--color--orange--300" },
-            { label: t("graph.sent"), values: history.sent_bytes_per_second, color: "--pf-t--chart--color--teal--300" },
+            { label: t("graph.changed"), values: history.changed_bytes_per_second, color: "--lw-orange" },
+            { label: t("graph.sent"), values: history.sent_bytes_per_second, color: "--lw-teal" },
         ],
         [history, t],
     );
