@@ -31,6 +31,7 @@ export const pages = [
     { name: "machine-points", path: () => `/machines/${machine.id}?tab=points`, shows: "#chosen-point" },
     { name: "machine-disks", path: () => `/machines/${machine.id}?tab=disks`, shows: "table tbody tr" },
     { name: "machine-events", path: () => `/machines/${machine.id}?tab=events`, shows: "table tbody tr" },
+    { name: "map", path: "/map", shows: ".react-flow__edge" },
     { name: "nowhere", path: "/nowhere/at/all", shows: "h1" },
 ];
 

@@ -10,11 +10,12 @@ import { alertsRoute } from "../pages/alerts/route";
 import { machineRoute } from "../pages/machine/route";
 import { machinesRoute } from "../pages/machines/route";
 import { passwordRoute } from "../pages/login/passwordRoute";
+import { mapRoute } from "../pages/map/route";
 import { overviewRoute } from "../pages/overview/route";
 import { NotFound } from "./NotFound";
 import { rootRoute, shellRoute } from "./rootRoute";
 
-const routeTree = rootRoute.addChildren([loginRoute, passwordRoute, shellRoute.addChildren([overviewRoute, machinesRoute, machineRoute, alertsRoute])]);
+const routeTree = rootRoute.addChildren([loginRoute, passwordRoute, shellRoute.addChildren([overviewRoute, machinesRoute, machineRoute, mapRoute, alertsRoute])]);
 
 export function makeRouter(client: QueryClient) {
     return createRouter({ routeTree, context: { client }, defaultPreload: "intent", defaultNotFoundComponent: NotFound, scrollRestoration: false });

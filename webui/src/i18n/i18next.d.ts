@@ -8,6 +8,7 @@ import type alerts from "../pages/alerts/en.json";
 import type login from "../pages/login/en.json";
 import type machine from "../pages/machine/en.json";
 import type machines from "../pages/machines/en.json";
+import type map from "../pages/map/en.json";
 import type overview from "../pages/overview/en.json";
 
 declare module "i18next" {
@@ -19,6 +20,7 @@ declare module "i18next" {
             login: typeof login;
             machine: typeof machine;
             machines: typeof machines;
+            map: typeof map;
             overview: typeof overview;
         };
     }
