@@ -32,6 +32,18 @@ export const pages = [
     { name: "machine-disks", path: () => `/machines/${machine.id}?tab=disks`, shows: "table tbody tr" },
     { name: "machine-events", path: () => `/machines/${machine.id}?tab=events`, shows: "table tbody tr" },
     { name: "map", path: "/map", shows: ".react-flow__edge" },
+    { name: "failovers", path: "/failovers", shows: ".lw-page-header" },
+    { name: "groups", path: "/groups", shows: ".lw-page-header" },
+    { name: "jobs", path: "/jobs", shows: "table tbody tr[data-id]" },
+    { name: "events", path: "/events", shows: "table tbody tr[data-id]" },
+    { name: "audit", path: "/events?show=audit", shows: "table tbody tr[data-id]" },
+    { name: "nodes", path: "/infrastructure", shows: "table tbody tr[data-id]" },
+    { name: "vaults", path: "/infrastructure?show=vaults", shows: "table tbody tr[data-id]" },
+    { name: "policies", path: "/policies", shows: "table tbody tr[data-id]" },
+    { name: "users", path: "/access", shows: "table tbody tr[data-id]" },
+    { name: "tokens", path: "/access?show=tokens", shows: "table tbody tr[data-id]" },
+    { name: "enrolment", path: "/access?show=enrolment", shows: "table tbody tr[data-id]" },
+    { name: "settings", path: "/settings", shows: "#site_name" },
     { name: "nowhere", path: "/nowhere/at/all", shows: "h1" },
 ];
 

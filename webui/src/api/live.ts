@@ -45,7 +45,7 @@ function listen(signal: AbortSignal, tell: (news: News) => void): Promise<void> 
 /** The queries that an event touches, by the first word of their keys. */
 export function keysTouchedBy(event: HubEvent): string[] {
     const keys = ["overview", "events"];
-    if (event.machine_id) keys.push("machines", "machine", "exports", "branches", "groups");
+    if (event.machine_id) keys.push("machines", "machine", "exports", "branches", "groups", "failovers");
     if (event.job_id) keys.push("jobs", "job");
     if (event.node_id) keys.push("nodes");
     if (event.vault_id) keys.push("vaults", "exports", "branches");

@@ -5,6 +5,12 @@
 import type { QueryClient } from "@tanstack/react-query";
 import { createRouter } from "@tanstack/react-router";
 
+import { accessRoute } from "../pages/access/route";
+import { eventsRoute } from "../pages/events/route";
+import { failoversRoute } from "../pages/failovers/route";
+import { groupsRoute } from "../pages/groups/route";
+import { infrastructureRoute } from "../pages/infrastructure/route";
+import { jobRoute, jobsRoute } from "../pages/jobs/route";
 import { loginRoute } from "../pages/login/route";
 import { alertsRoute } from "../pages/alerts/route";
 import { machineRoute } from "../pages/machine/route";
@@ -12,10 +18,12 @@ import { machinesRoute } from "../pages/machines/route";
 import { passwordRoute } from "../pages/login/passwordRoute";
 import { mapRoute } from "../pages/map/route";
 import { overviewRoute } from "../pages/overview/route";
+import { policiesRoute } from "../pages/policies/route";
+import { settingsRoute } from "../pages/settings/route";
 import { NotFound } from "./NotFound";
 import { rootRoute, shellRoute } from "./rootRoute";
 
-const routeTree = rootRoute.addChildren([loginRoute, passwordRoute, shellRoute.addChildren([overviewRoute, machinesRoute, machineRoute, mapRoute, alertsRoute])]);
+const routeTree = rootRoute.addChildren([loginRoute, passwordRoute, shellRoute.addChildren([overviewRoute, machinesRoute, machineRoute, mapRoute, alertsRoute, failoversRoute, groupsRoute, jobsRoute, jobRoute, eventsRoute, infrastructureRoute, policiesRoute, accessRoute, settingsRoute])]);
 
 export function makeRouter(client: QueryClient) {
     return createRouter({ routeTree, context: { client }, defaultPreload: "intent", defaultNotFoundComponent: NotFound, scrollRestoration: false });

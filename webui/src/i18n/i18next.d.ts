@@ -9,6 +9,14 @@ import type login from "../pages/login/en.json";
 import type machine from "../pages/machine/en.json";
 import type machines from "../pages/machines/en.json";
 import type map from "../pages/map/en.json";
+import type access from "../pages/access/en.json";
+import type events from "../pages/events/en.json";
+import type failovers from "../pages/failovers/en.json";
+import type groups from "../pages/groups/en.json";
+import type infrastructure from "../pages/infrastructure/en.json";
+import type jobs from "../pages/jobs/en.json";
+import type policies from "../pages/policies/en.json";
+import type settings from "../pages/settings/en.json";
 import type overview from "../pages/overview/en.json";
 
 declare module "i18next" {
@@ -21,6 +29,14 @@ declare module "i18next" {
             machine: typeof machine;
             machines: typeof machines;
             map: typeof map;
+            access: typeof access;
+            events: typeof events;
+            failovers: typeof failovers;
+            groups: typeof groups;
+            infrastructure: typeof infrastructure;
+            jobs: typeof jobs;
+            policies: typeof policies;
+            settings: typeof settings;
             overview: typeof overview;
         };
     }

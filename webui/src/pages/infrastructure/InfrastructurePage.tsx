@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Process nodes and vaults: health, load and room.
+import { Button } from "@patternfly/react-core/dist/dynamic/components/Button";
+import { Progress, ProgressMeasureLocation } from "@patternfly/react-core/dist/dynamic/components/Progress";
+import { ClusterIcon } from "@patternfly/react-icons/dist/dynamic/icons/cluster-icon";
+import { DatabaseIcon } from "@patternfly/react-icons/dist/dynamic/icons/database-icon";
+import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
+import { Link, useNavigate, useSearch } from "@tanstack/react-router";
+import { useTranslation } from "react-i18next";
+
+import { api, call, ifMatch } from "../../api/client";
+import { type Node, nodesQuery, type Vault, vaultsQuery } from "../../api/queries";
+import { useMay } from "../../api/session";
+import { useFormat } from "../../i18n/format";
+import type { Column } from "../../widgets/DataTable";
+import { HealthLabel } from "../../widgets/labels";
+import { ListPage } from "../../widgets/ListPage";
+import { Moment } from "../../widgets/Moment";
+import { ProblemAlert } from "../../widgets/ProblemAlert";
+import { Switch } from "../../widgets/Switch";
+
+const rank = ["unknown", "healthy", "warning", "critical"];
+
+function Name({ peer }: { peer: Node | Vault }) {
+    return <><strong>{peer.name}</strong><div className="lw-subtle">{peer.endpoint}</div></>;
+}
+
+function Health({ peer }: { peer: Node | Vault }) {
+    return <><HealthLabel health={peer.health} />{peer.cause && <div className="lw-subtle lw-cause">{peer.cause}</div>}</>;
+}
+
+/** How full something is, with both numbers. */
+function Fill({ used, total, label }: { used: number; total: number; label: string }) {
+    const { bytes, percent } = useFormat();
+    const share = total > 0 ? Math.min(1, used / total) : 0;
+    const variant = share > 0.95 ? "danger" : share > 0.8 ? "warning" : undefined;
+    return (
+        <>
+            <Progress value={share * 100} label={percent(share)} size="sm" variant={variant} measureLocation={ProgressMeasureLocation.outside} aria-label={label} className="lw-cell-progress" />
+            <div className="lw-subtle">{bytes(used)} / {bytes(total)}</div>
+        </>
+    );
+}
+
+function useSwitchOptions() {
+    const { t } = useTranslation("infrastructure");
+    return <Above label={t("show.label")} nodes={t("show.nodes")} vaults={t("show.vaults")} />;
+}
+
+function Above({ label, nodes, vaults }: { label: string; nodes: string; vaults: string }) {
+    const show = useSearch({ from: "/shell/infrastructure" }).show ?? "nodes";
+    return <Switch label={label} value={show} options={[{ value: "nodes", text: nodes }, { value: "vaults", text: vaults }]} />;
+}
+
+function Nodes() {
+    const { t } = useTranslation("infrastructure");
+    const { number, rate, percent } = useFormat();
+    const client = useQueryClient();
+    const may = useMay("admin");
+    const query = useQuery(nodesQuery);
+    const drain = useMutation({
+        mutationFn: (node: Node) => call(api.PATCH("/api/v1/nodes/{node_id}", { params: { path: { node_id: node.id }, header: ifMatch(node) }, body: { drain: !node.drain } })),
+        onSettled: () => client.invalidateQueries({ queryKey: ["nodes"] }),
+    });
+    const columns: Column<Node>[] = [
+        { key: "name", label: t("column.name"), width: 20, sortBy: (n) => n.name, cell: (n) => <Name peer={n} /> },
+        { key: "health", label: t("column.health"), width: 20, sortBy: (n) => -rank.indexOf(n.health), cell: (n) => <Health peer={n} /> },
+        { key: "machines", label: t("column.machines"), isNumber: true, sortBy: (n) => n.machine_count, cell: (n) => <Link to="/machines" search={{ node: n.id }} className="lw-link">{number(n.machine_count)}</Link> },
+        { key: "spool", label: t("column.spool"), width: 20, sortBy: (n) => n.spool_bytes / Math.max(1, n.spool_limit_bytes), cell: (n) => <Fill used={n.spool_bytes} total={n.spool_limit_bytes} label={`${t("column.spool")} ${n.name}`} /> },
+        { key: "in", label: t("column.in"), isNumber: true, sortBy: (n) => n.received_bytes_per_second, cell: (n) => rate(n.received_bytes_per_second) },
+        { key: "out", label: t("column.out"), isNumber: true, sortBy: (n) => n.forwarded_bytes_per_second, cell: (n) => rate(n.forwarded_bytes_per_second) },
+        { key: "cpu", label: t("column.cpu"), isNumber: true, sortBy: (n) => n.cpu_percent, cell: (n) => percent(n.cpu_percent / 100) },
+        { key: "seen", label: t("column.seen"), sortBy: (n) => n.last_seen_at, cell: (n) => <Moment at={n.last_seen_at} /> },
+    ];
+    return (
+        <ListPage<Node>
+            title={t("title")}
+            text={t("text")}
+            query={query}
+            columns={columns}
+            rowId={(n) => n.id}
+            rowName={(n) => n.name}
+            words={(n) => `${n.name} ${n.endpoint} ${n.site_name ?? ""} ${n.cause}`}
+            sort="name"
+            none={{ title: t("noNodes"), text: t("noNodesText"), icon: ClusterIcon }}
+            rowActions={may ? (n) => <Button variant="link" isInline isDisabled={drain.isPending} onClick={() => drain.mutate(n)}>{n.drain ? t("undrain") : t("drain")}</Button> : undefined}
+            above={<>{useSwitchOptions()}<ProblemAlert error={drain.error} /></>}
+        />
+    );
+}
+
+function Vaults() {
+    const { t } = useTranslation("infrastructure");
+    const { number } = useFormat();
+    const navigate = useNavigate();
+    const may = useMay("operator");
+    const query = useQuery(vaultsQuery);
+    const verify = useMutation({
+        mutationFn: (vault: Vault) => call(api.POST("/api/v1/vaults/{vault_id}/verify", { params: { path: { vault_id: vault.id } }, body: {} })),
+        onSuccess: (job) => void navigate({ to: "/jobs/$jobId", params: { jobId: job.id } }),
+    });
+    const columns: Column<Vault>[] = [
+        { key: "name", label: t("column.name"), width: 20, sortBy: (v) => v.name, cell: (v) => <Name peer={v} /> },
+        { key: "health", label: t("column.health"), width: 20, sortBy: (v) => -rank.indexOf(v.health), cell: (v) => <Health peer={v} /> },
+        { key: "machines", label: t("column.machines"), isNumber: true, sortBy: (v) => v.machine_count, cell: (v) => <Link to="/machines" search={{ vault: v.id }} className="lw-link">{number(v.machine_count)}</Link> },
+        { key: "used", label: t("column.used"), width: 25, sortBy: (v) => (v.capacity_bytes - v.free_bytes) / Math.max(1, v.capacity_bytes), cell: (v) => <Fill used={v.capacity_bytes - v.free_bytes} total={v.capacity_bytes} label={`${t("column.used")} ${v.name}`} /> },
+        { key: "streams", label: t("column.streams"), isNumber: true, sortBy: (v) => v.streams, cell: (v) => number(v.streams) },
+        { key: "seen", label: t("column.seen"), sortBy: (v) => v.last_seen_at, cell: (v) => <Moment at={v.last_seen_at} /> },
+    ];
+    return (
+        <ListPage<Vault>
+            title={t("title")}
+            text={t("text")}
+            query={query}
+            columns={columns}
+            rowId={(v) => v.id}
+            rowName={(v) => v.name}
+            words={(v) => `${v.name} ${v.endpoint} ${v.site_name ?? ""} ${v.cause}`}
+            sort="name"
+            none={{ title: t("noVaults"), text: t("noVaultsText"), icon: DatabaseIcon }}
+            rowActions={may ? (v) => <Button variant="link" isInline isDisabled={verify.isPending} onClick={() => verify.mutate(v)}>{t("verify")}</Button> : undefined}
+            above={<>{useSwitchOptions()}<ProblemAlert error={verify.error} /></>}
+        />
+    );
+}
+
+export function InfrastructurePage() {
+    return useSearch({ from: "/shell/infrastructure" }).show === "vaults" ? <Vaults /> : <Nodes />;
+}
