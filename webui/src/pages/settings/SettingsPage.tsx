@@ -28,9 +28,12 @@ const groups = [
 ] as const;
 type Key = (typeof groups)[number]["keys"][number];
 
+/** A setting that nobody has made is not there: its field is empty, and the hub's default holds. */
+const shown = (settings: Settings, key: Key | "site_name") => (settings[key] === undefined ? "" : String(settings[key]));
+
 /** What differs from what the hub has. */
 function changesOf(settings: Settings, edited: Record<string, string>): Partial<Settings> {
-    return Object.fromEntries(Object.entries(edited).filter(([key, value]) => String(settings[key as Key]) !== value).map(([key, value]) => [key, key === "site_name" ? value : Number(value)]));
+    return Object.fromEntries(Object.entries(edited).filter(([key, value]) => value !== "" && shown(settings, key as Key) !== value).map(([key, value]) => [key, key === "site_name" ? value : Number(value)]));
 }
 
 function SettingsForm({ settings }: { settings: Settings }) {
@@ -48,7 +51,7 @@ function SettingsForm({ settings }: { settings: Settings }) {
         },
     });
     const field = (key: Key | "site_name") => (
-        <Field key={key} id={key} label={t(`key.${key}`)} type={key === "site_name" ? "text" : "number"} value={edited[key] ?? String(settings[key])} onChange={(value) => setEdited({ ...edited, [key]: value })} hint={t(`hint.${key}`)} />
+        <Field key={key} id={key} label={t(`key.${key}`)} type={key === "site_name" ? "text" : "number"} value={edited[key] ?? shown(settings, key)} onChange={(value) => setEdited({ ...edited, [key]: value })} hint={t(`hint.${key}`)} />
     );
     const save = (event: SyntheticEvent) => {
         event.preventDefault();
