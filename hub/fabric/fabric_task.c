@@ -107,7 +107,7 @@ static int make(const struct fabric_ask *ask, struct task **ret_task, struct err
     return 0;
 }
 
-/* With the lock. */
+/* With the lock. 1: it runs; 0: too many do. */
 static int launch(struct task *t, struct err *err)
 {
     pthread_attr_t attr;
@@ -115,8 +115,7 @@ static int launch(struct task *t, struct err *err)
     int r;
 
     if (running >= FABRIC_TASKS_MAX)
-        return err_set(
-            err, ERR_UNAVAILABLE, "%d things are under way at targets; this one must wait", FABRIC_TASKS_MAX);
+        return 0;
     pthread_attr_init(&attr);
     pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
     r = pthread_create(&thread, &attr, task_main, t);
@@ -126,7 +125,7 @@ static int launch(struct task *t, struct err *err)
     running++;
     t->next = tasks;
     tasks = t;
-    return 0;
+    return 1;
 }
 
 /* With the lock. */
@@ -148,10 +147,10 @@ static int begin(const struct fabric_ask *ask, struct err *err)
         return -1;
     pthread_mutex_lock(&lock);
     rc = launch(t, err);
-    pthread_mutex_unlock(&lock);
-    if (rc == 0)
+    if (rc == 1)
         (void)TAKE_PTR(t);
-    return rc;
+    pthread_mutex_unlock(&lock);
+    return rc < 0 ? -1 : 0;
 }
 
 int fabric_task(const struct fabric_ask *ask, json_t **ret_answer, struct err *err)

@@ -23,8 +23,8 @@ struct fabric_ask {
     bool graceful;
 };
 
-/* Begins the task unless it is there. 0: not done yet; 1: done, *ret_answer (a new reference; {} for check and stop) and the task is forgotten;
- * -1: it failed and is forgotten. ERR_UNAVAILABLE while FABRIC_TASKS_MAX run. */
+/* Begins the task unless it is there. 0: not done yet, or not begun because FABRIC_TASKS_MAX run; 1: done, *ret_answer (a new reference; {} for check
+ * and stop) and the task is forgotten; -1: it failed and is forgotten. */
 int fabric_task(const struct fabric_ask *ask, json_t **ret_answer, struct err *err);
 /* Asks tasks whose key begins so to give up, and forgets them. "": all; waits for those, up to ten seconds. */
 void fabric_task_cancel(const char *prefix);

@@ -135,6 +135,8 @@ int replica_ask(struct job_run *run, const struct failover_row *failover, enum f
     json_decref(spec);
     snprintf(run->detail, sizeof(run->detail), "target %.60s %s", failover->target_name, doing[verb]);
     run->again_usec = LOOK_USEC;
+    /* The target's own word: a step that begins it again would go on for ever. */
+    run->final = rc < 0;
     if (rc <= 0)
         return rc < 0 ? -1 : JOB_AGAIN;
     if (ret_answer)

@@ -196,6 +196,24 @@ static void what_a_program_leaves_running_is_not_waited_for(void **state)
     json_decref(replica);
 }
 
+static void a_libvirt_host_that_is_down_is_said_to_be(void **state)
+{
+    json_t *config = json_pack("{s:s}", "uri", "qemu+unix:///system?socket=/nowhere/libvirt-sock"),
+           *spec = spec_of("m", "[]"), *replica = NULL;
+    atomic_bool cancelled = false;
+    const struct compute_call call = {.config = config, .spec = spec, .cancelled = &cancelled};
+    struct err err = ERR_INIT;
+
+    (void)state;
+    assert_int_equal(compute_libvirt.check(&call, &err), -1);
+    assert_int_equal(err.code, ERR_UNAVAILABLE);
+    assert_non_null(strstr(err.text, "cannot be reached"));
+    assert_int_equal(compute_libvirt.start(&call, &replica, &err), -1);
+    assert_int_equal(compute_libvirt.stop(&call, &err), -1);
+    json_decref(config);
+    json_decref(spec);
+}
+
 /* ---- tasks ---- */
 
 static int until_done(const struct fabric_ask *ask, json_t **ret_answer, struct err *err)
@@ -323,6 +341,7 @@ int main(void)
         cmocka_unit_test(a_program_gets_the_spec_and_answers_with_the_replica),
         cmocka_unit_test(a_program_that_goes_wrong_is_an_error_with_its_own_words),
         cmocka_unit_test(what_a_program_leaves_running_is_not_waited_for),
+        cmocka_unit_test(a_libvirt_host_that_is_down_is_said_to_be),
         cmocka_unit_test(tasks_are_begun_once_and_collected_once),
         cmocka_unit_test(cancelled_tasks_end_and_are_forgotten),
         cmocka_unit_test(a_port_that_answers_is_a_verdict_and_so_is_one_that_does_not),

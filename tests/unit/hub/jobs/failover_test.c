@@ -352,6 +352,24 @@ static void test_a_failure_takes_itself_away(void **state)
     assert_int_equal(count(conn, "SELECT 1 FROM machines WHERE state = 'protected' AND generation = 1"), 1);
 }
 
+/* A host that is down is the end of the job, not a reason to ask it for ever. */
+static void test_a_target_that_cannot_be_reached_is_asked_once(void **state)
+{
+    struct db_conn *conn AUTO_OF(db_conn) = fixture_conn(state);
+    struct err err = ERR_INIT;
+
+    build(conn);
+    assert_ok(db_script(conn,
+                  "UPDATE compute_targets SET adapter = 'libvirt', config = "
+                  "'{\"uri\":\"qemu+unix:///system?socket=/nowhere/sock\"}'"
+                  " WHERE name = 'rack'",
+                  &err),
+        &err);
+    start(*state, conn, "test", NULL);
+    assert_int_equal(count(conn, "SELECT 1 FROM jobs WHERE status = 'failed' AND problem_code = 'unavailable'"), 1);
+    assert_int_equal(count(conn, "SELECT 1 FROM failovers"), 0);
+}
+
 static void test_what_makes_no_sense_is_refused(void **state)
 {
     static const char *const bad[] = {
@@ -378,6 +396,7 @@ int main(void)
         cmocka_unit_test(test_a_hub_that_dies_at_any_step_ends_as_if_nothing_had_happened),
         cmocka_unit_test(test_a_test_failover_leaves_the_machine_alone),
         cmocka_unit_test(test_a_failure_takes_itself_away),
+        cmocka_unit_test(test_a_target_that_cannot_be_reached_is_asked_once),
         cmocka_unit_test(test_what_makes_no_sense_is_refused),
     };
 
