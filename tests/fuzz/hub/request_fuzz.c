@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "hub/api/http_input.h"
+#include "hub/api/http_route.h"
 #include "hub/api/openapi.h"
 
 static char *take_line(const uint8_t **data, size_t *size)
@@ -31,7 +32,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         return 0;
     services.doc = doc;
     request_init(&r, &services);
-    r.operation = openapi_at(doc, *data++ % openapi_count(doc));
+    r.route = &http_routes[*data++ % http_route_count];
+    r.operation = openapi_find(doc, r.route->operation);
     size--;
     query = take_line(&data, &size);
     param = take_line(&data, &size);
