@@ -37,7 +37,7 @@ export function PointTable({ machine, points }: { machine: Machine; points: Poin
                             <Td dataLabel={t("point.tag")}>{point.tag ?? "–"}</Td>
                             <Td dataLabel={t("point.changed")} className="lw-number">{bytes(point.changed_bytes)}</Td>
                             {mayAct && (
-                                <Td isActionCell>
+                                <Td isActionCell modifier="nowrap">
                                     <Button variant="link" size="sm" isInline onClick={() => setOpening(point)} aria-label={t("point.openOne", { sequence: point.sequence })}>{t("point.open")}</Button>{" "}
                                     <Button variant="link" size="sm" isInline onClick={() => setExporting(point)} aria-label={t("point.exportOne", { sequence: point.sequence })}>{t("point.export")}</Button>
                                 </Td>

@@ -6,6 +6,7 @@ import { PageSection } from "@patternfly/react-core/dist/dynamic/components/Page
 import { Skeleton } from "@patternfly/react-core/dist/dynamic/components/Skeleton";
 import { Gallery, GalleryItem } from "@patternfly/react-core/dist/dynamic/layouts/Gallery";
 import { useQuery } from "@tanstack/react-query";
+import { Link } from "@tanstack/react-router";
 import type { ReactNode } from "react";
 import { useTranslation } from "react-i18next";
 
@@ -50,12 +51,12 @@ function RpoDonut({ overview }: { overview: Overview }) {
     return <Donut slices={slices} title={t("rpo.middle")} middle={met + missed > 0 ? percent(met / (met + missed)) : "–"} />;
 }
 
-function Figure({ value, label }: { value: number; label: string }) {
+function Figure({ value, children }: { value: number; children: ReactNode }) {
     const { number } = useFormat();
     return (
         <div className="lw-figure">
             <span className="lw-figure-number lw-number">{number(value)}</span>
-            <span className="lw-subtle">{label}</span>
+            {children}
         </div>
     );
 }
@@ -69,16 +70,16 @@ function Tiles({ overview }: { overview: Overview }) {
             <Tile title={t("title.problems")}><ProblemList problems={overview.problems} /></Tile>
             <Tile title={t("title.jobs")}>
                 <div className="lw-figures">
-                    <Figure value={overview.jobs.running} label={t("jobs.running")} />
-                    <Figure value={overview.jobs.waiting_for_input} label={t("jobs.waiting")} />
-                    <Figure value={overview.jobs.failed_24h} label={t("jobs.failed")} />
+                    <Figure value={overview.jobs.running}><Link to="/jobs" search={{ show: "open" }} className="lw-link">{t("jobs.running")}</Link></Figure>
+                    <Figure value={overview.jobs.waiting_for_input}><Link to="/jobs" search={{ show: "open" }} className="lw-link">{t("jobs.waiting")}</Link></Figure>
+                    <Figure value={overview.jobs.failed_24h}><Link to="/jobs" search={{ show: "failed" }} className="lw-link">{t("jobs.failed")}</Link></Figure>
                 </div>
             </Tile>
             <Tile title={t("title.capacity")}><CapacityList vaults={overview.capacity} /></Tile>
             <Tile title={t("title.protection")}>
                 <div className="lw-figures">
-                    <Figure value={overview.machines.protected} label={t("protection.protected")} />
-                    <Figure value={overview.machines.unprotected} label={t("protection.unprotected")} />
+                    <Figure value={overview.machines.protected}><Link to="/machines" search={{ state: "protected" }} className="lw-link">{t("protection.protected")}</Link></Figure>
+                    <Figure value={overview.machines.unprotected}><Link to="/machines" search={{ state: "unprotected" }} className="lw-link">{t("protection.unprotected")}</Link></Figure>
                 </div>
             </Tile>
         </Gallery>
