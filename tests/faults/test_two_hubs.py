@@ -151,12 +151,13 @@ def two_hubs_share_the_work_and_one_goes_on_alone():
         for api, job in jobs:
             pair.wait_for(api, job)
     note(f"{pair.one.finished_jobs()} jobs by the first hub, {pair.two.finished_jobs()} by the second")
+    checked = wait_until(lambda: pair.database.sql("SELECT checked_at FROM alert_sweep WHERE checked_at IS NOT NULL"),
+                         "a hub to watch over alerts", 90)
     # A job that waits for the vault, whose session the first hub has.
     pair.vault.send_signal(signal.SIGSTOP)
     vault = pair.items("/vaults")[0]
     waiting = pair.first.done("POST", f"/vaults/{vault['id']}/verify", {}, Idempotency_Key="verify")
     wait_until(lambda: pair.second.done("GET", f"/jobs/{waiting['id']}")["status"] == "running", "the job to run", 60)
-    checked = pair.database.sql("SELECT checked_at FROM alert_sweep")
     pair.one.kill()
     killed = time.monotonic()
     pair.vault.send_signal(signal.SIGCONT)
