@@ -224,6 +224,14 @@ void news_poke(struct news *news)
     pthread_mutex_unlock(&news->lock);
 }
 
+void news_nudge(struct news *news, enum news_topic topic)
+{
+    pthread_mutex_lock(&news->lock);
+    news->counts[topic]++;
+    pthread_cond_broadcast(&news->changed);
+    pthread_mutex_unlock(&news->lock);
+}
+
 int news_tell(struct db_conn *conn, enum news_topic topic, struct err *err)
 {
     return db_exec(conn, NULL, err, "SELECT pg_notify('leeward', $1)", DB_S(topic_names[topic])) < 0 ? -1 : 0;

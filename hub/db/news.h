@@ -31,6 +31,8 @@ uint64_t news_wait(struct news *news, enum news_topic topic, uint64_t seen, uint
 bool news_is_connected(struct news *news);
 /* Wakes every waiter once, as if each topic had news. */
 void news_poke(struct news *news);
+/* Wakes those of this process who wait for the topic: something that nobody else need hear of has changed when they must look again. */
+void news_nudge(struct news *news, enum news_topic topic);
 /* Tells all hubs on this database, when the caller's transaction commits (at once outside one). */
 int news_tell(struct db_conn *conn, enum news_topic topic, struct err *err);
 

@@ -285,6 +285,8 @@ static void *runner_main(void *arg)
         if (run_claimed(conn, runner->hub_id, &job, &err) < 0)
             note_failure(&err);
         db_release(TAKE_PTR(conn));
+        /* The thread that looks for work saw this job claimed, and would sleep for longer than its next step may wait. */
+        news_nudge(runner->news, NEWS_JOBS);
     }
     return NULL;
 }
