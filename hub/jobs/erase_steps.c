@@ -26,6 +26,18 @@ static int erase_check(struct db_conn *conn, const struct machine_row *machine, 
                       : err_set(err, ERR_NOT_FOUND, "no vault holds anything of machine %s", machine->name);
 }
 
+/* It may have been protected since the job was asked for. */
+static int is_unprotected(struct job_run *run, struct err *err)
+{
+    AUTO_DB_SET struct db_set set = {0};
+
+    if (job_machine(run, &set, err) < 0)
+        return -1;
+    if (strcmp(db_at(&set, struct machine_row, 0)->state, "unprotected") == 0)
+        return 0;
+    return err_set(err, ERR_CANCELLED, "the machine was protected meanwhile");
+}
+
 static int destroy(struct job_run *run, struct err *err)
 {
     Leeward__Control__V1__Command command = LEEWARD__CONTROL__V1__COMMAND__INIT;
@@ -33,6 +45,8 @@ static int destroy(struct job_run *run, struct err *err)
     json_t *answer = NULL;
     int rc;
 
+    if (is_unprotected(run, err) < 0)
+        return -1;
     request.machine_id = (char *)(uintptr_t)run->job->machine_id;
     command.kind_case = LEEWARD__CONTROL__V1__COMMAND__KIND_ERASE_MACHINE;
     command.erase_machine = &request;

@@ -61,9 +61,13 @@ class Worker:
         self.serial += 1
         return self.api.done(method, path, body, Idempotency_Key=f"k{self.serial}")
 
-    def kill_in(self, kind, ordinal):
+    def kill_in(self, job, ordinal):
         """Once the job holds still in that step. The hub's private PostgreSQL goes with it."""
-        wait_until(lambda: self.sql(SLEEPS), f"{kind} to come to step {ordinal}", 150)
+        def still_or_over():
+            return self.sql(SLEEPS) or self.state(job)["status"] not in ("queued", "running")
+        wait_until(still_or_over, f"{job['kind']} to come to step {ordinal}", 150)
+        now = self.state(job)
+        check(now["status"] in ("queued", "running"), f"{job['kind']} is {now['status']}: {now['problem']} {now['steps']}")
         killed = self.site.kill("hub")
         wait_until(lambda: self.site.pid_of("hub") != killed, "the hub to be started again", 60)
         wait_until(lambda: self.api.ask("GET", "/status")[0] == 200, "the hub to answer", 90)
@@ -74,7 +78,7 @@ class Worker:
         job = self.submit(method, path, body)
         check(job["kind"] == kind, job)
         for ordinal in range(len(job["steps"])):
-            self.kill_in(kind, ordinal)
+            self.kill_in(job, ordinal)
         done = self.finish(job)
         note(f"{kind}: killed in each of {len(job['steps'])} steps")
         return done

@@ -14,17 +14,22 @@ def capacity(*arguments):
     return json.loads(run(LEEWARD, "capacity", *arguments, "-o", "json", timeout=60))
 
 
+def pins():
+    folder = "/sys/fs/bpf/leeward"
+    return set(os.listdir(folder)) if os.path.exists(folder) else set()
+
+
 @test
 def a_disk_is_measured_without_being_protected():
     disk = Disk(256 * MIB)
     load = start(["fio", "--name=load", f"--filename={disk.device}", "--rw=randwrite", "--bs=64k", "--size=256m", "--direct=1",
                   "--rate=4m", "--time_based", "--runtime=60", "--buffer_compress_percentage=50", "--refill_buffers",
                   "--output=/dev/null"])
-    before = set(os.listdir("/sys/fs/bpf/leeward")) if os.path.exists("/sys/fs/bpf/leeward") else set()
+    before = pins()
     measured = fresh("measured.json")
     with open(measured, "w") as f:
         subprocess.run([os.path.join(BIN, "leeward-agent"), "--measure", disk.device, "--measure-time", "5s"], check=True, stdout=f)
-    check(not [n for n in set(os.listdir("/sys/fs/bpf/leeward")) - before if n.startswith("measure-")], "a trace is left")
+    check(not [n for n in pins() - before if n.startswith("measure-")], "a trace is left")
     with open(measured) as f:
         numbers = json.load(f)
     note(numbers)

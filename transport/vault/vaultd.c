@@ -119,6 +119,7 @@ static void vmachine_free(struct vmachine *vm)
         return;
     store_close(vm->store);
     vaultupload_forget(vm);
+    vaulterase_forget(vm);
     worker_lane_free(vm->lane);
     quarantine_done(&vm->quarantine);
     branchlist_done(&vm->branches);
@@ -251,6 +252,7 @@ static void machine_tick(struct vmachine *vm, uint64_t now)
     if (vm->desired && up && (vm->last_point > vm->reported || vm->report_all) && !vm->syncing)
         vaultreport_sync(vm);
     vaultupload_tick(vm, now);
+    vaulterase_tick(vm, now);
     if (now - vm->upkept_usec < UPKEEP_EVERY_USEC)
         return;
     vm->upkept_usec = now;

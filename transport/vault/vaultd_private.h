@@ -33,6 +33,7 @@ struct scrub;
 struct compacting;
 struct collecting;
 struct heal_job;
+struct erase_job;
 struct rotation;
 
 /* One machine. Never freed before the daemon ends. */
@@ -68,6 +69,7 @@ struct vmachine {
     uint64_t points_hit;          /* recovery points that something of it hits */
     bool healing;
     struct heal_job *heal_queue;
+    struct erase_job *erase;               /* waits for the end of the stream; NULL: none */
     uint64_t healed_usec, healed_at_point; /* when it was last looked whether what was asked for has come */
     struct compact_space space;            /* as last looked through */
     bool space_known;
@@ -234,6 +236,9 @@ void vaultrotate_start(struct vaultd *d, const char *command_id);
 /* vaulterase.c */
 /* Answers the command at its end. */
 void vaulterase_start(struct vaultd *d, const char *command_id, const char *machine_id);
+/* Goes on with what waits for the end of the machine's stream. */
+void vaulterase_tick(struct vmachine *vm, uint64_t now_usec);
+void vaulterase_forget(struct vmachine *vm);
 
 /* vaultseed.c */
 struct vaultseed;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The command EraseMachine. Refused while a point is locked (P6), is open, or a branch stands on one, and while data comes in. What
- * is left of the files goes beside the lane, and at the next start; then what the bucket has of the machine (vaultupload.c).
+ * The command EraseMachine. Refused while a point is locked (P6), is open, or a branch stands on one. The hub erases what is
+ * unprotected; the machine's stream may end a little later than its protection, which is waited for, and refused when it goes on.
+ * What is left of the files goes beside the lane, and at the next start; then what the bucket has of the machine (vaultupload.c).
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,9 +16,13 @@
 #include "transport/vault/storelock.h"
 #include "transport/vault/vaultd_private.h"
 
+/* A node that is just starting anew, or finding its hub again, ends the stream within this. */
+#define STREAM_ENDS_USEC (60 * USEC_PER_SEC)
+
 struct erase_job {
     struct vaultjob job;
-    char *command; /* id */
+    char *command;       /* id */
+    uint64_t until_usec; /* monotonic: how long the end of the stream is waited for */
 };
 
 static void job_free(struct erase_job *j)
@@ -113,14 +118,70 @@ static int check_free(struct vmachine *vm, struct err *err)
 {
     uint64_t *open AUTO_FREE = NULL;
     size_t count = 0;
-    if (vm->stream != NULL)
-        return err_set(err, ERR_REFUSED, "the machine is being replicated");
     if (opening_pinned(vm, &open, &count, err) < 0)
         return -1;
     if (count == 0 && vm->branches.count == 0)
         return 0;
     (void)err_set(err, ERR_REFUSED, "points of this machine are open, or it has branches");
     return err_hint(err, "close them first: leeward point opened, leeward branch list");
+}
+
+static void refuse(struct vmachine *vm, struct erase_job *j, const struct err *err)
+{
+    answer(vm->d, j->command, err, NULL);
+    job_free(j);
+}
+
+static void begin(struct vmachine *vm, struct erase_job *j)
+{
+    struct err err = ERR_INIT;
+    if (check_free(vm, &err) < 0) {
+        refuse(vm, j, &err);
+        return;
+    }
+    if (vm->scrub != NULL)
+        scrub_cancel(vm->scrub);
+    vm->was_desired = vm->desired;
+    vm->desired = false; /* nothing of ours makes its folder anew */
+    j->job.run = erase_run;
+    j->job.done = erase_done;
+    if (vaultjob_lane(vm, &j->job, &err) < 0)
+        refuse(vm, j, &err);
+}
+
+void vaulterase_tick(struct vmachine *vm, uint64_t now_usec)
+{
+    struct erase_job *j = vm->erase;
+    struct err err = ERR_INIT;
+    if (j == NULL || (vm->stream != NULL && now_usec < j->until_usec))
+        return;
+    vm->erase = NULL;
+    if (vm->stream == NULL) {
+        begin(vm, j);
+        return;
+    }
+    (void)err_set(&err, ERR_REFUSED, "the machine is being replicated");
+    (void)err_hint(&err, "unprotect it first: leeward machine unprotect");
+    refuse(vm, j, &err);
+}
+
+void vaulterase_forget(struct vmachine *vm)
+{
+    if (vm->erase != NULL)
+        job_free(vm->erase);
+    vm->erase = NULL;
+}
+
+static struct erase_job *job_new(const char *command_id, struct err *err)
+{
+    struct erase_job *j = mem_new(struct erase_job);
+    if (j != NULL && (j->command = mem_strdup(command_id)) != NULL) {
+        j->until_usec = clock_mono_usec() + STREAM_ENDS_USEC;
+        return j;
+    }
+    free(j);
+    (void)err_set(err, ERR_NOMEM, "no memory to erase a machine");
+    return NULL;
 }
 
 void vaulterase_start(struct vaultd *d, const char *command_id, const char *machine_id)
@@ -131,20 +192,16 @@ void vaulterase_start(struct vaultd *d, const char *command_id, const char *mach
     struct erase_job *j = NULL;
     if (vm == NULL)
         (void)err_set(&err, ERR_NOT_FOUND, "this vault does not hold the machine %s", machine_id);
-    else if (check_free(vm, &err) == 0 &&
-             ((j = mem_new(struct erase_job)) == NULL || (j->command = mem_strdup(command_id)) == NULL))
-        (void)err_set(&err, ERR_NOMEM, "no memory to erase a machine");
-    if (err.code == ERR_NONE) {
-        if (vm->scrub != NULL)
-            scrub_cancel(vm->scrub);
-        vm->was_desired = vm->desired;
-        vm->desired = false; /* nothing of ours makes its folder anew */
-        j->job.run = erase_run;
-        j->job.done = erase_done;
-        if (vaultjob_lane(vm, &j->job, &err) == 0)
-            return;
+    else if (vm->erase != NULL && strcmp(vm->erase->command, command_id) == 0)
+        return; /* the hub repeats what it has no answer to */
+    else if (vm->erase != NULL)
+        (void)err_set(&err, ERR_REFUSED, "the machine is being erased already");
+    else
+        j = job_new(command_id, &err);
+    if (j == NULL) {
+        answer(d, command_id, &err, NULL);
+        return;
     }
-    if (j != NULL)
-        job_free(j);
-    answer(d, command_id, &err, NULL);
+    vm->erase = j;
+    vaulterase_tick(vm, clock_mono_usec());
 }
