@@ -21,6 +21,7 @@
 #include "hub/db/migrate.h"
 #include "hub/db/news.h"
 #include "hub/db/postgres_embedded.h"
+#include "hub/db/secret_box.h"
 #include "hub/db/token_store.h"
 #include "hub/fabric/fabric_task.h"
 #include "hub/db/user_store.h"
@@ -210,9 +211,13 @@ static int prepare_data(struct hub *hub, struct err *err)
 
 static int start_database(struct hub *hub, struct err *err)
 {
-    struct db_options options = {
-        .dsn = hub->settings.database, .connections_max = (unsigned)hub->settings.db_connections};
+    uint8_t secret_key[DB_SECRET_KEY_SIZE];
+    struct db_options options = {.dsn = hub->settings.database,
+        .connections_max = (unsigned)hub->settings.db_connections,
+        .secret_key = secret_key};
 
+    if (ca_derive_key(hub->ca, "leeward stored secrets 1", secret_key, err) < 0)
+        return -1;
     if (!options.dsn[0]) {
         if (postgres_embedded_start(hub->loop, hub->settings.data, &hub->postgres, err) < 0)
             return -1;
@@ -310,7 +315,7 @@ static int prepare_database(struct hub *hub, struct err *err)
         return err_set(err, ERR_NOMEM, "no memory");
     if (load_id(hub, conn, err) < 0 || ensure_admin(hub, conn, err) < 0)
         return -1;
-    return ensure_first_user(hub, conn, err);
+    return ensure_first_user(hub, conn, err) < 0 ? -1 : secret_seal_old(conn, err);
 }
 
 /* ---- parts ---- */

@@ -12,6 +12,7 @@
 #include "hub/api/oidc.h"
 #include "hub/api/openapi.h"
 #include "hub/api/rate_limit.h"
+#include "hub/api/status_cache.h"
 #include "transport/base/log.h"
 #include "transport/base/mem.h"
 
@@ -43,6 +44,7 @@ int api_start(const struct api_conf *conf, struct api **ret_api, struct err *err
     api->services.rates = new_limit(conf->requests_per_second, REQUESTS_PER_SECOND, 2);
     api->services.failures = new_limit(conf->failures_per_second, FAILURES_PER_SECOND, 10);
     if (!api->services.rates || !api->services.failures || !(api->services.metrics = api_metrics_new()) ||
+        !(api->services.status = status_cache_new()) ||
         !(api->services.logins = login_gate_new(conf->handler_threads ? conf->handler_threads : 4)) ||
         !(api->services.outbound = login_gate_new(conf->handler_threads > 2 ? conf->handler_threads - 1 : 2))) {
         api_stop(api);
@@ -74,6 +76,7 @@ void api_stop(struct api *api)
     oidc_free(api->services.oidc);
     login_gate_free(api->services.outbound);
     login_gate_free(api->services.logins);
+    status_cache_free(api->services.status);
     api_metrics_free(api->services.metrics);
     free(api);
 }

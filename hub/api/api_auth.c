@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Roles are rows of a table; everything else is comparing words. Reading is `*:read` for everybody who has a token at all;
- * an operator runs the daily work; only an administrator makes policies, tokens and settings.
+ * Roles are rows of a table; everything else is comparing words. Reading is `*:read` for everybody who has a token at all, but for who the
+ * users are and what they did, which viewers do not see: "!" before a scope takes it away again, wherever in the list it stands. An operator
+ * runs the daily work; only an administrator makes policies, tokens and settings.
  */
 #include "hub/api/api_auth.h"
 
@@ -15,9 +16,10 @@ static const struct role_row {
     const char *role;
     const char *scopes[16];
 } roles[] = {
-    {"viewer", {"*:read"}},
-    {"operator", {"*:read", "machines:protect", "machines:write", "points:write", "exports:write", "branches:promote",
-                     "jobs:write", "vaults:verify", "groups:write", "failovers:execute", "failovers:commit", "alerts:write"}},
+    {"viewer", {"*:read", "!audit:read", "!users:read"}},
+    {"operator",
+        {"*:read", "machines:protect", "machines:write", "points:write", "exports:write", "branches:promote",
+            "jobs:write", "vaults:verify", "groups:write", "failovers:execute", "failovers:commit", "alerts:write"}},
     {"admin", {"*"}},
 };
 
@@ -99,12 +101,19 @@ static bool scope_within(const char *have, const char *want)
 
 static bool list_has(const json_t *scopes, const char *scope)
 {
+    bool found = false;
     const json_t *have;
     size_t i;
 
-    json_array_foreach(
-        scopes, i, have) if (json_is_string(have) && scope_within(json_string_value(have), scope)) return true;
-    return false;
+    json_array_foreach(scopes, i, have)
+    {
+        const char *text = json_is_string(have) ? json_string_value(have) : "";
+
+        if (text[0] == '!' && scope_within(text + 1, scope))
+            return false;
+        found |= scope_within(text, scope);
+    }
+    return found;
 }
 
 bool principal_may(const struct principal *p, const char *scope)

@@ -49,6 +49,7 @@ struct api_services {
     struct oidc *oidc;                    /* NULL: none */
     struct rate_limit *rates;             /* of requests, by token, session or address */
     struct rate_limit *failures;          /* of wrong credentials, by address */
+    struct status_cache *status;          /* numbers that are counted once for many who ask */
     const atomic_bool *draining;
 };
 

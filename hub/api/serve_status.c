@@ -10,7 +10,7 @@
 #include "hub/api/http_gzip.h"
 #include "hub/api/openapi.h"
 #include "hub/api/row_json.h"
-#include "hub/db/status_store.h"
+#include "hub/api/status_cache.h"
 #include "hub/db/config_store.h"
 #include "hub/db/rows.h"
 #include "transport/base/bytes.h"
@@ -100,7 +100,7 @@ static int add_counts(struct request *r, json_t *status, struct err *err)
     json_t *counts;
     int rc;
 
-    if (status_counts_read(r->conn, &c, err) < 0)
+    if (status_cache_read(r->services->status, r->conn, &c, err) < 0)
         return -1;
     counts = json_pack("{s:{s:I, s:I, s:I, s:I, s:I}, s:{s:I, s:I}, s:{s:I, s:I}, s:{s:I, s:I}}", "machines", "total",
         (json_int_t)c.machines, "protected", (json_int_t)c.protected_machines, "replicating", (json_int_t)c.replicating,

@@ -8,6 +8,7 @@
  */
 #include "hub/control/ca.h"
 
+#include <openssl/kdf.h>
 #include <openssl/bn.h>
 #include <openssl/ec.h>
 #include <openssl/err.h>
@@ -320,6 +321,24 @@ void ca_close(struct ca *ca)
     free(ca->path);
     free(ca->pem);
     free(ca);
+}
+
+/* HKDF (RFC 5869) over the private key's DER. */
+int ca_derive_key(const struct ca *ca, const char *purpose, uint8_t ret_key[32], struct err *err)
+{
+    EVP_PKEY_CTX *hkdf = EVP_PKEY_CTX_new_id(EVP_PKEY_HKDF, NULL);
+    unsigned char *der = NULL;
+    int n = i2d_PrivateKey(ca->key, &der);
+    size_t len = 32;
+    bool ok = hkdf && n > 0 && EVP_PKEY_derive_init(hkdf) > 0 && EVP_PKEY_CTX_set_hkdf_md(hkdf, EVP_sha256()) > 0 &&
+              EVP_PKEY_CTX_set1_hkdf_key(hkdf, der, n) > 0 &&
+              EVP_PKEY_CTX_add1_hkdf_info(hkdf, (const unsigned char *)purpose, (int)strlen(purpose)) > 0 &&
+              EVP_PKEY_derive(hkdf, ret_key, &len) > 0 && len == 32;
+
+    OPENSSL_clear_free(der, n > 0 ? (size_t)n : 0);
+    EVP_PKEY_CTX_free(hkdf);
+    ERR_clear_error();
+    return ok ? 0 : err_set(err, ERR_INTERNAL, "no key can be derived from the CA's");
 }
 
 const char *ca_fingerprint(const struct ca *ca)

@@ -24,6 +24,8 @@ struct ca; /* immutable after ca_open; any thread */
 int ca_open(const char *data_dir, struct ca **ret_ca, struct err *err);
 void ca_close(struct ca *ca);
 DEFINE_AUTO(ca, ca_close)
+/* A key of 32 bytes that whoever has the CA's key can make again, and nobody else: one for each purpose. */
+int ca_derive_key(const struct ca *ca, const char *purpose, uint8_t ret_key[32], struct err *err);
 /* SHA-256 of the DER, 64 hex digits; lives as long as the CA. */
 const char *ca_fingerprint(const struct ca *ca);
 const char *ca_pem(const struct ca *ca);  /* the root's PEM text; same lifetime */

@@ -6,6 +6,7 @@
 #include "hub/db/channel_store.h"
 
 #include "hub/db/news.h"
+#include "hub/db/secret_box.h"
 #include "transport/base/clock.h"
 
 #define WAIT_MAX_USEC (60 * USEC_PER_SEC)
@@ -34,18 +35,21 @@ static int name_taken(const char *name, struct err *err)
 int channel_create(struct db_conn *conn, const struct channel_row *row, const char *secret,
     char ret_id[IDENT_TEXT_SIZE], struct err *err)
 {
+    AUTO_FREE char *sealed = NULL;
     struct ident id;
 
     if (ident_random(&id) < 0)
         return err_set(err, ERR_INTERNAL, "the kernel gives no randomness");
     ident_to_text(&id, ret_id);
+    if (secret_seal(conn, ret_id, secret, &sealed, err) < 0)
+        return -1;
     if (db_exec(conn, NULL, err,
             "INSERT INTO alert_channels (id, name, kind, told_seq) SELECT $1::uuid, $2, $3,"
             " coalesce((SELECT max(seq) FROM alert_changes), 0)",
             DB_S(ret_id), DB_S(row->name), DB_S(row->kind)) < 0)
         return name_taken(row->name, err);
     return db_exec(conn, NULL, err, "UPDATE alert_channels SET " SET_COLUMNS " WHERE id = $1", DB_S(ret_id),
-               ROW_VALUES(row, secret)) < 0
+               ROW_VALUES(row, sealed)) < 0
                ? -1
                : 0;
 }
@@ -63,10 +67,15 @@ static int stale(struct db_conn *conn, const char *id, struct err *err)
 int channel_update(
     struct db_conn *conn, const struct channel_row *row, const char *secret, uint64_t if_version, struct err *err)
 {
-    int n = db_exec(conn, NULL, err,
+    AUTO_FREE char *sealed = NULL;
+    int n;
+
+    if (secret && secret_seal(conn, row->id, secret, &sealed, err) < 0)
+        return -1;
+    n = db_exec(conn, NULL, err,
         "UPDATE alert_channels SET " SET_COLUMNS ", version = version + 1, updated_at = now()"
         " WHERE id = $1 AND ($18::bigint = 0 OR version = $18::bigint)",
-        DB_S(row->id), ROW_VALUES(row, secret), DB_U(if_version));
+        DB_S(row->id), ROW_VALUES(row, sealed), DB_U(if_version));
 
     if (n < 0)
         return name_taken(row->name, err);

@@ -28,7 +28,8 @@ struct delivery_claim {
     const char *id, *kind, *body;
     uint64_t attempts, created_at; /* attempts: this one included */
     const char *channel_id, *channel_name, *channel_kind;
-    const char *url, *server, *security, *username, *from_address, *to_json, *ca_certificate, *secret;
+    const char *url, *server, *security, *username, *from_address, *to_json, *ca_certificate;
+    const char *secret; /* sealed as it lies there: secret_open(db, channel_id, ...) */
     uint64_t port;
     PGresult *result;
 };

@@ -27,7 +27,8 @@
 #define CONNECT_REPLY_USEC (5 * USEC_PER_SEC)
 #define RETRY_FIRST_MSEC 50
 #define RETRY_MAX_MSEC 500
-#define PREPARED_MAX 256 /* constant statements of the whole hub; a power of two */
+#define PREPARED_MAX 512   /* constant statements of the whole hub, and lists; a power of two */
+#define PREPARED_LISTS 192 /* of them; callers choose their texts, and must not crowd out the others */
 #define NUMBER_TEXT_SIZE 40
 
 struct db_conn {
@@ -37,7 +38,7 @@ struct db_conn {
     bool late; /* gave no answer in time: of no use any more */
     uint64_t reply_usec;
     uint64_t prepared[PREPARED_MAX]; /* hashes of the texts that this connection knows, open addressing; 0: free */
-    unsigned prepared_count;
+    unsigned prepared_count, prepared_lists;
     struct db_conn *next_idle;
 };
 
@@ -50,6 +51,8 @@ struct db {
     pthread_cond_t given_back;
     struct db_conn *idle;
     unsigned in_use; /* acquired or being connected */
+    bool has_secret_key;
+    uint8_t secret_key[DB_SECRET_KEY_SIZE];
 };
 
 static const char *const gone_hint =
@@ -242,6 +245,9 @@ int db_new(const struct db_options *options, struct db **ret_db, struct err *err
         db->connections_max = CONNECTIONS_MAX;
     db->acquire_usec = options->acquire_usec ? options->acquire_usec : ACQUIRE_DEFAULT_USEC;
     db->reply_usec = options->reply_usec ? options->reply_usec : REPLY_DEFAULT_USEC;
+    db->has_secret_key = options->secret_key != NULL;
+    if (options->secret_key)
+        memcpy(db->secret_key, options->secret_key, sizeof(db->secret_key));
     pthread_mutex_init(&db->lock, NULL);
     pthread_condattr_init(&attr);
     pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
@@ -263,6 +269,7 @@ void db_free(struct db *db)
     }
     pthread_cond_destroy(&db->given_back);
     pthread_mutex_destroy(&db->lock);
+    sodium_memzero(db->secret_key, sizeof(db->secret_key));
     free(db->dsn);
     free(db);
 }
@@ -408,6 +415,16 @@ bool db_in_transaction(const struct db_conn *conn)
     return conn->in_transaction;
 }
 
+const struct db *db_of(const struct db_conn *conn)
+{
+    return conn->db;
+}
+
+const uint8_t *db_secret_key(const struct db *db)
+{
+    return db->has_secret_key ? db->secret_key : NULL;
+}
+
 /* ---- statements ---- */
 
 /* The parameter arrays of one statement. */
@@ -467,8 +484,15 @@ static void prepared_name(uint64_t hash, char out[24])
     snprintf(out, 24, "s%016" PRIx64, hash);
 }
 
-/* 1: this connection knows the text under *ret_hash; 0: the table is full, run it unprepared; -1. */
-static int prepare_once(struct db_conn *conn, const char *sql, uint64_t *ret_hash, struct err *err)
+static bool has_room(const struct db_conn *conn, enum db_prepare prepare)
+{
+    return conn->prepared_count < PREPARED_MAX * 3 / 4 &&
+           (prepare != DB_PREPARE_LIST || conn->prepared_lists < PREPARED_LISTS);
+}
+
+/* 1: this connection knows the text under *ret_hash; 0: there is no room for it, run it unprepared; -1. */
+static int prepare_once(
+    struct db_conn *conn, const char *sql, enum db_prepare prepare, uint64_t *ret_hash, struct err *err)
 {
     uint64_t hash = hash_64(sql, strlen(sql)) | 1;
     size_t slot = (hash >> 1) & (PREPARED_MAX - 1);
@@ -480,7 +504,7 @@ static int prepare_once(struct db_conn *conn, const char *sql, uint64_t *ret_has
             return 1;
         }
     }
-    if (conn->prepared_count >= PREPARED_MAX * 3 / 4)
+    if (!has_room(conn, prepare))
         return 0;
     prepared_name(hash, name);
     AUTO_PGRESULT PGresult *r = take_reply(conn, conn->late ? 0 : PQsendPrepare(conn->pg, name, sql, 0, NULL));
@@ -489,15 +513,16 @@ static int prepare_once(struct db_conn *conn, const char *sql, uint64_t *ret_has
         return fail_result(conn, r, err);
     conn->prepared[slot] = hash;
     conn->prepared_count++;
+    conn->prepared_lists += prepare == DB_PREPARE_LIST;
     *ret_hash = hash;
     return 1;
 }
 
-static int run_params(
-    struct db_conn *conn, const char *sql, const struct params *p, bool prepare, PGresult **ret_result, struct err *err)
+static int run_params(struct db_conn *conn, const char *sql, const struct params *p, enum db_prepare prepare,
+    PGresult **ret_result, struct err *err)
 {
     uint64_t hash = 0;
-    int known = prepare ? prepare_once(conn, sql, &hash, err) : 0;
+    int known = prepare != DB_PREPARE_NEVER ? prepare_once(conn, sql, prepare, &hash, err) : 0;
     char name[24];
     int sent = 0;
 
@@ -550,7 +575,7 @@ static int rows_touched(const PGresult *r)
 }
 
 int db_exec_values(struct db_conn *conn, PGresult **ret_result, struct err *err, const char *sql,
-    const struct db_value *values, size_t count, bool prepare)
+    const struct db_value *values, size_t count, enum db_prepare prepare)
 {
     struct params p;
     AUTO_PGRESULT PGresult *r = NULL;

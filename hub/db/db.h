@@ -25,11 +25,14 @@
 struct db;      /* the pool; any thread */
 struct db_conn; /* one connection; the thread that acquired it */
 
+#define DB_SECRET_KEY_SIZE 32u
+
 struct db_options {
-    const char *dsn;          /* libpq conninfo or postgresql:// URI */
-    unsigned connections_max; /* 0 = 24 */
-    uint64_t acquire_usec;    /* how long db_acquire waits for a free connection or the server; 0 = 5 s */
-    uint64_t reply_usec;      /* how long a statement waits for the server's answer; 0 = 25 s */
+    const char *dsn;           /* libpq conninfo or postgresql:// URI */
+    unsigned connections_max;  /* 0 = 24 */
+    uint64_t acquire_usec;     /* how long db_acquire waits for a free connection or the server; 0 = 5 s */
+    uint64_t reply_usec;       /* how long a statement waits for the server's answer; 0 = 25 s */
+    const uint8_t *secret_key; /* DB_SECRET_KEY_SIZE bytes, copied; NULL: no secrets are stored (secret_box.h) */
 };
 
 /* Does not connect yet. */
@@ -50,6 +53,8 @@ void db_rollback(struct db_conn *conn); /* does nothing outside a transaction */
 /* How long statements of this connection wait for their answer until it is released; 0: without limit (migrations). */
 void db_allow(struct db_conn *conn, uint64_t reply_usec);
 bool db_in_transaction(const struct db_conn *conn);
+const struct db *db_of(const struct db_conn *conn);
+const uint8_t *db_secret_key(const struct db *db); /* NULL: none */
 
 /* ---- statements ---- */
 struct db_value {
@@ -77,15 +82,19 @@ struct db_value {
 #define DB_X(p, n) ((struct db_value){.type = DB_VALUE_BYTES, .v.bytes = {(p), (n)}})
 #define DB_VALUES_MAX 48
 
+/* Parsed once for each connection, or each time. Texts that depend on what a caller wants (filters, sorting, limit) are prepared as
+ * long as there are few of them. */
+enum db_prepare { DB_PREPARE_NEVER, DB_PREPARE_ALWAYS, DB_PREPARE_LIST };
+
 /* Runs one statement with its values. Returns the number of rows (SELECT, RETURNING) or of rows touched; -1
  * with err. ret_result may be NULL; else PQclear it (AUTO_PGRESULT). A unique violation is ERR_EXISTS, a
  * foreign-key or check violation ERR_REFUSED or ERR_INVALID, a malformed uuid or number ERR_INVALID, a
  * serialization failure ERR_CONFLICT. */
 int db_exec_values(struct db_conn *conn, PGresult **ret_result, struct err *err, const char *sql,
-    const struct db_value *values, size_t count, bool prepare);
+    const struct db_value *values, size_t count, enum db_prepare prepare);
 #define db_exec(conn, ret_result, err, sql, ...)                                                                       \
     db_exec_values((conn), (ret_result), (err), (sql), (const struct db_value[]){{0}, ##__VA_ARGS__} + 1,              \
-        sizeof((const struct db_value[]){{0}, ##__VA_ARGS__}) / sizeof(struct db_value) - 1, true)
+        sizeof((const struct db_value[]){{0}, ##__VA_ARGS__}) / sizeof(struct db_value) - 1, DB_PREPARE_ALWAYS)
 /* Several statements without values (migrations, LISTEN). */
 int db_script(struct db_conn *conn, const char *sql, struct err *err);
 

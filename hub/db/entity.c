@@ -175,7 +175,7 @@ static int append_built(struct query *q, const struct db_column *c, const struct
 static int append_filter(struct query *q, const struct db_filter *f, struct err *err)
 {
     const struct db_column *c = column_by_field(q->entity, f->field, DB_FILTER);
-    static const char *const operators[] = {[DB_NE] = "IS DISTINCT FROM", [DB_GE] = ">=", [DB_LT] = "<"};
+    static const char *const operators[] = {[DB_EQ] = "=", [DB_NE] = "IS DISTINCT FROM", [DB_GE] = ">=", [DB_LT] = "<"};
     int n;
 
     if (!c) {
@@ -186,7 +186,7 @@ static int append_filter(struct query *q, const struct db_filter *f, struct err 
         return err_set(err, ERR_INVALID, "%s: a filter value has at most %d characters", f->field, VALUE_MAX);
     if (f->op == DB_EQ && f->value[0] == '\0')
         return buf_printf(&q->sql, err, " AND coalesce((%s)::text, '') = ''", c->sql);
-    if (f->op == DB_EQ || f->op == DB_LIKE)
+    if (f->op == DB_LIKE || (f->op == DB_EQ && strchr(f->value, ',')))
         return append_built(q, c, f, err);
     if ((n = add_value(q, DB_S(f->value), err)) < 0)
         return -1;
@@ -340,7 +340,8 @@ void db_set_done(struct db_set *set)
     *set = (struct db_set){0};
 }
 
-static int query_run(struct query *q, struct db_conn *conn, bool prepare, PGresult **ret_result, struct err *err)
+static int query_run(
+    struct query *q, struct db_conn *conn, enum db_prepare prepare, PGresult **ret_result, struct err *err)
 {
     const char *sql = buf_str(&q->sql, err);
 
@@ -383,7 +384,7 @@ int db_list(struct db_conn *conn, const struct db_entity *entity, const struct d
     q.limit = page && page->limit ? page->limit : LIMIT_DEFAULT;
     if (page_check(page, err) < 0 || build_list(&q, page, err) < 0)
         return -1;
-    if ((n = query_run(&q, conn, false, &r, err)) < 0)
+    if ((n = query_run(&q, conn, DB_PREPARE_LIST, &r, err)) < 0)
         return -1;
     count = (size_t)n > q.limit ? q.limit : (size_t)n;
     if (set_fill(entity, r, count, ret_set, err) < 0)
@@ -405,7 +406,7 @@ int db_count(struct db_conn *conn, const struct db_entity *entity, const struct 
     AUTO_PGRESULT PGresult *r = NULL;
 
     if (page_check(page, err) < 0 || buf_append_str(&q.sql, "SELECT count(*)", err) < 0 ||
-        append_from(&q, page, err) < 0 || query_run(&q, conn, false, &r, err) < 0)
+        append_from(&q, page, err) < 0 || query_run(&q, conn, DB_PREPARE_LIST, &r, err) < 0)
         return -1;
     *ret_count = db_u64(r, 0, 0);
     return 0;
@@ -437,7 +438,7 @@ int db_get(struct db_conn *conn, const struct db_entity *entity, const char *key
     if (by_key ? buf_printf(&q.sql, err, " AND %s = $1::%s", entity->key_sql, entity->key_cast) < 0
                : buf_printf(&q.sql, err, " AND %s = $1::text", entity->name_sql) < 0)
         return -1;
-    if ((n = query_run(&q, conn, true, &r, err)) < 0)
+    if ((n = query_run(&q, conn, DB_PREPARE_ALWAYS, &r, err)) < 0)
         return -1;
     if (n == 0) {
         PQclear(r);

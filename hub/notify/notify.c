@@ -8,11 +8,14 @@
 #include "hub/notify/notify.h"
 
 #include <pthread.h>
+#include <sodium.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "hub/db/channel_store.h"
 #include "hub/db/journal.h"
+#include "hub/db/secret_box.h"
 #include "hub/notify/alert_message.h"
 #include "hub/notify/courier.h"
 #include "hub/notify/weekly_report.h"
@@ -51,10 +54,18 @@ static uint64_t retry_after(const struct delivery_claim *c)
 static int send_one(struct notify *n, const struct delivery_claim *c, struct err *err)
 {
     AUTO_ALERT_MESSAGE struct alert_message message = {0};
+    struct delivery_claim opened = *c;
+    char *secret = NULL;
+    int rc;
 
-    if (alert_message_make(c, n->hub_id, &message, err) < 0)
+    if (alert_message_make(c, n->hub_id, &message, err) < 0 ||
+        secret_open(n->db, c->channel_id, c->secret, &secret, err) < 0)
         return -1;
-    return courier_send(c, &message, &n->stopping, err);
+    opened.secret = secret;
+    rc = courier_send(&opened, &message, &n->stopping, err);
+    sodium_memzero(secret, strlen(secret));
+    free(secret);
+    return rc;
 }
 
 static int give_up(struct db_conn *conn, const struct delivery_claim *c, const struct err *why, struct err *err)

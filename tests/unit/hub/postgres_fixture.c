@@ -25,7 +25,9 @@ static int up(struct postgres_fixture *f, struct err *err)
         return err_sys(err, errno, "making %s", f->folder);
     if (loop_new(NULL, NULL, &f->loop, err) < 0 || postgres_embedded_start(f->loop, f->folder, &f->pg, err) < 0)
         return -1;
-    struct db_options options = {.dsn = postgres_embedded_dsn(f->pg), .connections_max = 8};
+    struct db_options options = {.dsn = postgres_embedded_dsn(f->pg),
+        .connections_max = 8,
+        .secret_key = (const uint8_t *)"a key of a test: thirty-two bytes"};
 
     return db_new(&options, &f->db, err) < 0 ? -1 : migrate_run(f->db, migrations_embedded, NULL, err);
 }

@@ -125,6 +125,32 @@ static void a_viewer_reads_and_changes_nothing(void **state)
     }
 }
 
+static void a_viewer_sees_neither_users_nor_what_they_did(void **state)
+{
+    static const struct {
+        const char *operation, *path;
+        long viewer, operator;
+    } rows[] = {
+        {"listUsers", "/api/v1/users", 403, 200},
+        {"getUser", "/api/v1/users/admin", 403, 404},
+        {"listAudit", "/api/v1/audit", 403, 200},
+        {"verifyAudit", "/api/v1/audit/verify", 403, 200},
+        {"exportAudit", "/api/v1/audit/export", 403, 200},
+        {"listMachines", "/api/v1/machines", 200, 200},
+    };
+    struct api_fixture *f = *state;
+
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct exchange x = {.operation = rows[i].operation, .path = rows[i].path, .token = f->viewer};
+        AUTO_HEARD struct heard by_viewer = {0};
+        AUTO_HEARD struct heard by_operator = {0};
+
+        api_exchange(f, &x, rows[i].viewer, &by_viewer);
+        x.token = f->operator;
+        api_exchange(f, &x, rows[i].operator, & by_operator);
+    }
+}
+
 static void tokens_that_are_wrong_are_refused(void **state)
 {
     static const char *const tokens[] = {"", "x", "lwt_", "lwt_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA000000",
@@ -537,6 +563,7 @@ int main(void)
         cmocka_unit_test(every_list_answers_in_its_form),
         cmocka_unit_test(nobody_gets_in_without_a_token),
         cmocka_unit_test(a_viewer_reads_and_changes_nothing),
+        cmocka_unit_test(a_viewer_sees_neither_users_nor_what_they_did),
         cmocka_unit_test(tokens_that_are_wrong_are_refused),
         cmocka_unit_test(a_revoked_token_is_refused_at_once),
         cmocka_unit_test(nobody_gives_more_than_they_have),

@@ -557,6 +557,38 @@ static void test_two_runners_share_the_work(void **state)
     news_stop(news);
 }
 
+/* What a look at a step puts off is told to nobody else: without a nudge the thread that looks for work sleeps for as long as it did when the
+ * job was not yet put off. */
+static void test_a_step_that_looks_again_wakes_who_looks_for_work(void **state)
+{
+    struct postgres_fixture *f = *state;
+    struct db_conn *conn AUTO_OF(db_conn) = fixture_conn(state);
+    struct job_runner *runner = NULL;
+    struct news *news = NULL;
+    struct err err = ERR_INIT;
+    char id[IDENT_TEXT_SIZE];
+    uint64_t seen, until = clock_mono_usec() + 60 * USEC_PER_SEC;
+    struct site s;
+
+    build(conn, &s);
+    assert_ok(db_script(conn, "UPDATE nodes SET online = false", &err), &err); /* protecting waits for a node */
+    submit(conn, "protect", s.machine, "{\"disks\":\"all-eligible\"}", id);
+    assert_ok(news_start(f->db, NULL, NULL, &news, &err), &err);
+    assert_ok(job_runner_start(f->db, news, HUB_A, 2, &runner, &err), &err);
+    seen = news_count(news, NEWS_JOBS);
+    while (db_exec(conn, NULL, &err, "SELECT 1 FROM job_steps WHERE job_id = $1 AND detail <> ''", DB_S(id)) == 0 &&
+           clock_mono_usec() < until)
+        seen = news_wait(news, NEWS_JOBS, seen, 100000);
+    /* Nobody but the runner speaks of jobs from here on. */
+    seen = news_count(news, NEWS_JOBS);
+    while (news_count(news, NEWS_JOBS) < seen + 2 && clock_mono_usec() < until)
+        (void)news_wait(news, NEWS_JOBS, news_count(news, NEWS_JOBS), 100000);
+    assert_true(news_count(news, NEWS_JOBS) >= seen + 2);
+    assert_job(conn, id, "running", "");
+    job_runner_stop(runner);
+    news_stop(news);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -576,6 +608,7 @@ int main(void)
         cmocka_unit_test(test_a_peer_that_is_away_for_a_minute_fails_the_job),
         cmocka_unit_test(test_cancel_reaches_the_peer),
         cmocka_unit_test(test_two_runners_share_the_work),
+        cmocka_unit_test(test_a_step_that_looks_again_wakes_who_looks_for_work),
     };
 
     return cmocka_run_group_tests_name("hub_jobs", tests, postgres_fixture_up, postgres_fixture_down);

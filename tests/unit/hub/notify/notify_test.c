@@ -16,6 +16,7 @@
 #include <pthread.h>
 
 #include "hub/db/channel_store.h"
+#include "hub/db/secret_box.h"
 #include "hub/notify/alert_message.h"
 #include "hub/notify/weekly_report.h"
 #include "tests/unit/hub/postgres_fixture.h"
@@ -60,6 +61,16 @@ static void make_channel(struct db_conn *conn, const char *name, const char *sev
     assert_ok(channel_create(conn, &row, "key", id, &err), &err);
 }
 
+static void stored_secret(struct db_conn *conn, const char *name, char id[IDENT_TEXT_SIZE], char out[400])
+{
+    AUTO_PGRESULT PGresult *r = NULL;
+    struct err err = ERR_INIT;
+
+    assert_int_equal(db_exec(conn, &r, &err, "SELECT id, secret FROM alert_channels WHERE name = $1", DB_S(name)), 1);
+    (void)snprintf(id, IDENT_TEXT_SIZE, "%s", db_text(r, 0, 0));
+    (void)snprintf(out, 400, "%s", db_text(r, 0, 1));
+}
+
 static void clean(struct db_conn *conn)
 {
     sql(conn, "DELETE FROM alerts; DELETE FROM alert_channels");
@@ -86,6 +97,77 @@ static int form(struct db_conn *conn, uint64_t *ret_wait)
 
     assert_ok(made, &err);
     return made;
+}
+
+/* ---- secrets ---- */
+
+static void a_secret_lies_sealed_and_opens_where_it_belongs_only(void **state)
+{
+    struct postgres_fixture *f = *state;
+    struct db_conn *conn AUTO_OF(db_conn) = fixture_conn(state);
+    char id[IDENT_TEXT_SIZE], other[IDENT_TEXT_SIZE], sealed[400], sealed_other[400];
+    AUTO_FREE char *secret = NULL;
+    char *none = NULL;
+    struct err err = ERR_INIT;
+
+    clean(conn);
+    make_channel(conn, "one", "warning", 0);
+    make_channel(conn, "two", "warning", 0);
+    stored_secret(conn, "one", id, sealed);
+    stored_secret(conn, "two", other, sealed_other);
+    assert_true(strncmp(sealed, "lws1:", 5) == 0);
+    assert_string_not_equal(sealed, sealed_other); /* a nonce of its own */
+    assert_ok(secret_open(f->db, id, sealed, &secret, &err), &err);
+    assert_string_equal(secret, "key");
+    assert_int_equal(secret_open(f->db, other, sealed, &none, &err), -1); /* moved to another row */
+    assert_int_equal(err.code, ERR_CORRUPT);
+    sealed[strlen(sealed) - 3] ^= 1;
+    assert_int_equal(secret_open(f->db, id, sealed, &none, &err), -1);
+    sealed[20] = '!';
+    assert_int_equal(secret_open(f->db, id, sealed, &none, &err), -1);
+    assert_int_equal(secret_open(f->db, id, "lws1:", &none, &err), -1);
+    assert_int_equal(secret_open(f->db, id, "key", &none, &err), -1); /* what is not sealed is not believed */
+    assert_null(none);
+}
+
+static void a_hub_with_another_ca_says_so(void **state)
+{
+    struct postgres_fixture *f = *state;
+    struct db_conn *conn AUTO_OF(db_conn) = fixture_conn(state);
+    struct db_options options = {
+        .dsn = postgres_embedded_dsn(f->pg), .secret_key = (const uint8_t *)"another key of another CA, same.."};
+    char id[IDENT_TEXT_SIZE], sealed[400];
+    struct db *foreign = NULL;
+    char *none = NULL;
+    struct err err = ERR_INIT;
+
+    clean(conn);
+    make_channel(conn, "one", "warning", 0);
+    stored_secret(conn, "one", id, sealed);
+    assert_ok(db_new(&options, &foreign, &err), &err);
+    assert_int_equal(secret_open(foreign, id, sealed, &none, &err), -1);
+    assert_non_null(strstr(err.text, "another CA"));
+    assert_true(strlen(err.correction) > 0);
+    db_free(foreign);
+}
+
+static void what_an_older_version_left_is_sealed(void **state)
+{
+    struct postgres_fixture *f = *state;
+    struct db_conn *conn AUTO_OF(db_conn) = fixture_conn(state);
+    char id[IDENT_TEXT_SIZE], sealed[400];
+    AUTO_FREE char *secret = NULL;
+    struct err err = ERR_INIT;
+
+    clean(conn);
+    make_channel(conn, "old", "warning", 0);
+    sql(conn, "UPDATE alert_channels SET secret_sealed = false, secret = 'in the clear'");
+    assert_ok(secret_seal_old(conn, &err), &err);
+    assert_ok(secret_seal_old(conn, &err), &err); /* once is enough */
+    stored_secret(conn, "old", id, sealed);
+    assert_null(strstr(sealed, "clear"));
+    assert_ok(secret_open(f->db, id, sealed, &secret, &err), &err);
+    assert_string_equal(secret, "in the clear");
 }
 
 static void a_storm_is_one_message(void **state)
@@ -185,7 +267,7 @@ static void a_claim_runs_out_and_a_failure_waits(void **state)
     storm(conn, 1, "warning");
     assert_int_equal(form(conn, &wait), 1);
     assert_int_equal(delivery_claim(conn, 50 * USEC_PER_SEC, &claim, &wait, &err), 1);
-    assert_string_equal(claim.secret, "key");
+    assert_true(strncmp(claim.secret, "lws1:", 5) == 0);
     assert_int_equal(delivery_claim(conn, 50 * USEC_PER_SEC, &other, &wait, &err), 0);
     assert_true(wait > 20 * USEC_PER_SEC && wait <= 50 * USEC_PER_SEC);
     sql(conn, "UPDATE alert_deliveries SET lease_until = now()"); /* its hub is gone */
@@ -303,6 +385,9 @@ static void a_subject_that_is_not_ascii_is_encoded(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_secret_lies_sealed_and_opens_where_it_belongs_only),
+        cmocka_unit_test(a_hub_with_another_ca_says_so),
+        cmocka_unit_test(what_an_older_version_left_is_sealed),
         cmocka_unit_test(a_storm_is_one_message),
         cmocka_unit_test(the_first_change_waits_for_others),
         cmocka_unit_test(two_hubs_put_each_change_into_one_delivery),
