@@ -68,6 +68,8 @@ int serve_failover_change_point(struct request *r, struct err *err);
 int serve_failover_commit(struct request *r, struct err *err);
 int serve_failover_rollback(struct request *r, struct err *err);
 int serve_failover_cleanup(struct request *r, struct err *err);
+int serve_failover_reprotect(struct request *r, struct err *err);
+int serve_failover_failback(struct request *r, struct err *err);
 
 /* ---- serve_branch.c ---- */
 int serve_branch_list(struct request *r, struct err *err);

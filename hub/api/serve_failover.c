@@ -142,6 +142,7 @@ static const struct row_json_member failover_members[] = {
     F("branch_id", ROW_TEXT_OR_NULL, export_id),
     F("options", ROW_OBJECT, options_json),
     F("replica", ROW_OBJECT, replica_json),
+    F("failback", ROW_OBJECT, failback_json),
     F("verdict", ROW_TEXT, verdict),
     F("verdict_text", ROW_TEXT, verdict_text),
     F("outcome", ROW_TEXT_OR_NULL, outcome),
@@ -248,6 +249,16 @@ int serve_failover_change_point(struct request *r, struct err *err)
 int serve_failover_commit(struct request *r, struct err *err)
 {
     return submit(r, "failover_commit", json_object(), err);
+}
+
+int serve_failover_reprotect(struct request *r, struct err *err)
+{
+    return submit(r, "failover_reprotect", json_object(), err);
+}
+
+int serve_failover_failback(struct request *r, struct err *err)
+{
+    return submit(r, "failover_failback", json_pack("{s:s}", "confirm", request_str(r, "confirm")), err);
 }
 
 /* A test is cleaned up, anything else rolled back: a caller who means the one must not get the other. */

@@ -222,6 +222,12 @@ static const struct command_option failover_cleanup_options[] = {
     END,
 };
 
+static const struct command_option failover_failback_options[] = {
+    {"confirm", 0, "NAME", "The machine's name: its disks are overwritten"},
+    JOBWAIT_OPTIONS,
+    END,
+};
+
 static const struct command_option target_create_options[] = {
     {"config", 0, "JSON", "What the adapter must know: docs/failover.md"},
     {"description", 0, "TEXT", "For people"},
@@ -429,6 +435,12 @@ const struct command commands[] = {
         false, verb_failover_rollback},
     {"failover cleanup", "FAILOVER|MACHINE", "End a test: its replica and what it wrote are discarded",
         failover_cleanup_options, 1, 1, false, verb_failover_cleanup},
+    {"failover reprotect", "FAILOVER|MACHINE", "Protect the replica of a committed failover: its writes become points",
+        job_options, 1, 1, false, verb_failover_reprotect},
+    {"failover failback", "FAILOVER|MACHINE", "Write the replica back to the original machine, which runs on then",
+        failover_failback_options, 1, 1, false, verb_failover_failback},
+    {"failover cancel", "MACHINE", "Cancel the failover, reprotection or failback that is under way", NULL, 1, 1, false,
+        verb_failover_cancel},
     {"target list", "", "List targets: where replicas can run", NULL, 0, 0, false, verb_target_list},
     {"target show", "TARGET", "Show a target", NULL, 1, 1, false, verb_target_show},
     {"target create", "TARGET ADAPTER", "Add a target; adapters are disk, command and libvirt", target_create_options,

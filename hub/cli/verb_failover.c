@@ -45,9 +45,18 @@ int verb_failover_list(struct command_line *line, struct err *err)
     return verb_print_list(line, "/api/v1/failovers", failover_columns, ARRAY_LEN(failover_columns), 0, err);
 }
 
-/* Failovers of a machine that are not over and of that sort; exactly one is wanted. */
-static int find_live(
-    struct command_line *line, const char *machine, bool test, char ret_id[IDENT_TEXT_SIZE], struct err *err)
+/* What a verb is about. */
+struct sort {
+    const char *kinds, *states; /* for a query */
+    const char *words;          /* "test failover that is not over" */
+};
+static const struct sort a_test = {"test", "starting,running,ending", "test failover that is not over"};
+static const struct sort a_live_one = {"planned,unplanned", "starting,running,ending", "failover that is not over"};
+static const struct sort a_committed_one = {"planned,unplanned", "committed,reprotected", "committed failover"};
+
+/* The failovers of a machine that are of that sort, the newest first. */
+static int find(struct command_line *line, const char *machine, const struct sort *sort, char ret_id[IDENT_TEXT_SIZE],
+    struct err *err)
 {
     AUTO_ANSWER struct client_answer answer = {0};
     AUTO_FREE char *path = NULL;
@@ -56,29 +65,31 @@ static int find_live(
 
     if (verb_machine_id(line, machine, machine_id, err) < 0)
         return -1;
-    path = client_path("/api/v1/failovers?state=starting,running,ending&machine_id=%s", machine_id);
-    AUTO_FREE char *full = path ? mem_printf("%s&kind=%s", path, test ? "test" : "planned,unplanned") : NULL;
+    path = client_path("/api/v1/failovers?sort=-created_at&machine_id=%s", machine_id);
+    AUTO_FREE char *full = path ? mem_printf("%s&kind=%s&state=%s", path, sort->kinds, sort->states) : NULL;
 
     if (!full)
         return err_set(err, ERR_NOMEM, "no memory for a request");
     if (client_call(line->client, "GET", full, NULL, NULL, &answer, err) < 0)
         return -1;
     items = json_object_get(answer.json, "items");
-    if (json_array_size(items) == 1) {
+    /* Of those that are over, the last one counts. */
+    if (json_array_size(items) == 1 || (json_array_size(items) > 1 && sort == &a_committed_one)) {
         const char *id = json_string_value(json_object_get(json_array_get(items, 0), "id"));
 
         (void)snprintf(ret_id, IDENT_TEXT_SIZE, "%s", id ? id : "");
         return 0;
     }
     if (json_array_size(items) == 0) {
-        err_set(err, ERR_NOT_FOUND, "the machine %s has no %sfailover that is not over", machine, test ? "test " : "");
+        err_set(err, ERR_NOT_FOUND, "the machine %s has no %s", machine, sort->words);
         return err_hint(err, "leeward failover list shows all.");
     }
     err_set(err, ERR_CONFLICT, "the machine %s has %zu of them", machine, json_array_size(items));
     return err_hint(err, "Name one by its id: leeward failover list");
 }
 
-static int name_failover(struct command_line *line, bool test, char ret_id[IDENT_TEXT_SIZE], struct err *err)
+static int name_failover(
+    struct command_line *line, const struct sort *sort, char ret_id[IDENT_TEXT_SIZE], struct err *err)
 {
     struct ident id;
 
@@ -86,7 +97,7 @@ static int name_failover(struct command_line *line, bool test, char ret_id[IDENT
         ident_to_text(&id, ret_id);
         return 0;
     }
-    return find_live(line, line->arguments[0], test, ret_id, err);
+    return find(line, line->arguments[0], sort, ret_id, err);
 }
 
 int verb_failover_show(struct command_line *line, struct err *err)
@@ -212,10 +223,10 @@ int verb_failover_unplanned(struct command_line *line, struct err *err)
     return start_failover(line, "unplanned", err);
 }
 
-static int act(struct command_line *line, bool test, const char *what, json_t *body, struct err *err)
+static int act(struct command_line *line, const struct sort *sort, const char *what, json_t *body, struct err *err)
 {
     char id[IDENT_TEXT_SIZE];
-    int rc = name_failover(line, test, id, err);
+    int rc = name_failover(line, sort, id, err);
     AUTO_FREE char *path = rc == 0 ? mem_printf("/api/v1/failovers/%s/%s", id, what) : NULL;
 
     if (rc == 0)
@@ -227,19 +238,62 @@ static int act(struct command_line *line, bool test, const char *what, json_t *b
 
 int verb_failover_commit(struct command_line *line, struct err *err)
 {
-    return act(line, false, "commit", NULL, err);
+    return act(line, &a_live_one, "commit", NULL, err);
 }
 
 int verb_failover_rollback(struct command_line *line, struct err *err)
 {
-    return act(line, false, "rollback", NULL, err);
+    return act(line, &a_live_one, "rollback", NULL, err);
 }
 
 int verb_failover_cleanup(struct command_line *line, struct err *err)
 {
     const char *outcome = command_option(line, "outcome"), *notes = command_option(line, "notes");
 
-    return act(line, true, "cleanup", json_pack("{s:s*, s:s*}", "outcome", outcome, "notes", notes), err);
+    return act(line, &a_test, "cleanup", json_pack("{s:s*, s:s*}", "outcome", outcome, "notes", notes), err);
+}
+
+int verb_failover_reprotect(struct command_line *line, struct err *err)
+{
+    return act(line, &a_committed_one, "reprotect", NULL, err);
+}
+
+int verb_failover_failback(struct command_line *line, struct err *err)
+{
+    const char *confirm = command_option(line, "confirm");
+
+    if (confirm)
+        return act(line, &a_committed_one, "failback", json_pack("{s:s}", "confirm", confirm), err);
+    err_set(err, ERR_INVALID, "--confirm: missing");
+    return err_hint(err, "The disks of the original machine are overwritten; type its name: --confirm MACHINE");
+}
+
+/* The job that is under way; cancelled, it takes back what it has begun. */
+int verb_failover_cancel(struct command_line *line, struct err *err)
+{
+    AUTO_ANSWER struct client_answer answer = {0};
+    AUTO_FREE char *path = NULL;
+    char machine_id[40];
+    const json_t *items;
+
+    if (verb_machine_id(line, line->arguments[0], machine_id, err) < 0)
+        return -1;
+    path = client_path("/api/v1/jobs?kind=failover,failover_reprotect,failover_failback"
+                       "&status=queued,running,waiting_for_input&machine_id=%s",
+        machine_id);
+    if (!path)
+        return err_set(err, ERR_NOMEM, "no memory for a request");
+    if (client_call(line->client, "GET", path, NULL, NULL, &answer, err) < 0)
+        return -1;
+    items = json_object_get(answer.json, "items");
+    if (json_array_size(items) == 0) {
+        err_set(err, ERR_NOT_FOUND, "nothing is under way for the machine %s", line->arguments[0]);
+        return err_hint(err, "leeward job list shows what was.");
+    }
+    const char *id = json_string_value(json_object_get(json_array_get(items, 0), "id"));
+    AUTO_FREE char *cancel = client_path("/api/v1/jobs/%s/cancel", id ? id : "");
+
+    return verb_change_item(line, "POST", cancel, NULL, err);
 }
 
 /* The point is one of the failover's machine. */
@@ -251,7 +305,7 @@ int verb_failover_change_point(struct command_line *line, struct err *err)
     const char *machine;
     uint64_t sequence;
 
-    if (name_failover(line, false, id, err) < 0)
+    if (name_failover(line, &a_live_one, id, err) < 0)
         return -1;
     path = client_path("/api/v1/failovers/%s", id);
     if (!path)
@@ -261,7 +315,7 @@ int verb_failover_change_point(struct command_line *line, struct err *err)
     machine = json_string_value(json_object_get(answer.json, "machine_id"));
     if (!machine || verb_resolve_point(line, machine, line->arguments[1], &sequence, err) < 0)
         return machine ? -1 : err_set(err, ERR_INTERNAL, "the hub answered without a machine");
-    return act(line, false, "change-point", json_pack("{s:I}", "sequence", (json_int_t)sequence), err);
+    return act(line, &a_live_one, "change-point", json_pack("{s:I}", "sequence", (json_int_t)sequence), err);
 }
 
 /* ---- target ---- */

@@ -222,6 +222,8 @@ static int pack_vault(struct desired_task *t, const PGresult *r, int n, struct e
         m->keep_day_usec = db_u64(r, i, 8);
         m->keep_tagged_usec = db_u64(r, i, 9);
         m->lock_usec = db_u64(r, i, 10);
+        m->follow_branch_id = text(r, i, 11);
+        m->follow_interval_usec = db_u64(r, i, 12);
         list[desired.n_machines++] = m;
     }
     t->version = desired.version = db_u64(r, 0, 0);

@@ -23,6 +23,8 @@ static const char *const state_names[FAILOVER_STATE_COUNT] = {
     [FAILOVER_COMMITTED] = "committed",
     [FAILOVER_ROLLED_BACK] = "rolled_back",
     [FAILOVER_FAILED] = "failed",
+    [FAILOVER_REPROTECTED] = "reprotected",
+    [FAILOVER_FAILED_BACK] = "failed_back",
 };
 
 static const char *const move_names[FAILOVER_MOVE_COUNT] = {
@@ -33,6 +35,9 @@ static const char *const move_names[FAILOVER_MOVE_COUNT] = {
     [FAILOVER_ROLL_BACK] = "rollback",
     [FAILOVER_COMMIT] = "commit",
     [FAILOVER_GIVE_UP] = "giving up",
+    [FAILOVER_REPROTECT] = "reprotection",
+    [FAILOVER_UNPROTECT] = "the end of a reprotection",
+    [FAILOVER_FAIL_BACK] = "failback",
 };
 
 const struct failover_move_row failover_moves[] = {
@@ -45,6 +50,9 @@ const struct failover_move_row failover_moves[] = {
     {FAILOVER_ENDING, FAILOVER_CLEAN, FAILOVER_CLEANED, true, false},
     {FAILOVER_ENDING, FAILOVER_ROLL_BACK, FAILOVER_ROLLED_BACK, false, true},
     {FAILOVER_ENDING, FAILOVER_GIVE_UP, FAILOVER_FAILED, true, true},
+    {FAILOVER_COMMITTED, FAILOVER_REPROTECT, FAILOVER_REPROTECTED, false, true},
+    {FAILOVER_REPROTECTED, FAILOVER_UNPROTECT, FAILOVER_COMMITTED, false, true},
+    {FAILOVER_REPROTECTED, FAILOVER_FAIL_BACK, FAILOVER_FAILED_BACK, false, true},
 };
 const size_t failover_move_count = ARRAY_LEN(failover_moves);
 
@@ -83,8 +91,8 @@ const char *failover_move_name(enum failover_move move)
 
 bool failover_state_is_final(enum failover_state state)
 {
-    return state == FAILOVER_CLEANED || state == FAILOVER_COMMITTED || state == FAILOVER_ROLLED_BACK ||
-           state == FAILOVER_FAILED;
+    return state == FAILOVER_CLEANED || state == FAILOVER_ROLLED_BACK || state == FAILOVER_FAILED ||
+           state == FAILOVER_FAILED_BACK;
 }
 
 static bool is_for(const struct failover_move_row *row, enum failover_kind kind)
@@ -98,6 +106,10 @@ static int refuse(enum failover_kind kind, enum failover_state from, enum failov
         failover_kind_name(kind), failover_state_name(from));
     if (failover_state_is_final(from))
         return err_hint(err, "It is over; start another one: leeward failover %s MACHINE", failover_kind_name(kind));
+    if (from == FAILOVER_COMMITTED)
+        return err_hint(err, "It is over; the replica is the machine. Possible now: reprotect.");
+    if (from == FAILOVER_REPROTECTED)
+        return err_hint(err, "It is over; the replica is the machine, and protected. Possible now: failback.");
     if (from != FAILOVER_RUNNING)
         return err_hint(err, "Wait until it runs: leeward failover list");
     return err_hint(err, kind == FAILOVER_TEST ? "A test is ended by leeward failover cleanup."

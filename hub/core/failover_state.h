@@ -5,7 +5,7 @@
  *
  *   starting --run--> running --end--> ending --cleaned--> cleaned         (a test)
  *                             --end--> ending --rolled_back--> rolled_back (before the commit)
- *                             --commit--> committed
+ *                             --commit--> committed --reprotect--> reprotected --fail_back--> failed_back
  *   starting --end--> ending --give_up--> failed                           (what a failed start left behind)
  */
 #ifndef HUB_CORE_FAILOVER_STATE_H
@@ -26,6 +26,8 @@ enum failover_state {
     FAILOVER_COMMITTED,
     FAILOVER_ROLLED_BACK,
     FAILOVER_FAILED,
+    FAILOVER_REPROTECTED, /* the replica is protected */
+    FAILOVER_FAILED_BACK,
     FAILOVER_STATE_COUNT
 };
 
@@ -37,6 +39,9 @@ enum failover_move {
     FAILOVER_ROLL_BACK,
     FAILOVER_COMMIT,
     FAILOVER_GIVE_UP,
+    FAILOVER_REPROTECT,
+    FAILOVER_UNPROTECT, /* the protection of the replica did not come to be */
+    FAILOVER_FAIL_BACK,
     FAILOVER_MOVE_COUNT
 };
 

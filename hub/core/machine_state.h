@@ -38,6 +38,7 @@ enum machine_move {
     MOVE_ROLLBACK,
     MOVE_COMMIT,
     MOVE_REPROTECT,
+    MOVE_REPROTECT_UNDO, /* it did not come to its first point */
     MOVE_REVERSE_FIRST_POINT,
     MOVE_FAILBACK,
     MOVE_COUNT

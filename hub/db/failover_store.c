@@ -130,7 +130,8 @@ int failover_store_move(
         "UPDATE failovers SET state = $2, job_id = $3, running_at = CASE WHEN $2 = 'running' THEN coalesce(running_at, "
         "now()) ELSE running_at END,"
         " ended_at = CASE WHEN $4 THEN now() ELSE ended_at END" BUMP " WHERE id = $1",
-        DB_S(id), DB_S(failover_state_name(to)), DB_S(job_id), DB_B(failover_state_is_final(to))));
+        DB_S(id), DB_S(failover_state_name(to)), DB_S(job_id),
+        DB_B(failover_state_is_final(to) || to == FAILOVER_COMMITTED)));
 }
 
 int failover_note_branch(
@@ -156,6 +157,13 @@ int failover_note_replica(struct db_conn *conn, const char *id, const char *repl
         DB_S(replica_json), DB_S(verdict), DB_S(verdict_text)));
 }
 
+int failover_note_failback(
+    struct db_conn *conn, const char *id, const char *failback_json, const char *job_id, struct err *err)
+{
+    return ok(db_exec(conn, NULL, err, "UPDATE failovers SET failback = $2::jsonb, job_id = $3" BUMP " WHERE id = $1",
+        DB_S(id), DB_S(failback_json), DB_S(job_id)));
+}
+
 int failover_note_outcome(struct db_conn *conn, const char *id, const char *outcome, const char *notes, struct err *err)
 {
     return ok(db_exec(conn, NULL, err, "UPDATE failovers SET outcome = $2, notes = $3" BUMP " WHERE id = $1", DB_S(id),
@@ -167,7 +175,7 @@ int failover_spares_branch(struct db_conn *conn, const char *export_id, struct e
     AUTO_PGRESULT PGresult *r = NULL;
     int n = db_exec(conn, &r, err,
         "SELECT id, kind FROM failovers WHERE export_id = $1 AND state IN ('starting', 'running', 'ending', "
-        "'committed')",
+        "'committed', 'reprotected')",
         DB_S(export_id));
 
     if (n <= 0)

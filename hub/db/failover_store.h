@@ -33,6 +33,9 @@ int failover_note_branch(
 /* What the adapter said; verdict "unknown", "passed" or "failed". */
 int failover_note_replica(struct db_conn *conn, const char *id, const char *replica_json, const char *verdict,
     const char *verdict_text, struct err *err);
+/* What the failback has moved so far, and the job that does it. */
+int failover_note_failback(
+    struct db_conn *conn, const char *id, const char *failback_json, const char *job_id, struct err *err);
 /* A person's word about a test. */
 int failover_note_outcome(
     struct db_conn *conn, const char *id, const char *outcome, const char *notes, struct err *err);

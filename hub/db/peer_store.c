@@ -357,8 +357,11 @@ int desired_vault(struct db_conn *conn, const char *vault_id, PGresult **ret_row
     return db_exec(conn, ret_rows, err,
         "SELECT v.desired_version, p.machine_id, m.name, m.generation,"
         " (SELECT coalesce(max(r.sequence), 0) FROM recovery_points r WHERE r.machine_id = p.machine_id),"
-        " c.keep_all_usec, c.keep_minute_usec, c.keep_hour_usec, c.keep_day_usec, c.keep_tagged_usec, c.lock_usec"
+        " c.keep_all_usec, c.keep_minute_usec, c.keep_hour_usec, c.keep_day_usec, c.keep_tagged_usec, c.lock_usec,"
+        " f.export_id, c.interval_usec"
         " FROM vaults v LEFT JOIN protections p ON p.vault_id = v.id LEFT JOIN machines m ON m.id = p.machine_id"
-        " LEFT JOIN policies c ON c.id = p.policy_id WHERE v.id = $1",
+        " LEFT JOIN policies c ON c.id = p.policy_id"
+        " LEFT JOIN failovers f ON f.machine_id = p.machine_id AND f.state = 'reprotected'"
+        " AND m.state IN ('reverse_replicating', 'reverse_protected') WHERE v.id = $1",
         DB_S(vault_id));
 }

@@ -385,6 +385,7 @@ static const struct db_column failover_columns[] = {
     ID(failover_row, export_id, "t.export_id", F),
     JSON(failover_row, options_json, "t.options::text"),
     JSON(failover_row, replica_json, "t.replica::text"),
+    JSON(failover_row, failback_json, "t.failback::text"),
     TEXT(failover_row, verdict, "t.verdict", F | S | N),
     TEXT(failover_row, verdict_text, "t.verdict_text", 0),
     TEXT(failover_row, outcome, "t.outcome", F | S | N),

@@ -168,7 +168,7 @@ extern const struct db_entity db_targets;
 struct failover_row {
     const char *id, *machine_id, *machine_name, *vault_id, *target_id, *target_name, *adapter, *target_config_json;
     const char *kind, *state; /* hub/core/failover_state.h */
-    const char *export_id, *options_json, *replica_json, *verdict, *verdict_text, *outcome, *notes;
+    const char *export_id, *options_json, *replica_json, *failback_json, *verdict, *verdict_text, *outcome, *notes;
     const char *job_id, *requested_by;
     uint64_t sequence, point_time, requested_at, running_at, ended_at;
     uint64_t rto_usec; /* from the request until it ran; 0: not yet */

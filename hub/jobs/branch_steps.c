@@ -162,18 +162,18 @@ static int reopen_check(struct db_conn *conn, const struct machine_row *machine,
     return err_hint(err, "Its URI: leeward branch show %s", branch->id);
 }
 
-static int reopen(struct job_run *run, struct err *err)
+int branch_steps_reopen(struct job_run *run, const char *export_id, const char *socket, struct err *err)
 {
     Leeward__Control__V1__Command command = LEEWARD__CONTROL__V1__COMMAND__INIT;
     Leeward__Control__V1__OpenPoint open = LEEWARD__CONTROL__V1__OPEN_POINT__INIT;
     json_t *answer = NULL;
     int rc;
 
-    open.export_id = (char *)job_param_text(run->params, "export_id");
+    open.export_id = (char *)export_id;
     open.machine_id = (char *)run->job->machine_id;
     open.write = true;
     open.reopen = true;
-    open.socket = (char *)job_param_text(run->params, "socket");
+    open.socket = (char *)socket;
     command.kind_case = LEEWARD__CONTROL__V1__COMMAND__KIND_OPEN_POINT;
     command.open_point = &open;
     rc = job_command(run, "vault", run->job->vault_id, "the vault", &command, &answer, err);
@@ -187,6 +187,12 @@ static int reopen(struct job_run *run, struct err *err)
     rc = note_opened(run, open.export_id, answer, err);
     json_decref(answer);
     return rc;
+}
+
+static int reopen(struct job_run *run, struct err *err)
+{
+    return branch_steps_reopen(
+        run, job_param_text(run->params, "export_id"), job_param_text(run->params, "socket"), err);
 }
 
 /* The branch stays. */

@@ -26,16 +26,14 @@
 
 /* ---- what the jobs share ---- */
 
-/* The failover of the job: params name it, or the job has made it itself. */
-static const char *failover_id(const struct job_run *run)
+const char *failover_id(const struct job_run *run)
 {
     const char *made = job_state_text(run, "failover_id");
 
     return made ? made : job_param_text(run->params, "failover_id");
 }
 
-static int failover_read(
-    struct job_run *run, struct db_set *ret_set, const struct failover_row **ret_row, struct err *err)
+int failover_read(struct job_run *run, struct db_set *ret_set, const struct failover_row **ret_row, struct err *err)
 {
     if (db_need(run->conn, &db_failovers, failover_id(run), ret_set, err) < 0)
         return -1;
@@ -43,7 +41,7 @@ static int failover_read(
     return 0;
 }
 
-static int tell(struct job_run *run, const char *code, const char *severity, const char *text, struct err *err)
+int failover_tell(struct job_run *run, const char *code, const char *severity, const char *text, struct err *err)
 {
     const struct event_spec event = {.severity = severity,
         .code = code,
@@ -76,7 +74,7 @@ static int open_branch(struct job_run *run, struct err *err)
     return rc;
 }
 
-static int start_replica(struct job_run *run, struct err *err)
+int failover_start_replica(struct job_run *run, struct err *err)
 {
     AUTO_DB_SET struct db_set set = {0};
     const json_t *disks = json_object_get(run->result, "disks");
@@ -118,7 +116,7 @@ static int settle_running(struct job_run *run, struct err *err)
 
     if (!text || json_object_set_new(run->result, "failover_id", json_string(f->id)) < 0)
         return err_set(err, ERR_NOMEM, "no memory for a failover");
-    if (tell(run, "failover_running", strcmp(f->verdict, "failed") == 0 ? "warning" : "info", text, err) < 0)
+    if (failover_tell(run, "failover_running", strcmp(f->verdict, "failed") == 0 ? "warning" : "info", text, err) < 0)
         return -1;
     return JOB_DONE;
 }
@@ -132,14 +130,14 @@ static int choose_target(struct db_conn *conn, const json_t *params, struct err 
     return db_need(conn, &db_targets, job_param_text(params, "target_id"), &set, err);
 }
 
-static int check_machine(const struct machine_row *machine, enum failover_kind kind, struct err *err)
+int failover_check_machine(const struct machine_row *machine, enum machine_move move, struct err *err)
 {
     int state = machine_state_from_name(machine->state);
     enum machine_state to;
 
     if (state < 0)
         return err_set(err, ERR_INTERNAL, "machine %s has an unknown state", machine->name);
-    return machine_move((enum machine_state)state, failover_machine_move(kind), &to, err);
+    return machine_move((enum machine_state)state, move, &to, err);
 }
 
 static int failover_check(struct db_conn *conn, const struct machine_row *machine, json_t *params,
@@ -157,7 +155,7 @@ static int failover_check(struct db_conn *conn, const struct machine_row *machin
     }
     if (job_param_u64(params, "sequence", &sequence, err) < 0 ||
         replica_options_check(json_object_get(params, "options"), err) < 0 || choose_target(conn, params, err) < 0 ||
-        check_machine(machine, (enum failover_kind)kind, err) < 0 ||
+        failover_check_machine(machine, failover_machine_move((enum failover_kind)kind), err) < 0 ||
         point_steps_sequence(conn, machine, params, err) < 0)
         return -1;
     if (sequence == 0) {
@@ -352,15 +350,14 @@ static int end_settle(struct job_run *run, struct err *err)
         return err_set(err, ERR_NOMEM, "no memory for a failover");
     if (failover_store_move(run->conn, f->id, move, run->job->id, err) < 0 ||
         (!test && roll_back_machine(run, err) < 0) ||
-        tell(run, "failover_ended", failed ? "warning" : "info", text, err) < 0)
+        failover_tell(run, "failover_ended", failed ? "warning" : "info", text, err) < 0)
         return -1;
     return JOB_DONE;
 }
 
 /* ---- failover_change_point, failover_commit ---- */
 
-/* The failover that params name, in a state from which the move is allowed. */
-static int named_check(struct db_conn *conn, const struct machine_row *machine, const json_t *params,
+int failover_named_check(struct db_conn *conn, const struct machine_row *machine, const json_t *params,
     enum failover_move move, char ret_vault_id[IDENT_TEXT_SIZE], struct err *err)
 {
     AUTO_DB_SET struct db_set set = {0};
@@ -384,7 +381,7 @@ static int change_check(struct db_conn *conn, const struct machine_row *machine,
     uint64_t sequence;
 
     if (job_params_known(params, known, err) < 0 ||
-        named_check(conn, machine, params, FAILOVER_RESTART, ret_vault_id, err) < 0 ||
+        failover_named_check(conn, machine, params, FAILOVER_RESTART, ret_vault_id, err) < 0 ||
         job_param_u64(params, "sequence", &sequence, err) < 0)
         return -1;
     if (sequence == 0) {
@@ -421,7 +418,7 @@ static int commit_check(struct db_conn *conn, const struct machine_row *machine,
 
     if (job_params_known(params, known, err) < 0)
         return -1;
-    return named_check(conn, machine, params, FAILOVER_COMMIT, ret_vault_id, err);
+    return failover_named_check(conn, machine, params, FAILOVER_COMMIT, ret_vault_id, err);
 }
 
 static int commit(struct job_run *run, struct err *err)
@@ -441,7 +438,7 @@ const struct job_kind job_kind_failover = {.name = "failover",
     .steps = {{"check", "Ask the target whether it can take the replica", ask_target},
         {"begin", "Write the failover down", begin}, {"fence", "Fence the source", fence},
         {"open", "Open a branch of the point", open_branch},
-        {"start", "Start the replica and wait for its boot check", start_replica},
+        {"start", "Start the replica and wait for its boot check", failover_start_replica},
         {"settle", "The replica runs", settle_running}}};
 
 const struct job_kind job_kind_failover_change_point = {.name = "failover_change_point",
@@ -451,7 +448,7 @@ const struct job_kind job_kind_failover_change_point = {.name = "failover_change
     .undo_on_failure = true,
     .steps = {{"begin", "Write the change down", change_begin}, {"stop", "Stop the replica", stop_replica},
         {"discard", "Discard its branch", discard_branch}, {"open", "Open a branch of the other point", open_branch},
-        {"start", "Start the replica and wait for its boot check", start_replica},
+        {"start", "Start the replica and wait for its boot check", failover_start_replica},
         {"settle", "The replica runs", settle_running}}};
 
 const struct job_kind job_kind_failover_commit = {.name = "failover_commit",

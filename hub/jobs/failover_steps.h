@@ -5,6 +5,7 @@
 #ifndef HUB_JOBS_FAILOVER_STEPS_H
 #define HUB_JOBS_FAILOVER_STEPS_H
 
+#include "hub/core/failover_state.h"
 #include "hub/fabric/fabric_task.h"
 #include "hub/jobs/job_kind.h"
 
@@ -17,5 +18,18 @@ int replica_options_check(const json_t *options, struct err *err);
 /* A look at the verb of the target's adapter: JOB_DONE with *ret_answer, JOB_AGAIN, -1. ret_answer may be NULL. */
 int replica_ask(struct job_run *run, const struct failover_row *failover, enum fabric_verb verb, const json_t *disks,
     bool graceful, json_t **ret_answer, struct err *err);
+
+/* The failover of the job: params name it, or the job has made it itself. */
+const char *failover_id(const struct job_run *run);
+int failover_read(struct job_run *run, struct db_set *ret_set, const struct failover_row **ret_row, struct err *err);
+/* An event about the job's machine. */
+int failover_tell(struct job_run *run, const char *code, const char *severity, const char *text, struct err *err);
+/* For checks: the failover that params name is the machine's, and in a state from which the move is allowed. */
+int failover_named_check(struct db_conn *conn, const struct machine_row *machine, const json_t *params,
+    enum failover_move move, char ret_vault_id[IDENT_TEXT_SIZE], struct err *err);
+/* The machine is in a state from which the move is allowed. */
+int failover_check_machine(const struct machine_row *machine, enum machine_move move, struct err *err);
+/* A step: starts the replica on the disks of the result, and waits for its boot check. */
+int failover_start_replica(struct job_run *run, struct err *err);
 
 #endif

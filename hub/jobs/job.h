@@ -25,6 +25,10 @@
  *   failover_commit         machine_id; {"failover_id": UUID}
  *   failover_end            machine_id; {"failover_id": UUID, "outcome"?: "passed"|"failed", "notes"?: text, "failed"?: bool}
  *                 cleanup of a test, rollback of another failover; "failed": what a failed start left behind
+ *   failover_reprotect      machine_id; {"failover_id": UUID}   result {"sequence": "7"}: the replica's first point
+ *   failover_failback       machine_id; {"failover_id": UUID, "confirm": name of the machine}
+ *                 result {"sequence", "failback": {"passes", "compared_bytes", "written_bytes", "traffic_bytes"}, "first_point"}
+ *   failover_resume         machine_id; {"failover_id": UUID}   lets the replica run again after a failback that came to nothing
  *   vault_gc      {"vault_id"?: UUID, "machine_id"?: UUID}   result as of Compact in control.proto
  */
 #ifndef HUB_JOBS_JOB_H

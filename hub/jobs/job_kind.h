@@ -39,7 +39,7 @@ struct job_step {
     int (*run)(struct job_run *run, struct err *err);
 };
 
-#define JOB_STEPS_MAX 8
+#define JOB_STEPS_MAX 10
 
 struct job_kind {
     const char *name;
@@ -64,6 +64,7 @@ extern const struct job_kind job_kind_point_create, job_kind_point_open, job_kin
 extern const struct job_kind job_kind_branch_promote;
 extern const struct job_kind job_kind_export, job_kind_vault_verify, job_kind_vault_rotate_key, job_kind_erase, job_kind_vault_gc, job_kind_group_point;
 extern const struct job_kind job_kind_failover, job_kind_failover_change_point, job_kind_failover_commit, job_kind_failover_end;
+extern const struct job_kind job_kind_failover_reprotect, job_kind_failover_failback, job_kind_failover_resume;
 
 /* ---- for steps ---- */
 /* Sends command (its command_id is filled in) once, then reports how it stands: JOB_DONE with *ret_result (a new

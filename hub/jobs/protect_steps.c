@@ -2,13 +2,14 @@
  *
  * protect, unprotect and resync: change what the machine's agent, node and vault shall converge to, then watch them do it.
  */
+#include "hub/jobs/protect_steps.h"
+
 #include <stdio.h>
 #include <string.h>
 
 #include "hub/core/machine_state.h"
 #include "hub/db/journal.h"
 #include "hub/db/protection_store.h"
-#include "hub/jobs/job_kind.h"
 #include "hub/jobs/seed_steps.h"
 #include "transport/base/clock.h"
 
@@ -264,7 +265,7 @@ static uint64_t look_again(const struct job_run *run)
                                                           : 30 * USEC_PER_SEC;
 }
 
-static int until_protected(struct job_run *run, struct err *err)
+int protect_steps_until_protected(struct job_run *run, struct err *err)
 {
     AUTO_DB_SET struct db_set set = {0};
 
@@ -366,7 +367,7 @@ const struct job_kind job_kind_protect = {.name = "protect",
     .undo_on_failure = true,
     .steps = {{"configure", "Choose node and vault, number the disks", configure},
         {"seed", "Take older copies as a base", seed_steps_take}, {"agent", "Tell the agent", converged},
-        {"initial", "Copy what is in use", until_protected}}};
+        {"initial", "Copy what is in use", protect_steps_until_protected}}};
 
 const struct job_kind job_kind_unprotect = {.name = "unprotect",
     .needs_machine = true,
@@ -378,4 +379,5 @@ const struct job_kind job_kind_resync = {.name = "resync",
     .may_cancel = true,
     .check = resync_check,
     .steps = {{"request", "Ask for a resynchronization", request_resync},
-        {"agent", "Tell the agent", until_resync_seen}, {"compare", "Compare and send what differs", until_protected}}};
+        {"agent", "Tell the agent", until_resync_seen},
+        {"compare", "Compare and send what differs", protect_steps_until_protected}}};

@@ -137,7 +137,7 @@ static void close_point(struct vaultd *d, const char *id, const Leeward__Control
 
 /* ---- PromoteBranch ---- */
 
-static void on_promoted(void *arg, uint64_t sequence, const struct err *err)
+static void on_point(void *arg, uint64_t sequence, const struct err *err)
 {
     struct open_answer *a = arg;
     char *json AUTO_FREE = mem_printf("{\"sequence\":\"%llu\"}", (unsigned long long)sequence);
@@ -152,13 +152,32 @@ static void promote_branch(struct vaultd *d, const char *id, const Leeward__Cont
     struct vaultpromote_spec spec = {.machine_id = q->machine_id,
         .branch_id = q->branch_id,
         .generation = q->generation,
-        .done = on_promoted,
+        .done = on_point,
         .arg = a};
     if (a != NULL && vaultpromote_start(d, &spec, &err) == 0)
         return;
     free(a);
     if (err.code == ERR_NONE)
         (void)err_set(&err, ERR_NOMEM, "no memory to promote a branch");
+    answer(d, id, &err, NULL);
+}
+
+/* ---- FollowBranch ---- */
+
+static void follow_branch(struct vaultd *d, const char *id, const Leeward__Control__V1__FollowBranch *q)
+{
+    struct err err = ERR_INIT;
+    struct open_answer *a = open_answer_new(d, id);
+    struct vaultfollow_spec spec = {.machine_id = q->machine_id,
+        .branch_id = q->branch_id,
+        .generation = q->generation,
+        .done = on_point,
+        .arg = a};
+    if (a != NULL && vaultfollow_start(d, &spec, &err) == 0)
+        return;
+    free(a);
+    if (err.code == ERR_NONE)
+        (void)err_set(&err, ERR_NOMEM, "no memory to follow a branch");
     answer(d, id, &err, NULL);
 }
 
@@ -319,6 +338,9 @@ void vaultcommand_run(struct vaultd *d, const Leeward__Control__V1__Command *c)
         return;
     case LEEWARD__CONTROL__V1__COMMAND__KIND_PROMOTE_BRANCH:
         promote_branch(d, c->command_id, c->promote_branch);
+        return;
+    case LEEWARD__CONTROL__V1__COMMAND__KIND_FOLLOW_BRANCH:
+        follow_branch(d, c->command_id, c->follow_branch);
         return;
     case LEEWARD__CONTROL__V1__COMMAND__KIND_EXPORT_DISK:
         export_disk(d, c->command_id, c->export_disk);

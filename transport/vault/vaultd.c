@@ -179,6 +179,7 @@ static void apply_machine(struct vaultd *d, const Leeward__Control__V1__VaultMac
     vm->tiers = (struct thin_tiers){
         m->keep_all_usec, m->keep_minute_usec, m->keep_hour_usec, m->keep_day_usec, m->keep_tagged_usec};
     vm->lock_usec = m->lock_usec;
+    vaultfollow_set(vm, m->follow_branch_id, m->follow_interval_usec);
     vaultreport_sync(vm);
 }
 
@@ -253,6 +254,8 @@ static void machine_tick(struct vmachine *vm, uint64_t now)
         vaultreport_sync(vm);
     vaultupload_tick(vm, now);
     vaulterase_tick(vm, now);
+    if (vm->desired)
+        vaultfollow_tick(vm, now);
     if (now - vm->upkept_usec < UPKEEP_EVERY_USEC)
         return;
     vm->upkept_usec = now;

@@ -76,9 +76,13 @@ struct vmachine {
     uint64_t space_due_usec, space_looked_usec; /* monotonic */
     struct branch_list branches;                /* as last looked at */
     bool branches_known;
+    char follow_branch[IDENT_TEXT_SIZE]; /* of its replica, which is to be protected; "": none */
+    uint64_t follow_interval_usec, followed_usec;
+    bool following, follow_fails;
     /* The lane's: touched by its jobs alone. */
     struct store *store;
-    uint64_t lane_token; /* of the stream that may append; 0: none */
+    uint64_t lane_token;   /* of the stream that may append; 0: none */
+    uint64_t follow_epoch; /* of the last pass over the replica's branch; 0: none */
     struct store_conf store_conf;
 };
 
@@ -199,6 +203,18 @@ struct vaultpromote_spec {
     void *arg;
 };
 int vaultpromote_start(struct vaultd *d, const struct vaultpromote_spec *spec, struct err *err);
+
+/* vaultfollow.c */
+/* From the desired state: the branch whose replica is protected ("": none), and how often. */
+void vaultfollow_set(struct vmachine *vm, const char *branch, uint64_t interval_usec);
+void vaultfollow_tick(struct vmachine *vm, uint64_t now);
+struct vaultfollow_spec {
+    const char *machine_id, *branch_id;
+    uint64_t generation;
+    void (*done)(void *arg, uint64_t sequence, const struct err *err); /* called once, later, unless starting fails */
+    void *arg;
+};
+int vaultfollow_start(struct vaultd *d, const struct vaultfollow_spec *spec, struct err *err);
 
 /* vaultreport.c */
 /* A point as it is reported. */

@@ -52,6 +52,7 @@ static void a_test_is_cleaned_and_never_committed(void **state)
     assert_int_equal(failover_move(FAILOVER_TEST, FAILOVER_ENDING, FAILOVER_ROLL_BACK, &to, NULL), -1);
     assert_int_equal(failover_move(FAILOVER_UNPLANNED, FAILOVER_ENDING, FAILOVER_CLEAN, &to, NULL), -1);
     assert_int_equal(failover_move(FAILOVER_UNPLANNED, FAILOVER_COMMITTED, FAILOVER_END, &to, NULL), -1);
+    assert_int_equal(failover_move(FAILOVER_UNPLANNED, FAILOVER_COMMITTED, FAILOVER_FAIL_BACK, &to, NULL), -1);
 }
 
 static void final_states_allow_nothing(void **state)

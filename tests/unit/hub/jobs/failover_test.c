@@ -22,8 +22,12 @@
 #include "hub/jobs/job.h"
 #include "hub/jobs/job_runner.h"
 #include "tests/unit/hub/postgres_fixture.h"
+#include "transport/base/buf.h"
+#include "transport/base/bytes.h"
 #include "transport/base/clock.h"
 #include "transport/base/crashpoint.h"
+#include "transport/proto/control.pb-c.h"
+#include "transport/proto/wire.h"
 
 #define MACHINE "11111111-0000-4000-8000-000000000001"
 #define NODE "22222222-0000-4000-8000-000000000001"
@@ -45,26 +49,55 @@ static const char program[] =
 
 /* ---- the vault ---- */
 
+static bool fail_last_pass;
+
+/* What following a branch makes, as the vault reports it. */
+static const char point_3[] =
+    "INSERT INTO recovery_points (machine_id, sequence, vault_id, time, kind, generation, committed_at)"
+    " VALUES ('" MACHINE "', 3, '" VAULT "', now(), 'crash', 2, now()) ON CONFLICT DO NOTHING";
+
+/* What the packed command is about; *ret_last: the last pass of a failback. */
+static Leeward__Control__V1__Command__KindCase kind_of(const char *payload_hex, bool *ret_last)
+{
+    AUTO_BUF struct buf bytes = BUF_INIT(65536);
+    Leeward__Control__V1__Command__KindCase kind;
+    size_t n = (strlen(payload_hex) - 2) / 2;
+    ProtobufCMessage *m = NULL;
+
+    *ret_last = false;
+    if (buf_reserve(&bytes, n, NULL) < 0 || bytes_from_hex(payload_hex + 2, bytes.data, n) < 0 ||
+        wire_unpack(&leeward__control__v1__command__descriptor, bytes.data, n, &m, NULL) < 0)
+        return LEEWARD__CONTROL__V1__COMMAND__KIND__NOT_SET;
+    kind = ((const Leeward__Control__V1__Command *)m)->kind_case;
+    if (kind == LEEWARD__CONTROL__V1__COMMAND__KIND_RECEIVE_DISKS)
+        *ret_last = ((const Leeward__Control__V1__Command *)m)->receive_disks->last;
+    wire_free(m);
+    return kind;
+}
+
 /* Answers every open command; returns how many there were. */
 static int answer_commands(struct db_conn *conn)
 {
     AUTO_PGRESULT PGresult *r = NULL;
     struct err err = ERR_INIT;
-    int n = command_open_list(conn, VAULT, &r, &err);
+    int n = command_open_list(conn, "", &r, &err);
 
     for (int i = 0; i < n; i++) {
-        /* Both what opening and what closing answers. */
+        /* What each kind of command answers, of the vault and of the agent. */
+        bool last, follows = kind_of(db_text(r, i, 3), &last) == LEEWARD__CONTROL__V1__COMMAND__KIND_FOLLOW_BRANCH;
+        bool fails = fail_last_pass && last;
         const struct command_outcome outcome = {.id = db_text(r, i, 0),
-            .target_id = VAULT,
+            .target_id = db_text(r, i, 2),
             .done = true,
-            .code = "",
-            .text = "",
+            .code = fails ? "io" : "",
+            .text = fails ? "the disk is broken" : "",
             .correction = "",
-            .result_json = "{\"uri\":\"nbd+unix:///0?socket=/"
-                           "s\",\"disks\":[{\"number\":0,\"name\":\"sda\",\"size_bytes\":\"1000\","
-                           "\"uri\":\"nbd+unix:///0?socket=/s\"}]}"};
+            .result_json =
+                "{\"sequence\":\"3\",\"passes\":1,\"written_bytes\":\"4096\",\"uri\":\"nbd+unix:///0?socket=/"
+                "s\",\"disks\":[{\"number\":0,\"name\":\"sda\",\"size_bytes\":\"1000\","
+                "\"uri\":\"nbd+unix:///0?socket=/s\"}]}"};
 
-        if (command_note(conn, &outcome, &err) < 0)
+        if (command_note(conn, &outcome, &err) < 0 || (follows && db_script(conn, point_3, &err) < 0))
             return -1;
     }
     return n;
@@ -320,6 +353,111 @@ static void test_a_hub_that_dies_at_any_step_ends_as_if_nothing_had_happened(voi
             }
 }
 
+/* The machine's agent says what it does once it is told to protect again. */
+static void protect_again(struct db_conn *conn)
+{
+    struct err err = ERR_INIT;
+
+    assert_ok(
+        db_script(conn, "UPDATE machines SET online = true, last_seen_at = now(), agent_state = 'protected'", &err),
+        &err);
+}
+
+/* Reprotection and failback of a committed failover; the hub dies once on the way. */
+static bool way_back(struct postgres_fixture *f, struct db_conn *conn, const char *die_at)
+{
+    bool died;
+
+    start(f, conn, "unplanned", NULL);
+    act(f, conn, "failover_commit", "", NULL);
+    died = act(f, conn, "failover_reprotect", "", die_at);
+    assert_int_equal(
+        count(conn,
+            "SELECT 1 FROM machines m, failovers f WHERE m.state = 'reverse_protected' AND f.state = 'reprotected'"),
+        1);
+    assert_int_equal(replicas(conn), 1);
+    protect_again(conn);
+    died |= act(f, conn, "failover_failback", ",\"confirm\":\"web1\"", die_at);
+    assert_int_equal(
+        count(conn, "SELECT 1 FROM machines m, failovers f WHERE m.state = 'protected' AND m.generation = 3"
+                    " AND f.state = 'failed_back' AND f.failback ->> 'written_bytes' = '8192'"),
+        1);
+    assert_int_equal(replicas(conn), 0);
+    assert_int_equal(count(conn, "SELECT 1 FROM exports WHERE state <> 'closed'"), 0);
+    return died;
+}
+
+static const struct {
+    const char *job;
+    const char *steps[10];
+} places_back[] = {
+    {"failover_reprotect", {"begin", "point", "list", "settle"}},
+    {"failover_failback", {"check", "pass", "stop", "close", "take", "last", "settle", "protect", "discard"}},
+};
+
+static void test_a_hub_that_dies_on_the_way_back_ends_as_if_nothing_had_happened(void **state)
+{
+    static const char *const when[] = {"before", "after"};
+    struct db_conn *conn AUTO_OF(db_conn) = fixture_conn(state);
+
+    for (size_t i = 0; i < ARRAY_LEN(places_back); i++)
+        for (size_t k = 0; places_back[i].steps[k]; k++)
+            for (size_t w = 0; w < ARRAY_LEN(when); w++) {
+                AUTO_FREE char *name = mem_printf("job.%s.%s.%s", places_back[i].job, places_back[i].steps[k], when[w]);
+
+                build(conn);
+                if (!way_back(*state, conn, name))
+                    fail_msg("no hub died at %s", name);
+                assert_all_succeeded(conn);
+            }
+}
+
+/* Its last pass does not succeed: the replica runs again, and is the machine. */
+static void test_a_failback_that_fails_lets_the_replica_run_again(void **state)
+{
+    struct db_conn *conn AUTO_OF(db_conn) = fixture_conn(state);
+
+    build(conn);
+    start(*state, conn, "unplanned", NULL);
+    act(*state, conn, "failover_commit", "", NULL);
+    act(*state, conn, "failover_reprotect", "", NULL);
+    protect_again(conn);
+    fail_last_pass = true;
+    act(*state, conn, "failover_failback", ",\"confirm\":\"web1\"", NULL);
+    fail_last_pass = false;
+    assert_int_equal(count(conn, "SELECT 1 FROM jobs WHERE kind = 'failover_failback' AND status = 'failed'"), 1);
+    assert_int_equal(count(conn, "SELECT 1 FROM jobs WHERE kind = 'failover_resume' AND status = 'succeeded'"), 1);
+    assert_int_equal(replicas(conn), 1);
+    assert_int_equal(count(conn, "SELECT 1 FROM machines m, failovers f, exports e WHERE m.state = 'reverse_protected'"
+                                 " AND m.generation = 2 AND f.state = 'reprotected' AND e.state = 'open'"),
+        1);
+    /* And it can be tried again. */
+    act(*state, conn, "failover_failback", ",\"confirm\":\"web1\"", NULL);
+    assert_int_equal(count(conn, "SELECT 1 FROM machines m WHERE state = 'protected' AND m.generation = 3"), 1);
+    assert_int_equal(replicas(conn), 0);
+}
+
+static void test_a_failback_wants_the_name_and_a_protected_replica(void **state)
+{
+    struct db_conn *conn AUTO_OF(db_conn) = fixture_conn(state);
+    char id[IDENT_TEXT_SIZE];
+
+    build(conn);
+    protect_again(conn);
+    start(*state, conn, "unplanned", NULL);
+    the_failover(conn, id);
+    AUTO_FREE char *bare = mem_printf("{\"failover_id\":\"%s\"}", id);
+    AUTO_FREE char *named = mem_printf("{\"failover_id\":\"%s\",\"confirm\":\"web1\"}", id);
+
+    assert_int_equal(submit(conn, "failover_reprotect", bare), -1); /* not committed */
+    act(*state, conn, "failover_commit", "", NULL);
+    assert_int_equal(submit(conn, "failover_failback", named), -1); /* not protected */
+    act(*state, conn, "failover_reprotect", "", NULL);
+    assert_int_equal(submit(conn, "failover_failback", bare), -1);
+    assert_int_equal(submit(conn, "failover_reprotect", bare), -1); /* it is */
+    assert_int_equal(count(conn, "SELECT 1 FROM jobs WHERE kind = 'failover_failback'"), 0);
+}
+
 static void test_a_test_failover_leaves_the_machine_alone(void **state)
 {
     struct db_conn *conn AUTO_OF(db_conn) = fixture_conn(state);
@@ -394,6 +532,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_hub_that_dies_at_any_step_ends_as_if_nothing_had_happened),
+        cmocka_unit_test(test_a_hub_that_dies_on_the_way_back_ends_as_if_nothing_had_happened),
+        cmocka_unit_test(test_a_failback_that_fails_lets_the_replica_run_again),
+        cmocka_unit_test(test_a_failback_wants_the_name_and_a_protected_replica),
         cmocka_unit_test(test_a_test_failover_leaves_the_machine_alone),
         cmocka_unit_test(test_a_failure_takes_itself_away),
         cmocka_unit_test(test_a_target_that_cannot_be_reached_is_asked_once),

@@ -34,7 +34,7 @@ const failoversQuery = queryOptions({
 });
 const targetsQuery = queryOptions({ queryKey: ["targets"], queryFn: () => callAll((cursor) => api.GET("/api/v1/targets", { params: { query: { limit: 500, cursor } } })) });
 
-const colors = { starting: "blue", running: "purple", ending: "blue", cleaned: "green", committed: "teal", rolled_back: "grey", failed: "red" } as const;
+const colors = { starting: "blue", running: "purple", ending: "blue", cleaned: "green", committed: "teal", rolled_back: "grey", failed: "red", reprotected: "teal", failed_back: "green" } as const;
 const verdicts = { unknown: "grey", passed: "green", failed: "red" } as const;
 
 function useFailoverColumns(): Column<Failover>[] {

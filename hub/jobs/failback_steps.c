@@ -1,0 +1,398 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The way back of a machine whose replica was committed.
+ *
+ * failover_reprotect: the vault follows the replica's branch from now on, whether the hub is there or not, so that what the replica writes
+ * becomes recovery points of the machine. The original stays fenced.
+ *
+ * failover_failback: while the replica runs, the agent of the original machine writes its disks until little is missing; then the replica is shut
+ * down, the last of it becomes a point, the disks get the rest, and only then does the machine's generation move: there is one primary at any
+ * time (P7). What fails or is cancelled before that lets the replica run again, by a job of its own (failover_resume).
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "hub/db/branch_store.h"
+#include "hub/db/failover_store.h"
+#include "hub/db/protection_store.h"
+#include "hub/jobs/branch_steps.h"
+#include "hub/jobs/failover_steps.h"
+#include "hub/jobs/job.h"
+#include "hub/jobs/point_steps.h"
+#include "hub/jobs/protect_steps.h"
+#include "transport/base/mem.h"
+
+/* Steps of failover_failback, as undoing it must tell them apart. */
+enum { STEP_CHECK, STEP_PASS, STEP_STOP, STEP_CLOSE, STEP_TAKE, STEP_LAST, STEP_SETTLE };
+
+/* ---- what the jobs share ---- */
+
+static int move_both(struct job_run *run, enum machine_move machine, enum failover_move failover, struct err *err)
+{
+    if (machine_state_move(run->conn, run->job->machine_id, machine, run->job->requested_by, NULL, err) < 0)
+        return -1;
+    return failover_store_move(run->conn, failover_id(run), failover, run->job->id, err);
+}
+
+/* What the branch holds becomes a point; its sequence is in the result. */
+static int take_point(struct job_run *run, struct err *err)
+{
+    Leeward__Control__V1__Command command = LEEWARD__CONTROL__V1__COMMAND__INIT;
+    Leeward__Control__V1__FollowBranch follow = LEEWARD__CONTROL__V1__FOLLOW_BRANCH__INIT;
+    AUTO_DB_SET struct db_set set = {0};
+    AUTO_DB_SET struct db_set machine = {0};
+    const struct failover_row *f;
+    json_t *answer = NULL;
+    int rc;
+
+    if (failover_read(run, &set, &f, err) < 0 || job_machine(run, &machine, err) < 0)
+        return -1;
+    follow.machine_id = (char *)f->machine_id;
+    follow.branch_id = (char *)f->export_id;
+    follow.generation = db_at(&machine, struct machine_row, 0)->generation;
+    command.kind_case = LEEWARD__CONTROL__V1__COMMAND__KIND_FOLLOW_BRANCH;
+    command.follow_branch = &follow;
+    rc = job_command(run, "vault", run->job->vault_id, "the vault", &command, &answer, err);
+    if (rc == JOB_DONE && json_object_update(run->result, answer) < 0)
+        rc = err_set(err, ERR_NOMEM, "no memory");
+    json_decref(answer);
+    return rc;
+}
+
+/* ---- failover_reprotect ---- */
+
+static int reprotect_check(struct db_conn *conn, const struct machine_row *machine, json_t *params,
+    char ret_vault_id[IDENT_TEXT_SIZE], struct err *err)
+{
+    static const char *const known[] = {"failover_id", NULL};
+
+    if (job_params_known(params, known, err) < 0 ||
+        failover_named_check(conn, machine, params, FAILOVER_REPROTECT, ret_vault_id, err) < 0)
+        return -1;
+    return failover_check_machine(machine, MOVE_REPROTECT, err);
+}
+
+static int reprotect_begin(struct job_run *run, struct err *err)
+{
+    if (move_both(run, MOVE_REPROTECT, FAILOVER_REPROTECT, err) < 0)
+        return -1;
+    return machine_converge_anew(run->conn, run->job->machine_id, err) < 0 ? -1 : JOB_DONE;
+}
+
+static int reprotect_settle(struct job_run *run, struct err *err)
+{
+    AUTO_DB_SET struct db_set set = {0};
+    const struct failover_row *f;
+
+    if (machine_state_move(
+            run->conn, run->job->machine_id, MOVE_REVERSE_FIRST_POINT, run->job->requested_by, NULL, err) < 0 ||
+        failover_read(run, &set, &f, err) < 0)
+        return -1;
+    AUTO_FREE char *text = mem_printf("the replica of %s is protected; its first point is %s", f->machine_name,
+        job_param_text(run->result, "sequence"));
+
+    if (!text)
+        return err_set(err, ERR_NOMEM, "no memory for a failover");
+    return failover_tell(run, "replica_protected", "info", text, err) < 0 ? -1 : JOB_DONE;
+}
+
+/* The replica runs on, without protection, as before. */
+static int undo_reprotect(struct job_run *run, struct err *err)
+{
+    if (run->job->ordinal == 0)
+        return 0;
+    if (move_both(run, MOVE_REPROTECT_UNDO, FAILOVER_UNPROTECT, err) < 0)
+        return -1;
+    return machine_converge_anew(run->conn, run->job->machine_id, err);
+}
+
+const struct job_kind job_kind_failover_reprotect = {.name = "failover_reprotect",
+    .needs_machine = true,
+    .may_cancel = true,
+    .check = reprotect_check,
+    .cancel = undo_reprotect,
+    .undo_on_failure = true,
+    .steps = {{"begin", "Write the protection of the replica down", reprotect_begin},
+        {"point", "Make a point of what the replica has written", take_point},
+        {"list", "See it in the list", point_steps_until_listed},
+        {"settle", "The replica is protected", reprotect_settle}}};
+
+/* ---- failover_failback ---- */
+
+static int failback_check(struct db_conn *conn, const struct machine_row *machine, json_t *params,
+    char ret_vault_id[IDENT_TEXT_SIZE], struct err *err)
+{
+    static const char *const known[] = {"failover_id", "confirm", NULL};
+
+    if (job_params_known(params, known, err) < 0 ||
+        failover_named_check(conn, machine, params, FAILOVER_FAIL_BACK, ret_vault_id, err) < 0 ||
+        failover_check_machine(machine, MOVE_FAILBACK, err) < 0)
+        return -1;
+    if (strcmp(job_param_text(params, "confirm"), machine->name) != 0) {
+        err_set(err, ERR_INVALID, "confirm: not the name of the machine, whose disks are overwritten");
+        return err_hint(err, "Type it: %s", machine->name);
+    }
+    if (machine->online)
+        return 0;
+    err_set(err, ERR_REFUSED, "the agent of %s is not connected", machine->name);
+    return err_hint(err, "Start the original machine, with nothing that uses the disks to be written, and its agent.");
+}
+
+/* The disks that the machine's points are of. */
+static int receive_disks(struct db_conn *conn, const char *machine_id, Leeward__Control__V1__ReceiveDisks *receive,
+    Leeward__Control__V1__DesiredDisk **ret_disks, PGresult **ret_rows, struct err *err)
+{
+    int n = protection_disks(conn, machine_id, ret_rows, err);
+
+    if (n < 0)
+        return -1;
+    *ret_disks = mem_alloc((size_t)n + 1, sizeof(**ret_disks));
+    receive->disks = mem_alloc((size_t)n + 1, sizeof(*receive->disks));
+    if (!*ret_disks || !receive->disks)
+        return err_set(err, ERR_NOMEM, "no memory for a list of disks");
+    for (int i = 0; i < n; i++) {
+        (*ret_disks)[i] = (Leeward__Control__V1__DesiredDisk)LEEWARD__CONTROL__V1__DESIRED_DISK__INIT;
+        (*ret_disks)[i].number = (uint32_t)db_u64(*ret_rows, i, 0);
+        (*ret_disks)[i].key = (char *)(uintptr_t)db_text(*ret_rows, i, 4);
+        receive->disks[receive->n_disks++] = &(*ret_disks)[i];
+    }
+    return 0;
+}
+
+/* A command to the agent; *ret_answer when it is done. */
+static int receive(
+    struct job_run *run, Leeward__Control__V1__ReceiveDisks *receive, json_t **ret_answer, struct err *err)
+{
+    Leeward__Control__V1__Command command = LEEWARD__CONTROL__V1__COMMAND__INIT;
+    Leeward__Control__V1__DesiredDisk *disks = NULL;
+    AUTO_PGRESULT PGresult *rows = NULL;
+    char id[IDENT_TEXT_SIZE];
+    int rc;
+
+    snprintf(id, sizeof(id), "%s", run->job->id);
+    receive->receive_id = id;
+    command.kind_case = LEEWARD__CONTROL__V1__COMMAND__KIND_RECEIVE_DISKS;
+    command.receive_disks = receive;
+    rc = receive_disks(run->conn, run->job->machine_id, receive, &disks, &rows, err);
+    if (rc == 0)
+        rc = job_command(
+            run, "agent", run->job->machine_id, "the agent of the original machine", &command, ret_answer, err);
+    free(disks);
+    free(receive->disks);
+    return rc;
+}
+
+static int ask_agent(struct job_run *run, struct err *err)
+{
+    Leeward__Control__V1__ReceiveDisks r = LEEWARD__CONTROL__V1__RECEIVE_DISKS__INIT;
+    json_t *answer = NULL;
+    int rc;
+
+    r.check_only = true;
+    rc = receive(run, &r, &answer, err);
+    json_decref(answer);
+    return rc;
+}
+
+/* Numbers that come as text, added up over the passes. */
+static int add_up(json_t *sum, const json_t *answer, const char *key, struct err *err)
+{
+    uint64_t a, b;
+
+    if (job_param_u64(sum, key, &a, err) < 0 || job_param_u64(answer, key, &b, err) < 0)
+        return -1;
+    return json_object_set_new(sum, key, json_integer((json_int_t)(a + b))) < 0 ? err_set(err, ERR_NOMEM, "no memory")
+                                                                                : 0;
+}
+
+static int write_disks(struct job_run *run, Leeward__Control__V1__ReceiveDisks *r, struct err *err)
+{
+    static const char *const figures[] = {"passes", "compared_bytes", "written_bytes", "traffic_bytes"};
+    json_t *answer = NULL, *sum = json_object_get(run->result, "failback");
+    int rc = receive(run, r, &answer, err);
+
+    if (rc != JOB_DONE)
+        return rc;
+    if (!sum && json_object_set_new(run->result, "failback", sum = json_object()) < 0)
+        rc = err_set(err, ERR_NOMEM, "no memory");
+    for (size_t i = 0; i < ARRAY_LEN(figures) && rc == JOB_DONE; i++)
+        if (add_up(sum, answer, figures[i], err) < 0)
+            rc = -1;
+    snprintf(run->detail, sizeof(run->detail), "%s bytes were different", job_param_text(answer, "written_bytes"));
+    json_decref(answer);
+    if (rc < 0)
+        return -1;
+    AUTO_FREE char *text = json_dumps(sum, JSON_COMPACT);
+
+    if (!text)
+        return err_set(err, ERR_NOMEM, "no memory");
+    return failover_note_failback(run->conn, failover_id(run), text, run->job->id, err) < 0 ? -1 : JOB_DONE;
+}
+
+/* While the replica runs. */
+static int pass(struct job_run *run, struct err *err)
+{
+    Leeward__Control__V1__ReceiveDisks r = LEEWARD__CONTROL__V1__RECEIVE_DISKS__INIT;
+
+    return write_disks(run, &r, err);
+}
+
+static int stop_replica(struct job_run *run, struct err *err)
+{
+    AUTO_DB_SET struct db_set set = {0};
+    const struct failover_row *f;
+
+    if (failover_read(run, &set, &f, err) < 0)
+        return -1;
+    return replica_ask(run, f, FABRIC_STOP, NULL, true, NULL, err);
+}
+
+/* What was written and not flushed yet is flushed by that. */
+static int close_branch(struct job_run *run, struct err *err)
+{
+    AUTO_DB_SET struct db_set set = {0};
+    const struct failover_row *f;
+
+    if (failover_read(run, &set, &f, err) < 0)
+        return -1;
+    return branch_steps_close(run, f->export_id, false, err);
+}
+
+static int last_pass(struct job_run *run, struct err *err)
+{
+    Leeward__Control__V1__ReceiveDisks r = LEEWARD__CONTROL__V1__RECEIVE_DISKS__INIT;
+
+    if (job_param_u64(run->result, "sequence", &r.sequence, err) < 0)
+        return -1;
+    r.last = true;
+    return write_disks(run, &r, err);
+}
+
+/* From here on the original is the machine: the branch's generation is over, and its agent is told the new one. In one transaction. */
+static int failback_settle(struct job_run *run, struct err *err)
+{
+    AUTO_DB_SET struct db_set set = {0};
+    const struct failover_row *f;
+    uint64_t generation;
+
+    if (failover_read(run, &set, &f, err) < 0 || move_both(run, MOVE_FAILBACK, FAILOVER_FAIL_BACK, err) < 0 ||
+        machine_generation_raise(run->conn, run->job->machine_id, &generation, err) < 0 ||
+        machine_converge_anew(run->conn, run->job->machine_id, err) < 0)
+        return -1;
+    AUTO_FREE char *text = mem_printf("%s runs on its original machine again, with point %s", f->machine_name,
+        job_param_text(run->result, "sequence"));
+
+    if (!text)
+        return err_set(err, ERR_NOMEM, "no memory for a failover");
+    snprintf(run->detail, sizeof(run->detail), "generation %llu", (unsigned long long)generation);
+    return failover_tell(run, "failed_back", "info", text, err) < 0 ? -1 : JOB_DONE;
+}
+
+/* All of it is in the machine's own line. */
+static int discard_branch(struct job_run *run, struct err *err)
+{
+    AUTO_DB_SET struct db_set set = {0};
+    const struct failover_row *f;
+    int rc;
+
+    if (failover_read(run, &set, &f, err) < 0)
+        return -1;
+    if (!f->export_id[0])
+        return JOB_DONE;
+    rc = branch_steps_close(run, f->export_id, true, err);
+    if (rc == JOB_DONE && failover_note_branch(run->conn, f->id, NULL, 0, err) < 0)
+        return -1;
+    return rc;
+}
+
+static int release_disks(struct job_run *run, struct err *err)
+{
+    Leeward__Control__V1__Command command = LEEWARD__CONTROL__V1__COMMAND__INIT;
+    Leeward__Control__V1__ReceiveDisks release = LEEWARD__CONTROL__V1__RECEIVE_DISKS__INIT;
+
+    release.receive_id = (char *)run->job->id;
+    release.release = true;
+    command.kind_case = LEEWARD__CONTROL__V1__COMMAND__KIND_RECEIVE_DISKS;
+    command.receive_disks = &release;
+    return job_command_undo(run, "agent", run->job->machine_id, &command, err);
+}
+
+/* Before the generation has moved the replica is the machine, and runs again. */
+static int undo_failback(struct job_run *run, struct err *err)
+{
+    AUTO_FREE char *params = mem_printf("{\"failover_id\":\"%s\"}", failover_id(run));
+    const struct job_spec spec = {.kind = "failover_resume",
+        .machine_id = run->job->machine_id,
+        .params_json = params,
+        .requested_by = run->job->requested_by};
+    char id[IDENT_TEXT_SIZE];
+
+    fabric_task_cancel(run->job->id);
+    if (run->job->ordinal >= STEP_SETTLE)
+        return 0;
+    if (release_disks(run, err) < 0)
+        return -1;
+    if (run->job->ordinal < STEP_STOP)
+        return 0;
+    return params ? job_submit(run->conn, &spec, false, id, err) : err_set(err, ERR_NOMEM, "no memory");
+}
+
+const struct job_kind job_kind_failover_failback = {.name = "failover_failback",
+    .needs_machine = true,
+    .may_cancel = true,
+    .check = failback_check,
+    .cancel = undo_failback,
+    .undo_on_failure = true,
+    .steps = {[STEP_CHECK] = {"check", "Ask the agent whether its disks can be written", ask_agent},
+        [STEP_PASS] = {"pass", "Write what differs, while the replica runs", pass},
+        [STEP_STOP] = {"stop", "Shut the replica down", stop_replica},
+        [STEP_CLOSE] = {"close", "Close its disks", close_branch},
+        [STEP_TAKE] = {"take", "Make its last point", take_point},
+        [STEP_LAST] = {"last", "Write the rest", last_pass},
+        [STEP_SETTLE] = {"settle", "The original is the machine", failback_settle},
+        {"protect", "Compare it with its points and protect it again", protect_steps_until_protected},
+        {"discard", "Discard the branch", discard_branch}}};
+
+/* ---- failover_resume ---- */
+
+static int resume_check(struct db_conn *conn, const struct machine_row *machine, json_t *params,
+    char ret_vault_id[IDENT_TEXT_SIZE], struct err *err)
+{
+    static const char *const known[] = {"failover_id", NULL};
+
+    if (job_params_known(params, known, err) < 0)
+        return -1;
+    return failover_named_check(conn, machine, params, FAILOVER_FAIL_BACK, ret_vault_id, err);
+}
+
+static int resume_open(struct job_run *run, struct err *err)
+{
+    AUTO_DB_SET struct db_set set = {0};
+    const struct failover_row *f;
+
+    if (failover_read(run, &set, &f, err) < 0)
+        return -1;
+    return branch_steps_reopen(run, f->export_id, "", err);
+}
+
+static int resume_settle(struct job_run *run, struct err *err)
+{
+    AUTO_DB_SET struct db_set set = {0};
+    const struct failover_row *f;
+
+    if (failover_read(run, &set, &f, err) < 0)
+        return -1;
+    AUTO_FREE char *text = mem_printf(
+        "the failback of %s was given up; its replica runs again. Boot check: %s", f->machine_name, f->verdict);
+
+    if (!text)
+        return err_set(err, ERR_NOMEM, "no memory for a failover");
+    return failover_tell(run, "failback_given_up", "warning", text, err) < 0 ? -1 : JOB_DONE;
+}
+
+const struct job_kind job_kind_failover_resume = {.name = "failover_resume",
+    .needs_machine = true,
+    .check = resume_check,
+    .steps = {{"open", "Open the replica's disks", resume_open},
+        {"start", "Start the replica and wait for its boot check", failover_start_replica},
+        {"settle", "The replica runs", resume_settle}}};
