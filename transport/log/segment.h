@@ -73,9 +73,9 @@ int segment_reopen(int dirfd, uint64_t number, uint64_t end_bytes, struct segmen
 int segment_append(
     struct segment_writer *w, const struct iovec *iov, unsigned iov_count, uint64_t *ret_offset, struct err *err);
 int segment_sync(struct segment_writer *w, struct err *err); /* fdatasync */
-/* Has the disk begin with what was appended, if that is much, and does not wait for it: segment_sync has less to wait for then. A
- * hint; nothing is durable by it, and what goes wrong is found by segment_sync. */
-void segment_write_back(struct segment_writer *w);
+/* Tells that more is coming. When much was appended since the last sync, the rest until the next one goes past the page cache, and
+ * cannot be read before. A hint: what goes wrong is found by the append or the sync behind it. */
+void segment_expect_more(struct segment_writer *w);
 /* Drops everything at and behind end_bytes (a torn change set, or a write that failed), which is behind a mark or the file
  * header. */
 int segment_rewind(struct segment_writer *w, uint64_t end_bytes, struct err *err);

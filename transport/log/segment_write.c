@@ -16,11 +16,11 @@
 
 #include "transport/base/bytes.h"
 #include "transport/base/file.h"
+#include "transport/log/direct_tail.h"
 #include "transport/log/segment_format.h"
 
 #define IOV_BATCH 64u
-#define WRITE_BACK_BYTES (4u << 20) /* the disk gets nothing smaller before it must */
-#define PAGE_BYTES 4096u
+#define MUCH_BYTES (4u << 20) /* what is written of this size goes past the page cache */
 
 enum writer_state { WRITER_OPEN, WRITER_POISONED, WRITER_SEALED };
 
@@ -29,9 +29,11 @@ struct segment_writer {
     enum writer_state state;
     uint64_t number;
     uint64_t end;
-    uint64_t written_back; /* up to here it is durable, or on its way to the disk */
-    bool at_mark;          /* the last record is a mark, or there is none */
-    bool account_stale;    /* records and headers do not cover the file */
+    uint64_t synced;          /* up to here it is durable */
+    bool at_mark;             /* the last record is a mark, or there is none */
+    bool account_stale;       /* records and headers do not cover the file */
+    bool cached;              /* the file system does not write past the page cache */
+    struct direct_tail *tail; /* through which the end is written now; NULL: through the page cache */
     uint64_t records;
     struct hash_stream *headers;
 };
@@ -47,7 +49,7 @@ static int writer_new(int *fd, uint64_t number, uint64_t end, struct segment_wri
         return err_set(err, ERR_NOMEM, "no memory for a segment writer");
     w->fd = TAKE_FD(*fd);
     w->number = number;
-    w->end = w->written_back = end;
+    w->end = w->synced = end;
     w->at_mark = true;
     w->account_stale = end > SEGMENT_HEADER_SIZE;
     *ret_writer = TAKE_PTR(w);
@@ -58,6 +60,7 @@ void segment_writer_close(struct segment_writer *w)
 {
     if (w == NULL)
         return;
+    direct_tail_free(w->tail);
     if (w->fd >= 0)
         (void)close(w->fd);
     hash_stream_free(w->headers);
@@ -272,7 +275,8 @@ int segment_append(
     struct append_account a;
     if (check_open(w, err) < 0 || walk_headers(iov, iov_count, NULL, &a, err) < 0)
         return -1;
-    if (write_all(w->fd, iov, iov_count, w->end, err) < 0) {
+    if (w->tail != NULL ? direct_tail_append(w->tail, iov, iov_count, err) < 0
+                        : write_all(w->fd, iov, iov_count, w->end, err) < 0) {
         w->state = WRITER_POISONED;
         return -1;
     }
@@ -287,27 +291,37 @@ int segment_append(
     return 0;
 }
 
+/* The whole file can be read and synced afterwards. */
+static int flush_tail(struct segment_writer *w, struct err *err)
+{
+    if (w->tail == NULL)
+        return 0;
+    int rc = direct_tail_flush(w->tail, err);
+    direct_tail_free(TAKE_PTR(w->tail));
+    if (rc < 0)
+        w->state = WRITER_POISONED;
+    return rc;
+}
+
 int segment_sync(struct segment_writer *w, struct err *err)
 {
-    if (check_open(w, err) < 0)
+    if (check_open(w, err) < 0 || flush_tail(w, err) < 0)
         return -1;
     if (fdatasync(w->fd) < 0) {
         int saved = errno;
         w->state = WRITER_POISONED; /* the kernel may have dropped the pages: a second fsync would lie */
         return err_sys(err, saved, "syncing segment %llu", (unsigned long long)w->number);
     }
-    w->written_back = w->end;
+    w->synced = w->end;
     return 0;
 }
 
-/* Whole pages only: the last one is written again, and may have to wait until the disk is done with it. */
-void segment_write_back(struct segment_writer *w)
+void segment_expect_more(struct segment_writer *w)
 {
-    uint64_t end = w->end - w->end % PAGE_BYTES;
-    if (w->state != WRITER_OPEN || end < w->written_back + WRITE_BACK_BYTES)
+    if (w->state != WRITER_OPEN || w->cached || w->tail != NULL || w->end < w->synced + MUCH_BYTES)
         return;
-    (void)sync_file_range(w->fd, (off_t)w->written_back, (off_t)(end - w->written_back), SYNC_FILE_RANGE_WRITE);
-    w->written_back = end;
+    if (direct_tail_new(w->fd, w->end, &w->tail, NULL) <= 0)
+        w->cached = true;
 }
 
 int segment_rewind(struct segment_writer *w, uint64_t end_bytes, struct err *err)
@@ -317,13 +331,16 @@ int segment_rewind(struct segment_writer *w, uint64_t end_bytes, struct err *err
     if (end_bytes < SEGMENT_HEADER_SIZE || end_bytes > w->end)
         return err_set(err, ERR_INTERNAL, "rewinding segment %llu to byte %llu of %llu", (unsigned long long)w->number,
             (unsigned long long)end_bytes, (unsigned long long)w->end);
+    if (end_bytes > w->synced && flush_tail(w, err) < 0)
+        return -1;
+    direct_tail_free(TAKE_PTR(w->tail)); /* what it still holds is cut off */
     if (cut(w->fd, end_bytes, w->number, err) < 0) {
         w->state = WRITER_POISONED;
         return -1;
     }
     if (end_bytes != w->end)
         w->account_stale = true;
-    w->end = w->written_back = end_bytes;
+    w->end = w->synced = end_bytes;
     w->at_mark = true;
     w->state = WRITER_OPEN;
     return 0;
@@ -357,7 +374,7 @@ int segment_seal(struct segment_writer *w, struct err *err)
         return -1;
     if (!w->at_mark)
         return err_set(err, ERR_REFUSED, "segment %llu does not end in a mark", (unsigned long long)w->number);
-    if (w->account_stale && recount(w, err) < 0)
+    if (flush_tail(w, err) < 0 || (w->account_stale && recount(w, err) < 0))
         return -1;
     uint8_t record[SEGMENT_SEAL_SIZE];
     struct segment_seal seal = {.records = w->records, .file_bytes = w->end};

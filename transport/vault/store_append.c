@@ -203,7 +203,7 @@ static int write_bytes(struct store *s, const uint8_t *data, size_t n, uint64_t 
     }
     if (segment_append(s->writer, &iov, 1, ret_offset, err) < 0)
         return -1;
-    segment_write_back(s->writer);
+    segment_expect_more(s->writer);
     return 0;
 }
 

@@ -135,35 +135,96 @@ static void test_written_records_are_read_back(void **state)
     assert_int_equal(segment_read_next(r, &offset, &record, &payload, NULL), 1);
 }
 
-static void test_writing_back_early_changes_nothing_else(void **state)
+/* Appends a change set of that many blocks, and notes what the file must hold. */
+static void append_noted(
+    struct fixture *f, struct segment_writer *w, uint64_t sequence, unsigned blocks, struct buf *all)
+{
+    AUTO_BUF struct buf b = BUF_INIT(8 << 20);
+    uint64_t offset;
+    sample_change_set(f->work, sequence, blocks, true, &b);
+    struct iovec iov[2] = {{b.data, b.len / 3}, {b.data + b.len / 3, b.len - b.len / 3}};
+    assert_int_equal(segment_append(w, iov, 2, &offset, NULL), 0);
+    assert_int_equal(offset, SEGMENT_HEADER_SIZE + all->len);
+    assert_int_equal(buf_append(all, b.data, b.len, NULL), 0);
+    assert_int_equal(segment_end(w), SEGMENT_HEADER_SIZE + all->len);
+    segment_expect_more(w);
+}
+
+static void assert_in_file(struct segment_writer *w, const struct buf *all)
+{
+    AUTO_BUF struct buf got = BUF_INIT(32 << 20);
+    assert_int_equal(segment_sync(w, NULL), 0);
+    assert_int_equal(buf_reserve(&got, all->len, NULL), 0);
+    assert_int_equal(file_pread_all(segment_writer_fd(w), got.data, all->len, SEGMENT_HEADER_SIZE, "segment", NULL), 0);
+    assert_memory_equal(got.data, all->data, all->len);
+}
+
+static void test_much_is_written_past_the_page_cache_and_nothing_else_changes(void **state)
 {
     struct fixture *f = *state;
     struct segment_writer *w AUTO_OF(segment_writer) = NULL;
+    AUTO_BUF struct buf all = BUF_INIT(32 << 20);
     struct segment_info i = info(1);
     struct seen seen;
-    uint64_t offset, end, sets = 0, half = 0;
+    uint64_t end, sets = 0, half_sets = 0;
+    size_t half = 0;
     bool sealed;
     assert_int_equal(segment_create(f->dirfd, &i, &w, NULL), 0);
-    while (segment_end(w) < (12u << 20)) {
-        AUTO_BUF struct buf b = BUF_INIT(8 << 20);
-        sample_change_set(f->work, ++sets, 20, true, &b);
-        struct iovec iov = {b.data, b.len};
-        assert_int_equal(segment_append(w, &iov, 1, &offset, NULL), 0);
-        segment_write_back(w);
-        half = segment_end(w) < (6u << 20) ? segment_end(w) : half;
+    /* Twice much, and little in between: each time it begins in the middle of a block. */
+    for (unsigned round = 1; round <= 2; round++) {
+        while (all.len < round * (9u << 20)) {
+            sets++;
+            append_noted(f, w, sets, 20 + (unsigned)sets % 3, &all);
+        }
+        assert_in_file(w, &all);
+        append_noted(f, w, ++sets, 1, &all);
+        assert_in_file(w, &all);
+        half = round == 1 ? all.len : half;
+        half_sets = round == 1 ? sets : half_sets;
     }
-    assert_int_equal(segment_sync(w, NULL), 0);
     assert_int_equal(recover(f, &seen, &end, &sealed, NULL), 0);
     assert_int_equal(end, segment_end(w));
     assert_int_equal(seen.marks, sets);
-    /* Behind a rewind the file is shorter than what was written back. */
-    assert_int_equal(segment_rewind(w, half, NULL), 0);
-    segment_write_back(w);
-    assert_int_equal(segment_sync(w, NULL), 0);
+    /* A rewind drops what was not synced, also what is not in the file yet; appending goes on behind it. */
+    AUTO_BUF struct buf lost = BUF_INIT(32 << 20);
+    assert_int_equal(buf_append(&lost, all.data, all.len, NULL), 0);
+    while (lost.len < (27u << 20))
+        append_noted(f, w, sets + 1, 20, &lost);
+    assert_int_equal(segment_rewind(w, SEGMENT_HEADER_SIZE + half, NULL), 0);
+    all.len = half;
+    append_noted(f, w, half_sets + 1, 2, &all);
+    assert_in_file(w, &all);
     assert_int_equal(segment_seal(w, NULL), 0);
     assert_int_equal(recover(f, &seen, &end, &sealed, NULL), 0);
     assert_true(sealed);
-    assert_int_equal(end, half);
+    assert_int_equal(end, SEGMENT_HEADER_SIZE + all.len);
+}
+
+static void test_a_seal_and_a_rewind_to_what_was_not_synced_have_all_before_it(void **state)
+{
+    struct fixture *f = *state;
+    struct segment_writer *w AUTO_OF(segment_writer) = NULL;
+    AUTO_BUF struct buf all = BUF_INIT(32 << 20);
+    struct segment_info i = info(1);
+    struct seen seen;
+    uint64_t end, sets = 0;
+    bool sealed;
+    assert_int_equal(segment_create(f->dirfd, &i, &w, NULL), 0);
+    while (all.len < (6u << 20))
+        append_noted(f, w, ++sets, 20, &all);
+    uint64_t kept = segment_end(w);
+    AUTO_BUF struct buf lost = BUF_INIT(32 << 20);
+    assert_int_equal(buf_append(&lost, all.data, all.len, NULL), 0);
+    append_noted(f, w, sets + 1, 3, &lost);
+    assert_int_equal(segment_rewind(w, kept, NULL), 0);
+    assert_in_file(w, &all);
+    while (all.len < (14u << 20))
+        append_noted(f, w, ++sets, 20, &all);
+    assert_int_equal(segment_seal(w, NULL), 0);
+    assert_int_equal(recover(f, &seen, &end, &sealed, NULL), 0);
+    assert_true(sealed);
+    assert_int_equal(end, SEGMENT_HEADER_SIZE + all.len);
+    assert_int_equal(seen.marks, sets);
 }
 
 static void test_sealed_segment_is_whole_and_closed(void **state)
@@ -354,7 +415,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         SEGMENT_TEST(test_names),
         SEGMENT_TEST(test_written_records_are_read_back),
-        SEGMENT_TEST(test_writing_back_early_changes_nothing_else),
+        SEGMENT_TEST(test_much_is_written_past_the_page_cache_and_nothing_else_changes),
+        SEGMENT_TEST(test_a_seal_and_a_rewind_to_what_was_not_synced_have_all_before_it),
         SEGMENT_TEST(test_sealed_segment_is_whole_and_closed),
         SEGMENT_TEST(test_existing_segment_is_not_overwritten),
         SEGMENT_TEST(test_rewind_and_reopen_seal_the_same_bytes),
