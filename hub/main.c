@@ -23,6 +23,7 @@
 #include "hub/db/postgres_embedded.h"
 #include "hub/db/secret_box.h"
 #include "hub/db/token_store.h"
+#include "hub/fabric/action.h"
 #include "hub/fabric/fabric_task.h"
 #include "hub/db/user_store.h"
 #include "hub/jobs/job_runner.h"
@@ -40,6 +41,7 @@
 struct settings {
     char *data, *database, *listen, *api_listen, *hostnames, *log_level;
     char *api_certificate, *api_key, *public_url;
+    char *scripts_dir, *scripts_user;
     uint64_t api_rate, api_failure_rate;
     char *oidc_issuer, *oidc_client_id, *oidc_client_secret, *oidc_ca, *oidc_scopes, *oidc_role_claim, *oidc_role_map,
         *oidc_name;
@@ -153,6 +155,15 @@ static const struct conf_row rows[] = {
         .min = 1,
         .max = 10000,
         .help = "peers that may enrol from one address, after a first burst of sixty times as many"},
+    {.key = "scripts-dir",
+        .type = CONF_STRING,
+        .offset = AT(scripts_dir),
+        .help = "folder of the scripts that recovery plans may run on this host; none: plans run no scripts"},
+    {.key = "scripts-user",
+        .type = CONF_STRING,
+        .offset = AT(scripts_user),
+        .fallback = "nobody",
+        .help = "who they run as, where the hub is root"},
     {.key = "log-level",
         .type = CONF_STRING,
         .offset = AT(log_level),
@@ -453,6 +464,7 @@ static int start_work(struct hub *hub, struct err *err)
 {
     struct ident instance;
 
+    action_allow_scripts(hub->settings.scripts_dir, hub->settings.scripts_user);
     if (ident_random(&instance) < 0)
         return err_set(err, ERR_INTERNAL, "the kernel gives no randomness");
     ident_to_text(&instance, hub->instance);

@@ -408,6 +408,104 @@ const struct db_entity db_failovers = ENTITY("failover", failover_row, failover_
     "failovers t JOIN machines m ON m.id = t.machine_id JOIN compute_targets c ON c.id = t.target_id", "t.id", "uuid",
     NULL, "-created_at");
 
+static const struct db_column plan_columns[] = {
+    ID(plan_row, id, "t.id", F),
+    TEXT(plan_row, name, "t.name", F | S | N),
+    TEXT(plan_row, description, "t.description", 0),
+    JSON(plan_row, document_json, "t.document::text"),
+    ID(plan_row, last_run_id, "l.id", F),
+    TEXT(plan_row, last_run_state, "l.state", F),
+    TIME(plan_row, last_run_at, "l.requested_at", F | S),
+    U64(plan_row, version, "t.version", 0),
+    TIME(plan_row, created_at, "t.created_at", F | S | N),
+    TIME(plan_row, updated_at, "t.updated_at", F | S | N),
+};
+const struct db_entity db_plans = ENTITY("plan", plan_row, plan_columns,
+    "recovery_plans t LEFT JOIN LATERAL (SELECT id, state, requested_at FROM plan_runs r WHERE r.plan_id = t.id"
+    " ORDER BY requested_at DESC LIMIT 1) l ON true",
+    "t.id", "uuid", "t.name", "name");
+
+#define RUN_STEPS(condition) "(SELECT count(*) FROM plan_run_steps s WHERE s.run_id = t.id AND " condition ")"
+
+static const struct db_column plan_run_columns[] = {
+    ID(plan_run_row, id, "t.id", F),
+    ID(plan_run_row, plan_id, "t.plan_id", F),
+    TEXT(plan_run_row, plan_name, "t.plan_name", F | S | N),
+    ID(plan_run_row, drill_id, "t.drill_id", F),
+    TEXT(plan_run_row, kind, "t.kind", F | S | N),
+    TEXT(plan_run_row, state, "t.state", F | S | N),
+    JSON(plan_run_row, document_json, "t.document::text"),
+    TEXT(plan_run_row, point, "t.point", 0),
+    BOOL(plan_run_row, cleanup, "t.cleanup", F),
+    JSON(plan_run_row, options_json, "t.options::text"),
+    TEXT(plan_run_row, verdict, "t.verdict", F | S | N),
+    TEXT(plan_run_row, verdict_text, "t.verdict_text", 0),
+    U64(plan_run_row, predicted_usec, "t.predicted_usec", 0),
+    ID(plan_run_row, job_id, "t.job_id", F),
+    TEXT(plan_run_row, requested_by, "t.requested_by", F | S | N),
+    U64(plan_run_row, step_count, RUN_STEPS("true"), 0),
+    U64(plan_run_row, done_count, RUN_STEPS("s.state NOT IN ('pending', 'running', 'waiting_for_input')"), 0),
+    U64(plan_run_row, waiting_count, RUN_STEPS("s.state = 'waiting_for_input'"), 0),
+    U64(plan_run_row, replica_count,
+        "(SELECT count(*) FROM plan_run_steps s JOIN failovers f ON f.id = s.failover_id WHERE s.run_id = t.id"
+        " AND f.state IN ('starting', 'running', 'ending'))",
+        0),
+    U64(plan_run_row, rto_usec, "coalesce(extract(epoch FROM t.recovered_at - t.requested_at) * 1000000, 0)::bigint",
+        S | N),
+    TIME(plan_run_row, requested_at, "t.requested_at", F | S | N),
+    TIME(plan_run_row, recovered_at, "t.recovered_at", F | S),
+    TIME(plan_run_row, ended_at, "t.ended_at", F | S),
+    U64(plan_run_row, version, "t.version", 0),
+    TIME(plan_run_row, created_at, "t.created_at", F | S | N),
+    TIME(plan_run_row, updated_at, "t.updated_at", F | S | N),
+};
+const struct db_entity db_plan_runs =
+    ENTITY("plan run", plan_run_row, plan_run_columns, "plan_runs t", "t.id", "uuid", NULL, "-requested_at");
+
+static const struct db_column plan_run_step_columns[] = {
+    TEXT(plan_run_step_row, key, "t.run_id::text || ':' || t.ordinal", 0),
+    ID(plan_run_step_row, run_id, "t.run_id", F),
+    U64(plan_run_step_row, ordinal, "t.ordinal", F | S | N),
+    TEXT(plan_run_step_row, name, "t.name", F | S | N),
+    TEXT(plan_run_step_row, group_name, "t.group_name", F),
+    TEXT(plan_run_step_row, type, "t.type", F),
+    TEXT(plan_run_step_row, state, "t.state", F),
+    ID(plan_run_step_row, machine_id, "t.machine_id", F),
+    TEXT(plan_run_step_row, machine_name, "t.machine_name", F),
+    ID(plan_run_step_row, target_id, "t.target_id", F),
+    TEXT(plan_run_step_row, target_name, "c.name", 0),
+    U64(plan_run_step_row, sequence, "t.sequence", 0),
+    BOOL(plan_run_step_row, live, "t.live", F),
+    ID(plan_run_step_row, job_id, "t.job_id", F),
+    ID(plan_run_step_row, failover_id, "t.failover_id", F),
+    U64(plan_run_step_row, attempts, "t.attempts", 0),
+    BOOL(plan_run_step_row, timed_out, "t.timed_out", 0),
+    TEXT(plan_run_step_row, detail, "t.detail", 0),
+    U64(plan_run_step_row, predicted_usec, "t.predicted_usec", 0),
+    BOOL(plan_run_step_row, predicted_known, "t.predicted_known", 0),
+    TIME(plan_run_step_row, started_at, "t.started_at", 0),
+    TIME(plan_run_step_row, attempt_at, "t.attempt_at", 0),
+    TIME(plan_run_step_row, finished_at, "t.finished_at", 0),
+    TEXT(plan_run_step_row, failover_state, "f.state", 0),
+    TEXT(plan_run_step_row, verdict, "f.verdict", 0),
+    TEXT(plan_run_step_row, verdict_text, "f.verdict_text", 0),
+    TEXT(plan_run_step_row, question, "j.waiting_for", 0),
+    U64(plan_run_step_row, point_sequence, "coalesce(f.sequence, t.sequence)", 0),
+    TIME(plan_run_step_row, point_time, "coalesce(f.point_time, p.time)", 0),
+    TIME(plan_run_step_row, running_at, "f.running_at", 0),
+    U64(plan_run_step_row, rto_usec,
+        "coalesce(greatest(extract(epoch FROM f.running_at - r.requested_at) * 1000000, 0), 0)::bigint", 0),
+    U64(plan_run_step_row, loss_usec,
+        "coalesce(greatest(extract(epoch FROM r.requested_at - coalesce(f.point_time, p.time)) * 1000000, 0),"
+        " 0)::bigint",
+        0),
+};
+const struct db_entity db_plan_run_steps = ENTITY("step of a plan run", plan_run_step_row, plan_run_step_columns,
+    "plan_run_steps t JOIN plan_runs r ON r.id = t.run_id LEFT JOIN failovers f ON f.id = t.failover_id"
+    " LEFT JOIN compute_targets c ON c.id = t.target_id LEFT JOIN jobs j ON j.id = t.job_id"
+    " LEFT JOIN recovery_points p ON p.machine_id = t.machine_id AND p.sequence = t.sequence",
+    "(t.run_id::text || ':' || t.ordinal)", "text", NULL, "ordinal");
+
 static const struct db_column job_columns[] = {
     ID(job_row, id, "t.id", F),
     TEXT(job_row, kind, "t.kind", F | S | N),

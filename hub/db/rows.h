@@ -177,6 +177,58 @@ struct failover_row {
 };
 extern const struct db_entity db_failovers;
 
+struct plan_row {
+    const char *id, *name, *description;
+    const char *document_json; /* hub/jobs/plan_document.h */
+    const char *last_run_id, *last_run_state;
+    uint64_t last_run_at, version, created_at, updated_at;
+};
+extern const struct db_entity db_plans;
+
+struct plan_run_row {
+    const char *id, *plan_id, *plan_name, *drill_id;
+    const char *kind;  /* as failovers.kind, or "failback" */
+    const char *state; /* "running", "succeeded", "failed", "cancelled" */
+    const char *document_json, *point, *options_json;
+    bool cleanup;
+    const char *verdict, *verdict_text, *job_id, *requested_by;
+    uint64_t predicted_usec, step_count, done_count, waiting_count, replica_count; /* replicas that run */
+    uint64_t rto_usec; /* until its last step was over; 0: not yet */
+    uint64_t requested_at, recovered_at, ended_at, version, created_at, updated_at;
+};
+extern const struct db_entity db_plan_runs;
+
+/* Key: "RUN-UUID:ORDINAL"; list them with a filter on run_id. The last ones are of the failover. */
+struct plan_run_step_row {
+    const char *key, *run_id, *name, *group_name, *type, *state; /* hub/core/plan_graph.h */
+    const char *machine_id, *machine_name, *target_id, *target_name, *job_id, *failover_id, *detail;
+    uint64_t ordinal, sequence, attempts, predicted_usec, started_at, finished_at, attempt_at;
+    bool predicted_known, timed_out, live;
+    const char *failover_state, *verdict, *verdict_text, *question;
+    uint64_t point_sequence, point_time, running_at, rto_usec, loss_usec; /* both from the run's request on; 0: not yet */
+};
+extern const struct db_entity db_plan_run_steps;
+
+/* A drill on a schedule: of a plan or of a policy. */
+struct drill_row {
+    const char *id, *name, *plan_id, *plan_name, *policy_id, *policy_name, *target_id, *target_name;
+    const char *window, *time_zone, *options_json, *last_run_id, *last_run_verdict, *last_problem;
+    bool enabled;
+    uint64_t interval_usec, overdue_after_usec, machine_count, overdue_count;
+    uint64_t last_started_at, version, created_at, updated_at;
+};
+extern const struct db_entity db_drills;
+
+/* Key: the machine's id. Machines that some schedule has. */
+struct drill_machine_row {
+    const char *machine_id, *machine_name;
+    bool overdue;
+    uint64_t last_good_at, overdue_at; /* 0: never; when it is or will be overdue */
+    uint64_t last_at;
+    const char *last_verdict, *last_failover_id;
+};
+extern const struct db_entity db_drill_machines;
+
 struct job_row {
     const char *id, *kind, *status; /* "queued","running","waiting_for_input","succeeded","failed","cancelled" */
     const char *machine_id, *machine_name, *vault_id;

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "hub/fabric/action.h"
 #include "hub/fabric/compute.h"
 #include "transport/base/clock.h"
 #include "transport/base/mem.h"
@@ -20,6 +21,7 @@ struct task {
     char key[64];
     enum fabric_verb verb;
     const struct compute_adapter *adapter;
+    const struct action *action; /* FABRIC_ACT */
     json_t *config, *spec, *replica;
     bool graceful;
     atomic_bool cancelled;
@@ -56,6 +58,8 @@ static int work(struct task *t, json_t **ret_answer, struct err *err)
         .graceful = t->graceful,
         .cancelled = &t->cancelled};
 
+    if (t->verb == FABRIC_ACT)
+        return t->action->run(&(struct action_call){t->config, t->spec, &t->cancelled}, ret_answer, err);
     if (t->verb == FABRIC_START)
         return t->adapter->start(&call, ret_answer, err);
     if ((t->verb == FABRIC_CHECK ? t->adapter->check : t->adapter->stop)(&call, err) < 0)
@@ -95,8 +99,11 @@ static int make(const struct fabric_ask *ask, struct task **ret_task, struct err
     snprintf(t->key, sizeof(t->key), "%s", ask->key);
     t->verb = ask->verb;
     t->graceful = ask->graceful;
-    t->adapter = compute_find(ask->adapter);
-    if (!t->adapter)
+    if (ask->verb == FABRIC_ACT)
+        t->action = action_find(ask->adapter);
+    else
+        t->adapter = compute_find(ask->adapter);
+    if (!t->adapter && !t->action)
         return err_set(err, ERR_UNSUPPORTED, "this hub has no adapter %.40s", ask->adapter);
     t->config = json_deep_copy(ask->config);
     t->spec = json_deep_copy(ask->spec);

@@ -13,7 +13,8 @@
 
 #define FABRIC_TASKS_MAX 64
 
-enum fabric_verb { FABRIC_CHECK, FABRIC_START, FABRIC_STOP };
+/* FABRIC_ACT: `adapter` is the type of an action (action.h), `config` its step, `spec` its context. */
+enum fabric_verb { FABRIC_CHECK, FABRIC_START, FABRIC_STOP, FABRIC_ACT };
 
 struct fabric_ask {
     const char *key; /* of the task: job id and step; at most 63 bytes */

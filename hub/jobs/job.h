@@ -29,6 +29,9 @@
  *   failover_failback       machine_id; {"failover_id": UUID, "confirm": name of the machine}
  *                 result {"sequence", "failback": {"passes", "compared_bytes", "written_bytes", "traffic_bytes"}, "first_point"}
  *   failover_resume         machine_id; {"failover_id": UUID}   lets the replica run again after a failback that came to nothing
+ *   plan_run      {"run_id": UUID} of plan_run.h, which submits it; result {"run_id", "verdict"}
+ *   plan_end      {"run_id": UUID, "action": "cleanup"|"rollback"|"commit", "outcome"?, "notes"?}
+ *   plan_action, plan_gate   of one step, submitted by plan_run
  *   vault_gc      {"vault_id"?: UUID, "machine_id"?: UUID}   result as of Compact in control.proto
  */
 #ifndef HUB_JOBS_JOB_H
