@@ -15,6 +15,8 @@
 #include "mobility/report.h"
 #include "mobility/sync/engine.h"
 #include "mobility/sync/outbox.h"
+#include "mobility/sync/receive.h"
+#include "mobility/sync/vaultask.h"
 #include "mobility/track/tracker.h"
 #include "transport/base/clock.h"
 #include "transport/base/file.h"
@@ -35,6 +37,9 @@ struct agent {
     struct uplink *link;
     struct outbox *outbox;
     struct hashfetch *hashes;
+    struct vaultask *ask;
+    struct receive *receive;
+    struct rpc_channel *asking; /* to the node, while there is no stream; NULL: none */
     struct group_part *part;
     struct engine *engine;
     struct group *group;
@@ -42,6 +47,8 @@ struct agent {
     struct inventory *inventory; /* the last one; NULL: none yet */
     char boot_id[IDENT_TEXT_SIZE];
     char node_id[IDENT_TEXT_SIZE];
+    char *node_endpoint; /* as last desired; NULL: none */
+    sd_event *loop;
     enum phase phase;
     bool protect;
 };
@@ -216,12 +223,43 @@ static void take_outputs(struct agent *a)
     }
 }
 
+static void take_received(struct agent *a)
+{
+    struct receive_output o;
+
+    while (receive_take(a->receive, &o)) {
+        if (!o.done)
+            session_command_progress(a->session, o.command_id, o.permille, o.text);
+        else if (o.error.code != ERR_NONE)
+            session_command_done(a->session, o.command_id, &o.error, NULL);
+        else
+            session_command_done(a->session, o.command_id, NULL, o.json);
+    }
+}
+
+/* Without a stream there is no channel to the node: one is made for what the machine receives. */
+static struct rpc_channel *receiving_channel(struct agent *a)
+{
+    struct rpc_channel *channel = outbox_channel(a->outbox);
+    struct err err = ERR_INIT;
+    struct ident node;
+
+    if (channel || !a->node_endpoint || !a->node_endpoint[0] || ident_from_text(a->node_id, &node) < 0)
+        return channel;
+    if (!a->asking && rpc_channel_new(a->loop, a->node_endpoint, a->tls, "node", &node, NULL, &a->asking, &err) < 0)
+        log_event(LOG_ERROR, "bad_node", LOG_E(&err));
+    return a->asking;
+}
+
 static void on_bell(void *arg)
 {
     struct agent *a = arg;
 
     outbox_kick(a->outbox);
     hashfetch_kick(a->hashes, outbox_channel(a->outbox));
+    if (vaultask_wants_channel(a->ask))
+        vaultask_kick(a->ask, receiving_channel(a));
+    take_received(a);
     group_look(a->group);
     take_outputs(a);
 }
@@ -250,6 +288,18 @@ static void take_resend(struct agent *a, const Leeward__Control__V1__AgentDesire
             resend.ranges[resend.count++] =
                 (struct engine_range){m->resend[i]->disk, m->resend[i]->start, m->resend[i]->length};
     engine_set_resend(a->engine, &resend);
+}
+
+/* A channel to another node is of no use any more; one to the same is kept, for a call may be under way. */
+static void take_node(struct agent *a, const Leeward__Control__V1__AgentDesired *m)
+{
+    if (m->protect || !a->node_endpoint || strcmp(a->node_endpoint, m->node_endpoint) != 0 ||
+        strcmp(a->node_id, m->node_id) != 0) {
+        rpc_channel_free(TAKE_PTR(a->asking));
+        free(a->node_endpoint);
+        a->node_endpoint = mem_strdup(m->node_endpoint);
+    }
+    snprintf(a->node_id, sizeof(a->node_id), "%s", m->node_id);
 }
 
 static void take_desired(struct agent *a, const Leeward__Control__V1__AgentDesired *m)
@@ -288,7 +338,9 @@ static void take_desired(struct agent *a, const Leeward__Control__V1__AgentDesir
     log_event(LOG_INFO, "desired", LOG_U("version", m->version), LOG_B("protect", m->protect),
         LOG_U("disks", w.disk_count), LOG_S("node", m->node_endpoint), LOG_U("generation", m->generation));
     a->protect = m->protect;
-    snprintf(a->node_id, sizeof(a->node_id), "%s", m->node_id);
+    if (m->protect)
+        receive_release(a->receive);
+    take_node(a, m);
     engine_set_wish(a->engine, &w);
     take_resend(a, m);
     if (m->node_endpoint[0] && !known)
@@ -310,6 +362,14 @@ static void take_group(struct agent *a, const Leeward__Control__V1__AgentDesired
         log_event(LOG_ERROR, "bad_group", LOG_E(&err));
 }
 
+static int receive_disks(struct agent *a, const Leeward__Control__V1__Command *c, struct err *err)
+{
+    if (!a->protect || c->receive_disks->release)
+        return receive_command(a->receive, c->command_id, c->receive_disks, err);
+    err_set(err, ERR_REFUSED, "this machine is protected: its own disks are the newest");
+    return err_hint(err, "Only the machine of a committed failover is written back.");
+}
+
 static void take_command(struct agent *a, const Leeward__Control__V1__Command *c)
 {
     struct err err = ERR_INIT;
@@ -323,7 +383,11 @@ static void take_command(struct agent *a, const Leeward__Control__V1__Command *c
     case LEEWARD__CONTROL__V1__COMMAND__KIND_CREATE_GROUP_POINT:
         r = group_make_point(a->group, c->command_id, c->create_group_point->group_id, &err);
         break;
+    case LEEWARD__CONTROL__V1__COMMAND__KIND_RECEIVE_DISKS:
+        r = receive_disks(a, c, &err);
+        break;
     case LEEWARD__CONTROL__V1__COMMAND__KIND_CANCEL:
+        (void)receive_cancel(a->receive, c->cancel->command_id);
         (void)engine_cancel(a->engine, c->cancel->command_id);
         session_command_done(a->session, c->command_id, NULL, "{}");
         break;
@@ -453,6 +517,13 @@ static int start_sync(sd_event *loop, struct agent *a, struct err *err)
         .to_loop = ring,
         .arg = a};
 
+    struct receive_conf rc = {.machine = a->conf.identity->id, .to_loop = ring, .arg = a};
+
+    if (vaultask_new(ring, a, &a->ask, err) < 0)
+        return -1;
+    rc.ask = a->ask;
+    if (receive_new(&rc, &a->receive, err) < 0)
+        return -1;
     if (uplink_new(&ops, QUEUE_BYTES, &a->link, err) < 0 || outbox_new(&out, a->link, &a->outbox, err) < 0 ||
         hashfetch_new(&a->conf.identity->id, ring, a, &a->hashes, err) < 0 ||
         group_part_new(&part, &a->part, err) < 0 || start_group(loop, a, err) < 0)
@@ -495,6 +566,7 @@ int agent_new(sd_event *loop, const struct agent_conf *conf, struct agent **ret_
     if (!a)
         return err_set(err, ERR_NOMEM, "no memory for the agent");
     a->conf = *conf;
+    a->loop = loop;
     if (start(loop, a, err) < 0) {
         agent_free(a);
         return -1;
@@ -508,6 +580,7 @@ void agent_free(struct agent *a)
     if (!a)
         return;
     devwatch_free(a->watch);
+    receive_free(TAKE_PTR(a->receive));
     engine_free(TAKE_PTR(a->engine));
     group_free(a->group);
     group_part_free(a->part);
@@ -515,6 +588,9 @@ void agent_free(struct agent *a)
     outbox_free(a->outbox);
     session_free(a->session);
     hashfetch_free(a->hashes);
+    rpc_channel_free(a->asking);
+    vaultask_free(a->ask);
+    free(a->node_endpoint);
     uplink_free(a->link);
     loop_bell_free(a->bell);
     tls_context_free(a->tls);

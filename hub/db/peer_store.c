@@ -345,7 +345,8 @@ int desired_disks(struct db_conn *conn, const char *machine_id, PGresult **ret_r
 int desired_node(struct db_conn *conn, const char *node_id, PGresult **ret_rows, struct err *err)
 {
     return db_exec(conn, ret_rows, err,
-        "SELECT n.desired_version, n.drain, p.machine_id, m.generation, p.vault_id, v.endpoint, c.compress_level"
+        "SELECT n.desired_version, n.drain, p.machine_id, m.generation, p.vault_id, v.endpoint, c.compress_level,"
+        " coalesce(m.state = 'reverse_protected', false)"
         " FROM nodes n LEFT JOIN protections p ON p.node_id = n.id AND p.active"
         " LEFT JOIN machines m ON m.id = p.machine_id LEFT JOIN vaults v ON v.id = p.vault_id"
         " LEFT JOIN policies c ON c.id = p.policy_id WHERE n.id = $1",

@@ -93,6 +93,9 @@ static int reprotect_settle(struct job_run *run, struct err *err)
 
     if (!text)
         return err_set(err, ERR_NOMEM, "no memory for a failover");
+    /* The node is told that the original may be written back from now on. */
+    if (machine_converge_anew(run->conn, run->job->machine_id, err) < 0)
+        return -1;
     return failover_tell(run, "replica_protected", "info", text, err) < 0 ? -1 : JOB_DONE;
 }
 

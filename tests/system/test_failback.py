@@ -1,6 +1,9 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """The way back: what a replica writes is protected, its original machine is fenced, gets what differs, and is the machine again."""
+import os
+import random
+
 from harness import MIB, CliError, Disk, Site, check, fresh, image_of, main, note, run, test, wait_until
 
 
@@ -73,10 +76,65 @@ def what_a_replica_writes_becomes_points_of_its_machine():
     check(image_of_uri(uri) != one, "nothing was written")
     check(image_of_point(site, first) == before and image_of_point(site, lost) == after, "the history is not what it was")
 
-    # Without the hub it goes on (P9); with a vault that is killed, too.
     drill = site.cli("failover", "test", name)
     check(image_of_uri(uri_of(site, drill)) == image_of_uri(uri), "a test of a protected replica does not hold what it does")
     site.cli("failover", "cleanup", drill["id"])
+
+
+def change_bytes(before, after, block=4096):
+    """How many bytes lie in blocks that differ between two raw images."""
+    with open(before, "rb") as a, open(after, "rb") as b:
+        return sum(block for x, y in zip(iter(lambda: a.read(block), b""), iter(lambda: b.read(block), b"")) if x != y)
+
+
+@test
+def a_machine_fails_back_to_its_own_disk_and_only_differences_travel():
+    disk = Disk(256 * MIB)
+    disk.fill_random(20000)
+    site = Site()
+    site.protect(disk)
+    name = site.machine()["name"]
+    site.settled_point()
+    failed = committed_failover(site, name)
+    uri = uri_of(site, failed)
+    site.cli("failover", "reprotect", name)
+    # The source goes on for a while, as one does that was only cut off. Nothing of it arrives.
+    wait_until(lambda: site.machine()["agent_state"] != "protected", "the source to stop", 60)
+    disk.fill_random(300, seed=3)
+    os.sync()
+    check("not protected" in refused(site, "point", "create", name), "a fenced source made a point")
+    # Meanwhile the replica works: blocks strewn over its disk, some zeros, some in a row.
+    rng = random.Random(4)
+    words = [word for _ in range(400) for word in ("-c", f"write -P {rng.randrange(1, 255)} {rng.randrange(65536) * 4096} 4k")]
+    run("qemu-io", "-f", "raw", *words, "-c", "write -P 9 100M 1M", "-c", "write -z 40M 2M", "-c", "flush", uri)
+    replica, source = fresh("replica.img"), fresh("source.img")
+    run("nbdcopy", uri, replica)
+    run("dd", f"if={disk.device}", f"of={source}", "bs=1M", "iflag=direct")
+    differ = change_bytes(source, replica)
+
+    check("confirm" in refused(site, "failover", "failback", name), "a failback without the name")
+    check("overwritten" in refused(site, "failover", "failback", name, "--confirm", "somebody"), "a failback of another name")
+    fd = os.open(disk.device, os.O_RDONLY | os.O_EXCL)
+    try:
+        check("in use" in refused(site, "failover", "failback", name, "--confirm", name), "a disk that is in use was written")
+    finally:
+        os.close(fd)
+    check(site.machine()["state"] == "reverse_protected", "a refused failback changed the machine")
+
+    result = site.cli("failover", "failback", name, "--confirm", name, timeout=300)["result"]
+    moved = result["failback"]
+    note(f"differed {differ}, written {moved['written_bytes']}, traffic {moved['traffic_bytes']}, passes {moved['passes']}")
+    check(moved["traffic_bytes"] <= 1.1 * differ + MIB, f"{moved['traffic_bytes']} bytes travelled for {differ} that differed")
+    check(moved["written_bytes"] <= differ, f"{moved['written_bytes']} bytes were written for {differ} that differed")
+    check(site.machine()["state"] == "protected", f"the machine is {site.machine()['state']}")
+    check(site.cli("failover", "show", failed["id"])["state"] == "failed_back", "the failover is not over")
+    check(not site.items("branch", "list"), "the branch is still there")
+    check(image_of(disk.device) == image_of(replica), "the original is not what the replica was")
+    # It is the machine again: its writes arrive, on a history that has the replica's.
+    again = site.settled_point()
+    check(image_of_point(site, again) == image_of(disk.device), "the point after the failback is not the disk")
+    disk.fill_random(100, seed=5)
+    check(image_of_point(site, site.settled_point()) == image_of(disk.device), "the original's writes do not arrive")
 
 
 if __name__ == "__main__":

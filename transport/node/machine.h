@@ -141,7 +141,8 @@ struct machine {
     uint64_t generation;
     int level;
     struct peer *peer;
-    unsigned jobs; /* of ours that the pool has */
+    bool may_receive; /* its agent may read what its points hold */
+    unsigned jobs;    /* of ours that the pool has */
 
     /* lane */
     struct worker_lane *lane;
@@ -235,8 +236,12 @@ void link_done(struct machine *m);
 struct peer *peer_get(struct node *node, const struct ident *vault, const char *endpoint, struct err *err);
 void peer_put(struct node *node, struct peer *peer);
 
-/* passage.c: Vault/Hashes of an agent, passed on to the vault. */
-int passage_accept(
+/* passage.c: Hashes, Changes and Blocks of the Vault service, asked for by an agent and passed on to the vault. */
+int passage_accept_hashes(
+    struct rpc_call *call, void *server_arg, const struct rpc_call_ops **ret_ops, void **ret_arg, struct err *err);
+int passage_accept_changes(
+    struct rpc_call *call, void *server_arg, const struct rpc_call_ops **ret_ops, void **ret_arg, struct err *err);
+int passage_accept_blocks(
     struct rpc_call *call, void *server_arg, const struct rpc_call_ops **ret_ops, void **ret_arg, struct err *err);
 
 #endif

@@ -22,7 +22,9 @@
 
 static const struct rpc_method methods[] = {
     {.path = "/leeward.replication.v1.Replication/Replicate", .accept = intake_accept},
-    {.path = "/leeward.vault.v1.Vault/Hashes", .accept = passage_accept},
+    {.path = "/leeward.vault.v1.Vault/Hashes", .accept = passage_accept_hashes},
+    {.path = "/leeward.vault.v1.Vault/Changes", .accept = passage_accept_changes},
+    {.path = "/leeward.vault.v1.Vault/Blocks", .accept = passage_accept_blocks},
 };
 
 /* A segment that still grows is given back when all of it is committed and it has grown, or when nothing comes any more. */
@@ -156,6 +158,7 @@ static void apply_machine(struct node *node, const Leeward__Control__V1__NodeMac
     m->wanted = true;
     m->level =
         want->compress_level < node->conf.compress_level_max ? want->compress_level : node->conf.compress_level_max;
+    m->may_receive = want->may_receive;
     change_peer(m, want);
     raise_generation(m, want->generation);
     m->link.retry_armed = false;

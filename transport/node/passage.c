@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Vault/Hashes of an agent, passed on to the vault of its machine: an agent has no way to the vault but this one. The request
- * must name the machine of the certificate. Replies go through one by one; the vault's window opens only as fast as the
+ * Calls of the Vault service by an agent, passed on to the vault of its machine: an agent has no way to the vault but this one. The request
+ * must name the machine of the certificate. Content of points (Changes, Blocks) is for a machine that is written back, and the hub says which may be:
+ * whoever gets hold of a source that was failed over learns nothing of what its replica writes. Replies go through one by one; the vault's window opens only as fast as the
  * agent reads.
  */
 #include <string.h>
@@ -11,9 +12,16 @@
 #include "transport/proto/vault.pb-c.h"
 #include "transport/proto/wire.h"
 
-#define HASHES_PATH "/leeward.vault.v1.Vault/Hashes"
+/* Which call; all requests begin with the machine's id. */
+struct passage_kind {
+    const char *path;
+    const ProtobufCMessageDescriptor *type;
+    bool reads; /* what the points hold */
+    ProtobufCBinaryData (*machine_id)(const ProtobufCMessage *m);
+};
 
 struct passage {
+    const struct passage_kind *kind;
     struct node *node;
     struct rpc_call *agent; /* NULL: over */
     struct rpc_call *vault; /* NULL: not begun, or over */
@@ -59,16 +67,18 @@ static int check_request(struct passage *p, const struct buf *message, struct ma
 {
     ProtobufCMessage *base = NULL;
     const struct ident *id = &rpc_call_peer(p->agent)->id;
-    if (wire_unpack(&leeward__vault__v1__hashes_request__descriptor, message->data, message->len, &base, err) < 0)
+    if (wire_unpack(p->kind->type, message->data, message->len, &base, err) < 0)
         return -1;
-    const Leeward__Vault__V1__HashesRequest *r = (const Leeward__Vault__V1__HashesRequest *)base;
-    bool own = r->machine_id.len == IDENT_SIZE && memcmp(r->machine_id.data, id->bytes, IDENT_SIZE) == 0;
+    const ProtobufCBinaryData asked = p->kind->machine_id(base);
+    bool own = asked.len == IDENT_SIZE && memcmp(asked.data, id->bytes, IDENT_SIZE) == 0;
     wire_free(base);
     if (!own)
-        return err_set(err, ERR_DENIED, "an agent may ask for the hashes of its own machine only");
+        return err_set(err, ERR_DENIED, "an agent may ask about its own machine only");
     struct machine *m = machine_find(p->node, id);
     if (m == NULL || m->peer == NULL)
         return err_set(err, ERR_UNAVAILABLE, "this node does not serve that machine");
+    if (p->kind->reads && !m->may_receive)
+        return err_set(err, ERR_DENIED, "the hub does not let this machine be written back");
     *ret_machine = m;
     return 0;
 }
@@ -79,9 +89,9 @@ static void agent_message(struct rpc_call *call, void *arg, struct buf *message)
     struct machine *m = NULL;
     struct err err = ERR_INIT;
     if (p->vault != NULL)
-        (void)err_set(&err, ERR_INVALID, "Hashes takes one request");
+        (void)err_set(&err, ERR_INVALID, "the call takes one request");
     else if (check_request(p, message, &m, &err) == 0 &&
-             rpc_call_start(m->peer->channel, HASHES_PATH, 0, true, &vault_ops, p, &p->vault, &err) == 0 &&
+             rpc_call_start(m->peer->channel, p->kind->path, 0, true, &vault_ops, p, &p->vault, &err) == 0 &&
              rpc_call_send(p->vault, message, &err) >= 0) {
         rpc_call_half_close(p->vault);
         return;
@@ -117,17 +127,53 @@ static void agent_end(struct rpc_call *call, void *arg, enum rpc_status status, 
 static const struct rpc_call_ops agent_ops = {
     .on_message = agent_message, .on_writable = agent_writable, .on_end = agent_end, .auto_consume = true};
 
-int passage_accept(
-    struct rpc_call *call, void *server_arg, const struct rpc_call_ops **ret_ops, void **ret_arg, struct err *err)
+#define MACHINE_ID(name, Type)                                                                                         \
+    static ProtobufCBinaryData name(const ProtobufCMessage *m)                                                         \
+    {                                                                                                                  \
+        return ((const Leeward__Vault__V1__##Type *)m)->machine_id;                                                    \
+    }
+MACHINE_ID(hashes_machine, HashesRequest)
+MACHINE_ID(changes_machine, ChangesRequest)
+MACHINE_ID(blocks_machine, BlocksRequest)
+#undef MACHINE_ID
+
+static const struct passage_kind hashes = {
+    "/leeward.vault.v1.Vault/Hashes", &leeward__vault__v1__hashes_request__descriptor, false, hashes_machine};
+static const struct passage_kind changes = {
+    "/leeward.vault.v1.Vault/Changes", &leeward__vault__v1__changes_request__descriptor, true, changes_machine};
+static const struct passage_kind blocks = {
+    "/leeward.vault.v1.Vault/Blocks", &leeward__vault__v1__blocks_request__descriptor, true, blocks_machine};
+
+static int accept_kind(struct rpc_call *call, void *server_arg, const struct passage_kind *kind,
+    const struct rpc_call_ops **ret_ops, void **ret_arg, struct err *err)
 {
     if (strcmp(rpc_call_peer(call)->role, "agent") != 0)
         return err_set(err, ERR_DENIED, "a node passes on the calls of agents only");
     struct passage *p = mem_new(struct passage);
     if (p == NULL)
         return err_set(err, ERR_NOMEM, "no memory for a call");
+    p->kind = kind;
     p->node = server_arg;
     p->agent = call;
     *ret_ops = &agent_ops;
     *ret_arg = p;
     return 0;
+}
+
+int passage_accept_hashes(
+    struct rpc_call *call, void *server_arg, const struct rpc_call_ops **ret_ops, void **ret_arg, struct err *err)
+{
+    return accept_kind(call, server_arg, &hashes, ret_ops, ret_arg, err);
+}
+
+int passage_accept_changes(
+    struct rpc_call *call, void *server_arg, const struct rpc_call_ops **ret_ops, void **ret_arg, struct err *err)
+{
+    return accept_kind(call, server_arg, &changes, ret_ops, ret_arg, err);
+}
+
+int passage_accept_blocks(
+    struct rpc_call *call, void *server_arg, const struct rpc_call_ops **ret_ops, void **ret_arg, struct err *err)
+{
+    return accept_kind(call, server_arg, &blocks, ret_ops, ret_arg, err);
 }

@@ -338,6 +338,8 @@ static const struct rpc_method methods[] = {
     {.path = "/leeward.vault.v1.Vault/ListPoints", .accept = vaultread_accept_points},
     {.path = "/leeward.vault.v1.Vault/ReadRange", .accept = vaultread_accept_range},
     {.path = "/leeward.vault.v1.Vault/Hashes", .accept = vaultread_accept_hashes},
+    {.path = "/leeward.vault.v1.Vault/Changes", .accept = vaultdiffer_accept_changes},
+    {.path = "/leeward.vault.v1.Vault/Blocks", .accept = vaultdiffer_accept_blocks},
 };
 
 static int lock_folder(struct vaultd *d, struct err *err)

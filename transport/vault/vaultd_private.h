@@ -245,6 +245,12 @@ int vaultread_accept_range(
 int vaultread_accept_hashes(
     struct rpc_call *call, void *server_arg, const struct rpc_call_ops **ret_ops, void **ret_arg, struct err *err);
 
+/* vaultdiffer.c */
+int vaultdiffer_accept_changes(
+    struct rpc_call *call, void *server_arg, const struct rpc_call_ops **ret_ops, void **ret_arg, struct err *err);
+int vaultdiffer_accept_blocks(
+    struct rpc_call *call, void *server_arg, const struct rpc_call_ops **ret_ops, void **ret_arg, struct err *err);
+
 /* vaultrotate.c */
 /* Answers the command at its end. */
 void vaultrotate_start(struct vaultd *d, const char *command_id);

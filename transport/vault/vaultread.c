@@ -10,54 +10,14 @@
 
 #include "transport/base/hash.h"
 #include "transport/base/log.h"
-#include "transport/proto/vault.pb-c.h"
 #include "transport/proto/wire.h"
-#include "transport/vault/vaultd_private.h"
-#include "transport/vault/view.h"
+#include "transport/vault/vaultread_private.h"
 
 #define CHUNK_BYTES (1u << 20)
 #define HASHES_PER_CHUNK (65536u / HASH_SIZE)
 #define POINTS_PER_STEP 256u
 #define BLOCK_BYTES RECORD_BLOCK_SIZE
 #define CACHE_SMALL 1u /* bytes: the least there is; whole blocks are read, so nothing is gained by more */
-
-struct read_call;
-
-/* One kind of call. All but `request` run on a worker. */
-struct read_kind {
-    const ProtobufCMessageDescriptor *type;
-    /* Loop: takes the request over. */
-    int (*request)(struct read_call *c, const ProtobufCMessage *m, struct err *err);
-    /* Lane: whatever needs the store. */
-    int (*prepare)(struct read_call *c, struct store *s, struct err *err);
-    /* Pool: appends one message or more to c->out; 0: that was the last. */
-    int (*step)(struct read_call *c, struct err *err);
-};
-
-struct read_message {
-    struct read_message *next;
-    struct buf bytes;
-};
-
-struct read_call {
-    struct vaultjob job;
-    const struct read_kind *kind;
-    struct vaultd *d;
-    struct vmachine *vm;
-    struct rpc_call *call; /* NULL when it is over */
-    bool busy;             /* a job has it */
-    bool asked, last, blocked;
-    bool ended; /* finished or failed: nothing more is sent */
-    struct read_message *out, **out_end;
-    uint64_t sequence, after;
-    uint32_t disk, limit, block_bytes;
-    uint64_t start, end; /* what is left of the range */
-    bool to_end;
-    struct view *view;
-    struct mark *marks; /* ListPoints: a scratch mark */
-    struct pointlist points;
-    size_t point_at;
-};
 
 /* ---- life ---- */
 
@@ -72,6 +32,7 @@ static void read_free(struct read_call *c)
     view_close(c->view);
     pointlist_done(&c->points);
     free(c->marks);
+    free(c->have);
     free(c);
 }
 
@@ -215,7 +176,7 @@ static void on_end(struct rpc_call *call, void *arg, enum rpc_status status, con
 static const struct rpc_call_ops read_ops = {
     .on_message = on_message, .on_half = on_half, .on_writable = on_writable, .on_end = on_end, .auto_consume = true};
 
-static int accept_call(struct rpc_call *call, struct vaultd *d, const struct read_kind *kind,
+int vaultread_accept(struct rpc_call *call, struct vaultd *d, const struct read_kind *kind,
     const struct rpc_call_ops **ret_ops, void **ret_arg, struct err *err)
 {
     const struct tls_peer *peer = rpc_call_peer(call);
@@ -232,7 +193,7 @@ static int accept_call(struct rpc_call *call, struct vaultd *d, const struct rea
     return 0;
 }
 
-static int take_machine(struct read_call *c, const ProtobufCBinaryData *id, struct err *err)
+int vaultread_machine(struct read_call *c, const ProtobufCBinaryData *id, struct err *err)
 {
     struct ident machine;
     if (id->len != IDENT_SIZE)
@@ -242,8 +203,7 @@ static int take_machine(struct read_call *c, const ProtobufCBinaryData *id, stru
     return c->vm == NULL ? err_set(err, ERR_NOT_FOUND, "this vault does not hold that machine") : 0;
 }
 
-/* Worker: one more message to send. */
-static int put_message(struct read_call *c, const ProtobufCMessage *m, struct err *err)
+int vaultread_put(struct read_call *c, const ProtobufCMessage *m, struct err *err)
 {
     struct read_message *out = mem_new(struct read_message);
     if (out == NULL)
@@ -272,7 +232,7 @@ static int points_request(struct read_call *c, const ProtobufCMessage *m, struct
     const Leeward__Vault__V1__ListPointsRequest *q = (const void *)m;
     c->after = q->after_sequence;
     c->limit = q->limit;
-    return take_machine(c, &q->machine_id, err);
+    return vaultread_machine(c, &q->machine_id, err);
 }
 
 static int points_prepare(struct read_call *c, struct store *s, struct err *err)
@@ -312,7 +272,7 @@ static int put_point(struct read_call *c, const struct mark *m, struct err *err)
     point.disks = list;
     point.frozen = (m->flags & MARK_FROZEN) != 0;
     point.unreadable_blocks = m->unreadable_blocks;
-    return put_message(c, &point.base, err);
+    return vaultread_put(c, &point.base, err);
 }
 
 /* One of which the mark cannot be read any more cannot be opened either: it is left out, and does not take the others with it. */
@@ -346,12 +306,12 @@ static const struct read_kind points_kind = {.type = &leeward__vault__v1__list_p
 int vaultread_accept_points(
     struct rpc_call *call, void *server_arg, const struct rpc_call_ops **ret_ops, void **ret_arg, struct err *err)
 {
-    return accept_call(call, server_arg, &points_kind, ret_ops, ret_arg, err);
+    return vaultread_accept(call, server_arg, &points_kind, ret_ops, ret_arg, err);
 }
 
 /* ---- ReadRange ---- */
 
-static int open_view(struct read_call *c, struct store *s, bool progress_too, struct err *err)
+int vaultread_open(struct read_call *c, struct store *s, bool progress_too, struct err *err)
 {
     struct seal_key key;
     if (store_flush(s, err) < 0)
@@ -384,12 +344,12 @@ static int range_request(struct read_call *c, const ProtobufCMessage *m, struct 
     c->disk = q->disk;
     c->start = q->start;
     c->end = q->length > UINT64_MAX - q->start ? UINT64_MAX : q->start + q->length;
-    return take_machine(c, &q->machine_id, err);
+    return vaultread_machine(c, &q->machine_id, err);
 }
 
 static int range_prepare(struct read_call *c, struct store *s, struct err *err)
 {
-    return open_view(c, s, false, err) < 0 ? -1 : clip_range(c, err);
+    return vaultread_open(c, s, false, err) < 0 ? -1 : clip_range(c, err);
 }
 
 static int range_step(struct read_call *c, struct err *err)
@@ -407,7 +367,7 @@ static int range_step(struct read_call *c, struct err *err)
     chunk.start = c->start;
     chunk.data = (ProtobufCBinaryData){n, data};
     c->start += n;
-    return put_message(c, &chunk.base, err) < 0 ? -1 : c->start < c->end;
+    return vaultread_put(c, &chunk.base, err) < 0 ? -1 : c->start < c->end;
 }
 
 static const struct read_kind range_kind = {.type = &leeward__vault__v1__read_range_request__descriptor,
@@ -418,7 +378,7 @@ static const struct read_kind range_kind = {.type = &leeward__vault__v1__read_ra
 int vaultread_accept_range(
     struct rpc_call *call, void *server_arg, const struct rpc_call_ops **ret_ops, void **ret_arg, struct err *err)
 {
-    return accept_call(call, server_arg, &range_kind, ret_ops, ret_arg, err);
+    return vaultread_accept(call, server_arg, &range_kind, ret_ops, ret_arg, err);
 }
 
 /* ---- Hashes ---- */
@@ -433,12 +393,12 @@ static int hashes_request(struct read_call *c, const ProtobufCMessage *m, struct
     c->start = q->start;
     c->to_end = q->length == 0;
     c->end = q->length > UINT64_MAX - q->start ? UINT64_MAX : q->start + q->length;
-    return take_machine(c, &q->machine_id, err);
+    return vaultread_machine(c, &q->machine_id, err);
 }
 
 static int hashes_prepare(struct read_call *c, struct store *s, struct err *err)
 {
-    return open_view(c, s, true, err) < 0 ? -1 : clip_range(c, err);
+    return vaultread_open(c, s, true, err) < 0 ? -1 : clip_range(c, err);
 }
 
 /* The hash of a block that is one whole record stands in its header; others are read and hashed. */
@@ -500,7 +460,7 @@ static int hashes_step(struct read_call *c, struct err *err)
     if (count == 0)
         return 0;
     chunk.hashes = (ProtobufCBinaryData){count * HASH_SIZE, (uint8_t *)hashes};
-    return put_message(c, &chunk.base, err) < 0 ? -1 : c->start < c->end;
+    return vaultread_put(c, &chunk.base, err) < 0 ? -1 : c->start < c->end;
 }
 
 static const struct read_kind hashes_kind = {.type = &leeward__vault__v1__hashes_request__descriptor,
@@ -511,5 +471,5 @@ static const struct read_kind hashes_kind = {.type = &leeward__vault__v1__hashes
 int vaultread_accept_hashes(
     struct rpc_call *call, void *server_arg, const struct rpc_call_ops **ret_ops, void **ret_arg, struct err *err)
 {
-    return accept_call(call, server_arg, &hashes_kind, ret_ops, ret_arg, err);
+    return vaultread_accept(call, server_arg, &hashes_kind, ret_ops, ret_arg, err);
 }

@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Calls to the vault, through the node, of a thread that may wait: it asks, the event loop makes the call and collects the answer. One at a
+ * time. What an answer may have in total is bounded, so the asker divides what it asks for.
+ */
+#ifndef MOBILITY_SYNC_VAULTASK_H
+#define MOBILITY_SYNC_VAULTASK_H
+
+#include <protobuf-c/protobuf-c.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "transport/base/err.h"
+#include "transport/rpc/rpc.h"
+
+#define VAULTASK_ANSWER_MAX (64u << 20)
+
+struct vaultask;
+
+/* to_loop: any thread, asks for vaultask_kick on the loop thread. */
+int vaultask_new(void (*to_loop)(void *arg), void *arg, struct vaultask **ret_ask, struct err *err);
+void vaultask_free(struct vaultask *v); /* NULL allowed; no thread may wait */
+
+/* The asking thread; blocks. A node or a vault that is away is asked again for three minutes. on_message gets each message of the answer, decoded, when all of it is there. traffic: bytes of the
+ * messages in both directions are added. ERR_UNAVAILABLE, ERR_TIMEOUT: try again; ERR_CANCELLED: stopped; ERR_TOO_LARGE: ask for less; and what the
+ * vault or on_message (-1) says. */
+int vaultask_run(struct vaultask *v, const char *path, const ProtobufCMessage *request,
+    const ProtobufCMessageDescriptor *answer, int (*on_message)(void *arg, const ProtobufCMessage *m, struct err *err),
+    void *arg, uint64_t *traffic, struct err *err);
+/* Loop thread: is there something to start? */
+bool vaultask_wants_channel(struct vaultask *v);
+/* Loop thread: starts what was asked for on this channel (NULL: none, the wait ends with ERR_UNAVAILABLE). */
+void vaultask_kick(struct vaultask *v, struct rpc_channel *channel);
+void vaultask_stop(struct vaultask *v); /* any thread: ends waits, now and later */
+
+#endif
