@@ -19,6 +19,7 @@
 #include "hub/api/handler_pool.h"
 #include "hub/db/journal.h"
 #include "hub/jobs/job.h"
+#include "hub/db/user_store.h"
 #include "tests/unit/hub/api/api_fixture.h"
 #include "transport/base/clock.h"
 
@@ -211,15 +212,14 @@ static size_t on_stream(char *data, size_t size, size_t count, void *cls)
 }
 
 /* Reads the stream until the text came; fails after ten seconds. */
-static void listen_until(struct api_fixture *f, const char *path, const char *last_id, struct listening *l)
+static void listen_as(
+    struct api_fixture *f, const char *credential, const char *path, const char *last_id, struct listening *l)
 {
-    struct curl_slist *headers = NULL;
+    struct curl_slist *headers = curl_slist_append(NULL, credential);
     char line[256], url[512];
     CURL *curl = curl_easy_init();
     CURLcode rc;
 
-    (void)snprintf(line, sizeof(line), "Authorization: Bearer %s", f->viewer);
-    headers = curl_slist_append(headers, line);
     if (last_id) {
         (void)snprintf(line, sizeof(line), "Last-Event-ID: %s", last_id);
         headers = curl_slist_append(headers, line);
@@ -237,6 +237,14 @@ static void listen_until(struct api_fixture *f, const char *path, const char *la
     curl_easy_cleanup(curl);
     if (rc != CURLE_WRITE_ERROR)
         fail_msg("the stream did not bring \"%s\": %s\n%s", l->until, curl_easy_strerror(rc), l->text);
+}
+
+static void listen_until(struct api_fixture *f, const char *path, const char *last_id, struct listening *l)
+{
+    char line[256];
+
+    (void)snprintf(line, sizeof(line), "Authorization: Bearer %s", f->viewer);
+    listen_as(f, line, path, last_id, l);
 }
 
 struct teller {
@@ -286,6 +294,42 @@ static void a_stream_goes_on_after_the_last_event_that_was_seen(void **state)
     assert_true(strstr(l.text, "second") != NULL);
     if (strstr(l.text, "\"first\""))
         fail_msg("the stream after %s brings what was seen: %s", id, l.text);
+}
+
+/* The console's way: a cookie, and neither a token nor a CSRF token. */
+static void a_stream_opens_with_a_session_and_not_after_it(void **state)
+{
+    struct api_fixture *f = *state;
+    struct teller teller = {f, "seen by a person"};
+    struct listening l = {.until = "seen by a person"};
+    AUTO_HEARD struct heard in = {0};
+    AUTO_HEARD struct heard out = {0};
+    AUTO_HEARD struct heard after = {0};
+    char cookie[200], csrf[120], hash[USER_HASH_SIZE], id[IDENT_TEXT_SIZE];
+    const struct user_spec spec = {.name = "sse", .role = "viewer", .hash = hash};
+    struct db_conn *conn AUTO_OF(db_conn) = fixture_conn(&f->postgres);
+    struct err err = ERR_INIT;
+    pthread_t thread;
+
+    assert_ok(user_password_hash("correct horse battery", hash, &err), &err);
+    assert_ok(user_create(conn, &spec, id, &err), &err);
+    api_exchange(f,
+        &(struct exchange){.operation = "createSession",
+            .path = "/api/v1/session",
+            .body = "{\"username\":\"sse\",\"password\":\"correct horse battery\"}"},
+        201, &in);
+    const char *set = heard_header(&in, "Set-Cookie");
+
+    (void)snprintf(cookie, sizeof(cookie), "Cookie: %.*s", (int)strcspn(set, ";"), set);
+    (void)snprintf(csrf, sizeof(csrf), "X-CSRF-Token: %s", member_text(in.json, "csrf_token"));
+    assert_int_equal(pthread_create(&thread, NULL, tell_later, &teller), 0);
+    listen_as(f, cookie, "/api/v1/events/stream?severity=error", NULL, &l);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    api_exchange(f, &(struct exchange){.operation = "endSession", .path = "/api/v1/session", .headers = {cookie, csrf}},
+        204, &out);
+    api_exchange(f,
+        &(struct exchange){.operation = "streamEvents", .path = "/api/v1/events/stream", .headers = {cookie}}, 401,
+        &after);
 }
 
 static void *drop_stream(void *arg)
@@ -370,6 +414,7 @@ int main(void)
         cmocka_unit_test(waiting_holds_no_thread),
         cmocka_unit_test(an_event_comes_down_the_stream),
         cmocka_unit_test(a_stream_goes_on_after_the_last_event_that_was_seen),
+        cmocka_unit_test(a_stream_opens_with_a_session_and_not_after_it),
         cmocka_unit_test(many_streams_leave_room_for_requests),
         cmocka_unit_test(stopping_answers_those_who_wait),
     };
