@@ -17,9 +17,9 @@ static const struct role_row {
     const char *scopes[16];
 } roles[] = {
     {"viewer", {"*:read", "!audit:read", "!users:read"}},
-    {"operator",
-        {"*:read", "machines:protect", "machines:write", "points:write", "exports:write", "branches:promote",
-            "jobs:write", "vaults:verify", "groups:write", "failovers:execute", "failovers:commit", "alerts:write"}},
+    {"operator", {"*:read", "machines:protect", "machines:write", "points:write", "exports:write", "branches:promote",
+                     "jobs:write", "vaults:verify", "groups:write", "failovers:execute", "failovers:commit",
+                     "alerts:write", "approvals:write"}},
     {"admin", {"*"}},
 };
 

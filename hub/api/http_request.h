@@ -40,6 +40,8 @@ struct openapi_operation;
 #define REQUEST_COOKIE "__Host-leeward" /* browsers take it only with Secure, Path=/ and without Domain */
 
 /* What all handlers share; filled once by api_start and never changed. */
+#define REQUEST_FINGERPRINT_SIZE 33
+
 struct api_services {
     const struct api_conf *conf;
     struct openapi *doc;
@@ -103,6 +105,9 @@ struct request {
     char job_id[IDENT_TEXT_SIZE]; /* set by a handler: ?wait= waits for this job */
     uint64_t wait_until_usec;     /* monotonic; 0: not waiting */
     bool wait_is_over;            /* the server stops: answer now */
+    bool approved;                /* a second person said yes: four_eyes_hold lets it pass */
+    bool held_back;               /* the reply is a problem, but what was stored for it is to stay */
+    const char *audit_detail;     /* JSON object for the audit record; NULL: {} */
     uint64_t begun_usec;
 };
 

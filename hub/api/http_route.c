@@ -52,6 +52,7 @@ int http_route_audit(struct request *r, const char *outcome, struct err *err)
         .object_kind = r->operation->path,
         .object_id = r->job_id[0] && !r->params[0][0] ? r->job_id : r->params[0],
         .outcome = outcome,
+        .detail_json = r->audit_detail,
         .address = r->peer,
         .request_id = r->id,
     };
@@ -205,10 +206,9 @@ static int check_rate(struct request *r)
 
 /* ---- Idempotency-Key ---- */
 
-#define FINGERPRINT_SIZE (2 * HASH_SIZE + 1)
+_Static_assert(REQUEST_FINGERPRINT_SIZE == 2 * HASH_SIZE + 1, "a hash in hex");
 
-/* Method, path, query and body, whatever the order of their members. */
-static int fingerprint(const struct request *r, char out[FINGERPRINT_SIZE], struct err *err)
+int http_route_fingerprint(const struct request *r, char out[REQUEST_FINGERPRINT_SIZE], struct err *err)
 {
     AUTO_FREE char *body = json_dumps(r->body, JSON_COMPACT | JSON_SORT_KEYS | JSON_ENCODE_ANY);
     AUTO_FREE char *query = json_dumps(r->query, JSON_COMPACT | JSON_SORT_KEYS);
@@ -225,13 +225,13 @@ static int fingerprint(const struct request *r, char out[FINGERPRINT_SIZE], stru
 /* 1: the answer was kept and is the reply now; 0: do the work; -1. */
 static int kept_answer(struct request *r, struct err *err)
 {
-    char print[FINGERPRINT_SIZE];
+    char print[REQUEST_FINGERPRINT_SIZE];
     AUTO_FREE char *body = NULL;
     AUTO_FREE char *location = NULL;
     unsigned status = 0;
     int fresh;
 
-    if (fingerprint(r, print, err) < 0)
+    if (http_route_fingerprint(r, print, err) < 0)
         return -1;
     fresh = idempotency_begin(
         r->conn, r->principal.name, r->headers.idempotency_key, print, &status, &body, &location, err);
@@ -276,7 +276,7 @@ static int serve_change(struct request *r, struct err *err)
         db_rollback(r->conn);
         return 0;
     }
-    if (http_route_audit(r, "done", err) < 0)
+    if (http_route_audit(r, r->held_back ? "approval_required" : "done", err) < 0)
         return -1;
     return db_commit(r->conn, err);
 }

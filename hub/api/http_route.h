@@ -40,5 +40,7 @@ bool http_route_run(struct request *r);
 bool http_route_look(struct request *r);
 /* Writes the audit record of r (in the transaction that is open, or on its own): "done", "denied", "failed". */
 int http_route_audit(struct request *r, const char *outcome, struct err *err);
+/* Method, path, query and body as one hash, whatever the order of their members. */
+int http_route_fingerprint(const struct request *r, char out[REQUEST_FINGERPRINT_SIZE], struct err *err);
 
 #endif

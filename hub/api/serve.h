@@ -42,6 +42,12 @@ int serve_machine_unprotect(struct request *r, struct err *err);
 int serve_machine_resync(struct request *r, struct err *err);
 int serve_machine_erase(struct request *r, struct err *err);
 
+/* ---- serve_approval.c ---- */
+int serve_approval_list(struct request *r, struct err *err);
+int serve_approval_get(struct request *r, struct err *err);
+int serve_approval_approve(struct request *r, struct err *err);
+int serve_approval_reject(struct request *r, struct err *err);
+
 /* ---- serve_integrity.c ---- */
 int serve_machine_integrity(struct request *r, struct err *err);
 
@@ -95,6 +101,9 @@ int serve_vault_gc(struct request *r, struct err *err);
 int serve_vault_space(struct request *r, struct err *err);
 
 /* ---- serve_policy.c ---- */
+struct policy_row;
+/* Whether points would be kept, or locked, for less long. */
+bool serve_policy_shortens(const struct policy_row *before, const struct policy_row *after);
 int serve_policy_list(struct request *r, struct err *err);
 int serve_policy_create(struct request *r, struct err *err);
 int serve_policy_get(struct request *r, struct err *err);

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "hub/api/four_eyes.h"
 #include "hub/api/row_json.h"
 #include "hub/db/rows.h"
 #include "hub/jobs/job.h"
@@ -123,6 +124,26 @@ bool serve_job_reply_is_final(const struct request *r)
     return !status || job_status_is_final(status) || strcmp(status, "waiting_for_input") == 0;
 }
 
+/* Jobs that one person alone may not be allowed to start. */
+static int hold(struct request *r, const char *kind, const char *machine_id, struct err *err)
+{
+    static const struct {
+        const char *kind, *does;
+    } rows[] = {{"erase", "erase everything that is kept of"}, {"failover_commit", "commit the failover of"},
+        {"branch_promote", "make a branch the main line of"}};
+    AUTO_DB_SET struct db_set set = {0};
+
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        if (strcmp(rows[i].kind, kind) != 0)
+            continue;
+        if (db_need(r->conn, &db_machines, machine_id, &set, err) < 0)
+            return -1;
+        return four_eyes_hold(
+            r, kind, machine_id, err, "%s machine %s", rows[i].does, db_at(&set, struct machine_row, 0)->name);
+    }
+    return 0;
+}
+
 int serve_job_submit(struct request *r, const char *kind, const char *machine_id, json_t *params, struct err *err)
 {
     bool dry_run = request_query_bool(r, "dry_run");
@@ -130,14 +151,19 @@ int serve_job_submit(struct request *r, const char *kind, const char *machine_id
     const struct job_spec spec = {
         .kind = kind, .machine_id = machine_id, .params_json = text, .requested_by = r->principal.name};
     char id[IDENT_TEXT_SIZE] = "";
+    int held;
 
     json_decref(params);
     if (!text)
         return err_set(err, ERR_NOMEM, "no memory for a job");
-    if (job_submit(r->conn, &spec, dry_run, id, err) < 0)
+    if (job_submit(r->conn, &spec, true, id, err) < 0 || (held = hold(r, kind, machine_id, err)) < 0)
         return -1;
+    if (held)
+        return 0;
     if (dry_run)
         return reply_empty(r);
+    if (job_submit(r->conn, &spec, false, id, err) < 0)
+        return -1;
     (void)snprintf(r->job_id, sizeof(r->job_id), "%s", id);
     return reply_job(r, 202, err);
 }

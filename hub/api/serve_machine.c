@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "hub/api/four_eyes.h"
 #include "hub/api/row_json.h"
 #include "hub/control/live_status.h"
 #include "hub/db/config_store.h"
@@ -172,6 +173,31 @@ static int machine_id(struct request *r, char ret_id[IDENT_TEXT_SIZE], struct er
     return 0;
 }
 
+/* Another policy may keep its points for less long. 0, 1 (held back, the reply is set) or -1. */
+static int hold_policy(struct request *r, const char *id, const char *policy_id, struct err *err)
+{
+    AUTO_DB_SET struct db_set machine = {0};
+    AUTO_DB_SET struct db_set before = {0};
+    AUTO_DB_SET struct db_set after = {0};
+
+    if (!policy_id)
+        return 0;
+    if (db_need(r->conn, &db_machines, id, &machine, err) < 0)
+        return -1;
+    const struct machine_row *m = db_at(&machine, struct machine_row, 0);
+
+    if (!m->policy_id[0])
+        return 0;
+    if (db_need(r->conn, &db_policies, m->policy_id, &before, err) < 0 ||
+        db_need(r->conn, &db_policies, policy_id, &after, err) < 0)
+        return -1;
+    if (!serve_policy_shortens(db_at(&before, struct policy_row, 0), db_at(&after, struct policy_row, 0)))
+        return 0;
+    return four_eyes_hold(r, "retention", id, err,
+        "give machine %s the policy %s, which keeps points for less long than %s", m->name,
+        db_at(&after, struct policy_row, 0)->name, m->policy_name);
+}
+
 int serve_machine_update(struct request *r, struct err *err)
 {
     const struct machine_change change = {
@@ -180,8 +206,13 @@ int serve_machine_update(struct request *r, struct err *err)
         .site_id = json_is_null(json_object_get(r->body, "site_id")) ? "" : request_str(r, "site_id"),
     };
     char id[IDENT_TEXT_SIZE];
+    int held;
 
-    if (machine_id(r, id, err) < 0 || machine_update(r->conn, id, &change, r->if_version, err) < 0)
+    if (machine_id(r, id, err) < 0 || (held = hold_policy(r, id, change.policy_id, err)) < 0)
+        return -1;
+    if (held)
+        return 0;
+    if (machine_update(r->conn, id, &change, r->if_version, err) < 0)
         return -1;
     return reply_machine(r, id, err);
 }

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "hub/api/four_eyes.h"
 #include "hub/api/row_json.h"
 #include "hub/core/policy.h"
 #include "hub/db/config_store.h"
@@ -139,9 +140,9 @@ static int explain(struct request *r, struct err *err)
         r, err, pointer, "out_of_range", "must be from %.10g to %.10g here", (double)low / 1e6, (double)high / 1e6);
 }
 
-static int check(struct request *r, const struct policy_row *row, struct err *err)
+static struct policy policy_of(const struct policy_row *row)
 {
-    const struct policy policy = {
+    return (struct policy){
         .interval_usec = row->interval_usec,
         .filesystem_interval_usec = row->filesystem_interval_usec,
         .app_interval_usec = row->app_interval_usec,
@@ -163,8 +164,29 @@ static int check(struct request *r, const struct policy_row *row, struct err *er
         .cpu_limit_percent = row->cpu_limit_percent,
         .yield_to_workload = row->yield_to_workload,
     };
+}
+
+static int check(struct request *r, const struct policy_row *row, struct err *err)
+{
+    const struct policy policy = policy_of(row);
 
     return policy_check(&policy, err) < 0 ? explain(r, err) : 0;
+}
+
+bool serve_policy_shortens(const struct policy_row *before, const struct policy_row *after)
+{
+    const struct policy was = policy_of(before), is = policy_of(after);
+
+    return policy_shortens(&was, &is);
+}
+
+/* 0, 1 (held back, the reply is set) or -1. */
+static int hold(struct request *r, const struct policy_row *before, const struct policy_row *after, struct err *err)
+{
+    if (!serve_policy_shortens(before, after))
+        return 0;
+    return four_eyes_hold(r, "retention", "", err, "keep the points of %llu machines with policy %s for less long",
+        (unsigned long long)before->machine_count, before->name);
 }
 
 static int reply_policy(struct request *r, const char *id, bool created, struct err *err)
@@ -224,13 +246,18 @@ int serve_policy_update(struct request *r, struct err *err)
 {
     AUTO_DB_SET struct db_set set = {0};
     struct policy_row row;
+    int held;
 
     if (db_need(r->conn, &db_policies, r->params[0], &set, err) < 0)
         return -1;
     row = *db_at(&set, struct policy_row, 0);
     apply(r, &row);
     /* Without a version in If-Match the row that was just read is the base of the change. */
-    if (check(r, &row, err) < 0 || policy_update(r->conn, &row, r->if_version ? r->if_version : row.version, err) < 0)
+    if (check(r, &row, err) < 0 || (held = hold(r, db_at(&set, struct policy_row, 0), &row, err)) < 0)
+        return -1;
+    if (held)
+        return 0;
+    if (policy_update(r->conn, &row, r->if_version ? r->if_version : row.version, err) < 0)
         return -1;
     return reply_policy(r, row.id, false, err);
 }

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "hub/api/four_eyes.h"
 #include "hub/api/http_gzip.h"
 #include "hub/api/openapi.h"
 #include "hub/api/row_json.h"
@@ -134,7 +135,7 @@ int serve_status(struct request *r, struct err *err)
 static const char *const setting_keys[] = {"site_name", "event_keep_days", "session_idle_seconds",
     "session_max_seconds", "alert_raise_after_seconds", "alert_clear_after_seconds", "alert_silent_seconds",
     "alert_clock_skew_seconds", "alert_full_warning_percent", "alert_full_critical_percent", "alert_full_forecast_days",
-    "alert_certificate_days", "report_weekday", "report_hour"};
+    "alert_certificate_days", "report_weekday", "report_hour", "four_eyes"};
 
 int serve_settings_get(struct request *r, struct err *err)
 {
@@ -154,11 +155,31 @@ int serve_settings_get(struct request *r, struct err *err)
     return reply_json(r, 200, settings, err);
 }
 
+/* Four eyes are opened by one person, and closed by two. 0, 1 (held back, the reply is set) or -1. */
+static int hold_weaker(struct request *r, struct err *err)
+{
+    const json_t *after = json_object_get(r->body, "four_eyes");
+    AUTO_FREE char *text = NULL;
+    int found = after ? setting_get(r->conn, "four_eyes", &text, err) : 0;
+    json_t *before;
+    bool weaker;
+
+    if (found <= 0)
+        return found;
+    before = json_loads(text, JSON_REJECT_DUPLICATES, NULL);
+    weaker = four_eyes_weakened(before, after);
+    json_decref(before);
+    return weaker ? four_eyes_hold(r, "four_eyes", "", err, "ask a second person about less than before") : 0;
+}
+
 int serve_settings_update(struct request *r, struct err *err)
 {
     const char *key;
     json_t *value;
+    int held = hold_weaker(r, err);
 
+    if (held != 0)
+        return held < 0 ? -1 : 0;
     json_object_foreach(r->body, key, value)
     {
         AUTO_FREE char *text = json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT);

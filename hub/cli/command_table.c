@@ -111,6 +111,11 @@ static const struct command_option alert_list_options[] = {
     END,
 };
 
+static const struct command_option approval_list_options[] = {
+    {"all", 0, NULL, "Those that are decided, too"},
+    END,
+};
+
 static const struct command_option alert_ack_options[] = {
     {"note", 0, "TEXT", "For those who come after"},
     END,
@@ -472,6 +477,13 @@ const struct command commands[] = {
     {"alert show", "ID", "Show an alert", NULL, 1, 1, false, verb_alert_show},
     {"alert ack", "ID", "Take an alert on: nobody is told of it again unless it gets worse", alert_ack_options, 1, 1,
         false, verb_alert_ack},
+    {"approval list", "", "List what waits for a second person", approval_list_options, 0, 0, false,
+        verb_approval_list},
+    {"approval show", "ID", "Show what was asked for", NULL, 1, 1, false, verb_approval_show},
+    {"approval approve", "ID", "Let it be done, now: as another person than who asked", alert_ack_options, 1, 1, false,
+        verb_approval_approve},
+    {"approval reject", "ID", "Turn it down, or take back what you asked for", alert_ack_options, 1, 1, false,
+        verb_approval_reject},
     {"channel list", "", "List where alerts go", NULL, 0, 0, false, verb_channel_list},
     {"channel show", "NAME", "Show a channel", NULL, 1, 1, false, verb_channel_show},
     {"channel create", "NAME", "Send alerts to a webhook or a mail server", channel_options, 1, 1, false,

@@ -123,3 +123,28 @@ int policy_check(const struct policy *policy, struct err *err)
     }
     return 0;
 }
+
+/* A tier that is off reaches back no further than the one before it; tagged points without a limit are kept for ever. */
+bool policy_shortens(const struct policy *before, const struct policy *after)
+{
+    const struct {
+        uint64_t before, after;
+        bool zero_is_forever;
+    } rows[] = {
+        {before->keep_all_usec, after->keep_all_usec, false},
+        {before->keep_minute_usec, after->keep_minute_usec, false},
+        {before->keep_hour_usec, after->keep_hour_usec, false},
+        {before->keep_day_usec, after->keep_day_usec, false},
+        {before->keep_tagged_usec, after->keep_tagged_usec, true},
+        {before->lock_usec, after->lock_usec, false},
+    };
+
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        uint64_t was = rows[i].zero_is_forever && rows[i].before == 0 ? UINT64_MAX : rows[i].before;
+        uint64_t is = rows[i].zero_is_forever && rows[i].after == 0 ? UINT64_MAX : rows[i].after;
+
+        if (is < was)
+            return true;
+    }
+    return false;
+}

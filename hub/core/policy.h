@@ -34,6 +34,8 @@ struct policy {
 /* What a machine gets when nobody chose: a point every second, all kept for a day, then a minute's, hour's
  * and day's. */
 void policy_default(struct policy *ret_policy);
+/* Whether points would be kept for less long than before, or locked for less long. */
+bool policy_shortens(const struct policy *before, const struct policy *after);
 /* ERR_INVALID with the field's name first ("interval_usec: ...") and a correction. */
 int policy_check(const struct policy *policy, struct err *err);
 

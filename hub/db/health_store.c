@@ -115,6 +115,7 @@ int housekeeping(struct db_conn *conn, struct err *err)
         "DELETE FROM login_failures WHERE last_at < now() - interval '1 day'",
         "DELETE FROM oidc_logins WHERE created_at < now() - interval '1 hour'",
         "DELETE FROM alerts WHERE resolved_at < now() - interval '90 days'",
+        "DELETE FROM approvals WHERE created_at < now() - interval '90 days'",
         "DELETE FROM alert_deliveries WHERE finished_at < now() - interval '30 days'",
         "DELETE FROM enrolment_tokens WHERE expires_at < now() - interval '30 days'",
     };

@@ -604,6 +604,32 @@ const struct db_entity db_alerts = ENTITY("alert", alert_row, alert_columns,
     " LEFT JOIN nodes n ON n.id = t.node_id LEFT JOIN vaults v ON v.id = t.vault_id",
     "t.id", "uuid", NULL, "-raised_at");
 
+static const struct db_column approval_columns[] = {
+    ID(approval_row, id, "t.id", F),
+    TEXT(approval_row, kind, "t.kind", F | S | N),
+    TEXT(approval_row, summary, "t.summary", F | S | N),
+    ID(approval_row, machine_id, "t.machine_id", F),
+    TEXT(approval_row, machine_name, "m.name", F | S),
+    TEXT(approval_row, method, "t.method", 0),
+    TEXT(approval_row, path, "t.path", 0),
+    JSON(approval_row, query_json, "t.query::text"),
+    JSON(approval_row, body_json, "t.body::text"),
+    TEXT(approval_row, requested_by, "t.requested_by", F | S | N),
+    ID(approval_row, user_id, "t.requester_user_id", F),
+    TEXT(approval_row, state, "CASE WHEN t.state = 'pending' AND t.expires_at <= now() THEN 'expired' ELSE t.state END",
+        F | S | N),
+    TEXT(approval_row, decided_by, "t.decided_by", F | S | N),
+    TEXT(approval_row, note, "t.note", 0),
+    ID(approval_row, job_id, "t.job_id", F),
+    U64(approval_row, if_version, "t.if_version", 0),
+    TIME(approval_row, created_at, "t.created_at", F | S | N),
+    TIME(approval_row, expires_at, "t.expires_at", F | S | N),
+    TIME(approval_row, decided_at, "t.decided_at", F | S),
+    U64(approval_row, version, "t.version", 0),
+};
+const struct db_entity db_approvals = ENTITY("approval", approval_row, approval_columns,
+    "approvals t LEFT JOIN machines m ON m.id = t.machine_id", "t.id", "uuid", NULL, "-created_at");
+
 static const struct db_column channel_columns[] = {
     ID(channel_row, id, "t.id", F),
     TEXT(channel_row, name, "t.name", F | S | N),

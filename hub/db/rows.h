@@ -266,6 +266,15 @@ struct alert_row {
 };
 extern const struct db_entity db_alerts;
 
+/* What waits, or waited, for a second person; state "expired" is a pending one that is too old. */
+struct approval_row {
+    const char *id, *kind, *summary, *machine_id, *machine_name;
+    const char *method, *path, *query_json, *body_json;
+    const char *requested_by, *user_id, *state, *decided_by, *note, *job_id;
+    uint64_t if_version, created_at, expires_at, decided_at, version;
+};
+extern const struct db_entity db_approvals;
+
 struct channel_row {
     const char *id, *name, *kind; /* "webhook", "smtp" */
     bool enabled, send_resolved, weekly_report, has_secret;

@@ -18,12 +18,19 @@
 
 #define UNDER_WAY_MAX 256u /* the hub takes 512 connections from one address */
 #define STATUS_MAX 600
+#define SLOWEST 5u
 
 struct request {
     CURL *easy;
     uint64_t due_usec;
+    size_t path; /* which */
     bool busy;
     char error[CURL_ERROR_SIZE];
+};
+
+struct sample {
+    double ms, due_s; /* since the start */
+    size_t path;
 };
 
 struct load {
@@ -33,7 +40,8 @@ struct load {
     char **paths;
     size_t path_count;
     struct request requests[UNDER_WAY_MAX];
-    double *latency_ms;
+    struct sample *samples;
+    uint64_t start_usec;
     size_t total, begun, done;
     size_t by_status[STATUS_MAX], failed;
     uint64_t bytes;
@@ -76,7 +84,8 @@ static int begin(struct load *l, uint64_t due)
         curl_easy_setopt(r->easy, CURLOPT_TIMEOUT_MS, 60000L);
         curl_easy_setopt(r->easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
     }
-    (void)snprintf(url, sizeof(url), "%s%s", l->url, l->paths[l->begun % l->path_count]);
+    r->path = l->begun % l->path_count;
+    (void)snprintf(url, sizeof(url), "%s%s", l->url, l->paths[r->path]);
     curl_easy_setopt(r->easy, CURLOPT_URL, url);
     r->due_usec = due;
     r->busy = true;
@@ -92,7 +101,9 @@ static void finish(struct load *l, CURL *easy, CURLcode result)
     curl_easy_getinfo(easy, CURLINFO_PRIVATE, (char **)&r);
     curl_easy_getinfo(easy, CURLINFO_RESPONSE_CODE, &status);
     curl_multi_remove_handle(l->multi, easy);
-    l->latency_ms[l->done++] = (double)(clock_mono_usec() - r->due_usec) / 1000.0;
+    l->samples[l->done++] = (struct sample){.ms = (double)(clock_mono_usec() - r->due_usec) / 1000.0,
+        .due_s = (double)(r->due_usec - l->start_usec) / 1e6,
+        .path = r->path};
     if (result == CURLE_OK && status > 0 && status < STATUS_MAX)
         l->by_status[status]++;
     else if (l->failed++ == 0)
@@ -115,6 +126,7 @@ static void drive(struct load *l, double rate)
     uint64_t start = clock_mono_usec();
     int running;
 
+    l->start_usec = start;
     while (l->done < l->total) {
         uint64_t now = clock_mono_usec(), due = start + (uint64_t)((double)l->begun * 1e6 / rate);
 
@@ -130,7 +142,7 @@ static void drive(struct load *l, double rate)
 
 static int compare(const void *a, const void *b)
 {
-    double x = *(const double *)a, y = *(const double *)b;
+    double x = ((const struct sample *)a)->ms, y = ((const struct sample *)b)->ms;
 
     return x < y ? -1 : x > y;
 }
@@ -139,22 +151,36 @@ static double percentile(const struct load *l, double share)
 {
     size_t at = (size_t)(share * (double)(l->done - 1) + 0.5);
 
-    return l->latency_ms[at];
+    return l->samples[at].ms;
+}
+
+/* Where and when it took longest: a path that is slow, or a moment at which all were. */
+static void print_slowest(const struct load *l)
+{
+    (void)printf(", \"slowest\": [");
+    for (size_t i = 0; i < SLOWEST && i < l->done; i++) {
+        const struct sample *s = &l->samples[l->done - 1 - i];
+
+        (void)printf(
+            "%s{\"ms\": %.1f, \"due_s\": %.2f, \"path\": \"%s\"}", i ? ", " : "", s->ms, s->due_s, l->paths[s->path]);
+    }
+    (void)printf("]}\n");
 }
 
 static void print(struct load *l)
 {
     bool first = true;
 
-    qsort(l->latency_ms, l->done, sizeof(double), compare);
+    qsort(l->samples, l->done, sizeof(*l->samples), compare);
     (void)printf("{\"requests\": %zu, \"failed\": %zu, \"by_status\": {", l->done, l->failed);
     for (int s = 0; s < STATUS_MAX; s++)
         if (l->by_status[s]) {
             (void)printf("%s\"%d\": %zu", first ? "" : ", ", s, l->by_status[s]);
             first = false;
         }
-    (void)printf("}, \"bytes\": %llu, \"p50_ms\": %.3f, \"p90_ms\": %.3f, \"p99_ms\": %.3f, \"max_ms\": %.3f}\n",
+    (void)printf("}, \"bytes\": %llu, \"p50_ms\": %.3f, \"p90_ms\": %.3f, \"p99_ms\": %.3f, \"max_ms\": %.3f",
         (unsigned long long)l->bytes, percentile(l, 0.5), percentile(l, 0.9), percentile(l, 0.99), percentile(l, 1.0));
+    print_slowest(l);
     if (l->failed)
         (void)fprintf(stderr, "hub_load: %s\n", l->why);
 }
@@ -175,8 +201,8 @@ int main(int argc, char **argv)
     l.paths = argv + 5;
     l.path_count = (size_t)argc - 5;
     l.total = (size_t)(rate * seconds);
-    l.latency_ms = mem_alloc(l.total, sizeof(double));
-    if (!l.latency_ms || l.total == 0 || curl_global_init(CURL_GLOBAL_DEFAULT) != 0 || !(l.multi = curl_multi_init()))
+    l.samples = mem_alloc(l.total, sizeof(*l.samples));
+    if (!l.samples || l.total == 0 || curl_global_init(CURL_GLOBAL_DEFAULT) != 0 || !(l.multi = curl_multi_init()))
         return 1;
     l.headers = curl_slist_append(NULL, authorization);
     drive(&l, rate);
@@ -185,6 +211,6 @@ int main(int argc, char **argv)
         curl_easy_cleanup(l.requests[i].easy);
     curl_multi_cleanup(l.multi);
     curl_slist_free_all(l.headers);
-    free(l.latency_ms);
+    free(l.samples);
     return 0;
 }
