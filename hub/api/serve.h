@@ -77,6 +77,21 @@ int serve_failover_cleanup(struct request *r, struct err *err);
 int serve_failover_reprotect(struct request *r, struct err *err);
 int serve_failover_failback(struct request *r, struct err *err);
 
+/* ---- serve_plan.c ---- */
+int serve_plan_list(struct request *r, struct err *err);
+int serve_plan_create(struct request *r, struct err *err);
+int serve_plan_get(struct request *r, struct err *err);
+int serve_plan_update(struct request *r, struct err *err);
+int serve_plan_delete(struct request *r, struct err *err);
+int serve_plan_forecast(struct request *r, struct err *err);
+int serve_plan_run(struct request *r, struct err *err);
+int serve_plan_run_list(struct request *r, struct err *err);
+int serve_plan_run_get(struct request *r, struct err *err);
+int serve_plan_run_report(struct request *r, struct err *err);
+int serve_plan_run_cleanup(struct request *r, struct err *err);
+int serve_plan_run_rollback(struct request *r, struct err *err);
+int serve_plan_run_commit(struct request *r, struct err *err);
+
 /* ---- serve_branch.c ---- */
 int serve_branch_list(struct request *r, struct err *err);
 int serve_branch_create(struct request *r, struct err *err);

@@ -246,6 +246,32 @@ static const struct command_option target_set_options[] = {
     END,
 };
 
+static const struct command_option plan_export_options[] = {
+    {"format", 0, "FORMAT", "yaml or json (yaml)"},
+    END,
+};
+
+static const struct command_option plan_run_options[] = {
+    {"kind", 0, "KIND", "test, planned, unplanned or failback (test)"},
+    {"point", 0, "POINT", "latest, latest_application, or a time: of each machine the newest one then (latest)"},
+    {"target", 't', "TARGET", "Where all replicas run, in place of what the plan says"},
+    {"network", 0, "NAME", "Network of all replicas, in place of what the plan says"},
+    {"cleanup", 0, NULL, "Of a test: take the replicas away at its end"},
+    {"dry-run", 0, NULL, "Only say what it would do and take"},
+    JOBWAIT_OPTIONS,
+    END,
+};
+
+static const struct command_option all_runs_options[] = {
+    {"all", 0, NULL, "All of them, not the newest 50"},
+    END,
+};
+
+static const struct command_option plan_report_options[] = {
+    {"html", 0, "FILE", "Write it as a page into this file"},
+    END,
+};
+
 static const struct command_option branch_create_options[] = {
     {"name", 0, "NAME", "Name of the branch, besides its id"},
     {"socket", 0, "PATH", "Unix socket on the vault's host"},
@@ -452,6 +478,25 @@ const struct command commands[] = {
         2, 2, false, verb_target_create},
     {"target set", "TARGET", "Change a target", target_set_options, 1, 1, false, verb_target_set},
     {"target delete", "TARGET", "Delete a target that no failover was made to", NULL, 1, 1, false, verb_target_delete},
+    {"plan list", "", "List recovery plans", NULL, 0, 0, false, verb_plan_list},
+    {"plan show", "PLAN", "Show a recovery plan", NULL, 1, 1, false, verb_plan_show},
+    {"plan apply", "FILE", "Add or change the plan in a YAML or JSON file (-: standard input)", NULL, 1, 1, false,
+        verb_plan_apply},
+    {"plan validate", "FILE", "Check the plan in a file against the hub's machines and targets", NULL, 1, 1, false,
+        verb_plan_validate},
+    {"plan export", "PLAN", "Print a plan as a file for version control", plan_export_options, 1, 1, false,
+        verb_plan_export},
+    {"plan delete", "PLAN", "Delete a recovery plan; its runs stay", NULL, 1, 1, false, verb_plan_delete},
+    {"plan run", "PLAN", "Run a recovery plan", plan_run_options, 1, 1, false, verb_plan_run},
+    {"plan runs", "[PLAN]", "List runs of recovery plans", all_runs_options, 0, 1, false, verb_plan_runs},
+    {"plan report", "RUN", "Show a run: its steps, what was lost and how long it took", plan_report_options, 1, 1, false,
+        verb_plan_report},
+    {"plan cleanup", "RUN", "End a test: all its replicas and what they wrote are discarded", failover_cleanup_options,
+        1, 1, false, verb_plan_cleanup},
+    {"plan rollback", "RUN", "Discard all replicas of a run; the sources are the machines again", job_options, 1, 1,
+        false, verb_plan_rollback},
+    {"plan commit", "RUN", "Make all replicas of a run the machines for good", job_options, 1, 1, false,
+        verb_plan_commit},
     {"branch list", "", "List branches, open or kept", NULL, 0, 0, false, verb_branch_list},
     {"branch show", "BRANCH", "Show a branch", NULL, 1, 1, false, verb_branch_show},
     {"branch create", "MACHINE[@POINT]", "Make a branch of a recovery point and open it; prints its NBD URI",
