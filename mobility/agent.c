@@ -14,6 +14,7 @@
 #include "mobility/group/group_desired.h"
 #include "mobility/report.h"
 #include "mobility/sync/engine.h"
+#include "mobility/sync/hold.h"
 #include "mobility/sync/outbox.h"
 #include "mobility/sync/receive.h"
 #include "mobility/sync/vaultask.h"
@@ -39,6 +40,7 @@ struct agent {
     struct hashfetch *hashes;
     struct vaultask *ask;
     struct receive *receive;
+    struct hold *hold;
     struct rpc_channel *asking; /* to the node, while there is no stream; NULL: none */
     struct group_part *part;
     struct engine *engine;
@@ -237,6 +239,21 @@ static void take_received(struct agent *a)
     }
 }
 
+/* The source stands still: the point that is made now is its last one, and the command's answer. */
+static void take_held(struct agent *a)
+{
+    struct hold_output o;
+
+    while (hold_take(a->hold, &o)) {
+        struct err err = o.error;
+
+        if (o.held)
+            (void)engine_create_point(a->engine, o.command_id, "crash", "", &err);
+        if (!o.held || err.code != ERR_NONE)
+            session_command_done(a->session, o.command_id, err.code == ERR_NONE ? NULL : &err, "{}");
+    }
+}
+
 /* Without a stream there is no channel to the node: one is made for what the machine receives. */
 static struct rpc_channel *receiving_channel(struct agent *a)
 {
@@ -260,6 +277,7 @@ static void on_bell(void *arg)
     if (vaultask_wants_channel(a->ask))
         vaultask_kick(a->ask, receiving_channel(a));
     take_received(a);
+    take_held(a);
     group_look(a->group);
     take_outputs(a);
 }
@@ -340,6 +358,7 @@ static void take_desired(struct agent *a, const Leeward__Control__V1__AgentDesir
     a->protect = m->protect;
     if (m->protect)
         receive_release(a->receive);
+    hold_desired(a->hold, m->protect, m->generation);
     take_node(a, m);
     engine_set_wish(a->engine, &w);
     take_resend(a, m);
@@ -385,6 +404,9 @@ static void take_command(struct agent *a, const Leeward__Control__V1__Command *c
         break;
     case LEEWARD__CONTROL__V1__COMMAND__KIND_RECEIVE_DISKS:
         r = receive_disks(a, c, &err);
+        break;
+    case LEEWARD__CONTROL__V1__COMMAND__KIND_HOLD_SOURCE:
+        r = hold_command(a->hold, c->command_id, c->hold_source, &err);
         break;
     case LEEWARD__CONTROL__V1__COMMAND__KIND_CANCEL:
         (void)receive_cancel(a->receive, c->cancel->command_id);
@@ -517,12 +539,17 @@ static int start_sync(sd_event *loop, struct agent *a, struct err *err)
         .to_loop = ring,
         .arg = a};
 
+    struct hold_conf hc = {.dir = a->conf.failover_dir,
+        .run_dir = a->conf.run_dir,
+        .data_dir = a->conf.data_dir,
+        .to_loop = ring,
+        .arg = a};
     struct receive_conf rc = {.machine = a->conf.identity->id, .to_loop = ring, .arg = a};
 
     if (vaultask_new(ring, a, &a->ask, err) < 0)
         return -1;
     rc.ask = a->ask;
-    if (receive_new(&rc, &a->receive, err) < 0)
+    if (receive_new(&rc, &a->receive, err) < 0 || hold_new(&hc, &a->hold, err) < 0)
         return -1;
     if (uplink_new(&ops, QUEUE_BYTES, &a->link, err) < 0 || outbox_new(&out, a->link, &a->outbox, err) < 0 ||
         hashfetch_new(&a->conf.identity->id, ring, a, &a->hashes, err) < 0 ||
@@ -581,6 +608,7 @@ void agent_free(struct agent *a)
         return;
     devwatch_free(a->watch);
     receive_free(TAKE_PTR(a->receive));
+    hold_free(TAKE_PTR(a->hold));
     engine_free(TAKE_PTR(a->engine));
     group_free(a->group);
     group_part_free(a->part);
@@ -617,7 +645,7 @@ static void remove_if_empty(const char *folder)
 
 int agent_uninstall(const struct agent_conf *conf, struct err *err)
 {
-    static const char *const traces[] = {"state", "desired.pb", "scan", "insight", "identity"};
+    static const char *const traces[] = {"state", "desired.pb", "scan", "insight", "held", "identity"};
     struct tracker_config config = {.pin_root = conf->pin_root, .instance = conf->instance};
     char path[600];
 

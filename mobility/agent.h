@@ -25,6 +25,7 @@ struct agent_conf {
     const char *pin_root; /* NULL: the tracker's default */
     const char *hooks_dir;
     uint64_t hook_usec;
+    const char *failover_dir; /* of the scripts that stop and start the source */
     const char *hub;
     const char *group_listen;   /* "0.0.0.0:20004" */
     const char *group_endpoint; /* "host:port" under which the members of its group reach it */

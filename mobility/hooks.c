@@ -153,6 +153,30 @@ int hooks_thaw(struct hooks *h, struct err *err)
     return r;
 }
 
+int hooks_stop(struct hooks *h, struct err *err)
+{
+    for (unsigned i = 0; i < h->count; i++)
+        if (run(h, &h->list[i], "stop", NULL, err) < 0)
+            return -1;
+    return 0;
+}
+
+int hooks_start(struct hooks *h, struct err *err)
+{
+    int r = 0;
+
+    for (unsigned i = h->count; i > 0; i--) {
+        struct err one = ERR_INIT;
+
+        if (run(h, &h->list[i - 1], "start", NULL, &one) == 0)
+            continue;
+        if (r == 0)
+            err_copy(err, &one);
+        r = -1;
+    }
+    return r;
+}
+
 int hooks_recover(const struct hooks_conf *conf, struct err *err)
 {
     struct hooks *h;

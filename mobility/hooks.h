@@ -38,6 +38,10 @@ void hooks_prepare(struct hooks *h);
 int hooks_freeze(struct hooks *h, struct err *err);
 /* Runs "thaw" for all whose freeze was run; goes on over failures and returns the first. */
 int hooks_thaw(struct hooks *h, struct err *err);
+/* Runs "stop" for all, in order; the first failure ends it. "start" for all, in reverse order, goes on over failures and returns the first. For
+ * executables of another folder than those that freeze. Both block. */
+int hooks_stop(struct hooks *h, struct err *err);
+int hooks_start(struct hooks *h, struct err *err);
 /* Thaws what a process that died has left frozen. 1: it did; 0: there was nothing. */
 int hooks_recover(const struct hooks_conf *conf, struct err *err);
 

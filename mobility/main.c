@@ -28,8 +28,8 @@
 #define SUMMARY "tracks the changes of this machine's disks and streams them to a process node"
 
 struct config {
-    char *data, *hub, *token, *name, *log_level, *instance, *run_dir, *pin_root, *hooks_dir, *group_listen,
-        *group_advertise;
+    char *data, *hub, *token, *name, *log_level, *instance, *run_dir, *pin_root, *hooks_dir, *failover_dir,
+        *group_listen, *group_advertise;
     char *measure; /* a device; NULL or "": this is no measurement */
     uint64_t measure_usec;
     bool log_json, freeze_root, uninstall;
@@ -73,6 +73,11 @@ static const struct conf_row rows[] = {
         .offset = AT(hooks_dir),
         .fallback = "/etc/leeward/hooks.d",
         .help = "folder of the application hooks, run with freeze and thaw"},
+    {.key = "failover-dir",
+        .type = CONF_STRING,
+        .offset = AT(failover_dir),
+        .fallback = "/etc/leeward/failover.d",
+        .help = "folder of the scripts for a planned failover, run with stop and start"},
     {.key = "hook-timeout",
         .type = CONF_USEC,
         .offset = AT(hook_usec),
@@ -227,6 +232,7 @@ static int run(const struct config *c, struct err *err)
         .pin_root = c->pin_root && c->pin_root[0] ? c->pin_root : NULL,
         .hooks_dir = c->hooks_dir,
         .hook_usec = c->hook_usec,
+        .failover_dir = c->failover_dir,
         .group_listen = c->group_listen,
         .group_endpoint = endpoint,
         .hub = c->hub};

@@ -453,6 +453,8 @@ const struct command commands[] = {
     {"point opened", "", "List the points that are open", all_options, 0, 0, false, verb_export_list},
     {"failover test", "MACHINE[@POINT]", "Start a replica beside the running machine, to see that it works",
         failover_options, 1, 1, false, verb_failover_test},
+    {"failover planned", "MACHINE", "Stop the machine, and start a replica of its last point instead: nothing is lost",
+        failover_options, 1, 1, false, verb_failover_planned},
     {"failover unplanned", "MACHINE[@POINT]", "Start a replica instead of the machine, which is fenced from then on",
         failover_options, 1, 1, false, verb_failover_unplanned},
     {"failover list", "", "List failovers", NULL, 0, 0, false, verb_failover_list},

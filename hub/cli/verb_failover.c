@@ -218,6 +218,14 @@ int verb_failover_test(struct command_line *line, struct err *err)
     return start_failover(line, "test", err);
 }
 
+int verb_failover_planned(struct command_line *line, struct err *err)
+{
+    if (!strchr(line->arguments[0], '@'))
+        return start_failover(line, "planned", err);
+    err_set(err, ERR_INVALID, "a planned failover runs the machine's last point");
+    return err_hint(err, "Leave the point out. An older one: leeward failover unplanned %s", line->arguments[0]);
+}
+
 int verb_failover_unplanned(struct command_line *line, struct err *err)
 {
     return start_failover(line, "unplanned", err);

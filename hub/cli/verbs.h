@@ -131,6 +131,7 @@ VERB(point_close);
 VERB(export_list);
 VERB(export_disk);
 VERB(failover_test);
+VERB(failover_planned);
 VERB(failover_unplanned);
 VERB(failover_list);
 VERB(failover_show);

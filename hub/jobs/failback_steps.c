@@ -141,34 +141,12 @@ static int failback_check(struct db_conn *conn, const struct machine_row *machin
     return err_hint(err, "Start the original machine, with nothing that uses the disks to be written, and its agent.");
 }
 
-/* The disks that the machine's points are of. */
-static int receive_disks(struct db_conn *conn, const char *machine_id, Leeward__Control__V1__ReceiveDisks *receive,
-    Leeward__Control__V1__DesiredDisk **ret_disks, PGresult **ret_rows, struct err *err)
-{
-    int n = protection_disks(conn, machine_id, ret_rows, err);
-
-    if (n < 0)
-        return -1;
-    *ret_disks = mem_alloc((size_t)n + 1, sizeof(**ret_disks));
-    receive->disks = mem_alloc((size_t)n + 1, sizeof(*receive->disks));
-    if (!*ret_disks || !receive->disks)
-        return err_set(err, ERR_NOMEM, "no memory for a list of disks");
-    for (int i = 0; i < n; i++) {
-        (*ret_disks)[i] = (Leeward__Control__V1__DesiredDisk)LEEWARD__CONTROL__V1__DESIRED_DISK__INIT;
-        (*ret_disks)[i].number = (uint32_t)db_u64(*ret_rows, i, 0);
-        (*ret_disks)[i].key = (char *)(uintptr_t)db_text(*ret_rows, i, 4);
-        receive->disks[receive->n_disks++] = &(*ret_disks)[i];
-    }
-    return 0;
-}
-
 /* A command to the agent; *ret_answer when it is done. */
-static int receive(
+static int ask_to_receive(
     struct job_run *run, Leeward__Control__V1__ReceiveDisks *receive, json_t **ret_answer, struct err *err)
 {
     Leeward__Control__V1__Command command = LEEWARD__CONTROL__V1__COMMAND__INIT;
-    Leeward__Control__V1__DesiredDisk *disks = NULL;
-    AUTO_PGRESULT PGresult *rows = NULL;
+    struct receive_list list = {0};
     char id[IDENT_TEXT_SIZE];
     int rc;
 
@@ -176,12 +154,13 @@ static int receive(
     receive->receive_id = id;
     command.kind_case = LEEWARD__CONTROL__V1__COMMAND__KIND_RECEIVE_DISKS;
     command.receive_disks = receive;
-    rc = receive_disks(run->conn, run->job->machine_id, receive, &disks, &rows, err);
+    rc = receive_list_read(run->conn, run->job->machine_id, &list, err);
+    receive->n_disks = list.count;
+    receive->disks = list.disks;
     if (rc == 0)
         rc = job_command(
             run, "agent", run->job->machine_id, "the agent of the original machine", &command, ret_answer, err);
-    free(disks);
-    free(receive->disks);
+    receive_list_done(&list);
     return rc;
 }
 
@@ -192,7 +171,7 @@ static int ask_agent(struct job_run *run, struct err *err)
     int rc;
 
     r.check_only = true;
-    rc = receive(run, &r, &answer, err);
+    rc = ask_to_receive(run, &r, &answer, err);
     json_decref(answer);
     return rc;
 }
@@ -212,7 +191,7 @@ static int write_disks(struct job_run *run, Leeward__Control__V1__ReceiveDisks *
 {
     static const char *const figures[] = {"passes", "compared_bytes", "written_bytes", "traffic_bytes"};
     json_t *answer = NULL, *sum = json_object_get(run->result, "failback");
-    int rc = receive(run, r, &answer, err);
+    int rc = ask_to_receive(run, r, &answer, err);
 
     if (rc != JOB_DONE)
         return rc;

@@ -68,6 +68,10 @@ static int open_branch(struct job_run *run, struct err *err)
     snprintf(name, sizeof(name), "%s-%.8s-%.8s", f->kind, f->id, run->job->id);
     opening.name = name;
     opening.sequence = sequence ? sequence : f->sequence;
+    /* Of a planned one the last, which its job has made. */
+    if (strcmp(f->kind, failover_kind_name(FAILOVER_PLANNED)) == 0 && strcmp(run->job->kind, "failover") == 0 &&
+        job_param_u64(run->result, "sequence", &opening.sequence, err) < 0)
+        return -1;
     rc = branch_steps_open(run, &opening, err);
     if (rc < 0 || failover_note_branch(run->conn, f->id, job_state_text(run, "export_id"), opening.sequence, err) < 0)
         return -1;
@@ -149,9 +153,14 @@ static int failover_check(struct db_conn *conn, const struct machine_row *machin
 
     if (job_params_known(params, known, err) < 0)
         return -1;
-    if (kind != FAILOVER_TEST && kind != FAILOVER_UNPLANNED) {
+    if (kind < 0) {
         err_set(err, ERR_INVALID, "failover: unknown kind");
-        return err_hint(err, "test or unplanned.");
+        return err_hint(err, "test, planned or unplanned.");
+    }
+    if (kind == FAILOVER_PLANNED && !machine->online) {
+        err_set(err, ERR_REFUSED, "the agent of %s is not connected: its source cannot be stopped", machine->name);
+        return err_hint(
+            err, "Start its agent; or, where the source is lost: leeward failover unplanned %s", machine->name);
     }
     if (job_param_u64(params, "sequence", &sequence, err) < 0 ||
         replica_options_check(json_object_get(params, "options"), err) < 0 || choose_target(conn, params, err) < 0 ||
@@ -213,6 +222,59 @@ static int begin(struct job_run *run, struct err *err)
     return job_state_put(run, "failover_id", json_string(id), err) < 0 ? -1 : JOB_DONE;
 }
 
+static bool is_planned(const struct job_run *run)
+{
+    return strcmp(job_param_text(run->params, "failover"), failover_kind_name(FAILOVER_PLANNED)) == 0;
+}
+
+static int hold_command(
+    struct job_run *run, Leeward__Control__V1__HoldSource *hold, json_t **ret_answer, struct err *err)
+{
+    Leeward__Control__V1__Command command = LEEWARD__CONTROL__V1__COMMAND__INIT;
+    struct receive_list list = {0};
+    int rc = receive_list_read(run->conn, run->job->machine_id, &list, err);
+
+    hold->hold_id = (char *)run->job->id;
+    hold->n_disks = list.count;
+    hold->disks = list.disks;
+    command.kind_case = LEEWARD__CONTROL__V1__COMMAND__KIND_HOLD_SOURCE;
+    command.hold_source = hold;
+    if (rc == 0)
+        rc = job_command(run, "agent", run->job->machine_id, "the agent", &command, ret_answer, err);
+    receive_list_done(&list);
+    return rc;
+}
+
+/* A planned failover loses nothing: the source is stopped, and its last point is the one that the replica runs. */
+static int hold_source(struct job_run *run, struct err *err)
+{
+    Leeward__Control__V1__HoldSource hold = LEEWARD__CONTROL__V1__HOLD_SOURCE__INIT;
+    json_t *answer = NULL;
+    int rc;
+
+    if (!is_planned(run)) {
+        snprintf(run->detail, sizeof(run->detail), "the source is left alone");
+        return JOB_DONE;
+    }
+    rc = hold_command(run, &hold, &answer, err);
+    if (rc == JOB_DONE && json_object_update(run->result, answer) < 0)
+        rc = err_set(err, ERR_NOMEM, "no memory for a failover");
+    json_decref(answer);
+    return rc == JOB_DONE ? point_steps_until_listed(run, err) : rc;
+}
+
+static int release_source(struct job_run *run, struct err *err)
+{
+    Leeward__Control__V1__Command command = LEEWARD__CONTROL__V1__COMMAND__INIT;
+    Leeward__Control__V1__HoldSource release = LEEWARD__CONTROL__V1__HOLD_SOURCE__INIT;
+
+    release.hold_id = (char *)run->job->id;
+    release.release = true;
+    command.kind_case = LEEWARD__CONTROL__V1__COMMAND__KIND_HOLD_SOURCE;
+    command.hold_source = &release;
+    return job_command_undo(run, "agent", run->job->machine_id, &command, err);
+}
+
 /* The move of the machine, and with it the new generation: from here on nothing that the old source sends is taken (P7). In one transaction. */
 static int fence(struct job_run *run, struct err *err)
 {
@@ -239,6 +301,8 @@ static int undo_failover(struct job_run *run, struct err *err)
     char end[IDENT_TEXT_SIZE];
 
     fabric_task_cancel(run->job->id);
+    if (is_planned(run) && release_source(run, err) < 0)
+        return -1;
     if (!id)
         return 0;
     AUTO_FREE char *params = mem_printf("{\"failover_id\":\"%s\",\"failed\":true}", id);
@@ -436,8 +500,8 @@ const struct job_kind job_kind_failover = {.name = "failover",
     .cancel = undo_failover,
     .undo_on_failure = true,
     .steps = {{"check", "Ask the target whether it can take the replica", ask_target},
-        {"begin", "Write the failover down", begin}, {"fence", "Fence the source", fence},
-        {"open", "Open a branch of the point", open_branch},
+        {"begin", "Write the failover down", begin}, {"hold", "Stop the source and make its last point", hold_source},
+        {"fence", "Fence the source", fence}, {"open", "Open a branch of the point", open_branch},
         {"start", "Start the replica and wait for its boot check", failover_start_replica},
         {"settle", "The replica runs", settle_running}}};
 

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "hub/db/protection_store.h"
 #include "hub/jobs/failover_steps.h"
 #include "transport/base/clock.h"
 #include "transport/base/mem.h"
@@ -76,6 +77,33 @@ static json_t *spec_disks(struct db_conn *conn, const char *machine_id, const js
                                             "size_bytes", (json_int_t)d->size_bytes, "is_root", (int)d->is_root));
     }
     return list;
+}
+
+int receive_list_read(struct db_conn *conn, const char *machine_id, struct receive_list *ret_list, struct err *err)
+{
+    struct receive_list *l = ret_list;
+    int n = protection_disks(conn, machine_id, &l->rows, err);
+
+    if (n < 0)
+        return -1;
+    l->items = mem_alloc((size_t)n + 1, sizeof(*l->items));
+    l->disks = mem_alloc((size_t)n + 1, sizeof(*l->disks));
+    if (!l->items || !l->disks)
+        return err_set(err, ERR_NOMEM, "no memory for a list of disks");
+    for (int i = 0; i < n; i++) {
+        l->items[i] = (Leeward__Control__V1__DesiredDisk)LEEWARD__CONTROL__V1__DESIRED_DISK__INIT;
+        l->items[i].number = (uint32_t)db_u64(l->rows, i, 0);
+        l->items[i].key = (char *)(uintptr_t)db_text(l->rows, i, 4);
+        l->disks[l->count++] = &l->items[i];
+    }
+    return 0;
+}
+
+void receive_list_done(struct receive_list *list)
+{
+    free(list->items);
+    free(list->disks);
+    PQclear(list->rows);
 }
 
 static json_t *pack(const struct failover_row *f, const struct machine_row *m, const json_t *options, json_t *disks)

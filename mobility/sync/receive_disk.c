@@ -119,6 +119,11 @@ void receive_disk_close(struct receive_disk *d)
     free(d);
 }
 
+int receive_disk_sync(struct receive_disk *d, struct err *err)
+{
+    return fsync(d->fd) < 0 ? err_sys(err, errno, "syncing the disk %s", d->key) : 0;
+}
+
 void receive_disk_reread(struct receive_disk *d)
 {
     (void)ioctl(d->fd, BLKRRPART); /* a disk without partitions cannot, and need not */
@@ -406,5 +411,5 @@ int receive_disk_pass(struct receive_disk *d, const struct receive_pass *pass, s
     r = pass->after > 0 ? ask_changes(d, pass, pass->after, &look, err) : walk_all(w, err);
     if (r < 0 || flush(w, err) < 0)
         return -1;
-    return fsync(d->fd) < 0 ? err_sys(err, errno, "syncing the disk %s", d->key) : 0;
+    return receive_disk_sync(d, err);
 }

@@ -40,6 +40,8 @@ DEFINE_AUTO(receive_disk, receive_disk_close)
 int receive_disk_look(struct receive_disk *d, const struct receive_pass *pass, uint64_t *ret_sequence, struct err *err);
 /* Afterwards the disk holds the point, durably. ERR_CANCELLED: told to stop; ERR_IO: it gives back something else than was written. */
 int receive_disk_pass(struct receive_disk *d, const struct receive_pass *pass, struct err *err);
+/* What the kernel still has of it is on the disk. */
+int receive_disk_sync(struct receive_disk *d, struct err *err);
 /* Has the kernel read its partitions anew. */
 void receive_disk_reread(struct receive_disk *d);
 

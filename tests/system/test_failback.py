@@ -1,10 +1,14 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """The way back: what a replica writes is protected, its original machine is fenced, gets what differs, and is the machine again."""
+import contextlib
 import os
 import random
+import stat
+import threading
 
-from harness import MIB, CliError, Disk, Site, check, fresh, image_of, main, note, run, test, wait_until
+from harness import (MIB, PG_BIN, CliError, Disk, Failure, Postgres, Site, check, defer, fresh, fs_check, image_of, main, note, run,
+                     test, undo, unmount, wait_until)
 
 
 def refused(site, *command):
@@ -135,6 +139,131 @@ def a_machine_fails_back_to_its_own_disk_and_only_differences_travel():
     check(image_of_point(site, again) == image_of(disk.device), "the point after the failback is not the disk")
     disk.fill_random(100, seed=5)
     check(image_of_point(site, site.settled_point()) == image_of(disk.device), "the original's writes do not arrive")
+
+
+STOP = """#!/bin/sh
+# Stops the database of this test, and lets go of its disk; or brings both back.
+set -e
+case $1 in
+stop)
+    setpriv --reuid=postgres --regid=postgres --init-groups {pg_bin}/pg_ctl -D {mount}/pg -m fast -w stop
+    umount {mount} ;;
+start)
+    mount {device} {mount}
+    setpriv --reuid=postgres --regid=postgres --init-groups {pg_bin}/pg_ctl -D {mount}/pg -w -l {log} -o "-k {socket} -c listen_addresses=" start ;;
+esac
+echo $1 >> {calls}
+"""
+
+
+class Ledger:
+    """Transactions one after the other, each known here once the database has said that it is committed."""
+
+    def __init__(self, postgres):
+        self.postgres, self.committed, self.stopping = postgres, 0, False
+        postgres.sql("CREATE TABLE ledger (id int PRIMARY KEY)")
+        self.thread = threading.Thread(target=self._work, daemon=True)
+        self.thread.start()
+
+    def _work(self):
+        while not self.stopping:
+            try:
+                self.postgres.sql(f"INSERT INTO ledger VALUES ({self.committed + 1})")
+                self.committed += 1
+            except Failure:
+                return  # the database is stopped
+
+    def end(self):
+        self.stopping = True
+        self.thread.join(120)
+
+    @staticmethod
+    def ids(postgres):
+        return [int(line) for line in postgres.sql("SELECT id FROM ledger ORDER BY id").split()]
+
+
+def scripts_for(disk, postgres):
+    folder, calls = fresh("failover.d"), fresh("calls")
+    os.mkdir(folder)
+    path = os.path.join(folder, "10-database")
+    with open(path, "w") as f:
+        f.write(STOP.format(pg_bin=PG_BIN, mount=disk.mount_point, device=disk.device, socket=postgres.socket, calls=calls,
+                            log=os.path.join(postgres.socket, "log")))
+    os.chmod(path, stat.S_IRWXU)
+    return folder, calls
+
+
+def said(calls):
+    with contextlib.suppress(FileNotFoundError):
+        with open(calls) as f:
+            return f.read().split()
+    return []
+
+
+@test
+def a_planned_failover_loses_no_transaction():
+    disk = Disk(256 * MIB)
+    disk.make_fs("ext4")
+    disk.mount()
+    postgres = Postgres(disk.mount_point)
+    postgres.start()
+    folder, calls = scripts_for(disk, postgres)
+    site = Site(daemon_options={"agent": ["--failover-dir", folder]})
+    site.protect(disk)
+    name = site.machine()["name"]
+    ledger = Ledger(postgres)
+    wait_until(lambda: ledger.committed >= 20, "transactions", 60)
+    check("last point" in refused(site, "failover", "planned", f"{name}@1"), "a planned failover to an older point")
+
+    # A target that does not start it: the source goes on, with all that it had.
+    site.cli("target", "create", "broken", "command", "--config", '{"program": "/bin/false"}')
+    refused(site, "failover", "planned", name, "--target", "broken")
+    check(said(calls) == [] and postgres.sql("SELECT 1") == "1", "the source was stopped for a target that refused")
+
+    failed = site.cli("failover", "planned", name)
+    ledger.end()
+    check(said(calls) == ["stop"], f"the scripts were called as {said(calls)}")
+    check(failed["kind"] == "planned" and failed["data_loss_seconds"] == 0, f"{failed}")
+    note(f"{ledger.committed} transactions; RTO {failed['rto_seconds']:.1f} s")
+    uri = uri_of(site, failed)
+    raw = fresh("ledger.img")
+    run("nbdcopy", uri, raw)
+    device = run("losetup", "--find", "--show", raw).strip()
+    detach = defer(run, "losetup", "--detach", device)
+    fs_check("ext4", device)  # unmounted cleanly: without a journal to be replayed
+    there = fresh("replica")
+    os.mkdir(there)
+    run("mount", device, there)
+    mounted = defer(unmount, there)
+    replica = Postgres(there, create=False)
+    replica.start()
+    ids = Ledger.ids(replica)
+    replica.stop()
+    undo(mounted)
+    undo(detach)
+    check(ids[:ledger.committed] == list(range(1, ledger.committed + 1)), f"{ledger.committed} were committed, {len(ids)} are there")
+
+    # It was a mistake: the source is started again, with all that it had.
+    site.cli("failover", "rollback", name)
+    wait_until(lambda: said(calls) == ["stop", "start"], "the source to be started", 60)
+    check(Ledger.ids(postgres)[:ledger.committed] == list(range(1, ledger.committed + 1)), "the source lost transactions")
+    wait_until(lambda: site.machine()["state"] == "protected", "the source to be protected again", 120)
+    run("/bin/sh", os.path.join(folder, "10-database"), "stop")
+
+
+@test
+def a_source_that_is_still_in_use_is_not_failed_over():
+    disk = Disk(64 * MIB)
+    disk.make_fs("ext4")
+    disk.mount()
+    site = Site(daemon_options={"agent": ["--failover-dir", fresh("nothing.d")]})
+    site.protect(disk)
+    name = site.machine()["name"]
+    text = refused(site, "failover", "planned", name)
+    check("in use" in text and "mounted on" in text, text)
+    wait_until(lambda: [f["state"] for f in site.items("failover", "list")] == ["failed"], "the failure to be cleared away", 60)
+    check(site.machine()["state"] == "protected", f"the machine is {site.machine()['state']}")
+    check(site.settled_point(), "points do not go on")
 
 
 if __name__ == "__main__":

@@ -51,7 +51,7 @@ static const char program[] =
 
 static bool fail_last_pass;
 
-/* What following a branch makes, as the vault reports it. */
+/* What following a branch makes, and holding the source, as the vault reports it. */
 static const char point_3[] =
     "INSERT INTO recovery_points (machine_id, sequence, vault_id, time, kind, generation, committed_at)"
     " VALUES ('" MACHINE "', 3, '" VAULT "', now(), 'crash', 2, now()) ON CONFLICT DO NOTHING";
@@ -84,7 +84,10 @@ static int answer_commands(struct db_conn *conn)
 
     for (int i = 0; i < n; i++) {
         /* What each kind of command answers, of the vault and of the agent. */
-        bool last, follows = kind_of(db_text(r, i, 3), &last) == LEEWARD__CONTROL__V1__COMMAND__KIND_FOLLOW_BRANCH;
+        bool last;
+        Leeward__Control__V1__Command__KindCase kind = kind_of(db_text(r, i, 3), &last);
+        bool makes_point = kind == LEEWARD__CONTROL__V1__COMMAND__KIND_FOLLOW_BRANCH ||
+                           kind == LEEWARD__CONTROL__V1__COMMAND__KIND_HOLD_SOURCE;
         bool fails = fail_last_pass && last;
         const struct command_outcome outcome = {.id = db_text(r, i, 0),
             .target_id = db_text(r, i, 2),
@@ -97,7 +100,7 @@ static int answer_commands(struct db_conn *conn)
                 "s\",\"disks\":[{\"number\":0,\"name\":\"sda\",\"size_bytes\":\"1000\","
                 "\"uri\":\"nbd+unix:///0?socket=/s\"}]}"};
 
-        if (command_note(conn, &outcome, &err) < 0 || (follows && db_script(conn, point_3, &err) < 0))
+        if (command_note(conn, &outcome, &err) < 0 || (makes_point && db_script(conn, point_3, &err) < 0))
             return -1;
     }
     return n;
@@ -299,9 +302,9 @@ static void assert_all_succeeded(struct db_conn *conn)
 
 static const struct {
     const char *job;
-    const char *steps[7];
+    const char *steps[8];
 } places[] = {
-    {"failover", {"check", "begin", "fence", "open", "start", "settle"}},
+    {"failover", {"check", "begin", "hold", "fence", "open", "start", "settle"}},
     {"failover_change_point", {"begin", "stop", "discard", "open", "start", "settle"}},
     {"failover_end", {"begin", "stop", "discard", "settle"}},
     {"failover_commit", {"commit"}},
@@ -437,6 +440,30 @@ static void test_a_failback_that_fails_lets_the_replica_run_again(void **state)
     assert_int_equal(replicas(conn), 0);
 }
 
+/* The source's last point runs, whatever was the newest when it was asked for; and a source that cannot be stopped is no planned failover. */
+static void test_a_planned_failover_runs_the_last_point_of_a_source_that_was_stopped(void **state)
+{
+    static const char *const places_hold[] = {"job.failover.hold.before", "job.failover.hold.after"};
+    struct db_conn *conn AUTO_OF(db_conn) = fixture_conn(state);
+    struct err err = ERR_INIT;
+
+    for (size_t i = 0; i < ARRAY_LEN(places_hold); i++) {
+        build(conn);
+        assert_ok(db_script(conn, "UPDATE machines SET online = false", &err), &err);
+        assert_int_equal(
+            submit(conn, "failover", "{\"failover\":\"planned\",\"target_id\":\"" TARGET "\",\"sequence\":\"2\"}"),
+            -1); /* its agent is away */
+        protect_again(conn);
+        assert_true(start(*state, conn, "planned", places_hold[i]));
+        assert_int_equal(
+            count(conn, "SELECT 1 FROM failovers WHERE state = 'running' AND sequence = 3 AND loss_usec = 0"), 1);
+        assert_int_equal(count(conn, "SELECT 1 FROM machines WHERE state = 'failed_over' AND generation = 2"), 1);
+        assert_int_equal(replicas(conn), 1);
+        act(*state, conn, "failover_end", "", NULL);
+        assert_int_equal(count(conn, "SELECT 1 FROM machines WHERE state = 'protected'"), 1);
+    }
+}
+
 static void test_a_failback_wants_the_name_and_a_protected_replica(void **state)
 {
     struct db_conn *conn AUTO_OF(db_conn) = fixture_conn(state);
@@ -534,6 +561,7 @@ int main(void)
         cmocka_unit_test(test_a_hub_that_dies_at_any_step_ends_as_if_nothing_had_happened),
         cmocka_unit_test(test_a_hub_that_dies_on_the_way_back_ends_as_if_nothing_had_happened),
         cmocka_unit_test(test_a_failback_that_fails_lets_the_replica_run_again),
+        cmocka_unit_test(test_a_planned_failover_runs_the_last_point_of_a_source_that_was_stopped),
         cmocka_unit_test(test_a_failback_wants_the_name_and_a_protected_replica),
         cmocka_unit_test(test_a_test_failover_leaves_the_machine_alone),
         cmocka_unit_test(test_a_failure_takes_itself_away),

@@ -1,0 +1,350 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * One thread runs the executables and opens the disks; the mutex guards what it is to do and what it has done.
+ * Failure modes: what cannot be stopped, or is still in use afterwards, is started again and the command fails; an agent that dies while it
+ * holds the disks takes them again when it is back, and says so where it cannot.
+ */
+#include "mobility/sync/hold.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "mobility/hooks.h"
+#include "mobility/sync/receive_disk.h"
+#include "transport/base/buf.h"
+#include "transport/base/clock.h"
+#include "transport/base/file.h"
+#include "transport/base/log.h"
+#include "transport/base/mem.h"
+#include "transport/log/mark.h"
+
+#define SCRIPT_USEC (300 * USEC_PER_SEC) /* a database may have much to write before it ends */
+#define NOTE_MAX 65536u
+#define OUTPUTS_MAX 4u
+
+enum wish { WISH_NOTHING, WISH_HOLD, WISH_RELEASE, WISH_LET_GO };
+
+struct order {
+    char command_id[IDENT_TEXT_SIZE], hold_id[IDENT_TEXT_SIZE];
+    char keys[MARK_DISKS_MAX][256];
+    unsigned count;
+};
+
+struct hold {
+    struct hold_conf conf;
+    char *note_path;
+    pthread_t thread;
+    bool has_thread;
+    pthread_mutex_t lock;
+    pthread_cond_t cond;
+    enum wish wish;
+    bool busy, stopping;
+    struct order order;
+    bool noted;          /* the source was stopped, and not started since */
+    uint64_t held_in;    /* the generation in which it was; 0: not known to this process */
+    uint64_t generation; /* the hub's last */
+    struct hold_output outputs[OUTPUTS_MAX];
+    unsigned output_count;
+    /* The thread's. */
+    struct receive_disk *disks[MARK_DISKS_MAX];
+    unsigned disk_count;
+};
+
+static void put(struct hold *h, const char *command_id, bool held, const struct err *error)
+{
+    struct hold_output o = {.held = held};
+
+    snprintf(o.command_id, sizeof(o.command_id), "%s", command_id);
+    if (error)
+        o.error = *error;
+    pthread_mutex_lock(&h->lock);
+    if (h->output_count < OUTPUTS_MAX)
+        h->outputs[h->output_count++] = o;
+    pthread_mutex_unlock(&h->lock);
+    h->conf.to_loop(h->conf.arg);
+}
+
+bool hold_take(struct hold *h, struct hold_output *ret_output)
+{
+    bool got;
+
+    pthread_mutex_lock(&h->lock);
+    got = h->output_count > 0;
+    if (got) {
+        *ret_output = h->outputs[0];
+        memmove(h->outputs, h->outputs + 1, --h->output_count * sizeof(h->outputs[0]));
+    }
+    pthread_mutex_unlock(&h->lock);
+    return got;
+}
+
+/* ---- the note: the generation, then the keys, a line each ---- */
+
+static int note_write(struct hold *h, const struct order *o, uint64_t generation, struct err *err)
+{
+    struct buf text AUTO_BUF = BUF_INIT(NOTE_MAX);
+
+    if (buf_printf(&text, err, "%" PRIu64 "\n", generation) < 0)
+        return -1;
+    for (unsigned i = 0; i < o->count; i++)
+        if (buf_printf(&text, err, "%s\n", o->keys[i]) < 0)
+            return -1;
+    return file_replace(h->note_path, text.data, text.len, 0600, err);
+}
+
+/* False: there is none. */
+static bool note_read(const struct hold *h, struct order *ret_order, uint64_t *ret_generation)
+{
+    struct buf text AUTO_BUF = BUF_INIT(NOTE_MAX);
+    char *line, *rest = NULL;
+
+    if (file_read(h->note_path, &text, NULL) < 0 || buf_append(&text, "", 1, NULL) < 0)
+        return false;
+    line = strtok_r((char *)text.data, "\n", &rest);
+    *ret_generation = line ? strtoull(line, NULL, 10) : 0;
+    ret_order->count = 0;
+    while ((line = strtok_r(NULL, "\n", &rest)) && ret_order->count < MARK_DISKS_MAX)
+        snprintf(ret_order->keys[ret_order->count++], sizeof(ret_order->keys[0]), "%s", line);
+    return true;
+}
+
+/* ---- stopping and starting ---- */
+
+static int run_scripts(struct hold *h, bool stop, struct err *err)
+{
+    const struct hooks_conf conf = {.dir = h->conf.dir, .run_dir = h->conf.run_dir, .limit_usec = SCRIPT_USEC};
+    struct hooks *scripts;
+    int r;
+
+    if (hooks_load(&conf, &scripts, err) < 0)
+        return -1;
+    r = stop ? hooks_stop(scripts, err) : hooks_start(scripts, err);
+    hooks_free(scripts);
+    return r;
+}
+
+static void let_go(struct hold *h)
+{
+    for (unsigned i = 0; i < h->disk_count; i++)
+        receive_disk_close(TAKE_PTR(h->disks[i]));
+    h->disk_count = 0;
+}
+
+static int take_disks(struct hold *h, const struct order *o, struct err *err)
+{
+    for (unsigned i = 0; i < o->count; i++) {
+        if (receive_disk_open(o->keys[i], i, &h->disks[i], err) < 0)
+            return -1;
+        h->disk_count++;
+        if (receive_disk_sync(h->disks[i], err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+/* Everything as it was before; what cannot be started is said and left to a person. */
+static void start_again(struct hold *h)
+{
+    struct err err = ERR_INIT;
+
+    let_go(h);
+    if (run_scripts(h, false, &err) < 0)
+        log_event(LOG_ERROR, "source_not_started", LOG_E(&err));
+    else
+        log_event(LOG_INFO, "source_started", LOG_S("dir", h->conf.dir));
+    if (unlink(h->note_path) < 0 && errno != ENOENT)
+        log_event(LOG_ERROR, "held_note_stays", LOG_S("path", h->note_path));
+    pthread_mutex_lock(&h->lock);
+    h->noted = false;
+    pthread_mutex_unlock(&h->lock);
+}
+
+static int stop(struct hold *h, const struct order *o, uint64_t generation, struct err *err)
+{
+    if (h->disk_count > 0)
+        return 0; /* asked again */
+    if (note_write(h, o, generation, err) < 0)
+        return -1;
+    pthread_mutex_lock(&h->lock);
+    h->noted = true;
+    h->held_in = generation;
+    pthread_mutex_unlock(&h->lock);
+    if (run_scripts(h, true, err) < 0)
+        return err_wrap(err, "stopping what uses the protected disks");
+    return take_disks(h, o, err);
+}
+
+/* ---- the thread ---- */
+
+static void hold_source(struct hold *h, const struct order *o, uint64_t generation)
+{
+    struct err err = ERR_INIT;
+
+    if (stop(h, o, generation, &err) < 0) {
+        log_event(LOG_WARN, "source_not_held", LOG_E(&err));
+        start_again(h);
+        put(h, o->command_id, false, &err);
+        return;
+    }
+    log_event(LOG_INFO, "source_held", LOG_U("disks", h->disk_count));
+    put(h, o->command_id, true, NULL);
+}
+
+static void obey(struct hold *h, enum wish wish, const struct order *o, uint64_t generation)
+{
+    if (wish == WISH_HOLD)
+        hold_source(h, o, generation);
+    else if (wish == WISH_LET_GO)
+        let_go(h);
+    else if (wish == WISH_RELEASE) {
+        if (h->noted)
+            start_again(h);
+        if (o->command_id[0])
+            put(h, o->command_id, false, NULL);
+    }
+}
+
+/* A process before this one has stopped the source: nobody may use it meanwhile. */
+static void hold_again(struct hold *h, const struct order *o)
+{
+    struct err err = ERR_INIT;
+
+    if (take_disks(h, o, &err) < 0) {
+        log_event(LOG_WARN, "source_not_held", LOG_E(&err));
+        let_go(h);
+    }
+}
+
+static void *hold_main(void *arg)
+{
+    struct hold *h = arg;
+    AUTO_FREE struct order *o = mem_new(struct order);
+
+    pthread_mutex_lock(&h->lock);
+    if (o && h->noted) {
+        *o = h->order;
+        pthread_mutex_unlock(&h->lock);
+        hold_again(h, o);
+        pthread_mutex_lock(&h->lock);
+    }
+    while (o && !h->stopping) {
+        enum wish wish = h->wish;
+        uint64_t generation = h->generation;
+
+        if (wish == WISH_NOTHING) {
+            pthread_cond_wait(&h->cond, &h->lock);
+            continue;
+        }
+        *o = h->order;
+        h->wish = WISH_NOTHING;
+        h->busy = true;
+        pthread_mutex_unlock(&h->lock);
+        obey(h, wish, o, generation);
+        pthread_mutex_lock(&h->lock);
+        h->busy = false;
+    }
+    pthread_mutex_unlock(&h->lock);
+    let_go(h);
+    return NULL;
+}
+
+int hold_new(const struct hold_conf *conf, struct hold **ret_hold, struct err *err)
+{
+    struct hold *h = mem_new(struct hold);
+    int rc;
+
+    if (!h)
+        return err_set(err, ERR_NOMEM, "no memory to hold the source");
+    h->conf = *conf;
+    pthread_mutex_init(&h->lock, NULL);
+    pthread_cond_init(&h->cond, NULL);
+    h->note_path = mem_printf("%s/held", conf->data_dir);
+    h->noted = h->note_path && note_read(h, &h->order, &h->held_in);
+    rc = h->note_path ? pthread_create(&h->thread, NULL, hold_main, h) : ENOMEM;
+    if (rc != 0) {
+        hold_free(h);
+        return err_sys(err, rc, "starting a thread");
+    }
+    h->has_thread = true;
+    (void)pthread_setname_np(h->thread, "hold");
+    *ret_hold = h;
+    return 0;
+}
+
+void hold_free(struct hold *h)
+{
+    if (!h)
+        return;
+    pthread_mutex_lock(&h->lock);
+    h->stopping = true;
+    pthread_cond_signal(&h->cond);
+    pthread_mutex_unlock(&h->lock);
+    if (h->has_thread)
+        pthread_join(h->thread, NULL);
+    pthread_cond_destroy(&h->cond);
+    pthread_mutex_destroy(&h->lock);
+    free(h->note_path);
+    free(h);
+}
+
+/* ---- the loop's side ---- */
+
+static int read_order(
+    const char *command_id, const Leeward__Control__V1__HoldSource *c, struct order *o, struct err *err)
+{
+    struct ident id;
+
+    if (ident_from_text(c->hold_id, &id) < 0 || strlen(command_id) >= sizeof(o->command_id))
+        return err_set(err, ERR_INVALID, "a planned failover is named by a UUID");
+    if (!c->release && (c->n_disks == 0 || c->n_disks > MARK_DISKS_MAX))
+        return err_set(err, ERR_INVALID, "1 to %u disks can be held", MARK_DISKS_MAX);
+    ident_to_text(&id, o->hold_id);
+    snprintf(o->command_id, sizeof(o->command_id), "%s", command_id);
+    for (size_t i = 0; i < c->n_disks && !c->release; i++) {
+        if (strlen(c->disks[i]->key) >= sizeof(o->keys[0]) || strchr(c->disks[i]->key, '\n'))
+            return err_set(err, ERR_INVALID, "a disk's key is not one");
+        snprintf(o->keys[o->count++], sizeof(o->keys[0]), "%s", c->disks[i]->key);
+    }
+    return 0;
+}
+
+int hold_command(struct hold *h, const char *command_id, const Leeward__Control__V1__HoldSource *c, struct err *err)
+{
+    AUTO_FREE struct order *o = mem_new(struct order);
+    int r = 0;
+
+    if (!o)
+        return err_set(err, ERR_NOMEM, "no memory for a command");
+    if (read_order(command_id, c, o, err) < 0)
+        return -1;
+    pthread_mutex_lock(&h->lock);
+    /* One that is under way ends with its own answer; what takes it back comes after it. */
+    if (h->busy && !c->release) {
+        if (strcmp(h->order.command_id, command_id) != 0)
+            r = err_set(err, ERR_CONFLICT, "the source is being held already");
+    } else {
+        h->order = *o;
+        h->wish = c->release ? WISH_RELEASE : WISH_HOLD;
+        pthread_cond_signal(&h->cond);
+    }
+    pthread_mutex_unlock(&h->lock);
+    return r;
+}
+
+void hold_desired(struct hold *h, bool protect, uint64_t generation)
+{
+    pthread_mutex_lock(&h->lock);
+    h->generation = generation;
+    if (h->noted && h->wish == WISH_NOTHING && (!protect || generation != h->held_in)) {
+        h->order = (struct order){.command_id = ""};
+        h->wish = protect ? WISH_RELEASE : WISH_LET_GO;
+        pthread_cond_signal(&h->cond);
+    }
+    pthread_mutex_unlock(&h->lock);
+}
