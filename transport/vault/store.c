@@ -75,6 +75,7 @@ static int store_init(struct store *s, const struct store_conf *conf, struct err
     s->instance = atomic_fetch_add(&instances, 1) + 1;
     s->machine = conf->machine;
     s->reserve_bytes = conf->reserve_bytes;
+    s->clock = conf->clock;
     s->flush_extents = conf->flush_extents == 0 ? STORE_FLUSH_EXTENTS : conf->flush_extents;
     s->segment_bytes = conf->segment_bytes == 0 ? SEGMENT_TARGET_BYTES : conf->segment_bytes;
     s->dir = mem_strdup(conf->dir);
@@ -168,6 +169,11 @@ int store_set_lock(struct store *s, uint64_t lock_usec, struct err *err)
         return -1;
     s->lock = next;
     return 0;
+}
+
+uint64_t store_lock_now(const struct store *s)
+{
+    return s->clock == NULL ? clock_utc_usec() : retentionclock_now(s->clock);
 }
 
 bool store_point_is_locked(const struct store *s, const struct point *p, uint64_t now_utc_usec)

@@ -21,6 +21,7 @@
 #include "transport/base/ident.h"
 #include "transport/base/mem.h"
 #include "transport/log/mark.h"
+#include "transport/vault/retentionclock.h"
 #include "transport/vault/pointlist.h"
 #include "transport/vault/vaultkeys.h"
 
@@ -32,9 +33,10 @@ struct store_conf {
     struct vault_key vault_key;
     bool has_older_key; /* a rotation is under way: some machines are still wrapped by the key before */
     struct vault_key older_key;
-    uint64_t reserve_bytes; /* appends are refused when less than this would stay free on the file system */
-    uint32_t flush_extents; /* index entries in memory before a run is written; 0: 32768 */
-    uint64_t segment_bytes; /* a segment is sealed at the first mark behind this; 0: SEGMENT_TARGET_BYTES */
+    uint64_t reserve_bytes;       /* appends are refused when less than this would stay free on the file system */
+    uint32_t flush_extents;       /* index entries in memory before a run is written; 0: 32768 */
+    uint64_t segment_bytes;       /* a segment is sealed at the first mark behind this; 0: SEGMENT_TARGET_BYTES */
+    struct retentionclock *clock; /* by which locks run out; outlives the store; NULL: the machine's clock */
 };
 
 /* Opens the machine's folder, makes it when it is not there, recovers the log to its last mark and the index to the log.
@@ -116,6 +118,8 @@ DEFINE_AUTO(store_merge, store_merge_free)
 
 /* The retention lock of the policy (storelock.h): durable when it returns. Nothing that is locked becomes free earlier by it. */
 int store_set_lock(struct store *s, uint64_t lock_usec, struct err *err);
+/* The time to compare locks with. */
+uint64_t store_lock_now(const struct store *s);
 /* May nobody take the point off the list yet? */
 bool store_point_is_locked(const struct store *s, const struct point *p, uint64_t now_utc_usec);
 /* The moment before which something of the machine is locked, so that it must not be erased; 0: nothing is. */

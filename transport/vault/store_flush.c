@@ -104,7 +104,7 @@ static int points_without(
     const struct store *s, const uint64_t *sequences, size_t count, struct pointlist *to, struct err *err)
 {
     const struct pointlist *from = &s->points;
-    uint64_t now = clock_utc_usec();
+    uint64_t now = store_lock_now(s);
     size_t at = 0;
     for (size_t i = 0; i < from->count; i++) {
         bool newest = i + 1 == from->count;

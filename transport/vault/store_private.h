@@ -34,6 +34,7 @@ struct store {
     int runs_fd; /* runs/ */
     struct ident machine;
     uint64_t reserve_bytes;
+    struct retentionclock *clock; /* NULL: the machine's */
     uint32_t flush_extents;
     uint64_t segment_bytes;
     struct store_meta meta;

@@ -27,6 +27,7 @@
 #include "transport/vault/vaultspace.h"
 
 #define TICK_USEC (500 * USEC_PER_MSEC)
+#define CLOCK_EVERY_USEC (600 * USEC_PER_SEC)
 #define COMPACT_EVERY_USEC (1800 * USEC_PER_SEC) /* where the configuration says nothing */
 #define JOBS_MAX 65536                           /* flow control bounds what waits long before this */
 #define ROOM_AGAIN_PERCENT 25 /* of the reserve, above it, before a full disk counts as having room again */
@@ -147,8 +148,11 @@ struct vmachine *vaultd_machine_add(struct vaultd *d, const struct ident *id, st
         (void)err_set(err, ERR_NOMEM, "no memory for a machine");
         return NULL;
     }
-    vm->store_conf = (struct store_conf){
-        .dir = vm->dir, .machine = *id, .vault_key = d->key, .reserve_bytes = d->conf.reserve_bytes};
+    vm->store_conf = (struct store_conf){.dir = vm->dir,
+        .machine = *id,
+        .vault_key = d->key,
+        .reserve_bytes = d->conf.reserve_bytes,
+        .clock = &d->clock};
     vm->store_conf.has_older_key = d->has_older_key;
     vm->store_conf.older_key = d->older_key;
     vm->next = d->machines;
@@ -267,6 +271,17 @@ static void machine_tick(struct vmachine *vm, uint64_t now)
         vaultupkeep_thin(vm);
 }
 
+static void save_clock(struct vaultd *d, uint64_t now)
+{
+    struct err err = ERR_INIT;
+    if (now < d->clock_due_usec)
+        return;
+    d->clock_due_usec = now + CLOCK_EVERY_USEC;
+    (void)retentionclock_now(&d->clock);
+    if (retentionclock_save(&d->clock, d->data_dir, &err) < 0)
+        log_event(LOG_ERROR, "retention_clock_not_stored", LOG_E(&err));
+}
+
 static void on_tick(void *arg)
 {
     struct vaultd *d = arg;
@@ -275,6 +290,7 @@ static void on_tick(void *arg)
         look_for_room(d);
     for (struct vmachine *vm = d->machines; vm != NULL; vm = vm->next)
         machine_tick(vm, now);
+    save_clock(d, now);
     vaultscrub_tick(d);
     vaultupload_purge_tick(d, now);
     vaultspace_tick(d, now);
@@ -388,6 +404,14 @@ static int load_key(struct vaultd *d, struct err *err)
     return 0;
 }
 
+static int open_clock(struct vaultd *d, struct err *err)
+{
+    struct retentionclock_machine machine;
+    retentionclock_machine(&machine);
+    d->has_clock = retentionclock_open(&d->clock, d->data_dir, &machine, err) == 0;
+    return d->has_clock ? 0 : -1;
+}
+
 static int vaultd_init(struct vaultd *d, sd_event *loop, const struct vaultd_conf *conf, struct err *err)
 {
     d->loop = loop;
@@ -399,7 +423,7 @@ static int vaultd_init(struct vaultd *d, sd_event *loop, const struct vaultd_con
     if (d->data_dir == NULL || d->listen == NULL || d->plugin == NULL)
         return err_set(err, ERR_NOMEM, "no memory to start the vault");
     if (file_make_dirs(d->data_dir, 0700, err) < 0 || lock_folder(d, err) < 0 || load_key(d, err) < 0 ||
-        growth_load(d->data_dir, &d->growth, err) < 0)
+        growth_load(d->data_dir, &d->growth, err) < 0 || open_clock(d, err) < 0)
         return -1;
     d->scrub_pace.rate = conf->scrub_rate;
     d->compact_pace.rate = conf->compact_rate;
@@ -452,6 +476,11 @@ void vaultd_free(struct vaultd *d)
         vmachine_free(vm);
     }
     vaultupload_free(d);
+    if (d->has_clock) {
+        d->clock_due_usec = 0;
+        save_clock(d, clock_mono_usec());
+        retentionclock_close(&d->clock);
+    }
     if (d->lock_fd >= 0)
         (void)close(d->lock_fd);
     OPENSSL_cleanse(&d->key, sizeof(d->key));

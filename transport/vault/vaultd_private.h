@@ -113,6 +113,9 @@ struct vaultd {
     struct compacting *compacting;  /* whose log is looked through or rewritten now */
     struct collecting *asked_space; /* that somebody waits for */
     struct growth growth;
+    struct retentionclock clock; /* good when has_clock */
+    bool has_clock;
+    uint64_t clock_due_usec; /* monotonic: when it is written */
     struct growth_forecast forecast;
     uint64_t growth_due_usec; /* monotonic */
     bool space_news, told_filling;

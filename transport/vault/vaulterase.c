@@ -60,7 +60,7 @@ static void sweep_done(struct vaultjob *job)
 static int check_locks(struct vmachine *vm, const struct pointlist *points, struct err *err)
 {
     struct storelock lock;
-    uint64_t now = clock_utc_usec(), until = 0;
+    uint64_t now = retentionclock_now(&vm->d->clock), until = 0;
     char text[CLOCK_RFC3339_SIZE];
     if (storelock_load(vm->dir, &vm->id, &lock, err) < 0)
         return -1;
@@ -70,7 +70,10 @@ static int check_locks(struct vmachine *vm, const struct pointlist *points, stru
     }
     if (until <= now)
         return 0;
-    clock_rfc3339(until, text);
+    if (vm->d->clock.damaged)
+        return err_set(
+            err, ERR_CORRUPT, "the vault's retention.clock is damaged: whether a lock has run out is not known");
+    clock_rfc3339(until == UINT64_MAX ? until : clock_utc_usec() + (until - now), text);
     (void)err_set(err, ERR_REFUSED, "recovery points of this machine are locked until %s", text);
     return err_hint(err, "a retention lock cannot be shortened by anybody: erase the machine after that");
 }

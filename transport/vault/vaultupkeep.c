@@ -198,7 +198,7 @@ static int compare_sequence(const void *left, const void *right)
 /* The store would keep them anyway; the hub must not be told that they went. */
 static void leave_locked(struct thin_job *t, const struct store *s)
 {
-    uint64_t now = clock_utc_usec();
+    uint64_t now = store_lock_now(s);
     size_t kept = 0;
     for (size_t i = 0; i < t->dropped_count; i++) {
         const struct point *p = pointlist_find(store_points(s), t->dropped[i]);
@@ -217,7 +217,7 @@ static int thin_run(struct vaultjob *j, struct err *err)
         return -1;
     if (t->pinned_count > 0)
         qsort(t->pinned, t->pinned_count, sizeof(t->pinned[0]), compare_sequence);
-    if (thin_plan(store_points(s), &t->tiers, clock_utc_usec(), t->pinned, t->pinned_count, &t->dropped,
+    if (thin_plan(store_points(s), &t->tiers, store_lock_now(s), t->pinned, t->pinned_count, &t->dropped,
             &t->dropped_count, err) < 0)
         return -1;
     leave_locked(t, s);
