@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Initial replication of a 4 GiB server image, TLS and durable, with agent, node and vault on this one machine, against
-`zstd -1 -T2` of the same image. The image is in the page cache for all of them, and each ends in an fsync of its output."""
+`zstd -1 -T2` of the same image, and restic, borg and qemu-img. The image is in the page cache for all of them, and each ends in an fsync of its output."""
 import datetime
 import os
 import pathlib
@@ -67,9 +67,25 @@ def restore_point(site, sequence):
     os.unlink(target)
 
 
+def qemu_img(*arguments):
+    """An image of a disk as virtualization keeps it, compressed by the same zstd and on the disk at the end."""
+    harness.run("qemu-img", "convert", *arguments, timeout=600)
+    with open(arguments[-1], "rb") as written:
+        os.fsync(written.fileno())
+
+
+def measure_qemu_img(times):
+    image = harness.fresh("image.qcow2")
+    times["qemu_img_s"] = round(timed(qemu_img, "-f", "raw", "-O", "qcow2", "-c", "-o", "compression_type=zstd", IMAGE, image)[0], 2)
+    times["qemu_img_stored_mb"] = round(os.path.getsize(image) / 1e6, 1)
+    times["qemu_img_restore_s"] = round(timed(qemu_img, "-f", "qcow2", "-O", "raw", image, harness.fresh("restored.img"))[0], 2)
+    harness.note("qemu-img", times)
+
+
 def measure_peers(ours_s, restored_s):
-    """restic and borg once each: they are slower by so much that rounds would tell nothing more."""
+    """restic, borg and qemu-img once each: they are slower by so much that rounds would tell nothing more."""
     times = {}
+    measure_qemu_img(times)
     for peer in (Restic, Borg):
         folder = harness.fresh(peer.name)
         os.makedirs(folder)
