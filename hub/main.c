@@ -447,6 +447,7 @@ static int start_api(struct hub *hub, struct err *err)
         .key_path = hub->api_key,
         .db = hub->db,
         .live = hub->live,
+        .control_port = control_port(hub->control),
         .hub_id = hub->id_text,
         .ca_fingerprint = ca_fingerprint(hub->ca),
         .ready = ready,

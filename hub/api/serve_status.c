@@ -118,8 +118,9 @@ int serve_status(struct request *r, struct err *err)
 {
     bool ready;
     json_t *checks = checks_json(r, &ready);
-    json_t *status = json_pack("{s:s, s:s, s:o, s:b, s:o}", "hub_id", r->services->conf->hub_id, "version",
-        LEEWARD_VERSION, "time", row_json_time(clock_utc_usec()), "ready", ready, "checks", checks);
+    json_t *status = json_pack("{s:s, s:i, s:s, s:o, s:b, s:o}", "hub_id", r->services->conf->hub_id, "control_port",
+        (int)r->services->conf->control_port, "version", LEEWARD_VERSION, "time", row_json_time(clock_utc_usec()),
+        "ready", ready, "checks", checks);
 
     if (!status)
         return err_set(err, ERR_NOMEM, "no memory for the status");

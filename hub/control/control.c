@@ -144,7 +144,8 @@ static int start(struct control *control, struct err *err)
     if (worker_pool_new(control->conf.loop, "control-sql", WORKERS, QUEUE_MAX, &control->pool, err) < 0)
         return -1;
     control->batch_lane = worker_lane_new(control->pool);
-    if (!control->batch_lane)
+    control->sweep_lane = worker_lane_new(control->pool);
+    if (!control->batch_lane || !control->sweep_lane)
         return err_set(err, ERR_NOMEM, "no memory");
     if (start_timers(control, err) < 0 || start_tls(control, err) < 0 ||
         rpc_server_new(control->conf.loop, control->conf.listen, control->tls, methods, ARRAY_LEN(methods), control,
@@ -187,6 +188,7 @@ void control_stop(struct control *control)
     rpc_server_free(control->server); /* every session ends */
     worker_pool_free(control->pool);
     worker_lane_free(control->batch_lane);
+    worker_lane_free(control->sweep_lane);
     loop_bell_free(control->bell);
     tls_context_free(control->tls);
     json_decref(control->samples);

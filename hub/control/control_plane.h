@@ -61,6 +61,7 @@ struct control {
     struct rpc_server *server;
     struct worker_pool *pool;
     struct worker_lane *batch_lane;
+    struct worker_lane *sweep_lane; /* a long sweep must not keep statuses waiting: all peers would look silent */
     struct loop_bell *bell;
     struct loop_timer *flush_timer, *sweep_timer, *daily_timer;
     atomic_uint news; /* bits of enum news_topic, set by any thread */

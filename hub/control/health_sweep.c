@@ -71,7 +71,7 @@ static int note_changed(struct db_conn *conn, const struct finding *f, bool with
     return with_event ? note_event(conn, f, err) : 0;
 }
 
-/* In a transaction of its own: nothing is locked for longer than one row takes. */
+/* In a transaction of its own: nothing is locked for longer than one row takes. What is lost the next sweep finds again. */
 static int note(struct db_conn *conn, const struct finding *f, struct err *err)
 {
     bool same_level = strcmp(health_level_name(f->health->level), f->level_before) == 0;
@@ -79,7 +79,7 @@ static int note(struct db_conn *conn, const struct finding *f, struct err *err)
 
     if (same_level && strcmp(f->health->cause, f->cause_before) == 0)
         return 0;
-    if (db_begin(conn, err) < 0)
+    if (db_begin_relaxed(conn, err) < 0)
         return -1;
     if (note_changed(conn, f, !same_level && !first_good, err) < 0) {
         db_rollback(conn);
@@ -90,7 +90,7 @@ static int note(struct db_conn *conn, const struct finding *f, struct err *err)
 
 static int follow(struct db_conn *conn, const char *id, const char *agent_state, bool has_point, struct err *err)
 {
-    if (db_begin(conn, err) < 0)
+    if (db_begin_relaxed(conn, err) < 0)
         return -1;
     if (machine_state_follow(conn, id, agent_state, has_point, err) < 0) {
         db_rollback(conn);
@@ -208,7 +208,7 @@ static int sweep_vaults(struct db_conn *conn, struct alert_watch *watch, struct 
 
 static bool housekeeping_is_due(void)
 {
-    static uint64_t last; /* the batch lane runs one sweep at a time */
+    static uint64_t last; /* its lane runs one sweep at a time */
     uint64_t now = clock_mono_usec();
 
     if (last && now - last < HOUSEKEEPING_USEC)
@@ -267,7 +267,7 @@ static int note_certificate(struct control *control, struct db_conn *conn, const
 /* Each hub its own, whoever has the duty. */
 static int note_own_certificates(struct control *control, struct db_conn *conn, struct err *err)
 {
-    static uint64_t last; /* the batch lane runs one sweep at a time */
+    static uint64_t last; /* its lane runs one sweep at a time */
     uint64_t now = clock_mono_usec();
 
     if (last && now - last < HOUSEKEEPING_USEC)
@@ -307,6 +307,6 @@ void health_sweep(void *arg)
     t->work = sweep_work;
     t->then = sweep_then;
     control->sweep_busy = true;
-    if (control_task_submit(t, control->batch_lane) < 0)
+    if (control_task_submit(t, control->sweep_lane) < 0)
         control->sweep_busy = false;
 }

@@ -274,10 +274,10 @@ static void flush_drop(struct control_task *task)
     free(t->follows);
 }
 
-/* Waiting jobs look again when their machine's agent has moved, even if the state stays. */
+/* Waiting jobs look again when their machine's agent has moved, even if the state stays. What is lost the sweep finds again. */
 static int follow_one(struct db_conn *conn, const struct follow *f, struct err *err)
 {
-    if (db_begin(conn, err) < 0)
+    if (db_begin_relaxed(conn, err) < 0)
         return -1;
     if (machine_state_follow(conn, f->id, f->agent_state, f->has_point, err) < 0 ||
         job_store_wake_machine(conn, f->id, err) < 0) {

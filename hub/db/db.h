@@ -48,6 +48,9 @@ void db_release(struct db_conn *conn);
 DEFINE_AUTO(db_conn, db_release)
 
 int db_begin(struct db_conn *conn, struct err *err); /* READ COMMITTED */
+/* The same, but the commit does not wait for the disk: whole or not at all as ever, but what a crash of PostgreSQL takes back is
+ * computed anew by the caller. For thousands of small changes in a row. */
+int db_begin_relaxed(struct db_conn *conn, struct err *err);
 int db_commit(struct db_conn *conn, struct err *err);
 void db_rollback(struct db_conn *conn); /* does nothing outside a transaction */
 /* How long statements of this connection wait for their answer until it is released; 0: without limit (migrations). */

@@ -74,8 +74,9 @@ static int next_runnable(struct db_conn *conn, uint64_t *ret_wait_usec, struct e
     AUTO_PGRESULT PGresult *r = NULL;
 
     if (db_exec(conn, &r, err,
-            "SELECT coalesce(least(greatest(extract(epoch from min(greatest(run_after, lease_until)) - now())"
-            " * 1000000, 0), " WAIT_MAX ")::bigint, " WAIT_MAX ") FROM jobs WHERE status IN ('queued', 'running')") < 0)
+            "SELECT coalesce(least(greatest(extract(epoch from (SELECT greatest(run_after, lease_until) FROM jobs"
+            " WHERE status IN ('queued', 'running') ORDER BY greatest(run_after, lease_until) LIMIT 1) - now())"
+            " * 1000000, 0), " WAIT_MAX ")::bigint, " WAIT_MAX ")") < 0)
         return -1;
     *ret_wait_usec = db_u64(r, 0, 0) + 1000;
     return 0;
