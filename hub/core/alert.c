@@ -31,6 +31,7 @@ const struct alert_rule alert_rules[] = {
     {.code = "certificate_expiry", .title = "A certificate expires soon"},
     {.code = "clock_skew", .title = "A clock is wrong"},
     {.code = "drill_overdue", .title = "A failover drill is overdue"},
+    {.code = "source_fenced", .title = "A replica runs instead of its source"},
     {.code = "agent_warning", .title = "An agent reports a problem"},
     {.code = "node_warning", .title = "A node reports a problem"},
     {.code = "vault_warning", .title = "A vault reports a problem"},

@@ -151,6 +151,24 @@ static void find_path(struct finder *f, const struct health_machine *in)
             "Its node is not connected");
 }
 
+/* A source whose replica runs instead of it sends in vain (P7): it is said why, and what ends that. */
+static void find_fenced(struct finder *f, const struct health_machine *in)
+{
+    bool back = in->silent_usec <= f->limits->silent_usec;
+
+    if (in->state == MACHINE_FAILED_OVER)
+        find(f, "source_fenced", HEALTH_WARNING,
+            "Commit the failover, or roll it back: leeward failover commit|rollback MACHINE.",
+            "Its replica runs instead of it: nothing that the source sends is taken");
+    else if (in->state == MACHINE_COMMITTED)
+        find(f, "source_fenced", HEALTH_WARNING, "Protect the replica: leeward failover reprotect MACHINE.",
+            "Its replica is the machine, and is not protected; nothing that the source sends is taken");
+    else if (back && (in->state == MACHINE_REVERSE_REPLICATING || in->state == MACHINE_REVERSE_PROTECTED))
+        find(f, "source_fenced", HEALTH_WARNING,
+            "Fail back to it, which overwrites its disks: leeward failover failback MACHINE.",
+            "Its source is back while its replica is the machine: nothing that the source sends is taken");
+}
+
 static const struct health_limits *or_default(const struct health_limits *limits)
 {
     return limits ? limits : &health_limits_default;
@@ -164,6 +182,7 @@ void health_find_machine(
 
     ret_findings->count = 0;
     find_path(&f, in);
+    find_fenced(&f, in);
     if (in->agent_state && strcmp(in->agent_state, "error") == 0)
         find_reported(&f, "agent_error", HEALTH_CRITICAL, in->agent_cause, in->agent_remedy);
     find_history(&f, in);

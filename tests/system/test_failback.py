@@ -4,6 +4,7 @@
 import contextlib
 import os
 import random
+import signal
 import stat
 import threading
 
@@ -107,6 +108,11 @@ def a_machine_fails_back_to_its_own_disk_and_only_differences_travel():
     disk.fill_random(300, seed=3)
     os.sync()
     check("not protected" in refused(site, "point", "create", name), "a fenced source made a point")
+
+    def says_why():
+        machine = site.machine()
+        return "nothing that the source sends is taken" in machine["cause"] and "failback" in machine["remedy"]
+    wait_until(says_why, "the machine to say that its source is fenced", 60)
     # Meanwhile the replica works: blocks strewn over its disk, some zeros, some in a row.
     rng = random.Random(4)
     words = [word for _ in range(400) for word in ("-c", f"write -P {rng.randrange(1, 255)} {rng.randrange(65536) * 4096} 4k")]
@@ -139,6 +145,42 @@ def a_machine_fails_back_to_its_own_disk_and_only_differences_travel():
     check(image_of_point(site, again) == image_of(disk.device), "the point after the failback is not the disk")
     disk.fill_random(100, seed=5)
     check(image_of_point(site, site.settled_point()) == image_of(disk.device), "the original's writes do not arrive")
+
+
+def job_of(site, kind):
+    return next(j for j in site.items("job", "list") if j["kind"] == kind)
+
+
+@test
+def agent_node_and_vault_may_be_killed_on_the_way_back():
+    disk = Disk(256 * MIB)
+    disk.fill_random(20000)
+    site = Site()
+    site.protect(disk)
+    name = site.machine()["name"]
+    site.settled_point()
+    failed = committed_failover(site, name)
+    site.cli("failover", "reprotect", name)
+    uri = uri_of(site, failed)
+    run("qemu-io", "-f", "raw", *[w for k in range(7) for w in ("-c", f"write -P {k + 1} {k * 32}M 32M")], "-c", "flush", uri)
+    expected = image_of_uri(uri)
+    check(expected != image_of(disk.device), "the replica wrote nothing")
+    site.cli("failover", "failback", name, "--confirm", name, "--no-wait")
+
+    def steps():
+        return {s["name"]: s["status"] for s in site.cli("job", "show", job_of(site, "failover_failback")["id"])["steps"]}
+    wait_until(lambda: steps()["check"] == "succeeded", "the disks to be written", 60, 0.01)
+    os.kill(site.pid_of("agent"), signal.SIGSTOP)
+    note("killed at", next((name for name, status in steps().items() if status != "succeeded"), "its end"))
+    for role in ("agent", "vault", "node"):
+        site.kill(role)
+
+    def over():
+        return site.cli("failover", "show", failed["id"])["state"] == "failed_back" and site.machine()["state"] == "protected"
+    wait_until(over, "the failback to survive all three", 180, 0.3)
+    wait_until(lambda: job_of(site, "failover_failback")["status"] == "succeeded", "its job to end", 60, 0.3)
+    check(image_of(disk.device) == expected, "the original is not what the replica was")
+    check(image_of_point(site, site.settled_point()) == expected, "the point after the failback is not the disk")
 
 
 STOP = """#!/bin/sh

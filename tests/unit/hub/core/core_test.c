@@ -403,6 +403,30 @@ static void test_rpo_above_target_warns_and_above_thrice_is_critical(void **stat
     assert_int_equal(h.level, HEALTH_HEALTHY);
 }
 
+static void test_a_source_whose_replica_runs_is_told_why_nothing_is_taken(void **state)
+{
+    static const struct {
+        enum machine_state state;
+        const char *remedy;
+    } cases[] = {
+        {MACHINE_FAILED_OVER, "rollback"}, {MACHINE_COMMITTED, "reprotect"}, {MACHINE_REVERSE_PROTECTED, "failback"}};
+    struct health_machine m = good_machine();
+    struct health h;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        m.state = cases[i].state;
+        health_of_machine(&m, &h);
+        assert_int_equal(h.level, HEALTH_WARNING);
+        assert_string_equal(h.code, "source_fenced");
+        assert_non_null(strstr(h.cause, "nothing that the source sends is taken"));
+        assert_non_null(strstr(h.remedy, cases[i].remedy));
+    }
+    m.silent_usec = 3600 * SEC; /* it is off, as it should be */
+    health_of_machine(&m, &h);
+    assert_string_not_equal(h.code, "source_fenced");
+}
+
 static void test_the_cause_behind_a_missed_rpo_is_named_first(void **state)
 {
     struct health_machine m = good_machine();
@@ -484,6 +508,7 @@ int main(void)
         cmocka_unit_test(test_the_vault_of_another_site_with_most_room_is_taken),
         cmocka_unit_test(test_a_machine_within_its_target_is_healthy),
         cmocka_unit_test(test_rpo_above_target_warns_and_above_thrice_is_critical),
+        cmocka_unit_test(test_a_source_whose_replica_runs_is_told_why_nothing_is_taken),
         cmocka_unit_test(test_the_cause_behind_a_missed_rpo_is_named_first),
         cmocka_unit_test(test_a_silent_agent_is_critical_when_protected_and_unknown_otherwise),
         cmocka_unit_test(test_a_wrong_clock_warns),
