@@ -120,3 +120,12 @@ export const vaultsQuery = queryOptions({
     queryFn: () => callAll((cursor) => api.GET("/api/v1/vaults", { params: { query: { limit: 500, cursor } } })),
     refetchInterval: 5000,
 });
+
+export const isOver = (job: Job) => job.status === "succeeded" || job.status === "failed" || job.status === "cancelled";
+
+export const jobQuery = (id: string) =>
+    queryOptions({
+        queryKey: ["job", id],
+        queryFn: () => call(api.GET("/api/v1/jobs/{job_id}", { params: { path: { job_id: id } } })),
+        refetchInterval: (query) => (query.state.data && isOver(query.state.data) ? false : 1000),
+    });

@@ -18,12 +18,13 @@ import { machinesRoute } from "../pages/machines/route";
 import { passwordRoute } from "../pages/login/passwordRoute";
 import { mapRoute } from "../pages/map/route";
 import { overviewRoute } from "../pages/overview/route";
+import { protectRoute } from "../pages/protect/route";
 import { policiesRoute } from "../pages/policies/route";
 import { settingsRoute } from "../pages/settings/route";
 import { NotFound } from "./NotFound";
 import { rootRoute, shellRoute } from "./rootRoute";
 
-const routeTree = rootRoute.addChildren([loginRoute, passwordRoute, shellRoute.addChildren([overviewRoute, machinesRoute, machineRoute, mapRoute, alertsRoute, failoversRoute, groupsRoute, jobsRoute, jobRoute, eventsRoute, infrastructureRoute, policiesRoute, accessRoute, settingsRoute])]);
+const routeTree = rootRoute.addChildren([loginRoute, passwordRoute, shellRoute.addChildren([overviewRoute, machinesRoute, machineRoute, protectRoute, mapRoute, alertsRoute, failoversRoute, groupsRoute, jobsRoute, jobRoute, eventsRoute, infrastructureRoute, policiesRoute, accessRoute, settingsRoute])]);
 
 export function makeRouter(client: QueryClient) {
     return createRouter({ routeTree, context: { client }, defaultPreload: "intent", defaultNotFoundComponent: NotFound, scrollRestoration: false });

@@ -15,6 +15,7 @@ import type failovers from "../pages/failovers/en.json";
 import type groups from "../pages/groups/en.json";
 import type infrastructure from "../pages/infrastructure/en.json";
 import type jobs from "../pages/jobs/en.json";
+import type protect from "../pages/protect/en.json";
 import type policies from "../pages/policies/en.json";
 import type settings from "../pages/settings/en.json";
 import type overview from "../pages/overview/en.json";
@@ -36,6 +37,7 @@ declare module "i18next" {
             infrastructure: typeof infrastructure;
             jobs: typeof jobs;
             policies: typeof policies;
+            protect: typeof protect;
             settings: typeof settings;
             overview: typeof overview;
         };

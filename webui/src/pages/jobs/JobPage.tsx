@@ -3,7 +3,6 @@
 // One job: its steps as they go, its log, what it waits for, and what came out of it.
 import { Button } from "@patternfly/react-core/dist/dynamic/components/Button";
 import { PageSection } from "@patternfly/react-core/dist/dynamic/components/Page";
-import { ProgressStep, ProgressStepper } from "@patternfly/react-core/dist/dynamic/components/ProgressStepper";
 import { Skeleton } from "@patternfly/react-core/dist/dynamic/components/Skeleton";
 import { Title } from "@patternfly/react-core/dist/dynamic/components/Title";
 import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
@@ -11,30 +10,16 @@ import { useParams } from "@tanstack/react-router";
 import { useTranslation } from "react-i18next";
 
 import { api, call } from "../../api/client";
-import type { Job } from "../../api/queries";
+import { isOver, type Job, jobQuery } from "../../api/queries";
 import { useMay } from "../../api/session";
 import { useFormat } from "../../i18n/format";
 import { useJobName } from "../../widgets/jobName";
+import { JobSteps } from "../../widgets/JobSteps";
 import { Notice } from "../../widgets/Notice";
 import { PageHeader } from "../../widgets/PageHeader";
 import { ProblemAlert } from "../../widgets/ProblemAlert";
-import { isOver, jobLogQuery, jobQuery } from "./jobQueries";
+import { jobLogQuery } from "./jobQueries";
 import { JobStatus } from "./JobStatus";
-
-const variants: Record<string, "success" | "danger" | "warning" | "info" | "pending"> = { succeeded: "success", failed: "danger", waiting_for_input: "warning", running: "info" };
-
-function Steps({ job }: { job: Job }) {
-    const { t } = useTranslation("jobs");
-    return (
-        <ProgressStepper isVertical aria-label={t("steps")}>
-            {(job.steps ?? []).map((step) => (
-                <ProgressStep key={step.name} id={`step-${step.name}`} titleId={`step-${step.name}-title`} variant={variants[step.status] ?? "pending"} isCurrent={step.status === "running"} description={step.problem ?? step.detail} aria-label={step.title}>
-                    {step.title}
-                </ProgressStep>
-            ))}
-        </ProgressStepper>
-    );
-}
 
 function Log({ job }: { job: Job }) {
     const { t } = useTranslation("jobs");
@@ -94,7 +79,7 @@ export function JobPage() {
                         {job.problem.correction && <p>{job.problem.correction}</p>}
                     </Notice>
                 )}
-                {job ? <><Title headingLevel="h2" className="lw-above">{t("steps")}</Title><Steps job={job} /><Log job={job} /></> : !error && <Skeleton height="16rem" screenreaderText={t("loading")} />}
+                {job ? <><Title headingLevel="h2" className="lw-above">{t("steps")}</Title><JobSteps job={job} /><Log job={job} /></> : !error && <Skeleton height="16rem" screenreaderText={t("loading")} />}
             </PageSection>
         </>
     );

@@ -13,7 +13,8 @@ import { useJobName } from "../../widgets/jobName";
 import { ListPage } from "../../widgets/ListPage";
 import { Moment } from "../../widgets/Moment";
 import { Switch } from "../../widgets/Switch";
-import { isOver, jobsQuery } from "./jobQueries";
+import { isOver } from "../../api/queries";
+import { jobsQuery } from "./jobQueries";
 import { JobStatus } from "./JobStatus";
 
 const SHOW = ["all", "open", "failed"] as const;

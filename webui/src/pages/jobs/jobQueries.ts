@@ -1,10 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 import { queryOptions } from "@tanstack/react-query";
 
-import { api, call, callAll } from "../../api/client";
-import type { Job } from "../../api/queries";
-
-const isOver = (job: Job) => job.status === "succeeded" || job.status === "failed" || job.status === "cancelled";
+import { api, callAll } from "../../api/client";
+import { isOver } from "../../api/queries";
 
 /** The latest thousand. */
 export const jobsQuery = queryOptions({
@@ -13,18 +11,9 @@ export const jobsQuery = queryOptions({
     refetchInterval: (query) => (query.state.data?.some((job) => !isOver(job)) ? 2000 : 10_000),
 });
 
-export const jobQuery = (id: string) =>
-    queryOptions({
-        queryKey: ["job", id],
-        queryFn: () => call(api.GET("/api/v1/jobs/{job_id}", { params: { path: { job_id: id } } })),
-        refetchInterval: (query) => (query.state.data && isOver(query.state.data) ? false : 1000),
-    });
-
 export const jobLogQuery = (id: string, isLive: boolean) =>
     queryOptions({
         queryKey: ["job", id, "log"],
         queryFn: () => callAll((cursor) => api.GET("/api/v1/jobs/{job_id}/log", { params: { path: { job_id: id }, query: { limit: 500, cursor } } })),
         refetchInterval: isLive ? 1000 : false,
     });
-
-export { isOver };

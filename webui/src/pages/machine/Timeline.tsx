@@ -79,56 +79,75 @@ function Legend() {
     );
 }
 
-export function Timeline({ machine }: { machine: Machine }) {
+interface PickerProps {
+    machine: Machine;
+    /** Width of the window in seconds, and the moment in milliseconds since 1970. */
+    zoom: number;
+    at: number;
+    onChange: (changes: { zoom?: number; at?: number }) => void;
+}
+
+/** The band with its range: chooses the newest point at or before a moment. */
+export function TimelinePicker({ machine, zoom, at, onChange }: PickerProps) {
     const { t } = useTranslation("machine");
     const { t: common } = useTranslation();
     const { moment, span } = useFormat();
-    const search = useSearch({ from: "/shell/machines/$machineId" });
-    const navigate = useNavigate({ from: "/machines/$machineId" });
     const now = useNow();
-    const zoom = search.zoom ?? 600;
-    const at = search.at ?? now;
     // The window ends now, or lies around a moment that is further back than the window is wide.
     const width = zoom * 1000;
     const to = at > now - width ? Math.max(now, at) : at + width / 2;
     const from = to - width;
     const { data, error } = useQuery(pointAtQuery(machine.id, at));
     const chosen = data?.items[0];
-    const change = (changes: Partial<OneMachineSearch>) => void navigate({ search: (before) => ({ ...before, ...changes }), replace: true });
     const text = chosen
         ? t("timeline.chosen", { sequence: chosen.sequence, time: moment(chosen.time), kind: common(`point.${chosen.kind}`) })
         : t("timeline.none");
     return (
+        <>
+            <Flex justifyContent={{ default: "justifyContentSpaceBetween" }} className="lw-below">
+                <ToggleGroup aria-label={t("timeline.zoom")} isCompact>
+                    {ZOOMS_S.map((z) => <ToggleGroupItem key={z} text={span(z)} buttonId={`zoom-${z}`} isSelected={z === zoom} onChange={() => onChange({ zoom: z, at: Math.round(at) })} />)}
+                </ToggleGroup>
+                <Flex columnGap={{ default: "columnGapSm" }}>
+                    <Button variant="secondary" size="sm" onClick={() => onChange({ at: Math.round(at - width / 2) })}>{t("timeline.earlier")}</Button>
+                    <Button variant="secondary" size="sm" onClick={() => onChange({ at: Math.min(Date.now(), Math.round(at + width / 2)) })}>{t("timeline.later")}</Button>
+                    <Button variant="secondary" size="sm" onClick={() => onChange({ at: Date.now() })}>{t("timeline.now")}</Button>
+                </Flex>
+            </Flex>
+            <Legend />
+            <Band machine={machine} from={from} to={to} at={at} now={now} />
+            <input
+                type="range"
+                id="timeline-range"
+                className="lw-range"
+                aria-label={t("timeline.range")}
+                aria-valuetext={text}
+                min={from}
+                max={to}
+                step={Math.max(100, Math.round(width / 600))}
+                value={at}
+                onChange={(event) => onChange({ at: Number(event.target.value) })}
+            />
+            <div className="lw-band-ends lw-subtle"><span>{moment(from)}</span><span>{moment(to)}</span></div>
+            <p role="status" id="chosen-point" className="lw-above"><strong>{text}</strong></p>
+            <ProblemAlert error={error} />
+        </>
+    );
+}
+
+export function Timeline({ machine }: { machine: Machine }) {
+    const { t } = useTranslation("machine");
+    const search = useSearch({ from: "/shell/machines/$machineId" });
+    const navigate = useNavigate({ from: "/machines/$machineId" });
+    const now = useNow();
+    const at = search.at ?? now;
+    const { data } = useQuery(pointAtQuery(machine.id, at));
+    const change = (changes: Partial<OneMachineSearch>) => void navigate({ search: (before) => ({ ...before, ...changes }), replace: true });
+    return (
         <Card component="section">
             <CardTitle component="h2">{t("timeline.title")}</CardTitle>
             <CardBody>
-                <Flex justifyContent={{ default: "justifyContentSpaceBetween" }} className="lw-below">
-                    <ToggleGroup aria-label={t("timeline.zoom")} isCompact>
-                        {ZOOMS_S.map((z) => <ToggleGroupItem key={z} text={span(z)} buttonId={`zoom-${z}`} isSelected={z === zoom} onChange={() => change({ zoom: z, at: Math.round(at) })} />)}
-                    </ToggleGroup>
-                    <Flex columnGap={{ default: "columnGapSm" }}>
-                        <Button variant="secondary" size="sm" onClick={() => change({ at: Math.round(at - width / 2) })}>{t("timeline.earlier")}</Button>
-                        <Button variant="secondary" size="sm" onClick={() => change({ at: Math.min(Date.now(), Math.round(at + width / 2)) })}>{t("timeline.later")}</Button>
-                        <Button variant="secondary" size="sm" onClick={() => change({ at: Date.now() })}>{t("timeline.now")}</Button>
-                    </Flex>
-                </Flex>
-                <Legend />
-                <Band machine={machine} from={from} to={to} at={at} now={now} />
-                <input
-                    type="range"
-                    id="timeline-range"
-                    className="lw-range"
-                    aria-label={t("timeline.range")}
-                    aria-valuetext={text}
-                    min={from}
-                    max={to}
-                    step={Math.max(100, Math.round(width / 600))}
-                    value={at}
-                    onChange={(event) => change({ at: Number(event.target.value) })}
-                />
-                <div className="lw-band-ends lw-subtle"><span>{moment(from)}</span><span>{moment(to)}</span></div>
-                <p role="status" id="chosen-point" className="lw-above"><strong>{text}</strong></p>
-                <ProblemAlert error={error} />
+                <TimelinePicker machine={machine} zoom={search.zoom ?? 600} at={at} onChange={change} />
                 <PointTable machine={machine} points={data?.items ?? []} />
             </CardBody>
         </Card>

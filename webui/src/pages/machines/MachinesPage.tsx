@@ -1,15 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 import { PageSection } from "@patternfly/react-core/dist/dynamic/components/Page";
+import { Button } from "@patternfly/react-core/dist/dynamic/components/Button";
 import { EmptyState, EmptyStateBody } from "@patternfly/react-core/dist/dynamic/components/EmptyState";
 import { Skeleton } from "@patternfly/react-core/dist/dynamic/components/Skeleton";
 import { SearchIcon } from "@patternfly/react-icons/dist/dynamic/icons/search-icon";
 import { ServerIcon } from "@patternfly/react-icons/dist/dynamic/icons/server-icon";
 import { useQuery } from "@tanstack/react-query";
-import { useNavigate, useSearch } from "@tanstack/react-router";
+import { Link, useNavigate, useSearch } from "@tanstack/react-router";
 import { useDeferredValue, useMemo, useState } from "react";
 import { useTranslation } from "react-i18next";
 
 import { type Machine, machinesQuery, policiesQuery } from "../../api/queries";
+import { useMay } from "../../api/session";
 import { useFormat } from "../../i18n/format";
 import { DataTable } from "../../widgets/DataTable";
 import { PageHeader } from "../../widgets/PageHeader";
@@ -46,6 +48,7 @@ export function MachinesPage() {
     const navigate = useNavigate({ from: "/machines" });
     const { data: machines, error, isPending } = useQuery(machinesQuery);
     const targetOf = useTargets();
+    const mayAct = useMay("operator");
     const [selected, setSelected] = useState<ReadonlySet<string>>(new Set());
     const columns = useMachineColumns(targetOf);
     // Typing must not wait for the table.
@@ -55,7 +58,7 @@ export function MachinesPage() {
         void navigate({ search: (before) => ({ ...before, ...changes }), replace: true });
     return (
         <>
-            <PageHeader title={t("title")} text={machines && t("count", { count: machines.length, number: number(machines.length) })} />
+            <PageHeader title={t("title")} text={machines && t("count", { count: machines.length, number: number(machines.length) })} actions={mayAct && <Button id="protect-machine" component={(props) => <Link {...props} to="/protect" />}>{t("protect")}</Button>} />
             <PageSection hasBodyWrapper={false} isFilled>
                 <ProblemAlert error={error} />
                 <MachineFilters search={search} machines={machines ?? []} shown={shown.length} selected={selected.size} onChange={change} actions={<BulkActions machines={(machines ?? []).filter((machine) => selected.has(machine.id))} />} />
