@@ -26,6 +26,7 @@
 #include "hub/fabric/action.h"
 #include "hub/fabric/fabric_task.h"
 #include "hub/db/user_store.h"
+#include "hub/jobs/drill_clock.h"
 #include "hub/jobs/job_runner.h"
 #include "hub/notify/notify.h"
 #include "transport/base/clock.h"
@@ -193,6 +194,7 @@ struct hub {
     struct news *news;
     struct job_runner *runner;
     struct notify *notify;
+    struct drill_clock *drills;
 };
 
 /* ---- data folder ---- */
@@ -473,6 +475,8 @@ static int start_work(struct hub *hub, struct err *err)
         return -1;
     if (notify_start(hub->db, hub->news, hub->id_text, &hub->notify, err) < 0)
         return -1;
+    if (drill_clock_start(hub->db, &hub->drills, err) < 0)
+        return -1;
     return job_runner_start(hub->db, hub->news, hub->instance, (unsigned)hub->settings.job_threads, &hub->runner, err);
 }
 
@@ -488,6 +492,7 @@ static int start(struct hub *hub, struct err *err)
 
 static void stop(struct hub *hub)
 {
+    drill_clock_stop(hub->drills);
     job_runner_stop(hub->runner);
     notify_stop(hub->notify);
     fabric_task_cancel("");

@@ -92,6 +92,15 @@ int serve_plan_run_cleanup(struct request *r, struct err *err);
 int serve_plan_run_rollback(struct request *r, struct err *err);
 int serve_plan_run_commit(struct request *r, struct err *err);
 
+/* ---- serve_drill.c ---- */
+int serve_drill_list(struct request *r, struct err *err);
+int serve_drill_create(struct request *r, struct err *err);
+int serve_drill_get(struct request *r, struct err *err);
+int serve_drill_update(struct request *r, struct err *err);
+int serve_drill_delete(struct request *r, struct err *err);
+int serve_drill_run(struct request *r, struct err *err);
+int serve_drill_machine_list(struct request *r, struct err *err);
+
 /* ---- serve_branch.c ---- */
 int serve_branch_list(struct request *r, struct err *err);
 int serve_branch_create(struct request *r, struct err *err);

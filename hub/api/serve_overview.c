@@ -34,7 +34,7 @@ int serve_overview(struct request *r, struct err *err)
     if (overview_get(r->conn, &text, err) < 0)
         return -1;
     overview = json_loads(text, JSON_REJECT_DUPLICATES, NULL);
-    if (!overview || add_titles(overview) < 0 || json_object_set_new(overview, "drills", json_null()) < 0 ||
+    if (!overview || add_titles(overview) < 0 ||
         json_object_set_new(overview, "time", row_json_time(clock_utc_usec())) < 0) {
         json_decref(overview);
         return err_set(err, ERR_NOMEM, "no memory for the overview");

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "hub/api/four_eyes.h"
 #include "hub/api/row_json.h"
 #include "hub/api/serve.h"
 #include "hub/jobs/plan_run.h"
@@ -264,7 +265,21 @@ int serve_plan_run_rollback(struct request *r, struct err *err)
     return end_run(r, "rollback", err);
 }
 
+/* As the commit of one failover, it may need a second person. */
 int serve_plan_run_commit(struct request *r, struct err *err)
 {
+    AUTO_DB_SET struct db_set set = {0};
+    int held;
+
+    if (db_need(r->conn, &db_plan_runs, r->params[0], &set, err) < 0)
+        return -1;
+    const struct plan_run_row *run = db_at(&set, struct plan_run_row, 0);
+
+    held = request_query_bool(r, "dry_run") || run->replica_count == 0 || strcmp(run->state, "running") == 0
+               ? 0
+               : four_eyes_hold(
+                     r, "failover_commit", "", err, "commit the %s failover of plan %s", run->kind, run->plan_name);
+    if (held != 0)
+        return held < 0 ? -1 : 0;
     return end_run(r, "commit", err);
 }

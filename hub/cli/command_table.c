@@ -272,6 +272,37 @@ static const struct command_option plan_report_options[] = {
     END,
 };
 
+#define DRILL_OPTIONS                                                                                                  \
+    {"interval", 0, "DURATION", "Between two drills, such as 7d"},                                                     \
+        {"overdue-after", 0, "DURATION", "Overdue without a good drill for so long (one and a half intervals)"},       \
+        {"window", 0, "HOURS", "When it may begin, such as \"sat,sun 02:00-05:00\" (always)"},                         \
+        {"time-zone", 0, "ZONE", "Of the window (UTC)"},                                                               \
+        {"target", 't', "TARGET", "Where replicas run (as the plan says; needed for a policy)"},                       \
+        {"network", 0, "NAME", "Isolated network of the replicas"},                                                    \
+        {"boot-port", 0, "PORT", "A replica is up when this port answers"},                                            \
+        {"boot-serial", 0, "TEXT", "A replica is up when this text is on its serial line"},                            \
+    {                                                                                                                  \
+        "enabled", 0, "YES|NO", "Whether it begins by itself (yes)"                                                    \
+    }
+
+static const struct command_option drill_create_options[] = {
+    {"plan", 0, "PLAN", "A drill of this recovery plan; or:"},
+    {"policy", 0, "POLICY", "A drill of all machines of this policy"},
+    DRILL_OPTIONS,
+    END,
+};
+
+static const struct command_option drill_set_options[] = {
+    {"name", 0, "NAME", "Another name"},
+    DRILL_OPTIONS,
+    END,
+};
+
+static const struct command_option drill_machines_options[] = {
+    {"overdue", 0, NULL, "Only those that are overdue"},
+    END,
+};
+
 static const struct command_option branch_create_options[] = {
     {"name", 0, "NAME", "Name of the branch, besides its id"},
     {"socket", 0, "PATH", "Unix socket on the vault's host"},
@@ -499,6 +530,15 @@ const struct command commands[] = {
         false, verb_plan_rollback},
     {"plan commit", "RUN", "Make all replicas of a run the machines for good", job_options, 1, 1, false,
         verb_plan_commit},
+    {"drill list", "", "List drills on a schedule", NULL, 0, 0, false, verb_drill_list},
+    {"drill show", "DRILL", "Show a drill", NULL, 1, 1, false, verb_drill_show},
+    {"drill create", "DRILL", "Test a plan, or all machines of a policy, on a schedule", drill_create_options, 1, 1, false,
+        verb_drill_create},
+    {"drill set", "DRILL", "Change a drill", drill_set_options, 1, 1, false, verb_drill_set},
+    {"drill delete", "DRILL", "Delete a drill; its runs stay", NULL, 1, 1, false, verb_drill_delete},
+    {"drill run", "DRILL", "Start a drill now", job_options, 1, 1, false, verb_drill_run},
+    {"drill machines", "", "List machines with their last good drill", drill_machines_options, 0, 0, false,
+        verb_drill_machines},
     {"branch list", "", "List branches, open or kept", NULL, 0, 0, false, verb_branch_list},
     {"branch show", "BRANCH", "Show a branch", NULL, 1, 1, false, verb_branch_show},
     {"branch create", "MACHINE[@POINT]", "Make a branch of a recovery point and open it; prints its NBD URI",

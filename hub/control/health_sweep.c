@@ -135,6 +135,7 @@ static struct health_machine machine_at(const PGresult *r, int row)
         .node_online = db_bool(r, row, HM_NODE_ONLINE),
         .vault_online = db_bool(r, row, HM_VAULT_ONLINE),
         .vault_accepting = db_bool(r, row, HM_VAULT_ACCEPTING),
+        .drill_overdue_usec = db_u64(r, row, HM_DRILL_OVERDUE),
         .damage_count = db_u64(r, row, HM_DAMAGES),
         .damaged_points = db_u64(r, row, HM_DAMAGED_POINTS),
         .looks_encrypted = db_bool(r, row, HM_ENCRYPTED),

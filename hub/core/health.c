@@ -197,6 +197,10 @@ void health_find_machine(
     if (in->clock_skew_usec > skew_max || in->clock_skew_usec < -skew_max)
         find(&f, "clock_skew", HEALTH_WARNING, "Let the machine keep its clock by NTP.", "Its clock is off by %lld s",
             (long long)(in->clock_skew_usec / (int64_t)USEC));
+    if (in->drill_overdue_usec > 0)
+        find(&f, "drill_overdue", HEALTH_WARNING,
+            "See why its drills do not come or do not pass: leeward drill list. A drill needs a boot check to pass.",
+            "Its drill on a schedule is overdue for %llu h", (unsigned long long)(in->drill_overdue_usec / USEC / 3600));
     find_certificate(&f, in->certificate_left_usec);
 }
 

@@ -55,6 +55,7 @@ struct health_machine {
     uint64_t damage_count, damaged_points; /* of its history, as its vault says */
     bool looks_encrypted;                  /* its agent raised the alarm lately */
     int64_t certificate_left_usec;         /* 0: none is known */
+    uint64_t drill_overdue_usec;           /* since when a drill on a schedule is; 0: it is not */
 };
 
 struct health_node {

@@ -41,7 +41,9 @@ int health_machines(struct db_conn *conn, PGresult **ret_rows, struct err *err)
                                    " AND e.code = 'looks_encrypted' AND e.at > now() - interval '1 hour'), " SINCE(
                                        "filesystem_interval_usec",
                                        "'filesystem', 'application'") ", " SINCE("app_interval_usec",
-                                       "'application'") " FROM machines m"
+                                       "'application'") ", coalesce(greatest(" USEC("now() - dm.overdue_at") ", 0), 0)"
+                                                        " FROM machines m"
+                                                        " LEFT JOIN drill_machines dm ON dm.machine_id = m.id"
                                                         " LEFT JOIN protections p ON p.machine_id = m.id AND p.active"
                                                         " LEFT JOIN policies c ON c.id = p.policy_id LEFT JOIN nodes n "
                                                         "ON n.id = p.node_id"

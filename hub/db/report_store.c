@@ -14,7 +14,10 @@ int report_machines(struct db_conn *conn, const struct report_period *p, PGresul
         " coalesce((sum(h.rpo_sum_usec) / greatest(sum(h.rpo_count), 1))::bigint, 0),"
         " coalesce(sum(h.changed_bytes), 0)::bigint, coalesce(sum(h.sent_bytes), 0)::bigint,"
         " coalesce(sum(h.points), 0)::bigint, (SELECT count(*) FROM alerts a WHERE a.machine_id = m.id"
-        " AND a.raised_at >= $1 AND a.raised_at < $2)"
+        " AND a.raised_at >= $1 AND a.raised_at < $2),"
+        " coalesce((SELECT to_char(max(f.ended_at) AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"') FROM failovers f"
+        " WHERE f.machine_id = m.id AND f.kind = 'test' AND f.state = 'cleaned' AND f.ended_at < $2"
+        " AND (f.outcome = 'passed' OR (f.outcome = '' AND f.verdict = 'passed'))), '')"
         " FROM machines m LEFT JOIN protections p ON p.machine_id = m.id AND p.active"
         " LEFT JOIN policies c ON c.id = p.policy_id LEFT JOIN sample_rollups h ON h.machine_id = m.id"
         " AND h.step_sec = 3600 AND h.start >= $1 AND h.start < $2"
@@ -28,7 +31,10 @@ int report_totals(struct db_conn *conn, const struct report_period *p, PGresult 
         "SELECT (SELECT count(*) FROM alerts WHERE severity = 'critical' AND raised_at >= $1 AND raised_at < $2),"
         " (SELECT count(*) FROM alerts WHERE severity = 'warning' AND raised_at >= $1 AND raised_at < $2),"
         " (SELECT count(*) FROM jobs WHERE status = 'succeeded' AND finished_at >= $1 AND finished_at < $2),"
-        " (SELECT count(*) FROM jobs WHERE status = 'failed' AND finished_at >= $1 AND finished_at < $2)",
+        " (SELECT count(*) FROM jobs WHERE status = 'failed' AND finished_at >= $1 AND finished_at < $2),"
+        " (SELECT count(*) FROM plan_runs WHERE kind = 'test' AND verdict = 'passed' AND ended_at >= $1 AND ended_at < $2),"
+        " (SELECT count(*) FROM plan_runs WHERE kind = 'test' AND verdict <> 'passed' AND ended_at >= $1 AND ended_at < $2),"
+        " (SELECT count(*) FROM drill_machines WHERE overdue_at < now())",
         DB_T(p->from_utc_usec), DB_T(p->to_utc_usec));
 }
 

@@ -28,11 +28,12 @@ enum report_machine_column {
     RM_SENT,
     RM_POINTS,
     RM_ALERTS,
+    RM_LAST_GOOD_DRILL, /* RFC 3339, "" */
 };
 int report_machines(struct db_conn *conn, const struct report_period *period, PGresult **ret_rows, struct err *err);
 
 /* One row. */
-enum report_total_column { RT_CRITICAL, RT_WARNING, RT_JOBS_DONE, RT_JOBS_FAILED };
+enum report_total_column { RT_CRITICAL, RT_WARNING, RT_JOBS_DONE, RT_JOBS_FAILED, RT_DRILLS_GOOD, RT_DRILLS_BAD, RT_DRILLS_OVERDUE };
 int report_totals(struct db_conn *conn, const struct report_period *period, PGresult **ret_rows, struct err *err);
 
 /* One row per vault, by name; RV_FULL_AT is RFC 3339 or "". */

@@ -506,6 +506,53 @@ const struct db_entity db_plan_run_steps = ENTITY("step of a plan run", plan_run
     " LEFT JOIN recovery_points p ON p.machine_id = t.machine_id AND p.sequence = t.sequence",
     "(t.run_id::text || ':' || t.ordinal)", "text", NULL, "ordinal");
 
+static const struct db_column drill_columns[] = {
+    ID(drill_row, id, "t.id", F),
+    TEXT(drill_row, name, "t.name", F | S | N),
+    ID(drill_row, plan_id, "t.plan_id", F),
+    TEXT(drill_row, plan_name, "p.name", F | S),
+    ID(drill_row, policy_id, "t.policy_id", F),
+    TEXT(drill_row, policy_name, "c.name", F | S),
+    ID(drill_row, target_id, "t.target_id", F),
+    TEXT(drill_row, target_name, "g.name", F),
+    BOOL(drill_row, enabled, "t.enabled", F | S | N),
+    U64(drill_row, interval_usec, "t.interval_usec", S | N),
+    U64(drill_row, overdue_after_usec, "t.overdue_after_usec", S | N),
+    TEXT(drill_row, window, "t.window_hours", 0),
+    TEXT(drill_row, time_zone, "t.time_zone", 0),
+    JSON(drill_row, options_json, "t.options::text"),
+    U64(drill_row, machine_count, "(SELECT count(*) FROM drill_coverage v WHERE v.drill_id = t.id)", 0),
+    U64(drill_row, overdue_count,
+        "(SELECT count(*) FROM drill_coverage v JOIN drill_machines o ON o.machine_id = v.machine_id"
+        " WHERE v.drill_id = t.id AND o.overdue_at < now())",
+        0),
+    TIME(drill_row, last_started_at, "t.last_started_at", F | S),
+    ID(drill_row, last_run_id, "t.last_run_id", F),
+    TEXT(drill_row, last_run_state, "r.state", 0),
+    TEXT(drill_row, last_run_verdict, "r.verdict", 0),
+    TEXT(drill_row, last_problem, "t.last_problem", 0),
+    U64(drill_row, version, "t.version", 0),
+    TIME(drill_row, created_at, "t.created_at", F | S | N),
+    TIME(drill_row, updated_at, "t.updated_at", F | S | N),
+};
+const struct db_entity db_drills = ENTITY("drill", drill_row, drill_columns,
+    "drill_schedules t LEFT JOIN recovery_plans p ON p.id = t.plan_id LEFT JOIN policies c ON c.id = t.policy_id"
+    " LEFT JOIN compute_targets g ON g.id = t.target_id LEFT JOIN plan_runs r ON r.id = t.last_run_id",
+    "t.id", "uuid", "t.name", "name");
+
+static const struct db_column drill_machine_columns[] = {
+    ID(drill_machine_row, machine_id, "t.machine_id", F),
+    TEXT(drill_machine_row, machine_name, "m.name", F | S | N),
+    BOOL(drill_machine_row, overdue, "t.overdue_at < now()", F),
+    TIME(drill_machine_row, last_good_at, "t.last_good_at", F | S),
+    TIME(drill_machine_row, overdue_at, "t.overdue_at", F | S),
+    TIME(drill_machine_row, last_at, "t.last_at", F | S),
+    TEXT(drill_machine_row, last_verdict, "t.last_verdict", F),
+    ID(drill_machine_row, last_failover_id, "t.last_failover_id", F),
+};
+const struct db_entity db_drill_machines = ENTITY("drilled machine", drill_machine_row, drill_machine_columns,
+    "drill_machines t JOIN machines m ON m.id = t.machine_id", "t.machine_id", "uuid", "m.name", "overdue_at");
+
 static const struct db_column job_columns[] = {
     ID(job_row, id, "t.id", F),
     TEXT(job_row, kind, "t.kind", F | S | N),

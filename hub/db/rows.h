@@ -212,7 +212,7 @@ extern const struct db_entity db_plan_run_steps;
 /* A drill on a schedule: of a plan or of a policy. */
 struct drill_row {
     const char *id, *name, *plan_id, *plan_name, *policy_id, *policy_name, *target_id, *target_name;
-    const char *window, *time_zone, *options_json, *last_run_id, *last_run_verdict, *last_problem;
+    const char *window, *time_zone, *options_json, *last_run_id, *last_run_state, *last_run_verdict, *last_problem;
     bool enabled;
     uint64_t interval_usec, overdue_after_usec, machine_count, overdue_count;
     uint64_t last_started_at, version, created_at, updated_at;

@@ -102,10 +102,11 @@ static int html_machine(struct buf *out, const PGresult *r, int i, struct err *e
     return buf_printf(out, err,
         "<td align=\"right\">%.0f s</td><td align=\"right\">%s</td><td align=\"right\">%.1f s</td>"
         "<td align=\"right\">%.1f s</td><td align=\"right\">%s</td><td align=\"right\">%s</td>"
-        "<td align=\"right\">%llu</td><td align=\"right\">%llu</td></tr>\n",
+        "<td align=\"right\">%llu</td><td align=\"right\">%llu</td><td>%.10s</td></tr>\n",
         (double)db_u64(r, i, RM_RPO_TARGET) / 1e6, kept, (double)db_u64(r, i, RM_RPO_MAX) / 1e6,
         (double)db_u64(r, i, RM_RPO_AVERAGE) / 1e6, changed, sent, (unsigned long long)db_u64(r, i, RM_POINTS),
-        (unsigned long long)db_u64(r, i, RM_ALERTS));
+        (unsigned long long)db_u64(r, i, RM_ALERTS),
+        *db_text(r, i, RM_LAST_GOOD_DRILL) ? db_text(r, i, RM_LAST_GOOD_DRILL) : "-");
 }
 
 static int html_vault(struct buf *out, const PGresult *r, int i, struct err *err)
@@ -146,10 +147,14 @@ static int html_head(struct buf *out, const struct report_rows *q, struct err *e
         "%.10s</title></head>"
         "<body>\n<h1>Leeward: the week up to %.10s</h1>\n<p>From %.16s to %.16s UTC.</p>\n"
         "<table border=\"1\" cellpadding=\"4\"><tr><th>RPO kept</th><th>Critical alerts</th><th>Warnings</th>"
-        "<th>Jobs done</th><th>Jobs failed</th></tr>\n<tr><td>%s of the hours</td><td>%s</td><td>%s</td><td>%s</td>"
-        "<td>%s</td></tr></table>\n",
+        "<th>Jobs done</th><th>Jobs failed</th><th>Drills passed</th><th>Drills not passed</th><th>Machines with a "
+        "drill "
+        "overdue</th></tr>\n<tr><td>%s of the hours</td><td>%s</td><td>%s</td><td>%s</td>"
+        "<td>%s</td><td>%s</td><td>%s</td><td>%s</td></tr></table>\n",
         q->to, q->to, q->from, q->to, kept, db_text(q->totals, 0, RT_CRITICAL), db_text(q->totals, 0, RT_WARNING),
-        db_text(q->totals, 0, RT_JOBS_DONE), db_text(q->totals, 0, RT_JOBS_FAILED));
+        db_text(q->totals, 0, RT_JOBS_DONE), db_text(q->totals, 0, RT_JOBS_FAILED),
+        db_text(q->totals, 0, RT_DRILLS_GOOD), db_text(q->totals, 0, RT_DRILLS_BAD),
+        db_text(q->totals, 0, RT_DRILLS_OVERDUE));
 }
 
 static int make_html(struct buf *out, const struct report_rows *q, struct err *err)
@@ -159,7 +164,7 @@ static int make_html(struct buf *out, const struct report_rows *q, struct err *e
             "<h2>Machines</h2>\n<table border=\"1\" cellpadding=\"4\"><tr><th>Machine</th><th>State</th><th>Health</th>"
             "<th>Policy</th><th>RPO target</th><th>Hours kept</th><th>Worst RPO</th><th>Average "
             "RPO</th><th>Changed</th>"
-            "<th>Sent</th><th>Points</th><th>Alerts</th></tr>\n") < 0)
+            "<th>Sent</th><th>Points</th><th>Alerts</th><th>Last good drill</th></tr>\n") < 0)
         return -1;
     for (int i = 0; i < q->machine_count; i++)
         if (html_machine(out, q->machines, i, err) < 0)
@@ -195,17 +200,17 @@ static int make_csv(struct buf *out, const struct report_rows *q, struct err *er
 
     if (buf_printf(out, err,
             "machine,state,health,policy,rpo_target_seconds,hours_measured,hours_rpo_kept,rpo_worst_seconds,"
-            "rpo_average_seconds,changed_bytes,sent_bytes,recovery_points,alerts,from,to\r\n") < 0)
+            "rpo_average_seconds,changed_bytes,sent_bytes,recovery_points,alerts,from,to,last_good_drill\r\n") < 0)
         return -1;
     for (int i = 0; i < q->machine_count; i++) {
         for (int c = RM_NAME; c <= RM_POLICY; c++)
             if (csv_cell(out, db_text(r, i, c), err) < 0)
                 return -1;
-        if (buf_printf(out, err, "%.6g,%s,%s,%.6f,%.6f,%s,%s,%s,%s,%s,%s\r\n",
+        if (buf_printf(out, err, "%.6g,%s,%s,%.6f,%.6f,%s,%s,%s,%s,%s,%s,%s\r\n",
                 (double)db_u64(r, i, RM_RPO_TARGET) / 1e6, db_text(r, i, RM_HOURS), db_text(r, i, RM_HOURS_MET),
                 (double)db_u64(r, i, RM_RPO_MAX) / 1e6, (double)db_u64(r, i, RM_RPO_AVERAGE) / 1e6,
                 db_text(r, i, RM_CHANGED), db_text(r, i, RM_SENT), db_text(r, i, RM_POINTS), db_text(r, i, RM_ALERTS),
-                q->from, q->to) < 0)
+                q->from, q->to, db_text(r, i, RM_LAST_GOOD_DRILL)) < 0)
             return -1;
     }
     return 0;
@@ -219,9 +224,12 @@ static int make_text(struct buf *out, const struct report_rows *q, struct err *e
     return buf_printf(out, err,
         "The week up to %.10s: the RPO was kept in %s of the hours. %s critical alerts and %s warnings, %s jobs done, "
         "%s failed. "
-        "%d machines, %d vaults.\nThe details are attached.\n",
+        "%d machines, %d vaults.\n%s drills passed, %s did not; %s machines wait for one that is overdue.\nThe details "
+        "are attached.\n",
         q->to, kept, db_text(q->totals, 0, RT_CRITICAL), db_text(q->totals, 0, RT_WARNING),
-        db_text(q->totals, 0, RT_JOBS_DONE), db_text(q->totals, 0, RT_JOBS_FAILED), q->machine_count, q->vault_count);
+        db_text(q->totals, 0, RT_JOBS_DONE), db_text(q->totals, 0, RT_JOBS_FAILED), q->machine_count, q->vault_count,
+        db_text(q->totals, 0, RT_DRILLS_GOOD), db_text(q->totals, 0, RT_DRILLS_BAD),
+        db_text(q->totals, 0, RT_DRILLS_OVERDUE));
 }
 
 /* ---- all of it ---- */

@@ -22,6 +22,7 @@
 
 #include "hub/db/job_store.h"
 #include "hub/fabric/action.h"
+#include "hub/jobs/drill_clock.h"
 #include "hub/jobs/job.h"
 #include "hub/jobs/job_runner.h"
 #include "hub/jobs/plan_run.h"
@@ -234,12 +235,12 @@ static void build(struct db_conn *conn)
 
     assert_int_equal(put("broken", "no machine", 0644), 0);
     assert_int_equal(put("dead", "no machine", 0644), 0);
-    assert_ok(
-        db_script(conn,
-            "DELETE FROM plan_runs; DELETE FROM recovery_plans; DELETE FROM failovers; DELETE FROM compute_targets"
-            " WHERE name = 'rack'; DELETE FROM jobs; DELETE FROM exports; DELETE FROM recovery_points;"
-            " DELETE FROM machines; DELETE FROM nodes; DELETE FROM vaults",
-            &err),
+    assert_ok(db_script(conn,
+                  "DELETE FROM drill_schedules; DELETE FROM plan_runs; DELETE FROM recovery_plans; DELETE FROM "
+                  "failovers; DELETE FROM compute_targets"
+                  " WHERE name = 'rack'; DELETE FROM jobs; DELETE FROM exports; DELETE FROM recovery_points;"
+                  " DELETE FROM machines; DELETE FROM nodes; DELETE FROM vaults",
+                  &err),
         &err);
     fixture_node(conn, NODE, "n");
     fixture_vault(conn, VAULT, "v");
@@ -686,6 +687,127 @@ static void test_a_forecast_comes_from_past_runs(void **state)
     json_decref(forecast);
 }
 
+/* ---- drills ---- */
+
+/* A hub that looks for drills that are due, many times. */
+static int clock_hub(const char *dsn)
+{
+    const struct db_options options = {.dsn = dsn};
+    struct db_conn *conn AUTO_OF(db_conn) = NULL;
+    struct err err = ERR_INIT;
+    struct db *db;
+
+    if (db_new(&options, &db, &err) < 0 || db_acquire(db, &conn, &err) < 0)
+        return 1;
+    for (int look = 0; look < 10; look++)
+        if (drill_look(conn, &err) < 0) {
+            fprintf(stderr, "hub: %s\n", err.text);
+            return 1;
+        }
+    return 0;
+}
+
+static void save_drill(struct db_conn *conn, const char *columns, const char *values)
+{
+    AUTO_FREE char *sql =
+        mem_printf("DELETE FROM drill_schedules; INSERT INTO drill_schedules (name, interval_usec, overdue_after_usec,"
+                   " target_id, %s) SELECT 'weekly', 3600000000, 7200000000, t.id, %s FROM compute_targets t"
+                   " WHERE t.name = 'rack'",
+            columns, values);
+    struct err err = ERR_INIT;
+
+    assert_ok(db_script(conn, sql, &err), &err);
+}
+
+static void test_of_several_hubs_one_starts_a_drill(void **state)
+{
+    struct postgres_fixture *f = *state;
+    struct db_conn *conn AUTO_OF(db_conn) = fixture_conn(state);
+    pid_t hubs[4];
+
+    build(conn);
+    save_shop(conn);
+    save_drill(conn, "plan_id", "(SELECT id FROM recovery_plans WHERE name = 'shop')");
+    for (size_t i = 0; i < ARRAY_LEN(hubs); i++)
+        if ((hubs[i] = fork()) == 0)
+            _exit(clock_hub(postgres_embedded_dsn(f->pg)));
+    for (size_t i = 0; i < ARRAY_LEN(hubs); i++) {
+        int status = 0;
+
+        assert_int_equal(waitpid(hubs[i], &status, 0), hubs[i]);
+        assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    }
+    assert_int_equal(count(conn, "SELECT 1 FROM plan_runs WHERE cleanup AND requested_by = 'drill:weekly'"), 1);
+    assert_int_equal(run_hub(f, NULL, "continue"), 0);
+    assert_the_drill_was_done_once(conn);
+    assert_int_equal(
+        count(conn, "SELECT 1 FROM drill_machines WHERE last_good_at IS NOT NULL AND overdue_at > now()"), 2);
+    /* Its time is not over. */
+    assert_int_equal(clock_hub(postgres_embedded_dsn(f->pg)), 0);
+    assert_int_equal(count(conn, "SELECT 1 FROM plan_runs"), 1);
+}
+
+static void test_a_drill_of_a_policy_has_all_its_machines(void **state)
+{
+    struct db_conn *conn AUTO_OF(db_conn) = fixture_conn(state);
+    struct err err = ERR_INIT;
+
+    build(conn);
+    assert_int_equal(put("broken", "db1", 0644), 0);
+    save_drill(conn, "policy_id", "(SELECT id FROM policies WHERE is_default)");
+    assert_ok(
+        db_script(conn,
+            "UPDATE drill_schedules SET created_at = now() - interval '3 hours'; UPDATE protections SET enabled_at ="
+            " now() - interval '3 hours'",
+            &err),
+        &err);
+    assert_int_equal(count(conn, "SELECT 1 FROM drill_machines WHERE overdue_at < now()"), 2);
+    assert_int_equal(drill_look(conn, &err), 1);
+    assert_int_equal(run_hub(*state, NULL, "continue"), 0);
+    /* One that does not come up neither keeps the other nor is left running, and is still overdue. */
+    assert_int_equal(count(conn, "SELECT 1 FROM plan_runs WHERE state = 'succeeded' AND verdict = 'failed'"), 1);
+    assert_int_equal(count(conn, "SELECT 1 FROM failovers WHERE state = 'cleaned'"), 2);
+    assert_int_equal(
+        count(conn, "SELECT 1 FROM drill_machines d JOIN machines m ON m.id = d.machine_id WHERE overdue_at < now() AND"
+                    " m.name = 'db1'"),
+        1);
+    assert_int_equal(count(conn, "SELECT 1 FROM drill_machines WHERE overdue_at < now()"), 1);
+    assert_int_equal(replicas(conn), 0);
+}
+
+static void test_a_drill_waits_for_its_window_and_tells_what_keeps_it(void **state)
+{
+    struct db_conn *conn AUTO_OF(db_conn) = fixture_conn(state);
+    struct err err = ERR_INIT;
+
+    build(conn);
+    save_shop(conn);
+    save_drill(
+        conn, "plan_id, window_hours", "(SELECT id FROM recovery_plans WHERE name = 'shop'), 'daily 00:00-00:00'");
+    /* A window of other days than today and yesterday. */
+    assert_ok(db_script(conn,
+                  "UPDATE drill_schedules SET window_hours = (ARRAY['mon','tue','wed','thu','fri','sat','sun'])"
+                  "[(extract(isodow FROM now() AT TIME ZONE 'UTC')::int + 2) % 7 + 1] || ' 00:00-24:00'",
+                  &err),
+        &err);
+    assert_int_equal(drill_look(conn, &err), 0);
+    assert_int_equal(
+        count(conn, "SELECT 1 FROM drill_schedules WHERE last_problem = '' AND last_started_at IS NULL"), 1);
+    assert_ok(
+        db_script(conn, "UPDATE drill_schedules SET window_hours = ''; DELETE FROM recovery_points; DELETE FROM events",
+            &err),
+        &err);
+    assert_int_equal(drill_look(conn, &err), 0);
+    assert_int_equal(
+        count(conn,
+            "SELECT 1 FROM drill_schedules WHERE last_problem LIKE '%no recovery point%' AND next_try_at > now()"),
+        1);
+    assert_ok(db_script(conn, "UPDATE drill_schedules SET next_try_at = now()", &err), &err);
+    assert_int_equal(drill_look(conn, &err), 0);
+    assert_int_equal(count(conn, "SELECT 1 FROM events WHERE code = 'drill_not_started'"), 1); /* told once */
+    assert_int_equal(count(conn, "SELECT 1 FROM plan_runs"), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -701,6 +823,9 @@ int main(void)
         cmocka_unit_test(test_mistakes_are_refused_before_anything_begins),
         cmocka_unit_test(test_all_targets_are_asked_first),
         cmocka_unit_test(test_a_forecast_comes_from_past_runs),
+        cmocka_unit_test(test_of_several_hubs_one_starts_a_drill),
+        cmocka_unit_test(test_a_drill_of_a_policy_has_all_its_machines),
+        cmocka_unit_test(test_a_drill_waits_for_its_window_and_tells_what_keeps_it),
     };
 
     return cmocka_run_group_tests(tests, up, down);
