@@ -608,7 +608,7 @@ static void hashes_end(struct rpc_call *call, void *arg, enum rpc_status status,
     h->status = status;
 }
 
-static void ask_hashes(struct world *w, const struct ident *machine, struct hashes *h)
+static void ask(struct world *w, const char *path, const struct ident *machine, struct hashes *h)
 {
     static const struct rpc_call_ops ops = {.on_message = hashes_message, .on_end = hashes_end, .auto_consume = true};
     Leeward__Vault__V1__HashesRequest r = LEEWARD__VAULT__V1__HASHES_REQUEST__INIT;
@@ -618,11 +618,33 @@ static void ask_hashes(struct world *w, const struct ident *machine, struct hash
     r.machine_id = (ProtobufCBinaryData){.len = IDENT_SIZE, .data = (uint8_t *)machine->bytes};
     r.block_bytes = 65536;
     assert_int_equal(wire_pack(&r.base, &b, NULL), 0);
-    assert_int_equal(
-        rpc_call_start(w->agent->channel, "/leeward.vault.v1.Vault/Hashes", 0, false, &ops, h, &call, NULL), 0);
+    assert_int_equal(rpc_call_start(w->agent->channel, path, 0, false, &ops, h, &call, NULL), 0);
     assert_true(rpc_call_send(call, &b, NULL) >= 0);
     rpc_call_half_close(call);
     world_until(w, h->ended);
+}
+
+static void ask_hashes(struct world *w, const struct ident *machine, struct hashes *h)
+{
+    ask(w, "/leeward.vault.v1.Vault/Hashes", machine, h);
+}
+
+/* A request for hashes reads as one for the others, too: the machine stands first in all of them. */
+static void test_content_is_passed_on_only_where_the_hub_says_so(void **state)
+{
+    static const char *const paths[] = {"/leeward.vault.v1.Vault/Changes", "/leeward.vault.v1.Vault/Blocks"};
+    struct world *w = world_of(state);
+    struct hashes h;
+    for (size_t i = 0; i < 2; i++) {
+        ask(w, paths[i], &w->agent_files.id, &h);
+        assert_int_equal(h.status, RPC_PERMISSION_DENIED);
+    }
+    w->may_receive = true;
+    world_apply(w, true);
+    for (size_t i = 0; i < 2; i++) {
+        ask(w, paths[i], &w->agent_files.id, &h);
+        assert_int_equal(h.status, RPC_UNIMPLEMENTED); /* the vault's word: this one knows hashes alone */
+    }
 }
 
 static void test_hashes_are_passed_on_for_the_own_machine_only(void **state)
@@ -673,6 +695,7 @@ int main(void)
         NODE_TEST(test_only_agents_replicate_to_a_node),
         NODE_TEST(test_vault_away_at_the_first_open_is_unavailable),
         NODE_TEST(test_hashes_are_passed_on_for_the_own_machine_only),
+        NODE_TEST(test_content_is_passed_on_only_where_the_hub_says_so),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

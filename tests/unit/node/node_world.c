@@ -86,6 +86,7 @@ void world_apply(struct world *w, bool with_machine)
     machine.vault_id = w->vault_files.id_text;
     machine.vault_endpoint = w->vault_address;
     machine.compress_level = 1;
+    machine.may_receive = w->may_receive;
     desired.version = 1;
     desired.machines = machines;
     desired.n_machines = with_machine ? 1 : 0;

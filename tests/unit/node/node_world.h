@@ -23,6 +23,7 @@ struct world {
     struct node *node;
     uint64_t spool_bytes;
     uint64_t generation; /* that the node is told */
+    bool may_receive;    /* and whether the agent may read what points hold */
 };
 
 /* cmocka set-up and tear-down; *state is the world. The vault serves, the node runs and knows the machine. */

@@ -45,6 +45,8 @@ struct talk {
     unsigned points;
     uint64_t last_sequence;
     const ProtobufCMessageDescriptor *reply_type;
+    uint64_t size_bytes; /* Changes */
+    uint8_t *image;      /* Blocks: what is sent is written there */
 };
 
 struct fixture {
@@ -116,8 +118,21 @@ static void on_message(struct rpc_call *call, void *arg, struct buf *message)
         t->points++;
         t->last_sequence = ((Leeward__Vault__V1__Point *)m)->sequence;
     } else if (t->reply_type == &leeward__vault__v1__range_chunk__descriptor) {
-        ProtobufCBinaryData *data = &((Leeward__Vault__V1__RangeChunk *)m)->data;
-        assert_int_equal(buf_append(&t->data, data->data, data->len, &err), 0);
+        const Leeward__Vault__V1__RangeChunk *c = (const void *)m;
+        assert_int_equal(buf_append(&t->data, c->data.data, c->data.len, &err), 0);
+        if (t->image != NULL && c->data.len > 0)
+            memcpy(t->image + c->start, c->data.data, c->data.len);
+        else if (t->image != NULL)
+            memset(t->image + c->start, 0, c->zero_length);
+    } else if (t->reply_type == &leeward__vault__v1__change_chunk__descriptor) {
+        const Leeward__Vault__V1__ChangeChunk *c = (const void *)m;
+        t->last_sequence = c->sequence;
+        t->size_bytes = c->size_bytes;
+        assert_int_equal(c->n_starts, c->n_lengths);
+        for (size_t i = 0; i < c->n_starts; i++) {
+            const uint64_t range[2] = {c->starts[i], c->lengths[i]};
+            assert_int_equal(buf_append(&t->data, range, sizeof(range), &err), 0);
+        }
     } else {
         ProtobufCBinaryData *data = &((Leeward__Vault__V1__HashChunk *)m)->hashes;
         assert_int_equal(buf_append(&t->data, data->data, data->len, &err), 0);
@@ -504,6 +519,144 @@ static void hashes_are_those_of_the_latest_content(void **state)
     talk_done(f, &t);
 }
 
+static void ask_changes(struct fixture *f, struct talk *t, uint64_t after)
+{
+    Leeward__Vault__V1__ChangesRequest q = LEEWARD__VAULT__V1__CHANGES_REQUEST__INIT;
+    talk_start(f, t, "/leeward.vault.v1.Vault/Changes", &leeward__vault__v1__change_chunk__descriptor);
+    q.machine_id = (ProtobufCBinaryData){IDENT_SIZE, f->m.conf.machine.bytes};
+    q.after_sequence = after;
+    talk_send(t, &q.base);
+    rpc_call_half_close(t->call);
+    pump(f, &t->ended);
+}
+
+static void changes_name_what_was_written_between_two_points(void **state)
+{
+    struct fixture *f = *state;
+    struct talk t;
+    stream_open(f, &t, 1);
+    model_write(&f->m, 0, 0, 8 * 65536, false);
+    stream_commit(f, &t);
+    model_write(&f->m, 0, 65536, 4096, false);
+    model_write(&f->m, 0, 65536 + 4096, 512, false);
+    stream_commit(f, &t);
+    model_zero(&f->m, 0, 4 * 65536, 65536);
+    model_write(&f->m, 1, 0, 4096, false); /* of another disk */
+    stream_commit(f, &t);
+    talk_done(f, &t);
+    ask_changes(f, &t, 1);
+    const uint64_t expected[] = {65536, 4096 + 512, 4 * 65536, 65536};
+    assert_int_equal(t.status, RPC_OK);
+    assert_int_equal(t.last_sequence, 3);
+    assert_int_equal(t.size_bytes, f->m.disk_bytes[0]);
+    assert_int_equal(t.data.len, sizeof(expected));
+    assert_memory_equal(t.data.data, expected, sizeof(expected));
+    talk_done(f, &t);
+    ask_changes(f, &t, 2);
+    assert_int_equal(t.data.len, 16);
+    assert_memory_equal(t.data.data, expected + 2, 16);
+    talk_done(f, &t);
+    ask_changes(f, &t, UINT64_MAX); /* only which point that is */
+    assert_int_equal(t.last_sequence, 3);
+    assert_int_equal(t.data.len, 0);
+    talk_done(f, &t);
+}
+
+/* Asks with hashes of what `have` holds; what comes back makes it the disk of the point. */
+static void ask_blocks(struct fixture *f, struct talk *t, uint8_t *have, uint64_t sequence)
+{
+    static struct hash128 hashes[256][16];
+    static Leeward__Vault__V1__BlockHave blocks[256], *list[256];
+    Leeward__Vault__V1__BlocksRequest q = LEEWARD__VAULT__V1__BLOCKS_REQUEST__INIT;
+    uint64_t size = f->m.disk_bytes[0];
+    q.have = list;
+    for (uint64_t at = 0; at < size; at += 65536) {
+        size_t n = q.n_have++, pieces = 0;
+        blocks[n] = (Leeward__Vault__V1__BlockHave)LEEWARD__VAULT__V1__BLOCK_HAVE__INIT;
+        blocks[n].start = at;
+        blocks[n].length = size - at < 65536 ? (uint32_t)(size - at) : 65536;
+        for (uint32_t p = 0; p < blocks[n].length; p += 4096)
+            hash_128(have + at + p, blocks[n].length - p < 4096 ? blocks[n].length - p : 4096, &hashes[n][pieces++]);
+        blocks[n].hashes = (ProtobufCBinaryData){pieces * HASH_SIZE, (uint8_t *)hashes[n]};
+        list[n] = &blocks[n];
+    }
+    talk_start(f, t, "/leeward.vault.v1.Vault/Blocks", &leeward__vault__v1__range_chunk__descriptor);
+    t->image = have;
+    q.machine_id = (ProtobufCBinaryData){IDENT_SIZE, f->m.conf.machine.bytes};
+    q.sequence = sequence;
+    talk_send(t, &q.base);
+    rpc_call_half_close(t->call);
+    pump(f, &t->ended);
+}
+
+static void blocks_send_what_differs_and_nothing_else(void **state)
+{
+    struct fixture *f = *state;
+    struct talk t;
+    uint64_t size = f->m.disk_bytes[0];
+    uint8_t *have AUTO_FREE = malloc(size);
+    stream_open(f, &t, 1);
+    for (int i = 0; i < 30; i++)
+        model_random_write(&f->m);
+    stream_commit(f, &t);
+    talk_done(f, &t);
+    memcpy(have, f->m.disks[0], size);
+    ask_blocks(f, &t, have, 1);
+    assert_int_equal(t.status, RPC_OK);
+    assert_int_equal(t.messages, 0); /* it is the same */
+    talk_done(f, &t);
+    have[5000] ^= 1;             /* one piece */
+    have[65536 * 2 + 4095] ^= 1; /* two neighbours */
+    have[65536 * 2 + 4096] ^= 1;
+    have[size - 1] ^= 1; /* the last one of the disk */
+    ask_blocks(f, &t, have, 1);
+    assert_int_equal(t.status, RPC_OK);
+    assert_int_equal(t.messages, 3);
+    assert_true(t.data.len <= 4 * 4096);
+    assert_memory_equal(have, f->m.disks[0], size);
+    talk_done(f, &t);
+    memset(have, 0x5a, size);
+    ask_blocks(f, &t, have, 1);
+    assert_memory_equal(have, f->m.disks[0], size);
+    talk_done(f, &t);
+}
+
+static void blocks_that_are_none_are_refused(void **state)
+{
+    struct fixture *f = *state;
+    struct talk t;
+    static uint8_t hashes[16 * HASH_SIZE];
+    static const struct {
+        uint64_t start;
+        uint32_t length;
+        size_t hash_bytes;
+    } bad[] = {{512, 4096, HASH_SIZE}, {0, 0, 0}, {0, 65537, 17 * HASH_SIZE}, {0, 4096, 2 * HASH_SIZE}, {0, 4096, 7},
+        {UINT64_MAX - 65535, 65536, sizeof(hashes)}, {1ull << 40, 4096, HASH_SIZE}};
+    stream_open(f, &t, 1);
+    model_random_write(&f->m);
+    stream_commit(f, &t);
+    talk_done(f, &t);
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        Leeward__Vault__V1__BlocksRequest q = LEEWARD__VAULT__V1__BLOCKS_REQUEST__INIT;
+        Leeward__Vault__V1__BlockHave have = LEEWARD__VAULT__V1__BLOCK_HAVE__INIT, *list[] = {&have};
+        have.start = bad[i].start;
+        have.length = bad[i].length;
+        have.hashes =
+            (ProtobufCBinaryData){bad[i].hash_bytes > sizeof(hashes) ? sizeof(hashes) : bad[i].hash_bytes, hashes};
+        q.machine_id = (ProtobufCBinaryData){IDENT_SIZE, f->m.conf.machine.bytes};
+        q.sequence = 1;
+        q.n_have = 1;
+        q.have = list;
+        talk_start(f, &t, "/leeward.vault.v1.Vault/Blocks", &leeward__vault__v1__range_chunk__descriptor);
+        talk_send(&t, &q.base);
+        rpc_call_half_close(t.call);
+        pump(f, &t.ended);
+        if (t.status != RPC_INVALID_ARGUMENT)
+            fail_msg("block %zu: status %d", i, (int)t.status);
+        talk_done(f, &t);
+    }
+}
+
 /* Changes a byte of the payload of the n-th record of that kind of the log, from 1. */
 static void damage_record(const struct fixture *f, enum record_kind kind, unsigned n)
 {
@@ -718,6 +871,9 @@ int main(void)
         TEST(points_and_ranges_can_be_read),
         TEST(retention_drops_points_by_policy_and_keeps_the_newest),
         TEST(hashes_are_those_of_the_latest_content),
+        TEST(changes_name_what_was_written_between_two_points),
+        TEST(blocks_send_what_differs_and_nothing_else),
+        TEST(blocks_that_are_none_are_refused),
         TEST(a_block_that_cannot_be_read_has_the_hash_of_none),
         TEST(a_damaged_mark_does_not_hide_the_other_points),
         TEST(a_killed_nbdkit_is_started_again),
