@@ -546,7 +546,7 @@ static int start_sync(sd_event *loop, struct agent *a, struct err *err)
         .arg = a};
     struct receive_conf rc = {.machine = a->conf.identity->id, .to_loop = ring, .arg = a};
 
-    if (vaultask_new(ring, a, &a->ask, err) < 0)
+    if (vaultask_new(ring, a, true, &a->ask, err) < 0)
         return -1;
     rc.ask = a->ask;
     if (receive_new(&rc, &a->receive, err) < 0 || hold_new(&hc, &a->hold, err) < 0)

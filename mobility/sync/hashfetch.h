@@ -24,7 +24,7 @@ int hashfetch_new(
     const struct ident *machine, void (*to_loop)(void *arg), void *arg, struct hashfetch **ret_fetch, struct err *err);
 void hashfetch_free(struct hashfetch *f); /* NULL allowed; no thread may wait */
 
-/* Capture thread; blocks, 60 s at most. Fills hashes of `count` blocks from byte `start` on (multiple of the block size).
+/* Capture thread; blocks, two minutes at most. Fills hashes of `count` blocks from byte `start` on (multiple of the block size).
  * ERR_UNSUPPORTED: nobody here answers this, so compare nothing and send everything. ERR_UNAVAILABLE, ERR_TIMEOUT: try
  * again. ERR_CANCELLED: stopped. */
 int hashfetch_get(

@@ -30,7 +30,7 @@ struct vaultask {
     pthread_mutex_t lock;
     pthread_cond_t done;
     enum phase phase;
-    bool stopped;
+    bool patient, stopped;
     uint64_t number; /* of the request */
     const char *path;
     struct buf request;
@@ -45,7 +45,7 @@ static void on_message(struct rpc_call *call, void *arg, struct buf *message);
 static void on_end(struct rpc_call *call, void *arg, enum rpc_status status, const char *text);
 static const struct rpc_call_ops call_ops = {.on_message = on_message, .on_end = on_end, .auto_consume = true};
 
-int vaultask_new(void (*to_loop)(void *arg), void *arg, struct vaultask **ret_ask, struct err *err)
+int vaultask_new(void (*to_loop)(void *arg), void *arg, bool patient, struct vaultask **ret_ask, struct err *err)
 {
     struct vaultask *v = mem_new(struct vaultask);
     pthread_condattr_t attr;
@@ -54,6 +54,7 @@ int vaultask_new(void (*to_loop)(void *arg), void *arg, struct vaultask **ret_as
         return err_set(err, ERR_NOMEM, "no memory for calls to the vault");
     v->to_loop = to_loop;
     v->arg = arg;
+    v->patient = patient;
     v->last = &v->answers;
     buf_init(&v->request, REQUEST_MAX);
     pthread_mutex_init(&v->lock, NULL);
@@ -141,7 +142,8 @@ static int ask(struct vaultask *v, const char *path, const ProtobufCMessage *req
 /* Cancelled without being told to stop: the channel was taken away under the call. */
 static bool is_passing(const struct vaultask *v, const struct err *err)
 {
-    return !v->stopped && (err->code == ERR_UNAVAILABLE || err->code == ERR_TIMEOUT || err->code == ERR_CANCELLED);
+    return v->patient && !v->stopped &&
+           (err->code == ERR_UNAVAILABLE || err->code == ERR_TIMEOUT || err->code == ERR_CANCELLED);
 }
 
 /* With the lock held. */
@@ -212,7 +214,7 @@ static void finish(struct vaultask *v, const struct err *error)
 
 static int start_call(struct vaultask *v, struct rpc_channel *channel, struct err *err)
 {
-    if (rpc_call_start(channel, v->path, clock_mono_usec() + (WAIT_SEC - 5) * USEC_PER_SEC, false, &call_ops, v,
+    if (rpc_call_start(channel, v->path, clock_mono_usec() + (WAIT_SEC - 5) * USEC_PER_SEC, !v->patient, &call_ops, v,
             &v->call, err) < 0)
         return -1;
     v->call_number = v->number;

@@ -7,6 +7,7 @@
 #define MOBILITY_SYNC_VAULTASK_H
 
 #include <protobuf-c/protobuf-c.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -17,13 +18,14 @@
 
 struct vaultask;
 
-/* to_loop: any thread, asks for vaultask_kick on the loop thread. */
-int vaultask_new(void (*to_loop)(void *arg), void *arg, struct vaultask **ret_ask, struct err *err);
+/* to_loop: any thread, asks for vaultask_kick on the loop thread. patient: a node or a vault that is away is asked again for three
+ * minutes; else that is an error at once. */
+int vaultask_new(void (*to_loop)(void *arg), void *arg, bool patient, struct vaultask **ret_ask, struct err *err);
 void vaultask_free(struct vaultask *v); /* NULL allowed; no thread may wait */
 
-/* The asking thread; blocks. A node or a vault that is away is asked again for three minutes. on_message gets each message of the answer, decoded, when all of it is there. traffic: bytes of the
- * messages in both directions are added. ERR_UNAVAILABLE, ERR_TIMEOUT: try again; ERR_CANCELLED: stopped; ERR_TOO_LARGE: ask for less; and what the
- * vault or on_message (-1) says. */
+/* The asking thread; blocks, for each try two minutes at most. on_message gets each message of the answer, decoded, when all of it is there.
+ * traffic: bytes of the messages in both directions are added. ERR_UNAVAILABLE, ERR_TIMEOUT: try again; ERR_CANCELLED: stopped;
+ * ERR_TOO_LARGE: ask for less; and what the vault or on_message (-1) says. */
 int vaultask_run(struct vaultask *v, const char *path, const ProtobufCMessage *request,
     const ProtobufCMessageDescriptor *answer, int (*on_message)(void *arg, const ProtobufCMessage *m, struct err *err),
     void *arg, uint64_t *traffic, struct err *err);
