@@ -170,17 +170,21 @@ int failover_note_outcome(struct db_conn *conn, const char *id, const char *outc
         DB_S(outcome), DB_S(notes)));
 }
 
+/* One that was committed stands on it until the machine has failed back, or has been given up (unprotected). */
 int failover_spares_branch(struct db_conn *conn, const char *export_id, struct err *err)
 {
     AUTO_PGRESULT PGresult *r = NULL;
     int n = db_exec(conn, &r, err,
-        "SELECT id, kind FROM failovers WHERE export_id = $1 AND state IN ('starting', 'running', 'ending', "
-        "'committed', 'reprotected')",
+        "SELECT f.id, f.kind, f.state FROM failovers f JOIN machines m ON m.id = f.machine_id WHERE f.export_id = $1"
+        " AND (f.state IN ('starting', 'running', 'ending') OR (f.state IN ('committed', 'reprotected')"
+        " AND m.state IN ('committed', 'reverse_replicating', 'reverse_protected')))",
         DB_S(export_id));
 
     if (n <= 0)
         return n;
     err_set(err, ERR_REFUSED, "a replica runs on the branch: %s failover %s", db_text(r, 0, 1), db_text(r, 0, 0));
+    if (strcmp(db_text(r, 0, 2), "committed") == 0 || strcmp(db_text(r, 0, 2), "reprotected") == 0)
+        return err_hint(err, "Fail back first, or give the replica up: leeward machine unprotect");
     return err_hint(err, "End that first: leeward failover %s %s",
         strcmp(db_text(r, 0, 1), "test") == 0 ? "cleanup" : "rollback", db_text(r, 0, 0));
 }

@@ -19,7 +19,7 @@
  *   export        machine_id; {"sequence"?: "7", "disk": number, "path": text, "format":
  * "raw"|"qcow2"|"vpc"|"vmdk"} vault_verify  {"vault_id"?: UUID, "machine_id"?: UUID}   result as of Verify in
  * control.proto
- *   failover      machine_id; {"failover": "test"|"unplanned", "target_id": UUID, "sequence": "7", "options"?: {"cpus", "memory_bytes",
+ *   failover      machine_id; {"failover": "test"|"planned"|"unplanned", "target_id": UUID, "sequence": "7", "options"?: {"cpus", "memory_bytes",
  *                 "network", "boot_check"}}   result {"failover_id", "export_id", "verdict", "verdict_text", ...}
  *   failover_change_point   machine_id; {"failover_id": UUID, "sequence": "7"}
  *   failover_commit         machine_id; {"failover_id": UUID}

@@ -7,9 +7,10 @@ import random
 import signal
 import stat
 import threading
+import time
 
-from harness import (MIB, PG_BIN, CliError, Disk, Failure, Postgres, Site, check, defer, fresh, fs_check, image_of, main, note, run,
-                     test, undo, unmount, wait_until)
+from harness import (MIB, PG_BIN, CliError, Disk, Failure, Postgres, Site, check, defer, fresh, fs_check, image_of, main, note,
+                     point_time, run, test, undo, unmount, wait_until)
 
 
 def refused(site, *command):
@@ -54,6 +55,7 @@ def what_a_replica_writes_becomes_points_of_its_machine():
     site = Site()
     site.protect(disk)
     name = site.machine()["name"]
+    site_machine = site.machine()["id"]
     first = site.settled_point()
     before = image_of(disk.device)
     disk.fill_random(50, seed=2)
@@ -80,6 +82,22 @@ def what_a_replica_writes_becomes_points_of_its_machine():
     wait_until(follows, "a point of what it wrote later", 60, 0.5)
     check(image_of_uri(uri) != one, "nothing was written")
     check(image_of_point(site, first) == before and image_of_point(site, lost) == after, "the history is not what it was")
+
+    # The hub is away: points go on all the same, and it hears of them when it is back (P9).
+    hub = site.pid_of("hub")
+    os.kill(hub, signal.SIGSTOP)
+    try:
+        away = time.time()
+        write(uri, 0x33, "48M", "1M")
+        folder = os.path.join(site.data, "vault", "machines", site_machine, "branches", failed["branch_id"])
+        noted = os.stat(os.path.join(folder, "followed")).st_mtime_ns
+        wait_until(lambda: os.stat(os.path.join(folder, "followed")).st_mtime_ns > noted, "a point without the hub", 60)
+        wait_until(lambda: os.stat(os.path.join(folder, "followed")).st_mtime_ns > noted + 2e9, "more of them", 60)
+        back = time.time()
+    finally:
+        os.kill(hub, signal.SIGCONT)
+    wait_until(lambda: any(away < point_time(p) < back for p in site.points()), "the points that were made without the hub", 60)
+    wait_until(follows, "the newest point to hold what the replica does", 60, 0.5)
 
     drill = site.cli("failover", "test", name)
     check(image_of_uri(uri_of(site, drill)) == image_of_uri(uri), "a test of a protected replica does not hold what it does")
