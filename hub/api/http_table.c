@@ -32,6 +32,7 @@ const struct http_route http_routes[] = {
     {"POST", V1 "/machines/{machine_id}/unprotect", "unprotectMachine", "machines:protect", 0, serve_machine_unprotect},
     {"POST", V1 "/machines/{machine_id}/erase", "eraseMachine", "machines:write", 0, serve_machine_erase},
     {"POST", V1 "/machines/{machine_id}/resync", "resyncMachine", "machines:protect", 0, serve_machine_resync},
+    {"POST", V1 "/machines/{machine_id}/move", "moveMachine", "machines:protect", 0, serve_machine_move},
     {"GET", V1 "/machines/{machine_id}/integrity", "getIntegrity", "points:read", 0, serve_machine_integrity},
     {"GET", V1 "/machines/{machine_id}/points", "listPoints", "points:read", 0, serve_point_list},
     {"POST", V1 "/machines/{machine_id}/points", "createPoint", "points:write", 0, serve_point_create},

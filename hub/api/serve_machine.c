@@ -46,6 +46,7 @@ static const struct row_json_member machine_members[] = {
     M("policy_name", ROW_TEXT_OR_NULL, policy_name),
     M("node_id", ROW_TEXT_OR_NULL, node_id),
     M("node_name", ROW_TEXT_OR_NULL, node_name),
+    M("pinned_node_id", ROW_TEXT_OR_NULL, pinned_node_id),
     M("vault_id", ROW_TEXT_OR_NULL, vault_id),
     M("vault_name", ROW_TEXT_OR_NULL, vault_name),
     M("generation", ROW_NUMBER, generation),
@@ -337,4 +338,13 @@ int serve_machine_resync(struct request *r, struct err *err)
     if (machine_id(r, id, err) < 0)
         return -1;
     return serve_job_submit(r, "resync", id, json_object(), err);
+}
+
+int serve_machine_move(struct request *r, struct err *err)
+{
+    char id[IDENT_TEXT_SIZE];
+
+    if (machine_id(r, id, err) < 0)
+        return -1;
+    return serve_job_submit(r, "machine_move", id, r->body ? json_deep_copy(r->body) : json_object(), err);
 }

@@ -55,6 +55,13 @@ static const struct command_option protect_options[] = {
     END,
 };
 
+static const struct command_option move_options[] = {
+    {"node", 0, "NODE", "To this node (the best other one)"},
+    {"pin", 0, NULL, "It stays there, and comes back to it, while that node can be used; a move without this ends a pin"},
+    JOBWAIT_OPTIONS,
+    END,
+};
+
 static const struct command_option machine_set_options[] = {
     {"name", 0, "NAME", "Another name"},
     {"policy", 0, "NAME", "Another policy"},
@@ -422,6 +429,8 @@ const struct command commands[] = {
         verb_machine_unprotect},
     {"machine resync", "MACHINE", "Compare hashes at both ends and send what differs", job_options, 1, 1, false,
         verb_machine_resync},
+    {"machine move", "MACHINE", "Move a machine to another process node; nothing is sent twice", move_options, 1, 1, false,
+        verb_machine_move},
     {"machine set", "MACHINE", "Change name, policy or site of a machine", machine_set_options, 1, 1, false,
         verb_machine_set},
     {"machine churn", "MACHINE", "What was written to the protected disks, by the minute", churn_options, 1, 1, false,

@@ -197,6 +197,19 @@ int verb_machine_resync(struct command_line *line, struct err *err)
     return machine_job(line, "resync", NULL, err);
 }
 
+int verb_machine_move(struct command_line *line, struct err *err)
+{
+    json_t *body = json_object();
+    int rc = add_id(line, "node", "nodes", "node_id", body, err);
+
+    if (command_option(line, "pin"))
+        json_object_set_new(body, "pin", json_true());
+    if (rc == 0)
+        rc = machine_job(line, "move", body, err);
+    json_decref(body);
+    return rc;
+}
+
 int verb_machine_set(struct command_line *line, struct err *err)
 {
     AUTO_FREE char *path = client_path("/api/v1/machines/%s", line->arguments[0]);

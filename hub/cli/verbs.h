@@ -72,6 +72,7 @@ VERB(machine_show);
 VERB(machine_protect);
 VERB(machine_unprotect);
 VERB(machine_resync);
+VERB(machine_move);
 VERB(machine_set);
 VERB(machine_delete);
 VERB(machine_churn);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * The sweep, every few seconds on one of the hubs: health of everything is computed anew (hub/core/health.h), what changed is
- * stored with an event, what lasts becomes an alert (alert_watch.h), machines whose agent says something else than their state are moved, peers that nobody hears are
+ * stored with an event, machines go where they belong (jobs/rebalance.h), what lasts becomes an alert (alert_watch.h), machines whose agent says something else than their state are moved, peers that nobody hears are
  * offline, and once an hour old rows go.
  */
 #include <inttypes.h>
@@ -16,6 +16,7 @@
 #include "hub/db/journal.h"
 #include "hub/db/peer_store.h"
 #include "hub/db/protection_store.h"
+#include "hub/jobs/rebalance.h"
 #include "transport/base/clock.h"
 #include "transport/base/hash.h"
 #include "transport/base/log.h"
@@ -224,7 +225,7 @@ static int sweep_all(struct db_conn *conn, struct err *err)
 
     if (peer_expire(conn, err) < 0 || alert_watch_begin(conn, &watch, err) < 0 || sweep_nodes(conn, &watch, err) < 0 ||
         sweep_vaults(conn, &watch, err) < 0 || sweep_machines(conn, &watch, err) < 0 ||
-        alert_watch_end(conn, &watch, err) < 0)
+        alert_watch_end(conn, &watch, err) < 0 || rebalance(conn, err) < 0)
         return -1;
     return housekeeping_is_due() ? housekeeping(conn, err) : 0;
 }

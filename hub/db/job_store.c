@@ -31,7 +31,7 @@ int job_store_insert(struct db_conn *conn, const struct job_insert *job, char re
             DB_S(ret_id), DB_S(job->kind), DB_ID(job->machine_id), DB_ID(job->vault_id), DB_S(job->params_json),
             DB_S(job->requested_by ? job->requested_by : ""), DB_B(job->may_cancel)) < 0) {
         if (err && err->code == ERR_EXISTS) {
-            err_set(err, ERR_REFUSED, "the machine's protection is being changed by another job");
+            err_set(err, ERR_REFUSED, "the machine's protection is being changed, or it is moved, by another job");
             err_hint(err, "Wait for that job or cancel it: leeward job list");
         }
         return -1;

@@ -123,8 +123,8 @@ int peer_hello(struct db_conn *conn, const struct peer_hello *h, struct err *err
         " group_endpoint = $4, hostname = CASE WHEN $3 = '' THEN hostname ELSE $3 END FROM"
         " (SELECT id, group_endpoint FROM machines WHERE id = $1 FOR NO KEY UPDATE) old"
         " WHERE t.id = old.id RETURNING old.group_endpoint <> $4",
-        "UPDATE nodes t SET online = true, last_seen_at = now(), software = $2, host = $3, endpoint = $4,"
-        " simulated = $6 FROM"
+        "UPDATE nodes t SET online = true, online_since = now(), last_seen_at = now(), software = $2, host = $3,"
+        " endpoint = $4, simulated = $6 FROM"
         " (SELECT id, endpoint FROM nodes WHERE id = $1 AND $5::bigint IS NOT NULL FOR NO KEY UPDATE) old"
         " WHERE t.id = old.id RETURNING old.endpoint <> $4",
         "UPDATE vaults t SET online = true, last_seen_at = now(), software = $2, host = $3, endpoint = $4,"
@@ -311,7 +311,7 @@ int desired_agent(struct db_conn *conn, const char *machine_id, PGresult **ret_r
 {
     return db_exec(conn, ret_rows, err,
         "SELECT m.desired_version, m.state, m.generation, coalesce(c.interval_usec, 1000000), p.node_id,"
-        " CASE WHEN n.drain THEN '' ELSE n.endpoint END, p.vault_id, coalesce(c.freeze_budget_usec, 200000),"
+        " n.endpoint, p.vault_id, coalesce(c.freeze_budget_usec, 200000),"
         " coalesce(c.max_rounds, 12), coalesce(c.may_freeze, true), coalesce(c.compress_at_agent, true),"
         " coalesce(c.throttle_bytes_per_sec, 0), coalesce(p.resync_request, 0), coalesce(p.active AND NOT p.seeding, "
         "false),"
@@ -347,7 +347,7 @@ int desired_node(struct db_conn *conn, const char *node_id, PGresult **ret_rows,
     return db_exec(conn, ret_rows, err,
         "SELECT n.desired_version, n.drain, p.machine_id, m.generation, p.vault_id, v.endpoint, c.compress_level,"
         " coalesce(m.state = 'reverse_protected', false)"
-        " FROM nodes n LEFT JOIN protections p ON p.node_id = n.id AND p.active"
+        " FROM nodes n LEFT JOIN protections p ON (p.node_id = n.id OR p.next_node_id = n.id) AND p.active"
         " LEFT JOIN machines m ON m.id = p.machine_id LEFT JOIN vaults v ON v.id = p.vault_id"
         " LEFT JOIN policies c ON c.id = p.policy_id WHERE n.id = $1",
         DB_S(node_id));

@@ -55,7 +55,7 @@ int peer_has_machine(struct db_conn *conn, const char *role, const char *id, con
 
 /* Columns role, id, desired_version of those who have not said that they reached it. */
 int desired_versions(struct db_conn *conn, PGresult **ret_rows, struct err *err);
-/* Columns: 0 version, 1 state, 2 generation, 3 interval_usec, 4 node_id, 5 node_endpoint ("" while it drains), 6 vault_id,
+/* Columns: 0 version, 1 state, 2 generation, 3 interval_usec, 4 node_id, 5 node_endpoint, 6 vault_id,
  * 7 freeze_budget_usec, 8 max_rounds, 9 may_freeze, 10 compress_at_agent, 11 throttle, 12 resync_request, 13 protected. */
 int desired_agent(struct db_conn *conn, const char *machine_id, PGresult **ret_rows, struct err *err);
 /* Columns: number, key. */

@@ -90,6 +90,7 @@ static const struct db_column machine_columns[] = {
     TEXT(machine_row, policy_name, "pol.name", F | S),
     ID(machine_row, node_id, "p.node_id", F),
     TEXT(machine_row, node_name, "n.name", F | S),
+    ID(machine_row, pinned_node_id, "p.pinned_node_id", F),
     ID(machine_row, vault_id, "p.vault_id", F),
     TEXT(machine_row, vault_name, "v.name", F | S),
     TEXT(machine_row, os_name, "m.os_name", F | S | N),

@@ -11,6 +11,8 @@
  *                 done when the machine is `protected`; result {"disks": n, "first_point": "7"}
  *   unprotect     machine_id; {}                     data in the vault stays until it is deleted there
  *   resync        machine_id; {}
+ *   machine_move  machine_id; {"node_id"?: UUID (the best other one), "pin"?: bool (true: there it stays; false or without a node: a pin
+ *                 ends), "reason"?: text (of placement)}   result {"node_id", "from_node_id"}
  *   point_create  machine_id; {"kind": "crash"|"filesystem"|"application", "tag"?: text}
  *                 result {"sequence": "7", "time": RFC 3339}
  *   point_open    machine_id; {"sequence"?: "7" (latest), "write"?: bool, "socket"?: path}

@@ -158,6 +158,16 @@ static bool cycle_is_due(struct engine *e, struct engine_command *ret_command, b
     return *ret_commanded || clock_mono_usec() >= e->next_cycle_usec;
 }
 
+/* The machine goes to another node: what was sent is waited for, nothing new is begun, so nothing will be sent twice. */
+static bool is_leaving(struct engine *e)
+{
+    if (!uplink_is_leaving(e->conf.link))
+        return false;
+    if (changeset_is_empty(e->set) && engine_uncommitted(e) == 0)
+        uplink_left(e->conf.link);
+    return true;
+}
+
 /* One step of work. 1: done some; 0: nothing to do now. */
 static int work(struct engine *e, struct err *err)
 {
@@ -165,6 +175,8 @@ static int work(struct engine *e, struct err *err)
     struct engine_disk *d;
     bool commanded;
 
+    if (is_leaving(e))
+        return 0;
     if (!e->catching) {
         int grouped = engine_group_run(e, err);
 
@@ -225,7 +237,7 @@ static uint64_t next_wake(const struct engine *e)
     uint64_t now = clock_mono_usec(), at = now + IDLE_USEC, scheduled = engine_schedule_wake(e);
     uint64_t due = e->next_cycle_usec < scheduled ? e->next_cycle_usec : scheduled;
 
-    if (e->agreed && !e->catching && due < at && engine_cycle_possible(e) &&
+    if (e->agreed && !e->catching && due < at && !uplink_is_leaving(e->conf.link) && engine_cycle_possible(e) &&
         engine_uncommitted(e) < ENGINE_UNCOMMITTED_MAX)
         at = due;
     return at > now ? at : now;

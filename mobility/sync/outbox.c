@@ -28,6 +28,13 @@ struct outbox {
     struct ident node;
     struct rpc_call *call;
     struct loop_timer *timer;
+    struct { /* to another node */
+        bool active;
+        char endpoint[300];
+        struct ident node;
+        struct loop_timer *timer; /* the limit, or the end of the call */
+        uint64_t since_usec;
+    } move;
     bool opened, blocked, waiting, again;
     uint64_t retry_usec;
     uint64_t sent_bytes;
@@ -49,6 +56,8 @@ static void on_timer(void *arg)
     outbox_kick(o);
 }
 
+static void on_move_timer(void *arg);
+
 int outbox_new(const struct outbox_conf *conf, struct uplink *link, struct outbox **ret_outbox, struct err *err)
 {
     struct outbox *o = mem_new(struct outbox);
@@ -58,7 +67,9 @@ int outbox_new(const struct outbox_conf *conf, struct uplink *link, struct outbo
     o->conf = *conf;
     o->link = link;
     o->retry_usec = RETRY_MIN_USEC;
-    if (loop_timer_new(conf->loop, RETRY_MAX_USEC, 0, on_timer, o, &o->timer, err) < 0) {
+    if (loop_timer_new(conf->loop, RETRY_MAX_USEC, 0, on_timer, o, &o->timer, err) < 0 ||
+        loop_timer_new(conf->loop, OUTBOX_MOVE_USEC, 0, on_move_timer, o, &o->move.timer, err) < 0) {
+        loop_timer_free(o->timer);
         free(o);
         return -1;
     }
@@ -72,6 +83,7 @@ void outbox_free(struct outbox *o)
         return;
     rpc_channel_free(o->channel);
     loop_timer_free(o->timer);
+    loop_timer_free(o->move.timer);
     free(o);
 }
 
@@ -85,25 +97,80 @@ static void retry_later(struct outbox *o)
     o->retry_usec = o->retry_usec * 2 < RETRY_MAX_USEC ? o->retry_usec * 2 : RETRY_MAX_USEC;
 }
 
-int outbox_set_target(struct outbox *o, const char *endpoint, const struct ident *node, struct err *err)
-{
-    struct ident wanted = node ? *node : (struct ident){0};
+/* ---- which node ---- */
 
-    if (strcmp(o->endpoint, endpoint) == 0 && ident_equal(&o->node, &wanted))
-        return 0;
-    if (strlen(endpoint) >= sizeof(o->endpoint))
-        return err_set(err, ERR_INVALID, "the address of the node is too long");
+static int switch_to(struct outbox *o, const char *endpoint, const struct ident *node, struct err *err)
+{
+    static const struct ident any;
+
+    o->move.active = false;
+    uplink_leave(o->link, false);
     rpc_channel_free(TAKE_PTR(o->channel)); /* ends the call: on_end */
     snprintf(o->endpoint, sizeof(o->endpoint), "%s", endpoint);
-    o->node = wanted;
+    o->node = *node;
     o->retry_usec = RETRY_MIN_USEC;
-    if (endpoint[0] && rpc_channel_new(o->conf.loop, endpoint, o->conf.tls, "node", node, NULL, &o->channel, err) < 0) {
+    if (endpoint[0] && rpc_channel_new(o->conf.loop, endpoint, o->conf.tls, "node",
+                           ident_equal(node, &any) ? NULL : node, NULL, &o->channel, err) < 0) {
         o->endpoint[0] = '\0';
         return -1;
     }
     o->waiting = false;
     outbox_kick(o);
     return 0;
+}
+
+static void move_on(struct outbox *o)
+{
+    struct ident node = o->move.node;
+    struct err err = ERR_INIT;
+    char endpoint[sizeof(o->move.endpoint)];
+
+    snprintf(endpoint, sizeof(endpoint), "%s", o->move.endpoint);
+    log_event(LOG_INFO, "node_changed", LOG_S("from", o->endpoint), LOG_S("to", endpoint),
+        LOG_B("handed_over", uplink_has_left(o->link)),
+        LOG_U("ms", (clock_mono_usec() - o->move.since_usec) / USEC_PER_MSEC));
+    if (switch_to(o, endpoint, &node, &err) < 0)
+        log_event(LOG_ERROR, "bad_node", LOG_E(&err));
+}
+
+static void on_move_timer(void *arg)
+{
+    struct outbox *o = arg;
+
+    if (o->move.active)
+        move_on(o);
+}
+
+static void begin_move(struct outbox *o, const char *endpoint, const struct ident *node)
+{
+    if (!o->move.active) {
+        o->move.active = true;
+        o->move.since_usec = clock_mono_usec();
+        loop_timer_set(o->move.timer, OUTBOX_MOVE_USEC);
+        uplink_leave(o->link, true);
+    }
+    snprintf(o->move.endpoint, sizeof(o->move.endpoint), "%s", endpoint);
+    o->move.node = *node;
+}
+
+int outbox_set_target(struct outbox *o, const char *endpoint, const struct ident *node, struct err *err)
+{
+    struct ident wanted = node ? *node : (struct ident){0};
+
+    if (strlen(endpoint) >= sizeof(o->endpoint))
+        return err_set(err, ERR_INVALID, "the address of the node is too long");
+    if (strcmp(o->endpoint, endpoint) == 0 && ident_equal(&o->node, &wanted)) {
+        if (o->move.active) {
+            o->move.active = false;
+            uplink_leave(o->link, false);
+        }
+        return 0;
+    }
+    if (o->call && o->opened && endpoint[0]) {
+        begin_move(o, endpoint, &wanted);
+        return 0;
+    }
+    return switch_to(o, endpoint, &wanted, err);
 }
 
 static int send_open(struct outbox *o, const struct uplink_opening *opening, struct err *err)
@@ -169,6 +236,10 @@ void outbox_kick(struct outbox *o)
 {
     struct uplink_opening opening;
 
+    if (o->move.active && uplink_has_left(o->link)) {
+        move_on(o);
+        return;
+    }
     if (o->call && uplink_take_reopen(o->link)) {
         o->again = true;
         rpc_call_cancel(o->call);
@@ -263,7 +334,9 @@ static void on_end(struct rpc_call *call, void *arg, enum rpc_status status, con
         log_event(LOG_INFO, "stream_ended", LOG_S("node", o->endpoint), LOG_U("status", status),
             LOG_S("text", text ? text : ""));
     uplink_lost(o->link);
-    if (o->again) {
+    if (o->move.active) {
+        loop_timer_set(o->move.timer, 0); /* the channel cannot be freed in here */
+    } else if (o->again) {
         o->again = false;
         o->waiting = true;
         loop_timer_set(o->timer, REOPEN_USEC);

@@ -18,6 +18,9 @@
 
 struct outbox;
 
+/* Beyond it the new node gets again what the old one has not brought to the vault. */
+#define OUTBOX_MOVE_USEC (10ULL * 1000000)
+
 struct outbox_conf {
     sd_event *loop;
     struct tls_context *tls; /* outlives the outbox; NULL only for a plain unix socket (tests) */
@@ -27,7 +30,9 @@ struct outbox_conf {
 
 int outbox_new(const struct outbox_conf *conf, struct uplink *link, struct outbox **ret_outbox, struct err *err);
 void outbox_free(struct outbox *o); /* NULL allowed; not from inside a callback of its calls */
-/* Which node; "" = none. node NULL: any id. A change ends the present stream. */
+/* Which node; "" = none. node NULL: any id. From one node to another the stream is handed over: the engine comes to the end of its
+ * change set, the vault's commit of it is awaited (at most OUTBOX_MOVE_USEC), then the stream ends and the next sequence opens at the
+ * other node. Any other change ends the present stream at once. */
 int outbox_set_target(struct outbox *o, const char *endpoint, const struct ident *node, struct err *err);
 /* To be called when the link says to_loop. */
 void outbox_kick(struct outbox *o);

@@ -27,7 +27,7 @@ struct uplink {
     pthread_mutex_t lock;
     pthread_cond_t room;
     enum uplink_state state;
-    bool stopped, wanted, reopen;
+    bool stopped, wanted, reopen, leaving, left;
     struct uplink_opening opening;
     struct uplink_answer answer;
     uint64_t streams;
@@ -253,6 +253,45 @@ bool uplink_take_reopen(struct uplink *l)
     l->reopen = false;
     pthread_mutex_unlock(&l->lock);
     return reopen;
+}
+
+/* ---- leaving ---- */
+
+static bool read_flag(struct uplink *l, const bool *flag)
+{
+    bool value;
+
+    pthread_mutex_lock(&l->lock);
+    value = *flag;
+    pthread_mutex_unlock(&l->lock);
+    return value;
+}
+
+void uplink_leave(struct uplink *l, bool leaving)
+{
+    pthread_mutex_lock(&l->lock);
+    l->leaving = leaving;
+    l->left = false;
+    pthread_mutex_unlock(&l->lock);
+    l->ops.to_capture(l->ops.arg);
+}
+
+bool uplink_is_leaving(struct uplink *l)
+{
+    return read_flag(l, &l->leaving);
+}
+
+void uplink_left(struct uplink *l)
+{
+    pthread_mutex_lock(&l->lock);
+    l->left = l->leaving;
+    pthread_mutex_unlock(&l->lock);
+    l->ops.to_loop(l->ops.arg);
+}
+
+bool uplink_has_left(struct uplink *l)
+{
+    return read_flag(l, &l->left);
 }
 
 void uplink_stop(struct uplink *l)

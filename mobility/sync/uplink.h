@@ -66,6 +66,10 @@ void uplink_reopen(struct uplink *link, const struct uplink_opening *opening);
 /* Queues one batch, taking its memory. `closes` is the sequence of the mark at its end, 0 if it ends in no mark. Blocks
  * while the queue is full. ERR_UNAVAILABLE: the stream is gone. ERR_CANCELLED: uplink_stop was called. */
 int uplink_push(struct uplink *link, struct buf *batch, uint64_t closes, struct err *err);
+/* The stream is to be left (uplink_leave): nothing new is to be begun. */
+bool uplink_is_leaving(struct uplink *link);
+/* Nothing has been begun, and the vault has committed all that was sent: the stream may end. */
+void uplink_left(struct uplink *link);
 /* Says that a mark is a recovery point, before it is pushed. */
 void uplink_note_point(struct uplink *link, uint64_t sequence, uint64_t time_utc_usec);
 
@@ -80,6 +84,10 @@ void uplink_lost(struct uplink *link);
 /* Takes the next batch: 1, or 0 when there is none or the stream may not run yet. */
 int uplink_pop(struct uplink *link, struct buf *ret_batch, uint64_t *ret_closes);
 void uplink_committed(struct uplink *link, uint64_t sequence);
+/* Asks the engine to come to the end of its change set and of what is not committed, or (false) to go on as before. Whoever asks
+ * decides how long to wait for it; the wish holds beyond the end of the stream. */
+void uplink_leave(struct uplink *link, bool leaving);
+bool uplink_has_left(struct uplink *link);
 /* True once after uplink_reopen: end the present stream and open another. */
 bool uplink_take_reopen(struct uplink *link);
 

@@ -138,6 +138,7 @@ struct machine {
     struct ident id;
     char text[IDENT_TEXT_SIZE];
     bool wanted; /* in the desired state */
+    uint64_t unwanted_usec; /* since when it is not, while its agent is still here; 0: it is, or the agent is not */
     uint64_t generation;
     int level;
     struct peer *peer;
@@ -231,6 +232,10 @@ void link_pump(struct machine *m);
 /* Sends one sealed piece, taking its memory. */
 void link_send(struct machine *m, struct buf *chunk);
 void link_done(struct machine *m);
+
+/* nodedrain.c */
+/* Ends the agent's stream when it is between two change sets, or at_once. True when it is gone. */
+bool nodedrain_let_go(struct machine *m, bool at_once, const char *why);
 
 /* peer.c */
 struct peer *peer_get(struct node *node, const struct ident *vault, const char *endpoint, struct err *err);

@@ -18,7 +18,10 @@
 
 #define JOBS_MAX 65536u /* far above what the pipelines ask for; a bound all the same */
 #define IDLE_USEC (5 * USEC_PER_SEC)
+#define LINGER_USEC (15 * USEC_PER_SEC)
 #define IDLE_SEGMENT_BYTES (8u << 20) /* worth the few fsyncs that the next segment costs */
+
+static const char moved_away[] = "the machine was moved to another node";
 
 static const struct rpc_method methods[] = {
     {.path = "/leeward.replication.v1.Replication/Replicate", .accept = intake_accept},
@@ -27,10 +30,27 @@ static const struct rpc_method methods[] = {
     {.path = "/leeward.vault.v1.Vault/Blocks", .accept = passage_accept_blocks},
 };
 
+/* Agents that have been moved elsewhere leave by themselves, behind a change set that is committed. One that has not heard of it (its hub
+ * is away) is let go after a while, since the hub wants it elsewhere. */
+static void let_go(struct node *node)
+{
+    uint64_t now = clock_mono_usec();
+    for (struct machine *m = node->machines, *next; m != NULL; m = next) {
+        next = m->next;
+        if (m->unwanted_usec == 0 || now < m->unwanted_usec + LINGER_USEC)
+            continue;
+        if (nodedrain_let_go(m, now > m->unwanted_usec + 2 * LINGER_USEC, moved_away)) {
+            m->unwanted_usec = 0;
+            machine_free(m);
+        }
+    }
+}
+
 /* A segment that still grows is given back when all of it is committed and it has grown, or when nothing comes any more. */
 static void on_idle(void *arg)
 {
     struct node *node = arg;
+    let_go(node);
     for (struct machine *m = node->machines; m != NULL; m = m->next) {
         bool quiet = m->received == m->received_before;
         m->received_before = m->received;
@@ -156,6 +176,7 @@ static void apply_machine(struct node *node, const Leeward__Control__V1__NodeMac
         node->machine_count++;
     }
     m->wanted = true;
+    m->unwanted_usec = 0;
     m->level =
         want->compress_level < node->conf.compress_level_max ? want->compress_level : node->conf.compress_level_max;
     m->may_receive = want->may_receive;
@@ -170,11 +191,15 @@ static void drop_unwanted(struct node *node)
 {
     struct machine *next;
     struct err err = ERR_INIT;
-    (void)err_set(&err, ERR_UNAVAILABLE, "the machine was moved to another node");
+    (void)err_set(&err, ERR_UNAVAILABLE, "%s", moved_away);
     for (struct machine *m = node->machines; m != NULL; m = next) {
         next = m->next;
-        if (m->wanted)
+        if (m->wanted || m->unwanted_usec != 0)
             continue;
+        if (m->intake != NULL && m->intake->state == INTAKE_OPEN) {
+            m->unwanted_usec = clock_mono_usec();
+            continue;
+        }
         intake_fail(m, &err, false);
         machine_free(m);
     }

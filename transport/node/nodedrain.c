@@ -20,15 +20,14 @@ static bool is_between_sets(const struct machine *m)
            m->spooled.tail.offset == m->spooled.set_start;
 }
 
-/* True when its agent is gone. */
-static bool let_agent_go(struct machine *m, bool at_once)
+bool nodedrain_let_go(struct machine *m, bool at_once, const char *why)
 {
     struct err err = ERR_INIT;
     if (m->intake == NULL)
         return true;
     if (!at_once && m->intake->state == INTAKE_OPEN && !is_between_sets(m))
         return false;
-    (void)err_set(&err, ERR_UNAVAILABLE, "this node is being drained");
+    (void)err_set(&err, ERR_UNAVAILABLE, "%s", why);
     intake_fail(m, &err, false);
     return m->intake == NULL;
 }
@@ -41,7 +40,7 @@ static void look(void *arg)
     bool done = true;
     for (struct machine *m = node->machines, *next; m != NULL; m = next) {
         next = m->next;
-        if (!let_agent_go(m, now >= half) || machine_has_sets(m))
+        if (!nodedrain_let_go(m, now >= half, "this node is being drained") || machine_has_sets(m))
             done = false;
         else
             continue;

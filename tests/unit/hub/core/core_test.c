@@ -10,6 +10,7 @@
 #include "hub/core/health.h"
 #include "hub/core/machine_state.h"
 #include "hub/core/placement.h"
+#include "transport/base/clock.h"
 #include "hub/core/capacity.h"
 #include "hub/core/policy.h"
 #include "hub/core/work_hours.h"
@@ -337,6 +338,278 @@ static void test_without_a_node_there_is_a_reason(void **state)
     assert_true(err.correction[0] != '\0');
 }
 
+/* ---- moves ---- */
+
+#define LONG_AGO (3600 * USEC_PER_SEC)
+#define MB 1000000ULL
+
+/* Nodes 0..n-1, all well; machines in turn on them. */
+struct fleet {
+    struct placement_node nodes[8];
+    struct placement_machine machines[64];
+    struct placement_fleet fleet;
+    struct placement_move moves[64];
+};
+
+static void fleet_make(struct fleet *f, size_t nodes, size_t machines)
+{
+    *f = (struct fleet){
+        .fleet = {.node_count = nodes, .machine_count = machines, .settled = true, .since_balance_usec = LONG_AGO}};
+    f->fleet.nodes = f->nodes;
+    f->fleet.machines = f->machines;
+    for (size_t i = 0; i < nodes; i++)
+        f->nodes[i] = (struct placement_node){.online = true, .zone = 1, .up_usec = LONG_AGO};
+    for (size_t i = 0; i < machines; i++)
+        f->machines[i] = (struct placement_machine){
+            .node = i % nodes, .pin = PLACEMENT_NONE, .zone = 1, .churn_bytes_per_sec = MB, .settled_usec = LONG_AGO};
+}
+
+static size_t fleet_plan(struct fleet *f, size_t max)
+{
+    struct err err = ERR_INIT;
+    int n = placement_plan(&f->fleet, f->moves, max, &err);
+
+    assert_true(n >= 0 && (size_t)n <= max);
+    for (int i = 0; i < n; i++) {
+        const struct placement_move *m = &f->moves[i];
+
+        assert_true(m->from != m->to && m->to < f->fleet.node_count);
+        assert_true(f->nodes[m->to].online && !f->nodes[m->to].drain && !f->nodes[m->to].gone);
+        assert_false(f->machines[m->machine].moving);
+    }
+    return (size_t)n;
+}
+
+static void fleet_obey(struct fleet *f, size_t moves)
+{
+    for (size_t i = 0; i < moves; i++)
+        f->machines[f->moves[i].machine].node = f->moves[i].to;
+}
+
+static size_t machines_on(const struct fleet *f, size_t node)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < f->fleet.machine_count; i++)
+        n += f->machines[i].node == node;
+    return n;
+}
+
+static void test_equal_nodes_are_left_alone(void **state)
+{
+    struct fleet f;
+
+    (void)state;
+    fleet_make(&f, 5, 12); /* 3, 3, 2, 2, 2 */
+    assert_int_equal(fleet_plan(&f, 64), 0);
+    for (size_t i = 0; i < 12; i++) /* noise */
+        f.machines[i].churn_bytes_per_sec = MB + i * 17077 % 200000;
+    for (size_t i = 0; i < 5; i++)
+        f.nodes[i].cpu_permille = 300 + i * 60;
+    assert_int_equal(fleet_plan(&f, 64), 0);
+}
+
+static void test_the_machines_of_a_node_that_is_gone_spread_over_the_others_at_once(void **state)
+{
+    struct fleet f;
+
+    (void)state;
+    fleet_make(&f, 5, 60);
+    f.nodes[2].online = false;
+    assert_int_equal(fleet_plan(&f, 64), 0); /* its session is over: it may come back */
+    f.nodes[2].gone = true;
+    assert_int_equal(fleet_plan(&f, 64), 12);
+    assert_int_equal(f.moves[0].reason, PLACEMENT_GONE);
+    fleet_obey(&f, 12);
+    for (size_t i = 0; i < 5; i++)
+        assert_int_equal(machines_on(&f, i), i == 2 ? 0 : 15);
+    assert_int_equal(fleet_plan(&f, 64), 0);
+}
+
+static void test_nobody_is_gone_before_the_nodes_could_report(void **state)
+{
+    struct fleet f;
+
+    (void)state;
+    fleet_make(&f, 3, 9);
+    f.nodes[0].gone = true;
+    f.nodes[0].online = false;
+    f.fleet.settled = false;
+    assert_int_equal(fleet_plan(&f, 64), 0);
+    f.nodes[1].drain = true; /* that is a person's wish, whatever nodes say */
+    assert_int_equal(fleet_plan(&f, 64), 3);
+}
+
+static void test_with_no_other_node_everything_stays(void **state)
+{
+    struct fleet f;
+
+    (void)state;
+    fleet_make(&f, 1, 4);
+    f.nodes[0].drain = true;
+    assert_int_equal(fleet_plan(&f, 64), 0);
+    f.nodes[0].gone = true;
+    assert_int_equal(fleet_plan(&f, 64), 0);
+}
+
+static void test_a_drained_node_is_left_a_few_at_a_time_and_a_machine_that_moves_is_left_alone(void **state)
+{
+    struct fleet f;
+    size_t n;
+
+    (void)state;
+    fleet_make(&f, 2, 40);
+    f.nodes[0].drain = true;
+    n = fleet_plan(&f, 64);
+    assert_in_range(n, 1, 10);
+    for (size_t i = 0; i < n; i++) {
+        assert_int_equal(f.moves[i].reason, PLACEMENT_DRAIN);
+        f.machines[f.moves[i].machine].moving = true;
+    }
+    assert_int_equal(fleet_plan(&f, 64), 0); /* those first */
+    for (unsigned rounds = 0; n > 0; rounds++) {
+        assert_in_range(rounds, 0, 20);
+        fleet_obey(&f, n);
+        for (size_t i = 0; i < 40; i++)
+            f.machines[i].moving = false;
+        n = fleet_plan(&f, 64);
+    }
+    assert_int_equal(machines_on(&f, 0), 0);
+}
+
+static void test_a_pin_counts_while_its_node_can_be_used(void **state)
+{
+    struct fleet f;
+
+    (void)state;
+    fleet_make(&f, 3, 3);
+    f.machines[0].pin = 2;
+    assert_int_equal(fleet_plan(&f, 64), 1);
+    assert_int_equal(f.moves[0].to, 2);
+    assert_int_equal(f.moves[0].reason, PLACEMENT_PIN);
+    fleet_obey(&f, 1);
+    f.nodes[0].up_usec = LONG_AGO;
+    f.machines[2].churn_bytes_per_sec = 50 * MB; /* no balance for a pinned one */
+    f.machines[2].pin = 2;
+    assert_int_equal(fleet_plan(&f, 64), 0);
+    f.nodes[2].drain = true;
+    assert_int_equal(fleet_plan(&f, 64), 2);
+    fleet_obey(&f, 2);
+    assert_int_equal(fleet_plan(&f, 64), 0);
+    f.nodes[2].drain = false;
+    assert_int_equal(fleet_plan(&f, 64), 2);
+}
+
+static void test_a_machine_goes_home_when_its_site_has_a_node_again(void **state)
+{
+    struct fleet f;
+
+    (void)state;
+    fleet_make(&f, 2, 4);
+    f.nodes[1].zone = 2;
+    for (size_t i = 0; i < 4; i++) {
+        f.machines[i].node = 0;
+        f.machines[i].zone = 2;
+    }
+    f.nodes[1].up_usec = USEC_PER_SEC; /* has just come */
+    assert_int_equal(fleet_plan(&f, 64), 0);
+    f.nodes[1].up_usec = LONG_AGO;
+    assert_int_equal(fleet_plan(&f, 64), 1); /* one at a time */
+    assert_int_equal(f.moves[0].reason, PLACEMENT_ZONE);
+    f.fleet.since_balance_usec = USEC_PER_SEC;
+    assert_int_equal(fleet_plan(&f, 64), 0);
+    f.nodes[0].gone = true;
+    f.nodes[0].online = false; /* need does not wait; and the site counts first, then that there is a node at all */
+    assert_int_equal(fleet_plan(&f, 64), 4);
+}
+
+static void test_a_node_that_came_gets_its_share_one_by_one_and_then_there_is_rest(void **state)
+{
+    struct fleet f;
+    unsigned moves = 0;
+
+    (void)state;
+    fleet_make(&f, 5, 50);
+    for (size_t i = 0; i < 50; i++)
+        f.machines[i].node = i % 4; /* 13, 13, 12, 12, 0 */
+    while (fleet_plan(&f, 64) > 0) {
+        assert_int_equal(f.moves[0].reason, PLACEMENT_BALANCE);
+        assert_int_equal(f.moves[0].to, 4);
+        fleet_obey(&f, 1);
+        assert_in_range(++moves, 1, 10);
+    }
+    assert_in_range(machines_on(&f, 4), 8, 10);
+}
+
+static void test_a_hot_node_gives_a_machine_to_a_cool_one_and_does_not_get_it_back(void **state)
+{
+    struct fleet f;
+
+    (void)state;
+    fleet_make(&f, 2, 16);
+    f.nodes[0].cpu_permille = 950;
+    f.nodes[1].cpu_permille = 600;
+    assert_int_equal(fleet_plan(&f, 64), 1); /* an eighth of 950 changes sides */
+    assert_int_equal(f.moves[0].from, 0);
+    fleet_obey(&f, 1);
+    f.nodes[0].cpu_permille = 831;
+    f.nodes[1].cpu_permille = 719;
+    assert_int_equal(fleet_plan(&f, 64), 0);
+    f.nodes[0].cpu_permille = 950;
+    f.nodes[1].cpu_permille = 700; /* as hot */
+    assert_int_equal(fleet_plan(&f, 64), 0);
+}
+
+static void test_a_machine_that_has_just_come_is_not_moved_for_balance(void **state)
+{
+    struct fleet f;
+
+    (void)state;
+    fleet_make(&f, 2, 8);
+    for (size_t i = 0; i < 8; i++) {
+        f.machines[i].node = 0;
+        f.machines[i].settled_usec = 60 * USEC_PER_SEC;
+    }
+    assert_int_equal(fleet_plan(&f, 64), 0);
+    f.machines[5].settled_usec = LONG_AGO;
+    assert_int_equal(fleet_plan(&f, 64), 1);
+    assert_int_equal(f.moves[0].machine, 5);
+}
+
+/* Whatever comes: moves are legal (fleet_plan checks), as many as allowed, and what is obeyed comes to rest. */
+static void test_any_fleet_comes_to_rest(void **state)
+{
+    uint64_t seed = 88172645463325252ULL;
+
+    (void)state;
+    for (unsigned round = 0; round < 300; round++) {
+        struct fleet f;
+        unsigned steps = 0;
+        size_t n;
+
+        fleet_make(&f, 1 + round % 8, round % 61);
+        for (size_t i = 0; i < f.fleet.node_count; i++) {
+            seed ^= seed << 13, seed ^= seed >> 7, seed ^= seed << 17;
+            f.nodes[i].online = seed % 7 != 0;
+            f.nodes[i].gone = seed % 7 == 0;
+            f.nodes[i].drain = seed % 5 == 0;
+            f.nodes[i].zone = (uint32_t)(seed >> 20) % 3;
+            f.nodes[i].spool_permille = (seed >> 30) % 1000;
+        }
+        for (size_t i = 0; i < f.fleet.machine_count; i++) {
+            seed ^= seed << 13, seed ^= seed >> 7, seed ^= seed << 17;
+            f.machines[i].node = seed % 11 == 0 ? PLACEMENT_NONE : (seed >> 8) % f.fleet.node_count;
+            f.machines[i].pin = seed % 3 ? PLACEMENT_NONE : (seed >> 16) % f.fleet.node_count;
+            f.machines[i].zone = (uint32_t)(seed >> 24) % 3;
+            f.machines[i].churn_bytes_per_sec = (seed >> 30) % (20 * MB);
+        }
+        while ((n = fleet_plan(&f, 16)) > 0) {
+            fleet_obey(&f, n);
+            assert_in_range(++steps, 1, 200);
+        }
+    }
+}
+
 static void test_the_vault_of_another_site_with_most_room_is_taken(void **state)
 {
     const struct placement_vault vaults[] = {
@@ -505,6 +778,17 @@ int main(void)
         cmocka_unit_test(test_the_least_loaded_node_of_the_site_gets_the_machine),
         cmocka_unit_test(test_a_full_spool_comes_last),
         cmocka_unit_test(test_without_a_node_there_is_a_reason),
+        cmocka_unit_test(test_equal_nodes_are_left_alone),
+        cmocka_unit_test(test_the_machines_of_a_node_that_is_gone_spread_over_the_others_at_once),
+        cmocka_unit_test(test_nobody_is_gone_before_the_nodes_could_report),
+        cmocka_unit_test(test_with_no_other_node_everything_stays),
+        cmocka_unit_test(test_a_drained_node_is_left_a_few_at_a_time_and_a_machine_that_moves_is_left_alone),
+        cmocka_unit_test(test_a_pin_counts_while_its_node_can_be_used),
+        cmocka_unit_test(test_a_machine_goes_home_when_its_site_has_a_node_again),
+        cmocka_unit_test(test_a_node_that_came_gets_its_share_one_by_one_and_then_there_is_rest),
+        cmocka_unit_test(test_a_hot_node_gives_a_machine_to_a_cool_one_and_does_not_get_it_back),
+        cmocka_unit_test(test_a_machine_that_has_just_come_is_not_moved_for_balance),
+        cmocka_unit_test(test_any_fleet_comes_to_rest),
         cmocka_unit_test(test_the_vault_of_another_site_with_most_room_is_taken),
         cmocka_unit_test(test_a_machine_within_its_target_is_healthy),
         cmocka_unit_test(test_rpo_above_target_warns_and_above_thrice_is_critical),

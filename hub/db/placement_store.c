@@ -1,0 +1,222 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * SQL of placement. A node whose session is over for ten seconds is gone, and so is one that says nothing for twenty in a session
+ * that seems to be there; together with a look every five seconds this keeps the promise of half a minute.
+ */
+#include "hub/db/placement_store.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "hub/db/news.h"
+#include "transport/base/mem.h"
+
+#define SETTLED_SECONDS "30"
+#define LOOK_PAUSE_SECONDS "20"
+
+#define USEC_SINCE(t) "(extract(epoch FROM now() - " t ") * 1000000)::bigint"
+
+static int note_look(struct db_conn *conn, struct placement_fleet *ret_fleet, struct err *err)
+{
+    AUTO_PGRESULT PGresult *r = NULL;
+
+    if (db_exec(conn, &r, err,
+            "UPDATE placement_watch SET since = CASE WHEN seen_at < now() - interval '" LOOK_PAUSE_SECONDS " seconds'"
+            " THEN now() ELSE since END, seen_at = now()"
+            " RETURNING since < now() - interval '" SETTLED_SECONDS " seconds',"
+            " coalesce((SELECT " USEC_SINCE("max(node_since)") " FROM protections"
+                                                               " WHERE node_reason IN ('balance', 'site')), -1)") < 0)
+        return -1;
+    ret_fleet->settled = db_bool(r, 0, 0);
+    ret_fleet->since_balance_usec = db_i64(r, 0, 1) < 0 ? UINT64_MAX : db_u64(r, 0, 1);
+    return 0;
+}
+
+/* Sites are numbered in the order of their ids; 0 is none. */
+#define ZONE(t) "(SELECT count(*) FROM sites z WHERE z.id <= " t ".site_id)"
+
+static int read_nodes(struct db_conn *conn, struct placement_picture *p, struct err *err)
+{
+    AUTO_PGRESULT PGresult *r = NULL;
+    int n = db_exec(conn, &r, err,
+        "SELECT n.id, n.online AND n.endpoint <> '', n.drain,"
+        " n.last_seen_at IS NULL OR n.last_seen_at < now() - interval '20 seconds'"
+        " OR (NOT n.online AND n.last_seen_at < now() - interval '10 seconds'),"
+        " CASE WHEN n.spool_limit_bytes > 0 THEN n.spool_bytes * 1000 / n.spool_limit_bytes ELSE 0 END, n.cpu_permille,"
+        " " ZONE("n") ", coalesce(" USEC_SINCE(
+            "n.online_since") ", 0) FROM nodes n WHERE NOT n.simulated ORDER BY n.id");
+
+    if (n < 0)
+        return -1;
+    p->nodes = mem_alloc((size_t)n + 1, sizeof(*p->nodes));
+    p->node_ids = mem_alloc((size_t)n + 1, sizeof(*p->node_ids));
+    if (!p->nodes || !p->node_ids)
+        return err_set(err, ERR_NOMEM, "no memory for the nodes");
+    for (int i = 0; i < n; i++) {
+        memcpy(p->node_ids[i], db_text(r, i, 0), IDENT_TEXT_SIZE);
+        p->nodes[i] = (struct placement_node){.online = db_bool(r, i, 1),
+            .drain = db_bool(r, i, 2),
+            .gone = db_bool(r, i, 3),
+            .spool_permille = db_u64(r, i, 4),
+            .cpu_permille = db_u64(r, i, 5),
+            .zone = (uint32_t)db_u64(r, i, 6),
+            .up_usec = db_u64(r, i, 7)};
+    }
+    p->fleet.nodes = p->nodes;
+    p->fleet.node_count = (size_t)n;
+    return 0;
+}
+
+/* Both lists are ordered by id. */
+static size_t node_index(const struct placement_picture *p, const char *id)
+{
+    size_t low = 0, high = p->fleet.node_count;
+
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        int order = strcmp(p->node_ids[middle], id);
+
+        if (order == 0)
+            return middle;
+        if (order < 0)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return PLACEMENT_NONE;
+}
+
+static int read_machines(struct db_conn *conn, struct placement_picture *p, struct err *err)
+{
+    AUTO_PGRESULT PGresult *r = NULL;
+    int n = db_exec(conn, &r, err,
+        "SELECT p.machine_id, p.node_id, p.pinned_node_id, " ZONE("m") ", coalesce(s.churn, 0), " USEC_SINCE(
+            "p.node_since") ", EXISTS (SELECT 1 FROM jobs j WHERE j.machine_id = p.machine_id AND j.kind = "
+                            "'machine_move'"
+                            "  AND j.status IN ('queued', 'running', 'waiting_for_input'))"
+                            " FROM protections p JOIN machines m ON m.id = p.machine_id"
+                            " LEFT JOIN (SELECT machine_id, sum(changed_bytes)::bigint / 600 AS churn FROM samples"
+                            "  WHERE minute > now() - interval '10 minutes' GROUP BY machine_id) s ON s.machine_id = "
+                            "p.machine_id"
+                            " WHERE p.active AND NOT m.simulated ORDER BY p.machine_id");
+
+    if (n < 0)
+        return -1;
+    p->machines = mem_alloc((size_t)n + 1, sizeof(*p->machines));
+    p->machine_ids = mem_alloc((size_t)n + 1, sizeof(*p->machine_ids));
+    if (!p->machines || !p->machine_ids)
+        return err_set(err, ERR_NOMEM, "no memory for the machines");
+    for (int i = 0; i < n; i++) {
+        memcpy(p->machine_ids[i], db_text(r, i, 0), IDENT_TEXT_SIZE);
+        p->machines[i] = (struct placement_machine){.node = node_index(p, db_text(r, i, 1)),
+            .pin = node_index(p, db_text(r, i, 2)),
+            .zone = (uint32_t)db_u64(r, i, 3),
+            .churn_bytes_per_sec = db_u64(r, i, 4),
+            .settled_usec = db_u64(r, i, 5),
+            .moving = db_bool(r, i, 6)};
+    }
+    p->fleet.machines = p->machines;
+    p->fleet.machine_count = (size_t)n;
+    return 0;
+}
+
+int placement_picture_read(struct db_conn *conn, struct placement_picture *ret_picture, struct err *err)
+{
+    return note_look(conn, &ret_picture->fleet, err) < 0 || read_nodes(conn, ret_picture, err) < 0
+               ? -1
+               : read_machines(conn, ret_picture, err);
+}
+
+void placement_picture_done(struct placement_picture *p)
+{
+    free(p->nodes);
+    free(p->machines);
+    free(p->node_ids);
+    free(p->machine_ids);
+}
+
+/* ---- a move ---- */
+
+int placement_where(struct db_conn *conn, const char *machine_id, struct placement_where *ret_where, struct err *err)
+{
+    AUTO_PGRESULT PGresult *r = NULL;
+    int n = db_exec(conn, &r, err,
+        "SELECT p.node_id, p.next_node_id, n.name FROM protections p LEFT JOIN nodes n ON n.id = p.node_id"
+        " WHERE p.machine_id = $1 AND p.active",
+        DB_S(machine_id));
+
+    if (n <= 0)
+        return n;
+    (void)snprintf(ret_where->node_id, IDENT_TEXT_SIZE, "%s", db_text(r, 0, 0));
+    (void)snprintf(ret_where->next_id, IDENT_TEXT_SIZE, "%s", db_text(r, 0, 1));
+    (void)snprintf(ret_where->node_name, sizeof(ret_where->node_name), "%s", db_text(r, 0, 2));
+    return 1;
+}
+
+int placement_target(
+    struct db_conn *conn, const char *node_id, uint64_t *ret_version, uint64_t *ret_reached, struct err *err)
+{
+    AUTO_PGRESULT PGresult *r = NULL;
+    int n = db_exec(conn, &r, err,
+        "SELECT desired_version, converged_version, online AND endpoint <> '' AND NOT drain"
+        " AND last_seen_at > now() - interval '20 seconds' FROM nodes WHERE id = $1",
+        DB_S(node_id));
+
+    if (n <= 0)
+        return n;
+    *ret_version = db_u64(r, 0, 0);
+    *ret_reached = db_u64(r, 0, 1);
+    return db_bool(r, 0, 2);
+}
+
+int placement_pin(struct db_conn *conn, const char *machine_id, const char *node_id, struct err *err)
+{
+    return db_exec(conn, NULL, err, "UPDATE protections SET pinned_node_id = $2 WHERE machine_id = $1",
+               DB_S(machine_id), DB_ID(node_id)) < 0
+               ? -1
+               : 0;
+}
+
+/* The nodes that have the machine, or are told of it, have something new to hear. */
+static int tell_nodes(struct db_conn *conn, const char *machine_id, struct err *err)
+{
+    if (db_exec(conn, NULL, err,
+            "UPDATE nodes SET desired_version = desired_version + 1 WHERE id IN (SELECT node_id FROM protections"
+            " WHERE machine_id = $1 UNION SELECT next_node_id FROM protections WHERE machine_id = $1)",
+            DB_S(machine_id)) < 0)
+        return -1;
+    return news_tell(conn, NEWS_DESIRED, err);
+}
+
+int placement_announce(struct db_conn *conn, const char *machine_id, const char *node_id, struct err *err)
+{
+    if (!node_id && tell_nodes(conn, machine_id, err) < 0)
+        return -1;
+    if (db_exec(conn, NULL, err, "UPDATE protections SET next_node_id = $2 WHERE machine_id = $1", DB_S(machine_id),
+            DB_ID(node_id)) < 0)
+        return -1;
+    return node_id ? tell_nodes(conn, machine_id, err) : 0;
+}
+
+int placement_switch(
+    struct db_conn *conn, const char *machine_id, const char *reason, uint64_t *ret_version, struct err *err)
+{
+    AUTO_PGRESULT PGresult *r = NULL;
+    int n;
+
+    if (tell_nodes(conn, machine_id, err) < 0 ||
+        db_exec(conn, NULL, err,
+            "UPDATE protections SET node_id = next_node_id, next_node_id = NULL, node_since = now(), node_reason = $2,"
+            " updated_at = now() WHERE machine_id = $1 AND next_node_id IS NOT NULL",
+            DB_S(machine_id), DB_S(reason)) < 0)
+        return -1;
+    n = db_exec(conn, &r, err,
+        "UPDATE machines SET desired_version = desired_version + 1, version = version + 1, updated_at = now()"
+        " WHERE id = $1 RETURNING desired_version",
+        DB_S(machine_id));
+    if (n <= 0)
+        return n < 0 ? -1 : err_set(err, ERR_NOT_FOUND, "there is no machine %s", machine_id);
+    *ret_version = db_u64(r, 0, 0);
+    return 0;
+}

@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Placement as rows: nodes and machines as hub/core/placement.h wants them, and the steps of a move. What must hear of a change
+ * (nodes, agent) converges anew. Everything in the caller's transaction, if there is one.
+ */
+#ifndef HUB_DB_PLACEMENT_STORE_H
+#define HUB_DB_PLACEMENT_STORE_H
+
+#include "hub/core/placement.h"
+#include "hub/db/db.h"
+#include "transport/base/ident.h"
+
+struct placement_picture {
+    struct placement_fleet fleet; /* points into this */
+    struct placement_node *nodes;
+    struct placement_machine *machines;
+    char (*node_ids)[IDENT_TEXT_SIZE];
+    char (*machine_ids)[IDENT_TEXT_SIZE];
+};
+/* Notes that somebody looks, and reads all nodes and all protected machines that are not simulated. */
+int placement_picture_read(struct db_conn *conn, struct placement_picture *ret_picture, struct err *err);
+void placement_picture_done(struct placement_picture *picture);
+#define AUTO_PLACEMENT_PICTURE __attribute__((cleanup(placement_picture_done)))
+
+struct placement_where {
+    char node_id[IDENT_TEXT_SIZE], next_id[IDENT_TEXT_SIZE]; /* "": none */
+    char node_name[256];
+};
+/* 1, or 0: the machine is not protected. */
+int placement_where(struct db_conn *conn, const char *machine_id, struct placement_where *ret_where, struct err *err);
+/* Can machines be moved to that node now? 1 or 0; ret_version: what it has been asked to reach, ret_reached: what it has. */
+int placement_target(
+    struct db_conn *conn, const char *node_id, uint64_t *ret_version, uint64_t *ret_reached, struct err *err);
+/* NULL ends a pin. */
+int placement_pin(struct db_conn *conn, const char *machine_id, const char *node_id, struct err *err);
+/* That node is told of the machine, which stays where it is; NULL: the one that was told before need not know of it any more. */
+int placement_announce(struct db_conn *conn, const char *machine_id, const char *node_id, struct err *err);
+/* The announced node has the machine from now on. ret_version: what the agent has to reach. */
+int placement_switch(
+    struct db_conn *conn, const char *machine_id, const char *reason, uint64_t *ret_version, struct err *err);
+
+#endif
