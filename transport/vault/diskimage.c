@@ -233,6 +233,12 @@ static int begin_raw(struct diskimage *i, struct err *err)
     return diskcopy_new(&spec, &i->copy, err);
 }
 
+static int part_exists(const struct diskimage *i, struct err *err)
+{
+    (void)err_set(err, ERR_EXISTS, "%s is there already", i->part);
+    return err_hint(err, "another export may be writing it; remove it if none does");
+}
+
 static int begin(struct diskimage *i, struct err *err)
 {
     if (i->cancelled)
@@ -242,13 +248,17 @@ static int begin(struct diskimage *i, struct err *err)
         step_next(i); /* only the name is missing, or not even that */
         return 0;
     }
-    if (is_raw(i) && begin_raw(i, err) < 0)
-        return -1;
-    if (!is_raw(i) && !i->again && access(i->part, F_OK) == 0)
-        return err_set(err, ERR_EXISTS, "%s is there already", i->part);
-    i->begun = true;
+    if (!i->is_device && !i->again && access(i->part, F_OK) == 0)
+        return part_exists(i, err);
+    /* The note comes first: killed in between, the file is known as ours. */
     if (imagenote_write(i, i->noted, false, err) < 0)
         return -1;
+    if (is_raw(i) && begin_raw(i, err) < 0) {
+        if (i->fd < 0 && !i->again)
+            imagenote_remove(i->d, i->id);
+        return -1;
+    }
+    i->begun = true;
     if (!is_raw(i))
         return imageconvert_start(i, err);
     step_next(i);
