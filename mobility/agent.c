@@ -28,6 +28,7 @@
 
 /* What waits for the node; the rest of the agent's memory is the cycle's (ENGINE_HOLD_BYTES) and the RPC's send queue. */
 #define QUEUE_BYTES (6u << 20)
+#define LAST_POINT_USEC (60 * USEC_PER_SEC)
 
 struct agent {
     struct agent_conf conf;
@@ -41,7 +42,9 @@ struct agent {
     struct vaultask *ask;
     struct receive *receive;
     struct hold *hold;
-    struct rpc_channel *asking; /* to the node, while there is no stream; NULL: none */
+    char held_command[IDENT_TEXT_SIZE]; /* waits for the source's last point to be begun; "": none */
+    uint64_t held_until_usec;           /* monotonic: how long at most */
+    struct rpc_channel *asking;         /* to the node, while there is no stream; NULL: none */
     struct group_part *part;
     struct engine *engine;
     struct group *group;
@@ -134,11 +137,14 @@ static void send_status(struct agent *a)
     report(a, &r);
 }
 
+static void make_last_point(struct agent *a);
+
 static void on_timer(void *arg)
 {
     struct agent *a = arg;
 
     send_status(a);
+    make_last_point(a);
     loop_timer_set(a->timer, session_status_interval_usec(a->session));
 }
 
@@ -239,19 +245,34 @@ static void take_received(struct agent *a)
     }
 }
 
-/* The source stands still: the point that is made now is its last one, and the command's answer. */
+/* The source stands still: the point that is made now is its last one, and the command's answer. An agent that has just been started is about to
+ * protect. */
+static void make_last_point(struct agent *a)
+{
+    struct engine_status s;
+    struct err err = ERR_INIT;
+
+    engine_get_status(a->engine, &s);
+    if (!a->held_command[0] || (a->protect && s.phase == PHASE_IDLE && clock_mono_usec() < a->held_until_usec))
+        return;
+    if (engine_create_point(a->engine, a->held_command, "crash", "", &err) < 0)
+        session_command_done(a->session, a->held_command, &err, NULL);
+    a->held_command[0] = '\0';
+}
+
 static void take_held(struct agent *a)
 {
     struct hold_output o;
 
     while (hold_take(a->hold, &o)) {
-        struct err err = o.error;
-
-        if (o.held)
-            (void)engine_create_point(a->engine, o.command_id, "crash", "", &err);
-        if (!o.held || err.code != ERR_NONE)
-            session_command_done(a->session, o.command_id, err.code == ERR_NONE ? NULL : &err, "{}");
+        if (o.held) {
+            memcpy(a->held_command, o.command_id, sizeof(a->held_command));
+            a->held_until_usec = clock_mono_usec() + LAST_POINT_USEC;
+        } else {
+            session_command_done(a->session, o.command_id, o.error.code == ERR_NONE ? NULL : &o.error, "{}");
+        }
     }
+    make_last_point(a);
 }
 
 /* Without a stream there is no channel to the node: one is made for what the machine receives. */

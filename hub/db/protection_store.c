@@ -191,6 +191,14 @@ int protection_vault_knows(struct db_conn *conn, const char *machine_id, struct 
         DB_S(machine_id));
 }
 
+int protection_node_knows(struct db_conn *conn, const char *machine_id, struct err *err)
+{
+    return db_exec(conn, NULL, err,
+        "SELECT 1 FROM nodes n JOIN protections p ON p.node_id = n.id"
+        " WHERE p.machine_id = $1 AND n.online AND n.converged_version >= n.desired_version",
+        DB_S(machine_id));
+}
+
 int protection_vault(struct db_conn *conn, const char *machine_id, char ret_vault_id[IDENT_TEXT_SIZE], struct err *err)
 {
     AUTO_PGRESULT PGresult *r = NULL;

@@ -43,6 +43,8 @@ int protection_disks(struct db_conn *conn, const char *machine_id, PGresult **re
 int protection_seeded(struct db_conn *conn, const char *machine_id, uint64_t *ret_version, struct err *err);
 /* Has the machine's vault heard of it? 1 or 0. */
 int protection_vault_knows(struct db_conn *conn, const char *machine_id, struct err *err);
+/* Has the machine's node heard of all that it is to do? 1 or 0. */
+int protection_node_knows(struct db_conn *conn, const char *machine_id, struct err *err);
 /* The vault that holds the machine's points. 1, or 0: none does yet. */
 int protection_vault(struct db_conn *conn, const char *machine_id, char ret_vault_id[IDENT_TEXT_SIZE], struct err *err);
 /* The desired version that the agent has reached, and whether it is connected. */

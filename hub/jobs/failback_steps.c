@@ -20,7 +20,11 @@
 #include "hub/jobs/job.h"
 #include "hub/jobs/point_steps.h"
 #include "hub/jobs/protect_steps.h"
+#include "transport/base/clock.h"
 #include "transport/base/mem.h"
+
+#define NODE_USEC (60 * USEC_PER_SEC)
+#define LOOK_USEC (200 * USEC_PER_MSEC)
 
 /* Steps of failover_failback, as undoing it must tell them apart. */
 enum { STEP_CHECK, STEP_PASS, STEP_STOP, STEP_CLOSE, STEP_TAKE, STEP_LAST, STEP_SETTLE };
@@ -135,6 +139,14 @@ static int failback_check(struct db_conn *conn, const struct machine_row *machin
         err_set(err, ERR_INVALID, "confirm: not the name of the machine, whose disks are overwritten");
         return err_hint(err, "Type it: %s", machine->name);
     }
+    int resuming = failover_is_resuming(conn, machine->id, err);
+
+    if (resuming < 0)
+        return -1;
+    if (resuming > 0) {
+        err_set(err, ERR_REFUSED, "the replica of %s is being started again", machine->name);
+        return err_hint(err, "Wait until it runs: leeward job list");
+    }
     if (machine->online)
         return 0;
     err_set(err, ERR_REFUSED, "the agent of %s is not connected", machine->name);
@@ -164,11 +176,30 @@ static int ask_to_receive(
     return rc;
 }
 
+/* The node lets a machine be written back once it has heard of that: a failback may be asked for right after the reprotection. A node that is away
+ * for long is the agent's to complain about. */
+static int node_knows(struct job_run *run, struct err *err)
+{
+    int knows = job_state_text(run, "node_knows") ? 1 : protection_node_knows(run->conn, run->job->machine_id, err);
+
+    if (knows < 0)
+        return -1;
+    if (knows == 0 && run->job->step_age_usec < NODE_USEC) {
+        snprintf(run->detail, sizeof(run->detail), "waiting for the process node to take it up");
+        run->again_usec = LOOK_USEC;
+        return JOB_AGAIN;
+    }
+    return job_state_put(run, "node_knows", json_string("yes"), err) < 0 ? -1 : JOB_DONE;
+}
+
 static int ask_agent(struct job_run *run, struct err *err)
 {
     Leeward__Control__V1__ReceiveDisks r = LEEWARD__CONTROL__V1__RECEIVE_DISKS__INIT;
     json_t *answer = NULL;
-    int rc;
+    int rc = node_knows(run, err);
+
+    if (rc != JOB_DONE)
+        return rc;
 
     r.check_only = true;
     rc = ask_to_receive(run, &r, &answer, err);

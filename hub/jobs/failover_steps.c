@@ -162,6 +162,11 @@ static int failover_check(struct db_conn *conn, const struct machine_row *machin
         return err_hint(
             err, "Start its agent; or, where the source is lost: leeward failover unplanned %s", machine->name);
     }
+    /* After a rollback or a failback it compares its disks first. */
+    if (kind == FAILOVER_PLANNED && strcmp(machine->agent_state, "protected") != 0) {
+        err_set(err, ERR_REFUSED, "the agent of %s makes no points yet: it is %s", machine->name, machine->agent_state);
+        return err_hint(err, "Wait until it does: leeward machine show %s", machine->name);
+    }
     if (job_param_u64(params, "sequence", &sequence, err) < 0 ||
         replica_options_check(json_object_get(params, "options"), err) < 0 || choose_target(conn, params, err) < 0 ||
         failover_check_machine(machine, failover_machine_move((enum failover_kind)kind), err) < 0 ||

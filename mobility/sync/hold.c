@@ -54,6 +54,7 @@ struct hold {
     /* The thread's. */
     struct receive_disk *disks[MARK_DISKS_MAX];
     unsigned disk_count;
+    bool stopped; /* the scripts have run to their end in this process, and the disks are held since */
 };
 
 static void put(struct hold *h, const char *command_id, bool held, const struct err *error)
@@ -134,6 +135,7 @@ static void let_go(struct hold *h)
     for (unsigned i = 0; i < h->disk_count; i++)
         receive_disk_close(TAKE_PTR(h->disks[i]));
     h->disk_count = 0;
+    h->stopped = false;
 }
 
 static int take_disks(struct hold *h, const struct order *o, struct err *err)
@@ -167,7 +169,7 @@ static void start_again(struct hold *h)
 
 static int stop(struct hold *h, const struct order *o, uint64_t generation, struct err *err)
 {
-    if (h->disk_count > 0)
+    if (h->stopped)
         return 0; /* asked again */
     if (note_write(h, o, generation, err) < 0)
         return -1;
@@ -177,7 +179,10 @@ static int stop(struct hold *h, const struct order *o, uint64_t generation, stru
     pthread_mutex_unlock(&h->lock);
     if (run_scripts(h, true, err) < 0)
         return err_wrap(err, "stopping what uses the protected disks");
-    return take_disks(h, o, err);
+    if (h->disk_count == 0 && take_disks(h, o, err) < 0)
+        return -1;
+    h->stopped = true;
+    return 0;
 }
 
 /* ---- the thread ---- */

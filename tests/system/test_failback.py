@@ -273,6 +273,7 @@ def a_planned_failover_loses_no_transaction():
     name = site.machine()["name"]
     ledger = Ledger(postgres)
     wait_until(lambda: ledger.committed >= 20, "transactions", 60)
+    wait_until(lambda: site.machine()["agent_state"] == "protected", "the agent to make points", 60)
     check("last point" in refused(site, "failover", "planned", f"{name}@1"), "a planned failover to an older point")
 
     # A target that does not start it: the source goes on, with all that it had.
@@ -319,11 +320,47 @@ def a_source_that_is_still_in_use_is_not_failed_over():
     site = Site(daemon_options={"agent": ["--failover-dir", fresh("nothing.d")]})
     site.protect(disk)
     name = site.machine()["name"]
+    wait_until(lambda: site.machine()["agent_state"] == "protected", "the agent to make points", 60)
     text = refused(site, "failover", "planned", name)
     check("in use" in text and "mounted on" in text, text)
     wait_until(lambda: [f["state"] for f in site.items("failover", "list")] == ["failed"], "the failure to be cleared away", 60)
     check(site.machine()["state"] == "protected", f"the machine is {site.machine()['state']}")
     check(site.settled_point(), "points do not go on")
+
+
+@test
+def an_agent_that_is_killed_while_it_stops_the_source_goes_on():
+    disk = Disk(64 * MIB)
+    disk.fill_random(100)
+    folder, calls, go = fresh("failover.d"), fresh("calls"), fresh("go")
+    os.mkdir(folder)
+    path = os.path.join(folder, "10-slow")
+    with open(path, "w") as f:
+        f.write(f"#!/bin/sh\necho $1 >> {calls}\n[ $1 = start ] || while [ ! -e {go} ]; do sleep 0.1; done\n")
+    os.chmod(path, stat.S_IRWXU)
+    site = Site(daemon_options={"agent": ["--failover-dir", folder]})
+    site.protect(disk)
+    name = site.machine()["name"]
+    wait_until(lambda: site.machine()["agent_state"] == "protected", "the agent to make points", 60)
+    site.cli("failover", "planned", name, "--no-wait")
+    wait_until(lambda: said(calls) == ["stop"], "the source to be stopped", 60)
+    site.kill("agent")
+    wait_until(lambda: len(said(calls)) == 2, "the agent to stop it again", 60)
+    # What is written until the source is still counts, too.
+    disk.fill_random(20, seed=9)
+    with open(go, "w"):
+        pass
+    failed = wait_until(lambda: next((f for f in site.items("failover", "list") if f["state"] == "running"), None), "the replica", 120, 0.3)
+    check(said(calls) == ["stop", "stop"], f"the scripts were called as {said(calls)}")
+    check(image_of_uri(uri_of(site, failed)) == image_of(disk.device), "the replica is not what the source was at its end")
+    # Back again, right behind the reprotection; then the source is started.
+    site.cli("failover", "commit", name)
+    site.cli("failover", "reprotect", name)
+    write(uri_of(site, failed), 0x44)
+    expected = image_of_uri(uri_of(site, failed))
+    site.cli("failover", "failback", name, "--confirm", name)
+    check(image_of(disk.device) == expected, "the original is not what the replica was")
+    wait_until(lambda: said(calls) == ["stop", "stop", "start"], "the source to be started", 60)
 
 
 if __name__ == "__main__":

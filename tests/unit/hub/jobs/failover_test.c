@@ -361,8 +361,10 @@ static void protect_again(struct db_conn *conn)
 {
     struct err err = ERR_INIT;
 
-    assert_ok(
-        db_script(conn, "UPDATE machines SET online = true, last_seen_at = now(), agent_state = 'protected'", &err),
+    assert_ok(db_script(conn,
+                  "UPDATE nodes SET online = true, converged_version = 1000000;"
+                  " UPDATE machines SET online = true, last_seen_at = now(), agent_state = 'protected'",
+                  &err),
         &err);
 }
 
