@@ -30,22 +30,10 @@ static int run(struct command_line *line, struct err *err)
 {
     struct client *client AUTO_OF(client) = NULL;
 
-    bool dry_run = command_option(line, "dry-run");
-    int rc;
-
-    if (dry_run && line->command->local)
-        return err_set(err, ERR_INVALID, "leeward %s has no dry run", line->command->words);
     if (!line->command->local && profile_client(line, &client, err) < 0)
         return -1;
     line->client = client;
-    if (dry_run)
-        client_set_dry_run(client);
-    rc = line->command->run(line, err);
-    if (!dry_run || !client_would_succeed(client))
-        return rc;
-    (void)fputs(
-        line->output == OUTPUT_JSON ? "{\"dry_run\": true}\n" : "the hub would do this; nothing was done\n", stdout);
-    return 0;
+    return line->command->run(line, err);
 }
 
 int main(int argc, char **argv)

@@ -220,6 +220,18 @@ int plan_run_replicas(struct db_conn *conn, const char *run_id, PGresult **ret_r
         DB_S(run_id));
 }
 
+int plan_reprotected(struct db_conn *conn, const char *machine_id, char ret_id[IDENT_TEXT_SIZE], struct err *err)
+{
+    AUTO_PGRESULT PGresult *r = NULL;
+    int n = db_exec(conn, &r, err,
+        "SELECT id FROM failovers WHERE machine_id = $1 AND state = 'reprotected' ORDER BY created_at DESC LIMIT 1",
+        DB_S(machine_id));
+
+    strncpy(ret_id, n > 0 ? db_text(r, 0, 0) : "", IDENT_TEXT_SIZE - 1);
+    ret_id[IDENT_TEXT_SIZE - 1] = '\0';
+    return n;
+}
+
 int plan_savepoint(struct db_conn *conn, struct err *err)
 {
     return ok(db_exec(conn, NULL, err, "SAVEPOINT plan"));

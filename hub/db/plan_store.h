@@ -86,6 +86,8 @@ int plan_past(struct db_conn *conn, const char *plan_id, const char *step, const
     uint64_t *ret_usec, size_t max, struct err *err);
 /* Failovers of the run that are in `running`, the last one begun first: id, machine_id, verdict. */
 int plan_run_replicas(struct db_conn *conn, const char *run_id, PGresult **ret_rows, struct err *err);
+/* The machine's failover whose replica is protected, and can fail back. 1, or 0: there is none. */
+int plan_reprotected(struct db_conn *conn, const char *machine_id, char ret_id[IDENT_TEXT_SIZE], struct err *err);
 /* A point in the transaction to which a failed statement can be undone. */
 int plan_savepoint(struct db_conn *conn, struct err *err);
 int plan_savepoint_undo(struct db_conn *conn, struct err *err);

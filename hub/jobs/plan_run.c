@@ -136,18 +136,54 @@ json_t *plan_failover_params(
     return params;
 }
 
+const char *plan_failover_job(const char *kind)
+{
+    return strcmp(kind, "failback") == 0 ? "failover_failback" : "failover";
+}
+
+/* Whoever starts the run of a plan has typed the plan's name; the job wants that of the machine whose disks are overwritten. */
+json_t *plan_failback_params(struct db_conn *conn, const char *machine_id, struct err *err)
+{
+    AUTO_DB_SET struct db_set set = {0};
+    char failover_id[IDENT_TEXT_SIZE];
+    json_t *params;
+    int found;
+
+    if (db_need(conn, &db_machines, machine_id, &set, err) < 0)
+        return NULL;
+    const char *name = db_at(&set, struct machine_row, 0)->name;
+
+    found = plan_reprotected(conn, machine_id, failover_id, err);
+    if (found == 0) {
+        err_set(err, ERR_REFUSED, "the machine %s has no replica that is protected", name);
+        err_hint(err, "A failback goes from there: commit its failover, then leeward reprotect %s", name);
+    }
+    if (found <= 0)
+        return NULL;
+    params = json_pack("{s:s, s:s}", "failover_id", failover_id, "confirm", name);
+    if (!params)
+        err_set(err, ERR_NOMEM, "no memory for a failback");
+    return params;
+}
+
 /* The failover itself says whether it would begin. */
 static int ask_failover(struct db_conn *conn, const struct draft *d, const struct plan_step *step,
     const struct prospect *p, struct err *err)
 {
-    json_t *params = plan_failover_params(step, d->spec->kind, p->target_id, p->sequence, d->spec->options);
+    bool back = strcmp(d->spec->kind, "failback") == 0;
+    json_t *params = back ? plan_failback_params(conn, p->machine_id, err)
+                          : plan_failover_params(step, d->spec->kind, p->target_id, p->sequence, d->spec->options);
     AUTO_FREE char *text = params ? json_dumps(params, JSON_COMPACT) : NULL;
-    const struct job_spec job = {
-        .kind = "failover", .machine_id = p->machine_id, .params_json = text, .requested_by = d->spec->requested_by};
+    const struct job_spec job = {.kind = plan_failover_job(d->spec->kind),
+        .machine_id = p->machine_id,
+        .params_json = text,
+        .requested_by = d->spec->requested_by};
     char none[IDENT_TEXT_SIZE];
 
     json_decref(params);
-    return text ? job_submit(conn, &job, true, none, err) : err_set(err, ERR_NOMEM, "no memory for a failover");
+    if (!text)
+        return back ? -1 : err_set(err, ERR_NOMEM, "no memory for a failover");
+    return job_submit(conn, &job, true, none, err);
 }
 
 static int choose_point(
@@ -155,10 +191,12 @@ static int choose_point(
 {
     uint64_t sequence;
 
+    if (strcmp(d->spec->kind, "failback") == 0)
+        return 0;
     if (plan_point(conn, p->machine_id, plan_kind_has_point(d->spec->kind) ? d->spec->point : "latest", &sequence,
             &p->loss_usec, err) < 0)
         return -1;
-    p->sequence = plan_kind_has_point(d->spec->kind) ? sequence : 0;
+    p->sequence = sequence;
     if (sequence > 0)
         return 0;
     err_set(err, ERR_REFUSED, "the machine %s has no recovery point%s", plan_step_text(step, "machine"),

@@ -28,10 +28,15 @@ struct plan_run_spec {
 int plan_run_start(struct db_conn *conn, const struct plan_run_spec *spec, bool dry_run,
     char ret_run_id[IDENT_TEXT_SIZE], char ret_job_id[IDENT_TEXT_SIZE], json_t **ret_forecast, struct err *err);
 
+/* The kind of that job: a failback is one of its own. */
+const char *plan_failover_job(const char *kind);
+/* Params of the failback of a machine: a new reference, NULL with err; ERR_REFUSED: it has no replica that is protected. */
+json_t *plan_failback_params(struct db_conn *conn, const char *machine_id, struct err *err);
 /* Params of the failover job of a machine step. A new reference; NULL without memory. */
 json_t *plan_failover_params(
     const struct plan_step *step, const char *kind, const char *target_id, uint64_t sequence, const json_t *options);
-/* Whether the point is the caller's to choose: a planned failover and a failback make their own. */
+/* Whether the point is the caller's to choose: a planned failover makes its own, and a failback has
+ * none. */
 bool plan_kind_has_point(const char *kind);
 
 /* The run as JSON (run, machines, steps, measured times), and as a page of HTML. New references; the text is the caller's. */

@@ -113,10 +113,17 @@ static int step_failed(struct look *l, size_t i, const char *text, unsigned atte
 
 /* ---- beginning a step ---- */
 
-static json_t *job_params(const struct look *l, size_t i)
+static bool is_failback(const struct look *l)
+{
+    return strcmp(l->row->kind, "failback") == 0;
+}
+
+static json_t *job_params(const struct look *l, size_t i, struct err *err)
 {
     const struct plan_step *step = &l->plan->steps[i];
 
+    if (step->type == PLAN_MACHINE && is_failback(l))
+        return plan_failback_params(l->run->conn, field(l, i, PL_MACHINE_ID), err);
     if (step->type == PLAN_MACHINE)
         return plan_failover_params(step, l->row->kind, field(l, i, PL_TARGET_ID), db_u64(l->rows, (int)i, PL_SEQUENCE),
             json_object_get(l->kept, "options"));
@@ -126,9 +133,9 @@ static json_t *job_params(const struct look *l, size_t i)
         (json_int_t)db_u64(l->rows, (int)i, PL_ATTEMPTS) + 1);
 }
 
-static const char *job_kind_of(enum plan_step_type type)
+static const char *job_kind_of(const struct look *l, enum plan_step_type type)
 {
-    return type == PLAN_MACHINE ? "failover" : type == PLAN_GATE ? "plan_gate" : "plan_action";
+    return type == PLAN_MACHINE ? plan_failover_job(l->row->kind) : type == PLAN_GATE ? "plan_gate" : "plan_action";
 }
 
 /* What is refused now is a failed try. A database that is gone is not. */
@@ -143,20 +150,20 @@ static int submit_child(struct job_run *run, const struct job_spec *spec, char r
 
 static int begin_step(struct look *l, size_t i, struct err *err)
 {
-    json_t *params = job_params(l, i);
+    struct err why = ERR_INIT;
+    json_t *params = job_params(l, i, &why);
     AUTO_FREE char *text = params ? json_dumps(params, JSON_COMPACT) : NULL;
-    const struct job_spec spec = {.kind = job_kind_of(l->plan->steps[i].type),
+    const struct job_spec spec = {.kind = job_kind_of(l, l->plan->steps[i].type),
         .machine_id = field(l, i, PL_MACHINE_ID),
         .params_json = text,
         .requested_by = l->run->job->requested_by};
-    struct err why = ERR_INIT;
     char id[IDENT_TEXT_SIZE];
     int rc;
 
     json_decref(params);
-    if (!text)
+    if (!text && why.code != ERR_REFUSED)
         return err_set(err, ERR_NOMEM, "no memory for a step");
-    rc = submit_child(l->run, &spec, id, &why);
+    rc = text ? submit_child(l->run, &spec, id, &why) : 1;
     if (rc < 0) {
         err_copy(err, &why);
         return -1;
@@ -176,7 +183,9 @@ static int machine_over(struct look *l, size_t i, const json_t *result, struct e
 {
     const char *failover = job_param_text(result, "failover_id"), *why = job_param_text(result, "verdict_text");
     bool failed = strcmp(job_param_text(result, "verdict"), "failed") == 0;
-    AUTO_FREE char *text = mem_printf("boot check %s%s%s", job_param_text(result, "verdict"), why[0] ? ": " : "", why);
+    AUTO_FREE char *text =
+        is_failback(l) ? mem_strdup("the original machine runs again")
+                       : mem_printf("boot check %s%s%s", job_param_text(result, "verdict"), why[0] ? ": " : "", why);
     struct plan_step_note n = {
         .state = failed ? PLAN_STEP_RUNNING : PLAN_STEP_SUCCEEDED, .detail = text, .failover_id = failover};
 
@@ -283,7 +292,7 @@ static int run_check(struct db_conn *conn, const struct machine_row *machine, js
 static int ask_one_target(struct look *l, size_t i, struct err *err)
 {
     AUTO_DB_SET struct db_set set = {0};
-    json_t *params = job_params(l, i), *config = NULL, *spec = NULL, *answer = NULL;
+    json_t *params = job_params(l, i, err), *config = NULL, *spec = NULL, *answer = NULL;
     AUTO_FREE char *options = json_dumps(json_object_get(params, "options"), JSON_COMPACT);
     char key[64];
     int rc = -1;
@@ -327,7 +336,8 @@ static int ask_targets(struct job_run *run, struct err *err)
         int rc;
 
         snprintf(key, sizeof(key), "%zu", i);
-        if (l.plan->steps[i].type != PLAN_MACHINE || l.states[i] != PLAN_STEP_PENDING || json_object_get(good, key))
+        if (is_failback(&l) || l.plan->steps[i].type != PLAN_MACHINE || l.states[i] != PLAN_STEP_PENDING ||
+            json_object_get(good, key))
             continue;
         rc = ask_one_target(&l, i, err);
         if (rc < 0) {
@@ -504,20 +514,21 @@ struct judgement {
     char text[300];
 };
 
-static void judge_step(const struct plan_run_step_row *s, struct judgement *j, bool *ret_unknown)
+/* Of a failback there is no boot check: that the machine is itself again is all. */
+static void judge_step(const struct plan_run_step_row *s, bool back, struct judgement *j, bool *ret_unknown)
 {
     bool stopped = strcmp(s->state, "failed") == 0 || strcmp(s->state, "cancelled") == 0;
     bool bad = stopped || strcmp(s->state, "passed_over") == 0;
 
     *ret_unknown = *ret_unknown || (strcmp(s->type, "machine") == 0 && strcmp(s->state, "skipped") != 0 &&
-                                       strcmp(s->verdict, "passed") != 0);
+                                       strcmp(s->verdict, "passed") != 0 && !back);
     j->failed = j->failed || stopped;
     /* The first that failed explains those whose turn did not come. */
     if (bad && (!j->text[0] || strcmp(s->state, "failed") == 0))
         snprintf(j->text, sizeof(j->text), "%.80s: %.200s", s->name, s->detail[0] ? s->detail : s->state);
 }
 
-static int judge(struct job_run *run, const char *run_id, struct judgement *j, struct err *err)
+static int judge(struct job_run *run, const char *run_id, bool back, struct judgement *j, struct err *err)
 {
     const struct db_filter filters[] = {{"run_id", DB_EQ, run_id}};
     const struct db_page page = {.filters = filters, .filter_count = ARRAY_LEN(filters), .limit = PLAN_STEPS_MAX};
@@ -529,7 +540,7 @@ static int judge(struct job_run *run, const char *run_id, struct judgement *j, s
     if (db_list(run->conn, &db_plan_run_steps, &page, &set, err) < 0)
         return -1;
     for (size_t i = 0; i < set.count; i++)
-        judge_step(db_at(&set, struct plan_run_step_row, i), j, &unknown);
+        judge_step(db_at(&set, struct plan_run_step_row, i), back, j, &unknown);
     if (problem) {
         j->failed = true;
         snprintf(j->text, sizeof(j->text), "cleanup of %.250s", problem);
@@ -562,7 +573,7 @@ static int settle(struct job_run *run, struct err *err)
     const struct plan_run_row *row;
     struct judgement j;
 
-    if (run_read(run, &set, &row, err) < 0 || judge(run, row->id, &j, err) < 0)
+    if (run_read(run, &set, &row, err) < 0 || judge(run, row->id, strcmp(row->kind, "failback") == 0, &j, err) < 0)
         return -1;
     if (j.failed) { /* written down by undo_run, which a failure calls */
         run->final = true;
@@ -609,7 +620,7 @@ static int undo_run(struct job_run *run, struct err *err)
         (l.row->cleanup && submit_endings(run, l.row->id, &ending, jobs, err) < 0))
         return -1;
     if (plan_run_end(run->conn, l.row->id, cancelled ? "cancelled" : "failed", "failed", "", err) < 0 ||
-        judge(run, l.row->id, &j, err) < 0)
+        judge(run, l.row->id, is_failback(&l), &j, err) < 0)
         return -1;
     if (!j.text[0])
         snprintf(j.text, sizeof(j.text), cancelled ? "cancelled" : "it did not begin; see its job");

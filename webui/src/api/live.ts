@@ -46,11 +46,11 @@ function listen(signal: AbortSignal, tell: (news: News) => void): Promise<void> 
 export function keysTouchedBy(event: HubEvent): string[] {
     const keys = ["overview", "events"];
     if (event.machine_id) keys.push("machines", "machine", "exports", "branches", "groups", "failovers");
-    if (event.job_id) keys.push("jobs", "job");
+    if (event.job_id) keys.push("jobs", "job", "plan-runs");
     if (event.node_id) keys.push("nodes");
     if (event.vault_id) keys.push("vaults", "exports", "branches");
     const subject = event.code.split(/[._]/)[0] ?? "";
-    const more: Record<string, string[]> = { policy: ["policies"], site: ["sites"], token: ["tokens"], user: ["users"], alert: ["alerts"], approval: ["approvals"], group: ["groups"], job: ["jobs", "job"] };
+    const more: Record<string, string[]> = { policy: ["policies"], site: ["sites"], token: ["tokens"], user: ["users"], alert: ["alerts"], group: ["groups"], job: ["jobs", "job"], plan: ["plans", "plan-runs", "drills"], drill: ["drills"] };
     keys.push(...(more[subject] ?? []));
     return keys;
 }

@@ -13,8 +13,7 @@ export type Disk = components["schemas"]["Disk"];
 export type Policy = components["schemas"]["Policy"];
 export type Site = components["schemas"]["Site"];
 export type Node = components["schemas"]["Node"];
-/** Failover drills are null until there are some. */
-export type Overview = Omit<components["schemas"]["Overview"], "drills">;
+export type Overview = components["schemas"]["Overview"];
 export type Vault = components["schemas"]["Vault"];
 
 export type Alert = components["schemas"]["Alert"];

@@ -6,9 +6,7 @@ import type { QueryClient } from "@tanstack/react-query";
 import { createRouter } from "@tanstack/react-router";
 
 import { accessRoute } from "../pages/access/route";
-import { approvalsRoute } from "../pages/approvals/route";
 import { eventsRoute } from "../pages/events/route";
-import { failoverRoute, failoverWizardRoute } from "../pages/failover/route";
 import { failoversRoute } from "../pages/failovers/route";
 import { groupsRoute } from "../pages/groups/route";
 import { infrastructureRoute } from "../pages/infrastructure/route";
@@ -21,12 +19,14 @@ import { passwordRoute } from "../pages/login/passwordRoute";
 import { mapRoute } from "../pages/map/route";
 import { overviewRoute } from "../pages/overview/route";
 import { protectRoute } from "../pages/protect/route";
+import { drillsRoute } from "../pages/drills/route";
+import { planRoute, planRunRoute, plansRoute } from "../pages/plans/route";
 import { policiesRoute } from "../pages/policies/route";
 import { settingsRoute } from "../pages/settings/route";
 import { NotFound } from "./NotFound";
 import { rootRoute, shellRoute } from "./rootRoute";
 
-const routeTree = rootRoute.addChildren([loginRoute, passwordRoute, shellRoute.addChildren([overviewRoute, machinesRoute, machineRoute, protectRoute, mapRoute, alertsRoute, failoversRoute, failoverWizardRoute, failoverRoute, groupsRoute, jobsRoute, jobRoute, eventsRoute, infrastructureRoute, policiesRoute, approvalsRoute, accessRoute, settingsRoute])]);
+const routeTree = rootRoute.addChildren([loginRoute, passwordRoute, shellRoute.addChildren([overviewRoute, machinesRoute, machineRoute, protectRoute, mapRoute, alertsRoute, failoversRoute, plansRoute, planRoute, planRunRoute, drillsRoute, groupsRoute, jobsRoute, jobRoute, eventsRoute, infrastructureRoute, policiesRoute, accessRoute, settingsRoute])]);
 
 export function makeRouter(client: QueryClient) {
     return createRouter({ routeTree, context: { client }, defaultPreload: "intent", defaultNotFoundComponent: NotFound, scrollRestoration: false });

@@ -6,6 +6,7 @@ import { Link } from "@tanstack/react-router";
 import type { ReactNode } from "react";
 
 import { useFormat } from "../i18n/format";
+import type { ListSearch } from "./listSearch";
 import type { MachineSearch } from "../pages/machines/machineSearch";
 
 export interface Slice {
@@ -13,8 +14,8 @@ export interface Slice {
     label: string;
     value: number;
     color: "success" | "warning" | "danger" | "unknown" | "info";
-    to: "/machines";
-    search: MachineSearch;
+    to: "/machines" | "/drills";
+    search: MachineSearch | ListSearch;
 }
 
 const RADIUS = 42;

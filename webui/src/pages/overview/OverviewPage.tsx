@@ -51,6 +51,19 @@ function RpoDonut({ overview }: { overview: Overview }) {
     return <Donut slices={slices} title={t("rpo.middle")} middle={met + missed > 0 ? percent(met / (met + missed)) : "–"} />;
 }
 
+function DrillDonut({ overview }: { overview: Overview }) {
+    const { t } = useTranslation("overview");
+    const { percent } = useFormat();
+    const { fresh, overdue, pending, uncovered } = overview.drills;
+    const all = fresh + overdue + pending + uncovered;
+    const of = (key: "fresh" | "overdue" | "pending", value: number, color: "success" | "danger" | "warning") => ({ key, label: t(`drills.${key}`), value, color, to: "/drills" as const, search: { show: "machines" } });
+    const slices = [
+        of("overdue", overdue, "danger"), of("pending", pending, "warning"), of("fresh", fresh, "success"),
+        { key: "uncovered", label: t("drills.uncovered"), value: uncovered, color: "unknown" as const, to: "/machines" as const, search: { state: "protected" } },
+    ];
+    return <Donut slices={slices} title={t("drills.middle")} middle={all > 0 ? percent(fresh / all) : "–"} />;
+}
+
 function Figure({ value, children }: { value: number; children: ReactNode }) {
     const { number } = useFormat();
     return (
@@ -67,6 +80,7 @@ function Tiles({ overview }: { overview: Overview }) {
         <Gallery hasGutter minWidths={{ default: "100%", md: "22rem" }}>
             <Tile title={t("title.health")}><HealthDonut overview={overview} /></Tile>
             <Tile title={t("title.rpo")}><RpoDonut overview={overview} /></Tile>
+            <Tile title={t("title.drills")}><DrillDonut overview={overview} /></Tile>
             <Tile title={t("title.problems")}><ProblemList problems={overview.problems} /></Tile>
             <Tile title={t("title.jobs")}>
                 <div className="lw-figures">

@@ -4,9 +4,9 @@ import { createRoute, lazyRouteComponent } from "@tanstack/react-router";
 import { shellRoute } from "../../app/rootRoute";
 import { readListSearch } from "../../widgets/listSearch";
 
-export const approvalsRoute = createRoute({
+export const drillsRoute = createRoute({
     getParentRoute: () => shellRoute,
-    path: "/approvals",
+    path: "/drills",
     validateSearch: readListSearch,
-    component: lazyRouteComponent(() => import("./ApprovalsPage"), "ApprovalsPage"),
+    component: lazyRouteComponent(() => import("./DrillsPage"), "DrillsPage"),
 });
