@@ -49,7 +49,7 @@ struct api_conf {
     const char *key_path;  /* PEM */
     struct db *db;
     struct live_status *live;
-    unsigned control_port; /* where agents, nodes and vaults find the hub */
+    unsigned control_port;      /* where agents, nodes and vaults find the hub */
     const char *hub_id;         /* UUID text */
     const char *ca_fingerprint; /* ca_fingerprint(): goes into enrolment tokens */
     /* Fills up to API_CHECKS_MAX checks and returns how many; the hub is ready when all are ok. Must answer
