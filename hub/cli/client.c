@@ -24,6 +24,7 @@ struct client {
     char *url;
     char *token;
     char *ca;
+    bool dry_run, would_succeed;
     char curl_error[CURL_ERROR_SIZE];
 };
 
@@ -264,9 +265,48 @@ static int perform(struct client *client, const char *method, const char *path, 
     return 0;
 }
 
+void client_set_dry_run(struct client *client)
+{
+    client->dry_run = true;
+}
+
+bool client_would_succeed(const struct client *client)
+{
+    return client->would_succeed;
+}
+
+/* The hub refuses parameters that an operation does not have. */
+static bool lacks_dry_run(const struct client_answer *answer)
+{
+    const json_t *fault = json_array_get(json_object_get(answer->json, "errors"), 0);
+    const char *at = json_string_value(json_object_get(fault, "pointer"));
+
+    return answer->status == 400 && at && strcmp(at, "dry_run") == 0;
+}
+
+static int call_dry(struct client *client, const char *method, const char *path, const json_t *body,
+    const char *if_match, struct client_answer *ret_answer, struct err *err)
+{
+    AUTO_FREE char *asked = mem_printf("%s%sdry_run=true", path, strchr(path, '?') ? "&" : "?");
+
+    if (!asked)
+        return err_set(err, ERR_NOMEM, "no memory for a request");
+    client->dry_run = false;
+    if (client_call(client, method, asked, body, if_match, ret_answer, err) == 0) {
+        client->would_succeed = true;
+        return err_set(err, ERR_CANCELLED, "dry run");
+    }
+    if (!lacks_dry_run(ret_answer))
+        return -1;
+    (void)err_set(err, ERR_UNSUPPORTED, "the hub has no dry run of this");
+    return err_hint(err, "Nothing was done. Leave --dry-run out to do it.");
+}
+
 int client_call(struct client *client, const char *method, const char *path, const json_t *body, const char *if_match,
     struct client_answer *ret_answer, struct err *err)
 {
+    if (client->dry_run && strcmp(method, "GET") != 0)
+        return call_dry(client, method, path, body, if_match, ret_answer, err);
     struct transfer t = {.body = BUF_INIT(BODY_MAX), .answer = ret_answer, .err = err};
     int rc;
 

@@ -39,6 +39,11 @@ void client_answer_done(struct client_answer *answer);
  * Answers above 399 are -1: the problem's code and text, and the hub's correction. */
 int client_call(struct client *client, const char *method, const char *path, const json_t *body, const char *if_match,
     struct client_answer *ret_answer, struct err *err);
+/* From now on the first call that would change something is asked as a dry run and ends the command: it is -1 with ERR_CANCELLED when the hub
+ * would do it, ERR_UNSUPPORTED when that has no dry run. */
+void client_set_dry_run(struct client *client);
+/* Whether the hub said that it would. */
+bool client_would_succeed(const struct client *client);
 /* client_call("GET"). */
 int client_get(struct client *client, const char *path, struct client_answer *ret_answer, struct err *err);
 /* A path from a printf form in which every %s is escaped for a URL; caller frees; NULL: no memory. */

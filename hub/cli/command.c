@@ -18,6 +18,7 @@ const struct command_option global_options[] = {
     {"token-file", 0, "FILE", "File with the API token; else LEEWARD_TOKEN, else the profile"},
     {"ca", 0, "FILE", "Certificate by which the hub is known (PEM); else LEEWARD_CA, else the profile"},
     {"profile", 0, "NAME", "Profile in ~/.config/leeward/config.json; else LEEWARD_PROFILE, else the current one"},
+    {"dry-run", 0, NULL, "Ask the hub whether it would do it, with all its checks, and do nothing"},
     {"help", 'h', NULL, "Explain the command"},
     {NULL, 0, NULL, NULL},
 };

@@ -118,6 +118,12 @@ static const struct command_option alert_list_options[] = {
     END,
 };
 
+static const struct command_option history_options[] = {
+    {"since", 0, "DURATION", "So far back, for example 2h or 30d (1d)"},
+    {"step", 0, "minute|hour|day", "Grain; the finest that is kept for that time when it is not given"},
+    END,
+};
+
 static const struct command_option approval_list_options[] = {
     {"all", 0, NULL, "Those that are decided, too"},
     END,
@@ -421,6 +427,8 @@ const struct command commands[] = {
     {"profile remove", "PROFILE", "Forget a profile with its token", NULL, 1, 1, true, verb_profile_remove},
     {"status", "", "The hub and what it looks after, in numbers", NULL, 0, 0, false, verb_status},
     {"version", "", "Version of this program", NULL, 0, 0, true, verb_version},
+    {"overview", "", "What the console's first page shows: health, RPO, drills, capacity, the worst problems", NULL, 0,
+        0, false, verb_overview},
     {"machine list", "", "List machines", machine_list_options, 0, 0, false, verb_machine_list},
     {"machine show", "MACHINE", "Show a machine", NULL, 1, 1, false, verb_machine_show},
     {"machine protect", "MACHINE [DISK...]", "Protect disks of a machine", protect_options, 1, COMMAND_ARGUMENTS_MAX,
@@ -433,6 +441,8 @@ const struct command commands[] = {
         verb_machine_move},
     {"machine set", "MACHINE", "Change name, policy or site of a machine", machine_set_options, 1, 1, false,
         verb_machine_set},
+    {"machine history", "MACHINE", "RPO, churn and throughput over time", history_options, 1, 1, false,
+        verb_machine_history},
     {"machine churn", "MACHINE", "What was written to the protected disks, by the minute", churn_options, 1, 1, false,
         verb_machine_churn},
     {"capacity", "[FILE]", "What protecting a disk would take: line, vault, recovery-point age", capacity_options, 0, 1,
@@ -531,8 +541,8 @@ const struct command commands[] = {
     {"plan delete", "PLAN", "Delete a recovery plan; its runs stay", NULL, 1, 1, false, verb_plan_delete},
     {"plan run", "PLAN", "Run a recovery plan", plan_run_options, 1, 1, false, verb_plan_run},
     {"plan runs", "[PLAN]", "List runs of recovery plans", all_runs_options, 0, 1, false, verb_plan_runs},
-    {"plan report", "RUN", "Show a run: its steps, what was lost and how long it took", plan_report_options, 1, 1, false,
-        verb_plan_report},
+    {"plan report", "RUN", "Show a run: its steps, what was lost and how long it took", plan_report_options, 1, 1,
+        false, verb_plan_report},
     {"plan cleanup", "RUN", "End a test: all its replicas and what they wrote are discarded", failover_cleanup_options,
         1, 1, false, verb_plan_cleanup},
     {"plan rollback", "RUN", "Discard all replicas of a run; the sources are the machines again", job_options, 1, 1,
@@ -573,6 +583,8 @@ const struct command commands[] = {
     {"alert show", "ID", "Show an alert", NULL, 1, 1, false, verb_alert_show},
     {"alert ack", "ID", "Take an alert on: nobody is told of it again unless it gets worse", alert_ack_options, 1, 1,
         false, verb_alert_ack},
+    {"session list", "", "List who is signed in", NULL, 0, 0, false, verb_session_list},
+    {"session revoke", "ID", "End a session", NULL, 1, 1, false, verb_session_revoke},
     {"approval list", "", "List what waits for a second person", approval_list_options, 0, 0, false,
         verb_approval_list},
     {"approval show", "ID", "Show what was asked for", NULL, 1, 1, false, verb_approval_show},

@@ -30,10 +30,22 @@ static int run(struct command_line *line, struct err *err)
 {
     struct client *client AUTO_OF(client) = NULL;
 
+    bool dry_run = command_option(line, "dry-run");
+    int rc;
+
+    if (dry_run && line->command->local)
+        return err_set(err, ERR_INVALID, "leeward %s has no dry run", line->command->words);
     if (!line->command->local && profile_client(line, &client, err) < 0)
         return -1;
     line->client = client;
-    return line->command->run(line, err);
+    if (dry_run)
+        client_set_dry_run(client);
+    rc = line->command->run(line, err);
+    if (!dry_run || !client_would_succeed(client))
+        return rc;
+    (void)fputs(
+        line->output == OUTPUT_JSON ? "{\"dry_run\": true}\n" : "the hub would do this; nothing was done\n", stdout);
+    return 0;
 }
 
 int main(int argc, char **argv)

@@ -301,6 +301,47 @@ def every_list_pages_sorts_and_filters():
                 check(answer.status == 200, f"{name} by {filtered}={value}: {answer.status} {answer.text[:200]}")
 
 
+def question_for_everything():
+    """Which rows there are, and the version of each: what a change that a person makes would alter. One statement."""
+    parts = []
+    for line in hub.sql("SELECT c.table_name, bool_or(c.column_name = 'id'), bool_or(c.column_name = 'version') FROM information_schema.columns c"
+                        " JOIN information_schema.tables t USING (table_schema, table_name) WHERE t.table_type = 'BASE TABLE' AND c.table_schema = 'public'"
+                        " AND c.table_name NOT IN ('audit_log', 'sessions', 'login_failures', 'events', 'alerts', 'alert_changes', 'certificates')"
+                        " GROUP BY 1 ORDER BY 1").splitlines():
+        table, has_id, has_version = line.split("|")
+        version = "version" if has_version == "t" and table != "jobs" else "0"
+        if has_id == "t":
+            parts.append(f"SELECT '{table}', string_agg(id || ':' || {version}, ',' ORDER BY id::text) FROM {table}")
+    parts += [f"SELECT '{table}', count(*)::text FROM {table}" for table in ("protections", "consistency_group_members", "idempotency_keys")]
+    return " UNION ALL ".join(parts)
+
+
+@test
+def a_dry_run_changes_nothing_whatever_the_operation():
+    """The same request without dry_run may be refused or not: with it nothing in the database is another than before."""
+    question = question_for_everything()
+    everything = lambda: dict(line.split("|", 1) for line in hub.sql(question).splitlines())
+    taken, asked, before = [], 0, everything()
+    check(len(before) > 15, f"only {len(before)} tables are looked at")
+    for name, method, path, operation in secured():
+        if not any(p["name"] == "dry_run" for p in parameters(operation, "query")):
+            continue
+        schema = body_schema(operation)
+        body = sample(schema) if schema else None
+        if method == "PATCH" and schema and "description" in resolve(schema).get("properties", {}):
+            body = {"description": "of a dry run"}
+        for headers in (needs(operation), {**needs(operation), "Idempotency-Key": f"dry-{name}"}):
+            if "Idempotency-Key" in headers and not any(p["name"] == "Idempotency-Key" for p in parameters(operation, "header")):
+                continue
+            answer = ask(name, method, fill(path) + "?dry_run=true", operation, body=body, headers=headers)
+            taken += [name] * (answer.status < 300)
+            asked += 1
+            after = everything()
+            check(after == before, f"a dry run of {name} ({answer.status}) changed {[t for t in after if after[t] != before.get(t)]}")
+    note(f"{asked} dry runs, taken: {sorted(set(taken))}")
+    check(len(set(taken)) >= 6, f"hardly any dry run was taken: {sorted(set(taken))}")
+
+
 def by_name(name):
     return next((m, p, o) for n, m, p, o in operations(doc) if n == name)
 

@@ -143,6 +143,23 @@ def pipeline_makes_a_point_and_takes_files_out_of_it():
     check(not site.items("point", "opened"), "the point is still open")
 
 
+    # A dry run is refused exactly as the work would be, and does nothing.
+    points = len(site.items("point", "list", name))
+    asked = site.cli_result("machine", "unprotect", name, "--dry-run")
+    check(asked.returncode == 0 and "nothing was done" in asked.stdout, f"{asked.returncode}: {asked.stdout} {asked.stderr}")
+    check(site.machine()["state"] == "protected", "a dry run took the protection away")
+    check(site.cli("machine", "resync", name, "--dry-run") == {"dry_run": True}, "a dry run says something else in JSON")
+    refused = site.cli_result("machine", "erase", name, "--dry-run")
+    check(refused.returncode == 4 and "protected" in refused.stderr, f"{refused.returncode}: {refused.stderr}")
+    lacking = site.cli_result("token", "create", "x", "--dry-run")
+    check(lacking.returncode != 0 and "no dry run" in lacking.stderr, f"{lacking.returncode}: {lacking.stderr}")
+    check("x" not in [t["name"] for t in site.items("token", "list")], "what has no dry run was done")
+    check(len(site.items("point", "list", name)) >= points, "points went")
+    check(site.cli("overview")["machines"]["total"] == 1, "the overview counts wrong")
+    history = site.cli("machine", "history", name, "--since", "1h")
+    check(history["count"] == len(history["points"]), f"the history's columns differ in length: {history}")
+
+
 @test
 def events_go_on_where_a_client_was():
     site = Site()

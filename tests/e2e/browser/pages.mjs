@@ -1,7 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Every page of the console in every language, theme and size; and who gets in.
+import { spawn } from "node:child_process";
+import { join } from "node:path";
+
 import { accessible, check, expectComplaint, main, open, picture, settled, signIn, test } from "./browser.mjs";
+
+/** The agent of a second machine, as a command of the page says. */
+function startAgent(words) {
+    const process_ = spawn(join(process.env.LEEWARD_BIN, "leeward-agent"), ["--data", process.env.LEEWARD_SECOND_DATA, "--instance", process.env.LEEWARD_SECOND_INSTANCE, "--name", "second", ...words], { stdio: "ignore" });
+    const over = new Promise((resolve) => process_.on("exit", resolve));
+    const kill = () => process_.kill("SIGKILL");
+    process.on("exit", kill);
+    return {
+        end: async () => {
+            process_.kill("SIGTERM");
+            await over;
+            process.off("exit", kill);
+        },
+    };
+}
 
 const username = process.env.LEEWARD_USERNAME;
 const password = process.env.LEEWARD_PASSWORD;
@@ -40,6 +58,9 @@ export const pages = [
     { name: "plan-run", path: () => `/plan-runs/${run}`, shows: ".react-flow__node" },
     { name: "drills", path: "/drills", shows: "table tbody tr[data-id]" },
     { name: "drill-machines", path: "/drills?show=machines", shows: ".lw-page-header" },
+    { name: "failover-wizard", path: "/failovers/new", shows: "#kinds" },
+    { name: "protect", path: "/protect", shows: "#make-token" },
+    { name: "approvals", path: "/approvals", shows: ".lw-page-header" },
     { name: "groups", path: "/groups", shows: ".lw-page-header" },
     { name: "jobs", path: "/jobs", shows: "table tbody tr[data-id]" },
     { name: "events", path: "/events", shows: "table tbody tr[data-id]" },
@@ -202,6 +223,126 @@ test("a_gate_is_answered_and_its_run_cleaned_up", async () => {
     await accessible(page, "cleanup of a run");
     await page.click('[role="dialog"] button[type="submit"]');
     await page.waitForURL(/\/jobs\//);
+});
+
+/** Seen as it is now, with axe; kept as a picture. */
+async function look(page, name) {
+    await settled(page);
+    await accessible(page, name);
+    await picture(page, `${name}-en-light-desktop`);
+}
+
+test("protect_wizard_leads_from_a_token_to_the_first_point", async () => {
+    const { page } = await open({ storageState: await session() });
+    await page.goto("/machines");
+    await page.click("#protect-machine");
+    await page.click("#make-token");
+    await page.waitForSelector("#arrival");
+    await look(page, "protect-command");
+    check(await page.isDisabled("#wizard-next"), "the wizard goes on without a machine");
+    // What the page says is what the machine runs.
+    const command = (await page.locator("input[readonly]").last().inputValue()).split(" ");
+    const agent = startAgent(command.slice(1));
+    try {
+        await page.waitForSelector("#arrival[data-ready=true]");
+        await look(page, "protect-contact");
+        await page.click("#wizard-next");
+        const ticked = page.locator("#disk-choice input:checked");
+        await ticked.first().waitFor();
+        while (await ticked.count()) await ticked.first().uncheck();
+        check(await page.isDisabled("#wizard-next"), "no disk is enough");
+        await page.locator("#disk-choice").getByLabel(new RegExp(`^${process.env.LEEWARD_SECOND_DISK} `)).check();
+        await look(page, "protect-disks");
+        await page.click("#wizard-next");
+        await page.waitForSelector("#policy");
+        await look(page, "protect-policy");
+        await page.click("#wizard-next");
+        await page.waitForSelector("#first-copy");
+        await look(page, "protect-copy");
+        await page.waitForSelector("#first-copy[data-status=succeeded]");
+        await page.click("#to-machine");
+        await page.waitForURL(/\/machines\/[0-9a-f-]{36}/);
+    } finally {
+        await agent.end();
+    }
+});
+
+test("failover_wizard_leads_from_the_timeline_to_a_test_and_its_cleanup", async () => {
+    const { page } = await open({ storageState: await session() });
+    await page.goto(`/failovers/new?machine=${machine.id}`);
+    await page.waitForSelector("#kinds");
+    await page.click("#kind-unplanned"); // what replaces the machine is typed out
+    await page.click("#wizard-next");
+    await page.waitForSelector("#point-choice[data-sequence]");
+    await page.click("#wizard-next");
+    await page.click("#wizard-next");
+    await page.waitForSelector("#precheck[data-passed=true]");
+    check(await page.isDisabled("#wizard-next"), "an unplanned failover begins without its machine's name");
+    await look(page, "failover-confirm");
+    for (let i = 0; i < 3; i++) await page.click("#wizard-back");
+    await page.click("#kind-test");
+    await page.click("#wizard-next");
+    await page.click("#point-timeline");
+    await page.waitForSelector("#timeline-range");
+    await page.waitForSelector("#point-choice[data-sequence]");
+    await look(page, "failover-point");
+    await page.click("#wizard-next");
+    await page.waitForSelector("#target");
+    await look(page, "failover-target");
+    await page.click("#wizard-next");
+    await page.waitForSelector("#precheck[data-passed=true]");
+    await page.click("#wizard-next");
+    await page.waitForURL(/\/failovers\/[0-9a-f-]{36}/);
+    await page.waitForSelector("#failover[data-state=running] #decision");
+    await look(page, "failover-running");
+    await page.click("#act-cleanup");
+    await page.fill("#notes", "seen by a browser");
+    await page.keyboard.press("Enter");
+    await page.waitForSelector("#failover[data-state=cleaned]");
+});
+
+test("a_second_person_approves", async () => {
+    expectComplaint(/status of 40[13]/); // the request that is held back
+    const { page, context } = await open({ storageState: await session() });
+    await page.goto("/policies");
+    const ask = async (method, path, data, who = context) => {
+        const { csrf_token } = await (await who.request.get("/api/v1/session")).json();
+        return who.request.fetch(path, { method, data, headers: { "X-CSRF-Token": csrf_token, "If-Match": "*", "Content-Type": method === "PATCH" ? "application/merge-patch+json" : "application/json" } });
+    };
+    const name = `second-${Date.now()}`;
+    const made = await (await ask("POST", "/api/v1/users", { name, role: "admin" })).json();
+    check(made.password, `no second person: ${JSON.stringify(made)}`);
+    check((await ask("POST", "/api/v1/policies", { name: `kept-${name}`, keep_all_seconds: 86400 })).status() === 201, "no policy");
+    check((await ask("PATCH", "/api/v1/settings", { four_eyes: ["retention"] })).ok(), "four eyes cannot be opened");
+    const held = await ask("PATCH", `/api/v1/policies/kept-${name}`, { keep_all_seconds: 3600, keep_minute_seconds: 7200 });
+    check(held.status() === 403 && (await held.json()).code === "approval_required", `not held back: ${held.status()}`);
+    await page.goto("/approvals");
+    const own = page.locator("table tbody tr[data-id]", { hasText: name });
+    await own.waitFor();
+    check((await own.getByRole("button").count()) === 1, "who asked may approve");
+    await look(page, "approvals-pending");
+    const other = await open();
+    await signIn(other.page, name, made.password);
+    await other.page.waitForSelector("#old-password");
+    await other.page.fill("#old-password", made.password);
+    await other.page.fill("#new-password", password);
+    await other.page.fill("#new-password-again", password);
+    await other.page.click("#change-password");
+    await other.page.waitForSelector("#user-menu");
+    await other.page.goto("/approvals");
+    await ask("POST", `/api/v1/approvals/${(await held.json()).approval_id}/reject`, {});
+    const again = await (await ask("PATCH", `/api/v1/policies/kept-${name}`, { keep_all_seconds: 3600, keep_minute_seconds: 7200 })).json();
+    const row = other.page.locator(`tr[data-id="${again.approval_id}"]`);
+    await row.getByRole("button").first().click();
+    await other.page.waitForSelector("#approval-note");
+    await accessible(other.page, "dialog of an approval");
+    await other.page.fill("#approval-note", "agreed on the phone");
+    await other.page.keyboard.press("Enter");
+    await other.page.waitForSelector("#approval-note", { state: "detached" });
+    const policy = await (await context.request.get(`/api/v1/policies/kept-${name}`)).json();
+    check(policy.keep_all_seconds === 3600, "what was approved was not done");
+    const closing = await (await ask("PATCH", "/api/v1/settings", { four_eyes: [] })).json();
+    check((await ask("POST", `/api/v1/approvals/${closing.approval_id}/approve`, {}, other.context)).ok(), "four eyes cannot be closed by two");
 });
 
 await main();

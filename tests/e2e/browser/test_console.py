@@ -2,10 +2,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """The console in a real browser against a real site: pages.mjs has the tests."""
 import json
+import os
 import sys
 import traceback
 
 from console_site import ConsoleSite, first_password, harness, in_own_network, install_packages, undo_everything
+from harness import BIN, MIB, Disk, defer, fresh, run
 
 
 def plan_that_waits(site):
@@ -28,7 +30,12 @@ try:
     in_own_network()
     site = ConsoleSite()
     run_id = plan_that_waits(site)
-    status = site.browse("pages.mjs", LEEWARD_USERNAME=site.USERNAME, LEEWARD_FIRST_PASSWORD=first_password(site),
+    second = Disk(24 * MIB, name="second")  # of a machine that comes while the browser looks on
+    second.make_fs("ext4")
+    data, instance = fresh("second"), f"console-{os.getpid()}"
+    defer(run, os.path.join(BIN, "leeward-agent"), "--uninstall", "--instance", instance, "--data", data)
+    status = site.browse("pages.mjs", LEEWARD_BIN=BIN, LEEWARD_SECOND_DISK=second.device, LEEWARD_SECOND_DATA=data,
+                         LEEWARD_SECOND_INSTANCE=instance, LEEWARD_USERNAME=site.USERNAME, LEEWARD_FIRST_PASSWORD=first_password(site),
                          LEEWARD_PASSWORD=site.PASSWORD, LEEWARD_MACHINE=json.dumps(site.machine()), LEEWARD_RUN=run_id)
 except Exception as problem:
     traceback.print_exc()

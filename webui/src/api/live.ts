@@ -50,7 +50,7 @@ export function keysTouchedBy(event: HubEvent): string[] {
     if (event.node_id) keys.push("nodes");
     if (event.vault_id) keys.push("vaults", "exports", "branches");
     const subject = event.code.split(/[._]/)[0] ?? "";
-    const more: Record<string, string[]> = { policy: ["policies"], site: ["sites"], token: ["tokens"], user: ["users"], alert: ["alerts"], group: ["groups"], job: ["jobs", "job"], plan: ["plans", "plan-runs", "drills"], drill: ["drills"] };
+    const more: Record<string, string[]> = { policy: ["policies"], site: ["sites"], token: ["tokens"], user: ["users"], alert: ["alerts"], approval: ["approvals"], group: ["groups"], job: ["jobs", "job"], plan: ["plans", "plan-runs", "drills"], drill: ["drills"] };
     keys.push(...(more[subject] ?? []));
     return keys;
 }

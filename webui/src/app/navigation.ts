@@ -12,6 +12,7 @@ import { TasksIcon } from "@patternfly/react-icons/dist/dynamic/icons/tasks-icon
 import { ListIcon } from "@patternfly/react-icons/dist/dynamic/icons/list-icon";
 import { ClusterIcon } from "@patternfly/react-icons/dist/dynamic/icons/cluster-icon";
 import { CatalogIcon } from "@patternfly/react-icons/dist/dynamic/icons/catalog-icon";
+import { CheckDoubleIcon } from "@patternfly/react-icons/dist/dynamic/icons/check-double-icon";
 import { UsersIcon } from "@patternfly/react-icons/dist/dynamic/icons/users-icon";
 import { CogIcon } from "@patternfly/react-icons/dist/dynamic/icons/cog-icon";
 import { ServerIcon } from "@patternfly/react-icons/dist/dynamic/icons/server-icon";
@@ -21,8 +22,8 @@ import { TachometerAltIcon } from "@patternfly/react-icons/dist/dynamic/icons/ta
 import type { Role } from "../api/session";
 
 export interface NavigationEntry {
-    to: "/" | "/machines" | "/map" | "/alerts" | "/failovers" | "/plans" | "/drills" | "/groups" | "/jobs" | "/events" | "/infrastructure" | "/policies" | "/access" | "/settings";
-    label: `nav.${"overview" | "machines" | "map" | "alerts" | "failovers" | "plans" | "drills" | "groups" | "jobs" | "events" | "infrastructure" | "policies" | "access" | "settings"}`;
+    to: "/" | "/machines" | "/map" | "/alerts" | "/failovers" | "/plans" | "/drills" | "/groups" | "/jobs" | "/events" | "/infrastructure" | "/policies" | "/approvals" | "/access" | "/settings";
+    label: `nav.${"overview" | "machines" | "map" | "alerts" | "failovers" | "plans" | "drills" | "groups" | "jobs" | "events" | "infrastructure" | "policies" | "approvals" | "access" | "settings"}`;
     icon: ComponentType;
     /** Who sees it. */
     least?: Role;
@@ -41,6 +42,7 @@ export const navigation: NavigationEntry[] = [
     { to: "/events", label: "nav.events", icon: ListIcon },
     { to: "/infrastructure", label: "nav.infrastructure", icon: ClusterIcon },
     { to: "/policies", label: "nav.policies", icon: CatalogIcon },
+    { to: "/approvals", label: "nav.approvals", icon: CheckDoubleIcon },
     { to: "/access", label: "nav.access", icon: UsersIcon, least: "admin" },
     { to: "/settings", label: "nav.settings", icon: CogIcon },
 ];

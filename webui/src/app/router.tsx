@@ -6,7 +6,9 @@ import type { QueryClient } from "@tanstack/react-query";
 import { createRouter } from "@tanstack/react-router";
 
 import { accessRoute } from "../pages/access/route";
+import { approvalsRoute } from "../pages/approvals/route";
 import { eventsRoute } from "../pages/events/route";
+import { failoverRoute, failoverWizardRoute } from "../pages/failover/route";
 import { failoversRoute } from "../pages/failovers/route";
 import { groupsRoute } from "../pages/groups/route";
 import { infrastructureRoute } from "../pages/infrastructure/route";
@@ -26,7 +28,7 @@ import { settingsRoute } from "../pages/settings/route";
 import { NotFound } from "./NotFound";
 import { rootRoute, shellRoute } from "./rootRoute";
 
-const routeTree = rootRoute.addChildren([loginRoute, passwordRoute, shellRoute.addChildren([overviewRoute, machinesRoute, machineRoute, protectRoute, mapRoute, alertsRoute, failoversRoute, plansRoute, planRoute, planRunRoute, drillsRoute, groupsRoute, jobsRoute, jobRoute, eventsRoute, infrastructureRoute, policiesRoute, accessRoute, settingsRoute])]);
+const routeTree = rootRoute.addChildren([loginRoute, passwordRoute, shellRoute.addChildren([overviewRoute, machinesRoute, machineRoute, protectRoute, mapRoute, alertsRoute, failoversRoute, failoverWizardRoute, failoverRoute, plansRoute, planRoute, planRunRoute, drillsRoute, groupsRoute, jobsRoute, jobRoute, eventsRoute, infrastructureRoute, policiesRoute, approvalsRoute, accessRoute, settingsRoute])]);
 
 export function makeRouter(client: QueryClient) {
     return createRouter({ routeTree, context: { client }, defaultPreload: "intent", defaultNotFoundComponent: NotFound, scrollRestoration: false });

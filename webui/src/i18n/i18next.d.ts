@@ -11,6 +11,8 @@ import type machines from "../pages/machines/en.json";
 import type map from "../pages/map/en.json";
 import type access from "../pages/access/en.json";
 import type events from "../pages/events/en.json";
+import type approvals from "../pages/approvals/en.json";
+import type failover from "../pages/failover/en.json";
 import type failovers from "../pages/failovers/en.json";
 import type groups from "../pages/groups/en.json";
 import type infrastructure from "../pages/infrastructure/en.json";
@@ -34,6 +36,8 @@ declare module "i18next" {
             map: typeof map;
             access: typeof access;
             events: typeof events;
+            approvals: typeof approvals;
+            failover: typeof failover;
             failovers: typeof failovers;
             groups: typeof groups;
             infrastructure: typeof infrastructure;

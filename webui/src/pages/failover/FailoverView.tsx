@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// A failover as it goes: the steps of the job that works on it, the banner that asks for the decision while it runs, and what it is.
+import { Button } from "@patternfly/react-core/dist/dynamic/components/Button";
+import { DescriptionList, DescriptionListDescription, DescriptionListGroup, DescriptionListTerm } from "@patternfly/react-core/dist/dynamic/components/DescriptionList";
+import { useQuery } from "@tanstack/react-query";
+import { type ReactNode, useState } from "react";
+import { useTranslation } from "react-i18next";
+
+import { jobQuery } from "../../api/queries";
+import { useMay } from "../../api/session";
+import { useFormat } from "../../i18n/format";
+import { JobSteps } from "../../widgets/JobSteps";
+import { Notice } from "../../widgets/Notice";
+import { ProblemAlert } from "../../widgets/ProblemAlert";
+import { type Act, actsFor, EndDialog, type Failover } from "../failovers/EndDialog";
+
+/** Commit or roll back, clean up: the decision that a running replica waits for. */
+function Decision({ failover, onBegun }: { failover: Failover; onBegun: (job: string) => void }) {
+    const { t } = useTranslation("failover");
+    const { t: words } = useTranslation("failovers");
+    const may = useMay("operator");
+    const [act, setAct] = useState<Act>();
+    const acts = actsFor(failover);
+    if (acts.length === 0) return null;
+    return (
+        <div id="decision">
+            <Notice
+                variant={failover.kind === "test" ? "info" : "warning"}
+                isInline
+                component="h2"
+                title={t(failover.kind === "test" ? "banner.test" : "banner.real", { name: failover.machine_name })}
+                actionLinks={may && acts.map((one) => <Button key={one} id={`act-${one}`} variant={one === "commit" ? "danger" : "secondary"} onClick={() => setAct(one)}>{words(`act.${one}`)}</Button>)}
+            >
+                <p>{t(failover.kind === "test" ? "banner.testText" : "banner.realText")}</p>
+            </Notice>
+            {act && <EndDialog act={act} failover={failover} onClose={() => setAct(undefined)} onBegun={onBegun} />}
+        </div>
+    );
+}
+
+function Facts({ failover }: { failover: Failover }) {
+    const { t } = useTranslation("failovers");
+    const { moment, span, number } = useFormat();
+    const rows: [string, ReactNode][] = [
+        [t("column.kind"), t(`kind.${failover.kind}`)],
+        [t("column.state"), t(`state.${failover.state}`)],
+        [t("column.point"), `${number(failover.sequence)}${failover.point_time ? ` · ${moment(failover.point_time)}` : ""}`],
+        [t("column.target"), `${failover.target_name} (${failover.adapter})`],
+        [t("column.verdict"), `${t(`verdict.${failover.verdict}`)} ${failover.verdict_text}`],
+        [t("column.rto"), failover.rto_seconds > 0 ? span(failover.rto_seconds) : "–"],
+    ];
+    return (
+        <DescriptionList isHorizontal isCompact className="lw-above">
+            {rows.map(([term, text]) => <DescriptionListGroup key={term}><DescriptionListTerm>{term}</DescriptionListTerm><DescriptionListDescription>{text}</DescriptionListDescription></DescriptionListGroup>)}
+        </DescriptionList>
+    );
+}
+
+/** `job`: what works on it now, or did last. */
+export function FailoverView({ failover, job: jobId, onBegun }: { failover: Failover | undefined; job: string | null; onBegun: (job: string) => void }) {
+    const { data: job, error } = useQuery({ ...jobQuery(jobId ?? ""), enabled: jobId !== null });
+    return (
+        <div id="failover" data-state={failover?.state}>
+            {failover && <Decision failover={failover} onBegun={onBegun} />}
+            <ProblemAlert error={error} />
+            {job?.problem && <Notice variant="danger" isInline component="h2" title={job.problem.detail}>{job.problem.correction && <p>{job.problem.correction}</p>}</Notice>}
+            {failover && <Facts failover={failover} />}
+            {job && <div className="lw-above"><JobSteps job={job} /></div>}
+        </div>
+    );
+}

@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0
+import { queryOptions } from "@tanstack/react-query";
+
+import { api, call, callAll } from "../../api/client";
+import type { components } from "../../api/schema";
+
+const MOVING_MS = 1500;
+
+export const targetsQuery = queryOptions({ queryKey: ["targets"], queryFn: () => callAll((cursor) => api.GET("/api/v1/targets", { params: { query: { limit: 500, cursor } } })) });
+
+export const failoverQuery = (id: string) =>
+    queryOptions({
+        queryKey: ["failovers", id],
+        queryFn: () => call(api.GET("/api/v1/failovers/{failover_id}", { params: { path: { failover_id: id } } })),
+        refetchInterval: MOVING_MS,
+    });
+
+/** The failover that a job begins; there is none before its first step. */
+export const failoverOfJobQuery = (machine: string, job: string) =>
+    queryOptions({
+        queryKey: ["failovers", "of-job", job],
+        queryFn: async () => {
+            const { items } = await call(api.GET("/api/v1/failovers", { params: { query: { machine_id: machine, limit: 50 } } }));
+            return items.find((one) => one.job_id === job)?.id ?? null;
+        },
+        refetchInterval: (query) => (query.state.data ? false : MOVING_MS),
+    });
+
+/** The newest point of a machine, of one kind or any: as it was when it was asked for. What is chosen must not move on while somebody reads. */
+export const newestPointQuery = (id: string, kind: string) =>
+    queryOptions({
+        queryKey: ["pinned-point", id, kind],
+        queryFn: async () => (await call(api.GET("/api/v1/machines/{machine_id}/points", { params: { path: { machine_id: id }, query: { kind: kind || undefined, limit: 1, sort: "-sequence" } } }))).items[0] ?? null,
+        staleTime: Infinity,
+        gcTime: 0,
+    });
+
+/** Asks for everything but the doing: what would be refused is refused now. */
+export const precheckQuery = (body: components["schemas"]["FailoverRequest"]) =>
+    queryOptions({
+        queryKey: ["failovers", "precheck", body],
+        queryFn: async () => {
+            await call(api.POST("/api/v1/failovers", { params: { query: { dry_run: true } }, body }));
+            return true;
+        },
+        retry: false,
+        staleTime: 0,
+    });
