@@ -265,9 +265,9 @@ static int perform(struct client *client, const char *method, const char *path, 
     return 0;
 }
 
-void client_set_dry_run(struct client *client)
+void client_set_dry_run(struct client *client, bool dry_run)
 {
-    client->dry_run = true;
+    client->dry_run = dry_run;
 }
 
 bool client_would_succeed(const struct client *client)

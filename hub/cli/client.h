@@ -41,7 +41,7 @@ int client_call(struct client *client, const char *method, const char *path, con
     struct client_answer *ret_answer, struct err *err);
 /* From now on the first call that would change something is asked as a dry run and ends the command: it is -1 with ERR_CANCELLED when the hub
  * would do it, ERR_UNSUPPORTED when that has no dry run. */
-void client_set_dry_run(struct client *client);
+void client_set_dry_run(struct client *client, bool dry_run);
 /* Whether the hub said that it would. */
 bool client_would_succeed(const struct client *client);
 /* client_call("GET"). */

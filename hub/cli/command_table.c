@@ -270,7 +270,6 @@ static const struct command_option plan_run_options[] = {
     {"target", 't', "TARGET", "Where all replicas run, in place of what the plan says"},
     {"network", 0, "NAME", "Network of all replicas, in place of what the plan says"},
     {"cleanup", 0, NULL, "Of a test: take the replicas away at its end"},
-    {"dry-run", 0, NULL, "Only say what it would do and take"},
     JOBWAIT_OPTIONS,
     END,
 };
@@ -539,7 +538,8 @@ const struct command commands[] = {
     {"plan export", "PLAN", "Print a plan as a file for version control", plan_export_options, 1, 1, false,
         verb_plan_export},
     {"plan delete", "PLAN", "Delete a recovery plan; its runs stay", NULL, 1, 1, false, verb_plan_delete},
-    {"plan run", "PLAN", "Run a recovery plan", plan_run_options, 1, 1, false, verb_plan_run},
+    {"plan run", "PLAN", "Run a recovery plan; with --dry-run say what it would do, take and lose", plan_run_options, 1,
+        1, false, verb_plan_run},
     {"plan runs", "[PLAN]", "List runs of recovery plans", all_runs_options, 0, 1, false, verb_plan_runs},
     {"plan report", "RUN", "Show a run: its steps, what was lost and how long it took", plan_report_options, 1, 1,
         false, verb_plan_report},

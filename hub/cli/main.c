@@ -39,7 +39,7 @@ static int run(struct command_line *line, struct err *err)
         return -1;
     line->client = client;
     if (dry_run)
-        client_set_dry_run(client);
+        client_set_dry_run(client, true);
     rc = line->command->run(line, err);
     if (!dry_run || !client_would_succeed(client))
         return rc;

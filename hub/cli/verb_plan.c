@@ -294,6 +294,7 @@ static int print_forecast(struct command_line *line, const json_t *body, struct 
 
     if (!path)
         return err_set(err, ERR_NOMEM, "no memory for a request");
+    client_set_dry_run(line->client, false); /* a forecast changes nothing, and says more */
     if (client_call(line->client, "POST", path, body, NULL, &answer, err) < 0)
         return -1;
     return output_item_and_list(line, answer.json, "steps", forecast_columns, ARRAY_LEN(forecast_columns), stdout);
