@@ -574,6 +574,7 @@ static void test_mistakes_are_refused_before_anything_begins(void **state)
     assert_int_equal(start(conn, "test", false, &err), -1);
     assert_non_null(strstr(err.text, "db1"));
     assert_ok(db_script(conn, "UPDATE machines SET name = 'db1' WHERE name = 'other'", &err), &err);
+    assert_ok(db_script(conn, "UPDATE machines SET online = false", &err), &err);
     assert_int_equal(start(conn, "planned", false, &err), -1); /* its source cannot be stopped */
     assert_non_null(strstr(err.text, "not connected"));
     assert_int_equal(start(conn, "failback", false, &err), -1);
