@@ -112,8 +112,8 @@ def change_bytes(before, after, block=4096):
 
 @test
 def a_machine_fails_back_to_its_own_disk_and_only_differences_travel():
-    disk = Disk(256 * MIB)
-    disk.fill_random(20000)
+    disk = Disk(128 * MIB)
+    disk.fill_random(4000)
     site = Site()
     site.protect(disk)
     name = site.machine()["name"]
@@ -133,7 +133,7 @@ def a_machine_fails_back_to_its_own_disk_and_only_differences_travel():
     wait_until(says_why, "the machine to say that its source is fenced", 60)
     # Meanwhile the replica works: blocks strewn over its disk, some zeros, some in a row.
     rng = random.Random(4)
-    words = [word for _ in range(400) for word in ("-c", f"write -P {rng.randrange(1, 255)} {rng.randrange(65536) * 4096} 4k")]
+    words = [word for _ in range(400) for word in ("-c", f"write -P {rng.randrange(1, 255)} {rng.randrange(32768) * 4096} 4k")]
     run("qemu-io", "-f", "raw", *words, "-c", "write -P 9 100M 1M", "-c", "write -z 40M 2M", "-c", "flush", uri)
     replica, source = fresh("replica.img"), fresh("source.img")
     run("nbdcopy", uri, replica)
@@ -172,7 +172,7 @@ def job_of(site, kind):
 @test
 def agent_node_and_vault_may_be_killed_on_the_way_back():
     disk = Disk(256 * MIB)
-    disk.fill_random(20000)
+    disk.fill_random(4000)
     site = Site()
     site.protect(disk)
     name = site.machine()["name"]
