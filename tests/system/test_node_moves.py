@@ -64,12 +64,15 @@ class Moving:
     def point_behind(self, sequence, why, timeout=60):
         wait_until(lambda: self.site.latest()["sequence"] > sequence, why, timeout, 0.2)
 
+    def received_so_far(self):
+        return sum(int(n["received_bytes"]) for n in self.site.items("node", "list"))
+
     def received(self):
         """What all nodes have received, once they say the same several times in a row (they report every few seconds)."""
         seen = []
 
         def still():
-            seen.append(sum(int(n["received_bytes"]) for n in self.site.items("node", "list")))
+            seen.append(self.received_so_far())
             return len(seen) >= 8 and max(seen[-8:]) - min(seen[-8:]) < PIECE and seen[-1] + 1
         return wait_until(still, "the nodes to report the same", 90, 1.0) - 1
 
@@ -128,6 +131,7 @@ def a_drained_node_and_one_that_is_gone_are_left_by_themselves():
     except CliError as refusal:
         check(refusal.status == 3, f"exit {refusal.status} for a node that is not there")
     site.cli("machine", "move", machine, "--node", "second", "--pin")
+    received = m.received()
     writer = Once(m.disk, 0.05)
     epochs = m.epochs()
     site.cli("node", "drain", "second")
@@ -145,8 +149,8 @@ def a_drained_node_and_one_that_is_gone_are_left_by_themselves():
 
     vault = site.pid_of("vault")
     os.kill(vault, signal.SIGSTOP)  # so that the node has what the vault has not
-    received = int(m.nodes["second"].shown()["received_bytes"])
-    wait_until(lambda: int(m.nodes["second"].shown()["received_bytes"]) > received + PIECE, "something that the vault has not", 60)
+    enough = received + writer.written + 8 * PIECE  # more than what was written until then: some of it the vault has not
+    wait_until(lambda: m.received_so_far() > enough, "something that the vault has not", 60)
     lost = site.latest()["sequence"]
     m.nodes["second"].kill(lose_spool=True)
     os.kill(vault, signal.SIGKILL)  # with what waits in its sockets; it is started again

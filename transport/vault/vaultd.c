@@ -26,6 +26,7 @@
 #include "transport/vault/vaultd_private.h"
 #include "transport/vault/vaultspace.h"
 
+#define STREAMS_MAX 4096 /* of one connection: a node has one for all of its machines */
 #define TICK_USEC (500 * USEC_PER_MSEC)
 #define CLOCK_EVERY_USEC (600 * USEC_PER_SEC)
 #define COMPACT_EVERY_USEC (1800 * USEC_PER_SEC) /* where the configuration says nothing */
@@ -438,12 +439,13 @@ static int vaultd_init(struct vaultd *d, sd_event *loop, const struct vaultd_con
 
 int vaultd_new(sd_event *loop, const struct vaultd_conf *conf, struct vaultd **ret_vault, struct err *err)
 {
+    static const struct rpc_limits limits = {.streams_max = STREAMS_MAX};
     struct vaultd *d = mem_new(struct vaultd);
     if (d == NULL)
         return err_set(err, ERR_NOMEM, "no memory to start the vault");
     if (vaultd_init(d, loop, conf, err) < 0 || vaultupload_start(d, err) < 0 || opening_restore(d, err) < 0 ||
         loop_timer_new(loop, TICK_USEC, TICK_USEC, on_tick, d, &d->tick, err) < 0 ||
-        rpc_server_new(loop, d->listen, conf->tls, methods, ARRAY_LEN(methods), d, NULL, &d->server, err) < 0) {
+        rpc_server_new(loop, d->listen, conf->tls, methods, ARRAY_LEN(methods), d, &limits, &d->server, err) < 0) {
         vaultd_free(d);
         return -1;
     }
