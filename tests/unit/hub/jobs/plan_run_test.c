@@ -694,15 +694,13 @@ static void test_a_forecast_comes_from_past_runs(void **state)
 
 /* ---- drills ---- */
 
-/* A hub that looks for drills that are due, many times. */
-static int clock_hub(const char *dsn)
+/* Looks for drills that are due, many times. */
+static int look_often(struct db *db)
 {
-    const struct db_options options = {.dsn = dsn};
     struct db_conn *conn AUTO_OF(db_conn) = NULL;
     struct err err = ERR_INIT;
-    struct db *db;
 
-    if (db_new(&options, &db, &err) < 0 || db_acquire(db, &conn, &err) < 0)
+    if (db_acquire(db, &conn, &err) < 0)
         return 1;
     for (int look = 0; look < 10; look++)
         if (drill_look(conn, &err) < 0) {
@@ -710,6 +708,20 @@ static int clock_hub(const char *dsn)
             return 1;
         }
     return 0;
+}
+
+static int clock_hub(const char *dsn)
+{
+    const struct db_options options = {.dsn = dsn};
+    struct err err = ERR_INIT;
+    struct db *db;
+    int failed;
+
+    if (db_new(&options, &db, &err) < 0)
+        return 1;
+    failed = look_often(db);
+    db_free(db);
+    return failed;
 }
 
 static void save_drill(struct db_conn *conn, const char *columns, const char *values)
