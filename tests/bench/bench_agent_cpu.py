@@ -28,7 +28,8 @@ def percent(site, disk, mount_point, seconds):
                           "--time_based", f"--runtime={seconds}", "--buffer_compress_percentage=50", "--refill_buffers",
                           "--output=/dev/null"])
     agent = site.pid_of("agent")
-    time.sleep(3)  # laid out, and under way
+    at_first = written_mb(disk.device)
+    harness.wait_until(lambda: written_mb(disk.device) > at_first + 2 * CHURN_MB_PER_S, "the load to be under way", 60)
     used, began, wrote = cpu_seconds(agent), time.monotonic(), written_mb(disk.device)
     time.sleep(max(seconds - 5, 5))
     used, passed, wrote = cpu_seconds(agent) - used, time.monotonic() - began, written_mb(disk.device) - wrote

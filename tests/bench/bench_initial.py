@@ -30,8 +30,7 @@ class CopyOfImage(harness.Disk):
     def __init__(self):
         self.path = harness.fresh("server.img")
         harness.run("cp", "--sparse=always", IMAGE, self.path, timeout=300)
-        self.device = harness.run("losetup", "--find", "--show", self.path).strip()
-        self._undo = harness.defer(self._detach)
+        self.device, self._undo = harness.attach_loop(self.path)
         self.size_bytes = int(harness.run("blockdev", "--getsize64", self.device))
 
 

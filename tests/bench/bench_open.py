@@ -9,6 +9,7 @@ import subprocess
 import tempfile
 import time
 
+import harness
 from figure import figure, percentile
 
 POINTS = 86400
@@ -35,8 +36,7 @@ class Opened:
         begin = time.monotonic()
         self.process = subprocess.Popen(["nbdkit", "-f", "-U", self.socket, os.environ["LEEWARD_BIN"] + "/leeward-vault-nbd.so",
                                          f"machine={where}/machine", f"key-file={where}/key", f"sequence={sequence}", *extra])
-        while not os.path.exists(self.socket):
-            time.sleep(0.001)
+        harness.wait_until(lambda: os.path.exists(self.socket) or self.process.poll() is not None, "nbdkit to listen", 60, 0.001)
         subprocess.run(["nbdinfo", "--size", self.uri()], check=True, stdout=subprocess.DEVNULL)
         self.seconds = time.monotonic() - begin
 

@@ -4,8 +4,8 @@ qcow2 of the same disk, both on the same medium, half of the content incompressi
 import json
 import os
 import subprocess
-import time
 
+import harness
 from bench_open import Opened, folder, history
 from figure import figure, timed
 
@@ -28,8 +28,7 @@ class QemuNbd:
     def __init__(self, where, image):
         self.socket = f"{where}/q"
         self.process = subprocess.Popen(["qemu-nbd", "-t", "-r", "-f", "qcow2", "-e", "8", "-k", self.socket, image])
-        while not os.path.exists(self.socket):
-            time.sleep(0.001)
+        harness.wait_until(lambda: os.path.exists(self.socket) or self.process.poll() is not None, "qemu-nbd to listen", 60, 0.001)
 
     def uri(self):
         return f"nbd+unix:///?socket={self.socket}"

@@ -30,8 +30,7 @@ class QueueDisk(harness.Disk):
         harness.start(["nbdfuse", self.path, f"nbd+unix:///?socket={socket}"], log=folder + ".log")
         harness.wait_until(lambda: os.path.exists(self.path) and os.path.getsize(self.path), "nbdfuse to serve it", 20)
         harness.defer(lambda: harness.run("fusermount3", "-u", folder, ok=None))
-        self.device = harness.run("losetup", "--find", "--show", "--direct-io=on", self.path).strip()
-        harness.defer(lambda: harness.run("losetup", "--detach", self.device, ok=None))
+        self.device, _ = harness.attach_loop(self.path, "--direct-io=on")
         self.size_bytes, self.mount_point = size_bytes, None
 
 

@@ -7,7 +7,6 @@ again. That a step was held is kept in a sequence, whose value does not come bac
 """
 import glob
 import os
-import signal
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "system"))

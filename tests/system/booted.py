@@ -12,7 +12,7 @@ import signal
 import subprocess
 
 import harness
-from harness import BIN, ROOT, Failure, check, defer, fresh, note, run, start, undo, wait_until
+from harness import BIN, ROOT, Failure, check, defer, fresh, note, run, start, wait_until
 
 TREES = os.path.join(os.path.dirname(os.path.abspath(BIN)), "trees")
 CGROUPS = "/sys/fs/cgroup/unified" if os.path.isdir("/sys/fs/cgroup/unified") else "/sys/fs/cgroup"
@@ -91,9 +91,9 @@ class Overlay:
         self.root = os.path.join(self.folder, "root")
         for part in ("upper", "work", "root"):
             os.makedirs(os.path.join(self.folder, part))
+        defer(harness.unmount, self.root)
         run("mount", "-t", "overlay", "overlay", "-o",
             f"lowerdir={lower},upperdir={self.folder}/upper,workdir={self.folder}/work", self.root)
-        defer(harness.unmount, self.root)
 
     def path(self, name):
         return self.root + name

@@ -3,14 +3,12 @@
 file system, with one hub, node and vault. What they write to their disks, and what their points hold of it, is the test's matter.
 """
 import contextlib
-import json
 import os
 import random
 import signal
-import subprocess
 
 import harness
-from harness import BIN, MIB, Disk, Failure, Site, check, defer, fresh, free_port_base, note, run, start, undo, wait_until
+from harness import BIN, MIB, Disk, Failure, Site, check, defer, fresh, free_port_base, run, start, undo, wait_until
 
 DISK_BYTES = 24 * MIB
 

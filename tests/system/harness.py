@@ -190,6 +190,29 @@ def free_port_base(count=5):
 
 # ---- disks ----
 
+def detach_loops_of(file):
+    for device in run("losetup", "--noheadings", "--output", "NAME", "--associated", file, ok=None).split():
+        run("losetup", "--detach", device, ok=None)
+
+
+def attach_loop(file, *options):
+    """A loop device over the file, and the entry that undoes it. Something undoes it from before it is there: a test that is ended
+    in between leaves no device behind."""
+    by_file = defer(detach_loops_of, file)
+    device = run("losetup", "--find", "--show", *options, file).strip()
+    entry = defer(run, "losetup", "--detach", device)
+    _undo.remove(by_file)
+    return device, entry
+
+
+def mount_device(device, path, options="defaults"):
+    """Makes the folder and mounts; the entry that undoes it, which is there before the mount is."""
+    os.mkdir(path)
+    entry = defer(unmount, path)
+    run("mount", "-o", options, device, path)
+    return entry
+
+
 class Disk:
     """A loop disk over a sparse file of its own. Detached by its device name at the end."""
 
@@ -199,10 +222,7 @@ class Disk:
         self.mount_point = None
         with open(self.path, "wb") as f:
             f.truncate(size_bytes)
-        command = ["losetup", "--find", "--show", "--sector-size", sector]
-        command += ["--partscan"] if partitions else []
-        self.device = run(*command, self.path).strip()
-        self._undo = defer(self._detach)
+        self.device, self._undo = attach_loop(self.path, "--sector-size", sector, *(["--partscan"] if partitions else []))
         self.size_bytes = int(run("blockdev", "--getsize64", self.device))
 
     def make_fs(self, kind, device=None):
@@ -211,9 +231,7 @@ class Disk:
 
     def mount(self, device=None, options="defaults"):
         self.mount_point = fresh("mnt")
-        os.mkdir(self.mount_point)
-        run("mount", "-o", options, device or self.device, self.mount_point)
-        self._unmount = defer(unmount, self.mount_point)
+        self._unmount = mount_device(device or self.device, self.mount_point, options)
         return self.mount_point
 
     def unmount(self):
@@ -235,9 +253,6 @@ class Disk:
 
     def detach(self):
         undo(self._undo)
-
-    def _detach(self):
-        run("losetup", "--detach", self.device, ok=None)
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self.path)
 
@@ -478,8 +493,8 @@ class Export:
         process = start(["nbdfuse", file, self.uri(number)], log=folder + ".log")
         wait_until(lambda: os.path.exists(file) and os.path.getsize(file), "nbdfuse to serve the point", 20)
         unmounting = defer(run, "fusermount3", "-u", folder)
-        device = run("losetup", "--find", "--show", file).strip()
-        return Attached(device, defer(run, "losetup", "--detach", device), unmounting, process)
+        device, detaching = attach_loop(file)
+        return Attached(device, detaching, unmounting, process)
 
     def close(self):
         undo(self._undo)
@@ -497,9 +512,7 @@ class Attached:
 
     def mount(self, options="defaults"):
         path = fresh("point")
-        os.mkdir(path)
-        run("mount", "-o", options, self.device, path)
-        self._mount = defer(unmount, path)
+        self._mount = mount_device(self.device, path, options)
         return path
 
     def detach(self):

@@ -4,7 +4,7 @@ import os
 import shutil
 import signal
 
-from harness import BIN, Site, check, fresh, free_port_base, start, stop, undo, wait_until
+from harness import BIN, check, fresh, free_port_base, start, stop, undo, wait_until
 
 
 class Node:

@@ -10,7 +10,7 @@ import time
 import types
 
 import harness
-from harness import MIB, Site, check, defer, fresh, image_of, main, run, start, test, wait_until
+from harness import MIB, Site, attach_loop, check, defer, fresh, image_of, main, run, start, test, wait_until
 
 BAD_AT = 8 * MIB
 BAD_BYTES = 8192
@@ -26,9 +26,7 @@ def failing_disk(switch):
     start(["nbdfuse", file, f"nbd+unix:///?socket={socket}"], log=folder + ".log")
     wait_until(lambda: os.path.exists(file) and os.path.getsize(file), "nbdfuse to serve the disk", 20)
     defer(run, "fusermount3", "-u", "-z", folder)
-    device = run("losetup", "--find", "--show", "--direct-io=on", file).strip()
-    defer(run, "losetup", "--detach", device)
-    return types.SimpleNamespace(device=device)
+    return types.SimpleNamespace(device=attach_loop(file, "--direct-io=on")[0])
 
 
 def write(disk, at, length, byte):

@@ -9,7 +9,7 @@ import sys
 import venv
 
 import harness
-from harness import BIN, ROOT, Failure, check, main, note, run, test
+from harness import BIN, ROOT, Failure, check, main, run, test
 
 HERE = os.path.join(ROOT, "tests", "system", "charts")
 CHART = os.path.join(ROOT, "charts", "leeward")

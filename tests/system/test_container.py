@@ -44,15 +44,16 @@ def bring_up():
         for mount_point in (f"/run/secrets/leeward/{role}", f"/var/lib/leeward/{role}"):  # a container engine makes them too
             os.makedirs(image.path(mount_point), exist_ok=True)
     ports = free_port_base(6)
-    run("mount", "--bind", image.root, image.root)
     defer(harness.unmount, image.root)
+    run("mount", "--bind", image.root, image.root)
     run("mount", "-o", "remount,bind,ro", image.root)
 
 
 def mount(where, *words):
     *options, target = words
+    entry = defer(harness.unmount, where.path(target))
     run("mount", *options, where.path(target))
-    return defer(harness.unmount, where.path(target))
+    return entry
 
 
 def volume(path, read_only_files=None):

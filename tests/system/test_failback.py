@@ -9,8 +9,8 @@ import stat
 import threading
 import time
 
-from harness import (MIB, PG_BIN, CliError, Disk, Failure, Postgres, Site, check, defer, fresh, fs_check, image_of, main, note,
-                     point_time, run, test, undo, unmount, wait_until)
+from harness import (MIB, PG_BIN, CliError, Disk, Failure, Postgres, Site, attach_loop, check, fresh, fs_check, image_of, main,
+                     mount_device, note, point_time, run, test, undo, wait_until)
 
 
 def refused(site, *command):
@@ -289,13 +289,10 @@ def a_planned_failover_loses_no_transaction():
     uri = uri_of(site, failed)
     raw = fresh("ledger.img")
     run("nbdcopy", uri, raw)
-    device = run("losetup", "--find", "--show", raw).strip()
-    detach = defer(run, "losetup", "--detach", device)
+    device, detach = attach_loop(raw)
     fs_check("ext4", device)  # unmounted cleanly: without a journal to be replayed
     there = fresh("replica")
-    os.mkdir(there)
-    run("mount", device, there)
-    mounted = defer(unmount, there)
+    mounted = mount_device(device, there)
     replica = Postgres(there, create=False)
     replica.start()
     ids = Ledger.ids(replica)

@@ -130,7 +130,7 @@ def an_unplanned_failover_fences_changes_point_rolls_back_and_commits():
     name = site.machine()["name"]
     before = image_of(disk.device)
     disk.fill_random(9)
-    second = site.settled_point()
+    site.settled_point()
     after = image_of(disk.device)
     failed = site.cli("failover", "unplanned", name, "--target", "rack", "--cpus", "2", "--memory-mib", "256")
     check(failed["state"] == "running" and failed["verdict"] == "passed", f"{failed}")

@@ -27,8 +27,8 @@ def write_quickly(disk, blocks, seed):
 def full_vault_disk_stops_points_and_nothing_else():
     data = fresh("site")
     os.makedirs(os.path.join(data, "vault"))
-    run("mount", "-t", "tmpfs", "-o", "size=160m", "tmpfs", os.path.join(data, "vault"))
     defer(unmount, os.path.join(data, "vault"))
+    run("mount", "-t", "tmpfs", "-o", "size=160m", "tmpfs", os.path.join(data, "vault"))
     disk = Disk(128 * MIB)
     disk.fill_random(2000)
     site = Site(data=data, daemon_options={"vault": ["--reserve", "16M"]})

@@ -12,7 +12,7 @@ import time
 
 import harness
 from booted import Booted, packages_of, tree
-from harness import BIN, MIB, ROOT, Disk, Failure, check, defer, fresh, image_of, main, note, run, start, stop, test, wait_until
+from harness import BIN, MIB, ROOT, Disk, Failure, check, fresh, image_of, main, note, run, test, wait_until
 
 PACKAGING = os.path.join(ROOT, "packaging")
 UNITS = {"hub": 2.0, "node": 2.0, "vault": 2.0, "agent": 3.5}
@@ -227,7 +227,6 @@ def test_protects():
 @step
 def test_watchdog():
     """A daemon whose main loop stands still is ended and started again."""
-    folder = machine.path("/run/systemd/system/leeward-node.service.d")
     machine("mkdir", "-p", "/run/systemd/system/leeward-node.service.d")
     machine("bash", "-c", "printf '[Service]\\nWatchdogSec=3\\n' >/run/systemd/system/leeward-node.service.d/watchdog.conf")
     machine("systemctl", "daemon-reload")

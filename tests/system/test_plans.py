@@ -4,10 +4,9 @@
 waits, its report, and mistakes that are refused before anything starts."""
 import http.server
 import json
-import os
 import threading
 
-from harness import CliError, check, defer, main, note, run, test, wait_until, fresh
+from harness import CliError, check, defer, main, note, test, wait_until, fresh
 from plan_site import PlanSite, scripts_folder
 
 SCRIPT = """#!/bin/sh

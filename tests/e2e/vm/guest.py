@@ -21,7 +21,7 @@ import sys
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "..", "..", "system"))
-from harness import MIB, ROOT, Failure, check, defer, fresh, note, run, start, stop, undo, wait_until  # noqa: E402
+from harness import MIB, ROOT, Failure, check, fresh, note, run, start, stop, wait_until  # noqa: E402
 
 BOOT_S = 900
 SSH_OPTIONS = ["-q", "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o", "BatchMode=yes",

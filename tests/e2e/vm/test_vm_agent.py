@@ -14,7 +14,7 @@ import time
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from guest import HERE, Guest, blank  # noqa: E402
 from lab import PROGRAMS, PROTECTED_S, TOKEN, Lab  # noqa: E402
-from harness import MIB, check, defer, fresh, main, note, run, stop, test, undo, wait_until  # noqa: E402
+from harness import MIB, attach_loop, check, fresh, main, note, run, stop, test, undo, wait_until  # noqa: E402
 
 BELOW = ["/dev/vdb", "/dev/vdc", "/dev/vdd"]
 FOLDERS = "/var/work /srv/work /md/work"
@@ -192,8 +192,7 @@ def check_file_systems(export):
     """Clean after the guest has shut down: the recovery of its journals left nothing behind."""
     attached = export.attach(lab.disk_number("/dev/vda"))
     start = int(run("sfdisk", "-q", "-o", "START", "-l", attached.device).split()[-1]) * 512
-    loop = run("losetup", "--find", "--show", "--read-only", "--offset", start, attached.device).strip()
-    entry = defer(run, "losetup", "--detach", loop)
+    loop, entry = attach_loop(attached.device, "--read-only", "--offset", start)
     run("e2fsck", "-fn", loop, timeout=600)
     undo(entry)
     attached.detach()

@@ -3,7 +3,6 @@
 """Replicas that really boot: a Debian system on a protected disk, failed over to a libvirt host of the test's own under qemu's emulation."""
 import json
 import os
-import shutil
 import sys
 import time
 
