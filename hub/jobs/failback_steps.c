@@ -301,23 +301,6 @@ static int failback_settle(struct job_run *run, struct err *err)
     return failover_tell(run, "failed_back", "info", text, err) < 0 ? -1 : JOB_DONE;
 }
 
-/* All of it is in the machine's own line. */
-static int discard_branch(struct job_run *run, struct err *err)
-{
-    AUTO_DB_SET struct db_set set = {0};
-    const struct failover_row *f;
-    int rc;
-
-    if (failover_read(run, &set, &f, err) < 0)
-        return -1;
-    if (!f->export_id[0])
-        return JOB_DONE;
-    rc = branch_steps_close(run, f->export_id, true, err);
-    if (rc == JOB_DONE && failover_note_branch(run->conn, f->id, NULL, 0, err) < 0)
-        return -1;
-    return rc;
-}
-
 static int release_disks(struct job_run *run, struct err *err)
 {
     Leeward__Control__V1__Command command = LEEWARD__CONTROL__V1__COMMAND__INIT;
@@ -364,7 +347,7 @@ const struct job_kind job_kind_failover_failback = {.name = "failover_failback",
         [STEP_LAST] = {"last", "Write the rest", last_pass},
         [STEP_SETTLE] = {"settle", "The original is the machine", failback_settle},
         {"protect", "Compare it with its points and protect it again", protect_steps_until_protected},
-        {"discard", "Discard the branch", discard_branch}}};
+        {"discard", "Discard the branch", failover_discard_branch}}}; /* all of it is in the machine's own line */
 
 /* ---- failover_resume ---- */
 

@@ -368,7 +368,7 @@ static int stop_replica(struct job_run *run, struct err *err)
     return replica_ask(run, f, FABRIC_STOP, NULL, false, NULL, err);
 }
 
-static int discard_branch(struct job_run *run, struct err *err)
+int failover_discard_branch(struct job_run *run, struct err *err)
 {
     AUTO_DB_SET struct db_set set = {0};
     const struct failover_row *f;
@@ -516,7 +516,8 @@ const struct job_kind job_kind_failover_change_point = {.name = "failover_change
     .cancel = undo_change,
     .undo_on_failure = true,
     .steps = {{"begin", "Write the change down", change_begin}, {"stop", "Stop the replica", stop_replica},
-        {"discard", "Discard its branch", discard_branch}, {"open", "Open a branch of the other point", open_branch},
+        {"discard", "Discard its branch", failover_discard_branch},
+        {"open", "Open a branch of the other point", open_branch},
         {"start", "Start the replica and wait for its boot check", failover_start_replica},
         {"settle", "The replica runs", settle_running}}};
 
@@ -529,4 +530,4 @@ const struct job_kind job_kind_failover_end = {.name = "failover_end",
     .needs_machine = true,
     .check = end_check,
     .steps = {{"begin", "Write the end down", end_begin}, {"stop", "Stop the replica", stop_replica},
-        {"discard", "Discard its branch", discard_branch}, {"settle", "The failover is over", end_settle}}};
+        {"discard", "Discard its branch", failover_discard_branch}, {"settle", "The failover is over", end_settle}}};

@@ -24,6 +24,8 @@ const char *failover_id(const struct job_run *run);
 int failover_read(struct job_run *run, struct db_set *ret_set, const struct failover_row **ret_row, struct err *err);
 /* An event about the job's machine. */
 int failover_tell(struct job_run *run, const char *code, const char *severity, const char *text, struct err *err);
+/* A step: the failover's branch is closed and discarded, and its row forgets it. */
+int failover_discard_branch(struct job_run *run, struct err *err);
 /* For checks: the failover that params name is the machine's, and in a state from which the move is allowed. */
 int failover_named_check(struct db_conn *conn, const struct machine_row *machine, const json_t *params,
     enum failover_move move, char ret_vault_id[IDENT_TEXT_SIZE], struct err *err);

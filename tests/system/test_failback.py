@@ -42,6 +42,15 @@ def uri_of(site, failover):
     return next(b for b in site.items("branch", "list") if b["id"] == failover["branch_id"])["uri"]
 
 
+def protected_site(size_bytes, blocks):
+    """Its name, and a disk with random blocks of which there is a point."""
+    disk = Disk(size_bytes)
+    disk.fill_random(blocks)
+    site = Site()
+    site.protect(disk)
+    return disk, site, site.machine()["name"], site.settled_point()
+
+
 def committed_failover(site, name, point=None):
     failed = site.cli("failover", "unplanned", f"{name}@{point['sequence']}" if point else name)
     site.cli("failover", "commit", name)
@@ -50,13 +59,8 @@ def committed_failover(site, name, point=None):
 
 @test
 def what_a_replica_writes_becomes_points_of_its_machine():
-    disk = Disk(64 * MIB)
-    disk.fill_random(200)
-    site = Site()
-    site.protect(disk)
-    name = site.machine()["name"]
+    disk, site, name, first = protected_site(64 * MIB, 200)
     site_machine = site.machine()["id"]
-    first = site.settled_point()
     before = image_of(disk.device)
     disk.fill_random(50, seed=2)
     lost = site.settled_point()
@@ -112,12 +116,7 @@ def change_bytes(before, after, block=4096):
 
 @test
 def a_machine_fails_back_to_its_own_disk_and_only_differences_travel():
-    disk = Disk(128 * MIB)
-    disk.fill_random(4000)
-    site = Site()
-    site.protect(disk)
-    name = site.machine()["name"]
-    site.settled_point()
+    disk, site, name, _ = protected_site(128 * MIB, 4000)
     failed = committed_failover(site, name)
     uri = uri_of(site, failed)
     site.cli("failover", "reprotect", name)
@@ -171,12 +170,7 @@ def job_of(site, kind):
 
 @test
 def agent_node_and_vault_may_be_killed_on_the_way_back():
-    disk = Disk(256 * MIB)
-    disk.fill_random(4000)
-    site = Site()
-    site.protect(disk)
-    name = site.machine()["name"]
-    site.settled_point()
+    disk, site, name, _ = protected_site(256 * MIB, 4000)
     failed = committed_failover(site, name)
     site.cli("failover", "reprotect", name)
     uri = uri_of(site, failed)

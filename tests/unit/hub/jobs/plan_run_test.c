@@ -37,7 +37,8 @@
 #define DIED 42
 #define LOOKS_MAX 6000
 
-/* One replica is one file. What is named in `broken` does not come up, what is named in `dead` does not start. */
+/* One replica is one file. What is named in `broken` does not come up, what is named in `dead` does not start: names in their quotes, for
+ * a random UUID may have the letters of one. */
 static const char program[] =
     "#!/bin/sh\n"
     "d=${0%/*}; spec=$(cat)\n"
@@ -449,7 +450,7 @@ static void test_a_replica_that_does_not_come_up_stops_what_waits_for_it(void **
 
     build(conn);
     save_shop(conn);
-    assert_int_equal(put("broken", "db1", 0644), 0);
+    assert_int_equal(put("broken", "\"db1\"", 0644), 0);
     start_well(conn, "test", true);
     assert_int_equal(run_hub(*state, NULL, "continue"), 0);
     assert_int_equal(
@@ -471,7 +472,7 @@ static void test_a_step_is_tried_again_and_then_passed_over(void **state)
 
     build(conn);
     save_plan(conn, document);
-    assert_int_equal(put("dead", "db1", 0644), 0);
+    assert_int_equal(put("dead", "\"db1\"", 0644), 0);
     start_well(conn, "test", true);
     assert_int_equal(run_hub(*state, NULL, "continue"), 0);
     assert_int_equal(
@@ -770,7 +771,7 @@ static void test_a_drill_of_a_policy_has_all_its_machines(void **state)
     struct err err = ERR_INIT;
 
     build(conn);
-    assert_int_equal(put("broken", "db1", 0644), 0);
+    assert_int_equal(put("broken", "\"db1\"", 0644), 0);
     save_drill(conn, "policy_id", "(SELECT id FROM policies WHERE is_default)");
     assert_ok(
         db_script(conn,
