@@ -381,6 +381,35 @@ static void an_unknown_machine_is_refused(void **state)
     talk_done(f, &t);
 }
 
+static unsigned points_listed(struct fixture *f, uint64_t *ret_last)
+{
+    struct talk t;
+    Leeward__Vault__V1__ListPointsRequest list = LEEWARD__VAULT__V1__LIST_POINTS_REQUEST__INIT;
+    talk_start(f, &t, "/leeward.vault.v1.Vault/ListPoints", &leeward__vault__v1__point__descriptor);
+    list.machine_id = (ProtobufCBinaryData){IDENT_SIZE, f->m.conf.machine.bytes};
+    talk_send(&t, &list.base);
+    rpc_call_half_close(t.call);
+    pump(f, &t.ended);
+    unsigned points = t.points;
+    *ret_last = t.last_sequence;
+    talk_done(f, &t);
+    return points;
+}
+
+/* A node has one connection for all of its machines. */
+static void hundreds_of_streams_of_one_node_leave_room_for_more(void **state)
+{
+    struct fixture *f = *state;
+    static struct talk streams[300];
+    uint64_t last;
+    for (size_t i = 0; i < ARRAY_LEN(streams); i++)
+        talk_start(f, &streams[i], "/leeward.replication.v1.Replication/Replicate",
+            &leeward__replication__v1__replicate_reply__descriptor);
+    assert_int_equal(points_listed(f, &last), 0); /* answered, although all of them are open */
+    for (size_t i = 0; i < ARRAY_LEN(streams); i++)
+        talk_done(f, &streams[i]);
+}
+
 static void a_damaged_batch_ends_the_stream_and_costs_nothing(void **state)
 {
     struct fixture *f = *state;
@@ -452,21 +481,6 @@ static void points_and_ranges_can_be_read(void **state)
         assert_memory_equal(t.data.data, f->m.points[sequence - 1].disks[0], t.data.len);
         talk_done(f, &t);
     }
-}
-
-static unsigned points_listed(struct fixture *f, uint64_t *ret_last)
-{
-    struct talk t;
-    Leeward__Vault__V1__ListPointsRequest list = LEEWARD__VAULT__V1__LIST_POINTS_REQUEST__INIT;
-    talk_start(f, &t, "/leeward.vault.v1.Vault/ListPoints", &leeward__vault__v1__point__descriptor);
-    list.machine_id = (ProtobufCBinaryData){IDENT_SIZE, f->m.conf.machine.bytes};
-    talk_send(&t, &list.base);
-    rpc_call_half_close(t.call);
-    pump(f, &t.ended);
-    unsigned points = t.points;
-    *ret_last = t.last_sequence;
-    talk_done(f, &t);
-    return points;
 }
 
 static void retention_drops_points_by_policy_and_keeps_the_newest(void **state)
@@ -866,6 +880,7 @@ int main(void)
         TEST(a_newer_epoch_ends_the_older_stream),
         TEST(a_stale_generation_is_refused_with_failed_precondition),
         TEST(an_unknown_machine_is_refused),
+        TEST(hundreds_of_streams_of_one_node_leave_room_for_more),
         TEST(a_damaged_batch_ends_the_stream_and_costs_nothing),
         TEST(a_full_disk_is_resource_exhausted),
         TEST(points_and_ranges_can_be_read),
