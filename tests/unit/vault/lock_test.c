@@ -145,6 +145,37 @@ static void a_clock_that_goes_back_unlocks_nothing(void **state)
     assert_true(storelock_until(&l, &p) == NOW + 6 * HOUR);
 }
 
+/* The machine's clock says that the lock has run out; the vault's own, that it has not. */
+static void the_retention_clock_decides(void **state)
+{
+    static struct model m;
+    static struct retentionclock clock;
+    struct err err = ERR_INIT;
+    const struct retentionclock_machine year_ago = {.utc_usec = clock_utc_usec() - 365 * 24 * HOUR};
+    uint64_t drop[] = {1, 2};
+    size_t dropped = 0;
+    (void)state;
+    model_init(&m, 63);
+    assert_int_equal(retentionclock_open(&clock, m.machine_dir, &year_ago, &err), 0);
+    m.conf.clock = &clock;
+    model_open(&m);
+    for (int i = 0; i < 4; i++) {
+        model_random_write(&m);
+        model_commit(&m, MARK_CRASH);
+    }
+    assert_int_equal(store_set_lock(m.store, 1, &err), 0);
+    assert_true(store_lock_now(m.store) < clock_utc_usec() - 364 * 24 * HOUR);
+    assert_int_equal(store_drop_points(m.store, drop, 2, &dropped, &err), 0);
+    assert_int_equal(dropped, 0);
+    model_close(&m);
+    m.conf.clock = NULL;
+    model_open(&m);
+    assert_int_equal(store_drop_points(m.store, drop, 2, &dropped, &err), 0);
+    assert_int_equal(dropped, 2);
+    model_done(&m);
+    retentionclock_close(&clock);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -153,6 +184,7 @@ int main(void)
         cmocka_unit_test(a_locked_point_stays_whoever_asks),
         cmocka_unit_test(an_index_made_again_frees_nothing_early),
         cmocka_unit_test(a_clock_that_goes_back_unlocks_nothing),
+        cmocka_unit_test(the_retention_clock_decides),
     };
     return cmocka_run_group_tests_name("lock", tests, NULL, NULL);
 }
