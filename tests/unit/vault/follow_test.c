@@ -13,7 +13,7 @@
 #include <unistd.h>
 #include <cmocka.h>
 
-#include "tests/unit/vault/vaultmodel.h"
+#include "tests/unit/vault/modelbranch.h"
 #include "transport/base/crashpoint.h"
 #include "transport/base/mem.h"
 #include "transport/vault/branch.h"
@@ -24,10 +24,7 @@
 
 struct fixture {
     struct model m;
-    char branch_dir[240];
-    uint8_t *disks[MODEL_DISKS]; /* what the branch holds */
-    struct view *base;
-    struct branch *b; /* open: the replica runs */
+    struct modelbranch r; /* open: the replica runs */
     uint64_t epoch;
 };
 
@@ -36,76 +33,19 @@ static int setup(void **state)
     struct fixture *f = calloc(1, sizeof(*f));
     model_init(&f->m, 815);
     model_open(&f->m);
-    for (int p = 0; p < 4; p++) {
-        for (int i = 0; i < 25; i++)
-            model_random_write(&f->m);
-        model_commit(&f->m, MARK_CRASH);
-    }
-    (void)snprintf(f->branch_dir, sizeof(f->branch_dir), "%s/branches/" NAME, f->m.machine_dir);
+    model_fill(&f->m, 4, 25);
+    modelbranch_init(&f->r, &f->m, NAME);
     *state = f;
     return 0;
-}
-
-static void close_branch(struct fixture *f)
-{
-    branch_close(TAKE_PTR(f->b));
-    view_close(TAKE_PTR(f->base));
 }
 
 static int teardown(void **state)
 {
     struct fixture *f = *state;
-    close_branch(f);
-    for (unsigned i = 0; i < MODEL_DISKS; i++)
-        free(f->disks[i]);
+    modelbranch_done(&f->r);
     model_done(&f->m);
     free(f);
     return 0;
-}
-
-static void change(struct fixture *f)
-{
-    struct err err = ERR_INIT;
-    unsigned disk = (unsigned)model_random(&f->m, MODEL_DISKS);
-    uint64_t at = model_random(&f->m, f->m.disk_bytes[disk]);
-    uint64_t longest = f->m.disk_bytes[disk] - at;
-    uint64_t n = model_random(&f->m, longest < 90000 ? longest : 90000) + 1;
-    memset(f->disks[disk] + at, (int)model_random(&f->m, 256), n);
-    assert_int_equal(branch_write(f->b, disk, at, n, f->disks[disk] + at, &err), 0);
-}
-
-static void open_branch(struct fixture *f, unsigned point)
-{
-    struct err err = ERR_INIT;
-    uint32_t stream;
-    struct branch_info info = {.machine = f->m.conf.machine, .base_sequence = f->m.points[point].sequence};
-    assert_int_equal(ident_from_text(NAME, &info.id), 0);
-    assert_int_equal(store_flush(f->m.store, &err), 0);
-    assert_int_equal(store_take_nonce_stream(f->m.store, &stream, &err), 0);
-    assert_int_equal(view_open(f->m.machine_dir, info.base_sequence, &f->m.opened.data_key, 0, &f->base, &err), 0);
-    assert_int_equal(branch_base_check(view_mark(f->base), &info.base_check, &err), 0);
-    assert_int_equal(branch_create(f->branch_dir, &info, &err), 0);
-    struct branch_conf conf = {
-        .dir = f->branch_dir, .base = f->base, .key = &f->m.opened.data_key, .nonce_stream = stream};
-    assert_int_equal(branch_open(&conf, &f->b, &err), 0);
-}
-
-/* The replica begins to run at that point. */
-static void begin(struct fixture *f, unsigned point)
-{
-    open_branch(f, point);
-    for (unsigned i = 0; i < MODEL_DISKS; i++) {
-        f->disks[i] = malloc(f->m.disk_bytes[i]);
-        memcpy(f->disks[i], f->m.points[point].disks[i], f->m.disk_bytes[i]);
-    }
-}
-
-static void work(struct fixture *f, int changes)
-{
-    struct err err = ERR_INIT;
-    for (int i = 0; i < changes; i++)
-        change(f);
-    assert_int_equal(branch_flush(f->b, &err), 0);
 }
 
 static void reopen(struct fixture *f)
@@ -126,7 +66,7 @@ static struct follow_result pass(struct fixture *f)
     if (follow_branch(f->m.store, NAME, GENERATION, &f->epoch, &result, &err) < 0)
         fail_msg("%s", err.text);
     for (unsigned i = 0; i < MODEL_DISKS; i++)
-        memcpy(f->m.disks[i], f->disks[i], f->m.disk_bytes[i]);
+        memcpy(f->m.disks[i], f->r.disks[i], f->m.disk_bytes[i]);
     model_keep_point(&f->m, result.sequence);
     return result;
 }
@@ -148,9 +88,9 @@ static void check_all(struct fixture *f)
 static void points_go_on_from_the_newest_point(void **state)
 {
     struct fixture *f = *state;
-    begin(f, 3);
+    modelbranch_begin(&f->r, &f->m, NAME, 3);
     for (int i = 0; i < 4; i++) {
-        work(f, 10);
+        modelbranch_work(&f->r, &f->m, 10);
         assert_true(pass(f).records > 0);
     }
     check_all(f);
@@ -159,10 +99,10 @@ static void points_go_on_from_the_newest_point(void **state)
 static void points_go_on_from_an_older_point(void **state)
 {
     struct fixture *f = *state;
-    begin(f, 1);
+    modelbranch_begin(&f->r, &f->m, NAME, 1);
     pass(f); /* nothing was written yet: the main line is taken back */
     for (int i = 0; i < 4; i++) {
-        work(f, 10);
+        modelbranch_work(&f->r, &f->m, 10);
         pass(f);
     }
     check_all(f);
@@ -172,13 +112,13 @@ static void only_what_came_since_the_last_pass_is_taken(void **state)
 {
     struct fixture *f = *state;
     struct err err = ERR_INIT;
-    begin(f, 3);
-    work(f, 50);
+    modelbranch_begin(&f->r, &f->m, NAME, 3);
+    modelbranch_work(&f->r, &f->m, 50);
     assert_true(pass(f).records >= 50);
     assert_int_equal(pass(f).records, 0);
-    memset(f->disks[0] + 4096, 0x5a, 4096);
-    assert_int_equal(branch_write(f->b, 0, 4096, 4096, f->disks[0] + 4096, &err), 0);
-    assert_int_equal(branch_flush(f->b, &err), 0);
+    memset(f->r.disks[0] + 4096, 0x5a, 4096);
+    assert_int_equal(branch_write(f->r.b, 0, 4096, 4096, f->r.disks[0] + 4096, &err), 0);
+    assert_int_equal(branch_flush(f->r.b, &err), 0);
     const struct follow_result one = pass(f);
     assert_int_equal(one.records, 1);
     assert_int_equal(one.bytes, 4096);
@@ -191,14 +131,14 @@ static void what_was_not_flushed_waits(void **state)
     struct fixture *f = *state;
     struct err err = ERR_INIT;
     uint8_t unflushed[4096];
-    begin(f, 3);
-    work(f, 10);
+    modelbranch_begin(&f->r, &f->m, NAME, 3);
+    modelbranch_work(&f->r, &f->m, 10);
     memset(unflushed, 0x77, sizeof(unflushed));
-    assert_int_equal(branch_write(f->b, 1, 0, sizeof(unflushed), unflushed, &err), 0);
+    assert_int_equal(branch_write(f->r.b, 1, 0, sizeof(unflushed), unflushed, &err), 0);
     pass(f);
     model_check_all(&f->m);
-    memcpy(f->disks[1], unflushed, sizeof(unflushed));
-    assert_int_equal(branch_flush(f->b, &err), 0);
+    memcpy(f->r.disks[1], unflushed, sizeof(unflushed));
+    assert_int_equal(branch_flush(f->r.b, &err), 0);
     pass(f);
     check_all(f);
 }
@@ -208,14 +148,14 @@ static void it_goes_over_several_segments_while_the_replica_writes(void **state)
     struct fixture *f = *state;
     struct err err = ERR_INIT;
     char third[300];
-    begin(f, 2);
-    (void)snprintf(third, sizeof(third), "%s/0000000000000003.seg", f->branch_dir);
+    modelbranch_begin(&f->r, &f->m, NAME, 2);
+    (void)snprintf(third, sizeof(third), "%s/0000000000000003.seg", f->r.dir);
     while (access(third, F_OK) < 0) {
         for (uint64_t at = 0; at < f->m.disk_bytes[1]; at += 8)
-            memcpy(f->disks[1] + at, &(uint64_t){model_random(&f->m, UINT64_MAX)}, 8);
+            memcpy(f->r.disks[1] + at, &(uint64_t){model_random(&f->m, UINT64_MAX)}, 8);
         for (int n = 0; n < 8; n++)
-            assert_int_equal(branch_write(f->b, 1, 0, f->m.disk_bytes[1], f->disks[1], &err), 0);
-        assert_int_equal(branch_flush(f->b, &err), 0);
+            assert_int_equal(branch_write(f->r.b, 1, 0, f->m.disk_bytes[1], f->r.disks[1], &err), 0);
+        assert_int_equal(branch_flush(f->r.b, &err), 0);
         if (model_random(&f->m, 3) == 0)
             pass(f);
     }
@@ -227,14 +167,14 @@ static void it_goes_over_several_segments_while_the_replica_writes(void **state)
 static void it_goes_on_after_the_branch_and_the_store_were_closed(void **state)
 {
     struct fixture *f = *state;
-    begin(f, 1);
-    work(f, 20);
+    modelbranch_begin(&f->r, &f->m, NAME, 1);
+    modelbranch_work(&f->r, &f->m, 20);
     pass(f);
-    work(f, 20);
-    close_branch(f);
+    modelbranch_work(&f->r, &f->m, 20);
+    modelbranch_close(&f->r);
     reopen(f);
-    open_branch(f, 1);
-    work(f, 20);
+    modelbranch_open(&f->r, &f->m, NAME, 1);
+    modelbranch_work(&f->r, &f->m, 20);
     const struct follow_result next = pass(f);
     assert_true(next.records > 0);
     check_all(f);
@@ -245,10 +185,10 @@ static void without_its_note_all_is_taken_again(void **state)
 {
     struct fixture *f = *state;
     char path[300];
-    begin(f, 1);
-    work(f, 20);
+    modelbranch_begin(&f->r, &f->m, NAME, 1);
+    modelbranch_work(&f->r, &f->m, 20);
     const struct follow_result first = pass(f);
-    (void)snprintf(path, sizeof(path), "%s/followed", f->branch_dir);
+    (void)snprintf(path, sizeof(path), "%s/followed", f->r.dir);
     FILE *file = fopen(path, "r+");
     assert_int_equal(fseek(file, 30, SEEK_SET), 0);
     (void)fputc(0xee, file);
@@ -263,11 +203,11 @@ static void an_old_generation_is_refused(void **state)
     struct fixture *f = *state;
     struct err err = ERR_INIT;
     struct follow_result result;
-    begin(f, 3);
-    work(f, 10);
+    modelbranch_begin(&f->r, &f->m, NAME, 3);
+    modelbranch_work(&f->r, &f->m, 10);
     pass(f);
     assert_int_equal(store_set_generation(f->m.store, GENERATION + 1, &err), 0);
-    work(f, 10);
+    modelbranch_work(&f->r, &f->m, 10);
     assert_int_equal(follow_branch(f->m.store, NAME, GENERATION, &f->epoch, &result, &err), -1);
     assert_int_equal(err.code, ERR_REFUSED);
     model_check_all(&f->m);
@@ -279,9 +219,9 @@ static void a_damaged_branch_is_an_error(void **state)
     struct err err = ERR_INIT;
     struct follow_result result;
     char path[300];
-    begin(f, 3);
-    work(f, 30);
-    (void)snprintf(path, sizeof(path), "%s/branch", f->branch_dir);
+    modelbranch_begin(&f->r, &f->m, NAME, 3);
+    modelbranch_work(&f->r, &f->m, 30);
+    (void)snprintf(path, sizeof(path), "%s/branch", f->r.dir);
     FILE *file = fopen(path, "r+");
     assert_int_equal(fseek(file, 44, SEEK_SET), 0);
     (void)fputc(0xee, file);
@@ -336,18 +276,18 @@ static void killed_anywhere_the_next_pass_makes_the_same_of_it(void **state)
     for (int n = 0; more; n++) {
         struct fixture *f = NULL;
         assert_int_equal(setup((void **)&f), 0);
-        begin(f, 1);
-        work(f, 20);
+        modelbranch_begin(&f->r, &f->m, NAME, 1);
+        modelbranch_work(&f->r, &f->m, 20);
         more = die_at(f, n);
         deaths += more;
         /* The dead one may have come to its point. */
         const struct pointlist *points = store_points(f->m.store);
         if (points->count > f->m.point_count) {
             for (unsigned i = 0; i < MODEL_DISKS; i++)
-                memcpy(f->m.disks[i], f->disks[i], f->m.disk_bytes[i]);
+                memcpy(f->m.disks[i], f->r.disks[i], f->m.disk_bytes[i]);
             model_keep_point(&f->m, points->items[points->count - 1].sequence);
         }
-        work(f, 5);
+        modelbranch_work(&f->r, &f->m, 5);
         pass(f);
         check_all(f);
         assert_int_equal(teardown((void **)&f), 0);

@@ -13,7 +13,7 @@
 #include <unistd.h>
 #include <cmocka.h>
 
-#include "tests/unit/vault/vaultmodel.h"
+#include "tests/unit/vault/modelbranch.h"
 #include "transport/base/crashpoint.h"
 #include "transport/base/file.h"
 #include "transport/vault/branchlist.h"
@@ -25,8 +25,7 @@
 
 struct fixture {
     struct model m;
-    char branch_dir[240];
-    uint8_t *disks[MODEL_DISKS]; /* what the branch holds */
+    struct modelbranch r;
 };
 
 static int setup(void **state)
@@ -34,12 +33,8 @@ static int setup(void **state)
     struct fixture *f = calloc(1, sizeof(*f));
     model_init(&f->m, 815);
     model_open(&f->m);
-    for (int p = 0; p < 4; p++) {
-        for (int i = 0; i < 25; i++)
-            model_random_write(&f->m);
-        model_commit(&f->m, MARK_CRASH);
-    }
-    (void)snprintf(f->branch_dir, sizeof(f->branch_dir), "%s/branches/" NAME, f->m.machine_dir);
+    model_fill(&f->m, 4, 25);
+    modelbranch_init(&f->r, &f->m, NAME);
     *state = f;
     return 0;
 }
@@ -47,52 +42,19 @@ static int setup(void **state)
 static int teardown(void **state)
 {
     struct fixture *f = *state;
-    for (unsigned i = 0; i < MODEL_DISKS; i++)
-        free(f->disks[i]);
+    modelbranch_done(&f->r);
     model_done(&f->m);
     free(f);
     return 0;
 }
 
-static void change(struct fixture *f, struct branch *b)
-{
-    struct err err = ERR_INIT;
-    unsigned disk = (unsigned)model_random(&f->m, MODEL_DISKS);
-    uint64_t at = model_random(&f->m, f->m.disk_bytes[disk]);
-    uint64_t longest = f->m.disk_bytes[disk] - at;
-    uint64_t n = model_random(&f->m, longest < 90000 ? longest : 90000) + 1;
-    memset(f->disks[disk] + at, (int)model_random(&f->m, 256), n);
-    assert_int_equal(branch_write(b, disk, at, n, f->disks[disk] + at, &err), 0);
-}
-
 /* A branch over the point with some changes, flushed `flushes` times, and closed. */
 static void make_branch(struct fixture *f, unsigned point, int flushes)
 {
-    struct err err = ERR_INIT;
-    struct view *base;
-    struct branch *b;
-    uint32_t stream;
-    struct branch_info info = {.machine = f->m.conf.machine, .base_sequence = f->m.points[point].sequence};
-    assert_int_equal(ident_from_text(NAME, &info.id), 0);
-    assert_int_equal(store_flush(f->m.store, &err), 0);
-    assert_int_equal(store_take_nonce_stream(f->m.store, &stream, &err), 0);
-    assert_int_equal(view_open(f->m.machine_dir, info.base_sequence, &f->m.opened.data_key, 0, &base, &err), 0);
-    assert_int_equal(branch_base_check(view_mark(base), &info.base_check, &err), 0);
-    assert_int_equal(branch_create(f->branch_dir, &info, &err), 0);
-    struct branch_conf conf = {
-        .dir = f->branch_dir, .base = base, .key = &f->m.opened.data_key, .nonce_stream = stream};
-    assert_int_equal(branch_open(&conf, &b, &err), 0);
-    for (unsigned i = 0; i < MODEL_DISKS; i++) {
-        f->disks[i] = malloc(f->m.disk_bytes[i]);
-        memcpy(f->disks[i], f->m.points[point].disks[i], f->m.disk_bytes[i]);
-    }
-    for (int n = 0; n < flushes; n++) {
-        for (int i = 0; i < 10; i++)
-            change(f, b);
-        assert_int_equal(branch_flush(b, &err), 0);
-    }
-    branch_close(b);
-    view_close(base);
+    modelbranch_begin(&f->r, &f->m, NAME, point);
+    for (int n = 0; n < flushes; n++)
+        modelbranch_work(&f->r, &f->m, 10);
+    modelbranch_close(&f->r);
 }
 
 static void reopen(struct fixture *f)
@@ -106,7 +68,7 @@ static void reopen(struct fixture *f)
 
 static bool is_branch(const struct fixture *f)
 {
-    return access(f->branch_dir, F_OK) == 0;
+    return access(f->r.dir, F_OK) == 0;
 }
 
 /* The newest point is the branch's last content, and the others are as they were; also with an index made anew from the log. */
@@ -120,7 +82,7 @@ static void check_promoted(struct fixture *f)
     assert_int_equal(last->generation, GENERATION);
     assert_int_equal(store_generation(f->m.store), GENERATION);
     for (unsigned i = 0; i < MODEL_DISKS; i++)
-        memcpy(f->m.disks[i], f->disks[i], f->m.disk_bytes[i]);
+        memcpy(f->m.disks[i], f->r.disks[i], f->m.disk_bytes[i]);
     model_keep_point(&f->m, last->sequence);
     model_check_all(&f->m);
     store_discard_index(f->m.store);
@@ -203,7 +165,7 @@ static void a_damaged_branch_is_refused_and_nothing_happens(void **state)
     struct err err = ERR_INIT;
     char path[300];
     make_branch(f, 1, 4);
-    (void)snprintf(path, sizeof(path), "%s/0000000000000001.seg", f->branch_dir);
+    (void)snprintf(path, sizeof(path), "%s/0000000000000001.seg", f->r.dir);
     FILE *file = fopen(path, "r+");
     assert_int_equal(fseek(file, 4096 + 20, SEEK_SET), 0);
     (void)fputc(0xee, file);
@@ -288,14 +250,13 @@ static void killed_between_two_segments_it_goes_on_with_the_second(void **state)
     make_branch(f, 1, 2);
     assert_int_equal(store_take_nonce_stream(f->m.store, &stream, &err), 0);
     assert_int_equal(view_open(f->m.machine_dir, f->m.points[1].sequence, &f->m.opened.data_key, 0, &base, &err), 0);
-    struct branch_conf conf = {
-        .dir = f->branch_dir, .base = base, .key = &f->m.opened.data_key, .nonce_stream = stream};
+    struct branch_conf conf = {.dir = f->r.dir, .base = base, .key = &f->m.opened.data_key, .nonce_stream = stream};
     assert_int_equal(branch_open(&conf, &b, &err), 0);
-    (void)snprintf(second, sizeof(second), "%s/0000000000000002.seg", f->branch_dir);
+    (void)snprintf(second, sizeof(second), "%s/0000000000000002.seg", f->r.dir);
     for (int flush = 0; access(second, F_OK) < 0; flush++) {
         for (uint64_t at = 0; at < f->m.disk_bytes[1]; at += 8)
-            memcpy(f->disks[1] + at, &(uint64_t){model_random(&f->m, UINT64_MAX)}, 8);
-        assert_int_equal(branch_write(b, 1, 0, f->m.disk_bytes[1], f->disks[1], &err), 0);
+            memcpy(f->r.disks[1] + at, &(uint64_t){model_random(&f->m, UINT64_MAX)}, 8);
+        assert_int_equal(branch_write(b, 1, 0, f->m.disk_bytes[1], f->r.disks[1], &err), 0);
         assert_int_equal(branch_flush(b, &err), 0);
     }
     branch_close(b);

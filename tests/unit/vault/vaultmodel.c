@@ -298,3 +298,12 @@ void model_drop(struct model *m, const uint64_t *drop, size_t count)
     for (size_t i = 0; i < count; i++)
         model_forget(m, drop[i]);
 }
+
+void model_fill(struct model *m, unsigned points, unsigned writes)
+{
+    for (unsigned p = 0; p < points; p++) {
+        for (unsigned i = 0; i < writes; i++)
+            model_random_write(m);
+        model_commit(m, MARK_CRASH);
+    }
+}

@@ -70,6 +70,8 @@ void model_batch_reset(struct model *m);
 void model_keep_point(struct model *m, uint64_t sequence);
 /* Gives the batch to the store; asserts that it is committed, and keeps a copy of the disks if it is a point. */
 void model_commit(struct model *m, enum mark_kind kind);
+/* So many points, each of so many random writes. */
+void model_fill(struct model *m, unsigned points, unsigned writes);
 /* Opens the point and compares every byte. */
 void model_check_point(struct model *m, const struct model_point *p);
 void model_check_all(struct model *m);
