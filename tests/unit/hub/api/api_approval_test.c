@@ -18,18 +18,6 @@
 #define PASSWORD "correct horse battery"
 #define DAY 86400
 
-struct person {
-    char cookie[160], csrf[80];
-};
-
-static void sql(struct api_fixture *f, const char *text)
-{
-    struct db_conn *conn AUTO_OF(db_conn) = fixture_conn(&f->postgres);
-    struct err err = ERR_INIT;
-
-    assert_ok(db_script(conn, text, &err), &err);
-}
-
 static int64_t count(struct api_fixture *f, const char *text)
 {
     struct db_conn *conn AUTO_OF(db_conn) = fixture_conn(&f->postgres);
@@ -40,43 +28,6 @@ static int64_t count(struct api_fixture *f, const char *text)
     return db_i64(r, 0, 0);
 }
 
-static void make_user(struct api_fixture *f, const char *name, const char *role)
-{
-    struct db_conn *conn AUTO_OF(db_conn) = fixture_conn(&f->postgres);
-    struct err err = ERR_INIT;
-    char hash[USER_HASH_SIZE], id[IDENT_TEXT_SIZE];
-    const struct user_spec spec = {.name = name, .role = role, .hash = hash};
-
-    assert_ok(user_password_hash(PASSWORD, hash, &err), &err);
-    assert_ok(user_create(conn, &spec, id, &err), &err);
-}
-
-static struct person sign_in(struct api_fixture *f, const char *name)
-{
-    struct person p = {0};
-    AUTO_HEARD struct heard heard = {0};
-    AUTO_FREE char *body = mem_printf("{\"username\":\"%s\",\"password\":\"" PASSWORD "\"}", name);
-    const struct exchange x = {.operation = "createSession", .path = "/api/v1/session", .body = body};
-
-    api_exchange(f, &x, 201, &heard);
-    const char *cookie = heard_header(&heard, "Set-Cookie");
-
-    (void)snprintf(p.cookie, sizeof(p.cookie), "Cookie: %.*s", (int)strcspn(cookie, ";"), cookie);
-    (void)snprintf(p.csrf, sizeof(p.csrf), "X-CSRF-Token: %s", member_text(heard.json, "csrf_token"));
-    return p;
-}
-
-static json_t *as(struct api_fixture *f, const struct person *p, const char *operation, const char *path,
-    const char *body, long status)
-{
-    const struct exchange x = {
-        .operation = operation, .path = path, .body = body, .headers = {p->cookie, p->csrf, "If-Match: *"}};
-    AUTO_HEARD struct heard heard = {0};
-
-    api_exchange(f, &x, status, &heard);
-    return json_incref(heard.json);
-}
-
 /* ---- the world ---- */
 
 static struct person anna, bert, vera;
@@ -85,23 +36,25 @@ static int up(void **state)
 {
     if (api_fixture_up(state) != 0)
         return -1;
-    make_user(*state, "anna", "admin");
-    make_user(*state, "bert", "admin");
-    make_user(*state, "vera", "viewer");
-    anna = sign_in(*state, "anna");
-    bert = sign_in(*state, "bert");
-    vera = sign_in(*state, "vera");
+    api_make_user(*state, "anna", "admin", PASSWORD);
+    api_make_user(*state, "bert", "admin", PASSWORD);
+    api_make_user(*state, "vera", "viewer", PASSWORD);
+    anna = api_sign_in(*state, "anna", PASSWORD);
+    bert = api_sign_in(*state, "bert", PASSWORD);
+    vera = api_sign_in(*state, "vera", PASSWORD);
     return 0;
 }
 
 /* Each test begins without four eyes, with a policy that keeps a day. */
 static void begin(struct api_fixture *f, const char *four_eyes)
 {
-    sql(f, "DELETE FROM approvals; DELETE FROM settings WHERE key = 'four_eyes'; DELETE FROM policies WHERE name = 'p';"
-           " UPDATE users SET disabled = false");
-    json_decref(as(f, &anna, "createPolicy", "/api/v1/policies", "{\"name\":\"p\",\"keep_all_seconds\":86400}", 201));
+    api_sql(f,
+        "DELETE FROM approvals; DELETE FROM settings WHERE key = 'four_eyes'; DELETE FROM policies WHERE name = 'p';"
+        " UPDATE users SET disabled = false");
+    json_decref(
+        api_as(f, &anna, "createPolicy", "/api/v1/policies", "{\"name\":\"p\",\"keep_all_seconds\":86400}", 201));
     if (four_eyes)
-        json_decref(as(f, &anna, "updateSettings", "/api/v1/settings", four_eyes, 200));
+        json_decref(api_as(f, &anna, "updateSettings", "/api/v1/settings", four_eyes, 200));
 }
 
 #define RETENTION "{\"four_eyes\":[\"retention\"]}"
@@ -115,7 +68,7 @@ static int64_t kept_seconds(struct api_fixture *f)
 /* Asks for what is held back; the approval's id. */
 static void ask(struct api_fixture *f, const struct person *p, char ret_id[40])
 {
-    json_t *problem = as(f, p, "updatePolicy", "/api/v1/policies/p", SHORTER, 403);
+    json_t *problem = api_as(f, p, "updatePolicy", "/api/v1/policies/p", SHORTER, 403);
 
     assert_string_equal(member_text(problem, "code"), "approval_required");
     assert_true(strlen(member_text(problem, "correction")) > 0);
@@ -153,7 +106,7 @@ static void without_the_setting_nothing_is_held_back(void **state)
     struct api_fixture *f = *state;
 
     begin(f, NULL);
-    json_decref(as(f, &anna, "updatePolicy", "/api/v1/policies/p", SHORTER, 200));
+    json_decref(api_as(f, &anna, "updatePolicy", "/api/v1/policies/p", SHORTER, 200));
     assert_int_equal(kept_seconds(f), 3600);
 }
 
@@ -170,7 +123,7 @@ static void shorter_retention_waits_for_another_person(void **state)
     assert_string_equal(id, again);
     AUTO_FREE char *path = mem_printf("/api/v1/approvals/%s", id);
 
-    shown = as(f, &vera, "getApproval", path, NULL, 200);
+    shown = api_as(f, &vera, "getApproval", path, NULL, 200);
     assert_string_equal(member_text(shown, "state"), "pending");
     assert_string_equal(member_text(shown, "requested_by"), "user:anna");
     assert_true(json_is_false(json_object_get(shown, "mine")));
@@ -197,10 +150,10 @@ static void what_keeps_more_passes(void **state)
     struct api_fixture *f = *state;
 
     begin(f, RETENTION);
-    json_decref(as(f, &anna, "updatePolicy", "/api/v1/policies/p", "{\"keep_day_seconds\":31536000}", 200));
-    json_decref(as(f, &anna, "updatePolicy", "/api/v1/policies/p", "{\"lock_seconds\":3600}", 200));
-    json_decref(as(f, &anna, "updatePolicy", "/api/v1/policies/p", "{\"lock_seconds\":0}", 403));
-    json_decref(as(f, &anna, "updatePolicy", "/api/v1/policies/p", "{\"keep_tagged_seconds\":3600}", 403));
+    json_decref(api_as(f, &anna, "updatePolicy", "/api/v1/policies/p", "{\"keep_day_seconds\":31536000}", 200));
+    json_decref(api_as(f, &anna, "updatePolicy", "/api/v1/policies/p", "{\"lock_seconds\":3600}", 200));
+    json_decref(api_as(f, &anna, "updatePolicy", "/api/v1/policies/p", "{\"lock_seconds\":0}", 403));
+    json_decref(api_as(f, &anna, "updatePolicy", "/api/v1/policies/p", "{\"keep_tagged_seconds\":3600}", 403));
 }
 
 static void a_dry_run_needs_nobody(void **state)
@@ -208,7 +161,7 @@ static void a_dry_run_needs_nobody(void **state)
     struct api_fixture *f = *state;
 
     begin(f, RETENTION);
-    json_decref(as(f, &anna, "updatePolicy", "/api/v1/policies/p?dry_run=true", SHORTER, 200));
+    json_decref(api_as(f, &anna, "updatePolicy", "/api/v1/policies/p?dry_run=true", SHORTER, 200));
     assert_int_equal(kept_seconds(f), DAY);
     assert_int_equal(count(f, "SELECT count(*) FROM approvals"), 0);
 }
@@ -218,7 +171,7 @@ static void what_is_wrong_is_refused_before_anybody_is_asked(void **state)
     struct api_fixture *f = *state;
 
     begin(f, RETENTION);
-    json_decref(as(f, &anna, "updatePolicy", "/api/v1/policies/p", "{\"keep_all_seconds\":1}", 400));
+    json_decref(api_as(f, &anna, "updatePolicy", "/api/v1/policies/p", "{\"keep_all_seconds\":1}", 400));
     assert_int_equal(count(f, "SELECT count(*) FROM approvals"), 0);
 }
 
@@ -231,8 +184,8 @@ static void a_younger_account_decides_nothing(void **state)
 
     begin(f, RETENTION);
     ask(f, &anna, id);
-    make_user(f, "carl", "admin");
-    carl = sign_in(f, "carl");
+    api_make_user(f, "carl", "admin", PASSWORD);
+    carl = api_sign_in(f, "carl", PASSWORD);
     decide_is(f, &carl, id, true, 403, "denied");
     assert_int_equal(kept_seconds(f), DAY);
 }
@@ -245,7 +198,7 @@ static void a_token_of_nobody_approves_nothing_and_a_token_is_its_owner(void **s
     json_t *made;
 
     begin(f, RETENTION);
-    made = as(f, &anna, "createToken", "/api/v1/tokens", "{\"name\":\"anna automation\",\"role\":\"admin\"}", 201);
+    made = api_as(f, &anna, "createToken", "/api/v1/tokens", "{\"name\":\"anna automation\",\"role\":\"admin\"}", 201);
     ask(f, &anna, id);
     AUTO_FREE char *path = mem_printf("/api/v1/approvals/%s/approve", id);
     struct exchange x = {.operation = "approveApproval", .path = path, .token = f->admin};
@@ -266,7 +219,7 @@ static void what_changed_meanwhile_is_not_overwritten(void **state)
     char id[40];
 
     begin(f, RETENTION);
-    policy = as(f, &anna, "getPolicy", "/api/v1/policies/p", NULL, 200);
+    policy = api_as(f, &anna, "getPolicy", "/api/v1/policies/p", NULL, 200);
     AUTO_FREE char *if_match = mem_printf("If-Match: \"%s\"", member_text(policy, "etag"));
     const struct exchange x = {.operation = "updatePolicy",
         .path = "/api/v1/policies/p",
@@ -276,7 +229,7 @@ static void what_changed_meanwhile_is_not_overwritten(void **state)
     api_exchange(f, &x, 403, &heard);
     (void)snprintf(id, sizeof(id), "%s", member_text(heard.json, "approval_id"));
     json_decref(policy);
-    json_decref(as(f, &bert, "updatePolicy", "/api/v1/policies/p", "{\"description\":\"new\"}", 200));
+    json_decref(api_as(f, &bert, "updatePolicy", "/api/v1/policies/p", "{\"description\":\"new\"}", 200));
     decide_is(f, &bert, id, true, 409, "conflict");
     assert_int_equal(kept_seconds(f), DAY);
     assert_int_equal(count(f, "SELECT count(*) FROM approvals WHERE state = 'pending'"), 1);
@@ -289,11 +242,11 @@ static void who_may_it_no_more_gets_it_no_more(void **state)
 
     begin(f, RETENTION);
     ask(f, &anna, id);
-    sql(f, "UPDATE users SET disabled = true WHERE name = 'anna'");
+    api_sql(f, "UPDATE users SET disabled = true WHERE name = 'anna'");
     decide_is(f, &bert, id, true, 409, "refused");
-    sql(f, "UPDATE users SET disabled = false, role = 'viewer' WHERE name = 'anna'");
+    api_sql(f, "UPDATE users SET disabled = false, role = 'viewer' WHERE name = 'anna'");
     decide_is(f, &bert, id, true, 409, "refused");
-    sql(f, "UPDATE users SET role = 'admin' WHERE name = 'anna'");
+    api_sql(f, "UPDATE users SET role = 'admin' WHERE name = 'anna'");
     assert_int_equal(kept_seconds(f), DAY);
     decide_is(f, &bert, id, true, 200, "approved");
 }
@@ -320,9 +273,9 @@ static void what_waited_for_too_long_is_over(void **state)
 
     begin(f, RETENTION);
     ask(f, &anna, id);
-    sql(f, "UPDATE approvals SET expires_at = now() - interval '1 second'");
+    api_sql(f, "UPDATE approvals SET expires_at = now() - interval '1 second'");
     decide_is(f, &bert, id, true, 409, "refused");
-    list = as(f, &bert, "listApprovals", "/api/v1/approvals?state=expired", NULL, 200);
+    list = api_as(f, &bert, "listApprovals", "/api/v1/approvals?state=expired", NULL, 200);
     assert_int_equal(json_array_size(json_object_get(list, "items")), 1);
     json_decref(list);
     ask(f, &anna, fresh);
@@ -336,13 +289,14 @@ static void four_eyes_are_not_closed_by_one(void **state)
     json_t *problem;
 
     begin(f, RETENTION);
-    json_decref(as(f, &anna, "updateSettings", "/api/v1/settings", "{\"four_eyes\":[\"erase\",\"retention\"]}", 200));
-    problem = as(f, &anna, "updateSettings", "/api/v1/settings", "{\"four_eyes\":[],\"site_name\":\"x\"}", 403);
+    json_decref(
+        api_as(f, &anna, "updateSettings", "/api/v1/settings", "{\"four_eyes\":[\"erase\",\"retention\"]}", 200));
+    problem = api_as(f, &anna, "updateSettings", "/api/v1/settings", "{\"four_eyes\":[],\"site_name\":\"x\"}", 403);
     assert_string_equal(member_text(problem, "code"), "approval_required");
     assert_int_equal(count(f, "SELECT count(*) FROM settings WHERE key = 'site_name' AND value = '\"x\"'"), 0);
     decide_is(f, &bert, member_text(problem, "approval_id"), true, 200, "approved");
     json_decref(problem);
-    json_decref(as(f, &anna, "updatePolicy", "/api/v1/policies/p", SHORTER, 200));
+    json_decref(api_as(f, &anna, "updatePolicy", "/api/v1/policies/p", SHORTER, 200));
 }
 
 #define MACHINE "aaaaaaaa-0000-4000-8000-0000000000ee"
@@ -354,11 +308,11 @@ static void an_erasure_is_a_job_of_who_asked(void **state)
     json_t *problem, *done;
 
     begin(f, "{\"four_eyes\":[\"erase\"]}");
-    sql(f, "INSERT INTO machines (id, name) VALUES ('" MACHINE "', 'old-01') ON CONFLICT DO NOTHING;"
-           " INSERT INTO vaults (id, name) VALUES ('" VAULT "', 'v-01') ON CONFLICT DO NOTHING;"
-           " INSERT INTO protections (machine_id, policy_id, vault_id, active) SELECT '" MACHINE "', id, '" VAULT
-           "', false FROM policies WHERE is_default ON CONFLICT DO NOTHING");
-    problem = as(f, &anna, "eraseMachine", "/api/v1/machines/old-01/erase", NULL, 403);
+    api_sql(f, "INSERT INTO machines (id, name) VALUES ('" MACHINE "', 'old-01') ON CONFLICT DO NOTHING;"
+               " INSERT INTO vaults (id, name) VALUES ('" VAULT "', 'v-01') ON CONFLICT DO NOTHING;"
+               " INSERT INTO protections (machine_id, policy_id, vault_id, active) SELECT '" MACHINE "', id, '" VAULT
+               "', false FROM policies WHERE is_default ON CONFLICT DO NOTHING");
+    problem = api_as(f, &anna, "eraseMachine", "/api/v1/machines/old-01/erase", NULL, 403);
     assert_int_equal(count(f, "SELECT count(*) FROM jobs WHERE kind = 'erase'"), 0);
     done = decide(f, &bert, member_text(problem, "approval_id"), true, 200);
     assert_string_equal(member_text(done, "machine_name"), "old-01");
@@ -374,26 +328,26 @@ static void another_policy_is_held_back_too(void **state)
     struct api_fixture *f = *state;
 
     begin(f, RETENTION);
-    sql(f, "INSERT INTO machines (id, name) VALUES ('" MACHINE "', 'old-01') ON CONFLICT DO NOTHING;"
-           " INSERT INTO vaults (id, name) VALUES ('" VAULT "', 'v-01') ON CONFLICT DO NOTHING;"
-           " DELETE FROM protections WHERE machine_id = '" MACHINE "';"
-           " INSERT INTO protections (machine_id, policy_id, vault_id) SELECT '" MACHINE "', id, '" VAULT
-           "' FROM policies WHERE is_default");
-    json_t *policy = as(f, &anna, "getPolicy", "/api/v1/policies/p", NULL, 200);
+    api_sql(f, "INSERT INTO machines (id, name) VALUES ('" MACHINE "', 'old-01') ON CONFLICT DO NOTHING;"
+               " INSERT INTO vaults (id, name) VALUES ('" VAULT "', 'v-01') ON CONFLICT DO NOTHING;"
+               " DELETE FROM protections WHERE machine_id = '" MACHINE "';"
+               " INSERT INTO protections (machine_id, policy_id, vault_id) SELECT '" MACHINE "', id, '" VAULT
+               "' FROM policies WHERE is_default");
+    json_t *policy = api_as(f, &anna, "getPolicy", "/api/v1/policies/p", NULL, 200);
 
-    json_decref(as(f, &bert, "createPolicy", "/api/v1/policies",
+    json_decref(api_as(f, &bert, "createPolicy", "/api/v1/policies",
         "{\"name\":\"short\",\"keep_all_seconds\":60,\"keep_minute_seconds\":0,\"keep_hour_seconds\":0,"
         "\"keep_day_seconds\":0}",
         201));
-    json_t *less = as(f, &anna, "getPolicy", "/api/v1/policies/short", NULL, 200);
+    json_t *less = api_as(f, &anna, "getPolicy", "/api/v1/policies/short", NULL, 200);
     AUTO_FREE char *same = mem_printf("{\"policy_id\":\"%s\"}", member_text(policy, "id"));
     AUTO_FREE char *shorter = mem_printf("{\"policy_id\":\"%s\"}", member_text(less, "id"));
 
-    json_decref(as(f, &anna, "updateMachine", "/api/v1/machines/old-01", same, 200));
-    json_decref(as(f, &anna, "updateMachine", "/api/v1/machines/old-01", shorter, 403));
+    json_decref(api_as(f, &anna, "updateMachine", "/api/v1/machines/old-01", same, 200));
+    json_decref(api_as(f, &anna, "updateMachine", "/api/v1/machines/old-01", shorter, 403));
     json_decref(policy);
     json_decref(less);
-    sql(f, "DELETE FROM protections; DELETE FROM policies WHERE name = 'short'");
+    api_sql(f, "DELETE FROM protections; DELETE FROM policies WHERE name = 'short'");
 }
 
 int main(void)

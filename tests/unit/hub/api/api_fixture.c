@@ -18,6 +18,7 @@
 
 #include "hub/api/json_schema.h"
 #include "hub/db/token_store.h"
+#include "hub/db/user_store.h"
 #include "transport/base/buf.h"
 
 static size_t ready(void *arg, struct api_check checks[API_CHECKS_MAX])
@@ -222,6 +223,63 @@ void api_exchange(struct api_fixture *f, const struct exchange *x, long status, 
 json_t *api_ask(struct api_fixture *f, const char *operation, const char *path, const char *body, long status)
 {
     const struct exchange x = {.operation = operation, .path = path, .token = f->admin, .body = body};
+    AUTO_HEARD struct heard heard = {0};
+
+    api_exchange(f, &x, status, &heard);
+    return json_incref(heard.json);
+}
+
+/* ---- people ---- */
+
+void api_sql(struct api_fixture *f, const char *text)
+{
+    struct db_conn *conn AUTO_OF(db_conn) = fixture_conn(&f->postgres);
+    struct err err = ERR_INIT;
+
+    assert_ok(db_script(conn, text, &err), &err);
+}
+
+void api_make_user(struct api_fixture *f, const char *name, const char *role, const char *password)
+{
+    struct db_conn *conn AUTO_OF(db_conn) = fixture_conn(&f->postgres);
+    struct err err = ERR_INIT;
+    char hash[USER_HASH_SIZE], id[IDENT_TEXT_SIZE];
+    const struct user_spec spec = {.name = name, .role = role, .hash = hash};
+
+    assert_ok(user_password_hash(password, hash, &err), &err);
+    assert_ok(user_create(conn, &spec, id, &err), &err);
+}
+
+long api_try_password(struct api_fixture *f, const char *name, const char *password, struct heard *ret_heard)
+{
+    char body[512];
+    const struct exchange x = {.operation = "createSession", .path = "/api/v1/session", .body = body};
+
+    (void)snprintf(body, sizeof(body), "{\"username\":\"%s\",\"password\":\"%s\"}", name, password);
+    api_exchange(f, &x, 0, ret_heard);
+    return ret_heard->status;
+}
+
+struct person api_sign_in(struct api_fixture *f, const char *name, const char *password)
+{
+    struct person p = {0};
+    AUTO_HEARD struct heard heard = {0};
+    const char *cookie;
+
+    assert_int_equal(api_try_password(f, name, password, &heard), 201);
+    cookie = heard_header(&heard, "Set-Cookie");
+    (void)snprintf(p.cookie, sizeof(p.cookie), "Cookie: %.*s", (int)strcspn(cookie, ";"), cookie);
+    (void)snprintf(p.csrf, sizeof(p.csrf), "X-CSRF-Token: %s", member_text(heard.json, "csrf_token"));
+    (void)snprintf(p.id, sizeof(p.id), "%s", member_text(json_object_get(heard.json, "user"), "id"));
+    (void)snprintf(p.session_id, sizeof(p.session_id), "%s", member_text(heard.json, "id"));
+    return p;
+}
+
+json_t *api_as(struct api_fixture *f, const struct person *p, const char *operation, const char *path, const char *body,
+    long status)
+{
+    const struct exchange x = {
+        .operation = operation, .path = path, .body = body, .headers = {p->cookie, p->csrf, "If-Match: *"}};
     AUTO_HEARD struct heard heard = {0};
 
     api_exchange(f, &x, status, &heard);

@@ -54,4 +54,19 @@ json_t *api_ask(struct api_fixture *f, const char *operation, const char *path, 
 const char *heard_header(const struct heard *heard, const char *name);
 const char *member_text(const json_t *object, const char *name);
 
+/* ---- people ---- */
+
+/* Somebody with a session: the headers that a browser would send, and what the API calls them. */
+struct person {
+    char cookie[160], csrf[80], id[64], session_id[64];
+};
+void api_make_user(struct api_fixture *f, const char *name, const char *role, const char *password);
+/* The status of the answer. */
+long api_try_password(struct api_fixture *f, const char *name, const char *password, struct heard *ret_heard);
+struct person api_sign_in(struct api_fixture *f, const char *name, const char *password);
+/* A new reference to what was answered. */
+json_t *api_as(struct api_fixture *f, const struct person *p, const char *operation, const char *path, const char *body,
+    long status);
+void api_sql(struct api_fixture *f, const char *text);
+
 #endif

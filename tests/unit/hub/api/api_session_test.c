@@ -18,69 +18,10 @@
 
 #define PASSWORD "correct horse battery"
 
-struct person {
-    char cookie[160], csrf[80], id[64], session_id[64];
-};
-
-static void make_user(struct api_fixture *f, const char *name, const char *role)
-{
-    struct db_conn *conn AUTO_OF(db_conn) = fixture_conn(&f->postgres);
-    struct err err = ERR_INIT;
-    char hash[USER_HASH_SIZE], id[IDENT_TEXT_SIZE];
-    const struct user_spec spec = {.name = name, .role = role, .hash = hash};
-
-    assert_ok(user_password_hash(PASSWORD, hash, &err), &err);
-    assert_ok(user_create(conn, &spec, id, &err), &err);
-}
-
-static void sql(struct api_fixture *f, const char *text)
-{
-    struct db_conn *conn AUTO_OF(db_conn) = fixture_conn(&f->postgres);
-    struct err err = ERR_INIT;
-
-    assert_ok(db_script(conn, text, &err), &err);
-}
-
-static long try_password(struct api_fixture *f, const char *name, const char *password, struct heard *heard)
-{
-    char body[512];
-    const struct exchange x = {.operation = "createSession", .path = "/api/v1/session", .body = body};
-
-    (void)snprintf(body, sizeof(body), "{\"username\":\"%s\",\"password\":\"%s\"}", name, password);
-    api_exchange(f, &x, 0, heard);
-    return heard->status;
-}
-
-static struct person sign_in(struct api_fixture *f, const char *name, const char *password)
-{
-    struct person p = {0};
-    AUTO_HEARD struct heard heard = {0};
-    const char *cookie;
-
-    assert_int_equal(try_password(f, name, password, &heard), 201);
-    cookie = heard_header(&heard, "Set-Cookie");
-    (void)snprintf(p.cookie, sizeof(p.cookie), "Cookie: %.*s", (int)strcspn(cookie, ";"), cookie);
-    (void)snprintf(p.csrf, sizeof(p.csrf), "X-CSRF-Token: %s", member_text(heard.json, "csrf_token"));
-    (void)snprintf(p.id, sizeof(p.id), "%s", member_text(json_object_get(heard.json, "user"), "id"));
-    (void)snprintf(p.session_id, sizeof(p.session_id), "%s", member_text(heard.json, "id"));
-    return p;
-}
-
-static json_t *as(struct api_fixture *f, const struct person *p, const char *operation, const char *path,
-    const char *body, long status)
-{
-    const struct exchange x = {
-        .operation = operation, .path = path, .body = body, .headers = {p->cookie, p->csrf, "If-Match: *"}};
-    AUTO_HEARD struct heard heard = {0};
-
-    api_exchange(f, &x, status, &heard);
-    return json_incref(heard.json);
-}
-
 static void expect(struct api_fixture *f, const struct person *p, const char *operation, const char *path,
     const char *body, long status, const char *code)
 {
-    json_t *json = as(f, p, operation, path, body, status);
+    json_t *json = api_as(f, p, operation, path, body, status);
 
     if (code)
         assert_string_equal(member_text(json, "code"), code);
@@ -105,8 +46,8 @@ static void the_cookie_is_out_of_reach_of_scripts_and_other_hosts(void **state)
     AUTO_HEARD struct heard heard = {0};
     const char *cookie;
 
-    make_user(f, "ada", "operator");
-    assert_int_equal(try_password(f, "ada", PASSWORD, &heard), 201);
+    api_make_user(f, "ada", "operator", PASSWORD);
+    assert_int_equal(api_try_password(f, "ada", PASSWORD, &heard), 201);
     cookie = heard_header(&heard, "Set-Cookie");
     assert_int_equal(strncmp(cookie, "__Host-leeward=lws_", 19), 0);
     assert_non_null(strstr(cookie, "; Path=/;"));
@@ -121,15 +62,15 @@ static void the_cookie_is_out_of_reach_of_scripts_and_other_hosts(void **state)
 static void a_session_reads_and_changes_with_its_csrf_token_only(void **state)
 {
     struct api_fixture *f = *state;
-    struct person p = sign_in(f, "ada", PASSWORD), forged = p, other = sign_in(f, "ada", PASSWORD);
+    struct person p = api_sign_in(f, "ada", PASSWORD), forged = p, other = api_sign_in(f, "ada", PASSWORD);
     int64_t denied = audit_count(f, "updateSettings", "denied");
     json_t *own;
 
-    own = as(f, &p, "getSession", "/api/v1/session", NULL, 200);
+    own = api_as(f, &p, "getSession", "/api/v1/session", NULL, 200);
     assert_string_equal(member_text(json_object_get(own, "user"), "name"), "ada");
     json_decref(own);
-    make_user(f, "root", "admin");
-    p = sign_in(f, "root", PASSWORD);
+    api_make_user(f, "root", "admin", PASSWORD);
+    p = api_sign_in(f, "root", PASSWORD);
     forged = p;
     (void)snprintf(forged.csrf, sizeof(forged.csrf), "X-CSRF-Token:");
     expect(f, &forged, "updateSettings", "/api/v1/settings", "{\"site_name\":\"x\"}", 403, "csrf");
@@ -144,8 +85,8 @@ static void a_role_bounds_a_session(void **state)
     struct api_fixture *f = *state;
     struct person p;
 
-    make_user(f, "vera", "viewer");
-    p = sign_in(f, "vera", PASSWORD);
+    api_make_user(f, "vera", "viewer", PASSWORD);
+    p = api_sign_in(f, "vera", PASSWORD);
     expect(f, &p, "listMachines", "/api/v1/machines", NULL, 200, NULL);
     expect(f, &p, "updateSettings", "/api/v1/settings", "{\"site_name\":\"x\"}", 403, "denied");
     expect(f, &p, "listUsers", "/api/v1/users", NULL, 403, "denied");
@@ -155,7 +96,7 @@ static void a_role_bounds_a_session(void **state)
 static void who_signed_out_is_out(void **state)
 {
     struct api_fixture *f = *state;
-    struct person p = sign_in(f, "ada", PASSWORD);
+    struct person p = api_sign_in(f, "ada", PASSWORD);
     const struct exchange out = {.operation = "endSession", .path = "/api/v1/session", .headers = {p.cookie, p.csrf}};
     AUTO_HEARD struct heard heard = {0};
 
@@ -168,14 +109,14 @@ static void who_signed_out_is_out(void **state)
 static void a_session_ends_by_idleness_and_by_age(void **state)
 {
     struct api_fixture *f = *state;
-    struct person p = sign_in(f, "ada", PASSWORD);
+    struct person p = api_sign_in(f, "ada", PASSWORD);
 
-    sql(f, "UPDATE sessions SET last_seen_at = now() - interval '119 minutes'");
+    api_sql(f, "UPDATE sessions SET last_seen_at = now() - interval '119 minutes'");
     expect(f, &p, "getSession", "/api/v1/session", NULL, 200, NULL);
-    sql(f, "UPDATE sessions SET last_seen_at = now() - interval '121 minutes'");
+    api_sql(f, "UPDATE sessions SET last_seen_at = now() - interval '121 minutes'");
     expect(f, &p, "getSession", "/api/v1/session", NULL, 401, "unauthenticated");
-    p = sign_in(f, "ada", PASSWORD);
-    sql(f, "UPDATE sessions SET expires_at = now() - interval '1 second'");
+    p = api_sign_in(f, "ada", PASSWORD);
+    api_sql(f, "UPDATE sessions SET expires_at = now() - interval '1 second'");
     expect(f, &p, "getSession", "/api/v1/session", NULL, 401, "unauthenticated");
 }
 
@@ -185,21 +126,21 @@ static void guessing_is_slowed_down_and_written_down(void **state)
     int64_t before = audit_count(f, "createSession", "denied");
     AUTO_HEARD struct heard last = {0};
 
-    make_user(f, "gus", "viewer");
+    api_make_user(f, "gus", "viewer", PASSWORD);
     for (int i = 0; i < 5; i++) {
         AUTO_HEARD struct heard heard = {0};
 
-        assert_int_equal(try_password(f, "gus", "wrong wrong wrong", &heard), 401);
+        assert_int_equal(api_try_password(f, "gus", "wrong wrong wrong", &heard), 401);
         assert_string_equal(member_text(heard.json, "code"), "login_failed");
     }
-    sql(f, "UPDATE login_failures SET failures = 12 WHERE key LIKE 'pair:gus@%'");
-    assert_int_equal(try_password(f, "gus", PASSWORD, &last), 429);
+    api_sql(f, "UPDATE login_failures SET failures = 12 WHERE key LIKE 'pair:gus@%'");
+    assert_int_equal(api_try_password(f, "gus", PASSWORD, &last), 429);
     assert_string_equal(member_text(last.json, "code"), "login_throttled");
     assert_true(atoi(heard_header(&last, "Retry-After")) > 30);
     assert_int_equal(audit_count(f, "createSession", "denied"), before + 5);
-    sql(f, "UPDATE login_failures SET last_at = last_at - interval '16 minutes'");
-    (void)sign_in(f, "gus", PASSWORD);
-    sql(f, "DELETE FROM login_failures");
+    api_sql(f, "UPDATE login_failures SET last_at = last_at - interval '16 minutes'");
+    (void)api_sign_in(f, "gus", PASSWORD);
+    api_sql(f, "DELETE FROM login_failures");
 }
 
 static void nobody_learns_which_names_exist(void **state)
@@ -208,24 +149,24 @@ static void nobody_learns_which_names_exist(void **state)
     AUTO_HEARD struct heard known = {0};
     AUTO_HEARD struct heard unknown = {0};
 
-    assert_int_equal(try_password(f, "ada", "wrong wrong wrong", &known), 401);
-    assert_int_equal(try_password(f, "nobody at all", "wrong wrong wrong", &unknown), 401);
+    assert_int_equal(api_try_password(f, "ada", "wrong wrong wrong", &known), 401);
+    assert_int_equal(api_try_password(f, "nobody at all", "wrong wrong wrong", &unknown), 401);
     assert_string_equal(member_text(known.json, "detail"), member_text(unknown.json, "detail"));
     assert_string_equal(member_text(known.json, "code"), member_text(unknown.json, "code"));
-    sql(f, "DELETE FROM login_failures");
+    api_sql(f, "DELETE FROM login_failures");
 }
 
 static void a_session_of_another_is_for_administrators_to_end(void **state)
 {
     struct api_fixture *f = *state;
-    struct person ada = sign_in(f, "ada", PASSWORD), vera = sign_in(f, "vera", PASSWORD),
-                  root = sign_in(f, "root", PASSWORD);
+    struct person ada = api_sign_in(f, "ada", PASSWORD), vera = api_sign_in(f, "vera", PASSWORD),
+                  root = api_sign_in(f, "root", PASSWORD);
     char path[128];
     json_t *list;
 
     (void)snprintf(path, sizeof(path), "/api/v1/sessions/%s", ada.session_id);
     expect(f, &vera, "revokeSession", path, NULL, 404, "not_found");
-    list = as(f, &vera, "listSessions", "/api/v1/sessions?limit=500", NULL, 200);
+    list = api_as(f, &vera, "listSessions", "/api/v1/sessions?limit=500", NULL, 200);
     for (size_t i = 0; i < json_array_size(json_object_get(list, "items")); i++)
         assert_string_equal(member_text(json_array_get(json_object_get(list, "items"), i), "user_name"), "vera");
     json_decref(list);
@@ -242,9 +183,9 @@ static void a_new_password_ends_the_other_sessions(void **state)
     struct api_fixture *f = *state;
     struct person here, there;
 
-    make_user(f, "petra", "viewer");
-    here = sign_in(f, "petra", PASSWORD);
-    there = sign_in(f, "petra", PASSWORD);
+    api_make_user(f, "petra", "viewer", PASSWORD);
+    here = api_sign_in(f, "petra", PASSWORD);
+    there = api_sign_in(f, "petra", PASSWORD);
     expect(f, &here, "changePassword", "/api/v1/session/password",
         "{\"current_password\":\"not the one\",\"new_password\":\"another good one\"}", 403, "wrong_password");
     expect(f, &here, "changePassword", "/api/v1/session/password",
@@ -253,24 +194,24 @@ static void a_new_password_ends_the_other_sessions(void **state)
         "{\"current_password\":\"" PASSWORD "\",\"new_password\":\"another good one\"}", 204, NULL);
     expect(f, &here, "getSession", "/api/v1/session", NULL, 200, NULL);
     expect(f, &there, "getSession", "/api/v1/session", NULL, 401, NULL);
-    (void)sign_in(f, "petra", "another good one");
+    (void)api_sign_in(f, "petra", "another good one");
 }
 
 static void a_drawn_password_is_shown_once_and_must_be_changed(void **state)
 {
     struct api_fixture *f = *state;
-    struct person root = sign_in(f, "root", PASSWORD), new;
-    json_t *made = as(f, &root, "createUser", "/api/v1/users", "{\"name\":\"nils\",\"role\":\"operator\"}", 201),
+    struct person root = api_sign_in(f, "root", PASSWORD), new;
+    json_t *made = api_as(f, &root, "createUser", "/api/v1/users", "{\"name\":\"nils\",\"role\":\"operator\"}", 201),
            *again;
     char body[256], password[64];
 
     (void)snprintf(password, sizeof(password), "%s", member_text(made, "password"));
     assert_int_equal(strlen(password), USER_PASSWORD_TEXT_SIZE - 1);
-    again = as(f, &root, "getUser", "/api/v1/users/nils", NULL, 200);
+    again = api_as(f, &root, "getUser", "/api/v1/users/nils", NULL, 200);
     assert_null(json_object_get(again, "password"));
     json_decref(made);
     json_decref(again);
-    new = sign_in(f, "nils", password);
+    new = api_sign_in(f, "nils", password);
     expect(f, &new, "listMachines", "/api/v1/machines", NULL, 403, "password_change_required");
     (void)snprintf(
         body, sizeof(body), "{\"current_password\":\"%s\",\"new_password\":\"nils has a long one\"}", password);
@@ -281,34 +222,34 @@ static void a_drawn_password_is_shown_once_and_must_be_changed(void **state)
 static void disabling_and_resetting_end_sessions_at_once(void **state)
 {
     struct api_fixture *f = *state;
-    struct person root = sign_in(f, "root", PASSWORD), d;
+    struct person root = api_sign_in(f, "root", PASSWORD), d;
     json_t *reset;
 
-    make_user(f, "dora", "viewer");
-    d = sign_in(f, "dora", PASSWORD);
+    api_make_user(f, "dora", "viewer", PASSWORD);
+    d = api_sign_in(f, "dora", PASSWORD);
     expect(f, &root, "updateUser", "/api/v1/users/dora", "{\"disabled\":true}", 200, NULL);
     expect(f, &d, "getSession", "/api/v1/session", NULL, 401, NULL);
     AUTO_HEARD struct heard heard = {0};
-    assert_int_equal(try_password(f, "dora", PASSWORD, &heard), 401);
+    assert_int_equal(api_try_password(f, "dora", PASSWORD, &heard), 401);
     expect(f, &root, "updateUser", "/api/v1/users/dora", "{\"disabled\":false}", 200, NULL);
-    d = sign_in(f, "dora", PASSWORD);
-    reset = as(f, &root, "updateUser", "/api/v1/users/dora", "{\"reset_password\":true}", 200);
+    d = api_sign_in(f, "dora", PASSWORD);
+    reset = api_as(f, &root, "updateUser", "/api/v1/users/dora", "{\"reset_password\":true}", 200);
     expect(f, &d, "getSession", "/api/v1/session", NULL, 401, NULL);
-    (void)sign_in(f, "dora", member_text(reset, "password"));
+    (void)api_sign_in(f, "dora", member_text(reset, "password"));
     json_decref(reset);
-    sql(f, "DELETE FROM login_failures");
+    api_sql(f, "DELETE FROM login_failures");
 }
 
 static void the_last_administrator_stays(void **state)
 {
     struct api_fixture *f = *state;
-    struct person root = sign_in(f, "root", PASSWORD);
+    struct person root = api_sign_in(f, "root", PASSWORD);
 
     expect(f, &root, "updateUser", "/api/v1/users/root", "{\"role\":\"operator\"}", 409, "refused");
     expect(f, &root, "updateUser", "/api/v1/users/root", "{\"disabled\":true}", 409, "refused");
     expect(f, &root, "deleteUser", "/api/v1/users/root", NULL, 409, "refused");
     expect(f, &root, "getSession", "/api/v1/session", NULL, 200, NULL);
-    make_user(f, "root2", "admin");
+    api_make_user(f, "root2", "admin", PASSWORD);
     expect(f, &root, "deleteUser", "/api/v1/users/root2", NULL, 204, NULL);
     expect(f, &root, "getUser", "/api/v1/users/root2", NULL, 404, "not_found");
 }
@@ -316,7 +257,7 @@ static void the_last_administrator_stays(void **state)
 static void a_token_does_no_more_than_its_owner_may(void **state)
 {
     struct api_fixture *f = *state;
-    struct person root = sign_in(f, "root", PASSWORD), o, v;
+    struct person root = api_sign_in(f, "root", PASSWORD), o, v;
     struct exchange x = {.operation = "createSite", .path = "/api/v1/sites", .body = "{\"name\":\"owned\"}"};
     AUTO_HEARD struct heard heard = {0};
     AUTO_HEARD struct heard after = {0};
@@ -324,9 +265,9 @@ static void a_token_does_no_more_than_its_owner_may(void **state)
     json_t *made, *list;
     char path[128], id[64];
 
-    make_user(f, "otto", "admin");
-    o = sign_in(f, "otto", PASSWORD);
-    made = as(f, &o, "createToken", "/api/v1/tokens", "{\"name\":\"ottos\",\"role\":\"admin\"}", 201);
+    api_make_user(f, "otto", "admin", PASSWORD);
+    o = api_sign_in(f, "otto", PASSWORD);
+    made = api_as(f, &o, "createToken", "/api/v1/tokens", "{\"name\":\"ottos\",\"role\":\"admin\"}", 201);
     x.token = member_text(made, "token");
     api_exchange(f, &x, 201, &heard);
     expect(f, &root, "updateUser", "/api/v1/users/otto", "{\"role\":\"viewer\"}", 200, NULL);
@@ -334,11 +275,11 @@ static void a_token_does_no_more_than_its_owner_may(void **state)
     api_exchange(f, &x, 403, &after);
     (void)snprintf(id, sizeof(id), "%s", member_text(made, "id"));
     (void)snprintf(path, sizeof(path), "/api/v1/tokens/%s", id);
-    v = sign_in(f, "vera", PASSWORD);
+    v = api_sign_in(f, "vera", PASSWORD);
     expect(f, &v, "revokeToken", path, NULL, 404, "not_found");
     expect(f, &v, "createToken", "/api/v1/tokens", "{\"name\":\"mine\",\"role\":\"operator\"}", 403, "denied");
     expect(f, &v, "createToken", "/api/v1/tokens", "{\"name\":\"mine\",\"role\":\"viewer\"}", 201, NULL);
-    list = as(f, &v, "listTokens", "/api/v1/tokens", NULL, 200);
+    list = api_as(f, &v, "listTokens", "/api/v1/tokens", NULL, 200);
     assert_int_equal(json_array_size(json_object_get(list, "items")), 1);
     json_decref(list);
     expect(f, &root, "updateUser", "/api/v1/users/otto", "{\"disabled\":true}", 200, NULL);
@@ -366,7 +307,7 @@ static void passwords_are_nowhere_in_the_database(void **state)
 {
     struct api_fixture *f = *state;
     struct db_conn *conn AUTO_OF(db_conn) = fixture_conn(&f->postgres);
-    struct person p = sign_in(f, "ada", PASSWORD);
+    struct person p = api_sign_in(f, "ada", PASSWORD);
     struct err err = ERR_INIT;
 
     assert_int_equal(
