@@ -21,6 +21,7 @@
 #include "hub/db/protection_store.h"
 #include "hub/jobs/job.h"
 #include "hub/jobs/job_runner.h"
+#include "tests/unit/hub/jobs/replicas.h"
 #include "tests/unit/hub/postgres_fixture.h"
 #include "transport/base/buf.h"
 #include "transport/base/bytes.h"
@@ -213,29 +214,6 @@ static void build(struct db_conn *conn)
         &err);
 }
 
-static int count(struct db_conn *conn, const char *sql)
-{
-    struct err err = ERR_INIT;
-    int n = db_exec(conn, NULL, &err, sql);
-
-    assert_ok(n, &err);
-    return n;
-}
-
-static int replicas(struct db_conn *conn)
-{
-    AUTO_PGRESULT PGresult *r = NULL;
-    struct err err = ERR_INIT;
-    int n = db_exec(conn, &r, &err, "SELECT id FROM failovers"), there = 0;
-
-    for (int i = 0; i < n; i++) {
-        AUTO_FREE char *path = mem_printf("%s/replica-%s", folder, db_text(r, i, 0));
-
-        there += access(path, F_OK) == 0;
-    }
-    return there;
-}
-
 /* The id of the one failover that there is. */
 static void the_failover(struct db_conn *conn, char id[IDENT_TEXT_SIZE])
 {
@@ -294,8 +272,8 @@ static bool act(
 
 static void assert_all_succeeded(struct db_conn *conn)
 {
-    assert_int_equal(count(conn, "SELECT 1 FROM jobs WHERE status <> 'succeeded'"), 0);
-    assert_int_equal(count(conn, "SELECT 1 FROM commands WHERE NOT done"), 0);
+    assert_int_equal(rows_of(conn, "SELECT 1 FROM jobs WHERE status <> 'succeeded'"), 0);
+    assert_int_equal(rows_of(conn, "SELECT 1 FROM commands WHERE NOT done"), 0);
 }
 
 /* ---- the tests ---- */
@@ -315,27 +293,28 @@ static bool whole_life(struct postgres_fixture *f, struct db_conn *conn, const c
 {
     bool died = start(f, conn, "unplanned", die_at);
 
-    assert_int_equal(replicas(conn), 1);
-    assert_int_equal(count(conn, "SELECT 1 FROM machines WHERE state = 'failed_over' AND generation = 2"), 1);
+    assert_int_equal(replicas_in(conn, folder), 1);
+    assert_int_equal(rows_of(conn, "SELECT 1 FROM machines WHERE state = 'failed_over' AND generation = 2"), 1);
     died |= act(f, conn, "failover_change_point", ",\"sequence\":\"1\"", die_at);
-    assert_int_equal(replicas(conn), 1);
+    assert_int_equal(replicas_in(conn, folder), 1);
     assert_int_equal(
-        count(conn, "SELECT 1 FROM failovers WHERE state = 'running' AND sequence = 1 AND verdict = 'passed'"), 1);
-    assert_int_equal(count(conn, "SELECT 1 FROM exports WHERE state = 'open'"), 1);
+        rows_of(conn, "SELECT 1 FROM failovers WHERE state = 'running' AND sequence = 1 AND verdict = 'passed'"), 1);
+    assert_int_equal(rows_of(conn, "SELECT 1 FROM exports WHERE state = 'open'"), 1);
     if (committed) {
         died |= act(f, conn, "failover_commit", "", die_at);
-        assert_int_equal(replicas(conn), 1);
+        assert_int_equal(replicas_in(conn, folder), 1);
         assert_int_equal(
-            count(conn, "SELECT 1 FROM machines m, failovers f WHERE m.state = 'committed' AND f.state = 'committed'"),
+            rows_of(
+                conn, "SELECT 1 FROM machines m, failovers f WHERE m.state = 'committed' AND f.state = 'committed'"),
             1);
         return died;
     }
     died |= act(f, conn, "failover_end", "", die_at);
-    assert_int_equal(replicas(conn), 0);
+    assert_int_equal(replicas_in(conn, folder), 0);
     assert_int_equal(
-        count(conn, "SELECT 1 FROM machines m, failovers f WHERE m.state = 'protected' AND f.state = 'rolled_back'"),
+        rows_of(conn, "SELECT 1 FROM machines m, failovers f WHERE m.state = 'protected' AND f.state = 'rolled_back'"),
         1);
-    assert_int_equal(count(conn, "SELECT 1 FROM exports WHERE state <> 'closed'"), 0);
+    assert_int_equal(rows_of(conn, "SELECT 1 FROM exports WHERE state <> 'closed'"), 0);
     return died;
 }
 
@@ -377,18 +356,18 @@ static bool way_back(struct postgres_fixture *f, struct db_conn *conn, const cha
     act(f, conn, "failover_commit", "", NULL);
     died = act(f, conn, "failover_reprotect", "", die_at);
     assert_int_equal(
-        count(conn,
+        rows_of(conn,
             "SELECT 1 FROM machines m, failovers f WHERE m.state = 'reverse_protected' AND f.state = 'reprotected'"),
         1);
-    assert_int_equal(replicas(conn), 1);
+    assert_int_equal(replicas_in(conn, folder), 1);
     protect_again(conn);
     died |= act(f, conn, "failover_failback", ",\"confirm\":\"web1\"", die_at);
     assert_int_equal(
-        count(conn, "SELECT 1 FROM machines m, failovers f WHERE m.state = 'protected' AND m.generation = 3"
-                    " AND f.state = 'failed_back' AND f.failback ->> 'written_bytes' = '8192'"),
+        rows_of(conn, "SELECT 1 FROM machines m, failovers f WHERE m.state = 'protected' AND m.generation = 3"
+                      " AND f.state = 'failed_back' AND f.failback ->> 'written_bytes' = '8192'"),
         1);
-    assert_int_equal(replicas(conn), 0);
-    assert_int_equal(count(conn, "SELECT 1 FROM exports WHERE state <> 'closed'"), 0);
+    assert_int_equal(replicas_in(conn, folder), 0);
+    assert_int_equal(rows_of(conn, "SELECT 1 FROM exports WHERE state <> 'closed'"), 0);
     return died;
 }
 
@@ -430,16 +409,17 @@ static void test_a_failback_that_fails_lets_the_replica_run_again(void **state)
     fail_last_pass = true;
     act(*state, conn, "failover_failback", ",\"confirm\":\"web1\"", NULL);
     fail_last_pass = false;
-    assert_int_equal(count(conn, "SELECT 1 FROM jobs WHERE kind = 'failover_failback' AND status = 'failed'"), 1);
-    assert_int_equal(count(conn, "SELECT 1 FROM jobs WHERE kind = 'failover_resume' AND status = 'succeeded'"), 1);
-    assert_int_equal(replicas(conn), 1);
-    assert_int_equal(count(conn, "SELECT 1 FROM machines m, failovers f, exports e WHERE m.state = 'reverse_protected'"
-                                 " AND m.generation = 2 AND f.state = 'reprotected' AND e.state = 'open'"),
+    assert_int_equal(rows_of(conn, "SELECT 1 FROM jobs WHERE kind = 'failover_failback' AND status = 'failed'"), 1);
+    assert_int_equal(rows_of(conn, "SELECT 1 FROM jobs WHERE kind = 'failover_resume' AND status = 'succeeded'"), 1);
+    assert_int_equal(replicas_in(conn, folder), 1);
+    assert_int_equal(
+        rows_of(conn, "SELECT 1 FROM machines m, failovers f, exports e WHERE m.state = 'reverse_protected'"
+                      " AND m.generation = 2 AND f.state = 'reprotected' AND e.state = 'open'"),
         1);
     /* And it can be tried again. */
     act(*state, conn, "failover_failback", ",\"confirm\":\"web1\"", NULL);
-    assert_int_equal(count(conn, "SELECT 1 FROM machines m WHERE state = 'protected' AND m.generation = 3"), 1);
-    assert_int_equal(replicas(conn), 0);
+    assert_int_equal(rows_of(conn, "SELECT 1 FROM machines m WHERE state = 'protected' AND m.generation = 3"), 1);
+    assert_int_equal(replicas_in(conn, folder), 0);
 }
 
 /* The source's last point runs, whatever was the newest when it was asked for; and a source that cannot be stopped is no planned failover. */
@@ -458,11 +438,11 @@ static void test_a_planned_failover_runs_the_last_point_of_a_source_that_was_sto
         protect_again(conn);
         assert_true(start(*state, conn, "planned", places_hold[i]));
         assert_int_equal(
-            count(conn, "SELECT 1 FROM failovers WHERE state = 'running' AND sequence = 3 AND loss_usec = 0"), 1);
-        assert_int_equal(count(conn, "SELECT 1 FROM machines WHERE state = 'failed_over' AND generation = 2"), 1);
-        assert_int_equal(replicas(conn), 1);
+            rows_of(conn, "SELECT 1 FROM failovers WHERE state = 'running' AND sequence = 3 AND loss_usec = 0"), 1);
+        assert_int_equal(rows_of(conn, "SELECT 1 FROM machines WHERE state = 'failed_over' AND generation = 2"), 1);
+        assert_int_equal(replicas_in(conn, folder), 1);
         act(*state, conn, "failover_end", "", NULL);
-        assert_int_equal(count(conn, "SELECT 1 FROM machines WHERE state = 'protected'"), 1);
+        assert_int_equal(rows_of(conn, "SELECT 1 FROM machines WHERE state = 'protected'"), 1);
     }
 }
 
@@ -484,7 +464,7 @@ static void test_a_failback_wants_the_name_and_a_protected_replica(void **state)
     act(*state, conn, "failover_reprotect", "", NULL);
     assert_int_equal(submit(conn, "failover_failback", bare), -1);
     assert_int_equal(submit(conn, "failover_reprotect", bare), -1); /* it is */
-    assert_int_equal(count(conn, "SELECT 1 FROM jobs WHERE kind = 'failover_failback'"), 0);
+    assert_int_equal(rows_of(conn, "SELECT 1 FROM jobs WHERE kind = 'failover_failback'"), 0);
 }
 
 static void test_a_test_failover_leaves_the_machine_alone(void **state)
@@ -493,12 +473,12 @@ static void test_a_test_failover_leaves_the_machine_alone(void **state)
 
     build(conn);
     start(*state, conn, "test", NULL);
-    assert_int_equal(count(conn, "SELECT 1 FROM machines WHERE state = 'protected' AND generation = 1"), 1);
-    assert_int_equal(replicas(conn), 1);
+    assert_int_equal(rows_of(conn, "SELECT 1 FROM machines WHERE state = 'protected' AND generation = 1"), 1);
+    assert_int_equal(replicas_in(conn, folder), 1);
     act(*state, conn, "failover_end", ",\"outcome\":\"passed\",\"notes\":\"good\"", NULL);
     assert_int_equal(
-        count(conn, "SELECT 1 FROM failovers WHERE state = 'cleaned' AND outcome = 'passed' AND notes = 'good'"), 1);
-    assert_int_equal(replicas(conn), 0);
+        rows_of(conn, "SELECT 1 FROM failovers WHERE state = 'cleaned' AND outcome = 'passed' AND notes = 'good'"), 1);
+    assert_int_equal(replicas_in(conn, folder), 0);
     assert_all_succeeded(conn);
 }
 
@@ -514,9 +494,9 @@ static void test_a_failure_takes_itself_away(void **state)
         &err);
     /* Refused while it is asked: nothing began. */
     start(*state, conn, "unplanned", NULL);
-    assert_int_equal(count(conn, "SELECT 1 FROM failovers"), 0);
-    assert_int_equal(count(conn, "SELECT 1 FROM jobs WHERE status = 'failed' AND problem_text LIKE '%/nowhere%'"), 1);
-    assert_int_equal(count(conn, "SELECT 1 FROM machines WHERE state = 'protected' AND generation = 1"), 1);
+    assert_int_equal(rows_of(conn, "SELECT 1 FROM failovers"), 0);
+    assert_int_equal(rows_of(conn, "SELECT 1 FROM jobs WHERE status = 'failed' AND problem_text LIKE '%/nowhere%'"), 1);
+    assert_int_equal(rows_of(conn, "SELECT 1 FROM machines WHERE state = 'protected' AND generation = 1"), 1);
 }
 
 /* A host that is down is the end of the job, not a reason to ask it for ever. */
@@ -533,8 +513,8 @@ static void test_a_target_that_cannot_be_reached_is_asked_once(void **state)
                   &err),
         &err);
     start(*state, conn, "test", NULL);
-    assert_int_equal(count(conn, "SELECT 1 FROM jobs WHERE status = 'failed' AND problem_code = 'unavailable'"), 1);
-    assert_int_equal(count(conn, "SELECT 1 FROM failovers"), 0);
+    assert_int_equal(rows_of(conn, "SELECT 1 FROM jobs WHERE status = 'failed' AND problem_code = 'unavailable'"), 1);
+    assert_int_equal(rows_of(conn, "SELECT 1 FROM failovers"), 0);
 }
 
 static void test_what_makes_no_sense_is_refused(void **state)
@@ -554,7 +534,7 @@ static void test_what_makes_no_sense_is_refused(void **state)
     for (size_t i = 0; i < ARRAY_LEN(bad); i++)
         if (submit(conn, "failover", bad[i]) == 0)
             fail_msg("not refused: %s", bad[i]);
-    assert_int_equal(count(conn, "SELECT 1 FROM jobs"), 0);
+    assert_int_equal(rows_of(conn, "SELECT 1 FROM jobs"), 0);
 }
 
 int main(void)

@@ -26,6 +26,7 @@
 #include "hub/jobs/job.h"
 #include "hub/jobs/job_runner.h"
 #include "hub/jobs/plan_run.h"
+#include "tests/unit/hub/jobs/replicas.h"
 #include "tests/unit/hub/postgres_fixture.h"
 #include "transport/base/crashpoint.h"
 
@@ -301,29 +302,6 @@ static void start_well(struct db_conn *conn, const char *kind, bool cleanup)
     assert_ok(start(conn, kind, cleanup, &err), &err);
 }
 
-static int count(struct db_conn *conn, const char *sql)
-{
-    struct err err = ERR_INIT;
-    int n = db_exec(conn, NULL, &err, sql);
-
-    assert_ok(n, &err);
-    return n;
-}
-
-static int replicas(struct db_conn *conn)
-{
-    AUTO_PGRESULT PGresult *r = NULL;
-    struct err err = ERR_INIT;
-    int n = db_exec(conn, &r, &err, "SELECT id FROM failovers"), there = 0;
-
-    for (int i = 0; i < n; i++) {
-        AUTO_FREE char *path = mem_printf("%s/replica-%s", folder, db_text(r, i, 0));
-
-        there += access(path, F_OK) == 0;
-    }
-    return there;
-}
-
 /* Replicas that a test leaves are taken away as a person would. */
 static void end_replicas(struct postgres_fixture *f, struct db_conn *conn, const char *action)
 {
@@ -359,24 +337,25 @@ static const struct {
 static void assert_the_drill_was_done_once(struct db_conn *conn)
 {
     assert_int_equal(
-        count(conn, "SELECT 1 FROM plan_runs WHERE state = 'succeeded' AND verdict = 'passed' AND ended_at IS NOT NULL"
-                    " AND recovered_at IS NOT NULL"),
+        rows_of(conn,
+            "SELECT 1 FROM plan_runs WHERE state = 'succeeded' AND verdict = 'passed' AND ended_at IS NOT NULL"
+            " AND recovered_at IS NOT NULL"),
         1);
-    assert_int_equal(count(conn, "SELECT 1 FROM plan_run_steps WHERE state = 'succeeded' AND attempts = 1"), 5);
-    assert_int_equal(count(conn, "SELECT 1 FROM plan_run_steps WHERE state = 'skipped' AND attempts = 0"), 1);
-    assert_int_equal(count(conn, "SELECT 1 FROM plan_run_steps WHERE live"), 0);
-    assert_int_equal(count(conn, "SELECT 1 FROM plan_run_steps WHERE name = 'dns' AND detail = 'switched'"), 1);
-    assert_int_equal(count(conn, "SELECT 1 FROM failovers WHERE state = 'cleaned' AND outcome = 'passed'"), 2);
+    assert_int_equal(rows_of(conn, "SELECT 1 FROM plan_run_steps WHERE state = 'succeeded' AND attempts = 1"), 5);
+    assert_int_equal(rows_of(conn, "SELECT 1 FROM plan_run_steps WHERE state = 'skipped' AND attempts = 0"), 1);
+    assert_int_equal(rows_of(conn, "SELECT 1 FROM plan_run_steps WHERE live"), 0);
+    assert_int_equal(rows_of(conn, "SELECT 1 FROM plan_run_steps WHERE name = 'dns' AND detail = 'switched'"), 1);
+    assert_int_equal(rows_of(conn, "SELECT 1 FROM failovers WHERE state = 'cleaned' AND outcome = 'passed'"), 2);
     /* The plan's own job, one per step, one per replica's end. */
-    assert_int_equal(count(conn, "SELECT 1 FROM jobs WHERE status = 'succeeded'"), 1 + 5 + 2);
-    assert_int_equal(count(conn, "SELECT 1 FROM jobs"), 8);
-    assert_int_equal(count(conn, "SELECT 1 FROM machines WHERE state = 'protected' AND generation = 1"), 2);
-    assert_int_equal(replicas(conn), 0);
+    assert_int_equal(rows_of(conn, "SELECT 1 FROM jobs WHERE status = 'succeeded'"), 1 + 5 + 2);
+    assert_int_equal(rows_of(conn, "SELECT 1 FROM jobs"), 8);
+    assert_int_equal(rows_of(conn, "SELECT 1 FROM machines WHERE state = 'protected' AND generation = 1"), 2);
+    assert_int_equal(replicas_in(conn, folder), 0);
     /* In the order of the plan. */
     assert_int_equal(
-        count(conn, "SELECT 1 FROM plan_run_steps a JOIN plan_run_steps b ON b.started_at < a.finished_at"
-                    " WHERE (a.name, b.name) IN (('database', 'answers'), ('answers', 'web'), ('web', 'look'),"
-                    " ('look', 'dns'))"),
+        rows_of(conn, "SELECT 1 FROM plan_run_steps a JOIN plan_run_steps b ON b.started_at < a.finished_at"
+                      " WHERE (a.name, b.name) IN (('database', 'answers'), ('answers', 'web'), ('web', 'look'),"
+                      " ('look', 'dns'))"),
         0);
 }
 
@@ -415,14 +394,14 @@ static void test_an_unplanned_run_stays_until_it_is_committed(void **state)
     save_shop(conn);
     start_well(conn, "unplanned", false);
     assert_int_equal(run_hub(*state, NULL, "continue"), 0);
-    assert_int_equal(count(conn, "SELECT 1 FROM plan_runs WHERE state = 'succeeded'"), 1);
-    assert_int_equal(count(conn, "SELECT 1 FROM machines WHERE state = 'failed_over' AND generation = 2"), 2);
+    assert_int_equal(rows_of(conn, "SELECT 1 FROM plan_runs WHERE state = 'succeeded'"), 1);
+    assert_int_equal(rows_of(conn, "SELECT 1 FROM machines WHERE state = 'failed_over' AND generation = 2"), 2);
     /* The gate is for tests only. */
-    assert_int_equal(count(conn, "SELECT 1 FROM plan_run_steps WHERE name = 'look' AND state = 'skipped'"), 1);
-    assert_int_equal(replicas(conn), 2);
+    assert_int_equal(rows_of(conn, "SELECT 1 FROM plan_run_steps WHERE name = 'look' AND state = 'skipped'"), 1);
+    assert_int_equal(replicas_in(conn, folder), 2);
     end_replicas(*state, conn, "commit");
-    assert_int_equal(count(conn, "SELECT 1 FROM machines WHERE state = 'committed'"), 2);
-    assert_int_equal(replicas(conn), 2);
+    assert_int_equal(rows_of(conn, "SELECT 1 FROM machines WHERE state = 'committed'"), 2);
+    assert_int_equal(replicas_in(conn, folder), 2);
 }
 
 static void test_an_abort_at_the_gate_ends_the_plan(void **state)
@@ -434,14 +413,14 @@ static void test_an_abort_at_the_gate_ends_the_plan(void **state)
     start_well(conn, "test", true);
     assert_int_equal(run_hub(*state, NULL, "abort"), 0);
     assert_int_equal(
-        count(conn, "SELECT 1 FROM plan_runs WHERE state = 'failed' AND verdict = 'failed' AND verdict_text LIKE"
-                    " 'look: answered with abort'"),
+        rows_of(conn, "SELECT 1 FROM plan_runs WHERE state = 'failed' AND verdict = 'failed' AND verdict_text LIKE"
+                      " 'look: answered with abort'"),
         1);
     assert_int_equal(
-        count(conn, "SELECT 1 FROM plan_run_steps WHERE name = 'dns' AND state = 'cancelled' AND attempts = 0"), 1);
-    assert_int_equal(count(conn, "SELECT 1 FROM jobs WHERE kind = 'plan_run' AND status = 'failed'"), 1);
-    assert_int_equal(replicas(conn), 0);
-    assert_int_equal(count(conn, "SELECT 1 FROM failovers WHERE state = 'cleaned'"), 2);
+        rows_of(conn, "SELECT 1 FROM plan_run_steps WHERE name = 'dns' AND state = 'cancelled' AND attempts = 0"), 1);
+    assert_int_equal(rows_of(conn, "SELECT 1 FROM jobs WHERE kind = 'plan_run' AND status = 'failed'"), 1);
+    assert_int_equal(replicas_in(conn, folder), 0);
+    assert_int_equal(rows_of(conn, "SELECT 1 FROM failovers WHERE state = 'cleaned'"), 2);
 }
 
 static void test_a_replica_that_does_not_come_up_stops_what_waits_for_it(void **state)
@@ -454,12 +433,12 @@ static void test_a_replica_that_does_not_come_up_stops_what_waits_for_it(void **
     start_well(conn, "test", true);
     assert_int_equal(run_hub(*state, NULL, "continue"), 0);
     assert_int_equal(
-        count(conn,
+        rows_of(conn,
             "SELECT 1 FROM plan_runs WHERE state = 'failed' AND verdict_text LIKE 'database: boot check failed%'"),
         1);
-    assert_int_equal(count(conn, "SELECT 1 FROM failovers WHERE state = 'cleaned' AND outcome = 'failed'"), 1);
-    assert_int_equal(count(conn, "SELECT 1 FROM failovers"), 1);
-    assert_int_equal(replicas(conn), 0);
+    assert_int_equal(rows_of(conn, "SELECT 1 FROM failovers WHERE state = 'cleaned' AND outcome = 'failed'"), 1);
+    assert_int_equal(rows_of(conn, "SELECT 1 FROM failovers"), 1);
+    assert_int_equal(replicas_in(conn, folder), 0);
 }
 
 static void test_a_step_is_tried_again_and_then_passed_over(void **state)
@@ -476,14 +455,14 @@ static void test_a_step_is_tried_again_and_then_passed_over(void **state)
     start_well(conn, "test", true);
     assert_int_equal(run_hub(*state, NULL, "continue"), 0);
     assert_int_equal(
-        count(conn, "SELECT 1 FROM plan_run_steps WHERE name = 'database' AND state = 'passed_over' AND attempts = 3"
-                    " AND detail LIKE '%no power%'"),
+        rows_of(conn, "SELECT 1 FROM plan_run_steps WHERE name = 'database' AND state = 'passed_over' AND attempts = 3"
+                      " AND detail LIKE '%no power%'"),
         1);
-    assert_int_equal(count(conn, "SELECT 1 FROM plan_run_steps WHERE name = 'web' AND state = 'succeeded'"), 1);
+    assert_int_equal(rows_of(conn, "SELECT 1 FROM plan_run_steps WHERE name = 'web' AND state = 'succeeded'"), 1);
     /* The plan went through, the drill was no good one. */
-    assert_int_equal(count(conn, "SELECT 1 FROM plan_runs WHERE state = 'succeeded' AND verdict = 'failed'"), 1);
-    assert_int_equal(count(conn, "SELECT 1 FROM failovers WHERE state = 'failed'"), 3);
-    assert_int_equal(replicas(conn), 0);
+    assert_int_equal(rows_of(conn, "SELECT 1 FROM plan_runs WHERE state = 'succeeded' AND verdict = 'failed'"), 1);
+    assert_int_equal(rows_of(conn, "SELECT 1 FROM failovers WHERE state = 'failed'"), 3);
+    assert_int_equal(replicas_in(conn, folder), 0);
 }
 
 static void test_a_cancelled_drill_leaves_nothing(void **state)
@@ -497,15 +476,15 @@ static void test_a_cancelled_drill_leaves_nothing(void **state)
     save_shop(conn);
     start_well(conn, "test", true);
     assert_int_equal(run_hub(*state, &death, "continue"), DIED);
-    assert_int_equal(replicas(conn), 2);
+    assert_int_equal(replicas_in(conn, folder), 2);
     assert_int_equal(db_exec(conn, &r, &err, "SELECT id FROM jobs WHERE kind = 'plan_run'"), 1);
     assert_ok(job_cancel(conn, db_text(r, 0, 0), &err), &err);
     assert_ok(db_script(conn, "UPDATE jobs SET lease_until = now() WHERE lease_until IS NOT NULL", &err), &err);
     assert_int_equal(run_hub(*state, NULL, "continue"), 0);
-    assert_int_equal(count(conn, "SELECT 1 FROM plan_runs WHERE state = 'cancelled'"), 1);
-    assert_int_equal(count(conn, "SELECT 1 FROM plan_run_steps WHERE name = 'look' AND state = 'cancelled'"), 1);
-    assert_int_equal(count(conn, "SELECT 1 FROM jobs WHERE kind = 'plan_gate' AND status = 'cancelled'"), 1);
-    assert_int_equal(replicas(conn), 0);
+    assert_int_equal(rows_of(conn, "SELECT 1 FROM plan_runs WHERE state = 'cancelled'"), 1);
+    assert_int_equal(rows_of(conn, "SELECT 1 FROM plan_run_steps WHERE name = 'look' AND state = 'cancelled'"), 1);
+    assert_int_equal(rows_of(conn, "SELECT 1 FROM jobs WHERE kind = 'plan_gate' AND status = 'cancelled'"), 1);
+    assert_int_equal(replicas_in(conn, folder), 0);
 }
 
 static void test_a_step_that_takes_too_long_is_stopped(void **state)
@@ -519,8 +498,8 @@ static void test_a_step_that_takes_too_long_is_stopped(void **state)
     save_plan(conn, document);
     start_well(conn, "test", false);
     assert_int_equal(run_hub(*state, NULL, "continue"), 0);
-    assert_int_equal(count(conn, "SELECT 1 FROM plan_runs WHERE state = 'failed'"), 1);
-    assert_int_equal(count(conn, "SELECT 1 FROM plan_run_steps WHERE state = 'failed' AND detail <> ''"), 1);
+    assert_int_equal(rows_of(conn, "SELECT 1 FROM plan_runs WHERE state = 'failed'"), 1);
+    assert_int_equal(rows_of(conn, "SELECT 1 FROM plan_run_steps WHERE state = 'failed' AND detail <> ''"), 1);
 }
 
 /* One file that anybody may write, one that is not there, one that is elsewhere. */
@@ -543,7 +522,7 @@ static void test_only_scripts_of_the_folder_run(void **state)
         save_plan(conn, document);
         start_well(conn, "test", false);
         assert_int_equal(run_hub(*state, NULL, "continue"), 0);
-        assert_int_equal(count(conn, sql), 1);
+        assert_int_equal(rows_of(conn, sql), 1);
     }
     assert_int_equal(
         plan_read_text("{\"groups\":[{\"name\":\"a\",\"steps\":[{\"name\":\"s\",\"type\":\"script\",\"script\":"
@@ -580,8 +559,8 @@ static void test_mistakes_are_refused_before_anything_begins(void **state)
     assert_non_null(strstr(err.text, "not connected"));
     assert_int_equal(start(conn, "failback", false, &err), -1);
     assert_non_null(strstr(err.text, "no replica that is protected"));
-    assert_int_equal(count(conn, "SELECT 1 FROM jobs"), 0);
-    assert_int_equal(count(conn, "SELECT 1 FROM plan_runs"), 0);
+    assert_int_equal(rows_of(conn, "SELECT 1 FROM jobs"), 0);
+    assert_int_equal(rows_of(conn, "SELECT 1 FROM plan_runs"), 0);
     /* A machine is in one run at a time. */
     start_well(conn, "test", false);
     assert_int_equal(start(conn, "test", false, &err), -1);
@@ -589,10 +568,10 @@ static void test_mistakes_are_refused_before_anything_begins(void **state)
     assert_non_null(strstr(err.text, "another run"));
     assert_int_equal(run_hub(*state, NULL, "continue"), 0);
     end_replicas(*state, conn, "cleanup");
-    assert_int_equal(replicas(conn), 0);
+    assert_int_equal(replicas_in(conn, folder), 0);
     start_well(conn, "test", true);
     assert_int_equal(run_hub(*state, NULL, "continue"), 0);
-    assert_int_equal(count(conn, "SELECT 1 FROM plan_runs WHERE state = 'succeeded'"), 2);
+    assert_int_equal(rows_of(conn, "SELECT 1 FROM plan_runs WHERE state = 'succeeded'"), 2);
 }
 
 /* A target that says no is heard before the first machine begins. */
@@ -615,10 +594,10 @@ static void test_all_targets_are_asked_first(void **state)
     save_plan(conn, document);
     start_well(conn, "unplanned", false);
     assert_int_equal(run_hub(*state, NULL, "continue"), 0);
-    assert_int_equal(count(conn, "SELECT 1 FROM failovers"), 0);
-    assert_int_equal(count(conn, "SELECT 1 FROM plan_runs WHERE state = 'failed'"), 1);
-    assert_int_equal(count(conn, "SELECT 1 FROM jobs WHERE problem_text LIKE '%shelf%/nowhere%'"), 1);
-    assert_int_equal(count(conn, "SELECT 1 FROM machines WHERE state = 'protected' AND generation = 1"), 2);
+    assert_int_equal(rows_of(conn, "SELECT 1 FROM failovers"), 0);
+    assert_int_equal(rows_of(conn, "SELECT 1 FROM plan_runs WHERE state = 'failed'"), 1);
+    assert_int_equal(rows_of(conn, "SELECT 1 FROM jobs WHERE problem_text LIKE '%shelf%/nowhere%'"), 1);
+    assert_int_equal(rows_of(conn, "SELECT 1 FROM machines WHERE state = 'protected' AND generation = 1"), 2);
 }
 
 static void test_what_a_plan_may_not_say(void **state)
@@ -680,7 +659,7 @@ static void test_a_forecast_comes_from_past_runs(void **state)
     assert_false(json_is_true(json_object_get(forecast, "predicted_known")));
     assert_true(json_real_value(json_object_get(forecast, "data_loss_seconds")) >= 60);
     json_decref(forecast);
-    assert_int_equal(count(conn, "SELECT 1 FROM plan_runs"), 0);
+    assert_int_equal(rows_of(conn, "SELECT 1 FROM plan_runs"), 0);
     start_well(conn, "test", true);
     assert_int_equal(run_hub(*state, NULL, "continue"), 0);
     assert_ok(db_script(conn,
@@ -755,14 +734,14 @@ static void test_of_several_hubs_one_starts_a_drill(void **state)
         assert_int_equal(waitpid(hubs[i], &status, 0), hubs[i]);
         assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
     }
-    assert_int_equal(count(conn, "SELECT 1 FROM plan_runs WHERE cleanup AND requested_by = 'drill:weekly'"), 1);
+    assert_int_equal(rows_of(conn, "SELECT 1 FROM plan_runs WHERE cleanup AND requested_by = 'drill:weekly'"), 1);
     assert_int_equal(run_hub(f, NULL, "continue"), 0);
     assert_the_drill_was_done_once(conn);
     assert_int_equal(
-        count(conn, "SELECT 1 FROM drill_machines WHERE last_good_at IS NOT NULL AND overdue_at > now()"), 2);
+        rows_of(conn, "SELECT 1 FROM drill_machines WHERE last_good_at IS NOT NULL AND overdue_at > now()"), 2);
     /* Its time is not over. */
     assert_int_equal(clock_hub(postgres_embedded_dsn(f->pg)), 0);
-    assert_int_equal(count(conn, "SELECT 1 FROM plan_runs"), 1);
+    assert_int_equal(rows_of(conn, "SELECT 1 FROM plan_runs"), 1);
 }
 
 static void test_a_drill_of_a_policy_has_all_its_machines(void **state)
@@ -779,18 +758,19 @@ static void test_a_drill_of_a_policy_has_all_its_machines(void **state)
             " now() - interval '3 hours'",
             &err),
         &err);
-    assert_int_equal(count(conn, "SELECT 1 FROM drill_machines WHERE overdue_at < now()"), 2);
+    assert_int_equal(rows_of(conn, "SELECT 1 FROM drill_machines WHERE overdue_at < now()"), 2);
     assert_int_equal(drill_look(conn, &err), 1);
     assert_int_equal(run_hub(*state, NULL, "continue"), 0);
     /* One that does not come up neither keeps the other nor is left running, and is still overdue. */
-    assert_int_equal(count(conn, "SELECT 1 FROM plan_runs WHERE state = 'succeeded' AND verdict = 'failed'"), 1);
-    assert_int_equal(count(conn, "SELECT 1 FROM failovers WHERE state = 'cleaned'"), 2);
+    assert_int_equal(rows_of(conn, "SELECT 1 FROM plan_runs WHERE state = 'succeeded' AND verdict = 'failed'"), 1);
+    assert_int_equal(rows_of(conn, "SELECT 1 FROM failovers WHERE state = 'cleaned'"), 2);
     assert_int_equal(
-        count(conn, "SELECT 1 FROM drill_machines d JOIN machines m ON m.id = d.machine_id WHERE overdue_at < now() AND"
-                    " m.name = 'db1'"),
+        rows_of(conn,
+            "SELECT 1 FROM drill_machines d JOIN machines m ON m.id = d.machine_id WHERE overdue_at < now() AND"
+            " m.name = 'db1'"),
         1);
-    assert_int_equal(count(conn, "SELECT 1 FROM drill_machines WHERE overdue_at < now()"), 1);
-    assert_int_equal(replicas(conn), 0);
+    assert_int_equal(rows_of(conn, "SELECT 1 FROM drill_machines WHERE overdue_at < now()"), 1);
+    assert_int_equal(replicas_in(conn, folder), 0);
 }
 
 static void test_a_drill_waits_for_its_window_and_tells_what_keeps_it(void **state)
@@ -810,20 +790,20 @@ static void test_a_drill_waits_for_its_window_and_tells_what_keeps_it(void **sta
         &err);
     assert_int_equal(drill_look(conn, &err), 0);
     assert_int_equal(
-        count(conn, "SELECT 1 FROM drill_schedules WHERE last_problem = '' AND last_started_at IS NULL"), 1);
+        rows_of(conn, "SELECT 1 FROM drill_schedules WHERE last_problem = '' AND last_started_at IS NULL"), 1);
     assert_ok(
         db_script(conn, "UPDATE drill_schedules SET window_hours = ''; DELETE FROM recovery_points; DELETE FROM events",
             &err),
         &err);
     assert_int_equal(drill_look(conn, &err), 0);
     assert_int_equal(
-        count(conn,
+        rows_of(conn,
             "SELECT 1 FROM drill_schedules WHERE last_problem LIKE '%no recovery point%' AND next_try_at > now()"),
         1);
     assert_ok(db_script(conn, "UPDATE drill_schedules SET next_try_at = now()", &err), &err);
     assert_int_equal(drill_look(conn, &err), 0);
-    assert_int_equal(count(conn, "SELECT 1 FROM events WHERE code = 'drill_not_started'"), 1); /* told once */
-    assert_int_equal(count(conn, "SELECT 1 FROM plan_runs"), 0);
+    assert_int_equal(rows_of(conn, "SELECT 1 FROM events WHERE code = 'drill_not_started'"), 1); /* told once */
+    assert_int_equal(rows_of(conn, "SELECT 1 FROM plan_runs"), 0);
 }
 
 int main(void)
