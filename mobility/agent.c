@@ -171,9 +171,11 @@ static void take_hours(const Leeward__Control__V1__AgentDesired *m, struct pace_
 
 static void take_event(struct agent *a, const struct engine_output *o)
 {
-    bool bad = strcmp(o->severity, "error") == 0;
+    enum log_level level = strcmp(o->severity, "error") == 0     ? LOG_ERROR
+                           : strcmp(o->severity, "warning") == 0 ? LOG_WARN
+                                                                 : LOG_INFO;
 
-    log_event(bad ? LOG_ERROR : LOG_INFO, o->code, LOG_S("text", o->text), LOG_S("remedy", o->remedy));
+    log_event(level, o->code, LOG_S("text", o->text), LOG_S("remedy", o->remedy));
     session_event(a->session, o->severity, o->code, NULL, o->remedy, o->text);
 }
 

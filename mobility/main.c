@@ -273,6 +273,13 @@ static void keep_memory_small(void)
     (void)mallopt(M_ARENA_MAX, 2);
 }
 
+/* Whoever starts the agent by hand, or in a container without rights, is told what it needs. */
+static void explain_denial(struct err *err)
+{
+    if (err->code == ERR_DENIED && !err->correction[0] && geteuid() != 0)
+        (void)err_hint(err, "run the agent as root: it reads whole disks and tracks their changes in the kernel");
+}
+
 int main(int argc, char **argv)
 {
     struct config c = {0};
@@ -287,11 +294,13 @@ int main(int argc, char **argv)
         return 0;
     }
     if (r < 0 || check(&c, &err) < 0) {
+        explain_denial(&err);
         fprintf(stderr, "leeward-agent: %s%s%s\n", err.text, err.correction[0] ? "; " : "", err.correction);
         conf_done(rows, ARRAY_LEN(rows), &c);
         return 2;
     }
     r = is_measuring(&c) ? measure(&c, &err) : run(&c, &err);
+    explain_denial(&err);
     if (r < 0)
         log_event(LOG_ERROR, "failed", LOG_E(&err), LOG_S("remedy", err.correction));
     conf_done(rows, ARRAY_LEN(rows), &c);

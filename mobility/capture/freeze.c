@@ -168,7 +168,11 @@ static int write_state(const struct freeze *f, struct err *err)
     fd = open(f->state_path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (fd < 0)
         return err_sys(err, errno, "opening %s", f->state_path);
-    return file_write_all(fd, b.data, b.len, f->state_path, err);
+    if (file_write_all(fd, b.data, b.len, f->state_path, err) == 0)
+        return 0;
+    (void)unlink(f->state_path);
+    return err_hint(
+        err, "free space in the file system of %s: nothing is frozen that is not noted there", f->state_path);
 }
 
 /* --- life ------------------------------------------------------------------------------------------------------------------ */

@@ -113,7 +113,23 @@ int engine_save(struct engine *e, struct err *err)
     e->saved_usec = clock_mono_usec();
     e->cursor_moved = false;
     uplink_last_point(e->conf.link, &e->state.last_point_sequence, &e->state.last_point_utc_usec);
-    return syncstate_save(e->state_path, &e->state, err);
+    if (syncstate_save(e->state_path, &e->state, err) == 0)
+        return 0;
+    return err_hint(err, "see that %s can be written to and has room", e->conf.data_dir);
+}
+
+/* What is saved from time to time only spares the next process some work: a source whose disk is full stays protected. */
+static void save_if_due(struct engine *e)
+{
+    struct err err = ERR_INIT;
+    bool failed;
+
+    if (clock_mono_usec() <= e->saved_usec + (e->cursor_moved ? SAVE_CURSOR_USEC : SAVE_USEC))
+        return;
+    failed = engine_save(e, &err) < 0;
+    if (failed && !e->told_unsaved)
+        engine_event(e, "warning", "state_not_saved", err.correction, "replication goes on, but %s", err.text);
+    e->told_unsaved = failed;
 }
 
 static void take_inputs(struct engine *e)
@@ -213,8 +229,7 @@ static int turn(struct engine *e, struct err *err)
     r = engine_agree(e, err);
     if (r <= 0)
         return r;
-    if (clock_mono_usec() > e->saved_usec + (e->cursor_moved ? SAVE_CURSOR_USEC : SAVE_USEC) && engine_save(e, err) < 0)
-        return -1;
+    save_if_due(e);
     return work(e, err);
 }
 
@@ -226,8 +241,11 @@ static bool is_trouble(const struct err *err)
 
 static void note_trouble(struct engine *e, const struct err *err)
 {
-    if (strcmp(e->trouble.text, err->text) != 0)
+    if (strcmp(e->trouble.text, err->text) != 0) {
         log_event(LOG_ERROR, "engine_trouble", LOG_E(err), LOG_S("remedy", err->correction));
+        if (e->status.phase == PHASE_ERROR) /* else the new phase is told with its cause */
+            engine_event(e, "error", "error", err->correction, "agent is still in error: %s", err->text);
+    }
     err_copy(&e->trouble, err);
     e->retry_usec = clock_mono_usec() + RETRY_USEC;
 }

@@ -319,8 +319,10 @@ static int open_parts(struct engine *e, struct err *err)
 /* Nothing is to be protected: no trace is left in the kernel or under /run, and nothing is known of the disks. */
 static int leave(struct engine *e, struct err *err)
 {
-    struct tracker_config config = {.pin_root = e->conf.pin_root, .instance = e->conf.instance};
+    char scan_dir[600];
+    struct tracker_config config = {.pin_root = e->conf.pin_root, .instance = e->conf.instance, .state_dir = scan_dir};
 
+    snprintf(scan_dir, sizeof(scan_dir), "%s/scan", e->conf.data_dir);
     if (!e->tracker && !e->retained && e->state.disk_count == 0)
         return 0;
     for (unsigned i = 0; i < MARK_DISKS_MAX; i++) {

@@ -39,7 +39,9 @@ static int save_numbers(struct retained *s, struct err *err)
     for (unsigned i = 0; i < RETAINED_SLOTS; i++)
         put_le64(data + 16 + 8 * i, s->last[i]);
     put_le32(data + NUMBERS_SIZE - 4, hash_32(data, NUMBERS_SIZE - 4));
-    return file_pwrite_all(s->numbers_fd, data, sizeof(data), 0, "numbers of retained changes", err);
+    if (file_pwrite_all(s->numbers_fd, data, sizeof(data), 0, "numbers of retained changes", err) == 0)
+        return 0;
+    return err_hint(err, "free space in the file system of %s", s->dir);
 }
 
 static void load_numbers(struct retained *s)

@@ -29,12 +29,25 @@ static bool is_bpffs(const char *path)
     return statfs(path, &s) == 0 && (unsigned long)s.f_type == BPF_FS_MAGIC;
 }
 
+static int fail_at(const char *doing, const char *path, struct err *err)
+{
+    int code = errno;
+
+    (void)err_sys(err, code, "%s %s", doing, path);
+    if (code == EPERM || code == EACCES)
+        (void)err_hint(err, "run the agent as root, or with CAP_BPF, CAP_PERFMON and CAP_SYS_ADMIN");
+    else if (code == ENOENT || code == ENODEV)
+        (void)err_hint(
+            err, "run a kernel with CONFIG_BPF_SYSCALL and /sys mounted, or name a folder on bpffs with --pin-root");
+    return -1;
+}
+
 static int ensure_default_root(struct err *err)
 {
     if (!is_bpffs(MOUNT_POINT) && mount("bpf", MOUNT_POINT, "bpf", MS_NOSUID | MS_NODEV | MS_NOEXEC, "mode=0700") < 0)
-        return err_sys(err, errno, "mounting bpffs at " MOUNT_POINT);
+        return fail_at("mounting bpffs at", MOUNT_POINT, err);
     if (mkdir(BPFFS_ROOT, 0700) < 0 && errno != EEXIST)
-        return err_sys(err, errno, "making " BPFFS_ROOT);
+        return fail_at("making", BPFFS_ROOT, err);
     return 0;
 }
 
@@ -50,7 +63,7 @@ static int lock_folder(const char *path, struct err *err)
     AUTO_CLOSE int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
     if (fd < 0)
-        return err_sys(err, errno, "opening %s", path);
+        return fail_at("opening", path, err);
     if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
         if (errno != EWOULDBLOCK)
             return err_sys(err, errno, "locking %s", path);
@@ -73,7 +86,7 @@ int bpffs_open(const char *root, const char *instance, struct bpffs *ret_folder,
     if (join_path(f.path, root, instance, err) < 0)
         return -1;
     if (mkdir(f.path, 0700) < 0 && errno != EEXIST)
-        return err_sys(err, errno, "making %s", f.path);
+        return fail_at("making", f.path, err);
     f.lock_fd = lock_folder(f.path, err);
     if (f.lock_fd < 0)
         return -1;

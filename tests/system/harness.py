@@ -287,16 +287,18 @@ def image_of(path):
 
 # ---- Leeward ----
 
-def with_options(daemon_options):
-    """A folder of programs in which some daemons get more options; `leeward up` starts those that lie beside it."""
+def with_options(daemon_options, daemon_starters=None):
+    """A folder of programs in which some daemons get more options, or are started by a command of the shell that is put in front of
+    them; `leeward up` starts those that lie beside it."""
     folder = fresh("bin")
     os.mkdir(folder)
     for name in os.listdir(BIN):
         source, target = os.path.join(BIN, name), os.path.join(folder, name)
-        options = daemon_options.get(name.removeprefix("leeward-"))
-        if options:
+        options = (daemon_options or {}).get(name.removeprefix("leeward-"))
+        starter = (daemon_starters or {}).get(name.removeprefix("leeward-"))
+        if options or starter:
             with open(target, "w") as f:
-                f.write(f"#!/bin/sh\nexec '{source}' \"$@\" {' '.join(options)}\n")
+                f.write(f"#!/bin/sh\nexec {starter or ''} '{source}' \"$@\" {' '.join(options or [])}\n")
             os.chmod(target, 0o755)
         elif name == "leeward":
             shutil.copy(source, target)
@@ -315,8 +317,8 @@ class CliError(Failure):
 class Site:
     """`leeward up` of its own: hub, node, vault, agent and a private PostgreSQL in a fresh folder, on free ports."""
 
-    def __init__(self, *options, data=None, wait=True, daemon_options=None):
-        """daemon_options: {"node": ["--spool-bytes", "32M"]} for a daemon that `leeward up` starts."""
+    def __init__(self, *options, data=None, wait=True, daemon_options=None, daemon_starters=None):
+        """daemon_options: {"node": ["--spool-bytes", "32M"]} for a daemon that `leeward up` starts; daemon_starters: {"agent": "setpriv ..."}."""
         self.data = data or fresh("site")
         os.makedirs(self.data, exist_ok=True)
         os.chmod(self.data, 0o711)
@@ -326,7 +328,7 @@ class Site:
         defer(run, os.path.join(BIN, "leeward-agent"), "--uninstall", "--instance", self.instance, "--data",
               os.path.join(self.data, "agent"))
         self.options = options
-        self.bin = with_options(daemon_options) if daemon_options else BIN
+        self.bin = with_options(daemon_options, daemon_starters) if daemon_options or daemon_starters else BIN
         self.log = self.data + ".log"
         self.env = None
         self.process = None

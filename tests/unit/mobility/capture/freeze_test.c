@@ -23,6 +23,7 @@
 #include <setjmp.h>
 #include <cmocka.h>
 
+#include "tests/unit/mobility/capture/cgroup.h"
 #include "tests/unit/mobility/track/loopdisk.h"
 #include "transport/base/clock.h"
 
@@ -176,8 +177,9 @@ static void test_the_budget_ends_a_freeze(void **state)
     freeze_close(f);
 }
 
-/* A process like the agent: freezes, says so, and would hold on for longer than anybody should wait. */
-static pid_t start_freezer(const struct rig *r, int *ret_frozen_fd)
+/* A process like the agent: freezes, says so, and would hold on for longer than anybody should wait. With a control group it and its
+ * helper live in that, and once frozen it takes memory until there is none. */
+static pid_t start_freezer_in(const struct rig *r, const struct cgroup *group, uint64_t budget_usec, int *ret_frozen_fd)
 {
     int pair[2];
     pid_t pid;
@@ -186,16 +188,26 @@ static pid_t start_freezer(const struct rig *r, int *ret_frozen_fd)
     pid = fork();
     assert_true(pid >= 0);
     if (pid == 0) {
-        struct freeze *f = open_freeze(r);
         struct err err = ERR_INIT;
-        if (begin_patiently(f, BUDGET_USEC, &err) < 0 || write(pair[1], "x", 1) != 1)
+        struct freeze *f;
+        if (group)
+            cgroup_join(group);
+        f = open_freeze(r);
+        if (begin_patiently(f, budget_usec, &err) < 0 || write(pair[1], "x", 1) != 1)
             _exit(1);
+        if (group)
+            cgroup_exhaust(group);
         (void)pause();
         _exit(0);
     }
     (void)close(pair[1]);
     *ret_frozen_fd = pair[0];
     return pid;
+}
+
+static pid_t start_freezer(const struct rig *r, int *ret_frozen_fd)
+{
+    return start_freezer_in(r, NULL, BUDGET_USEC, ret_frozen_fd);
 }
 
 static uint64_t hurt_while_frozen(struct rig *r, int signal)
@@ -239,6 +251,48 @@ static void test_a_killed_parent_leaves_nothing_frozen(void **state)
 static void test_a_stopped_parent_leaves_nothing_frozen(void **state)
 {
     is_writable_in_time(*state, SIGSTOP, "stopped");
+}
+
+/* The kernel kills the process for want of memory. The budget is far away: only its death can end the freeze. */
+static uint64_t starve_while_frozen(struct rig *r, const struct cgroup *group)
+{
+    int frozen_fd, status;
+    pid_t pid = start_freezer_in(r, group, 20 * USEC_PER_SEC, &frozen_fd);
+    uint64_t began, took;
+    struct writer w;
+    char c;
+
+    assert_int_equal(read(frozen_fd, &c, 1), 1);
+    began = clock_mono_usec();
+    w = start_writer(r);
+    assert_true(could_write(&w, 15000));
+    took = clock_mono_usec() - began;
+    end_writer(&w);
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+    (void)close(frozen_fd);
+    return took;
+}
+
+static void test_a_parent_killed_for_want_of_memory_leaves_nothing_frozen(void **state)
+{
+    uint64_t best = UINT64_MAX;
+    struct cgroup group;
+    unsigned tries = 0;
+
+    if (!cgroup_init(&group)) {
+        print_message("no control group with a memory limit is to be had here\n");
+        skip();
+    }
+    for (; tries < TRIES && best >= LIMIT_USEC; tries++) {
+        uint64_t took = starve_while_frozen(*state, &group);
+        best = took < best ? took : best;
+    }
+    print_message(
+        "writable %llu us after it was frozen by a parent that ran out of memory\n", (unsigned long long)best);
+    assert_int_equal(cgroup_kills(&group), tries);
+    cgroup_done(&group);
+    assert_true(best < LIMIT_USEC);
 }
 
 static void test_a_killed_helper_leaves_nothing_frozen(void **state)
@@ -439,6 +493,7 @@ int main(void)
         cmocka_unit_test(test_the_budget_ends_a_freeze),
         cmocka_unit_test(test_a_killed_parent_leaves_nothing_frozen),
         cmocka_unit_test(test_a_stopped_parent_leaves_nothing_frozen),
+        cmocka_unit_test(test_a_parent_killed_for_want_of_memory_leaves_nothing_frozen),
         cmocka_unit_test(test_a_killed_helper_leaves_nothing_frozen),
         cmocka_unit_test(test_a_killed_parent_with_a_killed_helper_leaves_nothing_frozen),
         cmocka_unit_test(test_a_killed_parent_with_a_stopped_helper_leaves_nothing_frozen),

@@ -1,0 +1,113 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Machines that are not as an agent needs them, through the whole of Leeward: a full /run, no BTF, no permission. The hub and the agent's log
+say what is wrong and what to do, the source is never slowed, and once it is put right replication goes on without a new comparison."""
+import os
+import time
+
+from harness import MIB, Disk, Site, check, defer, fresh, image_of, main, note, run, test, unmount, wait_until
+
+
+def events(site, code):
+    return [e for e in site.items("event", "list", "--limit", "300") if e["code"] == code]
+
+
+def wait_trouble(site, cause, remedy):
+    """Until the machine's health, an event and the agent's log tell this cause with this remedy."""
+    def told():
+        machine = site.machine()
+        return machine if machine["health"] == "critical" and cause in machine["cause"] and remedy in machine["remedy"] else None
+    machine = wait_until(told, f"the machine to say: {cause}", 60, 0.3)
+    note(machine["cause"], "/", machine["remedy"])
+    wait_until(lambda: any(cause in e["text"] and remedy in e["remedy"] and e["severity"] == "error" for e in events(site, "error")),
+               f"an event that says: {cause}", 30)
+    with open(site.log, errors="replace") as f:
+        check(any(" error engine_trouble " in line and cause in line and remedy in line for line in f), f"the log does not say: {cause}")
+
+
+def same_after_all(site, disk):
+    point = site.settled_point()
+    export = site.open(point["sequence"])
+    check(image_of(export.copy()) == image_of(disk.device), "the point is not the disk")
+    export.close()
+
+
+def write_quickly(disk, blocks, seed):
+    begin = time.monotonic()
+    disk.fill_random(blocks, seed=seed)
+    check(time.monotonic() - begin < 20, f"{blocks} blocks took the source {time.monotonic() - begin:.1f} s")
+
+
+def fill_up(folder):
+    """Takes all the room that is left there; the file that does."""
+    path = os.path.join(folder, "filler")
+    with open(path, "wb", buffering=0) as f:
+        try:
+            while f.write(bytes(65536)):
+                pass
+        except OSError:
+            pass
+    check(os.statvfs(folder).f_bavail == 0, f"{folder} has room left")
+    return path
+
+
+@test
+def full_run_is_told_and_heals_without_a_comparison():
+    folder = fresh("run")
+    os.mkdir(folder)
+    defer(unmount, folder)
+    run("mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", folder)
+    disk = Disk(64 * MIB)
+    disk.fill_random(500)
+    site = Site(daemon_options={"agent": ["--run-dir", folder]})
+    site.protect(disk, wait=False)
+    wait_trouble(site, "No space left on device", "free space in the file system of " + folder)
+    run("mount", "-o", "remount,size=32m", folder)
+    site.wait_protected()
+    # Nothing has changed yet, so no room was taken for it.
+    filler = fill_up(folder)
+    write_quickly(disk, 2000, 3)
+    wait_trouble(site, "keeping what changed under " + folder, "free space there (it is a tmpfs)")
+    agent = site.kill("agent")
+    wait_until(lambda: site.pid_of("agent") != agent and site.machine()["online"], "the agent to be started again", 60)
+    write_quickly(disk, 500, 4)
+    wait_until(lambda: site.machine()["agent_state"] == "error", "the agent to find no room either", 60)
+    os.unlink(filler)
+    same_after_all(site, disk)
+    check(not events(site, "resync_started"), "the disk was compared")
+
+
+@test
+def without_btf_changes_are_found_by_reading():
+    site = Site(daemon_starters={"agent": "unshare --mount sh -ec 'mount -t tmpfs none /sys/kernel/btf; exec \"$0\" \"$@\"'"})
+    disk = Disk(32 * MIB)
+    disk.fill_random(300)
+    site.protect(disk)
+    told = events(site, "tracking_by_scan")
+    check(told and told[0]["severity"] == "warning" and "CONFIG_DEBUG_INFO_BTF" in told[0]["remedy"], f"it was not told: {told}")
+    disk.fill_random(300, seed=2)
+    same_after_all(site, disk)
+    agent = site.kill("agent")
+    disk.fill_random(300, seed=3)
+    wait_until(lambda: site.pid_of("agent") != agent and site.machine()["online"], "the agent to be started again", 60)
+    same_after_all(site, disk)
+    check(not events(site, "resync_started"), "the disk was compared after the agent was killed")
+
+
+@test
+def without_permission_the_agent_says_what_it_needs():
+    allowed = fresh("allowed")
+    site = Site(daemon_starters={"agent": "unshare --mount sh -c '[ ! -e " + allowed + " ] || exec \"$0\" \"$@\"; umount -l /sys/fs/bpf 2>/dev/null; "
+                                          "exec setpriv --bounding-set=-sys_admin,-bpf,-perfmon \"$0\" \"$@\"'"})
+    disk = Disk(32 * MIB)
+    disk.fill_random(300)
+    site.protect(disk, wait=False)
+    wait_trouble(site, "starting to track changes", "run the agent as root, or with CAP_BPF, CAP_PERFMON and CAP_SYS_ADMIN")
+    open(allowed, "w").close()
+    site.kill("agent")
+    site.wait_protected()
+    same_after_all(site, disk)
+
+
+if __name__ == "__main__":
+    main()
