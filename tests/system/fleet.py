@@ -24,6 +24,7 @@ class GroupSite(Site):
         try:
             super().__init__("--no-agent", daemon_options={
                 "hub": ["--listen", f"0.0.0.0:{base + 1}"],
+                "vault": ["--listen", f"{address}:{base + 3}", "--advertise", f"{address}:{base + 3}"],
                 "node": ["--listen", f"{address}:{base + 2}", "--advertise", f"{address}:{base + 2}"]})
         finally:
             harness.free_port_base = harness_port_base
