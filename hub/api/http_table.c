@@ -30,6 +30,7 @@ const struct http_route http_routes[] = {
     {"GET", V1 "/machines/{machine_id}/history", "getHistory", "machines:read", 0, serve_machine_history},
     {"POST", V1 "/machines/{machine_id}/protect", "protectMachine", "machines:protect", 0, serve_machine_protect},
     {"POST", V1 "/machines/{machine_id}/unprotect", "unprotectMachine", "machines:protect", 0, serve_machine_unprotect},
+    {"POST", V1 "/machines/{machine_id}/rotate-key", "rotateMachineKey", "machines:write", 0, serve_machine_rotate_key},
     {"POST", V1 "/machines/{machine_id}/erase", "eraseMachine", "machines:write", 0, serve_machine_erase},
     {"POST", V1 "/machines/{machine_id}/resync", "resyncMachine", "machines:protect", 0, serve_machine_resync},
     {"POST", V1 "/machines/{machine_id}/move", "moveMachine", "machines:protect", 0, serve_machine_move},

@@ -42,6 +42,7 @@ int serve_machine_unprotect(struct request *r, struct err *err);
 int serve_machine_resync(struct request *r, struct err *err);
 int serve_machine_move(struct request *r, struct err *err);
 int serve_machine_erase(struct request *r, struct err *err);
+int serve_machine_rotate_key(struct request *r, struct err *err);
 
 /* ---- serve_approval.c ---- */
 int serve_approval_list(struct request *r, struct err *err);

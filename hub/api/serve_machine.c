@@ -322,6 +322,15 @@ int serve_machine_erase(struct request *r, struct err *err)
     return serve_job_submit(r, "erase", id, json_object(), err);
 }
 
+int serve_machine_rotate_key(struct request *r, struct err *err)
+{
+    char id[IDENT_TEXT_SIZE];
+
+    if (machine_id(r, id, err) < 0)
+        return -1;
+    return serve_job_submit(r, "machine_rotate_key", id, json_object(), err);
+}
+
 int serve_machine_unprotect(struct request *r, struct err *err)
 {
     char id[IDENT_TEXT_SIZE];

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * leeward machine erase, and leeward machine integrity: how far the vault has verified a machine's history, and which points are hit by what is damaged.
+ * leeward machine erase, leeward machine rotate-key, and leeward machine integrity: how far the vault has verified a machine's history, and which points are hit by what is damaged.
  */
 #include "hub/cli/verbs.h"
 
@@ -35,13 +35,27 @@ int verb_machine_integrity(struct command_line *line, struct err *err)
     return output_item_and_list(line, answer.json, "damages", damage_columns, ARRAY_LEN(damage_columns), stdout);
 }
 
-int verb_machine_erase(struct command_line *line, struct err *err)
+/* Submits a job of the machine that takes no parameters, waits for it and shows it. */
+static int run_job(struct command_line *line, char *path, struct err *err)
 {
-    AUTO_FREE char *path = client_path("/api/v1/machines/%s/erase", line->arguments[0]);
     json_t *job = NULL;
     int rc = path ? jobwait_run(line, "POST", path, NULL, &job, err) : err_set(err, ERR_NOMEM, "no memory");
 
     jobwait_print(line, job, rc == 0);
     json_decref(job);
     return rc;
+}
+
+int verb_machine_erase(struct command_line *line, struct err *err)
+{
+    AUTO_FREE char *path = client_path("/api/v1/machines/%s/erase", line->arguments[0]);
+
+    return run_job(line, path, err);
+}
+
+int verb_machine_rotate_key(struct command_line *line, struct err *err)
+{
+    AUTO_FREE char *path = client_path("/api/v1/machines/%s/rotate-key", line->arguments[0]);
+
+    return run_job(line, path, err);
 }

@@ -79,6 +79,7 @@ VERB(machine_churn);
 VERB(capacity);
 VERB(machine_integrity);
 VERB(machine_erase);
+VERB(machine_rotate_key);
 VERB(disk_list);
 VERB(policy_list);
 VERB(policy_show);

@@ -62,7 +62,7 @@ const struct job_kind *job_kind_find(const char *name);
 extern const struct job_kind job_kind_protect, job_kind_unprotect, job_kind_resync, job_kind_machine_move;
 extern const struct job_kind job_kind_point_create, job_kind_point_open, job_kind_point_close, job_kind_branch_open;
 extern const struct job_kind job_kind_branch_promote;
-extern const struct job_kind job_kind_export, job_kind_vault_verify, job_kind_vault_rotate_key, job_kind_erase,
+extern const struct job_kind job_kind_export, job_kind_vault_verify, job_kind_vault_rotate_key, job_kind_machine_rotate_key, job_kind_erase,
     job_kind_vault_gc, job_kind_group_point;
 extern const struct job_kind job_kind_failover, job_kind_failover_change_point, job_kind_failover_commit,
     job_kind_failover_end;

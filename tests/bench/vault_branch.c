@@ -15,26 +15,24 @@
 #include "transport/vault/branch.h"
 #include "transport/vault/view.h"
 
-static int load_key(const char *folder, struct seal_key *key, struct err *err)
+static int load_keys(const char *folder, struct keyring *keys, struct err *err)
 {
     struct buf hex AUTO_BUF = BUF_INIT(1024);
     char *path AUTO_FREE = mem_printf("%s/key", folder);
     if (path == NULL || file_read(path, &hex, err) < 0)
         return -1;
     char *text AUTO_FREE = mem_strndup((const char *)hex.data, hex.len);
-    return text == NULL || bytes_from_hex(text, key->bytes, sizeof(key->bytes)) < 0
-               ? err_set(err, ERR_INVALID, "the key is not 64 hex digits")
-               : 0;
+    return text == NULL ? err_set(err, ERR_NOMEM, "no memory for a key") : keyring_from_text(text, keys, err);
 }
 
 static int make_branch(const char *folder, uint64_t sequence, struct err *err)
 {
     struct view *v AUTO_OF(view) = NULL;
-    struct seal_key key;
+    struct keyring keys;
     char *machine AUTO_FREE = mem_printf("%s/machine", folder);
     char *dir AUTO_FREE = mem_printf("%s/branch-%llu", folder, (unsigned long long)sequence);
-    if (machine == NULL || dir == NULL || load_key(folder, &key, err) < 0 ||
-        view_open(machine, sequence, &key, 1, &v, err) < 0)
+    if (machine == NULL || dir == NULL || load_keys(folder, &keys, err) < 0 ||
+        view_open(machine, sequence, &keys, 1, &v, err) < 0)
         return -1;
     struct branch_info info = {.machine = view_mark(v)->machine, .base_sequence = sequence};
     put_le64(info.id.bytes, sequence);

@@ -63,12 +63,9 @@ static void load(struct scan *s, const char *folder)
         stop_on(&err);
     s->spec = (struct verify_spec){
         .machine_dir = machine, .machine = meta.machine, .until_sequence = UINT64_MAX, .done_bytes = &s->bytes};
-    if (hex.len < sizeof(s->spec.key) * 2 ||
-        bytes_from_hex(
-            mem_strndup((const char *)hex.data, sizeof(s->spec.key) * 2), s->spec.key.bytes, sizeof(s->spec.key)) < 0) {
-        (void)err_set(&err, ERR_INVALID, "the key is not 64 hex digits");
+    char *text AUTO_FREE = mem_strndup((const char *)hex.data, hex.len);
+    if (text == NULL || keyring_from_text(text, &s->spec.keys, &err) < 0)
         stop_on(&err);
-    }
 }
 
 int main(int argc, char **argv)

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""FORMAT.md is enough: a reader made from the two documents alone (vault_reader.py) opens points from copies of vault.key, meta
+"""FORMAT.md is enough: a reader made from the two documents alone (vault_reader.py) opens points from copies of vault.key, meta, keys
 and main/*.seg, and agrees byte for byte with nbdcopy of the same points. What was tampered with it refuses. Its three modules come
 from PyPI, at exact versions, into a virtual environment in the build folder; this program runs on inside it."""
 import glob
@@ -84,7 +84,9 @@ def copied_files(site):
     os.makedirs(os.path.join(target, folder, "main"))
     for path in sorted(glob.glob(os.path.join(source, folder, "main", "*.seg"))):
         shutil.copy(path, os.path.join(target, folder, "main"))
-    shutil.copy(os.path.join(source, folder, "meta"), os.path.join(target, folder))
+    for name in ("meta", "keys"):  # in this order: keys is durable before the meta that needs it
+        if os.path.exists(os.path.join(source, folder, name)):
+            shutil.copy(os.path.join(source, folder, name), os.path.join(target, folder))
     shutil.copy(os.path.join(source, "vault.key"), target)
     return target, machine
 
@@ -140,6 +142,7 @@ def reader_of_the_files_alone_agrees_with_nbdcopy():
     site.protect(disk)
     wanted = [(site.settled_point()["sequence"], image_of(disk.device))]
     for change in (second_content, third_content):
+        site.cli("machine", "rotate-key", site.machine()["id"])
         change(disk)
         wanted.append((site.settled_point()["sequence"], image_of(disk.device)))
     check(len({image for _, image in wanted}) == 3, "the disk did not change between the points")
@@ -155,7 +158,8 @@ def reader_of_the_files_alone_agrees_with_nbdcopy():
         image = fresh("raw.img")
         run(sys.executable, "-B", vault_reader.__file__, files, machine, sequence, min(point.mark.disks), image)
         check(image_of(image) == source, f"point {sequence}: the raw image is not what the disk held")
-    for what in ("seals", "zero records", "encrypted", "compressed", "rewritten"):
+    check(len(point.meta.keys) == 3, f"{len(point.meta.keys)} data keys")
+    for what in ("seals", "zero records", "encrypted", "compressed", "rewritten", "under older keys"):
         check(point.seen[what], f"the log had no {what}: this test showed less than it says")
     check(point.seen["encrypted"] == point.seen["data records"], "a record was stored without encryption")
     tampering_is_refused(files, machine, int(wanted[1][0]))
@@ -246,6 +250,9 @@ def keys_are_refused(files, machine, ask):
     check("vault key does not fit" in said, f"a wrong vault key: {said}")
     said = flipped(os.path.join(files, "machines", machine, "meta"), 60, ask)
     check("meta is damaged" in said, f"a damaged meta: {said}")
+    keys = os.path.join(files, "machines", machine, "keys")
+    said = flipped(keys, 40, ask)
+    check("keys is damaged" in said, f"damaged keys: {said}")
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import re
 import signal
 import threading
 
-from harness import MIB, Disk, Site, check, image_of, main, test, wait_until
+from harness import MIB, Disk, Site, check, image_of, main, run, test, wait_until
 
 
 def log_text(site):
@@ -53,6 +53,51 @@ def key_is_rotated_while_replication_goes_on():
     site.start(wait=False)
     wait_until(lambda: f"put the vault.key with the id {result['key_id']} back" in log_text(site)[mark:],
                "the vault to name the key that it wants", 60)
+
+
+@test
+def data_key_is_changed_while_replication_goes_on():
+    """Each point opens, whichever key it was written under; a lost file of older keys is named; a vault key of its own changes nothing."""
+    disk = Disk(32 * MIB)
+    disk.fill_random(400)
+    site = Site()
+    site.protect(disk)
+    machine = site.machine()["id"]
+    folder = os.path.join(site.data, "vault", "machines", machine)
+    points = [(site.settled_point()["sequence"], image_of(disk.device))]
+    branch = site.cli("branch", "create", f"{machine}@{points[0][0]}")
+    for n in (2, 3):
+        result = site.cli("machine", "rotate-key", machine)["result"]
+        check(result == {"data_keys": n}, f"the result is {result}")
+        disk.fill_random(60, seed=n)
+        points.append((site.settled_point()["sequence"], image_of(disk.device)))
+    check(log_text(site).count("data_key_changed") == 2, "the vault's log does not say it")
+
+    def every_point_opens():
+        for sequence, right in points:
+            export = site.open(sequence)
+            check(image_of(export.copy()) == right, f"point {sequence} is another one")
+            export.close()
+
+    run("qemu-io", "-f", "raw", "-c", "write -P 7 3M 192k", "-c", "flush", "-c", "read -P 7 3M 192k", branch["uri"])
+    every_point_opens()
+    site.cli("vault", "rotate-key")
+    site.cli("vault", "verify", "--machine", machine)
+    site.stop()
+    site.start()
+    every_point_opens()
+    run("qemu-io", "-f", "raw", "-c", "read -P 7 3M 192k", branch["uri"])
+    site.cli("branch", "discard", branch["id"])
+
+    site.stop()
+    os.rename(os.path.join(folder, "keys"), os.path.join(folder, "aside"))
+    mark = len(log_text(site))
+    site.start(wait=False)
+    wait_until(lambda: "the machine has had several data keys" in log_text(site)[mark:], "the vault to name what is missing", 60)
+    site.stop()
+    os.rename(os.path.join(folder, "aside"), os.path.join(folder, "keys"))
+    site.start()
+    every_point_opens()
 
 
 def protected(*policy):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An independent reader of a vault: opens a recovery point from vault.key, a machine's meta and its main/*.seg, and from nothing
+"""An independent reader of a vault: opens a recovery point from vault.key, a machine's meta, its keys if it has had several, and its main/*.seg, and from nothing
 else. Made from transport/log/FORMAT.md and transport/vault/FORMAT.md alone: no code of the project, no index, no point list. It
 checks whatever can be checked and raises Refused at the first thing that is not as the two documents say.
 
@@ -66,14 +66,42 @@ class Meta:
 
     def __init__(self, path, machine, wrapping_key):
         data = read_file(path)
-        require(len(data) == 128 and data[:8] == b"LWMET\0\0\1", path, "is not a meta of version 1")
+        require(len(data) == 128 and data[:8] in (b"LWMET\0\0\1", b"LWMET\0\0\2"), path, "is not a meta of version 1 or 2")
         require(hash128(data[:112]) == data[112:], path, "is damaged")
         require(data[8:24] == machine, path, "belongs to another machine")
         self.generation, self.epoch, self.created, self.next_stream = struct.unpack_from("<QQQI", data, 24)
         try:
-            self.data_key = AESGCM(wrapping_key).decrypt(data[52:64], data[64:112], machine)
+            newest = AESGCM(wrapping_key).decrypt(data[52:64], data[64:112], machine)
         except InvalidTag:
             raise Refused("the vault key does not fit this machine's data key") from None
+        self.keys = [(0, AESGCM(newest))]  # newest first: covers the streams from the number on
+        if data[7] == 2:
+            self.keys = older_keys(os.path.join(os.path.dirname(path), "keys"), machine, newest)
+
+    def opener(self, stream):
+        return next(key for first, key in self.keys if stream >= first)
+
+
+def older_keys(path, machine, newest):
+    """keys: each older data key, wrapped by the one behind it. What stands behind the one that `newest` opens does not count."""
+    data = read_file(path)
+    require(data[:8] == b"LWKEY\0\0\1" and hash128(data[:-16]) == data[-16:], path, "is damaged")
+    count, = struct.unpack_from("<I", data, 24)
+    require(data[8:24] == machine and zeros(data[28:32]) and 1 <= count <= 63 and len(data) == 48 + 64 * count, path,
+            "makes no sense")
+    found, key, until = [], newest, None
+    for at in range(32 + 64 * (count - 1), 31, -64):
+        try:
+            older = AESGCM(key).decrypt(data[at + 4:at + 16], data[at + 16:at + 64], machine)
+        except InvalidTag:
+            require(not found, path, "has a key that the one behind it does not open")
+            continue
+        first, = struct.unpack_from("<I", data, at)
+        require(first > 0 and (until is None or first <= until), path, "has streams out of order")
+        found.append((first, AESGCM(key)))
+        key, until = older, first
+    require(found, path, "does not belong to the data key of meta")
+    return found + [(0, AESGCM(key))]
 
 
 # ---- records ----
@@ -131,7 +159,7 @@ def plaintext(r, opener):
     data = r.payload
     if r.cipher:
         try:
-            data = opener.decrypt(r.nonce, data, r.header[:60])
+            data = opener(r.stream).decrypt(r.nonce, data, r.header[:60])
         except InvalidTag:
             raise Refused(f"the payload at {r.at} does not open under the machine's key") from None
     if r.codec:
@@ -258,7 +286,6 @@ class Point:
         machine = uuid.UUID(machine_text).bytes
         folder = os.path.join(data, "machines", str(uuid.UUID(machine_text)))
         self.meta = Meta(os.path.join(folder, "meta"), machine, vault_key(os.path.join(data, "vault.key")))
-        self.opener = AESGCM(self.meta.data_key)
         self.machine, self.wanted = machine, sequence
         self.seen, self.nonces, self.written = collections.Counter(), set(), set()
         self.images, self.mark, self.first_seen = {}, None, False
@@ -341,9 +368,10 @@ class Point:
             require((r.stream, r.counter) not in self.nonces, "a nonce is used twice at", r.at)
             require(self.meta.next_stream == 0 or r.stream < self.meta.next_stream, "a nonce stream that nobody was given")
             self.nonces.add((r.stream, r.counter))
-        image[r.start:end] = plaintext(r, self.opener)
+        image[r.start:end] = plaintext(r, self.meta.opener)
         self.seen["data records"] += 1
         self.seen["encrypted"] += r.cipher
+        self.seen["under older keys"] += r.cipher and r.stream < self.meta.keys[0][0]
         self.seen["compressed"] += r.codec
         self.seen["rewritten"] += (r.disk, r.start) in self.written
         self.written.add((r.disk, r.start))

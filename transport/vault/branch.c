@@ -212,7 +212,7 @@ int branch_open(const struct branch_conf *conf, struct branch **ret_branch, stru
     (void)pthread_rwlock_init(&b->map_lock, NULL);
     b->dirfd = -1;
     b->base = conf->base;
-    b->key = *conf->key;
+    b->key = *keyring_key(conf->keys, conf->nonce_stream);
     b->nonce_stream = conf->nonce_stream;
     b->reserve_bytes = conf->reserve_bytes;
     b->dir = mem_strdup(conf->dir);
@@ -221,7 +221,7 @@ int branch_open(const struct branch_conf *conf, struct branch **ret_branch, stru
     if (b->dir == NULL || b->map == NULL || b->digest == NULL)
         return err_set(err, ERR_NOMEM, "no memory to open a branch");
     if (lock_folder(b, conf->dir, err) < 0 || check_base(b, conf->dir, err) < 0 || replay(b, err) < 0 ||
-        recordread_new(b->dirfd, conf->key, conf->cache_bytes, &b->records, err) < 0)
+        recordread_new(b->dirfd, conf->keys, conf->cache_bytes, &b->records, err) < 0)
         return -1;
     *ret_branch = TAKE_PTR(b);
     return 0;

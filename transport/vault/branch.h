@@ -16,6 +16,7 @@
 #include "transport/base/err.h"
 #include "transport/base/ident.h"
 #include "transport/base/mem.h"
+#include "transport/vault/keyring.h"
 #include "transport/vault/view.h"
 
 struct branch;
@@ -42,7 +43,7 @@ int branch_load_info(const char *branch_dir, struct branch_info *ret_info, struc
 struct branch_conf {
     const char *dir;
     const struct view *base;    /* its base point; must outlive the branch */
-    const struct seal_key *key; /* of the machine; copied */
+    const struct keyring *keys; /* of the machine; copied */
     uint32_t nonce_stream;      /* never used before */
     size_t cache_bytes;         /* of decoded blocks, 0: 64 MiB */
     uint64_t reserve_bytes;     /* writes fail with ERR_NOSPACE before less than this is free: replication needs it */

@@ -36,6 +36,7 @@ static const struct kind_names {
     [BUCKET_QUARANTINE] = {.object = "quarantine", .is_single = true, .path = "quarantine"},
     [BUCKET_MEND] = {.object = "mend", .path = "mend/%016llx-%08llx.rec"},
     [BUCKET_BRANCH] = {.object = "branch", .is_owned = true, .is_single = true, .path = "branch"},
+    [BUCKET_KEYS] = {.object = "keys", .is_single = true, .path = "keys"},
     [BUCKET_BRANCH_SEGMENT] = {.object = "branches", .is_owned = true, .path = "%016llx.seg"},
 };
 
@@ -316,14 +317,14 @@ static uint64_t number_in(const struct bucket_entry *e, const char *name)
 
 int bucketmark_parse_path(const char *path, struct bucket_entry *ret_entry)
 {
-    const char *slash = strrchr(path, '/'), *rest = path + strlen("branches/");
+    const char *slash = strrchr(path, '/');
     char again[BUCKETMARK_PATH_SIZE];
 
     for (unsigned kind = BUCKET_SEGMENT; kind <= BUCKET_KIND_LAST; kind++) {
         struct bucket_entry e = {.kind = (enum bucket_kind)kind};
-        if (kinds[kind].is_owned && (strncmp(path, "branches/", 9) != 0 || parse_id(&rest, &e.owner) < 0))
-            return -1;
-        rest = path + strlen("branches/");
+        const char *owner = path + strlen("branches/");
+        if (kinds[kind].is_owned && (strncmp(path, "branches/", 9) != 0 || parse_id(&owner, &e.owner) < 0))
+            continue;
         e.number = number_in(&e, slash == NULL ? path : slash + 1);
         bucketmark_path(&e, again);
         if (strcmp(again, path) != 0)

@@ -35,8 +35,9 @@ enum bucket_kind {
     BUCKET_MEND = 6,           /* a mended record; its number: segment << 32 | offset */
     BUCKET_BRANCH = 7,         /* the file `branch` of the branch `owner` */
     BUCKET_BRANCH_SEGMENT = 8, /* a segment of its log */
+    BUCKET_KEYS = 9,           /* the older data keys */
 };
-#define BUCKET_KIND_LAST BUCKET_BRANCH_SEGMENT
+#define BUCKET_KIND_LAST BUCKET_KEYS
 
 /* A piece of a file that came (at offset 0: instead of all pieces before), or a file that went. */
 struct bucket_entry {

@@ -140,7 +140,7 @@ static int is_shown(const struct damagehit *h, const struct quarantine_item *ite
         return err_set(err, ERR_NOMEM, "no memory to look at a point");
     mark->sequence = sequence;
     mark->disk_count = 1; /* only its block map is looked at */
-    if (view_open_mark(h->machine_dir, mark, &h->key, RECORD_BLOCK_SIZE, &v, err) < 0)
+    if (view_open_mark(h->machine_dir, mark, &h->keys, RECORD_BLOCK_SIZE, &v, err) < 0)
         return -1;
     uint64_t key = extent_key(item->disk, item->start);
     uint64_t end = extent_key(item->disk, item->start + item->length);

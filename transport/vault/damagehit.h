@@ -11,7 +11,7 @@
 
 #include "transport/base/err.h"
 #include "transport/base/ident.h"
-#include "transport/log/seal.h"
+#include "transport/vault/keyring.h"
 #include "transport/vault/pointlist.h"
 #include "transport/vault/quarantine.h"
 
@@ -19,7 +19,7 @@
 struct damagehit {
     const char *machine_dir;
     struct ident machine;
-    struct seal_key key;
+    struct keyring keys;
     struct pointlist points;
     uint64_t newest; /* sequence of the last mark, point or not */
 };

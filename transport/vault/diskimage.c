@@ -198,13 +198,13 @@ struct image_job {
 static int prepare_run(struct vaultjob *job, struct err *err)
 {
     struct image_job *j = (struct image_job *)job;
-    struct seal_key key;
+    struct keyring keys;
     struct store *s;
     if (vmachine_store(job->vm, &s, err) < 0 || store_flush(s, err) < 0)
         return -1;
-    store_data_key(s, &key);
-    int result = view_open(store_dir(s), j->sequence, &key, CACHE_BYTES, &j->view, err);
-    explicit_bzero(&key, sizeof(key));
+    store_keys(s, &keys);
+    int result = view_open(store_dir(s), j->sequence, &keys, CACHE_BYTES, &j->view, err);
+    keyring_cleanse(&keys);
     return result;
 }
 

@@ -236,13 +236,13 @@ static int begin(struct follow *f, struct store_opened *ret_opened, struct err *
 
 static int open_base(struct follow *f, struct view **ret_base, struct err *err)
 {
-    struct seal_key key;
+    struct keyring keys;
     uint64_t check;
-    store_data_key(f->s, &key);
+    store_keys(f->s, &keys);
     int result = store_flush(f->s, err);
     if (result == 0)
-        result = view_open(store_dir(f->s), f->info.base_sequence, &key, 0, ret_base, err);
-    explicit_bzero(&key, sizeof(key));
+        result = view_open(store_dir(f->s), f->info.base_sequence, &keys, 0, ret_base, err);
+    keyring_cleanse(&keys);
     if (result < 0 || branch_base_check(view_mark(*ret_base), &check, err) < 0)
         return -1;
     if (check == f->info.base_check)

@@ -95,10 +95,10 @@ static int by_header(struct attempt *a, struct mend_nonce *nonce, struct err *er
     struct quarantine_item *i = a->item;
     if (read_segment(a, i->offset, header, sizeof(header)) != sizeof(header) || !header_repair(header, &r) ||
         !covers(&r, i) || read_segment(a, i->offset + sizeof(header), a->payload, r.stored) != (ssize_t)r.stored ||
-        seal_open(a->work, &r, a->payload, &a->h->key, a->plain, NULL) < 0)
+        seal_open(a->work, &r, a->payload, keyring_key(&a->h->keys, r.nonce_stream), a->plain, NULL) < 0)
         return 0;
     return mend_store(a->h->machine_dir, i->segment, i->offset, r.disk, r.start, a->plain, (uint32_t)r.length,
-               &a->h->key, nonce, err) < 0
+               &a->h->keys, nonce, err) < 0
                ? -1
                : 1;
 }
@@ -115,7 +115,7 @@ static int by_newest(struct attempt *a, struct mend_nonce *nonce, struct err *er
         return err_set(err, ERR_NOMEM, "no memory to heal");
     *mark = (struct mark){.sequence = a->h->newest, .disk_count = 1};
     mark->disks[0] = (struct mark_disk){.number = i->disk, .size_bytes = i->start + i->length};
-    if (view_open_mark(a->h->machine_dir, mark, &a->h->key, RECORD_BLOCK_SIZE, &v, err) < 0)
+    if (view_open_mark(a->h->machine_dir, mark, &a->h->keys, RECORD_BLOCK_SIZE, &v, err) < 0)
         return -1;
     if (view_read(v, i->disk, i->start, i->length, a->plain, NULL) < 0)
         return 0; /* damaged too */
@@ -123,7 +123,7 @@ static int by_newest(struct attempt *a, struct mend_nonce *nonce, struct err *er
     if (!hash_equal(&hash, &i->hash))
         return 0; /* the source has overwritten it since */
     return mend_store(a->h->machine_dir, i->segment, i->offset, i->disk, i->start, a->plain, (uint32_t)i->length,
-               &a->h->key, nonce, err) < 0
+               &a->h->keys, nonce, err) < 0
                ? -1
                : 1;
 }

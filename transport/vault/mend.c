@@ -35,18 +35,18 @@ static void seal_work_free_indirect(struct seal_work **w)
 #define AUTO_WORK __attribute__((cleanup(seal_work_free_indirect)))
 
 static int seal_one(struct seal_work *work, uint32_t disk, uint64_t start, const uint8_t *plain, uint32_t length,
-    const struct seal_key *key, struct mend_nonce *nonce, struct buf *out, struct err *err)
+    const struct keyring *keys, struct mend_nonce *nonce, struct buf *out, struct err *err)
 {
     struct buf bare AUTO_BUF = BUF_INIT(MEND_FILE_MAX);
     struct record r, sealed;
     if (seal_append_data(work, disk, start, plain, length, MEND_LEVEL, &bare, &r, err) < 0)
         return -1;
-    return seal_reseal(
-        work, &r, bare.data + RECORD_HEADER_SIZE, 0, key, nonce->stream, ++nonce->counter, out, &sealed, err);
+    return seal_reseal(work, &r, bare.data + RECORD_HEADER_SIZE, 0, keyring_key(keys, nonce->stream), nonce->stream,
+        ++nonce->counter, out, &sealed, err);
 }
 
 int mend_store(const char *machine_dir, uint64_t segment, uint64_t offset, uint32_t disk, uint64_t start,
-    const uint8_t *plain, uint32_t length, const struct seal_key *key, struct mend_nonce *nonce, struct err *err)
+    const uint8_t *plain, uint32_t length, const struct keyring *keys, struct mend_nonce *nonce, struct err *err)
 {
     char name[MEND_NAME_SIZE];
     struct buf out AUTO_BUF = BUF_INIT(MEND_FILE_MAX);
@@ -56,7 +56,7 @@ int mend_store(const char *machine_dir, uint64_t segment, uint64_t offset, uint3
     char *path AUTO_FREE = mem_printf("%s/mend/%s", machine_dir, name);
     if (work == NULL || dir == NULL || path == NULL)
         return err_set(err, ERR_NOMEM, "no memory to mend a record");
-    if (seal_one(work, disk, start, plain, length, key, nonce, &out, err) < 0 || file_make_dirs(dir, 0700, err) < 0)
+    if (seal_one(work, disk, start, plain, length, keys, nonce, &out, err) < 0 || file_make_dirs(dir, 0700, err) < 0)
         return -1;
     return file_replace(path, out.data, out.len, 0600, err);
 }
@@ -79,7 +79,7 @@ int mend_load(
     return payload == NULL ? 0 : file_pread_all(fd, payload, ret_record->stored, sizeof(header), name, err);
 }
 
-static bool opens(int main_fd, uint64_t segment, uint64_t offset, const struct seal_key *key)
+static bool opens(int main_fd, uint64_t segment, uint64_t offset, const struct keyring *keys)
 {
     struct record r;
     struct seal_work *work AUTO_WORK = seal_work_new();
@@ -87,14 +87,14 @@ static bool opens(int main_fd, uint64_t segment, uint64_t offset, const struct s
     uint8_t *plain AUTO_FREE = mem_alloc(1, RECORD_BLOCK_SIZE);
     if (work == NULL || payload == NULL || plain == NULL || mend_load(main_fd, segment, offset, &r, payload, NULL) < 0)
         return false;
-    return r.kind == RECORD_ZERO || seal_open(work, &r, payload, key, plain, NULL) == 0;
+    return r.kind == RECORD_ZERO || seal_open(work, &r, payload, keyring_key(keys, r.nonce_stream), plain, NULL) == 0;
 }
 
-bool mend_is_good(const char *machine_dir, uint64_t segment, uint64_t offset, const struct seal_key *key)
+bool mend_is_good(const char *machine_dir, uint64_t segment, uint64_t offset, const struct keyring *keys)
 {
     char *path AUTO_FREE = mem_printf("%s/main", machine_dir);
     int main_fd AUTO_CLOSE = path == NULL ? -1 : open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    return main_fd >= 0 && opens(main_fd, segment, offset, key);
+    return main_fd >= 0 && opens(main_fd, segment, offset, keys);
 }
 
 /* ---- sweeping ---- */

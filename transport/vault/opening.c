@@ -86,15 +86,15 @@ struct prepare_job {
     int key_fd;
 };
 
-static int key_to_memory(const struct seal_key *key, int *ret_fd, struct err *err)
+static int keys_to_memory(const struct keyring *keys, int *ret_fd, struct err *err)
 {
-    char hex[2 * SEAL_KEY_SIZE + 1];
+    char text[KEYRING_TEXT_MAX];
     int fd AUTO_CLOSE = memfd_create("leeward-data-key", MFD_CLOEXEC);
     if (fd < 0)
         return err_sys(err, errno, "making memory for a key");
-    bytes_to_hex(key->bytes, sizeof(key->bytes), hex);
-    int result = file_write_all(fd, hex, sizeof(hex) - 1, "memory for a key", err);
-    explicit_bzero(hex, sizeof(hex));
+    keyring_to_text(keys, text);
+    int result = file_write_all(fd, text, strlen(text), "memory for a key", err);
+    explicit_bzero(text, sizeof(text));
     if (result < 0 || lseek(fd, 0, SEEK_SET) < 0)
         return -1;
     *ret_fd = TAKE_FD(fd);
@@ -102,10 +102,10 @@ static int key_to_memory(const struct seal_key *key, int *ret_fd, struct err *er
 }
 
 /* Opens a view as the child will, so that what is wrong with the point is known here. */
-static int try_view(struct prepare_job *j, struct store *s, const struct seal_key *key, struct err *err)
+static int try_view(struct prepare_job *j, struct store *s, const struct keyring *keys, struct err *err)
 {
     struct view *v AUTO_OF(view) = NULL;
-    if (store_flush(s, err) < 0 || view_open(store_dir(s), j->sequence, key, 1, &v, err) < 0)
+    if (store_flush(s, err) < 0 || view_open(store_dir(s), j->sequence, keys, 1, &v, err) < 0)
         return -1;
     j->mark = *view_mark(v);
     j->sequence = j->mark.sequence;
@@ -151,19 +151,19 @@ static int base_of_branch(struct prepare_job *j, struct store *s, struct err *er
 static int prepare_run(struct vaultjob *job, struct err *err)
 {
     struct prepare_job *j = (struct prepare_job *)job;
-    struct seal_key key;
+    struct keyring keys;
     struct store *s;
     if (vmachine_store(job->vm, &s, err) < 0)
         return -1;
     if (j->write && base_of_branch(j, s, err) < 0)
         return -1;
-    store_data_key(s, &key);
-    int result = try_view(j, s, &key, err);
+    store_keys(s, &keys);
+    int result = try_view(j, s, &keys, err);
     if (result == 0 && j->write)
         result = prepare_branch(j, s, err);
     if (result == 0)
-        result = key_to_memory(&key, &j->key_fd, err);
-    explicit_bzero(&key, sizeof(key));
+        result = keys_to_memory(&keys, &j->key_fd, err);
+    keyring_cleanse(&keys);
     return result;
 }
 

@@ -56,13 +56,13 @@ static int check_generation(const struct store *s, uint64_t generation, struct e
 
 static int open_base(struct preparation *p, struct err *err)
 {
-    struct seal_key key;
+    struct keyring keys;
     uint64_t check;
-    store_data_key(p->s, &key);
+    store_keys(p->s, &keys);
     int result = store_flush(p->s, err);
     if (result == 0)
-        result = view_open(store_dir(p->s), p->info.base_sequence, &key, 0, &p->base, err);
-    explicit_bzero(&key, sizeof(key));
+        result = view_open(store_dir(p->s), p->info.base_sequence, &keys, 0, &p->base, err);
+    keyring_cleanse(&keys);
     if (result < 0 || branch_base_check(view_mark(p->base), &check, err) < 0)
         return -1;
     if (check == p->info.base_check)

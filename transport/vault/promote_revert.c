@@ -129,7 +129,7 @@ static int revert_all(struct revert *v, struct err *err)
     const struct mark *base = view_mark(v->spec->base);
     if (store_last_mark(v->s)->sequence == base->sequence)
         return 0;
-    if (view_open_mark(store_dir(v->s), store_last_mark(v->s), &v->spec->opened->data_key, 0, &now, err) < 0)
+    if (view_open_mark(store_dir(v->s), store_last_mark(v->s), &v->spec->opened->keys, 0, &now, err) < 0)
         return -1;
     for (uint32_t i = 0; i < base->disk_count; i++)
         if (revert_disk(v, now, &base->disks[i], err) < 0)

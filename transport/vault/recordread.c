@@ -10,7 +10,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <openssl/crypto.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <string.h>
@@ -59,7 +58,7 @@ struct bench {
 struct recordread {
     int dirfd;
     bool encrypted;
-    struct seal_key key;
+    struct keyring keys;
     pthread_mutex_t lock; /* guards segments, open_count, clock and benches */
     struct open_segment *segments[SEGMENT_SLOTS];
     unsigned open_count;
@@ -79,7 +78,7 @@ static int shard_init(struct shard *s, size_t blocks, struct err *err)
 }
 
 int recordread_new(
-    int dirfd, const struct seal_key *key, size_t cache_bytes, struct recordread **ret_reader, struct err *err)
+    int dirfd, const struct keyring *keys, size_t cache_bytes, struct recordread **ret_reader, struct err *err)
 {
     size_t bytes = cache_bytes == 0 ? CACHE_BYTES : cache_bytes;
     size_t blocks = bytes / RECORD_BLOCK_SIZE / SHARDS + 1;
@@ -89,9 +88,9 @@ int recordread_new(
     (void)pthread_mutex_init(&rr->lock, NULL);
     for (size_t i = 0; i < SHARDS; i++)
         (void)pthread_mutex_init(&rr->shards[i].lock, NULL);
-    rr->encrypted = key != NULL;
-    if (key != NULL)
-        rr->key = *key;
+    rr->encrypted = keys != NULL;
+    if (keys != NULL)
+        rr->keys = *keys;
     rr->dirfd = fcntl(dirfd, F_DUPFD_CLOEXEC, 0);
     int result = rr->dirfd < 0 ? err_sys(err, errno, "keeping a log's folder open") : 0;
     for (size_t i = 0; result == 0 && i < SHARDS; i++)
@@ -147,7 +146,7 @@ void recordread_free(struct recordread *rr)
         shard_done(&rr->shards[i]);
     if (rr->dirfd >= 0)
         (void)close(rr->dirfd);
-    OPENSSL_cleanse(&rr->key, sizeof(rr->key));
+    keyring_cleanse(&rr->keys);
     (void)pthread_mutex_destroy(&rr->lock);
     free(rr);
 }
@@ -295,7 +294,7 @@ static int decode(struct recordread *rr, struct bench *b, const struct record *r
     if (rr->encrypted && r->cipher == RECORD_PLAIN)
         return err_set(
             err, ERR_CORRUPT, "a record that is not encrypted at segment %u, byte %u", e->segment, e->offset);
-    if (seal_open(b->work, r, b->payload, rr->encrypted ? &rr->key : NULL, out, err) < 0)
+    if (seal_open(b->work, r, b->payload, rr->encrypted ? keyring_key(&rr->keys, r->nonce_stream) : NULL, out, err) < 0)
         return err_wrap(err, "segment %u, byte %u", e->segment, e->offset);
     return 0;
 }

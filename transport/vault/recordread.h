@@ -14,14 +14,14 @@
 
 #include "transport/base/err.h"
 #include "transport/base/mem.h"
-#include "transport/log/seal.h"
+#include "transport/vault/keyring.h"
 #include "transport/vault/extent.h"
 
 struct recordread;
 
 /* dirfd: folder of the segments (a copy is kept). key NULL: the records are not encrypted. cache_bytes 0: 64 MiB. */
 int recordread_new(
-    int dirfd, const struct seal_key *key, size_t cache_bytes, struct recordread **ret_reader, struct err *err);
+    int dirfd, const struct keyring *keys, size_t cache_bytes, struct recordread **ret_reader, struct err *err);
 void recordread_free(struct recordread *rr); /* NULL allowed; with no reader in it */
 DEFINE_AUTO(recordread, recordread_free)
 

@@ -50,7 +50,7 @@ static void pace(void *arg, uint64_t bytes)
 
 static void scrub_free(struct scrub *s)
 {
-    explicit_bzero(&s->verify.key, sizeof(s->verify.key));
+    keyring_cleanse(&s->verify.keys);
     verify_result_done(&s->result);
     free(s->numbers);
     free(s->spans);
@@ -228,7 +228,7 @@ static int prepare_run(struct vaultjob *job, struct err *err)
     struct store *store;
     if (vmachine_store(job->vm, &store, err) < 0)
         return -1;
-    store_data_key(store, &s->verify.key);
+    store_keys(store, &s->verify.keys);
     s->verify.until_sequence = store_committed(store);
     s->points = store_points(store)->count;
     return take_segments(s, err);

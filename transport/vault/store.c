@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "transport/base/clock.h"
+#include "transport/base/crashpoint.h"
 #include "transport/base/file.h"
 #include "transport/base/log.h"
 #include "transport/vault/promote.h"
@@ -45,10 +46,49 @@ static int meta_create(struct store *s, const struct store_conf *conf, struct er
     }
     s->meta = (struct store_meta){
         .machine = s->machine, .generation = 1, .created_utc_usec = clock_utc_usec(), .next_nonce_stream = 1};
-    if (vaultkeys_random(&s->data_key, err) < 0 ||
-        vaultkeys_wrap(&conf->vault_key, &s->machine, &s->data_key, s->meta.wrapped_key, err) < 0)
+    struct seal_key key;
+    if (vaultkeys_random(&key, err) < 0)
+        return -1;
+    keyring_init(&s->keys, &key);
+    OPENSSL_cleanse(&key, sizeof(key));
+    if (vaultkeys_wrap(&conf->vault_key, &s->machine, keyring_newest(&s->keys), s->meta.wrapped_key, err) < 0)
         return -1;
     return storemeta_store(s->dir, &s->meta, err);
+}
+
+static int newest_key(const struct store *s, const struct store_conf *conf, struct seal_key *ret_key, struct err *err)
+{
+    if (conf->has_older_key && vaultkeys_unwrap(&conf->older_key, &s->machine, s->meta.wrapped_key, ret_key, NULL) == 0)
+        return 0;
+    return vaultkeys_unwrap(&conf->vault_key, &s->machine, s->meta.wrapped_key, ret_key, err);
+}
+
+static int older_keys(struct store *s, const struct seal_key *newest, struct err *err)
+{
+    struct err why = ERR_INIT;
+    if (!s->meta.has_older_keys) {
+        keyring_init(&s->keys, newest);
+        return 0;
+    }
+    if (keyring_load(s->dir, &s->machine, newest, &s->keys, &why) == 0)
+        return 0;
+    if (why.code == ERR_NOT_FOUND) {
+        (void)err_set(
+            &why, ERR_CORRUPT, "the file keys in %s is missing, and the machine has had several data keys", s->dir);
+        (void)err_hint(&why, "it holds the machine's older data keys: put it back from a copy");
+    }
+    err_copy(err, &why);
+    return -1;
+}
+
+static int keys_open(struct store *s, const struct store_conf *conf, struct err *err)
+{
+    struct seal_key key;
+    int result = newest_key(s, conf, &key, err);
+    if (result == 0)
+        result = older_keys(s, &key, err);
+    OPENSSL_cleanse(&key, sizeof(key));
+    return result;
 }
 
 static int meta_open(struct store *s, const struct store_conf *conf, struct err *err)
@@ -57,10 +97,7 @@ static int meta_open(struct store *s, const struct store_conf *conf, struct err 
     if (storemeta_load(s->dir, &s->meta, &why) == 0) {
         if (!ident_equal(&s->meta.machine, &s->machine))
             return err_set(err, ERR_CORRUPT, "the folder %s is another machine's", s->dir);
-        if (conf->has_older_key &&
-            vaultkeys_unwrap(&conf->older_key, &s->machine, s->meta.wrapped_key, &s->data_key, NULL) == 0)
-            return 0;
-        return vaultkeys_unwrap(&conf->vault_key, &s->machine, s->meta.wrapped_key, &s->data_key, err);
+        return keys_open(s, conf, err);
     }
     if (why.code == ERR_NOT_FOUND)
         return meta_create(s, conf, err);
@@ -104,7 +141,7 @@ static void store_release(struct store *s)
         (void)close(s->main_fd);
     if (s->runs_fd >= 0)
         (void)close(s->runs_fd);
-    OPENSSL_cleanse(&s->data_key, sizeof(s->data_key));
+    keyring_cleanse(&s->keys);
     free(s->dir);
     free(s);
 }
@@ -251,7 +288,8 @@ int store_begin(struct store *s, uint64_t generation, uint64_t epoch, struct sto
     opened.epoch = s->meta.epoch;
     opened.generation = s->meta.generation;
     opened.has_point = s->points.count > 0 || seed_is_mark(&s->last_mark);
-    opened.data_key = s->data_key;
+    opened.data_key = *keyring_key(&s->keys, opened.nonce_stream);
+    opened.keys = s->keys;
     *ret_opened = opened;
     return 0;
 }
@@ -264,16 +302,48 @@ int store_take_nonce_stream(struct store *s, uint32_t *ret_stream, struct err *e
 int store_rewrap(struct store *s, const struct vault_key *key, struct err *err)
 {
     struct store_meta meta = s->meta;
-    if (vaultkeys_wrap(key, &s->machine, &s->data_key, meta.wrapped_key, err) < 0 ||
+    if (vaultkeys_wrap(key, &s->machine, keyring_newest(&s->keys), meta.wrapped_key, err) < 0 ||
         storemeta_store(s->dir, &meta, err) < 0)
         return -1;
     s->meta = meta;
     return 0;
 }
 
-void store_data_key(const struct store *s, struct seal_key *ret_key)
+static int use_new_key(struct store *s, const struct vault_key *vault_key, struct keyring *ring, struct err *err)
 {
-    *ret_key = s->data_key;
+    struct store_meta meta = s->meta;
+    meta.has_older_keys = true;
+    if (vaultkeys_wrap(vault_key, &s->machine, keyring_newest(ring), meta.wrapped_key, err) < 0 ||
+        keyring_store(s->dir, &s->machine, ring, err) < 0)
+        return -1;
+    crashpoint_pass("newkey_older_kept");
+    if (storemeta_store(s->dir, &meta, err) < 0)
+        return -1;
+    crashpoint_pass("newkey_used");
+    s->meta = meta;
+    s->keys = *ring;
+    return 0;
+}
+
+int store_new_data_key(struct store *s, const struct vault_key *vault_key, struct err *err)
+{
+    struct keyring ring = s->keys;
+    struct seal_key key;
+    if (s->meta.next_nonce_stream == 0)
+        return err_set(err, ERR_REFUSED, "all nonce streams of the machine are used up");
+    int result = vaultkeys_random(&key, err);
+    if (result == 0)
+        result = keyring_add(&ring, s->meta.next_nonce_stream, &key, err);
+    if (result == 0)
+        result = use_new_key(s, vault_key, &ring, err);
+    OPENSSL_cleanse(&key, sizeof(key));
+    keyring_cleanse(&ring);
+    return result;
+}
+
+void store_keys(const struct store *s, struct keyring *ret_ring)
+{
+    *ret_ring = s->keys;
 }
 
 bool store_is_broken(const struct store *s)

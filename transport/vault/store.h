@@ -21,6 +21,7 @@
 #include "transport/base/ident.h"
 #include "transport/base/mem.h"
 #include "transport/log/mark.h"
+#include "transport/vault/keyring.h"
 #include "transport/vault/retentionclock.h"
 #include "transport/vault/pointlist.h"
 #include "transport/vault/vaultkeys.h"
@@ -55,9 +56,10 @@ struct store_opened {
     uint64_t committed_sequence;
     uint64_t epoch;
     uint64_t generation;
-    bool has_point; /* or a seed (seed.h): something to compare with */
-    struct seal_key data_key;
-    uint32_t nonce_stream; /* never handed out before */
+    bool has_point;           /* or a seed (seed.h): something to compare with */
+    struct seal_key data_key; /* of nonce_stream */
+    uint32_t nonce_stream;    /* never handed out before */
+    struct keyring keys;      /* all that the machine has had */
 };
 
 /* The hub's generation; it never goes down. Durable when it returns. */
@@ -85,9 +87,12 @@ bool store_wants_flush(const struct store *s);
 /* The index on disk is damaged: removes its manifest. The store must be opened again, which rebuilds it. NULL is allowed. */
 void store_discard_index(struct store *s);
 
-/* A nonce stream for a branch (durable when it returns), and the data key. */
+/* A nonce stream for a branch (durable when it returns), and the data keys. */
 int store_take_nonce_stream(struct store *s, uint32_t *ret_stream, struct err *err);
-void store_data_key(const struct store *s, struct seal_key *ret_key);
+void store_keys(const struct store *s, struct keyring *ret_ring);
+/* A new data key for all nonce streams that are handed out from now on; what was written stays under the older ones. Streams that are open
+ * keep theirs: the caller ends them. Durable when it returns. ERR_REFUSED: the machine has had KEYRING_MAX. */
+int store_new_data_key(struct store *s, const struct vault_key *vault_key, struct err *err);
 /* Wraps the data key by another vault key; nothing else changes. Durable when it returns. */
 int store_rewrap(struct store *s, const struct vault_key *key, struct err *err);
 

@@ -155,7 +155,7 @@ static int check_record(struct store *s, const struct record *r, const uint8_t *
         return err_set(err, ERR_INVALID, "a record came to the vault without encryption");
     if (r->nonce_stream == 0 || (s->meta.next_nonce_stream != 0 && r->nonce_stream >= s->meta.next_nonce_stream))
         return err_set(err, ERR_INVALID, "a record uses nonce stream %u, which was never handed out", r->nonce_stream);
-    if (seal_open(s->work, r, payload, &s->data_key, s->scratch, err) == 0)
+    if (seal_open(s->work, r, payload, keyring_key(&s->keys, r->nonce_stream), s->scratch, err) == 0)
         return 0;
     return err != NULL && err->code == ERR_DENIED
                ? err_set(err, ERR_CORRUPT, "a record came damaged or under another key: its tag does not fit")

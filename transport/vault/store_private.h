@@ -38,7 +38,7 @@ struct store {
     uint32_t flush_extents;
     uint64_t segment_bytes;
     struct store_meta meta;
-    struct seal_key data_key;
+    struct keyring keys;
     struct manifest manifest;
     struct pointlist points;
     struct memtable memtable;

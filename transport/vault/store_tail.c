@@ -46,7 +46,8 @@ static int payloads_fit(struct store *s, uint64_t number, const struct tail *t, 
     while (offset < t->end) {
         if (segment_read_next(reader, &offset, &r, &payload, err) != 1)
             return -1;
-        if (r.kind != RECORD_DATA || seal_open(s->work, &r, payload, &s->data_key, s->scratch, ret_why) == 0)
+        if (r.kind != RECORD_DATA ||
+            seal_open(s->work, &r, payload, keyring_key(&s->keys, r.nonce_stream), s->scratch, ret_why) == 0)
             continue;
         if (ret_why->code == ERR_CORRUPT || ret_why->code == ERR_DENIED)
             return 0;

@@ -14,6 +14,7 @@
 #include "transport/base/mem.h"
 
 #define META_MAGIC "LWMET\0\0\1"
+#define VERSION_WITH_OLDER_KEYS 2 /* the file `keys` belongs to it */
 #define META_SIZE 128u
 #define META_HASH (META_SIZE - HASH_SIZE)
 
@@ -28,7 +29,7 @@ static int decode(const char *dir, const uint8_t *p, size_t n, struct store_meta
     struct hash128 hash;
     if (n != META_SIZE || memcmp(p, META_MAGIC, 7) != 0)
         return damaged(dir, err);
-    if (p[7] != (uint8_t)META_MAGIC[7])
+    if (p[7] != (uint8_t)META_MAGIC[7] && p[7] != VERSION_WITH_OLDER_KEYS)
         return err_set(err, ERR_UNSUPPORTED, "the file meta in %s has the unknown version %u", dir, p[7]);
     hash_128(p, META_HASH, &hash);
     if (memcmp(hash.bytes, p + META_HASH, HASH_SIZE) != 0)
@@ -39,6 +40,7 @@ static int decode(const char *dir, const uint8_t *p, size_t n, struct store_meta
     ret_meta->created_utc_usec = get_le64(p + 40);
     ret_meta->next_nonce_stream = get_le32(p + 48);
     memcpy(ret_meta->wrapped_key, p + 52, VAULTKEYS_WRAPPED_SIZE);
+    ret_meta->has_older_keys = p[7] == VERSION_WITH_OLDER_KEYS;
     return 0;
 }
 
@@ -60,6 +62,7 @@ int storemeta_store(const char *machine_dir, const struct store_meta *meta, stru
     char *path AUTO_FREE = mem_printf("%s/meta", machine_dir);
     if (path == NULL)
         return err_set(err, ERR_NOMEM, "no memory to write meta");
+    out[7] = meta->has_older_keys ? VERSION_WITH_OLDER_KEYS : out[7];
     memcpy(out + 8, meta->machine.bytes, IDENT_SIZE);
     put_le64(out + 24, meta->generation);
     put_le64(out + 32, meta->epoch);

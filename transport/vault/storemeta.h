@@ -7,6 +7,7 @@
 #ifndef TRANSPORT_VAULT_STOREMETA_H
 #define TRANSPORT_VAULT_STOREMETA_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "transport/base/err.h"
@@ -18,8 +19,9 @@ struct store_meta {
     uint64_t generation;
     uint64_t epoch;
     uint64_t created_utc_usec;
-    uint32_t next_nonce_stream; /* >= 1; 0: used up */
-    uint8_t wrapped_key[VAULTKEYS_WRAPPED_SIZE];
+    uint32_t next_nonce_stream;                  /* >= 1; 0: used up */
+    uint8_t wrapped_key[VAULTKEYS_WRAPPED_SIZE]; /* the newest data key */
+    bool has_older_keys;                         /* in the file keys (keyring.h) */
 };
 
 /* ERR_NOT_FOUND, ERR_CORRUPT, ERR_UNSUPPORTED. */

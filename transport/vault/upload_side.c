@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What lies beside a machine's log and is not made again from it: the retention lock, the list of damage, the mended records. They are
+ * What lies beside a machine's log and is not made again from it: the retention lock, the older data keys, the list of damage, the mended records. They are
  * small, replaced as a whole, and go to the bucket first: while a large log is still on its way, its lock is there already.
  *
  * A retention lock never goes from the bucket, and a damaged one does not take the place of a good one: the vault holds everything locked
@@ -66,6 +66,14 @@ static int send_lock(struct upload_turn *t, struct err *err)
     if (lock.damaged && bucketstate_file(&t->u->state, &file) != NULL)
         return 0;
     return upload_send_small(t, &file, err);
+}
+
+/* Before the first mark whose meta needs it: it is on disk before that meta is. */
+static int send_keys(struct upload_turn *t, struct err *err)
+{
+    const struct bucket_entry file = {.kind = BUCKET_KEYS, .number = 1};
+
+    return upload_send_small(t, &file, err) < 0 ? -1 : 0;
 }
 
 static int send_quarantine(struct upload_turn *t, struct err *err)
@@ -151,5 +159,6 @@ static int send_mends(struct upload_turn *t, struct err *err)
 
 int upload_side(struct upload_turn *t, struct err *err)
 {
-    return send_lock(t, err) < 0 || send_quarantine(t, err) < 0 || send_mends(t, err) < 0 ? -1 : 0;
+    return send_lock(t, err) < 0 || send_keys(t, err) < 0 || send_quarantine(t, err) < 0 || send_mends(t, err) < 0 ? -1
+                                                                                                                   : 0;
 }

@@ -351,6 +351,9 @@ void vaultcommand_run(struct vaultd *d, const Leeward__Control__V1__Command *c)
     case LEEWARD__CONTROL__V1__COMMAND__KIND_ROTATE_KEY:
         vaultrotate_start(d, c->command_id);
         return;
+    case LEEWARD__CONTROL__V1__COMMAND__KIND_NEW_DATA_KEY:
+        vaultnewkey_start(d, c->command_id, c->new_data_key->machine_id);
+        return;
     case LEEWARD__CONTROL__V1__COMMAND__KIND_ERASE_MACHINE:
         vaulterase_start(d, c->command_id, c->erase_machine->machine_id);
         return;

@@ -34,6 +34,7 @@ struct compacting;
 struct collecting;
 struct heal_job;
 struct erase_job;
+struct newkey_job;
 struct rotation;
 
 /* One machine. Never freed before the daemon ends. */
@@ -69,6 +70,7 @@ struct vmachine {
     uint64_t points_hit;          /* recovery points that something of it hits */
     bool healing;
     struct heal_job *heal_queue;
+    struct newkey_job *newkey;             /* it is being given another data key; NULL: it is not */
     struct erase_job *erase;               /* waits for the end of the stream; NULL: none */
     uint64_t healed_usec, healed_at_point; /* when it was last looked whether what was asked for has come */
     struct compact_space space;            /* as last looked through */
@@ -257,6 +259,9 @@ int vaultdiffer_accept_blocks(
 /* vaultrotate.c */
 /* Answers the command at its end. */
 void vaultrotate_start(struct vaultd *d, const char *command_id);
+
+/* ---- vaultnewkey.c: another data key for one machine ---- */
+void vaultnewkey_start(struct vaultd *d, const char *command_id, const char *machine_id);
 
 /* vaulterase.c */
 /* Answers the command at its end. */

@@ -34,7 +34,7 @@ struct heal_job {
 
 static void job_free(struct heal_job *j)
 {
-    explicit_bzero(&j->hit.key, sizeof(j->hit.key));
+    keyring_cleanse(&j->hit.keys);
     pointlist_done(&j->hit.points);
     verify_result_done(&j->result);
     quarantine_done(&j->list);
@@ -64,7 +64,7 @@ static int take_run(struct vaultjob *job, struct err *err)
     j->hit.machine_dir = job->vm->dir;
     j->hit.machine = job->vm->id;
     j->hit.newest = store_committed(s);
-    store_data_key(s, &j->hit.key);
+    store_keys(s, &j->hit.keys);
     return points_copy(store_points(s), &j->hit.points, err);
 }
 
@@ -95,7 +95,7 @@ static int treat(struct heal_job *j, struct quarantine_item *item, struct err *e
     if (damagehit_points(&j->hit, item, err) < 0)
         return -1;
     if (item->state == QUARANTINE_HEALED &&
-        mend_is_good(j->hit.machine_dir, item->segment, item->offset, &j->hit.key)) {
+        mend_is_good(j->hit.machine_dir, item->segment, item->offset, &j->hit.keys)) {
         item->now = false;
         return 0;
     }

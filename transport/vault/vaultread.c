@@ -313,15 +313,15 @@ int vaultread_accept_points(
 
 int vaultread_open(struct read_call *c, struct store *s, bool progress_too, struct err *err)
 {
-    struct seal_key key;
+    struct keyring keys;
     if (store_flush(s, err) < 0)
         return -1;
-    store_data_key(s, &key);
+    store_keys(s, &keys);
     const struct mark *newest = store_last_mark(s);
     int result = c->sequence == 0 && progress_too && newest != NULL
-                     ? view_open_mark(store_dir(s), newest, &key, CACHE_SMALL, &c->view, err)
-                     : view_open(store_dir(s), c->sequence, &key, CACHE_SMALL, &c->view, err);
-    explicit_bzero(&key, sizeof(key));
+                     ? view_open_mark(store_dir(s), newest, &keys, CACHE_SMALL, &c->view, err)
+                     : view_open(store_dir(s), c->sequence, &keys, CACHE_SMALL, &c->view, err);
+    keyring_cleanse(&keys);
     return result;
 }
 

@@ -97,7 +97,7 @@ static int check_data(struct verification *v, const struct record *r, const uint
         return 0;
     if (r->cipher == RECORD_PLAIN)
         return err_set(why, ERR_CORRUPT, "the record is not encrypted");
-    return seal_open(v->work, r, payload, &v->spec->key, v->plain, why);
+    return seal_open(v->work, r, payload, keyring_key(&v->spec->keys, r->nonce_stream), v->plain, why);
 }
 
 /* The mark itself first: without it nothing can be said of its change set. */

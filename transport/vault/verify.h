@@ -17,7 +17,7 @@
 
 #include "transport/base/err.h"
 #include "transport/base/ident.h"
-#include "transport/log/seal.h"
+#include "transport/vault/keyring.h"
 
 #define VERIFY_DAMAGES_MAX 1000u /* more are only counted */
 
@@ -41,7 +41,7 @@ struct verify_damage {
 struct verify_spec {
     const char *machine_dir;
     struct ident machine;
-    struct seal_key key;
+    struct keyring keys;
     uint64_t until_sequence;      /* what was committed when it began */
     _Atomic bool *cancelled;      /* NULL allowed */
     _Atomic uint64_t *done_bytes; /* counts up; NULL allowed */

@@ -214,7 +214,7 @@ static int open_layers(struct view *v, const char *machine_dir, const struct mar
 }
 
 static int open_records(
-    struct view *v, const char *machine_dir, const struct seal_key *key, size_t cache_bytes, struct err *err)
+    struct view *v, const char *machine_dir, const struct keyring *keys, size_t cache_bytes, struct err *err)
 {
     char *path AUTO_FREE = mem_printf("%s/main", machine_dir);
     if (path == NULL)
@@ -222,10 +222,10 @@ static int open_records(
     int dirfd AUTO_CLOSE = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (dirfd < 0)
         return err_sys(err, errno, "opening %s", path);
-    return recordread_new(dirfd, key, cache_bytes, &v->records, err);
+    return recordread_new(dirfd, keys, cache_bytes, &v->records, err);
 }
 
-int view_open_mark(const char *machine_dir, const struct mark *mark, const struct seal_key *key, size_t cache_bytes,
+int view_open_mark(const char *machine_dir, const struct mark *mark, const struct keyring *keys, size_t cache_bytes,
     struct view **ret_view, struct err *err)
 {
     struct store_meta meta;
@@ -235,20 +235,20 @@ int view_open_mark(const char *machine_dir, const struct mark *mark, const struc
     if (storemeta_load(machine_dir, &meta, err) < 0)
         return -1;
     v->machine = meta.machine;
-    if (open_layers(v, machine_dir, mark, err) < 0 || open_records(v, machine_dir, key, cache_bytes, err) < 0)
+    if (open_layers(v, machine_dir, mark, err) < 0 || open_records(v, machine_dir, keys, cache_bytes, err) < 0)
         return -1;
     *ret_view = TAKE_PTR(v);
     return 0;
 }
 
-int view_open(const char *machine_dir, uint64_t sequence, const struct seal_key *key, size_t cache_bytes,
+int view_open(const char *machine_dir, uint64_t sequence, const struct keyring *keys, size_t cache_bytes,
     struct view **ret_view, struct err *err)
 {
     struct mark *wanted AUTO_FREE = mem_new(struct mark);
     if (wanted == NULL)
         return err_set(err, ERR_NOMEM, "no memory to open a point");
     wanted->sequence = sequence;
-    return view_open_mark(machine_dir, wanted, key, cache_bytes, ret_view, err);
+    return view_open_mark(machine_dir, wanted, keys, cache_bytes, ret_view, err);
 }
 
 const struct mark *view_mark(const struct view *v)

@@ -20,7 +20,7 @@
 #include "transport/base/ident.h"
 #include "transport/base/mem.h"
 #include "transport/log/mark.h"
-#include "transport/log/seal.h"
+#include "transport/vault/keyring.h"
 #include "transport/vault/extent.h"
 #include "transport/vault/pointlist.h"
 
@@ -28,10 +28,10 @@ struct view;
 
 /* The point with that sequence, 0: the latest. ERR_NOT_FOUND: no such point; ERR_UNAVAILABLE: the index does not reach it yet
  * (store_flush); ERR_CORRUPT. cache_bytes: of decoded blocks, 0: 64 MiB. */
-int view_open(const char *machine_dir, uint64_t sequence, const struct seal_key *key, size_t cache_bytes,
+int view_open(const char *machine_dir, uint64_t sequence, const struct keyring *keys, size_t cache_bytes,
     struct view **ret_view, struct err *err);
 /* The content at any mark up to what the index covers, point or not; the caller gives the mark. */
-int view_open_mark(const char *machine_dir, const struct mark *mark, const struct seal_key *key, size_t cache_bytes,
+int view_open_mark(const char *machine_dir, const struct mark *mark, const struct keyring *keys, size_t cache_bytes,
     struct view **ret_view, struct err *err);
 void view_close(struct view *v);
 /* The whole mark of a point, read from the log. */

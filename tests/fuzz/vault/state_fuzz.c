@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The small files of a machine with any content: manifest, point list, meta, branch. Their hashes are made right first.
+ * The small files of a machine with any content: manifest, point list, meta, older keys, branch; and keys as text. Their hashes are made right first.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,6 +11,7 @@
 #include "transport/base/hash.h"
 #include "transport/base/mem.h"
 #include "transport/vault/branch.h"
+#include "transport/vault/keyring.h"
 #include "transport/vault/manifest.h"
 #include "transport/vault/pointlist.h"
 #include "transport/vault/storemeta.h"
@@ -64,9 +65,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct point point;
     struct store_meta meta;
     struct branch_info info;
+    struct seal_key newest = {{1}};
+    struct keyring ring;
     put_hashed("manifest", data, size);
     put_hashed("meta", data, size);
     put_hashed("branch", data, size);
+    put_hashed("keys", data, size);
     put("points-0000000000000001", data, size);
     if (manifest_load(folder(), &machine, &m, NULL) == 0)
         manifest_done(&m);
@@ -75,6 +79,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             pointlist_done(&points);
     (void)pointlist_lookup(folder(), 1, &machine, 32, 7, &point, NULL);
     (void)storemeta_load(folder(), &meta, NULL);
+    (void)keyring_load(folder(), &machine, &newest, &ring, NULL);
+    char *text = mem_strndup((const char *)data, size);
+    if (text != NULL)
+        (void)keyring_from_text(text, &ring, NULL);
+    free(text);
     (void)branch_load_info(folder(), &info, NULL);
     return 0;
 }

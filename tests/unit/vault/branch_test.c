@@ -33,12 +33,12 @@ static void open_branch(struct fixture *f)
     info.id.bytes[3] = 9;
     assert_int_equal(store_take_nonce_stream(f->m.store, &stream, &err), 0);
     assert_int_equal(
-        view_open(f->m.machine_dir, f->m.points[0].sequence, &f->m.opened.data_key, 1u << 20, &f->base, &err), 0);
+        view_open(f->m.machine_dir, f->m.points[0].sequence, &f->m.opened.keys, 1u << 20, &f->base, &err), 0);
     assert_int_equal(branch_base_check(view_mark(f->base), &info.base_check, &err), 0);
     assert_int_equal(branch_create(f->branch_dir, &info, &err), 0);
     struct branch_conf conf = {.dir = f->branch_dir,
         .base = f->base,
-        .key = &f->m.opened.data_key,
+        .keys = &f->m.opened.keys,
         .nonce_stream = stream,
         .cache_bytes = 1u << 20,
         .reserve_bytes = f->reserve};
@@ -179,7 +179,7 @@ static void a_branch_is_open_once_only(void **state)
     struct fixture *f = *state;
     struct err err = ERR_INIT;
     struct branch *second = NULL;
-    struct branch_conf conf = {.dir = f->branch_dir, .base = f->base, .key = &f->m.opened.data_key, .nonce_stream = 99};
+    struct branch_conf conf = {.dir = f->branch_dir, .base = f->base, .keys = &f->m.opened.keys, .nonce_stream = 99};
     assert_int_equal(branch_open(&conf, &second, &err), -1);
     assert_int_equal(err.code, ERR_CONFLICT);
 }
@@ -226,7 +226,7 @@ static void a_branch_does_not_open_over_another_point_of_the_same_number(void **
     char dir[240];
     (void)snprintf(dir, sizeof(dir), "%s/branches/stale", f->m.machine_dir);
     assert_int_equal(branch_create(dir, &info, &err), 0);
-    struct branch_conf conf = {.dir = dir, .base = f->base, .key = &f->m.opened.data_key, .nonce_stream = 99};
+    struct branch_conf conf = {.dir = dir, .base = f->base, .keys = &f->m.opened.keys, .nonce_stream = 99};
     assert_int_equal(branch_open(&conf, &b, &err), -1);
     assert_int_equal(err.code, ERR_CORRUPT);
     info.base_check = 7; /* what is there now; as the vault asks when it opens it again */

@@ -416,7 +416,7 @@ static void names_of_others_are_no_names_of_ours(void **state)
 static struct bucket_entry entry_of_kind(enum bucket_kind kind)
 {
     struct bucket_entry e = {.kind = kind, .number = 7, .offset = 4096, .bytes = 5};
-    if (kind == BUCKET_LOCKS || kind == BUCKET_QUARANTINE || kind == BUCKET_BRANCH)
+    if (kind == BUCKET_LOCKS || kind == BUCKET_QUARANTINE || kind == BUCKET_BRANCH || kind == BUCKET_KEYS)
         e.number = 1;
     if (kind == BUCKET_MEND)
         e.number = 3ULL << 32 | 0xabcdef;

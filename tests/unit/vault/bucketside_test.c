@@ -127,6 +127,53 @@ static void a_lock_that_was_damaged_or_taken_away_stays_in_the_bucket(void **sta
     world_done(&w);
 }
 
+/* ---- keys ---- */
+
+/* Every point opens in a rebuilt vault, under whichever key it was written. */
+static void the_older_keys_are_in_the_bucket(void **state)
+{
+    struct world w;
+    (void)state;
+    world_init(&w, 45);
+    world_change(&w, 3);
+    world_bring(&w);
+    for (unsigned i = 0; i < 3; i++) {
+        model_new_key(&w.m);
+        if (i == 1)
+            world_bring(&w); /* before anything was written under it */
+        world_change(&w, 2);
+        world_bring(&w);
+        world_check_rebuilt(&w, w.m.points[w.m.point_count - 1].sequence);
+    }
+    world_upload_again(&w);
+    world_bring(&w);
+    world_check_tidy(&w);
+    world_check_rebuilt(&w, w.m.points[w.m.point_count - 1].sequence);
+    world_done(&w);
+}
+
+/* With a log that takes many turns, the first mark that needs them has them. */
+static void the_keys_are_there_before_the_log(void **state)
+{
+    struct world w;
+    struct err err = ERR_INIT;
+    (void)state;
+    world_init(&w, 46);
+    world_change(&w, 15);
+    model_new_key(&w.m);
+    world_change(&w, 15);
+    world_upload_anew(&w, 1);
+    do {
+        char data[160], dir[160];
+        world_ok(world_turn(&w, &err), &err);
+        if (w.result.sequence > 0)
+            world_rebuild(&w, data, dir);
+    } while (w.result.more);
+    world_bring(&w);
+    world_check_rebuilt(&w, w.m.points[w.m.point_count - 1].sequence);
+    world_done(&w);
+}
+
 /* ---- damage ---- */
 
 /* The first data record of the log. */
@@ -155,11 +202,11 @@ static void mend_first(struct world *w, struct record *ret_record, uint64_t *ret
     *ret_at = first_record(w->m.machine_dir, ret_record);
     struct view *v AUTO_OF(view) = NULL;
     world_ok(store_flush(w->m.store, &err), &err);
-    world_ok(view_open(w->m.machine_dir, w->m.points[0].sequence, &w->m.opened.data_key, 0, &v, &err), &err);
+    world_ok(view_open(w->m.machine_dir, w->m.points[0].sequence, &w->m.opened.keys, 0, &v, &err), &err);
     world_ok(view_read(v, ret_record->disk, ret_record->start, ret_record->length, plain, &err), &err);
     world_ok(store_take_nonce_stream(w->m.store, &nonce.stream, &err), &err);
     world_ok(mend_store(w->m.machine_dir, 1, *ret_at, ret_record->disk, ret_record->start, plain,
-                 (uint32_t)ret_record->length, &w->m.opened.data_key, &nonce, &err),
+                 (uint32_t)ret_record->length, &w->m.opened.keys, &nonce, &err),
         &err);
     free(plain);
 }
@@ -200,7 +247,7 @@ static void healed_damage_is_healed_in_a_rebuilt_vault(void **state)
     (void)snprintf(path, sizeof(path), "%s/main/%016x.seg", w.m.machine_dir, 1);
     world_bring(&w);
     world_rebuild(&w, data, dir);
-    assert_true(mend_is_good(dir, 1, at, &w.m.opened.data_key));
+    assert_true(mend_is_good(dir, 1, at, &w.m.opened.keys));
     world_ok(quarantine_load(dir, &w.m.conf.machine, &q, &err), &err);
     assert_int_equal(q.count, 1);
     assert_int_equal(q.items[0].offset, at);
@@ -242,7 +289,7 @@ static void what_is_not_damaged_any_more_goes_from_the_bucket(void **state)
     world_rebuild(&w, data, dir);
     (void)snprintf(path, sizeof(path), "%s/quarantine", dir);
     assert_int_equal(access(path, F_OK), -1);
-    assert_false(mend_is_good(dir, 1, at, &w.m.opened.data_key));
+    assert_false(mend_is_good(dir, 1, at, &w.m.opened.keys));
     world_done(&w);
 }
 
@@ -265,10 +312,10 @@ static void line_open(struct world *w, const char *name, const char *machine_dir
     assert_int_equal(ident_from_text(name, &info.id), 0);
     world_ok(store_flush(w->m.store, &err), &err);
     world_ok(store_take_nonce_stream(w->m.store, &stream, &err), &err);
-    world_ok(view_open(machine_dir, info.base_sequence, &w->m.opened.data_key, 0, &l->base, &err), &err);
+    world_ok(view_open(machine_dir, info.base_sequence, &w->m.opened.keys, 0, &l->base, &err), &err);
     assert_int_equal(branch_base_check(view_mark(l->base), &info.base_check, &err), 0);
     world_ok(branch_create(l->dir, &info, &err), &err);
-    struct branch_conf conf = {.dir = l->dir, .base = l->base, .key = &w->m.opened.data_key, .nonce_stream = stream};
+    struct branch_conf conf = {.dir = l->dir, .base = l->base, .keys = &w->m.opened.keys, .nonce_stream = stream};
     world_ok(branch_open(&conf, &l->branch, &err), &err);
 }
 
@@ -588,6 +635,8 @@ static void of_an_erased_machine_nothing_is_left(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_older_keys_are_in_the_bucket),
+        cmocka_unit_test(the_keys_are_there_before_the_log),
         cmocka_unit_test(a_lock_is_not_shortened_by_losing_the_vault),
         cmocka_unit_test(a_lock_is_there_before_the_log),
         cmocka_unit_test(a_lock_that_was_damaged_or_taken_away_stays_in_the_bucket),

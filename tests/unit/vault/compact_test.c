@@ -228,7 +228,7 @@ static void the_log_alone_gives_every_retained_point(void **state)
             struct err err = ERR_INIT;
             struct view *v AUTO_OF(view) = NULL;
             uint8_t *all = malloc(m.disk_bytes[0]);
-            ok(view_open(m.machine_dir, points->items[i].sequence, &m.opened.data_key, 0, &v, &err), &err);
+            ok(view_open(m.machine_dir, points->items[i].sequence, &m.opened.keys, 0, &v, &err), &err);
             ok(view_read(v, 0, 0, m.disk_bytes[0], all, &err), &err);
             free(all);
         }
@@ -294,7 +294,7 @@ static void who_reads_an_old_point_goes_on(void **state)
     begin(&m, 4);
     churn(&m, 100, 8);
     const struct model_point *p = &m.points[50];
-    ok(view_open(m.machine_dir, p->sequence, &m.opened.data_key, 1, &v, &err), &err);
+    ok(view_open(m.machine_dir, p->sequence, &m.opened.keys, 1, &v, &err), &err);
     uint8_t *got = malloc(m.disk_bytes[0]);
     ok(view_read(v, 0, 0, m.disk_bytes[0] / 2, got, &err), &err); /* some segments are open, some are not */
     thin_to_each(&m, 50);                                         /* it stays: it is open */
@@ -317,7 +317,7 @@ static void a_dropped_point_that_is_still_open_gets_errors_never_other_data(void
     (void)state;
     begin(&m, 5);
     churn(&m, 100, 8);
-    ok(view_open(m.machine_dir, m.points[55].sequence, &m.opened.data_key, 1, &v, &err), &err);
+    ok(view_open(m.machine_dir, m.points[55].sequence, &m.opened.keys, 1, &v, &err), &err);
     uint8_t *was = malloc(m.disk_bytes[0]);
     memcpy(was, m.points[55].disks[0], m.disk_bytes[0]);
     thin_to_each(&m, 50);
@@ -402,7 +402,7 @@ static void every_flipped_bit_of_a_rewritten_segment_is_an_error_or_no_matter(vo
             struct err err = ERR_INIT;
             struct view *v AUTO_OF(view) = NULL;
             uint8_t *all = malloc(m.disk_bytes[0]);
-            if (view_open(m.machine_dir, m.points[p].sequence, &m.opened.data_key, 1, &v, &err) < 0 ||
+            if (view_open(m.machine_dir, m.points[p].sequence, &m.opened.keys, 1, &v, &err) < 0 ||
                 view_read(v, 0, 0, m.disk_bytes[0], all, &err) < 0)
                 errors++;
             else

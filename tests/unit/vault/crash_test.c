@@ -271,7 +271,7 @@ static void verify_into(struct model *m, struct verify_result *r)
     struct err err = ERR_INIT;
     struct verify_spec spec = {.machine_dir = m->machine_dir,
         .machine = m->conf.machine,
-        .key = m->opened.data_key,
+        .keys = m->opened.keys,
         .until_sequence = store_committed(m->store)};
     if (verify_run(&spec, r, &err) < 0)
         fail_msg("%s", err.text);
@@ -421,7 +421,7 @@ static void a_bad_header_costs_what_it_held_and_new_points_go_on(void **state)
         model_check_point(&m, &m.points[i]);
     struct view *v AUTO_OF(view) = NULL;
     uint8_t block[65536];
-    assert_int_equal(view_open(m.machine_dir, 10, &m.opened.data_key, 0, &v, &err), 0);
+    assert_int_equal(view_open(m.machine_dir, 10, &m.opened.keys, 0, &v, &err), 0);
     assert_int_equal(view_read(v, 0, 4 * 65536, sizeof(block), block, &err), -1);
     assert_int_equal(view_read(v, 0, 5 * 65536, sizeof(block), block, &err), 0);
     assert_memory_equal(block, m.points[9].disks[0] + 5 * 65536, sizeof(block));

@@ -39,7 +39,7 @@ static int setup(void **state)
     }
     assert_int_equal(store_flush(f->m.store, &err), 0);
     assert_int_equal(
-        view_open(f->m.machine_dir, f->m.points[1].sequence, &f->m.opened.data_key, 1u << 20, &f->view, &err), 0);
+        view_open(f->m.machine_dir, f->m.points[1].sequence, &f->m.opened.keys, 1u << 20, &f->view, &err), 0);
     (void)snprintf(f->path, sizeof(f->path), "%s/copy", f->m.dir);
     f->fd = open(f->path, O_RDWR | O_CREAT, 0600);
     *state = f;

@@ -350,10 +350,10 @@ static void line_open(struct small *f, struct line *l)
     assert_int_equal(ident_from_text(NAME, &info.id), 0);
     ok(store_flush(f->m.store, &err), &err);
     ok(store_take_nonce_stream(f->m.store, &stream, &err), &err);
-    ok(view_open(f->m.machine_dir, info.base_sequence, &f->m.opened.data_key, 0, &l->base, &err), &err);
+    ok(view_open(f->m.machine_dir, info.base_sequence, &f->m.opened.keys, 0, &l->base, &err), &err);
     assert_int_equal(branch_base_check(view_mark(l->base), &info.base_check, &err), 0);
     ok(branch_create(l->dir, &info, &err), &err);
-    struct branch_conf conf = {.dir = l->dir, .base = l->base, .key = &f->m.opened.data_key, .nonce_stream = stream};
+    struct branch_conf conf = {.dir = l->dir, .base = l->base, .keys = &f->m.opened.keys, .nonce_stream = stream};
     ok(branch_open(&conf, &l->branch, &err), &err);
     if (l->disk != NULL)
         return;

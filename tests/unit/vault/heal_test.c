@@ -87,7 +87,7 @@ static void verify(const struct model *m, struct verify_result *r)
     struct err err = ERR_INIT;
     struct verify_spec spec = {.machine_dir = m->machine_dir,
         .machine = m->conf.machine,
-        .key = m->opened.data_key,
+        .keys = m->opened.keys,
         .until_sequence = store_committed(m->store)};
     if (verify_run(&spec, r, &err) < 0)
         fail_msg("%s", err.text);
@@ -97,7 +97,7 @@ static struct damagehit hit_of(const struct model *m)
 {
     return (struct damagehit){.machine_dir = m->machine_dir,
         .machine = m->conf.machine,
-        .key = m->opened.data_key,
+        .keys = m->opened.keys,
         .points = *store_points(m->store),
         .newest = store_committed(m->store)};
 }
@@ -122,7 +122,7 @@ static int read_block(const struct model *m, uint64_t sequence, uint64_t start, 
 {
     struct view *v AUTO_OF(view) = NULL;
     struct err err = ERR_INIT;
-    assert_int_equal(view_open(m->machine_dir, sequence, &m->opened.data_key, 0, &v, &err), 0);
+    assert_int_equal(view_open(m->machine_dir, sequence, &m->opened.keys, 0, &v, &err), 0);
     return view_read(v, 0, start, BLOCK, out, NULL);
 }
 
@@ -174,7 +174,7 @@ static void a_header_that_lost_a_bit_heals_itself(void **state)
         assert_int_equal(q.items[0].length, BLOCK);
         struct damagehit h = hit_of(&m);
         assert_int_equal(heal_item(&h, &q.items[0], &nonce, &err), 1);
-        assert_true(mend_is_good(m.machine_dir, 1, at, &m.opened.data_key));
+        assert_true(mend_is_good(m.machine_dir, 1, at, &m.opened.keys));
         model_check_all(&m);
         quarantine_done(&q);
         model_done(&m);
@@ -249,11 +249,10 @@ static void a_mended_record_must_have_the_content_of_the_damaged_one(void **stat
     change(&m, at + RECORD_HEADER_SIZE + 9, NULL, 0, 2);
     assert_int_equal(read_block(&m, 3, 5 * BLOCK, block), -1);
     memset(block, 7, sizeof(block));
-    assert_int_equal(mend_store(m.machine_dir, 1, at, 0, 5 * BLOCK, block, BLOCK, &m.opened.data_key, &nonce, &err), 0);
+    assert_int_equal(mend_store(m.machine_dir, 1, at, 0, 5 * BLOCK, block, BLOCK, &m.opened.keys, &nonce, &err), 0);
     assert_int_equal(read_block(&m, 3, 5 * BLOCK, block), -1);
     assert_int_equal(
-        mend_store(m.machine_dir, 1, at, 0, 5 * BLOCK, m.disks[0] + 5 * BLOCK, BLOCK, &m.opened.data_key, &nonce, &err),
-        0);
+        mend_store(m.machine_dir, 1, at, 0, 5 * BLOCK, m.disks[0] + 5 * BLOCK, BLOCK, &m.opened.keys, &nonce, &err), 0);
     model_check_all(&m);
     model_done(&m);
 }
@@ -345,7 +344,7 @@ static void damage_in_a_rewritten_segment_is_named_and_mended(void **state)
         if (m.points[i].sequence == q.items[0].first_point)
             memcpy(plain, m.points[i].disks[0] + q.items[0].start, q.items[0].length);
     assert_int_equal(mend_store(m.machine_dir, number, place, 0, q.items[0].start, plain, (uint32_t)q.items[0].length,
-                         &m.opened.data_key, &nonce, &err),
+                         &m.opened.keys, &nonce, &err),
         0);
     model_check_all(&m);
     quarantine_done(&q);

@@ -50,7 +50,9 @@ static int data_key_of(const char *data, const struct ident *machine, const stru
         conf.older_key = *older;
     if (store_open(&conf, &s, err) < 0)
         return -1;
-    store_data_key(s, ret_key);
+    struct keyring keys;
+    store_keys(s, &keys);
+    *ret_key = *keyring_newest(&keys);
     store_close(s);
     return 0;
 }

@@ -38,10 +38,10 @@ void modelbranch_open(struct modelbranch *r, struct model *m, const char *name, 
     assert_int_equal(ident_from_text(name, &info.id), 0);
     assert_int_equal(store_flush(m->store, &err), 0);
     assert_int_equal(store_take_nonce_stream(m->store, &stream, &err), 0);
-    assert_int_equal(view_open(m->machine_dir, info.base_sequence, &m->opened.data_key, 0, &r->base, &err), 0);
+    assert_int_equal(view_open(m->machine_dir, info.base_sequence, &m->opened.keys, 0, &r->base, &err), 0);
     assert_int_equal(branch_base_check(view_mark(r->base), &info.base_check, &err), 0);
     assert_int_equal(branch_create(r->dir, &info, &err), 0);
-    struct branch_conf conf = {.dir = r->dir, .base = r->base, .key = &m->opened.data_key, .nonce_stream = stream};
+    struct branch_conf conf = {.dir = r->dir, .base = r->base, .keys = &m->opened.keys, .nonce_stream = stream};
     assert_int_equal(branch_open(&conf, &r->b, &err), 0);
 }
 

@@ -151,7 +151,7 @@ static void a_branch_takes_writes_and_keeps_them(void **state)
     memcpy(expected, f->m.points[1].disks[0], size);
     (void)snprintf(dir, sizeof(dir), "%s/branches/b", f->m.machine_dir);
     struct view *base;
-    assert_int_equal(view_open(f->m.machine_dir, info.base_sequence, &f->m.opened.data_key, 1u << 20, &base, &err), 0);
+    assert_int_equal(view_open(f->m.machine_dir, info.base_sequence, &f->m.opened.keys, 1u << 20, &base, &err), 0);
     assert_int_equal(branch_base_check(view_mark(base), &info.base_check, &err), 0);
     view_close(base);
     assert_int_equal(branch_create(dir, &info, &err), 0);

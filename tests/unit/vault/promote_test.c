@@ -249,8 +249,8 @@ static void killed_between_two_segments_it_goes_on_with_the_second(void **state)
     uint32_t stream;
     make_branch(f, 1, 2);
     assert_int_equal(store_take_nonce_stream(f->m.store, &stream, &err), 0);
-    assert_int_equal(view_open(f->m.machine_dir, f->m.points[1].sequence, &f->m.opened.data_key, 0, &base, &err), 0);
-    struct branch_conf conf = {.dir = f->r.dir, .base = base, .key = &f->m.opened.data_key, .nonce_stream = stream};
+    assert_int_equal(view_open(f->m.machine_dir, f->m.points[1].sequence, &f->m.opened.keys, 0, &base, &err), 0);
+    struct branch_conf conf = {.dir = f->r.dir, .base = base, .keys = &f->m.opened.keys, .nonce_stream = stream};
     assert_int_equal(branch_open(&conf, &b, &err), 0);
     (void)snprintf(second, sizeof(second), "%s/0000000000000002.seg", f->r.dir);
     for (int flush = 0; access(second, F_OK) < 0; flush++) {

@@ -102,7 +102,7 @@ static unsigned unreadable(struct site *s, const struct model_point *p)
     struct err err = ERR_INIT;
     unsigned bad = 0;
     uint8_t got[512];
-    if (view_open(s->w.m.machine_dir, p->sequence, &s->w.m.opened.data_key, 0, &v, &err) < 0) {
+    if (view_open(s->w.m.machine_dir, p->sequence, &s->w.m.opened.keys, 0, &v, &err) < 0) {
         assert_int_equal(err.code, ERR_CORRUPT);
         return (unsigned)((s->w.m.disk_bytes[0] + s->w.m.disk_bytes[1]) / sizeof(got));
     }
@@ -137,7 +137,7 @@ static void with_its_index_a_missing_segment_is_an_error_and_nothing_else(void *
     struct verify_result found;
     struct verify_spec spec = {.machine_dir = s.w.m.machine_dir,
         .machine = s.w.m.conf.machine,
-        .key = s.w.m.opened.data_key,
+        .keys = s.w.m.opened.keys,
         .until_sequence = store_committed(s.w.m.store)};
     world_ok(verify_run(&spec, &found, &err), &err);
     assert_true(found.damage_count > 0);
@@ -204,8 +204,8 @@ static void note_places(struct site *s)
     for (uint64_t number = 1; number <= HOLE + 1; number += HOLE) {
         const struct quarantine_item item = {.kind = VERIFY_PAYLOAD, .segment = number, .offset = 4096, .end = 5000};
         assert_int_equal(quarantine_put(&q, &item, &err), 1);
-        world_ok(mend_store(s->w.m.machine_dir, number, 4096, 0, 0, plain, sizeof(plain), &s->w.m.opened.data_key,
-                     &nonce, &err),
+        world_ok(
+            mend_store(s->w.m.machine_dir, number, 4096, 0, 0, plain, sizeof(plain), &s->w.m.opened.keys, &nonce, &err),
             &err);
     }
     world_ok(quarantine_store(s->w.m.machine_dir, &s->w.m.conf.machine, &q, &err), &err);
@@ -220,8 +220,8 @@ static void check_places(struct site *s)
     assert_int_equal(q.count, 1);
     assert_int_equal(q.items[0].segment, 1);
     quarantine_done(&q);
-    assert_true(mend_is_good(s->w.m.machine_dir, 1, 4096, &s->w.m.opened.data_key));
-    assert_false(mend_is_good(s->w.m.machine_dir, HOLE + 1, 4096, &s->w.m.opened.data_key));
+    assert_true(mend_is_good(s->w.m.machine_dir, 1, 4096, &s->w.m.opened.keys));
+    assert_false(mend_is_good(s->w.m.machine_dir, HOLE + 1, 4096, &s->w.m.opened.keys));
 }
 
 /* After the cut the machine goes on: with new change sets, over a restart, and with an index that is made anew. */

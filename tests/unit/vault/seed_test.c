@@ -104,7 +104,7 @@ static void check_content(struct fixture *f)
     assert_int_equal(last->disk_count, 2);
     assert_int_equal(store_points(f->m.store)->count, 0);
     assert_int_equal(store_flush(f->m.store, &err), 0);
-    if (view_open_mark(f->m.machine_dir, last, &f->m.opened.data_key, 0, &v, &err) < 0)
+    if (view_open_mark(f->m.machine_dir, last, &f->m.opened.keys, 0, &v, &err) < 0)
         fail_msg("%s", err.text);
     for (uint32_t i = 0; i < 2; i++) {
         uint8_t *content = malloc(f->m.disk_bytes[i]);

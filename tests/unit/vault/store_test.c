@@ -333,7 +333,7 @@ static void a_flipped_bit_in_a_segment_is_an_error_never_data(void **state)
     assert_int_equal(fseek(f, -1, SEEK_CUR), 0);
     assert_int_equal(fputc(c ^ 4, f), c ^ 4);
     assert_int_equal(fclose(f), 0);
-    assert_int_equal(view_open(m->machine_dir, 2, &m->opened.data_key, 0, &v, &err), 0);
+    assert_int_equal(view_open(m->machine_dir, 2, &m->opened.keys, 0, &v, &err), 0);
     assert_int_equal(view_read(v, 0, 0, 4096, out, &err), -1);
     assert_int_equal(view_read(v, 0, 65536, 65536, out, &err), 0);
     assert_memory_equal(out, m->disks[0] + 65536, 65536);

@@ -91,6 +91,21 @@ void model_open(struct model *m)
     model_batch_reset(m);
 }
 
+int model_try_new_key(struct model *m, struct err *err)
+{
+    if (store_new_data_key(m->store, &m->conf.vault_key, err) < 0 ||
+        store_begin(m->store, 1, m->epoch, &m->opened, err) < 0)
+        return -1;
+    m->nonce = 0;
+    model_batch_reset(m);
+    return 0;
+}
+
+void model_new_key(struct model *m)
+{
+    OK(model_try_new_key(m, &err));
+}
+
 void model_close(struct model *m)
 {
     store_close(m->store);
@@ -212,7 +227,7 @@ void model_keep_point(struct model *m, uint64_t sequence)
 void model_check_point(struct model *m, const struct model_point *p)
 {
     struct view *v AUTO_OF(view) = NULL;
-    OK(view_open(m->machine_dir, p->sequence, &m->opened.data_key, 1u << 20, &v, &err));
+    OK(view_open(m->machine_dir, p->sequence, &m->opened.keys, 1u << 20, &v, &err));
     for (unsigned i = 0; i < MODEL_DISKS; i++) {
         uint8_t *got = malloc(m->disk_bytes[i]);
         OK(view_read(v, i, 0, m->disk_bytes[i], got, &err));

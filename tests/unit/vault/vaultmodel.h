@@ -53,6 +53,9 @@ void model_done(struct model *m);
 uint64_t model_random(struct model *m, uint64_t below);
 void model_open(struct model *m);  /* store_open and store_begin; asserts */
 void model_close(struct model *m); /* store_close */
+/* Another data key, and a stream of it. 0, or -1: it failed, and the store must be opened again. */
+int model_try_new_key(struct model *m, struct err *err);
+void model_new_key(struct model *m); /* asserts */
 /* Opens the store as after kill -9: nothing was flushed. */
 void model_crash(struct model *m);
 /* Changes the arrays and adds records to the batch. */

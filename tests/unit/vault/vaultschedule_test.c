@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Thousands of short schedules against a model: random writes, points, progress marks, flushes, merges, dropped points, compaction and
- * a branch, with the process killed at any of its named points, tails that are torn or end in rubbish, writes and syncs that fail with
+ * Thousands of short schedules against a model: random writes, points, progress marks, flushes, merges, dropped points, compaction, new
+ * data keys and a branch, with the process killed at any of its named points, tails that are torn or end in rubbish, writes and syncs that fail with
  * ENOSPC or EIO, and in the end, in some, a flipped bit. After each reopening every retained point, and the branch, is compared byte for
  * byte. Behind a flipped bit a read may fail, but never gives other data.
  *
@@ -37,7 +37,8 @@
 #define ROUNDS 10000
 #endif
 #define STEPS 14
-#define COMMITS 56u /* kinds of steps below this commit */
+#define COMMITS 56u  /* kinds of steps below this commit */
+#define NEW_KEYS 92u /* and from here on begin a new data key */
 #define DISK_0 (24u * 1024 + 512)
 #define DISK_1 (8u * 1024)
 
@@ -88,7 +89,7 @@ struct world {
     char branch_dir[200], snapshot[200];
     unsigned crash_in; /* named points from now on, 0: not armed */
     bool crashed;
-    unsigned merged, compacted, crashes, faults;
+    unsigned merged, compacted, rekeyed, crashes, faults;
 };
 
 static uint64_t number_from_env(const char *name, uint64_t fallback)
@@ -138,8 +139,8 @@ static void check_branch(struct world *w)
     assert_int_equal(store_flush(w->m.store, &err), 0);
     assert_int_equal(store_take_nonce_stream(w->m.store, &stream, &err), 0);
     struct branch_conf conf = {
-        .dir = w->branch_dir, .key = &w->m.opened.data_key, .nonce_stream = stream, .cache_bytes = 1};
-    if (view_open(w->m.machine_dir, w->base, &w->m.opened.data_key, 1, &v, &err) < 0)
+        .dir = w->branch_dir, .keys = &w->m.opened.keys, .nonce_stream = stream, .cache_bytes = 1};
+    if (view_open(w->m.machine_dir, w->base, &w->m.opened.keys, 1, &v, &err) < 0)
         fail_msg("the branch's point %llu: %s", (unsigned long long)w->base, err.text);
     conf.base = v;
     if (branch_open(&conf, &b, &err) < 0)
@@ -255,6 +256,16 @@ static int commit(struct world *w, enum mark_kind kind)
     return result;
 }
 
+static int new_key(struct world *w)
+{
+    if (w->m.opened.keys.count == KEYRING_MAX)
+        return 0;
+    if (model_try_new_key(&w->m, NULL) < 0)
+        return -1;
+    w->rekeyed++;
+    return 0;
+}
+
 /* ---- steps ---- */
 
 static int do_step(struct world *w, uint64_t kind)
@@ -269,6 +280,8 @@ static int do_step(struct world *w, uint64_t kind)
         return merge_all(w);
     if (kind < 76)
         return drop_some(w);
+    if (kind >= NEW_KEYS)
+        return new_key(w);
     return drop_some(w) < 0 ? -1 : compact(w);
 }
 
@@ -365,12 +378,12 @@ static void make_branch(struct world *w)
     uint32_t stream;
     struct branch_info info = {.id.bytes = {9}, .machine = m->conf.machine, .base_sequence = p->sequence};
     assert_int_equal(store_flush(m->store, &err), 0);
-    assert_int_equal(view_open(m->machine_dir, p->sequence, &m->opened.data_key, 1, &v, &err), 0);
+    assert_int_equal(view_open(m->machine_dir, p->sequence, &m->opened.keys, 1, &v, &err), 0);
     assert_int_equal(branch_base_check(view_mark(v), &info.base_check, &err), 0);
     assert_int_equal(branch_create(w->branch_dir, &info, &err), 0);
     assert_int_equal(store_take_nonce_stream(m->store, &stream, &err), 0);
     struct branch_conf conf = {
-        .dir = w->branch_dir, .base = v, .key = &m->opened.data_key, .nonce_stream = stream, .cache_bytes = 1};
+        .dir = w->branch_dir, .base = v, .keys = &m->opened.keys, .nonce_stream = stream, .cache_bytes = 1};
     if (branch_open(&conf, &b, &err) < 0)
         fail_msg("%s", err.text);
     for (unsigned i = 0; i < MODEL_DISKS; i++)
@@ -459,7 +472,7 @@ static void check_damaged(struct world *w)
     for (unsigned p = 0; p < m->point_count; p++) {
         struct view *v AUTO_OF(view) = NULL;
         if (m->points[p].sequence > committed ||
-            view_open(m->machine_dir, m->points[p].sequence, &m->opened.data_key, 1, &v, NULL) < 0)
+            view_open(m->machine_dir, m->points[p].sequence, &m->opened.keys, 1, &v, NULL) < 0)
             continue;
         for (unsigned i = 0; i < MODEL_DISKS; i++)
             for (uint64_t at = 0; at < m->disk_bytes[i]; at += 4096) {
@@ -478,7 +491,7 @@ static void check_readable(struct world *w)
     uint8_t got[DISK_0];
     for (size_t p = 0; p < points->count; p++) {
         struct view *v AUTO_OF(view) = NULL;
-        if (view_open(w->m.machine_dir, points->items[p].sequence, &w->m.opened.data_key, 1, &v, &err) < 0)
+        if (view_open(w->m.machine_dir, points->items[p].sequence, &w->m.opened.keys, 1, &v, &err) < 0)
             fail_msg("a listed point: %s", err.text);
         for (unsigned i = 0; i < MODEL_DISKS; i++)
             if (view_read(v, i, 0, w->m.disk_bytes[i], got, &err) < 0)
@@ -544,9 +557,10 @@ static void every_retained_point_survives_every_schedule(void **state)
         free(w.committed[i]);
         free(w.branch[i]);
     }
-    print_message("%llu schedules from seed %llu: %u kills, %u faults, %u merges, %u segments rewritten\n",
-        (unsigned long long)rounds, (unsigned long long)first, w.crashes, w.faults, w.merged, w.compacted);
-    assert_true(rounds < 100 || (w.crashes > rounds / 10 && w.faults > rounds / 10 && w.compacted > rounds / 10));
+    print_message("%llu schedules from seed %llu: %u kills, %u faults, %u merges, %u segments rewritten, %u new keys\n",
+        (unsigned long long)rounds, (unsigned long long)first, w.crashes, w.faults, w.merged, w.compacted, w.rekeyed);
+    assert_true(rounds < 100 || (w.crashes > rounds / 10 && w.faults > rounds / 10 && w.compacted > rounds / 10 &&
+                                    w.rekeyed > rounds / 10));
 }
 
 static int say_seed(void **state)

@@ -6,7 +6,7 @@
  *     nbdkit -f -U SOCKET leeward-vault-nbd.so machine=DIR sequence=N key-fd=3 [branch=DIR nonce-stream=N reserve=BYTES]
  *         [cache=BYTES]
  *
- * The machine's data key comes through a descriptor or a file, as 64 hex digits, never on the command line. Every record is
+ * The machine's data keys come through a descriptor or a file, as keyring.h writes them, never on the command line. Every record is
  * verified before a byte of it is given out; what cannot be read or verified is EIO, never other data. Requests run in
  * parallel. When nbdkit is told to end, a branch is flushed.
  */
@@ -43,7 +43,7 @@ static struct {
     uint64_t reserve_bytes;
     char *key_file;
     int key_fd;
-    struct seal_key key;
+    struct keyring keys;
     struct view *view;
     struct branch *branch;
 } vault = {.key_fd = -1};
@@ -121,42 +121,41 @@ static int vaultnbd_config_complete(void)
     return 0;
 }
 
-static int read_key(void)
+static int read_keys(void)
 {
-    char hex[KEY_HEX_SIZE + 1] = {0};
+    char text[KEYRING_TEXT_MAX] = {0};
+    struct err err = ERR_INIT;
     size_t have = 0;
     int fd = vault.key_fd >= 0 ? vault.key_fd : open(vault.key_file, O_RDONLY | O_CLOEXEC);
-    while (fd >= 0 && have < KEY_HEX_SIZE) {
-        ssize_t n = read(fd, hex + have, KEY_HEX_SIZE - have);
+    while (fd >= 0 && have < sizeof(text) - 1) {
+        ssize_t n = read(fd, text + have, sizeof(text) - 1 - have);
         if (n <= 0)
             break;
         have += (size_t)n;
     }
     if (fd >= 0)
         (void)close(fd);
-    int result = bytes_from_hex(hex, vault.key.bytes, SEAL_KEY_SIZE);
-    OPENSSL_cleanse(hex, sizeof(hex));
-    if (result < 0)
-        nbdkit_error("the data key must be %d hex digits", KEY_HEX_SIZE);
-    return result;
+    int result = keyring_from_text(text, &vault.keys, &err);
+    OPENSSL_cleanse(text, sizeof(text));
+    return result < 0 ? fail(&err) : 0;
 }
 
 static int vaultnbd_get_ready(void)
 {
     struct err err = ERR_INIT;
-    if (read_key() < 0)
+    if (read_keys() < 0)
         return -1;
-    if (view_open(vault.machine, vault.sequence, &vault.key, vault.cache_bytes, &vault.view, &err) < 0)
+    if (view_open(vault.machine, vault.sequence, &vault.keys, vault.cache_bytes, &vault.view, &err) < 0)
         return fail(&err);
     struct branch_conf conf = {.dir = vault.branch_dir,
         .base = vault.view,
-        .key = &vault.key,
+        .keys = &vault.keys,
         .nonce_stream = (uint32_t)vault.nonce_stream,
         .cache_bytes = vault.cache_bytes,
         .reserve_bytes = vault.reserve_bytes};
     if (vault.branch_dir != NULL && branch_open(&conf, &vault.branch, &err) < 0)
         return fail(&err);
-    OPENSSL_cleanse(&vault.key, sizeof(vault.key));
+    keyring_cleanse(&vault.keys);
     return 0;
 }
 
@@ -335,7 +334,7 @@ static struct nbdkit_plugin plugin = {
     .config_complete = vaultnbd_config_complete,
     .config_help = "machine=DIR       the machine's folder in the vault (required)\n"
                    "sequence=N        the recovery point; 0 or left out: the latest\n"
-                   "key-fd=N          descriptor to read the data key from (64 hex digits)\n"
+                   "key-fd=N          descriptor to read the data keys from (64 hex digits, or lines of keyring.h)\n"
                    "key-file=PATH     file to read it from instead\n"
                    "branch=DIR        serve this branch of the point, read-write\n"
                    "nonce-stream=N    for a branch: a nonce stream that was never used\n"
