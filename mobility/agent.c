@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "mobility/devwatch.h"
+#include "mobility/disksize.h"
 #include "mobility/group/group_desired.h"
 #include "mobility/report.h"
 #include "mobility/sync/engine.h"
@@ -48,6 +49,7 @@ struct agent {
     struct group_part *part;
     struct engine *engine;
     struct group *group;
+    struct disksize *sizes;
     struct devwatch *watch;      /* NULL: the kernel tells nothing */
     struct inventory *inventory; /* the last one; NULL: none yet */
     char boot_id[IDENT_TEXT_SIZE];
@@ -431,6 +433,9 @@ static void take_command(struct agent *a, const Leeward__Control__V1__Command *c
     case LEEWARD__CONTROL__V1__COMMAND__KIND_HOLD_SOURCE:
         r = hold_command(a->hold, c->command_id, c->hold_source, &err);
         break;
+    case LEEWARD__CONTROL__V1__COMMAND__KIND_RESCAN_DISKS:
+        r = disksize_ask(a->sizes, c->command_id, c->rescan_disks->keys, c->rescan_disks->n_keys, &err);
+        break;
     case LEEWARD__CONTROL__V1__COMMAND__KIND_CANCEL:
         (void)receive_cancel(a->receive, c->cancel->command_id);
         (void)engine_cancel(a->engine, c->cancel->command_id);
@@ -467,6 +472,15 @@ static void on_up(void *arg)
 static void on_devices(void *arg)
 {
     engine_rescan(((struct agent *)arg)->engine);
+}
+
+/* The engine looks before the answer is out: a point that is asked for after it has the new size. */
+static void on_sizes(void *arg, const char *command_id, const struct err *error, const char *answer)
+{
+    struct agent *a = arg;
+
+    engine_rescan(a->engine);
+    session_command_done(a->session, command_id, error, answer);
 }
 
 static void on_renewed(void *arg)
@@ -605,6 +619,8 @@ static int start(sd_event *loop, struct agent *a, struct err *err)
         tls_client_new(&a->conf.identity->files, NULL, &a->tls, err) < 0 ||
         session_new(loop, &sc, &session_ops, a, &a->session, err) < 0 || start_sync(loop, a, err) < 0)
         return -1;
+    if (disksize_new(loop, on_sizes, a, &a->sizes, err) < 0)
+        return -1;
     watch_devices(loop, a);
     return loop_timer_new(loop, session_status_interval_usec(a->session), 0, on_timer, a, &a->timer, err);
 }
@@ -630,6 +646,7 @@ void agent_free(struct agent *a)
     if (!a)
         return;
     devwatch_free(a->watch);
+    disksize_free(a->sizes);
     receive_free(TAKE_PTR(a->receive));
     hold_free(TAKE_PTR(a->hold));
     engine_free(TAKE_PTR(a->engine));

@@ -240,6 +240,8 @@ static const struct row_json_member disk_members[] = {
     D("partition_table", ROW_TEXT, partition_table),
     D("number", ROW_SIGNED_OR_NULL, number),
     D("size_bytes", ROW_NUMBER, size_bytes),
+    D("previous_size_bytes", ROW_SIGNED_OR_NULL, previous_size_bytes),
+    D("resized_at", ROW_TIME, resized_at),
     D("logical_sector_bytes", ROW_NUMBER, logical_sector_bytes),
     D("physical_sector_bytes", ROW_NUMBER, physical_sector_bytes),
     D("trackable", ROW_BOOL, trackable),
@@ -270,6 +272,30 @@ int serve_disk_list(struct request *r, struct err *err)
     if (machine_id(r, id, err) < 0)
         return -1;
     return row_list_serve(r, &list, err);
+}
+
+static int submit_disks(struct request *r, const char *kind, struct err *err)
+{
+    char id[IDENT_TEXT_SIZE];
+
+    if (machine_id(r, id, err) < 0)
+        return -1;
+    return serve_job_submit(r, kind, id, json_deep_copy(r->body), err);
+}
+
+int serve_disk_add(struct request *r, struct err *err)
+{
+    return submit_disks(r, "disk_add", err);
+}
+
+int serve_disk_exclude(struct request *r, struct err *err)
+{
+    return submit_disks(r, "disk_exclude", err);
+}
+
+int serve_disk_resize(struct request *r, struct err *err)
+{
+    return submit_disks(r, "disk_resize", err);
 }
 
 static json_t *churn_json(const struct request *r, const void *row)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * leeward machine ..., leeward disk ...
+ * leeward machine ...
  */
 #include "hub/cli/verbs.h"
 
@@ -28,20 +28,6 @@ static const struct column machine_columns[] = {
     {"CAUSE", "cause", COLUMN_TEXT, true},
 };
 
-static const struct column disk_columns[] = {
-    {"NO", "number", COLUMN_NUMBER, false},
-    {"DEVICE", "device", COLUMN_TEXT, false},
-    {"SIZE", "size_bytes", COLUMN_BYTES, false},
-    {"PROTECTED", "protected", COLUMN_YES_NO, false},
-    {"TRACKABLE", "trackable", COLUMN_YES_NO, false},
-    {"KEY", "key", COLUMN_TEXT, false},
-    {"REASON", "not_trackable_reason", COLUMN_TEXT, false},
-    {"MODEL", "model", COLUMN_TEXT, true},
-    {"TABLE", "partition_table", COLUMN_TEXT, true},
-    {"SECTOR", "logical_sector_bytes", COLUMN_NUMBER, true},
-    {"PRESENT", "present", COLUMN_YES_NO, true},
-};
-
 int verb_machine_list(struct command_line *line, struct err *err)
 {
     const char *state = command_option(line, "state");
@@ -55,27 +41,6 @@ int verb_machine_show(struct command_line *line, struct err *err)
     AUTO_FREE char *path = client_path("/api/v1/machines/%s", line->arguments[0]);
 
     return verb_print_item(line, path, err);
-}
-
-/* A disk may be named by its key, its device or its number; the API takes keys. */
-static int disk_key(const json_t *disks, const char *name, json_t *keys, struct err *err)
-{
-    const json_t *disk;
-    size_t i;
-
-    json_array_foreach(disks, i, disk)
-    {
-        const char *key = json_string_value(json_object_get(disk, "key"));
-        const char *device = json_string_value(json_object_get(disk, "device"));
-
-        if (key && device &&
-            (strcmp(key, name) == 0 || (strcmp(device, name) == 0 && json_is_true(json_object_get(disk, "present"))))) {
-            json_array_append_new(keys, json_string(key));
-            return 0;
-        }
-    }
-    (void)err_set(err, ERR_NOT_FOUND, "the machine has no disk %s", name);
-    return err_hint(err, "`leeward disk list` shows devices and keys.");
 }
 
 static int chosen_disks(const struct command_line *line, json_t **ret_disks, struct err *err)
@@ -93,9 +58,9 @@ static int chosen_disks(const struct command_line *line, json_t **ret_disks, str
     if (!path || verb_read_list(line, path, 0, &disks, err) < 0)
         rc = -1;
     for (unsigned i = 1; rc == 0 && i < line->argument_count; i++)
-        rc = disk_key(disks, line->arguments[i], keys, err);
+        rc = verb_disk_key(disks, line->arguments[i], keys, err);
     for (unsigned i = 0; rc == 0 && (name = command_option_nth(line, "disk", i)); i++)
-        rc = disk_key(disks, name, keys, err);
+        rc = verb_disk_key(disks, name, keys, err);
     json_decref(disks);
     if (rc < 0)
         json_decref(keys);
@@ -118,7 +83,7 @@ static int add_seed(const json_t *disks, const char *text, json_t *seeds, struct
         (void)err_set(err, ERR_NOMEM, "no memory for a request");
     } else {
         name[equals - text] = '\0';
-        rc = disk_key(disks, name, keys, err);
+        rc = verb_disk_key(disks, name, keys, err);
     }
     if (rc == 0)
         json_array_append_new(seeds, json_pack("{s:O, s:s}", "disk", json_array_get(keys, 0), "path", equals + 1));
@@ -235,29 +200,4 @@ int verb_machine_delete(struct command_line *line, struct err *err)
     AUTO_FREE char *path = client_path("/api/v1/machines/%s", line->arguments[0]);
 
     return verb_change_item(line, "DELETE", path, NULL, err);
-}
-
-/* A disk that is gone is worth a line only while it is protected. */
-static bool is_worth_showing(const json_t *disk)
-{
-    return json_is_true(json_object_get(disk, "present")) || json_is_true(json_object_get(disk, "protected"));
-}
-
-int verb_disk_list(struct command_line *line, struct err *err)
-{
-    AUTO_FREE char *path = client_path("/api/v1/machines/%s/disks", line->arguments[0]);
-    json_t *items, *shown, *disk;
-    size_t i;
-
-    if (!path)
-        return err_set(err, ERR_NOMEM, "no memory for a request");
-    if (verb_read_list(line, path, 0, &items, err) < 0)
-        return -1;
-    shown = json_array();
-    json_array_foreach(items, i, disk) if (command_option(line, "all") || is_worth_showing(disk))
-        json_array_append(shown, disk);
-    (void)output_items(line, shown, disk_columns, ARRAY_LEN(disk_columns), stdout);
-    json_decref(shown);
-    json_decref(items);
-    return 0;
 }

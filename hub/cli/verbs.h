@@ -32,6 +32,8 @@ int verb_split_point(const char *text, char machine[129], const char **ret_point
 int verb_resolve_point(
     const struct command_line *line, const char *machine, const char *point, uint64_t *ret_sequence, struct err *err);
 
+/* Appends the key of a disk that is named by its key or, while it is there, its device; disks as the API lists them (verb_disk.c). */
+int verb_disk_key(const json_t *disks, const char *name, json_t *keys, struct err *err);
 /* The vault that was named, or the only one there is. */
 int verb_choose_vault(const struct command_line *line, char ret_id[40], struct err *err);
 /* What the machines of a vault take (verb_space.c). */
@@ -81,6 +83,9 @@ VERB(machine_integrity);
 VERB(machine_erase);
 VERB(machine_rotate_key);
 VERB(disk_list);
+VERB(disk_add);
+VERB(disk_exclude);
+VERB(disk_resize);
 VERB(policy_list);
 VERB(policy_show);
 VERB(policy_create);

@@ -27,6 +27,7 @@ enum machine_state {
 enum machine_move {
     MOVE_PROTECT, /* a person asked */
     MOVE_UNPROTECT,
+    MOVE_CHANGE_DISKS,  /* one more or one less */
     MOVE_INITIAL_BEGUN, /* the agent says so */
     MOVE_FIRST_POINT,
     MOVE_RESYNC, /* asked for, or the agent had to */

@@ -7,6 +7,7 @@
 
 #include <string.h>
 
+#include "hub/db/disk_store.h"
 #include "hub/db/job_store.h"
 #include "hub/db/journal.h"
 #include "hub/db/news.h"
@@ -96,56 +97,11 @@ static int spread(struct db_conn *conn, const char *machine_id, uint64_t *ret_ve
     return news_tell(conn, NEWS_DESIRED, err);
 }
 
-/* ---- disks ---- */
-
-/* Every key that was named must be a disk that can be protected. */
-static int check_disks(struct db_conn *conn, const struct protection *p, struct err *err)
-{
-    AUTO_PGRESULT PGresult *r = NULL;
-    int n = db_exec(conn, &r, err,
-        "SELECT k.key, d.id IS NULL OR NOT d.present, coalesce(d.not_trackable_reason, '')"
-        " FROM jsonb_array_elements_text($2::jsonb) AS k(key)"
-        " LEFT JOIN disks d ON d.machine_id = $1 AND d.key = k.key"
-        " WHERE d.id IS NULL OR NOT d.present OR NOT d.trackable",
-        DB_S(p->machine_id), DB_S(p->disks_json));
-
-    if (n <= 0)
-        return n;
-    if (db_bool(r, 0, 1)) {
-        err_set(err, ERR_INVALID, "the machine has no disk %s", db_text(r, 0, 0));
-        return err_hint(err, "List its disks: leeward machine show");
-    }
-    err_set(err, ERR_INVALID, "disk %s cannot be tracked: %s", db_text(r, 0, 0), db_text(r, 0, 2));
-    return err_hint(err, "Leave it out, or protect what lies above it.");
-}
-
-/* Marks the wanted disks and gives a number to those that have none. Returns how many are wanted. */
-static int mark_disks(struct db_conn *conn, const struct protection *p, struct err *err)
-{
-    if (p->disks_json && check_disks(conn, p, err) < 0)
-        return -1;
-    if (db_exec(conn, NULL, err,
-            "UPDATE disks d SET number = w.first + w.place, updated_at = now() FROM"
-            " (SELECT id, row_number() OVER (ORDER BY is_root DESC, device, key) - 1 AS place,"
-            "  (SELECT coalesce(max(number), -1) + 1 FROM disks WHERE machine_id = $1) AS first"
-            "  FROM disks WHERE machine_id = $1 AND number IS NULL AND present AND trackable"
-            "  AND ($2::jsonb IS NULL OR $2::jsonb ? key)) w WHERE d.id = w.id",
-            DB_S(p->machine_id), DB_S(p->disks_json)) < 0)
-        return -1;
-    return db_exec(conn, NULL, err,
-               "UPDATE disks SET is_protected = (present AND trackable AND ($2::jsonb IS NULL OR $2::jsonb ? key)),"
-               " version = version + 1, updated_at = now() WHERE machine_id = $1",
-               DB_S(p->machine_id), DB_S(p->disks_json)) < 0
-               ? -1
-               : db_exec(conn, NULL, err, "SELECT 1 FROM disks WHERE machine_id = $1 AND is_protected",
-                     DB_S(p->machine_id));
-}
-
 /* ---- protections ---- */
 
 int protection_put(struct db_conn *conn, const struct protection *p, uint64_t *ret_version, struct err *err)
 {
-    int disks = mark_disks(conn, p, err), n;
+    int disks = disk_store_choose(conn, p->machine_id, p->disks_json, err), n;
 
     if (disks < 0)
         return -1;
@@ -243,6 +199,22 @@ int protection_forget(struct db_conn *conn, const char *machine_id, struct err *
         db_exec(conn, NULL, err, "DELETE FROM integrity WHERE machine_id = $1", DB_S(machine_id)) < 0)
         return -1;
     return db_exec(conn, NULL, err, "DELETE FROM protections WHERE machine_id = $1", DB_S(machine_id)) < 0 ? -1 : 0;
+}
+
+int protection_disks_add(
+    struct db_conn *conn, const char *machine_id, const char *disks_json, uint64_t *ret_version, struct err *err)
+{
+    int disks = disk_store_add(conn, machine_id, disks_json, err);
+
+    return disks < 0 || spread(conn, machine_id, ret_version, err) < 0 ? -1 : disks;
+}
+
+int protection_disks_exclude(
+    struct db_conn *conn, const char *machine_id, const char *disks_json, uint64_t *ret_version, struct err *err)
+{
+    int disks = disk_store_exclude(conn, machine_id, disks_json, err);
+
+    return disks < 0 || spread(conn, machine_id, ret_version, err) < 0 ? -1 : disks;
 }
 
 int machine_converge_anew(struct db_conn *conn, const char *machine_id, struct err *err)

@@ -37,6 +37,12 @@ struct protection {
  * anew. Returns the number of disks; ERR_INVALID names a disk that is unknown or not trackable; ERR_REFUSED when none is
  * left, or when the machine's data is in another vault. ret_version: the machine's new desired version. */
 int protection_put(struct db_conn *conn, const struct protection *protection, uint64_t *ret_version, struct err *err);
+/* Disks of a protected machine beside those it has, or left out from now on; agent, node and vault are told. What was replicated stays.
+ * Returns how many are protected then; errors as of disk_store_check_add and disk_store_check_exclude. */
+int protection_disks_add(
+    struct db_conn *conn, const char *machine_id, const char *disks_json, uint64_t *ret_version, struct err *err);
+int protection_disks_exclude(
+    struct db_conn *conn, const char *machine_id, const char *disks_json, uint64_t *ret_version, struct err *err);
 /* The protected disks in the order of their numbers: number, size_bytes, logical_sector_bytes, device, key. Returns how many. */
 int protection_disks(struct db_conn *conn, const char *machine_id, PGresult **ret_rows, struct err *err);
 /* The vault has taken the seed: the agent may begin. */

@@ -142,6 +142,8 @@ static const struct db_column disk_columns[] = {
     TEXT(disk_row, partition_table, "t.partition_table", F),
     I64(disk_row, number, "coalesce(t.number, -1)", F | S | N),
     U64(disk_row, size_bytes, "t.size_bytes", F | S | N),
+    I64(disk_row, previous_size_bytes, "coalesce(t.previous_size_bytes, -1)", 0),
+    TIME(disk_row, resized_at, "t.resized_at", F | S),
     U64(disk_row, logical_sector_bytes, "t.logical_sector_bytes", F),
     U64(disk_row, physical_sector_bytes, "t.physical_sector_bytes", F),
     BOOL(disk_row, trackable, "t.trackable", F | S | N),

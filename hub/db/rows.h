@@ -66,6 +66,8 @@ struct disk_row {
     const char *id, *machine_id, *key, *device, *model, *partition_table;
     int64_t number; /* in the machine's log; -1: never protected */
     uint64_t size_bytes, logical_sector_bytes, physical_sector_bytes;
+    int64_t previous_size_bytes; /* before its last change; -1: it has never changed */
+    uint64_t resized_at;
     bool trackable;
     const char *not_trackable_reason;
     bool volatile_cache, is_root;

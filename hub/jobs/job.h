@@ -13,6 +13,9 @@
  *   resync        machine_id; {}
  *   machine_move  machine_id; {"node_id"?: UUID (the best other one), "pin"?: bool (true: there it stays; false or without a node: a pin
  *                 ends), "reason"?: text (of placement)}   result {"node_id", "from_node_id"}
+ *   disk_add      machine_id; {"disks": ["KEY", ...]}   result {"protected_disks": n, "first_point": "7"}
+ *   disk_exclude  machine_id; {"disks": ["KEY", ...]}   result {"protected_disks": n}
+ *   disk_resize   machine_id; {"disks": ["KEY", ...]}   result {"disks": [{"key", "device", "before_bytes", "size_bytes"}], "sequence", "time"}
  *   point_create  machine_id; {"kind": "crash"|"filesystem"|"application", "tag"?: text}
  *                 result {"sequence": "7", "time": RFC 3339}
  *   point_open    machine_id; {"sequence"?: "7" (latest), "write"?: bool, "socket"?: path}

@@ -60,6 +60,7 @@ int job_choose_vault(struct db_conn *conn, const json_t *params, char ret_vault_
 const struct job_kind *job_kind_find(const char *name);
 
 extern const struct job_kind job_kind_protect, job_kind_unprotect, job_kind_resync, job_kind_machine_move;
+extern const struct job_kind job_kind_disk_add, job_kind_disk_exclude, job_kind_disk_resize;
 extern const struct job_kind job_kind_point_create, job_kind_point_open, job_kind_point_close, job_kind_branch_open;
 extern const struct job_kind job_kind_branch_promote;
 extern const struct job_kind job_kind_export, job_kind_vault_verify, job_kind_vault_rotate_key, job_kind_machine_rotate_key, job_kind_erase,

@@ -89,7 +89,7 @@ static int create_check(struct db_conn *conn, const struct machine_row *machine,
     return point_steps_vault(conn, machine->id, ret_vault_id, err);
 }
 
-static int create_point(struct job_run *run, struct err *err)
+int point_steps_create(struct job_run *run, struct err *err)
 {
     Leeward__Control__V1__Command command = LEEWARD__CONTROL__V1__COMMAND__INIT;
     Leeward__Control__V1__CreatePoint create = LEEWARD__CONTROL__V1__CREATE_POINT__INIT;
@@ -192,7 +192,7 @@ static int undo_export(struct job_run *run, struct err *err)
 const struct job_kind job_kind_point_create = {.name = "point_create",
     .needs_machine = true,
     .check = create_check,
-    .steps = {{"create", "Make the point and commit it", create_point},
+    .steps = {{"create", "Make the point and commit it", point_steps_create},
         {"list", "See it in the list", point_steps_until_listed}}};
 
 const struct job_kind job_kind_export = {.name = "export",

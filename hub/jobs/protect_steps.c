@@ -232,7 +232,7 @@ static int configure(struct job_run *run, struct err *err)
 /* ---- watching ---- */
 
 /* The agent has taken up the desired version that this job made. */
-static int converged(struct job_run *run, struct err *err)
+int protect_steps_converged(struct job_run *run, struct err *err)
 {
     uint64_t reached;
     bool online;
@@ -303,10 +303,10 @@ static int stop_protection(struct job_run *run, struct err *err)
 }
 
 /* An agent that is away hears of it when it returns; nobody has to wait for that. */
-static int until_stopped(struct job_run *run, struct err *err)
+int protect_steps_converged_or_away(struct job_run *run, struct err *err)
 {
     AUTO_DB_SET struct db_set set = {0};
-    int rc = converged(run, err);
+    int rc = protect_steps_converged(run, err);
 
     if (rc != JOB_AGAIN)
         return rc;
@@ -347,7 +347,7 @@ static int request_resync(struct job_run *run, struct err *err)
 static int until_resync_seen(struct job_run *run, struct err *err)
 {
     AUTO_DB_SET struct db_set set = {0};
-    int rc = converged(run, err);
+    int rc = protect_steps_converged(run, err);
 
     if (rc != JOB_DONE)
         return rc;
@@ -366,13 +366,14 @@ const struct job_kind job_kind_protect = {.name = "protect",
     .cancel = undo_protect,
     .undo_on_failure = true,
     .steps = {{"configure", "Choose node and vault, number the disks", configure},
-        {"seed", "Take older copies as a base", seed_steps_take}, {"agent", "Tell the agent", converged},
+        {"seed", "Take older copies as a base", seed_steps_take}, {"agent", "Tell the agent", protect_steps_converged},
         {"initial", "Copy what is in use", protect_steps_until_protected}}};
 
 const struct job_kind job_kind_unprotect = {.name = "unprotect",
     .needs_machine = true,
     .check = unprotect_check,
-    .steps = {{"configure", "End the protection", stop_protection}, {"agent", "Tell the agent", until_stopped}}};
+    .steps = {{"configure", "End the protection", stop_protection},
+        {"agent", "Tell the agent", protect_steps_converged_or_away}}};
 
 const struct job_kind job_kind_resync = {.name = "resync",
     .needs_machine = true,

@@ -7,6 +7,10 @@
 
 #include "hub/jobs/job_kind.h"
 
+/* A step: waits until the agent has taken up the desired version that an earlier step left in the state as "version". */
+int protect_steps_converged(struct job_run *run, struct err *err);
+/* The same, but does not wait for an agent that is away: it hears of it when it returns. */
+int protect_steps_converged_or_away(struct job_run *run, struct err *err);
 /* A step: waits until hub and agent both call the machine protected. The result gets "first_point". */
 int protect_steps_until_protected(struct job_run *run, struct err *err);
 

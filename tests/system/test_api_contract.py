@@ -21,6 +21,8 @@ INSERT INTO nodes (id, name, endpoint, online, last_seen_at) VALUES ('{NODE}', '
 INSERT INTO vaults (id, name, endpoint, online, last_seen_at, free_bytes, capacity_bytes) VALUES
   ('{VAULT}', 'store', 'store:9444', true, now(), 100000000000, 200000000000);
 INSERT INTO disks (machine_id, key, number, device, size_bytes, trackable, is_protected) SELECT id, name || '-vda', 0, '/dev/vda', 10737418240, true, true FROM machines;
+INSERT INTO disks (machine_id, key, number, device, size_bytes, trackable, is_protected) VALUES
+  ('{MACHINE}', 'second', 1, '/dev/vdb', 10737418240, true, true), ('{MACHINE}', 'third', NULL, '/dev/vdc', 10737418240, true, false);
 INSERT INTO protections (machine_id, policy_id, node_id, vault_id) SELECT '{MACHINE}', id, '{NODE}', '{VAULT}' FROM policies WHERE is_default;
 INSERT INTO recovery_points (machine_id, sequence, vault_id, time, kind, generation, committed_at) VALUES
   ('{MACHINE}', 1, '{VAULT}', now() - interval '1 minute', 'crash', 1, now()), ('{MACHINE}', 2, '{VAULT}', now(), 'application', 1, now());
@@ -384,7 +386,9 @@ def what_people_configure_lives_its_life():
 def jobs_are_202_with_their_place_and_a_dry_run_is_204():
     for name, ids, body in (("verifyVault", {}, {}), ("compactVault", {}, {}), ("createPoint", {}, {"kind": "crash", "tag": "contract"}), ("openPoint", {}, {"machine": "source"}),
                             ("createBranch", {}, {"machine": "source", "name": "b"}), ("exportDisk", {}, {"disk": 0, "path": "/nowhere/x"}),
-                            ("protectMachine", {"machine_id": NODE}, {"disks": "all-eligible"}), ("resyncMachine", {}, {}), ("unprotectMachine", {}, {})):
+                            ("protectMachine", {"machine_id": NODE}, {"disks": "all-eligible"}), ("resyncMachine", {}, {}),
+                            ("addDisks", {}, {"disks": ["third"]}), ("excludeDisks", {}, {"disks": ["second"]}), ("resizeDisks", {}, {"disks": ["second"]}),
+                            ("unprotectMachine", {}, {})):
         method, path, operation = by_name(name)
         at = fill(path, ids)
         succeed(name, method, at + "?dry_run=true", operation, 204, body=body)

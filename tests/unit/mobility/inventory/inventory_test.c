@@ -15,6 +15,7 @@
 
 #include <cmocka.h>
 
+#include "mobility/disksize.h"
 #include "mobility/inventory.h"
 #include "mobility/report.h"
 #include "tests/unit/mobility/track/loopdisk.h"
@@ -234,6 +235,55 @@ static void what_cannot_be_tracked_says_why(void **state)
     temp_done(root);
 }
 
+/* "1", or the empty line that was there: what was written into an attribute that asks. */
+static void expect_asked(const char *root, const char *attribute, const char *expected)
+{
+    char path[200], got[8] = "";
+    FILE *f;
+
+    snprintf(path, sizeof(path), "%s/devices/%s", root, attribute);
+    f = fopen(path, "r");
+    assert_non_null(f);
+    assert_true(fgets(got, sizeof(got), f) != NULL);
+    (void)fclose(f);
+    assert_string_equal(got, expected);
+}
+
+static void disks_are_asked_for_their_size_in_their_own_way(void **state)
+{
+    char *all[] = {(char *)"dev:sda", (char *)"dev:nvme0n1", (char *)"dev:vda"}, *gone[] = {(char *)"dev:sdz"};
+    struct inventory_source src;
+    struct err err = ERR_INIT;
+    json_t *answer = NULL;
+    const json_t *row;
+    char root[64], mountinfo[96];
+
+    (void)state;
+    temp_init(root);
+    src = made_up(root, mountinfo, sizeof(mountinfo));
+    whole(root, "sda", "8:0", "2000");
+    whole(root, "sdb", "8:16", "2000");
+    whole(root, "nvme0n1", "259:0", "4000");
+    whole(root, "vda", "254:0", "6000");
+    put(root, "devices/sda/device/rescan", "");
+    put(root, "devices/sdb/device/rescan", "");
+    put(root, "devices/nvme0n1/device/rescan_controller", "");
+    put(root, "mountinfo", "");
+    assert_int_equal(disksize_look(&src, all, 3, &answer, &err), 0);
+    expect_asked(root, "sda/device/rescan", "1");
+    expect_asked(root, "nvme0n1/device/rescan_controller", "1");
+    expect_asked(root, "sdb/device/rescan", "\n"); /* nobody named it */
+    row = json_array_get(json_object_get(answer, "disks"), 2);
+    assert_string_equal(json_string_value(json_object_get(row, "key")), "dev:vda");
+    assert_string_equal(json_string_value(json_object_get(row, "before_bytes")), "3072000");
+    assert_string_equal(json_string_value(json_object_get(row, "size_bytes")), "3072000");
+    json_decref(answer);
+    assert_int_equal(disksize_look(&src, gone, 1, &answer, &err), -1);
+    assert_int_equal(err.code, ERR_NOT_FOUND);
+    assert_non_null(strstr(err.text, "dev:sdz"));
+    temp_done(root);
+}
+
 static void a_stack_that_bites_its_tail_ends(void **state)
 {
     struct inventory_source src;
@@ -262,6 +312,7 @@ int main(void)
         cmocka_unit_test(lvm_over_md_is_found_on_the_disks_at_the_bottom),
         cmocka_unit_test(disks_with_one_key_are_told_apart),
         cmocka_unit_test(what_cannot_be_tracked_says_why),
+        cmocka_unit_test(disks_are_asked_for_their_size_in_their_own_way),
         cmocka_unit_test(a_stack_that_bites_its_tail_ends),
     };
 
