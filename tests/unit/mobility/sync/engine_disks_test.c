@@ -1,0 +1,193 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Disks that come, go and change their size while the machine is replicated: what stays goes on with its points and is not compared,
+ * what goes leaves nothing behind, what comes back is copied anew.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "tests/unit/mobility/sync/syncrig.h"
+
+#define MIB (1u << 20)
+#define POINTS_MAX 2000u
+#define SLOW_BYTES_PER_SEC (128u << 10) /* the copy of a disk of 16 MiB lasts until the test lets it go on */
+
+static void fill(struct loopdisk *l, uint64_t from, uint64_t to)
+{
+    uint8_t *data = random_bytes(MIB);
+
+    for (uint64_t at = from; at < to; at += MIB) {
+        memcpy(data, &at, sizeof(at));
+        loopdisk_write(l, at, data, MIB);
+    }
+    free(data);
+}
+
+static void wish_for(struct syncrig *rig, unsigned disks)
+{
+    rig->wish.version++;
+    rig->wish.disk_count = disks;
+    engine_set_wish(syncrig_engine(rig), &rig->wish);
+}
+
+/* Another point, of so many disks. */
+static void wait_points_of(struct syncrig *rig, unsigned disks)
+{
+    struct fakenode_facts facts;
+
+    for (unsigned i = 0; i < POINTS_MAX; i++) {
+        fakenode_get(rig->node, &facts);
+        assert_true(fakenode_wait_points(rig->node, facts.points + 1));
+        fakenode_get(rig->node, &facts);
+        if (facts.last.disk_count == disks)
+            return;
+    }
+    fail_msg("none of %u points is of %u disks", POINTS_MAX, disks);
+}
+
+/* The tracker has so many disks: the wish was obeyed. */
+static void wait_attached(struct syncrig *rig, unsigned disks)
+{
+    must_run(
+        "for i in $(seq 900); do test $(ls %s/*/ 2>/dev/null | grep -c ^disk-) = %u && exit 0; sleep 0.1; done; exit 1",
+        rig->bpf, disks);
+}
+
+static void protect_both(struct syncrig *rig)
+{
+    syncrig_init(rig, 2, 16 * MIB, 512);
+    fill(&rig->disks[0], 0, 4 * MIB);
+    fill(&rig->disks[1], 4 * MIB, 8 * MIB);
+    syncrig_start(rig);
+    wait_points_of(rig, 2);
+}
+
+static void a_disk_is_added_while_the_other_goes_on(void **state)
+{
+    static _Alignas(4096) const uint8_t some[4096] = {1};
+    struct syncrig rig;
+
+    (void)state;
+    syncrig_init(&rig, 2, 16 * MIB, 512);
+    rig.wish.disk_count = 1;
+    fill(&rig.disks[0], 0, 4 * MIB);
+    fill(&rig.disks[1], 0, 16 * MIB);
+    syncrig_start(&rig);
+    wait_points_of(&rig, 1);
+    rig.wish.pace.rate_bytes_per_sec = SLOW_BYTES_PER_SEC;
+    wish_for(&rig, 2);
+    wait_attached(&rig, 2);
+    loopdisk_write(&rig.disks[0], 8 * MIB, some, sizeof(some));
+    loopdisk_write(&rig.disks[1], 8 * MIB, some, sizeof(some));
+    wait_points_of(&rig, 1);
+    rig.wish.pace.rate_bytes_per_sec = 0;
+    wish_for(&rig, 2);
+    wait_points_of(&rig, 2);
+    syncrig_assert_equal(&rig);
+    assert_int_equal(syncrig_events(&rig, "resync_started"), 0);
+    syncrig_done(&rig);
+}
+
+static void an_excluded_disk_leaves_nothing_and_the_other_goes_on(void **state)
+{
+    struct fakenode_facts before, after;
+    struct syncrig rig;
+
+    (void)state;
+    protect_both(&rig);
+    wish_for(&rig, 1);
+    wait_points_of(&rig, 1);
+    wait_attached(&rig, 1);
+    must_run("test -z \"$(ls %s/run/retained | grep ^1[.])\"", rig.dir);
+    must_run("! grep -q '\"number\": 1' %s/state", rig.dir);
+    fakenode_get(rig.node, &before);
+    fill(&rig.disks[1], 0, 16 * MIB); /* nobody's business */
+    fill(&rig.disks[0], 9 * MIB, 10 * MIB);
+    rig.disk_count = 1;
+    syncrig_assert_equal(&rig);
+    fakenode_get(rig.node, &after);
+    assert_true(after.record_bytes - before.record_bytes < 8 * MIB);
+    assert_int_equal(syncrig_events(&rig, "resync_started"), 0);
+    rig.disk_count = 2;
+    syncrig_done(&rig);
+}
+
+static void a_disk_that_is_taken_in_again_is_copied_anew(void **state)
+{
+    struct syncrig rig;
+
+    (void)state;
+    protect_both(&rig);
+    wish_for(&rig, 1);
+    wait_points_of(&rig, 1);
+    fill(&rig.disks[1], 2 * MIB, 6 * MIB); /* while nobody looks */
+    wish_for(&rig, 2);
+    wait_points_of(&rig, 2);
+    syncrig_assert_equal(&rig);
+    syncrig_done(&rig);
+}
+
+static void a_disk_may_shrink_and_grow_again(void **state)
+{
+    struct fakenode_facts facts;
+    struct syncrig rig;
+
+    (void)state;
+    protect_both(&rig);
+    loopdisk_resize(&rig.disks[1], 6 * MIB);
+    fill(&rig.disks[1], 5 * MIB, 6 * MIB);
+    assert_true(syncrig_wait_event(&rig, "disk_resized"));
+    syncrig_assert_equal(&rig);
+    fakenode_get(rig.node, &facts);
+    assert_int_equal(facts.last.disks[1].size_bytes, 6 * MIB);
+    loopdisk_resize(&rig.disks[1], 20 * MIB); /* what was cut off reads as zeros now */
+    syncrig_assert_equal(&rig);
+    fakenode_get(rig.node, &facts);
+    assert_int_equal(facts.last.disks[1].size_bytes, 20 * MIB);
+    assert_int_equal(syncrig_events(&rig, "disk_resized"), 2);
+    assert_int_equal(syncrig_events(&rig, "resync_started"), 0);
+    syncrig_done(&rig);
+}
+
+static void a_disk_grows_during_its_first_copy(void **state)
+{
+    struct syncrig rig;
+
+    (void)state;
+    syncrig_init(&rig, 1, 16 * MIB, 512);
+    fill(&rig.disks[0], 0, 16 * MIB);
+    rig.wish.pace.rate_bytes_per_sec = SLOW_BYTES_PER_SEC;
+    syncrig_start(&rig);
+    wait_attached(&rig, 1);
+    loopdisk_resize(&rig.disks[0], 24 * MIB);
+    fill(&rig.disks[0], 15 * MIB, 24 * MIB);
+    assert_true(syncrig_wait_event(&rig, "disk_resized"));
+    rig.wish.pace.rate_bytes_per_sec = 0;
+    wish_for(&rig, 1);
+    syncrig_assert_equal(&rig);
+    syncrig_done(&rig);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_disk_is_added_while_the_other_goes_on),
+        cmocka_unit_test(an_excluded_disk_leaves_nothing_and_the_other_goes_on),
+        cmocka_unit_test(a_disk_that_is_taken_in_again_is_copied_anew),
+        cmocka_unit_test(a_disk_may_shrink_and_grow_again),
+        cmocka_unit_test(a_disk_grows_during_its_first_copy),
+    };
+
+    if (!loopdisk_is_possible()) {
+        print_message("needs root and loop devices: not run\n");
+        return 77;
+    }
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
