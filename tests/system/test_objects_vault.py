@@ -252,6 +252,76 @@ def lock_damage_and_branches_come_back_from_azure():
     rebuilt_with_lock_damage_and_branches("azurite")
 
 
+def records_to_damage(path):
+    """Three records of the segment, each 64 KiB of the disk: (place, start)."""
+    with open(path, "rb") as f:
+        data = f.read()
+    found, at = [], 4096
+    while data[at:at + 4] == b"LWR1" and len(found) < 3:
+        kind, stored = data[at + 4], struct.unpack_from("<I", data, at + 12)[0]
+        start, length = struct.unpack_from("<QQ", data, at + 16)
+        if kind == 1 and length == 65536 and start >= (len(found) + 1) * 12 * MIB:
+            found.append((at, start))
+        at += 64 + stored
+    check(len(found) == 3, "the first segment has no such records")
+    return found
+
+
+@test
+def damage_is_healed_from_the_bucket():
+    """What the source has overwritten since, and so cannot send again, and a segment that is gone: the second copy has it. While the service is
+    away nothing is lost by it, and the points that are hit are named."""
+    proxy = FaultProxy(endpoint_of("azurite"))
+    bucket = Bucket("healed", endpoint=proxy.endpoint)
+    disk = Disk(96 * MIB)
+    fill(disk, 96 * MIB)
+    site = Site(daemon_options={"vault": bucket.options()})
+    site.protect(disk)
+    first = site.settled_point()["sequence"]
+    old = image_of(disk.device)
+    main_folder = os.path.join(machine_folder(site), "main")
+    segment = os.path.join(main_folder, f"{1:016x}.seg")
+    records = records_to_damage(segment)
+    with open(disk.device, "r+b") as f:  # the source has nothing of the old content any more
+        for _, start in records:
+            f.seek(start)
+            f.write(os.urandom(65536))
+        f.flush()
+        os.fsync(f.fileno())
+    newest = site.settled_point()["sequence"]
+    bucket.wait_for(newest)
+    proxy.fault = lambda *_: 503
+    with open(segment, "r+b") as f:
+        f.seek(records[0][0] + 64 + 500)
+        f.write(os.urandom(64))
+        f.seek(records[1][0])
+        f.write(bytes(100))  # header and all
+        f.seek(records[2][0] + 64 + 65000)
+        f.write(os.urandom(64))
+        f.flush()
+        os.fsync(f.fileno())
+    verdict = site.cli_result("vault", "verify", "-o", "json", timeout=180)
+    check(verdict.returncode == 1, f"the damage is not found: {verdict.stdout[-300:]}")
+    answer = lambda: site.cli("machine", "integrity", site.machine()["id"])
+    named = wait_until(lambda: (a := answer())["damage_count"] + a["healed_count"] >= 3 and a, "the damage to be named", 120, 0.5)
+    check(named["healed_count"] == 0, f"healed without the bucket: {named}")
+    proxy.fault = lambda *_: None
+    verdict = site.cli_result("vault", "verify", "-o", "json", timeout=180)
+    after = wait_until(lambda: (a := answer())["damage_count"] == 0 and a, "the bucket to heal it", 120, 0.5)
+    check(after["healed_count"] == 3, f"{after}")
+    check(image_of_point(site, first) == old, "the old point is not what the disk held")
+
+    os.unlink(segment)
+    site.cli_result("vault", "verify", timeout=180)
+    wait_until(lambda: os.path.exists(segment), "the segment to come back from the bucket", 120, 0.5)
+    check(site.cli_result("vault", "verify", timeout=180).returncode == 0, "the vault is not whole again")
+    check(answer()["damage_count"] == 0, f"{answer()}")
+    check(image_of_point(site, first) == old, "the old point is not what the disk held, once its segment came back")
+    check(image_of_point(site, newest) is not None and not os.path.exists(os.path.join(machine_folder(site), "second")),
+          "what was fetched was left behind")
+    bucket.wait_for(site.settled_point()["sequence"])
+
+
 @test
 def erased_machine_goes_from_the_bucket_and_may_come_again():
     proxy = FaultProxy(endpoint_of("azurite"))

@@ -128,10 +128,38 @@ static int by_newest(struct attempt *a, struct mend_nonce *nonce, struct err *er
                : 1;
 }
 
-int heal_item(const struct damagehit *h, struct quarantine_item *item, struct mend_nonce *nonce, struct err *err)
+/* ---- the second copy ---- */
+
+static int by_copy(struct attempt *a, const struct heal_copy *copy, struct mend_nonce *nonce, struct err *err)
+{
+    struct record r;
+    const struct quarantine_item *i = a->item;
+    if (copy == NULL || copy->read(copy->arg, i->segment, i->offset, &r, a->payload, NULL) <= 0 || !covers(&r, i) ||
+        r.cipher == RECORD_PLAIN || (i->has_hash && !hash_equal(&r.hash, &i->hash)) ||
+        seal_open(a->work, &r, a->payload, keyring_key(&a->h->keys, r.nonce_stream), a->plain, NULL) < 0)
+        return 0;
+    return mend_store(a->h->machine_dir, i->segment, i->offset, r.disk, r.start, a->plain, (uint32_t)r.length,
+               &a->h->keys, nonce, err) < 0
+               ? -1
+               : 1;
+}
+
+static int whole_segment(struct quarantine_item *item, const struct heal_copy *copy)
+{
+    if (copy == NULL || copy->restore(copy->arg, item->segment, NULL) <= 0)
+        return 0;
+    item->state = QUARANTINE_HEALED;
+    item->now = false;
+    return 1;
+}
+
+int heal_item(const struct damagehit *h, struct quarantine_item *item, const struct heal_copy *copy,
+    struct mend_nonce *nonce, struct err *err)
 {
     struct attempt a = {.h = h, .item = item};
     int result = 0;
+    if (item->kind == VERIFY_LOG && item->state != QUARANTINE_HEALED)
+        return whole_segment(item, copy);
     if (item->state == QUARANTINE_HEALED || item->length == 0 || item->length > RECORD_BLOCK_SIZE)
         return 0;
     result = attempt_init(&a, err);
@@ -139,6 +167,8 @@ int heal_item(const struct damagehit *h, struct quarantine_item *item, struct me
         result = by_header(&a, nonce, err);
     if (result == 0 && item->has_hash && !item->now)
         result = by_newest(&a, nonce, err);
+    if (result == 0)
+        result = by_copy(&a, copy, nonce, err);
     attempt_done(&a);
     if (result > 0) {
         item->state = QUARANTINE_HEALED;

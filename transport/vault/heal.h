@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Healing one damaged record from what this side has: its own header, when only a bit or two of it have flipped (the tag of the
- * payload proves it), or the newest content of its place, when that has the hash which the record says it had. What the newest content
- * itself lacks comes from the source, by an ordinary resend (vaultheal.c asks for it), and is then here.
+ * payload proves it), the newest content of its place, when that has the hash which the record says it had, or a second copy of the log. What
+ * the newest content itself lacks and no copy has comes from the source, by an ordinary resend (vaultheal.c asks for it), and is then here.
  */
 #ifndef TRANSPORT_VAULT_HEAL_H
 #define TRANSPORT_VAULT_HEAL_H
@@ -11,7 +11,18 @@
 #include "transport/vault/damagehit.h"
 #include "transport/vault/mend.h"
 
-/* 1: healed, item->state says so; 0: it cannot be healed from here, now. */
-int heal_item(const struct damagehit *h, struct quarantine_item *item, struct mend_nonce *nonce, struct err *err);
+/* Where records are once more (secondcopy.h). read: the record at that place; payload holds RECORD_STORED_MAX bytes. 1; 0: it is not there; -1.
+ * Nothing of it is believed: it must open under the machine's key, and fit. */
+struct heal_copy {
+    int (*read)(
+        void *arg, uint64_t segment, uint64_t offset, struct record *ret_record, uint8_t *payload, struct err *err);
+    /* Puts a segment that is missing as a whole back. As read. */
+    int (*restore)(void *arg, uint64_t segment, struct err *err);
+    void *arg;
+};
+
+/* copy: NULL: there is none. A copy that fails is no failure of the call. 1: healed, item->state says so; 0: it cannot be healed from here, now. */
+int heal_item(const struct damagehit *h, struct quarantine_item *item, const struct heal_copy *copy,
+    struct mend_nonce *nonce, struct err *err);
 
 #endif

@@ -256,6 +256,7 @@ int scrub_start(struct vmachine *vm, const struct scrub_spec *spec, struct scrub
     s->vm = vm;
     s->spec = *spec;
     s->verify = (struct verify_spec){.machine_dir = vm->dir,
+        .after_segment = spec->after_segment,
         .machine = vm->id,
         .cancelled = &s->cancelled,
         .done_bytes = &s->done_bytes,

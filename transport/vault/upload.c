@@ -34,8 +34,8 @@ static bool manifest_has(const struct manifest *m, uint64_t run)
 static bool is_gone(const struct upload_turn *t, const struct folder *folder, const struct bucket_file *f)
 {
     switch (f->kind) {
-    case BUCKET_SEGMENT:
-        return upload_folder_find(folder, f->number) == NULL;
+    case BUCKET_SEGMENT: /* the vault itself removes none: what is missing within the log is damage, which the bucket heals */
+        return f->number > t->src->committed.segment && upload_folder_find(folder, f->number) == NULL;
     case BUCKET_RUN:
         return !manifest_has(&t->src->manifest, f->number);
     case BUCKET_POINTS:

@@ -468,9 +468,9 @@ void vaultd_free(struct vaultd *d)
     vaultcommand_stop(d);
     opening_stop_all(d);
     vaultscrub_stop(d);
+    vaultupload_stop(d); /* before the threads that may be waiting for the bucket */
     worker_pool_free(d->idle_pool);
     worker_pool_free(d->pace_pool);
-    vaultupload_stop(d);
     worker_pool_free(d->pool); /* waits for the lanes: nobody touches a store any more */
     while (d->machines != NULL) {
         struct vmachine *vm = d->machines;

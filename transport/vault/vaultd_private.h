@@ -70,8 +70,9 @@ struct vmachine {
     uint64_t points_hit;          /* recovery points that something of it hits */
     bool healing;
     struct heal_job *heal_queue;
-    struct newkey_job *newkey;             /* it is being given another data key; NULL: it is not */
-    struct erase_job *erase;               /* waits for the end of the stream; NULL: none */
+    struct newkey_job *newkey; /* it is being given another data key; NULL: it is not */
+    struct erase_job *erase;   /* waits for the end of the stream; NULL: none */
+    uint64_t heal_copy_usec;   /* monotonic: when the bucket is asked again for what is damaged; 0: not at all */
     uint64_t healed_usec, healed_at_point; /* when it was last looked whether what was asked for has come */
     struct compact_space space;            /* as last looked through */
     bool space_known;
@@ -190,6 +191,9 @@ void vaultupload_stop(struct vaultd *d);
 void vaultupload_free(struct vaultd *d);
 void vaultupload_tick(struct vmachine *vm, uint64_t now);
 bool vaultupload_is_configured(const struct vaultd *d);
+/* What the bucket has of the machine's log, for healing; *ret_copy NULL: there is no bucket. Any thread. */
+struct secondcopy;
+int vaultupload_copy(const struct vmachine *vm, struct secondcopy **ret_copy, struct err *err);
 /* Removes from the bucket what it has of erased machines. */
 void vaultupload_purge_tick(struct vaultd *d, uint64_t now);
 void vaultupload_erased(struct vmachine *vm);

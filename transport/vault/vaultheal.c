@@ -8,14 +8,18 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "transport/base/clock.h"
 #include "transport/base/log.h"
+#include "transport/log/segment.h"
 #include "transport/vault/heal.h"
+#include "transport/vault/secondcopy.h"
 #include "transport/vault/vaultd_private.h"
 
 #define LOOK_AGAIN_USEC (3 * USEC_PER_SEC)
-#define LOGGED_MAX 10u /* items per job that are logged one by one */
+#define COPY_AGAIN_USEC (60 * USEC_PER_SEC) /* when the bucket could not be asked */
+#define LOGGED_MAX 10u                      /* items per job that are logged one by one */
 
 struct heal_job {
     struct vaultjob job;
@@ -28,14 +32,17 @@ struct heal_job {
     struct damagehit hit;
     struct mend_nonce nonce;
     struct quarantine list;
-    size_t found, healed; /* by this job */
-    uint64_t points_hit;  /* that something of the list hits */
+    size_t found, healed;    /* by this job */
+    uint64_t points_hit;     /* that something of the list hits */
+    struct secondcopy *copy; /* NULL: there is no bucket */
+    bool copy_failed;
 };
 
 static void job_free(struct heal_job *j)
 {
     keyring_cleanse(&j->hit.keys);
     pointlist_done(&j->hit.points);
+    secondcopy_free(j->copy);
     verify_result_done(&j->result);
     quarantine_done(&j->list);
     free(j);
@@ -90,17 +97,27 @@ static void drop_gone(struct heal_job *j)
             quarantine_remove(&j->list, i - 1);
 }
 
+static bool is_still_healed(const struct heal_job *j, const struct quarantine_item *item)
+{
+    char name[SEGMENT_NAME_SIZE];
+    if (item->kind != VERIFY_LOG)
+        return mend_is_good(j->hit.machine_dir, item->segment, item->offset, &j->hit.keys);
+    segment_name(item->segment, name);
+    char *path AUTO_FREE = mem_printf("%s/main/%s", j->hit.machine_dir, name);
+    return path != NULL && access(path, F_OK) == 0;
+}
+
 static int treat(struct heal_job *j, struct quarantine_item *item, struct err *err)
 {
     if (damagehit_points(&j->hit, item, err) < 0)
         return -1;
-    if (item->state == QUARANTINE_HEALED &&
-        mend_is_good(j->hit.machine_dir, item->segment, item->offset, &j->hit.keys)) {
+    if (item->state == QUARANTINE_HEALED && is_still_healed(j, item)) {
         item->now = false;
         return 0;
     }
     item->state = QUARANTINE_DAMAGED;
-    int healed = heal_item(&j->hit, item, &j->nonce, err);
+    const struct heal_copy copy = {.read = secondcopy_read, .restore = secondcopy_restore, .arg = j->copy};
+    int healed = heal_item(&j->hit, item, j->copy == NULL ? NULL : &copy, &j->nonce, err);
     j->healed += healed > 0;
     return healed < 0 ? -1 : 0;
 }
@@ -124,10 +141,20 @@ static uint64_t count_hit(const struct heal_job *j)
     return count;
 }
 
+static void see_copy(struct heal_job *j)
+{
+    const struct err *why = j->copy == NULL ? NULL : secondcopy_failure(j->copy);
+    j->copy_failed = why != NULL;
+    if (why != NULL && why->code != ERR_CANCELLED)
+        log_event(LOG_WARN, "second_copy_not_read", LOG_S("machine", j->job.vm->id_text), LOG_E(why));
+}
+
 static int heal_run(struct vaultjob *job, struct err *err)
 {
     struct heal_job *j = (struct heal_job *)job;
     size_t added;
+    if (vaultupload_copy(job->vm, &j->copy, err) < 0)
+        return -1;
     drop_gone(j);
     for (size_t i = 0; i < j->result.listed; i++) {
         if (damagehit_items(&j->hit, &j->result.damages[i], clock_utc_usec(), &j->list, &added, err) < 0)
@@ -137,6 +164,7 @@ static int heal_run(struct vaultjob *job, struct err *err)
     for (size_t i = 0; i < j->list.count; i++)
         if (treat(j, &j->list.items[i], err) < 0)
             return -1;
+    see_copy(j);
     if (j->verified && mend_sweep(j->hit.machine_dir, err) < 0)
         return -1;
     j->points_hit = count_hit(j);
@@ -213,6 +241,7 @@ static void heal_done(struct vaultjob *job)
         vm->quarantine = j->list;
         vm->points_hit = j->points_hit;
         vm->integrity_news = true;
+        vm->heal_copy_usec = j->copy_failed ? clock_mono_usec() + COPY_AGAIN_USEC : 0;
         j->list = (struct quarantine){0};
     } else if (job->err.code != ERR_CANCELLED) {
         log_event(LOG_ERROR, "healing_failed", LOG_S("machine", vm->id_text), LOG_E(&job->err));
@@ -285,12 +314,14 @@ static bool waits(const struct vmachine *vm)
 
 void vaultheal_tick(struct vmachine *vm, uint64_t now_usec)
 {
-    bool news = vm->healed_at_point != vm->last_point;
-    if (vm->healing || vm->d->stopping || !news || now_usec - vm->healed_usec < LOOK_AGAIN_USEC || !waits(vm))
+    bool news = vm->healed_at_point != vm->last_point && now_usec - vm->healed_usec >= LOOK_AGAIN_USEC && waits(vm);
+    bool copy_due = vm->heal_copy_usec != 0 && now_usec >= vm->heal_copy_usec;
+    if (vm->healing || vm->d->stopping || !(news || copy_due))
         return;
     struct heal_job *j = mem_new(struct heal_job);
     if (j == NULL)
         return;
+    vm->heal_copy_usec = 0;
     vm->healed_usec = now_usec;
     vm->healed_at_point = vm->last_point;
     start(j, vm);

@@ -10,6 +10,7 @@
 #include "transport/base/clock.h"
 #include "transport/base/log.h"
 #include "transport/vault/scrub.h"
+#include "transport/vault/secondcopy.h"
 #include "transport/vault/vaultd_private.h"
 #include "transport/vault/vaultheal.h"
 
@@ -30,6 +31,8 @@ struct state_job {
 static int load_run(struct vaultjob *j, struct err *err)
 {
     struct state_job *l = (struct state_job *)j;
+    if (secondcopy_sweep(j->vm->dir, err) < 0)
+        return -1;
     if (quarantine_load(j->vm->dir, &j->vm->id, &l->list, err) < 0)
         return -1;
     return scrubstate_load(j->vm->dir, &j->vm->id, &l->state, err);

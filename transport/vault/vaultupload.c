@@ -14,6 +14,7 @@
 #include "transport/base/clock.h"
 #include "transport/base/log.h"
 #include "transport/vault/erase.h"
+#include "transport/vault/secondcopy.h"
 #include "transport/vault/upload.h"
 #include "transport/vault/vaultd_private.h"
 
@@ -366,6 +367,14 @@ void vaultupload_erased(struct vmachine *vm)
 bool vaultupload_is_configured(const struct vaultd *d)
 {
     return d->conf.bucket != NULL && d->conf.bucket->url != NULL && d->conf.bucket->url[0] != '\0';
+}
+
+int vaultupload_copy(const struct vmachine *vm, struct secondcopy **ret_copy, struct err *err)
+{
+    const struct vaultd *d = vm->d;
+
+    *ret_copy = NULL;
+    return d->bucket == NULL ? 0 : secondcopy_new(d->conf.bucket, &d->bucket->stop, vm->dir, &vm->id, ret_copy, err);
 }
 
 int vaultupload_start(struct vaultd *d, struct err *err)

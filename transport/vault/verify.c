@@ -328,12 +328,13 @@ int verify_order(const struct verify_spec *spec, const struct verify_span *spans
     uint64_t sequence = 0;
     for (size_t i = 0; i < count; i++) {
         const struct verify_span *s = &spans[i];
-        if (i > 0 && s->number != s[-1].number + 1 &&
-            add_damage(result, VERIFY_LOG, s[-1].number + 1, sequence + 1, "segments are missing", err) < 0)
+        uint64_t expected = (i == 0 ? spec->after_segment : s[-1].number) + 1;
+        bool gap = s->number != expected;
+        if (gap && add_damage(result, VERIFY_LOG, expected, sequence + 1, "segments are missing", err) < 0)
             return -1;
         if (s->first_sequence == 0) /* it could not be opened, which is told */
             continue;
-        if (i > 0 && s->first_sequence > sequence + 1 && s[-1].first_sequence != 0 &&
+        if (i > 0 && !gap && s->first_sequence > sequence + 1 && s[-1].first_sequence != 0 &&
             add_damage(result, VERIFY_LOG, s->number, sequence + 1, "change sets are missing before it", err) < 0)
             return -1;
         sequence = s->last_sequence > sequence ? s->last_sequence : sequence;

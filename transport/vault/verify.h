@@ -42,6 +42,7 @@ struct verify_spec {
     const char *machine_dir;
     struct ident machine;
     struct keyring keys;
+    uint64_t after_segment;       /* the segments behind it are verified, none of which may be missing; 0: all */
     uint64_t until_sequence;      /* what was committed when it began */
     _Atomic bool *cancelled;      /* NULL allowed */
     _Atomic uint64_t *done_bytes; /* counts up; NULL allowed */

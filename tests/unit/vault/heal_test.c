@@ -173,7 +173,7 @@ static void a_header_that_lost_a_bit_heals_itself(void **state)
         assert_int_equal(q.items[0].start, 2 * BLOCK);
         assert_int_equal(q.items[0].length, BLOCK);
         struct damagehit h = hit_of(&m);
-        assert_int_equal(heal_item(&h, &q.items[0], &nonce, &err), 1);
+        assert_int_equal(heal_item(&h, &q.items[0], NULL, &nonce, &err), 1);
         assert_true(mend_is_good(m.machine_dir, 1, at, &m.opened.keys));
         model_check_all(&m);
         quarantine_done(&q);
@@ -202,8 +202,8 @@ static void content_that_comes_again_heals_the_history(void **state)
     assert_int_equal(q.count, 2);
     struct damagehit h = hit_of(&m);
     assert_false(q.items[0].now || q.items[1].now);
-    assert_int_equal(heal_item(&h, &q.items[0], &nonce, &err), 1);
-    assert_int_equal(heal_item(&h, &q.items[1], &nonce, &err), 0);
+    assert_int_equal(heal_item(&h, &q.items[0], NULL, &nonce, &err), 1);
+    assert_int_equal(heal_item(&h, &q.items[1], NULL, &nonce, &err), 0);
     assert_int_equal(q.items[0].state, QUARANTINE_HEALED);
     assert_int_equal(q.items[1].last_point, 3);
     assert_int_equal(read_block(&m, 1, 3 * BLOCK, block), 0);
