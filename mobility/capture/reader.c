@@ -41,7 +41,8 @@ struct slot {
 };
 
 struct reader {
-    unsigned depth;
+    unsigned depth; /* slots */
+    unsigned limit; /* of them in flight: 1..depth */
     aio_context_t context;
     bool has_context;
     uint8_t *memory;
@@ -79,6 +80,7 @@ int reader_new(unsigned depth, struct reader **ret_reader, struct err *err)
     if (!r)
         return err_set(err, ERR_NOMEM, "reader");
     r->depth = depth ? depth : DEPTH_DEFAULT;
+    r->limit = r->depth;
     if (r->depth > READER_DEPTH_MAX)
         return err_set(err, ERR_INVALID, "a reader of depth %u", depth);
     if (allocate(r) < 0)
@@ -86,6 +88,11 @@ int reader_new(unsigned depth, struct reader **ret_reader, struct err *err)
     r->has_context = syscall(SYS_io_setup, r->depth, &r->context) == 0;
     *ret_reader = TAKE_PTR(r);
     return 0;
+}
+
+void reader_set_depth(struct reader *r, unsigned depth)
+{
+    r->limit = depth == 0 || depth > r->depth ? r->depth : depth;
 }
 
 void reader_free(struct reader *r)
@@ -366,7 +373,7 @@ static int refill(struct run *x, struct err *err)
     unsigned filled[READER_DEPTH_MAX], n = 0;
     int more = 1;
 
-    while (!x->ended && x->r->free_count > 0) {
+    while (!x->ended && x->r->free_count > 0 && x->in_flight + n < x->r->limit) {
         unsigned index = x->r->free_slots[x->r->free_count - 1];
         more = next_piece(&x->cutter, &x->r->slots[index], err);
         if (more <= 0) {

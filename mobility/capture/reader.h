@@ -42,6 +42,10 @@ int reader_new(unsigned depth, struct reader **ret_reader, struct err *err);
 void reader_free(struct reader *r); /* NULL is allowed */
 DEFINE_AUTO(reader, reader_free)
 
+/* At most so many pieces are in flight from now on, also in a reading that goes on (from its source or sink); 0, or more than the reader was
+ * made with: as many as that. */
+void reader_set_depth(struct reader *r, unsigned depth);
+
 /* Opens the block device (or file) read-only with O_DIRECT. ERR_EXISTS: the number is taken. */
 int reader_add_disk(struct reader *r, unsigned disk, const char *path, struct err *err);
 void reader_remove_disk(struct reader *r, unsigned disk);               /* unknown numbers are ignored */

@@ -15,7 +15,6 @@
 
 /* More than a second of a fast disk: below it, a cycle is quicker and makes a point as well. */
 #define BACKLOG_BYTES ((uint64_t)128 << 20)
-#define RANGE_BYTES (1u << 20)
 
 struct catchup {
     struct engine *e;
@@ -81,8 +80,8 @@ static int next_range(void *arg, unsigned *ret_disk, uint64_t *ret_start, uint64
     struct catchup *c = arg;
     unsigned disk = engine_index(c->e, c->d);
 
-    if (c->budget == 0 ||
-        dirty_next(retained_open_set(c->e->retained, disk), &c->at, RANGE_BYTES, ret_start, ret_length) == 0)
+    if (c->budget == 0 || dirty_next(retained_open_set(c->e->retained, disk), &c->at,
+                              engine_pace_range(c->e, c->d, c->at), ret_start, ret_length) == 0)
         return 0;
     engine_pace_yield(c->e, c->d, *ret_length);
     *ret_disk = disk;
@@ -105,10 +104,13 @@ static int send_chunk(struct catchup *c, struct err *err)
 {
     struct engine *e = c->e;
     uint64_t start = c->d->catch_at;
+    int r;
 
     engine_frame(e, true);
     changeset_set_level(e->set, engine_pace_level(e));
-    if (reader_run(e->reader, next_range, c, take_piece, c, err) < 0)
+    r = reader_run(e->reader, next_range, c, take_piece, c, err);
+    engine_pace_copied(e);
+    if (r < 0)
         return -1;
     changeset_set_unreadable(e->set, engine_unreadable_blocks(e));
     if (!changeset_is_empty(e->set) && changeset_close(e->set, MARK_PROGRESS, 0, clock_utc_usec(), NULL, NULL, err) < 0)

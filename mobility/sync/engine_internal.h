@@ -241,8 +241,11 @@ int engine_relink(struct engine *e, struct err *err);
 
 /* engine_pace.c */
 void engine_pace_follow(struct engine *e); /* the wish's rules */
-/* A copy of the disk is about to read so many bytes; waits where the workload feels it. */
+/* How many bytes a copy of the disk asks for at once, from this byte on. */
+uint64_t engine_pace_range(const struct engine *e, const struct engine_disk *d, uint64_t at);
+/* It is about to read so many; waits where the workload feels it, and has less in flight from then on. */
 void engine_pace_yield(struct engine *e, struct engine_disk *d, uint64_t bytes);
+void engine_pace_copied(struct engine *e); /* what reads next need not hold back */
 /* zstd level for changes now. */
 int engine_pace_level(struct engine *e);
 /* "workload", "working hours", "throttle", "CPU share" or "". */

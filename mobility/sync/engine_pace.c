@@ -12,6 +12,7 @@
 
 #include "transport/base/clock.h"
 
+#define RANGE_BYTES (1u << 20)
 #define LOOK_USEC (1 * USEC_PER_SEC)
 /* Begins to compress when it waited for this part of a second, and ends when what changes would fit into this part of what the line
  * took then, for so long. */
@@ -35,6 +36,17 @@ void engine_pace_follow(struct engine *e)
     changeset_set_pace(e->set, &e->pace);
 }
 
+static unsigned copy_depth(const struct engine *e, const struct engine_disk *d)
+{
+    return e->wish.yield_to_workload ? yield_depth(&d->yield.state, READER_DEPTH_MAX) : READER_DEPTH_MAX;
+}
+
+uint64_t engine_pace_range(const struct engine *e, const struct engine_disk *d, uint64_t at)
+{
+    return copy_depth(e, d) < RANGE_BYTES / READER_PIECE_BYTES ? READER_PIECE_BYTES - at % READER_PIECE_BYTES
+                                                               : RANGE_BYTES;
+}
+
 void engine_pace_yield(struct engine *e, struct engine_disk *d, uint64_t bytes)
 {
     if (!e->wish.yield_to_workload)
@@ -42,6 +54,12 @@ void engine_pace_yield(struct engine *e, struct engine_disk *d, uint64_t bytes)
     if (d->yield.fd == 0)
         yield_open(&d->yield, tracker_disk_dev(d->tracked));
     yield_step(&d->yield, bytes, goes_on, e);
+    reader_set_depth(e->reader, copy_depth(e, d));
+}
+
+void engine_pace_copied(struct engine *e)
+{
+    reader_set_depth(e->reader, 0);
 }
 
 static bool line_is_narrow(struct engine *e)

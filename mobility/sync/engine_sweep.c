@@ -21,7 +21,6 @@
 #define CHUNK_BYTES ((uint64_t)CHANGESET_PROGRESS_BYTES)
 #define CHUNK_USEC (2 * USEC_PER_SEC)
 #define COMPARE_SPAN ((uint64_t)HASHFETCH_BLOCKS_MAX * HASHFETCH_BLOCK_BYTES)
-#define RANGE_BYTES (1u << 20)
 #define SWEEP_LEVEL 1
 #define SWEEP_NICE 5
 
@@ -63,7 +62,8 @@ static int next_range(void *arg, unsigned *ret_disk, uint64_t *ret_start, uint64
     uint64_t start, length, end;
 
     s->cut = clock_mono_usec() > s->deadline_usec;
-    if (s->budget == 0 || s->cut || !plan_next(s->d->plan, s->at, RANGE_BYTES, &start, &length) || start >= s->end)
+    if (s->budget == 0 || s->cut ||
+        !plan_next(s->d->plan, s->at, engine_pace_range(s->e, s->d, s->at), &start, &length) || start >= s->end)
         return 0;
     end = start + length;
     if (s->hashes) {
@@ -171,7 +171,7 @@ static int sweep_chunk(struct sweep *s, struct err *err)
         return -1;
     if (s->budget > 0 && !s->cut && s->at < s->end)
         s->at = s->end; /* no more used range in it */
-    last = !plan_next(s->d->plan, s->at, RANGE_BYTES, &start, &length);
+    last = !plan_next(s->d->plan, s->at, 1, &start, &length);
     if (close_chunk(s, last, err) < 0)
         return -1;
     return last ? engine_join_cycle(s->e, s->d, err) : 0;
@@ -199,6 +199,7 @@ int engine_sweep(struct engine *e, struct engine_disk *d, struct err *err)
     s.budget = CHUNK_BYTES;
     be_modest(e, true);
     r = sweep_chunk(&s, err);
+    engine_pace_copied(e);
     be_modest(e, false);
     yield_pause(&d->yield);
     free(s.hashes);

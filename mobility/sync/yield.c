@@ -4,7 +4,8 @@
  * and a rest that follows from the share. Where nobody else uses the disk, a rest is only a short look from time to time.
  *
  * The share falls by a third when others are hurt and rises by little when they are not: as with congestion, that settles near
- * the point where they begin to feel it, and two copies on one disk come to share.
+ * the point where they begin to feel it, and two copies on one disk come to share. With the share the number of reads in flight falls, to one at
+ * last: a disk that serves one request after the other lets others wait for all of them.
  */
 #include "mobility/sync/yield.h"
 
@@ -40,6 +41,11 @@
 #define SHARE_FALL 0.66
 #define SHARE_RISE 0.03
 #define AVERAGE_NEW 0.2
+
+/* Below the first share some reads are in flight, below the other a single one. */
+#define SHARE_OF_SOME 1.0
+#define SHARE_OF_ONE 0.5
+#define SOME_READS 4u
 
 void yield_init(struct yield_state *y)
 {
@@ -119,6 +125,13 @@ void yield_judge(struct yield_state *y, const struct yield_stretch *work, const 
     else if (hurt == 0 || y->at_work.count == 0)
         y->share += SHARE_RISE;
     y->share = y->share < YIELD_SHARE_MIN ? YIELD_SHARE_MIN : y->share > 1 ? 1 : y->share;
+}
+
+unsigned yield_depth(const struct yield_state *y, unsigned most)
+{
+    unsigned depth = !y->foreground || y->share >= SHARE_OF_SOME ? most : y->share >= SHARE_OF_ONE ? SOME_READS : 1;
+
+    return depth < most ? depth : most;
 }
 
 /* ---- on a disk ---- */

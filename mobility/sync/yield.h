@@ -37,6 +37,9 @@ struct yield_state {
 
 #define YIELD_SHARE_MIN 0.05
 
+/* How many reads the copy may have in flight: what others wait for at worst, beside their own. 1..most */
+unsigned yield_depth(const struct yield_state *y, unsigned most);
+
 void yield_init(struct yield_state *y);
 /* One turn: what others did while the copy worked, and while it rested after that. */
 void yield_judge(struct yield_state *y, const struct yield_stretch *work, const struct yield_stretch *rest);

@@ -70,7 +70,7 @@ def measure(options):
     disk.make_fs("ext4")
     mount_point = disk.mount()
     harness.run("sh", "-c", f"head -c {512 * MIB} /dev/urandom > {mount_point}/content; sync", timeout=300)
-    run_load(mount_point, 2)  # lays out its file
+    harness.run("sh", "-c", f"head -c {16 * MIB} /dev/urandom > {mount_point}/load; sync", timeout=120)
     alone, alone_p99 = run_load(mount_point, seconds)
     kept, kept_p99, kept_speed = beside_copy(mount_point, disk, "yes", seconds)
     hurt, hurt_p99, hurt_speed = beside_copy(mount_point, disk, "no", seconds)

@@ -175,6 +175,50 @@ static void test_ranges_are_grown_to_sectors_and_cut_at_the_end(void **state)
     assert_int_equal(r->data_bytes, 2 * sector);
 }
 
+/* Gives one piece after the other and notes how many were not delivered yet; narrows the reader in the middle. */
+struct narrow_source {
+    struct rig *rig;
+    unsigned given, most_before, most_after;
+};
+
+static int next_of_narrow(void *arg, unsigned *ret_disk, uint64_t *ret_start, uint64_t *ret_length)
+{
+    struct narrow_source *s = arg;
+    unsigned pieces = DISK_BYTES / READER_PIECE_BYTES, waiting = s->given - s->rig->pieces;
+    unsigned *most = s->given <= pieces / 2 ? &s->most_before : &s->most_after;
+
+    if (s->given == pieces / 2)
+        reader_set_depth(s->rig->reader, 2);
+    else if (waiting > *most)
+        *most = waiting;
+    if (s->given == pieces)
+        return 0;
+    *ret_disk = 3;
+    *ret_start = (uint64_t)s->given++ * READER_PIECE_BYTES;
+    *ret_length = READER_PIECE_BYTES;
+    return 1;
+}
+
+static void test_no_more_is_in_flight_than_allowed(void **state)
+{
+    struct rig *r = *state;
+    struct narrow_source s = {.rig = r};
+    struct err err = ERR_INIT;
+
+    if (reader_run(r->reader, next_of_narrow, &s, sink, r, &err) < 0)
+        fail_msg("%s", err.text);
+    assert_memory_equal(r->got, r->content, DISK_BYTES);
+    assert_int_equal(s.most_before, 7); /* the eighth was being asked for */
+    assert_true(s.most_after <= 7);
+    memset(r->seen, 0, DISK_BYTES / 512);
+    r->pieces = 0;
+    s = (struct narrow_source){.rig = r};
+    if (reader_run(r->reader, next_of_narrow, &s, sink, r, &err) < 0)
+        fail_msg("%s", err.text);
+    assert_int_equal(s.most_before, 1);
+    assert_int_equal(s.most_after, 1);
+}
+
 static void test_an_unknown_disk_is_an_error(void **state)
 {
     struct rig *r = *state;
@@ -279,6 +323,7 @@ int main(void)
         TEST(test_scattered_ranges_and_nothing_else, setup),
         TEST(test_ranges_are_grown_to_sectors_and_cut_at_the_end, setup),
         TEST(test_ranges_are_grown_to_sectors_and_cut_at_the_end, setup_4096),
+        TEST(test_no_more_is_in_flight_than_allowed, setup),
         TEST(test_an_unknown_disk_is_an_error, setup),
         TEST(test_what_cannot_be_read_is_told_to_the_sector, setup),
         TEST(test_what_cannot_be_read_is_told_to_the_large_sector, setup_4096),

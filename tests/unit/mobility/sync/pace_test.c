@@ -215,6 +215,28 @@ static void copies_slow_down_when_others_read_less_beside_them(void **state)
     assert_true(y.share >= 1);
 }
 
+/* What is in flight is what others wait for: it falls with the share, and is whole again when nobody is there. */
+static void who_hurts_others_has_one_read_in_flight_at_last(void **state)
+{
+    const struct yield_stretch hurt = {.usec = 100000, .writes = 100, .write_usec = 100 * 3000},
+                               fine = {.usec = 100000, .writes = 100, .write_usec = 100 * 1000};
+    unsigned before = 32, depth;
+    struct yield_state y;
+
+    (void)state;
+    yield_init(&y);
+    assert_int_equal(yield_depth(&y, before), before);
+    for (int i = 0; i < 5; i++, before = depth) {
+        yield_judge(&y, &hurt, &fine);
+        depth = yield_depth(&y, 32);
+        assert_true(depth <= before && depth < 32);
+    }
+    assert_int_equal(before, 1);
+    for (int i = 0; i < 10; i++)
+        yield_judge(&y, &quiet, &quiet);
+    assert_int_equal(yield_depth(&y, 32), 32);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -226,6 +248,7 @@ int main(void)
         cmocka_unit_test(an_idle_disk_is_copied_at_full_speed),
         cmocka_unit_test(copies_slow_down_when_writes_take_longer_and_come_back),
         cmocka_unit_test(who_writes_a_little_is_felt_too),
+        cmocka_unit_test(who_hurts_others_has_one_read_in_flight_at_last),
         cmocka_unit_test(a_disk_that_is_slow_by_itself_hurts_nobody),
         cmocka_unit_test(copies_slow_down_when_others_read_less_beside_them),
     };
