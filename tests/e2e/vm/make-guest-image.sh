@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # Makes the disk of a virtual machine to be protected: a small server whose disk boots by itself (GRUB in its boot record),
-# with LVM, md and dm tools, sshd and Python. Nothing is mounted and no loop device is used: mmdebstrap makes the tree,
+# with LVM, md, dm and LUKS tools, sshd and Python. Nothing is mounted and no loop device is used: mmdebstrap makes the tree,
 # mkfs.ext4 puts it into a file, and GRUB's two images are copied to where the BIOS and they look for each other.
 #     make-guest-image.sh FOLDER [bookworm|backports|jammy]
 # bookworm: Debian 12 with its kernel; backports: with the kernel of bookworm-backports; jammy: Ubuntu 22.04 with its 5.15.
@@ -15,7 +15,7 @@ suite=${2:-bookworm}
 DISK_MIB=1536     # the tree takes 500-700
 FIRST_MIB=1       # the partition's begin; GRUB's core lies before it
 
-packages=systemd-sysv,udev,dbus,openssh-server,iproute2,lvm2,mdadm,dmsetup,python3-minimal,procps,kmod,initramfs-tools
+packages=systemd-sysv,udev,dbus,openssh-server,iproute2,lvm2,mdadm,dmsetup,cryptsetup-bin,python3-minimal,procps,kmod,initramfs-tools
 mirror=${LEEWARD_DEBIAN_MIRROR:-$(apt-get indextargets --format '$(REPO_URI) $(RELEASE)' | awk '$2 == "bookworm" && !found++ { print $1 }')}
 if [ -z "$mirror" ]; then
     echo "make-guest-image.sh: no source of bookworm's packages; set LEEWARD_DEBIAN_MIRROR" >&2

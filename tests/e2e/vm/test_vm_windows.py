@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """Barrier windows on stacks and disks that only a machine of its own has: disks without a volatile write cache, whose flushes are
-counted where they are submitted (fentry), logical volumes, a mirror, and a disk below dm-log-writes, whose log judges each point that
-the vault keeps.
+counted where they are submitted (fentry), logical volumes, a mirror, encrypted disks, and a disk below dm-log-writes, whose log judges
+each point that the vault keeps.
 
     LEEWARD_POINTS=20000     points of each run of the stamp checker (default 80)
     LEEWARD_LOGGED=600       points judged by the log (default 12)
@@ -25,13 +25,13 @@ WRITE_THROUGH = "format=raw,cache=writethrough;write-cache=off"
 
 
 class WindowLab(Lab):
-    """vdb, vdc without a write cache; vdd for a volume; vde, vdf for a mirror; vdg below dm-log-writes, vdh its log."""
+    """vdb, vdc without a write cache; vdd for a volume; vde, vdf for a mirror; vdg below dm-log-writes, vdh its log; vdi for LUKS."""
 
     def __init__(self):
         self.log = blank(512, "log")
         raw = "format=raw"
         super().__init__([*((blank(64, name), WRITE_THROUGH) for name in "bc"), *((blank(64, name), raw) for name in "def"),
-                          (blank(LOGGED_MIB, "logged"), raw), (self.log, raw)])
+                          (blank(LOGGED_MIB, "logged"), raw), (self.log, raw), (blank(64, "i"), raw)])
         self.guest.put(CHECKER, "/root/checker/checker")
         for line in run("ldd", CHECKER).splitlines():
             library = re.search(r"=> (/\S+)", line)
@@ -39,10 +39,10 @@ class WindowLab(Lab):
                 self.guest.put(library.group(1), "/root/checker/" + os.path.basename(library.group(1)))
 
     def check_windows(self, places):
-        """Runs the stamp checker over two places (UPPER,AT,LOWER,LOWER_AT); what it said."""
+        """Runs the stamp checker over two places (UPPER,AT,LOWER,LOWER_AT[,KEY]); what it said."""
         said = self.guest.ssh(f"cd /root/checker; LD_LIBRARY_PATH=. TMPDIR=/run LEEWARD_WINDOW_DISKS='{places}' "
                               f"LEEWARD_POINTS={POINTS} ./checker 2>&1", timeout=1800, ok=None)
-        note(places, "\n" + "\n".join(line for line in said.splitlines() if "points" in line))
+        note(re.sub(",[0-9a-f]{128}", ",KEY", places), "\n" + "\n".join(line for line in said.splitlines() if "points" in line))
         check("[  PASSED  ] 4 test(s)" in said, f"the checker over {places}: {said[-600:]}")
         return said
 
@@ -67,6 +67,27 @@ def windows_over_a_volume_and_a_mirror():
     volume = int(lab.guest.ssh("dmsetup table /dev/group/volume").split()[-1]) * 512
     leg = int(lab.guest.ssh("cat /sys/block/md0/md/dev-vdf/offset")) * 512
     lab.check_windows(f"/dev/group/volume,0,/dev/vdd,{volume} /dev/md0,0,/dev/vdf,{leg}")
+
+
+def open_luks(device, name):
+    """Makes it an encrypted disk and opens it; its volume key, and where on `device` the data begins. The passphrase is stretched little: the
+    guest's processor is emulated."""
+    lab.guest.ssh(f"echo -n secret >/run/key; cryptsetup luksFormat -q --type luks2 --cipher aes-xts-plain64 --key-size 512 --sector-size 512 "
+                  f"--pbkdf pbkdf2 --pbkdf-force-iterations 1000 --key-file /run/key {device}; "
+                  f"cryptsetup open --disable-keyring --key-file /run/key {device} {name}; udevadm settle")
+    kind, cipher, key, _, _, begin = lab.guest.ssh(f"dmsetup table --showkeys {name}").split()[2:8]
+    check((kind, cipher) == ("crypt", "aes-xts-plain64"), f"{device} is {kind} {cipher}")
+    return key, int(begin) * 512
+
+
+@test
+def windows_over_encrypted_disks():
+    """LUKS on a disk, and on a logical volume. The point holds what is below: it is decrypted with the volumes' keys to be judged."""
+    volume = int(lab.guest.ssh("dmsetup table /dev/group/volume").split()[-1]) * 512
+    key, begin = open_luks("/dev/vdi", "locked")
+    key_on_volume, begin_on_volume = open_luks("/dev/group/volume", "locked-volume")
+    lab.check_windows(f"/dev/mapper/locked,0,/dev/vdi,{begin},{key} "
+                      f"/dev/mapper/locked-volume,0,/dev/vdd,{volume + begin_on_volume},{key_on_volume}")
 
 
 @test

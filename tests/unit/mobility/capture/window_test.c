@@ -6,12 +6,14 @@
  * if it has any block of batch m, it has all of every batch before m. The same checker has to find violations when the barrier
  * count is taken away.
  *
- * LEEWARD_WINDOW_DISKS="UPPER,AT,LOWER,LOWER_AT UPPER,AT,LOWER,LOWER_AT" takes other disks than loop disks: the workload writes to
- * 25 MiB of UPPER (a logical volume, an array) at the byte AT, which lie on the tracked whole disk LOWER at LOWER_AT. Two halves
- * of a mirror may be checked on one leg each. What was there is lost.
+ * LEEWARD_WINDOW_DISKS="UPPER,AT,LOWER,LOWER_AT[,KEY] UPPER,AT,LOWER,LOWER_AT[,KEY]" takes other disks than loop disks: the workload
+ * writes to 25 MiB of UPPER (a logical volume, an array) at the byte AT, which lie on the tracked whole disk LOWER at LOWER_AT. Two
+ * halves of a mirror may be checked on one leg each. With KEY (128 hexadecimal digits) UPPER is dm-crypt's, aes-xts-plain64 with
+ * sectors of 512 bytes, and what the image holds is decrypted here. What was there is lost.
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <openssl/evp.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -36,6 +38,8 @@
 #define DISK_BYTES (STAMPED_BLOCKS * BLOCK + NOISE_BYTES)
 #define BATCH_MAX 6u
 #define BATCHES_MAX (1u << 20)
+#define KEY_BYTES 64u    /* of AES-256 in XTS mode */
+#define CIPHER_BLOCK 16u /* each is decrypted by itself, so one that was read while it was written spoils no other */
 
 struct batch {
     uint16_t blocks[BATCH_MAX]; /* of disk (number % DISKS) */
@@ -46,6 +50,8 @@ struct batch {
 struct place {
     char upper[64], lower[64];
     uint64_t at, lower_at;
+    bool encrypted;
+    uint8_t key[KEY_BYTES];
 };
 
 struct rig {
@@ -57,8 +63,9 @@ struct rig {
     struct reader *reader;
     struct cycle *cycle;
     uint8_t *image[DISKS];
-    struct batch *batches; /* [0] is the state before the first */
-    atomic_uint issued;    /* the batch that is being written, or was written last */
+    uint32_t stamps[DISKS][STAMPED_BLOCKS]; /* of the image, when it was last judged */
+    struct batch *batches;                  /* [0] is the state before the first */
+    atomic_uint issued;                     /* the batch that is being written, or was written last */
     atomic_bool stop;
     bool barriers_hidden;
     unsigned restart_every; /* cycles; 0: never */
@@ -184,9 +191,34 @@ static void *run_noise(void *arg)
 
 /* --- checker ------------------------------------------------------------------------------------------------------------ */
 
-static uint32_t stamp_at(const struct rig *r, unsigned disk, unsigned block)
+/* dm-crypt's plain64: the number of the sector of UPPER, little-endian. */
+static void decrypt(const struct place *p, EVP_CIPHER_CTX *context, unsigned block, const uint8_t *in, uint8_t *out)
 {
-    return ((const uint32_t *)(r->image[disk] + (size_t)block * BLOCK))[0];
+    uint64_t sector = (p->at + (uint64_t)block * BLOCK) / 512;
+    uint8_t tweak[CIPHER_BLOCK] = {0};
+    int n = 0;
+
+    for (unsigned i = 0; i < 8; i++)
+        tweak[i] = (uint8_t)(sector >> (8 * i));
+    if (EVP_DecryptInit_ex(context, EVP_aes_256_xts(), NULL, p->key, tweak) != 1 ||
+        EVP_DecryptUpdate(context, out, &n, in, CIPHER_BLOCK) != 1)
+        abort();
+}
+
+static void read_stamps(struct rig *r)
+{
+    EVP_CIPHER_CTX *context = EVP_CIPHER_CTX_new();
+
+    for (unsigned d = 0; d < DISKS; d++)
+        for (unsigned i = 0; i < STAMPED_BLOCKS; i++) {
+            const uint8_t *block = r->image[d] + (size_t)i * BLOCK;
+            uint8_t plain[CIPHER_BLOCK];
+
+            if (r->places[d].encrypted)
+                decrypt(&r->places[d], context, i, block, plain);
+            memcpy(&r->stamps[d][i], r->places[d].encrypted ? plain : block, sizeof(uint32_t));
+        }
+    EVP_CIPHER_CTX_free(context);
 }
 
 static uint32_t newest_stamp(const struct rig *r)
@@ -195,8 +227,8 @@ static uint32_t newest_stamp(const struct rig *r)
 
     for (unsigned d = 0; d < DISKS; d++)
         for (unsigned i = 0; i < STAMPED_BLOCKS; i++)
-            if (stamp_at(r, d, i) > newest)
-                newest = stamp_at(r, d, i);
+            if (r->stamps[d][i] > newest)
+                newest = r->stamps[d][i];
     return newest;
 }
 
@@ -207,11 +239,15 @@ struct expectation {
     uint32_t stamps[DISKS][STAMPED_BLOCKS];
 };
 
-static unsigned count_violations(const struct rig *r, struct expectation *e)
+static unsigned count_violations(struct rig *r, struct expectation *e)
 {
-    uint32_t newest = newest_stamp(r);
     unsigned violations = 0;
+    uint32_t newest;
 
+    read_stamps(r);
+    newest = newest_stamp(r);
+    if (newest > atomic_load(&r->issued)) /* nobody has written that */
+        return DISKS * STAMPED_BLOCKS;
     while (e->upto + 1 < newest) {
         const struct batch *b = &r->batches[++e->upto];
         for (unsigned i = 0; i < b->count; i++)
@@ -219,12 +255,20 @@ static unsigned count_violations(const struct rig *r, struct expectation *e)
     }
     for (unsigned d = 0; d < DISKS; d++)
         for (unsigned i = 0; i < STAMPED_BLOCKS; i++)
-            if (stamp_at(r, d, i) < e->stamps[d][i])
+            if (r->stamps[d][i] < e->stamps[d][i])
                 violations++;
     return violations;
 }
 
 /* --- rig ------------------------------------------------------------------------------------------------------------------ */
+
+static void read_lower(const struct place *p, uint8_t *out)
+{
+    int fd = open(p->lower, O_RDONLY | O_DIRECT | O_CLOEXEC);
+
+    assert_int_equal(pread(fd, out, DISK_BYTES, (off_t)p->lower_at), DISK_BYTES);
+    (void)close(fd);
+}
 
 static void start_capture(struct rig *r)
 {
@@ -244,10 +288,13 @@ static void start_capture(struct rig *r)
               reader_add_disk(r->reader, i, r->places[i].lower, &err) < 0 ||
               cycle_set_disk(r->cycle, i, tracker_disk_size_bytes(r->tracked[i]),
                   tracker_disk_granule_shift(r->tracked[i]), &err) < 0;
-        r->image[i] = calloc(1, DISK_BYTES);
     }
     if (bad)
         fail_msg("%s", err.text);
+    for (unsigned i = 0; i < DISKS; i++) { /* now that it is tracked */
+        r->image[i] = aligned_alloc(4096, DISK_BYTES);
+        read_lower(&r->places[i], r->image[i]);
+    }
 }
 
 /* Another process of the agent takes over what this one leaves in the kernel. */
@@ -281,15 +328,28 @@ static void zero_place(const struct place *p)
     free(zeros);
 }
 
+static void take_key(struct place *p, const char *hex)
+{
+    for (unsigned i = 0; i < KEY_BYTES; i++)
+        assert_int_equal(sscanf(hex + (size_t)2 * i, "%2hhx", &p->key[i]), 1);
+    p->encrypted = true;
+}
+
 static void take_places(struct rig *r, const char *asked)
 {
-    struct place *p = r->places;
+    for (unsigned i = 0; i < DISKS; i++) {
+        struct place *p = &r->places[i];
+        char key[2 * KEY_BYTES + 1];
+        int fields =
+            sscanf(asked, "%63[^,],%lu,%63[^, ],%lu,%128[0-9a-f]", p->upper, &p->at, p->lower, &p->lower_at, key);
 
-    assert_int_equal(sscanf(asked, "%63[^,],%lu,%63[^,],%lu %63[^,],%lu,%63[^,],%lu", p[0].upper, &p[0].at, p[0].lower,
-                         &p[0].lower_at, p[1].upper, &p[1].at, p[1].lower, &p[1].lower_at),
-        8);
-    for (unsigned i = 0; i < DISKS; i++)
-        zero_place(&p[i]);
+        assert_true(fields == 4 || fields == 5);
+        if (fields == 5)
+            take_key(p, key);
+        zero_place(p);
+        asked += strcspn(asked, " ");
+        asked += strspn(asked, " ");
+    }
 }
 
 static void make_places(struct rig *r)
@@ -448,14 +508,6 @@ static void test_the_checker_finds_what_windows_prevent(void **state)
     t = run_cycles(r, 5000, 1);
     report(r, &t);
     assert_true(t.violations > 0);
-}
-
-static void read_lower(const struct place *p, uint8_t *out)
-{
-    int fd = open(p->lower, O_RDONLY | O_DIRECT | O_CLOEXEC);
-
-    assert_int_equal(pread(fd, out, DISK_BYTES, (off_t)p->lower_at), DISK_BYTES);
-    (void)close(fd);
 }
 
 static void test_the_image_is_the_disk_when_all_is_quiet(void **state)
