@@ -25,6 +25,7 @@
 #include "hub/db/token_store.h"
 #include "hub/fabric/action.h"
 #include "hub/fabric/fabric_task.h"
+#include "hub/fabric/fixup_vm.h"
 #include "hub/db/user_store.h"
 #include "hub/jobs/drill_clock.h"
 #include "hub/jobs/job_runner.h"
@@ -40,14 +41,14 @@
 #define DAY_USEC (24 * 3600 * USEC_PER_SEC)
 
 struct settings {
-    char *data, *database, *listen, *api_listen, *hostnames, *log_level;
+    char *data, *database, *listen, *api_listen, *hostnames, *log_level, *rescue_image;
     char *api_certificate, *api_key, *public_url;
     char *scripts_dir, *scripts_user;
     uint64_t api_rate, api_failure_rate;
     char *oidc_issuer, *oidc_client_id, *oidc_client_secret, *oidc_ca, *oidc_scopes, *oidc_role_claim, *oidc_role_map,
         *oidc_name;
     uint64_t job_threads, api_threads, db_connections, enrolments_per_second;
-    bool log_json;
+    bool log_json, rescue_emulated;
 };
 
 #define AT(member) offsetof(struct settings, member)
@@ -165,6 +166,15 @@ static const struct conf_row rows[] = {
         .offset = AT(scripts_user),
         .fallback = "nobody",
         .help = "who they run as, where the hub is root"},
+    {.key = "rescue-image",
+        .type = CONF_STRING,
+        .offset = AT(rescue_image),
+        .fallback = "/usr/lib/leeward/rescue",
+        .help = "folder of the rescue image (vmlinuz, initrd), in which the disks of replicas are prepared"},
+    {.key = "rescue-emulated",
+        .type = CONF_BOOL,
+        .offset = AT(rescue_emulated),
+        .help = "it runs without the host's KVM"},
     {.key = "log-level",
         .type = CONF_STRING,
         .offset = AT(log_level),
@@ -538,6 +548,7 @@ static int configure(const struct settings *s, struct err *err)
     log_set_daemon("leeward-hub");
     log_set_level((enum log_level)level);
     log_set_json(s->log_json);
+    fixup_vm_configure(s->rescue_image, s->rescue_emulated);
     return 0;
 }
 

@@ -24,6 +24,8 @@
 #include "transport/base/mem.h"
 #include "transport/loop/loop.h"
 
+/* There in a replica that was prepared for its role (hub/fixup): it has the source's identity, and must not speak as the source. */
+#define REPLICA_MARKER "/etc/leeward/replica"
 #define LOCK_USEC (5 * USEC_PER_SEC)
 #define SUMMARY "tracks the changes of this machine's disks and streams them to a process node"
 
@@ -139,6 +141,12 @@ static int check(const struct config *c, struct err *err)
     }
     log_set_level((enum log_level)level);
     log_set_json(c->log_json);
+    if (!c->uninstall && !is_measuring(c) && access(REPLICA_MARKER, F_OK) == 0) {
+        err_set(
+            err, ERR_REFUSED, "this system is a replica (" REPLICA_MARKER "): its source is the one that replicates");
+        return err_hint(
+            err, "once it is a machine of its own: remove that file and the agent's state, then enrol it anew");
+    }
     return 0;
 }
 

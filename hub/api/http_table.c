@@ -53,6 +53,7 @@ const struct http_route http_routes[] = {
     {"DELETE", V1 "/targets/{target_id}", "deleteTarget", "targets:write", 0, serve_target_delete},
     {"GET", V1 "/failovers", "listFailovers", "failovers:read", 0, serve_failover_list},
     {"POST", V1 "/failovers", "createFailover", "failovers:execute", 0, serve_failover_create},
+    {"POST", V1 "/failovers/preview", "previewFailover", "failovers:execute", 0, serve_failover_preview},
     {"GET", V1 "/failovers/{failover_id}", "getFailover", "failovers:read", 0, serve_failover_get},
     {"POST", V1 "/failovers/{failover_id}/change-point", "changeFailoverPoint", "failovers:execute", 0,
         serve_failover_change_point},

@@ -74,6 +74,7 @@ int serve_target_update(struct request *r, struct err *err);
 int serve_target_delete(struct request *r, struct err *err);
 int serve_failover_list(struct request *r, struct err *err);
 int serve_failover_create(struct request *r, struct err *err);
+int serve_failover_preview(struct request *r, struct err *err);
 int serve_failover_get(struct request *r, struct err *err);
 int serve_failover_change_point(struct request *r, struct err *err);
 int serve_failover_commit(struct request *r, struct err *err);

@@ -141,6 +141,7 @@ static const struct row_json_member failover_members[] = {
     F("point_time", ROW_TIME, point_time),
     F("branch_id", ROW_TEXT_OR_NULL, export_id),
     F("options", ROW_OBJECT, options_json),
+    F("fixups", ROW_OBJECT, fixups_json),
     F("replica", ROW_OBJECT, replica_json),
     F("failback", ROW_OBJECT, failback_json),
     F("verdict", ROW_TEXT, verdict),
@@ -201,7 +202,8 @@ static json_t *sequence_text(uint64_t sequence)
     return json_string(text);
 }
 
-int serve_failover_create(struct request *r, struct err *err)
+/* What runs where and from which point: the members of the request that a failover and its preview have in common. kind NULL: a preview. */
+static int submit_start(struct request *r, const char *job_kind, const char *kind, struct err *err)
 {
     const char *target = request_str(r, "target") ? request_str(r, "target") : "disks";
     json_t *options = json_object_get(r->body, "options");
@@ -216,10 +218,20 @@ int serve_failover_create(struct request *r, struct err *err)
 
     if (sequence == 0 && failover_latest_point(r->conn, id, &sequence, err) < 0)
         return -1;
-    return serve_job_submit(r, "failover", id,
-        json_pack("{s:s, s:s, s:o, s:O*}", "failover", request_str(r, "kind"), "target_id",
-            db_at(&place, struct target_row, 0)->id, "sequence", sequence_text(sequence), "options", options),
+    return serve_job_submit(r, job_kind, id,
+        json_pack("{s:s*, s:s, s:o, s:O*}", "failover", kind, "target_id", db_at(&place, struct target_row, 0)->id,
+            "sequence", sequence_text(sequence), "options", options),
         err);
+}
+
+int serve_failover_create(struct request *r, struct err *err)
+{
+    return submit_start(r, "failover", request_str(r, "kind"), err);
+}
+
+int serve_failover_preview(struct request *r, struct err *err)
+{
+    return submit_start(r, "failover_preview", NULL, err);
 }
 
 /* A job about the failover in the path; params are taken over and get its id. */

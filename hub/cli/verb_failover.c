@@ -156,6 +156,51 @@ static int add_boot_check(const struct command_line *line, json_t *options, stru
     return 0;
 }
 
+/* --address, --gateway and --dns say the network of --fixups, which they imply. */
+static int add_network(const struct command_line *line, json_t *fixups, struct err *err)
+{
+    const char *address = command_option(line, "address"), *gateway = command_option(line, "gateway");
+    const char *dns = command_option(line, "dns");
+    bool dhcp = address && strcmp(address, "dhcp") == 0;
+    json_t *network, *servers = dns ? json_array() : NULL;
+
+    if (!address && (gateway || dns)) {
+        json_decref(servers);
+        err_set(err, ERR_INVALID, "--gateway and --dns: without --address");
+        return err_hint(err, "For example --address 192.0.2.7/24 --gateway 192.0.2.1.");
+    }
+    for (const char *at = dns; at && *at;) {
+        size_t n = strcspn(at, ",");
+
+        json_array_append_new(servers, json_stringn(at, n));
+        at += n + (at[n] == ',');
+    }
+    network = address ? json_pack("{s:s, s:s*, s:s*, s:o*}", "method", dhcp ? "dhcp" : "static", "address",
+                            dhcp ? NULL : address, "gateway", gateway, "dns", servers)
+                      : NULL;
+    if (address && json_object_set_new(fixups, "network", network) < 0)
+        return err_set(err, ERR_NOMEM, "no memory for a request");
+    return 0;
+}
+
+static int add_fixups(const struct command_line *line, json_t *options, struct err *err)
+{
+    const char *text = command_option(line, "fixups");
+    bool network = command_option(line, "address") || command_option(line, "gateway") || command_option(line, "dns");
+    json_t *fixups = text ? json_loads(text, JSON_REJECT_DUPLICATES, NULL) : network ? json_object() : NULL;
+
+    if (text && !json_is_object(fixups)) {
+        json_decref(fixups);
+        err_set(err, ERR_INVALID, "--fixups: not a JSON object");
+        return err_hint(err, "For example --fixups '{}' or --fixups '{\"serial_console\": true}'.");
+    }
+    if (!fixups)
+        return 0;
+    if (json_object_set_new(options, "fixups", fixups) < 0)
+        return err_set(err, ERR_NOMEM, "no memory for a request");
+    return add_network(line, fixups, err);
+}
+
 static int add_options(const struct command_line *line, json_t *options, struct err *err)
 {
     const char *network = command_option(line, "network");
@@ -172,6 +217,8 @@ static int add_options(const struct command_line *line, json_t *options, struct 
         json_object_set_new(options, "memory_bytes", json_integer((json_int_t)(value << 20)));
     if (network)
         json_object_set_new(options, "network", json_string(network));
+    if (add_fixups(line, options, err) < 0)
+        return -1;
     return add_boot_check(line, options, err);
 }
 
@@ -189,6 +236,36 @@ static int print_started(struct command_line *line, const json_t *job, struct er
     return verb_print_item(line, path, err);
 }
 
+static const struct column change_columns[] = {
+    {"FIX-UP", "fixup", COLUMN_TEXT, false},
+    {"ACTION", "action", COLUMN_TEXT, false},
+    {"PATH", "path", COLUMN_TEXT, false},
+    {"WHY", "why", COLUMN_TEXT, false},
+};
+
+/* What a preview lists; the lines of each change are in -o json. */
+static int print_previewed(struct command_line *line, const json_t *job, struct err *err)
+{
+    const json_t *report = json_object_get(json_object_get(job, "result"), "fixups"), *one;
+    size_t at;
+
+    (void)err;
+    if (!report || line->output == OUTPUT_JSON) {
+        output_json(report ? report : job, stdout);
+        return 0;
+    }
+    int rc = output_items(line, json_object_get(report, "changes"), change_columns, ARRAY_LEN(change_columns), stdout);
+
+    json_array_foreach(json_object_get(report, "warnings"), at, one)
+    {
+        (void)fputs("warning: ", stdout);
+        output_text(json_string_value(one), stdout);
+        (void)putchar('\n');
+    }
+    return rc;
+}
+
+/* kind NULL: only a preview of its fix-ups. */
 static int start_failover(struct command_line *line, const char *kind, struct err *err)
 {
     const char *point, *target = command_option(line, "target");
@@ -200,14 +277,16 @@ static int start_failover(struct command_line *line, const char *kind, struct er
     if (verb_split_point(line->arguments[0], machine, &point, err) < 0 ||
         verb_resolve_point(line, machine, point, &sequence, err) < 0)
         return -1;
-    body = json_pack("{s:s, s:s, s:I, s:s*, s:{}}", "machine", machine, "kind", kind, "sequence", (json_int_t)sequence,
+    body = json_pack("{s:s, s:s*, s:I, s:s*, s:{}}", "machine", machine, "kind", kind, "sequence", (json_int_t)sequence,
         "target", target, "options");
     rc = body ? add_options(line, json_object_get(body, "options"), err)
               : err_set(err, ERR_NOMEM, "no memory for a request");
+    if (rc == 0 && !kind && !json_object_get(json_object_get(body, "options"), "fixups"))
+        json_object_set_new(json_object_get(body, "options"), "fixups", json_object());
     if (rc == 0)
-        rc = jobwait_run(line, "POST", "/api/v1/failovers", body, &job, err);
+        rc = jobwait_run(line, "POST", kind ? "/api/v1/failovers" : "/api/v1/failovers/preview", body, &job, err);
     if (rc == 0)
-        rc = print_started(line, job, err);
+        rc = kind ? print_started(line, job, err) : print_previewed(line, job, err);
     json_decref(body);
     json_decref(job);
     return rc;
@@ -224,6 +303,11 @@ int verb_failover_planned(struct command_line *line, struct err *err)
         return start_failover(line, "planned", err);
     err_set(err, ERR_INVALID, "a planned failover runs the machine's last point");
     return err_hint(err, "Leave the point out. An older one: leeward failover unplanned %s", line->arguments[0]);
+}
+
+int verb_failover_preview(struct command_line *line, struct err *err)
+{
+    return start_failover(line, NULL, err);
 }
 
 int verb_failover_unplanned(struct command_line *line, struct err *err)

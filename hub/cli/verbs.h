@@ -144,6 +144,7 @@ VERB(export_disk);
 VERB(failover_test);
 VERB(failover_planned);
 VERB(failover_unplanned);
+VERB(failover_preview);
 VERB(failover_list);
 VERB(failover_show);
 VERB(failover_change_point);

@@ -164,6 +164,12 @@ int failover_note_failback(
         DB_S(id), DB_S(failback_json), DB_S(job_id)));
 }
 
+int failover_note_fixups(struct db_conn *conn, const char *id, const char *fixups_json, struct err *err)
+{
+    return ok(db_exec(
+        conn, NULL, err, "UPDATE failovers SET fixups = $2::jsonb" BUMP " WHERE id = $1", DB_S(id), DB_S(fixups_json)));
+}
+
 int failover_note_outcome(struct db_conn *conn, const char *id, const char *outcome, const char *notes, struct err *err)
 {
     return ok(db_exec(conn, NULL, err, "UPDATE failovers SET outcome = $2, notes = $3" BUMP " WHERE id = $1", DB_S(id),

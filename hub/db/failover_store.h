@@ -36,6 +36,8 @@ int failover_note_replica(struct db_conn *conn, const char *id, const char *repl
 /* What the failback has moved so far, and the job that does it. */
 int failover_note_failback(
     struct db_conn *conn, const char *id, const char *failback_json, const char *job_id, struct err *err);
+/* What was changed on the replica's disks. */
+int failover_note_fixups(struct db_conn *conn, const char *id, const char *fixups_json, struct err *err);
 /* A person's word about a test. */
 int failover_note_outcome(
     struct db_conn *conn, const char *id, const char *outcome, const char *notes, struct err *err);

@@ -387,6 +387,7 @@ static const struct db_column failover_columns[] = {
     TEXT(failover_row, state, "t.state", F | S | N),
     ID(failover_row, export_id, "t.export_id", F),
     JSON(failover_row, options_json, "t.options::text"),
+    JSON(failover_row, fixups_json, "t.fixups::text"),
     JSON(failover_row, replica_json, "t.replica::text"),
     JSON(failover_row, failback_json, "t.failback::text"),
     TEXT(failover_row, verdict, "t.verdict", F | S | N),

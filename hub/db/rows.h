@@ -44,7 +44,7 @@ struct machine_row {
     const char *cause_code;     /* the stable word for it, hub/core/health.h; "" */
     const char *health;         /* "healthy", "warning", "critical", "unknown" */
     const char *policy_id, *policy_name, *node_id, *node_name, *vault_id, *vault_name; /* "" while unprotected */
-    const char *pinned_node_id; /* "": placement chooses */
+    const char *pinned_node_id;                                                        /* "": placement chooses */
     const char *os_name, *kernel, *boot_id, *firmware, *software, *hostname;
     const char *addresses_json; /* array of strings */
     uint64_t cpus, memory_bytes;
@@ -171,7 +171,8 @@ extern const struct db_entity db_targets;
 struct failover_row {
     const char *id, *machine_id, *machine_name, *vault_id, *target_id, *target_name, *adapter, *target_config_json;
     const char *kind, *state; /* hub/core/failover_state.h */
-    const char *export_id, *options_json, *replica_json, *failback_json, *verdict, *verdict_text, *outcome, *notes;
+    const char *export_id, *options_json, *fixups_json, *replica_json, *failback_json, *verdict, *verdict_text,
+        *outcome, *notes;
     const char *job_id, *requested_by;
     uint64_t sequence, point_time, requested_at, running_at, ended_at;
     uint64_t rto_usec; /* from the request until it ran; 0: not yet */
@@ -208,7 +209,8 @@ struct plan_run_step_row {
     uint64_t ordinal, sequence, attempts, predicted_usec, started_at, finished_at, attempt_at;
     bool predicted_known, timed_out, live;
     const char *failover_state, *verdict, *verdict_text, *question;
-    uint64_t point_sequence, point_time, running_at, rto_usec, loss_usec; /* both from the run's request on; 0: not yet */
+    uint64_t point_sequence, point_time, running_at, rto_usec,
+        loss_usec; /* both from the run's request on; 0: not yet */
 };
 extern const struct db_entity db_plan_run_steps;
 

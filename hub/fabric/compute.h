@@ -9,7 +9,8 @@
  *    "machine": {"id", "name", "hostname"}, "sequence": n,
  *    "cpus": n, "memory_bytes": n, "firmware": "bios"|"uefi", "network": text ("" = none),
  *    "boot_check": {"type": "none"|"tcp"|"serial", "timeout_seconds": n, "address"?, "port"?, "pattern"?},
- *    "disks": [{"number": n, "uri": "nbd+unix:...", "size_bytes": n, "is_root": bool}, ...]}   disks are there from start on
+ *    "fixups"?: {...} (hub/fixup/fixup_spec.h; absent: none),
+ *    "disks": [{"number": n, "device": text, "uri": "nbd+unix:...", "size_bytes": n, "is_root": bool}, ...]}   disks are there from start on
  * What start returns is the replica: an object that the adapter gets back in look and stop, and that people are shown. Members that
  * everybody understands: "name", "address", "console" (end of the serial output), "verdict" ("unknown"|"passed"|"failed"), "verdict_text".
  */

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "hub/fabric/compute.h"
+#include "hub/fixup/fixup_spec.h"
 #include "transport/base/mem.h"
 
 #define DISKS_MAX 26 /* vda to vdz */
@@ -165,12 +166,15 @@ static void devices_but_disks(struct writer *x, const json_t *config, const json
 {
     const char *network = compute_text(spec, "network", "");
     const char *emulator = compute_text(config, "emulator", "");
+    char mac[18];
 
     if (emulator[0])
         text_element(x, "emulator", emulator);
     if (network[0]) {
         open_element(x, "interface");
         attribute(x, "type", "network");
+        fixup_mac(compute_text(spec, "failover_id", ""), mac);
+        leaf(x, "mac", "address", mac, NULL);
         leaf(x, "source", "network", network, NULL);
         leaf(x, "model", "type", "virtio", NULL);
         close_element(x);

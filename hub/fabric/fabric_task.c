@@ -11,6 +11,7 @@
 
 #include "hub/fabric/action.h"
 #include "hub/fabric/compute.h"
+#include "hub/fabric/fixup_vm.h"
 #include "transport/base/clock.h"
 #include "transport/base/mem.h"
 
@@ -62,6 +63,10 @@ static int work(struct task *t, json_t **ret_answer, struct err *err)
         return t->action->run(&(struct action_call){t->config, t->spec, &t->cancelled}, ret_answer, err);
     if (t->verb == FABRIC_START)
         return t->adapter->start(&call, ret_answer, err);
+    if (t->verb == FABRIC_FIXUP || t->verb == FABRIC_PREVIEW)
+        return fixup_vm_run(&call, t->verb == FABRIC_FIXUP, ret_answer, err);
+    if (t->verb == FABRIC_CHECK && fixup_vm_check(&call, err) < 0)
+        return -1;
     if ((t->verb == FABRIC_CHECK ? t->adapter->check : t->adapter->stop)(&call, err) < 0)
         return -1;
     *ret_answer = json_object();

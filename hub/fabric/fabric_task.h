@@ -13,8 +13,9 @@
 
 #define FABRIC_TASKS_MAX 64
 
-/* FABRIC_ACT: `adapter` is the type of an action (action.h), `config` its step, `spec` its context. */
-enum fabric_verb { FABRIC_CHECK, FABRIC_START, FABRIC_STOP, FABRIC_ACT };
+/* FABRIC_ACT: `adapter` is the type of an action (action.h), `config` its step, `spec` its context. FABRIC_FIXUP prepares the disks of spec for the replica,
+ * FABRIC_PREVIEW lists what that would change (fixup_vm.h). */
+enum fabric_verb { FABRIC_CHECK, FABRIC_START, FABRIC_STOP, FABRIC_ACT, FABRIC_FIXUP, FABRIC_PREVIEW };
 
 struct fabric_ask {
     const char *key; /* of the task: job id and step; at most 63 bytes */

@@ -124,7 +124,7 @@ static int open_point(struct job_run *run, struct err *err)
 }
 
 /* Cancelled or failed: the row says so, and the vault closes it, whether it had come to opening it or not. */
-static int undo_open(struct job_run *run, struct err *err)
+int branch_steps_undo_open(struct job_run *run, struct err *err)
 {
     Leeward__Control__V1__Command command = LEEWARD__CONTROL__V1__COMMAND__INIT;
     Leeward__Control__V1__ClosePoint close = LEEWARD__CONTROL__V1__CLOSE_POINT__INIT;
@@ -355,7 +355,7 @@ const struct job_kind job_kind_point_open = {.name = "point_open",
     .needs_machine = true,
     .may_cancel = true,
     .check = open_check,
-    .cancel = undo_open,
+    .cancel = branch_steps_undo_open,
     .undo_on_failure = true,
     .steps = {{"open", "Open the point as disks", open_point}}};
 

@@ -14,6 +14,8 @@ struct branch_opening {
 };
 /* Opens a point at the job's vault. The id is in state "export_id" from the first look on; the result gets "export_id", "uri", "disks" and "sequence". */
 int branch_steps_open(struct job_run *run, const struct branch_opening *opening, struct err *err);
+/* For job_kind.cancel of a job that opens one. */
+int branch_steps_undo_open(struct job_run *run, struct err *err);
 /* Opens a branch that was closed and kept; the result as above. */
 int branch_steps_reopen(struct job_run *run, const char *export_id, const char *socket, struct err *err);
 /* Closes it at the job's vault; discard: a branch is removed with all that was written to it. One that is gone is closed. */

@@ -507,6 +507,7 @@ const struct job_kind job_kind_failover = {.name = "failover",
     .steps = {{"check", "Ask the target whether it can take the replica", ask_target},
         {"begin", "Write the failover down", begin}, {"hold", "Stop the source and make its last point", hold_source},
         {"fence", "Fence the source", fence}, {"open", "Open a branch of the point", open_branch},
+        {"fixup", "Prepare its disks for the replica", fixup_steps_apply},
         {"start", "Start the replica and wait for its boot check", failover_start_replica},
         {"settle", "The replica runs", settle_running}}};
 
@@ -518,6 +519,7 @@ const struct job_kind job_kind_failover_change_point = {.name = "failover_change
     .steps = {{"begin", "Write the change down", change_begin}, {"stop", "Stop the replica", stop_replica},
         {"discard", "Discard its branch", failover_discard_branch},
         {"open", "Open a branch of the other point", open_branch},
+        {"fixup", "Prepare its disks for the replica", fixup_steps_apply},
         {"start", "Start the replica and wait for its boot check", failover_start_replica},
         {"settle", "The replica runs", settle_running}}};
 

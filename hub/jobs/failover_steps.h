@@ -31,6 +31,8 @@ int failover_named_check(struct db_conn *conn, const struct machine_row *machine
     enum failover_move move, char ret_vault_id[IDENT_TEXT_SIZE], struct err *err);
 /* The machine is in a state from which the move is allowed. */
 int failover_check_machine(const struct machine_row *machine, enum machine_move move, struct err *err);
+/* A step: the fix-ups that the failover asks for, on the disks of the result (fixup_steps.c). */
+int fixup_steps_apply(struct job_run *run, struct err *err);
 /* A step: starts the replica on the disks of the result, and waits for its boot check. */
 int failover_start_replica(struct job_run *run, struct err *err);
 

@@ -63,10 +63,10 @@ extern const struct job_kind job_kind_protect, job_kind_unprotect, job_kind_resy
 extern const struct job_kind job_kind_disk_add, job_kind_disk_exclude, job_kind_disk_resize;
 extern const struct job_kind job_kind_point_create, job_kind_point_open, job_kind_point_close, job_kind_branch_open;
 extern const struct job_kind job_kind_branch_promote;
-extern const struct job_kind job_kind_export, job_kind_vault_verify, job_kind_vault_rotate_key, job_kind_machine_rotate_key, job_kind_erase,
-    job_kind_vault_gc, job_kind_group_point;
+extern const struct job_kind job_kind_export, job_kind_vault_verify, job_kind_vault_rotate_key,
+    job_kind_machine_rotate_key, job_kind_erase, job_kind_vault_gc, job_kind_group_point;
 extern const struct job_kind job_kind_failover, job_kind_failover_change_point, job_kind_failover_commit,
-    job_kind_failover_end;
+    job_kind_failover_end, job_kind_failover_preview;
 extern const struct job_kind job_kind_failover_reprotect, job_kind_failover_failback, job_kind_failover_resume;
 extern const struct job_kind job_kind_plan_run, job_kind_plan_action, job_kind_plan_gate, job_kind_plan_end;
 

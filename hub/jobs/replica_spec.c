@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "hub/db/protection_store.h"
+#include "hub/fixup/fixup_spec.h"
 #include "hub/jobs/failover_steps.h"
 #include "transport/base/clock.h"
 #include "transport/base/mem.h"
@@ -30,7 +31,7 @@ static bool within(const json_t *options, const char *key, long long min, long l
 
 int replica_options_check(const json_t *options, struct err *err)
 {
-    static const char *const known[] = {"cpus", "memory_bytes", "network", "boot_check", NULL};
+    static const char *const known[] = {"cpus", "memory_bytes", "network", "boot_check", "fixups", NULL};
     const json_t *network = json_object_get(options, "network");
 
     if (job_params_known(options, known, err) < 0)
@@ -41,7 +42,7 @@ int replica_options_check(const json_t *options, struct err *err)
         return bad(err, "memory_bytes", "less than 64 MiB, or too much");
     if (network && !json_is_string(network))
         return bad(err, "network", "not a text");
-    return 0;
+    return fixup_spec_check(json_object_get(options, "fixups"), err) < 0 ? err_wrap(err, "options") : 0;
 }
 
 static json_t *number_or(const json_t *options, const char *key, long long fallback)
@@ -73,8 +74,9 @@ static json_t *spec_disks(struct db_conn *conn, const char *machine_id, const js
             one) if (json_integer_value(json_object_get(one, "number")) == (json_int_t)d->number && d->number >= 0)
             uri = json_string_value(json_object_get(one, "uri"));
         if (opened ? uri != NULL : d->is_protected)
-            json_array_append_new(list, json_pack("{s:I, s:s*, s:I, s:b}", "number", (json_int_t)d->number, "uri", uri,
-                                            "size_bytes", (json_int_t)d->size_bytes, "is_root", (int)d->is_root));
+            json_array_append_new(
+                list, json_pack("{s:I, s:s, s:s*, s:I, s:b}", "number", (json_int_t)d->number, "device", d->device,
+                          "uri", uri, "size_bytes", (json_int_t)d->size_bytes, "is_root", (int)d->is_root));
     }
     return list;
 }
@@ -112,11 +114,12 @@ static json_t *pack(const struct failover_row *f, const struct machine_row *m, c
     long long memory = m->memory_bytes ? (long long)m->memory_bytes : MEMORY_UNKNOWN_BYTES;
     const char *network = json_string_value(json_object_get(options, "network"));
 
-    return json_pack("{s:s, s:s, s:b, s:{s:s, s:s, s:s}, s:I, s:o, s:o, s:s, s:s, s:O*, s:o}", "failover_id", f->id,
-        "kind", f->kind, "isolated", strcmp(f->kind, "test") == 0, "machine", "id", m->id, "name", m->name, "hostname",
-        m->hostname, "sequence", (json_int_t)f->sequence, "cpus", number_or(options, "cpus", cpus), "memory_bytes",
-        number_or(options, "memory_bytes", memory), "firmware", m->firmware[0] ? m->firmware : "bios", "network",
-        network ? network : "", "boot_check", json_object_get(options, "boot_check"), "disks", disks);
+    return json_pack("{s:s, s:s, s:b, s:{s:s, s:s, s:s}, s:I, s:o, s:o, s:s, s:s, s:O*, s:O*, s:o}", "failover_id",
+        f->id, "kind", f->kind, "isolated", strcmp(f->kind, "test") == 0, "machine", "id", m->id, "name", m->name,
+        "hostname", m->hostname, "sequence", (json_int_t)f->sequence, "cpus", number_or(options, "cpus", cpus),
+        "memory_bytes", number_or(options, "memory_bytes", memory), "firmware", m->firmware[0] ? m->firmware : "bios",
+        "network", network ? network : "", "boot_check", json_object_get(options, "boot_check"), "fixups",
+        json_object_get(options, "fixups"), "disks", disks);
 }
 
 json_t *replica_spec(struct db_conn *conn, const struct failover_row *failover, const json_t *disks, struct err *err)
@@ -139,8 +142,12 @@ json_t *replica_spec(struct db_conn *conn, const struct failover_row *failover, 
 int replica_ask(struct job_run *run, const struct failover_row *failover, enum fabric_verb verb, const json_t *disks,
     bool graceful, json_t **ret_answer, struct err *err)
 {
-    static const char *const doing[] = {
-        "is asked whether it can take the replica", "starts the replica", "stops the replica"};
+    static const char *const doing[] = {[FABRIC_CHECK] = "is asked whether it can take the replica",
+        [FABRIC_START] = "starts the replica",
+        [FABRIC_STOP] = "stops the replica",
+        [FABRIC_ACT] = "works",
+        [FABRIC_FIXUP] = "waits while the replica's disks are prepared",
+        [FABRIC_PREVIEW] = "waits while changes of the replica's disks are listed"};
     json_t *config = json_loads(failover->target_config_json, JSON_REJECT_DUPLICATES, NULL);
     json_t *replica = json_loads(failover->replica_json, JSON_REJECT_DUPLICATES, NULL);
     json_t *spec = replica_spec(run->conn, failover, disks, err), *answer = NULL;

@@ -15,14 +15,28 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 chmod 755 "$work"
 
-kernel=$(apt-cache depends "$package" | awk '/Depends: linux-image-/ { print $2; exit }')
-[ -n "$kernel" ] || { apt-get -q update >&2 && kernel=$(apt-cache depends "$package" | awk '/Depends: linux-image-/ { print $2; exit }'); }
+find_kernel() {
+    apt-cache depends "$package" | awk '/Depends: linux-image-/ && !found++ { print $2 }'
+}
+kernel=$(find_kernel || true)
+if [ -z "$kernel" ]; then
+    apt-get -q update >&2
+    kernel=$(find_kernel || true)
+fi
 if [ -z "$kernel" ]; then
     echo "make-rescue-image.sh: there is no package $package" >&2
     exit 1
 fi
 mkdir "$work/debs" "$work/tree"
-(cd "$work/debs" && apt-get -q -o APT::Sandbox::User=root -o Acquire::Retries=5 download "$kernel" busybox-static >/dev/null)
+download() {
+    (cd "$work/debs" && apt-get -q -o APT::Sandbox::User=root -o Acquire::Retries=5 download "$kernel" busybox-static >/dev/null)
+}
+# Lists of packages may name versions that are not there any more.
+if ! download; then
+    apt-get -q update >&2
+    kernel=$(find_kernel)
+    download
+fi
 for deb in "$work"/debs/*.deb; do
     dpkg-deb -x "$deb" "$work/tree"
 done

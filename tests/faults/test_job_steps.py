@@ -9,8 +9,11 @@ import glob
 import os
 import sys
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "system"))
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, os.path.join(HERE, "..", "system"))
+sys.path.insert(0, os.path.join(HERE, "..", "e2e", "vm"))
 from api_client import Api  # noqa: E402
+from rescue import rescue_image  # noqa: E402
 from harness import MIB, Disk, Site, check, fresh, main, note, run, test, wait_until  # noqa: E402
 
 SLEEPS = "SELECT pid FROM pg_stat_activity WHERE wait_event = 'PgSleep'"
@@ -20,9 +23,11 @@ class Worker:
     """A site with a protected disk whose jobs can be held in the middle of a step."""
 
     def __init__(self):
+        image = rescue_image()
         self.disk = Disk(48 * MIB)
         self.disk.make_fs("ext4")
-        self.site = Site()
+        self.make_root()
+        self.site = Site(daemon_options={"hub": ["--rescue-image", image, "--rescue-emulated"]})
         self.api = Api(self.site.env)
         self.machine = self.site.machine()["name"]
         self.serial = 0
@@ -36,6 +41,15 @@ class Worker:
             CREATE TRIGGER hold_still BEFORE UPDATE ON job_steps FOR EACH ROW WHEN (NEW.status = 'succeeded')
                 EXECUTE FUNCTION hold_still()""")
 
+    def make_root(self):
+        """What fix-ups take for the system of a machine."""
+        place = self.disk.mount()
+        for folder in ("etc", "usr"):
+            os.mkdir(os.path.join(place, folder))
+        with open(os.path.join(place, "etc", "fstab"), "w") as f:
+            f.write("/dev/sdx1 / ext4 defaults 0 1\n")
+        self.disk.unmount()
+
     def sql(self, text):
         socket = os.path.dirname(glob.glob(os.path.join(self.site.data, "hub/**/.s.PGSQL.5432"), recursive=True)[0])
         return run("psql", "-X", "-q", "-A", "-t", "-h", socket, "-U", "leeward", "-d", "leeward", "-v", "ON_ERROR_STOP=1", "-c",
@@ -48,7 +62,7 @@ class Worker:
         def over():
             now = self.state(job)
             return now if now["status"] in ("succeeded", "failed", "cancelled") else None
-        now = wait_until(over, f"{job['kind']} to end", 150)
+        now = wait_until(over, f"{job['kind']} to end", 400)
         check(now["status"] == "succeeded", f"{job['kind']}: {now['problem']} {now['steps']}")
         return now
 
@@ -64,7 +78,7 @@ class Worker:
         """Once the job holds still in that step. The hub's private PostgreSQL goes with it."""
         def still_or_over():
             return self.sql(SLEEPS) or self.state(job)["status"] not in ("queued", "running")
-        wait_until(still_or_over, f"{job['kind']} to come to step {ordinal}", 150)
+        wait_until(still_or_over, f"{job['kind']} to come to step {ordinal}", 400)
         now = self.state(job)
         check(now["status"] in ("queued", "running"), f"{job['kind']} is {now['status']}: {now['problem']} {now['steps']}")
         killed = self.site.kill("hub")
@@ -103,6 +117,14 @@ def jobs_go_on_in_each_step_of_each_kind():
     worker.through("export", "POST", f"{machine}/points/{points[0]['sequence']}/export",
                    {"disk": 0, "path": target, "format": "raw"})
     check(os.path.getsize(target) == worker.disk.size_bytes, "the file that was exported is not the disk")
+    kind = {"machine": worker.machine, "target": "disks", "options": {"fixups": {}}}
+    previewed = worker.through("failover_preview", "POST", "/failovers/preview", kind)
+    listed = [one["path"] for one in previewed["result"]["fixups"]["changes"]]
+    check("/etc/fstab" in listed, f"fix-ups: {previewed['result']}")
+    worker.through("failover", "POST", "/failovers", {**kind, "kind": "test"})
+    failover = worker.api.done("GET", "/failovers")["items"][0]
+    check([one["path"] for one in failover["fixups"]["changes"]] == listed, f"what was changed is not what was listed: {failover['fixups']}")
+    worker.finish(worker.submit("POST", f"/failovers/{failover['id']}/cleanup", {"outcome": "passed"}))
     worker.through("unprotect", "POST", machine + "/unprotect")
     worker.through("erase", "POST", machine + "/erase")
 

@@ -19,8 +19,13 @@ FOLDERS = {"etc": "/etc/libvirt", "lib": "/var/lib/libvirt", "run": "/run/libvir
 USERS = {"passwd": "/etc/passwd", "group": "/etc/group"}
 
 
+NETWORK = "<network><name>{0}</name><forward mode='bridge'/><bridge name='{0}'/></network>"
+
+
 class Hypervisor:
-    def __init__(self):
+    """With a network, it and its machines are in a network namespace where nothing else is."""
+
+    def __init__(self, network=None):
         run(os.path.join(ROOT, "cmake", "install-packages.sh"), os.path.join(HERE, "libvirt-packages.txt"), timeout=1200)
         self.folder = fresh("libvirt")
         for name, place in FOLDERS.items():
@@ -37,11 +42,22 @@ class Hypervisor:
         self.add_users()
         binds = "; ".join(f"mount --bind {self.folder}/{name} {place}" for name, place in {**FOLDERS, **USERS}.items())
         socket = os.path.join(self.folder, "run", "libvirt-sock")
-        self.process = start(["unshare", "--mount", "--propagation", "private", "sh", "-ec", binds + "; exec libvirtd --config /etc/libvirt/libvirtd.conf"],
+        if network:
+            binds += f"; ip link set lo up; ip link add {network} type bridge; ip link set {network} up"
+        self.process = start(["unshare", "--mount", *(["--net"] if network else []), "--propagation", "private", "sh", "-ec", binds + "; exec libvirtd --config /etc/libvirt/libvirtd.conf"],
                              log=self.folder + ".log")
         self.uri = "qemu+unix:///system?socket=" + socket
         defer(self.destroy_all)
         wait_until(lambda: os.path.exists(socket) and self.virsh("list") is not None, "libvirtd to answer", 60)
+        if network:
+            self.start_network(network)
+
+    def start_network(self, name):
+        path = os.path.join(self.folder, name + ".xml")
+        with open(path, "w") as f:
+            f.write(NETWORK.format(name))
+        self.virsh("net-define", path)
+        self.virsh("net-start", name)
 
     def add_users(self):
         """libvirtd does not start without the user that another package of it makes, though qemu runs as root here."""

@@ -59,6 +59,7 @@ static void a_replica_becomes_a_domain_with_its_root_disk_first(void **state)
     assert_non_null(strstr(xml, "<memory>524288</memory>"));
     assert_non_null(strstr(xml, "socket=\"/run/x y\""));
     assert_non_null(strstr(xml, "network=\"drill&lt;&amp;&gt;\""));
+    assert_non_null(strstr(xml, "<mac address=\"52:54:00:"));
     const char *root = strstr(xml, "name=\"3\""), *data = strstr(xml, "name=\"0\"");
 
     assert_true(root && data && root < data);

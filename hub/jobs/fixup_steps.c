@@ -1,0 +1,158 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Fix-ups of a replica's disks: a step of the jobs that start one, between the branch and the start; and a job that only lists what they would change. The
+ * point is never touched: the step writes to the branch, the preview reads the point and writes to a copy that is thrown away.
+ */
+#include <stdio.h>
+
+#include "hub/db/failover_store.h"
+#include "hub/fixup/fixup_spec.h"
+#include "hub/jobs/branch_steps.h"
+#include "hub/jobs/failover_steps.h"
+#include "hub/jobs/point_steps.h"
+#include "transport/base/mem.h"
+
+static size_t count_of(const json_t *report, const char *what)
+{
+    return json_array_size(json_object_get(report, what));
+}
+
+/* What was changed is kept with the failover and told. */
+static int note(struct job_run *run, const struct failover_row *f, const json_t *report, struct err *err)
+{
+    AUTO_FREE char *kept = json_dumps(report, JSON_COMPACT);
+    AUTO_FREE char *text = mem_printf("fix-ups of %s's replica: %zu changes, %zu warnings", f->machine_name,
+        count_of(report, "changes"), count_of(report, "warnings"));
+
+    if (!kept || !text)
+        return err_set(err, ERR_NOMEM, "no memory for a replica's fix-ups");
+    snprintf(run->detail, sizeof(run->detail), "%zu changes, %zu warnings", count_of(report, "changes"),
+        count_of(report, "warnings"));
+    if (failover_note_fixups(run->conn, f->id, kept, err) < 0)
+        return -1;
+    return failover_tell(run, "failover_fixups", count_of(report, "warnings") ? "warning" : "info", text, err);
+}
+
+int fixup_steps_apply(struct job_run *run, struct err *err)
+{
+    AUTO_DB_SET struct db_set set = {0};
+    const json_t *disks = json_object_get(run->result, "disks");
+    const struct failover_row *f;
+    json_t *report = NULL, *options;
+    bool wanted;
+    int rc;
+
+    if (failover_read(run, &set, &f, err) < 0)
+        return -1;
+    options = json_loads(f->options_json, JSON_REJECT_DUPLICATES, NULL);
+    wanted = json_object_get(options, "fixups") != NULL;
+    json_decref(options);
+    if (!wanted) {
+        snprintf(run->detail, sizeof(run->detail), "none were asked for");
+        return JOB_DONE;
+    }
+    rc = replica_ask(run, f, FABRIC_FIXUP, disks, false, &report, err);
+    if (rc == JOB_DONE && note(run, f, report, err) < 0)
+        rc = -1;
+    json_decref(report);
+    return rc;
+}
+
+/* ---- failover_preview ---- */
+
+static int preview_check(struct db_conn *conn, const struct machine_row *machine, json_t *params,
+    char ret_vault_id[IDENT_TEXT_SIZE], struct err *err)
+{
+    static const char *const known[] = {"target_id", "sequence", "options", NULL};
+    AUTO_DB_SET struct db_set set = {0};
+    uint64_t sequence;
+
+    if (job_params_known(params, known, err) < 0 || job_param_u64(params, "sequence", &sequence, err) < 0 ||
+        replica_options_check(json_object_get(params, "options"), err) < 0 ||
+        db_need(conn, &db_targets, job_param_text(params, "target_id"), &set, err) < 0 ||
+        point_steps_sequence(conn, machine, params, err) < 0)
+        return -1;
+    if (!json_object_get(json_object_get(params, "options"), "fixups")) {
+        err_set(err, ERR_INVALID, "options.fixups: missing");
+        return err_hint(
+            err, "A preview lists what fix-ups would change: {\"fixups\": {}} for what every replica needs.");
+    }
+    if (sequence == 0) {
+        err_set(err, ERR_REFUSED, "the machine %s has no recovery point", machine->name);
+        return err_hint(err, "Wait for its first one: leeward point list %s", machine->name);
+    }
+    return point_steps_vault(conn, machine->id, ret_vault_id, err);
+}
+
+/* The failover that it would be; there is no row of it. */
+static int preview_ask(
+    struct job_run *run, enum fabric_verb verb, const json_t *disks, json_t **ret_answer, struct err *err)
+{
+    AUTO_DB_SET struct db_set set = {0};
+    AUTO_FREE char *options = json_dumps(json_object_get(run->params, "options"), JSON_COMPACT);
+    uint64_t sequence;
+
+    if (!options)
+        return err_set(err, ERR_NOMEM, "no memory for a replica's fix-ups");
+    if (db_need(run->conn, &db_targets, job_param_text(run->params, "target_id"), &set, err) < 0 ||
+        job_param_u64(run->params, "sequence", &sequence, err) < 0)
+        return -1;
+    const struct target_row *t = db_at(&set, struct target_row, 0);
+    const struct failover_row f = {.id = run->job->id,
+        .machine_id = run->job->machine_id,
+        .kind = "test",
+        .target_name = t->name,
+        .adapter = t->adapter,
+        .target_config_json = t->config_json,
+        .options_json = options,
+        .replica_json = "{}",
+        .sequence = sequence};
+
+    return replica_ask(run, &f, verb, disks, false, ret_answer, err);
+}
+
+static int preview_first(struct job_run *run, struct err *err)
+{
+    return preview_ask(run, FABRIC_CHECK, NULL, NULL, err);
+}
+
+static int preview_open(struct job_run *run, struct err *err)
+{
+    struct branch_opening opening = {.name = "", .socket = "", .writable = false};
+
+    if (job_param_u64(run->params, "sequence", &opening.sequence, err) < 0)
+        return -1;
+    return branch_steps_open(run, &opening, err);
+}
+
+static int preview_list(struct job_run *run, struct err *err)
+{
+    json_t *report = NULL;
+    int rc = preview_ask(run, FABRIC_PREVIEW, json_object_get(run->result, "disks"), &report, err);
+
+    if (rc == JOB_DONE && json_object_set(run->result, "fixups", report) < 0)
+        rc = err_set(err, ERR_NOMEM, "no memory for a replica's fix-ups");
+    json_decref(report);
+    return rc;
+}
+
+static int preview_close(struct job_run *run, struct err *err)
+{
+    return branch_steps_close(run, job_state_text(run, "export_id"), true, err);
+}
+
+static int preview_undo(struct job_run *run, struct err *err)
+{
+    fabric_task_cancel(run->job->id);
+    return branch_steps_undo_open(run, err);
+}
+
+const struct job_kind job_kind_failover_preview = {.name = "failover_preview",
+    .needs_machine = true,
+    .may_cancel = true,
+    .check = preview_check,
+    .cancel = preview_undo,
+    .undo_on_failure = true,
+    .steps = {{"check", "Ask the target whether it can take the replica", preview_first},
+        {"open", "Open the point", preview_open}, {"list", "List what fix-ups would change", preview_list},
+        {"close", "Close the point", preview_close}}};
