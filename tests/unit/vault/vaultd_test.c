@@ -26,9 +26,10 @@
 #include "transport/proto/wire.h"
 #include "transport/rpc/rpc.h"
 #include "transport/vault/opening.h"
+#include "transport/vault/retentionclock.h"
 #include "transport/vault/vaultd.h"
 
-#define WAIT_USEC (20 * USEC_PER_SEC)
+#define WAIT_USEC (120 * USEC_PER_SEC)
 
 /* One call: what came back. */
 struct talk {
@@ -504,6 +505,55 @@ static void retention_drops_points_by_policy_and_keeps_the_newest(void **state)
     assert_int_equal(points_listed(f, &last), 1);
 }
 
+/* As of a vault whose machine's clock was set forward by so much. */
+static void set_retention_clock_back(struct fixture *f, uint64_t behind_usec)
+{
+    struct retentionclock_machine machine;
+    struct retentionclock c;
+    struct err err = ERR_INIT;
+    char path[140];
+    (void)snprintf(path, sizeof(path), "%s/retention.clock", f->data_dir);
+    (void)unlink(path);
+    retentionclock_machine(&machine);
+    machine.utc_usec -= behind_usec;
+    assert_int_equal(retentionclock_open(&c, f->data_dir, &machine, &err), 0);
+    assert_int_equal(retentionclock_save(&c, f->data_dir, &err), 0);
+    retentionclock_close(&c);
+}
+
+/* By the machine's clock all but the newest of these points are over; by the retention clock those of ten days ago alone. */
+static void retention_goes_by_its_own_clock(void **state)
+{
+    struct fixture *f = *state;
+    struct talk t;
+    const uint64_t day = 86400 * USEC_PER_SEC, hour = 3600 * USEC_PER_SEC;
+    uint64_t last, end = clock_mono_usec() + WAIT_USEC;
+    stream_open(f, &t, 1);
+    f->m.began_utc_usec = clock_utc_usec() - 20 * day;
+    for (int i = 0; i < 6; i++) {
+        if (i == 3)
+            f->m.began_utc_usec = clock_utc_usec() - 2 * hour;
+        model_random_write(&f->m);
+        stream_commit(f, &t);
+    }
+    talk_done(f, &t);
+    assert_int_equal(points_listed(f, &last), 6);
+    f->keep_all_usec = hour;
+    stop(f);
+    set_retention_clock_back(f, 10 * day);
+    start(f);
+    while (points_listed(f, &last) > 3)
+        assert_true(clock_mono_usec() < end);
+    assert_int_equal(points_listed(f, &last), 3); /* one pass decides over all of them */
+    assert_int_equal(last, 6);
+    stop(f);
+    set_retention_clock_back(f, 0); /* now it is time */
+    start(f);
+    while (points_listed(f, &last) > 1)
+        assert_true(clock_mono_usec() < end);
+    assert_int_equal(last, 6);
+}
+
 static void hashes_are_those_of_the_latest_content(void **state)
 {
     struct fixture *f = *state;
@@ -884,6 +934,7 @@ int main(void)
         TEST(a_damaged_batch_ends_the_stream_and_costs_nothing),
         TEST(a_full_disk_is_resource_exhausted),
         TEST(points_and_ranges_can_be_read),
+        TEST(retention_goes_by_its_own_clock),
         TEST(retention_drops_points_by_policy_and_keeps_the_newest),
         TEST(hashes_are_those_of_the_latest_content),
         TEST(changes_name_what_was_written_between_two_points),

@@ -184,7 +184,7 @@ void model_mark_at(struct model *m, enum mark_kind kind, uint64_t sequence, uint
         .sequence = sequence,
         .generation = generation,
         .epoch = m->epoch,
-        .time_utc_usec = 1000000 * sequence,
+        .time_utc_usec = m->began_utc_usec + 1000000 * sequence,
         .machine = m->conf.machine,
         .record_count = m->records,
         .changed_bytes = m->changed,

@@ -36,6 +36,7 @@ struct model {
     struct record_digest *digest;
     struct buf batch;
     uint64_t nonce, records, changed, epoch;
+    uint64_t began_utc_usec; /* a mark's time is so many seconds behind this as its sequence says */
     bool first_sent;
     /* what was committed */
     struct model_point points[MODEL_POINTS_MAX];
