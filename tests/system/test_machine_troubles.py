@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Machines that are not as an agent needs them, through the whole of Leeward: a full /run, no BTF, no permission. The hub and the agent's log
+"""Machines that are not as an agent needs them, through the whole of Leeward: a full /run, no BTF, no permission, a clock that is set. The hub and the agent's log
 say what is wrong and what to do, the source is never slowed, and once it is put right replication goes on without a new comparison."""
 import os
+import struct
 import time
 
-from harness import MIB, Disk, Site, check, defer, fresh, image_of, main, note, run, test, unmount, wait_until
+from harness import MIB, Disk, Site, check, defer, fresh, image_of, main, note, point_time, run, test, unmount, wait_until
 
 
 def events(site, code):
@@ -107,6 +108,54 @@ def without_permission_the_agent_says_what_it_needs():
     site.kill("agent")
     site.wait_protected()
     same_after_all(site, disk)
+
+
+class Clock:
+    """The clock of the day of one agent."""
+
+    def __init__(self):
+        self.file, self.library = fresh("clock"), fresh("clock_offset.so")
+        self.set(0)
+        run("cc", "-shared", "-fPIC", "-O2", "-o", self.library, os.path.join(os.path.dirname(os.path.abspath(__file__)), "clock_offset.c"))
+        self.starter = f"env LD_PRELOAD={self.library} LEEWARD_TEST_CLOCK={self.file}"
+
+    def set(self, seconds):
+        with open(self.file, "r+b" if os.path.exists(self.file) else "wb") as f:
+            f.write(struct.pack("=q", seconds))
+
+
+def same_some_points_on(site, disk):
+    """The points' times tell nothing now; their numbers do."""
+    last = site.latest()["sequence"]
+    point = wait_until(lambda: next((p for p in site.points() if p["sequence"] > last + 1), None), "two more points", 60, 0.3)
+    export = site.open(point["sequence"])
+    check(image_of(export.copy()) == image_of(disk.device), "the point is not the disk")
+    export.close()
+    return point
+
+
+@test
+def a_clock_that_is_set_is_told_and_stops_nothing():
+    clock = Clock()
+    site = Site(daemon_starters={"agent": clock.starter})
+    disk = Disk(32 * MIB)
+    disk.fill_random(300)
+    site.protect(disk)
+    check(not events(site, "clock_jumped"), "a clock that nobody touched has jumped")
+    clock.set(-7200)
+    told = wait_until(lambda: events(site, "clock_jumped"), "the event of the clock", 30)[0]
+    note(told["text"], "/", told["remedy"])
+    check(told["severity"] == "warning" and "set back by 7" in told["text"] and "by their numbers" in told["remedy"], f"it says {told}")
+    disk.fill_random(300, seed=2)
+    before = same_some_points_on(site, disk)
+    check(point_time(before) < time.time() - 3600, f"the point is of {before['time']}")
+    clock.set(0)
+    wait_until(lambda: len(events(site, "clock_jumped")) == 2, "the event of the clock that is right again", 30)
+    disk.fill_random(300, seed=3)
+    same_after_all(site, disk)
+    check(site.machine()["state"] == "protected" and not events(site, "resync_started"), "the jump cost more than an event")
+    with open(site.log, errors="replace") as f:
+        check(sum(" warn clock_jumped " in line for line in f) == 2, "the log does not warn of it")
 
 
 if __name__ == "__main__":
