@@ -69,6 +69,7 @@ int engine_catchup_begin(struct engine *e, struct err *err)
         d->drained_bytes = stats.bytes;
         d->resend = true; /* until all of it is sent */
         d->catch_at = 0;
+        yield_pause(&d->yield); /* what happened since the last time is not what this does to others */
     }
     e->catching = true;
     log_event(LOG_INFO, "catching_up", LOG_U("backlog_bytes", bytes));

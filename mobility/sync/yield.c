@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * /sys/dev/block/MAJOR:MINOR/stat (Documentation/block/stat.rst): reads, sectors read, writes and their times. A turn is WORK_USEC of copying
- * and a rest that follows from the share. Where nobody else uses the disk, a rest is only a short look from time to time.
+ * and a rest that follows from the share. Where nobody else uses the disk, a rest is only a short look from time to time. A rest begins when no
+ * read is in flight any more (inflight, beside stat): on a busy machine our own would else be taken for somebody's, whom the copy then
+ * seems to starve.
  *
  * The share falls by a third when others are hurt and rises by little when they are not: as with congestion, that settles near
  * the point where they begin to feel it, and two copies on one disk come to share. With the share the number of reads in flight falls, to one at
@@ -22,10 +24,14 @@
 #define LOOK_USEC (20 * USEC_PER_MSEC)
 #define LOOK_EVERY_USEC (2 * USEC_PER_SEC)
 #define STEP_USEC (50 * USEC_PER_MSEC)
-/* For our own reads that are still in flight when a rest begins: as long as that many bytes have taken lately, within bounds. */
-#define IN_FLIGHT_BYTES (512.0 * 1024)
+/* For our own reads that are still in flight when the copy stops: where others always read, as long as so many of them, which is more
+ * than a reader has in flight at most, have taken lately, within bounds. */
+#define IN_FLIGHT_READS 64u
+#define READ_BYTES 65536.0
 #define SETTLE_MIN_USEC (5 * USEC_PER_MSEC)
-#define SETTLE_MAX_USEC (60 * USEC_PER_MSEC)
+#define SETTLE_MAX_USEC (500 * USEC_PER_MSEC)
+/* However long the copy was at work: it may have waited for the line all the time, and its backlog grows meanwhile. */
+#define REST_MAX_USEC (5 * USEC_PER_SEC)
 /* So long without anybody else is nobody else. */
 #define QUIET_USEC (1 * USEC_PER_SEC)
 #define RECENT_USEC (5 * USEC_PER_SEC)
@@ -41,6 +47,8 @@
 #define SHARE_FALL 0.66
 #define SHARE_RISE 0.03
 #define AVERAGE_NEW 0.2
+/* A look of 20 ms says less about who reads than a rest of seconds: of this length, it counts by half. */
+#define READ_MEMORY_USEC (200 * USEC_PER_MSEC)
 
 /* Below the first share some reads are in flight, below the other a single one. */
 #define SHARE_OF_SOME 1.0
@@ -52,9 +60,9 @@ void yield_init(struct yield_state *y)
     *y = (struct yield_state){.share = 1, .rest_write_usec = -1, .rest_read_per_sec = -1, .quiet_usec = QUIET_USEC};
 }
 
-static void follow(double *average, double now)
+static void follow(double *average, double now, double weight)
 {
-    *average = *average < 0 ? now : *average * (1 - AVERAGE_NEW) + now * AVERAGE_NEW;
+    *average = *average < 0 ? now : *average * (1 - weight) + now * weight;
 }
 
 static double per_sec(uint64_t n, uint64_t usec)
@@ -88,7 +96,7 @@ static int writes_are_hurt(struct yield_state *y, const struct yield_stretch *wo
     collect(&y->at_rest, rest);
     at_rest = take_average(&y->at_rest);
     if (at_rest >= 0)
-        follow(&y->rest_write_usec, at_rest);
+        follow(&y->rest_write_usec, at_rest, AVERAGE_NEW);
     at_work = y->rest_write_usec < 0 ? -1 : take_average(&y->at_work);
     if (at_work < 0)
         return -1;
@@ -115,7 +123,8 @@ void yield_judge(struct yield_state *y, const struct yield_stretch *work, const 
 {
     int hurt;
 
-    follow(&y->rest_read_per_sec, per_sec(rest->read_bytes, rest->usec));
+    follow(&y->rest_read_per_sec, per_sec(rest->read_bytes, rest->usec),
+        (double)rest->usec / (double)(rest->usec + READ_MEMORY_USEC));
     y->foreground = others_use_it(y, work, rest);
     hurt = writes_are_hurt(y, work, rest);
     if (!y->foreground)
@@ -136,32 +145,46 @@ unsigned yield_depth(const struct yield_state *y, unsigned most)
 
 /* ---- on a disk ---- */
 
-void yield_open(struct yield *y, dev_t dev)
+static int open_file(dev_t dev, const char *name)
 {
     char path[64];
 
+    snprintf(path, sizeof(path), "/sys/dev/block/%u:%u/%s", major(dev), minor(dev), name);
+    return open(path, O_RDONLY | O_CLOEXEC);
+}
+
+void yield_open(struct yield *y, dev_t dev)
+{
     memset(y, 0, sizeof(*y));
     yield_init(&y->state);
-    snprintf(path, sizeof(path), "/sys/dev/block/%u:%u/stat", major(dev), minor(dev));
-    y->fd = open(path, O_RDONLY | O_CLOEXEC);
+    y->fd = open_file(dev, "stat");
+    y->inflight_fd = open_file(dev, "inflight");
 }
 
 void yield_close(struct yield *y)
 {
     if (y->fd > 0)
         close(y->fd);
+    if (y->inflight_fd > 0)
+        close(y->inflight_fd);
     memset(y, 0, sizeof(*y));
+}
+
+static bool read_text(int fd, char text[static 256])
+{
+    ssize_t n = pread(fd, text, 255, 0);
+
+    text[n > 0 ? n : 0] = '\0';
+    return n > 0;
 }
 
 static bool look(const struct yield *y, struct yield_counters *c)
 {
     unsigned long long sectors, writes, write_msec;
     char text[256];
-    ssize_t n = pread(y->fd, text, sizeof(text) - 1, 0);
 
-    if (n <= 0)
+    if (!read_text(y->fd, text))
         return false;
-    text[n] = '\0';
     if (sscanf(text, "%*u %*u %llu %*u %llu %*u %*u %llu", &sectors, &writes, &write_msec) != 3)
         return false;
     *c = (struct yield_counters){.usec = clock_mono_usec(),
@@ -206,14 +229,37 @@ static uint64_t rest_usec(const struct yield *y, uint64_t worked_usec)
 {
     uint64_t usec = (uint64_t)((double)worked_usec * (1 / y->state.share - 1));
 
-    return usec > LOOK_USEC ? usec : LOOK_USEC;
+    if (!y->state.foreground)
+        return LOOK_USEC;
+    return usec < LOOK_USEC ? LOOK_USEC : usec > REST_MAX_USEC ? REST_MAX_USEC : usec;
 }
 
 static uint64_t settle_usec(const struct yield *y, uint64_t worked_usec)
 {
-    double usec = y->own_bytes ? IN_FLIGHT_BYTES * (double)worked_usec / (double)y->own_bytes : 0;
+    double in_flight = READ_BYTES * yield_depth(&y->state, IN_FLIGHT_READS);
+    double usec = y->own_bytes ? in_flight * (double)worked_usec / (double)y->own_bytes : 0;
 
     return usec < SETTLE_MIN_USEC ? SETTLE_MIN_USEC : usec > SETTLE_MAX_USEC ? SETTLE_MAX_USEC : (uint64_t)usec;
+}
+
+/* Not known: as if there were some. */
+static bool is_reading(const struct yield *y)
+{
+    unsigned long long reads = 1;
+    char text[256];
+
+    if (y->inflight_fd > 0 && read_text(y->inflight_fd, text))
+        (void)sscanf(text, "%llu", &reads);
+    return reads > 0;
+}
+
+static void settle(const struct yield *y, uint64_t worked_usec, bool (*go_on)(void *), void *arg)
+{
+    uint64_t end = clock_mono_usec() + settle_usec(y, worked_usec);
+
+    do {
+        sleep_while(SETTLE_MIN_USEC, go_on, arg);
+    } while (is_reading(y) && clock_mono_usec() < end && go_on(arg));
 }
 
 static bool is_time_to_rest(const struct yield *y, uint64_t now)
@@ -229,7 +275,9 @@ static void rest(struct yield *y, uint64_t now, bool (*go_on)(void *), void *arg
 
     if (!look(y, &stopped))
         return;
-    sleep_while(settle_usec(y, now - y->began_usec), go_on, arg);
+    if (y->state.share < 1 && y->state.foreground)
+        y->waited_usec = now + usec;
+    settle(y, now - y->began_usec, go_on, arg);
     if (!look(y, &settled))
         return;
     sleep_while(usec, go_on, arg);

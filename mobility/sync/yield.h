@@ -47,20 +47,21 @@ void yield_judge(struct yield_state *y, const struct yield_stretch *work, const 
 /* The same on a disk. */
 struct yield {
     struct yield_state state;
-    int fd; /* of its statistics; 0: not opened; -1: there are none, and nothing is yielded */
+    int fd;          /* of its statistics; 0: not opened; -1: there are none, and nothing is yielded */
+    int inflight_fd; /* of its requests in flight; the same */
     bool working;
     uint64_t began_usec, own_bytes; /* of the present stretch of work */
     uint64_t rested_usec;           /* monotonic, of the last rest */
     struct yield_counters {
         uint64_t usec, writes, write_usec, read_bytes;
     } at_begin;
-    uint64_t waited_usec; /* monotonic: when it last rested longer than to measure; 0: never */
+    uint64_t waited_usec; /* monotonic: until when it last rested longer than to measure; 0: never */
 };
 
 /* dev: the whole disk. One without statistics is no error. */
 void yield_open(struct yield *y, dev_t dev);
 void yield_close(struct yield *y); /* as if it were never opened */
-/* The copy is about to read bytes of the disk. Sleeps when it is time to rest, while go_on(arg). */
+/* The copy is about to read bytes of the disk. Sleeps when it is time to rest, for some seconds at most, while go_on(arg). */
 void yield_step(struct yield *y, uint64_t bytes, bool (*go_on)(void *arg), void *arg);
 /* A stretch without the copy has passed: what is measured begins anew. */
 void yield_pause(struct yield *y);

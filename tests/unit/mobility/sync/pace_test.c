@@ -8,7 +8,9 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <time.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -237,6 +239,54 @@ static void who_hurts_others_has_one_read_in_flight_at_last(void **state)
     assert_int_equal(yield_depth(&y, 32), 32);
 }
 
+/* Half a megabyte in a look of 20 ms, and nothing in the rests after it: nobody is being starved. */
+static void a_single_burst_of_reads_is_soon_forgotten(void **state)
+{
+    const struct yield_stretch burst = {.usec = 20000, .read_bytes = 512 << 10}, rest = {.usec = 400000};
+    struct yield_state y;
+
+    (void)state;
+    yield_init(&y);
+    yield_judge(&y, &quiet, &quiet);
+    yield_judge(&y, &quiet, &burst);
+    for (int i = 0; i < 8; i++)
+        yield_judge(&y, &quiet, &rest);
+    assert_true(y.share >= 1);
+    assert_false(y.foreground);
+}
+
+#define STEPS_MAX 400u
+
+static bool count_a_step(void *arg)
+{
+    unsigned *steps = arg;
+
+    return ++*steps < STEPS_MAX;
+}
+
+/* A copy that waited an hour for the line, and had hurt others before that: at the least share it would rest for nineteen. */
+static void a_rest_is_bounded_however_long_the_copy_was_at_work(void **state)
+{
+    static const char statistics[] = "1 0 8 1 1 0 8 1 0 1 1";
+    struct yield y = {.fd = memfd_create("stat", MFD_CLOEXEC), .working = true};
+    unsigned steps = 0;
+
+    (void)state;
+    assert_true(y.fd > 0);
+    assert_int_equal(write(y.fd, statistics, sizeof(statistics)), sizeof(statistics));
+    yield_init(&y.state);
+    y.state.share = YIELD_SHARE_MIN;
+    y.state.foreground = true;
+    y.state.quiet_usec = 0;
+    y.began_usec = clock_mono_usec() - 3600 * USEC_PER_SEC;
+    assert_false(yield_is_slow(&y));
+    yield_step(&y, 1 << 20, count_a_step, &steps);
+    assert_true(steps > 1);
+    assert_true(steps < STEPS_MAX);
+    assert_true(yield_is_slow(&y));
+    yield_close(&y);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -251,6 +301,8 @@ int main(void)
         cmocka_unit_test(who_hurts_others_has_one_read_in_flight_at_last),
         cmocka_unit_test(a_disk_that_is_slow_by_itself_hurts_nobody),
         cmocka_unit_test(copies_slow_down_when_others_read_less_beside_them),
+        cmocka_unit_test(a_single_burst_of_reads_is_soon_forgotten),
+        cmocka_unit_test(a_rest_is_bounded_however_long_the_copy_was_at_work),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
