@@ -4,6 +4,7 @@ background pass and compaction together cost the changes that come in meanwhile 
 import glob
 import json
 import os
+import random
 import re
 import statistics
 import subprocess
@@ -15,8 +16,9 @@ from figure import figure, timed
 
 MIB = 1 << 20
 POINTS, EXTENTS = 16, 1024  # of 64 KiB, half of it incompressible: a segment of its own each
-CHANGE = 192 * MIB
+DISK, CHANGE = 768 * MIB, 384 * MIB  # a commit takes longer than the cycle of a second, which would hide what it takes
 KEEP_S = 60
+WINDOW_S = 20
 
 
 def read_through(paths):
@@ -53,9 +55,10 @@ def speed(options):
 
 
 def rewrite(disk):
+    """Other parts each time, so that what a segment holds dies bit by bit, and compaction has something to copy."""
     fd = os.open(disk.device, os.O_WRONLY)
     try:
-        for at in range(0, CHANGE, MIB):
+        for at in sorted(random.sample(range(0, DISK, MIB), CHANGE // MIB)):
             os.pwrite(fd, os.urandom(MIB // 2) + bytes([at >> 20 & 255 or 1]) * (MIB // 2), at)
         os.fsync(fd)
     finally:
@@ -94,38 +97,41 @@ class Vault:
         return found
 
 
-def make_garbage(disk, site):
-    """Content that no point needs a minute later: the policy keeps a point for that long, and the newest."""
-    for _ in range(2):
-        rewrite(disk)
-        site.settled_point()
-    time.sleep(KEEP_S + 15)  # retention runs some seconds after a point's time is over
+class Load:
+    """Changes that are committed one after the other; the policy keeps their points for a while, so that garbage comes as they do."""
+
+    def __init__(self, disk, site, vault):
+        self.disk, self.site, self.vault = disk, site, vault
+
+    def run(self, at_least_s):
+        """Seconds for each commit, and how many segments went or were written anew meanwhile."""
+        before, begin, commits = self.vault.segments(), time.monotonic(), 0
+        while time.monotonic() < begin + at_least_s:
+            rewrite(self.disk)
+            self.site.wait_point_after(time.time(), 120)
+            commits += 1
+        seconds = (time.monotonic() - begin) / commits
+        return seconds, len({name for name, _ in before - self.vault.segments()})
 
 
 def slowdown(options):
-    """Rewriting a part of the disk until the point that has it is committed, with and without scrub and compaction at their default
-    rates, in pairs."""
+    """What a commit takes with and without scrub and compaction at their default rates, in pairs, under a load that never pauses."""
     import harness
     pairs, rewritten = [], 0
     try:
-        disk = harness.Disk(256 * MIB)
+        disk = harness.Disk(DISK)
         site = harness.Site(daemon_options={"vault": ["--scrub-rate 0", "--scrub-every 1s", "--compact-every 24h"]})
         site.cli("policy", "set", "default", "--keep-all", f"{KEEP_S}s", "--keep-minutely", "0", "--keep-hourly", "0", "--keep-daily", "0")
         site.protect(disk)
         vault = Vault(site)
-
-        def committed():
-            rewrite(disk)
-            site.wait_point_after(time.time(), 120)
-
+        load = Load(disk, site, vault)
+        load.run(KEEP_S + 20)  # from here on points are dropped as fast as they come
         for number in range(options.rounds):
-            make_garbage(disk, site)
             seconds = {}
             for on in (False, True) if number % 2 == 0 else (True, False):  # what goes first meets a colder machine
                 vault.restart(ON if on else OFF)
-                before = vault.segments()
-                seconds[on], _ = timed(committed)
-                rewritten += on and len({name for name, _ in before - vault.segments()})
+                seconds[on], gone = load.run(WINDOW_S)
+                rewritten += gone if on else 0
             without, beside = seconds[False], seconds[True]
             pairs.append((without, beside))
             print(f"without {without:.2f} s, beside scrub and compaction {beside:.2f} s", file=sys.stderr)
