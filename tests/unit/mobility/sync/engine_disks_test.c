@@ -17,7 +17,7 @@
 
 #define MIB (1u << 20)
 #define POINTS_MAX 2000u
-#define SLOW_BYTES_PER_SEC (128u << 10) /* the copy of a disk of 16 MiB lasts until the test lets it go on */
+#define SLOW_BYTES_PER_SEC (256u << 10) /* the copy of a disk of 16 MiB lasts until the test lets it go on */
 
 static void fill(struct loopdisk *l, uint64_t from, uint64_t to)
 {
