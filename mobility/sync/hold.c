@@ -44,7 +44,8 @@ struct hold {
     pthread_mutex_t lock;
     pthread_cond_t cond;
     enum wish wish;
-    bool busy, stopping;
+    bool busy; /* it is being stopped */
+    bool stopping;
     struct order order;
     bool noted;          /* the source was stopped, and not started since */
     uint64_t held_in;    /* the generation in which it was; 0: not known to this process */
@@ -67,6 +68,7 @@ static void put(struct hold *h, const char *command_id, bool held, const struct 
     pthread_mutex_lock(&h->lock);
     if (h->output_count < OUTPUTS_MAX)
         h->outputs[h->output_count++] = o;
+    h->busy = false; /* the answer is the last of a command, and whoever hears it may give the next one at once */
     pthread_mutex_unlock(&h->lock);
     h->conf.to_loop(h->conf.arg);
 }
@@ -248,7 +250,7 @@ static void *hold_main(void *arg)
         }
         *o = h->order;
         h->wish = WISH_NOTHING;
-        h->busy = true;
+        h->busy = wish == WISH_HOLD; /* what gives it back is in nobody's way: the next order comes after it */
         pthread_mutex_unlock(&h->lock);
         obey(h, wish, o, generation);
         pthread_mutex_lock(&h->lock);

@@ -1,0 +1,270 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Holding the source still, with a real loop disk and real executables: what was stopped is started again, whatever goes wrong, by the
+ * process that stopped it or by the next one, and a note that makes no sense hurts nobody.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <semaphore.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "mobility/inventory.h"
+#include "mobility/sync/hold.h"
+#include "tests/unit/mobility/track/loopdisk.h"
+#include "transport/base/buf.h"
+#include "transport/base/clock.h"
+#include "transport/base/file.h"
+
+#define ID "11111111-2222-3333-4444-555555555555"
+#define WAIT_USEC (120 * USEC_PER_SEC)
+
+struct fixture {
+    struct loopdisk loop_disk;
+    char dir[64], scripts[100], note[100], log[100], key[256];
+    sem_t news;
+    struct hold *hold;
+};
+
+static void to_loop(void *arg)
+{
+    (void)sem_post(&((struct fixture *)arg)->news);
+}
+
+static void begin(struct fixture *f)
+{
+    struct err err = ERR_INIT;
+    const struct hold_conf conf = {
+        .dir = f->scripts, .run_dir = f->dir, .data_dir = f->dir, .to_loop = to_loop, .arg = f};
+    if (hold_new(&conf, &f->hold, &err) < 0)
+        fail_msg("%s", err.text);
+}
+
+static void find_key(struct fixture *f)
+{
+    struct inventory *inventory AUTO_OF(inventory) = NULL;
+    assert_int_equal(inventory_scan(NULL, &inventory, NULL), 0);
+    for (size_t i = 0; i < inventory->disk_count; i++)
+        if (strcmp(inventory->disks[i].device, f->loop_disk.path) == 0)
+            (void)snprintf(f->key, sizeof(f->key), "%s", inventory->disks[i].key);
+    assert_true(f->key[0] != '\0');
+}
+
+static int setup(void **state)
+{
+    struct fixture *f = calloc(1, sizeof(*f));
+    temp_init(f->dir);
+    loopdisk_init(&f->loop_disk, 1u << 20, 512, -1);
+    find_key(f);
+    (void)snprintf(f->scripts, sizeof(f->scripts), "%s/failover.d", f->dir);
+    (void)snprintf(f->note, sizeof(f->note), "%s/held", f->dir);
+    (void)snprintf(f->log, sizeof(f->log), "%s/log", f->dir);
+    assert_int_equal(mkdir(f->scripts, 0755), 0);
+    must_run("printf '#!/bin/sh\\necho $1 >> %s\\n' > %s/10-service && chmod 755 %s/10-service", f->log, f->scripts,
+        f->scripts);
+    assert_int_equal(sem_init(&f->news, 0, 0), 0);
+    begin(f);
+    *state = f;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct fixture *f = *state;
+    hold_free(f->hold);
+    loopdisk_done(&f->loop_disk);
+    temp_done(f->dir);
+    (void)sem_destroy(&f->news);
+    free(f);
+    return 0;
+}
+
+static int command(struct fixture *f, const char *id, bool release, const char *key, struct err *err)
+{
+    Leeward__Control__V1__HoldSource c = LEEWARD__CONTROL__V1__HOLD_SOURCE__INIT;
+    Leeward__Control__V1__DesiredDisk disk = LEEWARD__CONTROL__V1__DESIRED_DISK__INIT, *disks[] = {&disk};
+    c.hold_id = (char *)(uintptr_t)id;
+    c.release = release;
+    disk.key = (char *)(uintptr_t)(key == NULL ? "" : key);
+    c.disks = disks;
+    c.n_disks = key != NULL;
+    return hold_command(f->hold, release ? "the release" : "the command", &c, err);
+}
+
+static struct hold_output next_output(struct fixture *f)
+{
+    struct hold_output o = {.held = false};
+    struct timespec until;
+    do {
+        (void)clock_gettime(CLOCK_REALTIME, &until);
+        until.tv_sec += (time_t)(WAIT_USEC / USEC_PER_SEC);
+        while (sem_timedwait(&f->news, &until) < 0)
+            if (errno != EINTR)
+                fail_msg("waited too long for an answer");
+    } while (!hold_take(f->hold, &o));
+    return o;
+}
+
+static bool disk_is_held(const struct fixture *f)
+{
+    int fd = open(f->loop_disk.path, O_RDONLY | O_EXCL | O_CLOEXEC);
+    if (fd >= 0)
+        (void)close(fd);
+    else
+        assert_int_equal(errno, EBUSY);
+    return fd < 0;
+}
+
+static void wait_for(struct fixture *f, bool (*is)(const struct fixture *f), bool want)
+{
+    uint64_t end = clock_mono_usec() + WAIT_USEC;
+    while (is(f) != want) {
+        if (clock_mono_usec() > end)
+            fail_msg("waited too long");
+        (void)usleep(2000);
+    }
+}
+
+static bool has_note(const struct fixture *f)
+{
+    return access(f->note, F_OK) == 0;
+}
+
+static void check_log(const struct fixture *f, const char *right)
+{
+    struct buf text AUTO_BUF = BUF_INIT(4096);
+    (void)file_read(f->log, &text, NULL);
+    assert_int_equal(buf_append(&text, "", 1, NULL), 0);
+    assert_string_equal((const char *)text.data, right);
+}
+
+static void hold(struct fixture *f)
+{
+    struct err err = ERR_INIT;
+    assert_int_equal(command(f, ID, false, f->key, &err), 0);
+    struct hold_output o = next_output(f);
+    if (!o.held)
+        fail_msg("not held: %s", o.error.text);
+    assert_string_equal(o.command_id, "the command");
+}
+
+/* ---- tests ---- */
+
+static void a_held_source_is_stopped_and_its_disks_are_nobodys(void **state)
+{
+    struct fixture *f = *state;
+    struct err err = ERR_INIT;
+    hold(f);
+    assert_true(disk_is_held(f));
+    assert_true(has_note(f));
+    check_log(f, "stop\n");
+    assert_int_equal(command(f, ID, true, NULL, &err), 0);
+    struct hold_output o = next_output(f);
+    assert_false(o.held);
+    assert_int_equal(o.error.code, ERR_NONE);
+    assert_false(disk_is_held(f));
+    assert_false(has_note(f));
+    check_log(f, "stop\nstart\n");
+}
+
+static void a_disk_in_use_is_an_error_and_all_is_started_again(void **state)
+{
+    struct fixture *f = *state;
+    struct err err = ERR_INIT;
+    int fd = open(f->loop_disk.path, O_RDONLY | O_EXCL | O_CLOEXEC);
+    assert_true(fd >= 0);
+    assert_int_equal(command(f, ID, false, f->key, &err), 0);
+    struct hold_output o = next_output(f);
+    assert_false(o.held);
+    assert_int_equal(o.error.code, ERR_REFUSED);
+    assert_true(o.error.correction[0] != '\0');
+    assert_false(has_note(f));
+    check_log(f, "stop\nstart\n");
+    (void)close(fd);
+    hold(f);
+}
+
+static void a_new_process_holds_it_again_until_the_hub_says_otherwise(void **state)
+{
+    struct fixture *f = *state;
+    hold_desired(f->hold, true, 4);
+    hold(f);
+    hold_free(f->hold);
+    assert_false(disk_is_held(f));
+    assert_true(has_note(f));
+    begin(f);
+    wait_for(f, disk_is_held, true);
+    hold_desired(f->hold, true, 4); /* the same state as when it was stopped */
+    hold_desired(f->hold, true, 5);
+    wait_for(f, has_note, false);
+    wait_for(f, disk_is_held, false);
+    check_log(f, "stop\nstart\n");
+}
+
+static void a_command_that_makes_no_sense_is_refused(void **state)
+{
+    struct fixture *f = *state;
+    struct err err = ERR_INIT;
+    char long_key[400];
+    memset(long_key, 'k', sizeof(long_key) - 1);
+    long_key[sizeof(long_key) - 1] = '\0';
+    const struct {
+        const char *id, *key;
+    } rows[] = {{"no id", f->key}, {"", f->key}, {ID, NULL}, {ID, "a\nb"}, {ID, long_key}};
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        assert_int_equal(command(f, rows[i].id, false, rows[i].key, &err), -1);
+        assert_int_equal(err.code, ERR_INVALID);
+    }
+    assert_int_equal(command(f, ID, false, "serial:of no disk", &err), 0);
+    assert_int_equal(next_output(f).error.code, ERR_NOT_FOUND);
+    check_log(f, "stop\nstart\n");
+}
+
+/* It may be all that is left of a stopped source: what can be started is started, and the note goes. */
+static void a_note_that_makes_no_sense_hurts_nobody(void **state)
+{
+    struct fixture *f = *state;
+    static char notes[5][1000];
+    char log[100] = "";
+    memset(notes[1], '\n', 1000);
+    (void)snprintf(notes[2], sizeof(notes[2]), "99999999999999999999999999\nloop:/no/such\n");
+    for (size_t at = 0; at < 600; at += 2)
+        memcpy(notes[3] + at, "7\n", 2); /* more lines than there may be disks */
+    for (size_t at = 0; at < 500; at++)
+        notes[4][at] = (char)(at * 37);
+    const size_t sizes[5] = {0, 1000, strlen(notes[2]), 600, 500};
+    for (size_t i = 0; i < 5; i++) {
+        struct err err = ERR_INIT;
+        hold_free(f->hold);
+        assert_int_equal(file_replace(f->note, notes[i], sizes[i], 0600, &err), 0);
+        begin(f);
+        hold_desired(f->hold, true, 3);
+        wait_for(f, has_note, false);
+        (void)strcat(log, "start\n");
+        check_log(f, log);
+        assert_false(disk_is_held(f));
+    }
+    hold(f);
+}
+
+#define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {TEST(a_held_source_is_stopped_and_its_disks_are_nobodys),
+        TEST(a_disk_in_use_is_an_error_and_all_is_started_again),
+        TEST(a_new_process_holds_it_again_until_the_hub_says_otherwise), TEST(a_command_that_makes_no_sense_is_refused),
+        TEST(a_note_that_makes_no_sense_hurts_nobody)};
+    if (!loopdisk_is_possible())
+        return 77;
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
