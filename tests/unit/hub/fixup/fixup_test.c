@@ -42,6 +42,8 @@ static int setup(void **state)
     snprintf(g->folder, sizeof(g->folder), "/tmp/leeward-fixup-XXXXXX");
     assert_non_null(mkdtemp(g->folder));
     assert_int_equal(guest_tree_open(g->folder, &g->tree, NULL), 0);
+    /* Before anything is written: a tree that lets paths out would have the tests change the machine that they run on. */
+    assert_false(guest_tree_has(&g->tree, "/proc/self"));
     *state = running = g;
     return 0;
 }
