@@ -217,10 +217,12 @@ static void note_result(struct engine *e, const struct cycle_result *r)
     e->no_point_reason = made ? NULL : r->reason ? r->reason : "the disks are too busy";
 }
 
-static unsigned mark_flags(struct engine *e, const struct cycle_result *r, bool *ret_first)
+static unsigned mark_flags(
+    struct engine *e, const struct engine_command *c, const struct cycle_result *r, bool *ret_first)
 {
     *ret_first = e->state.first_point_due && e->first_point == 0 && engine_all_swept(e);
-    return (r->frozen ? MARK_FROZEN : 0) | (*ret_first ? MARK_FIRST : 0);
+    return (r->frozen ? MARK_FROZEN : 0) | (*ret_first ? MARK_FIRST : 0) |
+           (c && !engine_command_is_scheduled(c) ? MARK_ASKED : 0);
 }
 
 /* A disk whose sweep was set back keeps what was drained of it before. */
@@ -238,7 +240,7 @@ static int close_point(struct engine *e, const struct engine_command *c, const s
     enum mark_kind kind = c ? c->kind : e->group.active && r->frozen ? MARK_FILESYSTEM : MARK_CRASH;
     uint64_t sequence;
     bool first;
-    unsigned flags = mark_flags(e, r, &first);
+    unsigned flags = mark_flags(e, c, r, &first);
 
     changeset_set_unreadable(e->set, engine_unreadable_blocks(e));
     e->group.sealed = engine_group_is_whole(e, r);

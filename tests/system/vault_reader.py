@@ -181,7 +181,7 @@ def parse_mark(p):
     require(len(p) >= 120, "mark of", len(p), "bytes")
     version, kind, flags, disk_count, sequence, generation, epoch, time = struct.unpack_from("<HBBIQQQQ", p)
     machine, _, count, length, digest, _, tag_length = struct.unpack_from("<16s16sQQ16sQH", p, 40)
-    require(version == 1 and kind <= 3 and flags <= 3 and zeros(p[114:120]), "unknown kind of mark")
+    require(version == 1 and kind <= 3 and flags <= 7 and zeros(p[114:120]), "unknown kind of mark")
     require(1 <= disk_count <= 64 and tag_length <= 255 and min(sequence, generation, epoch) >= 1, "numbers of the mark")
     tag, at = padded(p, 120, tag_length)
     require(b"\0" not in tag, "NUL in a tag")

@@ -7,7 +7,7 @@
  *   off size
  *     0   2  version 1
  *     2   1  kind          enum mark_kind
- *     3   1  flags         MARK_FROZEN | MARK_FIRST
+ *     3   1  flags         MARK_FROZEN | MARK_FIRST | MARK_ASKED
  *     4   4  disk_count    1..MARK_DISKS_MAX
  *     8   8  sequence      >= 1
  *    16   8  generation    >= 1
@@ -45,6 +45,7 @@
 enum mark_kind { MARK_PROGRESS = 0, MARK_CRASH = 1, MARK_FILESYSTEM = 2, MARK_APPLICATION = 3 };
 #define MARK_FROZEN 1u /* file systems were frozen for it */
 #define MARK_FIRST 2u  /* first point after an initial replication or a resynchronization */
+#define MARK_ASKED 4u  /* somebody asked for this point: a node that joins change sets keeps it */
 
 struct mark_disk {
     uint32_t number;

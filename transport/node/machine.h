@@ -27,6 +27,8 @@ struct peer {
     unsigned refs;
 };
 
+struct joining;
+
 struct node {
     sd_event *loop;
     struct node_conf conf;
@@ -42,6 +44,8 @@ struct node {
     uint64_t spool_bytes;    /* of all machines, as their lanes last reported */
     uint64_t admitted_bytes; /* of batches on their way to the spool */
     uint64_t received_bytes, forwarded_bytes;
+    struct joining *joining;              /* change sets of a machine are being joined; NULL: of none */
+    uint64_t joined_bytes, joined_points; /* taken out of spools, and given up for it */
     uint64_t desired_version;
     bool applied; /* a desired state came since the start */
     bool draining;
@@ -137,7 +141,7 @@ struct machine {
     struct node *node;
     struct ident id;
     char text[IDENT_TEXT_SIZE];
-    bool wanted; /* in the desired state */
+    bool wanted;            /* in the desired state */
     uint64_t unwanted_usec; /* since when it is not, while its agent is still here; 0: it is, or the agent is not */
     uint64_t generation;
     int level;
@@ -168,6 +172,7 @@ struct machine {
     unsigned passing;                      /* batches in the lane that go past the disk */
     bool first_copy;                       /* the vault has no point of it, and none is on its way */
     bool full;                             /* batches wait for room */
+    uint64_t joined_bytes;                 /* what was spooled when its sets were last joined */
 
     bool syncing;
     int sync_fd; /* waits for the sync under way; -1: none */
@@ -232,6 +237,10 @@ void link_pump(struct machine *m);
 /* Sends one sealed piece, taking its memory. */
 void link_send(struct machine *m, struct buf *chunk);
 void link_done(struct machine *m);
+
+/* joining.c */
+/* Begins to join change sets of a machine, if there is need for it. */
+void joining_look(struct node *node);
 
 /* nodedrain.c */
 /* Ends the agent's stream when it is between two change sets, or at_once. True when it is gone. */

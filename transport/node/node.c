@@ -51,6 +51,7 @@ static void on_idle(void *arg)
 {
     struct node *node = arg;
     let_go(node);
+    joining_look(node);
     for (struct machine *m = node->machines; m != NULL; m = m->next) {
         bool quiet = m->received == m->received_before;
         m->received_before = m->received;

@@ -50,6 +50,10 @@ static int write_node(struct node *node, struct buf *out, struct err *err)
             (double)node->received_bytes},
         {"leeward_node_forwarded_bytes_total", "counter", "Forwarded to vaults since the start.",
             (double)node->forwarded_bytes},
+        {"leeward_node_joined_bytes_total", "counter", "Taken out of spools because a later change set overwrites it.",
+            (double)node->joined_bytes},
+        {"leeward_node_points_given_up_total", "counter", "Points joined into later ones while a vault was away.",
+            (double)node->joined_points},
         {"leeward_node_cpu_seconds_total", "counter", "Processor time since the start.", cpu_seconds()},
     };
     for (size_t i = 0; i < ARRAY_LEN(figures); i++)

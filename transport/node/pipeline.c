@@ -302,8 +302,10 @@ static void append_done(struct worker_job *job)
         intake_finish_if_done(m);
     }
     batch_free(b);
-    if (!node->stopping)
+    if (!node->stopping) {
+        joining_look(node);
         pipeline_kick_all(node);
+    }
     machine_free(m);
 }
 

@@ -142,6 +142,8 @@ int spool_begin(struct spool *s, uint64_t generation, uint64_t epoch, uint64_t n
     }
     if (any && fsync(s->dirfd) < 0)
         return err_sys(err, errno, "syncing the folder of a spool");
+    s->begun++;
+    s->ends_segment = false;
     s->set_count = 0;
     s->generation = generation;
     s->epoch = epoch;
@@ -248,15 +250,31 @@ static int index_marks(
     return 0;
 }
 
-/* Changes segments behind a mark, when this one is long enough. */
-static int roll(struct spool *s, struct err *err)
+static int seal(struct spool *s, struct err *err)
 {
-    if (s->writer == NULL || last_segment(s)->end < s->segment_bytes)
-        return 0;
     if (segment_seal(s->writer, err) < 0)
         return err_wrap(err, "spool");
     segment_writer_close(s->writer);
     s->writer = NULL;
+    s->ends_segment = false;
+    return 0;
+}
+
+/* Changes segments behind a mark, when this one is long enough. */
+static int roll(struct spool *s, struct err *err)
+{
+    if (s->writer == NULL || (last_segment(s)->end < s->segment_bytes && !s->ends_segment))
+        return 0;
+    return seal(s, err);
+}
+
+int spool_end_segment(struct spool *s, struct err *err)
+{
+    if (s->writer == NULL || last_segment(s)->end == SEGMENT_HEADER_SIZE)
+        return 0;
+    if (s->set_start == last_segment(s)->end)
+        return seal(s, err);
+    s->ends_segment = true;
     return 0;
 }
 

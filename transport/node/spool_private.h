@@ -31,6 +31,8 @@ struct spool {
     struct spool_set *sets; /* the last one is of next_sequence - 1 */
     size_t set_count, set_cap;
     uint64_t next_number;
+    uint64_t begun;                /* how often it was begun anew */
+    bool ends_segment;             /* the next mark ends the segment, however short */
     uint64_t set_start;            /* offset behind the last mark in the last segment */
     struct segment_reader *reader; /* of segment reader_number; NULL: none */
     uint64_t reader_number;
@@ -40,6 +42,8 @@ int spool_add_segment(struct spool *s, uint64_t number, struct err *err);
 int spool_add_set(struct spool *s, uint64_t segment, uint64_t start, uint64_t end, struct err *err);
 void spool_forget_reader(struct spool *s);
 int spool_remove_segment_file(struct spool *s, uint64_t number, struct err *err);
+/* Ends the segment that grows: at once when it ends in a mark, else behind the next one. */
+int spool_end_segment(struct spool *s, struct err *err);
 /* Fills an empty spool from the files in its folder. */
 int spool_scan(struct spool *s, struct err *err);
 

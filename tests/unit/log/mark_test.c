@@ -17,7 +17,7 @@ static void full_mark(struct mark *m)
 {
     sample_mark(42, m);
     m->kind = MARK_APPLICATION;
-    m->flags = MARK_FROZEN | MARK_FIRST;
+    m->flags = MARK_FROZEN | MARK_FIRST | MARK_ASKED;
     m->generation = 3;
     m->epoch = 5;
     memset(m->group_point.bytes, 0x5a, IDENT_SIZE);
@@ -103,7 +103,7 @@ static void test_fields_out_of_bounds_are_refused(void **state)
         size_t at;
         uint8_t value;
     } rows[] = {
-        {2, 4}, {3, 4},                          /* kind, flags */
+        {2, 4}, {3, 8},                          /* kind, flags */
         {4, 0}, {4, 2}, {4, 65}, {7, 1},         /* disk count */
         {8, 0}, {16, 0}, {24, 0},                /* sequence, generation, epoch of zero */
         {112, 9}, {113, 1},                      /* tag length */
