@@ -4,7 +4,7 @@
 import { spawn } from "node:child_process";
 import { join } from "node:path";
 
-import { accessible, check, expectComplaint, main, open, picture, settled, signIn, test } from "./browser.mjs";
+import { accessible, check, expectComplaint, main, open, picture, settled, signIn, SIZES, test } from "./browser.mjs";
 
 /** The agent of a second machine, as a command of the page says. */
 function startAgent(words) {
@@ -226,10 +226,31 @@ test("a_gate_is_answered_and_its_run_cleaned_up", async () => {
 });
 
 /** Seen as it is now, with axe; kept as a picture. */
-async function look(page, name) {
+async function look(page, name, view = "en-light-desktop") {
     await settled(page);
-    await accessible(page, name);
-    await picture(page, `${name}-en-light-desktop`);
+    await accessible(page, `${name} ${view}`);
+    await picture(page, `${name}-${view}`);
+}
+
+async function speak(page, tag) {
+    await page.click("#language");
+    await page.click(`[role=option][lang="${tag}"], [lang="${tag}"] [role=option]`);
+    await page.waitForFunction((wanted) => document.documentElement.lang === wanted, tag);
+}
+
+/** The step of a wizard in each language, the other two on a phone; what was chosen in it stays. */
+async function lookAround(page, name) {
+    await look(page, name);
+    for (const [language, tag] of [["zh", "zh-Hans"], ["sv", "sv"]]) {
+        await speak(page, tag);
+        await page.setViewportSize(SIZES.phone);
+        await page.waitForFunction(() => document.querySelector("#user-menu").getBoundingClientRect().right <= window.innerWidth); // the header has become narrow
+        await look(page, name, `${language}-light-phone`);
+        const wide = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
+        check(wide <= 0, `${name} is ${wide} pixels wider than the phone's screen`);
+        await page.setViewportSize(SIZES.desktop);
+    }
+    await speak(page, "en");
 }
 
 test("protect_wizard_leads_from_a_token_to_the_first_point", async () => {
@@ -238,33 +259,51 @@ test("protect_wizard_leads_from_a_token_to_the_first_point", async () => {
     await page.click("#protect-machine");
     await page.click("#make-token");
     await page.waitForSelector("#arrival");
-    await look(page, "protect-command");
+    await lookAround(page, "protect-command");
     check(await page.isDisabled("#wizard-next"), "the wizard goes on without a machine");
     // What the page says is what the machine runs.
     const command = (await page.locator("input[readonly]").last().inputValue()).split(" ");
     const agent = startAgent(command.slice(1));
     try {
         await page.waitForSelector("#arrival[data-ready=true]");
-        await look(page, "protect-contact");
+        await lookAround(page, "protect-contact");
         await page.click("#wizard-next");
         const ticked = page.locator("#disk-choice input:checked");
         await ticked.first().waitFor();
         while (await ticked.count()) await ticked.first().uncheck();
         check(await page.isDisabled("#wizard-next"), "no disk is enough");
         await page.locator("#disk-choice").getByLabel(new RegExp(`^${process.env.LEEWARD_SECOND_DISK} `)).check();
-        await look(page, "protect-disks");
+        await lookAround(page, "protect-disks");
         await page.click("#wizard-next");
         await page.waitForSelector("#policy");
-        await look(page, "protect-policy");
+        await lookAround(page, "protect-policy");
         await page.click("#wizard-next");
         await page.waitForSelector("#first-copy");
-        await look(page, "protect-copy");
+        await lookAround(page, "protect-copy");
         await page.waitForSelector("#first-copy[data-status=succeeded]");
         await page.click("#to-machine");
         await page.waitForURL(/\/machines\/[0-9a-f-]{36}/);
     } finally {
         await agent.end();
     }
+});
+
+test("a_disk_is_protected_looked_at_and_left_out_again", async () => {
+    const { page } = await open({ storageState: await session() });
+    await page.goto(`/machines/${machine.id}?tab=disks`);
+    const row = page.locator(`tr[data-device="${process.env.LEEWARD_THIRD_DISK}"]`);
+    const act = async (action) => {
+        await row.locator(`[data-action=${action}]`).click();
+        await page.getByRole("dialog").waitFor();
+        await look(page, `disk-${action}`);
+        await page.click("#dialog-act");
+        await page.getByRole("dialog").waitFor({ state: "detached" });
+    };
+    await act("add");
+    await page.locator(`tr[data-device="${process.env.LEEWARD_THIRD_DISK}"][data-protected=true]`).waitFor();
+    await act("resize");
+    await act("exclude");
+    await page.locator(`tr[data-device="${process.env.LEEWARD_THIRD_DISK}"][data-protected=false]`).waitFor();
 });
 
 test("failover_wizard_leads_from_the_timeline_to_a_test_and_its_cleanup", async () => {
@@ -278,17 +317,17 @@ test("failover_wizard_leads_from_the_timeline_to_a_test_and_its_cleanup", async 
     await page.click("#wizard-next");
     await page.waitForSelector("#precheck[data-passed=true]");
     check(await page.isDisabled("#wizard-next"), "an unplanned failover begins without its machine's name");
-    await look(page, "failover-confirm");
+    await lookAround(page, "failover-confirm");
     for (let i = 0; i < 3; i++) await page.click("#wizard-back");
     await page.click("#kind-test");
     await page.click("#wizard-next");
     await page.click("#point-timeline");
     await page.waitForSelector("#timeline-range");
     await page.waitForSelector("#point-choice[data-sequence]");
-    await look(page, "failover-point");
+    await lookAround(page, "failover-point");
     await page.click("#wizard-next");
     await page.waitForSelector("#target");
-    await look(page, "failover-target");
+    await lookAround(page, "failover-target");
     await page.click("#wizard-next");
     await page.waitForSelector("#precheck[data-passed=true]");
     await page.click("#wizard-next");
@@ -313,7 +352,14 @@ test("a_second_person_approves", async () => {
     const made = await (await ask("POST", "/api/v1/users", { name, role: "admin" })).json();
     check(made.password, `no second person: ${JSON.stringify(made)}`);
     check((await ask("POST", "/api/v1/policies", { name: `kept-${name}`, keep_all_seconds: 86400 })).status() === 201, "no policy");
-    check((await ask("PATCH", "/api/v1/settings", { four_eyes: ["retention"] })).ok(), "four eyes cannot be opened");
+    await page.goto("/settings");
+    await page.check("#four-eyes-retention");
+    await page.click("#save-settings");
+    await page.waitForSelector(".pf-v6-c-alert.pf-m-success");
+    await page.uncheck("#four-eyes-retention");
+    await page.click("#save-settings");
+    await page.waitForSelector("#to-approvals"); // one person cannot take it back
+    await lookAround(page, "settings-held");
     const held = await ask("PATCH", `/api/v1/policies/kept-${name}`, { keep_all_seconds: 3600, keep_minute_seconds: 7200 });
     check(held.status() === 403 && (await held.json()).code === "approval_required", `not held back: ${held.status()}`);
     await page.goto("/approvals");
@@ -341,6 +387,8 @@ test("a_second_person_approves", async () => {
     await other.page.waitForSelector("#approval-note", { state: "detached" });
     const policy = await (await context.request.get(`/api/v1/policies/kept-${name}`)).json();
     check(policy.keep_all_seconds === 3600, "what was approved was not done");
+    await other.page.goto("/settings");
+    await other.page.waitForSelector("#four-eyes-retention:checked");
     const closing = await (await ask("PATCH", "/api/v1/settings", { four_eyes: [] })).json();
     check((await ask("POST", `/api/v1/approvals/${closing.approval_id}/approve`, {}, other.context)).ok(), "four eyes cannot be closed by two");
 });

@@ -32,9 +32,10 @@ try:
     run_id = plan_that_waits(site)
     second = Disk(24 * MIB, name="second")  # of a machine that comes while the browser looks on
     second.make_fs("ext4")
+    third = Disk(16 * MIB, name="third")  # of the machine that is protected
     data, instance = fresh("second"), f"console-{os.getpid()}"
     defer(run, os.path.join(BIN, "leeward-agent"), "--uninstall", "--instance", instance, "--data", data)
-    status = site.browse("pages.mjs", LEEWARD_BIN=BIN, LEEWARD_SECOND_DISK=second.device, LEEWARD_SECOND_DATA=data,
+    status = site.browse("pages.mjs", LEEWARD_BIN=BIN, LEEWARD_SECOND_DISK=second.device, LEEWARD_THIRD_DISK=third.device, LEEWARD_SECOND_DATA=data,
                          LEEWARD_SECOND_INSTANCE=instance, LEEWARD_USERNAME=site.USERNAME, LEEWARD_FIRST_PASSWORD=first_password(site),
                          LEEWARD_PASSWORD=site.PASSWORD, LEEWARD_MACHINE=json.dumps(site.machine()), LEEWARD_RUN=run_id)
 except Exception as problem:

@@ -26,6 +26,18 @@ function request(id: string, action: MachineAction) {
     }
 }
 
+export type DiskAction = "add" | "exclude" | "resize";
+
+/** Disks of a machine under protection: one more, one less, or looked at for another size. */
+export function useDiskAction() {
+    const client = useQueryClient();
+    return useMutation({
+        mutationFn: ({ machineId, action, disks }: { machineId: string; action: DiskAction; disks: string[] }) =>
+            call(api.POST(`/api/v1/machines/{machine_id}/disks/${action}`, { params: path(machineId), body: { disks } })),
+        onSettled: () => client.invalidateQueries({ predicate: ({ queryKey }) => ["machines", "machine", "jobs", "overview"].includes(String(queryKey[0])) }),
+    });
+}
+
 /** The same for any number of machines, one after the other; stops at the first that is refused. */
 export function useMachineAction() {
     const client = useQueryClient();

@@ -14,10 +14,24 @@ const SPANS: [Intl.RelativeTimeFormatUnit, number][] = [
     ["second", 1],
 ];
 
+/** Making one costs as much as drawing a cell, and a table asks for hundreds of the same in each frame. */
+function kept<K, F>(make: (key: K) => F): (key: K) => F {
+    const all = new Map<K, F>();
+    return (key) => {
+        const known = all.get(key) ?? make(key);
+        all.set(key, known);
+        return known;
+    };
+}
+
 export function formatsOf(language: string) {
-    const number = (value: number, digits = 0) => new Intl.NumberFormat(language, { maximumFractionDigits: digits }).format(value);
-    const unit = (value: number, name: string, digits = 0) =>
-        new Intl.NumberFormat(language, { style: "unit", unit: name, unitDisplay: "short", maximumFractionDigits: digits }).format(value);
+    const numbers = kept((digits: number) => new Intl.NumberFormat(language, { maximumFractionDigits: digits }));
+    const percents = kept((digits: number) => new Intl.NumberFormat(language, { style: "percent", maximumFractionDigits: digits }));
+    const units = kept((digits: number) => kept((unit: string) => new Intl.NumberFormat(language, { style: "unit", unit, unitDisplay: "short", maximumFractionDigits: digits })));
+    const times = kept((style: "moment" | "clock" | "day") => new Intl.DateTimeFormat(language, { moment: { dateStyle: "medium", timeStyle: "medium" }, clock: { timeStyle: "medium" }, day: { dateStyle: "medium" } }[style] as Intl.DateTimeFormatOptions));
+    const relative = kept((numeric: "auto") => new Intl.RelativeTimeFormat(language, { numeric }));
+    const number = (value: number, digits = 0) => numbers(digits).format(value);
+    const unit = (value: number, name: string, digits = 0) => units(digits)(name).format(value);
 
     const bytes = (value: number | string) => {
         let rest = Number(value);
@@ -41,18 +55,18 @@ export function formatsOf(language: string) {
         return nextName && rest > 0 ? `${head} ${unit(rest, nextName)}` : head;
     };
 
-    const moment = (iso: string | number | Date) => new Intl.DateTimeFormat(language, { dateStyle: "medium", timeStyle: "medium" }).format(new Date(iso));
-    const clock = (iso: string | number | Date) => new Intl.DateTimeFormat(language, { timeStyle: "medium" }).format(new Date(iso));
-    const day = (iso: string | number | Date) => new Intl.DateTimeFormat(language, { dateStyle: "medium" }).format(new Date(iso));
+    const moment = (iso: string | number | Date) => times("moment").format(new Date(iso));
+    const clock = (iso: string | number | Date) => times("clock").format(new Date(iso));
+    const day = (iso: string | number | Date) => times("day").format(new Date(iso));
 
     /** "3 minutes ago", "in 2 months". */
     const ago = (iso: string | number | Date, now = Date.now()) => {
         const seconds = (new Date(iso).getTime() - now) / 1000;
         const [name, size] = SPANS.find(([, s]) => Math.abs(seconds) >= s) ?? ["second", 1];
-        return new Intl.RelativeTimeFormat(language, { numeric: "auto" }).format(Math.trunc(seconds / size), name);
+        return relative("auto").format(Math.trunc(seconds / size), name);
     };
 
-    return { number, bytes, rate: (value: number | string) => `${bytes(value)}/s`, percent: (share: number, digits = 0) => new Intl.NumberFormat(language, { style: "percent", maximumFractionDigits: digits }).format(share), span, moment, clock, day, ago };
+    return { number, bytes, rate: (value: number | string) => `${bytes(value)}/s`, percent: (share: number, digits = 0) => percents(digits).format(share), span, moment, clock, day, ago };
 }
 
 export function useFormat() {

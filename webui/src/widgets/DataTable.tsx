@@ -5,7 +5,7 @@
 import { Checkbox } from "@patternfly/react-core/dist/dynamic/components/Checkbox";
 import { Table, Tbody, Td, Th, Thead, Tr } from "@patternfly/react-table/dist/dynamic/components/Table";
 import { useVirtualizer } from "@tanstack/react-virtual";
-import { type ReactNode, useMemo, useRef } from "react";
+import { memo, type ReactNode, useCallback, useMemo, useRef } from "react";
 import { useTranslation } from "react-i18next";
 
 export interface Column<T> {
@@ -95,19 +95,50 @@ function Spacer({ height, columns }: { height: number; columns: number }) {
     return <Tr className="lw-spacer" aria-hidden="true"><Td colSpan={columns} style={{ height }} /></Tr>;
 }
 
-export function DataTable<T>({ label, columns, rows, rowId, rowName, sort, onSort, selection, actions, empty, language }: DataTableProps<T>) {
+interface RowProps<T> {
+    row: T;
+    id: string;
+    name: string;
+    index: number;
+    columns: Column<T>[];
+    /** undefined: rows cannot be ticked. */
+    isTicked: boolean | undefined;
+    onTick: (id: string, on: boolean) => void;
+    actions?: (row: T) => ReactNode;
+    measure: (element: HTMLElement | null) => void;
+}
+
+function PlainRow<T>({ row, id, name, index, columns, isTicked, onTick, actions, measure }: RowProps<T>) {
     const { t } = useTranslation();
+    return (
+        <Tr ref={measure} data-index={index} data-id={id} aria-rowindex={index + 2}>
+            {isTicked !== undefined && (
+                <Td modifier="fitContent">
+                    <Checkbox id={`select-${id}`} aria-label={t("table.selectRow", { name })} isChecked={isTicked} onChange={(_event, on) => onTick(id, on)} />
+                </Td>
+            )}
+            {columns.map((column) => <Td key={column.key} dataLabel={column.label} className={column.isNumber ? "lw-number" : undefined}>{column.cell(row)}</Td>)}
+            {actions && <Td isActionCell>{actions(row)}</Td>}
+        </Tr>
+    );
+}
+
+/** Each frame of scrolling draws the table: rows that were in view before are left as they are. */
+const Row = memo(PlainRow) as typeof PlainRow;
+
+export function DataTable<T>({ label, columns, rows, rowId, rowName, sort, onSort, selection, actions, empty, language }: DataTableProps<T>) {
     const scroller = useRef<HTMLDivElement>(null);
     const shown = useMemo(() => sorted(rows, columns, sort, language), [rows, columns, sort, language]);
     const virtualizer = useVirtualizer({ count: shown.length, getScrollElement: () => scroller.current, estimateSize: () => 49, overscan: 12, getItemKey: (index) => rowId(shown[index] as T) });
     const items = virtualizer.getVirtualItems();
     const width = columns.length + (selection ? 1 : 0) + (actions ? 1 : 0);
-    const toggle = (id: string, on: boolean) => {
-        const ids = new Set(selection?.ids);
+    const { ids: ticked, onChange: onTicked } = selection ?? {};
+    const tick = useCallback((id: string, on: boolean) => {
+        const ids = new Set(ticked);
         if (on) ids.add(id);
         else ids.delete(id);
-        selection?.onChange(ids);
-    };
+        onTicked?.(ids);
+    }, [ticked, onTicked]);
     if (rows.length === 0 && empty) return empty;
     return (
         // What scrolls must be reachable with the keyboard (axe: scrollable-region-focusable).
@@ -120,17 +151,7 @@ export function DataTable<T>({ label, columns, rows, rowId, rowName, sort, onSor
                     {items.map((item) => {
                         const row = shown[item.index] as T;
                         const id = rowId(row);
-                        return (
-                            <Tr key={id} ref={virtualizer.measureElement} data-index={item.index} data-id={id} aria-rowindex={item.index + 2}>
-                                {selection && (
-                                    <Td modifier="fitContent">
-                                        <Checkbox id={`select-${id}`} aria-label={t("table.selectRow", { name: rowName(row) })} isChecked={selection.ids.has(id)} onChange={(_event, on) => toggle(id, on)} />
-                                    </Td>
-                                )}
-                                {columns.map((column) => <Td key={column.key} dataLabel={column.label} className={column.isNumber ? "lw-number" : undefined}>{column.cell(row)}</Td>)}
-                                {actions && <Td isActionCell>{actions(row)}</Td>}
-                            </Tr>
-                        );
+                        return <Row key={id} row={row} id={id} name={rowName(row)} index={item.index} columns={columns} isTicked={ticked?.has(id)} onTick={tick} actions={actions} measure={virtualizer.measureElement} />;
                     })}
                     <Spacer height={virtualizer.getTotalSize() - (items.at(-1)?.end ?? 0)} columns={width} />
                 </Tbody>

@@ -6,7 +6,9 @@ import { useTranslation } from "react-i18next";
 
 import { type Disk, disksQuery, type Machine } from "../../api/queries";
 import { useFormat } from "../../i18n/format";
+import { Moment } from "../../widgets/Moment";
 import { ProblemAlert } from "../../widgets/ProblemAlert";
+import { DiskActions } from "./DiskActions";
 
 function DiskState({ disk }: { disk: Disk }) {
     const { t } = useTranslation("machine");
@@ -25,17 +27,21 @@ export function DiskList({ machine }: { machine: Machine }) {
             <ProblemAlert error={error} />
             <Table variant="compact" aria-label={t("tab.disks")} gridBreakPoint="grid-md">
                 <Thead>
-                    <Tr><Th>{t("disk.device")}</Th><Th>{t("disk.size")}</Th><Th>{t("disk.state")}</Th><Th>{t("disk.volumes")}</Th></Tr>
+                    <Tr><Th>{t("disk.device")}</Th><Th>{t("disk.size")}</Th><Th>{t("disk.state")}</Th><Th>{t("disk.volumes")}</Th><Th>{t("disk.actions")}</Th></Tr>
                 </Thead>
                 <Tbody>
                     {data.map((disk) => (
-                        <Tr key={disk.id}>
+                        <Tr key={disk.id} data-device={disk.device} data-protected={disk.protected}>
                             <Td dataLabel={t("disk.device")}><strong>{disk.device}</strong><div className="lw-subtle">{[disk.model, disk.is_root && t("disk.root")].filter(Boolean).join(" · ")}</div></Td>
-                            <Td dataLabel={t("disk.size")} className="lw-number">{bytes(disk.size_bytes)}</Td>
+                            <Td dataLabel={t("disk.size")} className="lw-number">
+                                {bytes(disk.size_bytes)}
+                                {disk.previous_size_bytes !== null && <div className="lw-subtle">{t("disk.was", { size: bytes(disk.previous_size_bytes) })}{" · "}<Moment at={disk.resized_at} /></div>}
+                            </Td>
                             <Td dataLabel={t("disk.state")}><DiskState disk={disk} /></Td>
                             <Td dataLabel={t("disk.volumes")}>
                                 {disk.volumes.map((v) => <div key={v.device}>{[v.fs_type, v.mount_points?.join(", ")].filter(Boolean).join(" · ") || v.device}</div>)}
                             </Td>
+                            <Td dataLabel={t("disk.actions")}><DiskActions disk={disk} machine={machine} /></Td>
                         </Tr>
                     ))}
                 </Tbody>

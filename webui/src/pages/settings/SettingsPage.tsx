@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The settings of the hub. Every field is a number with a unit, but for the name of the site.
+// The settings of the hub. Every field is a number with a unit, but for the name of the site and the choice of what needs two people.
 import { Button } from "@patternfly/react-core/dist/dynamic/components/Button";
 import { ActionGroup, Form, FormFieldGroup, FormFieldGroupHeader } from "@patternfly/react-core/dist/dynamic/components/Form";
 import { PageSection } from "@patternfly/react-core/dist/dynamic/components/Page";
@@ -16,6 +16,7 @@ import { Field } from "../../widgets/Field";
 import { Notice } from "../../widgets/Notice";
 import { PageHeader } from "../../widgets/PageHeader";
 import { ProblemAlert } from "../../widgets/ProblemAlert";
+import { type FourEyes, FourEyesChoice, SettingsProblem } from "./FourEyes";
 
 type Settings = components["schemas"]["Settings"];
 
@@ -41,13 +42,17 @@ function SettingsForm({ settings }: { settings: Settings }) {
     const client = useQueryClient();
     const may = useMay("admin");
     const [edited, setEdited] = useState<Record<string, string>>({});
+    const [fourEyes, setFourEyes] = useState<FourEyes>();
     const changes = changesOf(settings, edited);
+    const chosen = settings.four_eyes ?? [];
+    if (fourEyes && [...fourEyes].sort().join() !== [...chosen].sort().join()) changes.four_eyes = fourEyes;
     const isWrong = Object.values(changes).some((value) => typeof value === "number" && (Number.isNaN(value) || value < 0));
     const mutation = useMutation({
         mutationFn: () => call(api.PATCH("/api/v1/settings", { body: changes, headers: { "Content-Type": "application/merge-patch+json" } })),
         onSuccess: async () => {
             await client.invalidateQueries({ queryKey: ["settings"] });
             setEdited({});
+            setFourEyes(undefined);
         },
     });
     const field = (key: Key | "site_name") => (
@@ -59,12 +64,13 @@ function SettingsForm({ settings }: { settings: Settings }) {
     };
     return (
         <Form onSubmit={save} aria-label={t("title")} isWidthLimited>
-            <ProblemAlert error={mutation.error} />
-            {mutation.isSuccess && Object.keys(changes).length === 0 && <Notice variant="success" isInline component="h2" title={t("saved")} />}
             {field("site_name")}
             {groups.map(({ name, keys }) => (
                 <FormFieldGroup key={name} header={<FormFieldGroupHeader titleText={{ text: t(`group.${name}`), id: `group-${name}` }} />}>{keys.map(field)}</FormFieldGroup>
             ))}
+            <FourEyesChoice chosen={fourEyes ?? chosen} isDisabled={!may} onChange={setFourEyes} />
+            <SettingsProblem error={mutation.error} />
+            {mutation.isSuccess && Object.keys(changes).length === 0 && <Notice variant="success" isInline component="h2" title={t("saved")} />}
             {may && <ActionGroup><Button id="save-settings" type="submit" isLoading={mutation.isPending} isDisabled={Object.keys(changes).length === 0 || isWrong || mutation.isPending} spinnerAriaValueText={t("saving")}>{t("save")}</Button></ActionGroup>}
         </Form>
     );
