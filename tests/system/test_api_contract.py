@@ -387,7 +387,7 @@ def jobs_are_202_with_their_place_and_a_dry_run_is_204():
     for name, ids, body in (("verifyVault", {}, {}), ("compactVault", {}, {}), ("createPoint", {}, {"kind": "crash", "tag": "contract"}), ("openPoint", {}, {"machine": "source"}),
                             ("createBranch", {}, {"machine": "source", "name": "b"}), ("exportDisk", {}, {"disk": 0, "path": "/nowhere/x"}),
                             ("protectMachine", {"machine_id": NODE}, {"disks": "all-eligible"}), ("resyncMachine", {}, {}),
-                            ("addDisks", {}, {"disks": ["third"]}), ("excludeDisks", {}, {"disks": ["second"]}), ("resizeDisks", {}, {"disks": ["second"]}),
+                            ("addDisks", {}, {"disks": ["third"]}), ("resizeDisks", {}, {"disks": ["second"]}), ("excludeDisks", {}, {"disks": ["second"]}),
                             ("unprotectMachine", {}, {})):
         method, path, operation = by_name(name)
         at = fill(path, ids)
