@@ -29,6 +29,11 @@
         "now() - greatest((SELECT max(r.time) FROM recovery_points r WHERE r.machine_id = m.id AND r.kind <> 'crash'"  \
         " AND r.kind IN (" kinds ")), p.enabled_at)") ", 0) END"
 
+/* Where it is not foreseen, 0: greatest() would pass over the NULL. */
+#define FULL_IN                                                                                                        \
+    "CASE WHEN s.report->>'full_at' IS NULL THEN 0 ELSE greatest(" USEC(                                               \
+        "(s.report->>'full_at')::timestamptz - now()") ", 1) END"
+
 int health_machines(struct db_conn *conn, PGresult **ret_rows, struct err *err)
 {
     static const char sql[] = HEAD("m") ", m.state, CASE WHEN m.last_point_at IS NULL THEN 0 ELSE greatest(" USEC(
@@ -63,10 +68,8 @@ int health_nodes(struct db_conn *conn, PGresult **ret_rows, struct err *err)
 int health_vaults(struct db_conn *conn, PGresult **ret_rows, struct err *err)
 {
     return db_exec(conn, ret_rows, err,
-        HEAD("t") ", t.accepting, t.free_bytes, t.capacity_bytes, coalesce(greatest(" USEC(
-            "(s.report->>'full_at')::timestamptz - now()") ", 1), 0), t.peer_cause, t.peer_remedy FROM vaults t"
-                                                           " LEFT JOIN vault_space s ON s.vault_id = t.id" CERTIFICATE(
-                                                               "t"));
+        HEAD("t") ", t.accepting, t.free_bytes, t.capacity_bytes, " FULL_IN ", t.peer_cause, t.peer_remedy FROM vaults t"
+                  " LEFT JOIN vault_space s ON s.vault_id = t.id" CERTIFICATE("t"));
 }
 
 int health_put(struct db_conn *conn, const struct health_put *h, struct err *err)

@@ -34,8 +34,7 @@ def quick_site():
 
 
 def filling(api, percent):
-    api.done("PATCH", "/settings", {"alert_full_warning_percent": percent, "alert_full_critical_percent": 100,
-                                    "alert_full_forecast_days": 0})
+    api.done("PATCH", "/settings", {"alert_full_warning_percent": percent, "alert_full_critical_percent": 100})
 
 
 def firing(api, count=1):
