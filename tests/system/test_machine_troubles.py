@@ -6,7 +6,7 @@ import os
 import struct
 import time
 
-from harness import MIB, Disk, Site, check, defer, fresh, image_of, main, note, point_time, run, test, unmount, wait_until
+from harness import MIB, Disk, Failure, Site, check, defer, fresh, image_of, main, note, point_time, run, test, unmount, wait_until
 
 
 def events(site, code):
@@ -15,10 +15,17 @@ def events(site, code):
 
 def wait_trouble(site, cause, remedy):
     """Until the machine's health, an event and the agent's log tell this cause with this remedy."""
+    seen = {}
+
     def told():
         machine = site.machine()
+        seen.update({key: machine[key] for key in ("state", "agent_state", "online", "health", "cause", "remedy")})
         return machine if machine["health"] == "critical" and cause in machine["cause"] and remedy in machine["remedy"] else None
-    machine = wait_until(told, f"the machine to say: {cause}", 60, 0.3)
+    try:
+        machine = wait_until(told, f"the machine to say: {cause}", 60, 0.3)
+    except Failure:
+        note("it says", seen, [(e["code"], e["text"]) for e in site.items("event", "list", "--limit", "30")])
+        raise
     note(machine["cause"], "/", machine["remedy"])
     wait_until(lambda: any(cause in e["text"] and remedy in e["remedy"] and e["severity"] == "error" for e in events(site, "error")),
                f"an event that says: {cause}", 30)
