@@ -160,6 +160,11 @@ void must_run(const char *format, ...)
         fail_msg("failed: %s", command);
 }
 
+void loopdisk_forget_partitions(const struct loopdisk *l)
+{
+    must_run("for i in $(seq 100); do partx -d %s && exit; sleep 0.1; done; exit 1", l->path);
+}
+
 uint8_t *random_bytes(uint32_t n)
 {
     uint8_t *data = aligned_alloc(4096, (n + 4095u) / 4096u * 4096u);

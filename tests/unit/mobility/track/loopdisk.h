@@ -22,6 +22,8 @@ bool loopdisk_is_possible(void);
 /* Fails the running test when it cannot be made. file_fd >= 0 is taken as backing file (closed by loopdisk_done). */
 void loopdisk_init(struct loopdisk *l, uint64_t size_bytes, unsigned sector_bytes, int file_fd);
 void loopdisk_done(struct loopdisk *l);
+/* Takes its partitions away, in the end also where somebody who looks at all disks, as other tests do, has one open. */
+void loopdisk_forget_partitions(const struct loopdisk *l);
 /* Grows or shrinks file and disk. */
 void loopdisk_resize(struct loopdisk *l, uint64_t size_bytes);
 /* Writes through the disk with O_DIRECT; offset, n and data are aligned to 4096 unless the disk's sector is smaller. */
