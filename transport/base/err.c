@@ -2,11 +2,12 @@
  *
  * The error object and the one table that gives each code its word, its HTTP status, its gRPC status
  * (grpc/doc/ statuscodes.md) and whether the same request may succeed later. Formatting never allocates: a
- * text that is too long for the object is cut, on a UTF-8 character boundary.
+ * text that is too long for the object is cut, on a UTF-8 character boundary, and what is no UTF-8 becomes a question mark.
  */
 #include "transport/base/err.h"
 
 #include <errno.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -141,24 +142,37 @@ static void join(char *text, size_t size, const char *tail)
 }
 
 /* Drops a UTF-8 sequence that the end of the array cut in two, and turns line breaks into spaces. */
-static void tidy(char *text, size_t size)
+/* How long the character is that begins here: 0 where none does, SIZE_MAX where the text ends within it. As RFC 3629 has it: no overlong
+ * forms, no surrogates, nothing above U+10FFFF, which PostgreSQL does not take either. */
+static size_t utf8_length(const unsigned char *p)
 {
-    size_t len = strlen(text);
+    size_t n = p[0] < 0x80 ? 1 : p[0] < 0xc2 ? 0 : p[0] < 0xe0 ? 2 : p[0] < 0xf0 ? 3 : p[0] < 0xf5 ? 4 : 0;
+    unsigned char least = p[0] == 0xe0 ? 0xa0 : p[0] == 0xf0 ? 0x90 : 0x80;
+    unsigned char most = p[0] == 0xed ? 0x9f : p[0] == 0xf4 ? 0x8f : 0xbf;
 
-    if (len == size - 1) {
-        size_t start = len;
-        while (start > 0 && ((unsigned char)text[start - 1] & 0xc0) == 0x80)
-            start--;
-        if (start > 0 && ((unsigned char)text[start - 1] & 0x80)) {
-            unsigned char lead = (unsigned char)text[start - 1];
-            size_t need = lead >= 0xf0 ? 4 : lead >= 0xe0 ? 3 : 2;
-            if (len - (start - 1) < need)
-                text[start - 1] = '\0';
-        }
+    for (size_t i = 1; i < n; i++) {
+        if (p[i] == '\0')
+            return SIZE_MAX;
+        if (p[i] < (i == 1 ? least : 0x80) || p[i] > (i == 1 ? most : 0xbf))
+            return 0;
     }
-    for (char *p = text; *p; p++)
-        if (*p == '\n' || *p == '\r')
-            *p = ' ';
+    return n;
+}
+
+/* One line of valid UTF-8, whoever cut the text and wherever it is from: it goes into answers and into the database. */
+static void tidy(char *text)
+{
+    for (char *p = text; *p;) {
+        size_t n = utf8_length((const unsigned char *)p);
+
+        if (n == SIZE_MAX) {
+            *p = '\0';
+            return;
+        }
+        if (n == 0 || *p == '\n' || *p == '\r')
+            *p = n == 0 ? '?' : ' ';
+        p += n == 0 ? 1 : n;
+    }
 }
 
 int err_vset(struct err *err, enum err_code code, const char *fmt, va_list ap)
@@ -169,7 +183,7 @@ int err_vset(struct err *err, enum err_code code, const char *fmt, va_list ap)
     if (!err)
         return -1;
     (void)vsnprintf(text, sizeof(text), fmt, ap);
-    tidy(text, sizeof(text));
+    tidy(text);
     err->code = code;
     err->sys_errno = 0;
     memcpy(err->text, text, sizeof(text));
@@ -199,9 +213,8 @@ int err_sys(struct err *err, int errnum, const char *fmt, ...)
     va_end(ap);
     err->sys_errno = errnum;
     size_t len = strlen(err->text);
-    (void)snprintf(
-        err->text + len, sizeof(err->text) - len, ": %s", strerror_r(errnum, reason, sizeof(reason)));
-    tidy(err->text, sizeof(err->text));
+    (void)snprintf(err->text + len, sizeof(err->text) - len, ": %s", strerror_r(errnum, reason, sizeof(reason)));
+    tidy(err->text);
     return -1;
 }
 
@@ -216,7 +229,7 @@ int err_wrap(struct err *err, const char *fmt, ...)
     (void)vsnprintf(text, sizeof(text), fmt, ap);
     va_end(ap);
     join(text, sizeof(text), err->text);
-    tidy(text, sizeof(text));
+    tidy(text);
     memcpy(err->text, text, sizeof(text));
     return -1;
 }
@@ -231,7 +244,7 @@ int err_hint(struct err *err, const char *fmt, ...)
     va_start(ap, fmt);
     (void)vsnprintf(text, sizeof(text), fmt, ap);
     va_end(ap);
-    tidy(text, sizeof(text));
+    tidy(text);
     memcpy(err->correction, text, sizeof(text));
     return -1;
 }

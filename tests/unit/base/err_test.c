@@ -75,6 +75,25 @@ static void long_text_is_cut_between_characters(void **state)
     assert_true(strlen(err.text) < sizeof(err.text));
 }
 
+/* Cut by somebody else, or from a peer: an é that ends too soon, a lone byte, an overlong slash, a surrogate, and beyond Unicode. */
+static void text_that_is_no_utf8_becomes_some(void **state)
+{
+    struct err err = ERR_INIT;
+
+    (void)state;
+    err_set(&err, ERR_INVALID, "caf\xc3");
+    err_hint(&err, "%.4s", "abc\xf0\x9f\x98\x80");
+    assert_string_equal(err.text, "caf");
+    assert_string_equal(err.correction, "abc");
+    err_set(&err, ERR_INVALID,
+        "a\xff"
+        "b\xc0\xaf"
+        "c\xed\xa0\x80"
+        "d\xf4\x90\x80\x80"
+        "e\xe2\x82[\xc3\xa9\xf0\x9f\x98\x80");
+    assert_string_equal(err.text, "a?b??c???d????e??[\xc3\xa9\xf0\x9f\x98\x80");
+}
+
 static void line_breaks_never_stay(void **state)
 {
     struct err err = ERR_INIT;
@@ -128,6 +147,7 @@ int main(void)
         cmocka_unit_test(system_error_takes_code_from_errno),
         cmocka_unit_test(wrap_puts_context_in_front_and_keeps_the_rest),
         cmocka_unit_test(long_text_is_cut_between_characters),
+        cmocka_unit_test(text_that_is_no_utf8_becomes_some),
         cmocka_unit_test(line_breaks_never_stay),
         cmocka_unit_test(text_may_be_its_own_argument),
         cmocka_unit_test(every_code_has_its_row),
