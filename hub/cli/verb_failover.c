@@ -258,6 +258,8 @@ static int print_previewed(struct command_line *line, const json_t *job, struct 
 
     json_array_foreach(json_object_get(report, "warnings"), at, one)
     {
+        if (!json_is_string(one))
+            continue;
         (void)fputs("warning: ", stdout);
         output_text(json_string_value(one), stdout);
         (void)putchar('\n');

@@ -28,6 +28,14 @@ static bool names_hardware(const char *word, size_t n)
     return false;
 }
 
+/* A file system, or a partition without one, may have none. */
+static const char *uuid_in(const json_t *filesystem)
+{
+    const char *uuid = json_string_value(json_object_get(filesystem, "uuid"));
+
+    return uuid && uuid[0] ? uuid : NULL;
+}
+
 static const char *uuid_of(const struct fixup_call *call, const char *word, size_t n)
 {
     const json_t *one;
@@ -38,7 +46,7 @@ static const char *uuid_of(const struct fixup_call *call, const char *word, size
         const char *device = json_string_value(json_object_get(one, "device"));
 
         if (device && strlen(device) == n && strncmp(device, word, n) == 0)
-            return json_string_value(json_object_get(one, "uuid"));
+            return uuid_in(one);
     }
     return NULL;
 }
@@ -49,8 +57,8 @@ static const char *root_uuid(const struct fixup_call *call)
     const json_t *one;
     size_t at;
 
-    json_array_foreach(call->filesystems, at,
-        one) if (json_is_true(json_object_get(one, "is_root"))) return json_string_value(json_object_get(one, "uuid"));
+    json_array_foreach(call->filesystems, at, one) if (json_is_true(json_object_get(one, "is_root"))) return uuid_in(
+        one);
     return NULL;
 }
 

@@ -110,8 +110,10 @@ static void fix(struct guest *g, const char *fixups_text, bool apply)
     json_t *fixups = json_loads(fixups_text, 0, NULL);
     json_t *context = json_pack(
         "{s:s, s:s, s:s, s:s}", "failover_id", "f-1", "machine_id", "m-1", "machine_name", "web1", "mac", MAC);
-    json_t *found = json_loads(
-        "[{\"device\":\"/dev/sda1\",\"uuid\":\"aaaa-1\"},{\"device\":\"/dev/sda2\",\"uuid\":\"aaaa-2\"}]", 0, NULL);
+    json_t *found =
+        json_loads("[{\"device\":\"/dev/sda1\",\"uuid\":\"aaaa-1\"},{\"device\":\"/dev/sda2\",\"uuid\":\"aaaa-2\"},"
+                   "{\"device\":\"/dev/sda3\",\"uuid\":\"\"}]",
+            0, NULL);
     if (g->root_is_known)
         json_object_set_new(json_array_get(found, 0), "is_root", json_true());
     struct err err = ERR_INIT;
@@ -158,7 +160,8 @@ static void disks_get_names_that_hold_in_any_machine(void **state)
 
     put(g, "/etc/fstab",
         "# /dev/sda1 was the root\n/dev/sda1 / ext4 defaults 0 1\nLABEL=data /data xfs defaults 0 2\n/dev/sda2 none "
-        "swap sw 0 0\n/dev/sdb1 /old ext4 ro 0 0\n/dev/mapper/vg-x /x ext4 ro 0 0\n");
+        "swap sw 0 0\n/dev/sdb1 /old ext4 ro 0 0\n/dev/mapper/vg-x /x ext4 ro 0 0\n"
+        "/dev/sda3 /raw auto noauto 0 0\n");
     put(g, "/boot/grub/grub.cfg", "linux /boot/vmlinuz root=/dev/sda1 ro resume=/dev/sda2 quiet\n");
     put(g, "/boot/loader/entries/a.conf", "options root=/dev/sda1 ro\n");
     fix(g, "{}", false);
@@ -167,7 +170,8 @@ static void disks_get_names_that_hold_in_any_machine(void **state)
     fix(g, "{}", true);
     assert_string_equal(text_at(g, "/etc/fstab"),
         "# /dev/sda1 was the root\nUUID=aaaa-1 / ext4 defaults 0 1\nLABEL=data /data xfs defaults 0 2\nUUID=aaaa-2 "
-        "none swap sw 0 0\n/dev/sdb1 /old ext4 ro 0 0\n/dev/mapper/vg-x /x ext4 ro 0 0\n");
+        "none swap sw 0 0\n/dev/sdb1 /old ext4 ro 0 0\n/dev/mapper/vg-x /x ext4 ro 0 0\n"
+        "/dev/sda3 /raw auto noauto 0 0\n"); /* without a file system it has no name that holds */
     assert_string_equal(
         text_at(g, "/boot/grub/grub.cfg"), "linux /boot/vmlinuz root=UUID=aaaa-1 ro resume=UUID=aaaa-2 quiet\n");
     assert_string_equal(text_at(g, "/boot/loader/entries/a.conf"), "options root=UUID=aaaa-1 ro\n");
