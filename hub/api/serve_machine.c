@@ -333,9 +333,12 @@ int serve_churn_list(struct request *r, struct err *err)
 int serve_machine_protect(struct request *r, struct err *err)
 {
     char id[IDENT_TEXT_SIZE];
+    int held;
 
-    if (machine_id(r, id, err) < 0)
+    if (machine_id(r, id, err) < 0 || (held = hold_policy(r, id, request_str(r, "policy_id"), err)) < 0)
         return -1;
+    if (held)
+        return 0;
     return serve_job_submit(r, "protect", id, json_deep_copy(r->body), err);
 }
 

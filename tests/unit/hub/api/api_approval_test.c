@@ -342,9 +342,12 @@ static void another_policy_is_held_back_too(void **state)
     json_t *less = api_as(f, &anna, "getPolicy", "/api/v1/policies/short", NULL, 200);
     AUTO_FREE char *same = mem_printf("{\"policy_id\":\"%s\"}", member_text(policy, "id"));
     AUTO_FREE char *shorter = mem_printf("{\"policy_id\":\"%s\"}", member_text(less, "id"));
+    AUTO_FREE char *protect = mem_printf("{\"disks\":\"all-eligible\",\"policy_id\":\"%s\"}", member_text(less, "id"));
 
     json_decref(api_as(f, &anna, "updateMachine", "/api/v1/machines/old-01", same, 200));
     json_decref(api_as(f, &anna, "updateMachine", "/api/v1/machines/old-01", shorter, 403));
+    json_decref(api_as(f, &anna, "protectMachine", "/api/v1/machines/old-01/protect", protect, 403)); /* nor this way */
+    assert_int_equal(count(f, "SELECT count(*) FROM jobs WHERE kind = 'protect'"), 0);
     json_decref(policy);
     json_decref(less);
     api_sql(f, "DELETE FROM protections; DELETE FROM policies WHERE name = 'short'");
