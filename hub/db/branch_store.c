@@ -37,6 +37,12 @@ int export_set(struct db_conn *conn, const char *id, const char *state, uint64_t
         DB_S(id), DB_S(state), DB_U(sequence), DB_S(uri), DB_S(disks_json)));
 }
 
+int export_disk_numbers(struct db_conn *conn, const char *id, PGresult **ret_rows, struct err *err)
+{
+    return db_exec(conn, ret_rows, err,
+        "SELECT jsonb_agg(d->'number') FROM exports e, jsonb_array_elements(e.disks) d WHERE e.id = $1", DB_S(id));
+}
+
 int export_protected_devices(struct db_conn *conn, const char *vault_id, PGresult **ret_rows, struct err *err)
 {
     return db_exec(conn, ret_rows, err,

@@ -21,6 +21,9 @@ int export_create(struct db_conn *conn, const struct export_put *put, struct err
 int export_set(struct db_conn *conn, const char *id, const char *state, uint64_t sequence, const char *uri,
     const char *disks_json, struct err *err);
 
+/* One row: a JSON array of the numbers of its disks, or NULL while it is not open. */
+int export_disk_numbers(struct db_conn *conn, const char *id, PGresult **ret_rows, struct err *err);
+
 /* Columns: devices of protected disks of machines that are the vault's own host. */
 int export_protected_devices(struct db_conn *conn, const char *vault_id, PGresult **ret_rows, struct err *err);
 

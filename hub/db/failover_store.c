@@ -195,6 +195,15 @@ int failover_spares_branch(struct db_conn *conn, const char *export_id, struct e
         strcmp(db_text(r, 0, 1), "test") == 0 ? "cleanup" : "rollback", db_text(r, 0, 0));
 }
 
+int failover_is_live(struct db_conn *conn, const char *machine_id, struct err *err)
+{
+    int n = db_exec(conn, NULL, err,
+        "SELECT 1 FROM failovers WHERE machine_id = $1 AND kind <> 'test' AND state IN ('starting', 'running', 'ending')",
+        DB_S(machine_id));
+
+    return n < 0 ? -1 : n > 0;
+}
+
 int failover_is_resuming(struct db_conn *conn, const char *machine_id, struct err *err)
 {
     int n = db_exec(conn, NULL, err,

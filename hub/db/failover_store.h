@@ -43,6 +43,8 @@ int failover_note_outcome(
     struct db_conn *conn, const char *id, const char *outcome, const char *notes, struct err *err);
 /* Whether a failover that is not over, or was committed and is still what the machine runs as, stands on the branch: ERR_REFUSED. */
 int failover_spares_branch(struct db_conn *conn, const char *export_id, struct err *err);
+/* Is a failover that is no test under way, or what the machine runs as? 1 or 0. */
+int failover_is_live(struct db_conn *conn, const char *machine_id, struct err *err);
 /* Is the replica being started again after a failback that came to nothing? 1 or 0. */
 int failover_is_resuming(struct db_conn *conn, const char *machine_id, struct err *err);
 /* The newest listed point of the machine; 0: it has none. */

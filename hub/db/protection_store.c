@@ -123,12 +123,19 @@ int protection_put(struct db_conn *conn, const struct protection *p, uint64_t *r
     return spread(conn, p->machine_id, ret_version, err) < 0 ? -1 : disks;
 }
 
+#define SELECT_DISKS "SELECT number, size_bytes, logical_sector_bytes, device, key FROM disks WHERE machine_id = $1"
+
 int protection_disks(struct db_conn *conn, const char *machine_id, PGresult **ret_rows, struct err *err)
 {
+    return db_exec(conn, ret_rows, err, SELECT_DISKS " AND is_protected ORDER BY number", DB_S(machine_id));
+}
+
+int protection_disks_numbered(
+    struct db_conn *conn, const char *machine_id, const char *numbers_json, PGresult **ret_rows, struct err *err)
+{
     return db_exec(conn, ret_rows, err,
-        "SELECT number, size_bytes, logical_sector_bytes, device, key FROM disks"
-        " WHERE machine_id = $1 AND is_protected ORDER BY number",
-        DB_S(machine_id));
+        SELECT_DISKS " AND to_jsonb(number) IN (SELECT jsonb_array_elements($2::jsonb)) ORDER BY number",
+        DB_S(machine_id), DB_S(numbers_json));
 }
 
 int protection_seeded(struct db_conn *conn, const char *machine_id, uint64_t *ret_version, struct err *err)

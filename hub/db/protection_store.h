@@ -45,6 +45,9 @@ int protection_disks_exclude(
     struct db_conn *conn, const char *machine_id, const char *disks_json, uint64_t *ret_version, struct err *err);
 /* The protected disks in the order of their numbers: number, size_bytes, logical_sector_bytes, device, key. Returns how many. */
 int protection_disks(struct db_conn *conn, const char *machine_id, PGresult **ret_rows, struct err *err);
+/* The same columns for the disks with the numbers of a JSON array, protected now or not. */
+int protection_disks_numbered(
+    struct db_conn *conn, const char *machine_id, const char *numbers_json, PGresult **ret_rows, struct err *err);
 /* The vault has taken the seed: the agent may begin. */
 int protection_seeded(struct db_conn *conn, const char *machine_id, uint64_t *ret_version, struct err *err);
 /* Has the machine's vault heard of it? 1 or 0. */

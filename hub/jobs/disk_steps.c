@@ -11,6 +11,7 @@
 
 #include "hub/core/machine_state.h"
 #include "hub/db/disk_store.h"
+#include "hub/db/failover_store.h"
 #include "hub/db/protection_store.h"
 #include "hub/jobs/point_steps.h"
 #include "hub/jobs/protect_steps.h"
@@ -109,14 +110,25 @@ static int change(struct job_run *run,
     return job_state_put(run, "version", json_integer((json_int_t)version), err) < 0 ? -1 : JOB_DONE;
 }
 
+/* A failover takes the disks as they are when it begins. */
+static int refuse_beside_failover(struct job_run *run, struct err *err)
+{
+    int live = failover_is_live(run->conn, run->job->machine_id, err);
+
+    if (live <= 0)
+        return live;
+    err_set(err, ERR_REFUSED, "a failover of the machine is under way");
+    return err_hint(err, "Change its disks when that is over: leeward failover list");
+}
+
 static int add(struct job_run *run, struct err *err)
 {
-    return change(run, protection_disks_add, err);
+    return refuse_beside_failover(run, err) < 0 ? -1 : change(run, protection_disks_add, err);
 }
 
 static int exclude(struct job_run *run, struct err *err)
 {
-    return change(run, protection_disks_exclude, err);
+    return refuse_beside_failover(run, err) < 0 ? -1 : change(run, protection_disks_exclude, err);
 }
 
 /* Cancelled: they are left out again, unless the machine's life has gone another way since. */

@@ -166,7 +166,7 @@ static int ask_to_receive(
     receive->receive_id = id;
     command.kind_case = LEEWARD__CONTROL__V1__COMMAND__KIND_RECEIVE_DISKS;
     command.receive_disks = receive;
-    rc = receive_list_read(run->conn, run->job->machine_id, &list, err);
+    rc = receive_list_read(run->conn, run->job->machine_id, job_state_text(run, "disks"), &list, err);
     receive->n_disks = list.count;
     receive->disks = list.disks;
     if (rc == 0)
@@ -192,6 +192,20 @@ static int node_knows(struct job_run *run, struct err *err)
     return job_state_put(run, "node_knows", json_string("yes"), err) < 0 ? -1 : JOB_DONE;
 }
 
+/* What is written back is what the replica has, whatever is protected by now; closing the branch forgets its disks. */
+static int note_disks(struct job_run *run, struct err *err)
+{
+    AUTO_DB_SET struct db_set set = {0};
+    AUTO_PGRESULT PGresult *rows = NULL;
+    const struct failover_row *f;
+
+    if (job_state_text(run, "disks"))
+        return 0;
+    if (failover_read(run, &set, &f, err) < 0 || export_disk_numbers(run->conn, f->export_id, &rows, err) < 0)
+        return -1;
+    return db_text(rows, 0, 0)[0] ? job_state_put(run, "disks", json_string(db_text(rows, 0, 0)), err) : 0;
+}
+
 static int ask_agent(struct job_run *run, struct err *err)
 {
     Leeward__Control__V1__ReceiveDisks r = LEEWARD__CONTROL__V1__RECEIVE_DISKS__INIT;
@@ -200,7 +214,8 @@ static int ask_agent(struct job_run *run, struct err *err)
 
     if (rc != JOB_DONE)
         return rc;
-
+    if (note_disks(run, err) < 0)
+        return -1;
     r.check_only = true;
     rc = ask_to_receive(run, &r, &answer, err);
     json_decref(answer);

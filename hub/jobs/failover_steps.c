@@ -23,6 +23,8 @@
 #include "transport/base/mem.h"
 
 #define NOTES_MAX 4096
+/* How long a planned failover waits for the agent to take up what was just changed. */
+#define SETTLED_USEC (60 * USEC_PER_SEC)
 
 /* ---- what the jobs share ---- */
 
@@ -237,7 +239,7 @@ static int hold_command(
 {
     Leeward__Control__V1__Command command = LEEWARD__CONTROL__V1__COMMAND__INIT;
     struct receive_list list = {0};
-    int rc = receive_list_read(run->conn, run->job->machine_id, &list, err);
+    int rc = receive_list_read(run->conn, run->job->machine_id, NULL, &list, err);
 
     hold->hold_id = (char *)run->job->id;
     hold->n_disks = list.count;
@@ -248,6 +250,31 @@ static int hold_command(
         rc = job_command(run, "agent", run->job->machine_id, "the agent", &command, ret_answer, err);
     receive_list_done(&list);
     return rc;
+}
+
+/* A disk that was added a moment ago is in no point before its copy is complete: the source would be stopped without it. */
+static int has_all_disks(struct job_run *run, struct err *err)
+{
+    AUTO_DB_SET struct db_set set = {0};
+    uint64_t reached;
+    bool online;
+
+    if (job_state_text(run, "has_all_disks"))
+        return JOB_DONE;
+    if (job_machine(run, &set, err) < 0 ||
+        machine_convergence(run->conn, run->job->machine_id, &reached, &online, err) < 0)
+        return -1;
+    const struct machine_row *m = db_at(&set, struct machine_row, 0);
+
+    if (reached >= m->desired_version && strcmp(m->agent_state, "protected") == 0)
+        return job_state_put(run, "has_all_disks", json_string("yes"), err) < 0 ? -1 : JOB_DONE;
+    if (run->job->step_age_usec < SETTLED_USEC) {
+        snprintf(run->detail, sizeof(run->detail), "waiting for the agent to have all disks in its points");
+        return JOB_AGAIN;
+    }
+    err_set(
+        err, ERR_REFUSED, "the agent of %s does not have all disks in its points: it is %s", m->name, m->agent_state);
+    return err_hint(err, "Wait until the machine is protected: leeward machine show %s", m->name);
 }
 
 /* A planned failover loses nothing: the source is stopped, and its last point is the one that the replica runs. */
@@ -261,6 +288,9 @@ static int hold_source(struct job_run *run, struct err *err)
         snprintf(run->detail, sizeof(run->detail), "the source is left alone");
         return JOB_DONE;
     }
+    rc = has_all_disks(run, err);
+    if (rc != JOB_DONE)
+        return rc;
     rc = hold_command(run, &hold, &answer, err);
     if (rc == JOB_DONE && json_object_update(run->result, answer) < 0)
         rc = err_set(err, ERR_NOMEM, "no memory for a failover");

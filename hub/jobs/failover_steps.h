@@ -36,13 +36,14 @@ int fixup_steps_apply(struct job_run *run, struct err *err);
 /* A step: starts the replica on the disks of the result, and waits for its boot check. */
 int failover_start_replica(struct job_run *run, struct err *err);
 
-/* The machine's protected disks, for a command to its agent. */
+/* Disks of the machine, for a command to its agent: those with the numbers of a JSON array; NULL: those that are protected. */
 struct receive_list {
     size_t count;
     Leeward__Control__V1__DesiredDisk **disks, *items;
     PGresult *rows;
 };
-int receive_list_read(struct db_conn *conn, const char *machine_id, struct receive_list *ret_list, struct err *err);
+int receive_list_read(struct db_conn *conn, const char *machine_id, const char *numbers_json,
+    struct receive_list *ret_list, struct err *err);
 void receive_list_done(struct receive_list *list);
 
 #endif

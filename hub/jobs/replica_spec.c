@@ -81,10 +81,12 @@ static json_t *spec_disks(struct db_conn *conn, const char *machine_id, const js
     return list;
 }
 
-int receive_list_read(struct db_conn *conn, const char *machine_id, struct receive_list *ret_list, struct err *err)
+int receive_list_read(struct db_conn *conn, const char *machine_id, const char *numbers_json,
+    struct receive_list *ret_list, struct err *err)
 {
     struct receive_list *l = ret_list;
-    int n = protection_disks(conn, machine_id, &l->rows, err);
+    int n = numbers_json ? protection_disks_numbered(conn, machine_id, numbers_json, &l->rows, err)
+                         : protection_disks(conn, machine_id, &l->rows, err);
 
     if (n < 0)
         return -1;

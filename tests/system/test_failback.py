@@ -167,6 +167,28 @@ def a_machine_fails_back_to_its_own_disk_and_only_differences_travel():
     check(image_of_point(site, site.settled_point()) == image_of(disk.device), "the original's writes do not arrive")
 
 
+@test
+def a_disk_that_was_left_out_since_is_written_back_too():
+    disks = [Disk(32 * MIB) for _ in range(2)]
+    for number, disk in enumerate(disks):
+        disk.fill_random(100, seed=number)
+    site = Site()
+    site.protect(*disks)
+    name, both = site.machine()["name"], site.settled_point()
+    site.cli("disk", "exclude", name, site.disk_key(disks[1]))
+    site.settled_point()
+    failed = committed_failover(site, name, both)
+    branch = next(b for b in site.items("branch", "list") if b["id"] == failed["branch_id"])
+    uris = {d["number"]: d["uri"] for d in branch["disks"]}
+    check(len(uris) == 2, f"the replica has not both disks: {branch}")
+    for number, uri in uris.items():
+        write(uri, 0x40 + number, "5M", "1M")
+    site.cli("failover", "reprotect", name)
+    expected = [image_of_uri(uris[number]) for number in sorted(uris)]
+    site.cli("failover", "failback", name, "--confirm", name, timeout=300)
+    check([image_of(d.device) for d in disks] == expected, "a disk is not what the replica had")
+
+
 def job_of(site, kind):
     return next(j for j in site.items("job", "list") if j["kind"] == kind)
 

@@ -342,7 +342,8 @@ static void protect_again(struct db_conn *conn)
 
     assert_ok(db_script(conn,
                   "UPDATE nodes SET online = true, converged_version = 1000000;"
-                  " UPDATE machines SET online = true, last_seen_at = now(), agent_state = 'protected'",
+                  " UPDATE machines SET online = true, last_seen_at = now(), agent_state = 'protected',"
+                  " converged_version = desired_version",
                   &err),
         &err);
 }
