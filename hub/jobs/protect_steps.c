@@ -197,6 +197,24 @@ static int wait_for_place(struct job_run *run, const struct err *why)
     return JOB_AGAIN;
 }
 
+/* Which disks are protected already: undoing the job leaves those alone. Not for a machine that is not protected. */
+static int note_protected(struct job_run *run, const struct machine_row *m, struct err *err)
+{
+    AUTO_PGRESULT PGresult *rows = NULL;
+    json_t *keys;
+    int n;
+
+    if (strcmp(m->state, "unprotected") == 0)
+        return 0;
+    n = protection_disks(run->conn, m->id, &rows, err);
+    if (n < 0)
+        return -1;
+    keys = json_array();
+    for (int i = 0; keys && i < n; i++)
+        json_array_append_new(keys, json_string(db_text(rows, i, 4)));
+    return keys ? job_state_put(run, "protected_before", keys, err) : err_set(err, ERR_NOMEM, "no memory");
+}
+
 static int configure(struct job_run *run, struct err *err)
 {
     AUTO_DB_SET struct db_set set = {0};
@@ -220,7 +238,7 @@ static int configure(struct job_run *run, struct err *err)
         .disks_json = disks,
         .seeding = seed_steps_wanted(run->params)};
 
-    if ((n = protection_put(run->conn, &p, &version, err)) < 0 ||
+    if (note_protected(run, m, err) < 0 || (n = protection_put(run->conn, &p, &version, err)) < 0 ||
         machine_state_move(run->conn, m->id, MOVE_PROTECT, run->job->requested_by, NULL, err) < 0)
         return -1;
     snprintf(run->detail, sizeof(run->detail), "%d disk%s", n, n == 1 ? "" : "s");
@@ -315,10 +333,43 @@ int protect_steps_converged_or_away(struct job_run *run, struct err *err)
     return db_at(&set, struct machine_row, 0)->online ? JOB_AGAIN : JOB_DONE;
 }
 
-/* A protect job that is cancelled, or fails, before the machine is protected leaves it unprotected. */
+static bool is_among(const json_t *keys, const char *key)
+{
+    const json_t *one;
+    size_t at;
+
+    json_array_foreach((json_t *)keys, at, one) if (strcmp(json_string_value(one), key) == 0) return true;
+    return false;
+}
+
+/* The disks that came with this job are left out again, where others stay; the machine stays protected. */
+static int leave_new_disks_out(struct job_run *run, const json_t *before, struct err *err)
+{
+    AUTO_PGRESULT PGresult *rows = NULL;
+    json_t *keys = json_array();
+    char *text = NULL;
+    uint64_t version;
+    int n = keys ? protection_disks(run->conn, run->job->machine_id, &rows, err) : err_set(err, ERR_NOMEM, "no memory");
+
+    for (int i = 0; i < n; i++)
+        if (!is_among(before, db_text(rows, i, 4)))
+            json_array_append_new(keys, json_string(db_text(rows, i, 4)));
+    if (n > (int)json_array_size(keys) && json_array_size(keys) > 0 && !(text = json_dumps(keys, JSON_COMPACT)))
+        n = err_set(err, ERR_NOMEM, "no memory");
+    if (text)
+        n = protection_disks_exclude(run->conn, run->job->machine_id, text, &version, err);
+    free(text);
+    json_decref(keys);
+    return n < 0 ? -1 : 0;
+}
+
+/* A protect job that is cancelled, or fails, before the machine is protected leaves it unprotected; one that was to protect more of it
+ * leaves it as it was. */
 static int undo_protect(struct job_run *run, struct err *err)
 {
     AUTO_DB_SET struct db_set set = {0};
+    const json_t *before = json_object_get(run->state, "protected_before");
+    int from;
 
     if (run->job->ordinal == 0)
         return 0;
@@ -326,6 +377,10 @@ static int undo_protect(struct job_run *run, struct err *err)
         return -1;
     const char *state = db_at(&set, struct machine_row, 0)->state;
 
+    from = machine_state_from_name(state);
+    if (before)
+        return from >= 0 && machine_state_replicates((enum machine_state)from) ? leave_new_disks_out(run, before, err)
+                                                                               : 0;
     if (strcmp(state, "enabling") != 0 && strcmp(state, "initial_replication") != 0)
         return 0;
     if (seed_steps_undo(run, err) < 0)

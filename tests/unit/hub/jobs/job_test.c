@@ -19,13 +19,16 @@
 #define HUB_A "aaaaaaaa-0000-4000-8000-000000000001"
 #define HUB_B "bbbbbbbb-0000-4000-8000-000000000002"
 
-#define INVENTORY                                                                                                      \
-    "{\"hostname\":\"h\",\"os_name\":\"o\",\"kernel\":\"k\",\"boot_id\":\"b\",\"cpus\":2,\"memory_bytes\":1,"          \
-    "\"firmware\":\"uefi\",\"machine_uid\":\"u\",\"addresses\":[],\"disks\":[{\"key\":\"sda\",\"device\":\"/dev/"      \
-    "sda\","                                                                                                           \
+#define DISK(key)                                                                                                      \
+    "{\"key\":\"" key "\",\"device\":\"/dev/" key "\","                                                                \
     "\"model\":\"\",\"partition_table\":\"\",\"size_bytes\":1000,\"logical_sector_bytes\":512,"                        \
     "\"physical_sector_bytes\":512,\"trackable\":true,\"not_trackable_reason\":\"\",\"volatile_cache\":true,"          \
-    "\"is_root\":false,\"volumes\":[]}]}"
+    "\"is_root\":false,\"volumes\":[]}"
+#define INVENTORY_OF(disks)                                                                                            \
+    "{\"hostname\":\"h\",\"os_name\":\"o\",\"kernel\":\"k\",\"boot_id\":\"b\",\"cpus\":2,\"memory_bytes\":1,"          \
+    "\"firmware\":\"uefi\",\"machine_uid\":\"u\",\"addresses\":[],\"disks\":[" disks "]}"
+#define INVENTORY INVENTORY_OF(DISK("sda"))
+#define TWO_DISKS INVENTORY_OF(DISK("sda") "," DISK("sdb"))
 
 /* A machine with a disk, a node and a vault, all online. */
 struct site {
@@ -308,6 +311,43 @@ static void test_a_cancelled_protect_leaves_the_machine_unprotected(void **state
     assert_state(conn, &s, "unprotected");
     assert_int_equal(job_cancel(conn, id, &err), -1);
     assert_int_equal(err.code, ERR_REFUSED);
+}
+
+static int protected_disks(struct db_conn *conn, const struct site *s)
+{
+    struct err err = ERR_INIT;
+
+    return db_exec(conn, NULL, &err, "SELECT 1 FROM disks WHERE machine_id = $1 AND is_protected", DB_S(s->machine));
+}
+
+static void test_a_cancelled_protect_of_one_more_disk_leaves_the_others_protected(void **state)
+{
+    struct db_conn *conn AUTO_OF(db_conn) = fixture_conn(state);
+    struct err err = ERR_INIT;
+    char id[IDENT_TEXT_SIZE];
+    struct site s;
+
+    build(conn, &s);
+    submit(conn, "protect", s.machine, NULL, id);
+    run_all(conn, HUB_A);
+    agent_says(conn, &s, "initial_replication", 0);
+    agent_says(conn, &s, "protected", 7);
+    run_all(conn, HUB_A);
+    assert_job(conn, id, "succeeded", "");
+    assert_ok(machine_inventory(conn, s.machine, TWO_DISKS, &err), &err);
+    submit(conn, "protect", s.machine, "{\"disks\":[\"sda\",\"sdb\"]}", id);
+    run_all(conn, HUB_A);
+    agent_says(conn, &s, "initial_replication", 7);
+    assert_state(conn, &s, "initial_replication");
+    assert_int_equal(protected_disks(conn, &s), 2);
+    assert_ok(job_cancel(conn, id, &err), &err);
+    run_all(conn, HUB_A);
+    assert_job(conn, id, "cancelled", "cancelled");
+    assert_int_equal(protected_disks(conn, &s), 1);
+    assert_int_equal(
+        db_exec(conn, NULL, &err, "SELECT 1 FROM protections WHERE machine_id = $1 AND active", DB_S(s.machine)), 1);
+    agent_says(conn, &s, "protected", 8);
+    assert_state(conn, &s, "protected");
 }
 
 static void test_unprotect_does_not_wait_for_an_agent_that_is_away(void **state)
@@ -598,6 +638,7 @@ int main(void)
         cmocka_unit_test(test_protect_follows_the_agent_to_the_first_point),
         cmocka_unit_test(test_protect_waits_for_a_node),
         cmocka_unit_test(test_a_cancelled_protect_leaves_the_machine_unprotected),
+        cmocka_unit_test(test_a_cancelled_protect_of_one_more_disk_leaves_the_others_protected),
         cmocka_unit_test(test_unprotect_does_not_wait_for_an_agent_that_is_away),
         cmocka_unit_test(test_a_job_of_a_killed_hub_goes_on_elsewhere),
         cmocka_unit_test(test_two_hubs_never_hold_one_job),
