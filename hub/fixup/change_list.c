@@ -19,6 +19,7 @@ struct change {
     char *fixup, *path, *why;
     char *before, *after; /* NULL: absent */
     mode_t mode;
+    bool hidden;              /* only root may read it in the guest */
     char *argv[ARGV_MAX + 1]; /* argv[0]: it is a program to run */
 };
 
@@ -151,6 +152,20 @@ static int first_text(const struct change_list *list, const char *path, char **r
     return guest_tree_read(list->tree, guest_tree_has(list->tree, kept) ? kept : path, ret_text, err);
 }
 
+/* By what is kept, else by what is there, and by what it is to be. */
+static int is_for_root_alone(
+    const struct change_list *list, const char *path, mode_t mode, bool *ret_hidden, struct err *err)
+{
+    AUTO_FREE char *kept = mem_printf("%s%s", list->originals, path);
+    int found;
+
+    if (!kept)
+        return no_memory(err);
+    found = guest_tree_mode(list->tree, guest_tree_has(list->tree, kept) ? kept : path);
+    *ret_hidden = (mode & 077) == 0 || (found >= 0 && (found & 077) == 0);
+    return 0;
+}
+
 int change_list_put(struct change_list *list, const char *fixup, const char *path, const char *text, mode_t mode,
     const char *why, struct err *err)
 {
@@ -171,6 +186,8 @@ int change_list_put(struct change_list *list, const char *fixup, const char *pat
             return -1;
         c->before = TAKE_PTR(before);
         c->mode = mode;
+        if (is_for_root_alone(list, path, mode, &c->hidden, err) < 0)
+            return -1;
     }
     free(c->after);
     c->after = TAKE_PTR(after);
@@ -254,7 +271,7 @@ static json_t *change_json(const struct change *c)
     for (size_t i = 0; rc == 0 && c->argv[i]; i++)
         rc = json_array_append_new(lines, json_string(c->argv[i]));
     /* A text that may be secret (a key of a wireless network) is kept in the guest, and does not travel. */
-    if (rc == 0 && (c->mode & 077) == 0 && !c->argv[0])
+    if (rc == 0 && c->hidden && !c->argv[0])
         rc = json_array_append_new(lines, json_string("(not shown: readable by root alone)"));
     else if (rc == 0 && !c->argv[0])
         rc = lines_of(lines, '-', c->before, c->after) < 0 || lines_of(lines, '+', c->after, c->before) < 0 ? -1 : 0;
@@ -284,12 +301,13 @@ json_t *change_list_report(const struct change_list *list)
 static int keep(const struct change_list *list, const struct change *c, struct err *err)
 {
     AUTO_FREE char *place = mem_printf("%s%s%s", list->originals, c->path, c->before ? "" : ABSENT);
+    int mode = guest_tree_mode(list->tree, c->path);
 
     if (!place)
         return no_memory(err);
     if (guest_tree_has(list->tree, place) || (!c->before && !c->after))
         return 0;
-    return guest_tree_write(list->tree, place, c->before ? c->before : "", 0600, err);
+    return guest_tree_write(list->tree, place, c->before ? c->before : "", mode < 0 ? 0600 : (mode_t)mode, err);
 }
 
 int change_list_apply(const struct change_list *list, change_run *run, struct err *err)

@@ -49,6 +49,14 @@ bool guest_tree_has(const struct guest_tree *t, const char *path)
     return fd >= 0;
 }
 
+int guest_tree_mode(const struct guest_tree *t, const char *path)
+{
+    int fd AUTO_CLOSE = open_in(t, path, O_PATH);
+    struct stat st;
+
+    return fd >= 0 && fstat(fd, &st) == 0 ? (int)(st.st_mode & 0777) : -1;
+}
+
 int guest_tree_read(const struct guest_tree *t, const char *path, char **ret_text, struct err *err)
 {
     int fd AUTO_CLOSE = open_in(t, path, O_RDONLY | O_NONBLOCK | O_NOCTTY);

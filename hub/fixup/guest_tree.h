@@ -23,6 +23,8 @@ void guest_tree_close(struct guest_tree *t);
 
 /* Something is there, links followed. */
 bool guest_tree_has(const struct guest_tree *t, const char *path);
+/* Its permissions (0..0777), links followed; -1: there is nothing. */
+int guest_tree_mode(const struct guest_tree *t, const char *path);
 /* 1: *ret_text (NUL-terminated, freed by the caller); 0: no such file, or no text (NUL bytes, not a regular file, too large); -1. */
 int guest_tree_read(const struct guest_tree *t, const char *path, char **ret_text, struct err *err);
 /* Full paths of what a folder has whose names end with the suffix, in the order of their names, appended; an absent folder has none. Hidden names and

@@ -320,6 +320,26 @@ static void netplan_gets_the_new_address_and_cloud_init_leaves_it(void **state)
     expect(g, "/etc/cloud/cloud.cfg.d/99-leeward-replica.cfg", "config: disabled");
 }
 
+/* What only root may read in the guest is not shown to those who may look at failovers; it is kept in the guest. */
+static void what_root_alone_may_read_does_not_travel(void **state)
+{
+    struct guest *g = *state;
+
+    assert_int_equal(
+        guest_tree_write(&g->tree, "/etc/netplan/60-wifi.yaml",
+            "network:\n    ethernets:\n        ens3:\n            auth:\n                password: s3same\n", 0600,
+            NULL),
+        0);
+    fix(g, STATIC, true);
+    AUTO_FREE char *report = json_dumps(g->report, 0);
+
+    assert_null(text_at(g, "/etc/netplan/60-wifi.yaml"));
+    expect_action(g, "/etc/netplan/60-wifi.yaml", "remove");
+    assert_null(strstr(report, "s3same"));
+    assert_non_null(strstr(report, "not shown"));
+    expect(g, GUEST_ORIGINALS "/f-1/etc/netplan/60-wifi.yaml", "s3same");
+}
+
 static void networkmanager_gets_the_new_address_and_keeps_its_tunnels(void **state)
 {
     struct guest *g = *state;
@@ -499,6 +519,7 @@ int main(void)
         T(networkd_gets_the_new_address_and_keeps_the_name),
         T(ifupdown_gets_the_new_address),
         T(netplan_gets_the_new_address_and_cloud_init_leaves_it),
+        T(what_root_alone_may_read_does_not_travel),
         T(networkmanager_gets_the_new_address_and_keeps_its_tunnels),
         T(addresses_are_translated_where_they_stand),
         T(an_agent_in_a_replica_does_not_start),
