@@ -83,6 +83,8 @@ void machine_take_state(struct machine *m, const struct spool_state *state)
 {
     m->node->spool_bytes += state->bytes - m->spooled.bytes;
     m->spooled = *state;
+    if (m->joined_bytes > state->bytes)
+        m->joined_bytes = state->bytes; /* what was joined has gone since: the next outage begins anew */
 }
 
 bool machine_has_sets(const struct machine *m)

@@ -92,7 +92,10 @@ int spool_open(
     s->dirfd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (s->dirfd < 0)
         return err_sys(err, errno, "opening spool %s", path);
-    if (spool_scan(s, err) < 0)
+    AUTO_FREE char *unfinished = mem_printf("%s/" SPOOL_JOIN_FOLDER, path);
+    if (unfinished == NULL)
+        return err_set(err, ERR_NOMEM, "no memory for a spool");
+    if (file_remove_tree(unfinished, err) < 0 || spool_scan(s, err) < 0)
         return err_wrap(err, "scanning spool %s", path);
     *ret_spool = TAKE_PTR(s);
     return 0;

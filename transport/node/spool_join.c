@@ -20,7 +20,7 @@
 #include "transport/node/covered.h"
 #include "transport/node/spool_private.h"
 
-#define FOLDER ".join"
+#define FOLDER SPOOL_JOIN_FOLDER
 #define COVERED_BLOCKS_MAX (1u << 19) /* 16 MiB of table for 32 GiB of disk */
 #define RECORDS_MAX (1u << 18)        /* 12 MiB of list; a segment of more is left as it is */
 #define WRITE_BYTES (1u << 20)
@@ -42,7 +42,7 @@ struct spool_join {
     uint64_t begun;      /* of the spool: it is still the same one */
     uint64_t last, next; /* numbers of the newest segment, and of the one that the next step looks at */
     bool counting;
-    bool past_last_mark; /* the newest mark was met in this round */
+    bool past_last_point; /* the newest point was met in this round */
     uint64_t seen_bytes, spare_bytes;
     struct spool_joined result;
     struct covered *covered;
@@ -61,7 +61,7 @@ static size_t sealed_count(const struct spool *s)
 static void begin_round(struct spool_join *j, bool counting)
 {
     j->counting = counting;
-    j->past_last_mark = false;
+    j->past_last_point = false;
     j->next = j->last;
     covered_reset(j->covered);
 }
@@ -160,13 +160,15 @@ static int list_records(
 
 static enum fate fate_of_mark(struct spool_join *j, const struct join_record *r)
 {
-    bool is_last = !j->past_last_mark;
-    j->past_last_mark = true;
+    if (r->is_progress)
+        return KEPT; /* no point, so it is neither the newest one nor in the way */
+    bool is_last = !j->past_last_point;
+    j->past_last_point = true;
     if (is_last || r->is_purposeful) {
         covered_reset(j->covered);
         return KEPT;
     }
-    return r->is_progress ? KEPT : TURNED;
+    return TURNED;
 }
 
 static enum fate fate_of_data(struct spool_join *j, const struct join_record *r)
@@ -327,17 +329,22 @@ static int put_in_place(struct spool *s, int folder, uint64_t number, struct err
     return 0;
 }
 
-/* A file that an earlier attempt left there is of no use. */
-static int open_folder(const struct spool *s, uint64_t number, struct err *err)
+/* What an attempt left there is of no use, and takes room where there is little. */
+static void forget_file(int folder, uint64_t number)
 {
     char name[SEGMENT_NAME_SIZE];
     segment_name(number, name);
+    (void)unlinkat(folder, name, 0);
+}
+
+static int open_folder(const struct spool *s, uint64_t number, struct err *err)
+{
     if (mkdirat(s->dirfd, FOLDER, 0700) < 0 && errno != EEXIST)
         return err_sys(err, errno, "making the folder %s in a spool", FOLDER);
     int fd = openat(s->dirfd, FOLDER, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
     if (fd < 0)
         return err_sys(err, errno, "opening the folder %s of a spool", FOLDER);
-    (void)unlinkat(fd, name, 0);
+    forget_file(fd, number);
     return fd;
 }
 
@@ -358,8 +365,12 @@ static int rewrite(struct spool_join *j, struct spool *s, struct spool_segment *
         memcpy(w.sets, w.new_sets, w.set_count * sizeof(*w.sets));
         j->result.bytes += segment->end - w.at;
         segment->end = w.at;
+        if (segment == &s->segments[s->segment_count - 1])
+            s->set_start = w.at;
     }
     segment_writer_close(w.writer);
+    if (result < 0)
+        forget_file(folder, segment->number);
     record_digest_free(w.digest);
     free(w.new_sets);
     buf_done(&w.out);
@@ -379,10 +390,8 @@ static struct spool_segment *newest_up_to(struct spool *s, uint64_t number)
 static int take_segment(struct spool_join *j, struct spool *s, struct spool_segment *segment, struct err *err)
 {
     int listed = list_records(j, s, segment, err);
-    if (listed <= 0) {
-        covered_reset(
-            j->covered); /* its points stay, so nothing before them may be taken for what is in it or behind it */
-        j->past_last_mark = true;
+    if (listed <= 0) { /* its points stay, so nothing before them may be taken for what is in it or behind it */
+        covered_reset(j->covered);
         return listed;
     }
     uint64_t turned, bytes = decide(j, &turned);

@@ -8,6 +8,9 @@
 #include "transport/log/segment.h"
 #include "transport/node/spool.h"
 
+/* Where segments are written anew (spool_join.c); what is there is not part of the spool. */
+#define SPOOL_JOIN_FOLDER ".join"
+
 struct spool_segment {
     uint64_t number;
     uint64_t end;           /* of its records */

@@ -6,6 +6,7 @@
  * are written again and again is little.
  */
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -13,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #include "transport/base/file.h"
 #include "transport/base/log.h"
@@ -307,6 +309,56 @@ static void test_joined_again_and_again_it_does_not_grow(void **state)
     assert_int_equal(join(f, UINT32_MAX).bytes, 0); /* nothing more to gain */
 }
 
+/* What was written behind it is progress towards a point that is not there yet. */
+static void test_the_newest_point_stays_behind_progress(void **state)
+{
+    struct fixture *f = *state;
+    size_t bytes;
+    hot_sets(f, 20);
+    for (unsigned i = 0; i < 3; i++) {
+        AUTO_BUF struct buf b = BUF_INIT(4 << 20);
+        struct mark m = begin_set(f);
+        m.kind = MARK_PROGRESS;
+        for (unsigned n = 0; n < 4; n++)
+            put_record(f, &m, &b, 0, n * 128, 128, false);
+        end_set(f, &m, &b);
+    }
+    assert_int_equal(join(f, UINT32_MAX).points, 19);
+    assert_int_equal(read_back(f, &bytes), 1);
+}
+
+/* The file system is full when the first set after a join comes. */
+static void test_an_append_that_fails_behind_it_takes_nothing_away(void **state)
+{
+    struct fixture *f = *state;
+    struct rlimit limit, small;
+    AUTO_BUF struct buf b = BUF_INIT(1 << 20);
+    size_t bytes;
+    hot_sets(f, 12);
+    for (unsigned i = 0; i < 3;
+         i++) { /* of the segment that still grows, and is the last one when it was written anew */
+        AUTO_BUF struct buf few = BUF_INIT(1 << 20);
+        struct mark m = begin_set(f);
+        put_record(f, &m, &few, 0, 0, 8, false);
+        end_set(f, &m, &few);
+    }
+    assert_true(join(f, UINT32_MAX).bytes > 0);
+    struct mark m = begin_set(f);
+    struct image now = f->now;
+    put_record(f, &m, &b, 1, 0, 8, false);
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &limit), 0);
+    small = (struct rlimit){.rlim_cur = 1, .rlim_max = limit.rlim_max};
+    (void)signal(SIGXFSZ, SIG_IGN);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
+    int appended = spool_append(f->spool, &b, 1, 0, NULL, 0, NULL);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
+    assert_int_equal(appended, -1);
+    f->now = now;
+    assert_int_equal(read_back(f, &bytes), 1);
+    hot_sets(f, 1);
+    assert_int_equal(read_back(f, &bytes), 2);
+}
+
 static void test_without_gain_all_points_stay(void **state)
 {
     struct fixture *f = *state;
@@ -384,6 +436,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_points_that_stay_have_what_they_had, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_joined_again_and_again_it_does_not_grow, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_the_newest_point_stays_behind_progress, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_an_append_that_fails_behind_it_takes_nothing_away, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_without_gain_all_points_stay, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_a_spool_begun_anew_ends_it, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_an_open_set_ends_its_segment_with_its_mark, set_up, tear_down),
