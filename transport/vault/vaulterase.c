@@ -156,8 +156,8 @@ void vaulterase_tick(struct vmachine *vm, uint64_t now_usec)
 {
     struct erase_job *j = vm->erase;
     struct err err = ERR_INIT;
-    if (j == NULL || (vm->stream != NULL && now_usec < j->until_usec))
-        return;
+    if (j == NULL || vm->healing || (vm->stream != NULL && now_usec < j->until_usec))
+        return; /* a healing job would make the folder again */
     vm->erase = NULL;
     if (vm->stream == NULL) {
         begin(vm, j);
