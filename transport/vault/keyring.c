@@ -167,16 +167,27 @@ static int open_chain(const char *dir, const struct ident *machine, const struct
     return 0;
 }
 
+static int read_checked(const char *machine_dir, const struct ident *machine, struct buf *content, struct err *err)
+{
+    char *path AUTO_FREE = mem_printf("%s/keys", machine_dir);
+    if (path == NULL)
+        return err_set(err, ERR_NOMEM, "no memory to read keys");
+    if (file_read(path, content, err) < 0)
+        return err != NULL && err->code == ERR_TOO_LARGE ? damaged(machine_dir, err) : -1;
+    return check_file(machine_dir, machine, content->data, content->len, err);
+}
+
+int keyring_check(const char *machine_dir, const struct ident *machine, struct err *err)
+{
+    struct buf content AUTO_BUF = BUF_INIT(FILE_MAX + 1);
+    return read_checked(machine_dir, machine, &content, err);
+}
+
 int keyring_load(const char *machine_dir, const struct ident *machine, const struct seal_key *newest,
     struct keyring *ret_ring, struct err *err)
 {
     struct buf content AUTO_BUF = BUF_INIT(FILE_MAX + 1);
-    char *path AUTO_FREE = mem_printf("%s/keys", machine_dir);
-    if (path == NULL)
-        return err_set(err, ERR_NOMEM, "no memory to read keys");
-    if (file_read(path, &content, err) < 0)
-        return err != NULL && err->code == ERR_TOO_LARGE ? damaged(machine_dir, err) : -1;
-    if (check_file(machine_dir, machine, content.data, content.len, err) < 0)
+    if (read_checked(machine_dir, machine, &content, err) < 0)
         return -1;
     *ret_ring = (struct keyring){0};
     int result =

@@ -49,6 +49,8 @@ int keyring_add(struct keyring *ring, uint32_t first_stream, const struct seal_k
  * another key's. */
 int keyring_load(const char *machine_dir, const struct ident *machine, const struct seal_key *newest,
     struct keyring *ret_ring, struct err *err);
+/* Whether the file is as it was written, as far as can be told without a key. 0; ERR_NOT_FOUND: no file; ERR_CORRUPT; ERR_UNSUPPORTED. */
+int keyring_check(const char *machine_dir, const struct ident *machine, struct err *err);
 /* Durable when it returns. */
 int keyring_store(const char *machine_dir, const struct ident *machine, const struct keyring *ring, struct err *err);
 

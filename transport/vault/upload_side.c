@@ -16,6 +16,8 @@
 #include <unistd.h>
 
 #include "transport/base/file.h"
+#include "transport/base/log.h"
+#include "transport/vault/keyring.h"
 #include "transport/vault/storelock.h"
 #include "transport/vault/upload_private.h"
 
@@ -68,11 +70,17 @@ static int send_lock(struct upload_turn *t, struct err *err)
     return upload_send_small(t, &file, err);
 }
 
-/* Before the first mark whose meta needs it: it is on disk before that meta is. */
+/* Before the first mark whose meta needs it: it is on disk before that meta is. One that is damaged does not take the place of a good one, which is
+ * what it can be put back from. */
 static int send_keys(struct upload_turn *t, struct err *err)
 {
     const struct bucket_entry file = {.kind = BUCKET_KEYS, .number = 1};
+    struct err why = ERR_INIT;
 
+    if (keyring_check(t->src->dir, &t->u->machine, &why) < 0 && why.code == ERR_CORRUPT) {
+        log_event(LOG_ERROR, "keys_damaged", LOG_E(&why));
+        return 0;
+    }
     return upload_send_small(t, &file, err) < 0 ? -1 : 0;
 }
 

@@ -174,6 +174,26 @@ static void the_keys_are_there_before_the_log(void **state)
     world_done(&w);
 }
 
+/* The vault does not notice a bit that flips in the file: it has the keys in memory. The bucket's copy is what is left of them then. */
+static void damaged_keys_do_not_take_the_place_of_good_ones(void **state)
+{
+    struct world w;
+    char path[200];
+    (void)state;
+    world_init(&w, 47);
+    world_change(&w, 3);
+    model_new_key(&w.m);
+    world_change(&w, 3);
+    world_bring(&w);
+    (void)snprintf(path, sizeof(path), "%s/keys", w.m.machine_dir);
+    world_flip(path, 40);
+    world_change(&w, 3);
+    world_bring(&w);
+    world_check_rebuilt(&w, w.m.points[w.m.point_count - 1].sequence);
+    world_flip(path, 40);
+    world_done(&w);
+}
+
 /* ---- damage ---- */
 
 /* The first data record of the log. */
@@ -637,6 +657,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_older_keys_are_in_the_bucket),
         cmocka_unit_test(the_keys_are_there_before_the_log),
+        cmocka_unit_test(damaged_keys_do_not_take_the_place_of_good_ones),
         cmocka_unit_test(a_lock_is_not_shortened_by_losing_the_vault),
         cmocka_unit_test(a_lock_is_there_before_the_log),
         cmocka_unit_test(a_lock_that_was_damaged_or_taken_away_stays_in_the_bucket),
