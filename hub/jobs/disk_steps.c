@@ -155,22 +155,15 @@ static int ask_size(struct job_run *run, struct err *err)
     Leeward__Control__V1__RescanDisks rescan = LEEWARD__CONTROL__V1__RESCAN_DISKS__INIT;
     const json_t *disks = json_object_get(run->params, "disks");
     char *keys[DISKS_MAX];
-    json_t *answer = NULL, *key;
+    json_t *key;
     size_t i;
-    int rc;
 
     json_array_foreach((json_t *)disks, i, key) if (i < DISKS_MAX) keys[rescan.n_keys++] =
         (char *)(uintptr_t)json_string_value(key);
     rescan.keys = keys;
     command.kind_case = LEEWARD__CONTROL__V1__COMMAND__KIND_RESCAN_DISKS;
     command.rescan_disks = &rescan;
-    rc = job_command(run, "agent", run->job->machine_id, "the agent", &command, &answer, err);
-    if (rc != JOB_DONE)
-        return rc;
-    if (json_object_update(run->result, answer) < 0)
-        rc = err_set(err, ERR_NOMEM, "no memory");
-    json_decref(answer);
-    return rc;
+    return job_command_result(run, "agent", run->job->machine_id, "the agent", &command, err);
 }
 
 /* 1: the hub's inventory has the sizes that the agent gave; 0. */

@@ -50,21 +50,13 @@ static int ask_coordinator(struct job_run *run, struct err *err)
 {
     Leeward__Control__V1__Command command = LEEWARD__CONTROL__V1__COMMAND__INIT;
     Leeward__Control__V1__CreateGroupPoint create = LEEWARD__CONTROL__V1__CREATE_GROUP_POINT__INIT;
-    json_t *answer = NULL;
-    int rc;
 
     if (choose(run, err) < 0)
         return -1;
     create.group_id = (char *)job_param_text(run->params, "group_id");
     command.kind_case = LEEWARD__CONTROL__V1__COMMAND__KIND_CREATE_GROUP_POINT;
     command.create_group_point = &create;
-    rc = job_command(run, "agent", job_state_text(run, "asked_id"), "the coordinating agent", &command, &answer, err);
-    if (rc != JOB_DONE)
-        return rc;
-    if (json_object_update(run->result, answer) < 0)
-        rc = err_set(err, ERR_NOMEM, "no memory");
-    json_decref(answer);
-    return rc;
+    return job_command_result(run, "agent", job_state_text(run, "asked_id"), "the coordinating agent", &command, err);
 }
 
 static int until_complete(struct job_run *run, struct err *err)

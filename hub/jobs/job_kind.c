@@ -172,6 +172,18 @@ int job_command(struct job_run *run, const char *role, const char *target_id, co
     return rc;
 }
 
+int job_command_result(struct job_run *run, const char *role, const char *target_id, const char *who,
+    Leeward__Control__V1__Command *command, struct err *err)
+{
+    json_t *answer = NULL;
+    int rc = job_command(run, role, target_id, who, command, &answer, err);
+
+    if (rc == JOB_DONE && json_object_update(run->result, answer) < 0)
+        rc = err_set(err, ERR_NOMEM, "no memory");
+    json_decref(answer);
+    return rc;
+}
+
 int job_command_undo(struct job_run *run, const char *role, const char *target_id,
     Leeward__Control__V1__Command *command, struct err *err)
 {

@@ -76,6 +76,9 @@ extern const struct job_kind job_kind_plan_run, job_kind_plan_action, job_kind_p
  * connected for a minute. `who` names it for people: "the vault". */
 int job_command(struct job_run *run, const char *role, const char *target_id, const char *who,
     Leeward__Control__V1__Command *command, json_t **ret_result, struct err *err);
+/* The same; what the peer answers becomes part of the job's result. */
+int job_command_result(struct job_run *run, const char *role, const char *target_id, const char *who,
+    Leeward__Control__V1__Command *command, struct err *err);
 /* For job_kind.cancel: a command that takes back what the step asked for; nobody waits for its answer. */
 int job_command_undo(struct job_run *run, const char *role, const char *target_id,
     Leeward__Control__V1__Command *command, struct err *err);

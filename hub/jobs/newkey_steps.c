@@ -24,17 +24,11 @@ static int newkey(struct job_run *run, struct err *err)
 {
     Leeward__Control__V1__Command command = LEEWARD__CONTROL__V1__COMMAND__INIT;
     Leeward__Control__V1__NewDataKey request = LEEWARD__CONTROL__V1__NEW_DATA_KEY__INIT;
-    json_t *answer = NULL;
-    int rc;
 
     request.machine_id = (char *)(uintptr_t)run->job->machine_id;
     command.kind_case = LEEWARD__CONTROL__V1__COMMAND__KIND_NEW_DATA_KEY;
     command.new_data_key = &request;
-    rc = job_command(run, "vault", run->job->vault_id, "the vault", &command, &answer, err);
-    if (rc == JOB_DONE && json_object_update(run->result, answer) < 0)
-        rc = err_set(err, ERR_NOMEM, "no memory");
-    json_decref(answer);
-    return rc;
+    return job_command_result(run, "vault", run->job->vault_id, "the vault", &command, err);
 }
 
 const struct job_kind job_kind_machine_rotate_key = {.name = "machine_rotate_key",

@@ -94,20 +94,12 @@ int point_steps_create(struct job_run *run, struct err *err)
     Leeward__Control__V1__Command command = LEEWARD__CONTROL__V1__COMMAND__INIT;
     Leeward__Control__V1__CreatePoint create = LEEWARD__CONTROL__V1__CREATE_POINT__INIT;
     const char *kind = job_param_text(run->params, "kind");
-    json_t *answer = NULL;
-    int rc;
 
     create.kind = (char *)(kind[0] ? kind : "crash");
     create.tag = (char *)job_param_text(run->params, "tag");
     command.kind_case = LEEWARD__CONTROL__V1__COMMAND__KIND_CREATE_POINT;
     command.create_point = &create;
-    rc = job_command(run, "agent", run->job->machine_id, "the agent", &command, &answer, err);
-    if (rc != JOB_DONE)
-        return rc;
-    if (json_object_update(run->result, answer) < 0)
-        rc = err_set(err, ERR_NOMEM, "no memory");
-    json_decref(answer);
-    return rc;
+    return job_command_result(run, "agent", run->job->machine_id, "the agent", &command, err);
 }
 
 int point_steps_until_listed(struct job_run *run, struct err *err)
@@ -147,16 +139,10 @@ static int export_check(struct db_conn *conn, const struct machine_row *machine,
 static int ask_for_export(struct job_run *run, Leeward__Control__V1__ExportDisk *export, struct err *err)
 {
     Leeward__Control__V1__Command command = LEEWARD__CONTROL__V1__COMMAND__INIT;
-    json_t *answer = NULL;
-    int rc;
 
     command.kind_case = LEEWARD__CONTROL__V1__COMMAND__KIND_EXPORT_DISK;
     command.export_disk = export;
-    rc = job_command(run, "vault", run->job->vault_id, "the vault", &command, &answer, err);
-    if (rc == JOB_DONE && json_object_update(run->result, answer) < 0)
-        rc = err_set(err, ERR_NOMEM, "no memory");
-    json_decref(answer);
-    return rc;
+    return job_command_result(run, "vault", run->job->vault_id, "the vault", &command, err);
 }
 
 static int export_disk(struct job_run *run, struct err *err)

@@ -18,16 +18,10 @@ static int rotate(struct job_run *run, struct err *err)
 {
     Leeward__Control__V1__Command command = LEEWARD__CONTROL__V1__COMMAND__INIT;
     Leeward__Control__V1__RotateKey request = LEEWARD__CONTROL__V1__ROTATE_KEY__INIT;
-    json_t *answer = NULL;
-    int rc;
 
     command.kind_case = LEEWARD__CONTROL__V1__COMMAND__KIND_ROTATE_KEY;
     command.rotate_key = &request;
-    rc = job_command(run, "vault", run->job->vault_id, "the vault", &command, &answer, err);
-    if (rc == JOB_DONE && json_object_update(run->result, answer) < 0)
-        rc = err_set(err, ERR_NOMEM, "no memory");
-    json_decref(answer);
-    return rc;
+    return job_command_result(run, "vault", run->job->vault_id, "the vault", &command, err);
 }
 
 const struct job_kind job_kind_vault_rotate_key = {.name = "vault_rotate_key",

@@ -88,7 +88,6 @@ static int ask_vault(struct job_run *run, const PGresult *rows, int count, struc
     AUTO_FREE Leeward__Control__V1__SeedDisk *disks = mem_alloc((size_t)count + 1, sizeof(*disks));
     AUTO_FREE Leeward__Control__V1__SeedDisk **list = mem_alloc((size_t)count + 1, sizeof(*list));
     char vault[IDENT_TEXT_SIZE];
-    json_t *answer = NULL;
     size_t found = 0;
     int rc;
 
@@ -115,11 +114,7 @@ static int ask_vault(struct job_run *run, const PGresult *rows, int count, struc
     seed.n_disks = (size_t)count;
     command.kind_case = LEEWARD__CONTROL__V1__COMMAND__KIND_SEED_MACHINE;
     command.seed_machine = &seed;
-    rc = job_command(run, "vault", vault, "the vault", &command, &answer, err);
-    if (rc == JOB_DONE && json_object_update(run->result, answer) < 0)
-        rc = err_set(err, ERR_NOMEM, "no memory");
-    json_decref(answer);
-    return rc;
+    return job_command_result(run, "vault", vault, "the vault", &command, err);
 }
 
 /* A vault is asked only once it knows the machine; when it was asked, its answer counts whatever else it has to hear of. */

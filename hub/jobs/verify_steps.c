@@ -55,8 +55,6 @@ static int verify(struct job_run *run, struct err *err)
 {
     Leeward__Control__V1__Command command = LEEWARD__CONTROL__V1__COMMAND__INIT;
     Leeward__Control__V1__Verify request = LEEWARD__CONTROL__V1__VERIFY__INIT;
-    json_t *answer = NULL;
-    int rc;
 
     request.machine_id = (char *)job_param_text(run->params, "machine_id");
     request.incremental = json_is_true(json_object_get(run->params, "incremental"));
@@ -65,11 +63,7 @@ static int verify(struct job_run *run, struct err *err)
         return -1;
     command.kind_case = LEEWARD__CONTROL__V1__COMMAND__KIND_VERIFY;
     command.verify = &request;
-    rc = job_command(run, "vault", run->job->vault_id, "the vault", &command, &answer, err);
-    if (rc == JOB_DONE && json_object_update(run->result, answer) < 0)
-        rc = err_set(err, ERR_NOMEM, "no memory");
-    json_decref(answer);
-    return rc;
+    return job_command_result(run, "vault", run->job->vault_id, "the vault", &command, err);
 }
 
 static int undo_verify(struct job_run *run, struct err *err)
