@@ -464,6 +464,22 @@ class Site:
             return int(f.readline())
 
 
+def same_after_all(site, disk):
+    """A settled point of the site is the disk as it is."""
+    point = site.settled_point()
+    export = site.open(point["sequence"])
+    check(image_of(export.copy()) == image_of(disk.device), "the point is not the disk")
+    export.close()
+
+
+def write_quickly(disk, blocks, seed):
+    """Random blocks, which must not take the source long whatever is wrong elsewhere."""
+    begin = time.monotonic()
+    disk.fill_random(blocks, seed=seed)
+    seconds = time.monotonic() - begin
+    check(seconds < 20, f"{blocks} blocks took the source {seconds:.1f} s")
+
+
 def point_time(point):
     return datetime.datetime.fromisoformat(point["time"].replace("Z", "+00:00")).timestamp()
 

@@ -6,21 +6,8 @@ import os
 import signal
 import time
 
-from harness import MIB, CliError, Disk, Failure, Site, check, defer, fresh, image_of, main, note, point_time, run, test, undo, unmount, wait_until
-
-
-def same_after_all(site, disk):
-    point = site.settled_point()
-    export = site.open(point["sequence"])
-    check(image_of(export.copy()) == image_of(disk.device), "the point is not the disk")
-    export.close()
-
-
-def write_quickly(disk, blocks, seed):
-    begin = time.monotonic()
-    disk.fill_random(blocks, seed=seed)
-    seconds = time.monotonic() - begin
-    check(seconds < 20, f"{blocks} blocks took the source {seconds:.1f} s")
+from harness import (CliError, Disk, Failure, MIB, Site, check, defer, fresh, image_of, main, note, point_time, run, same_after_all,
+                     test, undo, unmount, wait_until, write_quickly)
 
 
 @test

@@ -6,7 +6,8 @@ import os
 import struct
 import time
 
-from harness import MIB, Disk, Failure, Site, check, defer, fresh, image_of, main, note, point_time, run, test, unmount, wait_until
+from harness import (Disk, Failure, MIB, Site, check, defer, fresh, image_of, main, note, point_time, run, same_after_all, test, unmount,
+                     wait_until, write_quickly)
 
 
 def events(site, code):
@@ -31,19 +32,6 @@ def wait_trouble(site, cause, remedy):
                f"an event that says: {cause}", 30)
     with open(site.log, errors="replace") as f:
         check(any(" error engine_trouble " in line and cause in line and remedy in line for line in f), f"the log does not say: {cause}")
-
-
-def same_after_all(site, disk):
-    point = site.settled_point()
-    export = site.open(point["sequence"])
-    check(image_of(export.copy()) == image_of(disk.device), "the point is not the disk")
-    export.close()
-
-
-def write_quickly(disk, blocks, seed):
-    begin = time.monotonic()
-    disk.fill_random(blocks, seed=seed)
-    check(time.monotonic() - begin < 20, f"{blocks} blocks took the source {time.monotonic() - begin:.1f} s")
 
 
 def fill_up(folder):

@@ -18,8 +18,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "mobility/inventory.h"
 #include "mobility/sync/hold.h"
+#include "tests/unit/mobility/sync/diskkey.h"
 #include "tests/unit/mobility/track/loopdisk.h"
 #include "transport/base/buf.h"
 #include "transport/base/clock.h"
@@ -49,22 +49,12 @@ static void begin(struct fixture *f)
         fail_msg("%s", err.text);
 }
 
-static void find_key(struct fixture *f)
-{
-    struct inventory *inventory AUTO_OF(inventory) = NULL;
-    assert_int_equal(inventory_scan(NULL, &inventory, NULL), 0);
-    for (size_t i = 0; i < inventory->disk_count; i++)
-        if (strcmp(inventory->disks[i].device, f->loop_disk.path) == 0)
-            (void)snprintf(f->key, sizeof(f->key), "%s", inventory->disks[i].key);
-    assert_true(f->key[0] != '\0');
-}
-
 static int setup(void **state)
 {
     struct fixture *f = calloc(1, sizeof(*f));
     temp_init(f->dir);
     loopdisk_init(&f->loop_disk, 1u << 20, 512, -1);
-    find_key(f);
+    disk_key_of(f->loop_disk.path, f->key, sizeof(f->key));
     (void)snprintf(f->scripts, sizeof(f->scripts), "%s/failover.d", f->dir);
     (void)snprintf(f->note, sizeof(f->note), "%s/held", f->dir);
     (void)snprintf(f->log, sizeof(f->log), "%s/log", f->dir);

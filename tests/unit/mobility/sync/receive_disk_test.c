@@ -16,8 +16,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "mobility/inventory.h"
 #include "mobility/sync/receive_disk.h"
+#include "tests/unit/mobility/sync/diskkey.h"
 #include "tests/unit/mobility/track/loopdisk.h"
 #include "transport/base/hash.h"
 #include "transport/loop/loop.h"
@@ -229,23 +229,13 @@ static void *run_loop(void *arg)
 
 /* ---- fixture ---- */
 
-static void find_key(struct fixture *f)
-{
-    struct inventory *inventory AUTO_OF(inventory) = NULL;
-    assert_int_equal(inventory_scan(NULL, &inventory, NULL), 0);
-    for (size_t i = 0; i < inventory->disk_count; i++)
-        if (strcmp(inventory->disks[i].device, f->loop_disk.path) == 0)
-            (void)snprintf(f->key, sizeof(f->key), "%s", inventory->disks[i].key);
-    assert_true(f->key[0] != '\0');
-}
-
 static int setup(void **state)
 {
     struct fixture *f = calloc(1, sizeof(*f));
     struct err err = ERR_INIT;
     temp_init(f->dir);
     loopdisk_init(&f->loop_disk, SIZE, 512, -1);
-    find_key(f);
+    disk_key_of(f->loop_disk.path, f->key, sizeof(f->key));
     f->image = random_bytes(SIZE);
     memset(f->image + 5 * BLOCK, 0, BLOCK);
     (void)snprintf(f->address, sizeof(f->address), "unix:%s/v.sock", f->dir);
