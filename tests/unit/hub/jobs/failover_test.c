@@ -447,6 +447,42 @@ static void test_a_planned_failover_runs_the_last_point_of_a_source_that_was_sto
     }
 }
 
+/* The source would be stopped without the disk that was just added; and its disks stay as they are from then on. */
+static void test_a_planned_failover_waits_for_all_disks(void **state)
+{
+    struct db_conn *conn AUTO_OF(db_conn) = fixture_conn(state);
+    struct err err = ERR_INIT;
+
+    build(conn);
+    protect_again(conn);
+    assert_ok(db_script(conn, "UPDATE machines SET desired_version = desired_version + 1", &err), &err);
+    assert_int_equal(
+        submit(conn, "failover", "{\"failover\":\"planned\",\"target_id\":\"" TARGET "\",\"sequence\":\"2\"}"), 0);
+    assert_int_equal(run_hub(*state, NULL), 1);                   /* it is not over */
+    assert_int_equal(rows_of(conn, "SELECT 1 FROM commands"), 0); /* nothing was stopped */
+    assert_int_equal(rows_of(conn, "SELECT 1 FROM machines WHERE state = 'protected' AND generation = 1"), 1);
+    assert_int_equal(
+        rows_of(conn, "SELECT 1 FROM job_steps WHERE detail LIKE 'waiting for the agent to have all%'"), 1);
+    assert_int_equal(submit(conn, "disk_exclude", "{\"disks\":[\"sda\"]}"), -1); /* the last one */
+    assert_ok(db_script(conn,
+                  "INSERT INTO disks (machine_id, key, number, device, is_protected, present) VALUES ('" MACHINE
+                  "', 'sdb', 1, '/dev/sdb', true, true)",
+                  &err),
+        &err);
+    assert_int_equal(submit(conn, "disk_exclude", "{\"disks\":[\"sdb\"]}"), 0);
+    assert_int_equal(run_hub(*state, NULL), 1);
+    assert_int_equal(rows_of(conn, "SELECT 1 FROM jobs WHERE kind = 'disk_exclude' AND problem_code = 'refused'"), 1);
+    assert_int_equal(rows_of(conn, "SELECT 1 FROM disks WHERE is_protected"), 2);
+    /* The agent takes too long: the failover fails before anything is stopped. */
+    assert_ok(
+        db_script(conn, "UPDATE job_steps SET started_at = now() - interval '10 minutes' WHERE name = 'hold'", &err),
+        &err);
+    assert_ok(db_script(conn, "UPDATE jobs SET run_after = now() WHERE status IN ('queued', 'running')", &err), &err);
+    assert_int_equal(run_hub(*state, NULL), 0);
+    assert_int_equal(rows_of(conn, "SELECT 1 FROM jobs WHERE kind = 'failover' AND status = 'failed'"), 1);
+    assert_int_equal(rows_of(conn, "SELECT 1 FROM machines WHERE state = 'protected' AND generation = 1"), 1);
+}
+
 static void test_a_failback_wants_the_name_and_a_protected_replica(void **state)
 {
     struct db_conn *conn AUTO_OF(db_conn) = fixture_conn(state);
@@ -545,6 +581,7 @@ int main(void)
         cmocka_unit_test(test_a_hub_that_dies_on_the_way_back_ends_as_if_nothing_had_happened),
         cmocka_unit_test(test_a_failback_that_fails_lets_the_replica_run_again),
         cmocka_unit_test(test_a_planned_failover_runs_the_last_point_of_a_source_that_was_stopped),
+        cmocka_unit_test(test_a_planned_failover_waits_for_all_disks),
         cmocka_unit_test(test_a_failback_wants_the_name_and_a_protected_replica),
         cmocka_unit_test(test_a_test_failover_leaves_the_machine_alone),
         cmocka_unit_test(test_a_failure_takes_itself_away),
