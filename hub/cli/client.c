@@ -25,6 +25,7 @@ struct client {
     char *token;
     char *ca;
     bool dry_run, would_succeed;
+    const volatile sig_atomic_t *stop; /* NULL: nothing */
     char curl_error[CURL_ERROR_SIZE];
 };
 
@@ -182,6 +183,8 @@ static int explain_curl(const struct client *client, CURLcode rc, struct err *er
 
     if (err && err->code != ERR_NONE) /* ours: a bound was reached */
         return -1;
+    if (rc == CURLE_ABORTED_BY_CALLBACK)
+        return err_set(err, ERR_CANCELLED, "interrupted");
     (void)err_set(
         err, rc == CURLE_OPERATION_TIMEDOUT ? ERR_TIMEOUT : ERR_UNAVAILABLE, "the hub at %s: %s", client->url, why);
     if (rc == CURLE_HTTP_RETURNED_ERROR) /* of a stream, whose body is not read then */
@@ -234,6 +237,23 @@ static int problem_error(const struct client_answer *answer, struct err *err)
     return correction ? err_hint(err, "%s", correction) : -1;
 }
 
+/* Called at least once a second, and whenever a signal interrupts the waiting. */
+static int on_progress(void *arg, curl_off_t down_of, curl_off_t down, curl_off_t up_of, curl_off_t up)
+{
+    const struct client *client = arg;
+
+    (void)down_of;
+    (void)down;
+    (void)up_of;
+    (void)up;
+    return *client->stop != 0;
+}
+
+void client_set_stop(struct client *client, const volatile sig_atomic_t *stop)
+{
+    client->stop = stop;
+}
+
 static int perform(struct client *client, const char *method, const char *path, const json_t *body,
     const char *if_match, struct transfer *t, struct err *err)
 {
@@ -257,6 +277,11 @@ static int perform(struct client *client, const char *method, const char *path, 
     curl_easy_setopt(client->curl, CURLOPT_WRITEDATA, t);
     curl_easy_setopt(client->curl, CURLOPT_HEADERFUNCTION, on_header);
     curl_easy_setopt(client->curl, CURLOPT_HEADERDATA, t);
+    if (client->stop && strcmp(method, "GET") == 0) {
+        curl_easy_setopt(client->curl, CURLOPT_XFERINFOFUNCTION, on_progress);
+        curl_easy_setopt(client->curl, CURLOPT_XFERINFODATA, client);
+        curl_easy_setopt(client->curl, CURLOPT_NOPROGRESS, 0L);
+    }
     rc = curl_easy_perform(client->curl);
     curl_slist_free_all(headers);
     if (rc != CURLE_OK)

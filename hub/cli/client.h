@@ -7,6 +7,7 @@
 #define HUB_CLI_CLIENT_H
 
 #include <jansson.h>
+#include <signal.h>
 #include <stdbool.h>
 
 #include "transport/base/err.h"
@@ -44,6 +45,9 @@ int client_call(struct client *client, const char *method, const char *path, con
 void client_set_dry_run(struct client *client, bool dry_run);
 /* Whether the hub said that it would. */
 bool client_would_succeed(const struct client *client);
+/* While *stop is not 0 (a signal handler sets it) what only reads ends with ERR_CANCELLED; what changes something comes to its end, for
+ * its answer says what was done. NULL: nothing stops it. */
+void client_set_stop(struct client *client, const volatile sig_atomic_t *stop);
 /* client_call("GET"). */
 int client_get(struct client *client, const char *path, struct client_answer *ret_answer, struct err *err);
 /* A path from a printf form in which every %s is escaped for a URL; caller frees; NULL: no memory. */

@@ -191,6 +191,12 @@ static const struct command_option capacity_options[] = {
     END,
 };
 
+static const struct command_option bench_options[] = {
+    {"rounds", 0, "N", "How many recovery points are made, and how often one is opened (5)"},
+    {"read-time", 0, "DURATION", "How long an open point is read at random, and again from its beginning on (5s)"},
+    END,
+};
+
 static const struct command_option churn_options[] = {
     {"limit", 0, "N", "At most so many minutes of disks, the latest (60)"},
     END,
@@ -450,6 +456,9 @@ const struct command commands[] = {
         verb_machine_history},
     {"machine churn", "MACHINE", "What was written to the protected disks, by the minute", churn_options, 1, 1, false,
         verb_machine_churn},
+    {"bench", "[MACHINE]",
+        "Measure this installation: API requests, and of a machine making, opening and reading recovery points",
+        bench_options, 0, 1, false, verb_bench},
     {"capacity", "[FILE]", "What protecting a disk would take: line, vault, recovery-point age", capacity_options, 0, 1,
         true, verb_capacity},
     {"machine delete", "MACHINE", "Forget an unprotected machine", NULL, 1, 1, false, verb_machine_delete},

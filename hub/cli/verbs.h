@@ -79,6 +79,7 @@ VERB(machine_set);
 VERB(machine_delete);
 VERB(machine_churn);
 VERB(capacity);
+VERB(bench);
 VERB(machine_integrity);
 VERB(machine_erase);
 VERB(machine_rotate_key);
