@@ -10,7 +10,7 @@ import re
 import subprocess
 import uuid
 
-from harness import check, fresh, main, note, test, wait_until
+from harness import ROOT, check, fresh, main, note, test, wait_until
 from hub_alone import Hub, document, operations, python_peers
 
 MACHINE, NODE, VAULT, EXPORT, BRANCH, JOB, ALERT = (f"{i}1111111-1111-4111-8111-111111111111" for i in range(1, 8))
@@ -160,6 +160,34 @@ def needs(operation):
     return {"If-Match": "*"} if any(p["name"] == "If-Match" for p in parameters(operation, "header")) else {}
 
 
+# ---- all of them ----
+
+# What needs no credentials, and what asks with POST and changes nothing. Whatever else is added must be in the tables below.
+OPEN = {"getLiveness", "getReadiness", "getOpenapi", "getVersion", "createSession", "listSignInMethods", "beginOidc", "completeOidc"}
+ONLY_ASKS = {"forecastPlanRun"}
+ABOUT_DISKS = {"listDisks": "machines:read", "addDisks": "machines:protect", "excludeDisks": "machines:protect",
+               "resizeDisks": "machines:protect", "protectMachine": "machines:protect", "exportDisk": "exports:write"}
+
+
+@test
+def no_operation_is_left_out_of_the_tables():
+    """Every method of the document is an operation, every operation a route of the program, and every one that is not open has a scope that fits."""
+    methods = [(path, key) for path, item in doc["paths"].items() for key in item if key != "parameters"]
+    named = {name: (method, scope_of(operation)) for name, method, _, operation in operations(doc)}
+    check(len(named) == len(methods) > 100, f"{len(methods)} methods and {len(named)} operations: two share a name, or one is no operation")
+    with open(os.path.join(ROOT, "hub", "api", "http_table.c")) as f:
+        routes = re.findall(r'^ {4}\{"[A-Z]+", (?:V1 )?"[^"]*", "(\w+)"', f.read(), re.M)
+    check(sorted(routes) == sorted(named), f"routes and operations differ: {set(routes) ^ set(named)}")
+    check({n for n, (_, scope) in named.items() if scope is None} == OPEN, f"open to everybody: {[n for n, (_, s) in named.items() if s is None]}")
+    check({n for n, _, _, _ in secured()} == set(named) - OPEN, "the tables of roles leave one out")
+    for name, (method, scope) in named.items():
+        if scope and scope != "session":
+            reads = scope.endswith(":read")
+            check(reads if method == "GET" else reads == (name in ONLY_ASKS), f"{method} {name} needs {scope}")
+    for name, scope in ABOUT_DISKS.items():
+        check(named[name][1] == scope, f"{name} needs {named[name][1]}")
+
+
 # ---- statuses that are alike for all ----
 
 @test
@@ -212,6 +240,7 @@ def every_role_may_what_its_scopes_say_and_nothing_else():
                 if want == 403:
                     check(answer.json["code"] == "denied" and answer.json["correction"], f"{name}: {answer.text}")
                 table[want] += 1
+        check(sum(table.values()) == 2 * len(secured()), f"{role}: only {sum(table.values())} of {2 * len(secured())} were asked")
         note(f"{role}: {dict(table)}")
         denied = hub.ask("GET", f"/api/v1/audit?actor=token:{role}&outcome=denied&limit=500").json["items"]
         check(role == "admin" or len(denied) > 20, f"only {len(denied)} refusals of {role} are in the audit log")

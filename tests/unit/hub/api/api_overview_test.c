@@ -17,6 +17,7 @@
 #include "hub/db/history_store.h"
 #include "hub/db/space_store.h"
 #include "tests/unit/hub/api/api_fixture.h"
+#include "transport/base/buf.h"
 #include "transport/base/clock.h"
 
 #define GOOD "11111111-1111-4111-8111-111111111111"
@@ -245,6 +246,108 @@ static void history_has_gaps_where_nothing_was_measured(void **state)
     json_decref(h);
 }
 
+/* ---- a year of it ---- */
+
+#define YEAR_DAYS 365u
+#define HOURS ((YEAR_DAYS + 1) * 24u)
+
+/* What is measured in the first minute of hour i. */
+static unsigned hour_rpo_sec(size_t i)
+{
+    return (unsigned)(i * 7919 % 97) + 1;
+}
+
+static unsigned hour_points(size_t i)
+{
+    return (unsigned)(i * 31 % 61);
+}
+
+static unsigned hour_changed_mb(size_t i)
+{
+    return (unsigned)(i * 13 % 43);
+}
+
+/* One minute of each hour from `first` on, stored as the control plane stores a batch. */
+static void put_year(struct db_conn *conn, uint64_t first)
+{
+    AUTO_BUF struct buf json = BUF_INIT(8u << 20);
+    struct err err = ERR_INIT;
+
+    for (size_t i = 0; i < HOURS; i++)
+        assert_ok(
+            buf_printf(&json, &err,
+                "%s{\"id\":\"" GOOD "\",\"minute_usec\":%llu,\"rpo_max_usec\":%llu,\"rpo_sum_usec\":%llu,"
+                "\"rpo_count\":2,\"changed_bytes\":%llu,\"sent_bytes\":86400,\"points\":%u,"
+                "\"frozen_points\":0,\"backlog_bytes\":%zu}",
+                i ? "," : "[", (unsigned long long)(first + i * 3600 * USEC_PER_SEC), hour_rpo_sec(i) * 1000000ULL,
+                hour_rpo_sec(i) * 1000000ULL, hour_changed_mb(i) * 1000000ULL, hour_points(i), i),
+            &err);
+    assert_ok(buf_append_str(&json, "]", &err), &err);
+    assert_ok(history_put(conn, buf_str(&json, &err), &err), &err);
+}
+
+/* One step of the answer against the hours that it covers. */
+static void assert_step(const json_t *h, size_t step, size_t first_hour, size_t hours, unsigned step_sec)
+{
+    unsigned worst = 0, points = 0;
+    double rpo = 0, changed = 0;
+
+    for (size_t i = first_hour; i < first_hour + hours; i++) {
+        worst = hour_rpo_sec(i) > worst ? hour_rpo_sec(i) : worst;
+        rpo += hour_rpo_sec(i);
+        points += hour_points(i);
+        changed += hour_changed_mb(i) * 1e6;
+    }
+    assert_int_equal(at(h, "rpo_max_seconds", step), worst);
+    assert_float_equal(at(h, "rpo_average_seconds", step), rpo / (double)hours / 2, 0.001);
+    assert_int_equal(at(h, "points", step), points);
+    assert_float_equal(at(h, "changed_bytes_per_second", step), changed / step_sec, 1);
+    assert_int_equal(at(h, "sent_bytes_per_second", step), 86400 * hours / step_sec);
+    assert_int_equal(at(h, "backlog_bytes", step), first_hour + hours - 1);
+}
+
+static json_t *ask_grain(struct api_fixture *f, uint64_t from, uint64_t to, unsigned step_sec, size_t count)
+{
+    json_t *h = ask_history(f, from, to, "", 200);
+    AUTO_FREE char *text = json_dumps(h, JSON_COMPACT);
+
+    assert_int_equal(json_integer_value(json_object_get(h, "step_seconds")), step_sec);
+    assert_int_equal(json_integer_value(json_object_get(h, "count")), count);
+    assert_int_equal(json_array_size(json_object_get(h, "points")), count);
+    assert_true(strlen(text) < 128 * 1024); /* however long the time is */
+    return h;
+}
+
+static void a_year_comes_as_days_two_months_as_hours_and_a_day_as_minutes(void **state)
+{
+    struct api_fixture *f = *state;
+    struct db_conn *conn AUTO_OF(db_conn) = fixture_conn(&f->postgres);
+    uint64_t today = clock_utc_usec() / DAY_USEC * DAY_USEC, first = today - YEAR_DAYS * DAY_USEC;
+    struct err err = ERR_INIT;
+    json_t *h;
+
+    sql(conn, "DELETE FROM samples; DELETE FROM sample_rollups");
+    put_year(conn, first);
+    assert_ok(
+        housekeeping(conn, &err), &err); /* minutes and hours that are too old have gone; what is told stays right */
+    h = ask_grain(f, first, today, 86400, YEAR_DAYS);
+    for (size_t day = 0; day < YEAR_DAYS; day++)
+        assert_step(h, day, day * 24, 24, 86400);
+    json_decref(h);
+    h = ask_grain(f, today - 58 * DAY_USEC, today, 3600, 58 * 24);
+    for (size_t hour = 0; hour < 58 * 24; hour++)
+        assert_step(h, hour, (YEAR_DAYS - 58) * 24 + hour, 1, 3600);
+    json_decref(h);
+    h = ask_grain(f, today - DAY_USEC, today, 60, 1440);
+    for (size_t minute = 0; minute < 1440; minute++) {
+        if (minute % 60 == 0)
+            assert_step(h, minute, (YEAR_DAYS - 1) * 24 + minute / 60, 1, 60);
+        else
+            assert_true(json_is_null(json_array_get(json_object_get(h, "points"), minute)));
+    }
+    json_decref(h);
+}
+
 static void history_refuses_what_makes_no_sense(void **state)
 {
     struct api_fixture *f = *state;
@@ -294,6 +397,7 @@ int main(void)
         cmocka_unit_test(alerts_are_filtered_and_sorted_like_everything),
         cmocka_unit_test(an_alert_is_acknowledged_by_name),
         cmocka_unit_test(history_has_gaps_where_nothing_was_measured),
+        cmocka_unit_test(a_year_comes_as_days_two_months_as_hours_and_a_day_as_minutes),
         cmocka_unit_test(history_refuses_what_makes_no_sense),
         cmocka_unit_test(history_is_kept_for_its_time_and_no_longer),
     };
