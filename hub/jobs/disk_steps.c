@@ -4,7 +4,7 @@
  * others keep making points; one that is left out stays in the points that have it.
  *
  * A disk that grew is noticed by the agent without being asked, as soon as the kernel knows. disk_resize makes the kernel look, and
- * ends with a point that has the new size.
+ * ends with a point that has the new size: after the copy that is under way, if there is one.
  */
 #include <stdio.h>
 #include <string.h>
@@ -181,14 +181,18 @@ static int sizes_are_listed(struct job_run *run, struct err *err)
     return n < 0 ? -1 : n == 0;
 }
 
+/* The agent makes no point while it copies for the first time or compares: asked then, it would answer after a minute that it could
+ * not, as if something were wrong. */
 static int until_listed(struct job_run *run, struct err *err)
 {
     int listed = sizes_are_listed(run, err);
 
+    if (listed < 0)
+        return -1;
+    if (listed || run->job->step_age_usec > LISTED_USEC)
+        return protect_steps_while_copying(run, err);
     run->again_usec = 200 * USEC_PER_MSEC;
-    if (listed != 0)
-        return listed;
-    return run->job->step_age_usec > LISTED_USEC ? JOB_DONE : JOB_AGAIN;
+    return JOB_AGAIN;
 }
 
 const struct job_kind job_kind_disk_add = {.name = "disk_add",

@@ -283,23 +283,40 @@ static uint64_t look_again(const struct job_run *run)
                                                           : 30 * USEC_PER_SEC;
 }
 
+/* The machine, once hub and agent both call it protected. The agent's own word counts too: a disk that was just added changes it
+ * before it changes the state. */
+static int until_copied(struct job_run *run, struct db_set *set, struct err *err)
+{
+    if (job_machine(run, set, err) < 0)
+        return -1;
+    const struct machine_row *m = db_at(set, struct machine_row, 0);
+
+    if (strcmp(m->state, "unprotected") == 0)
+        return err_set(err, ERR_CANCELLED, "the machine was unprotected meanwhile");
+    show_initial(run, m);
+    run->again_usec = look_again(run);
+    return strcmp(m->state, "protected") == 0 && strcmp(m->agent_state, "protected") == 0 ? JOB_DONE : JOB_AGAIN;
+}
+
+int protect_steps_while_copying(struct job_run *run, struct err *err)
+{
+    AUTO_DB_SET struct db_set set = {0};
+    int rc = until_copied(run, &set, err);
+
+    if (rc == JOB_DONE)
+        run->detail[0] = '\0';
+    return rc;
+}
+
 int protect_steps_until_protected(struct job_run *run, struct err *err)
 {
     AUTO_DB_SET struct db_set set = {0};
+    int rc = until_copied(run, &set, err);
 
-    if (job_machine(run, &set, err) < 0)
-        return -1;
+    if (rc != JOB_DONE)
+        return rc;
     const struct machine_row *m = db_at(&set, struct machine_row, 0);
 
-    if (strcmp(m->state, "unprotected") == 0) {
-        err_set(err, ERR_CANCELLED, "the machine was unprotected meanwhile");
-        return -1;
-    }
-    show_initial(run, m);
-    run->again_usec = look_again(run);
-    /* The agent's own word counts too: a disk that was just added changes it before it changes the state. */
-    if (strcmp(m->state, "protected") != 0 || strcmp(m->agent_state, "protected") != 0)
-        return JOB_AGAIN;
     snprintf(run->detail, sizeof(run->detail), "point %llu is committed", (unsigned long long)m->last_point_sequence);
     AUTO_FREE char *point = mem_printf("%llu", (unsigned long long)m->last_point_sequence);
 

@@ -127,6 +127,26 @@ void engine_command_sent(struct engine *e, const char *id, uint64_t sequence, ui
     pthread_mutex_unlock(&e->lock);
 }
 
+/* A copy is no trouble: it is said as what it is. */
+static void say_late(struct engine *e, struct err *late)
+{
+    static const char begin[] = "no point could be made within a minute";
+    enum phase phase;
+
+    pthread_mutex_lock(&e->lock);
+    phase = e->status.phase;
+    pthread_mutex_unlock(&e->lock);
+    if (e->trouble.code) {
+        err_set(late, ERR_UNAVAILABLE, "%s: %s", begin, e->trouble.text);
+    } else if (phase == PHASE_INITIAL_REPLICATION || phase == PHASE_RESYNCHRONIZING) {
+        err_set(late, ERR_UNAVAILABLE, "%s: the machine's disks are still being %s", begin,
+            phase == PHASE_RESYNCHRONIZING ? "compared with the vault" : "copied for the first time");
+        err_hint(late, "Points go on when that is over: leeward machine show");
+    } else {
+        err_set(late, ERR_UNAVAILABLE, "%s: the process node or the vault cannot be reached", begin);
+    }
+}
+
 void engine_expire_commands(struct engine *e)
 {
     uint64_t now = clock_mono_usec();
@@ -134,8 +154,7 @@ void engine_expire_commands(struct engine *e)
     struct err late = ERR_INIT;
 
     while (engine_next_command(e, &c) && c.asked_usec + COMMAND_USEC < now) {
-        err_set(&late, ERR_UNAVAILABLE, "no point could be made within a minute: %s",
-            e->trouble.code ? e->trouble.text : "the process node or the vault cannot be reached");
+        say_late(e, &late);
         engine_command_end(e, c.id, &late);
     }
 }

@@ -412,6 +412,19 @@ static void test_two_hubs_never_hold_one_job(void **state)
 
 /* ---- commands ---- */
 
+/* The vault tells of a point. */
+static void list_point(struct db_conn *conn, const struct site *s, unsigned sequence)
+{
+    struct err err = ERR_INIT;
+    AUTO_FREE char *points = mem_printf(
+        "[{\"machine_id\":\"%s\",\"sequence\":%u,\"time_usec\":1790000000000000,\"kind\":\"filesystem\",\"tag\":\"t\","
+        "\"group_point_id\":\"\",\"generation\":1,\"changed_bytes\":9,\"frozen\":true,\"unreadable_blocks\":0,"
+        "\"committed_usec\":1790000000000001}]",
+        s->machine, sequence);
+
+    assert_ok(point_put(conn, s->vault, points, "[]", &err), &err);
+}
+
 static void test_a_point_is_made_by_a_command(void **state)
 {
     struct db_conn *conn AUTO_OF(db_conn) = fixture_conn(state);
@@ -427,19 +440,67 @@ static void test_a_point_is_made_by_a_command(void **state)
     run_all(conn, HUB_A);
     assert_int_equal(answer(conn, s.machine, "", "{\"sequence\":\"8\",\"time\":\"2026-11-21T05:00:00Z\"}"), 1);
     run_all(conn, HUB_A);
-    AUTO_FREE char *points = mem_printf(
-        "[{\"machine_id\":\"%s\",\"sequence\":8,\"time_usec\":1790000000000000,\"kind\":\"filesystem\",\"tag\":\"t\","
-        "\"group_point_id\":\"\",\"generation\":1,\"changed_bytes\":9,\"frozen\":true,\"unreadable_blocks\":0,"
-        "\"committed_usec\":1790000000000001}]",
-        s.machine);
-
     assert_job(conn, id, "running", ""); /* committed, not yet in the list */
-    assert_ok(point_put(conn, s.vault, points, "[]", &err), &err);
+    list_point(conn, &s, 8);
     wake(conn);
     run_all(conn, HUB_A);
     assert_job(conn, id, "succeeded", "");
     assert_ok(db_need(conn, &db_jobs, id, &set, &err), &err);
     assert_non_null(strstr(db_at(&set, struct job_row, 0)->result_json, "\"sequence\": \"8\""));
+}
+
+/* Commands that wait for that machine's agent. */
+static int open_commands(struct db_conn *conn, const struct site *s)
+{
+    AUTO_PGRESULT PGresult *r = NULL;
+    struct err err = ERR_INIT;
+    int n = command_open_list(conn, s->machine, &r, &err);
+
+    assert_ok(n, &err);
+    return n;
+}
+
+static void assert_waits_for(struct db_conn *conn, const struct site *s, const char *job, const char *copy)
+{
+    struct err err = ERR_INIT;
+
+    wake(conn);
+    run_all(conn, HUB_A);
+    assert_int_equal(open_commands(conn, s), 0);
+    assert_job(conn, job, "running", "");
+    assert_int_equal(db_exec(conn, NULL, &err,
+                         "SELECT 1 FROM job_steps WHERE job_id = $1 AND status = 'running'"
+                         " AND name = 'size' AND detail LIKE $2 || '%'",
+                         DB_S(job), DB_S(copy)),
+        1);
+}
+
+/* While disks are copied or compared the agent makes no point: asked for one, it would say after a minute that it could not. */
+static void test_a_resize_waits_for_the_copy_that_is_under_way(void **state)
+{
+    struct db_conn *conn AUTO_OF(db_conn) = fixture_conn(state);
+    static const char sizes[] = "{\"disks\":[{\"key\":\"sda\",\"device\":\"/dev/sda\",\"before_bytes\":\"1000\","
+                                "\"size_bytes\":\"1000\"}]}";
+    char id[IDENT_TEXT_SIZE];
+    struct site s;
+
+    build(conn, &s);
+    protect(conn, &s);
+    agent_says(conn, &s, "initial_replication", 7);
+    submit(conn, "disk_resize", s.machine, "{\"disks\":[\"sda\"]}", id);
+    run_all(conn, HUB_A);
+    assert_int_equal(answer(conn, s.machine, "", sizes), 1);
+    assert_waits_for(conn, &s, id, "initial_replication");
+    agent_says(conn, &s, "resynchronizing", 7);
+    assert_waits_for(conn, &s, id, "resynchronizing");
+    agent_says(conn, &s, "protected", 8);
+    wake(conn);
+    run_all(conn, HUB_A);
+    assert_int_equal(answer(conn, s.machine, "", "{\"sequence\":\"9\"}"), 1);
+    list_point(conn, &s, 9);
+    wake(conn);
+    run_all(conn, HUB_A);
+    assert_job(conn, id, "succeeded", "");
 }
 
 static void test_the_error_of_a_peer_is_the_jobs_problem(void **state)
@@ -643,6 +704,7 @@ int main(void)
         cmocka_unit_test(test_a_job_of_a_killed_hub_goes_on_elsewhere),
         cmocka_unit_test(test_two_hubs_never_hold_one_job),
         cmocka_unit_test(test_a_point_is_made_by_a_command),
+        cmocka_unit_test(test_a_resize_waits_for_the_copy_that_is_under_way),
         cmocka_unit_test(test_the_error_of_a_peer_is_the_jobs_problem),
         cmocka_unit_test(test_an_opened_point_is_closed_again),
         cmocka_unit_test(test_nobody_answers_for_another_peer),
