@@ -16,14 +16,15 @@
 struct slot {
     uint64_t key;
     uint64_t sectors[WORDS];
-    uint64_t round; /* 0: never taken */
+    uint32_t round; /* 0: never taken */
+    uint32_t set;   /* this one and those before it in the log cover all of `sectors` */
 };
 
 struct covered {
     struct slot *slots;
     size_t size; /* a power of two */
     size_t used, used_max;
-    uint64_t round;
+    uint32_t round;
 };
 
 struct covered *covered_new(size_t blocks_max)
@@ -52,12 +53,16 @@ void covered_free(struct covered *c)
 
 void covered_reset(struct covered *c)
 {
-    c->round++;
     c->used = 0;
+    if (++c->round != 0)
+        return;
+    for (size_t i = 0; i < c->size; i++) /* the numbers are used up: begin with them anew */
+        c->slots[i].round = 0;
+    c->round = 1;
 }
 
 /* The slot of the key, or the empty one where it would be. */
-static struct slot *find(struct slot *slots, size_t size, uint64_t round, uint64_t key)
+static struct slot *find(struct slot *slots, size_t size, uint32_t round, uint64_t key)
 {
     uint64_t mixed = key * 0x9e3779b97f4a7c15u; /* golden ratio: neighbours of a disk spread over the table */
     size_t i = (size_t)(mixed ^ (mixed >> 32)) & (size - 1);
@@ -82,7 +87,7 @@ static void grow(struct covered *c)
 }
 
 /* At most three quarters are taken, so that searching always ends. */
-static struct slot *take(struct covered *c, uint64_t key)
+static struct slot *take(struct covered *c, uint64_t key, uint32_t set)
 {
     struct slot *s = find(c->slots, c->size, c->round, key);
     if (s->round == c->round)
@@ -95,7 +100,7 @@ static struct slot *take(struct covered *c, uint64_t key)
             return NULL;
         s = find(c->slots, c->size, c->round, key);
     }
-    *s = (struct slot){.key = key, .round = c->round};
+    *s = (struct slot){.key = key, .round = c->round, .set = set};
     c->used++;
     return s;
 }
@@ -123,33 +128,45 @@ static bool is_long(uint64_t length)
     return length > (uint64_t)RANGE_BLOCKS_MAX * RECORD_BLOCK_SIZE;
 }
 
-void covered_add(struct covered *c, uint32_t disk, uint64_t start, uint64_t length)
+static bool is_within(const uint64_t sectors[WORDS], const uint64_t whole[WORDS])
+{
+    for (unsigned i = 0; i < WORDS; i++) {
+        if ((sectors[i] & ~whole[i]) != 0)
+            return false;
+    }
+    return true;
+}
+
+void covered_add(struct covered *c, uint32_t disk, uint64_t start, uint64_t length, uint32_t set)
 {
     uint64_t end = start + length;
     if (is_long(length))
         return;
     for (uint64_t block = start / RECORD_BLOCK_SIZE; block * RECORD_BLOCK_SIZE < end; block++) {
         struct part p = part_of(disk, block, start, end);
-        struct slot *s = take(c, p.key);
-        for (unsigned i = 0; s != NULL && i < WORDS; i++)
+        struct slot *s = take(c, p.key, set);
+        if (s == NULL)
+            continue;
+        if (is_within(s->sectors, p.sectors))
+            s->set = set;
+        for (unsigned i = 0; i < WORDS; i++)
             s->sectors[i] |= p.sectors[i];
     }
 }
 
-bool covered_has(const struct covered *c, uint32_t disk, uint64_t start, uint64_t length)
+bool covered_has(const struct covered *c, uint32_t disk, uint64_t start, uint64_t length, uint32_t *ret_set)
 {
     uint64_t end = start + length;
+    uint32_t set = UINT32_MAX;
     if (is_long(length))
         return false;
     for (uint64_t block = start / RECORD_BLOCK_SIZE; block * RECORD_BLOCK_SIZE < end; block++) {
         struct part p = part_of(disk, block, start, end);
         const struct slot *s = find(c->slots, c->size, c->round, p.key);
-        if (s->round != c->round)
+        if (s->round != c->round || !is_within(p.sectors, s->sectors))
             return false;
-        for (unsigned i = 0; i < WORDS; i++) {
-            if ((p.sectors[i] & ~s->sectors[i]) != 0)
-                return false;
-        }
+        set = s->set < set ? s->set : set;
     }
+    *ret_set = set;
     return true;
 }

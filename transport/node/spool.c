@@ -253,10 +253,14 @@ static int index_marks(
     return 0;
 }
 
+/* A seal that failed leaves a tail that nobody knows, and a writer that takes nothing more: what is behind the last mark is cut off. Where
+ * that fails too the next append says so, and makes good for it (undo). */
 static int seal(struct spool *s, struct err *err)
 {
-    if (segment_seal(s->writer, err) < 0)
+    if (segment_seal(s->writer, err) < 0) {
+        (void)segment_rewind(s->writer, s->set_start, NULL);
         return err_wrap(err, "spool");
+    }
     segment_writer_close(s->writer);
     s->writer = NULL;
     s->ends_segment = false;

@@ -4,6 +4,11 @@
  * cover (covered.h), and, in the second round, writes what stays. Walking backwards, each mark that stays a point empties the table: what is
  * behind it must not take anything from it.
  *
+ * A mark is in the way of a record that goes when the record lies before it and what overwrites the record behind it. The first round, in which
+ * every mark without a purpose is passed over, counts for each mark the records that it is in the way of; in the second round a mark that is in
+ * the way of none stays a point. Marks are numbered as the walk meets them, which is the same in both rounds: sealed segments do not change,
+ * and what is committed meanwhile goes from the end of the walk.
+ *
  * The new file has the number and the first sequence of the old one. It is made in the folder .join, which a scan does not look into, and
  * renamed over the old one when it is durable.
  */
@@ -26,6 +31,7 @@
 #define WRITE_BYTES (1u << 20)
 #define WRITE_MAX (WRITE_BYTES + RECORD_HEADER_SIZE + RECORD_STORED_MAX)
 #define WORTH_SHARE 8u
+#define CROSSED_MAX (1u << 20) /* 4 MiB of counters; marks before so many are given up without a look */
 
 enum fate { KEPT, DROPPED, TURNED /* a mark that becomes progress */ };
 
@@ -43,6 +49,10 @@ struct spool_join {
     uint64_t last, next; /* numbers of the newest segment, and of the one that the next step looks at */
     bool counting;
     bool past_last_point; /* the newest point was met in this round */
+    uint32_t set;         /* number of the mark that was met last in this round, from 1 on */
+    /* First round: how many more records cross the mark of this number than cross the one before it. Then: how many cross it. */
+    int32_t *crossed;
+    size_t crossed_cap;
     uint64_t seen_bytes, spare_bytes;
     struct spool_joined result;
     struct covered *covered;
@@ -62,6 +72,7 @@ static void begin_round(struct spool_join *j, bool counting)
 {
     j->counting = counting;
     j->past_last_point = false;
+    j->set = 0;
     j->next = j->last;
     covered_reset(j->covered);
 }
@@ -92,6 +103,7 @@ void spool_join_free(struct spool_join *j)
         return;
     covered_free(j->covered);
     free(j->records);
+    free(j->crossed);
     free(j);
 }
 
@@ -158,13 +170,51 @@ static int list_records(
 
 /* ---- what of it stays ---- */
 
+/* Room for a counter of each mark that may be met in the listed segment, and of one more. */
+static int reserve_crossed(struct spool_join *j, struct err *err)
+{
+    size_t need = (size_t)j->set + j->count + 2, cap = j->crossed_cap == 0 ? 1024 : j->crossed_cap;
+    while (cap < need && cap < CROSSED_MAX)
+        cap *= 2;
+    if (cap == j->crossed_cap)
+        return 0;
+    int32_t *bigger = mem_resize(j->crossed, cap, sizeof(*bigger));
+    if (bigger == NULL)
+        return err_set(err, ERR_NOMEM, "no memory to join change sets");
+    memset(bigger + j->crossed_cap, 0, (cap - j->crossed_cap) * sizeof(*bigger));
+    j->crossed = bigger;
+    j->crossed_cap = cap;
+    return 0;
+}
+
+/* A record before the mark met last, overwritten in the set that mark `covering` closes, crosses the marks between them. */
+static void note_crossing(struct spool_join *j, uint32_t covering)
+{
+    if (covering >= j->set || j->set + 1 >= j->crossed_cap)
+        return;
+    j->crossed[covering + 1]++;
+    j->crossed[j->set + 1]--;
+}
+
+static void sum_up_crossings(struct spool_join *j)
+{
+    for (size_t i = 1; i < j->crossed_cap; i++)
+        j->crossed[i] += j->crossed[i - 1];
+}
+
+static bool is_in_the_way(const struct spool_join *j, uint32_t set)
+{
+    return j->counting || set + 1 >= j->crossed_cap || j->crossed[set] > 0;
+}
+
 static enum fate fate_of_mark(struct spool_join *j, const struct join_record *r)
 {
+    j->set++;
     if (r->is_progress)
         return KEPT; /* no point, so it is neither the newest one nor in the way */
     bool is_last = !j->past_last_point;
     j->past_last_point = true;
-    if (is_last || r->is_purposeful) {
+    if (is_last || r->is_purposeful || !is_in_the_way(j, j->set)) {
         covered_reset(j->covered);
         return KEPT;
     }
@@ -173,9 +223,13 @@ static enum fate fate_of_mark(struct spool_join *j, const struct join_record *r)
 
 static enum fate fate_of_data(struct spool_join *j, const struct join_record *r)
 {
-    if (covered_has(j->covered, r->disk, r->start, r->length))
+    uint32_t covering;
+    if (covered_has(j->covered, r->disk, r->start, r->length, &covering)) {
+        if (j->counting)
+            note_crossing(j, covering);
         return DROPPED;
-    covered_add(j->covered, r->disk, r->start, r->length);
+    }
+    covered_add(j->covered, r->disk, r->start, r->length, j->set);
     return KEPT;
 }
 
@@ -205,6 +259,7 @@ struct rewriting {
     struct spool_set *sets; /* those of the segment, in the spool's index */
     struct spool_set *new_sets;
     size_t set_count, closed;
+    uint64_t turned; /* marks that become progress */
 };
 
 static int flush(struct rewriting *w, struct err *err)
@@ -319,14 +374,29 @@ static int write_segment(
     return segment_seal(w->writer, err);
 }
 
-static int put_in_place(struct spool *s, int folder, uint64_t number, struct err *err)
+/* From here on the index tells of the new file. */
+static void take_index(struct spool_join *j, struct spool *s, struct spool_segment *segment, const struct rewriting *w)
+{
+    memcpy(w->sets, w->new_sets, w->set_count * sizeof(*w->sets));
+    j->result.bytes += segment->end - w->at;
+    j->result.points += w->turned;
+    segment->end = w->at;
+    if (segment == &s->segments[s->segment_count - 1])
+        s->set_start = w->at;
+}
+
+/* Once it is renamed the new file is the one that is read, whether the folder can be synced or not. After a crash either may be there, and each
+ * is whole. */
+static int put_in_place(struct spool_join *j, struct spool *s, int folder, struct spool_segment *segment,
+    const struct rewriting *w, struct err *err)
 {
     char name[SEGMENT_NAME_SIZE];
-    segment_name(number, name);
+    segment_name(segment->number, name);
     spool_forget_reader(s);
-    if (renameat(folder, name, s->dirfd, name) < 0 || fsync(s->dirfd) < 0)
+    if (renameat(folder, name, s->dirfd, name) < 0)
         return err_sys(err, errno, "putting a joined spool segment in its place");
-    return 0;
+    take_index(j, s, segment, w);
+    return fsync(s->dirfd) < 0 ? err_sys(err, errno, "syncing the folder of a spool") : 0;
 }
 
 /* What an attempt left there is of no use, and takes room where there is little. */
@@ -348,9 +418,11 @@ static int open_folder(const struct spool *s, uint64_t number, struct err *err)
     return fd;
 }
 
-static int rewrite(struct spool_join *j, struct spool *s, struct spool_segment *segment, struct err *err)
+static int rewrite(
+    struct spool_join *j, struct spool *s, struct spool_segment *segment, uint64_t turned, struct err *err)
 {
-    struct rewriting w = {.out = BUF_INIT(WRITE_MAX), .at = SEGMENT_HEADER_SIZE, .set_start = SEGMENT_HEADER_SIZE};
+    struct rewriting w = {
+        .out = BUF_INIT(WRITE_MAX), .at = SEGMENT_HEADER_SIZE, .set_start = SEGMENT_HEADER_SIZE, .turned = turned};
     AUTO_CLOSE int folder = open_folder(s, segment->number, err);
     if (folder < 0)
         return -1;
@@ -360,14 +432,7 @@ static int rewrite(struct spool_join *j, struct spool *s, struct spool_segment *
     int result = w.digest == NULL || w.new_sets == NULL ? err_set(err, ERR_NOMEM, "no memory to join change sets")
                                                         : write_segment(j, s, folder, segment->number, &w, err);
     if (result == 0)
-        result = put_in_place(s, folder, segment->number, err);
-    if (result == 0) {
-        memcpy(w.sets, w.new_sets, w.set_count * sizeof(*w.sets));
-        j->result.bytes += segment->end - w.at;
-        segment->end = w.at;
-        if (segment == &s->segments[s->segment_count - 1])
-            s->set_start = w.at;
-    }
+        result = put_in_place(j, s, folder, segment, &w, err);
     segment_writer_close(w.writer);
     if (result < 0)
         forget_file(folder, segment->number);
@@ -394,6 +459,8 @@ static int take_segment(struct spool_join *j, struct spool *s, struct spool_segm
         covered_reset(j->covered);
         return listed;
     }
+    if (j->counting && reserve_crossed(j, err) < 0)
+        return -1;
     uint64_t turned, bytes = decide(j, &turned);
     if (j->counting) {
         j->seen_bytes += segment->end;
@@ -402,10 +469,7 @@ static int take_segment(struct spool_join *j, struct spool *s, struct spool_segm
     }
     if (bytes == 0 && turned == 0)
         return 0;
-    if (rewrite(j, s, segment, err) < 0)
-        return -1;
-    j->result.points += turned;
-    return 0;
+    return rewrite(j, s, segment, turned, err);
 }
 
 int spool_join_step(struct spool_join *j, struct spool *s, struct err *err)
@@ -417,6 +481,7 @@ int spool_join_step(struct spool_join *j, struct spool *s, struct err *err)
     }
     if (!j->counting || j->begun != s->begun || j->spare_bytes < j->seen_bytes / WORTH_SHARE)
         return 0;
+    sum_up_crossings(j);
     begin_round(j, false);
     return 1;
 }

@@ -7,7 +7,7 @@
  *
  * Points that somebody or something made for a purpose stay, with all that they need: file-system- and application-consistent ones, tagged
  * ones, those that were asked for, group points, and the first one behind a copy. So does the last point of what is joined, and everything
- * behind it.
+ * behind it; and so does each point that is in the way of nothing: no record before it is overwritten behind it.
  *
  * The work goes from the newest sealed segment to the oldest, one in each step; each is replaced as a whole by a file that is durable.
  * Between two steps, and after a crash in any of them, the spool is whole.

@@ -13,6 +13,7 @@
 #include "tests/unit/node/node_world.h"
 #include "transport/base/clock.h"
 #include "transport/base/file.h"
+#include "transport/node/machine.h"
 #include "transport/proto/vault.pb-c.h"
 #include "transport/proto/wire.h"
 
@@ -183,6 +184,46 @@ static void test_full_spool_pushes_back(void **state)
     world_start_vault(w);
     world_until(w, w->agent->committed == 40);
     assert_int_equal(w->agent->refused_count, 0);
+    assert_true(world_same_disks(w));
+}
+
+static struct machine *only_machine(const struct world *w)
+{
+    return w->node->machines;
+}
+
+/* The same blocks once more, unless the agent has enough waiting. */
+static void send_more(struct world *w, uint64_t *sequence)
+{
+    if (rpc_call_queued(w->agent->call) < (1u << 20))
+        fake_agent_send_set(w->agent, ++*sequence, 0, 64);
+}
+
+/* A spool that was joined without any gain is looked at again only when it has grown by much; but not when that outage is over. */
+static void test_joining_begins_anew_with_each_outage(void **state)
+{
+    struct world *w = world_of(state);
+    uint64_t sequence = 0;
+    world_stop_node(w);
+    w->spool_bytes = NODE_SPOOL_MIN;
+    world_start_node(w);
+    world_apply(w, true);
+    world_open_agent(w);
+    fake_agent_send_set(w->agent, ++sequence, 0, 8);
+    world_until(w, w->agent->committed == sequence);
+    fake_vault_stop(w->vault);
+    w->agent->kind = MARK_FILESYSTEM; /* points that nobody may give up */
+    world_until(w, (send_more(w, &sequence), only_machine(w)->joined_bytes > 0));
+    assert_true(only_machine(w)->joined_bytes >= NODE_SPOOL_MIN / 4 * 3);
+    assert_int_equal(w->node->joined_bytes, 0);
+    world_start_vault(w);
+    world_until(w, w->agent->committed == sequence && only_machine(w)->spooled.bytes < (4u << 20));
+    assert_true(only_machine(w)->joined_bytes < (4u << 20));
+    fake_vault_stop(w->vault);
+    w->agent->kind = MARK_CRASH;
+    world_until(w, (send_more(w, &sequence), w->node->joined_bytes > 0));
+    world_start_vault(w);
+    world_until(w, w->agent->committed == sequence);
     assert_true(world_same_disks(w));
 }
 
@@ -673,6 +714,7 @@ int main(void)
         NODE_TEST(test_restarted_node_goes_on_with_its_spool),
         NODE_TEST(test_agent_that_comes_before_the_spool_was_scanned_is_served),
         NODE_TEST(test_full_spool_pushes_back),
+        NODE_TEST(test_joining_begins_anew_with_each_outage),
         NODE_TEST(test_slow_vault_is_fed_from_the_spool),
         NODE_TEST(test_set_larger_than_the_spool_goes_past_it),
         NODE_TEST(test_first_copy_goes_past_the_spool),

@@ -11,10 +11,12 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 
 #include "transport/base/file.h"
 #include "transport/base/log.h"
@@ -327,6 +329,99 @@ static void test_the_newest_point_stays_behind_progress(void **state)
     assert_int_equal(read_back(f, &bytes), 1);
 }
 
+static void cold_sets(struct fixture *f, unsigned count, uint64_t sector)
+{
+    for (unsigned i = 0; i < count; i++) {
+        AUTO_BUF struct buf b = BUF_INIT(4 << 20);
+        struct mark m = begin_set(f);
+        put_record(f, &m, &b, 1, sector + i * 32, 32, false);
+        end_set(f, &m, &b);
+    }
+}
+
+/* Blocks that are written again and again for a while, before and after times in which each block is written once. */
+static void test_points_that_are_in_the_way_of_nothing_stay(void **state)
+{
+    struct fixture *f = *state;
+    size_t before, after;
+    cold_sets(f, 20, 0);
+    hot_sets(f, 20);
+    cold_sets(f, 20, 1024);
+    assert_int_equal(read_back(f, &before), 60);
+    struct spool_joined done = join(f, UINT32_MAX);
+    assert_int_equal(done.points, 19); /* the last hot one is in the way of nothing either */
+    assert_int_equal(read_back(f, &after), 41);
+    assert_true(before - after > 19u * 4 * 65536);
+    reopen(f);
+    assert_int_equal(read_back(f, &after), 41);
+}
+
+/* ---- what goes wrong ---- */
+
+static ino_t folder_that_does_not_sync; /* 0: none */
+
+int __real_fsync(int fd);
+int __wrap_fsync(int fd);
+int __wrap_fsync(int fd)
+{
+    struct stat st;
+    if (folder_that_does_not_sync != 0 && fstat(fd, &st) == 0 && st.st_ino == folder_that_does_not_sync) {
+        errno = EIO;
+        return -1;
+    }
+    return __real_fsync(fd);
+}
+
+/* A segment is in its place, but the folder cannot be made durable: what is read is what is there. */
+static void test_a_folder_that_cannot_be_synced_leaves_the_spool_whole(void **state)
+{
+    struct fixture *f = *state;
+    struct stat st;
+    struct spool_join *j AUTO_OF(spool_join) = NULL;
+    struct err err = ERR_INIT;
+    size_t before, after;
+    hot_sets(f, 20);
+    unsigned points = read_back(f, &before);
+    assert_int_equal(stat(f->path, &st), 0);
+    int more = spool_join_new(f->spool, &j, &err);
+    folder_that_does_not_sync = st.st_ino;
+    while (more == 1)
+        more = spool_join_step(j, f->spool, &err);
+    folder_that_does_not_sync = 0;
+    assert_int_equal(more, -1);
+    assert_int_equal(err.code, ERR_IO);
+    struct spool_joined done = spool_join_result(j);
+    assert_true(done.bytes > 0);
+    assert_int_equal(read_back(f, &after), points - done.points);
+    assert_int_equal(before - after, done.bytes);
+    reopen(f);
+    assert_int_equal(read_back(f, &after), points - done.points);
+    hot_sets(f, 1);
+    assert_int_equal(read_back(f, &after), points - done.points + 1);
+}
+
+/* No room for the seal of the segment that grows: the next set goes in all the same. */
+static void test_a_seal_that_fails_costs_nothing(void **state)
+{
+    struct fixture *f = *state;
+    struct spool_join *j AUTO_OF(spool_join) = NULL;
+    struct err err = ERR_INIT;
+    struct rlimit limit, small;
+    size_t bytes;
+    cold_sets(f, 3, 0);
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &limit), 0);
+    small = (struct rlimit){.rlim_cur = spool_state(f->spool).tail.offset + 10, .rlim_max = limit.rlim_max};
+    (void)signal(SIGXFSZ, SIG_IGN);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
+    int begun = spool_join_new(f->spool, &j, &err);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
+    assert_int_equal(begun, -1);
+    cold_sets(f, 1, 96); /* fails the test where it is not taken */
+    assert_int_equal(read_back(f, &bytes), 4);
+    reopen(f);
+    assert_int_equal(read_back(f, &bytes), 4);
+}
+
 /* The file system is full when the first set after a join comes. */
 static void test_an_append_that_fails_behind_it_takes_nothing_away(void **state)
 {
@@ -354,9 +449,9 @@ static void test_an_append_that_fails_behind_it_takes_nothing_away(void **state)
     assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
     assert_int_equal(appended, -1);
     f->now = now;
-    assert_int_equal(read_back(f, &bytes), 1);
+    assert_int_equal(read_back(f, &bytes), 2); /* the newest, and the last hot one */
     hot_sets(f, 1);
-    assert_int_equal(read_back(f, &bytes), 2);
+    assert_int_equal(read_back(f, &bytes), 3);
 }
 
 static void test_without_gain_all_points_stay(void **state)
@@ -398,25 +493,54 @@ static void test_an_open_set_ends_its_segment_with_its_mark(void **state)
     assert_int_equal(spool_join_new(f->spool, &j, NULL), 1);
 }
 
+static bool has(const struct covered *c, uint32_t disk, uint64_t start, uint64_t length)
+{
+    uint32_t set;
+    return covered_has(c, disk, start, length, &set);
+}
+
 static void test_covered_is_exact_until_it_is_full(void **state)
 {
     struct covered *c AUTO_OF(covered) = covered_new(4);
     (void)state;
-    covered_add(c, 1, 512, 65536);
-    assert_true(covered_has(c, 1, 512, 65536));
-    assert_true(covered_has(c, 1, 65536, 512));
-    assert_false(covered_has(c, 1, 0, 1024));
-    assert_false(covered_has(c, 1, 66048, 512));
-    assert_false(covered_has(c, 0, 512, 512));
-    covered_add(c, 1, 1 << 20, 4 << 16); /* two blocks more than there is room for */
-    assert_true(covered_has(c, 1, 1 << 20, 2 << 16));
-    assert_false(covered_has(c, 1, 1 << 20, 3 << 16));
+    covered_add(c, 1, 512, 65536, 1);
+    assert_true(has(c, 1, 512, 65536));
+    assert_true(has(c, 1, 65536, 512));
+    assert_false(has(c, 1, 0, 1024));
+    assert_false(has(c, 1, 66048, 512));
+    assert_false(has(c, 0, 512, 512));
+    covered_add(c, 1, 1 << 20, 4 << 16, 1); /* two blocks more than there is room for */
+    assert_true(has(c, 1, 1 << 20, 2 << 16));
+    assert_false(has(c, 1, 1 << 20, 3 << 16));
     covered_reset(c);
-    assert_false(covered_has(c, 1, 512, 512));
-    covered_add(c, 1023, (UINT64_C(1) << 62) - 512, 512);
-    assert_true(covered_has(c, 1023, (UINT64_C(1) << 62) - 512, 512));
-    covered_add(c, 2, 0, UINT64_C(1) << 40); /* too long to be noted */
-    assert_false(covered_has(c, 2, 0, 512));
+    assert_false(has(c, 1, 512, 512));
+    covered_add(c, 1023, (UINT64_C(1) << 62) - 512, 512, 1);
+    assert_true(has(c, 1023, (UINT64_C(1) << 62) - 512, 512));
+    covered_add(c, 2, 0, UINT64_C(1) << 40, 1); /* too long to be noted */
+    assert_false(has(c, 2, 0, 512));
+}
+
+/* Which sets do without those behind them. */
+static void test_covered_knows_the_set(void **state)
+{
+    struct covered *c AUTO_OF(covered) = covered_new(100);
+    uint32_t set = 0;
+    (void)state;
+    covered_add(c, 0, 0, 4096, 1);
+    covered_add(c, 0, 8192, 512, 2);
+    assert_true(covered_has(c, 0, 0, 512, &set));
+    assert_int_equal(set, 1);
+    covered_add(c, 0, 0, 8704, 3); /* all of it again */
+    assert_true(covered_has(c, 0, 0, 8704, &set));
+    assert_int_equal(set, 3);
+    covered_add(c, 0, 65536, 65536, 5);
+    assert_true(covered_has(c, 0, 65536, 512, &set));
+    assert_int_equal(set, 5);
+    assert_true(covered_has(c, 0, 4096, 4096, &set));
+    assert_int_equal(set, 3);
+    covered_add(c, 0, 4096, 61440, 7);
+    assert_true(covered_has(c, 0, 0, 131072, &set)); /* the one that lies farthest behind counts */
+    assert_int_equal(set, 3);
 }
 
 static void test_covered_grows(void **state)
@@ -424,10 +548,10 @@ static void test_covered_grows(void **state)
     struct covered *c AUTO_OF(covered) = covered_new(100000);
     (void)state;
     for (uint64_t i = 0; i < 50000; i++)
-        covered_add(c, i % 7, i * 65536, 4096);
+        covered_add(c, i % 7, i * 65536, 4096, 1);
     for (uint64_t i = 0; i < 50000; i++) {
-        assert_true(covered_has(c, i % 7, i * 65536, 4096));
-        assert_false(covered_has(c, (i + 1) % 7, i * 65536, 4096));
+        assert_true(has(c, i % 7, i * 65536, 4096));
+        assert_false(has(c, (i + 1) % 7, i * 65536, 4096));
     }
 }
 
@@ -437,11 +561,15 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_points_that_stay_have_what_they_had, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_joined_again_and_again_it_does_not_grow, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_the_newest_point_stays_behind_progress, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_points_that_are_in_the_way_of_nothing_stay, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_a_folder_that_cannot_be_synced_leaves_the_spool_whole, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_a_seal_that_fails_costs_nothing, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_an_append_that_fails_behind_it_takes_nothing_away, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_without_gain_all_points_stay, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_a_spool_begun_anew_ends_it, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_an_open_set_ends_its_segment_with_its_mark, set_up, tear_down),
         cmocka_unit_test(test_covered_is_exact_until_it_is_full),
+        cmocka_unit_test(test_covered_knows_the_set),
         cmocka_unit_test(test_covered_grows),
     };
     return cmocka_run_group_tests_name("node/spool_join", tests, NULL, NULL);

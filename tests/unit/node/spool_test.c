@@ -11,6 +11,7 @@
 #include <cmocka.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "transport/base/file.h"
@@ -227,6 +228,23 @@ static void test_damage_shortens_the_spool(void **state)
     read_back(f, 1, st.next_sequence);
 }
 
+/* What a joining left that was broken off (spool_join.h) is not part of the spool, and takes room. */
+static void test_leftovers_of_joining_go_at_the_start(void **state)
+{
+    struct fixture *f = *state;
+    char folder[128], path[256], name[SEGMENT_NAME_SIZE];
+    for (uint64_t s = 1; s <= 12; s++)
+        assert_int_equal(append_set(f, s), 0);
+    (void)snprintf(folder, sizeof(folder), "%s/.join", f->path);
+    assert_int_equal(mkdir(folder, 0700), 0);
+    segment_name(2, name);
+    (void)snprintf(path, sizeof(path), "%s/%s", folder, name);
+    assert_int_equal(file_replace(path, "half of it", 10, 0600, NULL), 0);
+    reopen(f);
+    assert_int_equal(access(folder, F_OK), -1);
+    read_back(f, 1, 12);
+}
+
 static void test_new_epoch_begins_empty(void **state)
 {
     struct fixture *f = *state;
@@ -251,6 +269,7 @@ int main(void)
         SPOOL_TEST(test_trim_deletes_what_is_committed),
         SPOOL_TEST(test_set_out_of_sequence_is_not_taken),
         SPOOL_TEST(test_damage_shortens_the_spool),
+        SPOOL_TEST(test_leftovers_of_joining_go_at_the_start),
         SPOOL_TEST(test_new_epoch_begins_empty),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
