@@ -77,6 +77,16 @@ static int check_mark(const struct mark *m, enum err_code code, struct err *err)
     return 0;
 }
 
+/* A later version may say more in a mark than this one knows. That is no damage, and it goes on by itself once this program knows it too. */
+static int check_known(const struct mark *m, struct err *err)
+{
+    if ((unsigned)m->kind < ARRAY_LEN(kind_names) && (m->flags & ~FLAGS_KNOWN) == 0)
+        return 0;
+    (void)err_set(err, ERR_UNSUPPORTED, "a mark of a later version: its kind is %u, its flags are 0x%x",
+        (unsigned)m->kind, m->flags);
+    return err_hint(err, "Upgrade in the order vault, node, agent: this program is older than the one that wrote it.");
+}
+
 static void encode_fixed(const struct mark *m, uint8_t *p)
 {
     put_le16(p, MARK_VERSION);
@@ -194,7 +204,7 @@ static int decode_payload(const uint8_t *p, size_t size, struct mark *m, struct 
     }
     if (p != end)
         return err_set(err, ERR_CORRUPT, "mark has bytes behind its end");
-    return check_mark(m, ERR_CORRUPT, err);
+    return check_known(m, err) < 0 ? -1 : check_mark(m, ERR_CORRUPT, err);
 }
 
 int mark_decode(const struct record *r, const uint8_t *payload, struct mark *ret_mark, struct err *err)

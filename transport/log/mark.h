@@ -74,7 +74,8 @@ struct mark {
 
 /* Appends a whole mark record (header and payload) to b. */
 int mark_append(const struct mark *m, struct buf *b, struct err *err);
-/* Decodes the payload of a RECORD_MARK whose hash is checked here too. ERR_CORRUPT, ERR_UNSUPPORTED (version). */
+/* Decodes the payload of a RECORD_MARK whose hash is checked here too. ERR_CORRUPT, ERR_UNSUPPORTED (version, or a
+ * kind or flag that this version does not know). */
 int mark_decode(const struct record *r, const uint8_t *payload, struct mark *ret_mark, struct err *err);
 bool mark_is_point(const struct mark *m);
 /* "progress", "crash", "filesystem", "application". */

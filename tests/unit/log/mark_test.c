@@ -99,11 +99,12 @@ static void test_fields_out_of_bounds_are_refused(void **state)
     (void)state;
     assert_int_equal(decode_changed(4, 1), ERR_NONE);
     assert_int_equal(decode_changed(0, 2), ERR_UNSUPPORTED); /* version */
+    assert_int_equal(decode_changed(2, 4), ERR_UNSUPPORTED); /* kind and flag of a later version */
+    assert_int_equal(decode_changed(3, 8), ERR_UNSUPPORTED);
     static const struct {
         size_t at;
         uint8_t value;
     } rows[] = {
-        {2, 4}, {3, 8},                          /* kind, flags */
         {4, 0}, {4, 2}, {4, 65}, {7, 1},         /* disk count */
         {8, 0}, {16, 0}, {24, 0},                /* sequence, generation, epoch of zero */
         {112, 9}, {113, 1},                      /* tag length */
