@@ -47,7 +47,7 @@ struct settings {
     uint64_t api_rate, api_failure_rate;
     char *oidc_issuer, *oidc_client_id, *oidc_client_secret, *oidc_ca, *oidc_scopes, *oidc_role_claim, *oidc_role_map,
         *oidc_name;
-    uint64_t job_threads, api_threads, db_connections, enrolments_per_second;
+    uint64_t job_threads, api_threads, db_connections, enrolments_per_second, sessions_per_second;
     bool log_json, rescue_emulated;
 };
 
@@ -157,6 +157,13 @@ static const struct conf_row rows[] = {
         .min = 1,
         .max = 10000,
         .help = "peers that may enrol from one address, after a first burst of sixty times as many"},
+    {.key = "sessions-per-second",
+        .type = CONF_UINT,
+        .offset = AT(sessions_per_second),
+        .fallback = "500",
+        .max = 100000,
+        .help = "new connections of agents, nodes and vaults, after a burst of as many; others wait a little (0: no "
+                "limit)"},
     {.key = "scripts-dir",
         .type = CONF_STRING,
         .offset = AT(scripts_dir),
@@ -372,6 +379,7 @@ static int start_control(struct hub *hub, struct err *err)
         .data_dir = hub->settings.data,
         .listen = hub->settings.listen,
         .enrolments_per_second = (uint32_t)hub->settings.enrolments_per_second,
+        .sessions_per_second = (uint32_t)hub->settings.sessions_per_second,
         .hub_id = &hub->id};
 
     if (live_status_new(&hub->live, err) < 0)

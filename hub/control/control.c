@@ -135,7 +135,7 @@ static int start_timers(struct control *control, struct err *err)
 
 static int start(struct control *control, struct err *err)
 {
-    const struct rpc_limits limits = {.message_max = REPORT_MAX};
+    const struct rpc_limits limits = {.message_max = REPORT_MAX, .accepts_per_sec = control->conf.sessions_per_second};
 
     control->samples = json_array();
     control->limit = enrolment_limit_new();

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "transport/base/backoff.h"
 #include "transport/base/clock.h"
 #include "transport/base/log.h"
 #include "transport/loop/loop.h"
@@ -87,14 +88,11 @@ void outbox_free(struct outbox *o)
     free(o);
 }
 
-/* Half to all of the delay, so that a fleet does not come back in step. */
 static void retry_later(struct outbox *o)
 {
-    uint64_t half = o->retry_usec / 2;
-
     o->waiting = true;
-    loop_timer_set(o->timer, half + (half ? clock_mono_usec() % half : 0));
-    o->retry_usec = o->retry_usec * 2 < RETRY_MAX_USEC ? o->retry_usec * 2 : RETRY_MAX_USEC;
+    loop_timer_set(o->timer, backoff_spread(o->retry_usec, clock_jitter_usec(UINT64_MAX)));
+    o->retry_usec = backoff_longer(o->retry_usec, RETRY_MIN_USEC, RETRY_MAX_USEC);
 }
 
 /* ---- which node ---- */

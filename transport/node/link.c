@@ -12,6 +12,8 @@
  */
 #include <string.h>
 
+#include "transport/base/backoff.h"
+#include "transport/base/clock.h"
 #include "transport/base/log.h"
 #include "transport/base/mem.h"
 #include "transport/node/machine.h"
@@ -92,7 +94,7 @@ static void retry_later(struct machine *m)
 {
     struct link *link = &m->link;
     unsigned doublings = link->failures < RETRY_DOUBLINGS_MAX ? link->failures : RETRY_DOUBLINGS_MAX;
-    uint64_t delay = (uint64_t)RETRY_FIRST_USEC << doublings;
+    uint64_t delay = backoff_spread((uint64_t)RETRY_FIRST_USEC << doublings, clock_jitter_usec(UINT64_MAX));
     link->failures++;
     link->retry_armed = true;
     if (link->retry != NULL)

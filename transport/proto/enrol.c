@@ -14,6 +14,7 @@
 
 #include "transport/base/buf.h"
 #include "transport/base/bytes.h"
+#include "transport/base/backoff.h"
 #include "transport/base/clock.h"
 #include "transport/base/file.h"
 #include "transport/base/log.h"
@@ -206,8 +207,8 @@ static int ask(struct asking *a, struct rpc_channel *channel, const struct enrol
         }
         if (attempt == 1)
             log_event(LOG_WARN, "hub_not_reached", LOG_S("hub", conf->hub), LOG_E(&why));
-        pause_for(a->loop, pause / 2 + clock_jitter_usec(pause));
-        pause = 2 * pause < RETRY_MAX_USEC ? 2 * pause : RETRY_MAX_USEC;
+        pause_for(a->loop, backoff_spread(pause, clock_jitter_usec(UINT64_MAX)));
+        pause = backoff_longer(pause, RETRY_MIN_USEC, RETRY_MAX_USEC);
     }
 }
 

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "transport/base/backoff.h"
 #include "transport/base/clock.h"
 #include "transport/base/file.h"
 #include "transport/base/log.h"
@@ -315,10 +316,8 @@ static void down(struct session *s, enum rpc_status status, const char *text)
         log_event(LOG_WARN, "session_down", LOG_E(&why));
         (void)snprintf(s->last_text, sizeof(s->last_text), "%.*s", (int)sizeof(s->last_text) - 1, why.text);
     }
-    s->retry_usec = s->retry_usec == 0 ? RETRY_MIN_USEC : 2 * s->retry_usec;
-    if (s->retry_usec > RETRY_MAX_USEC)
-        s->retry_usec = RETRY_MAX_USEC;
-    loop_timer_set(s->retry, s->retry_usec / 2 + clock_jitter_usec(s->retry_usec));
+    s->retry_usec = backoff_longer(s->retry_usec, RETRY_MIN_USEC, RETRY_MAX_USEC);
+    loop_timer_set(s->retry, backoff_spread(s->retry_usec, clock_jitter_usec(UINT64_MAX)));
     if (s->ops.on_down != NULL)
         s->ops.on_down(s->arg, &why);
 }

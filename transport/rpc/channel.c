@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "transport/base/backoff.h"
 #include "transport/base/clock.h"
 #include "transport/base/mem.h"
 #include "transport/rpc/conn.h"
@@ -117,10 +118,10 @@ static void call_begin(struct rpc_channel *ch, struct rpc_call *call)
 static void backoff_start(struct rpc_channel *ch)
 {
     ch->state = CHANNEL_BACKOFF;
-    ch->backoff_usec = ch->backoff_usec == 0 ? BACKOFF_MIN_USEC : 2 * ch->backoff_usec;
-    if (ch->backoff_usec > ch->limits.backoff_max_usec)
-        ch->backoff_usec = ch->limits.backoff_max_usec;
-    uint64_t wait = ch->backoff_usec / 2 + clock_jitter_usec(ch->backoff_usec);
+    uint64_t longest = ch->limits.backoff_max_usec;
+    ch->backoff_usec =
+        backoff_longer(ch->backoff_usec, longest < BACKOFF_MIN_USEC ? longest : BACKOFF_MIN_USEC, longest);
+    uint64_t wait = backoff_spread(ch->backoff_usec, clock_jitter_usec(UINT64_MAX));
     (void)sd_event_source_set_time_relative(ch->timer, wait);
     (void)sd_event_source_set_enabled(ch->timer, SD_EVENT_ONESHOT);
 }

@@ -65,6 +65,7 @@ struct rpc_limits {
     uint32_t connection_window; /* 0 = twice the stream window */
     uint32_t streams_max;       /* per connection; 0 = 128 */
     uint32_t connections_max;   /* per server; 0 = 16384 */
+    uint32_t accepts_per_sec;   /* new connections of a server, after a burst of as many; others wait; 0 = no limit */
     uint64_t handshake_usec;    /* of an attempt to connect too; 0 = 10 s */
     uint64_t backoff_max_usec;  /* longest pause between two attempts to connect, +- half; 0 = 10 s */
     uint64_t idle_usec;         /* PING after this long without a frame, closed after twice; 0 = 20 s */

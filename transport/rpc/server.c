@@ -13,6 +13,7 @@
 #include "transport/base/clock.h"
 #include "transport/base/log.h"
 #include "transport/base/mem.h"
+#include "transport/rpc/admission.h"
 #include "transport/rpc/conn.h"
 #include "transport/rpc/serving.h"
 #include "transport/rpc/limits.h"
@@ -24,6 +25,7 @@
 #define FAILURES_LOGGED 20u /* per ten seconds: an attacker must not fill the log */
 #define FAILURES_USEC (10 * USEC_PER_SEC)
 #define ACCEPT_PAUSE_USEC (100 * USEC_PER_MSEC)
+#define PAUSE_ACCURACY_USEC USEC_PER_MSEC
 
 struct server_conn {
     struct server_conn *next, *prev;
@@ -45,6 +47,7 @@ struct rpc_server {
     sd_event_source *io, *pause;
     struct server_conn *first;
     size_t connections, calls;
+    struct admission admission;
     struct serving *health;
     bool draining;
     void (*drained)(void *arg);
@@ -216,16 +219,26 @@ static int on_pause_over(sd_event_source *source, uint64_t usec, void *arg)
     return 0;
 }
 
-/* Out of descriptors or memory: accepting again at once would only spin. */
-static void accept_pause(struct rpc_server *s, const struct err *why)
+static void accept_pause(struct rpc_server *s, uint64_t usec)
 {
-    log_event(LOG_ERROR, "accept_paused", LOG_E(why));
     (void)sd_event_source_set_enabled(s->io, SD_EVENT_OFF);
-    if (s->pause == NULL &&
-        sd_event_add_time_relative(s->loop, &s->pause, CLOCK_MONOTONIC, ACCEPT_PAUSE_USEC, 0, on_pause_over, s) >= 0)
+    if (s->pause == NULL) {
+        if (sd_event_add_time_relative(
+                s->loop, &s->pause, CLOCK_MONOTONIC, usec, PAUSE_ACCURACY_USEC, on_pause_over, s) < 0)
+            (void)sd_event_source_set_enabled(s->io, SD_EVENT_ON); /* rather too many than none any more */
         return;
-    (void)sd_event_source_set_time_relative(s->pause, ACCEPT_PAUSE_USEC);
+    }
+    (void)sd_event_source_set_time_relative(s->pause, usec);
     (void)sd_event_source_set_enabled(s->pause, SD_EVENT_ONESHOT);
+}
+
+/* Out of descriptors or memory: accepting again at once would only spin. */
+static void accept_failed(struct rpc_server *s, int error)
+{
+    struct err err = ERR_INIT;
+    (void)err_sys(&err, error, "accepting a connection");
+    log_event(LOG_ERROR, "accept_paused", LOG_E(&err));
+    accept_pause(s, ACCEPT_PAUSE_USEC);
 }
 
 static int on_listen(sd_event_source *source, int listen_fd, uint32_t events, void *arg)
@@ -235,17 +248,22 @@ static int on_listen(sd_event_source *source, int listen_fd, uint32_t events, vo
     (void)source;
     (void)events;
     for (unsigned i = 0; i < ACCEPTS_PER_TURN; i++) {
+        uint64_t now = clock_mono_usec(), wait = admission_wait(&s->admission, now);
+        if (wait > 0) {
+            accept_pause(s, wait);
+            return 0;
+        }
         struct address_socket peer = {.len = sizeof(peer.sa)};
         int fd = accept4(listen_fd, &peer.sa.any, &peer.len, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (fd < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
             return 0;
         if (fd < 0 && (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS)) {
-            err_sys(&err, errno, "accepting a connection");
-            accept_pause(s, &err);
+            accept_failed(s, errno);
             return 0;
         }
         if (fd < 0)
             continue;
+        admission_note(&s->admission, now);
         if (s->connections >= s->limits.connections_max) {
             (void)close(fd);
             err_set(&err, ERR_NOMEM, "the limit of %u connections is reached", s->limits.connections_max);
@@ -358,6 +376,7 @@ int rpc_server_new(sd_event *loop, const char *address, struct tls_context *tls,
     s->fd = -1;
     descriptors_allow();
     limits_resolve(limits, &s->limits);
+    s->admission.per_sec = s->limits.accepts_per_sec;
     if (dispatch_new(loop, &s->dispatch, err) < 0 || serving_new(&s->health, err) < 0 ||
         server_listen(s, address, err) < 0) {
         rpc_server_free(s);
