@@ -9,7 +9,9 @@
 #include <openssl/err.h>
 #include <openssl/x509v3.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #include "transport/base/mem.h"
 #include "transport/rpc/tls_internal.h"
@@ -19,6 +21,7 @@
 struct secure {
     struct tls_context *tls;
     SSL *ssl;
+    X509 *refused; /* the peer's certificate that was not taken, or one above it; NULL: none */
 };
 
 /* ---- a BIO that appends to a struct buf ---- */
@@ -82,6 +85,7 @@ int secure_new(struct tls_context *tls, int fd, struct buf *out, struct secure *
     }
     SSL_set0_rbio(s->ssl, in_bio);
     SSL_set0_wbio(s->ssl, out_bio);
+    SSL_set_app_data(s->ssl, &s->refused);
     SSL_set_read_ahead(s->ssl, 1);
     SSL_set_default_read_buffer_len(s->ssl, READ_AHEAD_BYTES);
     if (tls->is_server)
@@ -98,19 +102,95 @@ void secure_free(struct secure *s)
     if (s == NULL)
         return;
     SSL_free(s->ssl);
+    X509_free(s->refused);
     tls_context_free(s->tls);
     free(s);
+}
+
+/* ---- whose clock ---- */
+
+/* Both certificates are of one authority. What this machine's clock says of its own tells which of the two clocks to doubt: it was issued in
+ * the past, and to be renewed long before its end. */
+enum own_validity { OWN_NOT_YET, OWN_VALID, OWN_EXPIRED };
+
+static enum own_validity own_validity(const struct secure *s)
+{
+    const X509 *own = SSL_get_certificate(s->ssl);
+    if (own == NULL)
+        return OWN_VALID;
+    if (X509_cmp_current_time(X509_get0_notBefore(own)) > 0)
+        return OWN_NOT_YET;
+    return X509_cmp_current_time(X509_get0_notAfter(own)) < 0 ? OWN_EXPIRED : OWN_VALID;
+}
+
+#define TIME_TEXT_SIZE 32
+
+static const char *time_text(const ASN1_TIME *time, char out[TIME_TEXT_SIZE])
+{
+    struct tm tm;
+    if (time == NULL || ASN1_TIME_to_tm(time, &tm) != 1 ||
+        strftime(out, TIME_TEXT_SIZE, "%Y-%m-%dT%H:%M:%SZ", &tm) == 0)
+        (void)snprintf(out, TIME_TEXT_SIZE, "an unknown time");
+    return out;
+}
+
+static const char *now_text(char out[TIME_TEXT_SIZE])
+{
+    struct tm tm;
+    time_t now = time(NULL);
+    if (gmtime_r(&now, &tm) == NULL || strftime(out, TIME_TEXT_SIZE, "%Y-%m-%dT%H:%M:%SZ", &tm) == 0)
+        (void)snprintf(out, TIME_TEXT_SIZE, "an unknown time");
+    return out;
+}
+
+static int peer_expired(const struct secure *s, struct err *err)
+{
+    char until[TIME_TEXT_SIZE], now[TIME_TEXT_SIZE];
+    err_set(err, ERR_UNAUTHENTICATED, "the peer's certificate has expired: it was valid until %s, and here it is %s",
+        time_text(s->refused != NULL ? X509_get0_notAfter(s->refused) : NULL, until), now_text(now));
+    if (own_validity(s) == OWN_EXPIRED)
+        return err_hint(err,
+            "our own has expired too by this machine's clock: if that time is wrong set the clock, and all goes on by "
+            "itself; else enrol again with a new token");
+    return err_hint(err, "check the clocks of both machines; enrol the peer again with a new token");
+}
+
+static int peer_not_yet_valid(const struct secure *s, struct err *err)
+{
+    char from[TIME_TEXT_SIZE], now[TIME_TEXT_SIZE];
+    err_set(err, ERR_UNAUTHENTICATED, "the peer's certificate is not valid yet: it is from %s on, and here it is %s",
+        time_text(s->refused != NULL ? X509_get0_notBefore(s->refused) : NULL, from), now_text(now));
+    if (own_validity(s) == OWN_NOT_YET)
+        return err_hint(err,
+            "our own is not valid yet either, so this machine's clock is wrong: set it, and all goes on by itself");
+    return err_hint(err, "check the clocks of both machines");
+}
+
+/* The peer says that our certificate has expired. */
+static int told_expired(const struct secure *s, struct err *err)
+{
+    if (own_validity(s) == OWN_EXPIRED)
+        return err_hint(err, "our certificate has expired: enrol again with a new token");
+    return err_hint(err, "our certificate has not expired by this machine's clock, so the peer's clock is wrong: set "
+                         "it, and all goes on by itself");
+}
+
+/* OpenSSL says so of a certificate that is not valid yet, among other things. */
+static int told_bad(const struct secure *s, struct err *err)
+{
+    if (own_validity(s) == OWN_NOT_YET)
+        return err_hint(err, "our certificate is not valid yet by this machine's clock: set the clock");
+    return err_hint(err, "our certificate is valid by this machine's clock: look at the peer's, which may be behind, "
+                         "and at the peer's log");
 }
 
 static int verify_failed(const struct secure *s, long result, struct err *err)
 {
     switch (result) {
     case X509_V_ERR_CERT_HAS_EXPIRED:
-        err_set(err, ERR_UNAUTHENTICATED, "the peer's certificate has expired");
-        return err_hint(err, "check the clocks of both machines; enrol the peer again with a new token");
+        return peer_expired(s, err);
     case X509_V_ERR_CERT_NOT_YET_VALID:
-        err_set(err, ERR_UNAUTHENTICATED, "the peer's certificate is not valid yet");
-        return err_hint(err, "check the clocks of both machines");
+        return peer_not_yet_valid(s, err);
     case X509_V_ERR_CERT_REVOKED:
         err_set(err, ERR_UNAUTHENTICATED, "the peer's certificate is revoked");
         return err_hint(err, "enrol the peer again with a new token if it is to come back");
@@ -145,7 +225,9 @@ static int tls_failed(struct secure *s, const char *what, struct err *err)
     case SSL_R_TLSV13_ALERT_CERTIFICATE_REQUIRED:
         return err_hint(err, "a client must show the certificate that enrolment gave it");
     case SSL_R_SSLV3_ALERT_CERTIFICATE_EXPIRED:
-        return err_hint(err, "our certificate has expired: enrol again with a new token");
+        return told_expired(s, err);
+    case SSL_R_SSLV3_ALERT_BAD_CERTIFICATE:
+        return told_bad(s, err);
     case SSL_R_SSLV3_ALERT_CERTIFICATE_REVOKED:
         return err_hint(err, "our certificate was revoked: enrol again with a new token");
     case SSL_R_TLSV1_ALERT_UNKNOWN_CA:

@@ -152,9 +152,22 @@ static struct tls_context *context_of(X509_STORE_CTX *store)
     return SSL_CTX_get_app_data(SSL_get_SSL_CTX(ssl));
 }
 
+/* For what is said about it (secure.c). */
+static void keep_refused(X509_STORE_CTX *store)
+{
+    SSL *ssl = X509_STORE_CTX_get_ex_data(store, SSL_get_ex_data_X509_STORE_CTX_idx());
+    X509 **refused = SSL_get_app_data(ssl), *certificate = X509_STORE_CTX_get_current_cert(store);
+    if (refused == NULL || certificate == NULL || X509_up_ref(certificate) != 1)
+        return;
+    X509_free(*refused);
+    *refused = certificate;
+}
+
 /* After OpenSSL's own checks of each certificate; the leaf (depth 0) comes last. */
 static int verify_identity(int ok, X509_STORE_CTX *store)
 {
+    if (!ok)
+        keep_refused(store);
     if (!ok || X509_STORE_CTX_get_error_depth(store) != 0)
         return ok;
     struct tls_peer peer;

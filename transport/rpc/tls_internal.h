@@ -13,6 +13,7 @@
 
 #define TLS_FINGERPRINT_SIZE 32
 
+/* The app data of an SSL is an X509 **: where a certificate that was refused is kept. */
 struct tls_context {
     unsigned refs;
     SSL_CTX *ssl;

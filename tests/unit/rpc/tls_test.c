@@ -53,7 +53,31 @@ static void a_certificate_of_tomorrow_is_refused(void **state)
     testca_issue(
         f->ca, "server", &(struct testca_leaf){.role = "node", .from_sec = 3600, .to_sec = 7200}, &f->server_files);
     fixture_serve(f, true);
-    expect(f, &p, PATH_ECHO, RPC_UNAUTHENTICATED, "not valid yet; check the clocks");
+    expect(f, &p, PATH_ECHO, RPC_UNAUTHENTICATED, "is not valid yet: it is from 20");
+}
+
+/* Both certificates are out of their time by this machine's clock. */
+static void expect_of_both(struct fixture *f, long from_sec, long to_sec, const char *words)
+{
+    const struct testca_leaf server = {.role = "node", .from_sec = from_sec, .to_sec = to_sec};
+    const struct testca_leaf client = {.role = "agent", .from_sec = from_sec, .to_sec = to_sec};
+    struct testca_files files;
+    struct probe p = {0};
+    testca_issue(f->ca, "server", &server, &f->server_files);
+    testca_issue(f->ca, "off", &client, &files);
+    fixture_serve(f, true);
+    fixture_channel(f, &files, "node", NULL);
+    expect(f, &p, PATH_ECHO, RPC_UNAUTHENTICATED, words);
+}
+
+static void a_clock_that_is_behind_is_known_as_such(void **state)
+{
+    expect_of_both(*state, 3600, 7200, "so this machine's clock is wrong: set it");
+}
+
+static void a_clock_that_may_be_ahead_is_named(void **state)
+{
+    expect_of_both(*state, -7200, -3600, "if that time is wrong set the clock");
 }
 
 static void a_client_of_another_ca_is_refused_and_told(void **state)
@@ -343,6 +367,8 @@ int main(void)
         TEST(an_expired_client_is_refused_and_told),
         TEST(an_expired_server_is_refused),
         TEST(a_certificate_of_tomorrow_is_refused),
+        TEST(a_clock_that_is_behind_is_known_as_such),
+        TEST(a_clock_that_may_be_ahead_is_named),
         TEST(a_client_of_another_ca_is_refused_and_told),
         TEST(a_server_of_another_ca_is_refused),
         TEST(a_certificate_without_identity_is_refused),
