@@ -210,7 +210,7 @@ void call_deliver(struct rpc_call *call)
 
 int call_receive(struct rpc_call *call, const uint8_t *data, size_t n, struct err *err)
 {
-    size_t body_total = 0;
+    size_t body_total = 0, whole = 0;
     for (size_t at = 0; at < n && !call->discard;) {
         bool complete = false;
         size_t before = call->parser.prefix_len == GRPC_PREFIX_SIZE ? call->parser.message.len : 0;
@@ -226,13 +226,16 @@ int call_receive(struct rpc_call *call, const uint8_t *data, size_t n, struct er
         if (m == NULL)
             return err_set(err, ERR_NOMEM, "no memory for a message");
         buf_move(&m->body, &call->parser.message);
+        whole += m->body.len;
         queue_push(&call->inbox, m);
         call_wake(call);
     }
     /* Prefixes, and everything that nobody will see, do not wait for the owner. */
     if (call->discard)
-        body_total = 0;
+        body_total = whole = 0;
     call->unconsumed += body_total;
+    call->whole += whole;
+    h2_hold(call->h2, body_total, whole);
     h2_consume(call->h2, call, n - body_total);
     return 0;
 }
@@ -241,9 +244,13 @@ void rpc_call_consume(struct rpc_call *call, size_t message_bytes)
 {
     if (message_bytes > call->unconsumed)
         message_bytes = call->unconsumed;
+    size_t whole = message_bytes < call->whole ? message_bytes : call->whole;
     call->unconsumed -= message_bytes;
-    if (call->h2 != NULL && message_bytes > 0)
-        h2_consume(call->h2, call, message_bytes);
+    call->whole -= whole;
+    if (call->h2 == NULL || message_bytes == 0)
+        return;
+    h2_let_go(call->h2, message_bytes, whole);
+    h2_consume(call->h2, call, message_bytes);
 }
 
 /* Nothing more is wanted from the peer: gives back the windows. */

@@ -62,7 +62,8 @@ struct rpc_call {
 
     struct grpc_parser parser;
     struct call_queue inbox;
-    size_t unconsumed; /* received body bytes that still count against the windows */
+    size_t unconsumed; /* received body bytes that still count against the stream's window */
+    size_t whole;      /* of them: in messages that are complete, and are the owner's to consume */
     bool discard;      /* what still comes in is dropped */
     bool remote_half, half_delivered;
 

@@ -132,13 +132,12 @@ static int on_data_chunk(
     (void)flags;
     struct rpc_call *call = h2_call_of(session, stream_id);
     if (call == NULL || call->ended) {
-        h2_check(h2, nghttp2_session_consume(session, stream_id, n));
-        return 0;
-    }
-    if (call_receive(call, data, n, &err) < 0) {
+        h2_check(h2, nghttp2_session_consume_stream(session, stream_id, n));
+    } else if (call_receive(call, data, n, &err) < 0) {
         h2_consume(h2, call, n);
         receive_failed(h2, call, &err);
     }
+    h2_repay(h2, n);
     return 0;
 }
 
@@ -276,9 +275,8 @@ static int on_stream_close(nghttp2_session *session, int32_t stream_id, uint32_t
     if (call == NULL)
         return 0;
     (void)nghttp2_session_set_stream_user_data(session, stream_id, NULL);
-    if (call->unconsumed > 0)
-        h2_check(h2, nghttp2_session_consume_connection(session, call->unconsumed));
-    call->unconsumed = 0;
+    h2_let_go(h2, call->unconsumed, call->whole);
+    call->unconsumed = call->whole = 0;
     if (!h2->is_server)
         call_end(call, h2_error == NGHTTP2_NO_ERROR ? RPC_INTERNAL : grpc_status_from_reset(h2_error),
             "the server broke off the call");

@@ -11,7 +11,11 @@
 
 #define H2_HEADER_BYTES_MAX 16384u /* per block, as HTTP/2 counts: name + value + 32 each */
 #define H2_FRAME_BYTES_MAX 262144u /* larger DATA frames than 16 KiB save a TLS record per frame header */
-#define H2_NOISE_BURST 200u        /* frames without content before they are counted against time */
+/* The connection's window is shared by all streams. If it waited until messages are consumed, a few streams that have received a part of a
+ * message each could use it up, and none of them could ever be completed. So what comes in is given back at once, while no more than a window of
+ * complete messages waits for owners, and while the parts together stay below so many windows. */
+#define H2_PARTS_WINDOWS 16u
+#define H2_NOISE_BURST 200u /* frames without content before they are counted against time */
 
 struct h2 {
     nghttp2_session *session;
@@ -22,6 +26,8 @@ struct h2 {
     void *arg;
     struct rpc_call *first;
     size_t calls;
+    size_t held, held_whole; /* received and not consumed; of them in complete messages */
+    size_t owed;             /* received and not yet given back to the connection's window */
     unsigned noise_left;
     uint64_t noise_usec; /* when noise_left was last refilled */
     bool up, draining, drain_final, failed;
@@ -34,6 +40,8 @@ void h2_link(struct h2 *h2, struct rpc_call *call);
 void h2_unlink(struct h2 *h2, struct rpc_call *call);
 /* Looks at what nghttp2 answered (a failure of memory ends the connection at the next h2_send) and asks for h2_send. */
 void h2_check(struct h2 *h2, int rc);
+/* n bytes more have come in, or h2_let_go made room: opens the connection's window. */
+void h2_repay(struct h2 *h2, size_t n);
 void h2_set_in_callbacks(nghttp2_session_callbacks *callbacks);
 void h2_set_out_callbacks(nghttp2_session_callbacks *callbacks);
 

@@ -441,6 +441,57 @@ static void a_stalled_call_does_not_stop_others(void **state)
     probe_done(&q);
 }
 
+/* Each receives a part of its message; together the parts are larger than the connection's window. */
+static void messages_that_come_side_by_side_are_all_completed(void **state)
+{
+    struct fixture *f = *state;
+    static struct probe p[16];
+    f->server_limits =
+        (struct rpc_limits){.message_max = 1u << 20, .stream_window = 1u << 20, .connection_window = 1u << 20};
+    f->client_limits = f->server_limits;
+    fixture_serve(f, true);
+    memset(p, 0, sizeof(p));
+    for (size_t i = 0; i < ARRAY_LEN(p); i++) {
+        probe_start(f, &p[i], PATH_ECHO, 0, false);
+        probe_send_bytes(&p[i], 1u << 20, (uint8_t)i);
+    }
+    for (size_t i = 0; i < ARRAY_LEN(p); i++) {
+        RUN_UNTIL(f, p[i].messages == 1);
+        assert_int_equal(p[i].last.len, 1u << 20);
+        rpc_call_half_close(p[i].call);
+        RUN_UNTIL(f, p[i].ends == 1);
+        assert_int_equal(p[i].status, RPC_OK);
+        probe_done(&p[i]);
+    }
+}
+
+/* What is complete and not consumed is bounded for all calls of a connection together, not only for each. */
+static void receivers_that_are_behind_stop_a_connection(void **state)
+{
+    struct fixture *f = *state;
+    static struct probe p[40];
+    size_t queued = 0;
+    f->server_limits = (struct rpc_limits){.message_max = 100000, .stream_window = 300000, .connection_window = 600000};
+    fixture_serve(f, true);
+    memset(p, 0, sizeof(p));
+    for (size_t i = 0; i < ARRAY_LEN(p); i++) {
+        probe_start(f, &p[i], PATH_STALL, 0, false);
+        probe_send_bytes(&p[i], 100000, 1);
+    }
+    RUN_UNTIL(f, f->stalled_messages >= 7);
+    settle(f);
+    assert_true(f->stalled_messages <= 14); /* a window of complete ones, and a window that was open already */
+    for (size_t i = 0; i < ARRAY_LEN(p); i++)
+        queued += rpc_call_queued(p[i].call);
+    assert_true(queued > 20 * 100000u);
+    for (size_t i = 0; i < ARRAY_LEN(p); i++)
+        rpc_call_cancel(p[i].call); /* gives back what they held */
+    RUN_UNTIL(f, f->ended == f->accepted);
+    struct probe q = {0};
+    assert_int_equal(probe_echo(f, PATH_ECHO, &q), RPC_OK);
+    probe_done(&q);
+}
+
 static void the_client_can_be_behind_too(void **state)
 {
     struct fixture *f = *state;
@@ -657,6 +708,8 @@ int main(void)
         TEST(a_lost_connection_ends_calls_and_comes_back),
         TEST(a_receiver_that_is_behind_stops_the_sender),
         TEST(a_stalled_call_does_not_stop_others),
+        TEST(messages_that_come_side_by_side_are_all_completed),
+        TEST(receivers_that_are_behind_stop_a_connection),
         TEST(the_client_can_be_behind_too),
         TEST(an_oversized_message_is_refused_before_it_is_stored),
         TEST(an_oversized_reply_ends_the_call_alone),
