@@ -124,11 +124,12 @@ static char *dir_of(const char *path)
     return slash == path ? mem_strdup("/") : mem_strndup(path, (size_t)(slash - path));
 }
 
-int file_replace(const char *path, const void *data, size_t n, mode_t mode, struct err *err)
+int file_replace_told(const char *path, const void *data, size_t n, mode_t mode, bool *ret_renamed, struct err *err)
 {
     AUTO_FREE char *temp = mem_printf("%s.tmp", path);
     AUTO_FREE char *dir = dir_of(path);
 
+    *ret_renamed = false;
     if (!temp || !dir)
         return err_set(err, ERR_NOMEM, "out of memory for replacing %s", path);
     if (write_new(temp, data, n, mode, err) < 0) {
@@ -140,7 +141,15 @@ int file_replace(const char *path, const void *data, size_t n, mode_t mode, stru
         (void)unlink(temp);
         return -1;
     }
+    *ret_renamed = true;
     return file_sync_dir(dir, err);
+}
+
+int file_replace(const char *path, const void *data, size_t n, mode_t mode, struct err *err)
+{
+    bool renamed;
+
+    return file_replace_told(path, data, n, mode, &renamed, err);
 }
 
 int file_sync_dir(const char *dir, struct err *err)

@@ -6,6 +6,7 @@
 #ifndef TRANSPORT_BASE_FILE_H
 #define TRANSPORT_BASE_FILE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -21,6 +22,9 @@ int file_write_all(int fd, const void *data, size_t n, const char *what, struct 
 int file_read(const char *path, struct buf *b, struct err *err);
 /* Writes path.tmp, fsyncs it, renames it over path and fsyncs the folder. */
 int file_replace(const char *path, const void *data, size_t n, mode_t mode, struct err *err);
+/* The same for a file that names others. *ret_renamed: the new content has the name. A failure behind that (the folder could not be synced) leaves
+ * open which of the two a power failure would bring back: what either of them names must stay. */
+int file_replace_told(const char *path, const void *data, size_t n, mode_t mode, bool *ret_renamed, struct err *err);
 int file_sync_dir(const char *dir, struct err *err);
 /* mkdir -p; a folder that exists is success. What was made is durable when it returns. */
 int file_make_dirs(const char *path, mode_t mode, struct err *err);

@@ -56,16 +56,30 @@ static int write_run(struct branch *b, uint64_t id, struct run_info *ret_info, s
     return run_writer_finish(w, ret_info, err);
 }
 
+static void remove_run(const struct branch *b, uint64_t id)
+{
+    char name[RUN_NAME_SIZE];
+    run_name(id, name);
+    (void)unlinkat(b->dirfd, name, 0);
+}
+
 static int write_snapshot(struct branch *b, struct err *err)
 {
     struct manifest m AUTO_MANIFEST = {0};
     struct run_info info;
+    bool stands = false;
     manifest_init(&m, &b->info.machine);
     m.next_run_id = b->snapshot_id + 2;
     m.covered = (struct log_position){b->sequence, b->segment, segment_end(b->writer)};
-    if (write_run(b, b->snapshot_id + 1, &info, err) < 0 || manifest_add(&m, &info, err) < 0 ||
-        manifest_store(b->dir, &m, err) < 0)
+    if (write_run(b, b->snapshot_id + 1, &info, err) < 0)
         return -1;
+    if (manifest_add(&m, &info, err) < 0 || manifest_store(b->dir, &m, &stands, err) < 0) {
+        if (stands)
+            b->snapshot_id++;
+        else
+            remove_run(b, b->snapshot_id + 1); /* the next one has this number again */
+        return -1;
+    }
     b->snapshot_id++;
     b->noted = 0;
     sweep(b, b->snapshot_id);

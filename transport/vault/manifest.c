@@ -113,13 +113,14 @@ static void run_encode(const struct run_info *run, uint8_t out[RUN_SIZE])
     out[40] = (uint8_t)run->kind;
 }
 
-int manifest_store(const char *machine_dir, const struct manifest *m, struct err *err)
+int manifest_store(const char *machine_dir, const struct manifest *m, bool *ret_stands, struct err *err)
 {
     struct buf content AUTO_BUF = BUF_INIT(FILE_MAX);
     char *path AUTO_FREE = mem_printf("%s/manifest", machine_dir);
     uint8_t head[HEAD_SIZE];
     uint8_t run[RUN_SIZE];
     struct hash128 hash;
+    *ret_stands = false;
     if (path == NULL)
         return err_set(err, ERR_NOMEM, "no memory for the manifest");
     head_encode(m, head);
@@ -133,7 +134,7 @@ int manifest_store(const char *machine_dir, const struct manifest *m, struct err
     hash_128(content.data, content.len, &hash);
     if (buf_append(&content, hash.bytes, sizeof(hash.bytes), err) < 0)
         return -1;
-    return file_replace(path, content.data, content.len, 0600, err);
+    return file_replace_told(path, content.data, content.len, 0600, ret_stands, err);
 }
 
 static bool run_before(const struct run_info *a, const struct run_info *b)

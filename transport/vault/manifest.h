@@ -6,6 +6,7 @@
 #ifndef TRANSPORT_VAULT_MANIFEST_H
 #define TRANSPORT_VAULT_MANIFEST_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -41,8 +42,9 @@ int manifest_copy(const struct manifest *from, struct manifest *to, struct err *
 int manifest_load(const char *machine_dir, const struct ident *machine, struct manifest *m, struct err *err);
 /* The same from the file's bytes. */
 int manifest_decode(const uint8_t *p, size_t n, const struct ident *machine, struct manifest *m, struct err *err);
-/* Durable when it returns. */
-int manifest_store(const char *machine_dir, const struct manifest *m, struct err *err);
+/* Durable when it returns. *ret_stands: it is the one that is read from now on; after a failure that leaves open which of the two a power failure
+ * brings back, so nothing that either names may be removed. */
+int manifest_store(const char *machine_dir, const struct manifest *m, bool *ret_stands, struct err *err);
 /* Puts a run in its place. ERR_TOO_LARGE over MANIFEST_RUNS_MAX. */
 int manifest_add(struct manifest *m, const struct run_info *run, struct err *err);
 void manifest_remove(struct manifest *m, uint64_t run_id);

@@ -37,7 +37,8 @@ static void run_remove(struct store *s, uint64_t id)
     (void)unlinkat(s->runs_fd, name, 0);
 }
 
-static int manifest_switch(struct store *s, const struct run_info *run, struct err *err)
+/* As manifest_store. */
+static int manifest_switch(struct store *s, const struct run_info *run, bool *ret_stands, struct err *err)
 {
     struct manifest next AUTO_MANIFEST = {0};
     if (manifest_copy(&s->manifest, &next, err) < 0)
@@ -46,7 +47,7 @@ static int manifest_switch(struct store *s, const struct run_info *run, struct e
         return -1;
     next.covered = s->committed;
     next.point_count = s->points.count;
-    if (manifest_store(s->dir, &next, err) < 0)
+    if (manifest_store(s->dir, &next, ret_stands, err) < 0)
         return -1;
     manifest_done(&s->manifest);
     s->manifest = next;
@@ -71,11 +72,12 @@ int store_flush(struct store *s, struct err *err)
     if (any && run_make(s, &run, err) < 0)
         return err_wrap(err, "writing an index run");
     crashpoint_pass("flush.run");
-    bool saved = points_save(s, err) == 0;
+    bool saved = points_save(s, err) == 0, stands = false;
     crashpoint_pass("flush.points");
-    if (!saved || manifest_switch(s, any ? &run : NULL, err) < 0) {
-        if (any)
+    if (!saved || manifest_switch(s, any ? &run : NULL, &stands, err) < 0) {
+        if (any && !stands)
             run_remove(s, run.id);
+        s->broken = s->broken || stands; /* opened again, it goes by the manifest that is there */
         return -1;
     }
     crashpoint_pass("flush.manifest");
@@ -124,9 +126,12 @@ static int points_replace(struct store *s, struct pointlist *kept, struct err *e
         return -1;
     next.points_id++;
     next.point_count = kept->count;
+    bool stands = false;
     if (pointlist_store(s->dir, next.points_id, &s->machine, kept, 0, err) < 0 ||
-        manifest_store(s->dir, &next, err) < 0) {
-        pointlist_unlink(s->dir, next.points_id);
+        manifest_store(s->dir, &next, &stands, err) < 0) {
+        if (!stands)
+            pointlist_unlink(s->dir, next.points_id);
+        s->broken = s->broken || stands;
         return -1;
     }
     crashpoint_pass("drop.manifest");

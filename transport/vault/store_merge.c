@@ -329,10 +329,13 @@ int store_merge_finish(struct store *s, struct store_merge *m, struct err *err)
     s->merging = false;
     if (!m->written)
         return 0;
-    if (manifest_after(s, m, &next, err) < 0 || manifest_store(s->dir, &next, err) < 0) {
+    bool stands = false;
+    if (manifest_after(s, m, &next, err) < 0 || manifest_store(s->dir, &next, &stands, err) < 0) {
         char name[RUN_NAME_SIZE];
         run_name(m->target.id, name);
-        (void)unlinkat(s->runs_fd, name, 0);
+        if (!stands)
+            (void)unlinkat(s->runs_fd, name, 0);
+        s->broken = s->broken || stands; /* opened again, it goes by the manifest that is there */
         return -1;
     }
     crashpoint_pass("merge.manifest");

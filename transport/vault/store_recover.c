@@ -19,6 +19,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "transport/base/clock.h"
+#include "transport/base/file.h"
 #include "transport/base/log.h"
 #include "transport/log/segment_rewrite.h"
 #include "transport/vault/store_private.h"
@@ -58,6 +60,8 @@ static int runs_sweep(struct store *s, struct err *err)
     uint64_t id;
     if (d == NULL)
         return err_sys(err, errno, "listing the index runs");
+    if (file_sync_dir(s->dir, err) < 0) /* the manifest that was read is the one that stays */
+        return -1;
     while ((entry = readdir(d)) != NULL) {
         if (run_id_from_name(entry->d_name, &id) < 0)
             continue;
@@ -69,12 +73,23 @@ static int runs_sweep(struct store *s, struct err *err)
     return 0;
 }
 
+static bool run_is(const struct run_info *run, const struct run_info *named)
+{
+    return run->kind == named->kind && run->first_sequence == named->first_sequence &&
+           run->last_sequence == named->last_sequence && run->top_count == named->top_count &&
+           run->history_count == named->history_count;
+}
+
 static int index_check(struct store *s, struct err *err)
 {
     for (size_t i = 0; i < s->manifest.run_count; i++) {
         struct run *run AUTO_OF(run) = NULL;
-        if (run_open(s->runs_fd, s->manifest.runs[i].id, &s->machine, &run, err) < 0)
+        const struct run_info *named = &s->manifest.runs[i];
+        if (run_open(s->runs_fd, named->id, &s->machine, &run, err) < 0)
             return -1;
+        if (!run_is(run_get_info(run), named))
+            return err_set(err, ERR_CORRUPT, "the index run %016llx is another one than the manifest names",
+                (unsigned long long)named->id);
     }
     return 0;
 }
@@ -88,29 +103,33 @@ static int index_load(struct store *s, struct err *err)
     return pointlist_load(s->dir, s->manifest.points_id, &s->machine, s->manifest.point_count, &s->points, err);
 }
 
-/* Begins with an empty index; the old point list's file is not reused. */
-static void index_reset(struct store *s)
-{
-    uint64_t points_id = s->manifest.points_id + 1;
-    s->rebuilt = true;
-    manifest_done(&s->manifest);
-    pointlist_done(&s->points);
-    memtable_clear(&s->memtable);
-    manifest_init(&s->manifest, &s->machine);
-    s->manifest.points_id = points_id;
-    s->had_first = false;
-    s->last_mark.sequence = 0;
-    s->committed = (struct log_position){0};
-}
-
-/* ---- the log ---- */
-
 struct log_span {
     uint64_t first, last; /* segments; 0: none */
     uint64_t count;
     uint64_t end; /* of the last one */
     bool damaged; /* the last one is, before a later mark */
 };
+
+/* Begins with an empty index. No number is given again, also where the manifest and the files that had them are gone: the bucket may still have
+ * something else under it. */
+static void index_reset(struct store *s, const struct log_span *log)
+{
+    uint64_t now = log->count == 0 ? 0 : clock_utc_usec(); /* a new machine has never had any */
+    uint64_t points_id = s->manifest.points_id < now ? now : s->manifest.points_id + 1;
+    uint64_t run_id = s->manifest.next_run_id < now ? now : s->manifest.next_run_id;
+    s->rebuilt = true;
+    manifest_done(&s->manifest);
+    pointlist_done(&s->points);
+    memtable_clear(&s->memtable);
+    manifest_init(&s->manifest, &s->machine);
+    s->manifest.points_id = points_id;
+    s->manifest.next_run_id = run_id;
+    s->had_first = false;
+    s->last_mark.sequence = 0;
+    s->committed = (struct log_position){0};
+}
+
+/* ---- the log ---- */
 
 /* In a rewritten segment marks are missing, and records of the sets that are left: what stands between two marks counts as one
  * set, that of the second. Whoever needed it apart is gone. */
@@ -376,11 +395,11 @@ static int load_index(struct store *s, const struct log_span *log, struct err *e
         if (log->count > 0)
             log_event(
                 why.code == ERR_NOT_FOUND ? LOG_INFO : LOG_WARN, "index_rebuild", LOG_S("dir", s->dir), LOG_E(&why));
-        index_reset(s);
+        index_reset(s, log);
     }
     if (!log_reaches(&s->manifest.covered, log)) {
         s->lost_commits = true;
-        index_reset(s);
+        index_reset(s, log);
     }
     s->committed = s->manifest.covered;
     s->had_first = s->points.count > 0;
