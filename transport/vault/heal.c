@@ -144,11 +144,13 @@ static int by_copy(struct attempt *a, const struct heal_copy *copy, struct mend_
                : 1;
 }
 
+/* Nothing stands for a mark or a seal but itself: the segment is put back. */
 static int whole_segment(struct quarantine_item *item, const struct heal_copy *copy)
 {
-    if (copy == NULL || copy->restore(copy->arg, item->segment, NULL) <= 0)
+    if (copy == NULL || copy->restore(copy->arg, item->segment, item->end != 0, NULL) <= 0)
         return 0;
     item->state = QUARANTINE_HEALED;
+    item->restored = true;
     item->now = false;
     return 1;
 }
@@ -158,7 +160,7 @@ int heal_item(const struct damagehit *h, struct quarantine_item *item, const str
 {
     struct attempt a = {.h = h, .item = item};
     int result = 0;
-    if (item->kind == VERIFY_LOG && item->state != QUARANTINE_HEALED)
+    if ((item->kind == VERIFY_LOG || item->kind == VERIFY_MARK) && item->state != QUARANTINE_HEALED)
         return whole_segment(item, copy);
     if (item->state == QUARANTINE_HEALED || item->length == 0 || item->length > RECORD_BLOCK_SIZE)
         return 0;

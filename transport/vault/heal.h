@@ -16,8 +16,8 @@
 struct heal_copy {
     int (*read)(
         void *arg, uint64_t segment, uint64_t offset, struct record *ret_record, uint8_t *payload, struct err *err);
-    /* Puts a segment that is missing as a whole back. As read. */
-    int (*restore)(void *arg, uint64_t segment, struct err *err);
+    /* Puts a segment back as a whole, every record of it verified: one that is missing, or (is_damaged) instead of what is there. As read. */
+    int (*restore)(void *arg, uint64_t segment, bool is_damaged, struct err *err);
     void *arg;
 };
 

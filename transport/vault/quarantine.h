@@ -23,6 +23,7 @@ struct quarantine_item {
     enum verify_kind kind;
     enum quarantine_state state;
     bool has_hash; /* the content is known by its hash: it can be healed if anybody still has it */
+    bool restored; /* just now, the segment as a whole; not kept in the file */
     bool now;      /* the newest state of the disk needs it: the source is asked to send it again */
     uint64_t segment, offset, end;
     uint64_t sequence;                        /* of its change set, or where it may begin */

@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include "transport/base/err.h"
+#include "transport/vault/bucketstate.h"
 #include "transport/vault/object/object.h"
 #include "transport/vault/vaultkeys.h"
 
@@ -30,8 +31,9 @@ int rebuild_load_key(const char *data_dir, struct vault_key *ret_key, struct err
 /* rebuild_machine.c: one of them. */
 int rebuild_machine(const char *data_dir, const struct vault_key *key, const struct ident *machine,
     struct object_store *objects, uint64_t *fetched_bytes, struct err *err);
-/* One segment of a machine whose folder is there, as the bucket has it, instead of what stands there. 1; 0: it has none. */
-int rebuild_segment(const char *machine_dir, const struct ident *machine, struct object_store *objects, uint64_t number,
-    uint64_t *fetched_bytes, struct err *err);
+/* One file of a machine as the bucket has it, into a folder laid out like the machine's, against its hashes. f: of a state (bucketstate.h). 1; 0: an
+ * object of it has gone since the state was loaded. */
+int rebuild_fetch(const char *dir, const struct ident *machine, const struct bucket_file *f,
+    struct object_store *objects, uint64_t *fetched_bytes, struct err *err);
 
 #endif

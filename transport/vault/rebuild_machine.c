@@ -364,35 +364,22 @@ int rebuild_machine(const char *data_dir, const struct vault_key *key, const str
     return rc;
 }
 
-/* ---- one segment alone ---- */
+/* ---- one file alone ---- */
 
-static int fetch_segment(struct rebuild *r, uint64_t number, struct err *err)
-{
-    AUTO_BUF struct buf data = BUF_INIT(FETCH_BYTES);
-    AUTO_FREE char *folder = mem_printf("%s/main", r->dir);
-
-    if (folder == NULL)
-        return err_set(err, ERR_NOMEM, "no memory to fetch a segment");
-    int found = bucketstate_load(&r->state, r->objects, err);
-    const struct bucket_file *f = found <= 0 ? NULL : bucketstate_find(&r->state, BUCKET_SEGMENT, number);
-    if (f == NULL)
-        return found < 0 ? -1 : 0;
-    if (buf_reserve(&data, FETCH_BYTES, err) < 0 || fetch_file(r, f, &data, err) < 0 || file_sync_dir(folder, err) < 0)
-        return -1;
-    return 1;
-}
-
-int rebuild_segment(const char *machine_dir, const struct ident *machine, struct object_store *objects, uint64_t number,
-    uint64_t *fetched_bytes, struct err *err)
+int rebuild_fetch(const char *dir, const struct ident *machine, const struct bucket_file *f,
+    struct object_store *objects, uint64_t *fetched_bytes, struct err *err)
 {
     struct rebuild r = {.machine = *machine, .objects = objects, .fetched_bytes = fetched_bytes};
+    AUTO_BUF struct buf data = BUF_INIT(FETCH_BYTES);
+    struct err why = ERR_INIT;
 
-    r.dir = mem_strdup(machine_dir);
+    r.dir = mem_strdup(dir);
     if (r.dir == NULL)
-        return err_set(err, ERR_NOMEM, "no memory to fetch a segment");
-    bucketstate_init(&r.state, machine);
-    int rc = fetch_segment(&r, number, err);
-    bucketstate_done(&r.state);
+        return err_set(err, ERR_NOMEM, "no memory to fetch a file");
+    int rc = buf_reserve(&data, FETCH_BYTES, &why) < 0 || fetch_file(&r, f, &data, &why) < 0 ? -1 : 1;
     free(r.dir);
-    return rc;
+    if (rc > 0 || r.vanished)
+        return rc > 0 ? 1 : 0;
+    err_copy(err, &why);
+    return -1;
 }

@@ -21,6 +21,7 @@
 #include "transport/vault/mend.h"
 #include "transport/vault/quarantine.h"
 #include "transport/vault/rebuild.h"
+#include "transport/vault/secondcopy.h"
 #include "transport/vault/store.h"
 #include "transport/vault/storemeta.h"
 #include "transport/vault/verify.h"
@@ -116,18 +117,55 @@ static int is_holed(const struct salvage *s, struct err *err)
 /* ---- from the bucket ---- */
 
 /* Each segment that the bucket gives back may show the next hole. */
-static int fill_holes(struct salvage *s, struct object_store *objects, struct err *err)
+static int put_back(struct salvage *s, struct secondcopy *copy, struct err *err)
 {
     for (uint64_t before = 0; s->hole != 0 && s->hole != before;) {
         before = s->hole;
-        int fetched = rebuild_segment(s->dir, s->machine, objects, s->hole, &s->result->fetched_bytes, err);
-        if (fetched < 0)
+        int restored = secondcopy_restore(copy, s->hole, true, err);
+        if (restored < 0)
             return -1;
-        if (fetched == 0 || find_hole(s, err) < 0)
-            return fetched == 0 ? 0 : -1;
-        log_event(LOG_INFO, "segment_fetched", LOG_U("segment", before));
+        s->result->fetched_bytes = secondcopy_fetched_bytes(copy);
+        if (restored == 0 || find_hole(s, err) < 0)
+            return restored == 0 ? 0 : -1;
     }
     return 0;
+}
+
+static int load_keys(const struct salvage *s, struct keyring *ret_keys, struct err *err)
+{
+    struct store_meta meta;
+    struct seal_key newest;
+
+    if (storemeta_load(s->dir, &meta, err) < 0 ||
+        vaultkeys_unwrap(&s->key, s->machine, meta.wrapped_key, &newest, err) < 0)
+        return -1;
+    keyring_init(ret_keys, &newest);
+    int rc = meta.has_older_keys ? keyring_load(s->dir, s->machine, &newest, ret_keys, err) : 0;
+    explicit_bzero(&newest, sizeof(newest));
+    return rc;
+}
+
+/* The store cannot be opened: its last change set is that of the last segment. */
+static int fill_holes(struct salvage *s, struct object_store *objects, struct err *err)
+{
+    struct keyring keys = {0};
+    uint64_t first, next = 1;
+    struct secondcopy *copy AUTO_OF(secondcopy) = NULL;
+
+    (void)look_into(s, s->last, &first, &next);
+    const struct secondcopy_spec spec = {.objects = objects,
+        .machine_dir = s->dir,
+        .machine = *s->machine,
+        .keys = &keys,
+        .committed = next - 1,
+        .writes_from = UINT64_MAX};
+    int rc = load_keys(s, &keys, err);
+    if (rc == 0)
+        rc = secondcopy_new(&spec, &copy, err);
+    if (rc == 0)
+        rc = put_back(s, copy, err);
+    keyring_cleanse(&keys);
+    return rc;
 }
 
 /* ---- the cut ---- */

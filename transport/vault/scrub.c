@@ -24,7 +24,7 @@ struct scrub {
     struct verify_span *spans;
     bool *finished;
     size_t count, next, running;
-    size_t through; /* of numbers: so many from the first on are finished */
+    size_t through; /* of numbers: so many from the first on are finished, and nothing was found in them */
     uint64_t points;
     _Atomic uint64_t total_bytes; /* set on the lane */
     _Atomic bool cancelled;
@@ -98,7 +98,7 @@ static int index_run(struct vaultjob *job, struct err *err)
     for (size_t i = 0; i < s->count; i++)
         if (!s->spans[i].gone)
             s->spans[count++] = s->spans[i];
-    if (count > 0 && verify_order(&s->verify, s->spans, count, &j->result, err) < 0)
+    if (verify_order(&s->verify, s->spans, count, &j->result, err) < 0)
         return -1;
     return verify_index(&s->verify, &j->result, err);
 }
@@ -142,10 +142,19 @@ static int segment_run(struct vaultjob *job, struct err *err)
         &s->verify, s->numbers[j->index], j->index + 1 < s->count, &s->spans[j->index], &j->result, err);
 }
 
+/* What was found counts only once the pass has ended: a pass that goes on after a restart must come by it again. */
+static bool is_good(const struct scrub *s, uint64_t number)
+{
+    for (size_t i = 0; i < s->result.listed; i++)
+        if (s->result.damages[i].segment == number)
+            return false;
+    return s->result.damage_count == s->result.listed;
+}
+
 static void advance(struct scrub *s)
 {
     size_t before = s->through;
-    while (s->through + 1 < s->count && s->finished[s->through])
+    while (s->through + 1 < s->count && s->finished[s->through] && is_good(s, s->numbers[s->through]))
         s->through++;
     if (s->through > before && s->spec.progress != NULL)
         s->spec.progress(s->spec.arg, s->numbers[s->through - 1]);
@@ -226,7 +235,7 @@ static int prepare_run(struct vaultjob *job, struct err *err)
 {
     struct scrub *s = ((struct scrub_job *)job)->s;
     struct store *store;
-    if (vmachine_store(job->vm, &store, err) < 0)
+    if (vmachine_store(job->vm, &store, err) < 0 || store_mend_meta(store, err) < 0)
         return -1;
     store_keys(store, &s->verify.keys);
     s->verify.until_sequence = store_committed(store);

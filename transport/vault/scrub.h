@@ -28,7 +28,8 @@ struct scrub_spec {
     uint64_t after_segment; /* only those above it */
     unsigned threads;       /* at the same time, >= 1 */
     bool paced;             /* at the rate of the vault's configuration, and slower while data comes in */
-    void (*progress)(void *arg, uint64_t through); /* a sealed segment and all before it are verified; NULL allowed */
+    void (*progress)(
+        void *arg, uint64_t through); /* a sealed segment and all before it are verified and good; NULL allowed */
     void (*done)(void *arg, const struct scrub_end *end); /* once */
     void *arg;
 };

@@ -299,6 +299,27 @@ int store_take_nonce_stream(struct store *s, uint32_t *ret_stream, struct err *e
     return meta_advance(s, 0, ret_stream, err);
 }
 
+void store_get_meta(const struct store *s, struct store_meta *ret_meta)
+{
+    *ret_meta = s->meta;
+}
+
+int store_mend_meta(struct store *s, struct err *err)
+{
+    uint8_t right[STOREMETA_SIZE], there[STOREMETA_SIZE];
+    struct store_meta found;
+    struct err why = ERR_INIT;
+    if (storemeta_load(s->dir, &found, &why) == 0) {
+        storemeta_encode(&s->meta, right);
+        storemeta_encode(&found, there);
+        if (memcmp(right, there, sizeof(right)) == 0)
+            return 0;
+        (void)err_set(&why, ERR_CORRUPT, "the file meta in %s is an older one", s->dir);
+    }
+    log_event(LOG_ERROR, "meta_damaged", LOG_S("dir", s->dir), LOG_E(&why));
+    return storemeta_store(s->dir, &s->meta, err) < 0 ? -1 : 1;
+}
+
 int store_rewrap(struct store *s, const struct vault_key *key, struct err *err)
 {
     struct store_meta meta = s->meta;

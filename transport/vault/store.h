@@ -84,6 +84,12 @@ bool store_is_broken(const struct store *s);
 int store_flush(struct store *s, struct err *err);
 bool store_wants_flush(const struct store *s);
 
+struct store_meta;
+/* What the file meta holds: as the store knows it, which is what was durable, whatever has become of the file since. */
+void store_get_meta(const struct store *s, struct store_meta *ret_meta);
+/* Writes that file anew when it is not that any more. 1: it was damaged and is right again; 0; -1. */
+int store_mend_meta(struct store *s, struct err *err);
+
 /* The index on disk is damaged: removes its manifest. The store must be opened again, which rebuilds it. NULL is allowed. */
 void store_discard_index(struct store *s);
 

@@ -15,8 +15,7 @@
 
 #define META_MAGIC "LWMET\0\0\1"
 #define VERSION_WITH_OLDER_KEYS 2 /* the file `keys` belongs to it */
-#define META_SIZE 128u
-#define META_HASH (META_SIZE - HASH_SIZE)
+#define META_HASH (STOREMETA_SIZE - HASH_SIZE)
 
 static int damaged(const char *dir, struct err *err)
 {
@@ -27,7 +26,7 @@ static int damaged(const char *dir, struct err *err)
 static int decode(const char *dir, const uint8_t *p, size_t n, struct store_meta *ret_meta, struct err *err)
 {
     struct hash128 hash;
-    if (n != META_SIZE || memcmp(p, META_MAGIC, 7) != 0)
+    if (n != STOREMETA_SIZE || memcmp(p, META_MAGIC, 7) != 0)
         return damaged(dir, err);
     if (p[7] != (uint8_t)META_MAGIC[7] && p[7] != VERSION_WITH_OLDER_KEYS)
         return err_set(err, ERR_UNSUPPORTED, "the file meta in %s has the unknown version %u", dir, p[7]);
@@ -55,13 +54,11 @@ int storemeta_load(const char *machine_dir, struct store_meta *ret_meta, struct 
     return decode(machine_dir, content.data, content.len, ret_meta, err);
 }
 
-int storemeta_store(const char *machine_dir, const struct store_meta *meta, struct err *err)
+void storemeta_encode(const struct store_meta *meta, uint8_t out[STOREMETA_SIZE])
 {
-    uint8_t out[META_SIZE] = META_MAGIC;
     struct hash128 hash;
-    char *path AUTO_FREE = mem_printf("%s/meta", machine_dir);
-    if (path == NULL)
-        return err_set(err, ERR_NOMEM, "no memory to write meta");
+    memset(out, 0, STOREMETA_SIZE);
+    memcpy(out, META_MAGIC, sizeof(META_MAGIC) - 1);
     out[7] = meta->has_older_keys ? VERSION_WITH_OLDER_KEYS : out[7];
     memcpy(out + 8, meta->machine.bytes, IDENT_SIZE);
     put_le64(out + 24, meta->generation);
@@ -71,5 +68,14 @@ int storemeta_store(const char *machine_dir, const struct store_meta *meta, stru
     memcpy(out + 52, meta->wrapped_key, VAULTKEYS_WRAPPED_SIZE);
     hash_128(out, META_HASH, &hash);
     memcpy(out + META_HASH, hash.bytes, HASH_SIZE);
+}
+
+int storemeta_store(const char *machine_dir, const struct store_meta *meta, struct err *err)
+{
+    uint8_t out[STOREMETA_SIZE];
+    char *path AUTO_FREE = mem_printf("%s/meta", machine_dir);
+    if (path == NULL)
+        return err_set(err, ERR_NOMEM, "no memory to write meta");
+    storemeta_encode(meta, out);
     return file_replace(path, out, sizeof(out), 0600, err);
 }

@@ -24,6 +24,9 @@ struct store_meta {
     bool has_older_keys;                         /* in the file keys (keyring.h) */
 };
 
+#define STOREMETA_SIZE 128u /* of the file */
+
+void storemeta_encode(const struct store_meta *meta, uint8_t out[STOREMETA_SIZE]);
 /* ERR_NOT_FOUND, ERR_CORRUPT, ERR_UNSUPPORTED. */
 int storemeta_load(const char *machine_dir, struct store_meta *ret_meta, struct err *err);
 int storemeta_store(const char *machine_dir, const struct store_meta *meta, struct err *err);

@@ -12,11 +12,12 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "transport/base/bytes.h"
+#include "transport/vault/bucketbelong.h"
 #include "transport/vault/upload_private.h"
 
 enum {
     TURN_BYTES = 256 << 20, /* then another machine has its turn */
-    PIECES_MAX = 256,       /* of a file that grows, before it becomes one object again */
     META_CREATED = 40,      /* offset in meta */
     POINTS_ROW = 64,
 };
@@ -67,31 +68,6 @@ static uint64_t bytes_there(const struct upload_turn *t, enum bucket_kind kind, 
     return f == NULL ? 0 : f->bytes;
 }
 
-/* Bytes of a segment that count: of the last one those up to the last mark. */
-static uint64_t bytes_wanted(const struct upload_turn *t, const struct segment_file *seg)
-{
-    return seg->number == t->src->committed.segment ? t->src->committed.offset : seg->bytes;
-}
-
-static int send_segment(
-    struct upload_turn *t, const struct folder *folder, const struct segment_file *seg, struct err *err)
-{
-    uint64_t to = bytes_wanted(t, seg);
-    const struct bucket_file *there = bucketstate_find(&t->u->state, BUCKET_SEGMENT, seg->number);
-    const struct bucket_entry file = {.kind = BUCKET_SEGMENT, .number = seg->number};
-    bool is_open = seg->number == t->src->committed.segment;
-    bool is_split = there != NULL && there->count > 1;
-
-    if (there != NULL && there->bytes == to && (is_open || !is_split))
-        return 0;
-    AUTO_CLOSE int fd = upload_open_segment(t, folder, seg, err);
-    if (fd < 0)
-        return -1;
-    if (is_open && there != NULL && there->bytes < to && there->count < PIECES_MAX)
-        return upload_send_file(t, &file, fd, there->bytes, to, false, err);
-    return upload_send_file(t, &file, fd, 0, to, !is_open || is_split, err);
-}
-
 /* 1: all are there; 0: the turn's share is used up, and *ret_sent of them are there. */
 static int send_segments(struct upload_turn *t, const struct folder *folder, size_t *ret_sent, struct err *err)
 {
@@ -99,7 +75,7 @@ static int send_segments(struct upload_turn *t, const struct folder *folder, siz
         *ret_sent = i;
         if (t->result->sent_bytes >= t->u->turn_bytes)
             return 0;
-        if (send_segment(t, folder, &folder->segments[i], err) < 0)
+        if (upload_segment(t, folder, &folder->segments[i], err) < 0)
             return -1;
     }
     return 1;
@@ -123,6 +99,7 @@ static int mark_so_far(struct upload_turn *t, const struct folder *folder, size_
     const struct bucketmark *last = &t->u->state.last;
     struct upload_source so_far = *t->src;
 
+    keyring_cleanse(&so_far.keys); /* a mark needs none */
     if (sent == 0 || !is_last_there(t, folder->segments[sent - 1].number))
         return 0;
     if (segment_open(folder->main_fd, folder->segments[sent].number, &next, err) < 0)
@@ -174,7 +151,7 @@ static int send_points(struct upload_turn *t, struct err *err)
     AUTO_CLOSE int fd = name == NULL ? err_set(err, ERR_NOMEM, "no memory for a path") : upload_open_file(t, name, err);
     if (fd < 0)
         return -1;
-    if (from > to || (there != NULL && there->count >= PIECES_MAX))
+    if (from > to || (there != NULL && there->count >= UPLOAD_PIECES_MAX))
         from = 0;
     const struct bucket_entry file = {.kind = BUCKET_POINTS, .number = m->points_id};
     return upload_send_file(t, &file, fd, from, to, from == 0, err);
@@ -182,58 +159,15 @@ static int send_points(struct upload_turn *t, struct err *err)
 
 /* ---- does it belong together? ---- */
 
-static int is_another(struct err *err, const char *what)
-{
-    (void)err_set(err, ERR_CONFLICT, "%s", what);
-    return err_hint(err,
-        "rebuild a vault from the bucket if it has what you need; then give this vault another prefix in its "
-        "bucket URL, or delete the machine's objects");
-}
-
-/* Compaction has rewritten it since, as it is free to: it has other bytes then. */
-static int is_rewritten(const struct folder *folder, uint64_t number, struct err *err)
-{
-    struct segment_reader *reader AUTO_OF(segment_reader) = NULL;
-
-    if (segment_open(folder->main_fd, number, &reader, err) < 0)
-        return -1;
-    return segment_reader_info(reader)->revision > 0;
-}
-
-/* The pieces of the segment that was open: our file must begin with just these bytes. */
-static int check_pieces(
-    struct upload_turn *t, const struct folder *folder, const struct bucket_file *f, struct err *err)
-{
-    const struct segment_file *seg = upload_folder_find(folder, f->number);
-    int rewritten = seg == NULL ? 1 : is_rewritten(folder, f->number, err);
-
-    if (rewritten != 0)
-        return rewritten < 0 ? -1 : 0;
-    AUTO_CLOSE int fd = upload_open_segment(t, folder, seg, err);
-    if (fd < 0)
-        return -1;
-    for (size_t i = 0; i < f->count; i++) {
-        struct hash128 hash;
-        if (f->pieces[i].offset + f->pieces[i].bytes > bytes_wanted(t, seg))
-            return is_another(err, "the bucket holds a longer log of this machine than the vault");
-        if (upload_hash(fd, f->pieces[i].offset, f->pieces[i].bytes, &hash, err) < 0)
-            return -1;
-        if (!hash_equal(&hash, &f->pieces[i].hash))
-            return is_another(err, "the bucket holds another log of this machine than the vault");
-    }
-    return 0;
-}
-
 static int check_belongs(struct upload_turn *t, const struct folder *folder, struct err *err)
 {
-    const struct bucketmark *last = &t->u->state.last;
-    const struct bucket_file *tail = bucketstate_find(&t->u->state, BUCKET_SEGMENT, last->committed.segment);
+    const struct bucketbelong b = {.state = &t->u->state,
+        .objects = t->objects,
+        .main_fd = folder->main_fd,
+        .created_utc_usec = get_le64(t->src->meta + META_CREATED),
+        .committed = t->src->committed.sequence};
 
-    if (memcmp(last->meta + META_CREATED, t->src->meta + META_CREATED, 8) != 0)
-        return is_another(err, "the bucket holds another life of this machine, made with another key");
-    if (last->committed.sequence > t->src->committed.sequence)
-        return is_another(err, "the bucket holds change sets of this machine that the vault has lost");
-    return tail == NULL ? 0 : check_pieces(t, folder, tail, err);
+    return bucketbelong_check(&b, err) < 0 ? -1 : 0;
 }
 
 static void forget(struct upload *u)
@@ -242,6 +176,9 @@ static void forget(struct upload *u)
     bucketstate_init(&u->state, &u->machine);
     free(u->changes.items);
     free(u->doomed.items);
+    free(u->held);
+    u->held = NULL;
+    u->held_count = 0;
     u->changes = u->doomed = (struct entry_list){0};
     u->swept = u->branches_checked = u->mends_known = false;
 }
@@ -265,7 +202,7 @@ static uint64_t bytes_behind(const struct upload_turn *t, const struct folder *f
     uint64_t behind = 0;
 
     for (size_t i = 0; i < folder->count; i++) {
-        uint64_t wanted = bytes_wanted(t, &folder->segments[i]);
+        uint64_t wanted = upload_bytes_wanted(t, &folder->segments[i]);
         uint64_t there = bytes_there(t, BUCKET_SEGMENT, folder->segments[i].number);
         behind += wanted > there ? wanted - there : 0;
     }

@@ -29,6 +29,7 @@ struct upload_source {
     struct buf manifest_bytes; /* empty: there is none */
     struct manifest manifest;
     struct branch_list branches;
+    struct keyring keys; /* what is to take the place of another object is verified before */
 };
 
 void upload_source_init(struct upload_source *src);

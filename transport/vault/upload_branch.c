@@ -16,8 +16,6 @@
 #include "transport/base/log.h"
 #include "transport/vault/upload_private.h"
 
-enum { PIECES_MAX = 256 }; /* of a segment that grows */
-
 /* ---- one segment ---- */
 
 /* What the file holds and the bucket does not, of a log that is not written to by us. */
@@ -81,7 +79,7 @@ static int send_growing(struct upload_turn *t, const struct growth_of *g, struct
         return 0;
     if (fdatasync(g->fd) < 0)
         return err_sys(err, errno, "syncing a branch");
-    if (g->there != NULL && g->there->count >= PIECES_MAX)
+    if (g->there != NULL && g->there->count >= UPLOAD_PIECES_MAX)
         from = 0;
     return upload_send_file(t, &g->file, g->fd, from, end, false, err);
 }

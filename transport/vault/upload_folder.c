@@ -6,6 +6,7 @@
  * files are those that this index speaks of. A file that was replaced or taken away before it could be read ends the turn, and the next one
  * begins with the folder as it is then; what was sent stays sent.
  */
+#include <assert.h>
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -14,6 +15,7 @@
 #include <sys/stat.h>
 
 #include "transport/base/file.h"
+#include "transport/vault/storemeta.h"
 #include "transport/vault/upload_private.h"
 
 enum { MANIFEST_BYTES_MAX = 8 << 20 };
@@ -32,21 +34,18 @@ void upload_source_done(struct upload_source *src)
     buf_done(&src->manifest_bytes);
     manifest_done(&src->manifest);
     branchlist_done(&src->branches);
+    keyring_cleanse(&src->keys);
 }
 
-static int read_meta(struct upload_source *src, struct err *err)
-{
-    AUTO_BUF struct buf meta = BUF_INIT(BUCKETMARK_META_SIZE);
-    AUTO_FREE char *path = mem_printf("%s/meta", src->dir);
+static_assert(BUCKETMARK_META_SIZE == STOREMETA_SIZE, "a mark has the file meta");
 
-    if (path == NULL)
-        return err_set(err, ERR_NOMEM, "no memory to read meta");
-    if (file_read(path, &meta, err) < 0)
-        return -1;
-    if (meta.len != BUCKETMARK_META_SIZE)
-        return err_set(err, ERR_CORRUPT, "the file %s has a strange length", path);
-    memcpy(src->meta, meta.data, meta.len);
-    return 0;
+/* From the store, not from the file: what has become of that since must not take the place of what the bucket has. */
+static void take_meta(const struct store *s, struct upload_source *src)
+{
+    struct store_meta meta;
+
+    store_get_meta(s, &meta);
+    storemeta_encode(&meta, src->meta);
 }
 
 /* Empty when there is none. */
@@ -76,8 +75,9 @@ int upload_source_take(const struct store *s, const struct ident *machine, struc
         src->point = points->items[points->count - 1].sequence;
         src->point_time_utc_usec = points->items[points->count - 1].time_utc_usec;
     }
-    if (read_meta(src, err) < 0 || read_manifest(src->dir, &src->manifest_bytes, err) < 0 ||
-        branchlist_load(src->dir, &src->branches, err) < 0)
+    take_meta(s, src);
+    store_keys(s, &src->keys);
+    if (read_manifest(src->dir, &src->manifest_bytes, err) < 0 || branchlist_load(src->dir, &src->branches, err) < 0)
         return -1;
     if (src->manifest_bytes.len == 0)
         return 0;

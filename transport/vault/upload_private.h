@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What upload.c (the turn), upload_folder.c (the machine's files), upload_side.c and upload_branch.c (what is beside its log) and
+ * What upload.c (the turn), upload_folder.c (the machine's files), upload_segment.c (its log), upload_side.c and upload_branch.c (what is beside its log) and
  * upload_send.c (pieces and marks) share.
  */
 #ifndef TRANSPORT_VAULT_UPLOAD_PRIVATE_H
@@ -13,9 +13,17 @@
 #include "transport/vault/bucketstate.h"
 #include "transport/vault/upload.h"
 
+#define UPLOAD_PIECES_MAX 256u /* of a file that grows, before it becomes one object again */
+
 struct entry_list {
     struct bucket_entry *items;
     size_t count;
+};
+
+/* The log's files at the moment of the source. */
+struct segment_file {
+    uint64_t number, bytes;
+    ino_t inode;
 };
 
 struct upload {
@@ -26,6 +34,8 @@ struct upload {
     bool branches_checked; /* what the bucket has of branches that grow is what the vault has */
     bool mends_known;      /* as they were when their folder had this time */
     struct timespec mends_time;
+    struct segment_file *held; /* files that are damaged: the bucket keeps what it has of these segments */
+    size_t held_count;
     struct bucketstate state;
     struct entry_list changes; /* since the newest mark */
     struct entry_list doomed;  /* pieces to delete once a mark is there that does not name them */
@@ -38,12 +48,6 @@ struct upload_turn {
     const struct upload_source *src;
     struct upload_result *result;
     bool moved_on; /* the folder is not what the source says any more */
-};
-
-/* The log's files at the moment of the source. */
-struct segment_file {
-    uint64_t number, bytes;
-    ino_t inode;
 };
 
 struct folder {
@@ -62,6 +66,11 @@ int upload_open_file(struct upload_turn *t, const char *name, struct err *err);
 
 /* Says that the folder is not what the source says any more; -1. */
 int upload_moved_on(struct upload_turn *t, struct err *err);
+
+/* upload_segment.c */
+/* Bytes of a segment that count: of the last one those up to the last mark. */
+uint64_t upload_bytes_wanted(const struct upload_turn *t, const struct segment_file *seg);
+int upload_segment(struct upload_turn *t, const struct folder *folder, const struct segment_file *seg, struct err *err);
 
 /* upload_side.c */
 int upload_side(struct upload_turn *t, struct err *err);

@@ -13,6 +13,7 @@
 #include "transport/rpc/rpc.h"
 #include "transport/vault/branchlist.h"
 #include "transport/vault/growth.h"
+#include "transport/vault/healpace.h"
 #include "transport/vault/quarantine.h"
 #include "transport/vault/scrubstate.h"
 #include "transport/vault/store.h"
@@ -70,11 +71,13 @@ struct vmachine {
     uint64_t points_hit;          /* recovery points that something of it hits */
     bool healing;
     struct heal_job *heal_queue;
-    struct newkey_job *newkey; /* it is being given another data key; NULL: it is not */
-    struct erase_job *erase;   /* waits for the end of the stream; NULL: none */
-    uint64_t heal_copy_usec;   /* monotonic: when the bucket is asked again for what is damaged; 0: not at all */
-    uint64_t healed_usec, healed_at_point; /* when it was last looked whether what was asked for has come */
-    struct compact_space space;            /* as last looked through */
+    struct newkey_job *newkey;  /* it is being given another data key; NULL: it is not */
+    struct erase_job *erase;    /* waits for the end of the stream; NULL: none */
+    struct healpace heal_copy;  /* when the bucket is asked again for what is damaged */
+    struct healpace heal_look;  /* when it is looked again whether what the source was asked for has come */
+    uint64_t healed_at_point;   /* as of the last look */
+    enum err_code copy_told;    /* why the bucket is of no use for healing, as the hub was told; ERR_NONE: it was not */
+    struct compact_space space; /* as last looked through */
     bool space_known;
     uint64_t space_due_usec, space_looked_usec; /* monotonic */
     struct branch_list branches;                /* as last looked at */
@@ -191,9 +194,13 @@ void vaultupload_stop(struct vaultd *d);
 void vaultupload_free(struct vaultd *d);
 void vaultupload_tick(struct vmachine *vm, uint64_t now);
 bool vaultupload_is_configured(const struct vaultd *d);
-/* What the bucket has of the machine's log, for healing; *ret_copy NULL: there is no bucket. Any thread. */
+/* What the bucket has of the machine's log, for healing; hit must outlive it. *ret_copy NULL: there is no bucket. Any thread. */
 struct secondcopy;
-int vaultupload_copy(const struct vmachine *vm, struct secondcopy **ret_copy, struct err *err);
+struct damagehit;
+int vaultupload_copy(const struct vmachine *vm, const struct damagehit *hit, uint64_t writes_from,
+    struct secondcopy **ret_copy, struct err *err);
+/* Loop thread: the bucket is seen to hold something else of the machine, or another vault writes there. */
+bool vaultupload_is_in_conflict(const struct vmachine *vm);
 /* Removes from the bucket what it has of erased machines. */
 void vaultupload_purge_tick(struct vaultd *d, uint64_t now);
 void vaultupload_erased(struct vmachine *vm);

@@ -2,7 +2,11 @@
  *
  * One job after the other per machine: on the lane it brings the index up to date and takes what it needs of the store; on an idle
  * thread it finds records and points, heals, and writes the list; on the loop it tells. While the newest state of a disk lacks something,
- * it comes back every few seconds: the source's resend is an ordinary change set, which nobody here has to wait for.
+ * it comes back: the source's resend is an ordinary change set, which nobody here has to wait for.
+ *
+ * What cannot be healed is not tried for ever at the same rate: whether a resend has come is looked for after 3 s, 6 s, ... up to a minute; the bucket, of
+ * which whole segments are fetched, is asked after 1 min, 2 min, ... up to ten minutes while its service fails, and up to six hours where it has nothing better. A
+ * command to verify asks at once, and so does damage that is new. Why the bucket is of no use is told once.
  */
 #include "transport/vault/vaultheal.h"
 
@@ -14,12 +18,16 @@
 #include "transport/base/log.h"
 #include "transport/log/segment.h"
 #include "transport/vault/heal.h"
+#include "transport/vault/manifest.h"
 #include "transport/vault/secondcopy.h"
 #include "transport/vault/vaultd_private.h"
 
 #define LOOK_AGAIN_USEC (3 * USEC_PER_SEC)
-#define COPY_AGAIN_USEC (60 * USEC_PER_SEC) /* when the bucket could not be asked */
-#define LOGGED_MAX 10u                      /* items per job that are logged one by one */
+#define LOOK_AGAIN_MAX_USEC (60 * USEC_PER_SEC)
+#define COPY_AGAIN_USEC (60 * USEC_PER_SEC)
+#define COPY_FAILED_MAX_USEC (600 * USEC_PER_SEC)       /* when the bucket could not be asked */
+#define COPY_USELESS_MAX_USEC (6 * 3600 * USEC_PER_SEC) /* when it had nothing better; somebody may put that right */
+#define LOGGED_MAX 10u                                  /* items per job that are logged one by one */
 
 struct heal_job {
     struct vaultjob job;
@@ -34,8 +42,11 @@ struct heal_job {
     struct quarantine list;
     size_t found, healed;    /* by this job */
     uint64_t points_hit;     /* that something of the list hits */
-    struct secondcopy *copy; /* NULL: there is no bucket */
-    bool copy_failed;
+    uint64_t writes_from;    /* the segment that the store writes to */
+    bool asks_copy;          /* also for what was known already */
+    bool conflict;           /* the bucket is not to be asked: it holds something else */
+    struct secondcopy *copy; /* NULL: there is no bucket, or it was not asked */
+    bool copy_asked;
 };
 
 static void job_free(struct heal_job *j)
@@ -64,6 +75,7 @@ static int points_copy(const struct pointlist *from, struct pointlist *to, struc
 static int take_run(struct vaultjob *job, struct err *err)
 {
     struct heal_job *j = (struct heal_job *)job;
+    struct log_position position;
     struct store *s;
     if (vmachine_store(job->vm, &s, err) < 0 || store_flush(s, err) < 0 ||
         store_take_nonce_stream(s, &j->nonce.stream, err) < 0)
@@ -71,6 +83,8 @@ static int take_run(struct vaultjob *job, struct err *err)
     j->hit.machine_dir = job->vm->dir;
     j->hit.machine = job->vm->id;
     j->hit.newest = store_committed(s);
+    store_position(s, &position);
+    j->writes_from = position.segment;
     store_keys(s, &j->hit.keys);
     return points_copy(store_points(s), &j->hit.points, err);
 }
@@ -141,30 +155,44 @@ static uint64_t count_hit(const struct heal_job *j)
     return count;
 }
 
-static void see_copy(struct heal_job *j)
+/* What lies in a segment that was put back is good, and need not wait for the next verification. */
+static void drop_restored(struct heal_job *j)
 {
-    const struct err *why = j->copy == NULL ? NULL : secondcopy_failure(j->copy);
-    j->copy_failed = why != NULL;
-    if (why != NULL && why->code != ERR_CANCELLED)
-        log_event(LOG_WARN, "second_copy_not_read", LOG_S("machine", j->job.vm->id_text), LOG_E(why));
+    for (size_t i = j->list.count; i > 0; i--) {
+        uint64_t segment = j->list.items[i - 1].segment;
+        if (!j->list.items[i - 1].restored)
+            continue;
+        for (size_t k = j->list.count; k > 0; k--)
+            if (j->list.items[k - 1].segment == segment)
+                quarantine_remove(&j->list, k - 1);
+        i = j->list.count + 1;
+    }
+}
+
+static int open_copy(struct heal_job *j, struct err *err)
+{
+    if (j->conflict || (!j->asks_copy && j->found == 0))
+        return 0;
+    j->copy_asked = true;
+    return vaultupload_copy(j->job.vm, &j->hit, j->writes_from, &j->copy, err);
 }
 
 static int heal_run(struct vaultjob *job, struct err *err)
 {
     struct heal_job *j = (struct heal_job *)job;
     size_t added;
-    if (vaultupload_copy(job->vm, &j->copy, err) < 0)
-        return -1;
     drop_gone(j);
     for (size_t i = 0; i < j->result.listed; i++) {
         if (damagehit_items(&j->hit, &j->result.damages[i], clock_utc_usec(), &j->list, &added, err) < 0)
             return -1;
         j->found += added;
     }
+    if (open_copy(j, err) < 0)
+        return -1;
     for (size_t i = 0; i < j->list.count; i++)
         if (treat(j, &j->list.items[i], err) < 0)
             return -1;
-    see_copy(j);
+    drop_restored(j);
     if (j->verified && mend_sweep(j->hit.machine_dir, err) < 0)
         return -1;
     j->points_hit = count_hit(j);
@@ -220,6 +248,76 @@ static void tell(const struct heal_job *j)
         session_event(vm->d->session, "info", "damage_healed", vm->id_text, "", healed);
 }
 
+static bool is_damaged(const struct quarantine *q)
+{
+    for (size_t i = 0; i < q->count; i++)
+        if (q->items[i].state == QUARANTINE_DAMAGED)
+            return true;
+    return false;
+}
+
+static bool waits(const struct quarantine *q)
+{
+    for (size_t i = 0; i < q->count; i++)
+        if (q->items[i].now)
+            return true;
+    return false;
+}
+
+/* Why the bucket did not help; NULL: it did, or had nothing to say. */
+static const struct err *copy_trouble(const struct heal_job *j)
+{
+    const struct err *why = j->copy == NULL ? NULL : secondcopy_failure(j->copy), *bad;
+    if (why == NULL && j->copy != NULL && secondcopy_bad(j->copy, &bad) > 0)
+        why = bad;
+    return why != NULL && why->code == ERR_CANCELLED ? NULL : why;
+}
+
+static void tell_trouble(struct vmachine *vm, const struct err *why)
+{
+    log_event(LOG_WARN, "second_copy_not_used", LOG_S("machine", vm->id_text), LOG_E(why));
+    if (vm->copy_told == why->code)
+        return;
+    vm->copy_told = why->code;
+    char *text AUTO_FREE = mem_printf("The vault's damage cannot be healed from the bucket: %s", why->text);
+    if (vm->d->session != NULL && text != NULL)
+        session_event(vm->d->session, "warning", "second_copy_unusable", vm->id_text,
+            why->correction[0] != '\0' ? why->correction : "Check the storage service. It is asked again by itself.",
+            text);
+}
+
+/* When the bucket is asked the next time. */
+static void see_copy(struct heal_job *j)
+{
+    struct vmachine *vm = j->job.vm;
+    const struct err *why = copy_trouble(j);
+    bool passes = why != NULL && err_is_retryable(why->code);
+    if (!is_damaged(&j->list)) {
+        healpace_rest(&vm->heal_copy);
+        vm->copy_told = ERR_NONE;
+        return;
+    }
+    if (why != NULL)
+        tell_trouble(vm, why);
+    else if (j->copy_asked)
+        vm->copy_told = ERR_NONE;
+    if (j->healed > 0 || j->found > 0)
+        healpace_rest(&vm->heal_copy);
+    if (vm->d->bucket != NULL && (j->copy_asked || j->conflict))
+        healpace_wait(&vm->heal_copy, clock_mono_usec(), COPY_AGAIN_USEC,
+            passes || j->conflict ? COPY_FAILED_MAX_USEC : COPY_USELESS_MAX_USEC);
+}
+
+/* When it is looked the next time what has come. */
+static void see_resend(struct heal_job *j)
+{
+    struct vmachine *vm = j->job.vm;
+    if (j->healed > 0 || j->found > 0 || !waits(&j->list))
+        healpace_rest(&vm->heal_look);
+    if (waits(&j->list))
+        healpace_wait(&vm->heal_look, clock_mono_usec(), LOOK_AGAIN_USEC, LOOK_AGAIN_MAX_USEC);
+}
+
 static void start(struct heal_job *j, struct vmachine *vm);
 
 static void start_next(struct vmachine *vm)
@@ -231,20 +329,32 @@ static void start_next(struct vmachine *vm)
     start(next, vm);
 }
 
+/* Something else than the damage is in the way. */
+static void wait_longer(struct vmachine *vm)
+{
+    uint64_t now = clock_mono_usec();
+    if (vm->heal_copy.due_usec != 0)
+        healpace_wait(&vm->heal_copy, now, COPY_AGAIN_USEC, COPY_FAILED_MAX_USEC);
+    if (vm->heal_look.due_usec != 0)
+        healpace_wait(&vm->heal_look, now, LOOK_AGAIN_USEC, LOOK_AGAIN_MAX_USEC);
+}
+
 static void heal_done(struct vaultjob *job)
 {
     struct heal_job *j = (struct heal_job *)job;
     struct vmachine *vm = job->vm;
     if (job->result == 0) {
         tell(j);
+        see_copy(j);
+        see_resend(j);
         quarantine_done(&vm->quarantine);
         vm->quarantine = j->list;
         vm->points_hit = j->points_hit;
         vm->integrity_news = true;
-        vm->heal_copy_usec = j->copy_failed ? clock_mono_usec() + COPY_AGAIN_USEC : 0;
         j->list = (struct quarantine){0};
     } else if (job->err.code != ERR_CANCELLED) {
         log_event(LOG_ERROR, "healing_failed", LOG_S("machine", vm->id_text), LOG_E(&job->err));
+        wait_longer(vm);
     }
     vm->healing = false;
     if (j->done != NULL)
@@ -271,6 +381,7 @@ static void start(struct heal_job *j, struct vmachine *vm)
     j->job.run = take_run;
     j->job.done = take_done;
     j->job.result = -1;
+    j->conflict = vaultupload_is_in_conflict(vm);
     if (vm->healing) {
         struct heal_job **link = &vm->heal_queue;
         while (*link != NULL)
@@ -298,31 +409,32 @@ void vaultheal_found(
         return;
     }
     j->verified = true;
+    j->asks_copy = done != NULL || healpace_is_due(&vm->heal_copy, clock_mono_usec()); /* somebody waits for it */
     j->after_segment = after_segment;
     j->done = done;
     j->arg = arg;
     start(j, vm);
 }
 
-static bool waits(const struct vmachine *vm)
+void vaultheal_loaded(struct vmachine *vm)
 {
-    for (size_t i = 0; i < vm->quarantine.count; i++)
-        if (vm->quarantine.items[i].now)
-            return true;
-    return false;
+    uint64_t now = clock_mono_usec();
+    if (waits(&vm->quarantine))
+        healpace_wait(&vm->heal_look, now, LOOK_AGAIN_USEC, LOOK_AGAIN_MAX_USEC);
+    if (vm->d->bucket != NULL && is_damaged(&vm->quarantine))
+        healpace_wait(&vm->heal_copy, now, COPY_AGAIN_USEC, COPY_FAILED_MAX_USEC);
 }
 
 void vaultheal_tick(struct vmachine *vm, uint64_t now_usec)
 {
-    bool news = vm->healed_at_point != vm->last_point && now_usec - vm->healed_usec >= LOOK_AGAIN_USEC && waits(vm);
-    bool copy_due = vm->heal_copy_usec != 0 && now_usec >= vm->heal_copy_usec;
+    bool news = vm->healed_at_point != vm->last_point && healpace_is_due(&vm->heal_look, now_usec);
+    bool copy_due = healpace_is_due(&vm->heal_copy, now_usec);
     if (vm->healing || vm->d->stopping || !(news || copy_due))
         return;
     struct heal_job *j = mem_new(struct heal_job);
     if (j == NULL)
         return;
-    vm->heal_copy_usec = 0;
-    vm->healed_usec = now_usec;
+    j->asks_copy = copy_due;
     vm->healed_at_point = vm->last_point;
     start(j, vm);
 }

@@ -14,6 +14,8 @@ struct vmachine;
  * is up to date. */
 void vaultheal_found(struct vmachine *vm, uint64_t after_segment, const struct verify_result *result,
     void (*done)(void *arg), void *arg);
+/* The list was read from the file: what it has is looked at again soon. */
+void vaultheal_loaded(struct vmachine *vm);
 /* Looks again from time to time whether what was asked for has come. */
 void vaultheal_tick(struct vmachine *vm, uint64_t now_usec);
 

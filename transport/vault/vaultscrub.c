@@ -46,6 +46,7 @@ static void load_done(struct vaultjob *j)
     if (j->result == 0 && vm->quarantine.count == 0) {
         vm->quarantine = l->list;
         l->list = (struct quarantine){0};
+        vaultheal_loaded(vm);
         for (size_t i = 0; i < vm->quarantine.count; i++) /* until it is counted again: at least so many */
             if (vm->quarantine.items[i].state == QUARANTINE_DAMAGED && vm->quarantine.items[i].points > vm->points_hit)
                 vm->points_hit = vm->quarantine.items[i].points;

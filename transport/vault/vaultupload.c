@@ -13,6 +13,7 @@
 
 #include "transport/base/clock.h"
 #include "transport/base/log.h"
+#include "transport/vault/damagehit.h"
 #include "transport/vault/erase.h"
 #include "transport/vault/secondcopy.h"
 #include "transport/vault/upload.h"
@@ -369,12 +370,28 @@ bool vaultupload_is_configured(const struct vaultd *d)
     return d->conf.bucket != NULL && d->conf.bucket->url != NULL && d->conf.bucket->url[0] != '\0';
 }
 
-int vaultupload_copy(const struct vmachine *vm, struct secondcopy **ret_copy, struct err *err)
+int vaultupload_copy(const struct vmachine *vm, const struct damagehit *hit, uint64_t writes_from,
+    struct secondcopy **ret_copy, struct err *err)
 {
     const struct vaultd *d = vm->d;
 
     *ret_copy = NULL;
-    return d->bucket == NULL ? 0 : secondcopy_new(d->conf.bucket, &d->bucket->stop, vm->dir, &vm->id, ret_copy, err);
+    if (d->bucket == NULL)
+        return 0;
+    const struct secondcopy_spec spec = {.bucket = d->conf.bucket,
+        .stop = &d->bucket->stop,
+        .machine_dir = hit->machine_dir,
+        .machine = hit->machine,
+        .keys = &hit->keys,
+        .points = &hit->points,
+        .committed = hit->newest,
+        .writes_from = writes_from};
+    return secondcopy_new(&spec, ret_copy, err);
+}
+
+bool vaultupload_is_in_conflict(const struct vmachine *vm)
+{
+    return vm->upload != NULL && vm->upload->failures > 0 && vm->upload->why.code == ERR_CONFLICT;
 }
 
 int vaultupload_start(struct vaultd *d, struct err *err)

@@ -322,10 +322,43 @@ int verify_segment(const struct verify_spec *spec, uint64_t number, bool direct,
     return rc;
 }
 
+static void on_mark(void *arg, const struct record *r, const uint8_t *payload, uint64_t end_bytes)
+{
+    uint64_t *sequence = arg;
+    struct mark *m AUTO_FREE = mem_new(struct mark);
+    (void)end_bytes;
+    if (m != NULL && mark_decode(r, payload, m, NULL) == 0)
+        *sequence = m->sequence;
+}
+
+/* The last change set of the segments that are left out: what is missing behind them hits no point before it. Where it cannot be read: an earlier
+ * one. */
+static int sequence_before(const struct verify_spec *spec, uint64_t *ret_sequence, struct err *err)
+{
+    int dirfd AUTO_CLOSE = spec->after_segment == 0 ? -1 : open_main(spec->machine_dir, err);
+    *ret_sequence = 0;
+    if (dirfd < 0)
+        return spec->after_segment == 0 ? 0 : -1;
+    for (uint64_t number = spec->after_segment; number > 0 && *ret_sequence == 0; number--) {
+        struct segment_reader *reader AUTO_OF(segment_reader) = NULL;
+        uint64_t end;
+        bool sealed;
+        if (segment_open(dirfd, number, &reader, NULL) < 0)
+            continue;
+        const struct segment_info *info = segment_reader_info(reader);
+        *ret_sequence = info->revision > 0 ? info->last_sequence : info->first_sequence - 1;
+        if (info->revision == 0)
+            (void)segment_recover(dirfd, number, on_mark, ret_sequence, &end, &sealed, NULL);
+    }
+    return 0;
+}
+
 int verify_order(const struct verify_spec *spec, const struct verify_span *spans, size_t count,
     struct verify_result *result, struct err *err)
 {
     uint64_t sequence = 0;
+    if ((count == 0 || spans[0].number != spec->after_segment + 1) && sequence_before(spec, &sequence, err) < 0)
+        return -1;
     for (size_t i = 0; i < count; i++) {
         const struct verify_span *s = &spans[i];
         uint64_t expected = (i == 0 ? spec->after_segment : s[-1].number) + 1;
@@ -340,8 +373,8 @@ int verify_order(const struct verify_spec *spec, const struct verify_span *spans
         sequence = s->last_sequence > sequence ? s->last_sequence : sequence;
     }
     if (sequence < spec->until_sequence)
-        return add_damage(result, VERIFY_LOG, count == 0 ? 1 : spans[count - 1].number, sequence + 1,
-            "the log ends before what was committed", err);
+        return add_damage(result, VERIFY_LOG, count == 0 ? spec->after_segment + 1 : spans[count - 1].number,
+            sequence + 1, "the log ends before what was committed", err);
     return 0;
 }
 
@@ -386,6 +419,18 @@ static int list_segments(const char *path, struct numbers *n, struct err *err)
 
 /* ---- the index ---- */
 
+/* Does the manifest, as it is now, name the run? */
+static bool is_named_now(const struct verify_spec *spec, uint64_t id)
+{
+    struct manifest m AUTO_MANIFEST = {0};
+    if (manifest_load(spec->machine_dir, &spec->machine, &m, NULL) < 0)
+        return false;
+    for (size_t i = 0; i < m.run_count; i++)
+        if (m.runs[i].id == id)
+            return true;
+    return false;
+}
+
 static int check_runs(const struct verify_spec *spec, const struct manifest *m, struct err *why)
 {
     char *path AUTO_FREE = mem_printf("%s/runs", spec->machine_dir);
@@ -396,7 +441,7 @@ static int check_runs(const struct verify_spec *spec, const struct manifest *m, 
         struct run *run AUTO_OF(run) = NULL;
         struct err gone = ERR_INIT;
         if (run_open(dirfd, m->runs[i].id, &spec->machine, &run, &gone) < 0) {
-            if (gone.code == ERR_NOT_FOUND) /* merged away since the manifest was read */
+            if (gone.code == ERR_NOT_FOUND && !is_named_now(spec, m->runs[i].id)) /* merged away since */
                 continue;
             err_copy(why, &gone);
             return -1;

@@ -62,37 +62,6 @@ static void nothing_new_is_no_new_mark(void **state)
     world_done(&w);
 }
 
-/* Drops `drop` of each `of` points, never the newest. How many segments were rewritten. */
-static unsigned thin_and_compact(struct world *w, unsigned drop, unsigned of)
-{
-    struct err err = ERR_INIT;
-    struct store_compact *c AUTO_OF(store_compact) = NULL;
-    struct store_merge *merge = NULL;
-    uint64_t dropped[MODEL_POINTS_MAX] = {0};
-    size_t count = 0, gone = 0;
-    for (unsigned i = 0; i + 1 < w->m.point_count; i++)
-        if (i % of < drop)
-            dropped[count++] = w->m.points[i].sequence;
-    world_ok(store_drop_points(w->m.store, dropped, count, &gone, &err), &err);
-    for (size_t i = 0; i < count; i++)
-        model_forget(&w->m, dropped[i]);
-    while (store_merge_plan(w->m.store, &merge, &err) > 0) {
-        world_ok(store_merge_run(merge, &err), &err);
-        world_ok(store_merge_finish(w->m.store, merge, &err), &err);
-        store_merge_free(TAKE_PTR(merge));
-    }
-    int planned = store_compact_plan(w->m.store, &(struct compact_spec){.least_percent = 1}, &c, &err);
-    world_ok(planned, &err);
-    unsigned rewritten = 0;
-    if (planned == 0)
-        return 0;
-    world_ok(store_compact_look(c, &err), &err);
-    store_compact_trim(w->m.store, c);
-    for (; store_compact_rewrite(c, &err) > 0; rewritten++)
-        world_ok(store_compact_finish(w->m.store, c, &err), &err);
-    return rewritten;
-}
-
 static void thinned_and_rewritten_history_replaces_what_is_there(void **state)
 {
     struct world w;
@@ -102,7 +71,7 @@ static void thinned_and_rewritten_history_replaces_what_is_there(void **state)
     for (unsigned round = 0; round < 4; round++) {
         world_change(&w, 12);
         world_bring(&w);
-        rewritten += thin_and_compact(&w, 1, 2);
+        rewritten += world_thin_and_compact(&w, 1, 2);
         world_bring(&w);
         world_check_tidy(&w);
         world_check_rebuilt(&w, store_committed(w.m.store));
@@ -166,7 +135,7 @@ static void what_was_rewritten_meanwhile_is_no_other_log(void **state)
     world_bring(&w);
     char *open_one = world_path(&w, "main", true);
     world_change(&w, 20);
-    assert_true(thin_and_compact(&w, 1, 1) > 0);
+    assert_true(world_thin_and_compact(&w, 1, 1) > 0);
     assert_true(revision_of(&w, strtoull(strrchr(open_one, '/') + 1, NULL, 16)) > 0);
     free(open_one);
     world_upload_again(&w);

@@ -18,6 +18,7 @@
 #include "transport/log/segment.h"
 #include "transport/vault/bucketstate.h"
 #include "transport/vault/rebuild.h"
+#include "transport/vault/store_compact.h"
 
 #define SEGMENT_BYTES (64u << 10)
 
@@ -88,6 +89,37 @@ void world_change(struct world *w, unsigned commits)
             model_random_write(&w->m);
         model_commit(&w->m, MARK_CRASH);
     }
+}
+
+/* Drops `drop` of each `of` points, never the newest. How many segments were rewritten. */
+unsigned world_thin_and_compact(struct world *w, unsigned drop, unsigned of)
+{
+    struct err err = ERR_INIT;
+    struct store_compact *c AUTO_OF(store_compact) = NULL;
+    struct store_merge *merge = NULL;
+    uint64_t dropped[MODEL_POINTS_MAX] = {0};
+    size_t count = 0, gone = 0;
+    for (unsigned i = 0; i + 1 < w->m.point_count; i++)
+        if (i % of < drop)
+            dropped[count++] = w->m.points[i].sequence;
+    world_ok(store_drop_points(w->m.store, dropped, count, &gone, &err), &err);
+    for (size_t i = 0; i < count; i++)
+        model_forget(&w->m, dropped[i]);
+    while (store_merge_plan(w->m.store, &merge, &err) > 0) {
+        world_ok(store_merge_run(merge, &err), &err);
+        world_ok(store_merge_finish(w->m.store, merge, &err), &err);
+        store_merge_free(TAKE_PTR(merge));
+    }
+    int planned = store_compact_plan(w->m.store, &(struct compact_spec){.least_percent = 1}, &c, &err);
+    world_ok(planned, &err);
+    unsigned rewritten = 0;
+    if (planned == 0)
+        return 0;
+    world_ok(store_compact_look(c, &err), &err);
+    store_compact_trim(w->m.store, c);
+    for (; store_compact_rewrite(c, &err) > 0; rewritten++)
+        world_ok(store_compact_finish(w->m.store, c, &err), &err);
+    return rewritten;
 }
 
 /* ---- rebuilding ---- */

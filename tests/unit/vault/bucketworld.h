@@ -28,6 +28,9 @@ void world_done(struct world *w);
 /* Commits that many change sets, each a point. */
 void world_change(struct world *w, unsigned commits);
 
+/* Drops `drop` points of each `of` (the newest stays) and rewrites what is garbage then. How many segments. */
+unsigned world_thin_and_compact(struct world *w, unsigned drop, unsigned of);
+
 /* As after a restart of the vault. turn_bytes: as upload_new. */
 void world_upload_anew(struct world *w, uint64_t turn_bytes);
 void world_upload_again(struct world *w);

@@ -408,9 +408,69 @@ static void what_was_verified_when_is_known(void **state)
     assert_int_equal(scrubstate_verified(&s, 250), 2);
 }
 
+/* A verification of what is new alone finds segments missing behind what was verified before: only later points are named. */
+static void a_gap_behind_what_was_left_out_hits_no_earlier_point(void **state)
+{
+    static struct model m;
+    struct err err = ERR_INIT;
+    struct damagehit h;
+    struct quarantine q = {0};
+    struct verify_result r = {0};
+    char path[300];
+    size_t added;
+    (void)state;
+    model_init(&m, 47);
+    m.conf.segment_bytes = 64u << 10;
+    model_open(&m);
+    for (int i = 0; i < 60; i++) {
+        for (int k = 0; k < 8; k++)
+            model_write(&m, 0, model_random(&m, 16) * 4096, 4096, false);
+        model_commit(&m, MARK_CRASH);
+    }
+    assert_int_equal(store_flush(m.store, &err), 0);
+    const struct point *last_of_2 = NULL;
+    h = hit_of(&m);
+    for (size_t i = 0; i < h.points.count; i++)
+        last_of_2 = h.points.items[i].segment == 2 ? &h.points.items[i] : last_of_2;
+    assert_non_null(last_of_2);
+    (void)snprintf(path, sizeof(path), "%s/main/0000000000000003.seg", m.machine_dir);
+    assert_int_equal(unlink(path), 0);
+    const struct verify_spec spec = {.machine_dir = m.machine_dir,
+        .machine = m.conf.machine,
+        .keys = m.opened.keys,
+        .after_segment = 2,
+        .until_sequence = store_committed(m.store)};
+    struct verify_span spans[64];
+    size_t count = 0;
+    uint64_t *numbers AUTO_FREE = NULL;
+    size_t segments;
+    assert_int_equal(verify_segments(m.machine_dir, &numbers, &segments, &err), 0);
+    for (size_t i = 0; i < segments; i++)
+        if (numbers[i] > spec.after_segment)
+            assert_int_equal(verify_segment(&spec, numbers[i], false, &spans[count++], &r, &err), 0);
+    assert_int_equal(r.damage_count, 0);
+    assert_int_equal(verify_order(&spec, spans, count, &r, &err), 0);
+    assert_int_equal(r.damage_count, 1);
+    assert_int_equal(r.damages[0].segment, 3);
+    assert_int_equal(r.damages[0].points_from, last_of_2->sequence + 1);
+    assert_int_equal(damagehit_items(&h, &r.damages[0], 1, &q, &added, &err), 0);
+    assert_int_equal(damagehit_points(&h, &q.items[0], &err), 0);
+    assert_int_equal(q.items[0].first_point, last_of_2->sequence + 1);
+    quarantine_done(&q);
+    verify_result_done(&r);
+    r = (struct verify_result){0};
+    /* all behind is gone: that is found, too, and is not the whole log */
+    assert_int_equal(verify_order(&spec, NULL, 0, &r, &err), 0);
+    assert_int_equal(r.damage_count, 1);
+    assert_int_equal(r.damages[0].points_from, last_of_2->sequence + 1);
+    verify_result_done(&r);
+    model_done(&m);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_gap_behind_what_was_left_out_hits_no_earlier_point),
         cmocka_unit_test(damage_names_the_points_that_show_it),
         cmocka_unit_test(a_header_that_lost_a_bit_heals_itself),
         cmocka_unit_test(content_that_comes_again_heals_the_history),

@@ -18,6 +18,8 @@
 #include "transport/base/file.h"
 #include "transport/log/segment.h"
 #include "transport/vault/heal.h"
+#include "transport/vault/manifest.h"
+#include "transport/vault/secondcheck.h"
 #include "transport/vault/secondcopy.h"
 #include "transport/vault/store_compact.h"
 #include "transport/vault/verify.h"
@@ -29,6 +31,7 @@
 struct fixture {
     struct world w;
     struct bucketconf conf;
+    struct keyring keys;
     struct secondcopy *copy;
 };
 
@@ -52,12 +55,27 @@ static void end(struct fixture *f)
     world_done(&f->w);
 }
 
+static uint64_t writes_from(const struct fixture *f)
+{
+    struct log_position position;
+    store_position(f->w.m.store, &position);
+    return position.segment;
+}
+
 /* Another one, as each healing has. */
 static struct heal_copy copy_of(struct fixture *f)
 {
     struct err err = ERR_INIT;
     secondcopy_free(TAKE_PTR(f->copy));
-    world_ok(secondcopy_new(&f->conf, NULL, f->w.m.machine_dir, &f->w.m.conf.machine, &f->copy, &err), &err);
+    f->keys = f->w.m.opened.keys;
+    const struct secondcopy_spec spec = {.bucket = &f->conf,
+        .machine_dir = f->w.m.machine_dir,
+        .machine = f->w.m.conf.machine,
+        .keys = &f->keys,
+        .points = store_points(f->w.m.store),
+        .committed = store_committed(f->w.m.store),
+        .writes_from = writes_from(f)};
+    world_ok(secondcopy_new(&spec, &f->copy, &err), &err);
     return (struct heal_copy){.read = secondcopy_read, .restore = secondcopy_restore, .arg = f->copy};
 }
 
@@ -314,6 +332,7 @@ static void a_bad_copy_is_not_believed(void **state)
 {
     struct fixture f;
     struct quarantine q;
+    const struct err *why;
     char path[300];
     uint64_t at;
     (void)state;
@@ -327,8 +346,10 @@ static void a_bad_copy_is_not_believed(void **state)
     world_flip(object, (long)at + RECORD_HEADER_SIZE + 100); /* the piece is not what its name says */
     struct heal_copy copy = copy_of(&f);
     assert_int_equal(heal(&f, &q, &copy), 0);
-    assert_non_null(secondcopy_failure(f.copy));
-    assert_int_equal(secondcopy_failure(f.copy)->code, ERR_CORRUPT);
+    assert_null(secondcopy_failure(f.copy));
+    assert_int_equal(secondcopy_bad(f.copy, &why), 1);
+    assert_int_equal(why->code, ERR_CORRUPT);
+    assert_non_null(strstr(why->text, strrchr(object, '/'))); /* it is named */
     assert_false(has_leftovers(&f));
     world_flip(object, (long)at + RECORD_HEADER_SIZE + 100);
     /* right again, and it has what another record of the same range of the disk holds */
@@ -388,6 +409,213 @@ static void a_bucket_that_cannot_be_read_costs_nothing(void **state)
     end(&f);
 }
 
+static void one_bad_object_costs_what_it_would_have_healed(void **state)
+{
+    struct fixture f;
+    struct quarantine q;
+    const struct err *why;
+    char path[300];
+    uint64_t at;
+    (void)state;
+    begin(&f, 87);
+    for (uint64_t number = 1; number <= 3; number++) {
+        segment_path(&f, number, path);
+        (void)record_in(&f, number, 2, &at);
+        world_flip(path, (long)at + RECORD_HEADER_SIZE + 100);
+    }
+    segment_path(&f, 4, path);
+    assert_int_equal(unlink(path), 0);
+    char *object = object_of(&f); /* of the first segment */
+    world_flip(object, (long)at + RECORD_HEADER_SIZE + 100);
+    find(&f, &q);
+    assert_int_equal(q.count, 4);
+    struct heal_copy copy = copy_of(&f);
+    assert_int_equal(heal(&f, &q, &copy), 3);
+    assert_int_equal(q.items[0].state, QUARANTINE_DAMAGED);
+    assert_null(secondcopy_failure(f.copy));
+    assert_int_equal(secondcopy_bad(f.copy, &why), 1);
+    assert_non_null(strstr(why->text, strrchr(object, '/')));
+    world_flip(object, (long)at + RECORD_HEADER_SIZE + 100); /* somebody put it right */
+    copy = copy_of(&f);
+    assert_int_equal(heal(&f, &q, &copy), 1);
+    model_check_all(&f.w.m);
+    free(object);
+    quarantine_done(&q);
+    end(&f);
+}
+
+/* ---- another history ---- */
+
+/* The vault is put back from an older copy of its folder, and takes in others than the bucket has. */
+static void begin_apart(struct fixture *f, uint64_t seed, unsigned commits)
+{
+    struct err err = ERR_INIT;
+    char copy[200];
+    begin(f, seed);
+    world_ok(store_flush(f->w.m.store, &err), &err);
+    (void)snprintf(copy, sizeof(copy), "%s/copy", f->w.m.dir);
+    model_copy_tree(f->w.m.machine_dir, copy);
+    unsigned points = f->w.m.point_count;
+    for (unsigned i = 0; i < commits; i++) {
+        model_write(&f->w.m, 0, (uint64_t)i % 16 * PAGE, PAGE, false);
+        model_commit(&f->w.m, MARK_CRASH);
+    }
+    world_bring(&f->w);
+    model_close(&f->w.m);
+    while (f->w.m.point_count > points)
+        model_forget(&f->w.m, f->w.m.points[f->w.m.point_count - 1].sequence);
+    world_ok(file_remove_tree(f->w.m.machine_dir, &err), &err);
+    assert_int_equal(rename(copy, f->w.m.machine_dir), 0);
+    model_open(&f->w.m);
+    f->w.m.began_utc_usec += 7;
+    for (unsigned i = 0; i < commits; i++) { /* the same places, the same lengths, other bytes */
+        model_write(&f->w.m, 0, (uint64_t)i % 16 * PAGE, PAGE, false);
+        model_commit(&f->w.m, MARK_CRASH);
+    }
+}
+
+static void nothing_is_taken_from_another_history(void **state)
+{
+    struct fixture f;
+    struct quarantine q;
+    char path[300];
+    uint64_t at;
+    (void)state;
+    begin_apart(&f, 88, 80);
+    uint64_t last = writes_from(&f);
+    segment_path(
+        &f, last - 1, path); /* of which the bucket has another one: its header is gone, so its hash is not known */
+    (void)record_in(&f, last - 1, 1, &at);
+    overwrite(path, at, RECORD_HEADER_SIZE + 40);
+    segment_path(&f, last - 2, path);
+    assert_int_equal(unlink(path), 0);
+    find(&f, &q);
+    assert_true(q.count >= 2);
+    struct heal_copy copy = copy_of(&f);
+    assert_int_equal(heal(&f, &q, &copy), 0);
+    assert_non_null(secondcopy_failure(f.copy));
+    assert_int_equal(secondcopy_failure(f.copy)->code, ERR_CONFLICT);
+    assert_int_not_equal(access(path, F_OK), 0);
+    assert_false(has_leftovers(&f));
+    quarantine_done(&q);
+    end(&f);
+}
+
+/* What one segment alone tells, when the bucket as a whole could not be told apart. */
+static int check_copy(struct fixture *f, const char *from_main, uint64_t number, bool whole, struct err *err)
+{
+    struct store_meta meta;
+    char folder[300], command[1400], name[SEGMENT_NAME_SIZE];
+    uint64_t end;
+    segment_name(number, name);
+    (void)snprintf(folder, sizeof(folder), "%s/second", f->w.m.machine_dir);
+    (void)snprintf(command, sizeof(command), "rm -rf %s && mkdir -p %s/main && cp %s/%s %s/main", folder, folder,
+        from_main, name, folder);
+    assert_int_equal(system(command), 0);
+    store_get_meta(f->w.m.store, &meta);
+    const struct secondcheck check = {.machine_dir = f->w.m.machine_dir,
+        .copy_dir = folder,
+        .meta = &meta,
+        .keys = &f->w.m.opened.keys,
+        .points = store_points(f->w.m.store)};
+    err_clear(err);
+    int rc = whole ? secondcheck_whole(&check, number, err) : secondcheck_records(&check, number, &end, err);
+    return rc < 0 ? -1 : whole ? 1 : end > SEGMENT_HEADER_SIZE;
+}
+
+static void a_segment_must_agree_with_what_is_left(void **state)
+{
+    struct fixture f;
+    struct err err = ERR_INIT;
+    char ours[300], theirs[300], path[300], name[SEGMENT_NAME_SIZE];
+    (void)state;
+    begin_apart(&f, 89, 80);
+    uint64_t number = writes_from(&f) - 2;
+    char data[160], machine_dir[160];
+    world_rebuild(&f.w, data, machine_dir); /* what the bucket has */
+    (void)snprintf(theirs, sizeof(theirs), "%s/main", machine_dir);
+    (void)snprintf(ours, sizeof(ours), "%s/ours", f.w.m.dir);
+    (void)snprintf(path, sizeof(path), "%s/main", f.w.m.machine_dir);
+    model_copy_tree(path, ours);
+    assert_int_equal(check_copy(&f, ours, number, true, &err), 1);
+    assert_int_equal(check_copy(&f, ours, number, false, &err), 1);
+    assert_int_equal(check_copy(&f, theirs, number, true, &err), -1);
+    assert_int_equal(err.code, ERR_CONFLICT);
+    assert_int_equal(check_copy(&f, theirs, number, false, &err), -1);
+    assert_int_equal(err.code, ERR_CONFLICT);
+    segment_path(&f, number, path);
+    assert_int_equal(unlink(path), 0); /* only the neighbours and the points speak for it now */
+    assert_int_equal(check_copy(&f, ours, number, true, &err), 1);
+    assert_int_equal(check_copy(&f, theirs, number, true, &err), -1);
+    assert_int_equal(err.code, ERR_CONFLICT);
+    assert_int_equal(check_copy(&f, theirs, number, false, &err), -1);
+    /* a record of it is damaged, or it is cut off */
+    char copy[340];
+    segment_name(number, name);
+    (void)snprintf(copy, sizeof(copy), "%s/%s", ours, name);
+    world_flip(copy, SEGMENT_HEADER_SIZE + RECORD_HEADER_SIZE + 5);
+    assert_int_equal(check_copy(&f, ours, number, true, &err), -1);
+    assert_int_equal(err.code, ERR_CORRUPT);
+    world_flip(copy, SEGMENT_HEADER_SIZE + RECORD_HEADER_SIZE + 5);
+    assert_int_equal(truncate(copy, SEGMENT_HEADER_SIZE), 0);
+    assert_int_equal(check_copy(&f, ours, number, true, &err), -1);
+    end(&f);
+}
+
+/* ---- segments as a whole ---- */
+
+static uint64_t first_mark_in(const struct fixture *f, uint64_t number)
+{
+    char path[300];
+    struct err err = ERR_INIT;
+    struct segment_reader *reader AUTO_OF(segment_reader) = NULL;
+    struct record r;
+    const uint8_t *payload;
+    uint64_t offset = SEGMENT_HEADER_SIZE;
+    (void)snprintf(path, sizeof(path), "%s/main", f->w.m.machine_dir);
+    int fd AUTO_CLOSE = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    world_ok(segment_open(fd, number, &reader, &err), &err);
+    do
+        assert_int_equal(segment_read_next(reader, &offset, &r, &payload, &err), 1);
+    while (r.kind != RECORD_MARK);
+    return segment_reader_place(reader);
+}
+
+/* A mark, and a segment of which nothing can be read, are put back; what is written to is left alone. */
+static void marks_and_unreadable_segments_are_put_back(void **state)
+{
+    struct fixture f;
+    struct quarantine q;
+    struct err err = ERR_INIT;
+    char path[300];
+    uint64_t at;
+    (void)state;
+    begin(&f, 90);
+    segment_path(&f, 1, path);
+    (void)record_in(&f, 1, 2, &at);
+    world_flip(path, (long)at + RECORD_HEADER_SIZE + 100); /* a payload beside it */
+    world_flip(path, (long)first_mark_in(&f, 1) + RECORD_HEADER_SIZE + 9);
+    segment_path(&f, 2, path);
+    overwrite(path, 0, 200);
+    find(&f, &q);
+    unsigned restored = 0;
+    struct heal_copy copy = copy_of(&f);
+    assert_int_equal(heal(&f, &q, &copy), q.count);
+    for (size_t i = 0; i < q.count; i++)
+        restored += q.items[i].restored;
+    assert_true(restored >= 2);
+    quarantine_done(&q);
+    find(&f, &q);
+    assert_int_equal(q.count, 0);
+    model_check_all(&f.w.m);
+    segment_path(&f, writes_from(&f), path);
+    overwrite(path, 0, 200);
+    copy = copy_of(&f);
+    assert_int_equal(secondcopy_restore(f.copy, writes_from(&f), true, &err), 0);
+    assert_int_equal(secondcopy_restore(f.copy, writes_from(&f), false, &err), 0);
+    end(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -397,6 +625,10 @@ int main(void)
         cmocka_unit_test(a_rewritten_segment_is_healed),
         cmocka_unit_test(a_bad_copy_is_not_believed),
         cmocka_unit_test(a_bucket_that_cannot_be_read_costs_nothing),
+        cmocka_unit_test(one_bad_object_costs_what_it_would_have_healed),
+        cmocka_unit_test(nothing_is_taken_from_another_history),
+        cmocka_unit_test(a_segment_must_agree_with_what_is_left),
+        cmocka_unit_test(marks_and_unreadable_segments_are_put_back),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
