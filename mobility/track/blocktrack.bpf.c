@@ -28,10 +28,11 @@ struct disk_map {
     __uint(value_size, BT_PAGE_BYTES);
 };
 
-/* Kernel device number of the whole disk -> its array. */
+/* bt_slot() of the kernel's number of a whole disk -> its array. A look-up here is a few instructions of the program itself; in a
+ * hash of maps it took 46 ns. */
 struct {
-    __uint(type, BPF_MAP_TYPE_HASH_OF_MAPS);
-    __uint(max_entries, BT_DISKS_MAX);
+    __uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+    __uint(max_entries, BT_SLOTS);
     __uint(key_size, sizeof(__u32));
     __uint(value_size, sizeof(__u32));
     __array(values, struct disk_map);
@@ -100,15 +101,28 @@ static __always_inline int set_line(void *map, __u64 base, __u64 line)
     return 0;
 }
 
-static __always_inline int mark_granules(void *map, struct bt_header *h, __u64 first, __u64 last)
+static __always_inline struct bt_header *header_of(void *map)
 {
-    __u64 summary = h->summary_pages, line = first >> BT_LINE_SHIFT, last_line = last >> BT_LINE_SHIFT;
+    return page_of(map, 0);
+}
+
+/* For counts that are rare. */
+#define COUNT(map, counter)                                                                                            \
+    do {                                                                                                               \
+        struct bt_header *h_ = header_of(map);                                                                         \
+        if (h_)                                                                                                        \
+            __sync_fetch_and_add(&h_->counter, 1);                                                                     \
+    } while (0)
+
+static __always_inline int mark_granules(void *map, const struct bt_lane *lane, __u64 first, __u64 last)
+{
+    __u64 summary = lane->summary_pages, line = first >> BT_LINE_SHIFT, last_line = last >> BT_LINE_SHIFT;
 
     if (last - first < BT_FINE_MAX) {
         if (set_bits(map, BT_FIRST_LINE_PAGE + 2 * summary, first, last) < 0)
             return -1;
     } else {
-        __sync_fetch_and_add(&h->wide, 1);
+        COUNT(map, wide);
         if (set_bits(map, BT_FIRST_LINE_PAGE + summary, line, last_line) < 0)
             return -1;
     }
@@ -116,32 +130,53 @@ static __always_inline int mark_granules(void *map, struct bt_header *h, __u64 f
                              : set_bits(map, BT_FIRST_LINE_PAGE, line, last_line);
 }
 
-static __always_inline void mark(void *map, struct bt_header *h, __u64 start, __u64 bytes)
+static __always_inline void mark(void *map, const struct bt_lane *lane, __u64 start, __u64 bytes)
 {
-    __u64 shift = h->granule_shift & 63, granules = h->granules;
+    __u64 shift = lane->granule_shift & 63, granules = lane->granules;
     __u64 first = start >> shift, last = (start + bytes - 1) >> shift;
 
-    if (start + bytes > h->size_bytes)
-        __sync_fetch_and_add(&h->beyond, 1);
+    if (start + bytes > lane->size_bytes)
+        COUNT(map, beyond);
     if (first >= granules)
         return;
     if (last >= granules)
         last = granules - 1;
-    if (mark_granules(map, h, first, last) < 0)
-        __sync_fetch_and_add(&h->lost, 1);
+    if (mark_granules(map, lane, first, last) < 0)
+        COUNT(map, lost);
+}
+
+/* The lane of an array, if that is the disk's. */
+static __always_inline struct bt_lane *lane_of(void *map, __u32 lane, __u32 dev)
+{
+    struct bt_lane *l = page_of(map, BT_FIRST_LANE_PAGE + lane);
+
+    return l && l->owner == (BT_OWNER | dev) ? l : 0;
+}
+
+/* The disk's array, and in it the lane of that number; NULL: not tracked. */
+static __always_inline void *array_of(__u32 dev, __u32 lane, struct bt_lane **ret_lane)
+{
+#pragma clang loop unroll(full)
+    for (__u32 i = 0; i < BT_SLOT_PROBES; i++) {
+        __u32 slot = bt_slot(dev, i);
+        void *map = bpf_map_lookup_elem(&disks, &slot);
+        struct bt_lane *l = map ? lane_of(map, lane, dev) : 0;
+        if (l) {
+            *ret_lane = l;
+            return map;
+        }
+    }
+    return 0;
 }
 
 /* Not inlined and global: the verifier looks at it once, not once per range of the loop that calls it. */
 __attribute__((noinline)) int mark_range(__u32 dev, __u64 start, __u64 bytes)
 {
-    void *map = bpf_map_lookup_elem(&disks, &dev);
-    struct bt_header *h;
+    struct bt_lane *lane = 0;
+    void *map = array_of(dev, 0, &lane);
 
-    if (!map)
-        return 0;
-    h = page_of(map, 0);
-    if (h && bytes)
-        mark(map, h, start, bytes);
+    if (map && lane && bytes)
+        mark(map, lane, start, bytes);
     return 0;
 }
 
@@ -169,71 +204,76 @@ static __always_inline __u32 barrier_flags(void)
            (1u << bpf_core_enum_value(enum req_flag_bits, __REQ_PREFLUSH));
 }
 
-static __always_inline void mark_request(
-    void *map, struct bt_header *h, __u32 dev, __u32 op, struct request *rq, __u64 bytes)
+static __always_inline void count_write(void *map, struct bt_flight *f, __u64 bytes)
 {
-    struct bio *bio = rq->bio;
+    struct bt_header *h;
 
-    if (bytes) { /* the end of a flush sequence completes the request once more, without bytes */
-        __sync_fetch_and_add(&h->writes, 1);
-        __sync_fetch_and_add(&h->bytes, bytes);
-    }
-    if (op == OP_DISCARD || op == OP_SECURE_ERASE || op == OP_WRITE_ZEROES)
-        __sync_fetch_and_add(&h->discards, 1);
-    if (op == OP_DISCARD && bio && bio->bi_next) {
-        if (mark_each_bio(dev, bio) < 0)
-            __sync_fetch_and_add(&h->lost, 1);
+    if (f) {
+        f->writes++;
+        f->written += bytes;
         return;
     }
+    h = header_of(map);
+    if (!h)
+        return;
+    __sync_fetch_and_add(&h->writes, 1);
+    __sync_fetch_and_add(&h->bytes, bytes);
+}
+
+static __always_inline void mark_request(
+    void *map, const struct bt_lane *lane, __u32 dev, __u32 op, struct request *rq, __u64 bytes)
+{
+    if (op != OP_WRITE) {
+        struct bio *bio = rq->bio;
+        if (op == OP_DISCARD || op == OP_SECURE_ERASE || op == OP_WRITE_ZEROES)
+            COUNT(map, discards);
+        if (op == OP_DISCARD && bio && bio->bi_next) {
+            if (mark_each_bio(dev, bio) < 0)
+                COUNT(map, lost);
+            return;
+        }
+    }
     if (bytes)
-        mark(map, h, rq->__sector << 9, bytes);
+        mark(map, lane, rq->__sector << 9, bytes);
     else if (op > OP_WRITE_ZEROES)
-        __sync_fetch_and_add(&h->lost, 1); /* a zone command over the whole device */
+        COUNT(map, lost); /* a zone command over the whole device */
 }
 
 /* --- requests in flight ---------------------------------------------------------------------------------------------- */
 
-/* The request's address as a number: the verifier allows no arithmetic on the argument itself. 0: unreadable. */
-static __always_inline __u64 address_of(const void *ctx)
+/* The verifier allows no arithmetic on the request's address itself, but a copy of its lower half is a number like any other; the
+ * compiler must not put off that copy. What is compared and kept is the whole. */
+static __always_inline __u32 place_of(struct request *rq)
 {
-    __u64 request = 0;
+    __u32 low;
 
-    return bpf_probe_read_kernel(&request, sizeof(request), ctx) < 0 ? 0 : request;
+    asm("%0 = %1" : "=w"(low) : "w"((__u32)(unsigned long)rq));
+    return low * 0x9e3779b1u >> 22; /* BT_FLIGHTS is 2^10 */
 }
 
-static __always_inline __u64 place_of(__u64 request)
+static __always_inline struct bt_flight *probe(struct bt_lane *lane, __u32 place, __u32 i)
 {
-    return (request * 0x9e3779b97f4a7c15ull) >> 54; /* BT_FLIGHTS is 2^10 */
+    return (struct bt_flight *)lane + ((place + i) & (BT_FLIGHTS_PER_PAGE - 1));
 }
 
-static __always_inline struct bt_flight *flights_of(void *map, __u64 request)
-{
-    return page_of(map, BT_FIRST_FLIGHT_PAGE + place_of(request) / BT_FLIGHTS_PER_PAGE);
-}
-
-static __always_inline struct bt_flight *probe(struct bt_flight *page, __u64 request, __u64 i)
-{
-    return &page[(place_of(request) + i) & (BT_FLIGHTS_PER_PAGE - 1)];
-}
-
-/* Where the request is listed, or NULL. */
-static __always_inline struct bt_flight *find_flight(struct bt_flight *page, __u64 request)
+/* Where the request is listed, or NULL. The head of the lane is never taken for one. */
+static __always_inline struct bt_flight *find_flight(struct bt_lane *lane, __u32 place, struct request *rq)
 {
 #pragma clang loop unroll(full)
-    for (int i = 0; i < BT_PROBES; i++) {
-        struct bt_flight *f = probe(page, request, i);
-        if (*(volatile __u64 *)&f->request == request)
+    for (__u32 i = 0; i < BT_PROBES; i++) {
+        struct bt_flight *f = probe(lane, place, i);
+        if (*(volatile __u64 *)&f->request == (__u64)(unsigned long)rq)
             return f;
     }
     return 0;
 }
 
-static __always_inline struct bt_flight *claim_flight(struct bt_flight *page, __u64 request)
+static __always_inline struct bt_flight *claim_flight(struct bt_lane *lane, __u32 place, struct request *rq)
 {
 #pragma clang loop unroll(full)
-    for (int i = 0; i < BT_PROBES; i++) {
-        struct bt_flight *f = probe(page, request, i);
-        if (__sync_val_compare_and_swap(&f->request, 0, request) == 0)
+    for (__u32 i = 0; i < BT_PROBES; i++) {
+        struct bt_flight *f = probe(lane, place, i);
+        if (__sync_val_compare_and_swap(&f->request, 0, (__u64)(unsigned long)rq) == 0)
             return f;
     }
     return 0;
@@ -251,69 +291,61 @@ static __always_inline void fill_flight(struct bt_flight *f, struct request *rq,
 SEC("tp_btf/block_rq_issue")
 int BPF_PROG(on_issue, struct request *rq)
 {
-    __u32 op = rq->cmd_flags & OP_MASK, dev;
-    struct bt_flight *page, *f;
-    struct bt_header *h;
-    __u64 request;
+    __u32 op = rq->cmd_flags & OP_MASK, place, dev;
+    struct bt_lane *lane = 0;
+    struct bt_flight *f;
     void *map;
 
     if ((!(op & 1) && op != OP_FLUSH) || op == OP_DRV_OUT)
         return 0;
     dev = dev_of(rq->q->disk);
-    map = bpf_map_lookup_elem(&disks, &dev);
-    if (!map)
-        return 0;
-    h = page_of(map, 0);
-    request = address_of(ctx);
-    page = flights_of(map, request);
-    if (!h || !page || !request)
+    place = place_of(rq);
+    map = array_of(dev, place / BT_FLIGHTS_PER_PAGE, &lane);
+    if (!map || !lane)
         return 0;
     if (op == OP_FLUSH)
-        __sync_fetch_and_add(&h->barriers, 1);
-    f = find_flight(page, request);
+        COUNT(map, barriers);
+    f = find_flight(lane, place, rq);
     if (f) { /* it has completed, and that was not seen */
-        __sync_fetch_and_add(&h->overtaken, 1);
+        COUNT(map, overtaken);
         mark_range(dev, f->start, f->bytes);
     } else {
-        f = claim_flight(page, request);
+        f = claim_flight(lane, place, rq);
     }
     if (f)
         fill_flight(f, rq, op);
     else
-        __sync_fetch_and_add(&h->unlisted, 1);
+        COUNT(map, unlisted);
     return 0;
 }
 
 SEC("tp_btf/block_rq_complete")
 int BPF_PROG(on_complete, struct request *rq, int error, unsigned int bytes)
 {
-    __u32 flags = rq->cmd_flags, op = flags & OP_MASK, dev;
-    struct bt_flight *page, *f;
-    struct bt_header *h;
-    __u64 request;
+    __u32 flags = rq->cmd_flags, op = flags & OP_MASK, place, dev;
+    struct bt_lane *lane = 0;
+    struct bt_flight *f;
     void *map;
 
     if (!(op & 1) && op != OP_FLUSH)
         return 0;
     dev = dev_of(rq->q->disk);
-    map = bpf_map_lookup_elem(&disks, &dev);
-    if (!map)
-        return 0;
-    h = page_of(map, 0);
-    request = address_of(ctx);
-    page = flights_of(map, request);
-    if (!h || !page || !request)
+    place = place_of(rq);
+    map = array_of(dev, place / BT_FLIGHTS_PER_PAGE, &lane);
+    if (!map || !lane)
         return 0;
     if (op == OP_DRV_OUT) {
-        __sync_fetch_and_add(&h->passthrough, 1);
+        COUNT(map, passthrough);
         return 0;
     }
-    f = find_flight(page, request);
+    f = find_flight(lane, place, rq);
     if (op != OP_FLUSH)
-        mark_request(map, h, dev, op, rq, bytes);
+        mark_request(map, lane, dev, op, rq, bytes);
+    if (op != OP_FLUSH && bytes) /* the end of a flush sequence completes the request once more, without bytes */
+        count_write(map, f, bytes);
     /* A flush was counted when it was issued, which is as good; a FUA write counts after it was marked. */
     if (op == OP_FLUSH ? !f : flags & barrier_flags())
-        __sync_fetch_and_add(&h->barriers, 1);
+        COUNT(map, barriers);
     if (f && bytes >= rq->__data_len) {
         /* More is listed than this event is about: the end of a flush sequence, which comes without bytes, or the last part of a
          * request. What was told of it before was marked then; if it was not told, this is the last chance. */
@@ -327,18 +359,13 @@ int BPF_PROG(on_complete, struct request *rq, int error, unsigned int bytes)
 SEC("fentry/submit_bio_noacct")
 int BPF_PROG(on_submit, struct bio *bio)
 {
-    struct bt_header *h;
+    struct bt_lane *lane = 0;
     void *map;
-    __u32 dev;
 
     if (!(bio->bi_opf & barrier_flags()))
         return 0;
-    dev = dev_of(bio->bi_bdev->bd_disk);
-    map = bpf_map_lookup_elem(&disks, &dev);
-    if (!map)
-        return 0;
-    h = page_of(map, 0);
-    if (h)
-        __sync_fetch_and_add(&h->barriers_submitted, 1);
+    map = array_of(dev_of(bio->bi_bdev->bd_disk), 0, &lane);
+    if (map)
+        COUNT(map, barriers_submitted);
     return 0;
 }

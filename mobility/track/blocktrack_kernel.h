@@ -49,6 +49,7 @@ enum req_flag_bits { __REQ_FUA = 17, __REQ_PREFLUSH = 18 };
 
 /* Numbers of operations that have never changed. All operations that change content are odd. */
 #define OP_MASK 0xff
+#define OP_WRITE 1
 #define OP_FLUSH 2
 #define OP_DISCARD 3
 #define OP_SECURE_ERASE 5

@@ -3,18 +3,22 @@
  * The memory that the program in the kernel and the agent share: one BPF array per disk, its elements pages of 4 KiB.
  *
  *   page 0                  struct bt_header
- *   8 pages   flights       requests that were issued and have not completed
+ *   16 pages  lanes         requests that were issued and have not completed; the first place of each page is struct bt_lane
  *   S pages   lines         one bit per line of 512 granules: something in the line is dirty
  *   S pages   wide          one bit per line: all of the line is dirty (requests longer than BT_FINE_MAX granules)
  *   the rest  granules      one bit per granule
  *
  * S is bt_summary_pages(granules). Bit n of a level is bit n % 64 of its 64-bit word n / 64. Sizes change only with BT_FORMAT.
+ *
+ * A write of some thousand instructions between its two events finds little of this in the processor's caches. Therefore what an
+ * event needs lies together: a place is one cache line, with the counts of the writes that went through it, and each page of places has
+ * the geometry at its beginning. The arrays of all disks are found in one table without a hash chain: bt_slot.
  */
 #ifndef MOBILITY_TRACK_BLOCKTRACK_MAP_H
 #define MOBILITY_TRACK_BLOCKTRACK_MAP_H
 
 #define BT_MAGIC 0x31304b434152544cull /* "LTRACK01" */
-#define BT_FORMAT 1
+#define BT_FORMAT 2
 #define BT_PAGE_BYTES 4096
 #define BT_PAGE_WORDS (BT_PAGE_BYTES / 8)
 #define BT_PAGE_BITS (BT_PAGE_BYTES * 8)
@@ -28,23 +32,41 @@
 #define BT_SPAN_WORDS 66
 /* Ranges of one merged discard that are followed (NVMe allows 256). */
 #define BT_DISCARD_RANGES 256
-#define BT_DISKS_MAX 256
-/* Places for requests in flight on one disk. A request is looked for in BT_PROBES places of one page. */
+/* Slots of the table of disks. A disk's array is in one of BT_SLOT_PROBES of them, wherever there was room when it was added. */
+#define BT_SLOTS 4096
+#define BT_SLOT_PROBES 4
+/* Places for requests in flight on one disk, pages' heads among them. A request is looked for in BT_PROBES places of one page. */
 #define BT_FLIGHTS 1024
 #define BT_PROBES 4
 
+/* One cache line. Only the request that it is taken by changes it. */
 struct bt_flight {
     unsigned long long request; /* the kernel's address of it; 0: free */
     unsigned long long start;
     unsigned long long bytes;
     unsigned int turn; /* grows with each use of the place */
     unsigned int is_flush;
+    unsigned long long writes;  /* that completed here */
+    unsigned long long written; /* bytes of them */
+    unsigned long long reserved[2];
 };
 
-#define BT_FLIGHTS_PER_PAGE (BT_PAGE_BYTES / 32)
-#define BT_FLIGHT_PAGES (BT_FLIGHTS / BT_FLIGHTS_PER_PAGE)
-#define BT_FIRST_FLIGHT_PAGE 1
-#define BT_FIRST_LINE_PAGE (BT_FIRST_FLIGHT_PAGE + BT_FLIGHT_PAGES)
+/* The geometry once more, at the head of each page of places. */
+struct bt_lane {
+    unsigned long long
+        owner; /* BT_OWNER and the kernel's number of the disk: where a place has a request, and never one */
+    unsigned long long granules;
+    unsigned long long size_bytes;
+    unsigned long long granule_shift;
+    unsigned long long summary_pages;
+    unsigned long long reserved[3];
+};
+
+#define BT_OWNER (1ull << 32)
+#define BT_FLIGHTS_PER_PAGE (BT_PAGE_BYTES / 64)
+#define BT_LANES (BT_FLIGHTS / BT_FLIGHTS_PER_PAGE)
+#define BT_FIRST_LANE_PAGE 1
+#define BT_FIRST_LINE_PAGE (BT_FIRST_LANE_PAGE + BT_LANES)
 
 struct bt_header {
     unsigned long long magic;
@@ -59,7 +81,7 @@ struct bt_header {
     unsigned long long acknowledged; /* of `lost`, by the agent */
     unsigned long long reserved[5];
     /* Counters, from offset 128 on: the program adds, the agent reads. */
-    unsigned long long writes;
+    unsigned long long writes; /* of requests that had no place */
     unsigned long long bytes;
     unsigned long long discards;
     unsigned long long barriers;
@@ -71,6 +93,12 @@ struct bt_header {
     unsigned long long unlisted;           /* requests for which there was no place in flights */
     unsigned long long overtaken; /* requests whose completion was found missing when their memory was used again */
 };
+
+/* Where the array of a disk may be in the table: for i from 0 on. */
+static inline unsigned int bt_slot(unsigned int dev, unsigned int i)
+{
+    return ((dev * 0x9e3779b1u >> 20) + i) % BT_SLOTS;
+}
 
 static inline unsigned long long bt_summary_pages(unsigned long long granules)
 {

@@ -27,6 +27,8 @@ struct flight_age {
 };
 
 static_assert(sizeof(struct bt_flight) == BT_PAGE_BYTES / BT_FLIGHTS_PER_PAGE, "flights fill their pages");
+static_assert(sizeof(struct bt_lane) == sizeof(struct bt_flight), "a lane's head takes one place");
+static_assert(offsetof(struct bt_lane, owner) == offsetof(struct bt_flight, request), "a head is found taken");
 static_assert(sizeof(struct bt_header) <= BT_PAGE_BYTES, "the header is one page");
 static_assert(offsetof(struct bt_header, writes) == 128, "counters do not share a cache line with the geometry");
 
@@ -61,12 +63,34 @@ static void place_levels(struct diskmap *m)
 {
     uint64_t granules = m->header->granules, summary = bt_summary_pages(granules);
 
-    m->flights = (const struct bt_flight *)((const uint8_t *)m->header + BT_FIRST_FLIGHT_PAGE * BT_PAGE_BYTES);
+    m->flights = (const struct bt_flight *)((const uint8_t *)m->header + BT_FIRST_LANE_PAGE * BT_PAGE_BYTES);
     m->lines = (uint64_t *)m->header + BT_FIRST_LINE_PAGE * BT_PAGE_WORDS;
     m->wide = m->lines + summary * BT_PAGE_WORDS;
     m->granules = m->wide + summary * BT_PAGE_WORDS;
     m->granule_words = (granules + 63) / 64;
     m->line_words = (granules + BT_LINE_GRANULES * 64 - 1) / (BT_LINE_GRANULES * 64);
+}
+
+static bool is_head(unsigned i)
+{
+    return i % BT_FLIGHTS_PER_PAGE == 0;
+}
+
+static struct bt_lane *lane_of(const struct bt_header *h, unsigned lane)
+{
+    return (struct bt_lane *)((uintptr_t)h + (BT_FIRST_LANE_PAGE + lane) * BT_PAGE_BYTES);
+}
+
+static void write_lanes(struct bt_header *h, uint32_t dev)
+{
+    const struct bt_lane lane = {.owner = BT_OWNER | dev,
+        .granules = h->granules,
+        .size_bytes = h->size_bytes,
+        .granule_shift = h->granule_shift,
+        .summary_pages = h->summary_pages};
+
+    for (unsigned i = 0; i < BT_LANES; i++)
+        *lane_of(h, i) = lane;
 }
 
 int diskmap_create(int fd, const struct diskmap_geometry *g, struct diskmap *ret_map, struct err *err)
@@ -85,6 +109,7 @@ int diskmap_create(int fd, const struct diskmap_geometry *g, struct diskmap *ret
     h->incarnation = g->incarnation;
     h->disk_sequence = g->disk_sequence;
     memcpy(h->boot_id, g->boot_id, sizeof(h->boot_id));
+    write_lanes(h, g->dev);
     __atomic_store_n(&h->magic, BT_MAGIC, __ATOMIC_RELEASE);
     place_levels(ret_map);
     return 0;
@@ -98,6 +123,12 @@ static int check_header(const struct bt_header *h, uint64_t pages, struct err *e
         h->granules != granules_of(h->size_bytes, (unsigned)h->granule_shift) ||
         h->summary_pages != bt_summary_pages(h->granules) || bt_total_pages(h->granules) != pages)
         return err_set(err, ERR_CORRUPT, "a tracker's bitmap whose size does not fit its header");
+    for (unsigned i = 0; i < BT_LANES; i++) {
+        const struct bt_lane *l = lane_of(h, i);
+        if (l->owner != lane_of(h, 0)->owner || l->granules != h->granules || l->size_bytes != h->size_bytes ||
+            l->granule_shift != h->granule_shift || l->summary_pages != h->summary_pages)
+            return err_set(err, ERR_CORRUPT, "a tracker's bitmap whose parts do not fit together");
+    }
     return 0;
 }
 
@@ -230,7 +261,7 @@ static int take_flights(struct drain *x, struct err *err)
 
     for (unsigned i = 0; i < BT_FLIGHTS; i++) {
         const struct bt_flight *f = &x->map->flights[i];
-        if (__atomic_load_n(&f->request, __ATOMIC_ACQUIRE) == 0)
+        if (is_head(i) || __atomic_load_n(&f->request, __ATOMIC_ACQUIRE) == 0)
             continue;
         if (flight_is_due(&x->map->ages[i], __atomic_load_n(&f->turn, __ATOMIC_RELAXED), now) &&
             take_flight(x, f, err) < 0)
@@ -298,11 +329,23 @@ void diskmap_merge(struct diskmap *to, const struct diskmap *from)
 
     for (unsigned i = 0; i < BT_FLIGHTS; i++) {
         const struct bt_flight *f = &from->flights[i];
-        if (f->request && f->bytes)
+        if (!is_head(i) && f->request && f->bytes)
             set_range(to, f->start >> to->header->granule_shift,
                 ((f->start + f->bytes - 1) >> to->header->granule_shift) + 1);
     }
     merge_level(to->granules, from->granules, words);
     merge_level(to->wide, from->wide, line_words);
     to->look_everywhere = true;
+}
+
+void diskmap_count_writes(const struct diskmap *m, uint64_t *ret_writes, uint64_t *ret_bytes)
+{
+    *ret_writes = __atomic_load_n(&m->header->writes, __ATOMIC_SEQ_CST);
+    *ret_bytes = __atomic_load_n(&m->header->bytes, __ATOMIC_SEQ_CST);
+    for (unsigned i = 0; i < BT_FLIGHTS; i++) {
+        if (is_head(i))
+            continue;
+        *ret_writes += __atomic_load_n(&m->flights[i].writes, __ATOMIC_RELAXED);
+        *ret_bytes += __atomic_load_n(&m->flights[i].written, __ATOMIC_RELAXED);
+    }
 }

@@ -16,9 +16,9 @@
 #include "transport/base/err.h"
 
 struct diskmap {
-    struct bt_header *header; /* NULL: not mapped */
-    const struct bt_flight *flights;
-    struct flight_age *ages; /* of each place in flights */
+    struct bt_header *header;        /* NULL: not mapped */
+    const struct bt_flight *flights; /* the heads of the lanes among them */
+    struct flight_age *ages;         /* of each place in flights */
     uint64_t *lines, *wide, *granules;
     uint64_t line_words; /* of lines and of wide */
     uint64_t granule_words;
@@ -28,6 +28,7 @@ struct diskmap {
 
 /* What a new array begins with. */
 struct diskmap_geometry {
+    uint32_t dev; /* the kernel's number of the disk */
     uint64_t size_bytes;
     unsigned granule_shift;
     uint64_t incarnation;
@@ -45,6 +46,8 @@ void diskmap_unmap(struct diskmap *m);
 
 /* Marks [start, end of disk) here, as the program would. */
 void diskmap_set_from(struct diskmap *m, uint64_t start_bytes);
+/* Writes that completed since the array was made, and their bytes. */
+void diskmap_count_writes(const struct diskmap *m, uint64_t *ret_writes, uint64_t *ret_bytes);
 /* As tracker_drain. */
 int diskmap_drain(
     struct diskmap *m, struct dirty *round, struct dirty *pending, uint64_t *ret_granules, struct err *err);

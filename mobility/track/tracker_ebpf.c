@@ -3,7 +3,7 @@
  * The ebpf driver. Pins of one instance:
  *
  *   meta          format and boot id; written last, so a half-made folder is known by its absence
- *   disks         device number -> array of that disk (hash of maps)
+ *   disks         the arrays of all disks, by slots (bt_slot)
  *   disk-XXXXXXXX the array of one disk; -next while a resize is under way
  *   complete, issue   links of on_complete and on_issue         submit   of on_submit, where the kernel allows it
  *
@@ -32,7 +32,7 @@
 
 struct ebpf {
     struct bpffs pins;
-    int disks_fd;       /* the hash of maps */
+    int disks_fd;       /* the table of arrays */
     int program_fds[2]; /* on_complete, on_issue */
     bool sees_submission;
     uint8_t boot_id[16];
@@ -226,14 +226,6 @@ static uint32_t kernel_dev(dev_t dev)
     return ((uint32_t)major(dev) << 20) | (uint32_t)minor(dev);
 }
 
-/* The id of the array that the programs use for this key; 0: none. */
-static uint32_t array_in_use(const struct ebpf *e, uint32_t key)
-{
-    uint32_t id = 0;
-
-    return bpf_map_lookup_elem(e->disks_fd, &key, &id) == 0 ? id : 0;
-}
-
 static int array_info(int fd, struct bpf_map_info *ret_info)
 {
     uint32_t size = sizeof(*ret_info);
@@ -242,6 +234,46 @@ static int array_info(int fd, struct bpf_map_info *ret_info)
     if (bpf_obj_get_info_by_fd(fd, ret_info, &size) < 0)
         return -1;
     return ret_info->type == BPF_MAP_TYPE_ARRAY && ret_info->value_size == BT_PAGE_BYTES ? 0 : -1;
+}
+
+/* The number of the disk that an array belongs to, as BT_OWNER has it; 0: it cannot be told. */
+static uint64_t owner_of(uint32_t id)
+{
+    AUTO_CLOSE int fd = bpf_map_get_fd_by_id(id);
+    AUTO_FREE struct bt_lane *page = mem_alloc(1, BT_PAGE_BYTES);
+    uint32_t lane = BT_FIRST_LANE_PAGE;
+    struct bpf_map_info info;
+
+    if (fd < 0 || !page || array_info(fd, &info) < 0 || bpf_map_lookup_elem(fd, &lane, page) < 0)
+        return 0;
+    return page->owner;
+}
+
+/* The slot in which the programs find the disk's array, and the id of that; without one -1, and a slot that is free, if there is any. */
+static int slot_of(const struct ebpf *e, uint32_t key, uint32_t *ret_id, int *ret_free)
+{
+    *ret_id = 0;
+    *ret_free = -1;
+    for (unsigned i = BT_SLOT_PROBES; i-- > 0;) {
+        uint32_t slot = bt_slot(key, i), id = 0;
+        if (bpf_map_lookup_elem(e->disks_fd, &slot, &id) < 0 || id == 0) {
+            *ret_free = (int)slot;
+        } else if (owner_of(id) == (BT_OWNER | key)) {
+            *ret_id = id;
+            return (int)slot;
+        }
+    }
+    return -1;
+}
+
+/* The id of the array that the programs use for this key; 0: none. */
+static uint32_t array_in_use(const struct ebpf *e, uint32_t key)
+{
+    uint32_t id;
+    int unused;
+
+    (void)slot_of(e, key, &id, &unused);
+    return id;
 }
 
 /* A resize was cut off between putting the new array to use and renaming its pin: the old one may hold bits still. */
@@ -310,12 +342,29 @@ static int make_array(uint64_t size_bytes, unsigned shift, struct err *err)
 
 static int use_array(struct ebpf *e, uint32_t key, int fd, struct err *err)
 {
+    uint32_t id, at;
+    int unused, slot = slot_of(e, key, &id, &unused);
+
+    if (slot < 0)
+        slot = unused;
+    if (slot < 0)
+        return err_set(err, ERR_NOMEM, "the tracker's table of disks is full");
+    at = (uint32_t)slot;
     /* Returns after a grace period: no program works with the array before it any more, and each later one finds this. */
-    if (bpf_map_update_elem(e->disks_fd, &key, &fd, BPF_ANY) == 0)
-        return 0;
-    if (errno == E2BIG)
-        return err_set(err, ERR_NOMEM, "the tracker's table of disks is full (%u)", BT_DISKS_MAX);
-    return err_sys(err, errno, "putting a bitmap to use");
+    if (bpf_map_update_elem(e->disks_fd, &at, &fd, BPF_ANY) < 0)
+        return err_sys(err, errno, "putting a bitmap to use");
+    return 0;
+}
+
+static int stop_using_array(struct ebpf *e, uint32_t key, struct err *err)
+{
+    uint32_t id, at;
+    int unused, slot = slot_of(e, key, &id, &unused);
+
+    at = (uint32_t)slot;
+    if (slot >= 0 && bpf_map_delete_elem(e->disks_fd, &at) < 0 && errno != ENOENT)
+        return err_sys(err, errno, "taking a bitmap out of use");
+    return 0;
 }
 
 static int new_incarnation(uint64_t *ret_number, struct err *err)
@@ -329,8 +378,10 @@ static int new_incarnation(uint64_t *ret_number, struct err *err)
 
 static int create_array(struct ebpf *e, struct tracker_disk *disk, struct ebpf_disk *d, struct err *err)
 {
-    struct diskmap_geometry g = {
-        .size_bytes = disk->size_bytes, .granule_shift = disk->granule_shift, .disk_sequence = disk->sequence};
+    struct diskmap_geometry g = {.dev = d->key,
+        .size_bytes = disk->size_bytes,
+        .granule_shift = disk->granule_shift,
+        .disk_sequence = disk->sequence};
     AUTO_CLOSE int fd = -1;
 
     bpffs_drop(&e->pins, d->pin);
@@ -382,8 +433,8 @@ static int ebpf_remove(void *state, struct tracker_disk *disk, struct err *err)
     struct ebpf_disk *d = disk->state;
     struct ebpf *e = state;
 
-    if (bpf_map_delete_elem(e->disks_fd, &d->key) < 0 && errno != ENOENT)
-        return err_sys(err, errno, "taking a bitmap out of use");
+    if (stop_using_array(e, d->key, err) < 0)
+        return -1;
     bpffs_drop(&e->pins, d->pin);
     return 0;
 }
@@ -404,7 +455,7 @@ static void forget_one(void *arg, const char *name)
     for (size_t i = 0; i < o->count; i++)
         if (((struct ebpf_disk *)o->disks[i]->state)->key == key)
             return;
-    (void)bpf_map_delete_elem(o->e->disks_fd, &key);
+    (void)stop_using_array(o->e, key, NULL);
     bpffs_drop(&o->e->pins, name);
 }
 
@@ -421,13 +472,14 @@ static int ebpf_resize(void *state, struct tracker_disk *disk, uint64_t size_byt
 {
     struct ebpf_disk *d = disk->state;
     struct ebpf *e = state;
-    struct diskmap_geometry g = {.size_bytes = size_bytes,
+    struct diskmap_geometry g = {.dev = d->key,
+        .size_bytes = size_bytes,
         .granule_shift = disk->granule_shift,
         .incarnation = d->map.header->incarnation,
         .disk_sequence = disk->sequence};
     AUTO_CLOSE int fd = make_array(size_bytes, disk->granule_shift, err);
     struct diskmap map = {0};
-    uint64_t lost;
+    uint64_t lost, writes, bytes;
     char next[32];
 
     memcpy(g.boot_id, e->boot_id, sizeof(g.boot_id));
@@ -439,8 +491,9 @@ static int ebpf_resize(void *state, struct tracker_disk *disk, uint64_t size_byt
     map.header->lost = lost;
     map.header->acknowledged = d->map.header->acknowledged;
     map.header->barriers = d->map.header->barriers;
-    map.header->writes = d->map.header->writes;
-    map.header->bytes = d->map.header->bytes;
+    diskmap_count_writes(&d->map, &writes, &bytes);
+    map.header->writes = writes;
+    map.header->bytes = bytes;
     if (bpffs_put(&e->pins, next, fd, err) < 0 || use_array(e, d->key, fd, err) < 0) {
         diskmap_unmap(&map);
         bpffs_drop(&e->pins, next);
@@ -485,10 +538,10 @@ static bool ebpf_countable(void *state, struct tracker_disk *disk)
 
 static void ebpf_stats(void *state, const struct tracker_disk *disk, struct tracker_stats *ret_stats)
 {
-    const struct bt_header *h = ((const struct ebpf_disk *)disk->state)->map.header;
+    const struct diskmap *map = &((const struct ebpf_disk *)disk->state)->map;
+    const struct bt_header *h = map->header;
 
-    ret_stats->writes = counter(&h->writes);
-    ret_stats->bytes = counter(&h->bytes);
+    diskmap_count_writes(map, &ret_stats->writes, &ret_stats->bytes);
     ret_stats->discards = counter(&h->discards);
     ret_stats->barriers = ebpf_barriers(state, disk);
     ret_stats->wide = counter(&h->wide);

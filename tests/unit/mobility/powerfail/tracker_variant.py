@@ -12,19 +12,18 @@ Fails when the program no longer has the lines that are exchanged.
 import sys
 
 MARK_AT_COMPLETION = """    if (op != OP_FLUSH)
-        mark_request(map, h, dev, op, rq, bytes);
+        mark_request(map, lane, dev, op, rq, bytes);
 """
 AT_ISSUE = """    if (op == OP_FLUSH)
-        __sync_fetch_and_add(&h->barriers, 1);
-    f = find_flight(page, request);
+        COUNT(map, barriers);
+    f = find_flight(lane, place, rq);
 """
 MARK_AT_ISSUE = """    if (op != OP_FLUSH)
-        mark_request(map, h, dev, op, rq, rq->__data_len);
+        mark_request(map, lane, dev, op, rq, rq->__data_len);
 """
-AT_COMPLETION = """    __u32 flags = rq->cmd_flags, op = flags & OP_MASK, dev;
-    struct bt_flight *page, *f;
-    struct bt_header *h;
-    __u64 request;
+AT_COMPLETION = """    __u32 flags = rq->cmd_flags, op = flags & OP_MASK, place, dev;
+    struct bt_lane *lane = 0;
+    struct bt_flight *f;
     void *map;
 
 """
