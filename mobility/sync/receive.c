@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "mobility/sync/receive_disk.h"
+#include "mobility/sync/receive_order.h"
 #include "transport/base/clock.h"
 #include "transport/base/log.h"
 #include "transport/base/mem.h"
@@ -23,33 +24,21 @@
 #define OUTPUTS_MAX 16u
 #define PROGRESS_USEC USEC_PER_SEC
 
-struct order {
-    char command_id[IDENT_TEXT_SIZE], receive_id[IDENT_TEXT_SIZE];
-    struct {
-        uint32_t number;
-        char key[256];
-    } disks[MARK_DISKS_MAX];
-    unsigned disk_count;
-    uint64_t sequence;
-    bool check_only, last, release;
-};
-
 struct receive {
     struct receive_conf conf;
     pthread_t thread;
     bool has_thread;
     pthread_mutex_t lock;
     pthread_cond_t cond;
-    struct order order; /* command_id "": none */
-    bool busy;          /* the thread works on it */
+    struct receive_order order; /* command_id "": none */
     bool cancelled, release, stopping;
     struct receive_output outputs[OUTPUTS_MAX];
     unsigned output_count;
     /* The thread's. */
     struct receive_disk *disks[MARK_DISKS_MAX];
     unsigned disk_count;
-    char held_for[IDENT_TEXT_SIZE];
-    uint64_t holds; /* the point that all of them hold; 0: nobody knows */
+    struct receive_order held; /* whose disks they are; receive_id "": none are held */
+    uint64_t holds;            /* the point that all of them hold; 0: nobody knows */
     uint64_t told_usec;
 };
 
@@ -81,6 +70,16 @@ bool receive_take(struct receive *r, struct receive_output *ret_output)
     return got;
 }
 
+static bool is_cancelled(struct receive *r)
+{
+    bool cancelled;
+
+    pthread_mutex_lock(&r->lock);
+    cancelled = r->cancelled || r->stopping;
+    pthread_mutex_unlock(&r->lock);
+    return cancelled;
+}
+
 static bool goes_on(void *arg, uint64_t at_bytes, uint64_t size_bytes)
 {
     struct receive *r = arg;
@@ -109,15 +108,15 @@ static void let_go(struct receive *r)
     for (unsigned i = 0; i < r->disk_count; i++)
         receive_disk_close(TAKE_PTR(r->disks[i]));
     if (r->disk_count > 0)
-        log_event(LOG_INFO, "disks_given_back", LOG_S("receive", r->held_for), LOG_U("point", r->holds));
+        log_event(LOG_INFO, "disks_given_back", LOG_S("receive", r->held.receive_id), LOG_U("point", r->holds));
     r->disk_count = 0;
-    r->held_for[0] = '\0';
+    r->held.receive_id[0] = '\0';
     r->holds = 0;
 }
 
-static int take_disks(struct receive *r, const struct order *o, struct err *err)
+static int take_disks(struct receive *r, const struct receive_order *o, struct err *err)
 {
-    if (r->disk_count > 0 && strcmp(r->held_for, o->receive_id) == 0)
+    if (r->disk_count > 0 && strcmp(r->held.receive_id, o->receive_id) == 0 && receive_order_same_disks(&r->held, o))
         return 0;
     let_go(r);
     for (unsigned i = 0; i < o->disk_count; i++) {
@@ -127,7 +126,7 @@ static int take_disks(struct receive *r, const struct order *o, struct err *err)
         }
         r->disk_count++;
     }
-    memcpy(r->held_for, o->receive_id, sizeof(r->held_for));
+    r->held = *o;
     return 0;
 }
 
@@ -156,8 +155,8 @@ static int one_pass(struct receive *r, struct receive_pass *pass, struct err *er
 
 /* ---- commands ---- */
 
-static int passes(
-    struct receive *r, const struct order *o, struct receive_figures *figures, unsigned *ret_count, struct err *err)
+static int passes(struct receive *r, const struct receive_order *o, struct receive_figures *figures,
+    unsigned *ret_count, struct err *err)
 {
     uint64_t before = UINT64_MAX;
 
@@ -193,7 +192,7 @@ static int check_only(struct receive *r, struct err *err)
     return look(r, &pass, err);
 }
 
-static int work(struct receive *r, const struct order *o, struct receive_output *out, struct err *err)
+static int work(struct receive *r, const struct receive_order *o, struct receive_output *out, struct err *err)
 {
     struct receive_figures figures = {0};
     unsigned count = 0;
@@ -202,6 +201,8 @@ static int work(struct receive *r, const struct order *o, struct receive_output 
         let_go(r);
         return 0;
     }
+    if (is_cancelled(r))
+        return err_set(err, ERR_CANCELLED, "the writing of the disks was cancelled");
     if (take_disks(r, o, err) < 0)
         return -1;
     if (o->check_only) {
@@ -228,7 +229,7 @@ static int work(struct receive *r, const struct order *o, struct receive_output 
 
 /* ---- the thread ---- */
 
-static void do_order(struct receive *r, const struct order *o)
+static void do_order(struct receive *r, const struct receive_order *o)
 {
     struct receive_output out = {.done = true, .json = "{}"};
 
@@ -236,7 +237,6 @@ static void do_order(struct receive *r, const struct order *o)
     if (work(r, o, &out, &out.error) < 0)
         log_event(LOG_WARN, "receive_failed", LOG_S("command", o->command_id), LOG_E(&out.error));
     pthread_mutex_lock(&r->lock);
-    r->busy = false;
     r->cancelled = false;
     r->order.command_id[0] = '\0';
     pthread_mutex_unlock(&r->lock);
@@ -246,13 +246,12 @@ static void do_order(struct receive *r, const struct order *o)
 static void *receive_main(void *arg)
 {
     struct receive *r = arg;
-    AUTO_FREE struct order *o = mem_new(struct order);
+    AUTO_FREE struct receive_order *o = mem_new(struct receive_order);
 
     pthread_mutex_lock(&r->lock);
     while (o && !r->stopping) {
         if (r->order.command_id[0]) {
             *o = r->order;
-            r->busy = true;
             pthread_mutex_unlock(&r->lock);
             do_order(r, o);
             pthread_mutex_lock(&r->lock);
@@ -309,40 +308,15 @@ void receive_free(struct receive *r)
 
 /* ---- the loop's side ---- */
 
-static int read_order(
-    const char *command_id, const Leeward__Control__V1__ReceiveDisks *c, struct order *o, struct err *err)
-{
-    struct ident id;
-
-    if (ident_from_text(c->receive_id, &id) < 0 || strlen(command_id) >= sizeof(o->command_id))
-        return err_set(err, ERR_INVALID, "a failback is named by a UUID");
-    ident_to_text(&id, o->receive_id);
-    snprintf(o->command_id, sizeof(o->command_id), "%s", command_id);
-    o->sequence = c->sequence;
-    o->check_only = c->check_only;
-    o->last = c->last;
-    o->release = c->release;
-    if (!o->release && (c->n_disks == 0 || c->n_disks > MARK_DISKS_MAX || (o->last && o->sequence == 0)))
-        return err_set(err, ERR_INVALID, "a failback writes 1 to %u disks, the last time to a point", MARK_DISKS_MAX);
-    for (size_t i = 0; i < c->n_disks && !o->release; i++) {
-        if (strlen(c->disks[i]->key) >= sizeof(o->disks[0].key))
-            return err_set(err, ERR_INVALID, "a disk's key is too long");
-        o->disks[i].number = c->disks[i]->number;
-        snprintf(o->disks[i].key, sizeof(o->disks[i].key), "%s", c->disks[i]->key);
-        o->disk_count++;
-    }
-    return 0;
-}
-
 int receive_command(
     struct receive *r, const char *command_id, const Leeward__Control__V1__ReceiveDisks *command, struct err *err)
 {
-    AUTO_FREE struct order *o = mem_new(struct order);
+    AUTO_FREE struct receive_order *o = mem_new(struct receive_order);
     int rc = 0;
 
     if (!o)
         return err_set(err, ERR_NOMEM, "no memory for a command");
-    if (read_order(command_id, command, o, err) < 0)
+    if (receive_order_read(command_id, command, o, err) < 0)
         return -1;
     pthread_mutex_lock(&r->lock);
     if (!r->order.command_id[0]) {
@@ -364,7 +338,7 @@ int receive_cancel(struct receive *r, const char *command_id)
     int found;
 
     pthread_mutex_lock(&r->lock);
-    found = strcmp(r->order.command_id, command_id) == 0;
+    found = r->order.command_id[0] && strcmp(r->order.command_id, command_id) == 0;
     if (found)
         r->cancelled = true;
     pthread_mutex_unlock(&r->lock);
@@ -375,7 +349,7 @@ void receive_release(struct receive *r)
 {
     pthread_mutex_lock(&r->lock);
     r->release = true;
-    r->cancelled = r->cancelled || r->busy;
+    r->cancelled = r->cancelled || r->order.command_id[0]; /* also one that the thread has not begun yet */
     pthread_cond_signal(&r->cond);
     pthread_mutex_unlock(&r->lock);
 }

@@ -139,21 +139,20 @@ static bool block_is_good(const uint8_t *block, uint64_t number, unsigned count,
            entries_are_sane(block, count, size);
 }
 
-/* The block, checked when it is first used. It must have `count` entries of `size` bytes. */
-static int block_get(
-    struct run *r, uint64_t number, unsigned count, unsigned size, const uint8_t **ret_block, struct err *err)
+/* The block, checked when it is first used. It must have `count` entries of `size` bytes. NULL: it has not. */
+static const uint8_t *block_get(struct run *r, uint64_t number, unsigned count, unsigned size, struct err *err)
 {
     const uint8_t *block = r->map + (number + 1) * RUN_BLOCK_SIZE;
     if (atomic_load_explicit(&r->checked[number], memory_order_relaxed) == 0) {
         if (!block_is_good(block, number, count, size)) {
             (void)err_set(err, ERR_CORRUPT, "block %llu of the index run %016llx is damaged",
                 (unsigned long long)number, (unsigned long long)r->info.id);
-            return err_hint(err, "run `leeward vault verify`: the index is rebuilt from the log");
+            (void)err_hint(err, "run `leeward vault verify`: the index is rebuilt from the log");
+            return NULL;
         }
         atomic_store_explicit(&r->checked[number], 1, memory_order_relaxed);
     }
-    *ret_block = block;
-    return 0;
+    return block;
 }
 
 static unsigned entries_in(uint64_t total, uint64_t block, unsigned per_block)
@@ -162,9 +161,9 @@ static unsigned entries_in(uint64_t total, uint64_t block, unsigned per_block)
     return left < per_block ? (unsigned)left : per_block;
 }
 
-static int top_block_get(struct run *r, uint64_t number, const uint8_t **ret_block, struct err *err)
+static const uint8_t *top_block_get(struct run *r, uint64_t number, struct err *err)
 {
-    return block_get(r, number, entries_in(r->info.top_count, number, RUN_TOP_PER_BLOCK), RUN_TOP_SIZE, ret_block, err);
+    return block_get(r, number, entries_in(r->info.top_count, number, RUN_TOP_PER_BLOCK), RUN_TOP_SIZE, err);
 }
 
 static void entry_decode(const uint8_t *p, struct extent *ret_extent)
@@ -179,8 +178,8 @@ static void entry_decode(const uint8_t *p, struct extent *ret_extent)
 
 int run_top_at(struct run *r, uint64_t index, struct extent *ret_extent, struct err *err)
 {
-    const uint8_t *block;
-    if (top_block_get(r, index / RUN_TOP_PER_BLOCK, &block, err) < 0)
+    const uint8_t *block = top_block_get(r, index / RUN_TOP_PER_BLOCK, err);
+    if (block == NULL)
         return -1;
     entry_decode(block + RUN_BLOCK_HEAD + index % RUN_TOP_PER_BLOCK * RUN_TOP_SIZE, ret_extent);
     return 0;
@@ -188,10 +187,10 @@ int run_top_at(struct run *r, uint64_t index, struct extent *ret_extent, struct 
 
 int run_history_at(struct run *r, uint64_t index, struct extent *ret_extent, uint64_t *ret_dead, struct err *err)
 {
-    const uint8_t *block;
     uint64_t number = index / RUN_HISTORY_PER_BLOCK;
     unsigned count = entries_in(r->info.history_count, number, RUN_HISTORY_PER_BLOCK);
-    if (block_get(r, r->top_blocks + number, count, RUN_HISTORY_SIZE, &block, err) < 0)
+    const uint8_t *block = block_get(r, r->top_blocks + number, count, RUN_HISTORY_SIZE, err);
+    if (block == NULL)
         return -1;
     const uint8_t *p = block + RUN_BLOCK_HEAD + index % RUN_HISTORY_PER_BLOCK * RUN_HISTORY_SIZE;
     entry_decode(p, ret_extent);
@@ -205,9 +204,9 @@ static int block_search(struct run *r, uint64_t key, uint64_t *ret_number, struc
     uint64_t low = 0;
     uint64_t high = r->top_blocks;
     while (high - low > 1) {
-        const uint8_t *block;
         uint64_t mid = low + (high - low) / 2;
-        if (top_block_get(r, mid, &block, err) < 0)
+        const uint8_t *block = top_block_get(r, mid, err);
+        if (block == NULL)
             return -1;
         if (get_le64(block + RUN_BLOCK_HEAD + RUN_E_KEY) <= key)
             low = mid;
@@ -238,9 +237,11 @@ int run_find(struct run *r, uint64_t key, struct extent *ret_extent, struct err 
 {
     if (r->top_blocks == 0)
         return 0;
-    uint64_t number;
-    const uint8_t *block;
-    if (block_search(r, key, &number, err) < 0 || top_block_get(r, number, &block, err) < 0)
+    uint64_t number = 0;
+    if (block_search(r, key, &number, err) < 0)
+        return -1;
+    const uint8_t *block = top_block_get(r, number, err);
+    if (block == NULL)
         return -1;
     unsigned count = entries_in(r->info.top_count, number, RUN_TOP_PER_BLOCK);
     uint64_t index = number * RUN_TOP_PER_BLOCK + entry_search(block, count, key);
@@ -251,11 +252,10 @@ int run_find(struct run *r, uint64_t key, struct extent *ret_extent, struct err 
 
 int run_verify(struct run *r, struct err *err)
 {
-    const uint8_t *block;
     struct extent e;
     uint64_t dead;
     for (uint64_t i = 0; i < r->top_blocks; i++)
-        if (top_block_get(r, i, &block, err) < 0)
+        if (top_block_get(r, i, err) == NULL)
             return -1;
     for (uint64_t i = 0; i < r->info.history_count; i += RUN_HISTORY_PER_BLOCK)
         if (run_history_at(r, i, &e, &dead, err) < 0)
