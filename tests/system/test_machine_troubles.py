@@ -3,9 +3,9 @@
 """Machines that are not as an agent needs them, through the whole of Leeward: a full /run, no BTF, no permission, a clock that is set. The hub and the agent's log
 say what is wrong and what to do, the source is never slowed, and once it is put right replication goes on without a new comparison."""
 import os
-import struct
 import time
 
+from clock import Clock
 from harness import (Disk, Failure, MIB, Site, check, defer, fresh, image_of, main, note, point_time, run, same_after_all, test, unmount,
                      wait_until, write_quickly)
 
@@ -104,20 +104,6 @@ def without_permission_the_agent_says_what_it_needs():
     site.kill("agent")
     site.wait_protected()
     same_after_all(site, disk)
-
-
-class Clock:
-    """The clock of the day of one agent."""
-
-    def __init__(self):
-        self.file, self.library = fresh("clock"), fresh("clock_offset.so")
-        self.set(0)
-        run("cc", "-shared", "-fPIC", "-O2", "-o", self.library, os.path.join(os.path.dirname(os.path.abspath(__file__)), "clock_offset.c"))
-        self.starter = f"env LD_PRELOAD={self.library} LEEWARD_TEST_CLOCK={self.file}"
-
-    def set(self, seconds):
-        with open(self.file, "r+b" if os.path.exists(self.file) else "wb") as f:
-            f.write(struct.pack("=q", seconds))
 
 
 def same_some_points_on(site, disk):
