@@ -48,6 +48,7 @@ struct settings {
     char *oidc_issuer, *oidc_client_id, *oidc_client_secret, *oidc_ca, *oidc_scopes, *oidc_role_claim, *oidc_role_map,
         *oidc_name;
     uint64_t job_threads, api_threads, db_connections, enrolments_per_second, sessions_per_second;
+    uint64_t rescue_machines;
     bool log_json, rescue_emulated;
 };
 
@@ -182,6 +183,13 @@ static const struct conf_row rows[] = {
         .type = CONF_BOOL,
         .offset = AT(rescue_emulated),
         .help = "it runs without the host's KVM"},
+    {.key = "rescue-machines",
+        .type = CONF_UINT,
+        .offset = AT(rescue_machines),
+        .fallback = "2",
+        .min = 1,
+        .max = 32,
+        .help = "replicas whose disks are prepared at the same time; each takes 768 MiB of memory, the others wait"},
     {.key = "log-level",
         .type = CONF_STRING,
         .offset = AT(log_level),
@@ -556,7 +564,7 @@ static int configure(const struct settings *s, struct err *err)
     log_set_daemon("leeward-hub");
     log_set_level((enum log_level)level);
     log_set_json(s->log_json);
-    fixup_vm_configure(s->rescue_image, s->rescue_emulated);
+    fixup_vm_configure(s->rescue_image, s->rescue_emulated, (unsigned)s->rescue_machines);
     return 0;
 }
 

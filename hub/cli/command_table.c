@@ -238,6 +238,8 @@ static const struct command_option failover_options[] = {
     {"boot-timeout", 0, "DURATION", "How long that may take (5m)"},
     {"fixups", 0, "JSON",
         "Prepare its disks for a virtual machine: {} for what every replica needs (docs/failover.md)"},
+    {"fixups-failure", 0, "WORD",
+        "When that cannot be done: stop (planned), or continue with the disks as they are (others)"},
     {"address", 0, "ADDRESS/BITS", "Its network card gets this address, or dhcp"},
     {"gateway", 0, "ADDRESS", "And this way out"},
     {"dns", 0, "ADDRESS,...", "And these name servers"},

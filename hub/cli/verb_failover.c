@@ -186,6 +186,7 @@ static int add_network(const struct command_line *line, json_t *fixups, struct e
 static int add_fixups(const struct command_line *line, json_t *options, struct err *err)
 {
     const char *text = command_option(line, "fixups");
+    const char *failure = command_option(line, "fixups-failure");
     bool network = command_option(line, "address") || command_option(line, "gateway") || command_option(line, "dns");
     json_t *fixups = text ? json_loads(text, JSON_REJECT_DUPLICATES, NULL) : network ? json_object() : NULL;
 
@@ -194,9 +195,14 @@ static int add_fixups(const struct command_line *line, json_t *options, struct e
         err_set(err, ERR_INVALID, "--fixups: not a JSON object");
         return err_hint(err, "For example --fixups '{}' or --fixups '{\"serial_console\": true}'.");
     }
+    if (!fixups && failure) {
+        err_set(err, ERR_INVALID, "--fixups-failure: without --fixups");
+        return err_hint(err, "For example --fixups '{}' --fixups-failure continue.");
+    }
     if (!fixups)
         return 0;
-    if (json_object_set_new(options, "fixups", fixups) < 0)
+    if (json_object_set_new(options, "fixups", fixups) < 0 ||
+        (failure && json_object_set_new(fixups, "on_failure", json_string(failure)) < 0))
         return err_set(err, ERR_NOMEM, "no memory for a request");
     return add_network(line, fixups, err);
 }

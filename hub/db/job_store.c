@@ -58,7 +58,7 @@ static int claim_step(struct db_conn *conn, struct job_claim *c, struct err *err
         "UPDATE job_steps SET status = 'running', started_at = coalesce(started_at, now())"
         " WHERE job_id = $1 AND ordinal ="
         " (SELECT min(ordinal) FROM job_steps WHERE job_id = $1 AND status IN " STEP_OPEN ")"
-        " RETURNING ordinal, attempts + 1, (extract(epoch from now() - started_at) * 1000000)::bigint",
+        " RETURNING ordinal, attempts + 1, (extract(epoch from now() - started_at) * 1000000)::bigint, name",
         DB_S(c->id));
 
     if (n < 0)
@@ -66,17 +66,21 @@ static int claim_step(struct db_conn *conn, struct job_claim *c, struct err *err
     c->ordinal = n ? db_u64(c->step, 0, 0) : c->step_count;
     c->attempts = n ? db_u64(c->step, 0, 1) : 0;
     c->step_age_usec = n ? db_u64(c->step, 0, 2) : 0;
+    c->step_name = n ? db_text(c->step, 0, 3) : "";
     return 0;
 }
 
-static int next_runnable(struct db_conn *conn, uint64_t *ret_wait_usec, struct err *err)
+/* The lease of a job that rests here is no hindrance. */
+static int next_runnable(struct db_conn *conn, const char *hub_id, uint64_t *ret_wait_usec, struct err *err)
 {
     AUTO_PGRESULT PGresult *r = NULL;
 
     if (db_exec(conn, &r, err,
-            "SELECT coalesce(least(greatest(extract(epoch from (SELECT greatest(run_after, lease_until) FROM jobs"
-            " WHERE status IN ('queued', 'running') ORDER BY greatest(run_after, lease_until) LIMIT 1) - now())"
-            " * 1000000, 0), " WAIT_MAX ")::bigint, " WAIT_MAX ")") < 0)
+            "SELECT coalesce(least(greatest(extract(epoch from least((SELECT greatest(run_after, lease_until) FROM jobs"
+            " WHERE status IN ('queued', 'running') ORDER BY greatest(run_after, lease_until) LIMIT 1),"
+            " (SELECT min(run_after) FROM jobs WHERE rests AND claimed_by = $1 AND status = 'running')) - now())"
+            " * 1000000, 0), " WAIT_MAX ")::bigint, " WAIT_MAX ")",
+            DB_S(hub_id)) < 0)
         return -1;
     *ret_wait_usec = db_u64(r, 0, 0) + 1000;
     return 0;
@@ -87,19 +91,20 @@ int job_store_claim(struct db_conn *conn, const char *hub_id, uint64_t lease_use
 {
     struct job_claim c = {0};
     int n = db_exec(conn, &c.result, err,
-        "UPDATE jobs SET claimed_by = $1, lease_until = now() + $2::bigint * interval '1 microsecond',"
+        "UPDATE jobs SET claimed_by = $1, lease_until = now() + $2::bigint * interval '1 microsecond', rests = false,"
         " status = 'running', started_at = coalesce(started_at, now()), updated_at = now()"
         " WHERE id = (SELECT id FROM jobs WHERE status IN ('queued', 'running') AND run_after <= now()"
-        " AND (lease_until IS NULL OR lease_until < now()) ORDER BY run_after LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED)"
+        " AND (lease_until IS NULL OR lease_until < now() OR (rests AND claimed_by = $1))"
+        " ORDER BY run_after LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED)"
         " RETURNING id, kind, machine_id, vault_id, params::text, state::text, requested_by, answer, cancel_requested,"
-        " (SELECT count(*) FROM job_steps s WHERE s.job_id = jobs.id)",
+        " (SELECT count(*) FROM job_steps s WHERE s.job_id = jobs.id), lease_until::text",
         DB_S(hub_id), DB_U(lease_usec));
 
     if (n < 0)
         return -1;
     if (n == 0) {
         PQclear(c.result);
-        return none_or_error(next_runnable(conn, ret_wait_usec, err));
+        return none_or_error(next_runnable(conn, hub_id, ret_wait_usec, err));
     }
     c.id = db_text(c.result, 0, 0);
     c.kind = db_text(c.result, 0, 1);
@@ -111,6 +116,7 @@ int job_store_claim(struct db_conn *conn, const char *hub_id, uint64_t lease_use
     c.answer = db_text(c.result, 0, 7);
     c.cancel_requested = db_bool(c.result, 0, 8);
     c.step_count = db_u64(c.result, 0, 9);
+    c.lease = db_text(c.result, 0, 10);
     if (claim_step(conn, &c, err) < 0) {
         job_claim_done(&c);
         return -1;
@@ -119,11 +125,21 @@ int job_store_claim(struct db_conn *conn, const char *hub_id, uint64_t lease_use
     return 1;
 }
 
-int job_store_hold(struct db_conn *conn, const char *hub_id, const char *job_id, struct err *err)
+int job_store_hold(struct db_conn *conn, const char *hub_id, const struct job_claim *claim, struct err *err)
 {
     return db_exec(conn, NULL, err,
-        "SELECT 1 FROM jobs WHERE id = $1 AND claimed_by = $2 AND status = 'running' FOR NO KEY UPDATE", DB_S(job_id),
+        "SELECT 1 FROM jobs WHERE id = $1 AND claimed_by = $2 AND lease_until = $3::timestamptz AND NOT rests"
+        " AND status = 'running' FOR NO KEY UPDATE",
+        DB_S(claim->id), DB_S(hub_id), DB_S(claim->lease));
+}
+
+int job_store_let_go(struct db_conn *conn, const char *hub_id, struct err *err)
+{
+    int n = db_exec(conn, NULL, err,
+        "UPDATE jobs SET lease_until = NULL, rests = false, run_after = now() WHERE rests AND claimed_by = $1",
         DB_S(hub_id));
+
+    return n <= 0 ? n : news_tell(conn, NEWS_JOBS, err);
 }
 
 /* ---- steps ---- */
@@ -135,10 +151,11 @@ static int job_progress(struct db_conn *conn, const struct job_progress *p, uint
 
     return db_exec(conn, NULL, err,
                "UPDATE jobs SET state = $2::jsonb, progress_permille = $3, status = $4, waiting_for = $5,"
-               " run_after = now() + $6::bigint * interval '1 microsecond', lease_until = NULL, answer = '',"
+               " run_after = now() + $6::bigint * interval '1 microsecond', answer = '', rests = $7::bigint > 0,"
+               " lease_until = CASE WHEN $7::bigint > 0 THEN now() + $7::bigint * interval '1 microsecond' END,"
                " updated_at = now() WHERE id = $1",
                DB_S(p->job_id), DB_S(p->state_json), DB_U(permille > 1000 ? 1000 : permille), DB_S(status),
-               DB_S(p->question ? p->question : ""), DB_U(p->again_usec)) < 0
+               DB_S(p->question ? p->question : ""), DB_U(p->again_usec), DB_U(p->keep_usec)) < 0
                ? -1
                : 0;
 }
@@ -154,6 +171,12 @@ static int step_set(
                DB_B(p->failed)) < 0
                ? -1
                : 0;
+}
+
+int job_store_step_begun(struct db_conn *conn, const char *job_id, const char *name, struct err *err)
+{
+    return db_exec(conn, NULL, err,
+        "SELECT 1 FROM job_steps WHERE job_id = $1 AND name = $2 AND started_at IS NOT NULL", DB_S(job_id), DB_S(name));
 }
 
 int job_store_step_done(struct db_conn *conn, const struct job_progress *p, struct err *err)
@@ -184,7 +207,8 @@ int job_store_finish(struct db_conn *conn, const char *job_id, const char *statu
     if (db_exec(conn, NULL, err,
             "UPDATE jobs SET status = $2, result = $3::jsonb, problem_code = $4, problem_text = $5,"
             " problem_correction = $6, progress_permille = CASE WHEN $2 = 'succeeded' THEN 1000 ELSE progress_permille"
-            " END, may_cancel = false, lease_until = NULL, waiting_for = '', finished_at = now(), updated_at = now(),"
+            " END, may_cancel = false, lease_until = NULL, rests = false, waiting_for = '', finished_at = now(), "
+            "updated_at = now(),"
             " version = version + 1 WHERE id = $1",
             DB_S(job_id), DB_S(status), DB_S(result_json), DB_S(why ? err_code_name(why->code) : ""),
             DB_S(why ? why->text : ""), DB_S(why ? why->correction : "")) < 0 ||
@@ -228,7 +252,8 @@ int job_store_answer(struct db_conn *conn, const char *id, const char *answer, s
 int job_store_wake_machine(struct db_conn *conn, const char *machine_id, struct err *err)
 {
     int n = db_exec(conn, NULL, err,
-        "UPDATE jobs SET run_after = now() WHERE machine_id = $1 AND status = 'running' AND lease_until IS NULL",
+        "UPDATE jobs SET run_after = now() WHERE machine_id = $1 AND status = 'running' AND (lease_until IS NULL OR "
+        "rests)",
         DB_S(machine_id));
 
     return n <= 0 ? n : news_tell(conn, NEWS_JOBS, err);

@@ -26,6 +26,9 @@ int job_store_insert(struct db_conn *conn, const struct job_insert *job, char re
 /* A claimed job and the step that is next. Texts live as long as `result`. */
 struct job_claim {
     const char *id, *kind, *machine_id, *vault_id, *params_json, *state_json, *requested_by, *answer;
+    const char *lease; /* the claim itself, for job_store_hold */
+    const char *
+        step_name; /* of the next step; "": all are done. An ordinal alone means another step in another version of the hub */
     bool cancel_requested;
     uint64_t ordinal; /* of the next step; == step_count: all are done */
     uint64_t step_count;
@@ -35,11 +38,16 @@ struct job_claim {
 };
 void job_claim_done(struct job_claim *claim);
 
-/* Claims one runnable job for lease_usec. 1; 0: none is runnable, *ret_wait_usec says when one will be (at most 5 s). */
+/* Claims one runnable job for lease_usec. hub_id is that of this process: jobs that rest at another one are left to it. 1; 0: none is runnable,
+ * *ret_wait_usec says when one will be (at most 5 s). */
 int job_store_claim(struct db_conn *conn, const char *hub_id, uint64_t lease_usec, struct job_claim *ret_claim,
     uint64_t *ret_wait_usec, struct err *err);
-/* Locks the claimed job for the caller's transaction. 1: still ours; 0: lost (the lease ran out and somebody took it). */
-int job_store_hold(struct db_conn *conn, const char *hub_id, const char *job_id, struct err *err);
+/* Locks the claimed job for the caller's transaction. 1: still ours; 0: lost (the lease ran out and somebody took it, be it another thread of this hub). */
+int job_store_hold(struct db_conn *conn, const char *hub_id, const struct job_claim *claim, struct err *err);
+/* A hub that stops lets go of the jobs that rest at it. */
+int job_store_let_go(struct db_conn *conn, const char *hub_id, struct err *err);
+/* 1: the step of that name was begun, whatever became of it; 0: not, or the job has no such step. */
+int job_store_step_begun(struct db_conn *conn, const char *job_id, const char *name, struct err *err);
 
 /* What a step left behind. */
 struct job_progress {
@@ -49,8 +57,10 @@ struct job_progress {
     const char *detail;         /* of the step, for people */
     unsigned progress_permille; /* of the step */
     uint64_t again_usec;        /* job_store_again: look again after this long */
-    const char *question;       /* job_store_ask */
-    bool failed;                /* job_store_again: after a failure that may pass */
+    uint64_t
+        keep_usec; /* job_store_again: for this long the job rests at this hub, which is at work for it; 0: anybody may look */
+    const char *question; /* job_store_ask */
+    bool failed;          /* job_store_again: after a failure that may pass */
 };
 int job_store_step_done(struct db_conn *conn, const struct job_progress *p, struct err *err);
 int job_store_again(struct db_conn *conn, const struct job_progress *p, struct err *err);

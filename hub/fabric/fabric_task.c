@@ -11,6 +11,7 @@
 
 #include "hub/fabric/action.h"
 #include "hub/fabric/compute.h"
+#include "hub/fabric/fixup_machine.h"
 #include "hub/fabric/fixup_vm.h"
 #include "transport/base/clock.h"
 #include "transport/base/mem.h"
@@ -33,11 +34,11 @@ struct task {
     json_t *answer;
 };
 
-/* Guards the list, and done, forgotten, rc, err and answer of every task. */
+/* Guards the list, the counts, and done, forgotten, rc, err and answer of every task. */
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t ended = PTHREAD_COND_INITIALIZER;
 static struct task *tasks;
-static unsigned running;
+static unsigned running, preparing; /* all, and those that have a machine for fix-ups */
 
 static void task_free(struct task *t)
 {
@@ -51,6 +52,22 @@ static void task_free(struct task *t)
 }
 DEFINE_AUTO(task, task_free)
 
+static bool has_machine(enum fabric_verb verb)
+{
+    return verb == FABRIC_FIXUP || verb == FABRIC_PREVIEW;
+}
+
+/* A machine that prepares the branch may have outlived its hub. Whether the disks can be reached at all is the adapter's matter. */
+static int wait_for_fixups(const json_t *spec, struct err *err)
+{
+    if (!json_object_get(spec, "fixups") || fixup_machine_check_idle(json_object_get(spec, "disks"), err) == 0)
+        return 0;
+    if (err->code == ERR_CONFLICT)
+        return -1;
+    err_clear(err);
+    return 0;
+}
+
 static int work(struct task *t, json_t **ret_answer, struct err *err)
 {
     const struct compute_call call = {.config = t->config,
@@ -61,9 +78,11 @@ static int work(struct task *t, json_t **ret_answer, struct err *err)
 
     if (t->verb == FABRIC_ACT)
         return t->action->run(&(struct action_call){t->config, t->spec, &t->cancelled}, ret_answer, err);
+    if (t->verb == FABRIC_START && wait_for_fixups(t->spec, err) < 0)
+        return -1;
     if (t->verb == FABRIC_START)
         return t->adapter->start(&call, ret_answer, err);
-    if (t->verb == FABRIC_FIXUP || t->verb == FABRIC_PREVIEW)
+    if (has_machine(t->verb))
         return fixup_vm_run(&call, t->verb == FABRIC_FIXUP, ret_answer, err);
     if (t->verb == FABRIC_CHECK && fixup_vm_check(&call, err) < 0)
         return -1;
@@ -86,6 +105,7 @@ static void *task_main(void *arg)
     t->answer = answer;
     t->done = true;
     running--;
+    preparing -= has_machine(t->verb);
     pthread_cond_broadcast(&ended);
     bool orphan = t->forgotten;
     pthread_mutex_unlock(&lock);
@@ -126,7 +146,7 @@ static int launch(struct task *t, struct err *err)
     pthread_t thread;
     int r;
 
-    if (running >= FABRIC_TASKS_MAX)
+    if (running >= FABRIC_TASKS_MAX || (has_machine(t->verb) && preparing >= fixup_vm_machines()))
         return 0;
     pthread_attr_init(&attr);
     pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
@@ -135,6 +155,7 @@ static int launch(struct task *t, struct err *err)
     if (r != 0)
         return err_sys(err, r, "starting a thread for a target");
     running++;
+    preparing += has_machine(t->verb);
     t->next = tasks;
     tasks = t;
     return 1;
@@ -188,6 +209,17 @@ int fabric_task(const struct fabric_ask *ask, json_t **ret_answer, struct err *e
     }
     *ret_answer = TAKE_PTR(t->answer);
     return 1;
+}
+
+unsigned fabric_task_others(const struct fabric_ask *ask)
+{
+    unsigned others = 0;
+
+    pthread_mutex_lock(&lock);
+    if (has_machine(ask->verb) && !*find(ask->key) && preparing >= fixup_vm_machines())
+        others = preparing;
+    pthread_mutex_unlock(&lock);
+    return others;
 }
 
 void fabric_task_cancel(const char *prefix)

@@ -12,12 +12,14 @@
 
 #include "hub/fabric/compute.h"
 
-/* The folder of the rescue image (vmlinuz, initrd); without_kvm: never use the host's. Once, before any thread. */
-void fixup_vm_configure(const char *folder, bool without_kvm);
-/* ERR_REFUSED with what to do when there is no rescue image or no qemu. */
+/* The folder of the rescue image (vmlinuz, initrd); without_kvm: never use the host's; machines: as many at once, the others wait. Once, before any thread. */
+void fixup_vm_configure(const char *folder, bool without_kvm, unsigned machines);
+unsigned fixup_vm_machines(void);
+/* Tries what the fix-ups of call->spec need of this host, before anything begins: the rescue image, memory, and that the machine starts as it will be started.
+ * ERR_REFUSED with the cause and what to do. The disks are tried by a preview. Nothing to try, without spec.fixups, is right. */
 int fixup_vm_check(const struct compute_call *call, struct err *err);
 /* spec.fixups and spec.disks; with apply false nothing reaches the disks: the changes are made in a copy that is thrown away. *ret_report: {"changes": [...],
- * "warnings": [...], "applied": bool, "seconds": n}, a new reference. */
+ * "warnings": [...], "applied": bool, "seconds": n, "unbootable"?: text}, a new reference. ERR_CONFLICT: another machine is at work on the branch. */
 int fixup_vm_run(const struct compute_call *call, bool apply, json_t **ret_report, struct err *err);
 
 #endif

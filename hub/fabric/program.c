@@ -20,6 +20,7 @@
 #include "transport/base/mem.h"
 
 #define LOOK_MSEC 200
+#define ASIDE_FD (PROGRAM_FIRST_FD + PROGRAM_FDS_MAX) /* where ours are kept until each has the program's number */
 
 /* The program while it runs. */
 struct child {
@@ -32,22 +33,50 @@ struct child {
     bool line_over;
 };
 
+static void close_all(int *fds)
+{
+    for (size_t i = 0; i < PROGRAM_FDS_MAX; i++)
+        if (fds[i] >= 0)
+            (void)close(fds[i]);
+}
+
+/* Copies of the caller's descriptors whose numbers are not among those that the program gets. */
+static int put_aside(const struct program_run *run, int *aside, struct err *err)
+{
+    for (size_t i = 0; i < run->fd_count; i++)
+        if ((aside[i] = fcntl(run->fds[i], F_DUPFD_CLOEXEC, ASIDE_FD)) < 0)
+            return err_sys(err, errno, "a descriptor for %s", run->who);
+    return 0;
+}
+
 static int spawn(struct child *c, const struct program_run *run, int in, int out, int errors, struct err *err)
 {
     char *const *argv = (char *const *)(uintptr_t)run->argv;
     char *const *envp = run->envp ? (char *const *)(uintptr_t)run->envp : environ;
     posix_spawn_file_actions_t actions;
     posix_spawnattr_t attr;
+    int aside[PROGRAM_FDS_MAX], r;
     sigset_t none, all;
-    int r;
 
+    for (size_t i = 0; i < PROGRAM_FDS_MAX; i++)
+        aside[i] = -1;
+    if (run->fd_count > PROGRAM_FDS_MAX)
+        return err_set(err, ERR_INTERNAL, "more than %d descriptors for %s", PROGRAM_FDS_MAX, run->who);
+    if (put_aside(run, aside, err) < 0) {
+        close_all(aside);
+        return -1;
+    }
     sigemptyset(&none);
     sigfillset(&all);
     posix_spawn_file_actions_init(&actions);
     posix_spawn_file_actions_adddup2(&actions, in, 0);
     posix_spawn_file_actions_adddup2(&actions, out, 1);
     posix_spawn_file_actions_adddup2(&actions, errors, 2);
-    posix_spawn_file_actions_addclosefrom_np(&actions, 3);
+    if (run->fd_count)
+        posix_spawn_file_actions_adddup2(&actions, 2, PROGRAM_FIRST_FD - 1);
+    for (size_t i = 0; i < run->fd_count; i++)
+        posix_spawn_file_actions_adddup2(&actions, aside[i], PROGRAM_FIRST_FD + (int)i);
+    posix_spawn_file_actions_addclosefrom_np(&actions, run->fd_count ? PROGRAM_FIRST_FD + (int)run->fd_count : 3);
     posix_spawnattr_init(&attr);
     posix_spawnattr_setpgroup(&attr, 0);
     posix_spawnattr_setsigmask(&attr, &none);
@@ -56,6 +85,7 @@ static int spawn(struct child *c, const struct program_run *run, int in, int out
     r = posix_spawn(&c->pid, argv[0], &actions, &attr, argv, envp);
     posix_spawnattr_destroy(&attr);
     posix_spawn_file_actions_destroy(&actions);
+    close_all(aside);
     if (r == 0)
         return 0;
     err_sys(err, r, "starting %s", argv[0]);
@@ -188,6 +218,8 @@ static int judge(struct child *c, struct err *err)
         take_errors(c);
     if (info.si_code == CLD_EXITED && info.si_status == 0)
         return 0;
+    if (info.si_code != CLD_EXITED && info.si_status == SIGXFSZ)
+        return err_set(err, ERR_TOO_LARGE, "%s wrote a larger file than it may", c->who);
     err_set(err, ERR_REFUSED, "%s failed with %s %d%s%s", c->who, info.si_code == CLD_EXITED ? "status" : "signal",
         info.si_status, c->last[0] ? ": " : "", c->last);
     return err_hint(err, "Mend what it says, then try again.");

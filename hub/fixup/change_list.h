@@ -3,8 +3,9 @@
  * What a helper is going to change in a guest, gathered before anything is changed. Fixers read files through the list, which shows what was put
  * before, so that several can edit one file. The list is shown (as JSON) and then applied: nothing is done that was not in it.
  *
- * The first text of every file that is changed or removed is kept in the guest, below GUEST_ORIGINALS: for people, for a way back, and for a helper that was
- * killed and comes again, whose list then says once more what the whole of it changes. They are kept by replica, as a machine may become one more than once.
+ * The original of every file that is changed or removed is kept in the guest, below GUEST_ORIGINALS, whatever it is and holds: for people, for a way back
+ * (take_back.h), and for a helper that was killed and comes again. So is the list itself: what an earlier run has changed is told once more. They are
+ * kept by replica, as a machine may become one more than once.
  */
 #ifndef HUB_FIXUP_CHANGE_LIST_H
 #define HUB_FIXUP_CHANGE_LIST_H
@@ -42,11 +43,16 @@ int change_list_run(struct change_list *list, const char *fixup, const char *pat
 int change_list_warn(struct change_list *list, struct err *err, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
-/* {"changes": [{"fixup", "action": "create"|"edit"|"remove"|"run", "path", "why", "lines": ["-old", "+new", ...]}], "warnings": [...]}; a new
- * reference, NULL: no memory. */
-json_t *change_list_report(const struct change_list *list);
-/* run: runs a program in the guest; its failure ends the applying. */
+/* The guest has a kernel that is not known to need what change_list_run does for it. */
+void change_list_boots(struct change_list *list);
+
+/* {"changes": [{"fixup", "action": "create"|"edit"|"remove"|"run", "path", "why", "lines": ["-old", "+new", ...], "failure"?: why the program that was run
+ * did not do it}], "warnings": [...]}, with what an earlier run changed; a new reference, NULL with err. */
+json_t *change_list_report(const struct change_list *list, struct err *err);
+/* run: runs a program in the guest; its failure is a warning, and its change is told as failed. */
 typedef int change_run(const struct guest_tree *tree, char *const *argv, struct err *err);
-int change_list_apply(const struct change_list *list, change_run *run, struct err *err);
+int change_list_apply(struct change_list *list, change_run *run, struct err *err);
+/* After the applying: why no kernel of the guest's will find the replica's disks; NULL: nothing speaks against one. */
+const char *change_list_unbootable(const struct change_list *list);
 
 #endif

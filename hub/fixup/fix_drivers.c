@@ -97,6 +97,13 @@ static int make_anew(const struct fixup_call *call, const struct kernel *k, stru
         "the initramfs has no virtio, so the replica would not find its disks", err);
 }
 
+/* A kernel that may well boot. */
+static int cannot_tell(const struct fixup_call *call, const struct kernel *k, const char *why, struct err *err)
+{
+    change_list_boots(call->list);
+    return change_list_warn(call->list, err, "whether %s has virtio is not known: %.200s", k->initramfs, why);
+}
+
 static int fix_kernel(const struct fixup_call *call, const char *modules, struct err *err)
 {
     const struct guest_tree *tree = change_list_tree(call->list);
@@ -120,24 +127,25 @@ static int fix_kernel(const struct fixup_call *call, const char *modules, struct
             return change_list_warn(call->list, err, "kernel %s has no %s: the replica may not find its disks with it",
                 k.version, drivers[i]);
     }
-    if (!missing || !find_initramfs(call, &k))
+    if (!missing || !find_initramfs(call, &k)) {
+        change_list_boots(call->list);
         return 0;
+    }
     k.by_dracut = !guest_tree_has(tree, "/usr/sbin/update-initramfs");
     if (k.by_dracut && !guest_tree_has(tree, "/usr/bin/dracut") && !guest_tree_has(tree, "/usr/sbin/dracut"))
-        return change_list_warn(call->list, err,
-            "%s is made neither by initramfs-tools nor by dracut; whether it has virtio is not known", k.initramfs);
+        return cannot_tell(call, &k, "it is made neither by initramfs-tools nor by dracut", err);
     if (!call->ask)
-        return change_list_warn(call->list, err, "whether %s has virtio is not known here", k.initramfs);
+        return cannot_tell(call, &k, "no program of the guest's is run here", err);
     if (list_modules(call, &k, &inside, err) < 0) {
-        int rc = change_list_warn(call->list, err, "%s could not be read: %.200s", k.initramfs, err ? err->text : "");
+        AUTO_FREE char *why = mem_strdup(err ? err->text : "");
 
-        if (rc == 0)
-            err_clear(err);
-        return rc;
+        err_clear(err);
+        return cannot_tell(call, &k, why ? why : "", err);
     }
     for (size_t i = 0; i < ARRAY_LEN(drivers); i++)
         if (!names_module(inside, drivers[i]) && !(builtin && names_module(builtin, drivers[i])))
             return make_anew(call, &k, err);
+    change_list_boots(call->list);
     return 0;
 }
 

@@ -151,8 +151,9 @@ static int check_network(const json_t *network, struct err *err)
 
 int fixup_spec_check(const json_t *fixups, struct err *err)
 {
-    static const char *const known[] = {"drivers", "storage", "agent", "serial_console", "network", NULL};
-    const json_t *network = json_object_get(fixups, "network");
+    static const char *const known[] = {"drivers", "storage", "agent", "serial_console", "network", "on_failure", NULL};
+    const json_t *network = json_object_get(fixups, "network"), *failure = json_object_get(fixups, "on_failure");
+    const char *word = json_string_value(failure);
 
     if (!fixups)
         return 0;
@@ -165,6 +166,8 @@ int fixup_spec_check(const json_t *fixups, struct err *err)
     for (size_t i = 0; strcmp(known[i], "network") != 0; i++)
         if (json_object_get(fixups, known[i]) && !json_is_boolean(json_object_get(fixups, known[i])))
             return bad(err, known[i], "neither true nor false");
+    if (failure && (!word || (strcmp(word, "stop") != 0 && strcmp(word, "continue") != 0)))
+        return bad(err, "on_failure", "neither stop nor continue");
     return network ? check_network(network, err) : 0;
 }
 
@@ -173,6 +176,13 @@ const char *fixup_network_method(const json_t *fixups)
     const char *method = json_string_value(json_object_get(json_object_get(fixups, "network"), "method"));
 
     return method ? method : "keep";
+}
+
+bool fixup_may_fail(const json_t *fixups, bool planned)
+{
+    const char *word = json_string_value(json_object_get(fixups, "on_failure"));
+
+    return word ? strcmp(word, "continue") == 0 : !planned;
 }
 
 bool fixup_wants(const json_t *fixups, const char *what)

@@ -2,6 +2,7 @@
  *
  * What is wanted of fix-ups, as people write it: options.fixups of a failover and the mappings of machines and sites. Pure.
  *   {"drivers": bool, "storage": bool, "agent": bool, "serial_console": bool,       the first three are on unless they are false
+ *    "on_failure": "stop" | "continue",     what becomes of the failover when they cannot be done, or the replica would surely not boot with what was done
  *    "network": {"method": "keep" | "dhcp"
  *                | "static", "address": "192.0.2.7/24", "gateway"?: "192.0.2.1", "dns"?: ["192.0.2.1", ...]
  *                | "translate", "map": [{"from": "10.1.0.0/16", "to": "10.9.0.0/16"}, ...]}}
@@ -23,6 +24,8 @@
 int fixup_spec_check(const json_t *fixups, struct err *err);
 /* "keep" where nothing is said. */
 const char *fixup_network_method(const json_t *fixups);
+/* Whether the failover goes on without: what on_failure says, else all but a planned one do, whose source is there to go back to. */
+bool fixup_may_fail(const json_t *fixups, bool planned);
 /* The first three are on unless they are false, others only when they are true. */
 bool fixup_wants(const json_t *fixups, const char *what);
 

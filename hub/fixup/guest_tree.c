@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Every path is resolved by openat2 from the root's descriptor: an absolute link in a guest means the guest's own root. A file is replaced by a rename
- * in its folder, so that a helper that is killed leaves the old text or the new one.
+ * Every path is resolved by openat2 from the root's descriptor: an absolute link in a guest means the guest's own root.
  */
 #include "hub/fixup/guest_tree.h"
 
@@ -16,13 +15,11 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 
-#include "transport/base/buf.h"
+#include "hub/fixup/guest_tree_private.h"
 #include "transport/base/file.h"
 #include "transport/base/mem.h"
 
-#define TEMPORARY ".leeward-new"
-
-static int open_in(const struct guest_tree *t, const char *path, int flags)
+int guest_tree_open_in(const struct guest_tree *t, const char *path, int flags)
 {
     struct open_how how = {.flags = (unsigned)(flags | O_CLOEXEC), .resolve = RESOLVE_IN_ROOT};
 
@@ -44,22 +41,22 @@ void guest_tree_close(struct guest_tree *t)
 
 bool guest_tree_has(const struct guest_tree *t, const char *path)
 {
-    int fd AUTO_CLOSE = open_in(t, path, O_PATH);
+    int fd AUTO_CLOSE = guest_tree_open_in(t, path, O_PATH);
 
     return fd >= 0;
 }
 
 int guest_tree_mode(const struct guest_tree *t, const char *path)
 {
-    int fd AUTO_CLOSE = open_in(t, path, O_PATH);
+    int fd AUTO_CLOSE = guest_tree_open_in(t, path, O_PATH);
     struct stat st;
 
     return fd >= 0 && fstat(fd, &st) == 0 ? (int)(st.st_mode & 0777) : -1;
 }
 
-int guest_tree_read(const struct guest_tree *t, const char *path, char **ret_text, struct err *err)
+int guest_tree_read_long(const struct guest_tree *t, const char *path, size_t max, char **ret_text, struct err *err)
 {
-    int fd AUTO_CLOSE = open_in(t, path, O_RDONLY | O_NONBLOCK | O_NOCTTY);
+    int fd AUTO_CLOSE = guest_tree_open_in(t, path, O_RDONLY | O_NONBLOCK | O_NOCTTY);
     AUTO_FREE char *text = NULL;
     struct stat st;
 
@@ -69,7 +66,7 @@ int guest_tree_read(const struct guest_tree *t, const char *path, char **ret_tex
                    : err_sys(err, errno, "reading the guest's %s", path);
     if (fstat(fd, &st) < 0)
         return err_sys(err, errno, "reading the guest's %s", path);
-    if (!S_ISREG(st.st_mode) || st.st_size > GUEST_TEXT_MAX)
+    if (!S_ISREG(st.st_mode) || (size_t)st.st_size > max)
         return 0;
     text = mem_alloc((size_t)st.st_size + 1, 1);
     if (!text)
@@ -80,6 +77,11 @@ int guest_tree_read(const struct guest_tree *t, const char *path, char **ret_tex
         return 0;
     *ret_text = TAKE_PTR(text);
     return 1;
+}
+
+int guest_tree_read(const struct guest_tree *t, const char *path, char **ret_text, struct err *err)
+{
+    return guest_tree_read_long(t, path, GUEST_TEXT_MAX, ret_text, err);
 }
 
 static int ends_with(const char *name, const char *suffix)
@@ -112,7 +114,7 @@ static size_t names_of(DIR *dir, const char *suffix, char **names, size_t max)
 int guest_tree_list(const struct guest_tree *t, const char *folder, const char *suffix, json_t *paths, struct err *err)
 {
     char *names[512]; /* a folder of configuration has a handful */
-    int fd = open_in(t, folder, O_RDONLY | O_DIRECTORY);
+    int fd = guest_tree_open_in(t, folder, O_RDONLY | O_DIRECTORY);
     DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
     int rc = 0;
 
@@ -137,74 +139,5 @@ int guest_tree_list(const struct guest_tree *t, const char *folder, const char *
 
 int guest_tree_folder(const struct guest_tree *t, const char *path)
 {
-    return open_in(t, path, O_PATH | O_DIRECTORY);
-}
-
-/* ---- writing ---- */
-
-/* The folder that `path` is in, made where it is missing; the name after it. */
-static int open_parent(const struct guest_tree *t, const char *path, bool make, const char **ret_name, struct err *err)
-{
-    char folder[PATH_MAX];
-    const char *name = strrchr(path, '/');
-    int at;
-
-    if (path[0] != '/' || strlen(path) >= sizeof(folder) || name[1] == '\0')
-        return err_set(err, ERR_INTERNAL, "not a guest's path: %.100s", path);
-    *ret_name = name + 1;
-    for (size_t n = 1; make && n <= (size_t)(name - path); n++) {
-        if (path[n] != '/')
-            continue;
-        memcpy(folder, path, n);
-        folder[n] = '\0';
-        char *last = strrchr(folder, '/');
-        int above AUTO_CLOSE = -1;
-
-        *last = '\0';
-        above = open_in(t, folder[0] ? folder : "/", O_PATH | O_DIRECTORY);
-        if (above < 0 || (mkdirat(above, last + 1, 0755) < 0 && errno != EEXIST))
-            return err_sys(err, errno, "making the guest's folder for %s", path);
-    }
-    memcpy(folder, path, (size_t)(name - path));
-    folder[name - path] = '\0';
-    at = open_in(t, folder[0] ? folder : "/", O_RDONLY | O_DIRECTORY);
-    return at < 0 && make ? err_sys(err, errno, "opening the guest's folder of %s", path) : at;
-}
-
-int guest_tree_write(const struct guest_tree *t, const char *path, const char *text, mode_t mode, struct err *err)
-{
-    const char *name;
-    int folder AUTO_CLOSE = open_parent(t, path, true, &name, err);
-    int fd AUTO_CLOSE = -1;
-    AUTO_FREE char *temporary = mem_printf("%s" TEMPORARY, folder >= 0 ? name : "");
-    struct stat st = {.st_mode = mode};
-
-    if (folder < 0)
-        return -1;
-    if (!temporary)
-        return err_set(err, ERR_NOMEM, "no memory for the guest's %s", path);
-    if (fstatat(folder, name, &st, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISREG(st.st_mode))
-        st = (struct stat){.st_mode = mode};
-    (void)unlinkat(folder, temporary, 0);
-    fd = openat(folder, temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
-    if (fd < 0)
-        return err_sys(err, errno, "writing the guest's %s", path);
-    if (file_write_all(fd, text, strlen(text), path, err) < 0)
-        return -1;
-    if (fchown(fd, st.st_uid, st.st_gid) < 0 || fchmod(fd, st.st_mode & 07777) < 0 || fsync(fd) < 0 ||
-        renameat(folder, temporary, folder, name) < 0 || fsync(folder) < 0)
-        return err_sys(err, errno, "writing the guest's %s", path);
-    return 0;
-}
-
-int guest_tree_remove(const struct guest_tree *t, const char *path, struct err *err)
-{
-    const char *name;
-    int folder AUTO_CLOSE = open_parent(t, path, false, &name, err);
-
-    if (folder < 0)
-        return 0;
-    if (unlinkat(folder, name, 0) < 0 && errno != ENOENT)
-        return err_sys(err, errno, "removing the guest's %s", path);
-    return fsync(folder) < 0 ? err_sys(err, errno, "removing the guest's %s", path) : 0;
+    return guest_tree_open_in(t, path, O_PATH | O_DIRECTORY);
 }

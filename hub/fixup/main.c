@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * leeward-fixup: makes the system on a replica's disks one that boots and behaves as a virtual machine. Reads what is wanted as JSON on standard input
- *     {"apply": bool, "fixups": {...}, "context": {"failover_id", "machine_id", "machine_name", "mac"}, "disks": [{"number": n, "device": "/dev/sda"}]}
- * and prints one JSON object: {"root", "changes": [...], "warnings": [...], "applied": bool} or {"error": {"code", "text", "correction"}}.
+ *     {"apply": bool, "take_back"?: bool (undo those of this failover), "fixups": {...}, "context": {"failover_id", "machine_id", "machine_name", "mac"}, "disks": [{"number": n, "device": "/dev/sda"}]}
+ * and prints one JSON object: {"changes": [...], "warnings": [...], "applied": bool, "unbootable"?: why} or {"error": {"code", "text", "correction"}}.
  *     leeward-fixup --root DIR     the guest's root is there already; none of its programs is run
  *     leeward-fixup --mount        finds and mounts it first; for the inside of the rescue image
  * The list of changes is complete before the first of them is made.
@@ -15,6 +15,7 @@
 #include "hub/fixup/fixup_spec.h"
 #include "hub/fixup/guest_exec.h"
 #include "hub/fixup/guest_mount.h"
+#include "hub/fixup/take_back.h"
 #include "transport/base/mem.h"
 
 #define MOUNT_AT "/guest"
@@ -30,31 +31,55 @@ static int print_error(const struct err *err)
     return 1;
 }
 
+static int report(struct change_list *list, bool applied, json_t **ret_report, struct err *err)
+{
+    const char *unbootable = change_list_unbootable(list);
+    json_t *all = change_list_report(list, err), *one;
+    size_t at;
+
+    if (!all)
+        return -1;
+    json_array_foreach(json_object_get(all, "changes"), at, one)(void) json_object_del(one, "hash");
+    if (json_object_set_new(all, "applied", json_boolean(applied)) == 0 &&
+        (!applied || !unbootable || json_object_set_new(all, "unbootable", json_string(unbootable)) == 0)) {
+        *ret_report = all;
+        return 0;
+    }
+    json_decref(all);
+    return err_set(err, ERR_NOMEM, "no memory for a report");
+}
+
 /* The changes, made when the input says so; *ret_report is a new reference. */
 static int fix(
     const char *root, bool may_run, const json_t *input, const json_t *found, json_t **ret_report, struct err *err)
 {
+    const json_t *context = json_object_get(input, "context");
     struct guest_tree tree = {.fd = -1};
     struct change_list *list AUTO_OF(change_list) = NULL;
     bool apply = json_is_true(json_object_get(input, "apply"));
-    const char *replica = json_string_value(json_object_get(json_object_get(input, "context"), "failover_id"));
+    const char *replica = json_string_value(json_object_get(context, "failover_id"));
     int rc = guest_tree_open(root, &tree, err);
+
+    if (json_is_true(json_object_get(input, "take_back"))) {
+        rc = rc < 0 ? -1 : take_back(&tree, replica, apply, ret_report, err);
+        guest_tree_close(&tree);
+        return rc;
+    }
 
     if (rc == 0 && !(list = change_list_new(&tree, replica)))
         rc = err_set(err, ERR_NOMEM, "no memory for the changes of a guest");
     const struct fixup_call call = {.list = list,
         .fixups = json_object_get(input, "fixups"),
-        .context = json_object_get(input, "context"),
+        .context = context,
         .filesystems = found,
         .ask = may_run ? guest_exec_ask : NULL};
 
     if (rc == 0)
         rc = fix_all(&call, err);
-    if (rc == 0 && (!(*ret_report = change_list_report(list)) ||
-                       json_object_set_new(*ret_report, "applied", json_boolean(apply)) < 0))
-        rc = err_set(err, ERR_NOMEM, "no memory for a report");
     if (rc == 0 && apply)
         rc = change_list_apply(list, guest_exec_run, err);
+    if (rc == 0)
+        rc = report(list, apply, ret_report, err);
     guest_tree_close(&tree);
     return rc;
 }

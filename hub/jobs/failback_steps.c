@@ -26,9 +26,6 @@
 #define NODE_USEC (60 * USEC_PER_SEC)
 #define LOOK_USEC (200 * USEC_PER_MSEC)
 
-/* Steps of failover_failback, as undoing it must tell them apart. */
-enum { STEP_CHECK, STEP_PASS, STEP_STOP, STEP_CLOSE, STEP_TAKE, STEP_LAST, STEP_SETTLE };
-
 /* ---- what the jobs share ---- */
 
 static int move_both(struct job_run *run, enum machine_move machine, enum failover_move failover, struct err *err)
@@ -338,12 +335,16 @@ static int undo_failback(struct job_run *run, struct err *err)
         .requested_by = run->job->requested_by};
     char id[IDENT_TEXT_SIZE];
 
+    int settling = job_step_begun(run, "settle", err), stopping = job_step_begun(run, "stop", err);
+
     fabric_task_cancel(run->job->id);
-    if (run->job->ordinal >= STEP_SETTLE)
+    if (settling < 0 || stopping < 0)
+        return -1;
+    if (settling > 0)
         return 0;
     if (release_disks(run, err) < 0)
         return -1;
-    if (run->job->ordinal < STEP_STOP)
+    if (stopping == 0)
         return 0;
     return params ? job_submit(run->conn, &spec, false, id, err) : err_set(err, ERR_NOMEM, "no memory");
 }
@@ -354,13 +355,10 @@ const struct job_kind job_kind_failover_failback = {.name = "failover_failback",
     .check = failback_check,
     .cancel = undo_failback,
     .undo_on_failure = true,
-    .steps = {[STEP_CHECK] = {"check", "Ask the agent whether its disks can be written", ask_agent},
-        [STEP_PASS] = {"pass", "Write what differs, while the replica runs", pass},
-        [STEP_STOP] = {"stop", "Shut the replica down", stop_replica},
-        [STEP_CLOSE] = {"close", "Close its disks", close_branch},
-        [STEP_TAKE] = {"take", "Make its last point", take_point},
-        [STEP_LAST] = {"last", "Write the rest", last_pass},
-        [STEP_SETTLE] = {"settle", "The original is the machine", failback_settle},
+    .steps = {{"check", "Ask the agent whether its disks can be written", ask_agent},
+        {"pass", "Write what differs, while the replica runs", pass}, {"stop", "Shut the replica down", stop_replica},
+        {"close", "Close its disks", close_branch}, {"take", "Make its last point", take_point},
+        {"last", "Write the rest", last_pass}, {"settle", "The original is the machine", failback_settle},
         {"protect", "Compare it with its points and protect it again", protect_steps_until_protected},
         {"discard", "Discard the branch", failover_discard_branch}}}; /* all of it is in the machine's own line */
 

@@ -338,8 +338,8 @@ static int undo_failover(struct job_run *run, struct err *err)
     fabric_task_cancel(run->job->id);
     if (is_planned(run) && release_source(run, err) < 0)
         return -1;
-    if (!id)
-        return 0;
+    if (!id) /* at most a rehearsal was begun */
+        return branch_steps_undo_open(run, err);
     AUTO_FREE char *params = mem_printf("{\"failover_id\":\"%s\",\"failed\":true}", id);
     const struct job_spec spec = {.kind = "failover_end",
         .machine_id = run->job->machine_id,
@@ -535,6 +535,10 @@ const struct job_kind job_kind_failover = {.name = "failover",
     .cancel = undo_failover,
     .undo_on_failure = true,
     .steps = {{"check", "Ask the target whether it can take the replica", ask_target},
+        {"rehearse_open", "Open the newest point to rehearse the fix-ups", fixup_steps_rehearse_open,
+            fixup_steps_rehearsal_wanted},
+        {"rehearse", "Rehearse the fix-ups", fixup_steps_rehearse, fixup_steps_rehearsal_wanted},
+        {"rehearse_close", "Close the point", fixup_steps_rehearse_close, fixup_steps_rehearsal_wanted},
         {"begin", "Write the failover down", begin}, {"hold", "Stop the source and make its last point", hold_source},
         {"fence", "Fence the source", fence}, {"open", "Open a branch of the point", open_branch},
         {"fixup", "Prepare its disks for the replica", fixup_steps_apply},

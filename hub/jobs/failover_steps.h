@@ -33,6 +33,12 @@ int failover_named_check(struct db_conn *conn, const struct machine_row *machine
 int failover_check_machine(const struct machine_row *machine, enum machine_move move, struct err *err);
 /* A step: the fix-ups that the failover asks for, on the disks of the result (fixup_steps.c). */
 int fixup_steps_apply(struct job_run *run, struct err *err);
+/* Steps of a planned failover with fix-ups, before anything of it begins: its point is opened to be read, what the fix-ups would change is listed, and it is
+ * closed. What would fail later, with the source stopped, fails there. */
+bool fixup_steps_rehearsal_wanted(const json_t *params);
+int fixup_steps_rehearse_open(struct job_run *run, struct err *err);
+int fixup_steps_rehearse(struct job_run *run, struct err *err);
+int fixup_steps_rehearse_close(struct job_run *run, struct err *err);
 /* A step: starts the replica on the disks of the result, and waits for its boot check. */
 int failover_start_replica(struct job_run *run, struct err *err);
 

@@ -21,37 +21,81 @@ static size_t count_of(const json_t *report, const char *what)
 static int note(struct job_run *run, const struct failover_row *f, const json_t *report, struct err *err)
 {
     AUTO_FREE char *kept = json_dumps(report, JSON_COMPACT);
-    AUTO_FREE char *text = mem_printf("fix-ups of %s's replica: %zu changes, %zu warnings", f->machine_name,
-        count_of(report, "changes"), count_of(report, "warnings"));
+    const char *unbootable = json_string_value(json_object_get(report, "unbootable"));
+    bool failed = json_object_get(report, "failed") != NULL || unbootable;
+    AUTO_FREE char *text = mem_printf("fix-ups of %s's replica: %zu changes, %zu warnings%s%s", f->machine_name,
+        count_of(report, "changes"), count_of(report, "warnings"), failed ? "; it may not boot: " : "",
+        unbootable ? unbootable
+        : failed   ? job_param_text(json_object_get(report, "failed"), "text")
+                   : "");
 
     if (!kept || !text)
         return err_set(err, ERR_NOMEM, "no memory for a replica's fix-ups");
-    snprintf(run->detail, sizeof(run->detail), "%zu changes, %zu warnings", count_of(report, "changes"),
-        count_of(report, "warnings"));
+    snprintf(run->detail, sizeof(run->detail), "%zu changes, %zu warnings%s", count_of(report, "changes"),
+        count_of(report, "warnings"), failed ? "; it may not boot" : "");
     if (failover_note_fixups(run->conn, f->id, kept, err) < 0)
         return -1;
-    return failover_tell(run, "failover_fixups", count_of(report, "warnings") ? "warning" : "info", text, err);
+    return failover_tell(run, "failover_fixups",
+        failed                         ? "error"
+        : count_of(report, "warnings") ? "warning"
+                                       : "info",
+        text, err);
+}
+
+/* The report of fix-ups that came to nothing, where the replica is started all the same: better one that may boot than none. Takes the error. */
+static int report_failure(struct err *why, json_t **ret_report)
+{
+    static const char saying[] = "The fix-ups failed, and the replica is started as its disks are: ";
+    AUTO_FREE char *warning = mem_printf("%s%s", saying, why->text);
+
+    *ret_report =
+        warning ? json_pack("{s:[], s:[s], s:b, s:{s:s, s:s, s:s}}", "changes", "warnings", warning, "applied", 0,
+                      "failed", "code", err_code_name(why->code), "text", why->text, "correction", why->correction)
+                : NULL;
+    if (!*ret_report)
+        return err_set(why, ERR_NOMEM, "no memory for a replica's fix-ups");
+    err_clear(why);
+    return JOB_DONE;
+}
+
+/* How bad it is what they could not do: -1 ends the failover. */
+static int judge(struct job_run *run, bool may_fail, int rc, json_t **report, struct err *err)
+{
+    const char *unbootable = json_string_value(json_object_get(*report, "unbootable"));
+
+    if (rc < 0 && may_fail && err->code != ERR_CANCELLED && err->code != ERR_NOMEM) {
+        run->final = false;
+        return report_failure(err, report);
+    }
+    if (rc != JOB_DONE || !unbootable || may_fail)
+        return rc;
+    run->final = true;
+    err_set(err, ERR_REFUSED, "the replica would not boot: %.300s", unbootable);
+    return err_hint(err, "Mend the source's system; or go on all the same: --fixups-failure continue");
 }
 
 int fixup_steps_apply(struct job_run *run, struct err *err)
 {
     AUTO_DB_SET struct db_set set = {0};
-    const json_t *disks = json_object_get(run->result, "disks");
+    const json_t *disks = json_object_get(run->result, "disks"), *fixups;
     const struct failover_row *f;
     json_t *report = NULL, *options;
-    bool wanted;
+    bool wanted, may_fail;
     int rc;
 
     if (failover_read(run, &set, &f, err) < 0)
         return -1;
     options = json_loads(f->options_json, JSON_REJECT_DUPLICATES, NULL);
-    wanted = json_object_get(options, "fixups") != NULL;
+    fixups = json_object_get(options, "fixups");
+    wanted = fixups != NULL;
+    may_fail = fixup_may_fail(fixups, strcmp(f->kind, failover_kind_name(FAILOVER_PLANNED)) == 0);
     json_decref(options);
     if (!wanted) {
         snprintf(run->detail, sizeof(run->detail), "none were asked for");
         return JOB_DONE;
     }
     rc = replica_ask(run, f, FABRIC_FIXUP, disks, false, &report, err);
+    rc = judge(run, may_fail, rc, &report, err);
     if (rc == JOB_DONE && note(run, f, report, err) < 0)
         rc = -1;
     json_decref(report);
@@ -100,7 +144,7 @@ static int preview_ask(
     const struct target_row *t = db_at(&set, struct target_row, 0);
     const struct failover_row f = {.id = run->job->id,
         .machine_id = run->job->machine_id,
-        .kind = "test",
+        .kind = failover_kind_name(FAILOVER_TEST),
         .target_name = t->name,
         .adapter = t->adapter,
         .target_config_json = t->config_json,
@@ -116,13 +160,39 @@ static int preview_first(struct job_run *run, struct err *err)
     return preview_ask(run, FABRIC_CHECK, NULL, NULL, err);
 }
 
-static int preview_open(struct job_run *run, struct err *err)
+int fixup_steps_rehearse_open(struct job_run *run, struct err *err)
 {
     struct branch_opening opening = {.name = "", .socket = "", .writable = false};
 
     if (job_param_u64(run->params, "sequence", &opening.sequence, err) < 0)
         return -1;
     return branch_steps_open(run, &opening, err);
+}
+
+/* Before the source of a planned failover is stopped: what its disks hold can be prepared, and the machine that does it reaches them. */
+bool fixup_steps_rehearsal_wanted(const json_t *params)
+{
+    return strcmp(job_param_text(params, "failover"), failover_kind_name(FAILOVER_PLANNED)) == 0 &&
+           json_object_get(json_object_get(params, "options"), "fixups") != NULL;
+}
+
+int fixup_steps_rehearse(struct job_run *run, struct err *err)
+{
+    const json_t *fixups = json_object_get(json_object_get(run->params, "options"), "fixups");
+    json_t *report = NULL;
+    int rc = preview_ask(run, FABRIC_PREVIEW, json_object_get(run->result, "disks"), &report, err);
+
+    if (rc < 0 && fixup_may_fail(fixups, true) && err->code != ERR_CANCELLED) {
+        run->final = false;
+        snprintf(run->detail, sizeof(run->detail), "they will fail: %.200s", err->text);
+        err_clear(err);
+        rc = JOB_DONE;
+    } else if (rc == JOB_DONE) {
+        snprintf(run->detail, sizeof(run->detail), "%zu changes, %zu warnings", count_of(report, "changes"),
+            count_of(report, "warnings"));
+    }
+    json_decref(report);
+    return rc;
 }
 
 static int preview_list(struct job_run *run, struct err *err)
@@ -136,9 +206,14 @@ static int preview_list(struct job_run *run, struct err *err)
     return rc;
 }
 
-static int preview_close(struct job_run *run, struct err *err)
+int fixup_steps_rehearse_close(struct job_run *run, struct err *err)
 {
-    return branch_steps_close(run, job_state_text(run, "export_id"), true, err);
+    int rc = branch_steps_close(run, job_state_text(run, "export_id"), true, err);
+
+    /* What the job opens after this is another one. */
+    if (rc == JOB_DONE)
+        (void)json_object_del(run->state, "export_id");
+    return rc;
 }
 
 static int preview_undo(struct job_run *run, struct err *err)
@@ -154,5 +229,5 @@ const struct job_kind job_kind_failover_preview = {.name = "failover_preview",
     .cancel = preview_undo,
     .undo_on_failure = true,
     .steps = {{"check", "Ask the target whether it can take the replica", preview_first},
-        {"open", "Open the point", preview_open}, {"list", "List what fix-ups would change", preview_list},
-        {"close", "Close the point", preview_close}}};
+        {"open", "Open the point", fixup_steps_rehearse_open}, {"list", "List what fix-ups would change", preview_list},
+        {"close", "Close the point", fixup_steps_rehearse_close}}};

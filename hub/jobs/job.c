@@ -58,7 +58,7 @@ static int check(struct db_conn *conn, const struct job_kind *kind, const struct
     return kind->check(conn, machine, params, ret_vault_id, err);
 }
 
-static int insert(struct db_conn *conn, const struct job_kind *kind, const struct job_spec *spec,
+static int insert(struct db_conn *conn, const struct job_kind *kind, const struct job_spec *spec, const json_t *params,
     const char *machine_id, const char *vault_id, char ret_id[IDENT_TEXT_SIZE], struct err *err)
 {
     struct job_step_title titles[JOB_STEPS_MAX];
@@ -70,10 +70,30 @@ static int insert(struct db_conn *conn, const struct job_kind *kind, const struc
         .may_cancel = kind->may_cancel,
         .steps = titles};
 
-    for (; kind->steps[job.step_count].name; job.step_count++)
-        titles[job.step_count] =
-            (struct job_step_title){kind->steps[job.step_count].name, kind->steps[job.step_count].title};
+    for (const struct job_step *step = kind->steps; step->name; step++)
+        if (!step->wanted || step->wanted(params))
+            titles[job.step_count++] = (struct job_step_title){step->name, step->title};
     return job_store_insert(conn, &job, ret_id, err);
+}
+
+static int submit(struct db_conn *conn, const struct job_kind *kind, const struct job_spec *spec, json_t *params,
+    bool dry_run, char ret_id[IDENT_TEXT_SIZE], struct err *err)
+{
+    char machine_id[IDENT_TEXT_SIZE] = "", vault_id[IDENT_TEXT_SIZE] = "";
+    bool own = !db_in_transaction(conn);
+    int rc = check(conn, kind, spec, params, machine_id, vault_id, err);
+
+    if (rc < 0 || dry_run)
+        return rc;
+    if (own && db_begin(conn, err) < 0)
+        return -1;
+    rc = insert(conn, kind, spec, params, machine_id, vault_id, ret_id, err);
+    if (!own)
+        return rc;
+    if (rc == 0)
+        return db_commit(conn, err);
+    db_rollback(conn);
+    return -1;
 }
 
 int job_submit(
@@ -81,26 +101,14 @@ int job_submit(
 {
     const struct job_kind *kind = need_kind(spec->kind, err);
     json_t *params = kind ? load_params(spec->params_json, err) : NULL;
-    char machine_id[IDENT_TEXT_SIZE] = "", vault_id[IDENT_TEXT_SIZE] = "";
-    bool own = !db_in_transaction(conn);
     int rc;
 
     ret_id[0] = '\0';
     if (!params)
         return -1;
-    rc = check(conn, kind, spec, params, machine_id, vault_id, err);
+    rc = submit(conn, kind, spec, params, dry_run, ret_id, err);
     json_decref(params);
-    if (rc < 0 || dry_run)
-        return rc;
-    if (own && db_begin(conn, err) < 0)
-        return -1;
-    rc = insert(conn, kind, spec, machine_id, vault_id, ret_id, err);
-    if (!own)
-        return rc;
-    if (rc == 0)
-        return db_commit(conn, err);
-    db_rollback(conn);
-    return -1;
+    return rc;
 }
 
 int job_cancel(struct db_conn *conn, const char *id, struct err *err)

@@ -96,6 +96,11 @@ int job_state_put(struct job_run *run, const char *key, json_t *value, struct er
     return 0;
 }
 
+int job_step_begun(struct job_run *run, const char *name, struct err *err)
+{
+    return job_store_step_begun(run->conn, run->job->id, name, err);
+}
+
 int job_machine(struct job_run *run, struct db_set *ret_set, struct err *err)
 {
     return db_need(run->conn, &db_machines, run->job->machine_id, ret_set, err);

@@ -29,17 +29,22 @@ struct job_run {
     char detail[256];
     char question[256];
     unsigned progress_permille;
+    bool
+        keep; /* JOB_AGAIN: this process is at work for the step, so no other hub is to look at it while this one does */
     bool final;          /* -1 is the last word (a peer's answer): trying again would only repeat it */
     uint64_t again_usec; /* at most this long until the next look; 1 s unless the step says otherwise */
 };
 
+/* Rows of jobs name their steps: a name keeps its meaning from version to version, and no kind has it twice. */
 struct job_step {
     const char *name, *title;
     /* enum job_outcome, or -1: the job fails with err (retryable codes are tried again a few times first). */
     int (*run)(struct job_run *run, struct err *err);
+    /* NULL, or whether a job with these params has this step at all. */
+    bool (*wanted)(const json_t *params);
 };
 
-#define JOB_STEPS_MAX 10
+#define JOB_STEPS_MAX 14
 
 struct job_kind {
     const char *name;
@@ -84,6 +89,8 @@ int job_command_undo(struct job_run *run, const char *role, const char *target_i
     Leeward__Control__V1__Command *command, struct err *err);
 /* Tells the peer to drop that command (for job_kind.cancel). */
 int job_command_cancel(struct job_run *run, const char *role, const char *target_id, struct err *err);
+/* Whether the step of that name was begun, for job_kind.cancel. 1, 0, -1. */
+int job_step_begun(struct job_run *run, const char *name, struct err *err);
 /* The machine of the job, as by db_need. */
 int job_machine(struct job_run *run, struct db_set *ret_set, struct err *err);
 /* Text and numbers in state. NULL / 0 when absent. */

@@ -67,6 +67,7 @@ static struct job_progress progress_of(const struct job_run *run, const char *st
         .detail = run->detail,
         .progress_permille = run->progress_permille,
         .again_usec = run->again_usec,
+        .keep_usec = run->keep ? JOB_LEASE_USEC : 0,
         .question = run->question};
 }
 
@@ -99,7 +100,7 @@ static int step_succeeded(struct job_run *run, const char *state_text, const str
     struct job_progress p = progress_of(run, state_text);
     AUTO_FREE char *line = mem_printf("%s%s%s", step->title, run->detail[0] ? ": " : "", run->detail);
 
-    p.again_usec = 0;
+    p.again_usec = p.keep_usec = 0;
     if (!line || job_store_step_done(run->conn, &p, err) < 0 ||
         job_store_log(run->conn, job->id, "info", line, err) < 0)
         return -1;
@@ -120,7 +121,10 @@ static int settle(struct job_run *run, const struct job_step *step, int outcome,
         return err_set(err, ERR_NOMEM, "no memory");
     if (outcome == JOB_DONE)
         return step_succeeded(run, state, step, err);
-    return outcome == JOB_ASK ? job_store_ask(run->conn, &p, err) : job_store_again(run->conn, &p, err);
+    if (outcome == JOB_AGAIN)
+        return job_store_again(run->conn, &p, err);
+    p.keep_usec = 0;
+    return job_store_ask(run->conn, &p, err);
 }
 
 static int cancel(struct job_run *run, const struct job_kind *kind, struct err *err)
@@ -133,28 +137,45 @@ static int cancel(struct job_run *run, const struct job_kind *kind, struct err *
     return finish(run->conn, run->job, "cancelled", NULL, &why, err);
 }
 
+/* By its name: the row may be of a version of the hub whose jobs of this kind had more steps, or fewer. NULL: this hub has no such step. */
+static const struct job_step *step_of(const struct job_claim *job)
+{
+    const struct job_kind *kind = job_kind_find(job->kind);
+
+    for (size_t i = 0; kind && i < JOB_STEPS_MAX && kind->steps[i].name; i++)
+        if (strcmp(kind->steps[i].name, job->step_name) == 0)
+            return &kind->steps[i];
+    return NULL;
+}
+
 static int work(struct job_run *run, struct err *err)
 {
     const struct job_kind *kind = job_kind_find(run->job->kind);
+    const struct job_step *step = step_of(run->job);
     int outcome;
 
-    if (!kind || run->job->ordinal >= JOB_STEPS_MAX || !kind->steps[run->job->ordinal].run)
+    if (!kind)
         return err_set(err, ERR_UNSUPPORTED, "this hub does not know jobs of kind %s", run->job->kind);
     if (run->job->cancel_requested || strcmp(run->job->answer, "abort") == 0)
         return cancel(run, kind, err);
-    outcome = kind->steps[run->job->ordinal].run(run, err);
-    return outcome < 0 ? -1 : settle(run, &kind->steps[run->job->ordinal], outcome, err);
+    if (!step) {
+        err_set(err, ERR_UNSUPPORTED, "this hub does not know the step %.40s of jobs of kind %s", run->job->step_name,
+            run->job->kind);
+        return err_hint(err, "Another version of the hub has begun the job. Ask for the same once more.");
+    }
+    outcome = step->run(run, err);
+    return outcome < 0 ? -1 : settle(run, step, outcome, err);
 }
 
 /* "job.KIND.STEP.before" the commit of what a look at a step did, and "after" it. */
 static void pass(const struct job_claim *job, const char *when)
 {
-    const struct job_kind *kind = job_kind_find(job->kind);
+    const struct job_step *step = step_of(job);
     char name[96];
 
-    if (!kind || job->ordinal >= JOB_STEPS_MAX || !kind->steps[job->ordinal].name)
+    if (!step)
         return;
-    snprintf(name, sizeof(name), "job.%s.%s.%s", job->kind, kind->steps[job->ordinal].name, when);
+    snprintf(name, sizeof(name), "job.%s.%s.%s", job->kind, step->name, when);
     crashpoint_pass(name);
 }
 
@@ -167,7 +188,7 @@ static int work_in_transaction(
 
     if (db_begin(conn, err) < 0)
         return -1;
-    held = job_store_hold(conn, hub_id, job->id, err);
+    held = job_store_hold(conn, hub_id, job, err);
     if (held <= 0) {
         db_rollback(conn);
         return held < 0 ? -1 : 1;
@@ -316,6 +337,16 @@ int job_runner_start(struct db *db, struct news *news, const char *hub_id, unsig
     return 0;
 }
 
+/* What rests here need not wait for its lease: another hub, or this one after its restart, goes on at once. */
+static void let_go(struct job_runner *runner)
+{
+    struct db_conn *conn AUTO_OF(db_conn) = NULL;
+    struct err err = ERR_INIT;
+
+    if (db_acquire(runner->db, &conn, &err) < 0 || job_store_let_go(conn, runner->hub_id, &err) < 0)
+        note_failure(&err);
+}
+
 void job_runner_stop(struct job_runner *runner)
 {
     if (!runner)
@@ -324,6 +355,7 @@ void job_runner_stop(struct job_runner *runner)
     news_poke(runner->news);
     for (unsigned i = 0; i < runner->thread_count; i++)
         pthread_join(runner->threads[i], NULL);
+    let_go(runner);
     pthread_mutex_destroy(&runner->lookout);
     free(runner);
 }

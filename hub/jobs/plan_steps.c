@@ -694,6 +694,7 @@ static int act_with(struct job_run *run, const struct plan_run_row *row, const s
         &answer, err);
     json_decref(context);
     run->again_usec = LOOK_USEC;
+    run->keep = true;
     run->final = rc < 0;
     if (rc > 0 && json_object_update(run->result, answer) < 0)
         rc = err_set(err, ERR_NOMEM, "no memory for a step");

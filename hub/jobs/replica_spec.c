@@ -16,6 +16,7 @@
 #define MEMORY_MAX_BYTES (64LL << 40)
 #define MEMORY_UNKNOWN_BYTES (1LL << 30)
 #define LOOK_USEC (200 * USEC_PER_MSEC)
+#define ANOTHER_USEC (60 * 60 * USEC_PER_SEC) /* twice the longest time that fix-ups may take */
 
 static int bad(struct err *err, const char *member, const char *how)
 {
@@ -141,6 +142,17 @@ json_t *replica_spec(struct db_conn *conn, const struct failover_row *failover, 
     return spec;
 }
 
+/* A machine of fix-ups that outlived its hub is at work on the same branch: it ends, and then the task is begun anew. */
+static bool wait_for_another(struct job_run *run, struct err *err)
+{
+    if (err->code != ERR_CONFLICT || run->job->step_age_usec > ANOTHER_USEC)
+        return false;
+    snprintf(run->detail, sizeof(run->detail), "waiting: %.200s", err->text);
+    run->again_usec = USEC_PER_SEC;
+    err_clear(err);
+    return true;
+}
+
 int replica_ask(struct job_run *run, const struct failover_row *failover, enum fabric_verb verb, const json_t *disks,
     bool graceful, json_t **ret_answer, struct err *err)
 {
@@ -167,11 +179,19 @@ int replica_ask(struct job_run *run, const struct failover_row *failover, enum f
 
     if (spec)
         rc = config && replica ? fabric_task(&ask, &answer, err) : err_set(err, ERR_NOMEM, "no memory for a target");
+    unsigned others = rc == 0 ? fabric_task_others(&ask) : 0;
+
     json_decref(config);
     json_decref(replica);
     json_decref(spec);
     snprintf(run->detail, sizeof(run->detail), "target %.60s %s", failover->target_name, doing[verb]);
+    if (others)
+        snprintf(
+            run->detail, sizeof(run->detail), "waiting for the fix-ups of %u other%s", others, others > 1 ? "s" : "");
     run->again_usec = LOOK_USEC;
+    run->keep = true;
+    if (rc < 0 && wait_for_another(run, err))
+        rc = 0;
     /* The target's own word: a step that begins it again would go on for ever. */
     run->final = rc < 0;
     if (rc <= 0)

@@ -11,12 +11,14 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 
 #include "hub/fixup/fixers.h"
 #include "hub/fixup/fixup_spec.h"
+#include "hub/fixup/take_back.h"
 #include "transport/base/file.h"
 #include "transport/base/mem.h"
 
@@ -30,7 +32,11 @@ struct guest {
     struct guest_tree tree;
     bool root_is_known;
     json_t *report; /* of the last fix */
-    char ran[256];  /* programs that were run */
+    bool unbootable;
+    change_run *rebuilds; /* instead of noting what is run */
+    const char *inside;   /* what the guest's tool finds in an initramfs */
+    const char *fails;    /* programs with this word in their arguments fail */
+    char ran[256];        /* programs that were run */
 };
 
 static struct guest *running;
@@ -85,8 +91,9 @@ static void expect(struct guest *g, const char *path, const char *part)
 static int note_run(const struct guest_tree *tree, char *const *argv, struct err *err)
 {
     (void)tree;
-    (void)err;
     for (size_t i = 0; argv[i]; i++) {
+        if (running->fails && strcmp(argv[i], running->fails) == 0)
+            return err_set(err, ERR_REFUSED, "%s failed with status 1: no space", argv[0]);
         strncat(running->ran, argv[i], sizeof(running->ran) - strlen(running->ran) - 2);
         strcat(running->ran, " ");
     }
@@ -99,7 +106,7 @@ static int ask_tool(const struct guest_tree *tree, const char *const *argv, char
     (void)tree;
     (void)err;
     assert_true(strcmp(argv[0], "lsinitramfs") == 0 || strcmp(argv[0], "lsinitrd") == 0);
-    *ret_text = mem_strdup("usr/lib/modules/6.1/kernel/fs/ext4/ext4.ko\n");
+    *ret_text = mem_strdup(running->inside ? running->inside : "usr/lib/modules/6.1/kernel/fs/ext4/ext4.ko\n");
     return 0;
 }
 
@@ -124,10 +131,11 @@ static void fix(struct guest *g, const char *fixups_text, bool apply)
     if (fixup_spec_check(fixups, &err) < 0 || fix_all(&call, &err) < 0)
         fail_msg("%s", err.text);
     json_decref(g->report);
-    g->report = change_list_report(list);
-    assert_non_null(g->report);
-    if (apply && change_list_apply(list, note_run, &err) < 0)
+    if (apply && change_list_apply(list, g->rebuilds ? g->rebuilds : note_run, &err) < 0)
         fail_msg("%s", err.text);
+    g->report = change_list_report(list, &err);
+    assert_non_null(g->report);
+    g->unbootable = change_list_unbootable(list) != NULL;
     json_decref(fixups);
     json_decref(context);
     json_decref(found);
@@ -480,7 +488,8 @@ static void wrong_fixups_are_refused_by_name(void **state)
     static const struct {
         const char *text, *member;
     } bad[] = {{"[]", "fixups"}, {"{\"driver\":true}", "fixups.driver"}, {"{\"agent\":1}", "fixups.agent"},
-        {"{\"network\":{}}", "network.method"}, {"{\"network\":{\"method\":\"x\"}}", "network.method"},
+        {"{\"on_failure\":\"no\"}", "fixups.on_failure"}, {"{\"network\":{}}", "network.method"},
+        {"{\"network\":{\"method\":\"x\"}}", "network.method"},
         {"{\"network\":{\"method\":\"dhcp\",\"address\":\"1.2.3.4/8\"}}", "network.address"},
         {"{\"network\":{\"method\":\"static\",\"address\":\"1.2.3.4\"}}", "network.address"},
         {"{\"network\":{\"method\":\"static\",\"address\":\"1.2.3.4/33\"}}", "network.address"},
@@ -503,6 +512,276 @@ static void wrong_fixups_are_refused_by_name(void **state)
         json_decref(fixups);
     }
     assert_int_equal(fixup_spec_check(NULL, NULL), 0);
+}
+
+/* ---- what is kept ---- */
+
+#define LABEL "security.selinux"
+
+static int open_at(struct guest *g, const char *path, int flags)
+{
+    int fd = openat(g->tree.fd, path + 1, flags | O_CLOEXEC);
+
+    assert_true(fd >= 0);
+    return fd;
+}
+
+static void label(struct guest *g, const char *path, const char *name, const char *value)
+{
+    int fd = open_at(g, path, O_RDONLY);
+
+    assert_int_equal(fsetxattr(fd, name, value, strlen(value), 0), 0);
+    (void)close(fd);
+}
+
+static void expect_label(struct guest *g, const char *path, const char *name, const char *value)
+{
+    int fd = open_at(g, path, O_RDONLY);
+    char found[100] = "";
+
+    assert_true(fgetxattr(fd, name, found, sizeof(found) - 1) >= 0);
+    assert_string_equal(found, value);
+    (void)close(fd);
+}
+
+static void expect_owner(struct guest *g, const char *path, unsigned uid, unsigned gid, unsigned mode)
+{
+    int fd = open_at(g, path, O_RDONLY);
+    struct stat st;
+
+    assert_int_equal(fstat(fd, &st), 0);
+    assert_int_equal(st.st_uid, uid);
+    assert_int_equal(st.st_gid, gid);
+    assert_int_equal(st.st_mode & 07777, mode);
+    (void)close(fd);
+}
+
+static void a_file_keeps_its_owner_mode_and_attributes(void **state)
+{
+    struct guest *g = *state;
+
+    put(g, "/etc/fstab", "/dev/sda1 / ext4 defaults 0 1\n");
+    assert_int_equal(fchownat(g->tree.fd, "etc/fstab", 12, 34, 0), 0);
+    assert_int_equal(fchmodat(g->tree.fd, "etc/fstab", 02640, 0), 0);
+    label(g, "/etc/fstab", LABEL, "u:r:fstab_t:s0");
+    label(g, "/etc/fstab", "user.note", "mine");
+    label(g, "/etc", LABEL, "u:r:etc_t:s0");
+    fix(g, "{}", true);
+    expect(g, "/etc/fstab", "UUID=aaaa-1");
+    for (int kept = 0; kept < 2; kept++) {
+        const char *path = kept ? GUEST_ORIGINALS "/f-1/etc/fstab" : "/etc/fstab";
+
+        expect_owner(g, path, 12, 34, 02640);
+        expect_label(g, path, LABEL, "u:r:fstab_t:s0");
+        expect_label(g, path, "user.note", "mine");
+    }
+    /* What is new is as if the guest's own kernel had made it: file and folders. */
+    expect_label(g, "/etc/leeward", LABEL, "u:r:etc_t:s0");
+    expect_label(g, "/etc/leeward/replica", LABEL, "u:r:etc_t:s0");
+}
+
+/* One change, made at once. */
+static void change(struct guest *g, const char *path, const char *text)
+{
+    struct change_list *list AUTO_OF(change_list) = change_list_new(&g->tree, "f-1");
+    struct err err = ERR_INIT;
+
+    assert_int_equal(change_list_put(list, "network", path, text, 0644, "because", &err), 0);
+    if (change_list_apply(list, note_run, &err) < 0)
+        fail_msg("%s", err.text);
+}
+
+static void put_bytes(struct guest *g, const char *path, size_t size)
+{
+    AUTO_FREE char *data = mem_alloc(size, 1);
+    int fd;
+
+    put(g, path, "");
+    for (size_t i = 0; i < size; i++)
+        data[i] = (char)(i * 7);
+    fd = open_at(g, path, O_WRONLY);
+    assert_int_equal(file_write_all(fd, data, size, path, NULL), 0);
+    (void)close(fd);
+}
+
+static void what_is_replaced_is_kept_whatever_it_is(void **state)
+{
+    static const char *const paths[] = {"/etc/large", "/etc/binary"};
+    struct guest *g = *state;
+    char before[GUEST_HASH_SIZE], after[GUEST_HASH_SIZE], target[64] = "";
+
+    put_bytes(g, paths[0], GUEST_TEXT_MAX + 4097);
+    put_bytes(g, paths[1], 11);
+    for (size_t i = 0; i < ARRAY_LEN(paths); i++) {
+        AUTO_FREE char *kept = mem_printf(GUEST_ORIGINALS "/f-1%s", paths[i]);
+
+        assert_int_equal(guest_tree_hash(&g->tree, paths[i], before, NULL), 1);
+        change(g, paths[i], i == 0 ? NULL : "text\n");
+        assert_int_equal(guest_tree_hash(&g->tree, kept, after, NULL), 1);
+        assert_string_equal(before, after);
+    }
+    assert_int_equal(guest_tree_kind(&g->tree, paths[0]), GUEST_ABSENT);
+    assert_string_equal(text_at(g, paths[1]), "text\n");
+    /* A link is kept as what it is, and what it leads to stays. */
+    put(g, "/run/made", "by a program\n");
+    assert_int_equal(symlinkat("../run/made", g->tree.fd, "etc/linked"), 0);
+    change(g, "/etc/linked", "new\n");
+    assert_string_equal(text_at(g, "/etc/linked"), "new\n");
+    assert_string_equal(text_at(g, "/run/made"), "by a program\n");
+    assert_string_equal(text_at(g, GUEST_ORIGINALS "/f-1/etc/linked"), "by a program\n");
+    assert_true(readlinkat(g->tree.fd, &GUEST_ORIGINALS "/f-1/etc/linked.was-link"[1], target, sizeof(target)) > 0);
+    assert_string_equal(target, "../run/made");
+}
+
+static void put_kernel(struct guest *g, const char *version)
+{
+    AUTO_FREE char *dep = mem_printf("/lib/modules/%s/modules.dep", version);
+    AUTO_FREE char *initramfs = mem_printf("/boot/initrd.img-%s", version);
+
+    put(g, dep, "kernel/drivers/virtio/virtio_pci.ko: x\nkernel/drivers/block/virtio_blk.ko: y\n");
+    put(g, initramfs, "packed");
+    put(g, "/usr/sbin/update-initramfs", "#!/bin/sh\n");
+}
+
+/* Killed after the guest's program had run, and before anybody was told. */
+static void what_a_killed_helper_had_changed_is_told_by_the_next(void **state)
+{
+    struct guest *g = *state;
+    size_t first;
+
+    put_kernel(g, "6.1");
+    put(g, "/etc/fstab", "/dev/sda1 / ext4 defaults 0 1\n");
+    fix(g, "{}", true);
+    first = json_array_size(json_object_get(g->report, "changes"));
+    expect_action(g, "/boot/initrd.img-6.1", "run");
+    g->inside = "kernel/virtio_pci.ko\nkernel/virtio_blk.ko\n";
+    fix(g, "{}", true);
+    expect_action(g, "/boot/initrd.img-6.1", "run");
+    expect_action(g, "/etc/initramfs-tools/modules", "create");
+    expect_action(g, "/etc/fstab", "edit");
+    assert_int_equal(json_array_size(json_object_get(g->report, "changes")), first);
+    assert_false(g->unbootable);
+}
+
+static void a_program_that_fails_costs_its_own_change_alone(void **state)
+{
+    struct guest *g = *state;
+
+    put_kernel(g, "6.1");
+    put_kernel(g, "6.2");
+    g->fails = "6.1";
+    fix(g, "{}", true);
+    assert_string_equal(g->ran, "update-initramfs -u -k update-initramfs -u -k 6.2 ");
+    assert_false(g->unbootable);
+    assert_non_null(json_object_get(change_of(g, "/boot/initrd.img-6.1"), "failure"));
+    assert_null(json_object_get(change_of(g, "/boot/initrd.img-6.2"), "failure"));
+    assert_int_equal(json_array_size(json_object_get(g->report, "warnings")), 1);
+    expect(g, "/etc/leeward/replica", "failover f-1");
+    /* None of them is left to boot with. */
+    g->fails = "-u";
+    fix(g, "{}", true);
+    assert_true(g->unbootable);
+    /* A third one needs nothing. */
+    put(g, "/lib/modules/6.3/modules.builtin",
+        "kernel/drivers/virtio/virtio_pci.ko\nkernel/drivers/block/virtio_blk.ko\n");
+    fix(g, "{}", true);
+    assert_false(g->unbootable);
+}
+
+/* ---- the way back ---- */
+
+static void go_back(struct guest *g, bool apply)
+{
+    struct err err = ERR_INIT;
+
+    json_decref(g->report);
+    g->report = NULL;
+    if (take_back(&g->tree, "f-1", apply, &g->report, &err) < 0)
+        fail_msg("%s", err.text);
+}
+
+static void put_source(struct guest *g)
+{
+    put_kernel(g, "6.1");
+    put(g, "/etc/fstab", "/dev/sda1 / ext4 defaults 0 1\n");
+    put(g, "/etc/systemd/network/lan.network", "[Match]\nName=eno1\n[Network]\nAddress=198.51.100.7/24\n");
+    put(g, "/run/crypttab", "x /dev/sda2 none\n");
+    assert_int_equal(symlinkat("/run/crypttab", g->tree.fd, "etc/crypttab"), 0);
+    label(g, "/etc/fstab", LABEL, "u:r:fstab_t:s0");
+}
+
+static int rebuild(const struct guest_tree *tree, char *const *argv, struct err *err)
+{
+    (void)argv;
+    return guest_tree_write(tree, "/boot/initrd.img-6.1", "packed anew", 0644, err);
+}
+
+static void what_was_changed_for_the_replica_is_taken_back(void **state)
+{
+    struct guest *g = *state;
+    struct stat st;
+
+    g->rebuilds = rebuild;
+    put_source(g);
+    fix(g, STATIC, true);
+    assert_null(text_at(g, "/etc/systemd/network/lan.network"));
+    assert_string_equal(text_at(g, "/boot/initrd.img-6.1"), "packed anew");
+    go_back(g, false);
+    expect_action(g, "/etc/fstab", "restore");
+    expect_action(g, "/etc/leeward/replica", "remove");
+    expect(g, "/etc/leeward/replica", "failover f-1");
+    for (int again = 0; again < 2; again++) {
+        go_back(g, true);
+        assert_int_equal(json_array_size(json_object_get(g->report, "warnings")), 0);
+        assert_string_equal(text_at(g, "/etc/fstab"), "/dev/sda1 / ext4 defaults 0 1\n");
+        expect_label(g, "/etc/fstab", LABEL, "u:r:fstab_t:s0");
+        expect(g, "/etc/systemd/network/lan.network", "Address=198.51.100.7/24");
+        assert_string_equal(text_at(g, "/boot/initrd.img-6.1"), "packed");
+        assert_null(text_at(g, "/etc/leeward/replica"));
+        assert_null(text_at(g, "/etc/systemd/network/10-leeward-replica.network"));
+        assert_int_equal(fstatat(g->tree.fd, "etc/crypttab", &st, AT_SYMLINK_NOFOLLOW), 0);
+        assert_true(S_ISLNK(st.st_mode));
+        assert_int_equal(guest_tree_kind(&g->tree, GUEST_ORIGINALS "/f-1"), GUEST_ABSENT);
+    }
+}
+
+static void what_was_changed_after_the_failover_stays(void **state)
+{
+    struct guest *g = *state;
+
+    put_source(g);
+    fix(g, STATIC, true);
+    put(g, "/etc/fstab", "UUID=aaaa-1 / ext4 noatime 0 1\n");
+    for (int again = 0; again < 2; again++) {
+        go_back(g, true);
+        assert_string_equal(text_at(g, "/etc/fstab"), "UUID=aaaa-1 / ext4 noatime 0 1\n");
+        expect(g, GUEST_ORIGINALS "/f-1/etc/fstab", "/dev/sda1 /");
+        assert_null(text_at(g, "/etc/leeward/replica"));
+        assert_null(change_of(g, "/etc/fstab"));
+        expect_action(g, "/etc/systemd/network/lan.network", "restore");
+        const char *warning = json_string_value(json_array_get(json_object_get(g->report, "warnings"), 0));
+
+        assert_non_null(warning);
+        assert_non_null(strstr(warning, "/etc/fstab"));
+    }
+}
+
+/* One that was made by a version that kept no list, and a machine that was never a replica. */
+static void without_a_list_nothing_is_taken_back(void **state)
+{
+    struct guest *g = *state;
+
+    put_source(g);
+    go_back(g, true);
+    assert_int_equal(json_array_size(json_object_get(g->report, "warnings")), 0);
+    put(g, GUEST_ORIGINALS "/f-1/etc/fstab", "older\n");
+    go_back(g, true);
+    assert_int_equal(json_array_size(json_object_get(g->report, "warnings")), 1);
+    expect(g, "/etc/fstab", "/dev/sda1 /");
+    expect(g, GUEST_ORIGINALS "/f-1/etc/fstab", "older");
+    put(g, "/var/lib/leeward/replica/changes/f-1.json", "{\"changes\":[7,{\"path\":\"x\"},{}]}");
+    go_back(g, true);
+    assert_int_equal(json_array_size(json_object_get(g->report, "changes")), 0);
 }
 
 int main(void)
@@ -529,6 +808,13 @@ int main(void)
         T(a_machine_may_become_a_replica_again),
         T(a_card_without_a_known_name_gets_one_with_ifupdown),
         T(wrong_fixups_are_refused_by_name),
+        T(a_file_keeps_its_owner_mode_and_attributes),
+        T(what_is_replaced_is_kept_whatever_it_is),
+        T(what_a_killed_helper_had_changed_is_told_by_the_next),
+        T(a_program_that_fails_costs_its_own_change_alone),
+        T(what_was_changed_for_the_replica_is_taken_back),
+        T(what_was_changed_after_the_failover_stays),
+        T(without_a_list_nothing_is_taken_back),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -537,6 +537,36 @@ static void test_a_failure_takes_itself_away(void **state)
 }
 
 /* A host that is down is the end of the job, not a reason to ask it for ever. */
+/* Before there were fix-ups a failover had a step less, and each step behind it the number before. */
+static void test_a_job_of_an_older_hub_goes_on_at_its_own_steps(void **state)
+{
+    struct db_conn *conn AUTO_OF(db_conn) = fixture_conn(state);
+    struct err err = ERR_INIT;
+
+    build(conn);
+    assert_int_equal(
+        submit(conn, "failover", "{\"failover\":\"unplanned\",\"target_id\":\"" TARGET "\",\"sequence\":\"2\"}"), 0);
+    assert_ok(db_script(conn,
+                  "WITH gone AS (DELETE FROM job_steps WHERE name = 'fixup' RETURNING ordinal)"
+                  " UPDATE job_steps SET ordinal = ordinal - 1 WHERE ordinal > (SELECT ordinal FROM gone)",
+                  &err),
+        &err);
+    assert_int_equal(run_hub(*state, NULL), 0);
+    assert_all_succeeded(conn);
+    assert_int_equal(replicas_in(conn, folder), 1);
+    assert_int_equal(rows_of(conn, "SELECT 1 FROM failovers WHERE state = 'running' AND verdict = 'passed'"), 1);
+    /* One of a newer hub has a step that this one does not know: it ends, and what it began is taken away. */
+    build(conn);
+    assert_int_equal(
+        submit(conn, "failover", "{\"failover\":\"unplanned\",\"target_id\":\"" TARGET "\",\"sequence\":\"2\"}"), 0);
+    assert_ok(db_script(conn, "UPDATE job_steps SET name = 'bless' WHERE name = 'start'", &err), &err);
+    assert_int_equal(run_hub(*state, NULL), 0);
+    assert_int_equal(
+        rows_of(conn, "SELECT 1 FROM jobs WHERE status = 'failed' AND problem_text LIKE '%step bless%'"), 1);
+    assert_int_equal(rows_of(conn, "SELECT 1 FROM failovers WHERE state = 'failed'"), 1);
+    assert_int_equal(rows_of(conn, "SELECT 1 FROM machines WHERE state = 'protected'"), 1);
+}
+
 static void test_a_target_that_cannot_be_reached_is_asked_once(void **state)
 {
     struct db_conn *conn AUTO_OF(db_conn) = fixture_conn(state);
@@ -585,6 +615,7 @@ int main(void)
         cmocka_unit_test(test_a_failback_wants_the_name_and_a_protected_replica),
         cmocka_unit_test(test_a_test_failover_leaves_the_machine_alone),
         cmocka_unit_test(test_a_failure_takes_itself_away),
+        cmocka_unit_test(test_a_job_of_an_older_hub_goes_on_at_its_own_steps),
         cmocka_unit_test(test_a_target_that_cannot_be_reached_is_asked_once),
         cmocka_unit_test(test_what_makes_no_sense_is_refused),
     };

@@ -388,9 +388,69 @@ static void test_a_job_of_a_killed_hub_goes_on_elsewhere(void **state)
     assert_state(conn, &s, "enabling");
     /* Hub A was only slow: what it holds is nothing any more. */
     assert_ok(db_begin(conn, &err), &err);
-    assert_int_equal(job_store_hold(conn, HUB_A, lost.id, &err), 0);
+    assert_int_equal(job_store_hold(conn, HUB_A, &lost, &err), 0);
     db_rollback(conn);
     job_claim_done(&lost);
+}
+
+/* Two threads of one hub are two holders. */
+static void test_a_lease_that_ran_out_is_lost_to_the_same_hub_too(void **state)
+{
+    struct db_conn *conn AUTO_OF(db_conn) = fixture_conn(state);
+    struct job_claim lost = {0}, newer = {0};
+    struct err err = ERR_INIT;
+    char id[IDENT_TEXT_SIZE];
+    uint64_t wait = 0;
+    struct site s;
+
+    build(conn, &s);
+    submit(conn, "protect", s.machine, NULL, id);
+    assert_int_equal(job_store_claim(conn, HUB_A, 1, &lost, &wait, &err), 1);
+    assert_int_equal(job_store_claim(conn, HUB_A, 60000000, &newer, &wait, &err), 1);
+    assert_string_equal(lost.id, newer.id);
+    assert_ok(db_begin(conn, &err), &err);
+    assert_int_equal(job_store_hold(conn, HUB_A, &lost, &err), 0);
+    assert_int_equal(job_store_hold(conn, HUB_A, &newer, &err), 1);
+    db_rollback(conn);
+    job_claim_done(&lost);
+    job_claim_done(&newer);
+}
+
+static void test_a_job_rests_at_the_hub_that_is_at_work_for_it(void **state)
+{
+    struct db_conn *conn AUTO_OF(db_conn) = fixture_conn(state);
+    struct job_claim claim = {0}, other = {0};
+    struct err err = ERR_INIT;
+    char id[IDENT_TEXT_SIZE];
+    uint64_t wait = 0;
+    struct site s;
+
+    build(conn, &s);
+    submit(conn, "protect", s.machine, NULL, id);
+    assert_int_equal(job_store_claim(conn, HUB_A, 60000000, &claim, &wait, &err), 1);
+    struct job_progress p = {.job_id = id, .step_count = claim.step_count, .state_json = "{}", .keep_usec = 60000000};
+
+    assert_ok(job_store_again(conn, &p, &err), &err);
+    assert_int_equal(job_store_claim(conn, HUB_B, 60000000, &other, &wait, &err), 0);
+    assert_true(wait > 1000000);
+    job_claim_done(&claim);
+    /* While a thread of A has it, no other one does; A itself is not told to wait for the lease. */
+    assert_int_equal(job_store_claim(conn, HUB_A, 60000000, &claim, &wait, &err), 1);
+    assert_int_equal(job_store_claim(conn, HUB_A, 60000000, &other, &wait, &err), 0);
+    p.again_usec = 100000;
+    assert_ok(job_store_again(conn, &p, &err), &err);
+    assert_int_equal(job_store_claim(conn, HUB_A, 60000000, &other, &wait, &err), 0);
+    assert_true(wait <= 110000);
+    job_claim_done(&claim);
+    /* A is dead for as long as its lease; or it stops, and says so. */
+    assert_ok(db_script(conn, "UPDATE jobs SET lease_until = now() - interval '1 s', run_after = now()", &err), &err);
+    assert_int_equal(job_store_claim(conn, HUB_B, 60000000, &claim, &wait, &err), 1);
+    assert_ok(job_store_again(conn, &p, &err), &err);
+    assert_int_equal(job_store_claim(conn, HUB_A, 60000000, &other, &wait, &err), 0);
+    assert_ok(job_store_let_go(conn, HUB_B, &err), &err);
+    assert_int_equal(job_store_claim(conn, HUB_A, 60000000, &other, &wait, &err), 1);
+    job_claim_done(&claim);
+    job_claim_done(&other);
 }
 
 static void test_two_hubs_never_hold_one_job(void **state)
@@ -702,6 +762,8 @@ int main(void)
         cmocka_unit_test(test_a_cancelled_protect_of_one_more_disk_leaves_the_others_protected),
         cmocka_unit_test(test_unprotect_does_not_wait_for_an_agent_that_is_away),
         cmocka_unit_test(test_a_job_of_a_killed_hub_goes_on_elsewhere),
+        cmocka_unit_test(test_a_lease_that_ran_out_is_lost_to_the_same_hub_too),
+        cmocka_unit_test(test_a_job_rests_at_the_hub_that_is_at_work_for_it),
         cmocka_unit_test(test_two_hubs_never_hold_one_job),
         cmocka_unit_test(test_a_point_is_made_by_a_command),
         cmocka_unit_test(test_a_resize_waits_for_the_copy_that_is_under_way),
