@@ -270,7 +270,10 @@ int serve_failover_reprotect(struct request *r, struct err *err)
 
 int serve_failover_failback(struct request *r, struct err *err)
 {
-    return submit(r, "failover_failback", json_pack("{s:s}", "confirm", request_str(r, "confirm")), err);
+    return submit(r, "failover_failback",
+        json_pack("{s:s, s:b}", "confirm", request_str(r, "confirm"), "keep_fixups",
+            (int)request_bool(r, "keep_fixups", false)),
+        err);
 }
 
 /* A test is cleaned up, anything else rolled back: a caller who means the one must not get the other. */

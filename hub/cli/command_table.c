@@ -256,6 +256,7 @@ static const struct command_option failover_cleanup_options[] = {
 
 static const struct command_option failover_failback_options[] = {
     {"confirm", 0, "NAME", "The machine's name: its disks are overwritten"},
+    {"keep-fixups", 0, NULL, "It gets what fix-ups changed for the replica, too"},
     JOBWAIT_OPTIONS,
     END,
 };

@@ -363,7 +363,9 @@ int verb_failover_failback(struct command_line *line, struct err *err)
     const char *confirm = command_option(line, "confirm");
 
     if (confirm)
-        return act(line, &a_committed_one, "failback", json_pack("{s:s}", "confirm", confirm), err);
+        return act(line, &a_committed_one, "failback",
+            json_pack("{s:s, s:b}", "confirm", confirm, "keep_fixups", command_option(line, "keep-fixups") != NULL),
+            err);
     err_set(err, ERR_INVALID, "--confirm: missing");
     return err_hint(err, "The disks of the original machine are overwritten; type its name: --confirm MACHINE");
 }

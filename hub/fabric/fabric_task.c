@@ -11,7 +11,6 @@
 
 #include "hub/fabric/action.h"
 #include "hub/fabric/compute.h"
-#include "hub/fabric/fixup_machine.h"
 #include "hub/fabric/fixup_vm.h"
 #include "transport/base/clock.h"
 #include "transport/base/mem.h"
@@ -54,7 +53,7 @@ DEFINE_AUTO(task, task_free)
 
 static bool has_machine(enum fabric_verb verb)
 {
-    return verb == FABRIC_FIXUP || verb == FABRIC_PREVIEW;
+    return verb == FABRIC_FIXUP || verb == FABRIC_PREVIEW || verb == FABRIC_TAKE_BACK;
 }
 
 /* A machine that prepares the branch may have outlived its hub. Whether the disks can be reached at all is the adapter's matter. */
@@ -83,10 +82,14 @@ static int work(struct task *t, json_t **ret_answer, struct err *err)
     if (t->verb == FABRIC_START)
         return t->adapter->start(&call, ret_answer, err);
     if (has_machine(t->verb))
-        return fixup_vm_run(&call, t->verb == FABRIC_FIXUP, ret_answer, err);
-    if (t->verb == FABRIC_CHECK && fixup_vm_check(&call, err) < 0)
+        return fixup_vm_run(&call,
+            t->verb == FABRIC_FIXUP     ? FIXUP_CHANGE
+            : t->verb == FABRIC_PREVIEW ? FIXUP_LIST
+                                        : FIXUP_TAKE_BACK,
+            ret_answer, err);
+    if ((t->verb == FABRIC_CHECK || t->verb == FABRIC_TRY) && fixup_vm_check(&call, err) < 0)
         return -1;
-    if ((t->verb == FABRIC_CHECK ? t->adapter->check : t->adapter->stop)(&call, err) < 0)
+    if (t->verb != FABRIC_TRY && (t->verb == FABRIC_CHECK ? t->adapter->check : t->adapter->stop)(&call, err) < 0)
         return -1;
     *ret_answer = json_object();
     return *ret_answer ? 0 : err_set(err, ERR_NOMEM, "no memory for an answer");

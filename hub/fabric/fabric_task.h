@@ -14,8 +14,17 @@
 #define FABRIC_TASKS_MAX 64
 
 /* FABRIC_ACT: `adapter` is the type of an action (action.h), `config` its step, `spec` its context. FABRIC_FIXUP prepares the disks of spec for the replica,
- * FABRIC_PREVIEW lists what that would change (fixup_vm.h). */
-enum fabric_verb { FABRIC_CHECK, FABRIC_START, FABRIC_STOP, FABRIC_ACT, FABRIC_FIXUP, FABRIC_PREVIEW };
+ * FABRIC_PREVIEW lists what that would change, FABRIC_TAKE_BACK takes it back, FABRIC_TRY tries what they need of this host (fixup_vm.h). */
+enum fabric_verb {
+    FABRIC_CHECK,
+    FABRIC_START,
+    FABRIC_STOP,
+    FABRIC_ACT,
+    FABRIC_FIXUP,
+    FABRIC_PREVIEW,
+    FABRIC_TAKE_BACK,
+    FABRIC_TRY
+};
 
 struct fabric_ask {
     const char *key; /* of the task: job id and step; at most 63 bytes */

@@ -246,7 +246,7 @@ static int pass_disks(struct launch *l, const struct fixup_machine *m, struct er
     for (int root = 1; root >= 0; root--)
         json_array_foreach(json_object_get(m->call->spec, "disks"), at,
             disk) if (json_is_true(json_object_get(disk, "is_root")) == root &&
-                      pass_disk(l, disk, m->work == FIXUP_CHANGE, &locked, err) < 0) return -1;
+                      pass_disk(l, disk, m->work >= FIXUP_CHANGE, &locked, err) < 0) return -1;
     return 0;
 }
 

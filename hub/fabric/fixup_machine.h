@@ -16,9 +16,10 @@
 #define FIXUP_MEMORY_MIB 768
 
 enum fixup_work {
-    FIXUP_TRY,    /* qemu is started as it would be, without disks, and ends before the guest's first instruction */
-    FIXUP_LIST,   /* nothing reaches the disks: what is written goes to a copy with a bound, which is thrown away */
-    FIXUP_CHANGE, /* the branch is changed */
+    FIXUP_TRY,       /* qemu is started as it would be, without disks, and ends before the guest's first instruction */
+    FIXUP_LIST,      /* nothing reaches the disks: what is written goes to a copy with a bound, which is thrown away */
+    FIXUP_CHANGE,    /* the branch is changed */
+    FIXUP_TAKE_BACK, /* it is changed back: what an earlier FIXUP_CHANGE for the same failover did is taken back */
 };
 
 struct fixup_machine {

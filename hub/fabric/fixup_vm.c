@@ -10,7 +10,6 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
-#include "hub/fabric/fixup_machine.h"
 #include "hub/fixup/fixup_spec.h"
 #include "transport/base/clock.h"
 #include "transport/base/log.h"
@@ -58,16 +57,16 @@ static bool may_accelerate(const json_t *config)
 /* ---- what goes in and what comes out ---- */
 
 /* JSON, followed by spaces up to a whole sector. */
-static char *input_of(const json_t *spec, bool apply)
+static char *input_of(const json_t *spec, enum fixup_work work)
 {
     const json_t *machine = json_object_get(spec, "machine");
     char mac[18];
 
     fixup_mac(compute_text(spec, "failover_id", ""), mac);
-    json_t *input = json_pack("{s:b, s:O, s:{s:s, s:s, s:s, s:s}, s:O}", "apply", (int)apply, "fixups",
-        json_object_get(spec, "fixups"), "context", "failover_id", compute_text(spec, "failover_id", ""), "machine_id",
-        compute_text(machine, "id", ""), "machine_name", compute_text(machine, "name", ""), "mac", mac, "disks",
-        json_object_get(spec, "disks"));
+    json_t *input = json_pack("{s:b, s:b, s:O, s:{s:s, s:s, s:s, s:s}, s:O}", "apply", work >= FIXUP_CHANGE,
+        "take_back", work == FIXUP_TAKE_BACK, "fixups", json_object_get(spec, "fixups"), "context", "failover_id",
+        compute_text(spec, "failover_id", ""), "machine_id", compute_text(machine, "id", ""), "machine_name",
+        compute_text(machine, "name", ""), "mac", mac, "disks", json_object_get(spec, "disks"));
     AUTO_FREE char *text = input ? json_dumps(input, JSON_COMPACT) : NULL;
     size_t n = text ? strlen(text) : 0;
 
@@ -104,7 +103,7 @@ static int run_machine(
 {
     AUTO_FREE char *kernel = NULL;
     AUTO_FREE char *initrd = NULL;
-    AUTO_FREE char *input = input_of(call->spec, work == FIXUP_CHANGE);
+    AUTO_FREE char *input = input_of(call->spec, work);
 
     if (!input)
         return err_set(err, ERR_NOMEM, "no memory for a replica's fix-ups");
@@ -181,14 +180,14 @@ int fixup_vm_check(const struct compute_call *call, struct err *err)
     return err_hint(err, "They need qemu (Debian: qemu-system-x86). " WITHOUT);
 }
 
-int fixup_vm_run(const struct compute_call *call, bool apply, json_t **ret_report, struct err *err)
+int fixup_vm_run(const struct compute_call *call, enum fixup_work work, json_t **ret_report, struct err *err)
 {
     AUTO_BUF struct buf said = BUF_INIT(REPORT_MAX);
     uint64_t begin = clock_mono_usec();
 
-    if (!apply && has_room(err) < 0)
+    if (work == FIXUP_LIST && has_room(err) < 0)
         return -1;
-    if (run_somehow(call, apply ? FIXUP_CHANGE : FIXUP_LIST, &said, err) < 0 || read_report(&said, ret_report, err) < 0)
+    if (run_somehow(call, work, &said, err) < 0 || read_report(&said, ret_report, err) < 0)
         return -1;
     if (json_object_set_new(
             *ret_report, "seconds", json_real((double)(clock_mono_usec() - begin) / (double)USEC_PER_SEC)) == 0)

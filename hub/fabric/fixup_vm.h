@@ -11,6 +11,7 @@
 #include <stdbool.h>
 
 #include "hub/fabric/compute.h"
+#include "hub/fabric/fixup_machine.h"
 
 /* The folder of the rescue image (vmlinuz, initrd); without_kvm: never use the host's; machines: as many at once, the others wait. Once, before any thread. */
 void fixup_vm_configure(const char *folder, bool without_kvm, unsigned machines);
@@ -18,8 +19,8 @@ unsigned fixup_vm_machines(void);
 /* Tries what the fix-ups of call->spec need of this host, before anything begins: the rescue image, memory, and that the machine starts as it will be started.
  * ERR_REFUSED with the cause and what to do. The disks are tried by a preview. Nothing to try, without spec.fixups, is right. */
 int fixup_vm_check(const struct compute_call *call, struct err *err);
-/* spec.fixups and spec.disks; with apply false nothing reaches the disks: the changes are made in a copy that is thrown away. *ret_report: {"changes": [...],
+/* On spec.disks: spec.fixups listed (nothing reaches the disks), made, or what was made for the same failover taken back. *ret_report: {"changes": [...],
  * "warnings": [...], "applied": bool, "seconds": n, "unbootable"?: text}, a new reference. ERR_CONFLICT: another machine is at work on the branch. */
-int fixup_vm_run(const struct compute_call *call, bool apply, json_t **ret_report, struct err *err);
+int fixup_vm_run(const struct compute_call *call, enum fixup_work work, json_t **ret_report, struct err *err);
 
 #endif

@@ -126,7 +126,7 @@ const struct job_kind job_kind_failover_reprotect = {.name = "failover_reprotect
 static int failback_check(struct db_conn *conn, const struct machine_row *machine, json_t *params,
     char ret_vault_id[IDENT_TEXT_SIZE], struct err *err)
 {
-    static const char *const known[] = {"failover_id", "confirm", NULL};
+    static const char *const known[] = {"failover_id", "confirm", "keep_fixups", NULL};
 
     if (job_params_known(params, known, err) < 0 ||
         failover_named_check(conn, machine, params, FAILOVER_FAIL_BACK, ret_vault_id, err) < 0 ||
@@ -328,17 +328,18 @@ static int release_disks(struct job_run *run, struct err *err)
 /* Before the generation has moved the replica is the machine, and runs again. */
 static int undo_failback(struct job_run *run, struct err *err)
 {
-    AUTO_FREE char *params = mem_printf("{\"failover_id\":\"%s\"}", failover_id(run));
+    int taking = job_step_begun(run, "take_back", err);
+    AUTO_FREE char *params =
+        mem_printf("{\"failover_id\":\"%s\"%s}", failover_id(run), taking > 0 ? ",\"fixups\":true" : "");
     const struct job_spec spec = {.kind = "failover_resume",
         .machine_id = run->job->machine_id,
         .params_json = params,
         .requested_by = run->job->requested_by};
     char id[IDENT_TEXT_SIZE];
-
     int settling = job_step_begun(run, "settle", err), stopping = job_step_begun(run, "stop", err);
 
     fabric_task_cancel(run->job->id);
-    if (settling < 0 || stopping < 0)
+    if (taking < 0 || settling < 0 || stopping < 0)
         return -1;
     if (settling > 0)
         return 0;
@@ -364,10 +365,16 @@ const struct job_kind job_kind_failover_failback = {.name = "failover_failback",
 
 /* ---- failover_resume ---- */
 
+/* What the failback had taken back, or begun to, is made anew. */
+static bool resume_with_fixups(const json_t *params)
+{
+    return json_is_true(json_object_get(params, "fixups"));
+}
+
 static int resume_check(struct db_conn *conn, const struct machine_row *machine, json_t *params,
     char ret_vault_id[IDENT_TEXT_SIZE], struct err *err)
 {
-    static const char *const known[] = {"failover_id", NULL};
+    static const char *const known[] = {"failover_id", "fixups", NULL};
 
     if (job_params_known(params, known, err) < 0)
         return -1;
@@ -403,5 +410,6 @@ const struct job_kind job_kind_failover_resume = {.name = "failover_resume",
     .needs_machine = true,
     .check = resume_check,
     .steps = {{"open", "Open the replica's disks", resume_open},
+        {"fixup", "Prepare its disks for the replica once more", fixup_steps_apply, resume_with_fixups},
         {"start", "Start the replica and wait for its boot check", failover_start_replica},
         {"settle", "The replica runs", resume_settle}}};

@@ -33,6 +33,9 @@ int failover_named_check(struct db_conn *conn, const struct machine_row *machine
 int failover_check_machine(const struct machine_row *machine, enum machine_move move, struct err *err);
 /* A step: the fix-ups that the failover asks for, on the disks of the result (fixup_steps.c). */
 int fixup_steps_apply(struct job_run *run, struct err *err);
+/* Steps of a failback: tries what the next one needs of the hub's host; takes back what was changed for the replica alone, unless keep_fixups. */
+int fixup_steps_try_host(struct job_run *run, struct err *err);
+int fixup_steps_take_back(struct job_run *run, struct err *err);
 /* Steps of a planned failover with fix-ups, before anything of it begins: its point is opened to be read, what the fix-ups would change is listed, and it is
  * closed. What would fail later, with the source stopped, fails there. */
 bool fixup_steps_rehearsal_wanted(const json_t *params);

@@ -88,7 +88,9 @@ int fixup_steps_apply(struct job_run *run, struct err *err)
     options = json_loads(f->options_json, JSON_REJECT_DUPLICATES, NULL);
     fixups = json_object_get(options, "fixups");
     wanted = fixups != NULL;
-    may_fail = fixup_may_fail(fixups, strcmp(f->kind, failover_kind_name(FAILOVER_PLANNED)) == 0);
+    /* A committed replica that is to run again has no source to go back to. */
+    may_fail = strcmp(run->job->kind, "failover_resume") == 0 ||
+               fixup_may_fail(fixups, strcmp(f->kind, failover_kind_name(FAILOVER_PLANNED)) == 0);
     json_decref(options);
     if (!wanted) {
         snprintf(run->detail, sizeof(run->detail), "none were asked for");
@@ -99,6 +101,90 @@ int fixup_steps_apply(struct job_run *run, struct err *err)
     if (rc == JOB_DONE && note(run, f, report, err) < 0)
         rc = -1;
     json_decref(report);
+    return rc;
+}
+
+/* ---- the way back ---- */
+
+/* Whether something was changed that a failback would take to the original machine. */
+static bool is_changed(const json_t *fixups)
+{
+    return json_is_true(json_object_get(fixups, "applied")) && json_array_size(json_object_get(fixups, "changes")) > 0;
+}
+
+/* 1: there is something to take back, *ret_row is the failover and *ret_fixups a new reference; 0: not, and the detail says why. */
+static int find_fixups(
+    struct job_run *run, struct db_set *set, const struct failover_row **ret_row, json_t **ret_fixups, struct err *err)
+{
+    json_t *fixups;
+
+    if (failover_read(run, set, ret_row, err) < 0)
+        return -1;
+    fixups = json_loads((*ret_row)->fixups_json, JSON_REJECT_DUPLICATES, NULL);
+    if (!is_changed(fixups))
+        snprintf(run->detail, sizeof(run->detail), "none were made");
+    else if (json_is_true(json_object_get(run->params, "keep_fixups")))
+        snprintf(run->detail, sizeof(run->detail), "they are kept, as was asked for");
+    else
+        *ret_fixups = json_incref(fixups);
+    json_decref(fixups);
+    return *ret_fixups != NULL;
+}
+
+int fixup_steps_try_host(struct job_run *run, struct err *err)
+{
+    AUTO_DB_SET struct db_set set = {0};
+    const struct failover_row *f;
+    json_t *fixups = NULL;
+    int rc = find_fixups(run, &set, &f, &fixups, err);
+
+    json_decref(fixups);
+    if (rc <= 0)
+        return rc < 0 ? -1 : JOB_DONE;
+    rc = replica_ask(run, f, FABRIC_TRY, NULL, false, NULL, err);
+    return rc < 0 ? err_hint(err, "%.150s To fail back with them: --keep-fixups", err->correction) : rc;
+}
+
+static int note_taken_back(
+    struct job_run *run, const struct failover_row *f, json_t *fixups, json_t *report, struct err *err)
+{
+    AUTO_FREE char *text = mem_printf("fix-ups of %s's replica: %zu taken back, %zu warnings", f->machine_name,
+        count_of(report, "changes"), count_of(report, "warnings"));
+    AUTO_FREE char *kept = NULL;
+
+    if (!text || json_object_set(fixups, "taken_back", report) < 0 || !(kept = json_dumps(fixups, JSON_COMPACT)))
+        return err_set(err, ERR_NOMEM, "no memory for a replica's fix-ups");
+    snprintf(run->detail, sizeof(run->detail), "%zu files, %zu warnings", count_of(report, "changes"),
+        count_of(report, "warnings"));
+    if (failover_note_fixups(run->conn, f->id, kept, err) < 0)
+        return -1;
+    return failover_tell(run, "fixups_taken_back", count_of(report, "warnings") ? "warning" : "info", text, err);
+}
+
+/* While the replica stands still and its branch is open: so the last point is without them. */
+int fixup_steps_take_back(struct job_run *run, struct err *err)
+{
+    AUTO_DB_SET struct db_set set = {0};
+    AUTO_DB_SET struct db_set branch = {0};
+    const struct failover_row *f;
+    json_t *fixups = NULL, *report = NULL, *disks = NULL;
+    int rc = find_fixups(run, &set, &f, &fixups, err);
+
+    if (rc <= 0)
+        return rc < 0 ? -1 : JOB_DONE;
+    if (db_need(run->conn, &db_exports, f->export_id, &branch, err) < 0) {
+        json_decref(fixups);
+        return -1;
+    }
+    disks = json_loads(db_at(&branch, struct export_row, 0)->disks_json, JSON_REJECT_DUPLICATES, NULL);
+    rc = replica_ask(run, f, FABRIC_TAKE_BACK, disks, false, &report, err);
+    if (rc < 0)
+        err_hint(err, "%.150s To fail back with the fix-ups in place: --keep-fixups", err->correction);
+    if (rc == JOB_DONE && note_taken_back(run, f, fixups, report, err) < 0)
+        rc = -1;
+    json_decref(disks);
+    json_decref(report);
+    json_decref(fixups);
     return rc;
 }
 

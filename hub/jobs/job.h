@@ -31,9 +31,9 @@
  *   failover_end            machine_id; {"failover_id": UUID, "outcome"?: "passed"|"failed", "notes"?: text, "failed"?: bool}
  *                 cleanup of a test, rollback of another failover; "failed": what a failed start left behind
  *   failover_reprotect      machine_id; {"failover_id": UUID}   result {"sequence": "7"}: the replica's first point
- *   failover_failback       machine_id; {"failover_id": UUID, "confirm": name of the machine}
+ *   failover_failback       machine_id; {"failover_id": UUID, "confirm": name of the machine, "keep_fixups"?: bool}
  *                 result {"sequence", "failback": {"passes", "compared_bytes", "written_bytes", "traffic_bytes"}, "first_point"}
- *   failover_resume         machine_id; {"failover_id": UUID}   lets the replica run again after a failback that came to nothing
+ *   failover_resume         machine_id; {"failover_id": UUID, "fixups"?: bool (were taken back)}   lets the replica run again after a failback that came to nothing
  *   plan_run      {"run_id": UUID} of plan_run.h, which submits it; result {"run_id", "verdict"}
  *   plan_end      {"run_id": UUID, "action": "cleanup"|"rollback"|"commit", "outcome"?, "notes"?}
  *   plan_action, plan_gate   of one step, submitted by plan_run

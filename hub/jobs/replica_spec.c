@@ -161,7 +161,9 @@ int replica_ask(struct job_run *run, const struct failover_row *failover, enum f
         [FABRIC_STOP] = "stops the replica",
         [FABRIC_ACT] = "works",
         [FABRIC_FIXUP] = "waits while the replica's disks are prepared",
-        [FABRIC_PREVIEW] = "waits while changes of the replica's disks are listed"};
+        [FABRIC_PREVIEW] = "waits while changes of the replica's disks are listed",
+        [FABRIC_TAKE_BACK] = "waits while the fix-ups are taken back",
+        [FABRIC_TRY] = "waits while the hub's host is asked"};
     json_t *config = json_loads(failover->target_config_json, JSON_REJECT_DUPLICATES, NULL);
     json_t *replica = json_loads(failover->replica_json, JSON_REJECT_DUPLICATES, NULL);
     json_t *spec = replica_spec(run->conn, failover, disks, err), *answer = NULL;

@@ -33,7 +33,7 @@
 struct config {
     struct bucketconf bucket;
     uint64_t bucket_every;
-    char *data, *hub, *token, *listen, *advertise, *plugin, *log_level;
+    char *data, *hub, *token, *listen, *advertise, *plugin, *sockets, *log_level;
     bool log_json;
     uint64_t reserve, cache, threads, scrub_rate, scrub_every, compact_rate, compact_every;
 };
@@ -105,6 +105,11 @@ static const struct conf_row rows[] = {
         .type = CONF_STRING,
         .offset = ROW(plugin),
         .help = "path of " PLUGIN " (default: beside the program, or ../lib/leeward)"},
+    {.key = "export-sockets",
+        .type = CONF_STRING,
+        .offset = ROW(sockets),
+        .help = "folder of the sockets of open points; its group may use them (default: DATA/exports, for the vault "
+                "alone)"},
     {.key = "bucket",
         .type = CONF_STRING,
         .offset = ROW(bucket.url),
@@ -179,6 +184,7 @@ static int start_vault(struct running *r, const struct config *c, struct err *er
     struct vaultd_conf conf = {.data_dir = c->data,
         .listen = c->listen,
         .plugin = plugin,
+        .socket_folder = c->sockets,
         .reserve_bytes = c->reserve,
         .cache_bytes = c->cache,
         .threads = (unsigned)c->threads,

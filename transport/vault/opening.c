@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -218,9 +219,22 @@ static void prepare(struct opening *o)
 
 /* ---- moves ---- */
 
+/* Both have the group of a folder that gives it on (set-group-ID): it may use the socket, and lock the file beside it. */
+static void share_socket(const struct opening *o)
+{
+    const char *folder = o->d->socket_folder;
+    size_t n = folder != NULL ? strlen(folder) : 0;
+    char *pid AUTO_FREE = mem_printf("%s" OPENING_PID_SUFFIX, o->socket);
+    if (folder == NULL || strncmp(o->socket, folder, n) != 0 || o->socket[n] != '/' || pid == NULL)
+        return;
+    if (chmod(o->socket, 0660) < 0 || chmod(pid, 0640) < 0)
+        log_event(LOG_WARN, "export_socket_not_shared", LOG_S("socket", o->socket), LOG_S("problem", strerror(errno)));
+}
+
 void opening_ready(struct opening *o)
 {
     struct err err = ERR_INIT;
+    share_socket(o);
     o->state = OPENING_OPEN;
     if (!o->passing && opening_file_write(o, &err) < 0)
         log_event(LOG_ERROR, "export_not_kept", LOG_S("export", o->id), LOG_E(&err));
@@ -334,7 +348,8 @@ static int choose_socket(struct opening *o, const char *wanted, struct err *err)
     if (wanted[0] != '\0')
         o->socket = mem_strdup(wanted);
     else
-        o->socket = mem_printf("%s/exports/%s.sock", o->d->data_dir, o->id);
+        o->socket = o->d->socket_folder != NULL ? mem_printf("%s/%s.sock", o->d->socket_folder, o->id)
+                                                : mem_printf("%s/exports/%s.sock", o->d->data_dir, o->id);
     if (o->socket != NULL && strlen(o->socket) > SOCKET_PATH_MAX && wanted[0] == '\0') {
         free(o->socket);
         o->socket = mem_printf(SOCKET_FOLDER "/%s.sock", o->id);

@@ -18,18 +18,17 @@
 #define START_LIMIT_USEC (60 * USEC_PER_SEC)
 #define END_LIMIT_USEC (20 * USEC_PER_SEC)
 #define ARGUMENTS_MAX 16
-#define PID_SUFFIX ".pid"
 
 /* nbdkit writes its pid file when it takes connections. */
 static bool child_serves(const struct opening *o)
 {
-    char *path AUTO_FREE = mem_printf("%s" PID_SUFFIX, o->socket);
+    char *path AUTO_FREE = mem_printf("%s" OPENING_PID_SUFFIX, o->socket);
     return path != NULL && access(path, F_OK) == 0;
 }
 
 void opening_child_sweep(const struct opening *o)
 {
-    char *path AUTO_FREE = mem_printf("%s" PID_SUFFIX, o->socket);
+    char *path AUTO_FREE = mem_printf("%s" OPENING_PID_SUFFIX, o->socket);
     (void)unlink(o->socket);
     if (path != NULL)
         (void)unlink(path);
@@ -108,7 +107,7 @@ static int arguments_fill(const struct opening *o, struct arguments *a, struct e
         return err_set(err, ERR_INVALID, "the path of the vault's folder is too long");
     (void)snprintf(a->sequence, sizeof(a->sequence), "sequence=%llu", (unsigned long long)o->sequence);
     (void)snprintf(a->cache, sizeof(a->cache), "cache=%llu", (unsigned long long)o->d->conf.cache_bytes);
-    (void)snprintf(a->pid, sizeof(a->pid), "%s" PID_SUFFIX, o->socket);
+    (void)snprintf(a->pid, sizeof(a->pid), "%s" OPENING_PID_SUFFIX, o->socket);
     (void)snprintf(a->nonce, sizeof(a->nonce), "nonce-stream=%u", o->nonce_stream);
     (void)snprintf(a->reserve, sizeof(a->reserve), "reserve=%llu", (unsigned long long)o->d->conf.reserve_bytes);
     memcpy(a->argv, plain, sizeof(plain));

@@ -11,6 +11,9 @@
 
 enum opening_state { OPENING_PREPARING, OPENING_STARTING, OPENING_OPEN, OPENING_WAITING, OPENING_CLOSING };
 
+#define OPENING_PID_SUFFIX                                                                                             \
+    ".pid" /* of the server's file, beside its socket; who changes a branch locks it (hub/fabric/fixup_machine.c) */
+
 struct opening {
     struct opening *next;
     struct vaultd *d;

@@ -413,12 +413,24 @@ static int open_clock(struct vaultd *d, struct err *err)
     return d->has_clock ? 0 : -1;
 }
 
+/* A folder that is not there, as in a container, is no reason not to start. */
+static void share_sockets(struct vaultd *d, const char *folder)
+{
+    if (folder == NULL || folder[0] == '\0')
+        return;
+    if (access(folder, W_OK | X_OK) == 0)
+        d->socket_folder = mem_strdup(folder);
+    else
+        log_event(LOG_WARN, "export_sockets_not_shared", LOG_S("folder", folder), LOG_S("problem", strerror(errno)));
+}
+
 static int vaultd_init(struct vaultd *d, sd_event *loop, const struct vaultd_conf *conf, struct err *err)
 {
     d->loop = loop;
     d->conf = *conf;
     d->lock_fd = -1;
     d->data_dir = mem_strdup(conf->data_dir);
+    share_sockets(d, conf->socket_folder);
     d->listen = mem_strdup(conf->listen);
     d->plugin = mem_strdup(conf->plugin);
     if (d->data_dir == NULL || d->listen == NULL || d->plugin == NULL)
@@ -488,6 +500,7 @@ void vaultd_free(struct vaultd *d)
     OPENSSL_cleanse(&d->key, sizeof(d->key));
     OPENSSL_cleanse(&d->older_key, sizeof(d->older_key));
     free(d->data_dir);
+    free(d->socket_folder);
     free(d->listen);
     free(d->plugin);
     free(d);

@@ -21,6 +21,7 @@ struct vaultd_conf {
     const char *data_dir;
     const char *listen;      /* as of rpc_server_new */
     const char *plugin;      /* path of leeward-vault-nbd.so */
+    const char *socket_folder; /* of open points, for its group; NULL or "": the vault's own, for nobody else */
     uint64_t reserve_bytes;  /* kept free on the disk */
     uint64_t cache_bytes;    /* of decoded blocks, per open point */
     unsigned threads;        /* >= 1 */

@@ -96,6 +96,7 @@ struct vaultd {
     sd_event *loop;
     struct vaultd_conf conf;
     char *data_dir;
+    char *socket_folder; /* shared; NULL: none */
     char *listen;
     char *plugin;
     int lock_fd;

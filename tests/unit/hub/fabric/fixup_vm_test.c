@@ -121,23 +121,23 @@ static void wait_for_file(const char *path)
 }
 
 /* The report's one warning: what the script said of itself. */
-static void run_well(struct host *h, bool apply, char said[200])
+static void run_well(struct host *h, enum fixup_work work, char said[200])
 {
     json_t *report = NULL;
     struct err err = ERR_INIT;
 
-    if (fixup_vm_run(&h->call, apply, &report, &err) < 0)
+    if (fixup_vm_run(&h->call, work, &report, &err) < 0)
         fail_msg("%s", err.text);
     snprintf(said, 200, "%s", json_string_value(json_array_get(json_object_get(report, "warnings"), 0)));
     json_decref(report);
 }
 
-static void run_badly(struct host *h, bool apply, enum err_code code, const char *part)
+static void run_badly(struct host *h, enum fixup_work work, enum err_code code, const char *part)
 {
     json_t *report = NULL;
     struct err err = ERR_INIT;
 
-    if (fixup_vm_run(&h->call, apply, &report, &err) == 0)
+    if (fixup_vm_run(&h->call, work, &report, &err) == 0)
         fail_msg("it went well");
     if (err.code != code || !strstr(err.text, part))
         fail_msg("not %s: %s", part, err.text);
@@ -150,7 +150,7 @@ static void it_has_limits_and_no_rights_of_the_hubs(void **state)
 
     emulate(h, "printf '%s' \"{\\\"changes\\\":[],\\\"warnings\\\":[\\\"uid $(id -u) most $(ulimit -f) core $(ulimit "
                "-c)\\\"],\\\"applied\\\":true}\"");
-    run_well(h, true, said);
+    run_well(h, FIXUP_CHANGE, said);
     if (geteuid() == 0)
         assert_null(strstr(said, "uid 0 "));
     assert_null(strstr(said, "unlimited"));
@@ -170,11 +170,11 @@ static void it_gets_the_disks_as_descriptors(void **state)
                "spec=${words##*file.filename=} spec=${spec%% *}\n"
                "grep -q '\"apply\":true' $spec || { echo no spec >&2; exit 1; }\n"
                "echo '{\"changes\":[],\"warnings\":[\"good\"],\"applied\":true}'");
-    run_well(h, true, said);
+    run_well(h, FIXUP_CHANGE, said);
     assert_string_equal(said, "good");
     emulate(h, "case \" $* \" in *snapshot=on*) ;; *) exit 1 ;; esac\n"
                "echo '{\"changes\":[],\"warnings\":[\"good\"],\"applied\":false}'");
-    run_well(h, false, said);
+    run_well(h, FIXUP_LIST, said);
     assert_string_equal(said, "good");
 }
 
@@ -210,9 +210,9 @@ static void a_socket_that_is_not_there_is_said_to_be(void **state)
 
     emulate(h, "exit 0");
     (void)close(h->listener);
-    run_badly(h, false, ERR_REFUSED, "branch.sock: Connection refused");
+    run_badly(h, FIXUP_LIST, ERR_REFUSED, "branch.sock: Connection refused");
     assert_int_equal(unlink(h->socket), 0);
-    run_badly(h, false, ERR_REFUSED, "branch.sock: No such file");
+    run_badly(h, FIXUP_LIST, ERR_REFUSED, "branch.sock: No such file");
     listen_at(h);
 }
 
@@ -221,15 +221,15 @@ static void what_goes_wrong_is_said(void **state)
     struct host *h = *state;
 
     emulate(h, "head -c 5000000 /dev/zero");
-    run_badly(h, true, ERR_TOO_LARGE, "the machine that does fix-ups prints");
+    run_badly(h, FIXUP_CHANGE, ERR_TOO_LARGE, "the machine that does fix-ups prints");
     emulate(h, "kill -XFSZ $$");
-    run_badly(h, false, ERR_TOO_LARGE, "a larger file than it may");
+    run_badly(h, FIXUP_LIST, ERR_TOO_LARGE, "a larger file than it may");
     emulate(h, "echo '{\"error\":{\"code\":\"not_found\",\"text\":\"no root\",\"correction\":\"\"}}'");
-    run_badly(h, true, ERR_NOT_FOUND, "no root");
+    run_badly(h, FIXUP_CHANGE, ERR_NOT_FOUND, "no root");
     emulate(h, "exit 0");
-    run_badly(h, true, ERR_IO, "without a report");
+    run_badly(h, FIXUP_CHANGE, ERR_IO, "without a report");
     emulate(h, "echo '{\"changes\":[],\"warnings\":7}'");
-    run_badly(h, true, ERR_IO, "without a report");
+    run_badly(h, FIXUP_CHANGE, ERR_IO, "without a report");
 }
 
 /* ---- one at a time ---- */
@@ -243,7 +243,7 @@ static pid_t other_hub(struct host *h)
     if (pid == 0) {
         json_t *report = NULL;
 
-        _exit(fixup_vm_run(&h->call, true, &report, NULL) < 0);
+        _exit(fixup_vm_run(&h->call, FIXUP_CHANGE, &report, NULL) < 0);
     }
     assert_true(pid > 0);
     wait_for_file(at_work);
@@ -262,14 +262,14 @@ static void a_branch_is_changed_by_one_machine_at_a_time(void **state)
 
     emulate(h, "until_told\necho '{\"changes\":[],\"warnings\":[\"good\"],\"applied\":true}'");
     hub = other_hub(h);
-    run_badly(h, true, ERR_CONFLICT, "another machine");
+    run_badly(h, FIXUP_CHANGE, ERR_CONFLICT, "another machine");
     assert_int_equal(fixup_machine_check_idle(disks, &err), -1);
     assert_int_equal(err.code, ERR_CONFLICT);
     write_text(go, "", 0644);
     assert_int_equal(waitpid(hub, &status, 0), hub);
     assert_int_equal(status, 0);
     assert_int_equal(fixup_machine_check_idle(disks, NULL), 0);
-    run_well(h, true, said);
+    run_well(h, FIXUP_CHANGE, said);
 }
 
 static void a_machine_does_not_outlive_its_hub(void **state)
