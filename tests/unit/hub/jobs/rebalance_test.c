@@ -1,0 +1,246 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Placement as several hubs on one database do it: who looks, when a node counts as gone, and that each machine gets one move whoever looks
+ * at the same moment, and none any more when it is where it belongs.
+ */
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "hub/db/health_store.h"
+#include "hub/jobs/rebalance.h"
+#include "tests/unit/hub/postgres_fixture.h"
+
+#define NODE_A "aaaaaaaa-0000-4000-8000-000000000001"
+#define NODE_B "bbbbbbbb-0000-4000-8000-000000000002"
+#define NODE_C "cccccccc-0000-4000-8000-000000000003"
+#define VAULT "dddddddd-0000-4000-8000-000000000004"
+#define MACHINES 24
+#define ON_EACH (MACHINES / 3)
+#define HUBS 4
+
+static void script(struct db_conn *conn, const char *sql)
+{
+    struct err err = ERR_INIT;
+
+    assert_ok(db_script(conn, sql, &err), &err);
+}
+
+static long number(struct db_conn *conn, const char *sql)
+{
+    struct err err = ERR_INIT;
+    AUTO_PGRESULT PGresult *r = NULL;
+
+    assert_ok(db_exec(conn, &r, &err, sql), &err);
+    return (long)db_i64(r, 0, 0);
+}
+
+/* Three nodes with as many machines each; hubs have been looking for long. */
+static void build(struct db_conn *conn)
+{
+    struct err err = ERR_INIT;
+    static const char *const nodes[] = {NODE_A, NODE_B, NODE_C};
+    char id[37], name[16];
+
+    script(conn, "DELETE FROM jobs; DELETE FROM machines; DELETE FROM nodes; DELETE FROM vaults;"
+                 "UPDATE placement_watch SET since = now() - interval '1 hour', seen_at = now()");
+    fixture_node(conn, NODE_A, "a");
+    fixture_node(conn, NODE_B, "b");
+    fixture_node(conn, NODE_C, "c");
+    fixture_vault(conn, VAULT, "v");
+    script(conn, "UPDATE nodes SET online_since = now() - interval '1 hour'");
+    for (int i = 0; i < MACHINES; i++) {
+        (void)snprintf(id, sizeof(id), "eeeeeeee-0000-4000-8000-%012d", i);
+        (void)snprintf(name, sizeof(name), "m%d", i);
+        fixture_machine(conn, id, name);
+        assert_ok(db_exec(conn, NULL, &err,
+                      "INSERT INTO protections (machine_id, policy_id, node_id, vault_id, node_since)"
+                      " SELECT $1, id, $2, '" VAULT "', now() - interval '1 hour' FROM policies ORDER BY id LIMIT 1",
+                      DB_S(id), DB_S(nodes[i % 3])),
+            &err);
+    }
+    script(conn, "UPDATE machines SET state = 'protected'");
+}
+
+static void node_is(struct db_conn *conn, const char *id, const char *online, const char *heard_ago)
+{
+    AUTO_FREE char *sql = mem_printf(
+        "UPDATE nodes SET online = %s, last_seen_at = now() - interval '%s' WHERE id = '%s'", online, heard_ago, id);
+
+    assert_non_null(sql);
+    script(conn, sql);
+}
+
+static int look(struct db_conn *conn)
+{
+    struct err err = ERR_INIT;
+    int n = rebalance(conn, &err);
+
+    assert_ok(n, &err);
+    return n;
+}
+
+/* What the jobs do, without the agents that they wait for. */
+static void carry_out(struct db_conn *conn)
+{
+    script(conn,
+        "UPDATE protections p SET node_id = (j.params->>'node_id')::uuid, node_since = now(),"
+        " node_reason = j.params->>'reason' FROM jobs j WHERE j.machine_id = p.machine_id AND j.status = 'queued';"
+        "UPDATE jobs SET status = 'succeeded', finished_at = now() WHERE status = 'queued'");
+}
+
+static void test_one_hub_looks_at_a_time(void **state)
+{
+    struct db_conn *first = fixture_conn(state), *second = fixture_conn(state);
+    struct err err = ERR_INIT;
+    AUTO_PGRESULT PGresult *r = NULL;
+
+    assert_int_equal(sweep_begin(first, &err), 1);
+    assert_int_equal(sweep_begin(second, &err), 0);
+    sweep_end(first);
+    assert_int_equal(sweep_begin(second, &err), 1);
+    assert_int_equal(sweep_begin(first, &err), 0);
+    /* The hub that looks is killed: its connection ends, and with it the duty. */
+    assert_ok(db_exec(second, &r, &err, "SELECT pg_backend_pid()"), &err);
+    AUTO_FREE char *kill = mem_printf("SELECT pg_terminate_backend(%s, 10000)", db_text(r, 0, 0));
+    script(first, kill);
+    assert_int_equal(sweep_begin(first, &err), 1);
+    sweep_end(first);
+    assert_int_equal(sweep_begin(second, &err), 1); /* by a connection that it makes then */
+    sweep_end(second);
+    db_release(first);
+    db_release(second);
+}
+
+/* Ten seconds after its session ended, twenty after its last word in one that seems to be there: with a look every five seconds, a move that
+ * begins at once, and a hub that notices the end of a session, this is within half a minute. */
+static void test_a_node_is_left_when_it_is_gone_and_not_before(void **state)
+{
+    struct db_conn *conn = fixture_conn(state);
+
+    build(conn);
+    assert_int_equal(look(conn), 0);
+    node_is(conn, NODE_A, "false", "8 seconds");
+    assert_int_equal(look(conn), 0); /* it may come back */
+    node_is(conn, NODE_A, "true", "18 seconds");
+    assert_int_equal(look(conn), 0);
+    node_is(conn, NODE_A, "true", "21 seconds");
+    assert_int_equal(look(conn), ON_EACH);
+    script(conn, "DELETE FROM jobs");
+    node_is(conn, NODE_A, "false", "11 seconds");
+    assert_int_equal(look(conn), ON_EACH);
+    assert_int_equal(
+        number(conn, "SELECT count(*) FROM jobs WHERE kind = 'machine_move' AND params->>'reason' = 'node_gone'"),
+        ON_EACH);
+    assert_int_equal(number(conn, "SELECT count(*) FROM jobs WHERE params->>'node_id' = '" NODE_A "'"), 0);
+    db_release(conn);
+}
+
+/* A hub that was just started, or that had no database, has not heard the nodes yet. */
+static void test_nobody_is_gone_before_nodes_had_the_time_to_report(void **state)
+{
+    struct db_conn *conn = fixture_conn(state);
+
+    build(conn);
+    node_is(conn, NODE_A, "false", "1 hour");
+    script(conn, "UPDATE placement_watch SET seen_at = now() - interval '10 minutes'");
+    assert_int_equal(look(conn), 0);
+    assert_int_equal(look(conn), 0);
+    script(conn, "UPDATE placement_watch SET since = now() - interval '31 seconds'");
+    assert_int_equal(look(conn), ON_EACH);
+    db_release(conn);
+}
+
+struct hub {
+    pthread_t thread;
+    struct db_conn *conn;
+    pthread_barrier_t *start;
+    struct err err;
+    int submitted;
+};
+
+static void *hub_looks(void *arg)
+{
+    struct hub *h = arg;
+
+    (void)pthread_barrier_wait(h->start);
+    h->submitted = rebalance(h->conn, &h->err);
+    return NULL;
+}
+
+/* Even without the duty that one of them has: nothing but the database keeps them apart here. */
+static void test_hubs_that_look_at_the_same_moment_move_each_machine_once(void **state)
+{
+    struct db_conn *conn = fixture_conn(state);
+
+    for (int round = 0; round < 5; round++) {
+        struct hub hubs[HUBS] = {0};
+        pthread_barrier_t start;
+        int submitted = 0;
+
+        build(conn);
+        node_is(conn, NODE_A, "false", "11 seconds");
+        assert_int_equal(pthread_barrier_init(&start, NULL, HUBS), 0);
+        for (int i = 0; i < HUBS; i++) {
+            hubs[i] = (struct hub){.conn = fixture_conn(state), .start = &start};
+            assert_int_equal(pthread_create(&hubs[i].thread, NULL, hub_looks, &hubs[i]), 0);
+        }
+        for (int i = 0; i < HUBS; i++) {
+            assert_int_equal(pthread_join(hubs[i].thread, NULL), 0);
+            assert_ok(hubs[i].submitted, &hubs[i].err);
+            submitted += hubs[i].submitted;
+            db_release(hubs[i].conn);
+        }
+        assert_int_equal(pthread_barrier_destroy(&start), 0);
+        assert_int_equal(submitted, ON_EACH);
+        assert_int_equal(
+            number(conn, "SELECT count(DISTINCT machine_id) FROM jobs WHERE kind = 'machine_move'"), ON_EACH);
+        assert_int_equal(number(conn, "SELECT count(*) FROM jobs WHERE kind = 'machine_move'"), ON_EACH);
+        carry_out(conn);
+        assert_int_equal(number(conn, "SELECT count(*) FROM protections WHERE node_id = '" NODE_A "'"), 0);
+    }
+    db_release(conn);
+}
+
+/* Two hubs look in turn, again and again, while the node comes and goes. */
+static void test_nothing_flaps(void **state)
+{
+    struct db_conn *hubs[2] = {fixture_conn(state), fixture_conn(state)};
+    struct db_conn *conn = fixture_conn(state);
+
+    build(conn);
+    node_is(conn, NODE_A, "false", "11 seconds");
+    assert_int_equal(look(hubs[0]), ON_EACH);
+    assert_int_equal(look(hubs[1]), 0); /* they are on their way */
+    carry_out(conn);
+    for (int i = 0; i < 20; i++)
+        assert_int_equal(look(hubs[i % 2]), 0);
+    /* It is back for a moment, gone, and back again: what has just come elsewhere stays there. */
+    for (int i = 0; i < 20; i++) {
+        node_is(conn, NODE_A, i % 2 == 0 ? "true" : "false", i % 2 == 0 ? "0 seconds" : "11 seconds");
+        script(conn, "UPDATE nodes SET online_since = now() WHERE id = '" NODE_A "'");
+        assert_int_equal(look(hubs[i % 2]), 0);
+    }
+    for (int i = 0; i < 2; i++)
+        db_release(hubs[i]);
+    db_release(conn);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_one_hub_looks_at_a_time),
+        cmocka_unit_test(test_a_node_is_left_when_it_is_gone_and_not_before),
+        cmocka_unit_test(test_nobody_is_gone_before_nodes_had_the_time_to_report),
+        cmocka_unit_test(test_hubs_that_look_at_the_same_moment_move_each_machine_once),
+        cmocka_unit_test(test_nothing_flaps),
+    };
+
+    return cmocka_run_group_tests_name("hub/jobs/rebalance", tests, postgres_fixture_up, postgres_fixture_down);
+}
