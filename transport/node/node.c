@@ -56,6 +56,8 @@ static void on_idle(void *arg)
         bool quiet = m->received == m->received_before;
         m->received_before = m->received;
         pipeline_sync(m, true);
+        link_resume(m); /* what could not be begun for want of memory */
+        link_pump(m);
         if (m->spooled.bytes > 0 && m->batches == 0 && !machine_has_sets(m) &&
             (quiet || m->spooled.bytes > IDLE_SEGMENT_BYTES))
             machine_trim(m, true);
@@ -178,6 +180,7 @@ static void apply_machine(struct node *node, const Leeward__Control__V1__NodeMac
     }
     m->wanted = true;
     m->unwanted_usec = 0;
+    m->leaving = false;
     m->level =
         want->compress_level < node->conf.compress_level_max ? want->compress_level : node->conf.compress_level_max;
     m->may_receive = want->may_receive;

@@ -304,10 +304,12 @@ static void undo(struct spool *s, size_t segment_count, const struct spool_undo 
     struct spool_segment *last = last_segment(s);
     if (last == NULL)
         return;
+    bool has_more = last->end > u->set_start;
     last->last_sequence = u->last_sequence;
     s->set_start = u->set_start;
     last->end = u->set_start;
-    /* A sealed segment cannot be cut: its tail is not in the index and so is never read. */
+    if (has_more) /* it may have been sealed behind the new sets, and then nothing else cuts it */
+        spool_cut_segment(s, last->number, last->end);
     (void)segment_reopen(s->dirfd, last->number, last->end, &s->writer, NULL);
 }
 

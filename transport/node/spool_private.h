@@ -45,6 +45,9 @@ int spool_add_segment(struct spool *s, uint64_t number, struct err *err);
 int spool_add_set(struct spool *s, uint64_t segment, uint64_t start, uint64_t end, struct err *err);
 void spool_forget_reader(struct spool *s);
 int spool_remove_segment_file(struct spool *s, uint64_t number, struct err *err);
+/* Cuts the file of a segment, sealed or not, behind a mark; deletes it where that fails. What is behind the cut, a seal even, would be found by the
+ * next scan and take newer sets with it. */
+void spool_cut_segment(const struct spool *s, uint64_t number, uint64_t end);
 /* Ends the segment that grows: at once when it ends in a mark, else behind the next one. */
 int spool_end_segment(struct spool *s, struct err *err);
 /* Fills an empty spool from the files in its folder. */

@@ -92,8 +92,7 @@ static void scan_mark(void *arg, const struct record *r, const uint8_t *payload,
         scan->stop = true;
 }
 
-/* What is behind the cut, a seal even, would be found again by the next scan and take newer sets with it. */
-static void cut_file(const struct spool *s, uint64_t number, uint64_t end)
+void spool_cut_segment(const struct spool *s, uint64_t number, uint64_t end)
 {
     char name[SEGMENT_NAME_SIZE];
     segment_name(number, name);
@@ -118,7 +117,7 @@ static bool scan_segment(struct spool *s, uint64_t number, bool last)
         log_event(LOG_WARN, "spool_shortened", LOG_U("segment", number), LOG_U("next_sequence", s->next_sequence),
             LOG_E(&scan.err));
     if (!whole)
-        cut_file(s, number, segment->end);
+        spool_cut_segment(s, number, segment->end);
     if (!whole || (!sealed && last))
         (void)segment_reopen(s->dirfd, number, segment->end, &s->writer, &scan.err);
     return whole;

@@ -5,12 +5,14 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -228,6 +230,37 @@ static void test_damage_shortens_the_spool(void **state)
     read_back(f, 1, st.next_sequence);
 }
 
+/* A batch ends a segment, and what follows in it does not fit on the disk: the whole batch comes again, and nothing of its first half may be
+ * in the way of that after a restart. */
+static void test_a_batch_that_fails_behind_a_segment_comes_again(void **state)
+{
+    struct fixture *f = *state;
+    struct rlimit limit, small;
+    for (uint64_t s = 1; s <= 3; s++)
+        assert_int_equal(append_set(f, s), 0);
+    AUTO_BUF struct buf first = BUF_INIT(1 << 20), second = BUF_INIT(1 << 20);
+    data(f, 4, &first);
+    mark(f, 4, &first);
+    for (uint64_t s = 5; s < 15; s++)
+        data(f, s, &second);
+    struct buf chunks[] = {first, second};
+    struct spool_mark m = {.sequence = 4, .chunk = 0, .end = first.len};
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &limit), 0);
+    small = (struct rlimit){.rlim_cur = SEGMENT_BYTES + 5000, .rlim_max = limit.rlim_max};
+    (void)signal(SIGXFSZ, SIG_IGN);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
+    int appended = spool_append(f->spool, chunks, 2, 1, &m, 1, NULL);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
+    assert_int_equal(appended, -1);
+    assert_int_equal(spool_state(f->spool).next_sequence, 4);
+    for (uint64_t s = 4; s <= 12; s++)
+        assert_int_equal(append_set(f, s), 0);
+    read_back(f, 1, 12);
+    reopen(f);
+    assert_int_equal(spool_state(f->spool).next_sequence, 13);
+    read_back(f, 1, 12);
+}
+
 /* What a joining left that was broken off (spool_join.h) is not part of the spool, and takes room. */
 static void test_leftovers_of_joining_go_at_the_start(void **state)
 {
@@ -269,6 +302,7 @@ int main(void)
         SPOOL_TEST(test_trim_deletes_what_is_committed),
         SPOOL_TEST(test_set_out_of_sequence_is_not_taken),
         SPOOL_TEST(test_damage_shortens_the_spool),
+        SPOOL_TEST(test_a_batch_that_fails_behind_a_segment_comes_again),
         SPOOL_TEST(test_leftovers_of_joining_go_at_the_start),
         SPOOL_TEST(test_new_epoch_begins_empty),
     };
