@@ -6,6 +6,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
@@ -568,10 +569,16 @@ static int configure(const struct settings *s, struct err *err)
     return 0;
 }
 
+/* A list of ten thousand machines is some MiB of rows and JSON, for a moment. From that size on memory is mapped and given back at once;
+ * by default the limit grows with the first such block, and the heap keeps what lies between two of them. */
+#define MAPPED_BYTES (1 << 20)
+
 int main(int argc, char **argv)
 {
     static struct hub hub = {.lock_fd = -1};
     struct err err = ERR_INIT;
+
+    (void)mallopt(M_MMAP_THRESHOLD, MAPPED_BYTES);
     int rc = conf_load(rows, ARRAY_LEN(rows), "leeward-hub",
         "The hub of Leeward: inventory, policies, jobs, certificates, API.", argc, argv, &hub.settings, &err);
 

@@ -56,6 +56,8 @@ static void send_command(struct peer_session *s, const PGresult *r, int row)
     if (ident_from_text(db_text(r, row, 0), &id) < 0 || find_sent(s, &id) >= 0 ||
         s->command_count >= SESSION_COMMANDS_MAX)
         return;
+    if (!s->commands && !(s->commands = mem_alloc(SESSION_COMMANDS_MAX, sizeof(*s->commands))))
+        return; /* they stay open: the next look sends them */
     if (payload_unpack(db_text(r, row, 3), &m, &err) < 0) {
         log_event(LOG_ERROR, "command_unreadable", LOG_S("command", db_text(r, row, 0)), LOG_E(&err));
         return;

@@ -16,6 +16,7 @@
 #define DAILY_USEC (24 * 3600 * USEC_PER_SEC)
 #define FLUSH_FIRST_USEC USEC_PER_SEC
 #define REPORT_MAX (4U << 20)
+#define READ_AHEAD 16384 /* reports are small: a buffer for bulk data would only be carried around for each of them */
 #define REVOKED_MAX 100000
 
 static const struct rpc_method methods[] = {
@@ -135,7 +136,8 @@ static int start_timers(struct control *control, struct err *err)
 
 static int start(struct control *control, struct err *err)
 {
-    const struct rpc_limits limits = {.message_max = REPORT_MAX, .accepts_per_sec = control->conf.sessions_per_second};
+    const struct rpc_limits limits = {
+        .message_max = REPORT_MAX, .read_ahead = READ_AHEAD, .accepts_per_sec = control->conf.sessions_per_second};
 
     control->samples = json_array();
     control->limit = enrolment_limit_new();

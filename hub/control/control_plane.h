@@ -36,7 +36,7 @@ struct peer_session {
     bool greeted;             /* Hello is stored, Welcome sent */
     uint64_t sent_version;    /* of the desired state; 0: none yet */
     bool desired_busy, desired_again;
-    struct ident commands[SESSION_COMMANDS_MAX]; /* sent in this session and not answered */
+    struct ident *commands; /* sent in this session and not answered, SESSION_COMMANDS_MAX at most; NULL: never any */
     unsigned command_count;
     json_t *points_added, *points_dropped; /* wait for the next statement */
     unsigned points_running;               /* statements */

@@ -25,6 +25,8 @@
 #define ACQUIRE_DEFAULT_USEC (5 * USEC_PER_SEC)
 #define REPLY_DEFAULT_USEC (25 * USEC_PER_SEC) /* above statement_timeout: a server that lives cancels by itself */
 #define CONNECT_REPLY_USEC (5 * USEC_PER_SEC)
+/* Each is a process of PostgreSQL that keeps the plans of hundreds of statements, some 10 MiB: those of a busy hour go again. */
+#define IDLE_DEFAULT_USEC (60 * USEC_PER_SEC)
 #define RETRY_FIRST_MSEC 50
 #define RETRY_MAX_MSEC 500
 #define PREPARED_MAX 512   /* constant statements of the whole hub, and lists; a power of two */
@@ -39,6 +41,7 @@ struct db_conn {
     uint64_t reply_usec;
     uint64_t prepared[PREPARED_MAX]; /* hashes of the texts that this connection knows, open addressing; 0: free */
     unsigned prepared_count, prepared_lists;
+    uint64_t given_back_usec;
     struct db_conn *next_idle;
 };
 
@@ -46,11 +49,11 @@ struct db {
     char *dsn;
     unsigned connections_max;
     uint64_t acquire_usec;
-    uint64_t reply_usec;
+    uint64_t reply_usec, idle_usec;
     pthread_mutex_t lock; /* guards idle and in_use */
     pthread_cond_t given_back;
-    struct db_conn *idle;
-    unsigned in_use; /* acquired or being connected */
+    struct db_conn *idle; /* the one that was given back last is first, and taken first */
+    unsigned in_use;      /* acquired or being connected */
     bool has_secret_key;
     uint8_t secret_key[DB_SECRET_KEY_SIZE];
 };
@@ -247,6 +250,7 @@ int db_new(const struct db_options *options, struct db **ret_db, struct err *err
         db->connections_max = CONNECTIONS_MAX;
     db->acquire_usec = options->acquire_usec ? options->acquire_usec : ACQUIRE_DEFAULT_USEC;
     db->reply_usec = options->reply_usec ? options->reply_usec : REPLY_DEFAULT_USEC;
+    db->idle_usec = options->idle_usec ? options->idle_usec : IDLE_DEFAULT_USEC;
     db->has_secret_key = options->secret_key != NULL;
     if (options->secret_key)
         memcpy(db->secret_key, options->secret_key, sizeof(db->secret_key));
@@ -302,16 +306,38 @@ static int pool_take(struct db *db, uint64_t deadline_usec, struct db_conn **ret
     return 0;
 }
 
+/* Takes out those that nobody has wanted for long. With the lock held. */
+static struct db_conn *take_unwanted(struct db *db, uint64_t now)
+{
+    struct db_conn **at = &db->idle, *unwanted;
+
+    while (*at && now - (*at)->given_back_usec <= db->idle_usec)
+        at = &(*at)->next_idle;
+    unwanted = *at;
+    *at = NULL;
+    return unwanted;
+}
+
 static void pool_give(struct db *db, struct db_conn *conn)
 {
+    struct db_conn *unwanted;
+
     pthread_mutex_lock(&db->lock);
+    uint64_t now = clock_mono_usec(); /* not before the lock: nothing in the list may be newer */
+
     db->in_use--;
+    unwanted = take_unwanted(db, now);
     if (conn) {
+        conn->given_back_usec = now;
         conn->next_idle = db->idle;
         db->idle = conn;
     }
     pthread_cond_signal(&db->given_back);
     pthread_mutex_unlock(&db->lock);
+    while ((conn = unwanted)) {
+        unwanted = conn->next_idle;
+        conn_close(conn);
+    }
 }
 
 static int acquire_until(struct db *db, uint64_t deadline, struct db_conn **ret_conn, struct err *err)

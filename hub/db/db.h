@@ -32,6 +32,7 @@ struct db_options {
     unsigned connections_max;  /* 0 = 24 */
     uint64_t acquire_usec;     /* how long db_acquire waits for a free connection or the server; 0 = 5 s */
     uint64_t reply_usec;       /* how long a statement waits for the server's answer; 0 = 25 s */
+    uint64_t idle_usec;        /* a connection that nobody wanted for so long is closed; 0 = 60 s */
     const uint8_t *secret_key; /* DB_SECRET_KEY_SIZE bytes, copied; NULL: no secrets are stored (secret_box.h) */
 };
 

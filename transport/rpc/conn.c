@@ -28,6 +28,8 @@
 #define TURN_BYTES (1u << 20) /* then other connections get their turn */
 #define LINGER_USEC (1 * USEC_PER_SEC)
 #define LINGER_BYTES 65536u
+#define OUT_KEPT_BYTES                                                                                                 \
+    16384u /* less is given back at once: connections that send little hold nothing between two messages */
 #define TIMER_ACCURACY_USEC (50 * USEC_PER_MSEC)
 
 enum conn_state { CONN_CONNECTING, CONN_HANDSHAKE, CONN_OPEN, CONN_LINGER, CONN_CLOSED };
@@ -50,7 +52,7 @@ struct conn {
     bool write_blocked; /* the socket is full: EPOLLOUT will tell */
     bool read_again;    /* bytes are left inside TLS that epoll does not know of */
     size_t lingered;
-    struct err why; /* of lingering */
+    struct err *why; /* of lingering; NULL: not yet, or no memory */
     uint64_t heard_usec;
     struct tls_peer peer;
     char address[ADDRESS_TEXT_SIZE];
@@ -130,7 +132,10 @@ static int out_write(struct conn *c, struct err *err)
         }
         c->out_sent += (size_t)n;
     }
-    buf_clear(&c->out);
+    if (c->out.cap > OUT_KEPT_BYTES)
+        buf_clear(&c->out);
+    else
+        buf_done(&c->out);
     c->out_sent = 0;
     c->write_blocked = false;
     want_events(c, EPOLLIN);
@@ -203,13 +208,16 @@ void conn_unref(struct conn *c)
         return;
     h2_free(c->h2);
     socket_close(c);
+    free(c->why);
     free(c);
 }
 
 /* The socket stays a moment so that the peer reads the alert; the owner is told when it is gone. */
 static void linger(struct conn *c, const struct err *why)
 {
-    c->why = *why;
+    c->why = mem_new(struct err);
+    if (c->why != NULL)
+        *c->why = *why;
     (void)out_write(c, NULL);
     (void)shutdown(c->fd, SHUT_WR);
     c->state = CONN_LINGER;
@@ -220,7 +228,11 @@ static void linger(struct conn *c, const struct err *why)
 
 static void linger_end(struct conn *c)
 {
-    struct err why = c->why;
+    struct err why = ERR_INIT;
+    if (c->why != NULL)
+        why = *c->why;
+    else
+        err_set(&why, ERR_UNAUTHENTICATED, "the hand-shake failed");
     c->state = CONN_HANDSHAKE;
     conn_close(c, &why);
 }
@@ -535,7 +547,7 @@ static int conn_new(
     if (peer->sa.any.sa_family != AF_UNIX)
         (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
     if (h2_new(conf->is_server, conf->limits, conf->dispatch, &hooks, c, &c->h2, err) < 0 ||
-        (conf->tls != NULL && secure_new(conf->tls, fd, &c->out, &c->secure, err) < 0) ||
+        (conf->tls != NULL && secure_new(conf->tls, fd, conf->limits->read_ahead, &c->out, &c->secure, err) < 0) ||
         sources_add(c, conf->is_server ? EPOLLIN : EPOLLOUT, err) < 0) {
         conn_unref(c);
         return -1;

@@ -10,6 +10,8 @@
 #include "transport/rpc/h2.h"
 
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include "transport/base/clock.h"
 #include "transport/base/mem.h"
@@ -19,18 +21,49 @@
 #define RESET_PER_SEC 50u
 #define ACKS_MAX 200u
 
-/* ---- memory ---- */
+/* ---- memory ----
+ *
+ * Each session has a buffer of 16 KiB in which nghttp2 builds frames. Ours are small there (what calls send is not copied into it), so
+ * all but its first page would never be touched; on the heap it lies where something else was before and takes all of its memory. It gets
+ * pages of its own instead: 12 KiB less for each of ten thousand agents.
+ */
+#define FRAME_BUFFER_MIN 16384u
+
+static void *frame_pages_map(struct h2 *h2, size_t n)
+{
+    size_t page = (size_t)sysconf(_SC_PAGESIZE), bytes = (n + page - 1) / page * page;
+    void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+    if (p == MAP_FAILED) /* so many mappings are not allowed: the heap will do */
+        return NULL;
+    h2->frame_pages = p;
+    h2->frame_pages_bytes = bytes;
+    return p;
+}
+
+/* nghttp2 asks for its buffers with malloc, or with realloc of nothing. */
+static void *allocate(struct h2 *h2, size_t n)
+{
+    void *p = n >= FRAME_BUFFER_MIN && h2->frame_pages == NULL ? frame_pages_map(h2, n) : NULL;
+
+    return p != NULL ? p : mem_resize(NULL, 1, n);
+}
 
 static void *h2_malloc(size_t n, void *arg)
 {
-    (void)arg;
-    return mem_resize(NULL, 1, n);
+    return allocate(arg, n);
 }
 
 static void h2_free_memory(void *p, void *arg)
 {
-    (void)arg;
-    free(p);
+    struct h2 *h2 = arg;
+
+    if (p == NULL || p != h2->frame_pages) {
+        free(p);
+        return;
+    }
+    (void)munmap(p, h2->frame_pages_bytes);
+    h2->frame_pages = NULL;
 }
 
 static void *h2_calloc(size_t count, size_t size, void *arg)
@@ -41,11 +74,20 @@ static void *h2_calloc(size_t count, size_t size, void *arg)
 
 static void *h2_realloc(void *p, size_t n, void *arg)
 {
-    (void)arg;
-    return mem_resize(p, 1, n);
-}
+    struct h2 *h2 = arg;
 
-static nghttp2_mem h2_memory = {NULL, h2_malloc, h2_free_memory, h2_calloc, h2_realloc};
+    if (p == NULL)
+        return allocate(h2, n);
+    if (p != h2->frame_pages)
+        return mem_resize(p, 1, n);
+    void *moved = mem_resize(NULL, 1, n);
+
+    if (moved != NULL) {
+        memcpy(moved, p, n < h2->frame_pages_bytes ? n : h2->frame_pages_bytes);
+        h2_free_memory(p, h2);
+    }
+    return moved;
+}
 
 /* ---- calls of the session ---- */
 
@@ -101,8 +143,9 @@ static int session_new(struct h2 *h2)
         nghttp2_option_set_no_closed_streams(option, 1);
         nghttp2_option_set_max_outbound_ack(option, ACKS_MAX);
         nghttp2_option_set_stream_reset_rate_limit(option, RESET_BURST, RESET_PER_SEC);
-        rc = h2->is_server ? nghttp2_session_server_new3(&h2->session, callbacks, h2, option, &h2_memory)
-                           : nghttp2_session_client_new3(&h2->session, callbacks, h2, option, &h2_memory);
+        h2->memory = (nghttp2_mem){h2, h2_malloc, h2_free_memory, h2_calloc, h2_realloc};
+        rc = h2->is_server ? nghttp2_session_server_new3(&h2->session, callbacks, h2, option, &h2->memory)
+                           : nghttp2_session_client_new3(&h2->session, callbacks, h2, option, &h2->memory);
     }
     nghttp2_session_callbacks_del(callbacks);
     nghttp2_option_del(option);

@@ -19,6 +19,9 @@
 
 struct h2 {
     nghttp2_session *session;
+    nghttp2_mem memory; /* of the session, with this as its argument */
+    void *frame_pages;  /* where nghttp2 builds frames, see h2.c; NULL: on the heap */
+    size_t frame_pages_bytes;
     bool is_server;
     struct rpc_limits limits;
     struct dispatch *dispatch;

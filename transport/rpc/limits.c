@@ -16,6 +16,7 @@
 #define BACKOFF_MAX_USEC (10 * USEC_PER_SEC)
 #define IDLE_USEC (20 * USEC_PER_SEC)
 #define SEND_QUEUE_MAX (4u << 20)
+#define READ_AHEAD 131072u /* eight TLS records */
 
 #define DEFAULT(member, value)                                                                                         \
     do {                                                                                                               \
@@ -45,4 +46,5 @@ void limits_resolve(const struct rpc_limits *given, struct rpc_limits *ret_limit
     DEFAULT(backoff_max_usec, BACKOFF_MAX_USEC);
     DEFAULT(idle_usec, IDLE_USEC);
     DEFAULT(send_queue_max, SEND_QUEUE_MAX);
+    DEFAULT(read_ahead, READ_AHEAD);
 }

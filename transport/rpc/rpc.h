@@ -70,6 +70,7 @@ struct rpc_limits {
     uint64_t backoff_max_usec;  /* longest pause between two attempts to connect, +- half; 0 = 10 s */
     uint64_t idle_usec;         /* PING after this long without a frame, closed after twice; 0 = 20 s */
     size_t send_queue_max;      /* bytes queued on one call before rpc_call_send says 0; 0 = 4 MiB */
+    size_t read_ahead; /* bytes that TLS reads with one system call; 0 = 128 KiB. Less where messages are small */
 };
 
 /* ---- server ---- */

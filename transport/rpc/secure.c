@@ -16,8 +16,6 @@
 #include "transport/base/mem.h"
 #include "transport/rpc/tls_internal.h"
 
-#define READ_AHEAD_BYTES 131072u /* eight records with one system call */
-
 struct secure {
     struct tls_context *tls;
     SSL *ssl;
@@ -67,7 +65,8 @@ static BIO *sink_new(struct buf *out)
 
 /* ---- connection ---- */
 
-int secure_new(struct tls_context *tls, int fd, struct buf *out, struct secure **ret_secure, struct err *err)
+int secure_new(
+    struct tls_context *tls, int fd, size_t read_ahead, struct buf *out, struct secure **ret_secure, struct err *err)
 {
     struct secure *s = mem_new(struct secure);
     if (s == NULL)
@@ -87,7 +86,7 @@ int secure_new(struct tls_context *tls, int fd, struct buf *out, struct secure *
     SSL_set0_wbio(s->ssl, out_bio);
     SSL_set_app_data(s->ssl, &s->refused);
     SSL_set_read_ahead(s->ssl, 1);
-    SSL_set_default_read_buffer_len(s->ssl, READ_AHEAD_BYTES);
+    SSL_set_default_read_buffer_len(s->ssl, read_ahead);
     if (tls->is_server)
         SSL_set_accept_state(s->ssl);
     else

@@ -17,8 +17,10 @@
 
 struct secure;
 
-/* out receives ciphertext and must live as long as the connection; fd stays the caller's. Takes a reference of tls. */
-int secure_new(struct tls_context *tls, int fd, struct buf *out, struct secure **ret_secure, struct err *err);
+/* out receives ciphertext and must live as long as the connection; fd stays the caller's. Takes a reference of tls. read_ahead: bytes
+ * that one system call may bring; a record of TLS at least. */
+int secure_new(
+    struct tls_context *tls, int fd, size_t read_ahead, struct buf *out, struct secure **ret_secure, struct err *err);
 void secure_free(struct secure *s);
 /* 1: done, the peer is in *ret_peer and ALPN h2 is agreed. 0: wants to read. -1: failed (flush `out` still: the alert). */
 int secure_handshake(struct secure *s, struct tls_peer *ret_peer, struct err *err);

@@ -322,10 +322,59 @@ static void test_the_server_is_not_root_and_has_no_tcp(void **state)
     assert_string_equal(db_text(r, 0, 1), "on");
 }
 
+static void backend_of(struct db_conn *conn, char pid[24])
+{
+    AUTO_PGRESULT PGresult *r = NULL;
+    struct err err = ERR_INIT;
+
+    assert_int_equal(db_exec(conn, &r, &err, "SELECT pg_backend_pid()"), 1);
+    snprintf(pid, 24, "%s", db_text(r, 0, 0));
+}
+
+/* After a busy hour a hub does not keep what that took of PostgreSQL. */
+static void test_connections_that_nobody_wants_are_closed(void **state)
+{
+    struct postgres_fixture *f = *state;
+    struct db_options options = {.dsn = postgres_embedded_dsn(f->pg), .idle_usec = 1};
+    struct db_conn *conns[3] = {NULL};
+    struct db *db = NULL;
+    struct err err = ERR_INIT;
+    char pids[3][24];
+    int left = 3;
+
+    assert_ok(db_new(&options, &db, &err), &err);
+    for (size_t i = 0; i < 3; i++) {
+        assert_ok(db_acquire(db, &conns[i], &err), &err);
+        backend_of(conns[i], pids[i]);
+    }
+    for (size_t i = 0; i < 3; i++) {
+        uint64_t before = clock_mono_usec();
+
+        while (clock_mono_usec() <
+               before + 2) /* the clock moves on: the one before was idle for longer than a microsecond */
+            ;
+        db_release(conns[i]);
+    }
+    for (uint64_t end = clock_mono_usec() + 60 * USEC_PER_SEC; left != 1 && clock_mono_usec() < end;) {
+        AUTO_PGRESULT PGresult *r = NULL;
+        struct db_conn *conn AUTO_OF(db_conn) = fixture_conn(state);
+
+        left = db_exec(conn, &r, &err, "SELECT pid FROM pg_stat_activity WHERE pid::text IN ($1, $2, $3)",
+            DB_S(pids[0]), DB_S(pids[1]), DB_S(pids[2]));
+        assert_ok(left, &err);
+        assert_true(left != 1 || strcmp(db_text(r, 0, 0), pids[2]) == 0);
+    }
+    assert_int_equal(left, 1);
+    assert_ok(db_acquire(db, &conns[0], &err), &err); /* the pool goes on */
+    db_release(conns[0]);
+    db_free(db);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_values_arrive_as_they_were_sent),
+        cmocka_unit_test(test_connections_that_nobody_wants_are_closed),
         cmocka_unit_test(test_refusals_have_the_right_code),
         cmocka_unit_test(test_rollback_leaves_nothing),
         cmocka_unit_test(test_commit_of_a_failed_transaction_is_an_error),
