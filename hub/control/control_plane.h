@@ -40,6 +40,8 @@ struct peer_session {
     unsigned command_count;
     json_t *points_added, *points_dropped; /* wait for the next statement */
     unsigned points_running;               /* statements */
+    uint64_t points_begun_usec;            /* the last one */
+    struct loop_timer *points_timer;       /* the next one is not due yet; NULL: never was */
     bool points_lost;                      /* one of them failed: this session is at its end */
     uint64_t event_window_usec;
     unsigned event_count;

@@ -17,6 +17,9 @@
 /* Events of one peer per minute; more is a fault of the peer and must not fill the database. */
 #define EVENTS_PER_MINUTE 120
 #define POINTS_PER_REPORT_MAX 1000
+/* Between two statements of one vault: each ends with a flush of PostgreSQL's log, and a vault of thousands of machines would have one
+ * after the other. Nobody sees it: what is newest is in memory (live_status_point). */
+#define POINTS_SPACING_USEC (100 * USEC_PER_MSEC)
 #define RESULT_MAX (256 * 1024)
 /* Statements of one session that wait: more than any honest peer makes while the database is slow. */
 #define SESSION_TASKS_MAX 256
@@ -283,13 +286,39 @@ static void points_submit(struct peer_session *s, const char *forget)
         peer_session_reset(s, "the hub is overloaded");
     } else {
         s->points_running++;
+        s->points_begun_usec = clock_mono_usec();
     }
 }
 
-/* While one statement runs the next gathers. */
+static void points_due(void *arg)
+{
+    struct peer_session *s = arg;
+
+    if (s->call)
+        points_flush(s);
+}
+
+/* True: later, by the timer. Without one: now. */
+static bool points_wait(struct peer_session *s)
+{
+    uint64_t since = clock_mono_usec() - s->points_begun_usec;
+    struct err err = ERR_INIT;
+
+    if (since >= POINTS_SPACING_USEC)
+        return false;
+    if (!s->points_timer && loop_timer_new(s->control->conf.loop, POINTS_SPACING_USEC - since, 0, points_due, s,
+                                &s->points_timer, &err) < 0)
+        return false;
+    loop_timer_set(s->points_timer, POINTS_SPACING_USEC - since);
+    return true;
+}
+
+/* While one statement runs, and for a moment after it began, the next gathers. */
 static void points_flush(struct peer_session *s)
 {
-    if (s->points_running == 0 && (json_array_size(s->points_added) > 0 || json_array_size(s->points_dropped) > 0))
+    if (s->points_running > 0 || (json_array_size(s->points_added) == 0 && json_array_size(s->points_dropped) == 0))
+        return;
+    if (!points_wait(s))
         points_submit(s, NULL);
 }
 

@@ -69,6 +69,7 @@ void peer_session_unref(struct peer_session *session)
     worker_lane_free(session->lane);
     json_decref(session->points_added);
     json_decref(session->points_dropped);
+    loop_timer_free(session->points_timer);
     free(session->commands);
     free(session);
 }

@@ -279,7 +279,8 @@ static void show_initial(struct job_run *run, const struct machine_row *m)
 static uint64_t look_again(const struct job_run *run)
 {
     return run->job->step_age_usec < 10 * USEC_PER_SEC    ? USEC_PER_SEC
-           : run->job->step_age_usec < 600 * USEC_PER_SEC ? 5 * USEC_PER_SEC
+           : run->job->step_age_usec < 60 * USEC_PER_SEC  ? 5 * USEC_PER_SEC
+           : run->job->step_age_usec < 600 * USEC_PER_SEC ? 10 * USEC_PER_SEC
                                                           : 30 * USEC_PER_SEC;
 }
 
