@@ -150,25 +150,6 @@ static void on_timer(void *arg)
     loop_timer_set(a->timer, session_status_interval_usec(a->session));
 }
 
-/* ---- rules ---- */
-
-/* What is out of range is left out: a window that cannot be, is none. */
-static void take_hours(const Leeward__Control__V1__AgentDesired *m, struct pace_rules *rules)
-{
-    for (size_t i = 0; i < m->n_work_windows && rules->window_count < PACE_WINDOWS_MAX; i++) {
-        const Leeward__Control__V1__WorkWindow *w = m->work_windows[i];
-
-        if (w->from_minute <= 1440 && w->to_minute <= 1440)
-            rules->windows[rules->window_count++] = (struct pace_window){.days = (uint8_t)(w->days & 127),
-                .from_minute = (uint16_t)w->from_minute,
-                .to_minute = (uint16_t)w->to_minute};
-    }
-    for (size_t i = 0; i < m->n_utc_offsets && rules->offset_count < PACE_OFFSETS_MAX; i++)
-        if (m->utc_offsets[i]->seconds >= -86400 && m->utc_offsets[i]->seconds <= 86400)
-            rules->offsets[rules->offset_count++] = (struct pace_offset){
-                .from_utc_usec = m->utc_offsets[i]->from_utc_usec, .seconds = m->utc_offsets[i]->seconds};
-}
-
 /* ---- from the engine ---- */
 
 static void take_event(struct agent *a, const struct engine_output *o)
@@ -367,7 +348,7 @@ static void take_desired(struct agent *a, const Leeward__Control__V1__AgentDesir
     bool known = ident_from_text(m->node_id, &node) == 0;
     struct err err = ERR_INIT;
 
-    take_hours(m, &w.pace);
+    workhours_take(&w.pace.hours, m->work_windows, m->n_work_windows, m->utc_offsets, m->n_utc_offsets);
     snprintf(w.vault_id, sizeof(w.vault_id), "%s", m->vault_id);
     for (size_t i = 0; i < m->n_disks && w.disk_count < MARK_DISKS_MAX; i++) {
         struct engine_disk_wish *d = &w.disks[w.disk_count];

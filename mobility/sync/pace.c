@@ -16,52 +16,6 @@
 /* A reason counts for this long after it last made the agent wait. */
 #define RECENT_USEC (5 * USEC_PER_SEC)
 
-#define DAY_MINUTES (24u * 60u)
-#define MINUTE_USEC (60 * USEC_PER_SEC)
-
-static int32_t offset_at(const struct pace_rules *r, uint64_t utc_usec)
-{
-    int32_t seconds = r->offset_count > 0 ? r->offsets[0].seconds : 0;
-
-    for (uint32_t i = 1; i < r->offset_count && r->offsets[i].from_utc_usec <= utc_usec; i++)
-        seconds = r->offsets[i].seconds;
-    return seconds;
-}
-
-static bool is_inside(const struct pace_window *w, unsigned day, unsigned minute)
-{
-    unsigned yesterday = (day + 6) % 7;
-
-    if (w->from_minute < w->to_minute)
-        return (w->days >> day & 1u) && minute >= w->from_minute && minute < w->to_minute;
-    return ((w->days >> day & 1u) && minute >= w->from_minute) ||
-           ((w->days >> yesterday & 1u) && minute < w->to_minute);
-}
-
-bool pace_is_working_hour(const struct pace_rules *r, uint64_t utc_usec)
-{
-    int64_t minutes = (int64_t)(utc_usec / MINUTE_USEC) + offset_at(r, utc_usec) / 60;
-    unsigned day, minute;
-
-    if (minutes < 0)
-        return false;
-    day = (unsigned)(minutes / DAY_MINUTES + 3) % 7; /* 1970 began on a Thursday; Monday is 0 */
-    minute = (unsigned)(minutes % DAY_MINUTES);
-    for (uint32_t i = 0; i < r->window_count; i++)
-        if (is_inside(&r->windows[i], day, minute))
-            return true;
-    return false;
-}
-
-uint64_t pace_rate_at(const struct pace_rules *r, uint64_t utc_usec)
-{
-    uint64_t in_window = r->window_rate_bytes_per_sec;
-
-    if (in_window == 0 || !pace_is_working_hour(r, utc_usec))
-        return r->rate_bytes_per_sec;
-    return r->rate_bytes_per_sec > 0 && r->rate_bytes_per_sec < in_window ? r->rate_bytes_per_sec : in_window;
-}
-
 static uint64_t cpu_usec(void)
 {
     struct rusage u;
@@ -88,7 +42,9 @@ static void charge(uint64_t *ready_usec, uint64_t now, uint64_t cost_usec)
 
 static void charge_all(struct pace *p, uint64_t bytes, uint64_t now)
 {
-    uint64_t rate = pace_rate_at(&p->rules, clock_utc_usec()), cpu = cpu_usec();
+    const struct pace_rules *r = &p->rules;
+    uint64_t rate = workhours_rate_at(&r->hours, r->rate_bytes_per_sec, r->window_rate_bytes_per_sec, clock_utc_usec()),
+             cpu = cpu_usec();
 
     if (rate > 0)
         charge(&p->bytes_ready_usec, now, bytes * USEC_PER_SEC / rate);

@@ -9,34 +9,14 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define PACE_WINDOWS_MAX 16u
-#define PACE_OFFSETS_MAX 8u
-
-/* Days are bits, Monday is 1. A window that ends before it begins goes on until that time of the next day. */
-struct pace_window {
-    uint8_t days;
-    uint16_t from_minute, to_minute; /* of the day, 0..1440 */
-};
-
-/* Local time of the policy's zone is UTC plus seconds, from that moment on. Ascending. */
-struct pace_offset {
-    uint64_t from_utc_usec;
-    int32_t seconds;
-};
+#include "transport/proto/workhours.h"
 
 struct pace_rules {
     uint64_t rate_bytes_per_sec;        /* 0: none */
     uint64_t window_rate_bytes_per_sec; /* inside a window; 0: none */
     uint32_t cpu_percent;               /* of one processor, 0: none */
-    uint32_t window_count, offset_count;
-    struct pace_window windows[PACE_WINDOWS_MAX];
-    struct pace_offset offsets[PACE_OFFSETS_MAX];
+    struct workhours hours;
 };
-
-/* Whether the moment lies in a window. */
-bool pace_is_working_hour(const struct pace_rules *rules, uint64_t utc_usec);
-/* Bytes per second that hold at the moment; 0: no bound. */
-uint64_t pace_rate_at(const struct pace_rules *rules, uint64_t utc_usec);
 
 struct pace {
     struct pace_rules rules;

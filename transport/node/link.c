@@ -38,6 +38,7 @@ static void link_start(struct machine *m, uint64_t generation, uint64_t epoch);
 static void forget_call(struct machine *m)
 {
     struct link *link = &m->link;
+    linkshape_leave(m);
     link->state = LINK_IDLE;
     link->serial++;
     link->call = NULL;
@@ -367,6 +368,7 @@ void link_send(struct machine *m, struct buf *chunk)
         return;
     }
     m->node->forwarded_bytes += n;
+    linkshape_sent(m, n);
     link->blocked = sent == 0;
 }
 
@@ -376,6 +378,7 @@ struct read_job {
     uint64_t serial;
     uint64_t seek_sequence;
     struct spool_pos pos, limit;
+    size_t enough; /* bytes */
     struct buf data;
     int result;
     struct err err;
@@ -389,7 +392,7 @@ static void read_run(struct worker_job *job)
     if (j->seek_sequence != 0 && spool_find(spool, j->seek_sequence, &j->pos, &j->err) < 0)
         j->result = -1;
     else
-        j->result = spool_read(spool, &j->pos, &j->limit, READ_BYTES, &j->data, &j->err);
+        j->result = spool_read(spool, &j->pos, &j->limit, j->enough, &j->data, &j->err);
 }
 
 /* The spool cannot give what the vault needs next. */
@@ -414,15 +417,19 @@ static void read_taken(struct machine *m, struct read_job *j)
     struct link *link = &m->link;
     link->reading = false;
     if (j->result < 0) {
+        linkshape_give_back(m, false);
         spool_gap(m, &j->err);
         return;
     }
     link->seek_sequence = 0;
     link->sent = j->pos;
     if (j->data.len > 0) {
+        bool more = j->pos.segment != m->spooled.tail.segment || j->pos.offset != m->spooled.tail.offset;
         link_send(m, &j->data);
+        linkshape_give_back(m, more);
         link->sent_open_set = j->pos.segment == m->spooled.tail.segment && j->pos.offset > m->spooled.set_start;
     }
+    linkshape_give_back(m, false);
     link_pump(m);
 }
 
@@ -441,15 +448,19 @@ static void read_done(struct worker_job *job)
 static void start_reading(struct machine *m)
 {
     struct read_job *j = mem_new(struct read_job);
-    if (j == NULL)
+    if (j == NULL) {
+        linkshape_give_back(m, false);
         return;
+    }
     *j = (struct read_job){.job = {.run = read_run, .done = read_done},
         .machine = m,
         .serial = m->link.serial,
         .seek_sequence = m->link.seek_sequence,
         .pos = m->link.sent,
+        .enough = m->grant > 0 && m->grant < READ_BYTES ? m->grant : READ_BYTES,
         .data = BUF_INIT(READ_MAX)};
     if (machine_submit(m, &j->job) < 0) {
+        linkshape_give_back(m, false);
         free(j);
         return;
     }
@@ -464,7 +475,8 @@ void link_pump(struct machine *m)
         return;
     if (link->seek_sequence != 0 || link->sent.segment != m->spooled.tail.segment ||
         link->sent.offset != m->spooled.tail.offset) {
-        start_reading(m);
+        if (linkshape_take(m))
+            start_reading(m);
         return;
     }
     link->feed = FEED_LIVE;

@@ -250,6 +250,7 @@ void machine_free(struct machine *m)
         return;
     }
     unlink_from_node(m);
+    linkshape_leave(m);
     link_done(m);
     if (m->peer != NULL)
         peer_put(m->node, m->peer);

@@ -15,7 +15,9 @@
 #include "transport/node/node.h"
 #include "transport/node/sealing.h"
 #include "transport/node/setcheck.h"
+#include "transport/node/shaper.h"
 #include "transport/node/spool.h"
+#include "transport/proto/workhours.h"
 #include "transport/rpc/rpc.h"
 
 /* A vault that machines of this node replicate to: one connection for all of them. */
@@ -28,6 +30,17 @@ struct peer {
 };
 
 struct joining;
+
+/* What the node may send to vaults (linkshape.c). */
+struct linkshape {
+    uint64_t rate, work_rate, machine_rate; /* bytes per second; 0: no bound */
+    struct workhours hours;                 /* of work_rate */
+    struct shaper shaper;
+    struct loop_timer *timer;
+    bool serving;         /* grants are being given out */
+    uint64_t since_usec;  /* some bound holds since then; 0: none */
+    uint64_t usec, bytes; /* for how long some bound held before, and what was sent meanwhile */
+};
 
 struct node {
     sd_event *loop;
@@ -44,6 +57,7 @@ struct node {
     uint64_t spool_bytes;    /* of all machines, as their lanes last reported */
     uint64_t admitted_bytes; /* of batches on their way to the spool */
     uint64_t received_bytes, forwarded_bytes;
+    struct linkshape shape;
     struct joining *joining;              /* change sets of a machine are being joined; NULL: of none */
     uint64_t joined_bytes, joined_points; /* taken out of spools, and given up for it */
     uint64_t desired_version;
@@ -93,7 +107,8 @@ struct batch {
     size_t received;   /* bytes of messages, to be given back to flow control */
     struct sealing_order order;
     struct sealing_out out;
-    bool store; /* into the spool; false: forwarded from memory only */
+    bool store;   /* into the spool; false: forwarded from memory only */
+    bool granted; /* by the machine's present grant */
     struct spool_state after;
     uint64_t last_mark; /* sequence of the last mark in it; 0: none */
     bool ends_in_mark;
@@ -179,7 +194,10 @@ struct machine {
     uint64_t sync_sequence;
 
     struct link link;
-    bool have_key; /* the vault answered once: all below is known */
+    struct shaper_flow flow;
+    size_t grant;    /* bytes that it may send now under a bound; 0: none */
+    bool grant_used; /* a read or a batch is under way for it */
+    bool have_key;   /* the vault answered once: all below is known */
     struct seal_key key;
     uint32_t nonce_stream;
     uint64_t nonce_counter;
@@ -237,6 +255,25 @@ void link_pump(struct machine *m);
 /* Sends one sealed piece, taking its memory. */
 void link_send(struct machine *m, struct buf *chunk);
 void link_done(struct machine *m);
+
+/* linkshape.c: the bounds on what goes to vaults. Without any, everything may be sent at once. */
+int linkshape_init(struct node *node, struct err *err);
+void linkshape_done(struct node *node);
+void linkshape_apply(struct node *node, const Leeward__Control__V1__NodeDesired *desired);
+/* The bound of this hour; and what it makes possible. */
+void linkshape_look(struct node *node);
+/* May a batch be sent from memory at once? */
+bool linkshape_is_free(struct machine *m);
+/* Begins a read or the way of a batch that goes past the disk, with what the machine was granted; false: it waits for its turn. */
+bool linkshape_take(struct machine *m);
+/* So much went out. */
+void linkshape_sent(struct machine *m, size_t n);
+/* The grant, if any, is over; `more`: the machine has more to send. */
+void linkshape_give_back(struct machine *m, bool more);
+/* It has nothing to send to, or is about to be freed. */
+void linkshape_leave(struct machine *m);
+/* For how long a bound has held, and what was sent meanwhile. */
+void linkshape_totals(const struct node *node, uint64_t *ret_usec, uint64_t *ret_bytes);
 
 /* joining.c */
 /* Begins to join change sets of a machine, if there is need for it. */

@@ -52,6 +52,7 @@ static void on_idle(void *arg)
     struct node *node = arg;
     let_go(node);
     joining_look(node);
+    linkshape_look(node);
     for (struct machine *m = node->machines; m != NULL; m = m->next) {
         bool quiet = m->received == m->received_before;
         m->received_before = m->received;
@@ -72,7 +73,8 @@ static int start(struct node *node, struct err *err)
         return err_set(err, ERR_NOMEM, "no memory for a node");
     if (file_make_dirs(node->spool_dir, 0700, err) < 0 ||
         worker_pool_new(node->loop, "node-work", node->conf.threads, JOBS_MAX, &node->pool, err) < 0 ||
-        loop_timer_new(node->loop, IDLE_USEC, IDLE_USEC, on_idle, node, &node->idle_timer, err) < 0)
+        loop_timer_new(node->loop, IDLE_USEC, IDLE_USEC, on_idle, node, &node->idle_timer, err) < 0 ||
+        linkshape_init(node, err) < 0)
         return -1;
     return rpc_server_new(node->loop, node->conf.listen, node->conf.server_tls, methods, ARRAY_LEN(methods), node, NULL,
         &node->server, err);
@@ -109,6 +111,7 @@ void node_free(struct node *node)
         if (node->machines == first)
             break; /* still in use: a bug of ours, and no reason to hang */
     }
+    linkshape_done(node);
     sealing_pool_free(node->sealing);
     free(node->spool_dir);
     free(node);
@@ -234,6 +237,7 @@ void node_apply(struct node *node, const Leeward__Control__V1__NodeDesired *desi
     for (size_t i = 0; i < desired->n_machines; i++)
         apply_machine(node, desired->machines[i]);
     drop_unwanted(node);
+    linkshape_apply(node, desired);
     if (!node->applied)
         drop_foreign_spools(node);
     node->applied = true;

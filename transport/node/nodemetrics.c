@@ -31,6 +31,8 @@ static int write_node(struct node *node, struct buf *out, struct err *err)
 {
     const char *reason;
     uint32_t streams = 0, vaults_lost = 0;
+    uint64_t bound_usec, bound_bytes;
+    linkshape_totals(node, &bound_usec, &bound_bytes);
     for (const struct machine *m = node->machines; m != NULL; m = m->next) {
         streams += m->intake != NULL && m->intake->state == INTAKE_OPEN;
         vaults_lost += m->link.cause.code != ERR_NONE;
@@ -50,6 +52,11 @@ static int write_node(struct node *node, struct buf *out, struct err *err)
             (double)node->received_bytes},
         {"leeward_node_forwarded_bytes_total", "counter", "Forwarded to vaults since the start.",
             (double)node->forwarded_bytes},
+        {"leeward_node_throttle_bytes_per_second", "gauge", "Bound on what goes to vaults now; 0: none.",
+            (double)node->shape.shaper.rate},
+        {"leeward_node_throttled_seconds_total", "counter", "Time during which some bound on what goes to vaults held.",
+            (double)bound_usec / 1e6},
+        {"leeward_node_throttled_bytes_total", "counter", "Forwarded to vaults in that time.", (double)bound_bytes},
         {"leeward_node_joined_bytes_total", "counter", "Taken out of spools because a later change set overwrites it.",
             (double)node->joined_bytes},
         {"leeward_node_points_given_up_total", "counter", "Points joined into later ones while a vault was away.",

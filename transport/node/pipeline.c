@@ -226,8 +226,8 @@ static void send_on(struct machine *m, struct batch *b)
     struct link *link = &m->link;
     if (link->state != LINK_OPEN || link->feed != FEED_LIVE)
         return;
-    if (link->blocked && b->store) {
-        link->feed = FEED_SPOOL; /* the rest comes from the disk when the vault takes it */
+    if (b->store && (link->blocked || !linkshape_is_free(m))) {
+        link->feed = FEED_SPOOL; /* the rest comes from the disk when the vault takes it, or it is the machine's turn */
         return;
     }
     for (unsigned i = 0; i < b->out.chunk_count; i++)
@@ -253,6 +253,8 @@ static void use_spool_again(struct machine *m)
 static void accepted(struct machine *m, struct batch *b)
 {
     send_on(m, b);
+    if (b->granted)
+        linkshape_give_back(m, m->queue_head != NULL);
     if (m->intake == NULL)
         return; /* the vault went away under a set that is not in the spool */
     if (b->store && b->last_mark > 0)
@@ -370,15 +372,24 @@ static void seal_done(struct worker_job *job)
     machine_free(m);
 }
 
+/* Past the disk: the vault takes it, and under a bound it is the machine's turn. */
+static bool may_pass(struct machine *m, struct batch *b)
+{
+    if (!vault_keeps_up(m) || !linkshape_take(m))
+        return false;
+    b->granted = m->grant > 0;
+    return true;
+}
+
 /* May this batch begin its way now? */
-static bool admit(struct machine *m, const struct batch *b)
+static bool admit(struct machine *m, struct batch *b)
 {
     struct node *node = m->node;
     if (worker_pending(node->pool) >= SEALING_JOBS_PER_THREAD * node->conf.threads)
         return false;
     m->cut_through |= m->first_copy && vault_keeps_up(m);
     if (m->cut_through)
-        return vault_keeps_up(m);
+        return may_pass(m, b);
     if (spool_has_room(node, batch_len(b))) {
         m->full = false;
         return true;
@@ -390,7 +401,7 @@ static bool admit(struct machine *m, const struct batch *b)
         m->full = true;
         log_event(LOG_WARN, "spool_full", LOG_S("machine", m->text), LOG_U("spool_bytes", node->spool_bytes));
     }
-    return m->cut_through;
+    return m->cut_through && may_pass(m, b);
 }
 
 static int submit_seal(struct machine *m, struct batch *b)
@@ -413,7 +424,14 @@ static bool kick_one(struct machine *m)
     struct batch *b = m->queue_head;
     while (b != NULL && b->state != BATCH_QUEUED)
         b = b->next;
-    return b != NULL && admit(m, b) && submit_seal(m, b) == 0;
+    if (b == NULL || !admit(m, b))
+        return false;
+    if (submit_seal(m, b) == 0)
+        return true;
+    if (b->granted)
+        linkshape_give_back(m, true);
+    b->granted = false;
+    return false;
 }
 
 void pipeline_kick(struct machine *m)
@@ -504,6 +522,8 @@ void pipeline_abandon(struct machine *m)
     m->incarnation++;
     m->full = false;
     m->cut_through = false;
+    if (!m->link.reading)
+        linkshape_leave(m); /* what it was for is dropped */
     if (m->sync_fd >= 0)
         (void)close(TAKE_FD(m->sync_fd));
     if (m->node->stopping)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Working hours and rates at given moments, the waiting they cause, and how copies judge what others feel.
+ * The waiting that rates cause, and how copies judge what others feel.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -17,67 +17,6 @@
 #include "mobility/sync/pace.h"
 #include "mobility/sync/yield.h"
 #include "transport/base/clock.h"
-
-/* 2026-11-23 is a Monday. */
-static uint64_t at(const char *text)
-{
-    uint64_t usec = 0;
-
-    assert_int_equal(clock_parse_rfc3339(text, &usec, NULL), 0);
-    return usec;
-}
-
-static void a_rate_holds_in_the_hours_of_the_zone(void **state)
-{
-    struct pace_rules r = {.rate_bytes_per_sec = 900,
-        .window_rate_bytes_per_sec = 100,
-        .window_count = 1,
-        .windows = {{.days = 31, .from_minute = 480, .to_minute = 1080}}};
-
-    (void)state;
-    assert_int_equal(pace_rate_at(&r, at("2026-11-23T07:59:59Z")), 900);
-    assert_int_equal(pace_rate_at(&r, at("2026-11-23T08:00:00Z")), 100);
-    assert_int_equal(pace_rate_at(&r, at("2026-11-27T17:59:59Z")), 100);
-    assert_int_equal(pace_rate_at(&r, at("2026-11-27T18:00:00Z")), 900);
-    assert_int_equal(pace_rate_at(&r, at("2026-11-28T12:00:00Z")), 900); /* Saturday */
-    r.offset_count = 1;
-    r.offsets[0].seconds = 8 * 3600; /* Shanghai: Monday begins on Sunday in UTC */
-    assert_int_equal(pace_rate_at(&r, at("2026-11-23T00:00:00Z")), 100);
-    assert_int_equal(pace_rate_at(&r, at("2026-11-22T23:59:00Z")), 900);
-    assert_int_equal(pace_rate_at(&r, at("2026-11-23T10:00:00Z")), 900);
-    r.window_rate_bytes_per_sec = 2000; /* the lower of both */
-    assert_int_equal(pace_rate_at(&r, at("2026-11-23T00:00:00Z")), 900);
-    r.window_rate_bytes_per_sec = 0;
-    assert_int_equal(pace_rate_at(&r, at("2026-11-23T00:00:00Z")), 900);
-}
-
-static void a_change_of_the_clocks_is_followed(void **state)
-{
-    struct pace_rules r = {.window_count = 1,
-        .windows = {{.days = 127, .from_minute = 480, .to_minute = 540}},
-        .offset_count = 2,
-        .offsets = {{.seconds = 7200}, {.seconds = 3600}}};
-
-    (void)state;
-    r.offsets[1].from_utc_usec = at("2026-10-25T01:00:00Z"); /* Stockholm's winter */
-    assert_true(pace_is_working_hour(&r, at("2026-10-24T06:30:00Z")));
-    assert_false(pace_is_working_hour(&r, at("2026-10-24T07:30:00Z")));
-    assert_false(pace_is_working_hour(&r, at("2026-10-26T06:30:00Z")));
-    assert_true(pace_is_working_hour(&r, at("2026-10-26T07:30:00Z")));
-}
-
-static void a_window_may_go_over_midnight(void **state)
-{
-    const struct pace_rules r = {
-        .window_count = 1, .windows = {{.days = 1 << 4, .from_minute = 1320, .to_minute = 360}}}; /* Friday night */
-
-    (void)state;
-    assert_false(pace_is_working_hour(&r, at("2026-11-27T21:59:00Z")));
-    assert_true(pace_is_working_hour(&r, at("2026-11-27T22:00:00Z")));
-    assert_true(pace_is_working_hour(&r, at("2026-11-28T05:59:00Z")));
-    assert_false(pace_is_working_hour(&r, at("2026-11-28T06:00:00Z")));
-    assert_false(pace_is_working_hour(&r, at("2026-11-27T03:00:00Z")));
-}
 
 static bool always(void *arg)
 {
@@ -290,9 +229,6 @@ static void a_rest_is_bounded_however_long_the_copy_was_at_work(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_rate_holds_in_the_hours_of_the_zone),
-        cmocka_unit_test(a_change_of_the_clocks_is_followed),
-        cmocka_unit_test(a_window_may_go_over_midnight),
         cmocka_unit_test(bytes_are_paid_for_by_time),
         cmocka_unit_test(the_cpu_is_paid_for_by_time),
         cmocka_unit_test(an_idle_disk_is_copied_at_full_speed),
