@@ -148,11 +148,17 @@ static int open_new(int folder, const char *name, char **ret_temporary, const ch
     return fd < 0 ? err_sys(err, errno, "writing the guest's %s", path) : fd;
 }
 
-static int put_in_place(int folder, int fd, const char *temporary, const char *name, const struct stat *st,
-    const char *path, struct err *err)
+/* Before the attributes: a change of owner takes a file's capabilities away, as writing to it does. */
+static int give_owner(int fd, const struct stat *st, const char *path, struct err *err)
 {
-    if (fchown(fd, st->st_uid, st->st_gid) < 0 || fchmod(fd, st->st_mode & 07777) < 0 || fsync(fd) < 0 ||
-        renameat(folder, temporary, folder, name) < 0 || fsync(folder) < 0)
+    if (fchown(fd, st->st_uid, st->st_gid) < 0 || fchmod(fd, st->st_mode & 07777) < 0)
+        return err_sys(err, errno, "writing the guest's %s", path);
+    return 0;
+}
+
+static int put_in_place(int folder, int fd, const char *temporary, const char *name, const char *path, struct err *err)
+{
+    if (fsync(fd) < 0 || renameat(folder, temporary, folder, name) < 0 || fsync(folder) < 0)
         return err_sys(err, errno, "writing the guest's %s", path);
     return 0;
 }
@@ -174,9 +180,9 @@ int guest_tree_write(const struct guest_tree *t, const char *path, const char *t
     else if ((old = open_file(folder, name)) < 0)
         return err_sys(err, errno, "reading the guest's %s", path);
     fd = open_new(folder, name, &temporary, path, err);
-    if (fd < 0 || file_write_all(fd, text, strlen(text), path, err) < 0 ||
+    if (fd < 0 || file_write_all(fd, text, strlen(text), path, err) < 0 || give_owner(fd, &st, path, err) < 0 ||
         (old >= 0 ? copy_attributes(old, fd, false, path, err) : inherit_label(folder, fd, path, err)) < 0 ||
-        put_in_place(folder, fd, temporary, name, &st, path, err) < 0) {
+        put_in_place(folder, fd, temporary, name, path, err) < 0) {
         if (temporary)
             (void)unlinkat(folder, temporary, 0);
         return -1;
@@ -244,9 +250,10 @@ static int copy_file(
     if (has_room(to, st, path, err) < 0)
         return -1;
     out = open_new(to, target, &temporary, path, err);
-    if (out < 0 || copy_content(in, out, path, err) < 0 || copy_attributes(in, out, true, path, err) < 0 ||
+    if (out < 0 || copy_content(in, out, path, err) < 0 || give_owner(out, st, path, err) < 0 ||
+        copy_attributes(in, out, true, path, err) < 0 ||
         (futimens(out, times) < 0 ? err_sys(err, errno, "writing the guest's %s", path) : 0) < 0 ||
-        put_in_place(to, out, temporary, target, st, path, err) < 0) {
+        put_in_place(to, out, temporary, target, path, err) < 0) {
         if (temporary)
             (void)unlinkat(to, temporary, 0);
         return -1;

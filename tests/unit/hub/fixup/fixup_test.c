@@ -4,6 +4,8 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/capability.h>
+#include <linux/xattr.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -544,6 +546,28 @@ static void expect_label(struct guest *g, const char *path, const char *name, co
     (void)close(fd);
 }
 
+/* As setcap(8) gives them. */
+static const struct vfs_cap_data net_raw = {
+    .magic_etc = VFS_CAP_REVISION_2 | VFS_CAP_FLAGS_EFFECTIVE, .data[0].permitted = 1u << CAP_NET_RAW};
+
+static void give_capabilities(struct guest *g, const char *path)
+{
+    int fd = open_at(g, path, O_RDONLY);
+
+    assert_int_equal(fsetxattr(fd, XATTR_NAME_CAPS, &net_raw, sizeof(net_raw), 0), 0);
+    (void)close(fd);
+}
+
+static void expect_capabilities(struct guest *g, const char *path)
+{
+    struct vfs_cap_data found;
+    int fd = open_at(g, path, O_RDONLY);
+
+    assert_int_equal(fgetxattr(fd, XATTR_NAME_CAPS, &found, sizeof(found)), sizeof(found));
+    assert_memory_equal(&found, &net_raw, sizeof(found));
+    (void)close(fd);
+}
+
 static void expect_owner(struct guest *g, const char *path, unsigned uid, unsigned gid, unsigned mode)
 {
     int fd = open_at(g, path, O_RDONLY);
@@ -565,6 +589,7 @@ static void a_file_keeps_its_owner_mode_and_attributes(void **state)
     assert_int_equal(fchmodat(g->tree.fd, "etc/fstab", 02640, 0), 0);
     label(g, "/etc/fstab", LABEL, "u:r:fstab_t:s0");
     label(g, "/etc/fstab", "user.note", "mine");
+    give_capabilities(g, "/etc/fstab");
     label(g, "/etc", LABEL, "u:r:etc_t:s0");
     fix(g, "{}", true);
     expect(g, "/etc/fstab", "UUID=aaaa-1");
@@ -574,6 +599,7 @@ static void a_file_keeps_its_owner_mode_and_attributes(void **state)
         expect_owner(g, path, 12, 34, 02640);
         expect_label(g, path, LABEL, "u:r:fstab_t:s0");
         expect_label(g, path, "user.note", "mine");
+        expect_capabilities(g, path);
     }
     /* What is new is as if the guest's own kernel had made it: file and folders. */
     expect_label(g, "/etc/leeward", LABEL, "u:r:etc_t:s0");
