@@ -94,7 +94,7 @@ int serve_channel_list(struct request *r, struct err *err)
 static int reply_channel(struct request *r, const char *id, bool created, struct err *err)
 {
     AUTO_DB_SET struct db_set set = {0};
-    char location[96];
+    char location[192];
 
     if (db_need(r->conn, &db_alert_channels, id, &set, err) < 0)
         return -1;

@@ -56,7 +56,7 @@ static int teardown(void **state)
 static struct nbd_handle *serve(
     struct fixture *f, uint64_t sequence, const char *branch_dir, uint32_t stream, const char *export_name)
 {
-    char machine[200], number[40], key[200], branch[300], nonce[40];
+    char machine[200], number[40], key[200], branch[320], nonce[40];
     char *argv[] = {
         "nbdkit", "-f", VAULT_PLUGIN, machine, number, key, branch_dir == NULL ? NULL : branch, nonce, NULL};
     struct nbd_handle *nbd = nbd_create();

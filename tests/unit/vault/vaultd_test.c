@@ -28,6 +28,7 @@
 #include "transport/vault/opening.h"
 #include "transport/vault/retentionclock.h"
 #include "transport/vault/vaultd.h"
+#include "transport/vault/vaultd_private.h"
 
 #define WAIT_USEC (120 * USEC_PER_SEC)
 
@@ -921,6 +922,38 @@ static void a_second_vault_on_the_same_folder_is_refused(void **state)
     assert_int_equal(err.code, ERR_CONFLICT);
 }
 
+/* A job that heals writes into the machine's folder, and would make it again. */
+static void an_erasure_waits_for_healing(void **state)
+{
+    struct fixture *f = *state;
+    struct vmachine *vm = vaultd_machine(f->d, &f->m.conf.machine);
+    struct talk t;
+    uint64_t end;
+    stream_open(f, &t, 1);
+    model_random_write(&f->m);
+    stream_commit(f, &t);
+    talk_done(f, &t);
+    for (end = clock_mono_usec() + WAIT_USEC; vm->stream != NULL;) {
+        assert_true(clock_mono_usec() < end);
+        assert_true(sd_event_run(f->loop, 100000) >= 0);
+    }
+    vm->healing = true;
+    vaulterase_start(f->d, "0a0a0a0a-0000-4000-8000-000000000001", f->machine_text);
+    for (int i = 0; i < 20; i++) {
+        assert_true(sd_event_run(f->loop, 1000) >= 0);
+        vaulterase_tick(vm, clock_mono_usec());
+        assert_non_null(vm->erase);
+        assert_int_equal(access(f->m.machine_dir, F_OK), 0);
+    }
+    vm->healing = false;
+    vaulterase_tick(vm, clock_mono_usec());
+    assert_null(vm->erase);
+    for (end = clock_mono_usec() + WAIT_USEC; access(f->m.machine_dir, F_OK) == 0;) {
+        assert_true(clock_mono_usec() < end);
+        assert_true(sd_event_run(f->loop, 100000) >= 0);
+    }
+}
+
 int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -944,6 +977,7 @@ int main(void)
         TEST(a_damaged_mark_does_not_hide_the_other_points),
         TEST(a_killed_nbdkit_is_started_again),
         TEST(an_open_point_is_served_and_opened_again_after_a_restart),
+        TEST(an_erasure_waits_for_healing),
         TEST(a_second_vault_on_the_same_folder_is_refused),
     };
     return cmocka_run_group_tests_name("vaultd", tests, NULL, NULL);
