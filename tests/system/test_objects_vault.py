@@ -314,6 +314,7 @@ def damage_is_healed_from_the_bucket():
     os.unlink(segment)
     site.cli_result("vault", "verify", timeout=180)
     wait_until(lambda: os.path.exists(segment), "the segment to come back from the bucket", 120, 0.5)
+    wait_until(lambda: not answer()["damages"], "what was healed in the segment before to go with it", 60, 0.5)
     check(site.cli_result("vault", "verify", timeout=180).returncode == 0, "the vault is not whole again")
     check(answer()["damage_count"] == 0, f"{answer()}")
     check(image_of_point(site, first) == old, "the old point is not what the disk held, once its segment came back")

@@ -34,6 +34,24 @@ static void segment_path(const struct world *w, uint64_t number, char out[300])
     (void)snprintf(out, 300, "%s/main/%s", w->m.machine_dir, name);
 }
 
+/* Flips a bit in the payload of each data record. */
+static void rot(const struct world *w, uint64_t number)
+{
+    struct err err = ERR_INIT;
+    struct segment_reader *reader AUTO_OF(segment_reader) = NULL;
+    struct record r;
+    const uint8_t *payload;
+    uint64_t offset = SEGMENT_HEADER_SIZE;
+    char path[300], folder[200];
+    (void)snprintf(folder, sizeof(folder), "%s/main", w->m.machine_dir);
+    int fd AUTO_CLOSE = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    world_ok(segment_open(fd, number, &reader, &err), &err);
+    segment_path(w, number, path);
+    while (segment_read_next(reader, &offset, &r, &payload, &err) > 0)
+        if (r.kind == RECORD_DATA)
+            world_flip(path, (long)segment_reader_place(reader) + RECORD_HEADER_SIZE + 20);
+}
+
 static void check_all_is_there(struct world *w)
 {
     world_check_tidy(w);
@@ -92,7 +110,6 @@ static void a_cut_segment_does_not_take_the_place_of_a_whole_one(void **state)
 static void rot_in_the_open_segment_stops_nothing_and_is_not_sent(void **state)
 {
     struct world w;
-    char path[300];
     (void)state;
     world_init(&w, 63);
     world_change(&w, 30);
@@ -100,8 +117,7 @@ static void rot_in_the_open_segment_stops_nothing_and_is_not_sent(void **state)
     world_change(&w, 1);
     world_bring(&w);
     uint64_t number = open_segment(&w);
-    segment_path(&w, number, path);
-    world_flip(path, SEGMENT_HEADER_SIZE + RECORD_HEADER_SIZE + 20); /* of its first record */
+    rot(&w, number); /* in each piece that the bucket has of it */
     world_upload_again(&w);
     world_change(&w, 1);
     world_bring(&w);
@@ -113,24 +129,6 @@ static void rot_in_the_open_segment_stops_nothing_and_is_not_sent(void **state)
     world_bring(&w);
     check_all_is_there(&w);
     world_done(&w);
-}
-
-/* Flips a bit in the payload of each data record. */
-static void rot(const struct world *w, uint64_t number)
-{
-    struct err err = ERR_INIT;
-    struct segment_reader *reader AUTO_OF(segment_reader) = NULL;
-    struct record r;
-    const uint8_t *payload;
-    uint64_t offset = SEGMENT_HEADER_SIZE;
-    char path[300], folder[200];
-    (void)snprintf(folder, sizeof(folder), "%s/main", w->m.machine_dir);
-    int fd AUTO_CLOSE = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    world_ok(segment_open(fd, number, &reader, &err), &err);
-    segment_path(w, number, path);
-    while (segment_read_next(reader, &offset, &r, &payload, &err) > 0)
-        if (r.kind == RECORD_DATA)
-            world_flip(path, (long)segment_reader_place(reader) + RECORD_HEADER_SIZE + 20);
 }
 
 /* Is it rewritten and damaged? */

@@ -581,6 +581,40 @@ static uint64_t first_mark_in(const struct fixture *f, uint64_t number)
     return segment_reader_place(reader);
 }
 
+/* Damage that was there before the first upload: the object is what its mark says. */
+static void a_segment_that_was_damaged_before_it_was_sent_is_not_put_back(void **state)
+{
+    struct fixture f;
+    struct err err = ERR_INIT;
+    const struct err *why;
+    char path[300];
+    uint64_t at;
+    (void)state;
+    memset(&f, 0, sizeof(f));
+    world_init(&f.w, 91);
+    for (unsigned p = 0; p < POINTS; p++) {
+        for (unsigned i = 0; i < 8; i++)
+            model_write(&f.w.m, 0, model_random(&f.w.m, 16) * PAGE, PAGE, false);
+        model_commit(&f.w.m, MARK_CRASH);
+    }
+    f.conf.url = f.w.url;
+    segment_path(&f, 1, path);
+    (void)record_in(&f, 1, 3, &at);
+    world_flip(path, (long)at + RECORD_HEADER_SIZE + 50);
+    world_bring(&f.w);
+    assert_int_equal(unlink(path), 0);
+    (void)copy_of(&f);
+    assert_int_equal(secondcopy_restore(f.copy, 1, false, &err), -1);
+    assert_int_equal(err.code, ERR_CORRUPT);
+    assert_int_equal(secondcopy_bad(f.copy, &why), 1);
+    assert_null(secondcopy_failure(f.copy));
+    assert_int_not_equal(access(path, F_OK), 0);
+    assert_false(has_leftovers(&f));
+    assert_int_equal(secondcopy_restore(f.copy, 1, false, &err), -1); /* and not fetched again */
+    assert_int_equal(secondcopy_bad(f.copy, &why), 1);
+    end(&f);
+}
+
 /* A mark, and a segment of which nothing can be read, are put back; what is written to is left alone. */
 static void marks_and_unreadable_segments_are_put_back(void **state)
 {
@@ -628,6 +662,7 @@ int main(void)
         cmocka_unit_test(one_bad_object_costs_what_it_would_have_healed),
         cmocka_unit_test(nothing_is_taken_from_another_history),
         cmocka_unit_test(a_segment_must_agree_with_what_is_left),
+        cmocka_unit_test(a_segment_that_was_damaged_before_it_was_sent_is_not_put_back),
         cmocka_unit_test(marks_and_unreadable_segments_are_put_back),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

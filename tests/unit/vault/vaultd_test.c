@@ -25,10 +25,12 @@
 #include "transport/proto/vault.pb-c.h"
 #include "transport/proto/wire.h"
 #include "transport/rpc/rpc.h"
+#include "transport/vault/bucketconf.h"
 #include "transport/vault/opening.h"
 #include "transport/vault/retentionclock.h"
 #include "transport/vault/vaultd.h"
 #include "transport/vault/vaultd_private.h"
+#include "transport/vault/vaultheal.h"
 
 #define WAIT_USEC (120 * USEC_PER_SEC)
 
@@ -62,6 +64,7 @@ struct fixture {
     uint64_t reserve;
     uint64_t sequence;
     uint64_t keep_all_usec;
+    struct bucketconf bucket; /* url NULL: none */
 };
 
 /* ---- waiting ---- */
@@ -250,6 +253,7 @@ static void start(struct fixture *f)
     struct vaultd_conf conf = {.data_dir = f->data_dir,
         .listen = address,
         .plugin = VAULT_PLUGIN,
+        .bucket = f->bucket.url == NULL ? NULL : &f->bucket,
         .cache_bytes = 4u << 20,
         .reserve_bytes = f->reserve,
         .threads = 2};
@@ -922,6 +926,77 @@ static void a_second_vault_on_the_same_folder_is_refused(void **state)
     assert_int_equal(err.code, ERR_CONFLICT);
 }
 
+/* ---- healing ---- */
+
+static void pump_healed(struct fixture *f, const struct vmachine *vm)
+{
+    for (uint64_t end = clock_mono_usec() + WAIT_USEC; vm->healing;) {
+        assert_true(clock_mono_usec() < end);
+        assert_true(sd_event_run(f->loop, 100000) >= 0);
+    }
+}
+
+/* Of the first record of the log, which later ones have overwritten. */
+static void damage_history(struct fixture *f, const struct seal_key *key, struct verify_result *ret_found)
+{
+    struct err err = ERR_INIT;
+    char path[300];
+    uint8_t noise[64] = {1, 2, 3};
+    (void)snprintf(path, sizeof(path), "%s/main/0000000000000001.seg", f->m.machine_dir);
+    int fd AUTO_CLOSE = open(path, O_WRONLY | O_CLOEXEC);
+    assert_int_equal(pwrite(fd, noise, sizeof(noise), SEGMENT_HEADER_SIZE + RECORD_HEADER_SIZE), sizeof(noise));
+    struct verify_spec spec = {.machine_dir = f->m.machine_dir, .machine = f->m.conf.machine, .until_sequence = 3};
+    keyring_init(&spec.keys, key);
+    assert_int_equal(verify_run(&spec, ret_found, &err), 0);
+    assert_true(ret_found->damage_count > 0);
+}
+
+static void what_cannot_be_healed_is_tried_ever_more_seldom(void **state)
+{
+    struct fixture *f = *state;
+    struct verify_result found;
+    struct talk t;
+    char url[160];
+    (void)snprintf(url, sizeof(url), "file://%s/bucket", f->m.dir);
+    f->bucket = (struct bucketconf){.url = url};
+    restart(f);
+    assert_int_equal(file_remove_tree(url + strlen("file://"), NULL), 0);
+    FILE *file = fopen(url + strlen("file://"), "w"); /* no folder: the bucket cannot be read */
+    assert_non_null(file);
+    assert_int_equal(fclose(file), 0);
+    stream_open(f, &t, 1);
+    for (int i = 0; i < 3; i++) {
+        model_write(&f->m, 0, 0, 65536, false);
+        stream_commit(f, &t);
+    }
+    talk_done(f, &t);
+    struct vmachine *vm = vaultd_machine(f->d, &f->m.conf.machine);
+    damage_history(f, &t.open.data_key, &found);
+    vaultheal_found(vm, 0, &found, NULL, NULL);
+    verify_result_done(&found);
+    pump_healed(f, vm);
+    assert_true(vm->quarantine.count > 0);
+    assert_int_not_equal(vm->copy_told, ERR_NONE);
+    uint64_t pause = vm->heal_copy.pause_usec;
+    assert_true(pause >= 60 * USEC_PER_SEC);
+    for (int i = 0; i < 12; i++) {
+        vaultheal_tick(vm, vm->heal_copy.due_usec - 1);
+        assert_false(vm->healing);
+        vaultheal_tick(vm, vm->heal_copy.due_usec);
+        assert_true(vm->healing);
+        pump_healed(f, vm);
+        uint64_t next = vm->heal_copy.pause_usec;
+        assert_true(next == pause * 2 || (next >= pause && i > 2));
+        assert_true(next <= 6 * 3600 * USEC_PER_SEC);
+        pause = next;
+    }
+    vaultheal_tick(vm, vm->heal_copy.due_usec + 3600 * USEC_PER_SEC);
+    pump_healed(f, vm);
+    assert_int_equal(vm->heal_copy.pause_usec, pause); /* its bound */
+    f->bucket.url = NULL;
+    restart(f);
+}
+
 /* A job that heals writes into the machine's folder, and would make it again. */
 static void an_erasure_waits_for_healing(void **state)
 {
@@ -977,6 +1052,7 @@ int main(void)
         TEST(a_damaged_mark_does_not_hide_the_other_points),
         TEST(a_killed_nbdkit_is_started_again),
         TEST(an_open_point_is_served_and_opened_again_after_a_restart),
+        TEST(what_cannot_be_healed_is_tried_ever_more_seldom),
         TEST(an_erasure_waits_for_healing),
         TEST(a_second_vault_on_the_same_folder_is_refused),
     };
