@@ -9,10 +9,10 @@ durable at the point's moment, and at the end, when fio has finished, its own ve
 import os
 import random
 
-from harness import MIB, Disk, Site, check, fresh, fs_check, main, note, point_time, run, start, test, undo, wait_until
+from harness import Disk, Site, check, fresh, main, note, run, start, test, undo, wait_until
+from judge import MOUNT, SIZE, judge_point
 from ledger import Ledger
 
-SIZE = {"ext4": 320 * MIB, "xfs": 384 * MIB, "btrfs": 768 * MIB}
 FIO = ["--name=load", "--filename_format=fio.$jobnum", "--rw=randwrite", "--bs=4k", "--size=48m", "--ioengine=psync", "--fdatasync=32",
        "--verify=crc32c", "--randrepeat=1", "--verify_state_save=0"]
 
@@ -38,25 +38,10 @@ def points_hold_on(kind):
     note(kind, "points made", machine["points_made"], "frozen", machine["points_frozen"])
     point = site.settled_point()
     branch = site.open(point["sequence"], write=True).attach()
-    copy = branch.mount("nouuid" if kind == "xfs" else "defaults")
+    copy = branch.mount(MOUNT[kind])
     run("fio", *FIO, f"--directory={copy}", "--verify_only", cwd=os.path.dirname(copy))
     branch.detach()
     undo(disk._unmount)
-
-
-def judge_point(site, kind, point, ledger):
-    export = site.open(point["sequence"], write=True)
-    attached = export.attach()
-    # As after a power failure: a mount replays the journal, then the check must find nothing.
-    options = "nouuid" if kind == "xfs" else "defaults"
-    folder = attached.mount(options)
-    last = ledger.judge([os.path.join(folder, "ledger")], point_time(point))
-    undo(attached._mount)
-    attached._mount = None
-    fs_check(kind, attached.device)
-    attached.detach()
-    export.close()
-    note(kind, "point", point["sequence"], point["kind"], "holds the ledger up to", last)
 
 
 @test
