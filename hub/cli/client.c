@@ -230,11 +230,13 @@ static int problem_error(const struct client_answer *answer, struct err *err)
                 : answer->status == 412 ? ERR_CONFLICT
                 : answer->status < 500  ? (answer->status == 409 ? ERR_REFUSED : ERR_INVALID)
                                         : known;
-    if (fault)
-        (void)err_set(err, known, "%s: %s %s", detail ? detail : "refused", at ? at : "", why ? why : "");
-    else
+    if (!fault) {
         (void)err_set(err, known, "%s", detail ? detail : "the hub answered without saying why");
-    return correction ? err_hint(err, "%s", correction) : -1;
+        return correction ? err_hint(err, "%s", correction) : -1;
+    }
+    /* What the API says to a program (`errors`, the document) is of no use here: the place and what is wrong there are. */
+    (void)err_set(err, known, "%s: %s", at ? at + (*at == '/') : "the request", why ? why : "is wrong");
+    return err_hint(err, "The command's --help has its arguments and options.");
 }
 
 /* Called at least once a second, and whenever a signal interrupts the waiting. */

@@ -4,12 +4,15 @@
  */
 #include "hub/cli/output.h"
 
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "transport/base/mem.h"
 
 #define CELL_MAX 512u
 #define COLUMNS_MAX 24u
+#define NAME_WIDTH_MIN 26u /* of the members of an item: most are shorter, and so they stand alike */
 
 void output_json(const json_t *value, FILE *out)
 {
@@ -61,9 +64,14 @@ static void render_list(const json_t *value, char *out, size_t n)
     const json_t *one;
     size_t i, used = 0;
 
-    out[0] = 0;
+    (void)snprintf(out, n, json_array_size(value) == 0 ? "-" : "");
     json_array_foreach(value, i, one) if (json_is_string(one) && used < n) used +=
         (size_t)snprintf(out + used, n - used, "%s%s", i ? ", " : "", json_string_value(one));
+}
+
+static bool is_digits(const char *text)
+{
+    return text && *text && strspn(text, "0123456789") == strlen(text);
 }
 
 void output_value(const json_t *value, enum column_form form, char *out, size_t n)
@@ -74,6 +82,8 @@ void output_value(const json_t *value, enum column_form form, char *out, size_t 
     }
     if (form == COLUMN_BYTES && json_is_number(value))
         render_bytes(json_number_value(value), out, n);
+    else if (form == COLUMN_BYTES && is_digits(json_string_value(value))) /* counters that can pass 2^53 */
+        render_bytes(strtod(json_string_value(value), NULL), out, n);
     else if (form == COLUMN_SECONDS && json_is_number(value))
         render_seconds(json_number_value(value), out, n);
     else if (form == COLUMN_PERCENT && json_is_number(value))
@@ -146,6 +156,8 @@ int output_items(
         json_decref(list);
         return 0;
     }
+    if (json_array_size(items) == 0 && isatty(STDERR_FILENO))
+        (void)fputs("There is none.\n", stderr); /* for people: the titles alone look as if something were cut off */
     for (size_t c = 0; c < n; c++) {
         widths[c] = width_of(chosen[c]->title);
         json_array_foreach(items, i, item)
@@ -180,33 +192,82 @@ static enum column_form form_of_member(const char *name)
     return COLUMN_TEXT;
 }
 
+static bool is_list_of_objects(const json_t *value)
+{
+    return json_is_array(value) && json_object_size(json_array_get(value, 0)) > 0;
+}
+
+static void render_member(const char *name, const json_t *value, char *out, size_t n)
+{
+    if (!json_is_object(value) && !is_list_of_objects(value)) {
+        output_value(value, form_of_member(name), out, n);
+        return;
+    }
+    AUTO_FREE char *text = json_dumps(value, JSON_COMPACT | JSON_PRESERVE_ORDER);
+
+    (void)snprintf(out, n, "%s", text ? text : "");
+    sanitize(out);
+}
+
+/* A list within an item: a row for each, under the names of what the first one has. What is no plain value there is JSON. */
+static void print_rows(const json_t *list, FILE *out)
+{
+    const json_t *row;
+    const char *name;
+    json_t *value;
+    size_t i, n = 0, widths[COLUMNS_MAX];
+    char cell[CELL_MAX];
+
+    json_object_foreach(json_array_get(list, 0), name, value)
+    {
+        if (n == COLUMNS_MAX)
+            break;
+        widths[n] = width_of(name);
+        json_array_foreach(list, i, row)
+        {
+            render_member(name, json_object_get(row, name), cell, sizeof(cell));
+            widths[n] = width_of(cell) > widths[n] ? width_of(cell) : widths[n];
+        }
+        n++;
+    }
+    for (size_t r = 0; r <= json_array_size(list); r++) { /* the names first */
+        size_t c = 0;
+
+        (void)fputs("    ", out);
+        json_object_foreach(json_array_get(list, 0), name, value)
+        {
+            if (c == n)
+                break;
+            if (r == 0)
+                (void)snprintf(cell, sizeof(cell), "%s", name);
+            else
+                render_member(name, json_object_get(json_array_get(list, r - 1), name), cell, sizeof(cell));
+            print_cell(cell, widths[c], is_right(form_of_member(name)), c + 1 == n, out);
+            c++;
+        }
+    }
+}
+
 static void print_members(const json_t *item, const char *indent, FILE *out)
 {
+    size_t width = NAME_WIDTH_MIN;
     const char *name;
     json_t *value;
     char cell[CELL_MAX];
 
+    json_object_foreach((json_t *)item, name, value) width = strlen(name) > width ? strlen(name) : width;
     json_object_foreach((json_t *)item, name, value)
     {
-        if (json_is_object(value) || (json_is_array(value) && json_is_object(json_array_get(value, 0)))) {
+        if (json_is_object(value) || is_list_of_objects(value)) {
             (void)fprintf(out, "%s%s:\n", indent, name);
-            if (json_is_object(value)) {
+            if (json_is_object(value))
                 print_members(value, "    ", out);
-            } else {
-                json_t *one;
-                size_t i;
-
-                json_array_foreach(value, i, one)
-                {
-                    AUTO_FREE char *text = json_dumps(one, JSON_COMPACT | JSON_PRESERVE_ORDER);
-
-                    (void)fprintf(out, "    %s\n", text ? text : "");
-                }
-            }
+            else
+                print_rows(value, out);
             continue;
         }
         output_value(value, form_of_member(name), cell, sizeof(cell));
-        (void)fprintf(out, "%s%-26s %s\n", indent, name, cell);
+        (void)fprintf(out, "%s%-*s %s\n", indent, (int)width, name, cell);
     }
 }
 

@@ -84,7 +84,13 @@ int verb_audit_list(struct command_line *line, struct err *err)
 
 int verb_settings_show(struct command_line *line, struct err *err)
 {
-    return verb_print_item(line, "/api/v1/settings", err);
+    AUTO_ANSWER struct client_answer answer = {0};
+
+    if (client_get(line->client, "/api/v1/settings", &answer, err) < 0)
+        return -1;
+    if (json_object_size(answer.json) == 0 && line->output != OUTPUT_JSON)
+        (void)fputs("No setting was changed: all are as docs/operator-guide.md says.\n", stderr);
+    return output_item(line, answer.json, stdout);
 }
 
 int verb_settings_set(struct command_line *line, struct err *err)

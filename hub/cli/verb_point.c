@@ -102,6 +102,24 @@ int verb_resolve_point(
         machine);
 }
 
+static int check_kinds(const char *list, struct err *err)
+{
+    static const char *const kinds[] = {"crash", "filesystem", "application"};
+
+    for (size_t n; list && *list; list += n + (list[n] == ',')) {
+        bool known = false;
+
+        n = strcspn(list, ",");
+        for (size_t i = 0; i < ARRAY_LEN(kinds); i++)
+            known = known || (strlen(kinds[i]) == n && strncmp(kinds[i], list, n) == 0);
+        if (!known) {
+            (void)err_set(err, ERR_INVALID, "--kind: there are no points of the kind \"%.*s\"", (int)n, list);
+            return err_hint(err, "crash, filesystem and application, separated by commas.");
+        }
+    }
+    return 0;
+}
+
 int verb_point_list(struct command_line *line, struct err *err)
 {
     static const char *const filters[] = {"after", "before", "kind", "tag"};
@@ -118,7 +136,8 @@ int verb_point_list(struct command_line *line, struct err *err)
             path = longer;
         }
     }
-    if (command_option_number(line, "limit", 1, 1000000, &most, err) < 0)
+    if (command_option_number(line, "limit", 1, 1000000, &most, err) < 0 ||
+        check_kinds(command_option(line, "kind"), err) < 0)
         return -1;
     return verb_print_list(
         line, path, point_columns, ARRAY_LEN(point_columns), command_option(line, "all") ? 0 : (size_t)most, err);

@@ -85,8 +85,11 @@ static int find_target(struct job_run *run, const char *from, char ret_id[IDENT_
     for (size_t i = 0; i < all->count; i++)
         if (strcmp(all->ids[i], from) == 0)
             all->nodes[i].online = false;
-    if (!placement_node(all->nodes, all->count, &best, err))
+    if (!placement_node(all->nodes, all->count, &best, err)) {
+        err_set(err, ERR_UNAVAILABLE, "no other process node is online");
+        err_hint(err, "Start another node, or end the draining of one: leeward node list");
         return 0;
+    }
     memcpy(ret_id, all->ids[best], IDENT_TEXT_SIZE);
     return 1;
 }

@@ -91,6 +91,10 @@ def exit_codes_and_corrections():
             (2, ["machine", "nonsense"], "--help"),
             (2, ["policy", "create", "x", "--interval", "soon"], "soon"),
             (2, ["policy", "create", "x", "--interval", "1ms"], "interval_seconds"),
+            (2, ["job", "show", "1"], "job_id: must be"),
+            (2, ["channel", "create", "x"], "--help"),
+            (2, ["point", "list", site.machine()["name"], "--kind", "crash,wrong"], '"wrong"'),
+            (0, ["settings", "show"], "No setting was changed"),
             (3, ["machine", "show", "nobody"], "no machine nobody"),
             (3, ["point", "open", f"{site.machine()['name']}@latest"], "point list"),
             (4, ["policy", "delete", "default"], "default")):

@@ -191,6 +191,32 @@ static void a_table_lines_up(void **state)
     json_decref(items);
 }
 
+static void an_item_lines_up_with_its_lists_as_tables(void **state)
+{
+    json_t *item = json_loads("{\"name\":\"v\",\"a_name_that_is_longer_than_most_others\":true,\"none\":[],"
+                              "\"rows\":[{\"id\":\"x\",\"used_bytes\":\"2048\",\"more\":{\"a\":1}},"
+                              "{\"id\":\"l\u00e5ng\",\"used_bytes\":\"1\"}]}",
+        0, NULL);
+    struct command_line line = {0};
+    char *text = NULL;
+    size_t n = 0;
+    FILE *out = open_memstream(&text, &n);
+
+    (void)state;
+    assert_non_null(item);
+    (void)output_item(&line, item, out);
+    (void)fclose(out);
+    assert_string_equal(text, "name                                   v\n"
+                              "a_name_that_is_longer_than_most_others yes\n"
+                              "none                                   -\n"
+                              "rows:\n"
+                              "    id    used_bytes  more\n"
+                              "    x        2.0 KiB  {\"a\":1}\n"
+                              "    l\u00e5ng         1 B  -\n");
+    free(text);
+    json_decref(item);
+}
+
 /* ---- client and profile ---- */
 
 static void names_are_escaped_in_paths(void **state)
@@ -333,6 +359,7 @@ int main(void)
         cmocka_unit_test(values_are_shown_in_the_units_of_people),
         cmocka_unit_test(control_characters_never_reach_the_terminal),
         cmocka_unit_test(a_table_lines_up),
+        cmocka_unit_test(an_item_lines_up_with_its_lists_as_tables),
         cmocka_unit_test(names_are_escaped_in_paths),
         cmocka_unit_test(a_token_never_travels_in_the_clear),
         cmocka_unit_test(a_profile_is_kept_for_its_owner_alone),
