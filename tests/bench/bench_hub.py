@@ -16,6 +16,7 @@ import harness
 from figure import figure, percentile
 
 RATE = 500
+WARM_S = 10
 PROTECT_S = 900
 MIB = 1 << 20
 
@@ -61,10 +62,10 @@ def paths_of(site, count=200, seed=1):
     return paths
 
 
-def load(site, rate, seconds, paths):
+def load(site, rate, seconds, paths, warm_s=0):
     program = os.path.join(harness.BIN, "hub_load")
-    result = subprocess.run([program, site.env["LEEWARD_URL"], site.env["LEEWARD_CA"], str(rate), str(seconds), *paths],
-                            env=site.env, capture_output=True, text=True, timeout=seconds * 4 + 300)
+    result = subprocess.run([program, site.env["LEEWARD_URL"], site.env["LEEWARD_CA"], str(rate), str(warm_s), str(seconds),
+                             *paths], env=site.env, capture_output=True, text=True, timeout=(warm_s + seconds) * 4 + 300)
     harness.check(result.returncode == 0, f"hub_load: {result.stderr}")
     answer = json.loads(result.stdout)
     harness.check(answer["failed"] == 0 and set(answer["by_status"]) == {"200"},
@@ -92,7 +93,7 @@ def measure(options):
                        time.monotonic() - begun > PROTECT_S, "the fleet to be protected", PROTECT_S + 120, 5.0)
     pids = processes(site)
     idle = memory_bytes(pids)
-    answer = load(site, RATE, options.seconds, paths_of(site))
+    answer = load(site, RATE, options.seconds, paths_of(site), WARM_S)
     ages = status_ages(site)
     pids = processes(site)
     busy = memory_bytes(pids)

@@ -4,7 +4,10 @@
  * from there, so a server that stalls is charged for all who would have come meanwhile (a closed loop, one request after the
  * other, would just ask less often). Connections are kept and shared by what is under way.
  *
- *     hub_load URL CA RATE SECONDS PATH...      the token in LEEWARD_TOKEN; paths are taken in turn
+ *     hub_load URL CA RATE WARM SECONDS PATH...      the token in LEEWARD_TOKEN; paths are taken in turn
+ *
+ * For WARM seconds before that it asks at the same rate, so that connections are made and statements are planned, as they are at a hub that
+ * runs; the slowest of these requests is told apart. Every answer counts by its status.
  *
  * Prints one JSON object: counts by status, percentiles in milliseconds. Exit status 1 when it could not measure.
  */
@@ -42,7 +45,8 @@ struct load {
     struct request requests[UNDER_WAY_MAX];
     struct sample *samples;
     uint64_t start_usec;
-    size_t total, begun, done;
+    double warm_s, warm_slowest_ms;
+    size_t total, begun, done, sample_count;
     size_t by_status[STATUS_MAX], failed;
     uint64_t bytes;
     char why[CURL_ERROR_SIZE]; /* of the first that failed */
@@ -93,6 +97,19 @@ static int begin(struct load *l, uint64_t due)
     return curl_multi_add_handle(l->multi, r->easy) == CURLM_OK ? 0 : 1;
 }
 
+static void note_sample(struct load *l, const struct request *r)
+{
+    struct sample s = {.ms = (double)(clock_mono_usec() - r->due_usec) / 1000.0,
+        .due_s = (double)(r->due_usec - l->start_usec) / 1e6,
+        .path = r->path};
+
+    l->done++;
+    if (s.due_s >= l->warm_s)
+        l->samples[l->sample_count++] = s;
+    else if (s.ms > l->warm_slowest_ms)
+        l->warm_slowest_ms = s.ms;
+}
+
 static void finish(struct load *l, CURL *easy, CURLcode result)
 {
     struct request *r = NULL;
@@ -101,9 +118,7 @@ static void finish(struct load *l, CURL *easy, CURLcode result)
     curl_easy_getinfo(easy, CURLINFO_PRIVATE, (char **)&r);
     curl_easy_getinfo(easy, CURLINFO_RESPONSE_CODE, &status);
     curl_multi_remove_handle(l->multi, easy);
-    l->samples[l->done++] = (struct sample){.ms = (double)(clock_mono_usec() - r->due_usec) / 1000.0,
-        .due_s = (double)(r->due_usec - l->start_usec) / 1e6,
-        .path = r->path};
+    note_sample(l, r);
     if (result == CURLE_OK && status > 0 && status < STATUS_MAX)
         l->by_status[status]++;
     else if (l->failed++ == 0)
@@ -149,7 +164,7 @@ static int compare(const void *a, const void *b)
 
 static double percentile(const struct load *l, double share)
 {
-    size_t at = (size_t)(share * (double)(l->done - 1) + 0.5);
+    size_t at = (size_t)(share * (double)(l->sample_count - 1) + 0.5);
 
     return l->samples[at].ms;
 }
@@ -158,8 +173,8 @@ static double percentile(const struct load *l, double share)
 static void print_slowest(const struct load *l)
 {
     (void)printf(", \"slowest\": [");
-    for (size_t i = 0; i < SLOWEST && i < l->done; i++) {
-        const struct sample *s = &l->samples[l->done - 1 - i];
+    for (size_t i = 0; i < SLOWEST && i < l->sample_count; i++) {
+        const struct sample *s = &l->samples[l->sample_count - 1 - i];
 
         (void)printf(
             "%s{\"ms\": %.1f, \"due_s\": %.2f, \"path\": \"%s\"}", i ? ", " : "", s->ms, s->due_s, l->paths[s->path]);
@@ -171,8 +186,9 @@ static void print(struct load *l)
 {
     bool first = true;
 
-    qsort(l->samples, l->done, sizeof(*l->samples), compare);
-    (void)printf("{\"requests\": %zu, \"failed\": %zu, \"by_status\": {", l->done, l->failed);
+    qsort(l->samples, l->sample_count, sizeof(*l->samples), compare);
+    (void)printf("{\"requests\": %zu, \"failed\": %zu, \"warm_slowest_ms\": %.3f, \"by_status\": {", l->sample_count,
+        l->failed, l->warm_slowest_ms);
     for (int s = 0; s < STATUS_MAX; s++)
         if (l->by_status[s]) {
             (void)printf("%s\"%d\": %zu", first ? "" : ", ", s, l->by_status[s]);
@@ -190,17 +206,19 @@ int main(int argc, char **argv)
     static struct load l;
     const char *token = getenv("LEEWARD_TOKEN");
     AUTO_FREE char *authorization = mem_printf("Authorization: Bearer %s", token ? token : "");
-    double rate = argc > 3 ? atof(argv[3]) : 0, seconds = argc > 4 ? atof(argv[4]) : 0;
+    double rate = argc > 3 ? atof(argv[3]) : 0, warm = argc > 4 ? atof(argv[4]) : -1,
+           seconds = argc > 5 ? atof(argv[5]) : 0;
 
-    if (argc < 6 || rate <= 0 || seconds <= 0 || !authorization) {
-        (void)fprintf(stderr, "usage: hub_load URL CA RATE SECONDS PATH...\n");
+    if (argc < 7 || rate <= 0 || warm < 0 || seconds <= 0 || !authorization) {
+        (void)fprintf(stderr, "usage: hub_load URL CA RATE WARM SECONDS PATH...\n");
         return 2;
     }
     l.url = argv[1];
     l.ca = argv[2];
-    l.paths = argv + 5;
-    l.path_count = (size_t)argc - 5;
-    l.total = (size_t)(rate * seconds);
+    l.paths = argv + 6;
+    l.path_count = (size_t)argc - 6;
+    l.warm_s = warm;
+    l.total = (size_t)(rate * (warm + seconds));
     l.samples = mem_alloc(l.total, sizeof(*l.samples));
     if (!l.samples || l.total == 0 || curl_global_init(CURL_GLOBAL_DEFAULT) != 0 || !(l.multi = curl_multi_init()))
         return 1;
