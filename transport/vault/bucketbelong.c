@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 
 #include "transport/base/bytes.h"
+#include "transport/base/log.h"
 #include "transport/log/mark.h"
 #include "transport/log/segment.h"
 #include "transport/vault/upload_private.h"
@@ -29,7 +30,7 @@ static int is_another(struct err *err, const char *what)
 
 /* ---- the mark in the bucket ---- */
 
-/* Bytes [from, f->bytes) of a file. */
+/* Bytes [from, f->bytes) of a file; none when an object of it is missing or cut off, which is damage and not another history. */
 static int read_tail(
     const struct bucketbelong *b, const struct bucket_file *f, uint64_t from, struct buf *out, struct err *err)
 {
@@ -45,8 +46,11 @@ static int read_tail(
         int found = object_get(b->objects, name, at, p->bytes - at, out, err);
         if (found < 0)
             return -1;
-        if (found == 0 || out->len - before != p->bytes - at)
-            return err_set(err, ERR_CORRUPT, "%s is missing in the bucket, or cut off", name);
+        if (found == 0 || out->len - before != p->bytes - at) {
+            log_event(LOG_ERROR, "bucket_object_damaged", LOG_S("object", name));
+            buf_clear(out);
+            return 0;
+        }
     }
     return 0;
 }

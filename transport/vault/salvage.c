@@ -152,12 +152,13 @@ static int fill_holes(struct salvage *s, struct object_store *objects, struct er
     uint64_t first, next = 1;
     struct secondcopy *copy AUTO_OF(secondcopy) = NULL;
 
-    (void)look_into(s, s->last, &first, &next);
+    if (look_into(s, s->last, &first, &next) < 0)
+        next = 0; /* it does not say */
     const struct secondcopy_spec spec = {.objects = objects,
         .machine_dir = s->dir,
         .machine = *s->machine,
         .keys = &keys,
-        .committed = next - 1,
+        .committed = next - 1, /* UINT64_MAX: as much as the bucket may have */
         .writes_from = UINT64_MAX};
     int rc = load_keys(s, &keys, err);
     if (rc == 0)

@@ -175,12 +175,33 @@ static void a_rotten_segment_that_was_rewritten_is_not_sent(void **state)
     world_done(&w);
 }
 
+/* Somebody deleted an object: the upload goes on, and brings it again when that segment has become one. */
+static void a_missing_object_of_the_open_segment_stops_nothing(void **state)
+{
+    struct world w;
+    (void)state;
+    world_init(&w, 65);
+    world_change(&w, 30);
+    world_bring(&w);
+    world_change(&w, 1);
+    world_bring(&w);
+    char *object = world_path(&w, "main", true);
+    assert_int_equal(unlink(object), 0);
+    free(object);
+    world_upload_again(&w);
+    world_change(&w, 30);
+    world_bring(&w);
+    check_all_is_there(&w);
+    world_done(&w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_rotten_meta_does_not_reach_the_bucket),
         cmocka_unit_test(a_cut_segment_does_not_take_the_place_of_a_whole_one),
         cmocka_unit_test(rot_in_the_open_segment_stops_nothing_and_is_not_sent),
+        cmocka_unit_test(a_missing_object_of_the_open_segment_stops_nothing),
         cmocka_unit_test(a_rotten_segment_that_was_rewritten_is_not_sent),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
