@@ -38,6 +38,11 @@ static const struct row_json_member node_members[] = {
     {"received_bytes", ROW_DIGITS, offsetof(struct node_row, received_bytes)},
     {"forwarded_bytes", ROW_DIGITS, offsetof(struct node_row, forwarded_bytes)},
     {"cpu_percent", ROW_PERCENT, offsetof(struct node_row, cpu_permille)},
+    {"throttle_bytes_per_second", ROW_NUMBER, offsetof(struct node_row, throttle_bytes_per_sec)},
+    {"machine_throttle_bytes_per_second", ROW_NUMBER, offsetof(struct node_row, machine_throttle_bytes_per_sec)},
+    {"work_hours", ROW_TEXT, offsetof(struct node_row, work_hours)},
+    {"work_hours_time_zone", ROW_TEXT, offsetof(struct node_row, work_hours_time_zone)},
+    {"work_hours_throttle_bytes_per_second", ROW_NUMBER, offsetof(struct node_row, work_hours_throttle_bytes_per_sec)},
 };
 
 static const struct row_json_member live_node_members[] = {
@@ -149,13 +154,45 @@ static int peer_id(struct request *r, const struct peer_kind *kind, char ret_id[
     return 0;
 }
 
-static int peer_update(struct request *r, const struct peer_kind *kind, struct err *err)
+/* What is not given stays as it is: *ret_throttle points into *set. */
+static int node_throttle(struct request *r, struct db_set *set, struct node_throttle *ret_throttle, struct err *err)
+{
+    const struct node_row *n;
+
+    if (db_need(r->conn, &db_nodes, r->params[0], set, err) < 0)
+        return -1;
+    n = set->items;
+    *ret_throttle = (struct node_throttle){
+        .throttle_bytes_per_sec =
+            (uint64_t)request_int(r, "throttle_bytes_per_second", (int64_t)n->throttle_bytes_per_sec),
+        .machine_throttle_bytes_per_sec =
+            (uint64_t)request_int(r, "machine_throttle_bytes_per_second", (int64_t)n->machine_throttle_bytes_per_sec),
+        .work_hours = request_str(r, "work_hours") ? request_str(r, "work_hours") : n->work_hours,
+        .work_hours_time_zone =
+            request_str(r, "work_hours_time_zone") ? request_str(r, "work_hours_time_zone") : n->work_hours_time_zone,
+        .work_hours_throttle_bytes_per_sec = (uint64_t)request_int(
+            r, "work_hours_throttle_bytes_per_second", (int64_t)n->work_hours_throttle_bytes_per_sec),
+    };
+    return node_throttle_check(ret_throttle, err);
+}
+
+static bool has_throttle(const struct request *r)
+{
+    return json_object_get(r->body, "throttle_bytes_per_second") ||
+           json_object_get(r->body, "machine_throttle_bytes_per_second") || json_object_get(r->body, "work_hours") ||
+           json_object_get(r->body, "work_hours_time_zone") ||
+           json_object_get(r->body, "work_hours_throttle_bytes_per_second");
+}
+
+static int peer_update(
+    struct request *r, const struct peer_kind *kind, const struct node_throttle *throttle, struct err *err)
 {
     bool drain = request_bool(r, "drain", false);
     const struct peer_change change = {
         .name = request_str(r, "name"),
         .site_id = json_is_null(json_object_get(r->body, "site_id")) ? "" : request_str(r, "site_id"),
         .drain = json_object_get(r->body, "drain") ? &drain : NULL,
+        .throttle = throttle,
     };
     char id[IDENT_TEXT_SIZE];
 
@@ -185,7 +222,13 @@ int serve_node_get(struct request *r, struct err *err)
 
 int serve_node_update(struct request *r, struct err *err)
 {
-    return peer_update(r, &nodes, err);
+    AUTO_DB_SET struct db_set set = {0};
+    struct node_throttle throttle;
+    bool given = has_throttle(r);
+
+    if (given && node_throttle(r, &set, &throttle, err) < 0)
+        return -1;
+    return peer_update(r, &nodes, given ? &throttle : NULL, err);
 }
 
 int serve_node_delete(struct request *r, struct err *err)
@@ -205,7 +248,7 @@ int serve_vault_get(struct request *r, struct err *err)
 
 int serve_vault_update(struct request *r, struct err *err)
 {
-    return peer_update(r, &vaults, err);
+    return peer_update(r, &vaults, NULL, err);
 }
 
 int serve_vault_delete(struct request *r, struct err *err)

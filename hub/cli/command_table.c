@@ -412,6 +412,17 @@ static const struct command_option peer_set_options[] = {
     END,
 };
 
+static const struct command_option node_set_options[] = {
+    {"name", 0, "NAME", "Another name"},
+    {"site", 0, "NAME", "Another site"},
+    {"throttle", 0, "N", "Bytes per second to vaults, all machines together; 0: no limit"},
+    {"machine-throttle", 0, "N", "Bytes per second to vaults for each machine; 0: no limit"},
+    {"work-hours", 0, "TEXT", "When less may be sent: \"mon-fri 08:00-18:00, sat 09:00-13:00\""},
+    {"time-zone", 0, "ZONE", "Whose time that is, as Europe/Stockholm (UTC)"},
+    {"work-throttle", 0, "N", "Bytes per second in these hours, all machines together"},
+    END,
+};
+
 static const struct command_option site_set_options[] = {
     {"name", 0, "NAME", "Another name"},
     {"description", 0, "TEXT", "What it is"},
@@ -503,7 +514,7 @@ const struct command commands[] = {
     {"site delete", "SITE", "Delete a site that nothing belongs to", NULL, 1, 1, false, verb_site_delete},
     {"node list", "", "List process nodes", NULL, 0, 0, false, verb_node_list},
     {"node show", "NODE", "Show a process node", NULL, 1, 1, false, verb_node_show},
-    {"node set", "NODE", "Change name or site of a process node", peer_set_options, 1, 1, false, verb_node_set},
+    {"node set", "NODE", "Change name, site or limits of a process node", node_set_options, 1, 1, false, verb_node_set},
     {"node drain", "NODE", "Stop sending through a node, and place nothing on it", NULL, 1, 1, false, verb_node_drain},
     {"node undrain", "NODE", "Let a node carry machines again", NULL, 1, 1, false, verb_node_undrain},
     {"node delete", "NODE", "Forget a node that serves no machine", NULL, 1, 1, false, verb_node_delete},

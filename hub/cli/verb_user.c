@@ -86,6 +86,30 @@ static int names(const struct command_line *line, json_t *body, struct err *err)
     return 0;
 }
 
+/* What a node may send to vaults. */
+static int throttles(const struct command_line *line, json_t *body, struct err *err)
+{
+    static const struct {
+        const char *option, *member;
+    } numbers[] = {{"throttle", "throttle_bytes_per_second"}, {"machine-throttle", "machine_throttle_bytes_per_second"},
+        {"work-throttle", "work_hours_throttle_bytes_per_second"}},
+      texts[] = {{"work-hours", "work_hours"}, {"time-zone", "work_hours_time_zone"}};
+
+    for (size_t i = 0; i < ARRAY_LEN(numbers); i++) {
+        uint64_t n;
+        int given = command_option_number(line, numbers[i].option, 0, 1ULL << 53, &n, err);
+
+        if (given < 0)
+            return -1;
+        if (given)
+            json_object_set_new(body, numbers[i].member, json_integer((json_int_t)n));
+    }
+    for (size_t i = 0; i < ARRAY_LEN(texts); i++)
+        if (command_option(line, texts[i].option))
+            json_object_set_new(body, texts[i].member, json_string(command_option(line, texts[i].option)));
+    return 0;
+}
+
 static int set_peer(const struct command_line *line, const char *fmt, struct err *err)
 {
     json_t *body = json_object();
@@ -99,7 +123,13 @@ static int set_peer(const struct command_line *line, const char *fmt, struct err
 
 int verb_node_set(struct command_line *line, struct err *err)
 {
-    return set_peer(line, "/api/v1/nodes/%s", err);
+    json_t *body = json_object();
+
+    if (names(line, body, err) < 0 || throttles(line, body, err) < 0) {
+        json_decref(body);
+        return -1;
+    }
+    return change(line, "/api/v1/nodes/%s", body, err);
 }
 
 int verb_vault_set(struct command_line *line, struct err *err)

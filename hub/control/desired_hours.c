@@ -28,16 +28,11 @@ static void take_windows(struct desired_hours *h, const char *text)
     h->window_count = count;
 }
 
-int desired_hours_load(struct db_conn *conn, const char *machine_id, struct desired_hours *h, struct err *err)
+static void take_rows(struct desired_hours *h, const PGresult *r, int n)
 {
-    AUTO_PGRESULT PGresult *r = NULL;
-    int n;
-
     memset(h, 0, sizeof(*h));
-    n = desired_offsets(conn, machine_id, &r, err);
-    if (n <= 0)
-        return n;
-    take_windows(h, db_text(r, 0, 2));
+    if (n > 0)
+        take_windows(h, db_text(r, 0, 2));
     for (int i = 0; i < n && h->offset_count < DESIRED_OFFSETS_MAX; i++) {
         Leeward__Control__V1__UtcOffset *o = &h->offsets[h->offset_count++];
 
@@ -45,17 +40,48 @@ int desired_hours_load(struct db_conn *conn, const char *machine_id, struct desi
         o->from_utc_usec = db_u64(r, i, 0);
         o->seconds = (int32_t)db_i64(r, i, 1);
     }
-    return 0;
 }
 
-void desired_hours_lay(struct desired_hours *h, Leeward__Control__V1__AgentDesired *a)
+int desired_hours_load(struct db_conn *conn, const char *machine_id, struct desired_hours *h, struct err *err)
+{
+    AUTO_PGRESULT PGresult *r = NULL;
+    int n = desired_offsets(conn, machine_id, &r, err);
+
+    take_rows(h, r, n);
+    return n < 0 ? -1 : 0;
+}
+
+int desired_hours_load_node(struct db_conn *conn, const char *node_id, struct desired_hours *h, struct err *err)
+{
+    AUTO_PGRESULT PGresult *r = NULL;
+    int n = desired_node_offsets(conn, node_id, &r, err);
+
+    take_rows(h, r, n);
+    return n < 0 ? -1 : 0;
+}
+
+static void lay_lists(struct desired_hours *h)
 {
     for (size_t i = 0; i < h->window_count; i++)
         h->window_list[i] = &h->windows[i];
     for (size_t i = 0; i < h->offset_count; i++)
         h->offset_list[i] = &h->offsets[i];
+}
+
+void desired_hours_lay(struct desired_hours *h, Leeward__Control__V1__AgentDesired *a)
+{
+    lay_lists(h);
     a->work_windows = h->window_list;
     a->n_work_windows = h->window_count;
     a->utc_offsets = h->offset_list;
     a->n_utc_offsets = h->offset_count;
+}
+
+void desired_hours_lay_node(struct desired_hours *h, Leeward__Control__V1__NodeDesired *n)
+{
+    lay_lists(h);
+    n->work_windows = h->window_list;
+    n->n_work_windows = h->window_count;
+    n->utc_offsets = h->offset_list;
+    n->n_utc_offsets = h->offset_count;
 }

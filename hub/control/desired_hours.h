@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Working hours as an agent gets them: windows in local time, and the offsets of the policy's zone for more than a year, so that the
- * agent needs no zone database and, for so long, no hub.
+ * Working hours as agents and nodes get them: windows in local time, and the offsets of the policy's or node's zone for more than a year, so that
+ * nobody needs no zone database and, for so long, no hub.
  */
 #ifndef HUB_CONTROL_DESIRED_HOURS_H
 #define HUB_CONTROL_DESIRED_HOURS_H
@@ -20,7 +20,11 @@ struct desired_hours {
 
 /* Of the machine's policy; without working hours everything is empty. */
 int desired_hours_load(struct db_conn *conn, const char *machine_id, struct desired_hours *ret_hours, struct err *err);
+/* Of the node itself. */
+int desired_hours_load_node(
+    struct db_conn *conn, const char *node_id, struct desired_hours *ret_hours, struct err *err);
 /* Into the message, which points into *hours from then on. */
 void desired_hours_lay(struct desired_hours *hours, Leeward__Control__V1__AgentDesired *agent);
+void desired_hours_lay_node(struct desired_hours *hours, Leeward__Control__V1__NodeDesired *node);
 
 #endif

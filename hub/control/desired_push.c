@@ -23,8 +23,8 @@ struct desired_task {
     struct control_task task;
     struct buf bytes; /* packed Directive; empty: the peer is gone */
     uint64_t version;
-    struct resend_list resend; /* of an agent */
-    struct desired_hours hours;
+    struct resend_list resend;  /* of an agent */
+    struct desired_hours hours; /* of an agent or a node */
 };
 
 static int pack(struct desired_task *t, const Directive *directive, struct err *err)
@@ -192,6 +192,10 @@ static int pack_node(struct desired_task *t, const PGresult *r, int n, struct er
     }
     t->version = desired.version = db_u64(r, 0, 0);
     desired.drain = db_bool(r, 0, 1);
+    desired.throttle_bytes_per_sec = db_u64(r, 0, 8);
+    desired.machine_throttle_bytes_per_sec = db_u64(r, 0, 9);
+    desired.work_throttle_bytes_per_sec = db_u64(r, 0, 10);
+    desired_hours_lay_node(&t->hours, &desired);
     desired.machines = list;
     directive.kind_case = LEEWARD__CONTROL__V1__DIRECTIVE__KIND_NODE;
     directive.node = &desired;
@@ -239,6 +243,8 @@ static int work_node(struct control_task *task, struct db_conn *conn, struct err
     AUTO_PGRESULT PGresult *r = NULL;
     int n = desired_node(conn, task->session->id, &r, err);
 
+    if (n > 0 && desired_hours_load_node(conn, task->session->id, &((struct desired_task *)task)->hours, err) < 0)
+        return -1;
     return n <= 0 ? n : pack_node((struct desired_task *)task, r, n, err);
 }
 

@@ -7,6 +7,7 @@
 #include <inttypes.h>
 #include <stddef.h>
 
+#include "hub/core/node_throttle.h"
 #include "hub/core/work_hours.h"
 #include "transport/base/clock.h"
 #include "transport/base/mem.h"
@@ -38,8 +39,8 @@ static const struct bound bounds[] = {
     BOUND(keep_tagged_usec, MINUTE_USEC, TEN_YEARS_USEC, true),
     BOUND(lock_usec, MINUTE_USEC, TEN_YEARS_USEC, true),
     BOUND(freeze_budget_usec, 10 * USEC_PER_MSEC, 10 * USEC_PER_SEC, false),
-    BOUND(throttle_bytes_per_sec, 64 * 1024, INT64_MAX, true),
-    BOUND(work_hours_throttle_bytes_per_sec, 64 * 1024, INT64_MAX, true),
+    BOUND(throttle_bytes_per_sec, THROTTLE_MIN, INT64_MAX, true),
+    BOUND(work_hours_throttle_bytes_per_sec, THROTTLE_MIN, INT64_MAX, true),
     BOUND(cpu_limit_percent, 1, 10000, true),
 };
 
@@ -92,22 +93,10 @@ static int check_tiers(const struct policy *policy, struct err *err)
     return 0;
 }
 
-static int check_work_hours(const struct policy *policy, struct err *err)
-{
-    struct work_window windows[WORK_HOURS_MAX];
-    size_t count = 0;
-
-    if (policy->work_hours && work_hours_parse(policy->work_hours, windows, &count, err) < 0)
-        return -1;
-    if (count == 0 || policy->work_hours_throttle_bytes_per_sec > 0)
-        return 0;
-    err_set(err, ERR_INVALID, "work_hours: they change nothing without a throttle of their own");
-    return err_hint(err, "Set work_hours_throttle_bytes_per_second too, or no working hours.");
-}
-
 int policy_check(const struct policy *policy, struct err *err)
 {
-    if (check_bounds(policy, err) < 0 || check_tiers(policy, err) < 0 || check_work_hours(policy, err) < 0)
+    if (check_bounds(policy, err) < 0 || check_tiers(policy, err) < 0 ||
+        work_hours_check(policy->work_hours, policy->work_hours_throttle_bytes_per_sec, err) < 0)
         return -1;
     if (policy->rpo_target_usec < policy->interval_usec) {
         err_set(err, ERR_INVALID, "rpo_target_usec: shorter than the interval between points");

@@ -97,3 +97,16 @@ int work_hours_parse(const char *text, struct work_window windows[WORK_HOURS_MAX
     *ret_count = count;
     return 0;
 }
+
+int work_hours_check(const char *text, uint64_t throttle_bytes_per_sec, struct err *err)
+{
+    struct work_window windows[WORK_HOURS_MAX];
+    size_t count = 0;
+
+    if (text && work_hours_parse(text, windows, &count, err) < 0)
+        return -1;
+    if (count == 0 || throttle_bytes_per_sec > 0)
+        return 0;
+    err_set(err, ERR_INVALID, "work_hours: they change nothing without a throttle of their own");
+    return err_hint(err, "Set work_hours_throttle_bytes_per_second too, or no working hours.");
+}

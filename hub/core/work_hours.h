@@ -21,5 +21,7 @@ struct work_window {
 /* "" gives none. Days are mon to sun, a range (also sat-mon) or "daily"; times are HH:MM, up to 24:00. Windows are separated by
  * commas. ERR_INVALID with the part that is not understood, and a correction. */
 int work_hours_parse(const char *text, struct work_window windows[WORK_HOURS_MAX], size_t *ret_count, struct err *err);
+/* Also that they go with a throttle of their own, without which they would change nothing; text NULL: none. */
+int work_hours_check(const char *text, uint64_t throttle_bytes_per_sec, struct err *err);
 
 #endif

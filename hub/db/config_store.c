@@ -101,22 +101,22 @@ static int give_up_default(struct db_conn *conn, const struct policy_row *row, s
                : 0;
 }
 
-static const char *zone_of(const struct policy_row *row)
+static const char *zone_of(const char *given)
 {
-    return row->work_hours_time_zone && row->work_hours_time_zone[0] ? row->work_hours_time_zone : "UTC";
+    return given && given[0] ? given : "UTC";
 }
 
 /* PostgreSQL is who will be asked for the offsets of the zone. */
-static int check_zone(struct db_conn *conn, const struct policy_row *row, struct err *err)
+static int check_zone(struct db_conn *conn, const char *zone, struct err *err)
 {
     int n;
 
-    if (strcmp(zone_of(row), "UTC") == 0)
+    if (strcmp(zone_of(zone), "UTC") == 0)
         return 0;
-    n = db_exec(conn, NULL, err, "SELECT 1 FROM pg_timezone_names WHERE name = $1", DB_S(zone_of(row)));
+    n = db_exec(conn, NULL, err, "SELECT 1 FROM pg_timezone_names WHERE name = $1", DB_S(zone));
     if (n != 0)
         return n < 0 ? -1 : 0;
-    err_set(err, ERR_INVALID, "work_hours_time_zone: there is no time zone \"%.64s\"", zone_of(row));
+    err_set(err, ERR_INVALID, "work_hours_time_zone: there is no time zone \"%.64s\"", zone);
     return err_hint(err, "Name it as in Europe/Stockholm or Asia/Shanghai.");
 }
 
@@ -126,9 +126,10 @@ static int check_zone(struct db_conn *conn, const struct policy_row *row, struct
         DB_U((row)->keep_all_usec), DB_U((row)->keep_minute_usec), DB_U((row)->keep_hour_usec),                        \
         DB_U((row)->keep_day_usec), DB_U((row)->freeze_budget_usec), DB_U((row)->max_rounds), DB_B((row)->may_freeze), \
         DB_B((row)->compress_at_agent), DB_U((row)->compress_level), DB_U((row)->throttle_bytes_per_sec),              \
-        DB_U((row)->filesystem_interval_usec), DB_S((row)->work_hours ? (row)->work_hours : ""), DB_S(zone_of(row)),   \
-        DB_U((row)->work_hours_throttle_bytes_per_sec), DB_U((row)->cpu_limit_percent),                                \
-        DB_B((row)->yield_to_workload), DB_U((row)->keep_tagged_usec), DB_U((row)->lock_usec)
+        DB_U((row)->filesystem_interval_usec), DB_S((row)->work_hours ? (row)->work_hours : ""),                       \
+        DB_S(zone_of((row)->work_hours_time_zone)), DB_U((row)->work_hours_throttle_bytes_per_sec),                    \
+        DB_U((row)->cpu_limit_percent), DB_B((row)->yield_to_workload), DB_U((row)->keep_tagged_usec),                 \
+        DB_U((row)->lock_usec)
 
 static int policy_insert(
     struct db_conn *conn, const struct policy_row *row, char ret_id[IDENT_TEXT_SIZE], struct err *err)
@@ -137,7 +138,7 @@ static int policy_insert(
     struct policy_row fresh = *row;
 
     fresh.id = "";
-    if (check_zone(conn, row, err) < 0 || give_up_default(conn, &fresh, err) < 0)
+    if (check_zone(conn, row->work_hours_time_zone, err) < 0 || give_up_default(conn, &fresh, err) < 0)
         return -1;
     int n = db_exec(conn, &r, err,
         "INSERT INTO policies (name, description, is_default, interval_usec, app_interval_usec, rpo_target_usec,"
@@ -174,7 +175,7 @@ static int policy_spread(struct db_conn *conn, const char *id, struct err *err)
 
 static int policy_change(struct db_conn *conn, const struct policy_row *row, uint64_t if_version, struct err *err)
 {
-    if (check_zone(conn, row, err) < 0 || give_up_default(conn, row, err) < 0)
+    if (check_zone(conn, row->work_hours_time_zone, err) < 0 || give_up_default(conn, row, err) < 0)
         return -1;
     int n = db_exec(conn, NULL, err,
         "UPDATE policies SET name = $1, description = $2, is_default = is_default OR $3, interval_usec = $4,"
@@ -326,15 +327,29 @@ int machine_delete(struct db_conn *conn, const char *id, uint64_t if_version, st
 int node_update(
     struct db_conn *conn, const char *id, const struct peer_change *change, uint64_t if_version, struct err *err)
 {
+    static const struct node_throttle none;
+    const struct node_throttle *t = change->throttle ? change->throttle : &none;
     bool drain = change->drain && *change->drain;
-    int n = db_exec(conn, NULL, err,
+    int n;
+
+    if (check_zone(conn, t->work_hours_time_zone, err) < 0)
+        return -1;
+    n = db_exec(conn, NULL, err,
         "UPDATE nodes SET name = coalesce($2, name),"
         " site_id = CASE WHEN $3::text IS NULL THEN site_id ELSE nullif($3::text, '')::uuid END,"
         " drain = CASE WHEN $4::boolean THEN $5::boolean ELSE drain END,"
-        " desired_version = desired_version + 1" BUMP " WHERE id = $1 AND " AT_VERSION(6),
+        " throttle_bytes_per_sec = CASE WHEN $6::boolean THEN $7::bigint ELSE throttle_bytes_per_sec END,"
+        " machine_throttle_bytes_per_sec = CASE WHEN $6::boolean THEN $8::bigint ELSE machine_throttle_bytes_per_sec "
+        "END,"
+        " work_hours = CASE WHEN $6::boolean THEN $9 ELSE work_hours END,"
+        " work_hours_time_zone = CASE WHEN $6::boolean THEN $10 ELSE work_hours_time_zone END,"
+        " work_hours_throttle_bytes_per_sec = CASE WHEN $6::boolean THEN $11::bigint"
+        " ELSE work_hours_throttle_bytes_per_sec END,"
+        " desired_version = desired_version + 1" BUMP " WHERE id = $1 AND " AT_VERSION(12),
         DB_S(id), DB_S(change->name), DB_S(change->site_id), DB_B(change->drain != NULL), DB_B(drain),
-        DB_U(if_version));
-
+        DB_B(change->throttle != NULL), DB_U(t->throttle_bytes_per_sec), DB_U(t->machine_throttle_bytes_per_sec),
+        DB_S(t->work_hours ? t->work_hours : ""), DB_S(zone_of(t->work_hours_time_zone)),
+        DB_U(t->work_hours_throttle_bytes_per_sec), DB_U(if_version));
     return changed(conn, n, &db_nodes, id, err) < 0 ? -1 : news_tell(conn, NEWS_DESIRED, err);
 }
 

@@ -9,6 +9,7 @@
 #ifndef HUB_DB_CONFIG_STORE_H
 #define HUB_DB_CONFIG_STORE_H
 
+#include "hub/core/node_throttle.h"
 #include "hub/db/rows.h"
 #include "transport/base/ident.h"
 
@@ -35,7 +36,9 @@ int machine_delete(struct db_conn *conn, const char *id, uint64_t if_version, st
 
 struct peer_change {
     const char *name, *site_id;
-    const bool *drain; /* nodes only */
+    /* nodes only */
+    const bool *drain;
+    const struct node_throttle *throttle; /* NULL: as it is; checked by the caller, but for the zone */
 };
 int node_update(
     struct db_conn *conn, const char *id, const struct peer_change *change, uint64_t if_version, struct err *err);

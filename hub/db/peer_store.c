@@ -328,17 +328,25 @@ int desired_agent(struct db_conn *conn, const char *machine_id, PGresult **ret_r
         DB_S(machine_id));
 }
 
+/* Of the row c: the offsets of its zone where they change. */
+#define OFFSETS(from, condition)                                                                                       \
+    "SELECT (extract(epoch FROM t) * 1000000)::bigint, seconds, work_hours FROM"                                       \
+    " (SELECT h.t, h.seconds, h.work_hours, lag(h.seconds) OVER (ORDER BY h.t) AS before FROM"                         \
+    " (SELECT t, c.work_hours, extract(epoch FROM (t AT TIME ZONE c.work_hours_time_zone)"                             \
+    " - (t AT TIME ZONE 'UTC'))::int AS seconds FROM " from ","                                                        \
+    " generate_series(date_trunc('hour', now()), now() + interval '400 days', interval '1 hour') t"                    \
+    " WHERE " condition " AND c.work_hours <> '') h) changes"                                                          \
+    " WHERE before IS NULL OR seconds <> before ORDER BY t"
+
 int desired_offsets(struct db_conn *conn, const char *machine_id, PGresult **ret_rows, struct err *err)
 {
     return db_exec(conn, ret_rows, err,
-        "SELECT (extract(epoch FROM t) * 1000000)::bigint, seconds, work_hours FROM"
-        " (SELECT h.t, h.seconds, h.work_hours, lag(h.seconds) OVER (ORDER BY h.t) AS before FROM"
-        " (SELECT t, c.work_hours, extract(epoch FROM (t AT TIME ZONE c.work_hours_time_zone)"
-        " - (t AT TIME ZONE 'UTC'))::int AS seconds FROM protections p JOIN policies c ON c.id = p.policy_id,"
-        " generate_series(date_trunc('hour', now()), now() + interval '400 days', interval '1 hour') t"
-        " WHERE p.machine_id = $1 AND c.work_hours <> '') h) changes"
-        " WHERE before IS NULL OR seconds <> before ORDER BY t",
-        DB_S(machine_id));
+        OFFSETS("protections p JOIN policies c ON c.id = p.policy_id", "p.machine_id = $1"), DB_S(machine_id));
+}
+
+int desired_node_offsets(struct db_conn *conn, const char *node_id, PGresult **ret_rows, struct err *err)
+{
+    return db_exec(conn, ret_rows, err, OFFSETS("nodes c", "c.id = $1"), DB_S(node_id));
 }
 
 int desired_disks(struct db_conn *conn, const char *machine_id, PGresult **ret_rows, struct err *err)
@@ -351,7 +359,8 @@ int desired_node(struct db_conn *conn, const char *node_id, PGresult **ret_rows,
 {
     return db_exec(conn, ret_rows, err,
         "SELECT n.desired_version, n.drain, p.machine_id, m.generation, p.vault_id, v.endpoint, c.compress_level,"
-        " coalesce(m.state = 'reverse_protected', false)"
+        " coalesce(m.state = 'reverse_protected', false), n.throttle_bytes_per_sec, n.machine_throttle_bytes_per_sec,"
+        " n.work_hours_throttle_bytes_per_sec"
         " FROM nodes n LEFT JOIN protections p ON (p.node_id = n.id OR p.next_node_id = n.id) AND p.active"
         " LEFT JOIN machines m ON m.id = p.machine_id LEFT JOIN vaults v ON v.id = p.vault_id"
         " LEFT JOIN policies c ON c.id = p.policy_id WHERE n.id = $1",

@@ -16,7 +16,7 @@ DISK_BYTES = 24 * MIB
 class GroupSite(Site):
     """Hub, node and vault without an agent, reached over the bridge."""
 
-    def __init__(self, address):
+    def __init__(self, address, node_options=()):
         base = free_port_base()
         self.address = address
         harness_port_base = harness.free_port_base
@@ -25,7 +25,7 @@ class GroupSite(Site):
             super().__init__("--no-agent", daemon_options={
                 "hub": ["--listen", f"0.0.0.0:{base + 1}"],
                 "vault": ["--listen", f"{address}:{base + 3}", "--advertise", f"{address}:{base + 3}"],
-                "node": ["--listen", f"{address}:{base + 2}", "--advertise", f"{address}:{base + 2}"]})
+                "node": ["--listen", f"{address}:{base + 2}", "--advertise", f"{address}:{base + 2}", *node_options]})
         finally:
             harness.free_port_base = harness_port_base
 
@@ -129,10 +129,10 @@ class Machine:
 
 
 class Fleet:
-    def __init__(self, count, policy_options=("--freeze-budget", "2s"), preload=None):
+    def __init__(self, count, policy_options=("--freeze-budget", "2s"), preload=None, node_options=()):
         """preload: {number: shared object} for agents that are started with it."""
         self.bridge = Bridge()
-        self.site = GroupSite(self.bridge.address)
+        self.site = GroupSite(self.bridge.address, node_options)
         self.site.cli("policy", "create", "fleet", "--interval", "1s", *policy_options)
         self.machines = [Machine(self, n, (preload or {}).get(n)) for n in range(count)]
 

@@ -7,6 +7,7 @@ import { ClusterIcon } from "@patternfly/react-icons/dist/dynamic/icons/cluster-
 import { DatabaseIcon } from "@patternfly/react-icons/dist/dynamic/icons/database-icon";
 import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { Link, useNavigate, useSearch } from "@tanstack/react-router";
+import { useState } from "react";
 import { useTranslation } from "react-i18next";
 
 import { api, call, ifMatch } from "../../api/client";
@@ -19,6 +20,7 @@ import { ListPage } from "../../widgets/ListPage";
 import { Moment } from "../../widgets/Moment";
 import { ProblemAlert } from "../../widgets/ProblemAlert";
 import { Switch } from "../../widgets/Switch";
+import { NodeLimits } from "./NodeLimits";
 
 const rank = ["unknown", "healthy", "warning", "critical"];
 
@@ -59,6 +61,7 @@ function Nodes() {
     const client = useQueryClient();
     const may = useMay("admin");
     const query = useQuery(nodesQuery);
+    const [limited, setLimited] = useState<Node>();
     const drain = useMutation({
         mutationFn: (node: Node) => call(api.PATCH("/api/v1/nodes/{node_id}", { params: { path: { node_id: node.id }, header: ifMatch(node) }, body: { drain: !node.drain } })),
         onSettled: () => client.invalidateQueries({ queryKey: ["nodes"] }),
@@ -84,8 +87,14 @@ function Nodes() {
             words={(n) => `${n.name} ${n.endpoint} ${n.site_name ?? ""} ${n.cause}`}
             sort="name"
             none={{ title: t("noNodes"), text: t("noNodesText"), icon: ClusterIcon }}
-            rowActions={may ? (n) => <Button variant="link" isInline isDisabled={drain.isPending} onClick={() => drain.mutate(n)}>{n.drain ? t("undrain") : t("drain")}</Button> : undefined}
-            above={<>{useSwitchOptions()}<ProblemAlert error={drain.error} /></>}
+            rowActions={may ? (n) => (
+                <>
+                    <Button variant="link" isInline isDisabled={drain.isPending} onClick={() => drain.mutate(n)}>{n.drain ? t("undrain") : t("drain")}</Button>
+                    {" "}
+                    <Button variant="link" isInline onClick={() => setLimited(n)}>{t("limits")}</Button>
+                </>
+            ) : undefined}
+            above={<>{useSwitchOptions()}<ProblemAlert error={drain.error} />{limited && <NodeLimits node={limited} onClose={() => setLimited(undefined)} />}</>}
         />
     );
 }
