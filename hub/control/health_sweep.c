@@ -175,6 +175,7 @@ static int sweep_nodes(struct db_conn *conn, struct alert_watch *watch, struct e
             .spool_limit_bytes = db_u64(r, i, HN_LIMIT),
             .cause = db_text(r, i, HN_CAUSE),
             .remedy = db_text(r, i, HN_REMEDY),
+            .clock_skew_usec = db_i64(r, i, HN_SKEW),
             .certificate_left_usec = db_i64(r, i, HM_CERT_LEFT)};
         struct health_findings found;
 
@@ -198,6 +199,7 @@ static int sweep_vaults(struct db_conn *conn, struct alert_watch *watch, struct 
             .full_in_usec = db_u64(r, i, HV_FULL_IN),
             .cause = db_text(r, i, HV_CAUSE),
             .remedy = db_text(r, i, HV_REMEDY),
+            .clock_skew_usec = db_i64(r, i, HV_SKEW),
             .certificate_left_usec = db_i64(r, i, HM_CERT_LEFT)};
         struct health_findings found;
 

@@ -174,11 +174,21 @@ static const struct health_limits *or_default(const struct health_limits *limits
     return limits ? limits : &health_limits_default;
 }
 
+static void find_clock(struct finder *f, int64_t skew_usec, const char *whose)
+{
+    int64_t max = (int64_t)f->limits->clock_skew_usec;
+    char remedy[64];
+
+    if (skew_usec >= -max && skew_usec <= max)
+        return;
+    (void)snprintf(remedy, sizeof(remedy), "Let the %s keep its clock by NTP.", whose);
+    find(f, "clock_skew", HEALTH_WARNING, remedy, "Its clock is off by %lld s", (long long)(skew_usec / (int64_t)USEC));
+}
+
 void health_find_machine(
     const struct health_machine *in, const struct health_limits *limits, struct health_findings *ret_findings)
 {
     struct finder f = {ret_findings, or_default(limits)};
-    int64_t skew_max = (int64_t)f.limits->clock_skew_usec;
 
     ret_findings->count = 0;
     find_path(&f, in);
@@ -194,13 +204,12 @@ void health_find_machine(
         find_kind(
             &f, "no_filesystem_point", "file-system-consistent", in->filesystem_age_usec, in->filesystem_interval_usec);
     }
-    if (in->clock_skew_usec > skew_max || in->clock_skew_usec < -skew_max)
-        find(&f, "clock_skew", HEALTH_WARNING, "Let the machine keep its clock by NTP.", "Its clock is off by %lld s",
-            (long long)(in->clock_skew_usec / (int64_t)USEC));
+    find_clock(&f, in->clock_skew_usec, "machine");
     if (in->drill_overdue_usec > 0)
         find(&f, "drill_overdue", HEALTH_WARNING,
             "See why its drills do not come or do not pass: leeward drill list. A drill needs a boot check to pass.",
-            "Its drill on a schedule is overdue for %llu h", (unsigned long long)(in->drill_overdue_usec / USEC / 3600));
+            "Its drill on a schedule is overdue for %llu h",
+            (unsigned long long)(in->drill_overdue_usec / USEC / 3600));
     find_certificate(&f, in->certificate_left_usec);
 }
 
@@ -221,6 +230,7 @@ void health_find_node(
     find_filling(&f, "spool_filling", percent_of(in->spool_bytes, in->spool_limit_bytes, 0), "spool",
         "Check the way to the vault; agents wait meanwhile and lose nothing.");
     find_reported(&f, "node_warning", HEALTH_WARNING, in->cause, in->remedy);
+    find_clock(&f, in->clock_skew_usec, "node");
     find_certificate(&f, in->certificate_left_usec);
 }
 
@@ -242,6 +252,7 @@ void health_find_vault(
             (unsigned long long)(in->full_in_usec / (3600 * USEC)));
     if (in->accepting)
         find_reported(&f, "vault_warning", HEALTH_WARNING, in->cause, in->remedy);
+    find_clock(&f, in->clock_skew_usec, "vault");
     find_certificate(&f, in->certificate_left_usec);
 }
 

@@ -62,6 +62,7 @@ struct health_node {
     uint64_t silent_usec;
     uint64_t spool_bytes, spool_limit_bytes;
     const char *cause, *remedy; /* as the node reports */
+    int64_t clock_skew_usec;
     int64_t certificate_left_usec;
 };
 
@@ -71,6 +72,7 @@ struct health_vault {
     uint64_t free_bytes, capacity_bytes;
     uint64_t full_in_usec; /* as forecast; 0: not known, or never */
     const char *cause, *remedy;
+    int64_t clock_skew_usec;
     int64_t certificate_left_usec;
 };
 

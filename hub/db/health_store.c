@@ -47,14 +47,60 @@ int health_machines(struct db_conn *conn, PGresult **ret_rows, struct err *err)
                                        "filesystem_interval_usec",
                                        "'filesystem', 'application'") ", " SINCE("app_interval_usec",
                                        "'application'") ", coalesce(greatest(" USEC("now() - dm.overdue_at") ", 0), 0)"
-                                                        " FROM machines m"
-                                                        " LEFT JOIN drill_machines dm ON dm.machine_id = m.id"
-                                                        " LEFT JOIN protections p ON p.machine_id = m.id AND p.active"
-                                                        " LEFT JOIN policies c ON c.id = p.policy_id LEFT JOIN nodes n "
-                                                        "ON n.id = p.node_id"
-                                                        " LEFT JOIN vaults v ON v.id = p.vault_id"
-                                                        " LEFT JOIN integrity i ON i.machine_id = m.id AND i.vault_id "
-                                                        "= p.vault_id" CERTIFICATE("m");
+                                                                                                             " FROM "
+                                                                                                             "machines "
+                                                                                                             "m"
+                                                                                                             " LEFT "
+                                                                                                             "JOIN "
+                                                                                                             "drill_"
+                                                                                                             "machines "
+                                                                                                             "dm ON "
+                                                                                                             "dm."
+                                                                                                             "machine_"
+                                                                                                             "id = m.id"
+                                                                                                             " LEFT "
+                                                                                                             "JOIN "
+                                                                                                             "protectio"
+                                                                                                             "ns p ON "
+                                                                                                             "p."
+                                                                                                             "machine_"
+                                                                                                             "id = "
+                                                                                                             "m.id AND "
+                                                                                                             "p.active"
+                                                                                                             " LEFT "
+                                                                                                             "JOIN "
+                                                                                                             "policies "
+                                                                                                             "c ON "
+                                                                                                             "c.id = "
+                                                                                                             "p.policy_"
+                                                                                                             "id LEFT "
+                                                                                                             "JOIN "
+                                                                                                             "nodes n "
+                                                                                                             "ON n.id "
+                                                                                                             "= "
+                                                                                                             "p.node_id"
+                                                                                                             " LEFT "
+                                                                                                             "JOIN "
+                                                                                                             "vaults v "
+                                                                                                             "ON v.id "
+                                                                                                             "= "
+                                                                                                             "p.vault_"
+                                                                                                             "id"
+                                                                                                             " LEFT "
+                                                                                                             "JOIN "
+                                                                                                             "integrity"
+                                                                                                             " i ON "
+                                                                                                             "i."
+                                                                                                             "machine_"
+                                                                                                             "id = "
+                                                                                                             "m.id AND "
+                                                                                                             "i.vault_"
+                                                                                                             "id "
+                                                                                                             "= "
+                                                                                                             "p.vault_"
+                                                                                                             "i"
+                                                                                                             "d" CERTIFICATE(
+                                                                                                                 "m");
 
     return db_exec(conn, ret_rows, err, sql);
 }
@@ -62,13 +108,15 @@ int health_machines(struct db_conn *conn, PGresult **ret_rows, struct err *err)
 int health_nodes(struct db_conn *conn, PGresult **ret_rows, struct err *err)
 {
     return db_exec(conn, ret_rows, err,
-        HEAD("t") ", t.spool_bytes, t.spool_limit_bytes, t.peer_cause, t.peer_remedy FROM nodes t" CERTIFICATE("t"));
+        HEAD("t") ", t.spool_bytes, t.spool_limit_bytes, t.peer_cause, t.peer_remedy, t.clock_skew_usec FROM nodes "
+                  "t" CERTIFICATE("t"));
 }
 
 int health_vaults(struct db_conn *conn, PGresult **ret_rows, struct err *err)
 {
     return db_exec(conn, ret_rows, err,
-        HEAD("t") ", t.accepting, t.free_bytes, t.capacity_bytes, " FULL_IN ", t.peer_cause, t.peer_remedy FROM vaults t"
+        HEAD("t") ", t.accepting, t.free_bytes, t.capacity_bytes, " FULL_IN
+                  ", t.peer_cause, t.peer_remedy, t.clock_skew_usec FROM vaults t"
                   " LEFT JOIN vault_space s ON s.vault_id = t.id" CERTIFICATE("t"));
 }
 

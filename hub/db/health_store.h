@@ -36,8 +36,17 @@ enum health_machine_column {
     HM_APP_AGE,
     HM_DRILL_OVERDUE,
 };
-enum health_node_column { HN_SILENT = HM_SILENT, HN_SPOOL, HN_LIMIT, HN_CAUSE, HN_REMEDY };
-enum health_vault_column { HV_SILENT = HM_SILENT, HV_ACCEPTING, HV_FREE, HV_CAPACITY, HV_FULL_IN, HV_CAUSE, HV_REMEDY };
+enum health_node_column { HN_SILENT = HM_SILENT, HN_SPOOL, HN_LIMIT, HN_CAUSE, HN_REMEDY, HN_SKEW };
+enum health_vault_column {
+    HV_SILENT = HM_SILENT,
+    HV_ACCEPTING,
+    HV_FREE,
+    HV_CAPACITY,
+    HV_FULL_IN,
+    HV_CAUSE,
+    HV_REMEDY,
+    HV_SKEW
+};
 
 int health_machines(struct db_conn *conn, PGresult **ret_rows, struct err *err);
 int health_nodes(struct db_conn *conn, PGresult **ret_rows, struct err *err);

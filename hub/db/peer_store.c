@@ -124,12 +124,12 @@ int peer_hello(struct db_conn *conn, const struct peer_hello *h, struct err *err
         " (SELECT id, group_endpoint FROM machines WHERE id = $1 FOR NO KEY UPDATE) old"
         " WHERE t.id = old.id RETURNING old.group_endpoint <> $4",
         "UPDATE nodes t SET online = true, online_since = now(), last_seen_at = now(), software = $2, host = $3,"
-        " endpoint = $4, simulated = $6 FROM"
-        " (SELECT id, endpoint FROM nodes WHERE id = $1 AND $5::bigint IS NOT NULL FOR NO KEY UPDATE) old"
+        " endpoint = $4, clock_skew_usec = $5, simulated = $6 FROM"
+        " (SELECT id, endpoint FROM nodes WHERE id = $1 FOR NO KEY UPDATE) old"
         " WHERE t.id = old.id RETURNING old.endpoint <> $4",
         "UPDATE vaults t SET online = true, last_seen_at = now(), software = $2, host = $3, endpoint = $4,"
-        " simulated = $6 FROM"
-        " (SELECT id, endpoint FROM vaults WHERE id = $1 AND $5::bigint IS NOT NULL FOR NO KEY UPDATE) old"
+        " clock_skew_usec = $5, simulated = $6 FROM"
+        " (SELECT id, endpoint FROM vaults WHERE id = $1 FOR NO KEY UPDATE) old"
         " WHERE t.id = old.id RETURNING old.endpoint <> $4",
     };
     AUTO_PGRESULT PGresult *r = NULL;

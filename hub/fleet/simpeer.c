@@ -126,7 +126,16 @@ static void on_end(struct rpc_call *call, void *arg, enum rpc_status status, con
     down(arg, status, why);
 }
 
-static const struct rpc_call_ops call_ops = {.on_message = on_message, .on_end = on_end, .auto_consume = true};
+static void on_begin(struct rpc_call *call, void *arg)
+{
+    struct err err = ERR_INIT;
+
+    if (send_hello(arg, &err) < 0)
+        rpc_call_cancel(call);
+}
+
+static const struct rpc_call_ops call_ops = {
+    .on_begin = on_begin, .on_message = on_message, .on_end = on_end, .auto_consume = true};
 
 void simpeer_connect(struct simpeer *p)
 {
@@ -137,8 +146,7 @@ void simpeer_connect(struct simpeer *p)
     if (rpc_call_start(p->channel, SESSION_PATH, 0, true, &call_ops, p, &p->call, &err) < 0) {
         p->call = NULL;
         down(p, RPC_RESOURCE_EXHAUSTED, err.text);
-    } else if (send_hello(p, &err) < 0)
-        rpc_call_cancel(p->call);
+    }
 }
 
 void simpeer_disconnect(struct simpeer *p)

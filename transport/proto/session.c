@@ -328,7 +328,10 @@ static void on_end(struct rpc_call *call, void *arg, enum rpc_status status, con
     down(arg, status, text);
 }
 
-static const struct rpc_call_ops call_ops = {.on_message = on_message, .on_end = on_end, .auto_consume = true};
+static void on_begin(struct rpc_call *call, void *arg);
+
+static const struct rpc_call_ops call_ops = {
+    .on_begin = on_begin, .on_message = on_message, .on_end = on_end, .auto_consume = true};
 
 static void on_patience(void *arg)
 {
@@ -354,17 +357,21 @@ static int hello_send(struct session *s, struct err *err)
     return report_send(s, &report, err);
 }
 
+/* Not before there is a connection: Hello tells what the clock says. */
+static void on_begin(struct rpc_call *call, void *arg)
+{
+    struct err err = ERR_INIT;
+    if (hello_send(arg, &err) < 0)
+        rpc_call_cancel(call);
+}
+
 static void call_begin(struct session *s)
 {
     struct err err = ERR_INIT;
     /* The wait for Welcome begins with the attempt: it covers connecting, the hand-shake and the hub's answer. */
     if (loop_timer_new(s->loop, WELCOME_USEC, 0, on_patience, s, &s->patience, &err) < 0 ||
-        rpc_call_start(s->channel, SESSION_PATH, 0, true, &call_ops, s, &s->call, &err) < 0) {
+        rpc_call_start(s->channel, SESSION_PATH, 0, true, &call_ops, s, &s->call, &err) < 0)
         down(s, RPC_RESOURCE_EXHAUSTED, err.text);
-        return;
-    }
-    if (hello_send(s, &err) < 0)
-        rpc_call_cancel(s->call);
 }
 
 static void on_retry(void *arg)

@@ -39,7 +39,7 @@ struct rpc_call {
 
     const struct rpc_call_ops *ops; /* NULL before accept and after on_end */
     void *arg;
-    /* server: routes the call when its headers are there; client: tells the channel that it ended. */
+    /* on_begin: server: routes the call when its headers are there; client: tells the owner that it goes out. on_gone: it has ended. */
     void (*on_begin)(void *owner, struct rpc_call *call);
     void (*on_gone)(void *owner, struct rpc_call *call);
     void *owner;

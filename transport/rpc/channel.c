@@ -104,6 +104,13 @@ static void wait_sift(struct rpc_channel *ch, const struct err *why)
     }
 }
 
+static void tell_begin(void *owner, struct rpc_call *call)
+{
+    (void)owner;
+    if (call->ops != NULL)
+        call->ops->on_begin(call, call->arg);
+}
+
 static void call_begin(struct rpc_channel *ch, struct rpc_call *call)
 {
     struct err err = ERR_INIT;
@@ -111,6 +118,11 @@ static void call_begin(struct rpc_channel *ch, struct rpc_call *call)
     memcpy(call->address, conn_address(ch->current->conn), sizeof(call->address));
     if (h2_start(conn_h2(ch->current->conn), call, ch->address.is_unix ? "localhost" : ch->text, &err) < 0)
         call_fail_with(call, &err);
+    if (call->ended || call->ops->on_begin == NULL)
+        return;
+    call->on_begin = tell_begin;
+    call->begin_pending = true;
+    call_wake(call);
 }
 
 /* ---- connections ---- */

@@ -4,6 +4,7 @@
  * and unpacked by the caller (transport/proto). Everything runs on the thread of the event loop given at creation.
  *
  * A call has the same handle on both sides. The owner gives callbacks; each gets the call and the owner's `arg`:
+ *   on_begin    client: the call has a connection; what is sent from here on does not wait for one
  *   on_message  one whole message; the callee takes the bytes by buf_move or copies them before it returns. The bytes count
  *               against the flow-control window until rpc_call_consume(call, n) gives them back: a receiver that is behind
  *               simply does not, and the sender stops (back-pressure). With auto_consume set this is done on return.
@@ -52,6 +53,7 @@ struct rpc_server;
 struct rpc_channel;
 
 struct rpc_call_ops {
+    void (*on_begin)(struct rpc_call *call, void *arg);
     void (*on_message)(struct rpc_call *call, void *arg, struct buf *message);
     void (*on_half)(struct rpc_call *call, void *arg);
     void (*on_writable)(struct rpc_call *call, void *arg);

@@ -20,7 +20,9 @@
 #include "transport/rpc/rpc.h"
 #include "transport/rpc/tls_internal.h"
 
-#define BACKLOG 1024
+#define BACKLOG_MAX 1024u
+#define BACKLOG_MIN 16u
+#define BACKLOG_SEC 4u /* of what is let in: who waits longer than that may have given up, and still be counted */
 #define ACCEPTS_PER_TURN 64
 #define FAILURES_LOGGED 20u /* per ten seconds: an attacker must not fill the log */
 #define FAILURES_USEC (10 * USEC_PER_SEC)
@@ -310,6 +312,15 @@ static int listen_tcp(struct rpc_server *s, const struct address_socket *at, con
     return 0;
 }
 
+/* Where new connections are limited, as many wait as will be let in soon; the kernel has others try again. */
+static int backlog_of(const struct rpc_limits *limits)
+{
+    uint64_t n = (uint64_t)limits->accepts_per_sec * BACKLOG_SEC;
+    if (limits->accepts_per_sec == 0 || n > BACKLOG_MAX)
+        return (int)BACKLOG_MAX;
+    return (int)(n < BACKLOG_MIN ? BACKLOG_MIN : n);
+}
+
 static int server_listen(struct rpc_server *s, const char *text, struct err *err)
 {
     struct address address;
@@ -330,7 +341,7 @@ static int server_listen(struct rpc_server *s, const char *text, struct err *err
         return err_sys(err, errno, "making a socket");
     if ((address.is_unix ? listen_unix(s, &at, err) : listen_tcp(s, &at, text, err)) < 0)
         return -1;
-    if (listen(s->fd, BACKLOG) < 0)
+    if (listen(s->fd, backlog_of(&s->limits)) < 0)
         return err_sys(err, errno, "listening on %s", text);
     int rc = sd_event_add_io(s->loop, &s->io, s->fd, EPOLLIN, on_listen, s);
     return rc < 0 ? err_sys(err, -rc, "adding a server to the event loop") : 0;

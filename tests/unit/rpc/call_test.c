@@ -41,6 +41,60 @@ static void echo_over_a_unix_socket(void **state)
     probe_done(&p);
 }
 
+struct beginner {
+    unsigned begun, answers, ends;
+};
+
+static void beginner_begin(struct rpc_call *call, void *arg)
+{
+    struct buf b = BUF_INIT(16);
+    ((struct beginner *)arg)->begun++;
+    assert_int_equal(buf_append_str(&b, "now", NULL), 0);
+    assert_true(rpc_call_send(call, &b, NULL) >= 0);
+    rpc_call_half_close(call);
+}
+
+static void beginner_message(struct rpc_call *call, void *arg, struct buf *message)
+{
+    (void)call;
+    assert_int_equal(message->len, 3);
+    ((struct beginner *)arg)->answers++;
+}
+
+static void beginner_end(struct rpc_call *call, void *arg, enum rpc_status status, const char *text)
+{
+    (void)call;
+    (void)status;
+    (void)text;
+    ((struct beginner *)arg)->ends++;
+}
+
+static const struct rpc_call_ops beginner_ops = {
+    .on_begin = beginner_begin, .on_message = beginner_message, .on_end = beginner_end, .auto_consume = true};
+
+static void begin_comes_once_and_with_a_connection(void **state)
+{
+    struct fixture *f = *state;
+    struct beginner first = {0}, second = {0}, never = {0};
+    struct rpc_call *call;
+    fixture_serve(f, true);
+    assert_int_equal(rpc_call_start(f->channel, PATH_ECHO, 0, false, &beginner_ops, &first, &call, NULL), 0);
+    assert_int_equal(first.begun, 0); /* not even connecting has begun */
+    RUN_UNTIL(f, first.ends == 1);
+    assert_int_equal(first.begun, 1);
+    assert_int_equal(first.answers, 1);
+    assert_int_equal(rpc_call_start(f->channel, PATH_ECHO, 0, false, &beginner_ops, &second, &call, NULL), 0);
+    assert_int_equal(second.begun, 0); /* nor inside the call that starts it */
+    RUN_UNTIL(f, second.ends == 1);
+    assert_int_equal(second.begun, 1);
+    assert_int_equal(second.answers, 1);
+    rpc_server_free(TAKE_PTR(f->server));
+    settle(f);
+    assert_int_equal(rpc_call_start(f->channel, PATH_ECHO, 0, true, &beginner_ops, &never, &call, NULL), 0);
+    RUN_UNTIL(f, never.ends == 1);
+    assert_int_equal(never.begun, 0);
+}
+
 static struct {
     unsigned calls;
     enum rpc_status status;
@@ -687,6 +741,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(echo_over_tls),
         TEST(echo_over_a_unix_socket),
+        TEST(begin_comes_once_and_with_a_connection),
         TEST(unary_gives_the_reply_once),
         TEST(unary_refuses_two_replies),
         TEST(many_messages_keep_their_order_and_size),

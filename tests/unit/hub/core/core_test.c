@@ -738,6 +738,22 @@ static void test_a_wrong_clock_warns(void **state)
     health_of_machine(&m, &h);
     assert_int_equal(h.level, HEALTH_WARNING);
     assert_non_null(strstr(h.cause, "-7 s"));
+
+    const struct health_node n = {
+        .spool_limit_bytes = 1000, .cause = "", .remedy = "", .clock_skew_usec = (int64_t)(7200 * SEC)};
+    const struct health_vault v = {.accepting = true,
+        .free_bytes = 900,
+        .capacity_bytes = 1000,
+        .cause = "",
+        .remedy = "",
+        .clock_skew_usec = -(int64_t)(6 * SEC)};
+    health_of_node(&n, &h);
+    assert_string_equal(h.code, "clock_skew");
+    assert_string_equal(h.cause, "Its clock is off by 7200 s");
+    assert_string_equal(h.remedy, "Let the node keep its clock by NTP.");
+    health_of_vault(&v, &h);
+    assert_string_equal(h.code, "clock_skew");
+    assert_string_equal(h.cause, "Its clock is off by -6 s");
 }
 
 static void test_filling_spools_and_vaults_are_told(void **state)

@@ -565,12 +565,19 @@ static void test_a_new_endpoint_reaches_those_who_need_it(void **state)
                          "SELECT m.desired_version, n.id FROM machines m JOIN protections p ON p.machine_id = m.id "
                          "JOIN nodes n ON n.id = p.node_id WHERE m.name = 'points'"),
         1);
-    const struct peer_hello hello = {
-        .role = "node", .id = db_text(before, 0, 1), .software = "s", .host = "h", .endpoint = "elsewhere:9443"};
+    const struct peer_hello hello = {.role = "node",
+        .id = db_text(before, 0, 1),
+        .software = "s",
+        .host = "h",
+        .endpoint = "elsewhere:9443",
+        .clock_skew_usec = -5};
 
     assert_int_equal(peer_hello(conn, &hello, &err), 1);
     assert_int_equal(db_exec(conn, &after, &err, "SELECT desired_version FROM machines WHERE name = 'points'"), 1);
     assert_int_equal(db_u64(after, 0, 0), db_u64(before, 0, 0) + 1);
+    PQclear(TAKE_PTR(after));
+    assert_int_equal(db_exec(conn, &after, &err, "SELECT clock_skew_usec FROM nodes WHERE id = $1", DB_S(hello.id)), 1);
+    assert_int_equal(db_i64(after, 0, 0), -5);
     const struct peer_hello nobody = {
         .role = "node", .id = "00000000-0000-4000-8000-000000000000", .software = "", .host = "", .endpoint = ""};
 
