@@ -357,9 +357,11 @@ const struct job_kind job_kind_failover_failback = {.name = "failover_failback",
     .cancel = undo_failback,
     .undo_on_failure = true,
     .steps = {{"check", "Ask the agent whether its disks can be written", ask_agent},
+        {"try", "Try what taking its fix-ups back needs", fixup_steps_try_host},
         {"pass", "Write what differs, while the replica runs", pass}, {"stop", "Shut the replica down", stop_replica},
-        {"close", "Close its disks", close_branch}, {"take", "Make its last point", take_point},
-        {"last", "Write the rest", last_pass}, {"settle", "The original is the machine", failback_settle},
+        {"take_back", "Take the fix-ups back", fixup_steps_take_back}, {"close", "Close its disks", close_branch},
+        {"take", "Make its last point", take_point}, {"last", "Write the rest", last_pass},
+        {"settle", "The original is the machine", failback_settle},
         {"protect", "Compare it with its points and protect it again", protect_steps_until_protected},
         {"discard", "Discard the branch", failover_discard_branch}}}; /* all of it is in the machine's own line */
 

@@ -19,6 +19,7 @@ from rescue import rescue_image  # noqa: E402
 from harness import MIB, Disk, Site, check, command_line, main, note, test, wait_until  # noqa: E402
 
 FIXUPS = {"fixups": {}}
+FSTAB = "/dev/sdx1 / ext4 defaults 0 1\n"
 
 
 class Drill:
@@ -74,7 +75,7 @@ def make_system(disk):
     for folder in ("etc", "usr"):
         os.mkdir(os.path.join(place, folder))
     with open(os.path.join(place, "etc", "fstab"), "w") as f:
-        f.write("/dev/sdx1 / ext4 defaults 0 1\n")
+        f.write(FSTAB)
     disk.unmount()
 
 
@@ -144,6 +145,28 @@ def a_killed_hub_takes_the_machine_with_it_and_the_next_one_ends_it():
     check("/etc/fstab" in paths and "/etc/leeward/replica" in paths, found["fixups"])
     note(f"fix-ups in {found['fixups']['seconds']:.0f} s")
     drill.finish(drill.submit(f"/failovers/{found['id']}/cleanup", {"outcome": "passed"}))
+
+
+@test
+def a_failback_takes_back_what_was_changed_for_the_replica():
+    """What somebody has changed in the replica since stays, and what fix-ups changed does not come to the original."""
+    site = drill.site
+    ended = drill.finish(drill.failover("unplanned"))
+    check(ended["status"] == "succeeded", ended["problem"])
+    failover = ended["result"]["failover_id"]
+    site.cli("failover", "commit", drill.name, timeout=300)
+    site.cli("failover", "reprotect", drill.name, timeout=300)
+    job = site.cli("failover", "failback", drill.name, "--confirm", drill.name, timeout=400)
+    shown = drill.api.done("GET", f"/failovers/{failover}")
+    check("taken_back" in shown["fixups"], f"nothing was taken back: {shown['fixups']} {job['steps']}")
+    back = {one["path"]: one["action"] for one in shown["fixups"]["taken_back"]["changes"]}
+    check(back["/etc/fstab"] == "restore" and back["/etc/leeward/replica"] == "remove", f"{shown['fixups']['taken_back']}")
+    place = drill.disk.mount()
+    with open(os.path.join(place, "etc", "fstab")) as f:
+        check(f.read() == FSTAB, "the original's fstab is the replica's")
+    check(not os.path.exists(os.path.join(place, "etc", "leeward", "replica")), "the original says that it is a replica")
+    check(not os.path.exists(os.path.join(place, "var", "lib", "leeward", "replica", "original", failover)), "what was kept is left")
+    drill.disk.unmount()
 
 
 def is_alive(pid):

@@ -153,6 +153,10 @@ class Booted(Overlay):
         """Runs a command in it; its output."""
         return run(*self.command(*words, namespaces=namespaces), ok=ok, timeout=timeout)
 
+    def seen(self, name):
+        """A path of it as the machine sees it, mounts of its own included."""
+        return f"/proc/{self.pid}/root{name}"
+
     def shown(self, unit, what):
         """A property of a unit."""
         return self("systemctl", "show", "--value", "-p", what, unit).strip()

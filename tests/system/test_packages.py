@@ -7,12 +7,16 @@ import hashlib
 import json
 import os
 import re
+import shutil
+import sys
 import threading
 import time
 
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "e2e", "vm"))
 import harness
 from booted import Booted, packages_of, tree
 from harness import BIN, MIB, ROOT, Disk, Failure, check, fresh, image_of, main, note, run, test, wait_until
+from rescue import rescue_image
 
 PACKAGING = os.path.join(ROOT, "packaging")
 UNITS = {"hub": 2.0, "node": 2.0, "vault": 2.0, "agent": 3.5}
@@ -45,7 +49,7 @@ def bring_up():
     debs = make_packages(1, "packages", epoch=1800000000)
     disk = Disk(64 * MIB)
     disk.fill_random(4000)
-    lower = tree("packages", sorted({*packages_of(debs), "systemd-sysv", "dbus", "iproute2", "procps", "postgresql"}))
+    lower = tree("packages", sorted({*packages_of(debs), "systemd-sysv", "dbus", "iproute2", "procps", "postgresql", "qemu-system-x86"}))
     machine = Booted(lower, [disk.device])
 
 
@@ -61,9 +65,13 @@ def install(packages):
     machine("bash", "-c", "dpkg --install /var/cache/leeward-packages/*.deb", timeout=300)
 
 
+def command(*words):
+    return ["env", "LEEWARD_URL=https://127.0.0.1", "LEEWARD_CA=/var/lib/leeward/hub/ca/ca.pem", f"LEEWARD_TOKEN={admin_token()}",
+            "leeward", *words, "-o", "json"]
+
+
 def cli(*words):
-    text = machine("env", "LEEWARD_URL=https://127.0.0.1", "LEEWARD_CA=/var/lib/leeward/hub/ca/ca.pem", f"LEEWARD_TOKEN={admin_token()}",
-                   "leeward", *words, "-o", "json")
+    text = machine(*command(*words))
     return json.loads(text) if text.strip() else None
 
 
@@ -109,7 +117,7 @@ def compare_with_disk():
     uri = next(d["uri"] for d in opened["disks"])
     socket = re.search(r"socket=([^&]+)", uri).group(1)
     copy, link = fresh("copy"), fresh("s")  # the socket's own path is too long for one
-    os.symlink(machine.path(socket), link)
+    os.symlink(machine.seen(socket), link)
     run("nbdcopy", uri.replace(socket, link), copy, timeout=180)
     check(image_of(copy) == image_of(disk.device), "the point is not what the disk is")
     os.unlink(copy)
@@ -222,6 +230,20 @@ def test_protects():
     wait_until(lambda: items("machine", "list")[0]["state"] == "protected", "the machine to be protected", 240, 0.5)
     disk.fill_random(200, seed=2)
     compare_with_disk()
+
+
+@step
+def test_prepares_replicas():
+    """The hub in its sandbox starts the machine that does fix-ups, which reads the disk through the vault's socket, and has nobody's rights to it but the
+    group's: what it says of the disk is that it holds no system."""
+    folder = machine.path("/usr/lib/leeward/rescue")
+    shutil.copytree(rescue_image(), folder)
+    failed = machine(*command("failover", "preview", "leeward-test", "--target", "disks"), ok=(3,), timeout=600)
+    said = json.loads(failed) if failed.strip().startswith("{") else {}
+    jobs = [j for j in items("job", "list") if j["kind"] == "failover_preview"]
+    check(jobs[0]["status"] == "failed" and "root file system" in jobs[0]["problem"]["detail"], f"{said} {jobs[0]['problem']}")
+    machine("bash", "-c", "[ $(stat -c %U:%G:%a /run/leeward-exports) = leeward-vault:leeward-exports:2750 ]")
+    shutil.rmtree(folder)
 
 
 @step

@@ -374,10 +374,11 @@ static bool way_back(struct postgres_fixture *f, struct db_conn *conn, const cha
 
 static const struct {
     const char *job;
-    const char *steps[10];
+    const char *steps[12];
 } places_back[] = {
     {"failover_reprotect", {"begin", "point", "list", "settle"}},
-    {"failover_failback", {"check", "pass", "stop", "close", "take", "last", "settle", "protect", "discard"}},
+    {"failover_failback",
+        {"check", "try", "pass", "stop", "take_back", "close", "take", "last", "settle", "protect", "discard"}},
 };
 
 static void test_a_hub_that_dies_on_the_way_back_ends_as_if_nothing_had_happened(void **state)
