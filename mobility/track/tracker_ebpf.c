@@ -236,44 +236,63 @@ static int array_info(int fd, struct bpf_map_info *ret_info)
     return ret_info->type == BPF_MAP_TYPE_ARRAY && ret_info->value_size == BT_PAGE_BYTES ? 0 : -1;
 }
 
-/* The number of the disk that an array belongs to, as BT_OWNER has it; 0: it cannot be told. */
-static uint64_t owner_of(uint32_t id)
+/* The number of the disk that an array belongs to, as BT_OWNER has it; 0: it is none of ours. Whoever cannot tell must not go on: the
+ * programs would find the old array where a new one was put behind it. */
+static int owner_of(uint32_t id, uint64_t *ret_owner, struct err *err)
 {
     AUTO_CLOSE int fd = bpf_map_get_fd_by_id(id);
     AUTO_FREE struct bt_lane *page = mem_alloc(1, BT_PAGE_BYTES);
     uint32_t lane = BT_FIRST_LANE_PAGE;
     struct bpf_map_info info;
 
-    if (fd < 0 || !page || array_info(fd, &info) < 0 || bpf_map_lookup_elem(fd, &lane, page) < 0)
+    *ret_owner = 0;
+    if (fd < 0 && errno == ENOENT)
         return 0;
-    return page->owner;
+    if (fd < 0) {
+        (void)err_sys(err, errno, "looking at a bitmap that is in use");
+        return err_hint(err, "run the agent as root, or with CAP_BPF, CAP_PERFMON and CAP_SYS_ADMIN");
+    }
+    if (!page)
+        return err_set(err, ERR_NOMEM, "tracker");
+    if (array_info(fd, &info) == 0 && bpf_map_lookup_elem(fd, &lane, page) == 0)
+        *ret_owner = page->owner;
+    return 0;
 }
 
-/* The slot in which the programs find the disk's array, and the id of that; without one -1, and a slot that is free, if there is any. */
-static int slot_of(const struct ebpf *e, uint32_t key, uint32_t *ret_id, int *ret_free)
+struct place {
+    int slot;    /* in which the programs find the disk's array; -1: nowhere */
+    uint32_t id; /* of that array; 0: there is none */
+    int free;    /* a slot for a new one; -1: there is none */
+};
+
+static int find_place(const struct ebpf *e, uint32_t key, struct place *ret_place, struct err *err)
 {
-    *ret_id = 0;
-    *ret_free = -1;
-    for (unsigned i = BT_SLOT_PROBES; i-- > 0;) {
+    struct place p = {.slot = -1, .free = -1};
+
+    for (unsigned i = 0; i < BT_SLOT_PROBES && p.slot < 0; i++) {
         uint32_t slot = bt_slot(key, i), id = 0;
+        uint64_t owner;
         if (bpf_map_lookup_elem(e->disks_fd, &slot, &id) < 0 || id == 0) {
-            *ret_free = (int)slot;
-        } else if (owner_of(id) == (BT_OWNER | key)) {
-            *ret_id = id;
-            return (int)slot;
+            p.free = p.free < 0 ? (int)slot : p.free;
+            continue;
+        }
+        if (owner_of(id, &owner, err) < 0)
+            return -1;
+        if (owner == (BT_OWNER | key)) {
+            p.slot = (int)slot;
+            p.id = id;
         }
     }
-    return -1;
+    *ret_place = p;
+    return 0;
 }
 
 /* The id of the array that the programs use for this key; 0: none. */
 static uint32_t array_in_use(const struct ebpf *e, uint32_t key)
 {
-    uint32_t id;
-    int unused;
+    struct place p;
 
-    (void)slot_of(e, key, &id, &unused);
-    return id;
+    return find_place(e, key, &p, NULL) == 0 ? p.id : 0;
 }
 
 /* A resize was cut off between putting the new array to use and renaming its pin: the old one may hold bits still. */
@@ -342,27 +361,29 @@ static int make_array(uint64_t size_bytes, unsigned shift, struct err *err)
 
 static int use_array(struct ebpf *e, uint32_t key, int fd, struct err *err)
 {
-    uint32_t id, at;
-    int unused, slot = slot_of(e, key, &id, &unused);
+    struct place p;
+    uint32_t slot;
 
-    if (slot < 0)
-        slot = unused;
-    if (slot < 0)
+    if (find_place(e, key, &p, err) < 0)
+        return -1;
+    if (p.slot < 0 && p.free < 0)
         return err_set(err, ERR_NOMEM, "the tracker's table of disks is full");
-    at = (uint32_t)slot;
+    slot = (uint32_t)(p.slot >= 0 ? p.slot : p.free);
     /* Returns after a grace period: no program works with the array before it any more, and each later one finds this. */
-    if (bpf_map_update_elem(e->disks_fd, &at, &fd, BPF_ANY) < 0)
+    if (bpf_map_update_elem(e->disks_fd, &slot, &fd, BPF_ANY) < 0)
         return err_sys(err, errno, "putting a bitmap to use");
     return 0;
 }
 
 static int stop_using_array(struct ebpf *e, uint32_t key, struct err *err)
 {
-    uint32_t id, at;
-    int unused, slot = slot_of(e, key, &id, &unused);
+    struct place p;
+    uint32_t slot;
 
-    at = (uint32_t)slot;
-    if (slot >= 0 && bpf_map_delete_elem(e->disks_fd, &at) < 0 && errno != ENOENT)
+    if (find_place(e, key, &p, err) < 0)
+        return -1;
+    slot = (uint32_t)p.slot;
+    if (p.slot >= 0 && bpf_map_delete_elem(e->disks_fd, &slot) < 0 && errno != ENOENT)
         return err_sys(err, errno, "taking a bitmap out of use");
     return 0;
 }
