@@ -2,10 +2,15 @@
 """Holds points of file systems to what the disk really held: clean after the journal was replayed, and the ledger up to their moment."""
 import os
 
-from harness import MIB, fs_check, note, point_time, undo
+from harness import MIB, fs_check, note, point_time, undo, wait_until
 
 SIZE = {"ext4": 320 * MIB, "xfs": 384 * MIB, "btrfs": 768 * MIB}
 MOUNT = {"ext4": "defaults", "xfs": "nouuid", "btrfs": "defaults"}
+
+
+def nobody_uses(device):
+    os.close(os.open(device, os.O_RDONLY | os.O_EXCL))
+    return True
 
 
 def judge_point(site, kind, point, ledger, also=None):
@@ -19,6 +24,8 @@ def judge_point(site, kind, point, ledger, also=None):
         also(folder)
     undo(attached._mount)
     attached._mount = None
+    # Who made a mount namespace of its own meanwhile keeps the file system mounted there until it ends.
+    wait_until(lambda: nobody_uses(attached.device), "the copy to be unmounted everywhere", 60)
     fs_check(kind, attached.device)
     attached.detach()
     export.close()
