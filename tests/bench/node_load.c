@@ -11,6 +11,7 @@
  * one JSON object:
  *     open          all streams, and a first recovery point of each, committed by the vault
  *     settle        {"settled": STREAMS} when the vault has committed all that was sent
+ *     fill          {"filled": STREAMS} when no stream takes any more, for a second and a half
  *     load SECONDS  what was offered, sent, left out and acknowledged (spooled or committed), and how long that took
  * It ends with its standard input. A stream that the node ends is an error.
  */
@@ -35,6 +36,7 @@
 #define DISK_BYTES (64ULL << 30)
 #define BATCH_MAX (2u << 20)
 #define TICK_USEC 2000u
+#define QUIET_USEC 1500000u
 #define STREAMS_MAX 10000u
 
 /* A change set of 1 MiB: what is written in one place, and what is written here and there. */
@@ -69,6 +71,7 @@ struct load {
     const uint8_t *data;
     uint64_t data_bytes, interval_usec;
     char command[64];
+    uint64_t queued, quiet_usec; /* fill: bytes that wait, and since when that has been all */
     bool failed;
     uint64_t begun_usec, until_usec; /* of the load; 0: none */
     uint64_t sets, left_out, sent_bytes, marks_before;
@@ -303,6 +306,25 @@ static void offer(struct load *l, uint64_t now)
     }
 }
 
+static void fill(struct load *l, uint64_t now)
+{
+    uint64_t queued = 0;
+    bool all = true;
+    for (size_t i = 0; i < l->count && !l->failed; i++) {
+        struct stream *s = &l->streams[i];
+        all = all && s->held;
+        if (!s->held)
+            send_set(s, false);
+        else
+            queued += rpc_call_queued(s->call);
+    }
+    if (!all || queued != l->queued)
+        l->quiet_usec = now;
+    l->queued = queued;
+    if (now > l->quiet_usec + QUIET_USEC)
+        answer(l, "filled");
+}
+
 static void on_tick(void *arg)
 {
     struct load *l = arg;
@@ -311,6 +333,8 @@ static void on_tick(void *arg)
         offer(l, now);
     else if (l->begun_usec != 0 && all_acknowledged(l, false))
         answer_load(l, now);
+    else if (strcmp(l->command, "fill") == 0)
+        fill(l, now);
     else if (strcmp(l->command, "open") == 0 && all_acknowledged(l, true))
         answer(l, "open");
     else if (strcmp(l->command, "settle") == 0 && all_acknowledged(l, true))
@@ -339,6 +363,7 @@ static int on_command(sd_event_source *source, int fd, uint32_t events, void *ar
         return sd_event_exit(l->loop, 0);
     l->command[n] = '\0';
     l->command[strcspn(l->command, "\n")] = '\0';
+    l->quiet_usec = clock_mono_usec();
     if (strncmp(l->command, "load ", 5) == 0)
         start_load(l, strtoull(l->command + 5, NULL, 10));
     for (size_t i = 0; i < l->count && strcmp(l->command, "open") == 0; i++)

@@ -57,6 +57,7 @@ struct node {
     uint64_t spool_bytes;    /* of all machines, as their lanes last reported */
     uint64_t admitted_bytes; /* of batches on their way to the spool */
     uint64_t received_bytes, forwarded_bytes;
+    size_t unsent_max; /* bytes of each machine that wait for its vault in memory */
     struct linkshape shape;
     struct joining *joining;              /* change sets of a machine are being joined; NULL: of none */
     uint64_t joined_bytes, joined_points; /* taken out of spools, and given up for it */

@@ -19,6 +19,13 @@
 #define JOBS_MAX 65536u /* far above what the pipelines ask for; a bound all the same */
 #define IDLE_USEC (5 * USEC_PER_SEC)
 #define LINGER_USEC (15 * USEC_PER_SEC)
+/* What all machines together may have sent here that is not in the spool yet, and what may wait for vaults in memory. A few machines have the
+ * windows of a fast line to themselves (100 ms x 1 Gbit/s), many share; none has less than a batch. */
+#define RECEIVED_BYTES_MAX (1u << 30)
+#define RECEIVED_EACH_MAX 12500000u
+#define UNSENT_BYTES_MAX (512u << 20)
+#define UNSENT_EACH_MIN (1u << 20)
+#define UNSENT_EACH_MAX (4u << 20)
 #define IDLE_SEGMENT_BYTES (8u << 20) /* worth the few fsyncs that the next segment costs */
 
 static const char moved_away[] = "the machine was moved to another node";
@@ -230,8 +237,25 @@ static void drop_foreign_spools(struct node *node)
         (void)closedir(dir);
 }
 
+static size_t share(size_t all, size_t machines, size_t least, size_t most)
+{
+    size_t each = all / (machines > 0 ? machines : 1);
+    return each < least ? least : each > most ? most : each;
+}
+
+/* Streams that are open keep what they have: there are few of them yet, or they were counted when they came. */
+static void share_memory(struct node *node, size_t machines)
+{
+    rpc_server_set_stream_window(
+        node->server, (uint32_t)share(RECEIVED_BYTES_MAX, machines, SEALING_BATCH_MAX, RECEIVED_EACH_MAX));
+    node->unsent_max = share(UNSENT_BYTES_MAX, machines, UNSENT_EACH_MIN, UNSENT_EACH_MAX);
+    for (struct peer *p = node->peers; p != NULL; p = p->next)
+        rpc_channel_set_send_queue(p->channel, node->unsent_max);
+}
+
 void node_apply(struct node *node, const Leeward__Control__V1__NodeDesired *desired)
 {
+    share_memory(node, desired->n_machines);
     for (struct machine *m = node->machines; m != NULL; m = m->next)
         m->wanted = false;
     for (size_t i = 0; i < desired->n_machines; i++)

@@ -37,6 +37,7 @@ struct peer *peer_get(struct node *node, const struct ident *vault, const char *
         free(p);
         return NULL;
     }
+    rpc_channel_set_send_queue(p->channel, node->unsent_max);
     p->next = node->peers;
     node->peers = p;
     return p;

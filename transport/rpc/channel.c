@@ -346,6 +346,11 @@ int rpc_channel_new(sd_event *loop, const char *address, struct tls_context *tls
     return 0;
 }
 
+void rpc_channel_set_send_queue(struct rpc_channel *ch, size_t bytes)
+{
+    ch->limits.send_queue_max = bytes;
+}
+
 void rpc_channel_free(struct rpc_channel *ch)
 {
     if (ch == NULL)

@@ -402,6 +402,14 @@ unsigned rpc_server_port(const struct rpc_server *s)
     return s->port;
 }
 
+void rpc_server_set_stream_window(struct rpc_server *s, uint32_t bytes)
+{
+    struct rpc_limits changed = s->limits;
+    changed.stream_window = bytes;
+    changed.connection_window = 0;
+    limits_resolve(&changed, &s->limits);
+}
+
 void rpc_server_set_serving(struct rpc_server *s, const char *service, bool serving)
 {
     serving_set(s->health, service, serving);

@@ -214,7 +214,8 @@ static void test_joining_begins_anew_with_each_outage(void **state)
     fake_vault_stop(w->vault);
     w->agent->kind = MARK_FILESYSTEM; /* points that nobody may give up */
     world_until(w, (send_more(w, &sequence), only_machine(w)->joined_bytes > 0));
-    assert_true(only_machine(w)->joined_bytes >= NODE_SPOOL_MIN / 4 * 3);
+    /* What had begun its way counts when joining begins, and may not be in the spool when it ends. */
+    assert_true(only_machine(w)->joined_bytes >= NODE_SPOOL_MIN / 2);
     assert_int_equal(w->node->joined_bytes, 0);
     world_start_vault(w);
     world_until(w, w->agent->committed == sequence && only_machine(w)->spooled.bytes < (4u << 20));

@@ -477,6 +477,30 @@ static void a_receiver_that_is_behind_stops_the_sender(void **state)
     RUN_UNTIL(f, p.ends == 1);
 }
 
+static void a_window_and_a_queue_can_be_made_smaller_for_what_comes(void **state)
+{
+    struct fixture *f = *state;
+    struct probe p = {0};
+    f->server_limits = (struct rpc_limits){.message_max = 100000};
+    fixture_serve(f, true);
+    rpc_server_set_stream_window(f->server, 300000);
+    rpc_channel_set_send_queue(f->channel, 150000);
+    probe_start(f, &p, PATH_STALL, 0, false);
+    probe_send_bytes(&p, 100000, 1);
+    struct buf b = BUF_INIT(100000);
+    assert_int_equal(buf_reserve(&b, 100000, NULL), 0);
+    memset(b.data, 1, 100000);
+    b.len = 100000;
+    assert_int_equal(rpc_call_send(p.call, &b, NULL), 0); /* over the queue's mark already */
+    for (unsigned i = 0; i < 18; i++)
+        probe_send_bytes(&p, 100000, 1);
+    RUN_UNTIL(f, f->stalled_messages == 2);
+    settle(f);
+    assert_int_equal(f->stalled_messages, 2);
+    rpc_call_cancel(p.call);
+    RUN_UNTIL(f, p.ends == 1);
+}
+
 static void a_stalled_call_does_not_stop_others(void **state)
 {
     struct fixture *f = *state;
@@ -762,6 +786,7 @@ int main(void)
         TEST(a_channel_may_be_freed_inside_a_callback),
         TEST(a_lost_connection_ends_calls_and_comes_back),
         TEST(a_receiver_that_is_behind_stops_the_sender),
+        TEST(a_window_and_a_queue_can_be_made_smaller_for_what_comes),
         TEST(a_stalled_call_does_not_stop_others),
         TEST(messages_that_come_side_by_side_are_all_completed),
         TEST(receivers_that_are_behind_stop_a_connection),
