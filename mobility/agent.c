@@ -30,6 +30,7 @@
 /* What waits for the node; the rest of the agent's memory is the cycle's (ENGINE_HOLD_BYTES) and the RPC's send queue. */
 #define QUEUE_BYTES (6u << 20)
 #define LAST_POINT_USEC (60 * USEC_PER_SEC)
+#define RESTART_USEC (2 * USEC_PER_SEC) /* for the answer that it will */
 
 struct agent {
     struct agent_conf conf;
@@ -55,6 +56,9 @@ struct agent {
     char boot_id[IDENT_TEXT_SIZE];
     char node_id[IDENT_TEXT_SIZE];
     char *node_endpoint; /* as last desired; NULL: none */
+    char *source_endpoint,
+        source_node[IDENT_TEXT_SIZE]; /* where another machine's points are asked for; NULL: its own are received */
+    struct loop_timer *restart;       /* NULL: nobody asked for it */
     sd_event *loop;
     enum phase phase;
     bool protect;
@@ -84,6 +88,7 @@ static void send_inventory(struct agent *a)
     }
     r.kind_case = LEEWARD__CONTROL__V1__REPORT__KIND_INVENTORY;
     r.inventory = report_inventory_message(ri);
+    r.inventory->rescue = a->conf.rescue;
     report(a, &r);
     report_inventory_free(ri);
 }
@@ -263,13 +268,15 @@ static void take_held(struct agent *a)
 /* Without a stream there is no channel to the node: one is made for what the machine receives. */
 static struct rpc_channel *receiving_channel(struct agent *a)
 {
-    struct rpc_channel *channel = outbox_channel(a->outbox);
+    struct rpc_channel *channel = a->source_endpoint ? NULL : outbox_channel(a->outbox);
+    const char *endpoint = a->source_endpoint ? a->source_endpoint : a->node_endpoint;
     struct err err = ERR_INIT;
     struct ident node;
 
-    if (channel || !a->node_endpoint || !a->node_endpoint[0] || ident_from_text(a->node_id, &node) < 0)
+    if (channel || !endpoint || !endpoint[0] ||
+        ident_from_text(a->source_endpoint ? a->source_node : a->node_id, &node) < 0)
         return channel;
-    if (!a->asking && rpc_channel_new(a->loop, a->node_endpoint, a->tls, "node", &node, NULL, &a->asking, &err) < 0)
+    if (!a->asking && rpc_channel_new(a->loop, endpoint, a->tls, "node", &node, NULL, &a->asking, &err) < 0)
         log_event(LOG_ERROR, "bad_node", LOG_E(&err));
     return a->asking;
 }
@@ -387,8 +394,51 @@ static void take_group(struct agent *a, const Leeward__Control__V1__AgentDesired
         log_event(LOG_ERROR, "bad_group", LOG_E(&err));
 }
 
+/* The node of another machine whose points are received; none: the points are its own. */
+static int take_source(struct agent *a, const Leeward__Control__V1__ReceiveDisks *c, struct err *err)
+{
+    const char *had = a->source_endpoint ? a->source_endpoint : "";
+
+    if (strcmp(had, c->node_endpoint) == 0 && strcmp(a->source_node, c->node_id) == 0)
+        return 0;
+    if (strlen(c->node_id) >= sizeof(a->source_node))
+        return err_set(err, ERR_INVALID, "a node is named by a UUID");
+    rpc_channel_free(TAKE_PTR(a->asking));
+    free(TAKE_PTR(a->source_endpoint));
+    snprintf(a->source_node, sizeof(a->source_node), "%s", c->node_id);
+    if (c->node_endpoint[0] && !(a->source_endpoint = mem_strdup(c->node_endpoint)))
+        return err_set(err, ERR_NOMEM, "no memory for a node");
+    return 0;
+}
+
+static void on_restart(void *arg)
+{
+    struct agent *a = arg;
+
+    log_event(LOG_INFO, "restart", LOG_S("hub", a->conf.hub));
+    (void)sd_event_exit(a->loop, AGENT_RESTART);
+}
+
+/* The answer goes out first: the hub that does not get it finds the machine gone, which is as good. */
+static int restart(struct agent *a, const char *command_id, struct err *err)
+{
+    if (!a->conf.rescue) {
+        err_set(err, ERR_REFUSED, "this machine was not started from a rescue image");
+        return err_hint(err, "Restart it by hand; its disks are written.");
+    }
+    if (!a->restart && loop_timer_new(a->loop, RESTART_USEC, 0, on_restart, a, &a->restart, err) < 0)
+        return -1;
+    receive_release(a->receive);
+    session_command_done(a->session, command_id, NULL, "{}");
+    return 0;
+}
+
 static int receive_disks(struct agent *a, const Leeward__Control__V1__Command *c, struct err *err)
 {
+    if (c->receive_disks->restart)
+        return restart(a, c->command_id, err);
+    if (!c->receive_disks->release && take_source(a, c->receive_disks, err) < 0)
+        return -1;
     if (!a->protect || c->receive_disks->release)
         return receive_command(a->receive, c->command_id, c->receive_disks, err);
     err_set(err, ERR_REFUSED, "this machine is protected: its own disks are the newest");
@@ -640,6 +690,8 @@ void agent_free(struct agent *a)
     rpc_channel_free(a->asking);
     vaultask_free(a->ask);
     free(a->node_endpoint);
+    free(a->source_endpoint);
+    loop_timer_free(a->restart);
     uplink_free(a->link);
     loop_bell_free(a->bell);
     tls_context_free(a->tls);

@@ -16,6 +16,9 @@
 
 #define AGENT_SOFTWARE "leeward-agent " LEEWARD_VERSION
 
+/* What the loop ends with in a rescue system whose machine is to start from its own disks. */
+#define AGENT_RESTART 10
+
 struct agent;
 
 struct agent_conf {
@@ -27,6 +30,7 @@ struct agent_conf {
     uint64_t hook_usec;
     const char *failover_dir; /* of the scripts that stop and start the source */
     const char *hub;
+    bool rescue;                /* nothing of this machine is to be protected: its disks are there to be written */
     const char *group_listen;   /* "0.0.0.0:20004" */
     const char *group_endpoint; /* "host:port" under which the members of its group reach it */
     const struct enrol_identity *identity;

@@ -34,7 +34,7 @@ struct config {
         *group_listen, *group_advertise;
     char *measure; /* a device; NULL or "": this is no measurement */
     uint64_t measure_usec;
-    bool log_json, freeze_root, uninstall;
+    bool log_json, freeze_root, uninstall, rescue;
     uint64_t hook_usec;
 };
 
@@ -106,6 +106,10 @@ static const struct conf_row rows[] = {
         .fallback = "info",
         .help = "debug, info, warn or error"},
     {.key = "log-json", .type = CONF_BOOL, .offset = AT(log_json), .help = "log JSON objects"},
+    {.key = "rescue",
+        .type = CONF_BOOL,
+        .offset = AT(rescue),
+        .help = "this is a rescue system: its disks are there to be written with the points of another machine"},
     {.key = "uninstall",
         .type = CONF_BOOL,
         .offset = AT(uninstall),
@@ -243,7 +247,8 @@ static int run(const struct config *c, struct err *err)
         .failover_dir = c->failover_dir,
         .group_listen = c->group_listen,
         .group_endpoint = endpoint,
-        .hub = c->hub};
+        .hub = c->hub,
+        .rescue = c->rescue};
     struct err no_freeze = ERR_INIT;
     int lock AUTO_CLOSE = -1;
     int r;
@@ -307,10 +312,10 @@ int main(int argc, char **argv)
         conf_done(rows, ARRAY_LEN(rows), &c);
         return 2;
     }
-    r = is_measuring(&c) ? measure(&c, &err) : run(&c, &err);
+    r = is_measuring(&c) ? measure(&c, &err) : run(&c, &err); /* AGENT_RESTART: init does it */
     explain_denial(&err);
     if (r < 0)
         log_event(LOG_ERROR, "failed", LOG_E(&err), LOG_S("remedy", err.correction));
     conf_done(rows, ARRAY_LEN(rows), &c);
-    return r < 0 ? 1 : 0;
+    return r < 0 ? 1 : r;
 }

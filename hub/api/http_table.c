@@ -32,6 +32,7 @@ const struct http_route http_routes[] = {
     {"POST", V1 "/machines/{machine_id}/unprotect", "unprotectMachine", "machines:protect", 0, serve_machine_unprotect},
     {"POST", V1 "/machines/{machine_id}/rotate-key", "rotateMachineKey", "machines:write", 0, serve_machine_rotate_key},
     {"POST", V1 "/machines/{machine_id}/erase", "eraseMachine", "machines:write", 0, serve_machine_erase},
+    {"POST", V1 "/machines/{machine_id}/restore", "restoreMachine", "failovers:commit", 0, serve_machine_restore},
     {"POST", V1 "/machines/{machine_id}/resync", "resyncMachine", "machines:protect", 0, serve_machine_resync},
     {"POST", V1 "/machines/{machine_id}/disks/add", "addDisks", "machines:protect", 0, serve_disk_add},
     {"POST", V1 "/machines/{machine_id}/disks/exclude", "excludeDisks", "machines:protect", 0, serve_disk_exclude},

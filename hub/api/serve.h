@@ -43,6 +43,7 @@ int serve_churn_list(struct request *r, struct err *err);
 int serve_machine_protect(struct request *r, struct err *err);
 int serve_machine_unprotect(struct request *r, struct err *err);
 int serve_machine_resync(struct request *r, struct err *err);
+int serve_machine_restore(struct request *r, struct err *err);
 int serve_machine_move(struct request *r, struct err *err);
 int serve_machine_erase(struct request *r, struct err *err);
 int serve_machine_rotate_key(struct request *r, struct err *err);

@@ -268,12 +268,52 @@ int serve_failover_reprotect(struct request *r, struct err *err)
     return submit(r, "failover_reprotect", json_object(), err);
 }
 
+/* What the jobs that write disks have in common; "to" is the id of the machine that the request names. */
+static json_t *receiver_params(struct request *r, struct err *err)
+{
+    AUTO_DB_SET struct db_set to = {0};
+    const char *name = request_str(r, "to");
+    json_t *params;
+
+    if (name && db_need(r->conn, &db_machines, name, &to, err) < 0)
+        return NULL;
+    params = json_pack("{s:s, s:s*, s:O*}", "confirm", request_str(r, "confirm"), "to",
+        name ? db_at(&to, struct machine_row, 0)->id : NULL, "disks", json_object_get(r->body, "disks"));
+    if (!params)
+        err_set(err, ERR_NOMEM, "no memory for a job");
+    return params;
+}
+
 int serve_failover_failback(struct request *r, struct err *err)
 {
-    return submit(r, "failover_failback",
-        json_pack("{s:s, s:b}", "confirm", request_str(r, "confirm"), "keep_fixups",
-            (int)request_bool(r, "keep_fixups", false)),
-        err);
+    json_t *params = receiver_params(r, err);
+
+    if (params && json_object_set_new(params, "keep_fixups", json_boolean(request_bool(r, "keep_fixups", false))) < 0) {
+        json_decref(params);
+        return err_set(err, ERR_NOMEM, "no memory for a job");
+    }
+    return params ? submit(r, "failover_failback", params, err) : -1;
+}
+
+/* The newest point is pinned when it is asked for, as of a failover. */
+int serve_machine_restore(struct request *r, struct err *err)
+{
+    AUTO_DB_SET struct db_set machine = {0};
+    uint64_t sequence = (uint64_t)request_int(r, "sequence", 0);
+    json_t *params;
+
+    if (db_need(r->conn, &db_machines, r->params[0], &machine, err) < 0)
+        return -1;
+    const char *id = db_at(&machine, struct machine_row, 0)->id;
+
+    if ((sequence == 0 && failover_latest_point(r->conn, id, &sequence, err) < 0) ||
+        !(params = receiver_params(r, err)))
+        return -1;
+    if (json_object_set_new(params, "sequence", sequence_text(sequence)) < 0) {
+        json_decref(params);
+        return err_set(err, ERR_NOMEM, "no memory for a job");
+    }
+    return serve_job_submit(r, "machine_restore", id, params, err);
 }
 
 /* A test is cleaned up, anything else rolled back: a caller who means the one must not get the other. */

@@ -33,6 +33,7 @@ static const struct row_json_member machine_members[] = {
     M("remedy", ROW_TEXT, remedy),
     M("online", ROW_BOOL, online),
     M("simulated", ROW_BOOL, simulated),
+    M("rescue", ROW_BOOL, rescue),
     M("agent_state", ROW_TEXT, agent_state),
     M("agent_software", ROW_TEXT, software),
     M("os_name", ROW_TEXT, os_name),
@@ -135,6 +136,7 @@ static const struct row_filter machine_filters[] = {
     {"site_id", "site_id", DB_EQ},
     {"online", "online", DB_EQ},
     {"simulated", "simulated", DB_EQ},
+    {"rescue", "rescue", DB_EQ},
 };
 
 int serve_machine_list(struct request *r, struct err *err)

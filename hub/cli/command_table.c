@@ -255,8 +255,18 @@ static const struct command_option failover_cleanup_options[] = {
 };
 
 static const struct command_option failover_failback_options[] = {
-    {"confirm", 0, "NAME", "The machine's name: its disks are overwritten"},
+    {"confirm", 0, "NAME", "The name of the machine whose disks are overwritten"},
+    {"to", 0, "MACHINE", "Another machine that takes the original's place, as one that runs the rescue image"},
+    {"disk", 0, "NUMBER=KEY,...", "With --to: onto which of its disks each disk is written"},
     {"keep-fixups", 0, NULL, "It gets what fix-ups changed for the replica, too"},
+    JOBWAIT_OPTIONS,
+    END,
+};
+
+static const struct command_option restore_options[] = {
+    {"to", 0, "MACHINE", "The machine whose disks are overwritten, as one that runs the rescue image"},
+    {"confirm", 0, "NAME", "Its name"},
+    {"disk", 0, "NUMBER=KEY,...", "Onto which of its disks each disk of the point is written"},
     JOBWAIT_OPTIONS,
     END,
 };
@@ -462,6 +472,9 @@ const struct command commands[] = {
         verb_machine_unprotect},
     {"machine resync", "MACHINE", "Compare hashes at both ends and send what differs", job_options, 1, 1, false,
         verb_machine_resync},
+    {"machine restore", "MACHINE[@POINT]",
+        "Write a point of a lost machine to another one's disks, which takes its place", restore_options, 1, 1, false,
+        verb_machine_restore},
     {"machine move", "MACHINE", "Move a machine to another process node; nothing is sent twice", move_options, 1, 1,
         false, verb_machine_move},
     {"machine set", "MACHINE", "Change name, policy or site of a machine", machine_set_options, 1, 1, false,

@@ -360,14 +360,14 @@ int verb_failover_reprotect(struct command_line *line, struct err *err)
 
 int verb_failover_failback(struct command_line *line, struct err *err)
 {
-    const char *confirm = command_option(line, "confirm");
+    json_t *body = verb_overwrite_body(line, err);
 
-    if (confirm)
-        return act(line, &a_committed_one, "failback",
-            json_pack("{s:s, s:b}", "confirm", confirm, "keep_fixups", command_option(line, "keep-fixups") != NULL),
-            err);
-    err_set(err, ERR_INVALID, "--confirm: missing");
-    return err_hint(err, "The disks of the original machine are overwritten; type its name: --confirm MACHINE");
+    if (body &&
+        json_object_set_new(body, "keep_fixups", json_boolean(command_option(line, "keep-fixups") != NULL)) < 0) {
+        json_decref(body);
+        return err_set(err, ERR_NOMEM, "no memory for a request");
+    }
+    return body ? act(line, &a_committed_one, "failback", body, err) : -1;
 }
 
 /* The job that is under way; cancelled, it takes back what it has begun. */

@@ -22,6 +22,7 @@ static const struct column machine_columns[] = {
     {"ID", "id", COLUMN_TEXT, true},
     {"NODE", "node_name", COLUMN_TEXT, true},
     {"VAULT", "vault_name", COLUMN_TEXT, true},
+    {"RESCUE", "rescue", COLUMN_YES_NO, true},
     {"OS", "os_name", COLUMN_TEXT, true},
     {"SPEED", "throughput_bytes_per_second", COLUMN_BYTES, true},
     {"SLOWED BY", "slowed_by", COLUMN_TEXT, true},

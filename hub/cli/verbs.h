@@ -36,6 +36,8 @@ int verb_resolve_point(
 int verb_disk_key(const json_t *disks, const char *name, json_t *keys, struct err *err);
 /* The vault that was named, or the only one there is. */
 int verb_choose_vault(const struct command_line *line, char ret_id[40], struct err *err);
+/* --confirm, --to and --disk of what overwrites a machine's disks, as the API takes them; NULL with err (verb_restore.c). */
+json_t *verb_overwrite_body(const struct command_line *line, struct err *err);
 /* What the machines of a vault take (verb_space.c). */
 int verb_vault_space(struct command_line *line, const char *vault, struct err *err);
 
@@ -74,6 +76,7 @@ VERB(machine_show);
 VERB(machine_protect);
 VERB(machine_unprotect);
 VERB(machine_resync);
+VERB(machine_restore);
 VERB(machine_move);
 VERB(machine_set);
 VERB(machine_delete);

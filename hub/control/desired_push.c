@@ -188,6 +188,7 @@ static int pack_node(struct desired_task *t, const PGresult *r, int n, struct er
         m->vault_endpoint = text(r, i, 5);
         m->compress_level = (int32_t)db_i64(r, i, 6);
         m->may_receive = db_bool(r, i, 7);
+        m->receiver_id = text(r, i, 11);
         list[desired.n_machines++] = m;
     }
     t->version = desired.version = db_u64(r, 0, 0);

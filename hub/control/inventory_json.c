@@ -53,12 +53,12 @@ json_t *inventory_json(const Inventory *i, struct err *err)
     for (size_t d = 0; d < i->n_disks && d < DISKS_MAX; d++)
         if (i->disks[d]->key[0])
             (void)json_array_append_new(disks, disk_json(i->disks[d]));
-    out = json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "hostname",
+    out = json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:b}", "hostname",
         peer_report_json_text(i->hostname), "os_name", peer_report_json_text(i->os_name), "kernel",
         peer_report_json_text(i->kernel), "boot_id", peer_report_json_text(i->boot_id), "cpus",
         peer_report_json_u64(i->cpus), "memory_bytes", peer_report_json_u64(i->memory_bytes), "firmware",
         peer_report_json_text(i->firmware), "machine_uid", peer_report_json_text(i->machine_uid), "addresses",
-        texts(i->addresses, i->n_addresses, ADDRESSES_MAX), "disks", disks);
+        texts(i->addresses, i->n_addresses, ADDRESSES_MAX), "disks", disks, "rescue", i->rescue ? 1 : 0);
     if (!out)
         (void)err_set(err, ERR_NOMEM, "no memory for an inventory");
     return out;

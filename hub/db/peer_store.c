@@ -218,9 +218,9 @@ int machine_inventory(struct db_conn *conn, const char *machine_id, const char *
     if (db_exec(conn, NULL, err,
             "UPDATE machines m SET hostname = i.hostname, os_name = i.os_name, kernel = i.kernel, boot_id = i.boot_id,"
             " cpus = i.cpus, memory_bytes = i.memory_bytes, firmware = i.firmware, machine_uid = i.machine_uid,"
-            " addresses = i.addresses, inventory_at = now(), updated_at = now()"
+            " addresses = i.addresses, rescue = coalesce(i.rescue, false), inventory_at = now(), updated_at = now()"
             " FROM jsonb_to_record($2::jsonb) AS i(hostname text, os_name text, kernel text, boot_id text, cpus bigint,"
-            " memory_bytes bigint, firmware text, machine_uid text, addresses jsonb) WHERE m.id = $1",
+            " memory_bytes bigint, firmware text, machine_uid text, addresses jsonb, rescue boolean) WHERE m.id = $1",
             DB_S(machine_id), DB_S(json)) < 0)
         return -1;
     return inventory_disks(conn, machine_id, json, err);
@@ -360,7 +360,7 @@ int desired_node(struct db_conn *conn, const char *node_id, PGresult **ret_rows,
     return db_exec(conn, ret_rows, err,
         "SELECT n.desired_version, n.drain, p.machine_id, m.generation, p.vault_id, v.endpoint, c.compress_level,"
         " coalesce(m.state = 'reverse_protected', false), n.throttle_bytes_per_sec, n.machine_throttle_bytes_per_sec,"
-        " n.work_hours_throttle_bytes_per_sec"
+        " n.work_hours_throttle_bytes_per_sec, p.receiver_id"
         " FROM nodes n LEFT JOIN protections p ON (p.node_id = n.id OR p.next_node_id = n.id) AND p.active"
         " LEFT JOIN machines m ON m.id = p.machine_id LEFT JOIN vaults v ON v.id = p.vault_id"
         " LEFT JOIN policies c ON c.id = p.policy_id WHERE n.id = $1",

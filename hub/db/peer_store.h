@@ -64,7 +64,7 @@ int desired_offsets(struct db_conn *conn, const char *machine_id, PGresult **ret
 int desired_node_offsets(struct db_conn *conn, const char *node_id, PGresult **ret_rows, struct err *err);
 int desired_disks(struct db_conn *conn, const char *machine_id, PGresult **ret_rows, struct err *err);
 /* Columns: 0 version, 1 drain, 2 machine_id (NULL: none), 3 generation, 4 vault_id, 5 vault_endpoint, 6 compress_level,
- * 7 may_receive, 8 throttle, 9 throttle of each machine, 10 throttle in working hours. */
+ * 7 may_receive, 8 throttle, 9 throttle of each machine, 10 throttle in working hours, 11 receiver_id. */
 int desired_node(struct db_conn *conn, const char *node_id, PGresult **ret_rows, struct err *err);
 /* Columns: 0 version, 1 machine_id (NULL: none), 2 name, 3 generation, 4 known_sequence, 5..8 keep_all, minute, hour, day, 9 keep_tagged, 10 lock. */
 int desired_vault(struct db_conn *conn, const char *vault_id, PGresult **ret_rows, struct err *err);

@@ -104,6 +104,7 @@ static const struct db_column machine_columns[] = {
     U64(machine_row, memory_bytes, "m.memory_bytes", F | S | N),
     BOOL(machine_row, online, ONLINE("m"), F | S),
     BOOL(machine_row, simulated, "m.simulated", F | S | N),
+    BOOL(machine_row, rescue, "m.rescue", F | S | N),
     TIME(machine_row, last_seen_at, "m.last_seen_at", F | S),
     TIME(machine_row, inventory_at, "m.inventory_at", F | S),
     I64(machine_row, clock_skew_usec, "m.clock_skew_usec", F | S | N),

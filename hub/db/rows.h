@@ -49,6 +49,7 @@ struct machine_row {
     const char *addresses_json; /* array of strings */
     uint64_t cpus, memory_bytes;
     bool online, simulated;
+    bool rescue; /* it runs the rescue system: its disks are there to be written */
     uint64_t last_seen_at, inventory_at;
     int64_t clock_skew_usec;
     uint64_t generation, desired_version;

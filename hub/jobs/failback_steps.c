@@ -7,7 +7,7 @@
  *
  * failover_failback: while the replica runs, the agent of the original machine writes its disks until little is missing; then the replica is shut
  * down, the last of it becomes a point, the disks get the rest, and only then does the machine's generation move: there is one primary at any
- * time (P7). What fails or is cancelled before that lets the replica run again, by a job of its own (failover_resume).
+ * time (P7). The disks may be another machine's (receiver_steps.h), which takes the place of the original then. What fails or is cancelled before that lets the replica run again, by a job of its own (failover_resume).
  */
 #include <stdio.h>
 #include <string.h>
@@ -20,6 +20,7 @@
 #include "hub/jobs/job.h"
 #include "hub/jobs/point_steps.h"
 #include "hub/jobs/protect_steps.h"
+#include "hub/jobs/receiver_steps.h"
 #include "transport/base/clock.h"
 #include "transport/base/mem.h"
 
@@ -123,54 +124,55 @@ const struct job_kind job_kind_failover_reprotect = {.name = "failover_reprotect
 
 /* ---- failover_failback ---- */
 
-static int failback_check(struct db_conn *conn, const struct machine_row *machine, json_t *params,
-    char ret_vault_id[IDENT_TEXT_SIZE], struct err *err)
+static int check_own(const struct machine_row *machine, const json_t *params, struct err *err)
 {
-    static const char *const known[] = {"failover_id", "confirm", "keep_fixups", NULL};
-
-    if (job_params_known(params, known, err) < 0 ||
-        failover_named_check(conn, machine, params, FAILOVER_FAIL_BACK, ret_vault_id, err) < 0 ||
-        failover_check_machine(machine, MOVE_FAILBACK, err) < 0)
-        return -1;
     if (strcmp(job_param_text(params, "confirm"), machine->name) != 0) {
         err_set(err, ERR_INVALID, "confirm: not the name of the machine, whose disks are overwritten");
         return err_hint(err, "Type it: %s", machine->name);
     }
-    int resuming = failover_is_resuming(conn, machine->id, err);
-
-    if (resuming < 0)
-        return -1;
-    if (resuming > 0) {
-        err_set(err, ERR_REFUSED, "the replica of %s is being started again", machine->name);
-        return err_hint(err, "Wait until it runs: leeward job list");
-    }
+    if (json_object_get(params, "disks"))
+        return err_set(err, ERR_INVALID, "disks: only where another machine is named in \"to\"");
     if (machine->online)
         return 0;
     err_set(err, ERR_REFUSED, "the agent of %s is not connected", machine->name);
     return err_hint(err, "Start the original machine, with nothing that uses the disks to be written, and its agent.");
 }
 
-/* A command to the agent; *ret_answer when it is done. */
-static int ask_to_receive(
-    struct job_run *run, Leeward__Control__V1__ReceiveDisks *receive, json_t **ret_answer, struct err *err)
+/* What is written is what the replica has. */
+static int check_other(struct db_conn *conn, const struct machine_row *machine, json_t *params, struct err *err)
 {
-    Leeward__Control__V1__Command command = LEEWARD__CONTROL__V1__COMMAND__INIT;
-    struct receive_list list = {0};
-    char id[IDENT_TEXT_SIZE];
-    int rc;
+    AUTO_DB_SET struct db_set set = {0};
+    AUTO_PGRESULT PGresult *rows = NULL;
 
-    snprintf(id, sizeof(id), "%s", run->job->id);
-    receive->receive_id = id;
-    command.kind_case = LEEWARD__CONTROL__V1__COMMAND__KIND_RECEIVE_DISKS;
-    command.receive_disks = receive;
-    rc = receive_list_read(run->conn, run->job->machine_id, job_state_text(run, "disks"), &list, err);
-    receive->n_disks = list.count;
-    receive->disks = list.disks;
-    if (rc == 0)
-        rc = job_command(
-            run, "agent", run->job->machine_id, "the agent of the original machine", &command, ret_answer, err);
-    receive_list_done(&list);
-    return rc;
+    if (db_need(conn, &db_failovers, job_param_text(params, "failover_id"), &set, err) < 0 ||
+        export_disk_numbers(conn, db_at(&set, struct failover_row, 0)->export_id, &rows, err) < 0)
+        return -1;
+    return receiver_check(conn, machine, params, db_text(rows, 0, 0)[0] ? db_text(rows, 0, 0) : NULL, err);
+}
+
+static int failback_check(struct db_conn *conn, const struct machine_row *machine, json_t *params,
+    char ret_vault_id[IDENT_TEXT_SIZE], struct err *err)
+{
+    static const char *const known[] = {"failover_id", "confirm", "to", "disks", "keep_fixups", NULL};
+
+    if (job_params_known(params, known, err) < 0 ||
+        failover_named_check(conn, machine, params, FAILOVER_FAIL_BACK, ret_vault_id, err) < 0 ||
+        failover_check_machine(machine, MOVE_FAILBACK, err) < 0)
+        return -1;
+    if (receiver_is_another(params)) {
+        if (check_other(conn, machine, params, err) < 0)
+            return -1;
+    } else if (check_own(machine, params, err) < 0) {
+        return -1;
+    }
+    int resuming = failover_is_resuming(conn, machine->id, err);
+
+    if (resuming < 0)
+        return -1;
+    if (resuming == 0)
+        return 0;
+    err_set(err, ERR_REFUSED, "the replica of %s is being started again", machine->name);
+    return err_hint(err, "Wait until it runs: leeward job list");
 }
 
 /* The node lets a machine be written back once it has heard of that: a failback may be asked for right after the reprotection. A node that is away
@@ -207,14 +209,16 @@ static int ask_agent(struct job_run *run, struct err *err)
 {
     Leeward__Control__V1__ReceiveDisks r = LEEWARD__CONTROL__V1__RECEIVE_DISKS__INIT;
     json_t *answer = NULL;
-    int rc = node_knows(run, err);
+    int rc = receiver_admit(run, err);
 
+    if (rc == JOB_DONE)
+        rc = node_knows(run, err);
     if (rc != JOB_DONE)
         return rc;
     if (note_disks(run, err) < 0)
         return -1;
     r.check_only = true;
-    rc = ask_to_receive(run, &r, &answer, err);
+    rc = receiver_ask(run, job_state_text(run, "disks"), &r, &answer, err);
     json_decref(answer);
     return rc;
 }
@@ -234,7 +238,7 @@ static int write_disks(struct job_run *run, Leeward__Control__V1__ReceiveDisks *
 {
     static const char *const figures[] = {"passes", "compared_bytes", "written_bytes", "traffic_bytes"};
     json_t *answer = NULL, *sum = json_object_get(run->result, "failback");
-    int rc = ask_to_receive(run, r, &answer, err);
+    int rc = receiver_ask(run, job_state_text(run, "disks"), r, &answer, err);
 
     if (rc != JOB_DONE)
         return rc;
@@ -301,10 +305,12 @@ static int failback_settle(struct job_run *run, struct err *err)
     uint64_t generation;
 
     if (failover_read(run, &set, &f, err) < 0 || move_both(run, MOVE_FAILBACK, FAILOVER_FAIL_BACK, err) < 0 ||
+        receiver_settle(run, err) < 0 ||
         machine_generation_raise(run->conn, run->job->machine_id, &generation, err) < 0 ||
         machine_converge_anew(run->conn, run->job->machine_id, err) < 0)
         return -1;
-    AUTO_FREE char *text = mem_printf("%s runs on its original machine again, with point %s", f->machine_name,
+    AUTO_FREE char *text = mem_printf("%s runs on its %s machine %s, with point %s", f->machine_name,
+        receiver_is_another(run->params) ? "new" : "original", receiver_is_another(run->params) ? "now" : "again",
         job_param_text(run->result, "sequence"));
 
     if (!text)
@@ -313,16 +319,10 @@ static int failback_settle(struct job_run *run, struct err *err)
     return failover_tell(run, "failed_back", "info", text, err) < 0 ? -1 : JOB_DONE;
 }
 
-static int release_disks(struct job_run *run, struct err *err)
+/* A new machine is started by its owner, unless it runs the rescue system: nobody waits until it is protected, which it is when its agent is there. */
+static bool is_to_the_original(const json_t *params)
 {
-    Leeward__Control__V1__Command command = LEEWARD__CONTROL__V1__COMMAND__INIT;
-    Leeward__Control__V1__ReceiveDisks release = LEEWARD__CONTROL__V1__RECEIVE_DISKS__INIT;
-
-    release.receive_id = (char *)run->job->id;
-    release.release = true;
-    command.kind_case = LEEWARD__CONTROL__V1__COMMAND__KIND_RECEIVE_DISKS;
-    command.receive_disks = &release;
-    return job_command_undo(run, "agent", run->job->machine_id, &command, err);
+    return !receiver_is_another(params);
 }
 
 /* Before the generation has moved the replica is the machine, and runs again. */
@@ -343,7 +343,7 @@ static int undo_failback(struct job_run *run, struct err *err)
         return -1;
     if (settling > 0)
         return 0;
-    if (release_disks(run, err) < 0)
+    if (receiver_undo(run, err) < 0)
         return -1;
     if (stopping == 0)
         return 0;
@@ -362,7 +362,9 @@ const struct job_kind job_kind_failover_failback = {.name = "failover_failback",
         {"take_back", "Take the fix-ups back", fixup_steps_take_back}, {"close", "Close its disks", close_branch},
         {"take", "Make its last point", take_point}, {"last", "Write the rest", last_pass},
         {"settle", "The original is the machine", failback_settle},
-        {"protect", "Compare it with its points and protect it again", protect_steps_until_protected},
+        {"restart", "Start a new machine from its disks", receiver_restart, receiver_is_another},
+        {"protect", "Compare it with its points and protect it again", protect_steps_until_protected,
+            is_to_the_original},
         {"discard", "Discard the branch", failover_discard_branch}}}; /* all of it is in the machine's own line */
 
 /* ---- failover_resume ---- */

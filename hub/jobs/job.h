@@ -13,6 +13,8 @@
  *   resync        machine_id; {}
  *   machine_move  machine_id; {"node_id"?: UUID (the best other one), "pin"?: bool (true: there it stays; false or without a node: a pin
  *                 ends), "reason"?: text (of placement)}   result {"node_id", "from_node_id"}
+ *   machine_restore  machine_id; {"to": UUID of the machine whose disks are written, "sequence"?: "7", "disks"?: [{"number", "key"}], "confirm": its name}
+ *                 result {"restored": {"sequence", "compared_bytes", "written_bytes", "traffic_bytes"}}
  *   disk_add      machine_id; {"disks": ["KEY", ...]}   result {"protected_disks": n, "first_point": "7"}
  *   disk_exclude  machine_id; {"disks": ["KEY", ...]}   result {"protected_disks": n}
  *   disk_resize   machine_id; {"disks": ["KEY", ...]}   result {"disks": [{"key", "device", "before_bytes", "size_bytes"}], "sequence", "time"}
@@ -31,7 +33,8 @@
  *   failover_end            machine_id; {"failover_id": UUID, "outcome"?: "passed"|"failed", "notes"?: text, "failed"?: bool}
  *                 cleanup of a test, rollback of another failover; "failed": what a failed start left behind
  *   failover_reprotect      machine_id; {"failover_id": UUID}   result {"sequence": "7"}: the replica's first point
- *   failover_failback       machine_id; {"failover_id": UUID, "confirm": name of the machine, "keep_fixups"?: bool}
+ *   failover_failback       machine_id; {"failover_id": UUID, "confirm": name of the machine whose disks are written, "to"?: UUID of another machine,
+ *                 "disks"?: [{"number", "key"}], "keep_fixups"?: bool}
  *                 result {"sequence", "failback": {"passes", "compared_bytes", "written_bytes", "traffic_bytes"}, "first_point"}
  *   failover_resume         machine_id; {"failover_id": UUID, "fixups"?: bool (were taken back)}   lets the replica run again after a failback that came to nothing
  *   plan_run      {"run_id": UUID} of plan_run.h, which submits it; result {"run_id", "verdict"}

@@ -79,6 +79,10 @@ static int protect_check(struct db_conn *conn, const struct machine_row *machine
         check_exists(conn, &db_vaults, params, "vault_id", err) < 0)
         return -1;
     snprintf(ret_vault_id, IDENT_TEXT_SIZE, "%s", job_param_text(params, "vault_id"));
+    if (machine->rescue) {
+        err_set(err, ERR_REFUSED, "%s runs the rescue system: its disks are there to be written", machine->name);
+        return err_hint(err, "Start it from its own disks, with an agent there.");
+    }
     if (machine->disk_count == 0) {
         err_set(err, ERR_REFUSED, "the agent of %s has not reported any disk yet", machine->name);
         return err_hint(err, "Wait until its agent has connected: leeward machine show %s", machine->name);

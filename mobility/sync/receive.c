@@ -163,7 +163,7 @@ static int passes(struct receive *r, const struct receive_order *o, struct recei
     for (*ret_count = 0; *ret_count < PASSES_MAX;) {
         uint64_t written = figures->written_bytes;
         struct receive_pass pass = {.ask = r->conf.ask,
-            .machine = r->conf.machine,
+            .machine = o->machine,
             .sequence = o->sequence,
             .figures = figures,
             .goes_on = goes_on,
@@ -184,10 +184,11 @@ static int passes(struct receive *r, const struct receive_order *o, struct recei
     return 0;
 }
 
-static int check_only(struct receive *r, struct err *err)
+static int check_only(struct receive *r, const struct receive_order *o, struct err *err)
 {
     struct receive_figures figures = {0};
-    struct receive_pass pass = {.ask = r->conf.ask, .machine = r->conf.machine, .figures = &figures};
+    struct receive_pass pass = {
+        .ask = r->conf.ask, .machine = o->machine, .sequence = o->sequence, .figures = &figures};
 
     return look(r, &pass, err);
 }
@@ -206,7 +207,7 @@ static int work(struct receive *r, const struct receive_order *o, struct receive
     if (take_disks(r, o, err) < 0)
         return -1;
     if (o->check_only) {
-        int rc = check_only(r, err);
+        int rc = check_only(r, o, err);
 
         let_go(r);
         return rc;
@@ -318,6 +319,8 @@ int receive_command(
         return err_set(err, ERR_NOMEM, "no memory for a command");
     if (receive_order_read(command_id, command, o, err) < 0)
         return -1;
+    if (ident_is_zero(&o->machine))
+        o->machine = r->conf.machine;
     pthread_mutex_lock(&r->lock);
     if (!r->order.command_id[0]) {
         r->order = *o;

@@ -3,6 +3,8 @@
  * Receiving: the machine's own disks are written so that they hold a recovery point, on the way back from a replica. A thread of its own does it,
  * as commands of the hub say (ReceiveDisks in control.proto).
  *
+ * Points of another machine are received the same way, where the command names it: on a machine in a rescue system, or any other that takes its place.
+ *
  * The disks are opened exclusively, so nothing that uses them (mounts, swap, LVM, md) can be there, nor come while they are held; the disk with the
  * running system's root is never taken. They are held from the first pass to the last. The first pass of a process looks through all of a disk and compares
  * it by hashes; later ones look only at what the vault says has changed since. What is written is read back and compared.

@@ -34,6 +34,8 @@ int receive_order_read(const char *command_id, const Leeward__Control__V1__Recei
         return err_set(err, ERR_INVALID, "a failback is named by a UUID");
     if (command_id[0] == '\0' || strlen(command_id) >= sizeof(o->command_id))
         return err_set(err, ERR_INVALID, "a command has an id of 1 to %zu bytes", sizeof(o->command_id) - 1);
+    if (command->machine_id[0] && ident_from_text(command->machine_id, &o->machine) < 0)
+        return err_set(err, ERR_INVALID, "a machine is named by a UUID");
     ident_to_text(&id, o->receive_id);
     snprintf(o->command_id, sizeof(o->command_id), "%s", command_id);
     if (o->release)

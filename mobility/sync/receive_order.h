@@ -20,8 +20,9 @@ struct receive_order {
         uint32_t number;
         char key[256]; /* never empty, none twice */
     } disks[MARK_DISKS_MAX];
-    unsigned disk_count; /* at least one, unless they are only given back */
-    uint64_t sequence;   /* 0: the newest; never 0 for the last time */
+    struct ident machine; /* whose points; zero: the machine's own */
+    unsigned disk_count;  /* at least one, unless they are only given back */
+    uint64_t sequence;    /* 0: the newest; never 0 for the last time */
     bool check_only, last, release;
 };
 

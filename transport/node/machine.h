@@ -162,8 +162,9 @@ struct machine {
     uint64_t generation;
     int level;
     struct peer *peer;
-    bool may_receive; /* its agent may read what its points hold */
-    unsigned jobs;    /* of ours that the pool has */
+    bool may_receive;      /* its agent may read what its points hold */
+    struct ident receiver; /* whose agent may, too; zero: nobody's */
+    unsigned jobs;         /* of ours that the pool has */
 
     /* lane */
     struct worker_lane *lane;

@@ -194,6 +194,8 @@ static void apply_machine(struct node *node, const Leeward__Control__V1__NodeMac
     m->level =
         want->compress_level < node->conf.compress_level_max ? want->compress_level : node->conf.compress_level_max;
     m->may_receive = want->may_receive;
+    if (ident_from_text(want->receiver_id, &m->receiver) < 0)
+        m->receiver = (struct ident){0};
     change_peer(m, want);
     raise_generation(m, want->generation);
     m->link.retry_armed = false;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Calls of the Vault service by an agent, passed on to the vault of its machine: an agent has no way to the vault but this one. The request
- * must name the machine of the certificate. Content of points (Changes, Blocks) is for a machine that is written back, and the hub says which may be:
+ * must name the machine of the certificate, or one that the hub has this machine's disks written with (NodeMachine.receiver_id). Content of points (Changes, Blocks) is for a machine that is written back, and the hub says which may be:
  * whoever gets hold of a source that was failed over learns nothing of what its replica writes. Replies go through one by one; the vault's window opens only as fast as the
  * agent reads.
  */
@@ -70,14 +70,17 @@ static int check_request(struct passage *p, const struct buf *message, struct ma
     if (wire_unpack(p->kind->type, message->data, message->len, &base, err) < 0)
         return -1;
     const ProtobufCBinaryData asked = p->kind->machine_id(base);
-    bool own = asked.len == IDENT_SIZE && memcmp(asked.data, id->bytes, IDENT_SIZE) == 0;
+    struct ident about = {0};
+    if (asked.len == IDENT_SIZE)
+        memcpy(about.bytes, asked.data, IDENT_SIZE);
     wire_free(base);
-    if (!own)
+    struct machine *m = machine_find(p->node, &about);
+    bool own = ident_equal(&about, id), receiver = m != NULL && ident_equal(&m->receiver, id);
+    if (!own && !receiver)
         return err_set(err, ERR_DENIED, "an agent may ask about its own machine only");
-    struct machine *m = machine_find(p->node, id);
     if (m == NULL || m->peer == NULL)
         return err_set(err, ERR_UNAVAILABLE, "this node does not serve that machine");
-    if (p->kind->reads && !m->may_receive)
+    if (p->kind->reads && !receiver && !m->may_receive)
         return err_set(err, ERR_DENIED, "the hub does not let this machine be written back");
     *ret_machine = m;
     return 0;

@@ -9,7 +9,7 @@ from guest import install_packages
 from harness import BIN, ROOT, note, run
 
 MAKER = os.path.join(ROOT, "packaging", "rescue", "make-rescue-image.sh")
-PARTS = [MAKER, os.path.join(os.path.dirname(MAKER), "init"), os.path.join(BIN, "leeward-fixup"), os.path.join(BIN, "leeward-agent")]
+PARTS = [MAKER, *(os.path.join(os.path.dirname(MAKER), name) for name in ("init", "udhcpc.sh")), os.path.join(BIN, "leeward-fixup"), os.path.join(BIN, "leeward-agent")]
 
 
 def rescue_image():
