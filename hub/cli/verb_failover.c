@@ -394,8 +394,13 @@ int verb_failover_cancel(struct command_line *line, struct err *err)
     }
     const char *id = json_string_value(json_object_get(json_array_get(items, 0), "id"));
     AUTO_FREE char *cancel = client_path("/api/v1/jobs/%s/cancel", id ? id : "");
+    AUTO_ANSWER struct client_answer cancelled = {0};
 
-    return verb_change_item(line, "POST", cancel, NULL, err);
+    if (!cancel)
+        return err_set(err, ERR_NOMEM, "no memory for a request");
+    if (client_call(line->client, "POST", cancel, NULL, NULL, &cancelled, err) < 0)
+        return -1;
+    return output_item(line, cancelled.json, stdout);
 }
 
 /* The point is one of the failover's machine. */

@@ -5,79 +5,10 @@ each with the loop disks that it is told; disks are always named, for the machin
 import os
 import signal
 
-from harness import (BIN, MIB, CliError, Disk, Failure, Site, check, defer, fresh, image_of, main, note, run, start, stop, test, undo,
-                     wait_until)
+from agent_site import Agent, HubSite
+from harness import MIB, CliError, Disk, check, fresh, image_of, main, note, run, test, undo, wait_until
 
 SIZE = 48 * MIB
-
-
-class HubSite(Site):
-    """Hub, node and vault without an agent."""
-
-    def __init__(self):
-        super().__init__("--no-agent")
-
-    def wait_ready(self, timeout=120):
-        def ready():
-            check(self.process.poll() is None, f"leeward up ended with {self.process.returncode}: {self.last_log()}")
-            self.load_env()
-            status = self.cli("status")
-            return status["nodes"]["online"] and status["vaults"]["online"]
-        wait_until(ready, "leeward up to be ready", timeout, 0.2)
-
-
-class Agent:
-    def __init__(self, site, name, *options):
-        self.site, self.name, self.options = site, name, options
-        self.data = fresh(name)
-        self.log = self.data + ".log"
-        self.instance = f"{name}-{os.getpid()}-{site.port_base}"
-        self.token = site.cli("enrol-token", "create", "--role", "agent")["token"]
-        defer(run, os.path.join(BIN, "leeward-agent"), "--uninstall", "--instance", self.instance, "--data", self.data)
-        self.start()
-        wait_until(lambda: self.disks(), f"the disks of {name}", 60, 0.2)
-
-    def start(self):
-        self.process = start([os.path.join(BIN, "leeward-agent"), "--data", self.data, "--hub", f"127.0.0.1:{self.site.port_base + 1}", "--token",
-                              self.token, "--name", self.name, "--instance", self.instance, *self.options], log=self.log)
-        wait_until(lambda: any(m["name"] == self.name and m["online"] for m in self.site.items("machine", "list")), f"{self.name} to be online", 60, 0.2)
-
-    def stop(self):
-        check(stop(self.process) == 0, f"the agent {self.name} did not end well")
-        wait_until(lambda: not self.shown()["online"], f"{self.name} to be away", 60, 0.2)
-
-    def shown(self):
-        return self.site.cli("machine", "show", self.name)
-
-    def disks(self):
-        return self.site.items("disk", "list", self.name)
-
-    def key(self, disk):
-        return wait_until(lambda: next((d["key"] for d in self.disks() if d["device"] == disk.device), None), f"{disk.device} to be listed", 60, 0.3)
-
-    def points(self):
-        return sorted(self.site.items("point", "list", self.name), key=lambda p: p["sequence"])
-
-    def is_protected(self):
-        shown = self.shown()
-        return shown["state"] == "protected" and shown["agent_state"] == "protected"
-
-    def point_of(self, disk):
-        """A point that holds what the disk does."""
-        os.sync()
-        def same():
-            point = self.points()[-1]
-            return point if self.image(point) == image_of(disk.device) else None
-        return wait_until(same, f"a point of what {disk.device} holds", 120, 0.5)
-
-    def image(self, point):
-        answer = self.site.cli("point", "open", f"{self.name}@{point['sequence']}")
-        copy = fresh("point.img")
-        try:
-            run("nbdcopy", answer["disks"][0]["uri"], copy)
-        finally:
-            self.site.cli("point", "close", answer["id"])
-        return image_of(copy)
 
 
 class Lab:
@@ -200,23 +131,25 @@ def a_replica_fails_back_to_another_machine():
     check("no point of it can be restored" in lab.refused("machine", "restore", "lost", "--to", spare.name, "--confirm", spare.name, "--disk",
                                                           f"0={spare.key(large)}"), "a machine with a replica was restored")
 
-    # Given up on the way: the replica runs on, and the other machine reads nothing any more.
-    site.cli(*back, "--no-wait")
-    job = wait_until(lambda: next((j for j in site.items("job", "list") if j["kind"] == "failover_failback"), None), "the job", 60)
+    # Given up while its agent does not answer: the replica runs on, and the other machine is let go.
+    os.kill(spare.process.pid, signal.SIGSTOP)
     try:
+        site.cli(*back, "--no-wait")
+        job = wait_until(lambda: next((j for j in site.items("job", "list") if j["kind"] == "failover_failback"), None), "the job", 60)
+        wait_until(lambda: next(s for s in site.cli("job", "show", job["id"])["steps"] if s["name"] == "check")["status"] == "running", "it to begin", 60)
         site.cli("failover", "cancel", "lost")
-    except CliError:
-        note("it was over already")
-    ended = wait_until(lambda: (j := site.cli("job", "show", job["id"]))["status"] in ("cancelled", "succeeded") and j, "the failback to end", 180, 0.3)
-    if ended["status"] == "cancelled":
-        def again():
-            try:
-                return site.cli(*back, timeout=300)
-            except CliError as refusal:
-                check("is being started again" in refusal.text or "being written" in refusal.text or "under way" in refusal.text or "runs already" in refusal.text,
-                      f"it was refused: {refusal.text}")
-                return None
-        wait_until(again, "the failback", 300, 0.5)
+        wait_until(lambda: site.cli("job", "show", job["id"])["status"] == "cancelled", "the failback to be cancelled", 120)
+    finally:
+        os.kill(spare.process.pid, signal.SIGCONT)
+    check(lost.shown()["state"] == "reverse_protected", "a cancelled failback changed the machine")
+
+    def done():
+        try:
+            return site.cli(*back, timeout=300)
+        except CliError as refusal:
+            check("is not connected" in refusal.text or "being written" in refusal.text, f"it was refused: {refusal.text}")
+            return None
+    wait_until(done, "the failback", 300, 0.5)
     check(first_part(large) == image_of(copy), "the disk is not what the replica was")
     check(lost.shown()["state"] == "protected" and site.cli("failover", "show", failed["id"])["state"] == "failed_back", "the failover is not over")
     check(not site.items("branch", "list"), "the branch is still there")

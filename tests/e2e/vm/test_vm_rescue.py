@@ -9,7 +9,8 @@ import time
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from guest import Image, blank  # noqa: E402
 from rescue import rescue_image  # noqa: E402
-from harness import MIB, CliError, Disk, Failure, Site, check, fresh, main, note, run, start, stop, test, undo, wait_until  # noqa: E402
+from agent_site import Agent, HubSite  # noqa: E402
+from harness import MIB, Disk, Failure, check, fresh, image_of, main, note, point_time, run, start, test, undo, wait_until, with_options  # noqa: E402
 
 SERIAL = "new-hardware"
 BOOT_S = 900
@@ -40,12 +41,15 @@ class BareMachine:
         with open(self.console, errors="replace") as f:
             return f.read()
 
-    def wait_said(self, text):
+    def check_alive(self):
+        check(self.process.poll() is None, f"qemu ended: {self.said()[-800:]}")
+
+    def wait(self, condition, what):
         def there():
-            check(self.process.poll() is None, f"qemu ended: {self.said()[-800:]}")
-            return text in self.said()
+            self.check_alive()
+            return condition()
         try:
-            wait_until(there, f"the console to say {text!r}", BOOT_S, 0.3)
+            return wait_until(there, what, BOOT_S, 0.3)
         except Failure:
             note(self.said()[-3000:])
             raise
@@ -56,23 +60,78 @@ class BareMachine:
         undo(self.process.undo_entry)
 
 
+class RescueSite(HubSite):
+    """In a network namespace of its own, where 10.0.2.2 is the loopback for the agent here, as it is for a guest behind qemu's user network."""
+
+    def start(self, wait=True):
+        self.bin = with_options({"node": ["--listen", f"0.0.0.0:{self.port_base + 2}", "--advertise", f"10.0.2.2:{self.port_base + 2}"]})
+        super().start(wait)
+
+
 class Lab:
+    """A Debian system on a disk that is protected, and lost."""
+
     def __init__(self):
         self.folder = rescue_image()
         image = Image()
         self.disk = Disk(os.path.getsize(image.disk))
         run("cp", "--sparse=always", image.disk, self.disk.device, timeout=600)
         run("blockdev", "--flushbufs", self.disk.device)
-        self.site = Site()
-        # The bare machine knows the host as 10.0.2.2; nothing else reaches the node at that name here.
-        run("ip", "address", "show")
-        self.site.protect(self.disk, timeout=600)
-        self.name = self.site.machine()["name"]
+        self.site = RescueSite()
+        self.lost = Agent(self.site, "lost")
+        self.site.cli("machine", "protect", "lost", "--disk", self.lost.key(self.disk), "--no-wait")
+        wait_until(lambda: self.lost.is_protected() and self.lost.points(), "the machine to be protected", 600, 0.3)
+        os.sync()
+        now = time.time()
+        self.point = wait_until(lambda: next((p for p in self.lost.points() if point_time(p) >= now), None), "a point of it", 120, 0.3)
+        self.lost.stop()
+        self.bare = BareMachine(self.folder, blank(os.path.getsize(image.disk) // MIB + 512, "bare"))
+
+    def enrolled(self):
+        self.bare.check_alive()
+        return next((m for m in self.site.items("machine", "list") if m["name"] == "newbox" and m["online"]), None)
 
 
-def refused(site, *command):
-    try:
-        site.cli(*command, timeout=300)
-    except CliError as refusal:
-        return refusal.text
-    raise AssertionError(f"{command} was not refused")
+lab = None
+
+
+@test
+def a_bare_machine_enrols_gets_a_point_and_boots_as_the_lost_one():
+    site, bare = lab.site, lab.bare
+    token = site.cli("enrol-token", "create", "--role", "agent")["token"]
+    begin = time.monotonic()
+    bare.boot_rescue(f"leeward.hub=10.0.2.2:{site.port_base + 1} leeward.token={token} leeward.name=newbox")
+    bare.wait(lab.enrolled, "the bare machine to enrol")
+    disks = bare.wait(lambda: site.items("disk", "list", "newbox"), "its disks")
+    machine = bare.wait(lambda: (m := lab.enrolled()) and m["rescue"] and m, "it to say that it is a rescue system")
+    note(f"enrolled after {time.monotonic() - begin:.0f} s; {os.path.getsize(os.path.join(lab.folder, 'initrd')) / MIB:.0f} MiB: {machine['os_name']}, "
+         f"{machine['addresses']}, {disks[0]['key']}")
+    check(machine["state"] == "unprotected" and "10.0.2.15" in machine["addresses"], f"{machine}")
+    check([(d["key"].endswith(SERIAL), d["size_bytes"], d["is_root"]) for d in disks] == [(True, os.path.getsize(bare.disk), False)], f"its disks: {disks}")
+
+    begin = time.monotonic()
+    job = site.cli("machine", "restore", f"lost@{lab.point['sequence']}", "--to", "newbox", "--confirm", "newbox", timeout=3000)
+    note(f"restored in {time.monotonic() - begin:.0f} s: {job['result']['restored']}")
+    bare.wait_end()
+    check("starting from them" in bare.said(), "it ended without a word")
+    size = os.path.getsize(bare.disk)
+    os.truncate(bare.disk, lab.disk.size_bytes)  # only for the comparison: the disk is larger than what was written to it
+    check(image_of(bare.disk) == image_of(lab.disk.device), "the disk is not what the point holds")
+    os.truncate(bare.disk, size)
+    keys = {d["number"]: d["key"] for d in lab.lost.disks() if d["number"] is not None}
+    check(keys[0].endswith(SERIAL), f"the machine's disks are {keys}")
+
+    begin = time.monotonic()
+    bare.boot_disk()
+    bare.wait(lambda: "guest login:" in bare.said(), "its login prompt")
+    note(f"its login prompt after {time.monotonic() - begin:.0f} s")
+
+
+if __name__ == "__main__":
+    if "LEEWARD_OWN_NETWORK" not in os.environ:
+        os.environ["LEEWARD_OWN_NETWORK"] = "yes"
+        os.execvp("unshare", ["unshare", "--net", sys.executable, "-B", "-u", *sys.argv])
+    run("ip", "link", "set", "lo", "up")
+    run("ip", "address", "add", "10.0.2.2/32", "dev", "lo")
+    lab = Lab()
+    main()

@@ -689,6 +689,27 @@ static void test_content_is_passed_on_only_where_the_hub_says_so(void **state)
     }
 }
 
+/* The machine whose disks are written with another one's points may ask about that one, as long as the hub says so. */
+static void test_a_receiver_may_ask_about_the_machine_it_receives(void **state)
+{
+    struct world *w = world_of(state);
+    struct hashes h;
+    assert_int_equal(ident_random(&w->other), 0);
+    world_apply(w, true);
+    ask_hashes(w, &w->other, &h);
+    assert_int_equal(h.status, RPC_PERMISSION_DENIED);
+    ident_to_text(&w->agent_files.id, w->receiver);
+    world_apply(w, true);
+    ask_hashes(w, &w->other, &h);
+    assert_int_equal(h.status, RPC_OK);
+    ask(w, "/leeward.vault.v1.Vault/Blocks", &w->other, &h);
+    assert_int_equal(h.status, RPC_UNIMPLEMENTED); /* passed on */
+    ident_to_text(&w->other, w->receiver);
+    world_apply(w, true);
+    ask_hashes(w, &w->other, &h);
+    assert_int_equal(h.status, RPC_PERMISSION_DENIED);
+}
+
 static void test_hashes_are_passed_on_for_the_own_machine_only(void **state)
 {
     struct world *w = world_of(state);
@@ -739,6 +760,7 @@ int main(void)
         NODE_TEST(test_vault_away_at_the_first_open_is_unavailable),
         NODE_TEST(test_hashes_are_passed_on_for_the_own_machine_only),
         NODE_TEST(test_content_is_passed_on_only_where_the_hub_says_so),
+        NODE_TEST(test_a_receiver_may_ask_about_the_machine_it_receives),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -80,7 +80,9 @@ void world_apply(struct world *w, bool with_machine)
 {
     Leeward__Control__V1__NodeDesired desired = LEEWARD__CONTROL__V1__NODE_DESIRED__INIT;
     Leeward__Control__V1__NodeMachine machine = LEEWARD__CONTROL__V1__NODE_MACHINE__INIT;
-    Leeward__Control__V1__NodeMachine *machines[] = {&machine};
+    Leeward__Control__V1__NodeMachine other = LEEWARD__CONTROL__V1__NODE_MACHINE__INIT;
+    Leeward__Control__V1__NodeMachine *machines[] = {&machine, &other};
+    char other_id[IDENT_TEXT_SIZE];
     machine.machine_id = w->agent_files.id_text;
     machine.generation = w->generation;
     machine.vault_id = w->vault_files.id_text;
@@ -90,6 +92,13 @@ void world_apply(struct world *w, bool with_machine)
     desired.version = 1;
     desired.machines = machines;
     desired.n_machines = with_machine ? 1 : 0;
+    if (with_machine && !ident_is_zero(&w->other)) {
+        other = machine;
+        ident_to_text(&w->other, other_id);
+        other.machine_id = other_id;
+        other.receiver_id = w->receiver;
+        desired.n_machines = 2;
+    }
     node_apply(w->node, &desired);
 }
 

@@ -22,8 +22,10 @@ struct world {
     struct fake_agent *agent;
     struct node *node;
     uint64_t spool_bytes;
-    uint64_t generation; /* that the node is told */
-    bool may_receive;    /* and whether the agent may read what points hold */
+    uint64_t generation;            /* that the node is told */
+    bool may_receive;               /* and whether the agent may read what points hold */
+    struct ident other;             /* a second machine of the node, which has no agent here; zero: none */
+    char receiver[IDENT_TEXT_SIZE]; /* and whose agent may read its points */
 };
 
 /* cmocka set-up and tear-down; *state is the world. The vault serves, the node runs and knows the machine. */
