@@ -55,11 +55,8 @@ int receiver_take_place(
             DB_S(machine_id), DB_S(disks_json)) < 0)
         return -1;
     return db_exec(conn, NULL, err,
-               "UPDATE disks d SET key = c.key, device = r.device, model = r.model, present = true, version = "
-               "d.version + 1,"
-               " updated_at = now() FROM (" CHOSEN ") c JOIN disks r ON r.machine_id = $3 AND r.key = c.key"
-               " WHERE d.machine_id = $1 AND d.number = c.number",
-               DB_S(machine_id), DB_S(disks_json), DB_S(receiver_id)) < 0
-               ? -1
-               : 0;
+        "UPDATE disks d SET key = c.key, device = r.device, model = r.model, present = true, version = d.version + 1,"
+        " updated_at = now() FROM (" CHOSEN ") c JOIN disks r ON r.machine_id = $3 AND r.key = c.key"
+        " WHERE d.machine_id = $1 AND d.number = c.number",
+        DB_S(machine_id), DB_S(disks_json), DB_S(receiver_id));
 }

@@ -16,7 +16,7 @@ int receiver_busy(struct db_conn *conn, const char *receiver_id, PGresult **ret_
 int receiver_disks(struct db_conn *conn, const char *receiver_id, PGresult **ret_rows, struct err *err);
 /* Where the machine's node is asked: endpoint, id. 1, or 0: it has none. */
 int receiver_node(struct db_conn *conn, const char *machine_id, PGresult **ret_rows, struct err *err);
-/* From now on the machine's disks are those of the receiver. disks_json: array of {"number", "key"}. */
+/* From now on the machine's disks are those of the receiver. disks_json: array of {"number", "key"}. How many of them are. */
 int receiver_take_place(
     struct db_conn *conn, const char *machine_id, const char *receiver_id, const char *disks_json, struct err *err);
 

@@ -315,14 +315,18 @@ int receiver_ask(struct job_run *run, const char *numbers_json, Leeward__Control
 int receiver_settle(struct job_run *run, struct err *err)
 {
     AUTO_FREE char *disks = NULL;
+    int moved;
 
     if (!receiver_is_another(run->params))
         return 0;
     disks = json_dumps(json_object_get(run->state, "receiver_disks"), JSON_COMPACT);
     if (!disks)
         return err_set(err, ERR_INTERNAL, "the job does not know what it has written");
-    if (receiver_take_place(run->conn, run->job->machine_id, receiver_id(run), disks, err) < 0)
+    moved = receiver_take_place(run->conn, run->job->machine_id, receiver_id(run), disks, err);
+    if (moved < 0)
         return -1;
+    if ((size_t)moved != json_array_size(json_object_get(run->state, "receiver_disks")))
+        return err_set(err, ERR_REFUSED, "a disk that was written is not in the hub's list any more");
     return receiver_put(run->conn, run->job->machine_id, NULL, err);
 }
 

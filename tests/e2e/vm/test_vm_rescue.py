@@ -129,6 +129,9 @@ def a_bare_machine_enrols_gets_a_point_and_boots_as_the_lost_one():
 
 if __name__ == "__main__":
     if "LEEWARD_OWN_NETWORK" not in os.environ:
+        rescue_image()
+        Image()
+        # What is fetched is there: the network of its own has none.
         os.environ["LEEWARD_OWN_NETWORK"] = "yes"
         os.execvp("unshare", ["unshare", "--net", sys.executable, "-B", "-u", *sys.argv])
     run("ip", "link", "set", "lo", "up")
