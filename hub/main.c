@@ -579,6 +579,7 @@ int main(int argc, char **argv)
     struct err err = ERR_INIT;
 
     (void)mallopt(M_MMAP_THRESHOLD, MAPPED_BYTES);
+    (void)mallopt(M_TRIM_THRESHOLD, 8 * MAPPED_BYTES); /* the rest of the heap need not breathe with every request */
     int rc = conf_load(rows, ARRAY_LEN(rows), "leeward-hub",
         "The hub of Leeward: inventory, policies, jobs, certificates, API.", argc, argv, &hub.settings, &err);
 

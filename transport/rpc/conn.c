@@ -28,8 +28,8 @@
 #define TURN_BYTES (1u << 20) /* then other connections get their turn */
 #define LINGER_USEC (1 * USEC_PER_SEC)
 #define LINGER_BYTES 65536u
-#define OUT_KEPT_BYTES                                                                                                 \
-    16384u /* less is given back at once: connections that send little hold nothing between two messages */
+/* Less is given back at once: connections that send little hold nothing between two messages. */
+#define OUT_KEPT_BYTES 16384u
 #define TIMER_ACCURACY_USEC (50 * USEC_PER_MSEC)
 
 enum conn_state { CONN_CONNECTING, CONN_HANDSHAKE, CONN_OPEN, CONN_LINGER, CONN_CLOSED };
