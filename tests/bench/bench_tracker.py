@@ -7,7 +7,7 @@ they spend on other disks' requests is counted against us. A program that does n
 kernel says of that is the floor, the reading of its clock above all. The figure has it in; `above_floor_ns` is without."""
 import json
 import os
-import shutil
+import subprocess
 import time
 
 import harness
@@ -31,43 +31,44 @@ def writes_of(device):
         return int(f.read().split()[4])
 
 
-def spent_by(*links):
-    """(nanoseconds, runs) of the programs behind these pinned links, in all."""
-    nanoseconds = runs = 0
-    for link in links:
-        program = json.loads(harness.run("bpftool", "-j", "prog", "show", "id", json.loads(
-            harness.run("bpftool", "-j", "link", "show", "pinned", link))["prog_id"]))
-        nanoseconds += program.get("run_time_ns", 0)
-        runs += program.get("run_cnt", 0)
-    return nanoseconds, runs
+def id_of(link):
+    return json.loads(harness.run("bpftool", "-j", "link", "show", "pinned", link))["prog_id"]
 
 
-def attach_floor(instance):
-    """The folder in which the programs that do nothing are pinned."""
-    folder = f"{BPFFS}-{instance}-floor"
-    harness.defer(shutil.rmtree, folder, True)
-    harness.run("bpftool", "prog", "loadall", os.path.join(harness.BIN, "..", "tests", "tracker_floor.bpf.o"), folder, "autoattach")
-    return folder
+def spent_by(ids):
+    """(nanoseconds, runs) of these programs, in all."""
+    programs = [json.loads(harness.run("bpftool", "-j", "prog", "show", "id", number)) for number in ids]
+    return sum(p.get("run_time_ns", 0) for p in programs), sum(p.get("run_cnt", 0) for p in programs)
+
+
+def attach_floor():
+    """The process that keeps the programs that do nothing, and their ids."""
+    process = subprocess.Popen([os.path.join(harness.BIN, "tracker_floor"),
+                                os.path.join(harness.BIN, "..", "tests", "tracker_floor.bpf.o")],
+                               stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    entry = harness.defer(process.communicate)
+    ids = process.stdout.read().split()
+    harness.check(len(ids) == 2, "the programs that do nothing are not there")
+    return entry, ids
 
 
 def cost_of_a_write(site, disk, folder, seconds):
     before = harness.run("sysctl", "-n", "kernel.bpf_stats_enabled").strip()
     harness.run("sysctl", "-q", "-w", "kernel.bpf_stats_enabled=1")
     undo = harness.defer(harness.run, "sysctl", "-q", "-w", f"kernel.bpf_stats_enabled={before}")
-    floor = attach_floor(site.instance)
-    links = {"complete": [f"{BPFFS}/{site.instance}/complete"], "issue": [f"{BPFFS}/{site.instance}/issue"],
-             "floor": [f"{floor}/complete", f"{floor}/issue"]}
-    began, writes = {name: spent_by(*pins) for name, pins in links.items()}, writes_of(disk.device)
+    floor, floor_ids = attach_floor()
+    programs = {name: [id_of(f"{BPFFS}/{site.instance}/{name}")] for name in ("complete", "issue")} | {"floor": floor_ids}
+    began, writes = {name: spent_by(ids) for name, ids in programs.items()}, writes_of(disk.device)
     fio(folder, seconds, "--rw=randwrite", "--bs=4k", "--iodepth=8", f"--numjobs={WRITERS}", "--group_reporting")
-    ended, writes = {name: spent_by(*pins) for name, pins in links.items()}, writes_of(disk.device) - writes
+    ended, writes = {name: spent_by(ids) for name, ids in programs.items()}, writes_of(disk.device) - writes
+    harness.undo(floor)
     harness.undo(undo)
-    shutil.rmtree(floor)
-    spent = {name: ended[name][0] - began[name][0] for name in links}
-    runs = {name: ended[name][1] - began[name][1] for name in links}
+    spent = {name: ended[name][0] - began[name][0] for name in programs}
+    runs = {name: ended[name][1] - began[name][1] for name in programs}
     total = spent["complete"] + spent["issue"]
     figure("tracker.per_write", total / writes, "ns", "<= 300",
            leeward={"writes": writes, "above_floor_ns": round((total - spent["floor"]) / writes)}
-           | {f"{name}_ns_per_run": round(spent[name] / max(1, runs[name])) for name in links})
+           | {f"{name}_ns_per_run": round(spent[name] / max(1, runs[name])) for name in programs})
 
 
 def cpu_seconds(pid):
