@@ -346,10 +346,10 @@ static int promote(struct job_run *run, struct err *err)
 const struct job_kind job_kind_branch_promote = {.name = "branch_promote",
     .needs_machine = true,
     .check = promote_check,
-    .steps = {{"close", "Close the branch", promote_close},
-        {"raise", "Raise the generation: the old line is over", promote_raise},
-        {"promote", "Make the branch the main line", promote},
-        {"list", "See its point in the list", point_steps_until_listed}}};
+    .steps = {{"close", "Close the branch", promote_close, NULL},
+        {"raise", "Raise the generation: the old line is over", promote_raise, NULL},
+        {"promote", "Make the branch the main line", promote, NULL},
+        {"list", "See its point in the list", point_steps_until_listed, NULL}}};
 
 const struct job_kind job_kind_point_open = {.name = "point_open",
     .needs_machine = true,
@@ -357,7 +357,7 @@ const struct job_kind job_kind_point_open = {.name = "point_open",
     .check = open_check,
     .cancel = branch_steps_undo_open,
     .undo_on_failure = true,
-    .steps = {{"open", "Open the point as disks", open_point}}};
+    .steps = {{"open", "Open the point as disks", open_point, NULL}}};
 
 const struct job_kind job_kind_branch_open = {.name = "branch_open",
     .needs_machine = true,
@@ -365,7 +365,7 @@ const struct job_kind job_kind_branch_open = {.name = "branch_open",
     .check = reopen_check,
     .cancel = undo_reopen,
     .undo_on_failure = true,
-    .steps = {{"open", "Open the branch as disks", reopen}}};
+    .steps = {{"open", "Open the branch as disks", reopen, NULL}}};
 
 const struct job_kind job_kind_point_close = {
-    .name = "point_close", .check = close_check, .steps = {{"close", "Close the disks", close_point}}};
+    .name = "point_close", .check = close_check, .steps = {{"close", "Close the disks", close_point, NULL}}};

@@ -200,19 +200,20 @@ const struct job_kind job_kind_disk_add = {.name = "disk_add",
     .may_cancel = true,
     .check = check_add,
     .cancel = undo_add,
-    .steps = {{"configure", "Number the disks and add them", add}, {"agent", "Tell the agent", protect_steps_converged},
-        {"initial", "Copy what is in use", protect_steps_until_protected}}};
+    .steps = {{"configure", "Number the disks and add them", add, NULL},
+        {"agent", "Tell the agent", protect_steps_converged, NULL},
+        {"initial", "Copy what is in use", protect_steps_until_protected, NULL}}};
 
 const struct job_kind job_kind_disk_exclude = {.name = "disk_exclude",
     .needs_machine = true,
     .check = check_exclude,
-    .steps = {
-        {"configure", "Leave the disks out", exclude}, {"agent", "Tell the agent", protect_steps_converged_or_away}}};
+    .steps = {{"configure", "Leave the disks out", exclude, NULL},
+        {"agent", "Tell the agent", protect_steps_converged_or_away, NULL}}};
 
 const struct job_kind job_kind_disk_resize = {.name = "disk_resize",
     .needs_machine = true,
     .may_cancel = true,
     .check = check_resize,
-    .steps = {{"ask", "Ask the disks for their size", ask_size}, {"size", "Take the size up", until_listed},
-        {"point", "Make a point that has it", point_steps_create},
-        {"listed", "Wait for the vault's word", point_steps_until_listed}}};
+    .steps = {{"ask", "Ask the disks for their size", ask_size, NULL}, {"size", "Take the size up", until_listed, NULL},
+        {"point", "Make a point that has it", point_steps_create, NULL},
+        {"listed", "Wait for the vault's word", point_steps_until_listed, NULL}}};

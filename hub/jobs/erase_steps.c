@@ -63,4 +63,5 @@ static int forget(struct job_run *run, struct err *err)
 const struct job_kind job_kind_erase = {.name = "erase",
     .needs_machine = true,
     .check = erase_check,
-    .steps = {{"destroy", "Destroy the key of its data", destroy}, {"forget", "Forget its recovery points", forget}}};
+    .steps = {{"destroy", "Destroy the key of its data", destroy, NULL},
+        {"forget", "Forget its recovery points", forget, NULL}}};

@@ -117,10 +117,10 @@ const struct job_kind job_kind_failover_reprotect = {.name = "failover_reprotect
     .check = reprotect_check,
     .cancel = undo_reprotect,
     .undo_on_failure = true,
-    .steps = {{"begin", "Write the protection of the replica down", reprotect_begin},
-        {"point", "Make a point of what the replica has written", take_point},
-        {"list", "See it in the list", point_steps_until_listed},
-        {"settle", "The replica is protected", reprotect_settle}}};
+    .steps = {{"begin", "Write the protection of the replica down", reprotect_begin, NULL},
+        {"point", "Make a point of what the replica has written", take_point, NULL},
+        {"list", "See it in the list", point_steps_until_listed, NULL},
+        {"settle", "The replica is protected", reprotect_settle, NULL}}};
 
 /* ---- failover_failback ---- */
 
@@ -356,16 +356,17 @@ const struct job_kind job_kind_failover_failback = {.name = "failover_failback",
     .check = failback_check,
     .cancel = undo_failback,
     .undo_on_failure = true,
-    .steps = {{"check", "Ask the agent whether its disks can be written", ask_agent},
-        {"try", "Try what taking its fix-ups back needs", fixup_steps_try_host},
-        {"pass", "Write what differs, while the replica runs", pass}, {"stop", "Shut the replica down", stop_replica},
-        {"take_back", "Take the fix-ups back", fixup_steps_take_back}, {"close", "Close its disks", close_branch},
-        {"take", "Make its last point", take_point}, {"last", "Write the rest", last_pass},
-        {"settle", "The original is the machine", failback_settle},
+    .steps = {{"check", "Ask the agent whether its disks can be written", ask_agent, NULL},
+        {"try", "Try what taking its fix-ups back needs", fixup_steps_try_host, NULL},
+        {"pass", "Write what differs, while the replica runs", pass, NULL},
+        {"stop", "Shut the replica down", stop_replica, NULL},
+        {"take_back", "Take the fix-ups back", fixup_steps_take_back, NULL},
+        {"close", "Close its disks", close_branch, NULL}, {"take", "Make its last point", take_point, NULL},
+        {"last", "Write the rest", last_pass, NULL}, {"settle", "The original is the machine", failback_settle, NULL},
         {"restart", "Start a new machine from its disks", receiver_restart, receiver_is_another},
         {"protect", "Compare it with its points and protect it again", protect_steps_until_protected,
             is_to_the_original},
-        {"discard", "Discard the branch", failover_discard_branch}}}; /* all of it is in the machine's own line */
+        {"discard", "Discard the branch", failover_discard_branch, NULL}}}; /* all of it is in the machine's own line */
 
 /* ---- failover_resume ---- */
 
@@ -413,7 +414,7 @@ static int resume_settle(struct job_run *run, struct err *err)
 const struct job_kind job_kind_failover_resume = {.name = "failover_resume",
     .needs_machine = true,
     .check = resume_check,
-    .steps = {{"open", "Open the replica's disks", resume_open},
+    .steps = {{"open", "Open the replica's disks", resume_open, NULL},
         {"fixup", "Prepare its disks for the replica once more", fixup_steps_apply, resume_with_fixups},
-        {"start", "Start the replica and wait for its boot check", failover_start_replica},
-        {"settle", "The replica runs", resume_settle}}};
+        {"start", "Start the replica and wait for its boot check", failover_start_replica, NULL},
+        {"settle", "The replica runs", resume_settle, NULL}}};

@@ -534,36 +534,38 @@ const struct job_kind job_kind_failover = {.name = "failover",
     .check = failover_check,
     .cancel = undo_failover,
     .undo_on_failure = true,
-    .steps = {{"check", "Ask the target whether it can take the replica", ask_target},
+    .steps = {{"check", "Ask the target whether it can take the replica", ask_target, NULL},
         {"rehearse_open", "Open the newest point to rehearse the fix-ups", fixup_steps_rehearse_open,
             fixup_steps_rehearsal_wanted},
         {"rehearse", "Rehearse the fix-ups", fixup_steps_rehearse, fixup_steps_rehearsal_wanted},
         {"rehearse_close", "Close the point", fixup_steps_rehearse_close, fixup_steps_rehearsal_wanted},
-        {"begin", "Write the failover down", begin}, {"hold", "Stop the source and make its last point", hold_source},
-        {"fence", "Fence the source", fence}, {"open", "Open a branch of the point", open_branch},
-        {"fixup", "Prepare its disks for the replica", fixup_steps_apply},
-        {"start", "Start the replica and wait for its boot check", failover_start_replica},
-        {"settle", "The replica runs", settle_running}}};
+        {"begin", "Write the failover down", begin, NULL},
+        {"hold", "Stop the source and make its last point", hold_source, NULL},
+        {"fence", "Fence the source", fence, NULL}, {"open", "Open a branch of the point", open_branch, NULL},
+        {"fixup", "Prepare its disks for the replica", fixup_steps_apply, NULL},
+        {"start", "Start the replica and wait for its boot check", failover_start_replica, NULL},
+        {"settle", "The replica runs", settle_running, NULL}}};
 
 const struct job_kind job_kind_failover_change_point = {.name = "failover_change_point",
     .needs_machine = true,
     .check = change_check,
     .cancel = undo_change,
     .undo_on_failure = true,
-    .steps = {{"begin", "Write the change down", change_begin}, {"stop", "Stop the replica", stop_replica},
-        {"discard", "Discard its branch", failover_discard_branch},
-        {"open", "Open a branch of the other point", open_branch},
-        {"fixup", "Prepare its disks for the replica", fixup_steps_apply},
-        {"start", "Start the replica and wait for its boot check", failover_start_replica},
-        {"settle", "The replica runs", settle_running}}};
+    .steps = {{"begin", "Write the change down", change_begin, NULL}, {"stop", "Stop the replica", stop_replica, NULL},
+        {"discard", "Discard its branch", failover_discard_branch, NULL},
+        {"open", "Open a branch of the other point", open_branch, NULL},
+        {"fixup", "Prepare its disks for the replica", fixup_steps_apply, NULL},
+        {"start", "Start the replica and wait for its boot check", failover_start_replica, NULL},
+        {"settle", "The replica runs", settle_running, NULL}}};
 
 const struct job_kind job_kind_failover_commit = {.name = "failover_commit",
     .needs_machine = true,
     .check = commit_check,
-    .steps = {{"commit", "Commit the failover", commit}}};
+    .steps = {{"commit", "Commit the failover", commit, NULL}}};
 
 const struct job_kind job_kind_failover_end = {.name = "failover_end",
     .needs_machine = true,
     .check = end_check,
-    .steps = {{"begin", "Write the end down", end_begin}, {"stop", "Stop the replica", stop_replica},
-        {"discard", "Discard its branch", failover_discard_branch}, {"settle", "The failover is over", end_settle}}};
+    .steps = {{"begin", "Write the end down", end_begin, NULL}, {"stop", "Stop the replica", stop_replica, NULL},
+        {"discard", "Discard its branch", failover_discard_branch, NULL},
+        {"settle", "The failover is over", end_settle, NULL}}};

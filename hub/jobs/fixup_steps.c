@@ -314,6 +314,7 @@ const struct job_kind job_kind_failover_preview = {.name = "failover_preview",
     .check = preview_check,
     .cancel = preview_undo,
     .undo_on_failure = true,
-    .steps = {{"check", "Ask the target whether it can take the replica", preview_first},
-        {"open", "Open the point", fixup_steps_rehearse_open}, {"list", "List what fix-ups would change", preview_list},
-        {"close", "Close the point", fixup_steps_rehearse_close}}};
+    .steps = {{"check", "Ask the target whether it can take the replica", preview_first, NULL},
+        {"open", "Open the point", fixup_steps_rehearse_open, NULL},
+        {"list", "List what fix-ups would change", preview_list, NULL},
+        {"close", "Close the point", fixup_steps_rehearse_close, NULL}}};

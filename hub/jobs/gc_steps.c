@@ -33,4 +33,4 @@ const struct job_kind job_kind_vault_gc = {.name = "vault_gc",
     .may_cancel = true,
     .check = gc_check,
     .cancel = stop_giving_back,
-    .steps = {{"compact", "Rewrite what is mostly needless", give_back}}};
+    .steps = {{"compact", "Rewrite what is mostly needless", give_back, NULL}}};

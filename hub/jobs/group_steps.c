@@ -76,5 +76,5 @@ static int until_complete(struct job_run *run, struct err *err)
 
 const struct job_kind job_kind_group_point = {.name = "group_point",
     .check = check,
-    .steps = {{"ask", "Make the group point", ask_coordinator},
-        {"complete", "Wait for all members' points", until_complete}}};
+    .steps = {{"ask", "Make the group point", ask_coordinator, NULL},
+        {"complete", "Wait for all members' points", until_complete, NULL}}};

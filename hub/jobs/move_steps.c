@@ -266,6 +266,7 @@ const struct job_kind job_kind_machine_move = {.name = "machine_move",
     .check = move_check,
     .cancel = undo_move,
     .undo_on_failure = true,
-    .steps = {{"announce", "Tell the new node", announce}, {"node", "Wait for the new node", until_node_knows},
-        {"switch", "Tell the agent and the old node", switch_over},
-        {"agent", "Wait for a point through the new node", until_it_goes_on}}};
+    .steps = {{"announce", "Tell the new node", announce, NULL},
+        {"node", "Wait for the new node", until_node_knows, NULL},
+        {"switch", "Tell the agent and the old node", switch_over, NULL},
+        {"agent", "Wait for a point through the new node", until_it_goes_on, NULL}}};

@@ -34,4 +34,4 @@ static int newkey(struct job_run *run, struct err *err)
 const struct job_kind job_kind_machine_rotate_key = {.name = "machine_rotate_key",
     .needs_machine = true,
     .check = newkey_check,
-    .steps = {{"rotate", "Use a new data key from now on", newkey}}};
+    .steps = {{"rotate", "Use a new data key from now on", newkey, NULL}}};

@@ -801,19 +801,20 @@ const struct job_kind job_kind_plan_run = {.name = "plan_run",
     .check = run_check,
     .cancel = undo_run,
     .undo_on_failure = true,
-    .steps = {{"check", "Ask all targets whether they can take the replicas", ask_targets},
-        {"run", "Run the steps of the plan", run_steps}, {"cleanup", "Take the replicas of a drill away", clean_up},
-        {"settle", "Write down what came of it", settle}}};
+    .steps = {{"check", "Ask all targets whether they can take the replicas", ask_targets, NULL},
+        {"run", "Run the steps of the plan", run_steps, NULL},
+        {"cleanup", "Take the replicas of a drill away", clean_up, NULL},
+        {"settle", "Write down what came of it", settle, NULL}}};
 
 const struct job_kind job_kind_plan_action = {.name = "plan_action",
     .may_cancel = true,
     .check = action_params_check,
     .cancel = undo_action,
     .undo_on_failure = true,
-    .steps = {{"act", "Do what the step of the plan says", act}}};
+    .steps = {{"act", "Do what the step of the plan says", act, NULL}}};
 
 const struct job_kind job_kind_plan_gate = {
-    .name = "plan_gate", .may_cancel = true, .check = gate_check, .steps = {{"ask", "Ask somebody", ask}}};
+    .name = "plan_gate", .may_cancel = true, .check = gate_check, .steps = {{"ask", "Ask somebody", ask, NULL}}};
 
 const struct job_kind job_kind_plan_end = {
-    .name = "plan_end", .check = end_check, .steps = {{"end", "End all replicas of the run", end_all}}};
+    .name = "plan_end", .check = end_check, .steps = {{"end", "End all replicas of the run", end_all, NULL}}};

@@ -178,12 +178,12 @@ static int undo_export(struct job_run *run, struct err *err)
 const struct job_kind job_kind_point_create = {.name = "point_create",
     .needs_machine = true,
     .check = create_check,
-    .steps = {{"create", "Make the point and commit it", point_steps_create},
-        {"list", "See it in the list", point_steps_until_listed}}};
+    .steps = {{"create", "Make the point and commit it", point_steps_create, NULL},
+        {"list", "See it in the list", point_steps_until_listed, NULL}}};
 
 const struct job_kind job_kind_export = {.name = "export",
     .needs_machine = true,
     .may_cancel = true,
     .check = export_check,
     .cancel = undo_export,
-    .steps = {{"write", "Write the disk", export_disk}}};
+    .steps = {{"write", "Write the disk", export_disk, NULL}}};

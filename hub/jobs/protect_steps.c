@@ -442,20 +442,21 @@ const struct job_kind job_kind_protect = {.name = "protect",
     .check = protect_check,
     .cancel = undo_protect,
     .undo_on_failure = true,
-    .steps = {{"configure", "Choose node and vault, number the disks", configure},
-        {"seed", "Take older copies as a base", seed_steps_take}, {"agent", "Tell the agent", protect_steps_converged},
-        {"initial", "Copy what is in use", protect_steps_until_protected}}};
+    .steps = {{"configure", "Choose node and vault, number the disks", configure, NULL},
+        {"seed", "Take older copies as a base", seed_steps_take, NULL},
+        {"agent", "Tell the agent", protect_steps_converged, NULL},
+        {"initial", "Copy what is in use", protect_steps_until_protected, NULL}}};
 
 const struct job_kind job_kind_unprotect = {.name = "unprotect",
     .needs_machine = true,
     .check = unprotect_check,
-    .steps = {{"configure", "End the protection", stop_protection},
-        {"agent", "Tell the agent", protect_steps_converged_or_away}}};
+    .steps = {{"configure", "End the protection", stop_protection, NULL},
+        {"agent", "Tell the agent", protect_steps_converged_or_away, NULL}}};
 
 const struct job_kind job_kind_resync = {.name = "resync",
     .needs_machine = true,
     .may_cancel = true,
     .check = resync_check,
-    .steps = {{"request", "Ask for a resynchronization", request_resync},
-        {"agent", "Tell the agent", until_resync_seen},
-        {"compare", "Compare and send what differs", protect_steps_until_protected}}};
+    .steps = {{"request", "Ask for a resynchronization", request_resync, NULL},
+        {"agent", "Tell the agent", until_resync_seen, NULL},
+        {"compare", "Compare and send what differs", protect_steps_until_protected, NULL}}};

@@ -125,7 +125,7 @@ const struct job_kind job_kind_machine_restore = {.name = "machine_restore",
     .check = restore_check,
     .cancel = undo_restore,
     .undo_on_failure = true,
-    .steps = {[STEP_CHECK] = {"check", "Ask the agent whether its disks can be written", check_disks},
-        [STEP_WRITE] = {"write", "Write what differs", write_disks},
-        [STEP_SETTLE] = {"settle", "These disks are the machine's", settle},
-        {"restart", "Start it from its disks", receiver_restart}}};
+    .steps = {[STEP_CHECK] = {"check", "Ask the agent whether its disks can be written", check_disks, NULL},
+        [STEP_WRITE] = {"write", "Write what differs", write_disks, NULL},
+        [STEP_SETTLE] = {"settle", "These disks are the machine's", settle, NULL},
+        {"restart", "Start it from its disks", receiver_restart, NULL}}};

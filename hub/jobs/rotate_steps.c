@@ -26,4 +26,4 @@ static int rotate(struct job_run *run, struct err *err)
 
 const struct job_kind job_kind_vault_rotate_key = {.name = "vault_rotate_key",
     .check = rotate_check,
-    .steps = {{"rotate", "Wrap the keys of all machines under a new one", rotate}}};
+    .steps = {{"rotate", "Wrap the keys of all machines under a new one", rotate, NULL}}};

@@ -75,4 +75,4 @@ const struct job_kind job_kind_vault_verify = {.name = "vault_verify",
     .may_cancel = true,
     .check = verify_check,
     .cancel = undo_verify,
-    .steps = {{"verify", "Read and check everything", verify}}};
+    .steps = {{"verify", "Read and check everything", verify, NULL}}};

@@ -28,7 +28,10 @@ static void mount_disk(struct syncrig *rig, unsigned disk)
 
 static void unmount_disk(struct syncrig *rig, unsigned disk)
 {
-    must_run("umount %s/mnt%u", rig->dir, disk);
+    char path[128];
+
+    assert_true(snprintf(path, sizeof(path), "%s/mnt%u", rig->dir, disk) < (int)sizeof(path));
+    must_unmount(path);
 }
 
 /* Until the node has committed that many marks of the kind. */

@@ -160,6 +160,11 @@ void must_run(const char *format, ...)
         fail_msg("failed: %s", command);
 }
 
+void must_unmount(const char *path)
+{
+    must_run("for i in $(seq 100); do umount %s && exit; sleep 0.1; done; exit 1", path);
+}
+
 void loopdisk_forget_partitions(const struct loopdisk *l)
 {
     must_run("for i in $(seq 100); do partx -d %s && exit; sleep 0.1; done; exit 1", l->path);

@@ -37,6 +37,8 @@ void bpffs_mount(const char *dir, char path[96]);
 void bpffs_unmount(const char *path);
 /* Runs a shell command; fails the test if it fails. */
 void must_run(const char *format, ...) __attribute__((format(printf, 1, 2)));
+/* Unmounts a file system that an agent may have open for a moment: to freeze it, or to see what it is. */
+void must_unmount(const char *path);
 /* A page-aligned buffer of random bytes; free() it. */
 uint8_t *random_bytes(uint32_t n);
 
