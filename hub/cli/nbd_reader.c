@@ -295,12 +295,10 @@ static double per_second(uint64_t count, uint64_t usec)
     return usec ? (double)count * 1e6 / (double)usec : 0;
 }
 
-int nbd_reader_random(
-    struct nbd_reader *r, uint64_t usec, struct latency *latency, double *ret_per_second, struct err *err)
+static int read_at_random(struct nbd_reader *r, uint64_t usec, double *ret_per_second, struct err *err)
 {
     uint64_t start = clock_mono_usec(), blocks = r->data_bytes / NBD_READER_BLOCK_BYTES, follows;
 
-    r->latency = latency;
     r->read_bytes = 0;
     while (blocks > 0 && clock_mono_usec() - start < usec) {
         uint64_t at = next_random(r) % blocks * NBD_READER_BLOCK_BYTES;
@@ -315,12 +313,22 @@ int nbd_reader_random(
     return 0;
 }
 
+int nbd_reader_random(
+    struct nbd_reader *r, uint64_t usec, struct latency *latency, double *ret_per_second, struct err *err)
+{
+    int rc;
+
+    r->latency = latency;
+    rc = read_at_random(r, usec, ret_per_second, err);
+    r->latency = NULL; /* replies to what is still under way come when the connection is closed */
+    return rc;
+}
+
 int nbd_reader_sequential(
     struct nbd_reader *r, uint64_t usec, uint64_t *ret_bytes, double *ret_bytes_per_second, struct err *err)
 {
     uint64_t start = clock_mono_usec(), at = 0, follows;
 
-    r->latency = NULL;
     r->read_bytes = 0;
     while (at < r->data_bytes && clock_mono_usec() - start < usec) {
         uint64_t offset = place_of(r, at, &follows), bytes = follows < LARGE_BYTES ? follows : LARGE_BYTES;

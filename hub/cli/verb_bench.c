@@ -264,16 +264,22 @@ static int measure_points(struct bench *b, struct err *err)
 
 /* ---- opening ---- */
 
-/* A job that was asked for and not waited for may still open something: it is let come to its end. */
-static void find_opened(struct bench *b)
+/* A job that was asked for and not waited for may still open something: it is let come to its end. One that failed has opened nothing. */
+static int find_opened(struct bench *b, struct err *err)
 {
-    struct err ignored = ERR_INIT;
     json_t *job = NULL;
+    int rc = jobwait_for(b->line, b->job, CLOSE_USEC, &job, err);
 
-    if (jobwait_for(b->line, b->job, CLOSE_USEC, &job, &ignored) == 0)
+    if (rc == 0)
         (void)snprintf(b->export, sizeof(b->export), "%s",
             json_string_value(json_object_get(json_object_get(job, "result"), "export_id")) ?: "");
     json_decref(job);
+    if (rc == 0 || (err->code != ERR_TIMEOUT && err->code != ERR_UNAVAILABLE)) {
+        err_clear(err);
+        return 0;
+    }
+    (void)err_wrap(err, "the job %s may still open a point", b->job);
+    return err_hint(err, "See it with: leeward point opened; and close it: leeward point close ID");
 }
 
 /* Also when interrupted: nothing stops it. */
@@ -286,7 +292,7 @@ static int close_opened(struct bench *b, struct err *err)
 
     client_set_stop(b->line->client, NULL);
     if (b->job[0] && !b->export[0])
-        find_opened(b);
+        rc = find_opened(b, err);
     if (b->export[0]) {
         path = client_path("/api/v1/exports/%s", b->export);
         rc = do_job(b, "DELETE", path, NULL, id, &job, err);

@@ -233,6 +233,7 @@ static int array_info(int fd, struct bpf_map_info *ret_info)
     memset(ret_info, 0, size);
     if (bpf_obj_get_info_by_fd(fd, ret_info, &size) < 0)
         return -1;
+    errno = EINVAL;
     return ret_info->type == BPF_MAP_TYPE_ARRAY && ret_info->value_size == BT_PAGE_BYTES ? 0 : -1;
 }
 
@@ -254,8 +255,9 @@ static int owner_of(uint32_t id, uint64_t *ret_owner, struct err *err)
     }
     if (!page)
         return err_set(err, ERR_NOMEM, "tracker");
-    if (array_info(fd, &info) == 0 && bpf_map_lookup_elem(fd, &lane, page) == 0)
-        *ret_owner = page->owner;
+    if (array_info(fd, &info) < 0 || bpf_map_lookup_elem(fd, &lane, page) < 0)
+        return err_sys(err, errno, "reading a bitmap that is in use");
+    *ret_owner = page->owner;
     return 0;
 }
 
@@ -272,7 +274,9 @@ static int find_place(const struct ebpf *e, uint32_t key, struct place *ret_plac
     for (unsigned i = 0; i < BT_SLOT_PROBES && p.slot < 0; i++) {
         uint32_t slot = bt_slot(key, i), id = 0;
         uint64_t owner;
-        if (bpf_map_lookup_elem(e->disks_fd, &slot, &id) < 0 || id == 0) {
+        if (bpf_map_lookup_elem(e->disks_fd, &slot, &id) < 0 && errno != ENOENT)
+            return err_sys(err, errno, "looking at the tracker's table of disks");
+        if (id == 0) {
             p.free = p.free < 0 ? (int)slot : p.free;
             continue;
         }
