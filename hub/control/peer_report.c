@@ -316,7 +316,8 @@ static bool points_wait(struct peer_session *s)
 /* While one statement runs, and for a moment after it began, the next gathers. */
 static void points_flush(struct peer_session *s)
 {
-    if (s->points_running > 0 || (json_array_size(s->points_added) == 0 && json_array_size(s->points_dropped) == 0))
+    if (s->points_lost || s->points_running > 0 ||
+        (json_array_size(s->points_added) == 0 && json_array_size(s->points_dropped) == 0))
         return;
     if (!points_wait(s))
         points_submit(s, NULL);

@@ -139,6 +139,7 @@ void shaper_leave(struct shaper *s, struct shaper_flow *f)
 static void grant(struct shaper *s, struct shaper_flow *f, size_t bytes)
 {
     shaper_leave(s, f);
+    f->granted = true;
     f->deficit -= (int64_t)bytes;
     s->bucket.tokens -= s->rate > 0 ? (int64_t)bytes : 0;
     f->bucket.tokens -= s->flow_rate > 0 ? (int64_t)bytes : 0;
@@ -194,6 +195,7 @@ struct shaper_flow *shaper_next(struct shaper *s, uint64_t now, size_t *ret_byte
         struct shaper_flow *f = s->first;
         *ret_bytes = (size_t)quantum(s);
         shaper_leave(s, f);
+        f->granted = true;
         return f;
     }
     fill(&s->bucket, s->rate, now);
@@ -214,11 +216,13 @@ void shaper_charge(struct shaper *s, struct shaper_flow *f, size_t bytes, uint64
     fill_flow(s, f, now);
     s->bucket.tokens -= s->rate > 0 ? (int64_t)bytes : 0;
     f->bucket.tokens -= s->flow_rate > 0 ? (int64_t)bytes : 0;
-    f->deficit -= (int64_t)bytes;
+    if (f->granted)
+        f->deficit -= (int64_t)bytes;
 }
 
 void shaper_settle(struct shaper *s, struct shaper_flow *f, size_t granted, bool more)
 {
+    f->granted = false;
     f->deficit += (int64_t)granted;
     s->bucket.tokens += s->rate > 0 ? (int64_t)granted : 0;
     f->bucket.tokens += s->flow_rate > 0 ? (int64_t)granted : 0;

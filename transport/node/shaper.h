@@ -8,7 +8,7 @@
  * credit. So a first copy with gigabytes to send leaves as much of a narrow line to each of the others as they need for their points.
  *
  * A machine waits (shaper_wait), is granted bytes (shaper_next), sends and is charged for what went out (shaper_charge), and gives the grant
- * back (shaper_settle), in whichever order the last two.
+ * back (shaper_settle). What it sends while it is free, which is while nobody waits, takes nobody's turn: only the buckets are charged for it.
  */
 #ifndef TRANSPORT_NODE_SHAPER_H
 #define TRANSPORT_NODE_SHAPER_H
@@ -28,6 +28,7 @@ struct shaper_flow {
     struct shaper_bucket bucket;
     int64_t deficit;
     bool waits;
+    bool granted; /* what it sends counts against its turns */
 };
 
 struct shaper {

@@ -235,7 +235,7 @@ int call_receive(struct rpc_call *call, const uint8_t *data, size_t n, struct er
         body_total = whole = 0;
     call->unconsumed += body_total;
     call->whole += whole;
-    h2_hold(call->h2, body_total, whole);
+    h2_hold(call->h2, whole);
     h2_consume(call->h2, call, n - body_total);
     return 0;
 }
@@ -249,7 +249,7 @@ void rpc_call_consume(struct rpc_call *call, size_t message_bytes)
     call->whole -= whole;
     if (call->h2 == NULL || message_bytes == 0)
         return;
-    h2_let_go(call->h2, message_bytes, whole);
+    h2_let_go(call->h2, whole);
     h2_consume(call->h2, call, message_bytes);
 }
 

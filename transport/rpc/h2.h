@@ -55,9 +55,9 @@ int h2_start(struct h2 *h2, struct rpc_call *call, const char *authority, struct
 void h2_resume(struct h2 *h2, struct rpc_call *call);
 /* Gives n bytes back to the stream's window. The connection's opens by itself (h2_private.h). */
 void h2_consume(struct h2 *h2, struct rpc_call *call, size_t n);
-/* Calls of this session hold so many bytes more, or less, that were received and not consumed; `whole` of them in complete messages. */
-void h2_hold(struct h2 *h2, size_t n, size_t whole);
-void h2_let_go(struct h2 *h2, size_t n, size_t whole);
+/* Calls of this session hold so many bytes more, or less, in complete messages that were not consumed. */
+void h2_hold(struct h2 *h2, size_t n);
+void h2_let_go(struct h2 *h2, size_t n);
 void h2_reset(struct h2 *h2, struct rpc_call *call, uint32_t h2_error);
 /* Server: a plain HTTP status without a body (415). */
 void h2_respond_http(struct h2 *h2, struct rpc_call *call, unsigned http_status);

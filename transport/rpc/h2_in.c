@@ -275,7 +275,7 @@ static int on_stream_close(nghttp2_session *session, int32_t stream_id, uint32_t
     if (call == NULL)
         return 0;
     (void)nghttp2_session_set_stream_user_data(session, stream_id, NULL);
-    h2_let_go(h2, call->unconsumed, call->whole);
+    h2_let_go(h2, call->whole);
     call->unconsumed = call->whole = 0;
     if (!h2->is_server)
         call_end(call, h2_error == NGHTTP2_NO_ERROR ? RPC_INTERNAL : grpc_status_from_reset(h2_error),

@@ -151,24 +151,21 @@ void h2_consume(struct h2 *h2, struct rpc_call *call, size_t n)
         h2_check(h2, nghttp2_session_consume_stream(h2->session, call->stream_id, n));
 }
 
-void h2_hold(struct h2 *h2, size_t n, size_t whole)
+void h2_hold(struct h2 *h2, size_t n)
 {
     h2->held += n;
-    h2->held_whole += whole;
 }
 
-void h2_let_go(struct h2 *h2, size_t n, size_t whole)
+void h2_let_go(struct h2 *h2, size_t n)
 {
     h2->held -= n;
-    h2->held_whole -= whole;
     h2_repay(h2, 0);
 }
 
 void h2_repay(struct h2 *h2, size_t n)
 {
-    size_t window = h2->limits.connection_window;
     h2->owed += n;
-    if (h2->owed == 0 || h2->held_whole > window || (h2->held - h2->held_whole) / H2_PARTS_WINDOWS > window)
+    if (h2->owed == 0 || h2->held > h2->limits.connection_window)
         return;
     n = h2->owed;
     h2->owed = 0;

@@ -13,8 +13,8 @@
 #define H2_FRAME_BYTES_MAX 262144u /* larger DATA frames than 16 KiB save a TLS record per frame header */
 /* The connection's window is shared by all streams. If it waited until messages are consumed, a few streams that have received a part of a
  * message each could use it up, and none of them could ever be completed. So what comes in is given back at once, while no more than a window of
- * complete messages waits for owners, and while the parts together stay below so many windows. */
-#define H2_PARTS_WINDOWS 16u
+ * complete messages waits for owners. Parts are bounded by the streams' own windows and the largest message: to wait for them here would be to wait
+ * for ever, for only more bytes make them whole. */
 #define H2_NOISE_BURST 200u /* frames without content before they are counted against time */
 
 struct h2 {
@@ -29,8 +29,8 @@ struct h2 {
     void *arg;
     struct rpc_call *first;
     size_t calls;
-    size_t held, held_whole; /* received and not consumed; of them in complete messages */
-    size_t owed;             /* received and not yet given back to the connection's window */
+    size_t held; /* complete messages that were not consumed */
+    size_t owed; /* received and not yet given back to the connection's window */
     unsigned noise_left;
     uint64_t noise_usec; /* when noise_left was last refilled */
     bool up, draining, drain_final, failed;

@@ -115,6 +115,24 @@ static void a_copy_leaves_others_their_points(void **state)
     assert_true(m->sent[0] > 60 * (MB - 50000) * 95 / 100); /* and the line stays full */
 }
 
+/* An hour in which it has the line for itself is no debt to those who come later. */
+static void who_sent_while_nobody_waited_owes_nobody(void **state)
+{
+    struct model *m = model_new(1 * MB, 0);
+    (void)state;
+    for (uint64_t second = 2; second < 3602; second++) {
+        m->now = second * USEC_PER_SEC;
+        assert_true(shaper_is_free(&m->s, &m->flows[1], m->now));
+        shaper_charge(&m->s, &m->flows[1], 50000, m->now);
+    }
+    give(m, 0, UINT64_MAX / 4);
+    for (uint64_t second = 3602; second < 3622; second++) {
+        give(m, 1, 50000);
+        run_until(m, (second + 1) * USEC_PER_SEC);
+        assert_int_equal(m->backlog[1], 0);
+    }
+}
+
 static void each_machine_has_a_bound_of_its_own(void **state)
 {
     struct model *m = model_new(10 * MB, 1 * MB);
@@ -224,6 +242,7 @@ int main(void)
         cmocka_unit_test(the_rate_is_kept_whatever_a_grant_is_overdrawn),
         cmocka_unit_test(those_who_always_have_something_get_equal_shares),
         cmocka_unit_test(a_copy_leaves_others_their_points),
+        cmocka_unit_test(who_sent_while_nobody_waited_owes_nobody),
         cmocka_unit_test(each_machine_has_a_bound_of_its_own),
         cmocka_unit_test(a_machine_at_its_bound_does_not_hold_up_others),
         cmocka_unit_test(nobody_saves_credit_while_it_has_nothing_to_send),

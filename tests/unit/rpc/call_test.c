@@ -523,7 +523,7 @@ static void a_stalled_call_does_not_stop_others(void **state)
 static void messages_that_come_side_by_side_are_all_completed(void **state)
 {
     struct fixture *f = *state;
-    static struct probe p[16];
+    static struct probe p[40];
     f->server_limits =
         (struct rpc_limits){.message_max = 1u << 20, .stream_window = 1u << 20, .connection_window = 1u << 20};
     f->client_limits = f->server_limits;
