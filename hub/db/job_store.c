@@ -18,6 +18,18 @@ static int none_or_error(int rc)
     return rc < 0 ? -1 : 0;
 }
 
+/* Of jobs that exclude each other (jobs_exclusive, jobs_receiver) one is there already; any other error stays as it is. */
+static int not_beside(struct err *err)
+{
+    if (!err || err->code != ERR_EXISTS)
+        return -1;
+    if (strstr(err->text, "jobs_receiver"))
+        err_set(err, ERR_REFUSED, "the disks of that machine are being written by another job");
+    else
+        err_set(err, ERR_REFUSED, "the machine's protection is being changed, or it is moved, by another job");
+    return err_hint(err, "Wait for that job or cancel it: leeward job list");
+}
+
 int job_store_insert(struct db_conn *conn, const struct job_insert *job, char ret_id[IDENT_TEXT_SIZE], struct err *err)
 {
     struct ident id;
@@ -29,13 +41,8 @@ int job_store_insert(struct db_conn *conn, const struct job_insert *job, char re
             "INSERT INTO jobs (id, kind, machine_id, vault_id, params, requested_by, may_cancel)"
             " VALUES ($1, $2, $3, $4, coalesce($5, '{}')::jsonb, $6, $7)",
             DB_S(ret_id), DB_S(job->kind), DB_ID(job->machine_id), DB_ID(job->vault_id), DB_S(job->params_json),
-            DB_S(job->requested_by ? job->requested_by : ""), DB_B(job->may_cancel)) < 0) {
-        if (err && err->code == ERR_EXISTS) {
-            err_set(err, ERR_REFUSED, "the machine's protection is being changed, or it is moved, by another job");
-            err_hint(err, "Wait for that job or cancel it: leeward job list");
-        }
-        return -1;
-    }
+            DB_S(job->requested_by ? job->requested_by : ""), DB_B(job->may_cancel)) < 0)
+        return not_beside(err);
     for (size_t i = 0; i < job->step_count; i++)
         if (db_exec(conn, NULL, err, "INSERT INTO job_steps (job_id, ordinal, name, title) VALUES ($1, $2, $3, $4)",
                 DB_S(ret_id), DB_U(i), DB_S(job->steps[i].name), DB_S(job->steps[i].title)) < 0)

@@ -34,9 +34,7 @@ static const struct job_kind *need_kind(const char *name, struct err *err)
 
     if (!kind) {
         err_set(err, ERR_INVALID, "kind: there are no jobs of kind %.40s", name);
-        err_hint(err, "protect, unprotect, resync, machine_move, disk_add, disk_exclude, disk_resize, point_create, "
-                      "point_open, point_close, export, vault_rotate_key, machine_rotate_key, "
-                      "erase, vault_verify or vault_gc.");
+        err_hint(err, "Use the same version of both: this hub has no such jobs.");
     }
     return kind;
 }

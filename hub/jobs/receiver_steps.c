@@ -271,18 +271,37 @@ static int send(struct job_run *run, struct receive_list *list, Leeward__Control
         &command, ret_answer, err);
 }
 
-/* The list names the machine's own disks; the receiver's take their places. */
+/* NULL: nobody chose a disk for it. */
+static const char *chosen_key(const json_t *disks, uint32_t number)
+{
+    const json_t *one;
+    size_t at;
+
+    json_array_foreach((json_t *)disks, at, one)
+    {
+        if (json_integer_value(json_object_get(one, "number")) == (json_int_t)number)
+            return job_param_text(one, "key");
+    }
+    return NULL;
+}
+
+/* The list names the machine's own disks; the receiver's take their places. One that has none keeps no key: on the receiver that may be the name of a
+ * disk that nobody chose. */
 static int substitute(struct job_run *run, struct receive_list *list, const char *numbers_json, struct err *err)
 {
-    const json_t *disks = pairs(run, numbers_json, err), *one;
-    size_t at;
+    const json_t *disks = pairs(run, numbers_json, err);
 
     if (!disks)
         return -1;
     for (size_t i = 0; i < list->count; i++) {
-        json_array_foreach((json_t *)disks, at, one) if (json_integer_value(json_object_get(one, "number")) ==
-                                                         (json_int_t)list->items[i].number) list->items[i]
-            .key = (char *)(uintptr_t)job_param_text(one, "key");
+        const char *key = chosen_key(disks, list->items[i].number);
+
+        if (!key) {
+            run->final = true;
+            err_set(err, ERR_REFUSED, "disk %u was added after the disks were chosen", list->items[i].number);
+            return err_hint(err, "Start again, with a disk for it: --disk NUMBER=KEY for each");
+        }
+        list->items[i].key = (char *)(uintptr_t)key;
     }
     return 0;
 }

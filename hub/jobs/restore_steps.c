@@ -64,11 +64,26 @@ static int ask(struct job_run *run, bool check_only, json_t **ret_answer, struct
     return receiver_ask(run, NULL, &receive, ret_answer, err);
 }
 
+/* What was so at submission may have changed before the job began. */
+static int check_still(struct job_run *run, struct err *err)
+{
+    AUTO_DB_SET struct db_set set = {0};
+
+    if (job_machine(run, &set, err) < 0)
+        return -1;
+    if (check_state(run->conn, db_at(&set, struct machine_row, 0), err) == 0)
+        return 0;
+    run->final = true;
+    return -1;
+}
+
 static int check_disks(struct job_run *run, struct err *err)
 {
     json_t *answer = NULL;
-    int rc = receiver_admit(run, err);
+    int rc = check_still(run, err);
 
+    if (rc == 0)
+        rc = receiver_admit(run, err);
     if (rc == JOB_DONE)
         rc = ask(run, true, &answer, err);
     json_decref(answer);
@@ -86,14 +101,15 @@ static int write_disks(struct job_run *run, struct err *err)
     return json_object_set_new(run->result, "restored", answer) < 0 ? err_set(err, ERR_NOMEM, "no memory") : JOB_DONE;
 }
 
-/* The machine that was thought lost may have come back meanwhile: then it is the machine, and nothing is taken from it. */
+/* The machine that was thought lost may have come back meanwhile, or have a replica: then that is the machine, and nothing is taken from it. */
 static int settle(struct job_run *run, struct err *err)
 {
     AUTO_DB_SET struct db_set set = {0};
     AUTO_DB_SET struct db_set other = {0};
     uint64_t generation;
 
-    if (job_machine(run, &set, err) < 0 || db_need(run->conn, &db_machines, receiver_id(run), &other, err) < 0)
+    if (check_still(run, err) < 0 || job_machine(run, &set, err) < 0 ||
+        db_need(run->conn, &db_machines, receiver_id(run), &other, err) < 0)
         return -1;
     const struct machine_row *m = db_at(&set, struct machine_row, 0);
 

@@ -248,6 +248,138 @@ static void test_one_change_of_protection_at_a_time(void **state)
     assert_true(err.correction[0] != '\0');
 }
 
+/* ---- restore ---- */
+
+/* One more machine, protected, away, with a point. */
+static void lost_machine(struct db_conn *conn, const struct site *s, char id[IDENT_TEXT_SIZE])
+{
+    struct err err = ERR_INIT;
+    char name[32];
+
+    new_id(id);
+    snprintf(name, sizeof(name), "l-%.8s", id);
+    fixture_machine(conn, id, name);
+    assert_ok(machine_inventory(conn, id, INVENTORY, &err), &err);
+    assert_ok(
+        db_exec(conn, NULL, &err, "UPDATE disks SET number = 0, is_protected = true WHERE machine_id = $1", DB_S(id)),
+        &err);
+    assert_ok(
+        db_exec(conn, NULL, &err, "UPDATE machines SET state = 'protected', online = false WHERE id = $1", DB_S(id)),
+        &err);
+    assert_ok(db_exec(conn, NULL, &err,
+                  "INSERT INTO protections (machine_id, policy_id, node_id, vault_id) SELECT $1, p.id, $2, $3 FROM "
+                  "policies p LIMIT 1",
+                  DB_S(id), DB_S(s->node), DB_S(s->vault)),
+        &err);
+    assert_ok(db_exec(conn, NULL, &err,
+                  "INSERT INTO recovery_points (machine_id, sequence, vault_id, time, kind, generation, committed_at)"
+                  " VALUES ($1, 7, $2, now(), 'crash', 1, now())",
+                  DB_S(id), DB_S(s->vault)),
+        &err);
+}
+
+static int restore(
+    struct db_conn *conn, const struct site *to, const char *machine, char id[IDENT_TEXT_SIZE], struct err *err)
+{
+    AUTO_FREE char *params =
+        mem_printf("{\"to\":\"%s\",\"sequence\":\"7\",\"confirm\":\"%s\",\"disks\":[{\"number\":0,\"key\":\"sda\"}]}",
+            to->machine, to->name);
+    const struct job_spec spec = {
+        .kind = "machine_restore", .machine_id = machine, .params_json = params, .requested_by = "token:test"};
+
+    return job_submit(conn, &spec, false, id, err);
+}
+
+static void build_restore(struct db_conn *conn, struct site *s, char lost[IDENT_TEXT_SIZE], char other[IDENT_TEXT_SIZE])
+{
+    build(conn, s);
+    lost_machine(conn, s, lost);
+    lost_machine(conn, s, other);
+}
+
+static void test_a_restore_is_alone_with_both_machines(void **state)
+{
+    struct db_conn *conn AUTO_OF(db_conn) = fixture_conn(state);
+    char lost[IDENT_TEXT_SIZE], other[IDENT_TEXT_SIZE], id[IDENT_TEXT_SIZE], second[IDENT_TEXT_SIZE];
+    struct err err = ERR_INIT;
+    struct site s;
+
+    build_restore(conn, &s, lost, other);
+    assert_ok(restore(conn, &s, lost, id, &err), &err);
+    const struct job_spec resync = {.kind = "resync", .machine_id = lost};
+
+    assert_int_equal(job_submit(conn, &resync, false, second, &err), -1);
+    assert_int_equal(err.code, ERR_REFUSED);
+    assert_non_null(strstr(err.text, "by another job"));
+    err = (struct err)ERR_INIT;
+    assert_int_equal(restore(conn, &s, other, second, &err), -1);
+    assert_int_equal(err.code, ERR_REFUSED);
+    assert_non_null(strstr(err.text, "are being written by another job"));
+    assert_ok(job_cancel(conn, id, &err), &err);
+    run_all(conn, HUB_A);
+    assert_job(conn, id, "cancelled", "cancelled");
+    assert_ok(restore(conn, &s, other, second, &err), &err);
+}
+
+static void test_a_restore_of_a_machine_that_is_another_one_by_now_fails(void **state)
+{
+    static const char *const before[] = {"check", "settle"};
+    struct db_conn *conn AUTO_OF(db_conn) = fixture_conn(state);
+    char lost[IDENT_TEXT_SIZE], other[IDENT_TEXT_SIZE], id[IDENT_TEXT_SIZE];
+
+    for (size_t i = 0; i < ARRAY_LEN(before); i++) {
+        struct err err = ERR_INIT;
+        struct site s;
+
+        build_restore(conn, &s, lost, other);
+        assert_ok(restore(conn, &s, lost, id, &err), &err);
+        /* The steps before it are over. */
+        assert_ok(db_exec(conn, NULL, &err,
+                      "UPDATE job_steps SET status = 'succeeded' WHERE job_id = $1 AND ordinal <"
+                      " (SELECT ordinal FROM job_steps WHERE job_id = $1 AND name = $2)",
+                      DB_S(id), DB_S(before[i])),
+            &err);
+        assert_ok(db_exec(conn, NULL, &err,
+                      "UPDATE jobs SET state = '{\"receiver_disks\":[{\"number\":0,\"key\":\"sda\"}]}' WHERE id = $1",
+                      DB_S(id)),
+            &err);
+        assert_ok(
+            db_exec(conn, NULL, &err, "UPDATE machines SET state = 'failed_over' WHERE id = $1", DB_S(lost)), &err);
+        run_all(conn, HUB_A);
+        assert_job(conn, id, "failed", "refused");
+        assert_int_equal(
+            db_exec(conn, NULL, &err, "SELECT 1 FROM machines WHERE id = $1 AND generation = 1", DB_S(lost)), 1);
+        assert_int_equal(
+            db_exec(conn, NULL, &err, "SELECT 1 FROM disks WHERE machine_id = $1 AND key = 'sda'", DB_S(lost)), 1);
+    }
+}
+
+/* On the receiver the machine's own key is the name of a disk that nobody chose. */
+static void test_a_disk_that_was_added_since_is_written_nowhere(void **state)
+{
+    struct db_conn *conn AUTO_OF(db_conn) = fixture_conn(state);
+    char lost[IDENT_TEXT_SIZE], other[IDENT_TEXT_SIZE], id[IDENT_TEXT_SIZE];
+    struct err err = ERR_INIT;
+    struct site s;
+
+    build_restore(conn, &s, lost, other);
+    assert_ok(restore(conn, &s, lost, id, &err), &err);
+    assert_ok(machine_inventory(conn, lost, TWO_DISKS, &err), &err);
+    assert_ok(db_exec(conn, NULL, &err,
+                  "UPDATE disks SET number = 1, is_protected = true WHERE machine_id = $1 AND key = 'sdb'", DB_S(lost)),
+        &err);
+    assert_ok(db_exec(conn, NULL, &err,
+                  "UPDATE jobs SET state = "
+                  "'{\"receiver_admitted\":\"yes\",\"receiver_disks\":[{\"number\":0,\"key\":\"sda\"}]}' WHERE id = $1",
+                  DB_S(id)),
+        &err);
+    run_all(conn, HUB_A);
+    assert_job(conn, id, "failed", "refused");
+    assert_int_equal(db_exec(conn, NULL, &err,
+                         "SELECT 1 FROM jobs WHERE id = $1 AND problem_text LIKE '%disk 1 was added%'", DB_S(id)),
+        1);
+}
+
 /* ---- protect ---- */
 
 static void test_protect_follows_the_agent_to_the_first_point(void **state)
@@ -756,6 +888,9 @@ int main(void)
         cmocka_unit_test(test_wrong_submissions_are_refused_at_once),
         cmocka_unit_test(test_a_dry_run_stores_nothing),
         cmocka_unit_test(test_one_change_of_protection_at_a_time),
+        cmocka_unit_test(test_a_restore_is_alone_with_both_machines),
+        cmocka_unit_test(test_a_restore_of_a_machine_that_is_another_one_by_now_fails),
+        cmocka_unit_test(test_a_disk_that_was_added_since_is_written_nowhere),
         cmocka_unit_test(test_protect_follows_the_agent_to_the_first_point),
         cmocka_unit_test(test_protect_waits_for_a_node),
         cmocka_unit_test(test_a_cancelled_protect_leaves_the_machine_unprotected),
