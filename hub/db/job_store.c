@@ -186,6 +186,12 @@ int job_store_step_begun(struct db_conn *conn, const char *job_id, const char *n
         "SELECT 1 FROM job_steps WHERE job_id = $1 AND name = $2 AND started_at IS NOT NULL", DB_S(job_id), DB_S(name));
 }
 
+int job_store_step_succeeded(struct db_conn *conn, const char *job_id, const char *name, struct err *err)
+{
+    return db_exec(conn, NULL, err, "SELECT 1 FROM job_steps WHERE job_id = $1 AND name = $2 AND status = 'succeeded'",
+        DB_S(job_id), DB_S(name));
+}
+
 int job_store_step_done(struct db_conn *conn, const struct job_progress *p, struct err *err)
 {
     if (step_set(conn, p, "succeeded", 1000, err) < 0 || job_progress(conn, p, p->ordinal + 1, 0, "running", err) < 0)

@@ -48,6 +48,8 @@ int job_store_hold(struct db_conn *conn, const char *hub_id, const struct job_cl
 int job_store_let_go(struct db_conn *conn, const char *hub_id, struct err *err);
 /* 1: the step of that name was begun, whatever became of it; 0: not, or the job has no such step. */
 int job_store_step_begun(struct db_conn *conn, const char *job_id, const char *name, struct err *err);
+/* 1: it has succeeded, which is written in the transaction of what it did; 0: not. */
+int job_store_step_succeeded(struct db_conn *conn, const char *job_id, const char *name, struct err *err);
 
 /* What a step left behind. */
 struct job_progress {

@@ -336,12 +336,12 @@ static int undo_failback(struct job_run *run, struct err *err)
         .params_json = params,
         .requested_by = run->job->requested_by};
     char id[IDENT_TEXT_SIZE];
-    int settling = job_step_begun(run, "settle", err), stopping = job_step_begun(run, "stop", err);
+    int settled = job_step_done(run, "settle", err), stopping = job_step_begun(run, "stop", err);
 
     fabric_task_cancel(run->job->id);
-    if (taking < 0 || settling < 0 || stopping < 0)
+    if (taking < 0 || settled < 0 || stopping < 0)
         return -1;
-    if (settling > 0)
+    if (settled > 0)
         return 0;
     if (receiver_undo(run, err) < 0)
         return -1;

@@ -336,10 +336,10 @@ static int undo_failover(struct job_run *run, struct err *err)
     char end[IDENT_TEXT_SIZE];
 
     fabric_task_cancel(run->job->id);
+    if (!id) /* at most a rehearsal was begun: the source is not held, and a job has one command for its undoing */
+        return branch_steps_undo_open(run, err);
     if (is_planned(run) && release_source(run, err) < 0)
         return -1;
-    if (!id) /* at most a rehearsal was begun */
-        return branch_steps_undo_open(run, err);
     AUTO_FREE char *params = mem_printf("{\"failover_id\":\"%s\",\"failed\":true}", id);
     const struct job_spec spec = {.kind = "failover_end",
         .machine_id = run->job->machine_id,

@@ -101,6 +101,11 @@ int job_step_begun(struct job_run *run, const char *name, struct err *err)
     return job_store_step_begun(run->conn, run->job->id, name, err);
 }
 
+int job_step_done(struct job_run *run, const char *name, struct err *err)
+{
+    return job_store_step_succeeded(run->conn, run->job->id, name, err);
+}
+
 int job_machine(struct job_run *run, struct db_set *ret_set, struct err *err)
 {
     return db_need(run->conn, &db_machines, run->job->machine_id, ret_set, err);

@@ -92,6 +92,8 @@ int job_command_undo(struct job_run *run, const char *role, const char *target_i
 int job_command_cancel(struct job_run *run, const char *role, const char *target_id, struct err *err);
 /* Whether the step of that name was begun, for job_kind.cancel. 1, 0, -1. */
 int job_step_begun(struct job_run *run, const char *name, struct err *err);
+/* Whether it was done, and all that it changed is there. 1, 0, -1. */
+int job_step_done(struct job_run *run, const char *name, struct err *err);
 /* The machine of the job, as by db_need. */
 int job_machine(struct job_run *run, struct db_set *ret_set, struct err *err);
 /* Text and numbers in state. NULL / 0 when absent. */

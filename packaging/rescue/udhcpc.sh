@@ -8,6 +8,10 @@ deconfig)
     ip link set "$interface" up
     ;;
 bound | renew)
+    # A lease that is only longer must not cost the connections that there are.
+    if [ "$1" = renew ] && ip -4 address show dev "$interface" | grep -q " $ip/"; then
+        exit 0
+    fi
     ip address flush dev "$interface"
     ip address add "$ip/${mask:-24}" dev "$interface"
     for gateway in $router; do

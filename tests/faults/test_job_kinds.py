@@ -91,7 +91,7 @@ class Worker:
         self.do("POST", "/machines/member/protect", {"disks": [key]})
 
     def sql(self, text):
-        socket = os.path.dirname(glob.glob(os.path.join(self.site.data, "hub/**/.s.PGSQL.5432"), recursive=True)[0])
+        socket = self.site.postgres_socket()
         return run("psql", "-X", "-q", "-A", "-t", "-h", socket, "-U", "leeward", "-d", "leeward", "-v", "ON_ERROR_STOP=1", "-c",
                    text).strip()
 

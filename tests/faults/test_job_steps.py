@@ -5,7 +5,6 @@
 A trigger of the test's own holds the transaction of each step still, once; then the hub is killed, and the next one must do that step
 again. That a step was held is kept in a sequence, whose value does not come back with the transaction.
 """
-import glob
 import os
 import sys
 
@@ -51,7 +50,7 @@ class Worker:
         self.disk.unmount()
 
     def sql(self, text):
-        socket = os.path.dirname(glob.glob(os.path.join(self.site.data, "hub/**/.s.PGSQL.5432"), recursive=True)[0])
+        socket = self.site.postgres_socket()
         return run("psql", "-X", "-q", "-A", "-t", "-h", socket, "-U", "leeward", "-d", "leeward", "-v", "ON_ERROR_STOP=1", "-c",
                    text).strip()
 

@@ -459,6 +459,11 @@ class Site:
         os.kill(pid, signal.SIGKILL)
         return pid
 
+    def postgres_socket(self):
+        """The folder of the private database's socket, which is elsewhere where the path of the hub's data is too long for one."""
+        with open(os.path.join(self.data, "hub", "postgres", "postmaster.pid")) as f:
+            return f.read().splitlines()[4]
+
     def postgres_pid(self):
         with open(os.path.join(self.data, "hub", "postgres", "postmaster.pid")) as f:
             return int(f.readline())

@@ -33,7 +33,7 @@ def folders(site):
 
 def sql(site, text):
     """In the hub's private database."""
-    socket = os.path.dirname(glob.glob(os.path.join(site.data, "hub/**/.s.PGSQL.5432"), recursive=True)[0])
+    socket = site.postgres_socket()
     run("psql", "-X", "-q", "-h", socket, "-U", "leeward", "-d", "leeward", "-v", "ON_ERROR_STOP=1", "-c", text)
 
 
