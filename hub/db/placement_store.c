@@ -95,6 +95,7 @@ static int read_machines(struct db_conn *conn, struct placement_picture *p, stru
             "p.node_since") ", EXISTS (SELECT 1 FROM jobs j WHERE j.machine_id = p.machine_id AND j.kind = "
                             "'machine_move'"
                             "  AND j.status IN ('queued', 'running', 'waiting_for_input'))"
+                            " OR p.receiver_id IS NOT NULL"
                             " FROM protections p JOIN machines m ON m.id = p.machine_id"
                             " LEFT JOIN (SELECT machine_id, sum(changed_bytes)::bigint / 600 AS churn FROM samples"
                             "  WHERE minute > now() - interval '10 minutes' GROUP BY machine_id) s ON s.machine_id = "
@@ -142,7 +143,8 @@ int placement_where(struct db_conn *conn, const char *machine_id, struct placeme
 {
     AUTO_PGRESULT PGresult *r = NULL;
     int n = db_exec(conn, &r, err,
-        "SELECT p.node_id, p.next_node_id, n.name FROM protections p LEFT JOIN nodes n ON n.id = p.node_id"
+        "SELECT p.node_id, p.next_node_id, n.name, p.receiver_id IS NOT NULL FROM protections p LEFT JOIN nodes n ON "
+        "n.id = p.node_id"
         " WHERE p.machine_id = $1 AND p.active",
         DB_S(machine_id));
 
@@ -151,6 +153,7 @@ int placement_where(struct db_conn *conn, const char *machine_id, struct placeme
     (void)snprintf(ret_where->node_id, IDENT_TEXT_SIZE, "%s", db_text(r, 0, 0));
     (void)snprintf(ret_where->next_id, IDENT_TEXT_SIZE, "%s", db_text(r, 0, 1));
     (void)snprintf(ret_where->node_name, sizeof(ret_where->node_name), "%s", db_text(r, 0, 2));
+    ret_where->is_read = db_bool(r, 0, 3);
     return 1;
 }
 

@@ -25,6 +25,7 @@ void placement_picture_done(struct placement_picture *picture);
 struct placement_where {
     char node_id[IDENT_TEXT_SIZE], next_id[IDENT_TEXT_SIZE]; /* "": none */
     char node_name[256];
+    bool is_read; /* another machine's disks are written from it, through that node */
 };
 /* 1, or 0: the machine is not protected. */
 int placement_where(struct db_conn *conn, const char *machine_id, struct placement_where *ret_where, struct err *err);

@@ -62,6 +62,11 @@ static int move_check(struct db_conn *conn, const struct machine_row *machine, j
         err_set(err, ERR_REFUSED, "machine %s is not protected: it is on no node", machine->name);
         return err_hint(err, "Protect it first: leeward machine protect");
     }
+    if (where.is_read) {
+        err_set(err, ERR_REFUSED, "machine %s is being written to another machine's disks, through its node",
+            machine->name);
+        return err_hint(err, "Wait for that: leeward job list");
+    }
     return check_target(conn, node_id, err);
 }
 

@@ -14,6 +14,7 @@
 #include <cmocka.h>
 
 #include "hub/db/health_store.h"
+#include "hub/jobs/job.h"
 #include "hub/jobs/rebalance.h"
 #include "tests/unit/hub/postgres_fixture.h"
 
@@ -143,6 +144,31 @@ static void test_a_node_is_left_when_it_is_gone_and_not_before(void **state)
 }
 
 /* A hub that was just started, or that had no database, has not heard the nodes yet. */
+/* Its order names the node through which its points are read. */
+static void test_who_is_written_to_other_disks_stays(void **state)
+{
+    static const char *const machine = "eeeeeeee-0000-4000-8000-000000000000";
+    struct db_conn *conn = fixture_conn(state);
+    const struct job_spec move = {.kind = "machine_move",
+        .machine_id = machine,
+        .params_json = "{\"node_id\":\"" NODE_B "\"}",
+        .requested_by = "test"};
+    char id[IDENT_TEXT_SIZE];
+    struct err err = ERR_INIT;
+
+    build(conn);
+    script(conn, "UPDATE protections SET receiver_id = 'eeeeeeee-0000-4000-8000-000000000001'"
+                 " WHERE machine_id = 'eeeeeeee-0000-4000-8000-000000000000'");
+    assert_int_equal(job_submit(conn, &move, false, id, &err), -1);
+    assert_int_equal(err.code, ERR_REFUSED);
+    assert_non_null(strstr(err.text, "is being written to another machine's disks"));
+    node_is(conn, NODE_A, "false", "1 minute");
+    assert_int_equal(look(conn), ON_EACH - 1);
+    script(conn, "UPDATE protections SET receiver_id = NULL");
+    assert_int_equal(look(conn), 1);
+    db_release(conn);
+}
+
 static void test_nobody_is_gone_before_nodes_had_the_time_to_report(void **state)
 {
     struct db_conn *conn = fixture_conn(state);
@@ -237,6 +263,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_one_hub_looks_at_a_time),
         cmocka_unit_test(test_a_node_is_left_when_it_is_gone_and_not_before),
+        cmocka_unit_test(test_who_is_written_to_other_disks_stays),
         cmocka_unit_test(test_nobody_is_gone_before_nodes_had_the_time_to_report),
         cmocka_unit_test(test_hubs_that_look_at_the_same_moment_move_each_machine_once),
         cmocka_unit_test(test_nothing_flaps),
