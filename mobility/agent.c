@@ -394,20 +394,35 @@ static void take_group(struct agent *a, const Leeward__Control__V1__AgentDesired
         log_event(LOG_ERROR, "bad_group", LOG_E(&err));
 }
 
-/* The node of another machine whose points are received; none: the points are its own. */
-static int take_source(struct agent *a, const Leeward__Control__V1__ReceiveDisks *c, struct err *err)
+/* The node of another machine whose points are received (takes endpoint); NULL: the points are its own. */
+static void take_source(struct agent *a, char *endpoint, const char *node_id)
 {
-    const char *had = a->source_endpoint ? a->source_endpoint : "";
-
-    if (strcmp(had, c->node_endpoint) == 0 && strcmp(a->source_node, c->node_id) == 0)
-        return 0;
-    if (strlen(c->node_id) >= sizeof(a->source_node))
-        return err_set(err, ERR_INVALID, "a node is named by a UUID");
+    free(a->source_endpoint);
+    a->source_endpoint = endpoint;
+    snprintf(a->source_node, sizeof(a->source_node), "%s", node_id);
     rpc_channel_free(TAKE_PTR(a->asking));
-    free(TAKE_PTR(a->source_endpoint));
-    snprintf(a->source_node, sizeof(a->source_node), "%s", c->node_id);
-    if (c->node_endpoint[0] && !(a->source_endpoint = mem_strdup(c->node_endpoint)))
+}
+
+static bool is_other_source(const struct agent *a, const Leeward__Control__V1__ReceiveDisks *c)
+{
+    return strcmp(a->source_endpoint ? a->source_endpoint : "", c->node_endpoint) != 0 ||
+           strcmp(a->source_node, c->node_id) != 0;
+}
+
+/* An order that is refused leaves the channel to the one that is under way; one that is accepted asks for nothing before this thread has gone on. */
+static int begin_receiving(struct agent *a, const Leeward__Control__V1__Command *c, struct err *err)
+{
+    const Leeward__Control__V1__ReceiveDisks *m = c->receive_disks;
+    AUTO_FREE char *endpoint = m->node_endpoint[0] ? mem_strdup(m->node_endpoint) : NULL;
+
+    if (m->node_endpoint[0] && !endpoint)
         return err_set(err, ERR_NOMEM, "no memory for a node");
+    if (strlen(m->node_id) >= sizeof(a->source_node))
+        return err_set(err, ERR_INVALID, "a node is named by a UUID");
+    if (receive_command(a->receive, c->command_id, m, err) < 0)
+        return -1;
+    if (is_other_source(a, m))
+        take_source(a, TAKE_PTR(endpoint), m->node_id);
     return 0;
 }
 
@@ -437,10 +452,10 @@ static int receive_disks(struct agent *a, const Leeward__Control__V1__Command *c
 {
     if (c->receive_disks->restart)
         return restart(a, c->command_id, err);
-    if (!c->receive_disks->release && take_source(a, c->receive_disks, err) < 0)
-        return -1;
-    if (!a->protect || c->receive_disks->release)
+    if (c->receive_disks->release)
         return receive_command(a->receive, c->command_id, c->receive_disks, err);
+    if (!a->protect)
+        return begin_receiving(a, c, err);
     err_set(err, ERR_REFUSED, "this machine is protected: its own disks are the newest");
     return err_hint(err, "Only the machine of a committed failover is written back.");
 }

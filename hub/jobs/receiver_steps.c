@@ -116,8 +116,8 @@ static int check_pair(const json_t *disks, const PGresult *ours, int j, const PG
     return err_hint(err, "All disks that the point has are written.");
 }
 
-/* Each number and each key once, and none that is not to be written. */
-static int check_shape(const json_t *disks, const PGresult *ours, struct err *err)
+/* Each number and each key once. */
+static int check_shape(const json_t *disks, struct err *err)
 {
     if (!json_is_array(disks) || json_array_size(disks) > DISKS_MAX)
         return err_set(err, ERR_INVALID, "disks: not an array of at most %d", DISKS_MAX);
@@ -134,9 +134,56 @@ static int check_shape(const json_t *disks, const PGresult *ours, struct err *er
                 return err_set(err, ERR_INVALID, "disks/%zu: the same as disks/%zu", i, k);
         }
     }
-    return json_array_size(disks) <= (size_t)PQntuples(ours)
-               ? 0
-               : err_set(err, ERR_INVALID, "disks: the point has %d, not %zu", PQntuples(ours), json_array_size(disks));
+    return 0;
+}
+
+/* None that is not to be written. */
+static int check_numbers(const json_t *disks, const PGresult *ours, struct err *err)
+{
+    for (size_t i = 0; i < json_array_size(disks); i++) {
+        json_int_t number = json_integer_value(json_object_get(json_array_get(disks, i), "number"));
+        int j = 0;
+
+        while (j < PQntuples(ours) && db_i64(ours, j, OUR_NUMBER) != number)
+            j++;
+        if (j < PQntuples(ours))
+            continue;
+        err_set(err, ERR_INVALID, "disks/%zu: there is no disk %lld to be written", i, (long long)number);
+        return err_hint(err, "leeward disk list MACHINE shows the numbers of its disks.");
+    }
+    return 0;
+}
+
+/* The numbers of pairs, as a JSON array. */
+static char *numbers_of(const json_t *disks, struct err *err)
+{
+    json_t *numbers = json_array(), *one;
+    char *text = NULL;
+    size_t at;
+
+    json_array_foreach((json_t *)disks, at, one)(void) json_array_append(numbers, json_object_get(one, "number"));
+    if (json_array_size(numbers) == json_array_size(disks))
+        text = json_dumps(numbers, JSON_COMPACT);
+    json_decref(numbers);
+    if (!text)
+        err_set(err, ERR_NOMEM, "no memory for the disks of a job");
+    return text;
+}
+
+/* Those with the numbers; NULL: those that were chosen, be they protected or not, for an older point may have others; else those that are protected. */
+static int read_ours(struct db_conn *conn, const char *machine_id, const json_t *chosen, const char *numbers_json,
+    PGresult **ret_ours, struct err *err)
+{
+    AUTO_FREE char *text = NULL;
+
+    if (!numbers_json && chosen) {
+        text = numbers_of(chosen, err);
+        if (!text)
+            return -1;
+        numbers_json = text;
+    }
+    return numbers_json ? protection_disks_numbered(conn, machine_id, numbers_json, ret_ours, err)
+                        : protection_disks(conn, machine_id, ret_ours, err);
 }
 
 /* A new reference: [{"number", "key"}] for all disks that are to be written. */
@@ -146,19 +193,23 @@ static json_t *resolve(
     AUTO_PGRESULT PGresult *ours = NULL;
     AUTO_PGRESULT PGresult *theirs = NULL;
     json_t *disks = json_object_get(params, "disks");
-    int n = numbers_json ? protection_disks_numbered(conn, machine_id, numbers_json, &ours, err)
-                         : protection_disks(conn, machine_id, &ours, err);
+    int n;
 
+    if (json_is_null(disks))
+        disks = NULL;
+    if (disks && check_shape(disks, err) < 0)
+        return NULL;
+    n = read_ours(conn, machine_id, disks, numbers_json, &ours, err);
     if (n < 0 || receiver_disks(conn, job_param_text(params, "to"), &theirs, err) < 0)
+        return NULL;
+    if (disks && check_numbers(disks, ours, err) < 0)
         return NULL;
     if (n == 0) {
         err_set(err, ERR_REFUSED, "the machine has no disk that could be written back");
         return NULL;
     }
-    if (!disks || json_is_null(disks))
+    if (!disks)
         return only_pair(ours, theirs, err);
-    if (check_shape(disks, ours, err) < 0)
-        return NULL;
     for (int j = 0; j < n; j++)
         if (check_pair(disks, ours, j, theirs, err) < 0)
             return NULL;
@@ -310,9 +361,18 @@ int receiver_ask(struct job_run *run, const char *numbers_json, Leeward__Control
     json_t **ret_answer, struct err *err)
 {
     AUTO_PGRESULT PGresult *node = NULL;
+    AUTO_FREE char *chosen = NULL;
     struct receive_list list = {0};
-    int rc = receive_list_read(run->conn, run->job->machine_id, numbers_json, &list, err);
+    int rc;
 
+    if (!numbers_json && receiver_is_another(run->params)) {
+        const json_t *disks = pairs(run, NULL, err);
+
+        numbers_json = chosen = disks ? numbers_of(disks, err) : NULL;
+        if (!numbers_json)
+            return -1;
+    }
+    rc = receive_list_read(run->conn, run->job->machine_id, numbers_json, &list, err);
     if (rc == 0 && receiver_is_another(run->params)) {
         int found = receiver_node(run->conn, run->job->machine_id, &node, err);
 

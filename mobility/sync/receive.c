@@ -187,9 +187,16 @@ static int passes(struct receive *r, const struct receive_order *o, struct recei
 static int check_only(struct receive *r, const struct receive_order *o, struct err *err)
 {
     struct receive_figures figures = {0};
+    uint32_t numbers[MARK_DISKS_MAX];
     struct receive_pass pass = {
         .ask = r->conf.ask, .machine = o->machine, .sequence = o->sequence, .figures = &figures};
 
+    for (unsigned i = 0; i < o->disk_count; i++)
+        numbers[i] = o->disks[i].number;
+    if (o->sequence > 0) { /* that one and no other: all of it is wanted */
+        pass.numbers = numbers;
+        pass.number_count = o->disk_count;
+    }
     return look(r, &pass, err);
 }
 

@@ -336,7 +336,27 @@ struct look {
     uint64_t sequence, size_bytes;
     struct walk *walk; /* NULL: ranges are not looked at */
     uint64_t done;     /* blocks before it were compared */
+    const struct receive_pass *pass;
 };
+
+static bool is_written(const struct receive_pass *pass, uint32_t number)
+{
+    for (unsigned i = 0; i < pass->number_count; i++)
+        if (pass->numbers[i] == number)
+            return true;
+    return false;
+}
+
+static int check_numbers(const struct receive_pass *pass, const Leeward__Vault__V1__ChangeChunk *c, struct err *err)
+{
+    for (size_t i = 0; pass->numbers && i < c->n_disks; i++)
+        if (!is_written(pass, c->disks[i])) {
+            err_set(err, ERR_REFUSED, "the point has a disk %" PRIu32 ", which is not among those that are written",
+                c->disks[i]);
+            return err_hint(err, "Name a disk for each that the point has: --disk NUMBER=KEY");
+        }
+    return 0;
+}
 
 static int take_ranges(void *arg, const ProtobufCMessage *m, struct err *err)
 {
@@ -347,6 +367,8 @@ static int take_ranges(void *arg, const ProtobufCMessage *m, struct err *err)
     look->size_bytes = c->size_bytes;
     if (c->n_starts != c->n_lengths)
         return err_set(err, ERR_CORRUPT, "the vault answered with half a range");
+    if (check_numbers(look->pass, c, err) < 0)
+        return -1;
     for (size_t i = 0; look->walk && i < c->n_starts; i++) {
         uint64_t size = look->walk->size_bytes, start = c->starts[i], end;
 
@@ -374,6 +396,7 @@ static int ask_changes(
     q.sequence = pass->sequence;
     q.after_sequence = after;
     q.disk = d->number;
+    look->pass = pass;
     if (vaultask_run(pass->ask, "/leeward.vault.v1.Vault/Changes", &q.base,
             &leeward__vault__v1__change_chunk__descriptor, take_ranges, look, &pass->figures->traffic_bytes, err) < 0)
         return -1;

@@ -24,8 +24,10 @@ struct receive_figures {
 struct receive_pass {
     struct vaultask *ask;
     struct ident machine;
-    uint64_t sequence; /* the point */
-    uint64_t after;    /* the disk holds this one already; 0: nobody knows what it holds */
+    uint64_t sequence;       /* the point */
+    uint64_t after;          /* the disk holds this one already; 0: nobody knows what it holds */
+    const uint32_t *numbers; /* of all disks that are written: the point must have no other; NULL: not looked at */
+    unsigned number_count;
     struct receive_figures *figures;
     bool (*goes_on)(void *arg, uint64_t at_bytes, uint64_t size_bytes); /* now and then; false: stop */
     void *arg;
@@ -36,7 +38,8 @@ int receive_disk_open(const char *key, uint32_t number, struct receive_disk **re
 void receive_disk_close(struct receive_disk *d); /* NULL is allowed */
 DEFINE_AUTO(receive_disk, receive_disk_close)
 
-/* Which point the vault would give (sequence 0: the newest), and whether the disk is large enough for it: ERR_REFUSED. */
+/* Which point the vault would give (sequence 0: the newest), and whether the disk is large enough for it, and all of its disks are written:
+ * ERR_REFUSED; ERR_NOT_FOUND: the point has no disk of that number. */
 int receive_disk_look(struct receive_disk *d, const struct receive_pass *pass, uint64_t *ret_sequence, struct err *err);
 /* Afterwards the disk holds the point, durably. ERR_CANCELLED: told to stop; ERR_IO: it gives back something else than was written. */
 int receive_disk_pass(struct receive_disk *d, const struct receive_pass *pass, struct err *err);

@@ -71,7 +71,7 @@ def a_lost_machine_goes_on_from_another_ones_disk():
     check("missing" in lab.refused("machine", "restore", "lost", "--to", spare.name, "--disk", f"0={spare.key(large)}"), "nothing was confirmed")
     check("at least as large" in lab.refused(*to, f"0={spare.key(small)}"), "a disk that is too small")
     check("has no disk" in lab.refused(*to, "0=serial:nowhere"), "a disk that is not there")
-    check("is not among them" in lab.refused(*to, f"7={spare.key(large)}"), "a disk that the point has not")
+    check("no disk 7 to be written" in lab.refused(*to, f"7={spare.key(large)}"), "a disk that the point has not")
     check("the machine itself" in lab.refused("machine", "restore", "lost", "--to", "lost", "--confirm", "lost"), "the machine itself")
     large.make_fs("ext4")
     large.mount()

@@ -77,10 +77,20 @@ static int gather(struct read_call *c, struct ranges *r, struct err *err)
     return 0;
 }
 
+/* Who writes some of a point's disks should know which others it has. */
+static void name_disks(const struct mark *m, uint32_t numbers[MARK_DISKS_MAX], Leeward__Vault__V1__ChangeChunk *chunk)
+{
+    for (uint32_t i = 0; i < m->disk_count; i++)
+        numbers[i] = m->disks[i].number;
+    chunk->disks = numbers;
+    chunk->n_disks = m->disk_count;
+}
+
 static int changes_step(struct read_call *c, struct err *err)
 {
     Leeward__Vault__V1__ChangeChunk chunk = LEEWARD__VAULT__V1__CHANGE_CHUNK__INIT;
     struct ranges *r AUTO_FREE = mem_new(struct ranges);
+    uint32_t numbers[MARK_DISKS_MAX];
     if (r == NULL)
         return err_set(err, ERR_NOMEM, "no memory to list changes");
     if (c->after >= c->sequence)
@@ -92,6 +102,8 @@ static int changes_step(struct read_call *c, struct err *err)
     chunk.n_starts = chunk.n_lengths = r->count;
     chunk.starts = r->starts;
     chunk.lengths = r->lengths;
+    if (!c->told)
+        name_disks(view_mark(c->view), numbers, &chunk);
     if ((r->count > 0 || !c->told) && vaultread_put(c, &chunk.base, err) < 0)
         return -1;
     c->told = true;

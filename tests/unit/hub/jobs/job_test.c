@@ -354,30 +354,74 @@ static void test_a_restore_of_a_machine_that_is_another_one_by_now_fails(void **
     }
 }
 
-/* On the receiver the machine's own key is the name of a disk that nobody chose. */
-static void test_a_disk_that_was_added_since_is_written_nowhere(void **state)
+static void add_disk(struct db_conn *conn, const char *machine)
 {
+    struct err err = ERR_INIT;
+
+    assert_ok(machine_inventory(conn, machine, TWO_DISKS, &err), &err);
+    assert_ok(
+        db_exec(conn, NULL, &err,
+            "UPDATE disks SET number = 1, is_protected = true WHERE machine_id = $1 AND key = 'sdb'", DB_S(machine)),
+        &err);
+}
+
+/* A point has the disks that were chosen for it, whatever is protected by now. */
+static void test_a_restore_writes_the_disks_that_were_chosen(void **state)
+{
+    struct db_conn *conn AUTO_OF(db_conn) = fixture_conn(state);
+    char lost[IDENT_TEXT_SIZE], other[IDENT_TEXT_SIZE], id[IDENT_TEXT_SIZE], command[IDENT_TEXT_SIZE];
+    struct err err = ERR_INIT;
+    struct site s;
+
+    build_restore(conn, &s, lost, other);
+    add_disk(conn, lost);
+    assert_ok(restore(conn, &s, lost, id, &err), &err);
+    assert_ok(
+        db_exec(conn, NULL, &err, "UPDATE jobs SET state = '{\"receiver_admitted\":\"yes\"}' WHERE id = $1", DB_S(id)),
+        &err);
+    run_all(conn, HUB_A);
+    assert_job(conn, id, "running", "");
+    open_command(conn, s.machine, command);
+    assert_int_equal(db_exec(conn, NULL, &err,
+                         "SELECT 1 FROM commands WHERE id = $1 AND position('sda'::bytea in payload) > 0"
+                         " AND position('sdb'::bytea in payload) = 0",
+                         DB_S(command)),
+        1);
+}
+
+/* On the receiver the machine's own key is the name of a disk that nobody chose. */
+static void test_a_disk_that_nobody_chose_is_written_nowhere(void **state)
+{
+    static const struct job_step_title last = {"last", "Write the rest"};
     struct db_conn *conn AUTO_OF(db_conn) = fixture_conn(state);
     char lost[IDENT_TEXT_SIZE], other[IDENT_TEXT_SIZE], id[IDENT_TEXT_SIZE];
     struct err err = ERR_INIT;
     struct site s;
 
     build_restore(conn, &s, lost, other);
-    assert_ok(restore(conn, &s, lost, id, &err), &err);
-    assert_ok(machine_inventory(conn, lost, TWO_DISKS, &err), &err);
+    add_disk(conn, lost);
+    AUTO_FREE char *params = mem_printf("{\"to\":\"%s\"}", s.machine);
+    const struct job_insert job = {.kind = "failover_failback",
+        .machine_id = lost,
+        .vault_id = s.vault,
+        .params_json = params,
+        .steps = &last,
+        .step_count = 1};
+
+    assert_ok(job_store_insert(conn, &job, id, &err), &err);
     assert_ok(db_exec(conn, NULL, &err,
-                  "UPDATE disks SET number = 1, is_protected = true WHERE machine_id = $1 AND key = 'sdb'", DB_S(lost)),
-        &err);
-    assert_ok(db_exec(conn, NULL, &err,
-                  "UPDATE jobs SET state = "
-                  "'{\"receiver_admitted\":\"yes\",\"receiver_disks\":[{\"number\":0,\"key\":\"sda\"}]}' WHERE id = $1",
+                  "UPDATE jobs SET state = '{\"disks\":\"[0,1]\",\"receiver_disks\":[{\"number\":0,\"key\":\"sda\"}]}' "
+                  "WHERE id = $1",
                   DB_S(id)),
         &err);
     run_all(conn, HUB_A);
-    assert_job(conn, id, "failed", "refused");
     assert_int_equal(db_exec(conn, NULL, &err,
                          "SELECT 1 FROM jobs WHERE id = $1 AND problem_text LIKE '%disk 1 was added%'", DB_S(id)),
         1);
+    assert_int_equal(
+        db_exec(conn, NULL, &err, "SELECT 1 FROM commands WHERE job_id = $1 AND position('sdb'::bytea in payload) > 0",
+            DB_S(id)),
+        0);
 }
 
 /* ---- protect ---- */
@@ -890,7 +934,8 @@ int main(void)
         cmocka_unit_test(test_one_change_of_protection_at_a_time),
         cmocka_unit_test(test_a_restore_is_alone_with_both_machines),
         cmocka_unit_test(test_a_restore_of_a_machine_that_is_another_one_by_now_fails),
-        cmocka_unit_test(test_a_disk_that_was_added_since_is_written_nowhere),
+        cmocka_unit_test(test_a_restore_writes_the_disks_that_were_chosen),
+        cmocka_unit_test(test_a_disk_that_nobody_chose_is_written_nowhere),
         cmocka_unit_test(test_protect_follows_the_agent_to_the_first_point),
         cmocka_unit_test(test_protect_waits_for_a_node),
         cmocka_unit_test(test_a_cancelled_protect_leaves_the_machine_unprotected),

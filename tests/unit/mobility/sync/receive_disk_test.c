@@ -93,6 +93,7 @@ static void on_changes(struct rpc_call *call, void *arg, struct buf *message)
     Leeward__Vault__V1__ChangeChunk c = LEEWARD__VAULT__V1__CHANGE_CHUNK__INIT;
     int wrong = atomic_load(&f->wrong);
     uint64_t starts[] = {0, 3 * BLOCK + 512}, lengths[] = {BLOCK, 1024};
+    uint32_t disks[] = {0, 3};
     ProtobufCMessage *m = NULL;
     if (wire_unpack(&leeward__vault__v1__changes_request__descriptor, message->data, message->len, &m, NULL) < 0) {
         rpc_call_finish(call, RPC_INVALID_ARGUMENT, NULL);
@@ -105,6 +106,8 @@ static void on_changes(struct rpc_call *call, void *arg, struct buf *message)
     c.starts = starts;
     c.lengths = lengths;
     c.n_starts = c.n_lengths = ranges ? 2 : 0;
+    c.disks = disks;
+    c.n_disks = 2;
     if (wrong == CHANGES_HALF_RANGE)
         c.n_starts = 1, c.n_lengths = 0;
     if (wrong == CHANGES_BEHIND_DISK)
@@ -363,6 +366,24 @@ static void a_wrong_answer_is_refused_and_writes_nothing(void **state)
     free(before);
 }
 
+static void no_disk_of_the_point_is_left_out(void **state)
+{
+    static const uint32_t all[] = {3, 0};
+    struct fixture *f = *state;
+    struct err err = ERR_INIT;
+    uint64_t sequence;
+    open_disk(f);
+    struct receive_pass pass = pass_of(f, 0);
+    pass.numbers = all;
+    pass.number_count = 2;
+    assert_int_equal(receive_disk_look(f->disk, &pass, &sequence, &err), 0);
+    pass.numbers = all + 1;
+    pass.number_count = 1;
+    assert_int_equal(receive_disk_look(f->disk, &pass, &sequence, &err), -1);
+    assert_int_equal(err.code, ERR_REFUSED);
+    assert_non_null(strstr(err.text, "a disk 3,"));
+}
+
 static void it_ends_when_told_to(void **state)
 {
     struct fixture *f = *state;
@@ -404,8 +425,8 @@ static void a_disk_is_taken_for_oneself_alone(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {TEST(what_differs_is_written_and_nothing_else),
-        TEST(a_wrong_answer_is_refused_and_writes_nothing), TEST(it_ends_when_told_to),
-        TEST(a_disk_is_taken_for_oneself_alone)};
+        TEST(a_wrong_answer_is_refused_and_writes_nothing), TEST(no_disk_of_the_point_is_left_out),
+        TEST(it_ends_when_told_to), TEST(a_disk_is_taken_for_oneself_alone)};
     if (!loopdisk_is_possible())
         return 77;
     return cmocka_run_group_tests(tests, NULL, NULL);
