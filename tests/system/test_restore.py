@@ -113,6 +113,30 @@ def a_lost_machine_goes_on_from_another_ones_disk():
 
 
 @test
+def an_older_point_is_restored_with_the_disks_that_it_has():
+    lab, spare, large, _ = set_up()
+    site, lost = lab.site, lab.lost
+    before = lost.point_of(lab.disk)
+    held = image_of(lab.disk.device)
+    second, onto = Disk(16 * MIB), Disk(16 * MIB)
+    second.fill_random(40, seed=3)
+    for agent, disk in ((lost, second), (spare, onto)):
+        wait_until(lambda: any(d["device"] == disk.device for d in agent.disks()), "the agent to report its disk", 120, 0.3)
+    site.cli("disk", "add", "lost", second.device, timeout=240)
+    site.cli("point", "create", "lost", timeout=240)
+    after = lost.points()[-1]
+    lost.stop()
+    to = ["--to", spare.name, "--confirm", spare.name, "--disk"]
+    one, both = f"0={spare.key(large)}", f"0={spare.key(large)},1={spare.key(onto)}"
+    check("had no disk 1" in lab.refused("machine", "restore", f"lost@{before['sequence']}", *to, both), "a disk that the point has not")
+    check("has a disk 1" in lab.refused("machine", "restore", f"lost@{after['sequence']}", *to, one), "a disk was left out")
+    check(first_part(large) != held, "a refused restore wrote something")
+    site.cli("machine", "restore", f"lost@{before['sequence']}", *to, one, timeout=300)
+    check(first_part(large) == held, "the disk is not what the point holds")
+    check({d["key"] for d in lost.disks() if d["number"] == 0} == {spare.key(large)}, "the machine's disks")
+
+
+@test
 def a_replica_fails_back_to_another_machine():
     lab, spare, large, _ = set_up()
     site, lost = lab.site, lab.lost
