@@ -262,6 +262,13 @@ int receiver_check(
         err_set(err, ERR_INVALID, "confirm: not the name of the machine whose disks are overwritten");
         return err_hint(err, "Type it: %s", to->name);
     }
+    disks = json_object_get(params, "disks");
+    if (!to->rescue && (!disks || json_is_null(disks))) {
+        err_set(err, ERR_INVALID, "disks: missing, and %s does not run the rescue system", to->name);
+        return err_hint(err, "A disk that nobody has mounted may be in use all the same. Name each: --disk NUMBER=KEY; "
+                             "leeward disk list "
+                             "shows numbers and keys.");
+    }
     disks = resolve(conn, machine->id, params, numbers_json, err);
     json_decref(disks);
     return disks ? 0 : -1;

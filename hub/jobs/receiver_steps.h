@@ -10,7 +10,7 @@
 
 bool receiver_is_another(const json_t *params);
 /* For checks. numbers_json: array of the numbers of the disks to be written; NULL: those that are protected. "confirm" must be the receiver's name, and
- * "disks" is filled in where there is no choice. ERR_REFUSED: the receiver is protected, away or busy, or a disk too small, in use or of the running system. */
+ * "disks" may be missing for a receiver in the rescue system, where there is no choice. ERR_REFUSED: the receiver is protected, away or busy, or a disk too small, in use or of the running system. */
 int receiver_check(
     struct db_conn *conn, const struct machine_row *machine, json_t *params, const char *numbers_json, struct err *err);
 

@@ -69,6 +69,9 @@ def a_lost_machine_goes_on_from_another_ones_disk():
     check("overwritten" in lab.refused("machine", "restore", "lost", "--to", spare.name, "--confirm", "lost", "--disk", f"0={spare.key(large)}"),
           "the wrong name was confirmed")
     check("missing" in lab.refused("machine", "restore", "lost", "--to", spare.name, "--disk", f"0={spare.key(large)}"), "nothing was confirmed")
+    plain = Agent(site, "plain")
+    check("does not run the rescue system" in lab.refused("machine", "restore", "lost", "--to", "plain", "--confirm", "plain"), "a disk was guessed")
+    plain.stop()
     check("at least as large" in lab.refused(*to, f"0={spare.key(small)}"), "a disk that is too small")
     check("has no disk" in lab.refused(*to, "0=serial:nowhere"), "a disk that is not there")
     check("no disk 7 to be written" in lab.refused(*to, f"7={spare.key(large)}"), "a disk that the point has not")
