@@ -48,7 +48,7 @@ struct placement_machine {
     uint32_t zone;                /* its site; 0: none */
     uint64_t churn_bytes_per_sec; /* of the last minutes */
     uint64_t settled_usec;        /* since it came to its node */
-    bool moving;                  /* a move is under way already, or it must stay for now */
+    bool moving;                  /* a move is under way already, or other disks are written from it */
 };
 
 enum placement_reason {

@@ -24,8 +24,6 @@
 #include "transport/base/clock.h"
 #include "transport/base/mem.h"
 
-#define NODE_USEC (60 * USEC_PER_SEC)
-#define LOOK_USEC (200 * USEC_PER_MSEC)
 
 /* ---- what the jobs share ---- */
 
@@ -179,15 +177,10 @@ static int failback_check(struct db_conn *conn, const struct machine_row *machin
  * for long is the agent's to complain about. */
 static int node_knows(struct job_run *run, struct err *err)
 {
-    int knows = job_state_text(run, "node_knows") ? 1 : protection_node_knows(run->conn, run->job->machine_id, err);
+    int knows = job_state_text(run, "node_knows") ? JOB_DONE : receiver_node_knows(run, err);
 
-    if (knows < 0)
-        return -1;
-    if (knows == 0 && run->job->step_age_usec < NODE_USEC) {
-        snprintf(run->detail, sizeof(run->detail), "waiting for the process node to take it up");
-        run->again_usec = LOOK_USEC;
-        return JOB_AGAIN;
-    }
+    if (knows != JOB_DONE)
+        return knows;
     return job_state_put(run, "node_knows", json_string("yes"), err) < 0 ? -1 : JOB_DONE;
 }
 

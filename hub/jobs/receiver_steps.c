@@ -276,6 +276,19 @@ int receiver_check(
 
 /* ---- steps ---- */
 
+int receiver_node_knows(struct job_run *run, struct err *err)
+{
+    int knows = protection_node_knows(run->conn, run->job->machine_id, err);
+
+    if (knows < 0)
+        return -1;
+    if (knows > 0 || run->job->step_age_usec >= NODE_USEC)
+        return JOB_DONE;
+    snprintf(run->detail, sizeof(run->detail), "waiting for the process node to take it up");
+    run->again_usec = LOOK_USEC;
+    return JOB_AGAIN;
+}
+
 int receiver_admit(struct job_run *run, struct err *err)
 {
     int knows;
@@ -287,14 +300,9 @@ int receiver_admit(struct job_run *run, struct err *err)
             job_state_put(run, "receiver_noted", json_string("yes"), err) < 0)
             return -1;
     }
-    knows = protection_node_knows(run->conn, run->job->machine_id, err);
-    if (knows < 0)
-        return -1;
-    if (knows == 0 && run->job->step_age_usec < NODE_USEC) {
-        snprintf(run->detail, sizeof(run->detail), "waiting for the process node to take it up");
-        run->again_usec = LOOK_USEC;
-        return JOB_AGAIN;
-    }
+    knows = receiver_node_knows(run, err);
+    if (knows != JOB_DONE)
+        return knows;
     return job_state_put(run, "receiver_admitted", json_string("yes"), err) < 0 ? -1 : JOB_DONE;
 }
 

@@ -16,6 +16,8 @@ int receiver_check(
 
 /* The machine whose agent writes, and its name for people. */
 const char *receiver_id(const struct job_run *run);
+/* A look: the node has heard of what was written down for it. JOB_DONE also when it is away for long, which is the agent's to complain about. */
+int receiver_node_knows(struct job_run *run, struct err *err);
 /* A look: the receiver's agent may read the points. JOB_DONE at once where there is no receiver. */
 int receiver_admit(struct job_run *run, struct err *err);
 /* A look at a command to whoever writes; disks and source are filled in. *ret_answer is a new reference. numbers_json as above. */

@@ -64,7 +64,7 @@ class Worker:
         self.path = f"/machines/{self.machine}"
         self.serial = 0
         self.killed_in = {}
-        self.sql("""
+        self.site.sql("""
             CREATE TABLE held (kind text);
             CREATE SEQUENCE held_up_to;
             CREATE FUNCTION hold_still() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
@@ -89,11 +89,6 @@ class Worker:
         key = wait_until(lambda: next((d["key"] for d in self.api.done("GET", "/machines/member/disks")["items"]
                                        if d["device"] == disk.device), None), "the second machine and its disk", 90)
         self.do("POST", "/machines/member/protect", {"disks": [key]})
-
-    def sql(self, text):
-        socket = self.site.postgres_socket()
-        return run("psql", "-X", "-q", "-A", "-t", "-h", socket, "-U", "leeward", "-d", "leeward", "-v", "ON_ERROR_STOP=1", "-c",
-                   text).strip()
 
     def now(self):
         return self.api.done("GET", self.path)
@@ -128,7 +123,7 @@ class Worker:
 
     def hold(self, kind, first=0):
         """From now on each step of jobs of that kind is held still once, from that ordinal on."""
-        self.sql(f"DELETE FROM held; ALTER SEQUENCE held_up_to RESTART WITH {first + 1}; INSERT INTO held VALUES ('{kind}')")
+        self.site.sql(f"DELETE FROM held; ALTER SEQUENCE held_up_to RESTART WITH {first + 1}; INSERT INTO held VALUES ('{kind}')")
 
     def hub_pid(self):
         for pid in children_of(self.site.process.pid):
@@ -146,7 +141,7 @@ class Worker:
 
     def until_held(self, job, ordinal):
         def still_or_over():
-            return self.sql(SLEEPS) or self.state(job)["status"] not in ("queued", "running")
+            return self.site.sql(SLEEPS) or self.state(job)["status"] not in ("queued", "running")
         wait_until(still_or_over, f"{job['kind']} to come to step {ordinal}", 400)
         now = self.state(job)
         check(now["status"] in ("queued", "running"), f"{job['kind']} is {now['status']}: {now['problem']} {now['steps']}")

@@ -13,7 +13,7 @@ sys.path.insert(0, os.path.join(HERE, "..", "system"))
 sys.path.insert(0, os.path.join(HERE, "..", "e2e", "vm"))
 from api_client import Api  # noqa: E402
 from rescue import rescue_image  # noqa: E402
-from harness import MIB, Disk, Site, check, fresh, main, note, run, test, wait_until  # noqa: E402
+from harness import MIB, Disk, Site, check, fresh, main, note, test, wait_until  # noqa: E402
 
 SLEEPS = "SELECT pid FROM pg_stat_activity WHERE wait_event = 'PgSleep'"
 
@@ -30,7 +30,7 @@ class Worker:
         self.api = Api(self.site.env)
         self.machine = self.site.machine()["name"]
         self.serial = 0
-        self.sql("""
+        self.site.sql("""
             CREATE TABLE held (kind text);
             CREATE SEQUENCE held_up_to;
             CREATE FUNCTION hold_still() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
@@ -48,11 +48,6 @@ class Worker:
         with open(os.path.join(place, "etc", "fstab"), "w") as f:
             f.write("/dev/sdx1 / ext4 defaults 0 1\n")
         self.disk.unmount()
-
-    def sql(self, text):
-        socket = self.site.postgres_socket()
-        return run("psql", "-X", "-q", "-A", "-t", "-h", socket, "-U", "leeward", "-d", "leeward", "-v", "ON_ERROR_STOP=1", "-c",
-                   text).strip()
 
     def state(self, job):
         return self.api.done("GET", f"/jobs/{job['id']}")
@@ -76,7 +71,7 @@ class Worker:
     def kill_in(self, job, ordinal):
         """Once the job holds still in that step. The hub's private PostgreSQL goes with it."""
         def still_or_over():
-            return self.sql(SLEEPS) or self.state(job)["status"] not in ("queued", "running")
+            return self.site.sql(SLEEPS) or self.state(job)["status"] not in ("queued", "running")
         wait_until(still_or_over, f"{job['kind']} to come to step {ordinal}", 400)
         now = self.state(job)
         check(now["status"] in ("queued", "running"), f"{job['kind']} is {now['status']}: {now['problem']} {now['steps']}")
@@ -86,7 +81,7 @@ class Worker:
 
     def through(self, kind, method, path, body=None):
         """Submits the job and kills the hub in each of its steps."""
-        self.sql(f"DELETE FROM held; ALTER SEQUENCE held_up_to RESTART; INSERT INTO held VALUES ('{kind}')")
+        self.site.sql(f"DELETE FROM held; ALTER SEQUENCE held_up_to RESTART; INSERT INTO held VALUES ('{kind}')")
         job = self.submit(method, path, body)
         check(job["kind"] == kind, job)
         for ordinal in range(len(job["steps"])):

@@ -9,8 +9,8 @@ from harness import BIN, Site, check, defer, fresh, image_of, run, start, stop, 
 class HubSite(Site):
     """Hub, node and vault without an agent."""
 
-    def __init__(self):
-        super().__init__("--no-agent")
+    def __init__(self, **options):
+        super().__init__("--no-agent", **options)
 
     def wait_ready(self, timeout=120):
         def ready():

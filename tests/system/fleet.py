@@ -8,12 +8,13 @@ import random
 import signal
 
 import harness
-from harness import BIN, MIB, Disk, Failure, Site, check, defer, fresh, free_port_base, run, start, undo, wait_until
+from agent_site import HubSite
+from harness import BIN, MIB, Disk, Failure, check, defer, fresh, free_port_base, run, start, undo, wait_until
 
 DISK_BYTES = 24 * MIB
 
 
-class GroupSite(Site):
+class GroupSite(HubSite):
     """Hub, node and vault without an agent, reached over the bridge."""
 
     def __init__(self, address, node_options=()):
@@ -22,20 +23,12 @@ class GroupSite(Site):
         harness_port_base = harness.free_port_base
         harness.free_port_base = lambda count=5: base
         try:
-            super().__init__("--no-agent", daemon_options={
+            super().__init__(daemon_options={
                 "hub": ["--listen", f"0.0.0.0:{base + 1}"],
                 "vault": ["--listen", f"{address}:{base + 3}", "--advertise", f"{address}:{base + 3}"],
                 "node": ["--listen", f"{address}:{base + 2}", "--advertise", f"{address}:{base + 2}", *node_options]})
         finally:
             harness.free_port_base = harness_port_base
-
-    def wait_ready(self, timeout=60):
-        def ready():
-            check(self.process.poll() is None, f"leeward up ended with {self.process.returncode}: {self.last_log()}")
-            self.load_env()
-            status = self.cli("status")
-            return status["nodes"]["online"] and status["vaults"]["online"]
-        wait_until(ready, "leeward up to be ready", timeout, 0.2)
 
 
 class Bridge:

@@ -464,6 +464,11 @@ class Site:
         with open(os.path.join(self.data, "hub", "postgres", "postmaster.pid")) as f:
             return f.read().splitlines()[4]
 
+    def sql(self, text):
+        """In the hub's private database; what it answers, without headings."""
+        return run("psql", "-X", "-q", "-A", "-t", "-h", self.postgres_socket(), "-U", "leeward", "-d", "leeward", "-v", "ON_ERROR_STOP=1",
+                   "-c", text).strip()
+
     def postgres_pid(self):
         with open(os.path.join(self.data, "hub", "postgres", "postmaster.pid")) as f:
             return int(f.readline())

@@ -6,7 +6,8 @@ import os
 import shutil
 import stat
 
-from harness import BIN, MIB, Disk, Site, check, defer, fresh, run, start, wait_until
+from agent_site import HubSite
+from harness import BIN, MIB, Disk, check, defer, fresh, run, start, wait_until
 
 PROGRAM = """#!/usr/bin/env python3
 import json, os, sys
@@ -61,12 +62,12 @@ class Target:
             f.write(" ".join(machines))
 
 
-class PlanSite(Site):
+class PlanSite(HubSite):
     """Machines m0, m1, ..., all protected."""
 
     def __init__(self, count, **options):
         self.names = [f"m{n}" for n in range(count)]
-        super().__init__("--no-agent", **options)
+        super().__init__(**options)
         for name in self.names:
             self._start_agent(name)
         wait_until(lambda: sum(m["online"] for m in self.items("machine", "list")) == count, "all agents to enrol", 120, 0.3)
@@ -75,14 +76,6 @@ class PlanSite(Site):
         wait_until(lambda: all(m["state"] == "protected" and self.items("point", "list", m["name"])
                                for m in self.items("machine", "list")), "all machines to be protected", 180, 0.5)
         self.target = Target(self)
-
-    def wait_ready(self, timeout=60):
-        def ready():
-            check(self.process.poll() is None, f"leeward up ended with {self.process.returncode}: {self.last_log()}")
-            self.load_env()
-            status = self.cli("status")
-            return status["nodes"]["online"] and status["vaults"]["online"]
-        wait_until(ready, "leeward up to be ready", timeout, 0.2)
 
     def _start_agent(self, name):
         disk = Disk(DISK_BYTES, name=name)

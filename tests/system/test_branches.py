@@ -31,12 +31,6 @@ def folders(site):
     return glob.glob(os.path.join(site.data, "vault/machines/*/branches/*"))
 
 
-def sql(site, text):
-    """In the hub's private database."""
-    socket = site.postgres_socket()
-    run("psql", "-X", "-q", "-h", socket, "-U", "leeward", "-d", "leeward", "-v", "ON_ERROR_STOP=1", "-c", text)
-
-
 def image_of_uri(uri):
     copy = fresh("branch.img")
     run("nbdcopy", uri, copy)
@@ -94,7 +88,7 @@ def a_branch_that_the_hub_has_forgotten_finds_its_way_back():
     made = site.cli("branch", "create", f"{site.machine()['name']}@{point['sequence']}")
     write(made["uri"], (5, 0, 4096))
     site.cli("branch", "close", made["id"])
-    sql(site, f"DELETE FROM exports WHERE id = '{made['id']}'")
+    site.sql(f"DELETE FROM exports WHERE id = '{made['id']}'")
     found = wait_until(lambda: branch_of(site, made["id"]), "the hub to hear of the branch", 90)
     check(found["state"] == "kept" and found["sequence"] == point["sequence"], json.dumps(found))
     check(holds(site.cli("branch", "open", made["id"])["uri"], 5, 0, 4096), "it lost what was written to it")
