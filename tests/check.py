@@ -29,6 +29,7 @@ BUILDS = [
 SYSTEM_LIMIT_S = 900  # many times what any of them needs on a quiet machine
 BROWSER_LIMIT_S = 1500
 MACHINE_LIMIT_S = 1800  # the first run makes the image of the guest; emulation is slow beside other work
+SAID_AGAIN = 5
 CMOCKA_LINE = re.compile(r"^\d+: \[\s+(OK|FAILED|SKIPPED)\s+\] (\w+)")
 CTEST_LINE = re.compile(r"^\s*\d+/\d+ Test\s+#\d+: (\S+) \.*\s*(\*\*\*)?\s*(Passed|Failed|Timeout|Not Run|Exception|Subprocess|Skipped)")
 
@@ -37,6 +38,7 @@ class Results:
     def __init__(self):
         self.passed = self.failed = 0
         self.failures = []
+        self.said = []  # what the programs that failed printed last
 
     def passes(self, name):
         self.passed += 1
@@ -46,6 +48,20 @@ class Results:
         self.failed += 1
         self.failures.append(name)
         print(f"FAIL {name}: {reason}", flush=True)
+
+    def shows(self, text):
+        """What a program that failed printed: here, and again at the end, where it is found when the middle of the output
+        was not kept."""
+        self.said.append(text)
+        print(text, flush=True)
+
+    def tells(self):
+        """The end of everything."""
+        for text in self.said[:SAID_AGAIN]:
+            print("\n".join(text.rstrip("\n").split("\n")[-40:]))
+        for name in self.failures:
+            print(f"failed: {name}")
+        print(f"{self.passed} passed, {self.failed} failed", flush=True)
 
 
 def run(command, log, limit_s, **options):
@@ -106,7 +122,7 @@ def build(results, temp, wanted):
             stands = stands or folder == "check"
         else:
             results.fails(name, f"{compiler} did not build it")
-            print(errors_of(log) or tail(log, 40))
+            results.shows(errors_of(log) or tail(log, 40))
     return stands
 
 
@@ -126,7 +142,7 @@ def run_ctest(results, temp, folder, prefix, names):
     with open(log, errors="replace") as f:
         report_ctest(results, f.read().split("\n"), prefix)
     if results.failed and status != 0:
-        print(failed_output(log))
+        results.shows(failed_output(log))
 
 
 def report_ctest(results, lines, prefix):
@@ -208,7 +224,7 @@ def run_program(results, temp, name, path):
     elif not verdicts:
         results.fails(name, "tested nothing")
     if failed or status != 0:
-        print(tail(log, 60))
+        results.shows(f"  {name}:\n" + tail(log, 60))
     print(f"     {name}: {time.monotonic() - begin:.1f} s", flush=True)
     shutil.rmtree(work, ignore_errors=True)
 
@@ -231,9 +247,7 @@ def main():
             run_programs(results, temp, "faults", names)
             run_programs(results, temp, "e2e/browser", names)
             run_programs(results, temp, "e2e/vm", names)
-    for name in results.failures:
-        print(f"failed: {name}")
-    print(f"{results.passed} passed, {results.failed} failed", flush=True)
+    results.tells()
     return 1 if results.failed or not results.passed else 0
 
 

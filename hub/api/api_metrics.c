@@ -22,6 +22,7 @@ struct api_metrics {
     atomic_ulong sum_usec;
     atomic_ulong refused;
     atomic_long connections;
+    atomic_long in_flight;
 };
 
 struct api_metrics *api_metrics_new(void)
@@ -54,6 +55,11 @@ void api_metrics_count_refused(struct api_metrics *m)
 void api_metrics_connection(struct api_metrics *m, int change)
 {
     atomic_fetch_add(&m->connections, change);
+}
+
+void api_metrics_in_flight(struct api_metrics *m, int change)
+{
+    atomic_fetch_add(&m->in_flight, change);
 }
 
 static int write_requests(struct api_metrics *m, struct buf *out, struct err *err)
@@ -103,6 +109,8 @@ int api_metrics_write(struct api_metrics *m, struct buf *out, struct err *err)
         "# HELP leeward_api_unauthenticated_total Requests without a valid token.\n"
         "# TYPE leeward_api_unauthenticated_total counter\nleeward_api_unauthenticated_total %lu\n"
         "# HELP leeward_api_connections Connections of clients that are open.\n"
-        "# TYPE leeward_api_connections gauge\nleeward_api_connections %ld\n",
-        atomic_load(&m->refused), atomic_load(&m->connections));
+        "# TYPE leeward_api_connections gauge\nleeward_api_connections %ld\n"
+        "# HELP leeward_api_requests_in_flight Requests that are worked on or wait, and event streams that are open.\n"
+        "# TYPE leeward_api_requests_in_flight gauge\nleeward_api_requests_in_flight %ld\n",
+        atomic_load(&m->refused), atomic_load(&m->connections), atomic_load(&m->in_flight));
 }

@@ -18,6 +18,7 @@ void api_metrics_free(struct api_metrics *m);
 void api_metrics_count(struct api_metrics *m, size_t route, int status, uint64_t usec);
 void api_metrics_count_refused(struct api_metrics *m);          /* a request without a valid token */
 void api_metrics_connection(struct api_metrics *m, int change); /* +1 opened, -1 closed */
+void api_metrics_in_flight(struct api_metrics *m, int change);  /* +1 a handler took a request, -1 its answer is out */
 /* Appends the API's own families in the Prometheus text format. */
 int api_metrics_write(struct api_metrics *m, struct buf *out, struct err *err);
 

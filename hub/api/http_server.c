@@ -15,6 +15,7 @@
 #include <errno.h>
 #include <microhttpd.h>
 #include <netdb.h>
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
@@ -43,6 +44,7 @@
 #define FORGOTTEN_MAX (8u * 1024u * 1024u)
 #define ARGUMENTS_MAX 64u
 #define STREAM_BLOCK 4096u
+#define LAST_ANSWERS_SEC 5u /* for clients to take what was answered before everything is closed */
 
 #define TLS_PRIORITIES "SECURE128:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2:%SERVER_PRECEDENCE"
 
@@ -55,6 +57,9 @@ struct http_server {
     unsigned port;
     atomic_size_t body_bytes;
     atomic_bool stopping;
+    pthread_mutex_t lock; /* `unsent` */
+    pthread_cond_t sent;  /* the last of them is out */
+    size_t unsent;        /* requests that a handler took and whose answer is not out */
 };
 
 enum exchange_state { RECEIVING, WORKING, ANSWERED };
@@ -69,6 +74,7 @@ struct exchange {
     size_t counted_bytes; /* of body_bytes */
     size_t forgotten_bytes;
     bool too_large, overloaded;
+    bool unsent; /* counted in the server's */
 };
 
 /* ---- reading the head ---- */
@@ -354,6 +360,45 @@ static enum MHD_Result refuse_too_large(struct exchange *x)
     return refuse(x, 413, "too_large", "the body is larger than 1 MiB", "Send less at once.");
 }
 
+/* ---- what is not answered yet ---- */
+
+static void owe_answer(struct exchange *x)
+{
+    pthread_mutex_lock(&x->server->lock);
+    x->unsent = true;
+    x->server->unsent++;
+    pthread_mutex_unlock(&x->server->lock);
+    api_metrics_in_flight(x->server->services->metrics, 1);
+}
+
+static void answer_is_out(struct exchange *x)
+{
+    if (!x->unsent)
+        return;
+    api_metrics_in_flight(x->server->services->metrics, -1);
+    pthread_mutex_lock(&x->server->lock);
+    if (--x->server->unsent == 0)
+        pthread_cond_broadcast(&x->server->sent);
+    pthread_mutex_unlock(&x->server->lock);
+}
+
+/* MHD_stop_daemon() closes connections whose answer is queued and not sent. */
+static void wait_for_last_answers(struct http_server *server)
+{
+    struct timespec until;
+    size_t lost;
+
+    (void)clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_sec += LAST_ANSWERS_SEC;
+    pthread_mutex_lock(&server->lock);
+    while (server->unsent > 0 && pthread_cond_timedwait(&server->sent, &server->lock, &until) == 0)
+        ;
+    lost = server->unsent;
+    pthread_mutex_unlock(&server->lock);
+    if (lost > 0)
+        log_event(LOG_WARN, "api_answers_not_taken", LOG_U("count", lost));
+}
+
 /* ---- handler threads ---- */
 
 static void run_exchange(struct handler_item *item)
@@ -463,6 +508,7 @@ static enum MHD_Result dispatch(struct exchange *x)
         return answer(x);
     }
     client_allow(x->server->watch, x->client, 0);
+    owe_answer(x);
     atomic_store(&x->state, WORKING);
     MHD_suspend_connection(x->connection);
     if (handler_pool_submit(x->server->pool, &x->item) == 0)
@@ -504,6 +550,7 @@ static void on_completed(
         return;
     atomic_fetch_sub(&server->body_bytes, x->counted_bytes);
     client_allow(server->watch, x->client, CLIENT_IDLE_SEC);
+    answer_is_out(x);
     request_done(&x->request);
     free(x);
     *con_cls = NULL;
@@ -634,6 +681,17 @@ static int start_daemon(struct http_server *server, struct err *err)
     return server->daemon ? 0 : err_set(err, ERR_INTERNAL, "the HTTPS server does not start");
 }
 
+static void init_lock(struct http_server *server)
+{
+    pthread_condattr_t attr;
+
+    (void)pthread_mutex_init(&server->lock, NULL);
+    (void)pthread_condattr_init(&attr);
+    (void)pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    (void)pthread_cond_init(&server->sent, &attr);
+    (void)pthread_condattr_destroy(&attr);
+}
+
 int http_server_start(const struct api_services *services, struct http_server **ret_server, struct err *err)
 {
     struct http_server *server = mem_new(struct http_server);
@@ -643,6 +701,7 @@ int http_server_start(const struct api_services *services, struct http_server **
         return err_set(err, ERR_NOMEM, "no memory for the API's server");
     server->services = services;
     server->listen_fd = -1;
+    init_lock(server);
     if (tls_identity_open(services->conf->cert_path, services->conf->key_path, err) < 0 ||
         open_listener(server, err) < 0 || client_watch_start(&server->watch, err) < 0 ||
         handler_pool_start(threads, QUEUE_MAX, run_exchange, &server->pool, err) < 0 || start_daemon(server, err) < 0) {
@@ -667,13 +726,17 @@ void http_server_stop(struct http_server *server)
 {
     if (!server)
         return;
-    if (server->daemon)
+    if (server->daemon) {
+        wait_for_last_answers(server);
         MHD_stop_daemon(server->daemon);
+    }
     handler_pool_free(server->pool);
     client_watch_stop(server->watch);
     if (server->listen_fd >= 0)
         (void)close(server->listen_fd);
     tls_identity_close();
+    (void)pthread_cond_destroy(&server->sent);
+    (void)pthread_mutex_destroy(&server->lock);
     free(server);
 }
 

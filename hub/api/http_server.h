@@ -12,7 +12,7 @@ struct http_server;
 
 int http_server_start(const struct api_services *services, struct http_server **ret_server, struct err *err);
 /* Two steps: first no new connection is taken and what runs is answered; then, when event streams have been ended by the
- * caller, everything is closed and freed. NULL is allowed. */
+ * caller, the answers go out (5 seconds at most), and everything is closed and freed. NULL is allowed. */
 void http_server_quiesce(struct http_server *server);
 void http_server_stop(struct http_server *server);
 unsigned http_server_port(const struct http_server *server);
