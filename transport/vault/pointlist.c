@@ -265,3 +265,14 @@ void pointlist_unlink(const char *machine_dir, uint64_t id)
     if (path != NULL)
         (void)unlink(path);
 }
+
+int pointlist_id_from_name(const char *name, uint64_t *ret_id)
+{
+    uint8_t raw[8];
+    if (strlen(name) != 23 || strncmp(name, "points-", 7) != 0 || bytes_from_hex(name + 7, raw, sizeof(raw)) < 0)
+        return -1;
+    *ret_id = 0;
+    for (size_t i = 0; i < sizeof(raw); i++)
+        *ret_id = *ret_id << 8 | raw[i];
+    return 0;
+}

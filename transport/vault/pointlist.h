@@ -63,5 +63,7 @@ int pointlist_lookup(const char *machine_dir, uint64_t id, const struct ident *m
 int pointlist_store(const char *machine_dir, uint64_t id, const struct ident *machine, const struct pointlist *l,
     size_t from, struct err *err);
 void pointlist_unlink(const char *machine_dir, uint64_t id);
+/* The id of the list that a file of that name in a machine's folder holds; -1: it is none. */
+int pointlist_id_from_name(const char *name, uint64_t *ret_id);
 
 #endif

@@ -73,6 +73,21 @@ static int runs_sweep(struct store *s, struct err *err)
     return 0;
 }
 
+/* The same for lists of points: of the old list and the new one, only one is named after a crash between them. */
+static int points_sweep(struct store *s, struct err *err)
+{
+    int fd AUTO_CLOSE = open(s->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *d AUTO_DIR = fd < 0 ? NULL : dir_open_at(fd);
+    struct dirent *entry;
+    uint64_t id;
+    if (d == NULL)
+        return err_sys(err, errno, "listing the files in %s", s->dir);
+    while ((entry = readdir(d)) != NULL)
+        if (pointlist_id_from_name(entry->d_name, &id) == 0 && id != s->manifest.points_id)
+            (void)unlinkat(fd, entry->d_name, 0);
+    return 0;
+}
+
 static bool run_is(const struct run_info *run, const struct run_info *named)
 {
     return run->kind == named->kind && run->first_sequence == named->first_sequence &&
@@ -403,7 +418,7 @@ static int load_index(struct store *s, const struct log_span *log, struct err *e
     }
     s->committed = s->manifest.covered;
     s->had_first = s->points.count > 0;
-    return runs_sweep(s, err);
+    return runs_sweep(s, err) < 0 ? -1 : points_sweep(s, err);
 }
 
 /* ---- the newest mark, when the tail held none ---- */

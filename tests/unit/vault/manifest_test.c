@@ -6,6 +6,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <dirent.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -254,6 +255,40 @@ static void another_run_under_the_same_number_is_not_used(void **state)
     model_done(&m);
 }
 
+static unsigned count_point_lists(const struct model *m)
+{
+    DIR *d = opendir(m->machine_dir);
+    unsigned n = 0;
+    assert_non_null(d);
+    for (struct dirent *e = readdir(d); e != NULL; e = readdir(d))
+        n += strncmp(e->d_name, "points-", 7) == 0;
+    assert_int_equal(closedir(d), 0);
+    return n;
+}
+
+/* A crash beside the switch to another list of points leaves the old one or the new one behind. */
+static void point_lists_that_a_crash_left_are_swept(void **state)
+{
+    static struct model m;
+    struct err err = ERR_INIT;
+    struct manifest man AUTO_MANIFEST = {0};
+    char from[300], to[300];
+    (void)state;
+    begin(&m, 76);
+    assert_int_equal(store_flush(m.store, &err), 0);
+    assert_int_equal(manifest_load(m.machine_dir, &m.conf.machine, &man, &err), 0);
+    (void)snprintf(from, sizeof(from), "%s/points-%016llx", m.machine_dir, (unsigned long long)man.points_id);
+    (void)snprintf(to, sizeof(to), "%s/points-%016llx", m.machine_dir, (unsigned long long)man.points_id + 1);
+    copy(from, to);
+    (void)snprintf(to, sizeof(to), "%s/points-%016llx", m.machine_dir, (unsigned long long)man.points_id - 1);
+    copy(from, to);
+    assert_int_equal(count_point_lists(&m), 3);
+    reopen(&m);
+    assert_int_equal(count_point_lists(&m), 1);
+    model_check_all(&m);
+    model_done(&m);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -262,6 +297,7 @@ int main(void)
         cmocka_unit_test(a_merge_loses_no_run),
         cmocka_unit_test(an_index_that_is_made_again_has_other_numbers),
         cmocka_unit_test(another_run_under_the_same_number_is_not_used),
+        cmocka_unit_test(point_lists_that_a_crash_left_are_swept),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
