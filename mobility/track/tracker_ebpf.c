@@ -291,29 +291,33 @@ static int find_place(const struct ebpf *e, uint32_t key, struct place *ret_plac
     return 0;
 }
 
-/* The id of the array that the programs use for this key; 0: none. */
-static uint32_t array_in_use(const struct ebpf *e, uint32_t key)
+/* Whether the programs use this array for the key. 1, 0, or -1: that cannot be told. */
+static int is_in_use(const struct ebpf *e, uint32_t key, const struct bpf_map_info *array, struct err *err)
 {
     struct place p;
 
-    return find_place(e, key, &p, NULL) == 0 ? p.id : 0;
+    return find_place(e, key, &p, err) < 0 ? -1 : p.id == array->id;
 }
 
 /* A resize was cut off between putting the new array to use and renaming its pin: the old one may hold bits still. */
-static void finish_resize(struct ebpf *e, const struct ebpf_disk *d)
+static int finish_resize(struct ebpf *e, const struct ebpf_disk *d, struct err *err)
 {
     char next[32];
     struct diskmap old = {0}, new = {0};
     struct bpf_map_info old_info, new_info;
     AUTO_CLOSE int old_fd = bpffs_get(&e->pins, d->pin);
     AUTO_CLOSE int new_fd = -1;
+    int in_use;
 
     (void)snprintf(next, sizeof(next), "%s-next", d->pin);
     new_fd = bpffs_get(&e->pins, next);
     if (new_fd < 0)
-        return;
-    if (old_fd >= 0 && array_info(old_fd, &old_info) == 0 && array_info(new_fd, &new_info) == 0 &&
-        new_info.id == array_in_use(e, d->key) && diskmap_adopt(old_fd, old_info.max_entries, &old, NULL) == 0 &&
+        return 0;
+    in_use = array_info(new_fd, &new_info) == 0 ? is_in_use(e, d->key, &new_info, err) : 0;
+    if (in_use < 0)
+        return -1;
+    if (in_use && old_fd >= 0 && array_info(old_fd, &old_info) == 0 &&
+        diskmap_adopt(old_fd, old_info.max_entries, &old, NULL) == 0 &&
         diskmap_adopt(new_fd, new_info.max_entries, &new, NULL) == 0) {
         diskmap_merge(&new, &old);
         (void)bpffs_rename(&e->pins, next, d->pin, NULL);
@@ -321,6 +325,7 @@ static void finish_resize(struct ebpf *e, const struct ebpf_disk *d)
     diskmap_unmap(&old);
     diskmap_unmap(&new);
     bpffs_drop(&e->pins, next);
+    return 0;
 }
 
 static bool belongs_to(const struct ebpf *e, const struct bt_header *h, const struct tracker_disk *disk)
@@ -329,22 +334,27 @@ static bool belongs_to(const struct ebpf *e, const struct bt_header *h, const st
            h->incarnation != 0;
 }
 
-static bool adopt_array(struct ebpf *e, struct tracker_disk *disk, struct ebpf_disk *d)
+/* 1: adopted. 0: there is none to be adopted. -1: it cannot be told, and what is there stays. */
+static int adopt_array(struct ebpf *e, struct tracker_disk *disk, struct ebpf_disk *d, struct err *err)
 {
     AUTO_CLOSE int fd = bpffs_get(&e->pins, d->pin);
     struct bpf_map_info info;
+    int in_use;
 
-    if (fd < 0 || array_info(fd, &info) < 0 || info.id != array_in_use(e, d->key))
-        return false;
+    if (fd < 0 || array_info(fd, &info) < 0)
+        return 0;
+    in_use = is_in_use(e, d->key, &info, err);
+    if (in_use <= 0)
+        return in_use;
     if (diskmap_adopt(fd, info.max_entries, &d->map, NULL) < 0)
-        return false;
+        return 0;
     if (!belongs_to(e, d->map.header, disk)) {
         diskmap_unmap(&d->map);
-        return false;
+        return 0;
     }
     disk->size_bytes = d->map.header->size_bytes;
     disk->granule_shift = (unsigned)d->map.header->granule_shift;
-    return true;
+    return 1;
 }
 
 static int make_array(uint64_t size_bytes, unsigned shift, struct err *err)
@@ -427,6 +437,7 @@ static int ebpf_add(void *state, struct tracker_disk *disk, struct err *err)
 {
     AUTO_FREE struct ebpf_disk *d = mem_new(struct ebpf_disk);
     struct ebpf *e = state;
+    int adopted;
 
     if (!d)
         return err_set(err, ERR_NOMEM, "tracker");
@@ -434,8 +445,10 @@ static int ebpf_add(void *state, struct tracker_disk *disk, struct err *err)
         return -1;
     d->key = kernel_dev(disk->dev);
     (void)snprintf(d->pin, sizeof(d->pin), "disk-%08x", d->key);
-    finish_resize(e, d);
-    if (!adopt_array(e, disk, d) && create_array(e, disk, d, err) < 0)
+    if (finish_resize(e, d, err) < 0)
+        return -1;
+    adopted = adopt_array(e, disk, d, err);
+    if (adopted < 0 || (adopted == 0 && create_array(e, disk, d, err) < 0))
         return -1;
     d->write_cache = wholedisk_has_write_cache(disk->dev);
     memcpy(disk->tag.boot_id, e->boot_id, sizeof(disk->tag.boot_id));

@@ -8,6 +8,7 @@
 #include <bpf/bpf.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/capability.h>
 #include <linux/fs.h>
 #include <signal.h>
 #include <stdio.h>
@@ -16,6 +17,7 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -636,6 +638,210 @@ static void test_a_full_table_refuses_one_more_disk_and_keeps_the_others(void **
     free(data);
 }
 
+/* --- when the tracker's table cannot be read --------------------------------------------------------------------------------- */
+
+static int open_pin(const struct rig *r, const char *name)
+{
+    char path[160];
+    int fd;
+
+    (void)snprintf(path, sizeof(path), "%s/test/%s", r->bpf, name);
+    fd = bpf_obj_get(path);
+    assert_true(fd >= 0);
+    return fd;
+}
+
+static int open_array(const struct rig *r, const struct loopdisk *disk)
+{
+    char name[32];
+
+    (void)snprintf(name, sizeof(name), "disk-%08x", key_of(disk));
+    return open_pin(r, name);
+}
+
+/* An array in the table of which nobody can tell whose it is: it ends before the place where that stands. */
+static int make_short_array(void)
+{
+    LIBBPF_OPTS(bpf_map_create_opts, opts, .map_flags = BPF_F_MMAPABLE | BPF_F_INNER_MAP);
+    int fd = bpf_map_create(BPF_MAP_TYPE_ARRAY, "short", sizeof(uint32_t), BT_PAGE_BYTES, 1, &opts);
+
+    assert_true(fd >= 0);
+    return fd;
+}
+
+static void put_into_slot(int disks_fd, const struct loopdisk *disk, unsigned place, int array_fd)
+{
+    uint32_t slot = bt_slot(key_of(disk), place);
+
+    assert_int_equal(bpf_map_update_elem(disks_fd, &slot, &array_fd, BPF_ANY), 0);
+}
+
+static void expect_refusal(struct rig *r, const char *path, const char *text)
+{
+    struct tracker_disk *disk;
+    struct err err = ERR_INIT;
+
+    assert_int_equal(tracker_add(r->tracker, path, &disk, &err), -1);
+    if (!strstr(err.text, text))
+        fail_msg("refused, but with: %s", err.text);
+}
+
+/* The same disk as before: under its incarnation, with what was marked. */
+static void expect_resumed(struct rig *r, const struct dirty_tag *before, uint64_t granules)
+{
+    struct dirty_tag after;
+
+    tracker_disk_tag(r->tracked, &after);
+    assert_memory_equal(before, &after, sizeof(after));
+    assert_int_equal(drain(r), granules);
+}
+
+static void test_a_disk_is_refused_while_it_cannot_be_told_whose_array_is_in_its_slot(void **state)
+{
+    struct rig *r = *state;
+    int disks_fd = open_pin(r, "disks"), short_fd = make_short_array();
+    struct tracker_disk *other;
+    struct loopdisk more;
+    uint32_t slot;
+
+    loopdisk_init(&more, DISK_BYTES, 512, -1);
+    put_into_slot(disks_fd, &more, 0, short_fd);
+    expect_refusal(r, more.path, "reading a bitmap that is in use");
+    slot = bt_slot(key_of(&more), 0);
+    assert_int_equal(bpf_map_delete_elem(disks_fd, &slot), 0);
+    assert_int_equal(tracker_add(r->tracker, more.path, &other, NULL), 0);
+    put_into_slot(disks_fd, &more, 0, short_fd);
+    assert_int_equal(tracker_remove(r->tracker, other, NULL), -1);
+    assert_int_equal(tracker_resize(r->tracker, other, NULL), 0); /* no new size: nothing to be looked at */
+    loopdisk_resize(&more, DISK_BYTES + MIB);
+    assert_int_equal(tracker_resize(r->tracker, other, NULL), -1);
+    assert_int_equal(tracker_disk_size_bytes(other), DISK_BYTES);
+    assert_int_equal(bpf_map_delete_elem(disks_fd, &slot), 0);
+    assert_int_equal(tracker_resize(r->tracker, other, NULL), 0);
+    assert_int_equal(tracker_remove(r->tracker, other, NULL), 0);
+    loopdisk_done(&more);
+    (void)close(disks_fd);
+    (void)close(short_fd);
+}
+
+/* Not knowing is no reason to begin anew, which would cost a comparison of the whole disk. */
+static void test_what_was_tracked_stays_while_it_cannot_be_told_whose_array_it_is(void **state)
+{
+    struct rig *r = *state;
+    int disks_fd = open_pin(r, "disks"), array_fd = open_array(r, &r->disk), short_fd = make_short_array();
+    uint8_t *data = random_bytes(GRANULE);
+    struct dirty_tag before;
+
+    tracker_disk_tag(r->tracked, &before);
+    loopdisk_write(&r->disk, 3 * GRANULE, data, GRANULE);
+    tracker_close(r->tracker);
+    put_into_slot(disks_fd, &r->disk, 1, array_fd);
+    put_into_slot(disks_fd, &r->disk, 0, short_fd);
+    assert_int_equal(tracker_open(&r->config, &r->tracker, NULL), 0);
+    expect_refusal(r, r->disk.path, "reading a bitmap that is in use");
+    loopdisk_write(&r->disk, 5 * GRANULE, data, GRANULE);
+    put_into_slot(disks_fd, &r->disk, 0, array_fd);
+    assert_int_equal(tracker_add(r->tracker, r->disk.path, &r->tracked, NULL), 0);
+    expect_resumed(r, &before, 2);
+    (void)close(disks_fd);
+    (void)close(array_fd);
+    (void)close(short_fd);
+    free(data);
+}
+
+static void give_up_sys_admin(void)
+{
+    struct __user_cap_header_struct head = {.version = _LINUX_CAPABILITY_VERSION_3};
+    struct __user_cap_data_struct sets[_LINUX_CAPABILITY_U32S_3];
+
+    if (syscall(SYS_capget, &head, sets) < 0)
+        _exit(2);
+    sets[0].effective &= ~(1u << CAP_SYS_ADMIN);
+    sets[0].permitted &= ~(1u << CAP_SYS_ADMIN);
+    if (syscall(SYS_capset, &head, sets) < 0)
+        _exit(3);
+}
+
+/* In a process of its own. */
+static void add_without_sys_admin(struct rig *r)
+{
+    struct err err = ERR_INIT;
+
+    give_up_sys_admin();
+    if (tracker_open(&r->config, &r->tracker, &err) < 0)
+        _exit(4);
+    if (tracker_add(r->tracker, r->disk.path, &r->tracked, &err) == 0)
+        _exit(5);
+    _exit(err.code == ERR_DENIED && strstr(err.correction, "CAP_SYS_ADMIN") ? 0 : 6);
+}
+
+static void test_who_lacks_a_right_is_told_which_and_destroys_nothing(void **state)
+{
+    struct rig *r = *state;
+    uint8_t *data = random_bytes(GRANULE);
+    struct dirty_tag before;
+    int status = -1;
+    pid_t pid;
+
+    tracker_disk_tag(r->tracked, &before);
+    loopdisk_write(&r->disk, 3 * GRANULE, data, GRANULE);
+    tracker_close(r->tracker);
+    r->tracker = NULL;
+    pid = fork();
+    if (pid == 0)
+        add_without_sys_admin(r);
+    assert_true(pid > 0);
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_int_equal(status, 0);
+    loopdisk_write(&r->disk, 5 * GRANULE, data, GRANULE);
+    open_tracker(r);
+    expect_resumed(r, &before, 2);
+    free(data);
+}
+
+/* The descriptor of the table in this process, for a table that has got lost. */
+static int descriptor_of_table(void)
+{
+    char path[64], text[512];
+
+    for (int fd = 3; fd < 1024; fd++) {
+        FILE *f;
+        size_t n;
+        (void)snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", fd);
+        f = fopen(path, "r");
+        if (!f)
+            continue;
+        n = fread(text, 1, sizeof(text) - 1, f);
+        text[n] = '\0';
+        (void)fclose(f);
+        if (strstr(text, "map_type:\t12\n")) /* BPF_MAP_TYPE_ARRAY_OF_MAPS */
+            return fd;
+    }
+    fail_msg("this process has no table of disks open");
+    return -1;
+}
+
+static void test_a_table_that_cannot_be_looked_at_refuses_disks(void **state)
+{
+    struct rig *r = *state;
+    int nothing = open("/dev/null", O_RDWR | O_CLOEXEC);
+    struct err err = ERR_INIT;
+    struct dirty_tag before;
+    struct loopdisk more;
+
+    tracker_disk_tag(r->tracked, &before);
+    loopdisk_init(&more, DISK_BYTES, 512, -1);
+    assert_int_equal(dup2(nothing, descriptor_of_table()) >= 0, 1);
+    expect_refusal(r, more.path, "looking at the tracker's table of disks");
+    assert_int_equal(tracker_remove(r->tracker, r->tracked, &err), -1);
+    assert_non_null(strstr(err.text, "looking at the tracker's table of disks"));
+    tracker_close(r->tracker);
+    open_tracker(r);
+    expect_resumed(r, &before, 0);
+    loopdisk_done(&more);
+    (void)close(nothing);
+}
+
 static void test_a_loss_makes_the_disk_unknown_until_acknowledged(void **state)
 {
     struct rig *r = *state;
@@ -722,6 +928,10 @@ int main(void)
         TEST(test_a_vanished_disk_is_noticed),
         TEST(test_what_cannot_be_tracked_is_refused_with_a_reason),
         TEST(test_a_full_table_refuses_one_more_disk_and_keeps_the_others),
+        TEST(test_a_disk_is_refused_while_it_cannot_be_told_whose_array_is_in_its_slot),
+        TEST(test_what_was_tracked_stays_while_it_cannot_be_told_whose_array_it_is),
+        TEST(test_who_lacks_a_right_is_told_which_and_destroys_nothing),
+        TEST(test_a_table_that_cannot_be_looked_at_refuses_disks),
         TEST(test_a_loss_makes_the_disk_unknown_until_acknowledged),
         TEST(test_granules_grow_above_two_tebibytes),
         TEST(test_the_cost_of_a_write),
