@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <malloc.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
@@ -217,6 +218,8 @@ struct hub {
     struct oidc_conf oidc;
     char *first_password;       /* path */
     struct loop_timer *renewal; /* of the API's certificate */
+    pthread_mutex_t
+        news_lock; /* guards `news` against the API's threads, which serve before it is there and after it is gone */
     struct news *news;
     struct job_runner *runner;
     struct notify *notify;
@@ -370,8 +373,11 @@ static void hear(void *arg, enum news_topic topic)
 static size_t ready(void *arg, struct api_check checks[API_CHECKS_MAX])
 {
     struct hub *hub = arg;
-    bool database = hub->news && news_is_connected(hub->news);
+    bool database;
 
+    pthread_mutex_lock(&hub->news_lock);
+    database = hub->news && news_is_connected(hub->news);
+    pthread_mutex_unlock(&hub->news_lock);
     checks[0] = (struct api_check){.name = "database", .ok = database};
     if (!database)
         snprintf(checks[0].text, sizeof(checks[0].text),
@@ -490,16 +496,29 @@ static int start_api(struct hub *hub, struct err *err)
     return api_start(&conf, &hub->api, err);
 }
 
+static struct news *exchange_news(struct hub *hub, struct news *news)
+{
+    struct news *before;
+
+    pthread_mutex_lock(&hub->news_lock);
+    before = hub->news;
+    hub->news = news;
+    pthread_mutex_unlock(&hub->news_lock);
+    return before;
+}
+
 static int start_work(struct hub *hub, struct err *err)
 {
+    struct news *news = NULL;
     struct ident instance;
 
     action_allow_scripts(hub->settings.scripts_dir, hub->settings.scripts_user);
     if (ident_random(&instance) < 0)
         return err_set(err, ERR_INTERNAL, "the kernel gives no randomness");
     ident_to_text(&instance, hub->instance);
-    if (news_start(hub->db, hear, hub, &hub->news, err) < 0)
+    if (news_start(hub->db, hear, hub, &news, err) < 0)
         return -1;
+    (void)exchange_news(hub, news);
     if (notify_start(hub->db, hub->news, hub->id_text, &hub->notify, err) < 0)
         return -1;
     if (drill_clock_start(hub->db, &hub->drills, err) < 0)
@@ -523,7 +542,7 @@ static void stop(struct hub *hub)
     job_runner_stop(hub->runner);
     notify_stop(hub->notify);
     fabric_task_cancel("");
-    news_stop(hub->news);
+    news_stop(exchange_news(hub, NULL));
     loop_timer_free(hub->renewal);
     api_stop(hub->api);
     control_stop(hub->control);
@@ -575,7 +594,7 @@ static int configure(const struct settings *s, struct err *err)
 
 int main(int argc, char **argv)
 {
-    static struct hub hub = {.lock_fd = -1};
+    static struct hub hub = {.lock_fd = -1, .news_lock = PTHREAD_MUTEX_INITIALIZER};
     struct err err = ERR_INIT;
 
     (void)mallopt(M_MMAP_THRESHOLD, MAPPED_BYTES);
