@@ -435,15 +435,25 @@ static void timer_next(struct conn *c, uint64_t usec)
     (void)sd_event_source_set_enabled(c->timer, SD_EVENT_ONESHOT);
 }
 
+/* A timer that comes this late tells of this process (a machine that was asleep, no processor to be had): the answer may lie in the
+ * socket, or the peer's in ours. It is asked once more. */
+static bool stood_still(uint64_t limit_usec, uint64_t due_usec, uint64_t now_usec)
+{
+    return now_usec - due_usec > limit_usec / 8 + 2 * TIMER_ACCURACY_USEC;
+}
+
 static int on_timer(sd_event_source *source, uint64_t usec, void *arg)
 {
     struct conn *c = arg;
     struct err err = ERR_INIT;
     (void)source;
-    (void)usec;
     uint64_t now = clock_mono_usec();
     if (c->state == CONN_LINGER) {
         linger_end(c);
+        return 0;
+    }
+    if (!c->is_up && stood_still(c->limits.handshake_usec, usec, now)) {
+        timer_next(c, now + c->limits.handshake_usec);
         return 0;
     }
     if (!c->is_up) {
@@ -452,7 +462,7 @@ static int on_timer(sd_event_source *source, uint64_t usec, void *arg)
         conn_close(c, &err);
         return 0;
     }
-    if (now - c->heard_usec >= 2 * c->limits.idle_usec) {
+    if (now - c->heard_usec >= 2 * c->limits.idle_usec && !stood_still(c->limits.idle_usec, usec, now)) {
         err_set(&err, ERR_UNAVAILABLE, "%s does not answer any more", c->address);
         conn_close(c, &err);
         return 0;
