@@ -20,6 +20,7 @@
 #include "transport/base/mem.h"
 
 #define LOOK_MSEC 200
+#define PIPE_BYTES 65536                              /* pipe(7) */
 #define ASIDE_FD (PROGRAM_FIRST_FD + PROGRAM_FDS_MAX) /* where ours are kept until each has the program's number */
 
 /* The program while it runs. */
@@ -156,7 +157,8 @@ static int take_output(struct child *c, struct err *err)
     return n > 0 ? buf_append(c->output, data, (size_t)n, err) : 0;
 }
 
-static void take_errors(struct child *c)
+/* False: nothing is there now. */
+static bool take_errors(struct child *c)
 {
     char data[1024];
     ssize_t n = read(c->errors, data, sizeof(data));
@@ -175,6 +177,7 @@ static void take_errors(struct child *c)
             c->last[c->last_len++] = data[i] >= 0x20 && data[i] < 0x7f ? data[i] : '?';
     }
     c->last[c->last_len] = '\0';
+    return n > 0;
 }
 
 /* Until the program has ended and its output is read. */
@@ -199,7 +202,7 @@ static int converse(struct child *c, uint64_t limit_usec, const atomic_bool *can
         if (p[0].revents && take_output(c, err) < 0)
             return err_wrap(err, "what %s prints", c->who);
         if (p[1].revents)
-            take_errors(c);
+            (void)take_errors(c);
         /* What it left running may hold the pipe for ever: one more look at it, and that is all. */
         if (over && p[0].revents == 0)
             break;
@@ -214,8 +217,9 @@ static int judge(struct child *c, struct err *err)
 
     if (waitid(P_PID, (id_t)c->pid, &info, WEXITED | WNOWAIT) < 0)
         return err_sys(err, errno, "the end of %s", c->who);
-    if (c->errors >= 0)
-        take_errors(c);
+    /* All that the pipe held when it ended: its last line says why. What it left running may go on to write. */
+    for (int i = 0; i < PIPE_BYTES / 1024 && c->errors >= 0 && take_errors(c); i++)
+        ;
     if (info.si_code == CLD_EXITED && info.si_status == 0)
         return 0;
     if (info.si_code != CLD_EXITED && info.si_status == SIGXFSZ)

@@ -171,6 +171,10 @@ static void a_program_that_goes_wrong_is_an_error_with_its_own_words(void **stat
     assert_int_equal(run_program("echo first >&2; echo 'no rack left' >&2; exit 3", 60, &replica, &err), -1);
     assert_int_equal(err.code, ERR_REFUSED);
     assert_non_null(strstr(err.text, "status 3: no rack left"));
+    /* However much it says before that, and however soon it ends after it. */
+    assert_int_equal(
+        run_program("yes lamentation | head -n 2500 >&2; echo 'no rack left' >&2; exit 3", 60, &replica, &err), -1);
+    assert_non_null(strstr(err.text, "status 3: no rack left"));
     assert_int_equal(run_program("kill -TERM $$", 60, &replica, &err), -1);
     assert_non_null(strstr(err.text, "signal 15"));
     assert_int_equal(run_program("echo 'not json'", 60, &replica, &err), -1);
@@ -292,6 +296,7 @@ static void a_port_that_answers_is_a_verdict_and_so_is_one_that_does_not(void **
     assert_int_equal(boot_check_by_tcp(check, "127.0.0.1", &cancelled, replica, &err), 0);
     assert_string_equal(compute_text(replica, "verdict", ""), "failed");
     assert_int_equal(listen(fd, 8), 0);
+    json_object_set_new(check, "timeout_seconds", json_integer(60));
     assert_int_equal(boot_check_by_tcp(check, "127.0.0.1", &cancelled, replica, &err), 0);
     assert_string_equal(compute_text(replica, "verdict", ""), "passed");
     assert_int_equal(boot_check_by_tcp(check, NULL, &cancelled, replica, &err), 0);
