@@ -18,7 +18,7 @@ class Committer:
                                         stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         self._undo = defer(self._stop)
 
-    def commit_until(self, condition, timeout=60):
+    def commit_until(self, condition, timeout=180):
         deadline = time.monotonic() + timeout
         while not condition():
             check(time.monotonic() < deadline, f"not within {timeout} s")
@@ -45,7 +45,7 @@ def no_committed_transaction_is_missing_in_a_point():
     site = Site()
     site.protect(disk)
     database_init = database.pgbench("-i", "-q", "-s", "3")
-    check(database_init.wait(120) == 0, "pgbench -i failed")
+    check(database_init.wait(360) == 0, "pgbench -i failed")
     database.pgbench("-c", "4", "-T", "600", "-R", "300")
     committer = Committer(database)
     for round_number in range(3):

@@ -7,9 +7,9 @@ import random
 import signal
 import time
 
-from grpc_client import channel_to, message
 from harness import MIB, Disk, Site, check, children_of, command_line, fresh, image_of, main, note, point_time, test, wait_until
 from ledger import Ledger
+from vault_points import Vault
 
 SLOTS = 512
 AT = 32 * MIB  # where the ledger begins on the disk; before it there is other content
@@ -29,29 +29,6 @@ class Gate:
 
     def open(self):
         os.unlink(self.bar)
-
-
-class Vault:
-    """The points of a machine as its vault has them, asked for in the hub's name."""
-
-    def __init__(self, site):
-        hub = os.path.join(site.data, "hub")
-        channel = channel_to(site.port_base + 3, "vault.leeward.internal", os.path.join(hub, "ca", "ca.pem"), os.path.join(hub, "hub.pem"),
-                             os.path.join(hub, "hub.key"))
-        self.request = message("leeward.vault.v1.ListPointsRequest")
-        self.machine = bytes.fromhex(site.machine()["id"].replace("-", ""))
-        self.call = channel.unary_stream("/leeward.vault.v1.Vault/ListPoints", self.request.SerializeToString,
-                                         message("leeward.vault.v1.Point").FromString)
-
-    def points(self):
-        """{sequence: time of its content}"""
-        return {p.sequence: p.time_utc_usec / 1e6 for p in self.call(self.request(machine_id=self.machine), timeout=60)}
-
-    def wait_point_after(self, moment, why):
-        def newer():
-            later = [s for s, t in self.points().items() if t >= moment]
-            return later and min(later)
-        return wait_until(newer, why, 60, 0.2)
 
 
 def scribble(disk, blocks):

@@ -8,10 +8,12 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <arpa/inet.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -43,7 +45,7 @@ static int setup(void **state)
         .token = f->token,
         .role = "node",
         .name = "test",
-        .wait_usec = 5 * USEC_PER_SEC};
+        .wait_usec = 90 * USEC_PER_SEC};
     *state = f;
     return 0;
 }
@@ -194,11 +196,23 @@ static void an_answer_with_another_ca_is_refused(void **state)
     assert_int_equal(access(path_of(f, "cert.pem"), F_OK), -1);
 }
 
+/* A port on which nobody listens and which nobody else is given; one who asks for it by name has it all the same. */
+static int keep_port(const char *address)
+{
+    struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), on = 1;
+    a.sin_port = htons((uint16_t)strtoul(strrchr(address, ':') + 1, NULL, 10));
+    assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)), 0);
+    assert_int_equal(bind(fd, (struct sockaddr *)&a, sizeof(a)), 0);
+    return fd;
+}
+
 static void a_hub_that_is_down_is_waited_for(void **state)
 {
     struct fixture *f = *state;
     f->pid = fakehub_fork(&f->hub); /* takes a port */
     hub_stop(f);
+    int port = keep_port(f->hub.address);
     f->conf.wait_usec = 700 * USEC_PER_MSEC;
     uint64_t begun = clock_mono_usec();
     expect_failure(f, ERR_UNAVAILABLE, "enrolling with the hub at 127.0.0.1");
@@ -217,8 +231,9 @@ static void a_hub_that_is_down_is_waited_for(void **state)
         _exit(0);
     }
     f->pid = later;
-    f->conf.wait_usec = 20 * USEC_PER_SEC;
+    f->conf.wait_usec = 90 * USEC_PER_SEC;
     expect_success(f);
+    close(port);
 }
 
 static void an_identity_of_another_role_is_refused(void **state)

@@ -97,7 +97,7 @@ static void stopping_ends_it_and_tells_once(void **state)
     run(&w, stop_now);
     assert_true(w.stopped);
     assert_int_equal(w.exits, 0); /* it was asked to: that is no exit of its own */
-    assert_true(clock_mono_usec() - begun < 10 * USEC_PER_SEC);
+    assert_true(clock_mono_usec() - begun < 600 * USEC_PER_SEC);
 }
 
 static void the_environment_of_the_command_is_not_the_daemons(void **state)

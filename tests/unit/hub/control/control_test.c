@@ -32,7 +32,7 @@
 #include "transport/proto/wire.h"
 #include "transport/rpc/rpc.h"
 
-#define WAIT_USEC (20 * USEC_PER_SEC)
+#define WAIT_USEC (120 * USEC_PER_SEC)
 #define INSTANCE "aaaaaaaa-0000-4000-8000-000000000001"
 
 typedef Leeward__Control__V1__Directive Directive;

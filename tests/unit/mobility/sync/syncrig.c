@@ -20,6 +20,7 @@
 
 #include "mobility/sync/outbox.h"
 #include "mobility/track/tracker.h"
+#include "transport/base/clock.h"
 #include "transport/base/mem.h"
 #include "transport/loop/loop.h"
 
@@ -89,7 +90,7 @@ void syncrig_init_on(
     rig->wish.generation = 1;
     rig->wish.interval_usec = 100000;
     rig->wish.may_freeze = true;
-    rig->wish.freeze_budget_usec = 2000000;
+    rig->wish.freeze_budget_usec = 30 * USEC_PER_SEC; /* no verdict on how busy the machine is */
     rig->node = fakenode_start(rig->dir);
 }
 
@@ -154,7 +155,7 @@ static void build(struct syncrig_agent *a)
     instance_name(a->rig, a->instance);
     ec.hooks_dir = a->rig->dir;
     ec.pin_root = a->rig->bpf;
-    ec.hook_usec = 1000000;
+    ec.hook_usec = 60 * USEC_PER_SEC;
     if (freeze_open(&fc, &a->freeze, &err) < 0 || sd_event_new(&a->loop) < 0 ||
         loop_bell_new(a->loop, on_bell, a, &a->bell, &err) < 0)
         goto failed;
