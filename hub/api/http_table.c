@@ -64,6 +64,8 @@ const struct http_route http_routes[] = {
     {"POST", V1 "/failovers/{failover_id}/cleanup", "cleanupFailover", "failovers:execute", 0, serve_failover_cleanup},
     {"POST", V1 "/failovers/{failover_id}/reprotect", "reprotectFailover", "failovers:execute", 0,
         serve_failover_reprotect},
+    {"GET", V1 "/failovers/{failover_id}/failback", "previewFailback", "failovers:read", 0,
+        serve_failover_failback_preview},
     {"POST", V1 "/failovers/{failover_id}/failback", "failbackFailover", "failovers:commit", 0,
         serve_failover_failback},
     {"GET", V1 "/branches", "listBranches", "exports:read", 0, serve_branch_list},

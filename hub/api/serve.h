@@ -83,6 +83,7 @@ int serve_failover_rollback(struct request *r, struct err *err);
 int serve_failover_cleanup(struct request *r, struct err *err);
 int serve_failover_reprotect(struct request *r, struct err *err);
 int serve_failover_failback(struct request *r, struct err *err);
+int serve_failover_failback_preview(struct request *r, struct err *err);
 
 /* ---- serve_plan.c ---- */
 int serve_plan_list(struct request *r, struct err *err);

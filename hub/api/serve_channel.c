@@ -10,6 +10,7 @@
 
 #include "hub/api/row_json.h"
 #include "hub/db/channel_store.h"
+#include "hub/fabric/http_probe.h"
 #include "transport/base/clock.h"
 
 #define PORT_TLS 465u
@@ -143,6 +144,18 @@ static int take(struct request *r, struct channel_row *row, char **ret_to, struc
     return *ret_to ? 0 : err_set(err, ERR_NOMEM, "no memory for the receivers");
 }
 
+/* Addresses of webhooks are secrets themselves, as a rule, and what is sent names machines and their troubles. */
+static int check_url(struct request *r, const struct channel_row *row, struct err *err)
+{
+    if (http_url_check(row->url, NULL) < 0)
+        return request_fault(r, err, "/url", "malformed", "not an address that begins with https:// or http://");
+    if (!http_url_is_in_the_clear(row->url) || strcmp(row->security, "none") == 0)
+        return 0;
+    return request_fault(r, err, "/url", "insecure",
+        "everybody on the way reads what is sent to http://: take https://, or, where the way is trusted, security "
+        "\"none\" (--security none)");
+}
+
 /* What a kind needs; a password in the clear is nobody's intention. */
 static int check(struct request *r, const struct channel_row *row, struct err *err)
 {
@@ -150,6 +163,9 @@ static int check(struct request *r, const struct channel_row *row, struct err *e
 
     if (webhook && !row->url[0])
         return request_fault(r, err, "/url", "missing", "a webhook needs the URL to post to");
+    /* A channel from before that was asked for can be renamed and switched off. */
+    if (webhook && (request_str(r, "url") || request_str(r, "security")))
+        return check_url(r, row, err);
     if (!webhook && !row->server[0])
         return request_fault(r, err, "/server", "missing", "mail needs the name of a server");
     if (!webhook && !row->from_address[0])

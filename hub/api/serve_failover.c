@@ -8,6 +8,7 @@
 
 #include "hub/api/row_json.h"
 #include "hub/api/serve.h"
+#include "hub/db/failback_store.h"
 #include "hub/db/failover_store.h"
 #include "hub/fabric/compute.h"
 
@@ -293,6 +294,38 @@ int serve_failover_failback(struct request *r, struct err *err)
         return err_set(err, ERR_NOMEM, "no memory for a job");
     }
     return params ? submit(r, "failover_failback", params, err) : -1;
+}
+
+/* For those whose replica is the machine, or becomes it; of a test nothing goes back. */
+static int check_goes_back(const struct failover_row *f, struct err *err)
+{
+    static const char *const states[] = {"running", "committed", "reprotected"};
+
+    for (size_t i = 0; i < ARRAY_LEN(states) && strcmp(f->kind, "test") != 0; i++)
+        if (strcmp(f->state, states[i]) == 0)
+            return 0;
+    err_set(err, ERR_REFUSED, "nothing of this failover is to be taken back: it is %s%s",
+        strcmp(f->kind, "test") == 0 ? "a test, " : "", f->state);
+    return err_hint(err, "leeward failover list shows which ones are committed.");
+}
+
+int serve_failover_failback_preview(struct request *r, struct err *err)
+{
+    AUTO_DB_SET struct db_set set = {0};
+    AUTO_FREE char *text = NULL;
+    int found;
+
+    if (db_need(r->conn, &db_failovers, r->params[0], &set, err) < 0 ||
+        check_goes_back(db_at(&set, struct failover_row, 0), err) < 0)
+        return -1;
+    found = failback_preview(r->conn, db_at(&set, struct failover_row, 0)->id, &text, err);
+    if (found < 0)
+        return -1;
+    if (found == 0)
+        return err_set(err, ERR_NOT_FOUND, "the failover is gone");
+    json_t *preview = json_loads(text, JSON_REJECT_DUPLICATES, NULL);
+
+    return preview ? reply_json(r, 200, preview, err) : err_set(err, ERR_INTERNAL, "a preview is not JSON");
 }
 
 /* The newest point is pinned when it is asked for, as of a failover. */

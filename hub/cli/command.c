@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * From words to a command: the longest row of the table whose words begin the line wins. Options may stand anywhere; `--`
- * ends them.
+ * From words to a command: the longest row of the table whose words begin the line wins. Options may stand anywhere, those of every command also before
+ * it; `--` ends them, and what looks like a negative number is none.
  */
 #include "hub/cli/command.h"
 
@@ -125,7 +125,11 @@ static int read_output(struct command_line *line, struct err *err)
             line->output = (enum output_form)i;
             return 0;
         }
-    return wanted ? usage(err, line->command, "\"%s\" is not a form of output", wanted) : 0;
+    if (!wanted)
+        return 0;
+    (void)usage(err, line->command, "\"%s\" is not a form of output", wanted);
+    return err_hint(
+        err, "Take table, wide (more columns) or json. `leeward %s --help` explains it.", line->command->words);
 }
 
 static bool wants_help(int argc, char **argv)
@@ -136,6 +140,12 @@ static bool wants_help(int argc, char **argv)
     return false;
 }
 
+/* "-1" is a value: no option is a digit. */
+static bool is_option(const char *word)
+{
+    return word[0] == '-' && word[1] && !(word[1] >= '0' && word[1] <= '9');
+}
+
 /* "leeward machine" alone: the commands that begin so. */
 static int print_group(const char *word, FILE *out)
 {
@@ -143,54 +153,102 @@ static int print_group(const char *word, FILE *out)
 
     for (size_t i = 0; i < command_count; i++)
         if (strncmp(commands[i].words, word, strlen(word)) == 0 && commands[i].words[strlen(word)] == ' ') {
-            (void)fprintf(
-                out, "  leeward %s %s\n      %s\n", commands[i].words, commands[i].arguments, commands[i].summary);
+            (void)fprintf(out, "  leeward %s%s%s\n      %s\n", commands[i].words, commands[i].arguments[0] ? " " : "",
+                commands[i].arguments, commands[i].summary);
             found = 1;
         }
     return found;
 }
 
-/* With the two first words, as most commands have, or with the first alone. */
-static int unknown_command(int argc, char **argv, struct err *err)
+/* words: those behind the options that stand before them. With the two first words, as most commands have, or with the first alone. */
+static int unknown_command(int count, char **words, struct err *err)
 {
-    bool two = argc > 2 && argv[2][0] != '-';
-    AUTO_FREE char *given = two ? mem_printf("%s %s", argv[1], argv[2]) : mem_strdup(argv[1]);
+    bool two = count > 1 && !is_option(words[1]);
+    AUTO_FREE char *given = two ? mem_printf("%s %s", words[0], words[1]) : mem_strdup(words[0]);
     const char *meant = given ? command_suggest(given) : NULL;
+    size_t n = 0;
 
     if (!meant && two)
-        meant = command_suggest(argv[1]);
-    if (!two && print_group(argv[1], stderr))
-        return usage(err, NULL, "\"%s\" needs one more word", argv[1]);
-    (void)usage(err, NULL, "there is no command \"%s\"", given ? given : argv[1]);
-    return meant ? err_hint(err, "Did you mean `leeward %s`? `leeward --help` lists all.", meant) : -1;
+        meant = command_suggest(words[0]);
+    if (!two && print_group(words[0], stderr))
+        return usage(err, NULL, "\"%s\" needs one more word", words[0]);
+    if (is_option(words[0]))
+        return usage(err, NULL, "the option %s is not known before a command", words[0]);
+    (void)usage(err, NULL, "there is no command \"%s\"", given ? given : words[0]);
+    if (meant)
+        return err_hint(err, "Did you mean `leeward %s`? `leeward --help` lists all.", meant);
+    meant = command_suggest_group(words[0], &n);
+    return meant ? err_hint(err, "Did you mean `leeward %.*s`? `leeward --help` lists all.", (int)n, meant) : -1;
 }
 
-static int no_command(int argc, char **argv, FILE *out, struct err *err)
+static int no_command(int count, char **words, bool help, FILE *out, struct err *err)
 {
-    if (argc < 2 || wants_help(argc, argv) || strcmp(argv[1], "help") == 0) {
-        if (argc < 2 || !print_group(argv[1], out))
-            command_print_help(NULL, out);
-        return argc < 2 ? usage(err, NULL, "%s", "no command was given") : 1;
+    if (count > 0 && !help)
+        return unknown_command(count, words, err);
+    if (count == 0 || !print_group(words[0], out))
+        command_print_help(NULL, out);
+    return help ? 1 : usage(err, NULL, "%s", "no command was given");
+}
+
+/* `leeward help machine show`, `leeward help machine`. */
+static int explain(int count, char **words, FILE *out, struct err *err)
+{
+    const struct command *command = find_command(count, words);
+
+    if (!command && !print_group(words[0], out))
+        return unknown_command(count, words, err);
+    if (command)
+        command_print_help(command, out);
+    return 1;
+}
+
+static bool is_version(const char *word)
+{
+    return strcmp(word, "--version") == 0 || strcmp(word, "-V") == 0;
+}
+
+/* How many words from argv[1] on are options of every command, with their values. */
+static int leading_options(int argc, char **argv)
+{
+    int at = 1;
+
+    while (at < argc && is_option(argv[at])) {
+        bool is_long = argv[at][1] == '-';
+        const char *name = argv[at] + (is_long ? 2 : 1);
+        size_t len = is_long ? strcspn(name, "=") : 1;
+        const struct command_option *option = find_in(global_options, name, len, is_long ? 0 : name[0]);
+
+        if (!option)
+            break;
+        at += option->value && !name[len] ? 2 : 1;
     }
-    return unknown_command(argc, argv, err);
+    return at < argc ? at - 1 : argc - 1;
 }
 
 int command_parse(int argc, char **argv, struct command_line *line, FILE *out, struct err *err)
 {
     bool options_end = false;
-    int at;
+    static char version[] = "version", *const version_words[] = {version};
+    int first = 1 + leading_options(argc, argv), at;
 
-    *line = (struct command_line){.command = find_command(argc - 1, argv + 1)};
+    if (first < argc - 1 && strcmp(argv[first], "help") == 0 && !is_option(argv[first + 1]))
+        return explain(argc - first - 1, argv + first + 1, out, err);
+    *line = (struct command_line){.command = first < argc && is_version(argv[first])
+                                                 ? find_command(1, version_words)
+                                                 : find_command(argc - first, argv + first)};
     if (!line->command)
-        return no_command(argc, argv, out, err);
+        return no_command(argc - first, argv + first, wants_help(argc, argv), out, err);
+    for (at = 1; at < first; at++)
+        if (take_option(line, argc, argv, &at, err) < 0)
+            return -1;
     if (wants_help(argc, argv)) {
         command_print_help(line->command, out);
         return 1;
     }
-    for (at = 1 + (int)word_count(line->command->words); at < argc; at++) {
+    for (at = first + (int)word_count(line->command->words); at < argc; at++) {
         if (!options_end && strcmp(argv[at], "--") == 0)
             options_end = true;
-        else if (!options_end && argv[at][0] == '-' && argv[at][1]) {
+        else if (!options_end && is_option(argv[at])) {
             if (take_option(line, argc, argv, &at, err) < 0)
                 return -1;
         } else if (line->argument_count == line->command->arguments_max) {

@@ -77,6 +77,8 @@ void command_print_help(const struct command *command, FILE *out);
 int command_write_man(const char *dir, struct err *err);
 /* The command, or the option (without its dashes), that may have been meant; NULL: none is near. */
 const char *command_suggest(const char *given);
+/* The first word of commands, the begin of the result: one that begins so, or one that is near. */
+const char *command_suggest_group(const char *given, size_t *ret_len);
 const char *command_suggest_option(const struct command *command, const char *given);
 /* The whole reference as Markdown, and the completion script of "bash" or "zsh" (-1: another shell). */
 void command_print_markdown(FILE *out);

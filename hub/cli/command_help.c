@@ -36,7 +36,8 @@ void command_print_help(const struct command *command, FILE *out)
         print_overview(out);
         return;
     }
-    (void)fprintf(out, "leeward %s %s\n\n%s.\n", command->words, command->arguments, command->summary);
+    (void)fprintf(out, "leeward %s%s%s\n\n%s.\n", command->words, command->arguments[0] ? " " : "", command->arguments,
+        command->summary);
     if (command->options && command->options->name) {
         (void)fputs("\nOptions:\n", out);
         print_options(command->options, out);
@@ -65,8 +66,8 @@ void command_print_markdown(FILE *out)
         out);
     print_markdown_options(global_options, out);
     for (size_t i = 0; i < command_count; i++) {
-        (void)fprintf(out, "\n## leeward %s\n\n    leeward %s %s\n\n%s.\n", commands[i].words, commands[i].words,
-            commands[i].arguments, commands[i].summary);
+        (void)fprintf(out, "\n## leeward %s\n\n    leeward %s%s%s\n\n%s.\n", commands[i].words, commands[i].words,
+            commands[i].arguments[0] ? " " : "", commands[i].arguments, commands[i].summary);
         if (commands[i].options && commands[i].options->name) {
             (void)fputs("\n", out);
             print_markdown_options(commands[i].options, out);

@@ -60,6 +60,30 @@ const char *command_suggest(const char *given)
     return found;
 }
 
+const char *command_suggest_group(const char *given, size_t *ret_len)
+{
+    const char *found = NULL;
+    unsigned best = WORD_MAX;
+    size_t n = strlen(given);
+
+    for (size_t i = 0; i < command_count; i++) {
+        const char *words = commands[i].words;
+        char first[WORD_MAX + 1] = {0};
+        size_t len = strcspn(words, " ");
+
+        if (len > WORD_MAX)
+            continue;
+        memcpy(first, words, len);
+        /* The beginning of a word is nearer than any other word. */
+        if ((n > 1 && n < len && strncmp(first, given, n) == 0 && best > 0 && (best = 0, true)) ||
+            is_nearer(given, first, &best)) {
+            found = words;
+            *ret_len = len;
+        }
+    }
+    return found;
+}
+
 const char *command_suggest_option(const struct command *command, const char *given)
 {
     const struct command_option *lists[] = {command ? command->options : NULL, global_options};

@@ -139,7 +139,7 @@ static const struct command_option channel_options[] = {
     {"hook", 0, "URL", "A webhook: where it posts to"},
     {"server", 0, "HOST", "Mail: the server"},
     {"port", 0, "N", "Mail: its port (587; 465 with tls)"},
-    {"security", 0, "WORD", "Mail: starttls, tls or none (starttls)"},
+    {"security", 0, "WORD", "Mail: starttls, tls or none (starttls). A webhook: none allows http://"},
     {"username", 0, "NAME", "Mail: to sign in with"},
     {"from", 0, "ADDRESS", "Mail: where it comes from"},
     {"to", 0, "ADDRESS", "Mail: who gets it; may be repeated"},
@@ -574,6 +574,9 @@ const struct command commands[] = {
         job_options, 1, 1, false, verb_failover_reprotect},
     {"failover failback", "FAILOVER|MACHINE", "Write the replica back to the original machine, which runs on then",
         failover_failback_options, 1, 1, false, verb_failover_failback},
+    {"failover failback-preview", "FAILOVER|MACHINE",
+        "Show what a failback would take back: since when, how much, onto which disks; nothing is changed", NULL, 1, 1,
+        false, verb_failover_failback_preview},
     {"failover cancel", "MACHINE", "Cancel the failover, reprotection or failback that is under way", NULL, 1, 1, false,
         verb_failover_cancel},
     {"target list", "", "List targets: where replicas can run", NULL, 0, 0, false, verb_target_list},
@@ -674,7 +677,7 @@ const struct command commands[] = {
     {"api", "METHOD PATH", "Send any request to the API and print the answer", api_options, 2, 2, false, verb_api},
     {"complete", "-- WORD...", "What could stand in place of the last word; for completion scripts", NULL, 0,
         COMMAND_ARGUMENTS_MAX, true, verb_complete},
-    {"help", "", "List all commands", help_options, 0, 0, true, verb_help},
+    {"help", "[COMMAND...]", "List all commands, or explain one", help_options, 0, 3, true, verb_help},
     {"completion", "bash|zsh", "Print the completion script of a shell", NULL, 1, 1, true, verb_completion},
 };
 const size_t command_count = sizeof(commands) / sizeof(commands[0]);

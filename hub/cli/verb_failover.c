@@ -49,10 +49,15 @@ int verb_failover_list(struct command_line *line, struct err *err)
 struct sort {
     const char *kinds, *states; /* for a query */
     const char *words;          /* "test failover that is not over" */
+    bool last_counts;           /* of several */
 };
-static const struct sort a_test = {"test", "starting,running,ending", "test failover that is not over"};
-static const struct sort a_live_one = {"planned,unplanned", "starting,running,ending", "failover that is not over"};
-static const struct sort a_committed_one = {"planned,unplanned", "committed,reprotected", "committed failover"};
+static const struct sort a_test = {"test", "starting,running,ending", "test failover that is not over", false};
+static const struct sort a_live_one = {
+    "planned,unplanned", "starting,running,ending", "failover that is not over", false};
+static const struct sort a_committed_one = {"planned,unplanned", "committed,reprotected", "committed failover", true};
+/* Also one that may still be rolled back: whoever decides wants to know what there is to lose. */
+static const struct sort one_that_goes_back = {
+    "planned,unplanned", "running,committed,reprotected", "failover that could be taken back", true};
 
 /* The failovers of a machine that are of that sort, the newest first. */
 static int find(struct command_line *line, const char *machine, const struct sort *sort, char ret_id[IDENT_TEXT_SIZE],
@@ -74,7 +79,7 @@ static int find(struct command_line *line, const char *machine, const struct sor
         return -1;
     items = json_object_get(answer.json, "items");
     /* Of those that are over, the last one counts. */
-    if (json_array_size(items) == 1 || (json_array_size(items) > 1 && sort == &a_committed_one)) {
+    if (json_array_size(items) == 1 || (json_array_size(items) > 1 && sort->last_counts)) {
         const char *id = json_string_value(json_object_get(json_array_get(items, 0), "id"));
 
         (void)snprintf(ret_id, IDENT_TEXT_SIZE, "%s", id ? id : "");
@@ -368,6 +373,30 @@ int verb_failover_failback(struct command_line *line, struct err *err)
         return err_set(err, ERR_NOMEM, "no memory for a request");
     }
     return body ? act(line, &a_committed_one, "failback", body, err) : -1;
+}
+
+static const struct column overwritten_columns[] = {
+    {"DISK", "number", COLUMN_NUMBER, false},
+    {"DEVICE", "device", COLUMN_TEXT, false},
+    {"SIZE", "size_bytes", COLUMN_BYTES, false},
+    {"KEY", "key", COLUMN_TEXT, false},
+};
+
+int verb_failover_failback_preview(struct command_line *line, struct err *err)
+{
+    AUTO_ANSWER struct client_answer answer = {0};
+    AUTO_FREE char *path = NULL;
+    char id[IDENT_TEXT_SIZE];
+
+    if (name_failover(line, &one_that_goes_back, id, err) < 0)
+        return -1;
+    path = client_path("/api/v1/failovers/%s/failback", id);
+    if (!path)
+        return err_set(err, ERR_NOMEM, "no memory for a request");
+    if (client_call(line->client, "GET", path, NULL, NULL, &answer, err) < 0)
+        return -1;
+    return output_item_and_list(
+        line, answer.json, "disks", overwritten_columns, ARRAY_LEN(overwritten_columns), stdout);
 }
 
 /* The job that is under way; cancelled, it takes back what it has begun. */

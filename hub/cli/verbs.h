@@ -157,6 +157,7 @@ VERB(failover_rollback);
 VERB(failover_cleanup);
 VERB(failover_reprotect);
 VERB(failover_failback);
+VERB(failover_failback_preview);
 VERB(failover_cancel);
 VERB(target_list);
 VERB(target_show);

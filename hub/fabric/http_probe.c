@@ -4,10 +4,12 @@
  */
 #include "hub/fabric/http_probe.h"
 
+#include <arpa/inet.h>
 #include <curl/curl.h>
-#include <stdbool.h>
+#include <netinet/in.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 
 #include "transport/base/mem.h"
 
@@ -43,6 +45,38 @@ int http_url_check(const char *url, struct err *err)
         return 0;
     err_set(err, ERR_INVALID, "not a URL that begins with http:// or https://");
     return err_hint(err, "For example https://hooks.example.org/plan");
+}
+
+static bool is_this_host(const char *host)
+{
+    struct in_addr v4;
+    struct in6_addr v6;
+    char bare[64];
+    size_t n = strlen(host);
+
+    if (strcasecmp(host, "localhost") == 0)
+        return true;
+    if (n >= 2 && n < sizeof(bare) && host[0] == '[') {
+        memcpy(bare, host + 1, n - 2);
+        bare[n - 2] = '\0';
+        return inet_pton(AF_INET6, bare, &v6) == 1 && IN6_IS_ADDR_LOOPBACK(&v6);
+    }
+    return inet_pton(AF_INET, host, &v4) == 1 && ntohl(v4.s_addr) >> 24 == IN_LOOPBACKNET;
+}
+
+bool http_url_is_in_the_clear(const char *url)
+{
+    __attribute__((cleanup(url_done))) CURLU *parsed = curl_url();
+    char *scheme = NULL, *host = NULL;
+    bool is_private;
+
+    is_private = parsed && curl_url_set(parsed, CURLUPART_URL, url, 0) == CURLUE_OK &&
+                 curl_url_get(parsed, CURLUPART_SCHEME, &scheme, 0) == CURLUE_OK &&
+                 curl_url_get(parsed, CURLUPART_HOST, &host, 0) == CURLUE_OK &&
+                 (strcmp(scheme, "https") == 0 || is_this_host(host));
+    curl_free(scheme);
+    curl_free(host);
+    return !is_private;
 }
 
 static size_t keep_answer(char *data, size_t size, size_t count, void *arg)

@@ -7,6 +7,7 @@
 #define HUB_FABRIC_HTTP_PROBE_H
 
 #include <stdatomic.h>
+#include <stdbool.h>
 
 #include "transport/base/err.h"
 
@@ -22,5 +23,7 @@ struct http_probe {
 int http_probe(struct http_probe *probe, long *ret_status, struct err *err);
 /* http or https with a host, nothing else. ERR_INVALID. */
 int http_url_check(const char *url, struct err *err);
+/* Whether what is sent there can be read on its way: neither https nor this host. A name counts as this host only as "localhost". */
+bool http_url_is_in_the_clear(const char *url);
 
 #endif

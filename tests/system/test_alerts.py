@@ -189,11 +189,18 @@ def certificate_that_nobody_vouches_for_is_refused():
     check(not hook.requests, "it was sent all the same")
     for body, word in (({"name": "a", "kind": "webhook"}, "/url"), ({"name": "a", "kind": "smtp", "server": "x"}, "/from"),
                        ({"name": "a", "kind": "webhook", "url": "ftp://x/"}, "/url"),
+                       ({"name": "a", "kind": "webhook", "url": "http://hooks.example.com/t0ken"}, "/url"),
+                       ({"name": "a", "kind": "webhook", "url": "http://127.0.0.1.example.com/"}, "/url"),
                        ({"name": "a", "kind": "smtp", "server": "x", "from": "a@b\r\nBcc: c@d", "to": ["a@b"]}, "/from"),
                        ({"name": "a", "kind": "smtp", "server": "x", "from": "a@b.c", "to": ["a@b.c"], "username": "u",
                          "security": "none"}, "/security")):
         status, problem = api.ask("POST", "/alert-channels", body)
         check(status == 400 and problem["errors"][0]["pointer"] == word, f"{body}: {status} {problem}")
+    refused = site.cli_result("channel", "create", "clear", "--hook", "http://hooks.example.com/t0ken")
+    check(refused.returncode == 2 and "--security none" in refused.stderr, refused.stderr)
+    site.cli("channel", "create", "clear", "--hook", "http://hooks.example.com/t0ken", "--security", "none", "--enabled", "no")
+    site.cli("channel", "create", "here", "--hook", "http://127.0.0.1:9/hook", "--enabled", "no")
+    site.cli("channel", "set", "here", "--hook", "http://[::1]:9/hook")
 
 
 if __name__ == "__main__":

@@ -74,6 +74,45 @@ static void options_may_stand_anywhere_and_end_with_two_dashes(void **state)
     assert_int_equal(line.output, OUTPUT_JSON);
 }
 
+static void options_of_every_command_may_stand_before_it(void **state)
+{
+    struct command_line line;
+    struct err err = ERR_INIT;
+
+    (void)state;
+    assert_int_equal(parse("-o json --profile=east machine show --ca x web", &line, &err), 0);
+    assert_string_equal(line.command->words, "machine show");
+    assert_string_equal(line.arguments[0], "web");
+    assert_string_equal(command_option(&line, "profile"), "east");
+    assert_string_equal(command_option(&line, "ca"), "x");
+    assert_int_equal(line.output, OUTPUT_JSON);
+    assert_int_equal(parse("-ojson --dry-run point list web", &line, &err), 0);
+    assert_int_equal(line.output, OUTPUT_JSON);
+    assert_int_equal(parse("--url", &line, &err), -1);
+    assert_int_equal(parse("--app point create web", &line, &err), -1);
+    assert_non_null(strstr(err.text, "--app"));
+    assert_int_equal(parse("--version", &line, &err), 0);
+    assert_string_equal(line.command->words, "version");
+    assert_int_equal(parse("-o json -V", &line, &err), 0);
+    assert_string_equal(line.command->words, "version");
+}
+
+static void a_group_is_suggested_by_its_beginning_or_its_letters(void **state)
+{
+    struct command_line line;
+    struct err err = ERR_INIT;
+
+    (void)state;
+    assert_int_equal(parse("fail", &line, &err), -1);
+    assert_non_null(strstr(err.correction, "`leeward failover`"));
+    assert_int_equal(parse("machin", &line, &err), -1);
+    assert_non_null(strstr(err.correction, "`leeward machine`"));
+    assert_int_equal(parse("help fail", &line, &err), -1);
+    assert_non_null(strstr(err.correction, "`leeward failover`"));
+    assert_int_equal(parse("xylophone", &line, &err), -1);
+    assert_null(strstr(err.correction, "mean"));
+}
+
 static void what_is_not_understood_is_a_usage_error_with_a_way_out(void **state)
 {
     static const char *const lines[] = {"nonsense", "machine", "machine nonsense", "machine show", "machine show a b",
@@ -92,7 +131,8 @@ static void what_is_not_understood_is_a_usage_error_with_a_way_out(void **state)
 
 static void help_is_no_error(void **state)
 {
-    static const char *const lines[] = {"--help", "-h", "machine --help", "machine protect --help", "up -h", "help x"};
+    static const char *const lines[] = {"--help", "-h", "machine --help", "machine protect --help", "up -h",
+        "help machine", "help machine show", "-o json --help", "help x"};
     struct command_line line;
     struct err err = ERR_INIT;
 
@@ -119,6 +159,18 @@ static void numbers_and_durations_are_checked(void **state)
     assert_int_equal(n, 90000000);
     assert_int_equal(parse("job wait x --timeout soon", &line, &err), 0);
     assert_int_equal(command_option_usec(&line, "timeout", &n, &err), -1);
+}
+
+static void a_negative_number_is_an_argument(void **state)
+{
+    struct command_line line;
+    struct err err = ERR_INIT;
+
+    (void)state;
+    assert_int_equal(parse("settings set alert_full_forecast_days -1", &line, &err), 0);
+    assert_string_equal(line.arguments[1], "-1");
+    assert_int_equal(parse("settings set -x -1", &line, &err), -1);
+    assert_non_null(strstr(err.text, "-x"));
 }
 
 static void exit_codes_tell_the_kinds_apart(void **state)
@@ -355,6 +407,9 @@ int main(void)
         cmocka_unit_test(what_is_not_understood_is_a_usage_error_with_a_way_out),
         cmocka_unit_test(help_is_no_error),
         cmocka_unit_test(numbers_and_durations_are_checked),
+        cmocka_unit_test(options_of_every_command_may_stand_before_it),
+        cmocka_unit_test(a_group_is_suggested_by_its_beginning_or_its_letters),
+        cmocka_unit_test(a_negative_number_is_an_argument),
         cmocka_unit_test(exit_codes_tell_the_kinds_apart),
         cmocka_unit_test(values_are_shown_in_the_units_of_people),
         cmocka_unit_test(control_characters_never_reach_the_terminal),

@@ -21,6 +21,7 @@
 #include "hub/fabric/compute.h"
 #include "hub/fabric/domain_xml.h"
 #include "hub/fabric/fabric_task.h"
+#include "hub/fabric/http_probe.h"
 #include "transport/base/clock.h"
 #include "transport/base/mem.h"
 
@@ -36,6 +37,23 @@ static json_t *spec_of(const char *name, const char *disks)
 
     assert_non_null(spec);
     return spec;
+}
+
+/* ---- http_probe ---- */
+
+static void what_goes_to_another_host_without_tls_is_in_the_clear(void **state)
+{
+    static const char *const hidden[] = {"https://hooks.example.com/x", "http://localhost:80/", "http://LOCALHOST/",
+        "http://127.0.0.1:9/", "http://127.255.0.3/", "http://[::1]:8080/a", "HTTPS://x/"};
+    static const char *const open[] = {"http://hooks.example.com/x", "http://127.0.0.1.example.com/",
+        "http://localhost.example/", "http://128.0.0.1/", "http://[::2]/", "http://localhost@hooks.example.com/",
+        "http://10.0.0.1/", "nonsense", ""};
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(hidden); i++)
+        assert_false(http_url_is_in_the_clear(hidden[i]));
+    for (size_t i = 0; i < ARRAY_LEN(open); i++)
+        assert_true(http_url_is_in_the_clear(open[i]));
 }
 
 /* ---- domain_xml ---- */
@@ -341,6 +359,7 @@ static void boot_checks_that_make_no_sense_are_refused(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(what_goes_to_another_host_without_tls_is_in_the_clear),
         cmocka_unit_test(a_replica_becomes_a_domain_with_its_root_disk_first),
         cmocka_unit_test(uris_that_are_not_ours_are_refused),
         cmocka_unit_test(targets_take_only_what_their_adapter_knows),
