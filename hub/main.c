@@ -20,6 +20,7 @@
 #include "hub/control/control.h"
 #include "hub/control/live_status.h"
 #include "hub/db/config_store.h"
+#include "hub/db/job_store.h"
 #include "hub/db/migrate.h"
 #include "hub/db/news.h"
 #include "hub/db/postgres_embedded.h"
@@ -206,7 +207,8 @@ struct hub {
     int lock_fd;
     struct ident id; /* of this installation: the same for every hub on the database */
     char id_text[IDENT_TEXT_SIZE];
-    char instance[IDENT_TEXT_SIZE]; /* of this process, for leases */
+    char instance[IDENT_TEXT_SIZE]; /* of this process, for leases; it is in the lock's file, too */
+    char before[IDENT_TEXT_SIZE];   /* of the process that had this folder before, "" if that is not known */
     struct ca *ca;
     struct postgres_embedded *postgres;
     struct db *db;
@@ -228,6 +230,16 @@ struct hub {
 
 /* ---- data folder ---- */
 
+/* Whoever wrote it is dead: the lock is ours. */
+static void read_instance_before(struct hub *hub)
+{
+    struct ident id;
+    ssize_t n = pread(hub->lock_fd, hub->before, sizeof(hub->before) - 1, 0);
+
+    if (n != sizeof(hub->before) - 1 || ident_from_text(hub->before, &id) < 0)
+        hub->before[0] = '\0';
+}
+
 /* Others may pass through to the database's folder but see nothing: keys are 0600. */
 static int prepare_data(struct hub *hub, struct err *err)
 {
@@ -241,8 +253,10 @@ static int prepare_data(struct hub *hub, struct err *err)
     hub->lock_fd = open(lock, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (hub->lock_fd < 0)
         return err_sys(err, errno, "opening %s", lock);
-    if (flock(hub->lock_fd, LOCK_EX | LOCK_NB) == 0)
+    if (flock(hub->lock_fd, LOCK_EX | LOCK_NB) == 0) {
+        read_instance_before(hub);
         return 0;
+    }
     if (errno != EWOULDBLOCK)
         return err_sys(err, errno, "locking %s", lock);
     err_set(err, ERR_REFUSED, "another hub works on %s", data);
@@ -507,15 +521,30 @@ static struct news *exchange_news(struct hub *hub, struct news *news)
     return before;
 }
 
-static int start_work(struct hub *hub, struct err *err)
+/* What the process before left in the middle of a step goes on at once. Its id is overwritten when that is done, so a start that is interrupted forgets
+ * nothing; one that cannot be written costs the next start the time of a lease. */
+static int take_up_jobs(struct hub *hub, struct err *err)
 {
-    struct news *news = NULL;
+    struct db_conn *conn AUTO_OF(db_conn) = NULL;
     struct ident instance;
 
-    action_allow_scripts(hub->settings.scripts_dir, hub->settings.scripts_user);
     if (ident_random(&instance) < 0)
         return err_set(err, ERR_INTERNAL, "the kernel gives no randomness");
     ident_to_text(&instance, hub->instance);
+    if (db_acquire(hub->db, &conn, err) < 0 || (hub->before[0] && job_store_let_go_of_dead(conn, hub->before, err) < 0))
+        return -1;
+    if (pwrite(hub->lock_fd, hub->instance, sizeof(hub->instance) - 1, 0) != sizeof(hub->instance) - 1)
+        log_event(LOG_WARN, "hub_instance_not_written", LOG_I("errno", errno));
+    return 0;
+}
+
+static int start_work(struct hub *hub, struct err *err)
+{
+    struct news *news = NULL;
+
+    action_allow_scripts(hub->settings.scripts_dir, hub->settings.scripts_user);
+    if (take_up_jobs(hub, err) < 0)
+        return -1;
     if (news_start(hub->db, hear, hub, &news, err) < 0)
         return -1;
     (void)exchange_news(hub, news);

@@ -149,6 +149,16 @@ int job_store_let_go(struct db_conn *conn, const char *hub_id, struct err *err)
     return n <= 0 ? n : news_tell(conn, NEWS_JOBS, err);
 }
 
+int job_store_let_go_of_dead(struct db_conn *conn, const char *hub_id, struct err *err)
+{
+    int n = db_exec(conn, NULL, err,
+        "UPDATE jobs SET lease_until = NULL WHERE id IN (SELECT id FROM jobs WHERE claimed_by = $1 AND NOT rests"
+        " AND status = 'running' AND lease_until IS NOT NULL FOR NO KEY UPDATE SKIP LOCKED)",
+        DB_S(hub_id));
+
+    return n <= 0 ? n : news_tell(conn, NEWS_JOBS, err);
+}
+
 /* ---- steps ---- */
 
 static int job_progress(struct db_conn *conn, const struct job_progress *p, uint64_t done_steps, unsigned step_permille,

@@ -46,6 +46,9 @@ int job_store_claim(struct db_conn *conn, const char *hub_id, uint64_t lease_use
 int job_store_hold(struct db_conn *conn, const char *hub_id, const struct job_claim *claim, struct err *err);
 /* A hub that stops lets go of the jobs that rest at it. */
 int job_store_let_go(struct db_conn *conn, const char *hub_id, struct err *err);
+/* Nobody waits for the leases of a process that is known to be dead. Not so of jobs that rest at it: what it had begun outside of the database (a script, a
+ * machine that prepares disks) gets the time of the lease to notice and to end. Nor of one that its connection still holds, which the server will notice. */
+int job_store_let_go_of_dead(struct db_conn *conn, const char *hub_id, struct err *err);
 /* 1: the step of that name was begun, whatever became of it; 0: not, or the job has no such step. */
 int job_store_step_begun(struct db_conn *conn, const char *job_id, const char *name, struct err *err);
 /* 1: it has succeeded, which is written in the transaction of what it did; 0: not. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * The threads that work on jobs. Any number of hubs on one database share the jobs; a hub that is killed loses its leases
- * after JOB_LEASE_USEC and others go on.
+ * after JOB_LEASE_USEC and others go on; its successor on the same data folder lets go of them at once (job_store_let_go_of_dead).
  */
 #ifndef HUB_JOBS_JOB_RUNNER_H
 #define HUB_JOBS_JOB_RUNNER_H

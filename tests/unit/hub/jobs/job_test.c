@@ -629,6 +629,45 @@ static void test_a_job_rests_at_the_hub_that_is_at_work_for_it(void **state)
     job_claim_done(&other);
 }
 
+/* Its successor on the same data folder need not wait for what it had in hand; what it had begun elsewhere gets its time to end. */
+static void test_nobody_waits_for_a_hub_that_is_known_to_be_dead(void **state)
+{
+    struct db_conn *dead AUTO_OF(db_conn) = fixture_conn(state);
+    struct db_conn *conn AUTO_OF(db_conn) = fixture_conn(state);
+    struct job_claim claim = {0}, other = {0};
+    struct err err = ERR_INIT;
+    char id[IDENT_TEXT_SIZE];
+    uint64_t wait = 0;
+    struct site s;
+
+    build(conn, &s);
+    submit(conn, "protect", s.machine, NULL, id);
+    assert_int_equal(job_store_claim(dead, HUB_A, 60000000, &claim, &wait, &err), 1);
+    assert_ok(job_store_let_go_of_dead(conn, HUB_B, &err), &err);
+    assert_int_equal(job_store_claim(conn, HUB_B, 60000000, &other, &wait, &err), 0);
+
+    /* Its connection is not known to be gone: nobody is kept waiting by it. */
+    assert_ok(db_begin(dead, &err), &err);
+    assert_int_equal(job_store_hold(dead, HUB_A, &claim, &err), 1);
+    assert_ok(job_store_let_go_of_dead(conn, HUB_A, &err), &err);
+    db_rollback(dead);
+    assert_int_equal(job_store_claim(conn, HUB_B, 60000000, &other, &wait, &err), 0);
+
+    assert_ok(job_store_let_go_of_dead(conn, HUB_A, &err), &err);
+    assert_int_equal(job_store_claim(conn, HUB_B, 60000000, &other, &wait, &err), 1);
+    assert_ok(db_begin(dead, &err), &err);
+    assert_int_equal(job_store_hold(dead, HUB_A, &claim, &err), 0);
+    db_rollback(dead);
+    job_claim_done(&claim);
+
+    struct job_progress p = {.job_id = id, .step_count = other.step_count, .state_json = "{}", .keep_usec = 60000000};
+
+    assert_ok(job_store_again(conn, &p, &err), &err);
+    assert_ok(job_store_let_go_of_dead(conn, HUB_B, &err), &err);
+    assert_int_equal(job_store_claim(conn, HUB_A, 60000000, &claim, &wait, &err), 0);
+    job_claim_done(&other);
+}
+
 static void test_two_hubs_never_hold_one_job(void **state)
 {
     struct db_conn *a AUTO_OF(db_conn) = fixture_conn(state);
@@ -944,6 +983,7 @@ int main(void)
         cmocka_unit_test(test_a_job_of_a_killed_hub_goes_on_elsewhere),
         cmocka_unit_test(test_a_lease_that_ran_out_is_lost_to_the_same_hub_too),
         cmocka_unit_test(test_a_job_rests_at_the_hub_that_is_at_work_for_it),
+        cmocka_unit_test(test_nobody_waits_for_a_hub_that_is_known_to_be_dead),
         cmocka_unit_test(test_two_hubs_never_hold_one_job),
         cmocka_unit_test(test_a_point_is_made_by_a_command),
         cmocka_unit_test(test_a_resize_waits_for_the_copy_that_is_under_way),
