@@ -13,6 +13,7 @@ with one thread its emulation damaged the kernel's heap (6.12 did not boot).
 import fcntl
 import glob
 import hashlib
+import json
 import os
 import shlex
 import socket
@@ -76,8 +77,7 @@ class Guest:
     def __init__(self, image, name, disks, isolated=False, memory_mib=768):
         self.image, self.name, self.disks, self.isolated, self.memory_mib = image, name, disks, isolated, memory_mib
         self.console = fresh(name + ".console")
-        self.process = None
-        self.port = None
+        self.process = self.port = self.machine_protocol = None
 
     @classmethod
     def fresh_root(cls, image, name, disks, **options):
@@ -87,8 +87,10 @@ class Guest:
 
     def boot(self):
         self.port = free_port()
+        ours, theirs = socket.socketpair()
         command = ["nice", "-n", "15", "qemu-system-x86_64", "-accel", "tcg,thread=single,tb-size=256", "-cpu", "Westmere,-cx16", "-smp", "2",
                    "-m", self.memory_mib, "-nodefaults", "-display", "none", "-serial", f"file:{self.console}",
+                   "-chardev", f"socket,id=qmp,fd={theirs.fileno()}", "-mon", "chardev=qmp,mode=control",
                    "-device", "virtio-rng-pci", "-device", "virtio-net-pci,netdev=n",
                    "-netdev", f"user,id=n,hostfwd=tcp:127.0.0.1:{self.port}-:22" + (",restrict=on" if self.isolated else "")]
         for number, (file, options) in enumerate(self.disks):
@@ -96,8 +98,29 @@ class Guest:
             command += ["-drive", f"file={file},if=none,id=d{number},discard=unmap,{drive}",
                         "-device", f"virtio-blk-pci,drive=d{number},serial={self.name[:12]}-{number}"
                         + ("," + device if device else "")]
-        self.process = start(command, log=self.console + ".qemu")
+        with theirs:
+            self.process = start(command, log=self.console + ".qemu", pass_fds=[theirs.fileno()])
+        self.machine_protocol = ours.makefile("rw")
+        ours.close()
         self.wait_ssh()
+
+    def ask_machine(self, command, **arguments):
+        """One command of QEMU's machine protocol (QMP); what it returns."""
+        for request in ({"execute": "qmp_capabilities"}, {"execute": command, "arguments": arguments}):
+            self.machine_protocol.write(json.dumps(request) + "\n")
+            self.machine_protocol.flush()
+            answer = {}
+            while not answer.keys() & {"return", "error"}:  # a greeting and events come between
+                line = self.machine_protocol.readline()
+                check(line, f"qemu ended: {self.output()}")
+                answer = json.loads(line)
+            if "error" in answer and request["execute"] == command:
+                raise Failure(f"{command}: {answer['error']['desc']}")
+        return answer["return"]
+
+    def grow_disk(self, number, size_bytes):
+        """The disk of this number gets larger while the guest runs, as a volume of a storage does."""
+        self.ask_machine("block_resize", device=f"d{number}", size=size_bytes)
 
     def wait_ssh(self, timeout=BOOT_S, other_than=None):
         """Until sshd answers; with other_than, until it does so in another boot than that. The boot id."""

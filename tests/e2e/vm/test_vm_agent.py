@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""The agent in a whole machine of its own: a Debian guest whose root disk boots by itself, with LVM and md beside it, protected by
-hub, node and vault on the host. The agent is killed, replaced and restarted, the guest is rebooted, a recovered root disk is booted,
-and at the end the agent is taken away again. The tests build on each other, in this order.
+"""The agent in a whole machine of its own: a Debian guest whose root disk boots by itself, with LVM, md and LUKS beside it, protected
+by hub, node and vault on the host. Its disks grow, the agent is killed, replaced and restarted, the guest is rebooted, the agent is
+taken away again, and at the end recovered disks are booted. The tests build on each other, in this order.
 
     LEEWARD_GUEST=backports|jammy    the same with another guest (see make-guest-image.sh)
 """
@@ -16,17 +16,20 @@ from guest import HERE, Guest, blank  # noqa: E402
 from lab import PROGRAMS, PROTECTED_S, TOKEN, Lab  # noqa: E402
 from harness import MIB, attach_loop, check, fresh, main, note, run, stop, test, undo, wait_until  # noqa: E402
 
-BELOW = ["/dev/vdb", "/dev/vdc", "/dev/vdd"]
-FOLDERS = "/var/work /srv/work /md/work"
+BELOW = ["/dev/vdb", "/dev/vdc", "/dev/vdd", "/dev/vde"]
+DISKS = ["/dev/vda", *BELOW]
+STACKS = ["/srv", "/md", "/locked"]
+FOLDERS = "/var/work " + " ".join(place + "/work" for place in STACKS)
+GROWS_MIB = 16
 
 
 class StackLab(Lab):
-    """A volume group on vdb, a mirror of vdc and vdd, and a workload on all three file systems."""
+    """A volume group on vdb, a mirror of vdc and vdd, LUKS on vde, and a workload on all four file systems."""
 
     def __init__(self):
-        self.lvm, self.mirrors = blank(48, "lvm"), [blank(32, "mirror-a"), blank(32, "mirror-b")]
         # The test reads these files while the guest stands still.
-        super().__init__([(file, "format=raw,file.locking=off") for file in (self.lvm, *self.mirrors)])
+        self.files = [blank(48, "lvm"), blank(32, "mirror-a"), blank(32, "mirror-b"), blank(40, "luks")]
+        super().__init__([(file, "format=raw,file.locking=off") for file in self.files])
         self.workload = self.log = self.last_point = self.last_acknowledged = None
 
     def build_stacks(self):
@@ -34,13 +37,20 @@ class StackLab(Lab):
             lvm pvcreate -q -y /dev/vdb; lvm vgcreate -q data /dev/vdb; lvm lvcreate -q -y -Wn -l 100%FREE -n srv data
             mdadm --create /dev/md0 --run --quiet --assume-clean --level=1 --raid-devices=2 --bitmap=none /dev/vdc /dev/vdd
             mdadm --detail --scan >> /etc/mdadm/mdadm.conf
-            mkfs.ext4 -q /dev/data/srv; mkfs.ext4 -q /dev/md0
+            (umask 77; head -c 32 /dev/urandom >/root/luks.key)
+            cryptsetup luksFormat -q --type luks2 --pbkdf pbkdf2 --pbkdf-force-iterations 1000 --key-file /root/luks.key /dev/vde
+            cryptsetup open --key-file /root/luks.key /dev/vde locked
+            # Small blocks would make the journal so small that 6.1 overruns it when the file system grows (jbd2_journal_next_log_block).
+            for device in /dev/data/srv /dev/md0 /dev/mapper/locked; do mkfs.ext4 -q -b 4096 $device; done
             options=nofail,x-systemd.device-timeout=900
+            echo "locked UUID=$(cryptsetup luksUUID /dev/vde) /root/luks.key luks,$options" >> /etc/crypttab
             echo "/dev/data/srv /srv ext4 $options 0 2" >> /etc/fstab
             echo "UUID=$(blkid -s UUID -o value /dev/md0) /md ext4 $options 0 2" >> /etc/fstab
-            mkdir /md; systemctl daemon-reload; mount /srv; mount /md; mkdir /var/work /srv/work /md/work; sync""")
+            echo "/dev/mapper/locked /locked ext4 $options 0 2" >> /etc/fstab
+            mkdir /md /locked; systemctl daemon-reload; mount /srv; mount /md; mount /locked; mkdir """ + FOLDERS + "; sync")
 
     def start_workload(self):
+        """It ends with the test that started it."""
         self.log = fresh("workload.log")
         self.workload = self.guest.ssh_start(f"python3 /root/workload.py write {FOLDERS}", self.log)
         wait_until(lambda: self.acknowledged() > 5, "the workload to write", 600)
@@ -72,14 +82,16 @@ def sha256_of(path):
 
 
 def compare_stacks(lab):
-    """The disks below LVM and md are, at a point made while nothing writes to them, what they are."""
-    lab.guest.ssh("sync; fsfreeze -f /srv; fsfreeze -f /md; "
+    """The disks below LVM, md and LUKS are, at a point made while nothing writes to them, what they are."""
+    stacks = " ".join(STACKS)
+    lab.guest.ssh(f"for place in {stacks}; do until mountpoint -q $place; do sleep 0.2; done; done; sync; "
+                  f"for place in {stacks}; do fsfreeze -f $place || exit 1; done; "
                   "until grep -q -e clean -e readonly /sys/block/md0/md/array_state; do sleep 0.1; done")
     try:
         point = lab.site.create_point()
-        images = {device: sha256_of(file) for device, file in zip(BELOW, (lab.lvm, *lab.mirrors))}
+        images = {device: sha256_of(file) for device, file in zip(BELOW, lab.files)}
     finally:
-        lab.guest.ssh("fsfreeze -u /md; fsfreeze -u /srv")
+        lab.guest.ssh(f"for place in {stacks}; do fsfreeze -u $place; done")
     export = lab.site.open(point["sequence"])
     for device, wanted in images.items():
         found = sha256_of(export.copy(lab.disk_number(device)))
@@ -88,21 +100,59 @@ def compare_stacks(lab):
 
 
 @test
-def root_disk_lvm_and_md_are_protected():
+def root_disk_lvm_md_and_luks_are_protected():
     lab.build_stacks()
     lab.guest.put(os.path.join(HERE, "workload.py"), "/root/workload.py")
     disks = lab.enrol()
-    wanted = ["/dev/vda", *BELOW]
-    check(sorted(disks) == wanted, f"the inventory lists {sorted(disks)}")
+    check(sorted(disks) == DISKS, f"the inventory lists {sorted(disks)}")
     begin = time.monotonic()
-    lab.protect(disks, wanted)
+    lab.protect(disks, DISKS)
     note(f"protected after {time.monotonic() - begin:.0f} s; {lab.site.stored_bytes() // MIB} MiB stored")
     lab.start_workload()
     compare_stacks(lab)
 
 
+def rows(lab):
+    return {d["device"]: d for d in lab.site.items("disk", "list", lab.site.machine()["id"])}
+
+
+@test
+def disks_grow_below_lvm_md_and_luks():
+    """The workload goes on meanwhile, and nothing is compared. What was added is used."""
+    lab.start_workload()
+    compared = lab.site.count("resync_started")
+    before = {device: row["size_bytes"] for device, row in rows(lab).items()}
+    sizes = {device: before[device] + GROWS_MIB * MIB for device in BELOW}
+    for number, device in enumerate(BELOW, 1):
+        lab.guest.grow_disk(number, sizes[device])
+    wait_until(lambda: all(rows(lab)[d]["size_bytes"] == size for d, size in sizes.items()), "the hub to know the new sizes", 300, 0.5)
+    check(rows(lab)["/dev/vda"]["size_bytes"] == before["/dev/vda"], "the root disk has grown too")
+    lab.guest.ssh("""set -e
+        lvm pvresize -q /dev/vdb; lvm lvextend -q -l +100%FREE data/srv
+        mdadm --grow --quiet /dev/md0 --size=max --assume-clean
+        cryptsetup resize --key-file /root/luks.key locked
+        for device in /dev/data/srv /dev/md0 /dev/mapper/locked; do resize2fs $device 2>/dev/null; done
+        for place in """ + " ".join(STACKS) + """; do
+            free=$(($(df --output=avail -BM $place | tail -n 1 | tr -d ' M') - 8))
+            dd if=/dev/urandom of=$place/filled bs=1M count=$free conv=fsync status=none
+        done""")
+    for device, file in zip(BELOW, lab.files):
+        with open(file, "rb") as f:
+            f.seek(before[device])
+            added = f.read()
+        check(len(added) == GROWS_MIB * MIB and len(added) - added.count(0) > MIB, f"{device}: what was added is hardly used")
+    since = lab.acknowledged()
+    compare_stacks(lab)
+    wait_until(lambda: lab.acknowledged() > since, "the workload to write on", 600)
+    lab.guest.ssh("rm " + " ".join(place + "/filled" for place in STACKS))
+    grown = [e["code"] for e in lab.site.items("event", "list", "--limit", "500")].count("disk_resized")
+    check(grown == len(BELOW), f"{grown} events tell of disks that have grown")
+    check(lab.site.count("resync_started") == compared, "a disk was compared because it has grown")
+
+
 @test
 def a_killed_agent_goes_on_without_resync():
+    lab.start_workload()
     compared, pins = lab.site.count("resync_started"), lab.pins()
     lab.kill_agent()
     lab.protected_again(lab.site.latest()["sequence"])
@@ -113,6 +163,7 @@ def a_killed_agent_goes_on_without_resync():
 
 @test
 def an_upgrade_in_place_needs_no_resync():
+    lab.start_workload()
     compared, pins = lab.site.count("resync_started"), lab.pins()
     lab.install_agent("2")
     lab.guest.ssh(f"systemctl daemon-reload; systemctl restart leeward-agent; rm -r {PROGRAMS}/1")
@@ -136,8 +187,8 @@ def a_reboot_is_healed_by_what_differs():
     lab.site.create_point()
     stored = lab.site.stored_bytes()
     lab.guest.reboot()
-    wait_until(lambda: lab.site.count("resync_started") == compared + 4, "all disks to be compared", PROTECTED_S, 0.5)
-    wait_until(lambda: lab.site.count("copy_complete") == copied + 4, "all disks to be the same again", PROTECTED_S, 0.5)
+    wait_until(lambda: lab.site.count("resync_started") == compared + len(DISKS), "all disks to be compared", PROTECTED_S, 0.5)
+    wait_until(lambda: lab.site.count("copy_complete") == copied + len(DISKS), "all disks to be the same again", PROTECTED_S, 0.5)
     lab.protected_again(lab.site.latest()["sequence"])
     travelled = lab.site.stored_bytes() - stored
     used = int(lab.guest.ssh("df --output=used -B1 / | tail -n 1"))
@@ -157,8 +208,8 @@ def an_uninstalled_agent_leaves_nothing():
     check(not left.strip(), f"the agent left {left.split()}")
     lab.stop_workload()
     lab.guest.reboot()
-    state = lab.guest.ssh("systemctl is-system-running --wait; ls -d /md/work /srv/work", timeout=600, ok=None).split()
-    check(state == ["running", "/md/work", "/srv/work"], f"after the agent was removed, a boot ends {state}")
+    state = lab.guest.ssh(f"systemctl is-system-running --wait; ls -d {FOLDERS}", timeout=600, ok=None).split()
+    check(state == ["running", *sorted(FOLDERS.split())], f"after the agent was removed, a boot ends {state}")
 
 
 @test
@@ -166,14 +217,14 @@ def a_recovered_root_disk_boots():
     lab.guest.end()  # one guest at a time
     acknowledged = lab.last_acknowledged
     export = lab.site.open(lab.last_point, write=True)
-    uris = [export.uri(lab.disk_number(f"/dev/vd{letter}")) for letter in "abcd"]
+    uris = [export.uri(lab.disk_number(device)) for device in DISKS]
     replica = Guest(lab.image, "replica", [(qemu_uri(uri), "format=raw") for uri in uris], isolated=True)
     replica.boot()
     wait_until(lambda: "login:" in replica.output(), "the login prompt", 300)
     boot = replica.output(20000)
     check("root: recovering journal" in boot or "root: clean" in boot, f"no check of the root file system: {boot[-600:]}")
-    said = replica.ssh(f"python3 /root/workload.py verify {acknowledged} {FOLDERS} && systemctl is-system-running --wait; "
-                       "cat /proc/mdstat", timeout=600, ok=None)
+    said = replica.ssh(f"systemctl is-system-running --wait; python3 /root/workload.py verify {acknowledged} {FOLDERS}; "
+                       "cat /proc/mdstat; dmsetup status --target crypt", timeout=600, ok=None)
     note("the replica:", " ".join(said.split()))
     for folder in FOLDERS.split():
         check(f"{folder} up to" in said, f"{folder} is not what it was at the point: {said}")
