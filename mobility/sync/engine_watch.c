@@ -40,11 +40,13 @@ static void watch_clock(struct engine *e)
 
 static void watch_driver(struct engine *e)
 {
-    if (e->told_scan || strcmp(tracker_driver_name(e->tracker), "scan") != 0)
+    const struct err *why = tracker_refused(e->tracker);
+
+    if (e->told_scan || !why)
         return;
     e->told_scan = true;
-    engine_event(e, "warning", "tracking_by_scan", "run a kernel that has BTF (CONFIG_DEBUG_INFO_BTF)",
-        "this kernel has no BTF: changes are found by reading the disks in full");
+    engine_event(e, "warning", "tracking_by_scan", why->correction,
+        "changes are found by reading the disks in full: %s", why->text);
 }
 
 /* What such a command has written is unknown, and most of them write nothing; so it is for people to judge. */

@@ -20,6 +20,7 @@ struct tracker {
     void *state;
     struct tracker_disk *disks[TRACKER_DISKS_MAX];
     size_t disk_count;
+    struct err refused; /* why the driver before this one does not work here */
 };
 
 static bool is_instance_name(const char *s)
@@ -51,8 +52,9 @@ static int open_driver(struct tracker *t, const struct tracker_config *c, struct
         t->driver = drivers[i];
         if (drivers[i]->open(c, &t->state, err) == 0)
             return 0;
-        if (c->driver || !err || err->code != ERR_UNSUPPORTED)
+        if (c->driver || err->code != ERR_UNSUPPORTED)
             return -1;
+        err_copy(&t->refused, err);
     }
     return t->driver ? -1 : err_set(err, ERR_UNSUPPORTED, "there is no tracker named \"%.20s\"", c->driver);
 }
@@ -68,6 +70,7 @@ int tracker_open(const struct tracker_config *config, struct tracker **ret_track
     t = mem_new(struct tracker);
     if (!t)
         return err_set(err, ERR_NOMEM, "tracker");
+    t->refused = (struct err)ERR_INIT;
     if (open_driver(t, &c, &own) < 0) {
         if (err)
             err_copy(err, &own);
@@ -108,6 +111,11 @@ int tracker_destroy(const struct tracker_config *config, struct err *err)
 const char *tracker_driver_name(const struct tracker *t)
 {
     return t->driver->name;
+}
+
+const struct err *tracker_refused(const struct tracker *t)
+{
+    return t->refused.code ? &t->refused : NULL;
 }
 
 /* --- disks --------------------------------------------------------------------------------------------------------- */

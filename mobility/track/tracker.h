@@ -52,6 +52,9 @@ DEFINE_AUTO(tracker, tracker_close)
 /* Removes every trace of the instance: tracking ends. For uninstall, and for tests. Absence is success. */
 int tracker_destroy(const struct tracker_config *config, struct err *err);
 const char *tracker_driver_name(const struct tracker *t);
+/* Why the driver that would have been preferred does not work here, and what to do (text and correction; ERR_UNSUPPORTED). NULL: this is the
+ * one that was asked for, or the preferred one. Lives as long as the tracker. */
+const struct err *tracker_refused(const struct tracker *t);
 
 /* The whole disk behind a path (block special file, or a link to one). ERR_NOT_FOUND, ERR_INVALID (not a
  * block device). */

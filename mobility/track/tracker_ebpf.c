@@ -20,6 +20,7 @@
 #include <string.h>
 #include <sys/random.h>
 #include <sys/sysmacros.h>
+#include <sys/utsname.h>
 #include <unistd.h>
 
 #include "mobility/track/bpffs.h"
@@ -64,8 +65,22 @@ static uint64_t counter(const unsigned long long *c)
 
 /* --- opening ------------------------------------------------------------------------------------------------------- */
 
+/* Programs of 5.15 are not for it; some distribution's older kernel may have taken over what they need, so they are tried first. */
+static bool is_old_kernel(const struct utsname *u)
+{
+    int major_no = 0, minor_no = 0;
+
+    return sscanf(u->release, "%d.%d", &major_no, &minor_no) == 2 && (major_no < 5 || (major_no == 5 && minor_no < 15));
+}
+
 static int fail_load(int code, struct err *err)
 {
+    struct utsname u;
+
+    if (code != -EPERM && uname(&u) == 0 && is_old_kernel(&u)) {
+        (void)err_set(err, ERR_UNSUPPORTED, "this kernel (%.64s) cannot run the tracking program", u.release);
+        return err_hint(err, "use the scan tracker, or a kernel of 5.15 or later");
+    }
     if (code == -EPERM || code == -EACCES) {
         (void)err_set(err, ERR_DENIED, "the kernel does not let this process load the tracking program");
         return err_hint(err, "run the agent as root, or with CAP_BPF, CAP_PERFMON and CAP_SYS_ADMIN");

@@ -9,13 +9,17 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/capability.h>
+#include <linux/filter.h>
 #include <linux/fs.h>
+#include <linux/seccomp.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/personality.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
@@ -749,6 +753,21 @@ static void test_what_was_tracked_stays_while_it_cannot_be_told_whose_array_it_i
     free(data);
 }
 
+static void in_a_process(struct rig *r, void (*body)(struct rig *r))
+{
+    int status = -1;
+    pid_t pid;
+
+    tracker_close(r->tracker);
+    r->tracker = NULL;
+    pid = fork();
+    if (pid == 0)
+        body(r);
+    assert_true(pid > 0);
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_int_equal(status, 0);
+}
+
 static void give_up_sys_admin(void)
 {
     struct __user_cap_header_struct head = {.version = _LINUX_CAPABILITY_VERSION_3};
@@ -780,19 +799,10 @@ static void test_who_lacks_a_right_is_told_which_and_destroys_nothing(void **sta
     struct rig *r = *state;
     uint8_t *data = random_bytes(GRANULE);
     struct dirty_tag before;
-    int status = -1;
-    pid_t pid;
 
     tracker_disk_tag(r->tracked, &before);
     loopdisk_write(&r->disk, 3 * GRANULE, data, GRANULE);
-    tracker_close(r->tracker);
-    r->tracker = NULL;
-    pid = fork();
-    if (pid == 0)
-        add_without_sys_admin(r);
-    assert_true(pid > 0);
-    assert_int_equal(waitpid(pid, &status, 0), pid);
-    assert_int_equal(status, 0);
+    in_a_process(r, add_without_sys_admin);
     loopdisk_write(&r->disk, 5 * GRANULE, data, GRANULE);
     open_tracker(r);
     expect_resumed(r, &before, 2);
@@ -840,6 +850,66 @@ static void test_a_table_that_cannot_be_looked_at_refuses_disks(void **state)
     expect_resumed(r, &before, 0);
     loopdisk_done(&more);
     (void)close(nothing);
+}
+
+/* --- where the program cannot run ---------------------------------------------------------------------------------------------------- */
+
+/* From here on the kernel does not take programs, as one that lacks what they need does not. */
+static void refuse_programs(void)
+{
+    struct sock_filter filter[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, __NR_bpf, 0, 3),
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[0])),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, BPF_PROG_LOAD, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EINVAL),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    struct sock_fprog program = {.len = ARRAY_LEN(filter), .filter = filter};
+
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 || prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) < 0)
+        _exit(2);
+}
+
+static void open_on_old_kernel(struct rig *r)
+{
+    const struct err *why;
+    struct err err = ERR_INIT;
+
+    refuse_programs();
+    if (personality(UNAME26) < 0) /* uname(2) tells 2.6 */
+        _exit(3);
+    if (tracker_open(&r->config, &r->tracker, &err) < 0)
+        _exit(4);
+    why = tracker_refused(r->tracker);
+    if (strcmp(tracker_driver_name(r->tracker), "scan") != 0 || !why || why->code != ERR_UNSUPPORTED)
+        _exit(5);
+    _exit(strstr(why->text, "this kernel (2.6.") && strstr(why->correction, "5.15 or later") ? 0 : 6);
+}
+
+/* What should work and does not is an error to be told, not a reason to read whole disks all the time. */
+static void open_on_refusing_kernel(struct rig *r)
+{
+    struct err err = ERR_INIT;
+
+    refuse_programs();
+    if (tracker_open(&r->config, &r->tracker, &err) == 0)
+        _exit(4);
+    _exit(strstr(err.text, "loading the tracking program") && err.code != ERR_UNSUPPORTED ? 0 : 5);
+}
+
+static void test_an_old_kernel_is_served_by_scan_which_says_why(void **state)
+{
+    struct rig *r = *state;
+
+    assert_null(tracker_refused(r->tracker));
+    r->config.state_dir = r->dir;
+    in_a_process(r, open_on_old_kernel);
+}
+
+static void test_a_program_that_a_new_kernel_refuses_is_an_error(void **state)
+{
+    in_a_process(*state, open_on_refusing_kernel);
 }
 
 static void test_a_loss_makes_the_disk_unknown_until_acknowledged(void **state)
@@ -932,6 +1002,8 @@ int main(void)
         TEST(test_what_was_tracked_stays_while_it_cannot_be_told_whose_array_it_is),
         TEST(test_who_lacks_a_right_is_told_which_and_destroys_nothing),
         TEST(test_a_table_that_cannot_be_looked_at_refuses_disks),
+        TEST(test_an_old_kernel_is_served_by_scan_which_says_why),
+        TEST(test_a_program_that_a_new_kernel_refuses_is_an_error),
         TEST(test_a_loss_makes_the_disk_unknown_until_acknowledged),
         TEST(test_granules_grow_above_two_tebibytes),
         TEST(test_the_cost_of_a_write),
