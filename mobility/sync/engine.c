@@ -11,9 +11,11 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "transport/base/clock.h"
 #include "transport/base/log.h"
+#include "transport/base/mem.h"
 
 #define RETRY_USEC (5 * USEC_PER_SEC)
 #define IDLE_USEC (1 * USEC_PER_SEC)
@@ -108,13 +110,26 @@ bool engine_is_stopping(struct engine *e)
 
 /* ---- the thread ---- */
 
+/* Where the running system's disk is held still (hold.h) nothing can be written to it; this boot has to know all the same. */
 int engine_save(struct engine *e, struct err *err)
 {
+    struct err why = ERR_INIT;
+
     e->saved_usec = clock_mono_usec();
     e->cursor_moved = false;
     uplink_last_point(e->conf.link, &e->state.last_point_sequence, &e->state.last_point_utc_usec);
-    if (syncstate_save(e->state_path, &e->state, err) == 0)
+    if (syncstate_save(e->state_path, &e->state, &why) == 0) {
+        if (e->saved_in_memory && unlink(e->spare_path) < 0 && errno != ENOENT)
+            log_event(LOG_WARN, "spare_state_stays", LOG_S("path", e->spare_path));
+        e->saved_in_memory = false;
         return 0;
+    }
+    if (why.sys_errno == EROFS && syncstate_save(e->spare_path, &e->state, err) == 0) {
+        e->saved_in_memory = true;
+        return 0;
+    }
+    if (err)
+        *err = why;
     return err_hint(err, "see that %s can be written to and has room", e->conf.data_dir);
 }
 
@@ -320,6 +335,24 @@ static void free_parts(struct engine *e)
     inventory_free(e->inventory);
 }
 
+/* Of both states the one in which more epochs have been used; at the same one that in memory, if it is of this boot. */
+static int load_state(struct engine *e, struct err *err)
+{
+    AUTO_FREE struct syncstate *spare = mem_new(struct syncstate);
+    struct err unreadable = ERR_INIT;
+
+    if (!spare)
+        return err_set(err, ERR_NOMEM, "no memory for the engine");
+    if (syncstate_load(e->state_path, &e->state, err) < 0)
+        return -1;
+    if (syncstate_load(e->spare_path, spare, &unreadable) < 0 || strcmp(spare->boot_id, e->boot_id) != 0 ||
+        spare->epoch < e->state.epoch)
+        return 0;
+    e->state = *spare;
+    e->saved_in_memory = true;
+    return 0;
+}
+
 static int start(struct engine *e, struct err *err)
 {
     pthread_condattr_t attr;
@@ -328,7 +361,7 @@ static int start(struct engine *e, struct err *err)
     e->outputs = mem_alloc(ENGINE_OUTPUTS_MAX, sizeof(*e->outputs));
     if (!e->outputs)
         return err_set(err, ERR_NOMEM, "no memory for the engine");
-    if (syncstate_boot_id(e->boot_id, err) < 0 || syncstate_load(e->state_path, &e->state, err) < 0 ||
+    if (syncstate_boot_id(e->boot_id, err) < 0 || load_state(e, err) < 0 ||
         changeset_new(e->conf.link, &e->set, err) < 0 || reader_new(0, &e->reader, err) < 0 ||
         engine_cycle_parts(e, err) < 0 || engine_insight_open(e, err) < 0)
         return -1;
@@ -355,6 +388,7 @@ int engine_new(const struct engine_conf *conf, struct engine **ret_engine, struc
         return err_set(err, ERR_NOMEM, "no memory for the engine");
     e->conf = *conf;
     snprintf(e->state_path, sizeof(e->state_path), "%s/state", conf->data_dir);
+    snprintf(e->spare_path, sizeof(e->spare_path), "%s/spare-state", conf->run_dir);
     snprintf(e->retained_dir, sizeof(e->retained_dir), "%s/retained", conf->run_dir);
     if (start(e, err) < 0) {
         engine_free(e);

@@ -117,6 +117,7 @@ struct engine_progress {
 struct engine {
     struct engine_conf conf;
     char state_path[512], retained_dir[512];
+    char spare_path[512]; /* in memory, while the disk of state_path is read-only */
     pthread_t thread;
     bool started;
 
@@ -175,7 +176,7 @@ struct engine {
     const char *no_point_reason; /* why cycles have made no point since then; NULL: they do */
     uint64_t no_point_since_usec;
     uint64_t told_freeze_usec; /* when a given-up freeze was last told */
-    bool told_scan, told_unsaved;
+    bool told_scan, told_unsaved, saved_in_memory;
     int64_t clock_offset_usec; /* of the clock against the time since boot, as last seen; 0: not yet */
     unsigned bumps;            /* new epochs since a stream last ran */
     uint64_t changed_bytes;

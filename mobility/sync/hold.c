@@ -16,6 +16,8 @@
 #include <unistd.h>
 
 #include "mobility/hooks.h"
+#include "mobility/inventory.h"
+#include "mobility/sync/readonly.h"
 #include "mobility/sync/receive_disk.h"
 #include "transport/base/buf.h"
 #include "transport/base/clock.h"
@@ -26,6 +28,7 @@
 
 #define SCRIPT_USEC (300 * USEC_PER_SEC) /* a database may have much to write before it ends */
 #define NOTE_MAX 65536u
+#define MOUNT_MARK "read-only " /* no disk's key begins so */
 #define OUTPUTS_MAX 4u
 
 enum wish { WISH_NOTHING, WISH_HOLD, WISH_RELEASE, WISH_LET_GO };
@@ -38,7 +41,7 @@ struct order {
 
 struct hold {
     struct hold_conf conf;
-    char *note_path;
+    char *note_path, *run_note_path; /* the second one where the running system's disk is held */
     pthread_t thread;
     bool has_thread;
     pthread_mutex_t lock;
@@ -55,6 +58,7 @@ struct hold {
     /* The thread's. */
     struct receive_disk *disks[MARK_DISKS_MAX];
     unsigned disk_count;
+    struct freeze_mounts read_only; /* what was writable on the running system's disk */
     bool stopped; /* the scripts have run to their end in this process, and the disks are held since */
 };
 
@@ -87,9 +91,9 @@ bool hold_take(struct hold *h, struct hold_output *ret_output)
     return got;
 }
 
-/* ---- the note: the generation, then the keys, a line each ---- */
+/* ---- the note: the generation, then the keys, a line each, then mount points, each begun by MOUNT_MARK ---- */
 
-static int note_write(struct hold *h, const struct order *o, uint64_t generation, struct err *err)
+static int note_write(struct hold *h, const struct order *o, uint64_t generation, bool in_memory, struct err *err)
 {
     struct buf text AUTO_BUF = BUF_INIT(NOTE_MAX);
 
@@ -98,23 +102,51 @@ static int note_write(struct hold *h, const struct order *o, uint64_t generation
     for (unsigned i = 0; i < o->count; i++)
         if (buf_printf(&text, err, "%s\n", o->keys[i]) < 0)
             return -1;
-    return file_replace(h->note_path, text.data, text.len, 0600, err);
+    for (size_t i = 0; i < h->read_only.count; i++)
+        if (buf_printf(&text, err, MOUNT_MARK "%s\n", h->read_only.paths[i]) < 0)
+            return -1;
+    return file_replace(in_memory ? h->run_note_path : h->note_path, text.data, text.len, 0600, err);
+}
+
+/* Once, and kept: -1 when there is no memory, or too many. */
+static int add_mount(struct hold *h, const char *path, struct err *err)
+{
+    struct freeze_mounts *m = &h->read_only;
+
+    for (size_t i = 0; i < m->count; i++)
+        if (strcmp(m->paths[i], path) == 0)
+            return 0;
+    if (!m->paths)
+        m->paths = mem_alloc(FREEZE_MOUNTS_MAX, sizeof(char *));
+    if (!m->paths || m->count == FREEZE_MOUNTS_MAX || !(m->paths[m->count] = mem_strdup(path)))
+        return err_set(err, ERR_NOMEM, "no memory for mount points");
+    m->count++;
+    return 0;
 }
 
 /* False: there is none. */
-static bool note_read(const struct hold *h, struct order *ret_order, uint64_t *ret_generation)
+static bool note_read(struct hold *h, const char *path, struct order *ret_order, uint64_t *ret_generation)
 {
     struct buf text AUTO_BUF = BUF_INIT(NOTE_MAX);
     char *line, *rest = NULL;
 
-    if (file_read(h->note_path, &text, NULL) < 0 || buf_append(&text, "", 1, NULL) < 0)
+    if (file_read(path, &text, NULL) < 0 || buf_append(&text, "", 1, NULL) < 0)
         return false;
     line = strtok_r((char *)text.data, "\n", &rest);
     *ret_generation = line ? strtoull(line, NULL, 10) : 0;
     ret_order->count = 0;
-    while ((line = strtok_r(NULL, "\n", &rest)) && ret_order->count < MARK_DISKS_MAX)
-        snprintf(ret_order->keys[ret_order->count++], sizeof(ret_order->keys[0]), "%s", line);
+    while ((line = strtok_r(NULL, "\n", &rest)) != NULL)
+        if (strncmp(line, MOUNT_MARK, strlen(MOUNT_MARK)) == 0)
+            (void)add_mount(h, line + strlen(MOUNT_MARK), NULL);
+        else if (ret_order->count < MARK_DISKS_MAX)
+            snprintf(ret_order->keys[ret_order->count++], sizeof(ret_order->keys[0]), "%s", line);
     return true;
+}
+
+static void note_remove(const char *path)
+{
+    if (unlink(path) < 0 && errno != ENOENT)
+        log_event(LOG_ERROR, "held_note_stays", LOG_S("path", path));
 }
 
 /* ---- stopping and starting ---- */
@@ -140,16 +172,60 @@ static void let_go(struct hold *h)
     h->stopped = false;
 }
 
-static int take_disks(struct hold *h, const struct order *o, struct err *err)
+/* Those of the order that the running system lies on. */
+static int find_system(
+    const struct order *o, dev_t disks[MARK_DISKS_MAX], bool is_system[MARK_DISKS_MAX], struct err *err)
 {
+    struct inventory *inventory AUTO_OF(inventory) = NULL;
+    int count = 0;
+
+    if (inventory_scan(NULL, &inventory, err) < 0)
+        return -1;
     for (unsigned i = 0; i < o->count; i++) {
-        if (receive_disk_open(o->keys[i], i, &h->disks[i], err) < 0)
+        const struct inventory_disk *disk = inventory_find(inventory, o->keys[i]);
+
+        is_system[i] = disk && disk->is_root;
+        if (is_system[i])
+            disks[count++] = disk->devno;
+    }
+    return count;
+}
+
+/* Noted before it is done. */
+static int make_read_only(
+    struct hold *h, const struct order *o, const dev_t *disks, int count, uint64_t generation, struct err *err)
+{
+    struct freeze_mounts found = {0};
+    int r = 0;
+
+    if (freeze_find_mounts(disks, (size_t)count, &found, err) < 0)
+        return -1;
+    for (size_t i = 0; r == 0 && i < found.count; i++)
+        r = add_mount(h, found.paths[i], err);
+    freeze_mounts_free(&found);
+    if (r < 0 || note_write(h, o, generation, true, err) < 0)
+        return -1;
+    return readonly_set(&h->read_only, h->conf.run_dir, err);
+}
+
+static int take_disks(struct hold *h, const struct order *o, uint64_t generation, struct err *err)
+{
+    bool is_system[MARK_DISKS_MAX];
+    dev_t disks[MARK_DISKS_MAX];
+    int systems = find_system(o, disks, is_system, err);
+
+    if (systems < 0)
+        return -1;
+    for (unsigned i = 0; i < o->count; i++) {
+        if (is_system[i])
+            continue;
+        if (receive_disk_open(o->keys[i], i, &h->disks[h->disk_count], err) < 0)
             return -1;
         h->disk_count++;
-        if (receive_disk_sync(h->disks[i], err) < 0)
+        if (receive_disk_sync(h->disks[h->disk_count - 1], err) < 0)
             return -1;
     }
-    return 0;
+    return systems > 0 ? make_read_only(h, o, disks, systems, generation, err) : 0;
 }
 
 /* Everything as it was before; what cannot be started is said and left to a person. */
@@ -158,12 +234,14 @@ static void start_again(struct hold *h)
     struct err err = ERR_INIT;
 
     let_go(h);
+    readonly_clear(&h->read_only, h->conf.run_dir);
+    freeze_mounts_free(&h->read_only);
     if (run_scripts(h, false, &err) < 0)
         log_event(LOG_ERROR, "source_not_started", LOG_E(&err));
     else
         log_event(LOG_INFO, "source_started", LOG_S("dir", h->conf.dir));
-    if (unlink(h->note_path) < 0 && errno != ENOENT)
-        log_event(LOG_ERROR, "held_note_stays", LOG_S("path", h->note_path));
+    note_remove(h->note_path);
+    note_remove(h->run_note_path);
     pthread_mutex_lock(&h->lock);
     h->noted = false;
     pthread_mutex_unlock(&h->lock);
@@ -171,9 +249,14 @@ static void start_again(struct hold *h)
 
 static int stop(struct hold *h, const struct order *o, uint64_t generation, struct err *err)
 {
+    bool is_system[MARK_DISKS_MAX];
+    dev_t disks[MARK_DISKS_MAX];
+    int systems;
+
     if (h->stopped)
         return 0; /* asked again */
-    if (note_write(h, o, generation, err) < 0)
+    systems = find_system(o, disks, is_system, err);
+    if (systems < 0 || note_write(h, o, generation, systems > 0, err) < 0)
         return -1;
     pthread_mutex_lock(&h->lock);
     h->noted = true;
@@ -181,7 +264,7 @@ static int stop(struct hold *h, const struct order *o, uint64_t generation, stru
     pthread_mutex_unlock(&h->lock);
     if (run_scripts(h, true, err) < 0)
         return err_wrap(err, "stopping what uses the protected disks");
-    if (h->disk_count == 0 && take_disks(h, o, err) < 0)
+    if (h->disk_count == 0 && take_disks(h, o, generation, err) < 0)
         return -1;
     h->stopped = true;
     return 0;
@@ -218,11 +301,11 @@ static void obey(struct hold *h, enum wish wish, const struct order *o, uint64_t
 }
 
 /* A process before this one has stopped the source: nobody may use it meanwhile. */
-static void hold_again(struct hold *h, const struct order *o)
+static void hold_again(struct hold *h, const struct order *o, uint64_t generation)
 {
     struct err err = ERR_INIT;
 
-    if (take_disks(h, o, &err) < 0) {
+    if (take_disks(h, o, generation, &err) < 0) {
         log_event(LOG_WARN, "source_not_held", LOG_E(&err));
         let_go(h);
     }
@@ -235,9 +318,11 @@ static void *hold_main(void *arg)
 
     pthread_mutex_lock(&h->lock);
     if (o && h->noted) {
+        uint64_t held_in = h->held_in;
+
         *o = h->order;
         pthread_mutex_unlock(&h->lock);
-        hold_again(h, o);
+        hold_again(h, o, held_in);
         pthread_mutex_lock(&h->lock);
     }
     while (o && !h->stopping) {
@@ -272,8 +357,11 @@ int hold_new(const struct hold_conf *conf, struct hold **ret_hold, struct err *e
     pthread_mutex_init(&h->lock, NULL);
     pthread_cond_init(&h->cond, NULL);
     h->note_path = mem_printf("%s/held", conf->data_dir);
-    h->noted = h->note_path && note_read(h, &h->order, &h->held_in);
-    rc = h->note_path ? pthread_create(&h->thread, NULL, hold_main, h) : ENOMEM;
+    h->run_note_path = mem_printf("%s/held", conf->run_dir);
+    h->noted =
+        h->note_path && h->run_note_path &&
+        (note_read(h, h->run_note_path, &h->order, &h->held_in) || note_read(h, h->note_path, &h->order, &h->held_in));
+    rc = h->note_path && h->run_note_path ? pthread_create(&h->thread, NULL, hold_main, h) : ENOMEM;
     if (rc != 0) {
         hold_free(h);
         return err_sys(err, rc, "starting a thread");
@@ -296,7 +384,9 @@ void hold_free(struct hold *h)
         pthread_join(h->thread, NULL);
     pthread_cond_destroy(&h->cond);
     pthread_mutex_destroy(&h->lock);
+    freeze_mounts_free(&h->read_only);
     free(h->note_path);
+    free(h->run_note_path);
     free(h);
 }
 

@@ -5,7 +5,10 @@
  * happen, and what the kernel still had of them is flushed. They are kept so until they are given back; then the executables are run with "start", in
  * reverse order.
  *
- * That the source was stopped is noted in DATA/held, so that a new process holds the disks again and knows that there is something to start.
+ * A disk with the running system cannot be opened so: its file systems are made read-only (readonly.h), to be writable again when it is given back.
+ *
+ * That the source was stopped is noted in DATA/held, so that a new process holds the disks again and knows that there is something to start. Where the
+ * running system's disk is among them it is noted in RUN/held: a restart of the machine ends that, and the note is not on the disk that becomes the replica's.
  */
 #ifndef MOBILITY_SYNC_HOLD_H
 #define MOBILITY_SYNC_HOLD_H
@@ -20,7 +23,7 @@ struct hold;
 
 struct hold_conf {
     const char *dir;     /* of the executables; need not exist */
-    const char *run_dir; /* given to them as LEEWARD_RUN */
+    const char *run_dir; /* in memory; given to them as LEEWARD_RUN */
     const char *data_dir;
     void (*to_loop)(void *arg);
     void *arg;
