@@ -13,6 +13,7 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 
+#include "mobility/nic_list.h"
 #include "transport/base/buf.h"
 #include "transport/base/file.h"
 #include "transport/base/mem.h"
@@ -22,6 +23,7 @@
 typedef Leeward__Control__V1__Inventory inventory_message;
 typedef Leeward__Control__V1__InventoryDisk disk_message;
 typedef Leeward__Control__V1__InventoryVolume volume_message;
+typedef Leeward__Control__V1__InventoryNic nic_message;
 
 struct report_inventory {
     inventory_message message;
@@ -31,6 +33,10 @@ struct report_inventory {
     char boot_id[64];
     char address_text[ADDRESSES_MAX][INET6_ADDRSTRLEN];
     char *addresses[ADDRESSES_MAX];
+    struct nic nics[NIC_LIST_MAX];
+    char *nic_addresses[NIC_LIST_MAX][NIC_ADDRESSES_MAX];
+    nic_message nic_messages[NIC_LIST_MAX];
+    nic_message *nic_list[NIC_LIST_MAX];
     disk_message *disks;
     disk_message **disk_list;
     volume_message *volumes;
@@ -94,6 +100,23 @@ static void add_addresses(struct report_inventory *r)
     r->message.addresses = r->addresses;
 }
 
+static void add_nics(struct report_inventory *r)
+{
+    r->message.n_nics = nic_list_read(r->nics, ARRAY_LEN(r->nics));
+    for (size_t i = 0; i < r->message.n_nics; i++) {
+        nic_message *m = r->nic_list[i] = &r->nic_messages[i];
+
+        leeward__control__v1__inventory_nic__init(m);
+        m->name = r->nics[i].name;
+        m->mac = r->nics[i].mac;
+        m->n_addresses = r->nics[i].address_count;
+        m->addresses = r->nic_addresses[i];
+        for (size_t j = 0; j < m->n_addresses; j++)
+            m->addresses[j] = r->nics[i].addresses[j];
+    }
+    r->message.nics = r->nic_list;
+}
+
 static void add_host(struct report_inventory *r, const char *boot_id)
 {
     struct sysinfo info;
@@ -112,6 +135,7 @@ static void add_host(struct report_inventory *r, const char *boot_id)
         r->message.memory_bytes = (uint64_t)info.totalram * info.mem_unit;
     r->message.firmware = access("/sys/firmware/efi", F_OK) == 0 ? (char *)"uefi" : (char *)"bios";
     add_addresses(r);
+    add_nics(r);
 }
 
 static void fill_volume(const struct inventory_volume *v, volume_message *m)

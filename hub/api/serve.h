@@ -77,6 +77,7 @@ int serve_failover_list(struct request *r, struct err *err);
 int serve_failover_create(struct request *r, struct err *err);
 int serve_failover_preview(struct request *r, struct err *err);
 int serve_failover_get(struct request *r, struct err *err);
+int serve_failover_screenshot(struct request *r, struct err *err);
 int serve_failover_change_point(struct request *r, struct err *err);
 int serve_failover_commit(struct request *r, struct err *err);
 int serve_failover_rollback(struct request *r, struct err *err);
@@ -84,6 +85,12 @@ int serve_failover_cleanup(struct request *r, struct err *err);
 int serve_failover_reprotect(struct request *r, struct err *err);
 int serve_failover_failback(struct request *r, struct err *err);
 int serve_failover_failback_preview(struct request *r, struct err *err);
+
+/* ---- serve_mapping.c ---- */
+int serve_machine_mapping_get(struct request *r, struct err *err);
+int serve_machine_mapping_update(struct request *r, struct err *err);
+int serve_site_mapping_get(struct request *r, struct err *err);
+int serve_site_mapping_update(struct request *r, struct err *err);
 
 /* ---- serve_plan.c ---- */
 int serve_plan_list(struct request *r, struct err *err);

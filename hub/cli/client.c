@@ -352,7 +352,7 @@ int client_get(struct client *client, const char *path, struct client_answer *re
     return client_call(client, "GET", path, NULL, NULL, ret_answer, err);
 }
 
-int client_text(struct client *client, const char *path, char **ret_text, struct err *err)
+int client_bytes(struct client *client, const char *path, struct buf *body, struct err *err)
 {
     AUTO_ANSWER struct client_answer answer = {0};
     struct transfer t = {.body = BUF_INIT(BODY_MAX), .answer = &answer, .err = err};
@@ -362,10 +362,20 @@ int client_text(struct client *client, const char *path, char **ret_text, struct
         answer.json = json_loadb((const char *)t.body.data, t.body.len, JSON_REJECT_DUPLICATES, NULL);
         rc = problem_error(&answer, err);
     }
-    if (rc == 0 && !(*ret_text = mem_strndup((const char *)t.body.data, t.body.len)))
-        rc = err_set(err, ERR_NOMEM, "no memory for an answer");
+    if (rc == 0)
+        rc = buf_append(body, t.body.data, t.body.len, err);
     buf_done(&t.body);
     return rc;
+}
+
+int client_text(struct client *client, const char *path, char **ret_text, struct err *err)
+{
+    AUTO_BUF struct buf body = BUF_INIT(BODY_MAX);
+
+    if (client_bytes(client, path, &body, err) < 0)
+        return -1;
+    *ret_text = mem_strndup(body.len ? (const char *)body.data : "", body.len);
+    return *ret_text ? 0 : err_set(err, ERR_NOMEM, "no memory for an answer");
 }
 
 /* ---- paths ---- */

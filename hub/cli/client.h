@@ -10,6 +10,7 @@
 #include <signal.h>
 #include <stdbool.h>
 
+#include "transport/base/buf.h"
 #include "transport/base/err.h"
 #include "transport/base/mem.h"
 
@@ -57,7 +58,9 @@ char *client_path(const char *fmt, ...);
 int client_events(struct client *client, const char *path, const char *last_id,
     int (*take)(void *arg, const char *id, const char *word, const char *data), void *arg, bool *ret_connected,
     struct err *err);
-/* The whole body as it came, for /metrics and the document. */
+/* The whole body as it came, at most max bytes of it, at the end of *body. */
+int client_bytes(struct client *client, const char *path, struct buf *body, struct err *err);
+/* The same as text, for /metrics and the document. */
 int client_text(struct client *client, const char *path, char **ret_text, struct err *err);
 
 #endif

@@ -5,13 +5,17 @@
  */
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "hub/cli/jobwait.h"
 #include "hub/cli/verbs.h"
+#include "transport/base/buf.h"
+#include "transport/base/file.h"
 #include "transport/base/ident.h"
 #include "transport/base/mem.h"
 
 #define CPUS_MAX 512
+#define SCREEN_BYTES_MAX (64u << 20)
 #define MEMORY_MIB_MAX (64ULL << 20)
 
 static const struct column failover_columns[] = {
@@ -58,6 +62,8 @@ static const struct sort a_committed_one = {"planned,unplanned", "committed,repr
 /* Also one that may still be rolled back: whoever decides wants to know what there is to lose. */
 static const struct sort one_that_goes_back = {
     "planned,unplanned", "running,committed,reprotected", "failover that could be taken back", true};
+static const struct sort a_replica = {
+    "test,planned,unplanned", "starting,running,committed,reprotected", "replica", false};
 
 /* The failovers of a machine that are of that sort, the newest first. */
 static int find(struct command_line *line, const char *machine, const struct sort *sort, char ret_id[IDENT_TEXT_SIZE],
@@ -110,6 +116,25 @@ int verb_failover_show(struct command_line *line, struct err *err)
     AUTO_FREE char *path = client_path("/api/v1/failovers/%s", line->arguments[0]);
 
     return verb_print_item(line, path, err);
+}
+
+int verb_failover_screenshot(struct command_line *line, struct err *err)
+{
+    AUTO_BUF struct buf png = BUF_INIT(SCREEN_BYTES_MAX);
+    AUTO_FREE char *path = NULL;
+    const char *file = line->arguments[1];
+    char id[IDENT_TEXT_SIZE];
+
+    if (name_failover(line, &a_replica, id, err) < 0)
+        return -1;
+    path = client_path("/api/v1/failovers/%s/screenshot", id);
+    if (!path)
+        return err_set(err, ERR_NOMEM, "no memory for a request");
+    if (client_bytes(line->client, path, &png, err) < 0)
+        return -1;
+    if (strcmp(file, "-") != 0)
+        return file_replace(file, png.data, png.len, 0644, err);
+    return file_write_all(STDOUT_FILENO, png.data, png.len, "standard output", err);
 }
 
 /* "22", "web1:22", "[::1]:22" -> a check of that port. */
@@ -228,6 +253,8 @@ static int add_options(const struct command_line *line, json_t *options, struct 
         json_object_set_new(options, "memory_bytes", json_integer((json_int_t)(value << 20)));
     if (network)
         json_object_set_new(options, "network", json_string(network));
+    if (command_option(line, "no-mapping"))
+        json_object_set_new(options, "mapping", json_false());
     if (add_fixups(line, options, err) < 0)
         return -1;
     return add_boot_check(line, options, err);

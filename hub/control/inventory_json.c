@@ -8,6 +8,7 @@
 #define VOLUMES_MAX 256
 #define MOUNTS_MAX 64
 #define ADDRESSES_MAX 64
+#define NICS_MAX 32
 
 typedef Leeward__Control__V1__Inventory Inventory;
 typedef Leeward__Control__V1__InventoryDisk InventoryDisk;
@@ -46,6 +47,17 @@ static json_t *disk_json(const InventoryDisk *d)
         d->volatile_cache ? 1 : 0, "is_root", d->is_root ? 1 : 0, "volumes", volumes);
 }
 
+static json_t *nics_json(const Inventory *i)
+{
+    json_t *nics = json_array();
+
+    for (size_t n = 0; n < i->n_nics && n < NICS_MAX; n++)
+        (void)json_array_append_new(nics, json_pack("{s:o, s:o, s:o}", "name", peer_report_json_text(i->nics[n]->name),
+                                              "mac", peer_report_json_text(i->nics[n]->mac), "addresses",
+                                              texts(i->nics[n]->addresses, i->nics[n]->n_addresses, ADDRESSES_MAX)));
+    return nics;
+}
+
 json_t *inventory_json(const Inventory *i, struct err *err)
 {
     json_t *disks = json_array(), *out;
@@ -53,12 +65,13 @@ json_t *inventory_json(const Inventory *i, struct err *err)
     for (size_t d = 0; d < i->n_disks && d < DISKS_MAX; d++)
         if (i->disks[d]->key[0])
             (void)json_array_append_new(disks, disk_json(i->disks[d]));
-    out = json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:b}", "hostname",
+    out = json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:b, s:o}", "hostname",
         peer_report_json_text(i->hostname), "os_name", peer_report_json_text(i->os_name), "kernel",
         peer_report_json_text(i->kernel), "boot_id", peer_report_json_text(i->boot_id), "cpus",
         peer_report_json_u64(i->cpus), "memory_bytes", peer_report_json_u64(i->memory_bytes), "firmware",
         peer_report_json_text(i->firmware), "machine_uid", peer_report_json_text(i->machine_uid), "addresses",
-        texts(i->addresses, i->n_addresses, ADDRESSES_MAX), "disks", disks, "rescue", i->rescue ? 1 : 0);
+        texts(i->addresses, i->n_addresses, ADDRESSES_MAX), "disks", disks, "rescue", i->rescue ? 1 : 0, "nics",
+        nics_json(i));
     if (!out)
         (void)err_set(err, ERR_NOMEM, "no memory for an inventory");
     return out;

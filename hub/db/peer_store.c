@@ -218,9 +218,11 @@ int machine_inventory(struct db_conn *conn, const char *machine_id, const char *
     if (db_exec(conn, NULL, err,
             "UPDATE machines m SET hostname = i.hostname, os_name = i.os_name, kernel = i.kernel, boot_id = i.boot_id,"
             " cpus = i.cpus, memory_bytes = i.memory_bytes, firmware = i.firmware, machine_uid = i.machine_uid,"
-            " addresses = i.addresses, rescue = coalesce(i.rescue, false), inventory_at = now(), updated_at = now()"
+            " addresses = i.addresses, nics = coalesce(i.nics, '[]'), rescue = coalesce(i.rescue, false), inventory_at "
+            "= now(), updated_at = now()"
             " FROM jsonb_to_record($2::jsonb) AS i(hostname text, os_name text, kernel text, boot_id text, cpus bigint,"
-            " memory_bytes bigint, firmware text, machine_uid text, addresses jsonb, rescue boolean) WHERE m.id = $1",
+            " memory_bytes bigint, firmware text, machine_uid text, addresses jsonb, rescue boolean, nics jsonb) WHERE "
+            "m.id = $1",
             DB_S(machine_id), DB_S(json)) < 0)
         return -1;
     return inventory_disks(conn, machine_id, json, err);

@@ -134,6 +134,31 @@ const struct db_entity db_machines = ENTITY("machine", machine_row, machine_colu
     " LEFT JOIN nodes n ON n.id = p.node_id LEFT JOIN vaults v ON v.id = p.vault_id",
     "m.id", "uuid", "m.name", "name");
 
+static const struct db_column machine_mapping_columns[] = {
+    ID(machine_mapping_row, machine_id, "m.id", F),
+    TEXT(machine_mapping_row, machine_name, "m.name", F | S | N),
+    JSON(machine_mapping_row, mapping_json, "m.mapping::text"),
+    ID(machine_mapping_row, site_id, "m.site_id", F),
+    TEXT(machine_mapping_row, site_name, "s.name", F | S),
+    JSON(machine_mapping_row, site_mapping_json, "coalesce(s.mapping, '{}')::text"),
+    JSON(machine_mapping_row, nics_json, "m.nics::text"),
+    JSON(machine_mapping_row, addresses_json, "m.addresses::text"),
+    U64(machine_mapping_row, version, "m.mapping_version", 0),
+    TIME(machine_mapping_row, updated_at, "m.mapping_updated_at", 0),
+};
+const struct db_entity db_machine_mappings = ENTITY("machine", machine_mapping_row, machine_mapping_columns,
+    "machines m LEFT JOIN sites s ON s.id = m.site_id", "m.id", "uuid", "m.name", "machine_name");
+
+static const struct db_column site_mapping_columns[] = {
+    ID(site_mapping_row, site_id, "t.id", F),
+    TEXT(site_mapping_row, site_name, "t.name", F | S | N),
+    JSON(site_mapping_row, mapping_json, "t.mapping::text"),
+    U64(site_mapping_row, version, "t.mapping_version", 0),
+    TIME(site_mapping_row, updated_at, "t.mapping_updated_at", 0),
+};
+const struct db_entity db_site_mappings =
+    ENTITY("site", site_mapping_row, site_mapping_columns, "sites t", "t.id", "uuid", "t.name", "site_name");
+
 static const struct db_column disk_columns[] = {
     ID(disk_row, id, "t.id", F),
     ID(disk_row, machine_id, "t.machine_id", F),

@@ -163,6 +163,21 @@ struct branch_row {
 };
 extern const struct db_entity db_branches;
 
+/* What replicas of a machine, or of a site's machines, get at a target (hub/jobs/replica_mapping.h); version and updated_at are the mapping's. */
+struct machine_mapping_row {
+    const char *machine_id, *machine_name, *mapping_json;
+    const char *site_id, *site_name, *site_mapping_json; /* of the machine's site; "", "" and {} */
+    const char *nics_json, *addresses_json;              /* of its inventory */
+    uint64_t version, updated_at;
+};
+extern const struct db_entity db_machine_mappings;
+
+struct site_mapping_row {
+    const char *site_id, *site_name, *mapping_json;
+    uint64_t version, updated_at;
+};
+extern const struct db_entity db_site_mappings;
+
 /* Where replicas can run. */
 struct target_row {
     const char *id, *name, *description, *adapter; /* "disk", "command", "libvirt" */

@@ -28,6 +28,27 @@ int compute_configure(const char *adapter, const json_t *config, struct err *err
     return err_hint(err, "disk, command or libvirt.");
 }
 
+int compute_screenshot(
+    const char *adapter, const json_t *config, const char *failover_id, struct buf *png, struct err *err)
+{
+    const struct compute_adapter *found = compute_find(adapter);
+    const atomic_bool cancelled = false;
+    json_t *spec;
+    int rc;
+
+    if (!found || !found->screenshot) {
+        err_set(err, ERR_REFUSED, "targets of the kind %.40s show no screens", adapter);
+        return err_hint(err, "Replicas on libvirt targets have one.");
+    }
+    if (!(spec = json_pack("{s:s}", "failover_id", failover_id)))
+        return err_set(err, ERR_NOMEM, "no memory for a screenshot");
+    const struct compute_call call = {.config = config, .spec = spec, .cancelled = &cancelled};
+
+    rc = found->screenshot(&call, png, err);
+    json_decref(spec);
+    return rc;
+}
+
 int compute_known(const json_t *config, const char *const *known, struct err *err)
 {
     const char *key;

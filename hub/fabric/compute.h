@@ -7,7 +7,9 @@
  * `config` is the target's (compute_targets.config); `spec` is the same for all calls about one replica:
  *   {"failover_id": UUID, "kind": "test"|"planned"|"unplanned", "isolated": bool,
  *    "machine": {"id", "name", "hostname"}, "sequence": n,
- *    "cpus": n, "memory_bytes": n, "firmware": "bios"|"uefi", "network": text ("" = none),
+ *    "cpus": n, "memory_bytes": n, "firmware": "bios"|"uefi",
+ *    "nics": [{"network": text, "isolated": bool, "source": text}], "network": text     cards; that of the first one, "" = there is none. isolated: the
+ *                                                                                     network is to lead nowhere else; source: the card's name in the machine
  *    "boot_check": {"type": "none"|"tcp"|"serial", "timeout_seconds": n, "address"?, "port"?, "pattern"?},
  *    "fixups"?: {...} (hub/fixup/fixup_spec.h; absent: none),
  *    "disks": [{"number": n, "device": text, "uri": "nbd+unix:...", "size_bytes": n, "is_root": bool}, ...]}   disks are there from start on
@@ -21,6 +23,7 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 
+#include "transport/base/buf.h"
 #include "transport/base/err.h"
 
 struct compute_call {
@@ -40,12 +43,18 @@ struct compute_adapter {
     int (*start)(const struct compute_call *call, json_t **ret_replica, struct err *err);
     /* It is gone afterwards; one that is not there is success. */
     int (*stop)(const struct compute_call *call, struct err *err);
+    /* What its screen shows now, as a PNG at the end of *png; of the spec only failover_id is there. ERR_REFUSED while it does not run. NULL: there are no
+     * screens here. */
+    int (*screenshot)(const struct compute_call *call, struct buf *png, struct err *err);
 };
 
 extern const struct compute_adapter compute_disk, compute_command, compute_libvirt;
 
 /* NULL: there is none of that name. */
 const struct compute_adapter *compute_find(const char *name);
+/* The screenshot of a replica of that adapter; ERR_REFUSED where it has none, or does not run. Blocks. */
+int compute_screenshot(
+    const char *adapter, const json_t *config, const char *failover_id, struct buf *png, struct err *err);
 /* ERR_INVALID for an unknown adapter or a config that is not right for it. */
 int compute_configure(const char *adapter, const json_t *config, struct err *err);
 

@@ -14,6 +14,7 @@
 #include "hub/fabric/boot_check.h"
 #include "hub/fabric/compute.h"
 #include "hub/fabric/domain_xml.h"
+#include "hub/fabric/screenshot.h"
 #include "transport/base/clock.h"
 #include "transport/base/ident.h"
 #include "transport/base/mem.h"
@@ -71,17 +72,47 @@ static int connect_to(const struct compute_call *call, virConnectPtr *ret_host, 
         "Check the target's uri and that libvirtd runs there.");
 }
 
-static int check_network(virConnectPtr host, const char *name, struct err *err)
+/* A test's copy of a server must not meet the server, or those who talk to it. */
+static int check_isolated(virNetworkPtr network, const char *name, struct err *err)
 {
-    virNetworkPtr network = name[0] ? virNetworkLookupByName(host, name) : NULL;
-    int active = network ? virNetworkIsActive(network) : 0;
+    char *xml = virNetworkGetXMLDesc(network, 0);
+    AUTO_FREE char *forward = xml ? domain_network_forward(xml) : NULL;
 
+    free(xml);
+    if (!forward)
+        return fail(err, ERR_UNAVAILABLE, "the libvirt host does not tell about its network", "Try again.");
+    if (!forward[0])
+        return 0;
+    err_set(err, ERR_REFUSED, "the libvirt network %.60s is not isolated: it forwards (%.20s)", name, forward);
+    return err_hint(err,
+        "Give the mapping a test network without <forward> (leeward machine mapping set --test-network); "
+        "or name this one for a single test with --network.");
+}
+
+static int check_network(virConnectPtr host, const json_t *nic, struct err *err)
+{
+    const char *name = compute_text(nic, "network", "");
+    virNetworkPtr network = virNetworkLookupByName(host, name);
+    int active = network ? virNetworkIsActive(network) : 0, rc = 0;
+
+    if (active == 1 && json_is_true(json_object_get(nic, "isolated")))
+        rc = check_isolated(network, name, err);
     if (network)
         virNetworkFree(network);
-    if (!name[0] || active == 1)
-        return 0;
+    if (active == 1)
+        return rc;
     err_set(err, ERR_REFUSED, "the libvirt host has no active network %.60s", name);
-    return err_hint(err, "Start it (virsh net-start), or choose another one with --network.");
+    return err_hint(err, "Start it (virsh net-start), choose another one with --network, or change the mapping that "
+                         "names it (leeward machine mapping show).");
+}
+
+static int check_networks(virConnectPtr host, const json_t *nics, struct err *err)
+{
+    const json_t *one;
+    size_t at;
+
+    json_array_foreach(nics, at, one) if (check_network(host, one, err) < 0) return -1;
+    return 0;
 }
 
 static bool has_kvm(const struct compute_call *call, virConnectPtr host)
@@ -106,7 +137,7 @@ static int libvirt_check(const struct compute_call *call, struct err *err)
     if (boot_check_validate(json_object_get(call->spec, "boot_check"), true, err) < 0 ||
         connect_to(call, &host, err) < 0)
         return -1;
-    rc = check_network(host, compute_text(call->spec, "network", ""), err);
+    rc = check_networks(host, json_object_get(call->spec, "nics"), err);
     if (rc == 0 && virNodeGetInfo(host, &node) == 0 && (there = (unsigned long long)node.memory * 1024) < wanted) {
         err_set(err, ERR_REFUSED, "the libvirt host has %llu MiB of memory, the replica needs %llu MiB", there >> 20,
             wanted >> 20);
@@ -340,10 +371,59 @@ static int libvirt_stop(const struct compute_call *call, struct err *err)
     return rc;
 }
 
+/* ---- its screen ---- */
+
+static int receive(virStreamPtr stream, struct buf *image, struct err *err)
+{
+    char data[65536];
+    int n;
+
+    while ((n = virStreamRecv(stream, data, sizeof(data))) > 0)
+        if (buf_append(image, data, (size_t)n, err) < 0)
+            return err_set(err, ERR_REFUSED, "the picture of the replica's screen is too large");
+    return n == 0 ? 0
+                  : fail(err, ERR_IO, "the replica's screen cannot be read",
+                        "Try again; the libvirt host's log says more.");
+}
+
+static int take_screenshot(virConnectPtr host, virDomainPtr domain, struct buf *image, struct err *err)
+{
+    virStreamPtr stream = virStreamNew(host, 0);
+    char *type = stream ? virDomainScreenshot(domain, stream, 0, 0) : NULL;
+    int rc = type ? receive(stream, image, err)
+                  : fail(err, ERR_REFUSED, "the replica shows no screen", "It may have ended: leeward failover show.");
+
+    if (type)
+        (void)(rc == 0 ? virStreamFinish(stream) : virStreamAbort(stream));
+    if (stream)
+        virStreamFree(stream);
+    free(type);
+    return rc;
+}
+
+static int libvirt_screenshot(const struct compute_call *call, struct buf *png, struct err *err)
+{
+    AUTO_BUF struct buf image = BUF_INIT(SCREENSHOT_BYTES_MAX);
+    virDomainPtr domain;
+    virConnectPtr host;
+    int rc;
+
+    if (connect_to(call, &host, err) < 0)
+        return -1;
+    domain = virDomainLookupByUUIDString(host, compute_text(call->spec, "failover_id", ""));
+    rc = domain ? take_screenshot(host, domain, &image, err)
+                : fail(err, ERR_REFUSED, "the replica does not run", "leeward failover show says what became of it.");
+    if (domain)
+        virDomainFree(domain);
+    virConnectClose(host);
+    return rc < 0 ? -1 : screenshot_png(&image, png, err);
+}
+
 const struct compute_adapter compute_libvirt = {
     .name = "libvirt",
     .configure = libvirt_configure,
     .check = libvirt_check,
     .start = libvirt_start,
     .stop = libvirt_stop,
+    .screenshot = libvirt_screenshot,
 };

@@ -6,6 +6,8 @@
 #include "hub/fabric/domain_xml.h"
 
 #include <ctype.h>
+#include <libxml/parser.h>
+#include <libxml/tree.h>
 #include <libxml/xmlwriter.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -73,6 +75,25 @@ int domain_disk_source(const char *uri, char **ret_socket, char **ret_export, st
     free(TAKE_PTR(*ret_export));
     free(TAKE_PTR(*ret_socket));
     return err_set(err, ERR_INVALID, "a disk's URI has a broken name or socket: %.100s", uri);
+}
+
+char *domain_network_forward(const char *network_xml)
+{
+    xmlDocPtr doc = xmlReadMemory(
+        network_xml, (int)strlen(network_xml), NULL, NULL, XML_PARSE_NONET | XML_PARSE_NOERROR | XML_PARSE_NOWARNING);
+    xmlNodePtr root = doc ? xmlDocGetRootElement(doc) : NULL;
+    char *forward = root ? mem_strdup("") : NULL;
+
+    for (xmlNodePtr n = root ? root->children : NULL; forward && n; n = n->next)
+        if (n->type == XML_ELEMENT_NODE && strcmp((const char *)n->name, "forward") == 0) {
+            xmlChar *mode = xmlGetProp(n, BAD_CAST "mode");
+
+            free(forward);
+            forward = mem_strdup(mode ? (const char *)mode : "nat"); /* as libvirt reads it without a word */
+            xmlFree(mode);
+        }
+    xmlFreeDoc(doc);
+    return forward;
 }
 
 /* ---- writing ---- */
@@ -162,23 +183,33 @@ static int disks(struct writer *x, const json_t *spec, struct err *err)
     return 0;
 }
 
-static void devices_but_disks(struct writer *x, const json_t *config, const json_t *spec)
+/* Their hardware addresses are those that fix-ups know them by. */
+static void network_cards(struct writer *x, const json_t *spec)
 {
-    const char *network = compute_text(spec, "network", "");
-    const char *emulator = compute_text(config, "emulator", "");
-    char mac[18];
+    const json_t *one;
+    size_t at;
 
-    if (emulator[0])
-        text_element(x, "emulator", emulator);
-    if (network[0]) {
+    json_array_foreach(json_object_get(spec, "nics"), at, one)
+    {
+        char mac[18];
+
+        fixup_nic_mac(compute_text(spec, "failover_id", ""), (unsigned)at, mac);
         open_element(x, "interface");
         attribute(x, "type", "network");
-        fixup_mac(compute_text(spec, "failover_id", ""), mac);
         leaf(x, "mac", "address", mac, NULL);
-        leaf(x, "source", "network", network, NULL);
+        leaf(x, "source", "network", compute_text(one, "network", ""), NULL);
         leaf(x, "model", "type", "virtio", NULL);
         close_element(x);
     }
+}
+
+static void devices_but_disks(struct writer *x, const json_t *config, const json_t *spec)
+{
+    const char *emulator = compute_text(config, "emulator", "");
+
+    if (emulator[0])
+        text_element(x, "emulator", emulator);
+    network_cards(x, spec);
     open_element(x, "serial");
     attribute(x, "type", "pty");
     leaf(x, "target", "port", "0", NULL);

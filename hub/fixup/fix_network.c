@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * dhcp and static: the source's own configuration of network cards is put aside, and one card, known by the address of its hardware, gets the new one in
- * the words of whatever configures the network of this guest. The card keeps the name that the source's had (systemd.link(5)), so that whatever else names
- * it goes on working. translate: the layout stays, addresses and hardware addresses in it are replaced.
+ * dhcp, static and each: the source's own configuration of network cards is put aside, and the replica's cards, known by the addresses of their hardware,
+ * get the new one in the words of whatever configures the network of this guest. A card keeps the name that the source's had (systemd.link(5)), so that
+ * whatever else names it goes on working. translate: the layout stays, addresses and hardware addresses in it are replaced.
  *
  * Formats: systemd.network(5), interfaces(5), netplan(5), nm-settings-keyfile(5), ifcfg of Red Hat's initscripts.
  */
@@ -31,14 +31,20 @@ enum renderer {
     RENDERER_COUNT
 };
 
-/* What is to be configured. */
+/* What is to be configured of a card. */
 struct wanted {
     bool dhcp;
     const char *address, *gateway; /* gateway: "" = none */
     bool ipv6;
     const json_t *dns;
-    const char *mac;
+    char mac[18];
     char name[NAME_MAX_BYTES + 1]; /* of the card in the source; "": not known */
+    unsigned number;               /* of the replica's cards, from 0 */
+};
+
+struct wanted_list {
+    struct wanted cards[FIXUP_NICS_MAX];
+    size_t count;
 };
 
 static int no_memory(struct err *err)
@@ -247,8 +253,8 @@ static int ifupdown(const struct wanted *w, struct buf *out, struct err *err)
 {
     const char *name = w->name, *family = w->ipv6 ? "inet6" : "inet";
 
-    if (buf_printf(out, err, "auto lo\niface lo inet loopback\n\nauto %s\niface %s %s %s\n", name, name,
-            w->dhcp ? "inet" : family, w->dhcp ? "dhcp" : "static") < 0)
+    if (buf_printf(out, err, "\nauto %s\niface %s %s %s\n", name, name, w->dhcp ? "inet" : family,
+            w->dhcp ? "dhcp" : "static") < 0)
         return -1;
     if (w->dhcp)
         return 0;
@@ -265,9 +271,7 @@ static int ifupdown(const struct wanted *w, struct buf *out, struct err *err)
 
 static int netplan(const struct wanted *w, struct buf *out, struct err *err)
 {
-    if (buf_printf(out, err,
-            "network:\n  version: 2\n  ethernets:\n    replica0:\n      match:\n        macaddress: \"%s\"\n",
-            w->mac) < 0 ||
+    if (buf_printf(out, err, "    replica%u:\n      match:\n        macaddress: \"%s\"\n", w->number, w->mac) < 0 ||
         (w->name[0] && buf_printf(out, err, "      set-name: \"%s\"\n", w->name) < 0))
         return -1;
     if (w->dhcp)
@@ -283,13 +287,19 @@ static int netplan(const struct wanted *w, struct buf *out, struct err *err)
     return list_dns(w, out, "          - \"", "\"\n", err);
 }
 
+/* As people count; 0 of the first, whose files and names have no number. */
+static unsigned card_number(const struct wanted *w)
+{
+    return w->number ? w->number + 1 : 0;
+}
+
 static int manager(const struct wanted *w, struct buf *out, struct err *err)
 {
     const char *family = w->ipv6 ? "ipv6" : "ipv4", *other = w->ipv6 ? "ipv4" : "ipv6";
 
     if (buf_printf(out, err,
-            "[connection]\nid=leeward-replica\ntype=ethernet\nautoconnect=true\n\n[ethernet]\nmac-address=%s\n\n",
-            w->mac) < 0)
+            "[connection]\nid=leeward-replica%s%.0u\ntype=ethernet\nautoconnect=true\n\n[ethernet]\nmac-address=%s\n\n",
+            w->number ? "-" : "", card_number(w), w->mac) < 0)
         return -1;
     if (w->dhcp)
         return buf_append_str(out, "[ipv4]\nmethod=auto\n\n[ipv6]\nmethod=auto\n", err);
@@ -302,17 +312,38 @@ static int manager(const struct wanted *w, struct buf *out, struct err *err)
     return buf_printf(out, err, "\n[%s]\nmethod=%s\n", other, w->ipv6 ? "disabled" : "ignore");
 }
 
+/* A file for all cards, or one for each. */
 static const struct {
-    const char *path;
+    const char *stem, *suffix;
+    const char *begin; /* of the one file; NULL: each card has its own */
     mode_t mode;
     int (*write)(const struct wanted *w, struct buf *out, struct err *err);
 } renderers[RENDERER_COUNT] = {
-    [RENDERER_NETWORKD] = {"/etc/systemd/network/10-leeward-replica.network", 0644, networkd},
-    [RENDERER_IFUPDOWN] = {INTERFACES, 0644, ifupdown},
+    [RENDERER_NETWORKD] = {"/etc/systemd/network/10-leeward-replica", ".network", NULL, 0644, networkd},
+    [RENDERER_IFUPDOWN] = {INTERFACES, "", "auto lo\niface lo inet loopback\n", 0644, ifupdown},
     /* netplan complains about files that others than root may read; nothing in this one is secret. */
-    [RENDERER_NETPLAN] = {"/etc/netplan/90-leeward-replica.yaml", 0644, netplan},
-    [RENDERER_MANAGER] = {"/etc/NetworkManager/system-connections/leeward-replica.nmconnection", 0600, manager},
+    [RENDERER_NETPLAN] = {"/etc/netplan/90-leeward-replica", ".yaml", "network:\n  version: 2\n  ethernets:\n", 0644,
+        netplan},
+    [RENDERER_MANAGER] = {"/etc/NetworkManager/system-connections/leeward-replica", ".nmconnection", NULL, 0600,
+        manager},
 };
+
+static char *path_of(const char *stem, const char *suffix, unsigned number)
+{
+    return number ? mem_printf("%s-%u%s", stem, number, suffix) : mem_printf("%s%s", stem, suffix);
+}
+
+/* Whether the file is one that the cards are going to have. */
+static bool is_new(enum renderer renderer, const struct wanted_list *l, const char *path)
+{
+    for (size_t i = 0; i < (renderers[renderer].begin ? 1 : l->count); i++) {
+        AUTO_FREE char *own = path_of(renderers[renderer].stem, renderers[renderer].suffix, card_number(&l->cards[i]));
+
+        if (own && strcmp(own, path) == 0)
+            return true;
+    }
+    return false;
+}
 
 /* NetworkManager's connections that need no card of their own. */
 static bool is_a_tunnel(const struct fixup_call *call, const char *path, struct err *err)
@@ -323,7 +354,8 @@ static bool is_a_tunnel(const struct fixup_call *call, const char *path, struct 
            (strstr(text, "type=vpn") || strstr(text, "type=wireguard") || strstr(text, "type=loopback"));
 }
 
-static int put_aside(const struct fixup_call *call, enum renderer renderer, struct err *err)
+static int put_aside(
+    const struct fixup_call *call, enum renderer renderer, const struct wanted_list *l, struct err *err)
 {
     const char *text = NULL;
     char name[NAME_MAX_BYTES + 1];
@@ -338,7 +370,7 @@ static int put_aside(const struct fixup_call *call, enum renderer renderer, stru
         {
             const char *path = json_string_value(one);
 
-            if (rc == 0 && strcmp(path, renderers[renderer].path) != 0 && !is_a_tunnel(call, path, err))
+            if (rc == 0 && !is_new(renderer, l, path) && !is_a_tunnel(call, path, err))
                 rc = change_list_put(call->list, FIXUP, path, NULL,
                     places[i].renderer == RENDERER_MANAGER ? 0600 : 0644, PUT_ASIDE, err);
         }
@@ -357,13 +389,15 @@ static int put_aside(const struct fixup_call *call, enum renderer renderer, stru
 static int keep_name(const struct fixup_call *call, const struct wanted *w, enum renderer renderer, struct err *err)
 {
     AUTO_FREE char *text = NULL;
+    AUTO_FREE char *path = NULL;
 
     if (!w->name[0] || renderer == RENDERER_NETPLAN)
         return 0;
     text = mem_printf("[Match]\nMACAddress=%s\n\n[Link]\nName=%s\n", w->mac, w->name);
-    return text ? change_list_put(call->list, FIXUP, "/etc/systemd/network/10-leeward-replica.link", text, 0644,
-                      "the card is called as the source's was", err)
-                : no_memory(err);
+    path = path_of("/etc/systemd/network/10-leeward-replica", ".link", card_number(w));
+    return text && path
+               ? change_list_put(call->list, FIXUP, path, text, 0644, "the card is called as the source's was", err)
+               : no_memory(err);
 }
 
 /* A resolv.conf that nobody makes. */
@@ -389,35 +423,106 @@ static int calm_cloud_init(const struct fixup_call *call, struct err *err)
         "network:\n  config: disabled\n", 0644, "cloud-init leaves the network alone", err);
 }
 
+/* ---- replacing ---- */
+
+/* `card`: network of the fix-ups, or one of its nics. */
+static void take_card(const struct fixup_call *call, const json_t *card, struct wanted_list *l)
+{
+    const char *gateway = json_string_value(json_object_get(card, "gateway"));
+    const char *method = json_string_value(json_object_get(card, "method"));
+    const char *mac = json_string_value(json_object_get(call->context, "mac"));
+    const char *failover = json_string_value(json_object_get(call->context, "failover_id"));
+    const char *name = json_string_value(json_object_get(card, "name"));
+    struct wanted *w = &l->cards[l->count];
+
+    *w = (struct wanted){.dhcp = method && strcmp(method, "dhcp") == 0,
+        .address = json_string_value(json_object_get(card, "address")),
+        .gateway = gateway ? gateway : "",
+        .dns = json_object_get(card, "dns"),
+        .number = (unsigned)l->count++};
+    w->ipv6 = w->address && strchr(w->address, ':');
+    if (w->number > 0)
+        fixup_nic_mac(failover ? failover : "", w->number, w->mac);
+    else
+        snprintf(w->mac, sizeof(w->mac), "%s", mac ? mac : "");
+    if (name)
+        (void)take_name(name, strlen(name), w->name);
+}
+
+static void take_cards(const struct fixup_call *call, struct wanted_list *l)
+{
+    const json_t *network = json_object_get(call->fixups, "network"), *one;
+    size_t at;
+
+    if (strcmp(fixup_network_method(call->fixups), "each") != 0) {
+        take_card(call, network, l);
+        return;
+    }
+    json_array_foreach(json_object_get(network, "nics"), at, one) if (l->count < FIXUP_NICS_MAX)
+        take_card(call, one, l);
+}
+
+static void name_cards(const struct fixup_call *call, enum renderer renderer, struct wanted_list *l, struct err *err)
+{
+    for (size_t i = 0; i < l->count; i++) {
+        struct wanted *w = &l->cards[i];
+
+        if (l->count == 1 && !w->name[0])
+            find_name(call, w->name, err);
+        if (!w->name[0] && renderer == RENDERER_IFUPDOWN) /* interfaces(5) knows a card by its name alone */
+            snprintf(w->name, sizeof(w->name), "eth%u", w->number);
+    }
+}
+
+static int put_file(
+    const struct fixup_call *call, enum renderer renderer, unsigned number, struct buf *text, struct err *err)
+{
+    AUTO_FREE char *path = path_of(renderers[renderer].stem, renderers[renderer].suffix, number);
+
+    if (!path || !buf_str(text, err))
+        return path ? -1 : no_memory(err);
+    return change_list_put(call->list, FIXUP, path, (char *)text->data, renderers[renderer].mode, NEW_ADDRESS, err);
+}
+
+static int write_files(
+    const struct fixup_call *call, enum renderer renderer, const struct wanted_list *l, struct err *err)
+{
+    AUTO_BUF struct buf out = BUF_INIT(65536);
+    const char *begin = renderers[renderer].begin;
+
+    if (begin && buf_append_str(&out, begin, err) < 0)
+        return -1;
+    for (size_t i = 0; i < l->count; i++) {
+        if (renderers[renderer].write(&l->cards[i], &out, err) < 0)
+            return -1;
+        if (begin)
+            continue;
+        if (put_file(call, renderer, card_number(&l->cards[i]), &out, err) < 0)
+            return -1;
+        buf_clear(&out);
+    }
+    return begin ? put_file(call, renderer, 0, &out, err) : 0;
+}
+
 static int replace_layout(const struct fixup_call *call, struct err *err)
 {
-    const json_t *network = json_object_get(call->fixups, "network");
-    const char *gateway = json_string_value(json_object_get(network, "gateway"));
-    const char *mac = json_string_value(json_object_get(call->context, "mac"));
     enum renderer renderer = find_renderer(call, err);
-    AUTO_BUF struct buf out = BUF_INIT(8192);
-    struct wanted w = {.dhcp = strcmp(fixup_network_method(call->fixups), "dhcp") == 0,
-        .address = json_string_value(json_object_get(network, "address")),
-        .gateway = gateway ? gateway : "",
-        .dns = json_object_get(network, "dns"),
-        .mac = mac ? mac : ""};
+    struct wanted_list l = {.count = 0};
 
     if (renderer == RENDERER_NONE)
         return change_list_warn(
             call->list, err, "nothing that is known configures this guest's network; it stays as it is");
-    w.ipv6 = w.address && strchr(w.address, ':');
-    find_name(call, w.name, err);
-    if (!w.name[0] && renderer == RENDERER_IFUPDOWN)
-        memcpy(w.name, "eth0", sizeof("eth0")); /* interfaces(5) knows a card by its name alone */
-    if (renderers[renderer].write(&w, &out, err) < 0 || !buf_str(&out, err))
+    take_cards(call, &l);
+    name_cards(call, renderer, &l, err);
+    if (put_aside(call, renderer, &l, err) < 0 || write_files(call, renderer, &l, err) < 0)
         return -1;
-    if (put_aside(call, renderer, err) < 0 || change_list_put(call->list, FIXUP, renderers[renderer].path,
-                                                  (char *)out.data, renderers[renderer].mode, NEW_ADDRESS, err) < 0)
-        return -1;
-    return keep_name(call, &w, renderer, err) < 0 || fix_resolver(call, &w, renderer, err) < 0 ||
-                   calm_cloud_init(call, err) < 0
-               ? -1
-               : 0;
+    for (size_t i = 0; i < l.count; i++)
+        if (keep_name(call, &l.cards[i], renderer, err) < 0)
+            return -1;
+    for (size_t i = 0; i < l.count; i++)
+        if (json_array_size(l.cards[i].dns) > 0)
+            return fix_resolver(call, &l.cards[i], renderer, err) < 0 ? -1 : calm_cloud_init(call, err);
+    return calm_cloud_init(call, err);
 }
 
 /* ---- translating ---- */

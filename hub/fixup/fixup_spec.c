@@ -11,6 +11,8 @@
 
 #include "transport/base/mem.h"
 
+#define NAME_CHARACTERS "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_."
+
 static int bad(struct err *err, const char *member, const char *how)
 {
     err_set(err, ERR_INVALID, "fixups.%s: %s", member, how);
@@ -90,7 +92,7 @@ static uint32_t mask_of(unsigned bits)
 
 static int check_static(const json_t *network, struct err *err)
 {
-    static const char *const known[] = {"method", "address", "gateway", "dns", NULL};
+    static const char *const known[] = {"method", "name", "address", "gateway", "dns", NULL};
     const json_t *gateway = json_object_get(network, "gateway"), *dns = json_object_get(network, "dns");
     const json_t *one;
     size_t at;
@@ -104,6 +106,38 @@ static int check_static(const json_t *network, struct err *err)
     if (dns && (!json_is_array(dns) || json_array_size(dns) > FIXUP_DNS_MAX))
         return bad(err, "network.dns", "not an array of at most 8 addresses");
     json_array_foreach(dns, at, one) if (!is_address(one)) return bad(err, "network.dns", "not an address");
+    return 0;
+}
+
+/* The name of a card as the source had it, or none. */
+static bool is_card_name(const json_t *value)
+{
+    const char *text = json_string_value(value);
+
+    return !value || (text && text[0] && strlen(text) <= 15 && text[strspn(text, NAME_CHARACTERS)] == '\0');
+}
+
+static int check_each(const json_t *network, struct err *err)
+{
+    static const char *const known[] = {"method", "nics", NULL}, *const dhcp[] = {"method", "name", NULL};
+    const json_t *nics = json_object_get(network, "nics"), *one;
+    size_t at;
+
+    if (check_known(network, "network.", known, err) < 0)
+        return -1;
+    if (!json_is_array(nics) || json_array_size(nics) < 1 || json_array_size(nics) > FIXUP_NICS_MAX)
+        return bad(err, "network.nics", "not an array of 1 to 16 entries");
+    json_array_foreach(nics, at, one)
+    {
+        const char *method = json_string_value(json_object_get(one, "method"));
+
+        if (!json_is_object(one) || !method || (strcmp(method, "dhcp") != 0 && strcmp(method, "static") != 0))
+            return bad(err, "network.nics", "an entry has no method, dhcp or static");
+        if (!is_card_name(json_object_get(one, "name")))
+            return bad(err, "network.nics", "a name is not that of an interface");
+        if ((strcmp(method, "static") == 0 ? check_static(one, err) : check_known(one, "network.nics.", dhcp, err)) < 0)
+            return -1;
+    }
     return 0;
 }
 
@@ -141,11 +175,14 @@ static int check_network(const json_t *network, struct err *err)
     if (!json_is_object(network) || !method)
         return bad(err, "network.method", "missing");
     if (strcmp(method, "static") == 0)
-        return check_static(network, err);
+        return json_object_get(network, "name") ? bad(err, "network.name", "unknown member")
+                                                : check_static(network, err);
+    if (strcmp(method, "each") == 0)
+        return check_each(network, err);
     if (strcmp(method, "translate") == 0)
         return check_map(network, err);
     if (strcmp(method, "keep") != 0 && strcmp(method, "dhcp") != 0)
-        return bad(err, "network.method", "none of keep, dhcp, static, translate");
+        return bad(err, "network.method", "none of keep, dhcp, static, each, translate");
     return check_known(network, "network.", known, err);
 }
 
@@ -214,9 +251,15 @@ bool fixup_translate(const json_t *map, uint32_t *address)
 
 void fixup_mac(const char *failover_id, char ret_mac[18])
 {
+    fixup_nic_mac(failover_id, 0, ret_mac);
+}
+
+void fixup_nic_mac(const char *failover_id, unsigned n, char ret_mac[18])
+{
     uint32_t h = 2166136261U; /* FNV-1a: any spread of the ids will do */
 
     for (const char *p = failover_id; *p; p++)
         h = (h ^ (uint8_t)*p) * 16777619U;
+    h += n; /* neighbours: two cards of one replica never share one */
     snprintf(ret_mac, 18, "52:54:00:%02x:%02x:%02x", (h >> 16) & 0xff, (h >> 8) & 0xff, h & 0xff);
 }

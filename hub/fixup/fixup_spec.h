@@ -5,6 +5,7 @@
  *    "on_failure": "stop" | "continue",     what becomes of the failover when they cannot be done, or the replica would surely not boot with what was done
  *    "network": {"method": "keep" | "dhcp"
  *                | "static", "address": "192.0.2.7/24", "gateway"?: "192.0.2.1", "dns"?: ["192.0.2.1", ...]
+ *                | "each", "nics": [{"name"?: "eth0", "method": "dhcp" | "static", "address"?, "gateway"?, "dns"?}, ...]    the replica's cards in their order
  *                | "translate", "map": [{"from": "10.1.0.0/16", "to": "10.9.0.0/16"}, ...]}}
  * translate keeps the layout and puts each IPv4 address of the network configuration that lies in `from` to the same place in `to`.
  */
@@ -19,6 +20,7 @@
 
 #define FIXUP_MAP_MAX 64
 #define FIXUP_DNS_MAX 8
+#define FIXUP_NICS_MAX 16
 
 /* ERR_INVALID names the member, beginning with "fixups". NULL is right: there are none. */
 int fixup_spec_check(const json_t *fixups, struct err *err);
@@ -35,5 +37,7 @@ int fixup_prefix(const char *text, uint32_t *ret_address, unsigned *ret_bits);
 bool fixup_translate(const json_t *map, uint32_t *address);
 /* An address that a locally administered network card may have, made of a failover's id: "52:54:00:xx:xx:xx". */
 void fixup_mac(const char *failover_id, char ret_mac[18]);
+/* Of the replica's n-th card; 0: as fixup_mac. */
+void fixup_nic_mac(const char *failover_id, unsigned n, char ret_mac[18]);
 
 #endif

@@ -19,6 +19,7 @@
 #include "hub/jobs/branch_steps.h"
 #include "hub/jobs/job.h"
 #include "hub/jobs/point_steps.h"
+#include "hub/jobs/replica_mapping.h"
 #include "transport/base/clock.h"
 #include "transport/base/mem.h"
 
@@ -172,7 +173,8 @@ static int failover_check(struct db_conn *conn, const struct machine_row *machin
     if (job_param_u64(params, "sequence", &sequence, err) < 0 ||
         replica_options_check(json_object_get(params, "options"), err) < 0 || choose_target(conn, params, err) < 0 ||
         failover_check_machine(machine, failover_machine_move((enum failover_kind)kind), err) < 0 ||
-        point_steps_sequence(conn, machine, params, err) < 0)
+        point_steps_sequence(conn, machine, params, err) < 0 ||
+        replica_mapping_resolve(conn, machine->id, kind == FAILOVER_TEST, params, err) < 0)
         return -1;
     if (sequence == 0) {
         err_set(err, ERR_REFUSED, "the machine %s has no recovery point", machine->name);

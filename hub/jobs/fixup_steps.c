@@ -10,6 +10,7 @@
 #include "hub/jobs/branch_steps.h"
 #include "hub/jobs/failover_steps.h"
 #include "hub/jobs/point_steps.h"
+#include "hub/jobs/replica_mapping.h"
 #include "transport/base/mem.h"
 
 static size_t count_of(const json_t *report, const char *what)
@@ -200,7 +201,8 @@ static int preview_check(struct db_conn *conn, const struct machine_row *machine
     if (job_params_known(params, known, err) < 0 || job_param_u64(params, "sequence", &sequence, err) < 0 ||
         replica_options_check(json_object_get(params, "options"), err) < 0 ||
         db_need(conn, &db_targets, job_param_text(params, "target_id"), &set, err) < 0 ||
-        point_steps_sequence(conn, machine, params, err) < 0)
+        point_steps_sequence(conn, machine, params, err) < 0 ||
+        replica_mapping_resolve(conn, machine->id, false, params, err) < 0)
         return -1;
     if (!json_object_get(json_object_get(params, "options"), "fixups")) {
         err_set(err, ERR_INVALID, "options.fixups: missing");

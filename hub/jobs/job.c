@@ -60,14 +60,17 @@ static int insert(struct db_conn *conn, const struct job_kind *kind, const struc
     const char *machine_id, const char *vault_id, char ret_id[IDENT_TEXT_SIZE], struct err *err)
 {
     struct job_step_title titles[JOB_STEPS_MAX];
+    AUTO_FREE char *text = json_dumps(params, JSON_COMPACT); /* as the kind's check has completed them */
     struct job_insert job = {.kind = kind->name,
         .machine_id = machine_id,
         .vault_id = vault_id,
-        .params_json = spec->params_json,
+        .params_json = text,
         .requested_by = spec->requested_by,
         .may_cancel = kind->may_cancel,
         .steps = titles};
 
+    if (!text)
+        return err_set(err, ERR_NOMEM, "no memory for a job");
     for (const struct job_step *step = kind->steps; step->name; step++)
         if (!step->wanted || step->wanted(params))
             titles[job.step_count++] = (struct job_step_title){step->name, step->title};

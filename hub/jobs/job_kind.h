@@ -49,8 +49,8 @@ struct job_step {
 struct job_kind {
     const char *name;
     bool needs_machine, may_cancel;
-    /* Params (an object) and machine (NULL unless needs_machine) at submission; ERR_INVALID, ERR_REFUSED. ret_vault_id may be
-     * set for the job's row. */
+    /* Params (an object) and machine (NULL unless needs_machine) at submission; ERR_INVALID, ERR_REFUSED. What it adds to the params is
+     * the job's, too. ret_vault_id may be set for the job's row. */
     int (*check)(struct db_conn *conn, const struct machine_row *machine, json_t *params,
         char ret_vault_id[IDENT_TEXT_SIZE], struct err *err);
     /* Undoes what was begun when the job is cancelled; NULL: nothing to undo. */

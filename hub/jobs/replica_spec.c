@@ -8,12 +8,10 @@
 #include "hub/db/protection_store.h"
 #include "hub/fixup/fixup_spec.h"
 #include "hub/jobs/failover_steps.h"
+#include "hub/jobs/replica_mapping.h"
 #include "transport/base/clock.h"
 #include "transport/base/mem.h"
 
-#define CPUS_MAX 512
-#define MEMORY_MIN_BYTES (64LL << 20)
-#define MEMORY_MAX_BYTES (64LL << 40)
 #define MEMORY_UNKNOWN_BYTES (1LL << 30)
 #define LOOK_USEC (200 * USEC_PER_MSEC)
 #define ANOTHER_USEC (60 * 60 * USEC_PER_SEC) /* twice the longest time that fix-ups may take */
@@ -32,17 +30,19 @@ static bool within(const json_t *options, const char *key, long long min, long l
 
 int replica_options_check(const json_t *options, struct err *err)
 {
-    static const char *const known[] = {"cpus", "memory_bytes", "network", "boot_check", "fixups", NULL};
-    const json_t *network = json_object_get(options, "network");
+    static const char *const known[] = {"cpus", "memory_bytes", "network", "boot_check", "fixups", "mapping", NULL};
+    const json_t *network = json_object_get(options, "network"), *mapping = json_object_get(options, "mapping");
 
     if (job_params_known(options, known, err) < 0)
         return err_wrap(err, "options");
-    if (!within(options, "cpus", 1, CPUS_MAX))
+    if (!within(options, "cpus", 1, REPLICA_CPUS_MAX))
         return bad(err, "cpus", "not between 1 and 512");
-    if (!within(options, "memory_bytes", MEMORY_MIN_BYTES, MEMORY_MAX_BYTES))
+    if (!within(options, "memory_bytes", REPLICA_MEMORY_MIN_BYTES, REPLICA_MEMORY_MAX_BYTES))
         return bad(err, "memory_bytes", "less than 64 MiB, or too much");
     if (network && !json_is_string(network))
         return bad(err, "network", "not a text");
+    if (mapping && !json_is_boolean(mapping))
+        return bad(err, "mapping", "neither true nor false");
     return fixup_spec_check(json_object_get(options, "fixups"), err) < 0 ? err_wrap(err, "options") : 0;
 }
 
@@ -111,18 +111,31 @@ void receive_list_done(struct receive_list *list)
     PQclear(list->rows);
 }
 
+/* The cards as the mapping has them, else the one in the network that was asked for. */
+static json_t *spec_nics(const json_t *options)
+{
+    json_t *mapped = json_object_get(options, "nics");
+    const char *network = json_string_value(json_object_get(options, "network"));
+
+    if (json_is_array(mapped))
+        return json_incref(mapped);
+    return network && network[0] ? json_pack("[{s:s, s:s, s:b}]", "source", "", "network", network, "isolated", 0)
+                                 : json_array();
+}
+
 static json_t *pack(const struct failover_row *f, const struct machine_row *m, const json_t *options, json_t *disks)
 {
     long long cpus = m->cpus ? (long long)m->cpus : 1;
     long long memory = m->memory_bytes ? (long long)m->memory_bytes : MEMORY_UNKNOWN_BYTES;
-    const char *network = json_string_value(json_object_get(options, "network"));
+    json_t *nics = spec_nics(options);
+    const char *network = json_string_value(json_object_get(json_array_get(nics, 0), "network"));
 
-    return json_pack("{s:s, s:s, s:b, s:{s:s, s:s, s:s}, s:I, s:o, s:o, s:s, s:s, s:O*, s:O*, s:o}", "failover_id",
+    return json_pack("{s:s, s:s, s:b, s:{s:s, s:s, s:s}, s:I, s:o, s:o, s:s, s:s, s:O*, s:O*, s:o, s:o}", "failover_id",
         f->id, "kind", f->kind, "isolated", strcmp(f->kind, "test") == 0, "machine", "id", m->id, "name", m->name,
         "hostname", m->hostname, "sequence", (json_int_t)f->sequence, "cpus", number_or(options, "cpus", cpus),
         "memory_bytes", number_or(options, "memory_bytes", memory), "firmware", m->firmware[0] ? m->firmware : "bios",
         "network", network ? network : "", "boot_check", json_object_get(options, "boot_check"), "fixups",
-        json_object_get(options, "fixups"), "disks", disks);
+        json_object_get(options, "fixups"), "disks", disks, "nics", nics);
 }
 
 json_t *replica_spec(struct db_conn *conn, const struct failover_row *failover, const json_t *disks, struct err *err)

@@ -15,11 +15,14 @@
 #include <unistd.h>
 
 #include <cmocka.h>
+#include <png.h>
 #include <libxml/parser.h>
 
 #include "hub/fabric/boot_check.h"
 #include "hub/fabric/compute.h"
 #include "hub/fabric/domain_xml.h"
+#include "hub/fabric/screenshot.h"
+#include "hub/fixup/fixup_spec.h"
 #include "hub/fabric/fabric_task.h"
 #include "hub/fabric/http_probe.h"
 #include "transport/base/clock.h"
@@ -34,6 +37,8 @@ static json_t *spec_of(const char *name, const char *disks)
     json_t *spec = json_pack("{s:s, s:s, s:{s:s, s:s, s:s}, s:i, s:I, s:s, s:s, s:o}", "failover_id", ID, "kind",
         "test", "machine", "id", ID, "name", name, "hostname", "h", "cpus", 2, "memory_bytes", (json_int_t)512 << 20,
         "firmware", "bios", "network", "drill<&>", "disks", list);
+    json_object_set_new(
+        spec, "nics", json_loads("[{\"network\":\"drill<&>\",\"isolated\":true},{\"network\":\"b\"}]", 0, NULL));
 
     assert_non_null(spec);
     return spec;
@@ -77,12 +82,100 @@ static void a_replica_becomes_a_domain_with_its_root_disk_first(void **state)
     assert_non_null(strstr(xml, "<memory>524288</memory>"));
     assert_non_null(strstr(xml, "socket=\"/run/x y\""));
     assert_non_null(strstr(xml, "network=\"drill&lt;&amp;&gt;\""));
-    assert_non_null(strstr(xml, "<mac address=\"52:54:00:"));
+    /* Two cards, each with the hardware address that its fix-ups look for. */
+    const char *second = strstr(xml, "network=\"b\"");
+
+    assert_true(second && strstr(xml, "network=\"drill&lt;") < second);
+    for (unsigned i = 0; i < 2; i++) {
+        char mac[18], element[64];
+
+        fixup_nic_mac(ID, i, mac);
+        snprintf(element, sizeof(element), "<mac address=\"%s\"/>", mac);
+        assert_non_null(strstr(xml, element));
+        assert_null(strstr(strstr(xml, element) + 1, element));
+    }
     const char *root = strstr(xml, "name=\"3\""), *data = strstr(xml, "name=\"0\"");
 
     assert_true(root && data && root < data);
     json_decref(config);
     json_decref(spec);
+}
+
+static void a_network_is_isolated_when_it_does_not_forward(void **state)
+{
+    static const struct {
+        const char *xml, *forward;
+    } cases[] = {
+        {"<network><name>drill</name><bridge name='virbr9'/><ip address='10.0.0.1'/></network>", ""},
+        {"<network><name>n</name><forward/></network>", "nat"},
+        {"<network><name>n</name><forward mode='route' dev='eth0'/></network>", "route"},
+        {"<network><name>n</name><forward mode='bridge'/><bridge name='br0'/></network>", "bridge"},
+        {"<network><metadata><forward mode='x'/></metadata></network>", ""},
+        {"<network", NULL},
+        {"", NULL},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        AUTO_FREE char *forward = domain_network_forward(cases[i].xml);
+
+        assert_true((forward == NULL) == (cases[i].forward == NULL));
+        if (forward)
+            assert_string_equal(forward, cases[i].forward);
+    }
+}
+
+/* ---- screens ---- */
+
+static int picture(const char *text, size_t n, struct buf *png, struct err *err)
+{
+    AUTO_BUF struct buf image = BUF_INIT(1u << 20);
+
+    assert_int_equal(buf_append(&image, text, n, NULL), 0);
+    return screenshot_png(&image, png, err);
+}
+
+static void a_screen_becomes_a_picture_with_its_pixels(void **state)
+{
+    static const char ppm[] = "P6\n# a comment\n2 1\n255\n\x01\x02\x03\xf1\xf2\xf3";
+    AUTO_BUF struct buf png = BUF_INIT(1u << 20);
+    AUTO_BUF struct buf again = BUF_INIT(1u << 20);
+    png_image image = {.version = PNG_IMAGE_VERSION};
+    uint8_t pixels[6] = {0};
+
+    (void)state;
+    assert_int_equal(picture(ppm, sizeof(ppm) - 1, &png, NULL), 0);
+    assert_true(png_image_begin_read_from_memory(&image, png.data, png.len));
+    image.format = PNG_FORMAT_RGB;
+    assert_int_equal(image.width, 2);
+    assert_int_equal(image.height, 1);
+    assert_true(png_image_finish_read(&image, NULL, pixels, 0, NULL));
+    assert_memory_equal(pixels, ppm + sizeof(ppm) - 1 - 6, 6);
+    /* What is one already stays it. */
+    assert_int_equal(screenshot_png(&png, &again, NULL), 0);
+    assert_int_equal(again.len, png.len);
+    assert_memory_equal(again.data, png.data, png.len);
+}
+
+static void what_is_no_screen_is_refused(void **state)
+{
+    static const struct {
+        const char *text;
+        enum err_code code;
+    } bad[] = {{"", ERR_CORRUPT}, {"P", ERR_CORRUPT}, {"P5\n1 1\n255\nabc", ERR_CORRUPT}, {"P6\n", ERR_CORRUPT},
+        {"P6\n2 1\n255\nabc", ERR_CORRUPT}, {"P6\n0 1\n255\nabc", ERR_CORRUPT}, {"P6\n-1 1\n255\nabc", ERR_CORRUPT},
+        {"P6\n1 1\n65535\nabcdef", ERR_CORRUPT}, {"P6\n1 1\n255", ERR_CORRUPT}, {"P6\n#", ERR_CORRUPT},
+        {"P6\n999999999999 1\n255\nabc", ERR_CORRUPT}, {"P6\n9999 9999\n255\nabc", ERR_REFUSED}};
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
+        AUTO_BUF struct buf png = BUF_INIT(1u << 20);
+        struct err err = ERR_INIT;
+
+        assert_int_equal(picture(bad[i].text, strlen(bad[i].text), &png, &err), -1);
+        assert_int_equal(err.code, bad[i].code);
+        assert_int_equal(png.len, 0);
+    }
 }
 
 static void uris_that_are_not_ours_are_refused(void **state)
@@ -361,7 +454,10 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_goes_to_another_host_without_tls_is_in_the_clear),
         cmocka_unit_test(a_replica_becomes_a_domain_with_its_root_disk_first),
+        cmocka_unit_test(a_network_is_isolated_when_it_does_not_forward),
         cmocka_unit_test(uris_that_are_not_ours_are_refused),
+        cmocka_unit_test(a_screen_becomes_a_picture_with_its_pixels),
+        cmocka_unit_test(what_is_no_screen_is_refused),
         cmocka_unit_test(targets_take_only_what_their_adapter_knows),
         cmocka_unit_test(a_program_gets_the_spec_and_answers_with_the_replica),
         cmocka_unit_test(a_program_that_goes_wrong_is_an_error_with_its_own_words),

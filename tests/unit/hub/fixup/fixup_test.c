@@ -330,6 +330,78 @@ static void netplan_gets_the_new_address_and_cloud_init_leaves_it(void **state)
     expect(g, "/etc/cloud/cloud.cfg.d/99-leeward-replica.cfg", "config: disabled");
 }
 
+/* ---- several cards ---- */
+
+#define EACH                                                                                                           \
+    "{\"network\":{\"method\":\"each\",\"nics\":[{\"name\":\"eno1\",\"method\":\"static\",\"address\":\"192.0.2.77/"   \
+    "24\","                                                                                                            \
+    "\"gateway\":\"192.0.2.1\"},{\"name\":\"eno2\",\"method\":\"dhcp\"}]}}"
+
+/* The hardware address that the replica's second card has, within the text. */
+static void expect_second(struct guest *g, const char *path, const char *form)
+{
+    AUTO_FREE char *text = NULL;
+    char mac[18];
+
+    fixup_nic_mac("f-1", 1, mac);
+    assert_string_not_equal(mac, MAC);
+    text = mem_printf("%s%s", form, mac);
+    expect(g, path, text);
+}
+
+static void each_card_gets_its_own_address_by_networkd(void **state)
+{
+    struct guest *g = *state;
+
+    put(g, "/etc/systemd/network/lan.network", "[Match]\nName=eno1\n[Network]\nAddress=10.1.0.5/16\n");
+    fix(g, EACH, true);
+    assert_null(text_at(g, "/etc/systemd/network/lan.network"));
+    expect(g, "/etc/systemd/network/10-leeward-replica.network",
+        "MACAddress=" MAC "\n\n[Network]\nAddress=192.0.2.77/24\n");
+    expect(g, "/etc/systemd/network/10-leeward-replica.link", "Name=eno1\n");
+    expect_second(g, "/etc/systemd/network/10-leeward-replica-2.network", "MACAddress=");
+    expect(g, "/etc/systemd/network/10-leeward-replica-2.network", "DHCP=yes\n");
+    expect_second(g, "/etc/systemd/network/10-leeward-replica-2.link", "MACAddress=");
+    expect(g, "/etc/systemd/network/10-leeward-replica-2.link", "Name=eno2\n");
+}
+
+static void each_card_gets_its_own_address_by_ifupdown(void **state)
+{
+    struct guest *g = *state;
+
+    put(g, "/etc/network/interfaces", "auto lo\niface lo inet loopback\nauto eno1\niface eno1 inet dhcp\n");
+    fix(g, EACH, true);
+    assert_string_equal(text_at(g, "/etc/network/interfaces"),
+        "auto lo\niface lo inet loopback\n\nauto eno1\niface eno1 inet static\n    address 192.0.2.77/24\n    gateway "
+        "192.0.2.1\n\nauto eno2\niface eno2 inet dhcp\n");
+    expect(g, "/etc/systemd/network/10-leeward-replica-2.link", "Name=eno2\n");
+}
+
+static void each_card_gets_its_own_address_by_netplan(void **state)
+{
+    struct guest *g = *state;
+
+    put(g, "/etc/netplan/lan.yaml", "network:\n  ethernets:\n    eno1:\n      dhcp4: true\n");
+    fix(g, EACH, true);
+    assert_null(text_at(g, "/etc/netplan/lan.yaml"));
+    expect(g, "/etc/netplan/90-leeward-replica.yaml",
+        "network:\n  version: 2\n  ethernets:\n    replica0:\n      match:\n        macaddress: \"" MAC "\"\n");
+    expect_second(g, "/etc/netplan/90-leeward-replica.yaml", "    replica1:\n      match:\n        macaddress: \"");
+    expect(g, "/etc/netplan/90-leeward-replica.yaml", "set-name: \"eno2\"\n      dhcp4: true\n");
+}
+
+static void each_card_gets_its_own_address_by_networkmanager(void **state)
+{
+    struct guest *g = *state;
+
+    put(g, "/etc/NetworkManager/system-connections/lan.nmconnection",
+        "[connection]\ntype=ethernet\ninterface-name=eno1\n");
+    fix(g, EACH, true);
+    expect(g, "/etc/NetworkManager/system-connections/leeward-replica.nmconnection", "id=leeward-replica\n");
+    expect_second(g, "/etc/NetworkManager/system-connections/leeward-replica-2.nmconnection",
+        "id=leeward-replica-2\ntype=ethernet\nautoconnect=true\n\n[ethernet]\nmac-address=");
+}
+
 /* What only root may read in the guest is not shown to those who may look at failovers; it is kept in the guest. */
 static void what_root_alone_may_read_does_not_travel(void **state)
 {
@@ -498,6 +570,13 @@ static void wrong_fixups_are_refused_by_name(void **state)
         {"{\"network\":{\"method\":\"static\",\"address\":\"1.2.3.4/8\\nDNS=x\"}}", "network.address"},
         {"{\"network\":{\"method\":\"static\",\"address\":\"1.2.3.4/8\",\"gateway\":\"x\"}}", "network.gateway"},
         {"{\"network\":{\"method\":\"static\",\"address\":\"1.2.3.4/8\",\"dns\":[\"1.1.1.1;x\"]}}", "network.dns"},
+        {"{\"network\":{\"method\":\"static\",\"name\":\"a\",\"address\":\"1.2.3.4/8\"}}", "network.name"},
+        {"{\"network\":{\"method\":\"each\"}}", "network.nics"},
+        {"{\"network\":{\"method\":\"each\",\"nics\":[]}}", "network.nics"},
+        {"{\"network\":{\"method\":\"each\",\"nics\":[{\"method\":\"keep\"}]}}", "network.nics"},
+        {"{\"network\":{\"method\":\"each\",\"nics\":[{\"method\":\"dhcp\",\"name\":\"a\\nb\"}]}}", "network.nics"},
+        {"{\"network\":{\"method\":\"each\",\"nics\":[{\"method\":\"static\",\"address\":\"1.2.3.4\"}]}}",
+            "network.address"},
         {"{\"network\":{\"method\":\"translate\",\"map\":[]}}", "network.map"},
         {"{\"network\":{\"method\":\"translate\",\"map\":[{\"from\":\"10.0.0.0/8\",\"to\":\"10.0.0.0/16\"}]}}",
             "network.map"},
@@ -822,6 +901,10 @@ int main(void)
         T(a_kernel_with_virtio_built_in_is_left_alone),
         T(dracut_is_told_by_a_file_of_its_own),
         T(networkd_gets_the_new_address_and_keeps_the_name),
+        T(each_card_gets_its_own_address_by_networkd),
+        T(each_card_gets_its_own_address_by_ifupdown),
+        T(each_card_gets_its_own_address_by_netplan),
+        T(each_card_gets_its_own_address_by_networkmanager),
         T(ifupdown_gets_the_new_address),
         T(netplan_gets_the_new_address_and_cloud_init_leaves_it),
         T(what_root_alone_may_read_does_not_travel),

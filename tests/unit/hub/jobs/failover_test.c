@@ -402,6 +402,54 @@ static void test_a_hub_that_dies_on_the_way_back_ends_as_if_nothing_had_happened
             }
 }
 
+#define MAPPED(kind, more) "{\"failover\":\"" kind "\",\"target_id\":\"" TARGET "\",\"sequence\":\"2\"" more "}"
+
+/* Resolved when it is asked for, of the machine before its site, and kept: a mapping that changes later changes no failover. */
+static void test_a_failover_runs_as_the_mappings_said_when_it_was_asked_for(void **state)
+{
+    struct db_conn *conn AUTO_OF(db_conn) = fixture_conn(state);
+    const struct job_spec refused = {
+        .kind = "failover", .machine_id = MACHINE, .params_json = MAPPED("test", ""), .requested_by = "token:test"};
+    char job[IDENT_TEXT_SIZE];
+    struct err err = ERR_INIT;
+
+    build(conn);
+    assert_ok(
+        db_script(conn,
+            "DELETE FROM sites WHERE name = 'paris'; INSERT INTO sites (name, mapping) VALUES ('paris', "
+            "'{\"cpus\":7,\"memory_bytes\":"
+            "1073741824,\"nics\":[{\"source\":\"10.1.0.0/16\",\"network\":\"prod\",\"test_network\":\"drill\"}]}');"
+            "UPDATE machines SET site_id = (SELECT id FROM sites WHERE name = 'paris'), mapping = '{\"cpus\":3}',"
+            " nics = '[{\"name\":\"eno1\",\"mac\":\"52:54:00:aa:00:01\",\"addresses\":[\"10.1.0.7/16\"]}]'",
+            &err),
+        &err);
+    assert_int_equal(submit(conn, "failover", MAPPED("test", "")), 0);
+    assert_ok(db_script(conn, "UPDATE machines SET mapping = '{\"cpus\":9}'", &err), &err);
+    assert_int_equal(run_hub(*state, NULL), 0);
+    /* What does not fit is refused before there is a job. */
+    assert_ok(db_script(conn,
+                  "UPDATE sites SET mapping = '{\"nics\":[{\"source\":\"*\",\"test_network\":\"t\",\"ip\":{\"method\":"
+                  "\"static\",\"address\":\"192.0.2.7/24\"}}]}'; UPDATE machines SET nics = nics || nics",
+                  &err),
+        &err);
+    assert_int_equal(job_submit(conn, &refused, false, job, &err), -1);
+    assert_int_equal(err.code, ERR_REFUSED);
+    assert_non_null(strstr(err.text, "mapping"));
+    assert_int_equal(submit(conn, "failover", MAPPED("unplanned", ",\"options\":{\"memory_bytes\":536870912}")), 0);
+    assert_int_equal(run_hub(*state, NULL), 0);
+    assert_all_succeeded(conn);
+    assert_int_equal(
+        rows_of(conn,
+            "SELECT 1 FROM failovers WHERE kind = 'test' AND options = '{\"cpus\":3,\"memory_bytes\":1073741824,"
+            "\"nics\":[{\"source\":\"eno1\",\"network\":\"drill\",\"isolated\":true}]}'"),
+        1);
+    assert_int_equal(
+        rows_of(conn,
+            "SELECT 1 FROM failovers WHERE kind = 'unplanned' AND options = '{\"cpus\":9,\"memory_bytes\":536870912,"
+            "\"nics\":[]}'"),
+        1);
+}
+
 /* Its last pass does not succeed: the replica runs again, and is the machine. */
 static void test_a_failback_that_fails_lets_the_replica_run_again(void **state)
 {
@@ -617,6 +665,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_hub_that_dies_at_any_step_ends_as_if_nothing_had_happened),
         cmocka_unit_test(test_a_hub_that_dies_on_the_way_back_ends_as_if_nothing_had_happened),
+        cmocka_unit_test(test_a_failover_runs_as_the_mappings_said_when_it_was_asked_for),
         cmocka_unit_test(test_a_failback_that_fails_lets_the_replica_run_again),
         cmocka_unit_test(test_a_planned_failover_runs_the_last_point_of_a_source_that_was_stopped),
         cmocka_unit_test(test_a_planned_failover_waits_for_all_disks),

@@ -14,6 +14,7 @@ import { JobSteps } from "../../widgets/JobSteps";
 import { Notice } from "../../widgets/Notice";
 import { ProblemAlert } from "../../widgets/ProblemAlert";
 import { type Act, actsFor, EndDialog, type Failover } from "../failovers/EndDialog";
+import { screenQuery } from "./failoverQueries";
 
 /** Commit or roll back, clean up: the decision that a running replica waits for. */
 function Decision({ failover, onBegun }: { failover: Failover; onBegun: (job: string) => void }) {
@@ -57,6 +58,32 @@ function Facts({ failover }: { failover: Failover }) {
     );
 }
 
+const LIVE = ["starting", "running", "committed", "reprotected"];
+
+/** The screen while there is one, and the end of the serial line once the target has told it. */
+function Console({ failover }: { failover: Failover }) {
+    const { t } = useTranslation("failover");
+    const live = failover.adapter === "libvirt" && LIVE.includes(failover.state);
+    const screen = useQuery({ ...screenQuery(failover.id), enabled: live });
+    const serial = failover.replica.console;
+    return (
+        <>
+            {live && screen.data && !screen.isError && (
+                <figure id="screen" className="lw-above">
+                    <figcaption>{t("screen", { name: failover.machine_name })}</figcaption>
+                    <img className="lw-screen" src={screen.data} alt={t("screen", { name: failover.machine_name })} />
+                </figure>
+            )}
+            {typeof serial === "string" && serial !== "" && (
+                <figure id="serial" className="lw-above">
+                    <figcaption>{t("serial")}</figcaption>
+                    <pre className="lw-serial" tabIndex={0} role="region" aria-label={t("serial")}>{serial}</pre>
+                </figure>
+            )}
+        </>
+    );
+}
+
 /** `job`: what works on it now, or did last. */
 export function FailoverView({ failover, job: jobId, onBegun }: { failover: Failover | undefined; job: string | null; onBegun: (job: string) => void }) {
     const { data: job, error } = useQuery({ ...jobQuery(jobId ?? ""), enabled: jobId !== null });
@@ -66,6 +93,7 @@ export function FailoverView({ failover, job: jobId, onBegun }: { failover: Fail
             <ProblemAlert error={error} />
             {job?.problem && <Notice variant="danger" isInline component="h2" title={job.problem.detail}>{job.problem.correction && <p>{job.problem.correction}</p>}</Notice>}
             {failover && <Facts failover={failover} />}
+            {failover && <Console failover={failover} />}
             {job && <div className="lw-above"><JobSteps job={job} /></div>}
         </div>
     );

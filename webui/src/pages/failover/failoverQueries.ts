@@ -5,6 +5,7 @@ import { api, call, callAll } from "../../api/client";
 import type { components } from "../../api/schema";
 
 const MOVING_MS = 1500;
+const SCREEN_MS = 3000;
 
 export const targetsQuery = queryOptions({ queryKey: ["targets"], queryFn: () => callAll((cursor) => api.GET("/api/v1/targets", { params: { query: { limit: 500, cursor } } })) });
 
@@ -13,6 +14,24 @@ export const failoverQuery = (id: string) =>
         queryKey: ["failovers", id],
         queryFn: () => call(api.GET("/api/v1/failovers/{failover_id}", { params: { path: { failover_id: id } } })),
         refetchInterval: MOVING_MS,
+    });
+
+const asDataUrl = (picture: Blob) =>
+    new Promise<string>((resolve, reject) => {
+        const reader = new FileReader();
+        reader.onload = () => resolve(String(reader.result));
+        reader.onerror = () => reject(new Error("the picture cannot be read"));
+        reader.readAsDataURL(picture);
+    });
+
+/** What the replica's screen shows, again and again. */
+export const screenQuery = (id: string) =>
+    queryOptions({
+        queryKey: ["screens", id],
+        queryFn: async () => asDataUrl(await call(api.GET("/api/v1/failovers/{failover_id}/screenshot", { params: { path: { failover_id: id } }, parseAs: "blob" }))),
+        refetchInterval: SCREEN_MS,
+        retry: false,
+        gcTime: 0,
     });
 
 /** The failover that a job begins; there is none before its first step. */
