@@ -206,7 +206,8 @@ static int work(struct receive *r, const struct receive_order *o, struct receive
     unsigned count = 0;
 
     if (o->release) {
-        let_go(r);
+        if (strcmp(r->held.receive_id, o->receive_id) == 0)
+            let_go(r);
         return 0;
     }
     if (is_cancelled(r))
@@ -334,8 +335,8 @@ int receive_command(
         r->cancelled = false;
         pthread_cond_signal(&r->cond);
     } else if (strcmp(r->order.command_id, command_id) != 0) {
-        /* The one that is under way is given up by whoever wants the disks back. */
-        r->cancelled = r->cancelled || o->release;
+        /* The one that is under way is given up by whoever wants its disks back: a release that comes late, of another job, is not about them. */
+        r->cancelled = r->cancelled || (o->release && strcmp(r->order.receive_id, o->receive_id) == 0);
         err_set(err, ERR_CONFLICT, "the disks of this machine are being written");
         rc = err_hint(err, "Wait for that, or cancel it.");
     }

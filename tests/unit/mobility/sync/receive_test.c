@@ -285,6 +285,30 @@ static void protecting_the_machine_ends_what_was_ordered(void **state)
     }
 }
 
+/* What one job leaves behind says nothing of the disks that another one writes now. */
+static void only_its_own_release_ends_an_order(void **state)
+{
+    struct fixture *f = *state;
+    struct err err = ERR_INIT;
+    struct message *late = message_of(0);
+    late->m.receive_id = (char *)(uintptr_t) "11111111-1111-4111-8111-111111111111";
+    late->m.release = true;
+    for (int i = 0; i < 20; i++) { /* at once: nearly always before the thread has begun it */
+        assert_int_equal(order(f, "first", f->key, false, &err), 0);
+        assert_int_equal(receive_command(f->receive, "late", &late->m, &err), -1);
+        assert_int_equal(err.code, ERR_CONFLICT);
+        is_under_way(f);
+        assert_false(is_free(f));
+        vaultask_kick(f->ask, NULL);
+        ends(f, "first", ERR_UNAVAILABLE);
+    }
+    /* With nothing under way it is done, for it has nothing. */
+    err_clear(&err);
+    assert_int_equal(receive_command(f->receive, "late", &late->m, &err), 0);
+    ends(f, "late", ERR_NONE);
+    free(late);
+}
+
 static void an_order_that_was_cancelled_before_it_began_asks_nobody(void **state)
 {
     struct fixture *f = *state;
@@ -308,7 +332,7 @@ int main(void)
     const struct CMUnitTest pure[] = {
         cmocka_unit_test(an_order_is_taken_as_it_is), cmocka_unit_test(what_is_wrong_in_an_order_is_refused)};
     const struct CMUnitTest tests[] = {TEST(one_order_at_a_time), TEST(an_order_for_a_disk_that_is_not_there_ends),
-        TEST(protecting_the_machine_ends_what_was_ordered),
+        TEST(protecting_the_machine_ends_what_was_ordered), TEST(only_its_own_release_ends_an_order),
         TEST(an_order_that_was_cancelled_before_it_began_asks_nobody)};
     int failed = cmocka_run_group_tests(pure, NULL, NULL);
     if (!loopdisk_is_possible())
