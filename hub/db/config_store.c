@@ -293,6 +293,22 @@ static int revoke_all(struct db_conn *conn, const char *id, struct err *err)
     return news_tell(conn, NEWS_CERTIFICATES, err);
 }
 
+/* Its agent would lose its certificate while it writes its disks: 0 when it does not. The job's row is there before anything is written. */
+static int is_receiver(struct db_conn *conn, const char *id, const char *name, struct err *err)
+{
+    AUTO_PGRESULT PGresult *r = NULL;
+    int n = db_exec(conn, &r, err,
+        "SELECT m.name, j.id FROM jobs j JOIN machines m ON m.id = j.machine_id WHERE j.kind IN ('machine_restore', "
+        "'failover_failback')"
+        " AND j.status IN ('queued', 'running', 'waiting_for_input') AND lower(j.params->>'to') = $1::text LIMIT 1",
+        DB_S(id));
+
+    if (n <= 0)
+        return n;
+    err_set(err, ERR_REFUSED, "the disks of %s are being written with what %s holds", name, db_text(r, 0, 0));
+    return err_hint(err, "Wait for that, or cancel it: leeward job cancel %s", db_text(r, 0, 1));
+}
+
 static int machine_remove(struct db_conn *conn, const char *id, uint64_t if_version, struct err *err)
 {
     AUTO_DB_SET struct db_set set = {0};
@@ -303,6 +319,8 @@ static int machine_remove(struct db_conn *conn, const char *id, uint64_t if_vers
         err_set(err, ERR_REFUSED, "machine %s is protected", db_at(&set, struct machine_row, 0)->name);
         return err_hint(err, "Unprotect it first: leeward machine unprotect %s", id);
     }
+    if (is_receiver(conn, id, db_at(&set, struct machine_row, 0)->name, err) < 0)
+        return -1;
     int n = db_exec(conn, NULL, err, "DELETE FROM machines WHERE id = $1 AND state = 'unprotected' AND " AT_VERSION(2),
         DB_S(id), DB_U(if_version));
 

@@ -465,6 +465,31 @@ static void test_a_disk_keeps_its_number_for_ever(void **state)
     assert_int_equal(err.code, ERR_INVALID);
 }
 
+static void test_a_machine_whose_disks_are_being_written_is_not_forgotten(void **state)
+{
+    struct db_conn *conn AUTO_OF(db_conn) = fixture_conn(state);
+    char source[IDENT_TEXT_SIZE], receiver[IDENT_TEXT_SIZE];
+    struct err err = ERR_INIT;
+
+    new_id(source);
+    new_id(receiver);
+    fixture_machine(conn, source, "lost");
+    fixture_machine(conn, receiver, "bare");
+    assert_int_equal(
+        db_exec(conn, NULL, &err,
+            "INSERT INTO jobs (id, kind, status, machine_id, params) VALUES (gen_random_uuid(), 'machine_restore',"
+            " 'running', $1, jsonb_build_object('to', upper($2::text)))",
+            DB_S(source), DB_S(receiver)),
+        1);
+    assert_int_equal(machine_delete(conn, receiver, 0, &err), -1);
+    assert_int_equal(err.code, ERR_REFUSED);
+    assert_non_null(strstr(err.text, "with what lost holds"));
+    assert_true(err.correction[0]);
+    assert_int_equal(
+        db_exec(conn, NULL, &err, "UPDATE jobs SET status = 'succeeded' WHERE machine_id = $1", DB_S(source)), 1);
+    assert_ok(machine_delete(conn, receiver, 0, &err), &err);
+}
+
 static void test_the_state_follows_an_agent_that_has_converged(void **state)
 {
     struct db_conn *conn AUTO_OF(db_conn) = fixture_conn(state);
@@ -602,6 +627,7 @@ int main(void)
         cmocka_unit_test(test_events_are_numbered_in_the_order_of_commits),
         cmocka_unit_test(test_an_idempotency_key_answers_the_same_again),
         cmocka_unit_test(test_a_disk_keeps_its_number_for_ever),
+        cmocka_unit_test(test_a_machine_whose_disks_are_being_written_is_not_forgotten),
         cmocka_unit_test(test_the_state_follows_an_agent_that_has_converged),
         cmocka_unit_test(test_a_vault_speaks_only_of_machines_that_are_its_own),
         cmocka_unit_test(test_a_taken_name_gets_a_number),
