@@ -63,7 +63,8 @@ function PolicyChoice({ policies, value, onChange }: { policies: Policy[]; value
 function useProtect(machine: string, chosen: ReadonlySet<string> | undefined, policy: Policy | undefined) {
     const client = useQueryClient();
     const disks = useQuery({ ...disksQuery(machine), enabled: machine !== "" }).data ?? [];
-    const keys = chosen ? [...chosen] : disks.filter(isEligible).map((disk) => disk.key);
+    // A disk that was ticked and is gone is not asked for: nobody sees it any more.
+    const keys = disks.filter((disk) => isEligible(disk) && (!chosen || chosen.has(disk.key))).map((disk) => disk.key);
     const mutation = useMutation({
         mutationFn: () => call(api.POST("/api/v1/machines/{machine_id}/protect", { params: { path: { machine_id: machine } }, body: { disks: keys, policy_id: policy?.id } })),
         onSuccess: () => client.invalidateQueries({ predicate: ({ queryKey }) => ["machines", "machine", "jobs", "overview"].includes(String(queryKey[0])) }),
