@@ -50,7 +50,9 @@ class StackLab(Lab):
             mkdir /md /locked; systemctl daemon-reload; mount /srv; mount /md; mount /locked; mkdir """ + FOLDERS + "; sync")
 
     def start_workload(self):
-        """It ends with the test that started it."""
+        """It ends with the test that started it; what that left in the guest ends here, or two would write the same files."""
+        if self.workload:
+            self.stop_workload()
         self.log = fresh("workload.log")
         self.workload = self.guest.ssh_start(f"python3 /root/workload.py write {FOLDERS}", self.log)
         wait_until(lambda: self.acknowledged() > 5, "the workload to write", 600)
