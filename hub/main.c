@@ -400,6 +400,16 @@ static size_t ready(void *arg, struct api_check checks[API_CHECKS_MAX])
     return 2;
 }
 
+static int make_instance(struct hub *hub, struct err *err)
+{
+    struct ident instance;
+
+    if (ident_random(&instance) < 0)
+        return err_set(err, ERR_INTERNAL, "the kernel gives no randomness");
+    ident_to_text(&instance, hub->instance);
+    return 0;
+}
+
 static int start_control(struct hub *hub, struct err *err)
 {
     struct control_conf conf = {.loop = hub->loop,
@@ -411,8 +421,9 @@ static int start_control(struct hub *hub, struct err *err)
         .sessions_per_second = (uint32_t)hub->settings.sessions_per_second,
         .hub_id = &hub->id};
 
-    if (live_status_new(&hub->live, err) < 0)
+    if (make_instance(hub, err) < 0 || live_status_new(&hub->live, err) < 0)
         return -1;
+    conf.instance = hub->instance;
     conf.live = hub->live;
     return control_start(&conf, &hub->control, err);
 }
@@ -526,11 +537,7 @@ static struct news *exchange_news(struct hub *hub, struct news *news)
 static int take_up_jobs(struct hub *hub, struct err *err)
 {
     struct db_conn *conn AUTO_OF(db_conn) = NULL;
-    struct ident instance;
 
-    if (ident_random(&instance) < 0)
-        return err_set(err, ERR_INTERNAL, "the kernel gives no randomness");
-    ident_to_text(&instance, hub->instance);
     if (db_acquire(hub->db, &conn, err) < 0 || (hub->before[0] && job_store_let_go_of_dead(conn, hub->before, err) < 0))
         return -1;
     if (pwrite(hub->lock_fd, hub->instance, sizeof(hub->instance) - 1, 0) != sizeof(hub->instance) - 1)

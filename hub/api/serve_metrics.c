@@ -166,6 +166,7 @@ static int write_nodes(struct request *r, struct buf *out, struct err *err)
         {"leeward_node_machines", "gauge", "Machines that are placed on it."},
         {"leeward_node_received_bytes_total", "counter", "Received from agents since it started."},
         {"leeward_node_forwarded_bytes_total", "counter", "Forwarded to vaults since it started."},
+        {"leeward_node_clock_skew_seconds", "gauge", "How far its clock is ahead of the hub's."},
     };
     __attribute__((cleanup(pages_done))) struct pages p = {0};
     char text[LABELS_SIZE];
@@ -180,7 +181,8 @@ static int write_nodes(struct request *r, struct buf *out, struct err *err)
                 const struct node_row *row = db_at(&p.sets[k], struct node_row, n);
                 const double values[] = {row->online, (double)row->spool_bytes, (double)row->spool_limit_bytes,
                     (double)row->streams, health_number(row->health), (double)row->cpu_permille / 1e3,
-                    (double)row->machine_count, (double)row->received_bytes, (double)row->forwarded_bytes};
+                    (double)row->machine_count, (double)row->received_bytes, (double)row->forwarded_bytes,
+                    (double)row->clock_skew_usec / 1e6};
 
                 labels(row->id, row->name, "node", text);
                 if (write_sample(out, &families[i], text, values[i], err) < 0)
@@ -201,6 +203,7 @@ static int write_vaults(struct request *r, struct buf *out, struct err *err)
         {"leeward_vault_health", "gauge", "0 healthy, 1 warning, 2 critical, 3 unknown."},
         {"leeward_vault_machines", "gauge", "Machines whose points it keeps."},
         {"leeward_vault_streams", "gauge", "Machines whose data comes in now."},
+        {"leeward_vault_clock_skew_seconds", "gauge", "How far its clock is ahead of the hub's."},
     };
     __attribute__((cleanup(pages_done))) struct pages p = {0};
     char text[LABELS_SIZE];
@@ -215,7 +218,7 @@ static int write_vaults(struct request *r, struct buf *out, struct err *err)
                 const struct vault_row *row = db_at(&p.sets[k], struct vault_row, n);
                 const double values[] = {row->online, row->accepting, (double)row->used_bytes, (double)row->free_bytes,
                     (double)row->capacity_bytes, health_number(row->health), (double)row->machine_count,
-                    (double)row->streams};
+                    (double)row->streams, (double)row->clock_skew_usec / 1e6};
 
                 labels(row->id, row->name, "vault", text);
                 if (write_sample(out, &families[i], text, values[i], err) < 0)
@@ -231,7 +234,8 @@ static int write_fleet(struct request *r, struct buf *out, struct err *err)
         {"leeward_alert_deliveries", "gauge", "Messages to channels that are kept, by what became of them."},
         {"leeward_alerts", "gauge", "Open alerts."},
         {"leeward_certificate_expiry_timestamp_seconds", "gauge", "When the first certificate of the role expires."},
-        {"leeward_drill_machines", "gauge", "Machines that a drill on a schedule has, by how fresh their last good one is."},
+        {"leeward_drill_machines", "gauge",
+            "Machines that a drill on a schedule has, by how fresh their last good one is."},
         {"leeward_machine_last_good_drill_timestamp_seconds", "gauge", "Time of the last test failover that came up."},
         {"leeward_jobs", "gauge", "Jobs that are not over."},
         {"leeward_jobs_failed_last_day", "gauge", "Jobs that failed within the last 24 hours."},

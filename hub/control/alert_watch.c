@@ -9,7 +9,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "hub/core/skew.h"
 #include "hub/db/alert_store.h"
+#include "hub/db/health_store.h"
 #include "hub/db/journal.h"
 #include "transport/base/clock.h"
 
@@ -61,12 +63,24 @@ static int read_settings(struct db_conn *conn, struct alert_watch *w, struct err
 
 /* ---- open alerts ---- */
 
+/* With the hub's own clock wrong all the others would look so. */
+static int ask_clocks(struct db_conn *conn, struct alert_watch *w, struct err *err)
+{
+    int64_t middle;
+
+    if (health_clocks(conn, &w->clock_peers, &middle, err) < 0)
+        return -1;
+    w->hub_behind_usec = skew_of_hub(middle, w->clock_peers, w->limits.clock_skew_usec);
+    return 0;
+}
+
 int alert_watch_begin(struct db_conn *conn, struct alert_watch *w, struct err *err)
 {
     *w = (struct alert_watch){.now_usec = clock_utc_usec(), .changed = json_array(), .forgotten = json_array()};
     if (!w->changed || !w->forgotten)
         return err_set(err, ERR_NOMEM, "no memory for alerts");
-    if (read_settings(conn, w, err) < 0 || alert_sweep_stamp(conn, &w->before_usec, err) < 0)
+    if (read_settings(conn, w, err) < 0 || alert_sweep_stamp(conn, &w->before_usec, err) < 0 ||
+        ask_clocks(conn, w, err) < 0)
         return -1;
     w->open_count = alert_open_list(conn, &w->open, err);
     if (w->open_count < 0)
@@ -244,9 +258,13 @@ static int hub_certificates(struct db_conn *conn, struct alert_watch *w, struct 
 
     for (int i = 0; i < n; i++) {
         const struct alert_subject s = {"hub", db_text(r, i, 0), "hub", ""};
+        /* Each hub has two certificates, but there is one clock to speak of. */
+        const struct health_hub in = {.certificate_left_usec = db_i64(r, i, 1),
+            .clock_behind_usec = i == 0 ? w->hub_behind_usec : 0,
+            .clock_peers = w->clock_peers};
         struct health_findings found;
 
-        health_find_hub(db_i64(r, i, 1), &w->limits, &found);
+        health_find_hub(&in, &w->limits, &found);
         if (alert_watch_findings(w, &s, &found, err) < 0)
             return -1;
     }

@@ -19,6 +19,8 @@ struct alert_watch {
     bool *seen; /* by row of `open`: there is a finding for it */
     json_t *changed, *forgotten;
     uint64_t now_usec, before_usec; /* of this sweep and the one before */
+    int64_t hub_behind_usec;        /* skew.h: to be taken off the skew of each peer */
+    uint64_t clock_peers;           /* whose clocks were asked */
     unsigned raised, resolved;
     char names[300]; /* of what was raised, the first few */
     bool critical;

@@ -25,6 +25,7 @@ struct control_conf {
     const char *data_dir; /* hub.pem, hub.key */
     const char *listen;   /* "0.0.0.0:9442" */
     const struct ident *hub_id;
+    const char *instance;           /* UUID text of this process, new at each start */
     uint32_t enrolments_per_second; /* from one address, after a burst of sixty times as many */
     uint32_t sessions_per_second;   /* new connections, after a burst of as many; 0: no limit */
     uint32_t status_interval_msec;  /* what peers are told; 0: 1000 while there are few, then 5000 */

@@ -10,6 +10,7 @@
 #include <stdatomic.h>
 
 #include "hub/control/control.h"
+#include "hub/core/skew.h"
 #include "transport/loop/loop.h"
 #include "transport/loop/worker.h"
 #include "transport/proto/control.pb-c.h"
@@ -46,6 +47,7 @@ struct peer_session {
     uint64_t event_window_usec;
     unsigned event_count;
     bool status_dirty, follow; /* for the next batch; agents: the state changed */
+    struct skew_watch skew;    /* of the peer's clock to ours */
     union {
         struct live_machine machine;
         struct live_node node;

@@ -117,7 +117,7 @@ static int note_row(struct db_conn *conn, struct alert_watch *watch, const char 
     return note(conn, &f, err);
 }
 
-static struct health_machine machine_at(const PGresult *r, int row)
+static struct health_machine machine_at(const PGresult *r, int row, int64_t hub_behind_usec)
 {
     int state = machine_state_from_name(db_text(r, row, HM_STATE));
 
@@ -125,7 +125,7 @@ static struct health_machine machine_at(const PGresult *r, int row)
         .silent_usec = silent(r, row, HM_SILENT),
         .rpo_usec = db_u64(r, row, HM_RPO),
         .rpo_target_usec = db_u64(r, row, HM_RPO_TARGET),
-        .clock_skew_usec = db_i64(r, row, HM_SKEW),
+        .clock_skew_usec = db_i64(r, row, HM_SKEW) - hub_behind_usec,
         .filesystem_interval_usec = db_u64(r, row, HM_FS_INTERVAL),
         .filesystem_age_usec = db_u64(r, row, HM_FS_AGE),
         .application_interval_usec = db_u64(r, row, HM_APP_INTERVAL),
@@ -149,7 +149,7 @@ static int sweep_machines(struct db_conn *conn, struct alert_watch *watch, struc
     int n = health_machines(conn, &r, err);
 
     for (int i = 0; i < n; i++) {
-        const struct health_machine in = machine_at(r, i);
+        const struct health_machine in = machine_at(r, i, watch->hub_behind_usec);
         bool has_point = db_bool(r, i, HM_HAS_POINT);
         struct health_findings found;
         enum machine_move move;
@@ -175,7 +175,7 @@ static int sweep_nodes(struct db_conn *conn, struct alert_watch *watch, struct e
             .spool_limit_bytes = db_u64(r, i, HN_LIMIT),
             .cause = db_text(r, i, HN_CAUSE),
             .remedy = db_text(r, i, HN_REMEDY),
-            .clock_skew_usec = db_i64(r, i, HN_SKEW),
+            .clock_skew_usec = db_i64(r, i, HN_SKEW) - watch->hub_behind_usec,
             .certificate_left_usec = db_i64(r, i, HM_CERT_LEFT)};
         struct health_findings found;
 
@@ -199,7 +199,7 @@ static int sweep_vaults(struct db_conn *conn, struct alert_watch *watch, struct 
             .full_in_usec = db_u64(r, i, HV_FULL_IN),
             .cause = db_text(r, i, HV_CAUSE),
             .remedy = db_text(r, i, HV_REMEDY),
-            .clock_skew_usec = db_i64(r, i, HV_SKEW),
+            .clock_skew_usec = db_i64(r, i, HV_SKEW) - watch->hub_behind_usec,
             .certificate_left_usec = db_i64(r, i, HM_CERT_LEFT)};
         struct health_findings found;
 
@@ -284,7 +284,7 @@ static int sweep_work(struct control_task *task, struct db_conn *conn, struct er
 {
     int ours, rc;
 
-    if (note_own_certificates(task->control, conn, err) < 0)
+    if (hub_is_here(conn, task->control->conf.instance, err) < 0 || note_own_certificates(task->control, conn, err) < 0)
         return -1;
     ours = sweep_begin(conn, err);
     if (ours <= 0)

@@ -133,7 +133,8 @@ static int hello_work(struct control_task *task, struct db_conn *conn, struct er
         .host = t->host,
         .endpoint = t->endpoint,
         .clock_skew_usec = t->skew_usec,
-        .simulated = t->simulated};
+        .simulated = t->simulated,
+        .hub_process = task->control->conf.instance};
 
     return peer_hello(conn, &hello, err);
 }
@@ -176,7 +177,9 @@ static void take_hello(struct peer_session *s, const Leeward__Control__V1__Hello
     peer_report_text(t->software, sizeof(t->software), hello->software);
     peer_report_text(t->host, sizeof(t->host), hello->host);
     peer_report_text(t->endpoint, sizeof(t->endpoint), hello->endpoint);
-    t->skew_usec = (int64_t)(hello->clock_utc_usec - clock_utc_usec());
+    s->skew = (struct skew_watch){0};
+    skew_add(&s->skew, hello->clock_utc_usec, clock_utc_usec());
+    t->skew_usec = skew_usec(&s->skew);
     t->simulated = hello->simulated;
     if (control_task_submit(&t->task, s->lane) < 0)
         peer_session_reset(s, "the hub is overloaded");
@@ -196,10 +199,13 @@ static void on_message(struct rpc_call *call, void *arg, struct buf *message)
     }
     const Leeward__Control__V1__Report *report = (const Leeward__Control__V1__Report *)m;
 
-    if (report->kind_case == LEEWARD__CONTROL__V1__REPORT__KIND_HELLO)
+    if (report->kind_case == LEEWARD__CONTROL__V1__REPORT__KIND_HELLO) {
         take_hello(s, report->hello);
-    else if (s->greeted)
+    } else if (s->greeted) {
+        if (report->clock_utc_usec != 0)
+            skew_add(&s->skew, report->clock_utc_usec, clock_utc_usec());
         peer_report_take(s, report);
+    }
     wire_free(m);
 }
 

@@ -313,35 +313,36 @@ static json_t *machine_json(const struct peer_session *s)
 {
     const struct live_machine *m = &s->last.machine;
 
-    return json_pack("{s:s, s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "id", s->id, "agent_state",
+    return json_pack("{s:s, s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:I}", "id", s->id, "agent_state",
         m->agent_state, "agent_cause", m->cause, "agent_remedy", m->remedy, "initial_total_bytes",
         peer_report_json_u64(m->initial_total_bytes), "initial_done_bytes", peer_report_json_u64(m->initial_done_bytes),
         "backlog_bytes", peer_report_json_u64(m->backlog_bytes), "last_point_sequence",
         peer_report_json_u64(m->last_point_sequence), "last_point_usec", peer_report_json_u64(m->last_point_utc_usec),
-        "rpo_usec", peer_report_json_u64(m->rpo_usec), "converged_version", peer_report_json_u64(m->desired_version));
+        "rpo_usec", peer_report_json_u64(m->rpo_usec), "converged_version", peer_report_json_u64(m->desired_version),
+        "clock_skew_usec", (json_int_t)skew_usec(&s->skew));
 }
 
 static json_t *node_json(const struct peer_session *s)
 {
     const struct live_node *n = &s->last.node;
 
-    return json_pack("{s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:s, s:s, s:o}", "id", s->id, "spool_bytes",
+    return json_pack("{s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:s, s:s, s:o, s:I}", "id", s->id, "spool_bytes",
         peer_report_json_u64(n->spool_bytes), "spool_limit_bytes", peer_report_json_u64(n->spool_limit_bytes),
         "streams", peer_report_json_u64(n->streams), "received_bytes", peer_report_json_u64(n->received_bytes),
         "forwarded_bytes", peer_report_json_u64(n->forwarded_bytes), "cpu_permille",
         peer_report_json_u64(n->cpu_permille), "peer_cause", n->cause, "peer_remedy", n->remedy, "converged_version",
-        peer_report_json_u64(n->desired_version));
+        peer_report_json_u64(n->desired_version), "clock_skew_usec", (json_int_t)skew_usec(&s->skew));
 }
 
 static json_t *vault_json(const struct peer_session *s)
 {
     const struct live_vault *v = &s->last.vault;
 
-    return json_pack("{s:s, s:o, s:o, s:o, s:o, s:b, s:s, s:s, s:o}", "id", s->id, "used_bytes",
+    return json_pack("{s:s, s:o, s:o, s:o, s:o, s:b, s:s, s:s, s:o, s:I}", "id", s->id, "used_bytes",
         peer_report_json_u64(v->used_bytes), "free_bytes", peer_report_json_u64(v->free_bytes), "capacity_bytes",
         peer_report_json_u64(v->capacity_bytes), "streams", peer_report_json_u64(v->streams), "accepting",
         v->accepting ? 1 : 0, "peer_cause", v->cause, "peer_remedy", v->remedy, "converged_version",
-        peer_report_json_u64(v->desired_version));
+        peer_report_json_u64(v->desired_version), "clock_skew_usec", (json_int_t)skew_usec(&s->skew));
 }
 
 /* Adds one session to the arrays. */

@@ -7,6 +7,7 @@
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define USEC 1000000ULL
@@ -182,7 +183,8 @@ static void find_clock(struct finder *f, int64_t skew_usec, const char *whose)
     if (skew_usec >= -max && skew_usec <= max)
         return;
     (void)snprintf(remedy, sizeof(remedy), "Let the %s keep its clock by NTP.", whose);
-    find(f, "clock_skew", HEALTH_WARNING, remedy, "Its clock is off by %lld s", (long long)(skew_usec / (int64_t)USEC));
+    find(f, "clock_skew", HEALTH_WARNING, remedy, "Its clock is %lld s %s",
+        llabs((long long)(skew_usec / (int64_t)USEC)), skew_usec < 0 ? "slow" : "fast");
 }
 
 void health_find_machine(
@@ -257,12 +259,17 @@ void health_find_vault(
 }
 
 void health_find_hub(
-    int64_t certificate_left_usec, const struct health_limits *limits, struct health_findings *ret_findings)
+    const struct health_hub *in, const struct health_limits *limits, struct health_findings *ret_findings)
 {
     struct finder f = {ret_findings, or_default(limits)};
+    long long behind = (long long)(in->clock_behind_usec / (int64_t)USEC);
 
     ret_findings->count = 0;
-    find_certificate(&f, certificate_left_usec);
+    if (in->clock_behind_usec != 0)
+        find(&f, "clock_skew", HEALTH_WARNING, "Let the hub keep its clock by NTP.",
+            "Its clock is %lld s %s by the clocks of most of its %llu peers", llabs(behind),
+            behind < 0 ? "fast" : "slow", (unsigned long long)in->clock_peers);
+    find_certificate(&f, in->certificate_left_usec);
 }
 
 void health_worst(const struct health_findings *findings, struct health *ret_health)

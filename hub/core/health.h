@@ -76,6 +76,12 @@ struct health_vault {
     int64_t certificate_left_usec;
 };
 
+struct health_hub {
+    int64_t certificate_left_usec; /* 0: none is known */
+    int64_t clock_behind_usec;     /* skew.h; 0: nothing is said against its clock */
+    uint64_t clock_peers;          /* that say it */
+};
+
 /* All that is wrong, what explains the rest first. limits NULL: the defaults. */
 void health_find_machine(
     const struct health_machine *in, const struct health_limits *limits, struct health_findings *ret_findings);
@@ -85,7 +91,7 @@ void health_find_vault(
     const struct health_vault *in, const struct health_limits *limits, struct health_findings *ret_findings);
 /* What is wrong with a hub itself. */
 void health_find_hub(
-    int64_t certificate_left_usec, const struct health_limits *limits, struct health_findings *ret_findings);
+    const struct health_hub *in, const struct health_limits *limits, struct health_findings *ret_findings);
 /* The worst; of equals the first; healthy when there is none. */
 void health_worst(const struct health_findings *findings, struct health *ret_health);
 

@@ -105,7 +105,7 @@ int alert_hub_certificates(struct db_conn *conn, PGresult **ret_rows, struct err
     return db_exec(conn, ret_rows, err,
         "SELECT subject_id, " USEC("max(not_after) - now()") " FROM certificates WHERE role = 'hub'"
                                                              " AND revoked_at IS NULL AND created_at > now() - "
-                                                             "interval '2 days' GROUP BY subject_id");
+                                                             "interval '2 days' GROUP BY subject_id ORDER BY subject_id");
 }
 
 int alert_acknowledge(struct db_conn *conn, const char *id, const char *actor, const char *note, struct err *err)

@@ -120,6 +120,21 @@ int health_vaults(struct db_conn *conn, PGresult **ret_rows, struct err *err)
                   " LEFT JOIN vault_space s ON s.vault_id = t.id" CERTIFICATE("t"));
 }
 
+int health_clocks(struct db_conn *conn, uint64_t *ret_peers, int64_t *ret_middle_usec, struct err *err)
+{
+    AUTO_PGRESULT PGresult *r = NULL;
+
+    if (db_exec(conn, &r, err,
+            "SELECT count(*), coalesce(percentile_disc(0.5) WITHIN GROUP (ORDER BY clock_skew_usec), 0) FROM ("
+            "SELECT clock_skew_usec FROM machines WHERE online AND NOT simulated"
+            " UNION ALL SELECT clock_skew_usec FROM nodes WHERE online AND NOT simulated"
+            " UNION ALL SELECT clock_skew_usec FROM vaults WHERE online AND NOT simulated) peers") < 0)
+        return -1;
+    *ret_peers = db_u64(r, 0, 0);
+    *ret_middle_usec = db_i64(r, 0, 1);
+    return 0;
+}
+
 int health_put(struct db_conn *conn, const struct health_put *h, struct err *err)
 {
     static const struct {
@@ -142,6 +157,15 @@ int health_put(struct db_conn *conn, const struct health_put *h, struct err *err
     return err_set(err, ERR_INVALID, "there is no role %.20s", h->role);
 }
 
+int hub_is_here(struct db_conn *conn, const char *instance, struct err *err)
+{
+    return db_exec(conn, NULL, err,
+               "INSERT INTO hub_processes (id) VALUES ($1) ON CONFLICT (id) DO UPDATE SET seen_at = now()",
+               DB_S(instance)) < 0
+               ? -1
+               : 0;
+}
+
 int sweep_begin(struct db_conn *conn, struct err *err)
 {
     AUTO_PGRESULT PGresult *r = NULL;
@@ -160,6 +184,7 @@ int housekeeping(struct db_conn *conn, struct err *err)
 {
     static const char *const sql[] = {
         "DELETE FROM idempotency_keys WHERE created_at < now() - interval '24 hours'",
+        "DELETE FROM hub_processes WHERE seen_at < now() - interval '1 day'",
         "DELETE FROM jobs WHERE finished_at < now() - interval '90 days'",
         ("DELETE FROM events WHERE at < now() - make_interval(days =>"
          " coalesce((SELECT (value #>> '{}')::integer FROM settings WHERE key = 'event_keep_days'), 90))"),

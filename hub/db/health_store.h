@@ -51,12 +51,16 @@ enum health_vault_column {
 int health_machines(struct db_conn *conn, PGresult **ret_rows, struct err *err);
 int health_nodes(struct db_conn *conn, PGresult **ret_rows, struct err *err);
 int health_vaults(struct db_conn *conn, PGresult **ret_rows, struct err *err);
+/* How many peers are there, and the middle one of the skews of their clocks: an even number of them gives the lower one. */
+int health_clocks(struct db_conn *conn, uint64_t *ret_peers, int64_t *ret_middle_usec, struct err *err);
 
 struct health_put {
     const char *role, *id, *level, *code, *cause, *remedy;
 };
 int health_put(struct db_conn *conn, const struct health_put *health, struct err *err);
 
+/* This hub is there; any of them says so before it tries for the sweep. */
+int hub_is_here(struct db_conn *conn, const char *instance, struct err *err);
 /* The duty of the sweep, held by the connection until sweep_end. 1: ours; 0: another hub has it. */
 int sweep_begin(struct db_conn *conn, struct err *err);
 void sweep_end(struct db_conn *conn);

@@ -143,6 +143,9 @@ int peer_hello(struct db_conn *conn, const struct peer_hello *h, struct err *err
         return n;
     if (db_bool(r, 0, 0) && endpoint_changed(conn, role, h->id, err) < 0)
         return -1;
+    if (role == ROLE_NODE && db_exec(conn, NULL, err, "UPDATE nodes SET session_hub = $2 WHERE id = $1", DB_S(h->id),
+                                 DB_ID(h->hub_process)) < 0)
+        return -1;
     if (role == ROLE_AGENT && job_store_wake_machine(conn, h->id, err) < 0)
         return -1;
     return 1;
@@ -236,10 +239,10 @@ int machine_status_put(struct db_conn *conn, const char *json, struct err *err)
         " initial_done_bytes = s.initial_done_bytes, backlog_bytes = s.backlog_bytes,"
         " last_point_sequence = s.last_point_sequence, last_point_at = CASE WHEN s.last_point_usec > 0 THEN"
         " timestamptz 'epoch' + s.last_point_usec * interval '1 microsecond' END, rpo_usec = s.rpo_usec,"
-        " converged_version = s.converged_version"
+        " converged_version = s.converged_version, clock_skew_usec = coalesce(s.clock_skew_usec, m.clock_skew_usec)"
         " FROM jsonb_to_recordset($1::jsonb) AS s(id uuid, agent_state text, agent_cause text, agent_remedy text,"
         " initial_total_bytes bigint, initial_done_bytes bigint, backlog_bytes bigint, last_point_sequence bigint,"
-        " last_point_usec bigint, rpo_usec bigint, converged_version bigint) WHERE m.id = s.id",
+        " last_point_usec bigint, rpo_usec bigint, converged_version bigint, clock_skew_usec bigint) WHERE m.id = s.id",
         DB_S(json)));
 }
 
@@ -249,11 +252,12 @@ int node_status_put(struct db_conn *conn, const char *json, struct err *err)
         "UPDATE nodes n SET online = true, last_seen_at = now(), spool_bytes = s.spool_bytes,"
         " spool_limit_bytes = s.spool_limit_bytes, streams = s.streams, received_bytes = s.received_bytes,"
         " forwarded_bytes = s.forwarded_bytes, cpu_permille = s.cpu_permille, peer_cause = s.peer_cause,"
-        " peer_remedy = s.peer_remedy, converged_version = s.converged_version"
+        " peer_remedy = s.peer_remedy, converged_version = s.converged_version, clock_skew_usec = "
+        "coalesce(s.clock_skew_usec, n.clock_skew_usec)"
         " FROM jsonb_to_recordset($1::jsonb) AS s(id uuid, spool_bytes bigint, spool_limit_bytes bigint, streams "
         "bigint,"
         " received_bytes bigint, forwarded_bytes bigint, cpu_permille bigint, peer_cause text, peer_remedy text,"
-        " converged_version bigint) WHERE n.id = s.id",
+        " converged_version bigint, clock_skew_usec bigint) WHERE n.id = s.id",
         DB_S(json)));
 }
 
@@ -262,9 +266,11 @@ int vault_status_put(struct db_conn *conn, const char *json, struct err *err)
     return ok(db_exec(conn, NULL, err,
         "UPDATE vaults v SET online = true, last_seen_at = now(), used_bytes = s.used_bytes, free_bytes = s.free_bytes,"
         " capacity_bytes = s.capacity_bytes, streams = s.streams, accepting = s.accepting, peer_cause = s.peer_cause,"
-        " peer_remedy = s.peer_remedy, converged_version = s.converged_version"
+        " peer_remedy = s.peer_remedy, converged_version = s.converged_version, clock_skew_usec = "
+        "coalesce(s.clock_skew_usec, v.clock_skew_usec)"
         " FROM jsonb_to_recordset($1::jsonb) AS s(id uuid, used_bytes bigint, free_bytes bigint, capacity_bytes bigint,"
-        " streams bigint, accepting boolean, peer_cause text, peer_remedy text, converged_version bigint)"
+        " streams bigint, accepting boolean, peer_cause text, peer_remedy text, converged_version bigint, "
+        "clock_skew_usec bigint)"
         " WHERE v.id = s.id",
         DB_S(json)));
 }

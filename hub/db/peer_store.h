@@ -28,6 +28,7 @@ struct peer_hello {
     const char *role, *id, *software, *host, *endpoint;
     int64_t clock_skew_usec;
     bool simulated;
+    const char *hub_process; /* UUID text of the hub that it said hello to; NULL: it does not matter */
 };
 /* 1: noted, online; 0: the hub has no such peer (deleted). A new endpoint reaches those who need it at once. */
 int peer_hello(struct db_conn *conn, const struct peer_hello *hello, struct err *err);

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * SQL of placement. A node whose session is over for ten seconds is gone, and so is one that says nothing for twenty in a session
- * that seems to be there; together with a look every five seconds this keeps the promise of half a minute.
+ * that seems to be there; together with a look every five seconds this keeps the promise of half a minute. Where it is the hub of its
+ * session that is gone, which other hubs see by what each of them writes with every look, the node is given time to come to another one:
+ * all nodes of a killed hub are silent at once, and come back as fast as sessions are let in.
  */
 #include "hub/db/placement_store.h"
 
@@ -14,6 +16,13 @@
 
 #define SETTLED_SECONDS "30"
 #define LOOK_PAUSE_SECONDS "20"
+#define HUB_SILENT_SECONDS "15" /* three looks */
+#define COME_BACK_SECONDS "45"  /* to another hub */
+
+/* No hub is known of nodes that had their session before hubs wrote themselves down. */
+#define HUB_IS_THERE                                                                                                   \
+    "(n.session_hub IS NULL OR EXISTS (SELECT 1 FROM hub_processes h WHERE h.id = n.session_hub"                       \
+    " AND h.seen_at > now() - interval '" HUB_SILENT_SECONDS " seconds'))"
 
 #define USEC_SINCE(t) "(extract(epoch FROM now() - " t ") * 1000000)::bigint"
 
@@ -41,7 +50,8 @@ static int read_nodes(struct db_conn *conn, struct placement_picture *p, struct 
     AUTO_PGRESULT PGresult *r = NULL;
     int n = db_exec(conn, &r, err,
         "SELECT n.id, n.online AND n.endpoint <> '', n.drain,"
-        " n.last_seen_at IS NULL OR n.last_seen_at < now() - interval '20 seconds'"
+        " n.last_seen_at IS NULL OR n.last_seen_at < now() - CASE WHEN " HUB_IS_THERE
+        " THEN interval '20 seconds' ELSE interval '" COME_BACK_SECONDS " seconds' END"
         " OR (NOT n.online AND n.last_seen_at < now() - interval '10 seconds'),"
         " CASE WHEN n.spool_limit_bytes > 0 THEN n.spool_bytes * 1000 / n.spool_limit_bytes ELSE 0 END, n.cpu_permille,"
         " " ZONE("n") ", coalesce(" USEC_SINCE(

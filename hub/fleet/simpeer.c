@@ -157,8 +157,10 @@ void simpeer_disconnect(struct simpeer *p)
 
 int simpeer_open(sd_event *loop, const char *hub, const struct tls_files *files, struct simpeer *p, struct err *err)
 {
-    /* Windows as small as a session needs, and patience of a minute: ten thousand of these share two processors. */
+    /* Windows as small as a session needs, and patience of a minute: ten thousand of these share two processors. The pause before the next
+     * attempt is the fleet's; the channel's own would add up with it. */
     struct rpc_limits limits = {.message_max = DIRECTIVE_MAX,
+        .backoff_max_usec = 100 * USEC_PER_MSEC,
         .stream_window = 1u << 16,
         .connection_window = 1u << 17,
         .handshake_usec = 60 * USEC_PER_SEC,

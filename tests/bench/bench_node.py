@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A process node under the streams of 225 machines that change 232 MB/s in total (20 TB a day): how much of it goes through, within which
-memory, and what it costs, beside `zstd -1 | openssl enc` on the same bytes.
+"""A process node under the streams of 225 machines that change 232 MB/s in total (20 TB a day; a little more is offered, so that the goal can be
+passed): how much of it goes through, within which memory, and what it costs, beside `zstd -1 | openssl enc` on the same bytes.
 
 The streams are real ones (node_load: a certificate, a connection and change sets of 1 MiB with a mark each about every second for each
 machine); their payloads are raw, half of them files of this machine and half random, so the node has all of the work. They are offered twice.
@@ -24,6 +24,7 @@ import harness
 from figure import figure
 
 STREAMS, MB_PER_S = 225, 232
+OFFERED_MB_PER_S = round(MB_PER_S * 1.03)  # what is offered bounds what is reached: at just the goal, rounding and the last second would decide
 DATA_BYTES = 256 << 20
 PIECE_BYTES = 1 << 20
 MIB = 1 << 20
@@ -69,7 +70,7 @@ class Senders:
     """node_load: commands go in, one JSON object comes out for each."""
 
     def __init__(self, folder, data, node_port, vault_port):
-        self.process = subprocess.Popen([os.path.join(harness.BIN, "node_load"), folder, data, str(STREAMS), str(MB_PER_S), str(node_port),
+        self.process = subprocess.Popen([os.path.join(harness.BIN, "node_load"), folder, data, str(STREAMS), str(OFFERED_MB_PER_S), str(node_port),
                                          str(vault_port)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
                                         preexec_fn=harness.die_with_parent)
         self.process.undo_entry = harness.defer(harness.stop, self.process)
@@ -147,7 +148,7 @@ def measure(options):
     senders = Senders(folder, data, base, base + 1)
     harness.check(senders.answer()["made"] == STREAMS, "no fleet")
     vault = daemon("vault", folder + "/vault", base + 1)
-    spool_bytes = int(MB_PER_S * 1e6 * (seconds + 5) * SPOOL_USED / 0.75)  # joining begins at three quarters
+    spool_bytes = int(OFFERED_MB_PER_S * 1e6 * (seconds + 5) * SPOOL_USED / 0.75)  # joining begins at three quarters
     node = daemon("node", folder + "/node", base, "--spool-bytes", str(spool_bytes), "--threads", "2", "--probe-listen",
                   f"127.0.0.1:{base + 2}")
     senders.ask("open")

@@ -5,6 +5,7 @@ of order, for another epoch, generation or machine, or are not what their marks 
 the log verifies, the newest point is the disk, nothing was compared anew, and replication goes on by itself."""
 import contextlib
 import os
+import re
 import signal
 
 from change_sets import SEAL, Mark, Stream, data_record, hash128, record, sets_of, zero_record
@@ -214,11 +215,25 @@ def restart_node(site):
     wait_until(lambda: site.pid_of("node") != node, "the node to be started again", 60)
 
 
+def node_sessions(site):
+    return sum(line.get("role") == "node" for line in lines_of(site.log, "session_up"))
+
+
 @test
 def a_node_with_a_wrong_clock_is_told_so_and_goes_on_when_it_is_set():
     clock = Clock()
     p = Protected(daemon_starters={"node": clock.starter})
-    for offset, own, others in ((4 * YEAR, "our own has expired too by this machine's clock", "the peer's clock is wrong"),
+    sessions = node_sessions(p.site)
+    for offset, words in ((-40, "s slow"), (40, "s fast")):
+        clock.set(offset)
+        shown = wait_until(lambda: (n := p.site.items("node", "list")[0])["cause_code"] == "clock_skew" and words in n["cause"] and n,
+                           "the node's clock to be told while its session goes on", 90)
+        note(shown["cause"])
+        check(abs(int(re.search(r"is (\d+) s", shown["cause"])[1]) - 40) <= 30, f"off by 40 s, told: {shown['cause']}")
+        clock.set(0)
+        wait_until(lambda: p.site.items("node", "list")[0]["cause_code"] != "clock_skew", "the clock to be good again", 90)
+    check(node_sessions(p.site) == sessions, "a session began anew")
+    for offset, own, others in ((4 * YEAR, "our own has expired too by this machine's clock", "one of the two clocks is wrong"),
                                 (-3 * YEAR, "so this machine's clock is wrong", "the peer's, which may be behind")):
         clock.set(offset)
         restart_node(p.site)

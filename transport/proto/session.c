@@ -142,7 +142,10 @@ static void cached_deliver(struct session *s)
 static int report_send(struct session *s, const Report *report, struct err *err)
 {
     AUTO_BUF struct buf bytes = BUF_INIT(REPORT_MAX);
-    if (wire_pack(&report->base, &bytes, err) < 0)
+    Report timed = *report;
+    /* The time tells the hub what our clock says; behind others that wait it would be late. */
+    timed.clock_utc_usec = rpc_call_queued(s->call) == 0 ? clock_utc_usec() : 0;
+    if (wire_pack(&timed.base, &bytes, err) < 0)
         return -1;
     return rpc_call_send(s->call, &bytes, err) < 0 ? -1 : 1;
 }
@@ -409,7 +412,9 @@ static int strings_copy(struct session *s, const struct session_conf *conf)
 int session_new(sd_event *loop, const struct session_conf *conf, const struct session_ops *ops, void *arg,
     struct session **ret_session, struct err *err)
 {
-    struct rpc_limits limits = {.message_max = DIRECTIVE_MAX};
+    /* Calls that find the channel pausing fail, and then it is the session that pauses: two long pauses would add up, and a fleet be back half
+     * a minute after its hub. */
+    struct rpc_limits limits = {.message_max = DIRECTIVE_MAX, .backoff_max_usec = RETRY_MIN_USEC};
     struct session *s = mem_new(struct session);
     if (s == NULL)
         return err_set(err, ERR_NOMEM, "no memory for a session");

@@ -170,8 +170,8 @@ static int told_expired(const struct secure *s, struct err *err)
 {
     if (own_validity(s) == OWN_EXPIRED)
         return err_hint(err, "our certificate has expired: enrol again with a new token");
-    return err_hint(err, "our certificate has not expired by this machine's clock, so the peer's clock is wrong: set "
-                         "it, and all goes on by itself");
+    return err_hint(err, "our certificate has not expired by this machine's clock: one of the two clocks is wrong; "
+                         "set this machine's if it is slow, else the peer's, and all goes on by itself");
 }
 
 /* OpenSSL says so of a certificate that is not valid yet, among other things. */

@@ -150,6 +150,7 @@ static void session_message(struct rpc_call *call, void *arg, struct buf *messag
     assert_int_equal(wire_unpack(&leeward__control__v1__report__descriptor, message->data, message->len, &m, NULL), 0);
     const Leeward__Control__V1__Report *r = (const Leeward__Control__V1__Report *)m;
     hub->reports++;
+    hub->clock_utc_usec = r->clock_utc_usec;
     switch (r->kind_case) {
     case LEEWARD__CONTROL__V1__REPORT__KIND_HELLO:
         hub->hellos++;

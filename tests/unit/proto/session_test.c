@@ -136,8 +136,10 @@ static void hello_is_answered_and_reports_flow(void **state)
     assert_true(llabs(session_clock_skew_usec(f->session) - 60000000) < 5000000);
     assert_int_equal(f->hub.hellos, 1);
     assert_int_equal(f->hub.hello_version, 0);
+    uint64_t before = clock_utc_usec();
     assert_int_equal(status(f), 1);
     RUN_UNTIL(f, f->hub.statuses == 1);
+    assert_true(f->hub.clock_utc_usec >= before && f->hub.clock_utc_usec <= clock_utc_usec());
 }
 
 static void desired_state_is_cached_and_comes_without_the_hub(void **state)

@@ -60,6 +60,7 @@ static int up(void **state)
         return -1;
     struct postgres_fixture *f = *state;
     struct control_conf conf = {.loop = f->loop,
+        .instance = "2a1d8a52-6a51-4c0e-9d7e-1f5b0c9f3e77",
         .db = f->db,
         .data_dir = hub_data,
         .listen = "127.0.0.1:0",

@@ -10,6 +10,7 @@
 #include "hub/core/health.h"
 #include "hub/core/machine_state.h"
 #include "hub/core/placement.h"
+#include "hub/core/skew.h"
 #include "transport/base/clock.h"
 #include "hub/core/capacity.h"
 #include "hub/core/policy.h"
@@ -728,6 +729,61 @@ static void test_a_silent_agent_is_critical_when_protected_and_unknown_otherwise
     assert_int_equal(h.level, HEALTH_UNKNOWN);
 }
 
+/* What is sent comes late, by more or less: the sample that was least late counts, and old ones go. */
+static void test_the_least_late_sample_tells_the_skew(void **state)
+{
+    static const uint64_t late[] = {4, 0, 9, 300, 2};
+    struct skew_watch w = {0};
+    uint64_t now = 1000000 * SEC;
+
+    (void)state;
+    assert_int_equal(skew_usec(&w), 0);
+    for (size_t i = 0; i < 5; i++)
+        skew_add(&w, now - 20 * SEC, now + late[i] * SEC);
+    assert_int_equal(skew_usec(&w), -(int64_t)(20 * SEC));
+    skew_add(&w, now + 7 * SEC, now); /* set forward: seen at once */
+    assert_int_equal(skew_usec(&w), 7 * SEC);
+    for (unsigned i = 0; i < SKEW_SAMPLES - 1; i++)
+        skew_add(&w, now - SEC, now);
+    assert_int_equal(skew_usec(&w), 7 * SEC);
+    skew_add(&w, now - SEC, now); /* set back: when the others have gone */
+    assert_int_equal(skew_usec(&w), -(int64_t)SEC);
+}
+
+static void test_times_that_no_clock_shows_stay_numbers(void **state)
+{
+    struct skew_watch w = {0};
+
+    (void)state;
+    skew_add(&w, 0, UINT64_MAX);
+    assert_true(skew_usec(&w) < -(int64_t)SEC && skew_usec(&w) > INT64_MIN / 4);
+    skew_add(&w, UINT64_MAX, 0);
+    assert_true(skew_usec(&w) > (int64_t)SEC && skew_usec(&w) < INT64_MAX / 4);
+}
+
+/* Three peers that agree know better than one hub; two may both be wrong. */
+static void test_most_peers_tell_that_it_is_the_hubs_clock(void **state)
+{
+    struct health_hub in = {0};
+    struct health_findings found;
+
+    (void)state;
+    assert_int_equal(skew_of_hub(20 * (int64_t)SEC, 2, 5 * SEC), 0);
+    assert_int_equal(skew_of_hub(-20 * (int64_t)SEC, 3, 5 * SEC), -20 * (int64_t)SEC);
+    assert_int_equal(skew_of_hub(5 * (int64_t)SEC, 3, 5 * SEC), 0);
+    in.clock_peers = 3;
+    health_find_hub(&in, NULL, &found);
+    assert_int_equal(found.count, 0);
+    in.clock_behind_usec = 20 * (int64_t)SEC;
+    health_find_hub(&in, NULL, &found);
+    assert_int_equal(found.count, 1);
+    assert_string_equal(found.list[0].code, "clock_skew");
+    assert_string_equal(found.list[0].cause, "Its clock is 20 s slow by the clocks of most of its 3 peers");
+    in.clock_behind_usec = -20 * (int64_t)SEC;
+    health_find_hub(&in, NULL, &found);
+    assert_non_null(strstr(found.list[0].cause, "20 s fast"));
+}
+
 static void test_a_wrong_clock_warns(void **state)
 {
     struct health_machine m = good_machine();
@@ -737,7 +793,7 @@ static void test_a_wrong_clock_warns(void **state)
     m.clock_skew_usec = -(int64_t)(7 * SEC);
     health_of_machine(&m, &h);
     assert_int_equal(h.level, HEALTH_WARNING);
-    assert_non_null(strstr(h.cause, "-7 s"));
+    assert_non_null(strstr(h.cause, "7 s slow"));
 
     const struct health_node n = {
         .spool_limit_bytes = 1000, .cause = "", .remedy = "", .clock_skew_usec = (int64_t)(7200 * SEC)};
@@ -749,11 +805,11 @@ static void test_a_wrong_clock_warns(void **state)
         .clock_skew_usec = -(int64_t)(6 * SEC)};
     health_of_node(&n, &h);
     assert_string_equal(h.code, "clock_skew");
-    assert_string_equal(h.cause, "Its clock is off by 7200 s");
+    assert_string_equal(h.cause, "Its clock is 7200 s fast");
     assert_string_equal(h.remedy, "Let the node keep its clock by NTP.");
     health_of_vault(&v, &h);
     assert_string_equal(h.code, "clock_skew");
-    assert_string_equal(h.cause, "Its clock is off by -6 s");
+    assert_string_equal(h.cause, "Its clock is 6 s slow");
 }
 
 static void test_filling_spools_and_vaults_are_told(void **state)
@@ -811,6 +867,9 @@ int main(void)
         cmocka_unit_test(test_a_source_whose_replica_runs_is_told_why_nothing_is_taken),
         cmocka_unit_test(test_the_cause_behind_a_missed_rpo_is_named_first),
         cmocka_unit_test(test_a_silent_agent_is_critical_when_protected_and_unknown_otherwise),
+        cmocka_unit_test(test_the_least_late_sample_tells_the_skew),
+        cmocka_unit_test(test_times_that_no_clock_shows_stay_numbers),
+        cmocka_unit_test(test_most_peers_tell_that_it_is_the_hubs_clock),
         cmocka_unit_test(test_a_wrong_clock_warns),
         cmocka_unit_test(test_filling_spools_and_vaults_are_told),
     };

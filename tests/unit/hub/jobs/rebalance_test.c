@@ -145,6 +145,28 @@ static void test_a_node_is_left_when_it_is_gone_and_not_before(void **state)
 
 /* A hub that was just started, or that had no database, has not heard the nodes yet. */
 /* Its order names the node through which its points are read. */
+/* All nodes of a hub that is killed fall silent at once; they are alive, and come back when the others let them in. */
+static void test_nodes_of_a_killed_hub_have_time_to_come_to_another(void **state)
+{
+    static const char hub[] = "99999999-0000-4000-8000-000000000009";
+    struct db_conn *conn = fixture_conn(state);
+    struct err err = ERR_INIT;
+
+    build(conn);
+    assert_ok(hub_is_here(conn, hub, &err), &err);
+    script(conn, "UPDATE nodes SET session_hub = (SELECT id FROM hub_processes)");
+    node_is(conn, NODE_A, "true", "21 seconds");
+    assert_int_equal(look(conn), ON_EACH); /* the hub is there and hears nothing: the node is gone */
+    script(conn, "DELETE FROM jobs; UPDATE hub_processes SET seen_at = now() - interval '16 seconds';"
+                 "UPDATE nodes SET last_seen_at = now() - interval '40 seconds'");
+    assert_int_equal(look(conn), 0);
+    script(conn, "UPDATE nodes SET last_seen_at = now() WHERE id <> '" NODE_A "'");
+    node_is(conn, NODE_A, "true", "46 seconds");
+    assert_int_equal(look(conn), ON_EACH); /* the others came back and this one did not */
+    script(conn, "DELETE FROM jobs; DELETE FROM hub_processes");
+    db_release(conn);
+}
+
 static void test_who_is_written_to_other_disks_stays(void **state)
 {
     static const char *const machine = "eeeeeeee-0000-4000-8000-000000000000";
@@ -263,6 +285,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_one_hub_looks_at_a_time),
         cmocka_unit_test(test_a_node_is_left_when_it_is_gone_and_not_before),
+        cmocka_unit_test(test_nodes_of_a_killed_hub_have_time_to_come_to_another),
         cmocka_unit_test(test_who_is_written_to_other_disks_stays),
         cmocka_unit_test(test_nobody_is_gone_before_nodes_had_the_time_to_report),
         cmocka_unit_test(test_hubs_that_look_at_the_same_moment_move_each_machine_once),
