@@ -31,8 +31,10 @@ void buf_clear(struct buf *b)
 
 static size_t grown_cap(const struct buf *b, size_t need)
 {
-    size_t cap = b->cap ? b->cap : BUF_FIRST_BYTES;
+    size_t cap = b->cap;
 
+    if (cap == 0) /* who knows from the beginning how long it will be gets that, and not up to twice as much */
+        return need > BUF_FIRST_BYTES ? need : b->max < BUF_FIRST_BYTES ? b->max : BUF_FIRST_BYTES;
     while (cap < need && cap <= SIZE_MAX / 2)
         cap *= 2;
     return cap < need || cap > b->max ? b->max : cap;
@@ -107,6 +109,21 @@ void buf_move(struct buf *to, struct buf *from)
     free(to->data);
     *to = *from;
     *from = BUF_INIT(from->max);
+}
+
+/* By a copy: a block that is cut leaves a hole behind it that is too small for the next long one. */
+void buf_fit(struct buf *b)
+{
+    if (b->cap - b->len <= b->cap / 4)
+        return;
+    uint8_t *data = b->len > 0 ? mem_resize(NULL, b->len, 1) : NULL;
+    if (b->len > 0 && data == NULL)
+        return;
+    if (b->len > 0)
+        memcpy(data, b->data, b->len);
+    free(b->data);
+    b->data = data;
+    b->cap = b->len;
 }
 
 const char *buf_str(struct buf *b, struct err *err)

@@ -21,13 +21,15 @@ struct buf {
 #define BUF_INIT(max_bytes) ((struct buf){.max = (max_bytes)})
 
 void buf_init(struct buf *b, size_t max_bytes);
-void buf_done(struct buf *b);            /* frees; the buffer may be used again (same maximum) */
-void buf_clear(struct buf *b);           /* length 0, memory kept */
+void buf_done(struct buf *b);  /* frees; the buffer may be used again (same maximum) */
+void buf_clear(struct buf *b); /* length 0, memory kept */
 /* Makes room for n more bytes behind len; returns 0, or -1 with err set. */
 int buf_reserve(struct buf *b, size_t n, struct err *err);
 int buf_append(struct buf *b, const void *data, size_t n, struct err *err);
 int buf_append_str(struct buf *b, const char *s, struct err *err);
 int buf_printf(struct buf *b, struct err *err, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+/* Gives back what is not in use, if that is more than a quarter: for content that will be kept for a while. Pointers into it end. */
+void buf_fit(struct buf *b);
 /* Removes n bytes (<= len) from the front by moving the rest down. */
 void buf_consume(struct buf *b, size_t n);
 /* Moves content and memory; *from is empty afterwards. *to must be empty or initialised (its old memory is freed). */

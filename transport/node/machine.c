@@ -117,6 +117,7 @@ static void after_trim(struct machine *m)
 static void lane_failed(struct lane_job *j)
 {
     struct machine *m = j->machine;
+    spooldisk_failed(m->node, &j->err);
     log_event(LOG_ERROR, "spool_failed", LOG_S("machine", m->text), LOG_E(&j->err));
     (void)err_hint(&j->err, "Check the disk that holds the node's data folder.");
     intake_fail(m, &j->err, false);
@@ -130,6 +131,8 @@ static void lane_done(struct worker_job *job)
     m->jobs--;
     if (task == LANE_START)
         m->starts--;
+    if (task == LANE_SCAN)
+        m->scanning = false;
     if (worker_job_was_run(job) && !m->node->stopping) {
         machine_take_state(m, &j->after);
         if (j->result < 0)
@@ -221,8 +224,16 @@ int machine_new(struct node *node, const struct ident *id, struct machine **ret_
         free(m);
         return err_set(err, ERR_NOMEM, "no memory for a machine");
     }
+    m->scanning = true;
     *ret_machine = m;
     return 0;
+}
+
+void machine_scan_again(struct machine *m)
+{
+    struct lane_job order = {.task = LANE_SCAN};
+    if (!m->ready && !m->scanning)
+        m->scanning = submit_task(m, &order) == 0;
 }
 
 static void unlink_from_node(struct machine *m)

@@ -42,6 +42,12 @@ struct linkshape {
     uint64_t usec, bytes; /* for how long some bound held before, and what was sent meanwhile */
 };
 
+/* Whether the file system of the spools takes more (spooldisk.c). */
+struct spooldisk {
+    bool full;
+    uint64_t not_before_usec; /* nobody looks before */
+};
+
 struct node {
     sd_event *loop;
     struct node_conf conf;
@@ -59,6 +65,7 @@ struct node {
     uint64_t received_bytes, forwarded_bytes;
     size_t unsent_max; /* bytes of each machine that wait for its vault in memory */
     struct linkshape shape;
+    struct spooldisk disk;
     struct joining *joining;              /* change sets of a machine are being joined; NULL: of none */
     uint64_t joined_bytes, joined_points; /* taken out of spools, and given up for it */
     uint64_t desired_version;
@@ -173,7 +180,8 @@ struct machine {
     bool sets_failed; /* nothing is appended until the next start job */
 
     /* what the lane last reported */
-    bool ready; /* the spool was scanned */
+    bool ready;    /* the spool was scanned */
+    bool scanning; /* it is being */
     struct spool_state spooled;
     unsigned starts; /* start jobs under way: answers to an Open wait for them */
 
@@ -276,6 +284,15 @@ void linkshape_give_back(struct machine *m, bool more);
 void linkshape_leave(struct machine *m);
 /* For how long a bound has held, and what was sent meanwhile. */
 void linkshape_totals(const struct node *node, uint64_t *ret_usec, uint64_t *ret_bytes);
+
+/* Scans the spool of a machine where that has failed. */
+void machine_scan_again(struct machine *m);
+
+/* spooldisk.c */
+/* A write to a spool failed with this error. */
+void spooldisk_failed(struct node *node, const struct err *err);
+bool spooldisk_has_room(struct node *node);
+void spooldisk_describe(const struct node *node, char *cause, size_t cause_size, char *remedy, size_t remedy_size);
 
 /* joining.c */
 /* Begins to join change sets of a machine, if there is need for it. */

@@ -21,9 +21,9 @@
 #define LINGER_USEC (15 * USEC_PER_SEC)
 /* What all machines together may have sent here that is not in the spool yet, and what may wait for vaults in memory. A few machines have the
  * windows of a fast line to themselves (100 ms x 1 Gbit/s), many share; none has less than a batch. */
-#define RECEIVED_BYTES_MAX (1u << 30)
+#define RECEIVED_BYTES_MAX (768u << 20)
 #define RECEIVED_EACH_MAX 12500000u
-#define UNSENT_BYTES_MAX (512u << 20)
+#define UNSENT_BYTES_MAX (384u << 20)
 #define UNSENT_EACH_MIN (1u << 20)
 #define UNSENT_EACH_MAX (4u << 20)
 #define IDLE_SEGMENT_BYTES (8u << 20) /* worth the few fsyncs that the next segment costs */
@@ -60,7 +60,10 @@ static void on_idle(void *arg)
     let_go(node);
     joining_look(node);
     linkshape_look(node);
+    if (node->disk.full && spooldisk_has_room(node))
+        pipeline_kick_all(node);
     for (struct machine *m = node->machines; m != NULL; m = m->next) {
+        machine_scan_again(m);
         bool quiet = m->received == m->received_before;
         m->received_before = m->received;
         pipeline_sync(m, true);
@@ -300,7 +303,9 @@ static void describe_trouble(struct node *node)
             full = m;
     }
     node->cause[0] = node->remedy[0] = '\0';
-    if (full != NULL) {
+    if (node->disk.full) {
+        spooldisk_describe(node, node->cause, sizeof(node->cause), node->remedy, sizeof(node->remedy));
+    } else if (full != NULL) {
         (void)snprintf(node->cause, sizeof(node->cause), "The spool is full; agents wait and collect changes.%s%.200s",
             lost != NULL ? " " : "", lost != NULL ? lost->link.cause.text : "");
         (void)snprintf(node->remedy, sizeof(node->remedy),

@@ -31,11 +31,14 @@ static int write_node(struct node *node, struct buf *out, struct err *err)
 {
     const char *reason;
     uint32_t streams = 0, vaults_lost = 0;
-    uint64_t bound_usec, bound_bytes;
+    uint64_t bound_usec, bound_bytes, received = 0, unsent = 0;
     linkshape_totals(node, &bound_usec, &bound_bytes);
     for (const struct machine *m = node->machines; m != NULL; m = m->next) {
         streams += m->intake != NULL && m->intake->state == INTAKE_OPEN;
         vaults_lost += m->link.cause.code != ERR_NONE;
+        for (const struct batch *b = m->queue_head; b != NULL; b = b->next)
+            received += b->message.len;
+        unsent += m->link.call != NULL ? rpc_call_queued(m->link.call) : 0;
     }
     const struct figure figures[] = {
         {"leeward_node_ready", "gauge", "1 while agents may come here.", node_is_ready(node, &reason)},
@@ -46,12 +49,18 @@ static int write_node(struct node *node, struct buf *out, struct err *err)
         {"leeward_node_machines_without_vault", "gauge", "Machines whose vault cannot be reached.", vaults_lost},
         {"leeward_node_spool_bytes", "gauge", "Bytes in the spool, all machines together.", (double)node->spool_bytes},
         {"leeward_node_spool_limit_bytes", "gauge", "Most bytes of the spool.", (double)node->conf.spool_bytes},
+        {"leeward_node_spool_disk_full", "gauge", "1 while the file system of the spool takes no more.",
+            node->disk.full},
         {"leeward_node_spool_used_ratio", "gauge", "Used part of the spool, 0 to 1.",
             (double)node->spool_bytes / (double)node->conf.spool_bytes},
         {"leeward_node_received_bytes_total", "counter", "Received from agents since the start.",
             (double)node->received_bytes},
         {"leeward_node_forwarded_bytes_total", "counter", "Forwarded to vaults since the start.",
             (double)node->forwarded_bytes},
+        {"leeward_node_received_waiting_bytes", "gauge", "In memory: received from agents and not in the spool yet.",
+            (double)received},
+        {"leeward_node_unsent_waiting_bytes", "gauge", "In memory: on the way to vaults that do not take it yet.",
+            (double)unsent},
         {"leeward_node_throttle_bytes_per_second", "gauge", "Bound on what goes to vaults now; 0: none.",
             (double)node->shape.shaper.rate},
         {"leeward_node_throttled_seconds_total", "counter", "Time during which some bound on what goes to vaults held.",

@@ -86,6 +86,7 @@ static void sync_done(struct worker_job *job)
     if (worker_job_was_run(job) && !m->node->stopping && j->incarnation == m->incarnation && m->intake != NULL) {
         if (j->failed_errno != 0) {
             (void)err_sys(&err, j->failed_errno, "syncing the spool");
+            spooldisk_failed(m->node, &err);
             log_event(LOG_ERROR, "spool_failed", LOG_S("machine", m->text), LOG_E(&err));
             intake_fail(m, &err, false);
         } else if (replymsg_spooled(m->intake->call, j->sequence, &err) < 0) {
@@ -236,9 +237,9 @@ static void send_on(struct machine *m, struct batch *b)
     link->sent_open_set = !b->ends_in_mark;
 }
 
-static bool spool_has_room(const struct node *node, size_t n)
+static bool spool_has_room(struct node *node, size_t n)
 {
-    return node->spool_bytes + node->admitted_bytes + room_for(n) <= node->conf.spool_bytes;
+    return spooldisk_has_room(node) && node->spool_bytes + node->admitted_bytes + room_for(n) <= node->conf.spool_bytes;
 }
 
 /* At the end of a set, and when nothing behind it has gone past the disk already. */
@@ -269,6 +270,7 @@ static void accepted(struct machine *m, struct batch *b)
 static void refused(struct machine *m, const struct batch *b)
 {
     bool disk = b->err.code == ERR_NOSPACE || b->err.code == ERR_IO;
+    spooldisk_failed(m->node, &b->err);
     log_event(disk ? LOG_ERROR : LOG_WARN, disk ? "spool_failed" : "batch_refused", LOG_S("machine", m->text),
         LOG_E(&b->err));
     intake_fail(m, &b->err, true);

@@ -109,6 +109,9 @@ static int seal_all(struct seal_work *w, const struct sealing_order *order, cons
         if (chunk->len >= SEALING_CHUNK_BYTES || offset == last_mark)
             chunk = NULL;
     }
+    /* They may wait long for the vault, and what waits is counted by its length. */
+    for (unsigned i = 0; i < out->chunk_count; i++)
+        buf_fit(&out->chunks[i]);
     return 0;
 }
 

@@ -25,6 +25,48 @@ static void appends_up_to_the_maximum_and_not_over_it(void **state)
     assert_int_equal(err.code, ERR_TOO_LARGE);
 }
 
+static void who_asks_for_much_at_first_gets_just_that(void **state)
+{
+    AUTO_BUF struct buf b = BUF_INIT(4 << 20);
+    struct err err = ERR_INIT;
+
+    (void)state;
+    assert_int_equal(buf_reserve(&b, (1 << 20) + 100, &err), 0);
+    assert_int_equal(b.cap, (1 << 20) + 100);
+    b.len = b.cap;
+    assert_int_equal(buf_append(&b, "x", 1, &err), 0);
+    assert_true(b.cap >= 2 << 20); /* and from then on by doubling */
+}
+
+static void fitting_keeps_the_content_and_no_more(void **state)
+{
+    AUTO_BUF struct buf b = BUF_INIT(1 << 20);
+    struct err err = ERR_INIT;
+
+    (void)state;
+    buf_fit(&b);
+    assert_int_equal(buf_reserve(&b, 10000, &err), 0);
+    assert_int_equal(buf_append_str(&b, "kept", &err), 0);
+    mem_fail_at(1);
+    buf_fit(&b); /* no memory for the copy: all stays */
+    mem_fail_at(0);
+    assert_int_equal(b.cap, 10000);
+    buf_fit(&b);
+    assert_int_equal(b.cap, 4);
+    assert_memory_equal(b.data, "kept", 4);
+    assert_int_equal(buf_append_str(&b, "on", &err), 0);
+    assert_string_equal(buf_str(&b, &err), "kepton");
+    buf_clear(&b);
+    buf_fit(&b);
+    assert_null(b.data);
+    assert_int_equal(b.cap, 0);
+    assert_int_equal(buf_reserve(&b, 1000, &err), 0);
+    b.len = 800;
+    memset(b.data, 1, b.len);
+    buf_fit(&b); /* a fifth is not worth a copy */
+    assert_int_equal(b.cap, 1000);
+}
+
 static void failed_allocation_leaves_content(void **state)
 {
     AUTO_BUF struct buf b = BUF_INIT(1 << 20);
@@ -132,6 +174,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(appends_up_to_the_maximum_and_not_over_it),
+        cmocka_unit_test(who_asks_for_much_at_first_gets_just_that),
+        cmocka_unit_test(fitting_keeps_the_content_and_no_more),
         cmocka_unit_test(failed_allocation_leaves_content),
         cmocka_unit_test(every_allocation_of_printf_may_fail),
         cmocka_unit_test(text_ends_in_nul_even_when_full),
