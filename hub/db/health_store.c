@@ -160,7 +160,8 @@ int health_put(struct db_conn *conn, const struct health_put *h, struct err *err
 int hub_is_here(struct db_conn *conn, const char *instance, struct err *err)
 {
     return db_exec(conn, NULL, err,
-               "INSERT INTO hub_processes (id) VALUES ($1) ON CONFLICT (id) DO UPDATE SET seen_at = now()",
+               "INSERT INTO hub_processes (process_id) VALUES ($1) ON CONFLICT (process_id) DO UPDATE SET seen_at = "
+               "now()",
                DB_S(instance)) < 0
                ? -1
                : 0;

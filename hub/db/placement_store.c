@@ -21,7 +21,7 @@
 
 /* No hub is known of nodes that had their session before hubs wrote themselves down. */
 #define HUB_IS_THERE                                                                                                   \
-    "(n.session_hub IS NULL OR EXISTS (SELECT 1 FROM hub_processes h WHERE h.id = n.session_hub"                       \
+    "(n.session_hub IS NULL OR EXISTS (SELECT 1 FROM hub_processes h WHERE h.process_id = n.session_hub"               \
     " AND h.seen_at > now() - interval '" HUB_SILENT_SECONDS " seconds'))"
 
 #define USEC_SINCE(t) "(extract(epoch FROM now() - " t ") * 1000000)::bigint"

@@ -154,7 +154,7 @@ static void test_nodes_of_a_killed_hub_have_time_to_come_to_another(void **state
 
     build(conn);
     assert_ok(hub_is_here(conn, hub, &err), &err);
-    script(conn, "UPDATE nodes SET session_hub = (SELECT id FROM hub_processes)");
+    script(conn, "UPDATE nodes SET session_hub = (SELECT process_id FROM hub_processes)");
     node_is(conn, NODE_A, "true", "21 seconds");
     assert_int_equal(look(conn), ON_EACH); /* the hub is there and hears nothing: the node is gone */
     script(conn, "DELETE FROM jobs; UPDATE hub_processes SET seen_at = now() - interval '16 seconds';"
