@@ -1,35 +1,24 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""The hub is killed in each step of jobs about disks, keys, nodes and groups (test_job_steps.py has the others), with the step's work done and not yet committed; the job goes on and ends well.
+"""The hub is killed in each step of jobs about disks, keys, branches, nodes and groups; each goes on and ends well (held_jobs.py says how).
 
-A trigger of the test's own holds the transaction of each step still, once; then the hub is killed, and the next one must do that step
-again. That a step was held is kept in a sequence, whose value does not come back with the transaction.
-
-Every kind of job that the hub's sources define is in one of the tables below, or a test fails.
+Every kind of job that the hub's sources define is killed in each of its steps by one of the three programs, or a test fails.
 """
+import ast
 import glob
 import os
 import re
-import signal
 import sys
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "..", "system"))
-from api_client import Api  # noqa: E402
+from held_jobs import HeldJobs, restarted_at_once  # noqa: E402
 from node_site import Node  # noqa: E402
-from harness import (BIN, ROOT, MIB, Disk, Failure, Site, check, children_of, command_line, defer, free_port_base, fresh, main, note, run, start,  # noqa: E402
-                     test, wait_until)
+from harness import (BIN, ROOT, MIB, Disk, Failure, Site, check, defer, free_port_base, fresh, image_of, main, note, run, start, test,  # noqa: E402
+                     wait_until)
 
-SLEEPS = "SELECT pid FROM pg_stat_activity WHERE wait_event = 'PgSleep'"
-# `leeward up` waits longer before each restart of a daemon that does not live for long, and here it is to die dozens of times.
-AT_ONCE = """
-import ctypes, signal, subprocess, sys
-while True:
-    daemon = subprocess.Popen(sys.argv[1:], preexec_fn=lambda: ctypes.CDLL(None).prctl(1, signal.SIGTERM))
-    signal.signal(signal.SIGTERM, lambda *_: daemon.terminate())
-    if daemon.wait() != -signal.SIGKILL:
-        sys.exit(daemon.returncode)
-"""
+KINDS = ("branch_open", "vault_rotate_key", "machine_rotate_key", "disk_add", "disk_resize", "disk_exclude", "machine_move", "group_point", "branch_promote")
+PROGRAMS = ("test_job_steps.py", "test_job_kinds.py", "test_job_failovers.py")
 
 
 def kinds_in_the_sources():
@@ -45,34 +34,19 @@ def kinds_in_the_sources():
     return set(found)
 
 
-class Worker:
+class Worker(HeldJobs):
     """A site with a protected disk whose jobs can be held in the middle of a step."""
 
     def __init__(self):
         self.disk, self.second = Disk(48 * MIB, name="first"), Disk(16 * MIB, name="second")
         self.disk.make_fs("ext4")
         self.second.fill_random(50)
-        again = fresh("at_once.py")
-        with open(again, "w") as f:
-            f.write(AT_ONCE)
         ports = free_port_base(2)
         self.group_addresses = [f"127.0.0.1:{ports + i}" for i in range(2)]
-        self.site = Site(daemon_options={"agent": self.group_options(0)},
-                         daemon_starters={"hub": f"{sys.executable} '{again}'"})
-        self.api = Api(self.site.env)
+        super().__init__(Site(daemon_options={"agent": self.group_options(0)}, daemon_starters=restarted_at_once()))
         self.machine = self.site.machine()["name"]
         self.path = f"/machines/{self.machine}"
-        self.serial = 0
-        self.killed_in = {}
-        self.site.sql("""
-            CREATE TABLE held (kind text);
-            CREATE SEQUENCE held_up_to;
-            CREATE FUNCTION hold_still() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
-                IF EXISTS (SELECT 1 FROM held h JOIN jobs j ON j.kind = h.kind WHERE j.id = NEW.job_id)
-                    AND (SELECT last_value FROM held_up_to) < NEW.ordinal + 2
-                THEN PERFORM setval('held_up_to', NEW.ordinal + 2), pg_sleep(300); END IF; RETURN NEW; END $$;
-            CREATE TRIGGER hold_still BEFORE UPDATE ON job_steps FOR EACH ROW WHEN (NEW.status = 'succeeded')
-                EXECUTE FUNCTION hold_still()""")
+        self.do("POST", self.path + "/protect", {"disks": [self.site.disk_key(self.disk)]})
 
     def group_options(self, i):
         return ["--group-listen", self.group_addresses[i], "--group-advertise", self.group_addresses[i]]
@@ -93,92 +67,26 @@ class Worker:
     def now(self):
         return self.api.done("GET", self.path)
 
-    def state(self, job):
-        return self.api.done("GET", f"/jobs/{job['id']}")
-
-    def ended(self, job):
-        def over():
-            now = self.state(job)
-            return now if now["status"] in ("succeeded", "failed", "cancelled") else None
-        return wait_until(over, f"{job['kind']} to end", 400)
-
-    def finish(self, job):
-        now = self.ended(job)
-        check(now["status"] == "succeeded", f"{job['kind']}: {now['problem']} {now['steps']}")
-        return now
-
-    def key(self, disk):
-        def listed():
-            disks = self.api.done("GET", f"{self.path}/disks")["items"]
-            return next((d["key"] for d in disks if d["device"] == disk.device), None)
-        return wait_until(listed, f"the inventory to list {disk.device}", 60)
-
-    def submit(self, method, path, body=None):
-        self.serial += 1
-        return self.api.done(method, path, body, Idempotency_Key=f"k{self.serial}")
-
-    def do(self, method, path, body=None):
-        """A job that nobody kills."""
-        return self.finish(self.submit(method, path, body))
-
-    def hold(self, kind, first=0):
-        """From now on each step of jobs of that kind is held still once, from that ordinal on."""
-        self.site.sql(f"DELETE FROM held; ALTER SEQUENCE held_up_to RESTART WITH {first + 1}; INSERT INTO held VALUES ('{kind}')")
-
-    def hub_pid(self):
-        for pid in children_of(self.site.process.pid):
-            for daemon in children_of(pid):
-                if os.path.basename(command_line(daemon)[0]) == "leeward-hub":
-                    return daemon
-        raise Failure("there is no leeward-hub")
-
-    def kill_hub(self):
-        """Its private PostgreSQL goes with it."""
-        killed = self.hub_pid()
-        os.kill(killed, signal.SIGKILL)
-        wait_until(lambda: self.hub_pid() != killed, "the hub to be started again", 60, 0.02)
-        wait_until(lambda: self.api.ask("GET", "/status")[0] == 200, "the hub to answer", 90, 0.05)
-
-    def until_held(self, job, ordinal):
-        def still_or_over():
-            return self.site.sql(SLEEPS) or self.state(job)["status"] not in ("queued", "running")
-        wait_until(still_or_over, f"{job['kind']} to come to step {ordinal}", 400)
-        now = self.state(job)
-        check(now["status"] in ("queued", "running"), f"{job['kind']} is {now['status']}: {now['problem']} {now['steps']}")
-
-    def kill_in_each_step(self, job):
-        job = self.state(job)
-        for ordinal in range(len(job["steps"])):
-            self.until_held(job, ordinal)
-            self.kill_hub()
-        done = self.finish(job)
-        self.killed_in[job["kind"]] = len(job["steps"])
-        note(f"{job['kind']}: killed in each of {len(job['steps'])} steps")
-        return done
-
-    def through(self, kind, method, path, body=None):
-        """Submits the job and kills the hub in each of its steps."""
-        self.hold(kind)
-        job = self.submit(method, path, body)
-        check(job["kind"] == kind, job)
-        return self.kill_in_each_step(job)
+    def make_branch(self, name):
+        sequence = self.do("POST", self.path + "/points", {})["result"]["sequence"]
+        return self.do("POST", "/branches", {"machine": self.machine, "sequence": int(sequence), "name": name})["result"]
 
 
 # ---- scenes, in this order ----
 
 def branches_and_keys(w):
-    sequence = w.do("POST", w.path + "/points", {})["result"]["sequence"]
-    made = w.do("POST", "/branches", {"machine": w.machine, "sequence": int(sequence), "name": "kept"})["result"]["export_id"]
+    made = w.make_branch("kept")["export_id"]
     w.do("POST", f"/branches/{made}/close")
-    w.through("branch_open", "POST", f"/branches/{made}/open", {})
-    w.do("DELETE", f"/branches/{made}")
     vault = w.api.done("GET", "/vaults")["items"][0]["id"]
-    w.through("vault_rotate_key", "POST", f"/vaults/{vault}/rotate-key")
-    w.through("machine_rotate_key", "POST", w.path + "/rotate-key")
+    w.all_through(("branch_open", "POST", f"/branches/{made}/open", {}),
+                  ("vault_rotate_key", "POST", f"/vaults/{vault}/rotate-key"),
+                  ("machine_rotate_key", "POST", w.path + "/rotate-key"))
+    check([b["state"] for b in w.api.done("GET", "/branches")["items"]] == ["open"], "the branch is not open")
+    w.do("DELETE", f"/branches/{made}")
 
 
 def disks_nodes_and_groups(w):
-    second = [w.key(w.second)]
+    second = [w.site.disk_key(w.second)]
     w.through("disk_add", "POST", w.path + "/disks/add", {"disks": second})
     w.through("disk_resize", "POST", w.path + "/disks/resize", {"disks": second})
     w.through("disk_exclude", "POST", w.path + "/disks/exclude", {"disks": second})
@@ -195,34 +103,52 @@ def disks_nodes_and_groups(w):
     w.site.cli("group", "delete", "both")
 
 
-# Kinds that go on as well, and are killed elsewhere or not yet in each of their steps: a new kind must come into a table here.
-ELSEWHERE = {"failover_end", "failover_change_point", "failover_commit", "failover_reprotect", "failover_failback", "failover_resume",
-             "branch_promote", "plan_run", "plan_action", "plan_gate", "plan_end", "machine_restore"}
-SCENES = (
-    (branches_and_keys, ("branch_open", "vault_rotate_key", "machine_rotate_key")),
-    (disks_nodes_and_groups, ("disk_add", "disk_resize", "disk_exclude", "machine_move", "group_point")),
-)
+def a_branch_becomes_the_main_line(w):
+    made = w.make_branch("main")
+    uri = next(d["uri"] for d in made["disks"])
+    run("qemu-io", "-f", "raw", "-c", "write -P 0x5c 4M 1M", "-c", "flush", uri)
+    copy = fresh("branch.img")
+    run("nbdcopy", uri, copy)
+    w.do("POST", w.path + "/unprotect")
+    generation = w.now()["generation"]
+    promoted = int(w.through("branch_promote", "POST", f"/branches/{made['export_id']}/promote")["result"]["sequence"])
+    check(w.now()["generation"] == generation + 1, f"generation {generation} became {w.now()['generation']}")
+    check(not w.api.done("GET", "/branches")["items"], "the branch is still there")
+    newest = w.api.done("GET", w.path + "/points?sort=-sequence&limit=2")["items"]
+    check(newest[0]["sequence"] == promoted and newest[0]["generation"] == generation + 1 > newest[1]["generation"], f"the newest points: {newest}")
+    export = w.do("POST", "/exports", {"machine": w.machine, "sequence": promoted})["result"]
+    opened = fresh("point.img")
+    run("nbdcopy", next(d["uri"] for d in export["disks"]), opened)
+    check(image_of(opened) == image_of(copy), "the machine's newest point is not what the branch held")
+    w.do("DELETE", f"/exports/{export['export_id']}")
+
+
+SCENES = (branches_and_keys, disks_nodes_and_groups, a_branch_becomes_the_main_line)
+
+
+def kinds_of(program):
+    """The KINDS of a program, which its test compares with those of the jobs in whose steps it killed the hub."""
+    with open(os.path.join(HERE, program)) as f:
+        for statement in ast.parse(f.read()).body:
+            if isinstance(statement, ast.Assign) and statement.targets[0].id == "KINDS":
+                return ast.literal_eval(statement.value)
+    raise Failure(f"{program} has no KINDS")
 
 
 @test
-def every_kind_of_job_is_in_a_table():
-    there = kinds_in_the_sources()
-    with open(os.path.join(HERE, "test_job_steps.py")) as f:
-        first = re.findall(r'worker\.through\("(\w+)"', f.read())
-    check(len(first) > 10, f"the other table: {first}")
-    table = [*first, *(kind for _, kinds in SCENES for kind in kinds), *ELSEWHERE]
-    check(len(table) == len(set(table)) and set(table) == there,
+def every_kind_of_job_is_killed_in_each_of_its_steps():
+    there, table = kinds_in_the_sources(), [kind for program in PROGRAMS for kind in kinds_of(program)]
+    check(set(table) == there,
           f"in no table: {sorted(there - set(table))}; in one and no more there: {sorted(set(table) - there)}")
 
 
 @test
 def jobs_about_disks_keys_nodes_and_groups_go_on_too():
     worker = Worker()
-    worker.do("POST", worker.path + "/protect", {"disks": [worker.key(worker.disk)]})
-    for scene, kinds in SCENES:
+    for scene in SCENES:
         note(scene.__name__)
         scene(worker)
-        check(set(kinds) <= set(worker.killed_in), f"nobody was killed in {set(kinds) - set(worker.killed_in)}")
+    worker.has_killed_in(KINDS)
 
 
 if __name__ == "__main__":
