@@ -58,6 +58,7 @@ function Facts({ failover }: { failover: Failover }) {
     );
 }
 
+const SERIAL_SHOWN = 4000; // characters, of the last ones
 const LIVE = ["starting", "running", "committed", "reprotected"];
 
 /** The screen while there is one, and the end of the serial line once the target has told it. */
@@ -77,7 +78,7 @@ function Console({ failover }: { failover: Failover }) {
             {typeof serial === "string" && serial !== "" && (
                 <figure id="serial" className="lw-above">
                     <figcaption>{t("serial")}</figcaption>
-                    <pre className="lw-serial" tabIndex={0} role="region" aria-label={t("serial")}>{serial}</pre>
+                    <pre className="lw-serial">{serial.slice(-SERIAL_SHOWN)}</pre>
                 </figure>
             )}
         </>

@@ -19,7 +19,7 @@ export const failoverQuery = (id: string) =>
 const asDataUrl = (picture: Blob) =>
     new Promise<string>((resolve, reject) => {
         const reader = new FileReader();
-        reader.onload = () => resolve(String(reader.result));
+        reader.onload = () => resolve(typeof reader.result === "string" ? reader.result : "");
         reader.onerror = () => reject(new Error("the picture cannot be read"));
         reader.readAsDataURL(picture);
     });
