@@ -87,6 +87,13 @@ def what_a_replica_writes_becomes_points_of_its_machine():
     check(image_of_uri(uri) != one, "nothing was written")
     check(image_of_point(site, first) == before and image_of_point(site, lost) == after, "the history is not what it was")
 
+    # What would be taken back: from the older point on. What the source made after that is told as lost.
+    told = site.cli("failover", "failback-preview", name)
+    check(told["state"] == "reprotected" and told["sequence"] == first["sequence"] and told["changed_bytes"] >= 3 * MIB + 65536, f"{told}")
+    check(told["lost_point_count"] >= 1 and told["lost_bytes"] >= 50 * 4096 and told["last_sequence"] > lost["sequence"], f"{told}")
+    check([d["device"] for d in told["disks"]] == [disk.device] and told["compared_bytes"] == disk.size_bytes, f"{told}")
+    check(told["since"] == shown["running_at"] and not told["fixup_count"], f"{told} {shown}")
+
     # The hub is away: points go on all the same, and it hears of them when it is back (P9).
     hub = site.pid_of("hub")
     os.kill(hub, signal.SIGSTOP)
@@ -159,6 +166,7 @@ def a_machine_fails_back_to_its_own_disk_and_only_differences_travel():
     check(site.machine()["state"] == "protected", f"the machine is {site.machine()['state']}")
     check(site.cli("failover", "show", failed["id"])["state"] == "failed_back", "the failover is not over")
     check(not site.items("branch", "list"), "the branch is still there")
+    check("failed_back" in refused(site, "failover", "failback-preview", failed["id"]), "a failback that is over is previewed")
     check(image_of(disk.device) == image_of(replica), "the original is not what the replica was")
     # It is the machine again: its writes arrive, on a history that has the replica's.
     again = site.settled_point()

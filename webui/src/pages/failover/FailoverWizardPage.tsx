@@ -104,7 +104,7 @@ export function FailoverWizardPage() {
     // A planned failover makes its own last point.
     const steps = kind === "planned" ? (["kind", "place", "check", "run"] as const) : (["kind", "point", "place", "check", "run"] as const);
     const at = steps[step] ?? "kind";
-    const options = { ...(place.network && adapter === "libvirt" && { network: place.network }), ...(place.serial && adapter === "libvirt" && { boot_check: { type: "serial" as const, pattern: place.serial } }) };
+    const options = { mapping: true, ...(place.network && adapter === "libvirt" && { network: place.network }), ...(place.serial && adapter === "libvirt" && { boot_check: { type: "serial" as const, pattern: place.serial } }) };
     const request: Request = { machine: machine?.id ?? "", kind, target: place.target, options, ...(kind !== "planned" && point && { sequence: point.sequence }) };
     const start = useMutation({
         mutationFn: () => call(api.POST("/api/v1/failovers", { body: request })),
