@@ -4,9 +4,12 @@
 
 Agent, node and vault reach them through a forwarder that connects to the first hub that is there, as a load balancer does.
 """
+import contextlib
+import http.server
 import os
 import signal
 import sys
+import threading
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "system"))
@@ -52,8 +55,7 @@ def a_job_that_a_killed_hub_holds_is_taken_over():
         CREATE FUNCTION hold_still() RETURNS trigger LANGUAGE plpgsql AS
         $$ BEGIN PERFORM pg_sleep(300); RETURN NEW; END $$;
         CREATE TRIGGER hold_still BEFORE UPDATE ON job_steps FOR EACH ROW WHEN (NEW.status = 'succeeded') EXECUTE FUNCTION hold_still()""")
-    pair.two.process.send_signal(signal.SIGSTOP)  # so that it is the first hub that claims it
-    defer(lambda: pair.two.process.poll() is None and pair.two.process.send_signal(signal.SIGCONT))
+    pair.leave_it_to_the_first()
     job = pair.first.done("POST", "/machines/source/points", {"tag": "held"}, Idempotency_Key="held")
     asleep = "SELECT pid FROM pg_stat_activity WHERE wait_event = 'PgSleep'"
     backend = wait_until(lambda: pair.database.sql(asleep), "the first hub to be in the middle of a step", 60)
@@ -70,6 +72,55 @@ def a_job_that_a_killed_hub_holds_is_taken_over():
     points = pair.second.done("GET", "/machines/source/points?tag=held")["items"]
     check(len(points) == 1, f"{len(points)} points were made by one job")
     stop(pair.two.process)
+
+
+class Receiver(http.server.BaseHTTPRequestHandler):
+    """A webhook that answers once it may."""
+    told, may_answer = [], threading.Event()
+
+    def do_POST(self):
+        self.rfile.read(int(self.headers["Content-Length"]))
+        Receiver.told.append(self.headers["X-Leeward-Delivery"])
+        Receiver.may_answer.wait(300)
+        with contextlib.suppress(OSError):  # who asked may be gone
+            self.send_response(204)
+            self.end_headers()
+
+    def log_message(self, *_):
+        pass
+
+
+@test
+def the_other_hub_goes_on_with_a_plan_and_tells_a_webhook_the_same():
+    """The hub that runs it is killed when somebody has answered, and its webhook was told and has not."""
+    pair = Pair()
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Receiver)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    defer(server.shutdown)
+    defer(Receiver.may_answer.set)
+    plan = pair.first.done("POST", "/plans", {"name": "drill", "groups": [{"name": "all", "steps": [
+        {"name": "database", "type": "machine", "machine": "source"},
+        {"name": "look", "type": "gate", "question": "Is it there?", "after": ["database"]},
+        {"name": "told", "type": "webhook", "url": f"http://127.0.0.1:{server.server_address[1]}/", "after": ["look"]}]}]})
+    pair.leave_it_to_the_first()
+    job = pair.first.done("POST", f"/plans/{plan['id']}/runs", {"kind": "test"}, Idempotency_Key="run")
+    gate = wait_until(lambda: pair.database.sql("SELECT id FROM jobs WHERE kind = 'plan_gate' AND status = 'waiting_for_input'"), "the gate to ask", 120)
+    pair.first.done("POST", f"/jobs/{gate}/answer", {"answer": "continue"})
+    wait_until(lambda: Receiver.told, "the webhook to be told", 120)
+    pair.two.process.send_signal(signal.SIGCONT)
+    pair.one.kill()
+    killed = time.monotonic()
+    wait_until(lambda: len(Receiver.told) == 2, "the other hub to tell the webhook again", 120, 0.05)
+    note(f"told again {time.monotonic() - killed:.1f} s after the kill")
+    Receiver.may_answer.set()
+    pair.wait_for(pair.second, job)
+    check(len(Receiver.told) == 2 and len(set(Receiver.told)) == 1, f"the receiver cannot know that it was told the same: {Receiver.told}")
+    report = pair.second.done("GET", f"/plan-runs/{job['params']['run_id']}")
+    steps = {s["name"]: (s["state"], s["attempts"]) for s in report["steps"]}
+    check(steps == dict.fromkeys(("database", "look", "told"), ("succeeded", 1)), f"{steps}")
+    for what, count in (("failovers", 1), ("branches", 1), ("plan-runs", 1)):
+        found = pair.second.done("GET", "/" + what)["items"]
+        check(len(found) == count, f"{what}: {found}")
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import shutil
 import signal
 import socket
 import threading
+import time
 
 from api_client import Api
 from harness import BIN, MIB, Disk, Postgres, check, defer, fresh, free_port_base, run, start, wait_until
@@ -130,6 +131,26 @@ class Pair:
         data = data or fresh(role)
         return start([os.path.join(BIN, "leeward-" + role), "--data", data, "--hub", f"127.0.0.1:{self.forwarder.port}", "--token", token,
                       *options], log=data + ".log")
+
+    def leave_it_to_the_first(self):
+        """The second hub stands still, and not in the middle of a transaction: what that has locked would be missed by the first."""
+        defer(lambda: self.two.process.poll() is None and self.two.process.send_signal(signal.SIGCONT))
+
+        def open_transactions():
+            return set(self.database.sql("SELECT pid || ' ' || xact_start FROM pg_stat_activity WHERE xact_start IS NOT NULL"
+                                         " AND backend_type = 'client backend' AND pid <> pg_backend_pid()").splitlines())
+
+        def stands_still():
+            self.two.process.send_signal(signal.SIGSTOP)
+            lasting = open_transactions()
+            for _ in range(3):
+                if lasting:
+                    time.sleep(0.2)
+                    lasting &= open_transactions()
+            if lasting:
+                self.two.process.send_signal(signal.SIGCONT)
+            return not lasting
+        wait_until(stands_still, "the second hub to be between two transactions", 60)
 
     def wait_for(self, api, job, timeout=120):
         def over():
