@@ -109,10 +109,10 @@ class SmallSpoolDisk:
         node = self.site.items("node", "list")[0]
         return node if node["cause"].startswith("The file system of the spool is full") and node["remedy"] else None
 
-    def wait_full(self):
+    def wait_full(self, blocks=1500):
         """Writes until the node has met the end of its file system."""
         def met():
-            self.write(1500)
+            self.write(blocks)
             return self.says_full()
         return wait_until(met, "the node to say that its file system is full", 90, 1.0)
 
@@ -133,6 +133,24 @@ def full_file_system_under_the_spool_stops_nothing_that_the_vault_takes():
     wait_until(lambda: not s.says_full(), "the node to see that there is room", 60)
     s.write(500)
     s.judge()
+
+
+@test
+def full_file_system_under_the_spool_makes_agents_wait_and_loses_nothing():
+    s = SmallSpoolDisk()
+    # The spool takes what there is room for, then agents wait; a node that is killed comes back to that.
+    vault = s.site.pid_of("vault")
+    os.kill(vault, signal.SIGSTOP)
+    resume = defer(os.kill, vault, signal.SIGCONT)
+    node = s.wait_full(8000)
+    check(0 < int(node["spool_bytes"]) <= 96 * MIB, f"{node['spool_bytes']} bytes in the spool")
+    check(s.site.machine()["online"], "the agent is not online")
+    pid = s.site.kill("node")
+    wait_until(lambda: s.site.pid_of("node") not in (None, pid), "the node to be started again", 60)
+    s.write()
+    undo(resume)
+    s.judge()
+    wait_until(lambda: not s.says_full(), "the node to have room when the vault has everything", 60)
 
 
 @test
