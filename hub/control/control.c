@@ -15,6 +15,8 @@
 #define SWEEP_USEC (5 * USEC_PER_SEC)
 #define DAILY_USEC (24 * 3600 * USEC_PER_SEC)
 #define FLUSH_FIRST_USEC USEC_PER_SEC
+#define LAST_REPORTS_USEC                                                                                              \
+    (5 * USEC_PER_SEC) /* what waits to be stored when the hub stops; more only without a database */
 #define REPORT_MAX (4U << 20)
 #define READ_AHEAD 16384 /* reports are small: a buffer for bulk data would only be carried around for each of them */
 #define REVOKED_MAX 100000
@@ -188,6 +190,11 @@ void control_stop(struct control *control)
     loop_timer_free(control->sweep_timer);
     loop_timer_free(control->daily_timer);
     rpc_server_free(control->server); /* every session ends */
+    if (control->batch_lane)
+        status_flush_last(control);
+    /* What peers have said is stored: events and minutes are not told again. */
+    if (control->pool && worker_pool_drain(control->pool, LAST_REPORTS_USEC) < 0)
+        log_event(LOG_WARN, "reports_lost", LOG_U("count", worker_pending(control->pool)));
     worker_pool_free(control->pool);
     worker_lane_free(control->batch_lane);
     worker_lane_free(control->sweep_lane);

@@ -137,6 +137,7 @@ void status_take_node(struct peer_session *session, const Leeward__Control__V1__
 void status_take_vault(struct peer_session *session, const Leeward__Control__V1__VaultStatus *status);
 void status_session_over(struct peer_session *session); /* its minute so far counts */
 void status_flush(void *control);                       /* timer */
+void status_flush_last(struct control *control);        /* at the end, when no session is left */
 void health_sweep(void *control);                       /* timer */
 
 /* ---- to peers (desired_push.c, command_push.c) ---- */

@@ -401,6 +401,22 @@ static void gather_all(struct flush_task *t, struct control *control)
     json_decref(vaults);
 }
 
+/* What the last sessions said of their minute, when all of them are over. */
+void status_flush_last(struct control *control)
+{
+    struct flush_task *t = (struct flush_task *)control_task_new(sizeof(*t), control, NULL);
+
+    if (!t)
+        return;
+    t->task.work = flush_work;
+    t->task.drop = flush_drop;
+    t->samples = dump_unless_empty(control->samples);
+    if (t->samples)
+        (void)control_task_submit(&t->task, control->batch_lane);
+    else
+        control_task_free(&t->task);
+}
+
 void status_flush(void *arg)
 {
     struct control *control = arg;

@@ -14,7 +14,9 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
+#include <time.h>
 
+#include "transport/base/clock.h"
 #include "transport/base/mem.h"
 #include "transport/loop/loop.h"
 
@@ -35,9 +37,9 @@ struct worker_pool {
     unsigned thread_count;
     char name[16]; /* pthread_setname_np's limit */
 
-    /* The lock guards everything from here to `work`, and the members of every lane. */
+    /* The lock guards everything from here to `stopping`, and the members of every lane. */
     pthread_mutex_t lock;
-    pthread_cond_t work;
+    pthread_cond_t work, finished;
     struct job_list jobs, done;
     struct worker_lane *ready_head, *ready_tail;
     bool lane_turn; /* serve a lane first next time */
@@ -104,6 +106,7 @@ static struct worker_job *next_job(struct worker_pool *pool, struct worker_lane 
 static void finish_job(struct worker_pool *pool, struct worker_job *job, struct worker_lane *lane)
 {
     push_job(&pool->done, job);
+    (void)pthread_cond_signal(&pool->finished);
     if (!lane)
         return;
     lane->busy = lane->jobs.head != NULL;
@@ -168,10 +171,11 @@ static int start_threads(struct worker_pool *pool, unsigned threads, struct err 
     return rc == 0 ? 0 : err_sys(err, rc, "starting a worker thread");
 }
 
-int worker_pool_new(sd_event *loop, const char *name, unsigned threads, size_t queue_max,
-    struct worker_pool **ret_pool, struct err *err)
+int worker_pool_new(sd_event *loop, const char *name, unsigned threads, size_t queue_max, struct worker_pool **ret_pool,
+    struct err *err)
 {
     struct worker_pool *pool = mem_alloc(1, sizeof(*pool) + threads * sizeof(pool->threads[0]));
+    pthread_condattr_t attr;
 
     if (!pool)
         return err_set(err, ERR_NOMEM, "out of memory for the workers %s", name);
@@ -179,11 +183,41 @@ int worker_pool_new(sd_event *loop, const char *name, unsigned threads, size_t q
     (void)snprintf(pool->name, sizeof(pool->name), "%.15s", name);
     (void)pthread_mutex_init(&pool->lock, NULL);
     (void)pthread_cond_init(&pool->work, NULL);
+    (void)pthread_condattr_init(&attr);
+    (void)pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    (void)pthread_cond_init(&pool->finished, &attr);
+    (void)pthread_condattr_destroy(&attr);
     if (loop_bell_new(loop, answer, pool, &pool->bell, err) < 0 || start_threads(pool, threads, err) < 0) {
         worker_pool_free(pool);
         return -1;
     }
     *ret_pool = pool;
+    return 0;
+}
+
+/* Until a job is among the finished ones. */
+static bool wait_finished(struct worker_pool *pool, uint64_t until_usec)
+{
+    const struct timespec until = {
+        .tv_sec = (time_t)(until_usec / USEC_PER_SEC), .tv_nsec = (long)(until_usec % USEC_PER_SEC * 1000)};
+    int rc = 0;
+
+    (void)pthread_mutex_lock(&pool->lock);
+    while (!pool->done.head && rc == 0)
+        rc = pthread_cond_timedwait(&pool->finished, &pool->lock, &until);
+    (void)pthread_mutex_unlock(&pool->lock);
+    return rc == 0;
+}
+
+int worker_pool_drain(struct worker_pool *pool, uint64_t limit_usec)
+{
+    uint64_t until = clock_mono_usec() + limit_usec;
+
+    while (pool->pending > 0) {
+        if (!wait_finished(pool, until))
+            return -1;
+        answer(pool);
+    }
     return 0;
 }
 
@@ -220,6 +254,7 @@ void worker_pool_free(struct worker_pool *pool)
     answer(pool);
     loop_bell_free(pool->bell);
     (void)pthread_cond_destroy(&pool->work);
+    (void)pthread_cond_destroy(&pool->finished);
     (void)pthread_mutex_destroy(&pool->lock);
     free(pool);
 }

@@ -9,6 +9,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <systemd/sd-event.h>
 
 #include "transport/base/err.h"
@@ -29,8 +30,11 @@ static inline bool worker_job_was_run(const struct worker_job *job)
 }
 
 /* threads >= 1; queue_max bounds the jobs that wait or run. Threads are named `name` for ps -L. */
-int worker_pool_new(sd_event *loop, const char *name, unsigned threads, size_t queue_max,
-    struct worker_pool **ret_pool, struct err *err);
+int worker_pool_new(sd_event *loop, const char *name, unsigned threads, size_t queue_max, struct worker_pool **ret_pool,
+    struct err *err);
+/* Lets what was submitted come to its end, and what `done` submits meanwhile, for at most that long: before worker_pool_free where
+ * nothing of it may be lost. 0: nothing is pending any more; -1: the time was over. Loop thread only. */
+int worker_pool_drain(struct worker_pool *pool, uint64_t limit_usec);
 /* Waits for running jobs, drops those not begun after calling their done (run was then not called: see
  * worker_job_was_run), frees. NULL is allowed. Loop thread only. */
 void worker_pool_free(struct worker_pool *pool);

@@ -177,6 +177,32 @@ static void freeing_a_busy_pool_answers_everything(void **state)
     worker_pool_free(NULL);
 }
 
+static void draining_runs_what_waits_and_takes_no_longer_than_it_may(void **state)
+{
+    struct fixture *f = *state;
+    struct worker_pool *busy;
+
+    assert_int_equal(worker_pool_new(f->loop, "busy", 1, 100, &busy, NULL), 0);
+    struct worker_lane *lane = worker_lane_new(busy);
+    f->expected = 1000; /* never: nothing runs the loop here */
+    assert_int_equal(worker_submit(busy, &job_new(f, 0, run_behind_gate)->base, NULL), 0);
+    for (int i = 1; i < 40; i++) {
+        struct job *job = job_new(f, i, run_at_once);
+
+        assert_int_equal(i % 2 ? worker_lane_submit(lane, &job->base, NULL) : worker_submit(busy, &job->base, NULL), 0);
+    }
+    assert_int_equal(worker_pool_drain(busy, 1000), -1);
+    assert_int_equal(f->answered, 0);
+    sem_post(&f->gate);
+    assert_int_equal(worker_pool_drain(busy, 120000000), 0);
+    assert_int_equal(f->answered, 40);
+    assert_int_equal(f->not_run, 0);
+    assert_int_equal(worker_pending(busy), 0);
+    assert_int_equal(worker_pool_drain(busy, 0), 0);
+    worker_pool_free(busy);
+    worker_lane_free(lane);
+}
+
 static void every_allocation_may_fail(void **state)
 {
     struct fixture *f = *state;
@@ -199,6 +225,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(lane_keeps_order_and_never_overlaps, set_up, tear_down),
         cmocka_unit_test_setup_teardown(full_queue_pushes_back, set_up, tear_down),
         cmocka_unit_test_setup_teardown(freeing_a_busy_pool_answers_everything, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(draining_runs_what_waits_and_takes_no_longer_than_it_may, set_up, tear_down),
         cmocka_unit_test_setup_teardown(every_allocation_may_fail, set_up, tear_down),
     };
 

@@ -632,6 +632,34 @@ static void test_a_revoked_certificate_ends_the_session_and_opens_none(void **st
     peer_down(state, &vault);
 }
 
+/* ---- stopping ---- */
+
+#define LAST_EVENTS 60
+
+/* The last test: the hub is gone after it. */
+static void test_what_was_said_before_the_hub_stops_is_stored(void **state)
+{
+    struct postgres_fixture *f = *state;
+    struct live_machine m = {0};
+    struct peer agent;
+
+    peer_up(state, &agent, "agent");
+    for (int i = 0; i < LAST_EVENTS; i++)
+        session_event(agent.session, "info", "last_words", "", "", "said before the end");
+    report_status(&agent, "protected", 7, "");
+    /* Behind them, and seen at once: by then the hub has taken the events, and its threads have hardly begun with them. */
+    TURN_UNTIL(f, live_status_machine(live, agent.e.identity.id_text, &m) && strcmp(m.agent_state, "protected") == 0);
+    news_stop(TAKE_PTR(news)); /* it speaks to the control plane */
+    control_stop(TAKE_PTR(control));
+    assert_int_equal(
+        count(state, "SELECT 1 FROM events WHERE machine_id = $1 AND code = 'last_words'", agent.e.identity.id_text),
+        LAST_EVENTS);
+    assert_int_equal(count(state, "SELECT 1 FROM samples WHERE machine_id = $1 AND points = 0 AND rpo_count = 1",
+                         agent.e.identity.id_text),
+        1);
+    peer_down(state, &agent);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -646,6 +674,7 @@ int main(void)
         cmocka_unit_test(test_strangers_may_only_enrol_and_nonsense_is_refused),
         cmocka_unit_test(test_renewal_gives_the_same_identity_a_new_certificate),
         cmocka_unit_test(test_a_revoked_certificate_ends_the_session_and_opens_none),
+        cmocka_unit_test(test_what_was_said_before_the_hub_stops_is_stored),
     };
 
     return cmocka_run_group_tests_name("hub_control", tests, up, down);
