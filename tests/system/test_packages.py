@@ -19,7 +19,7 @@ from harness import BIN, MIB, ROOT, Disk, Failure, check, fresh, image_of, main,
 from rescue import rescue_image
 
 PACKAGING = os.path.join(ROOT, "packaging")
-UNITS = {"hub": 2.0, "node": 2.0, "vault": 2.0, "agent": 3.6}
+UNITS = {"hub": 2.0, "node": 2.0, "vault": 2.0, "agent": 3.5}
 PACKAGES = ["agent", "cli", "hub", "nbd", "node", "vault"]
 # What a purge leaves behind, and why: users are never removed (their numbers would be given to others), and so is what the vault
 # keeps. The rest is of dpkg, systemd and the packages that they need.
