@@ -8,6 +8,7 @@ import { createRouter } from "@tanstack/react-router";
 import { accessRoute } from "../pages/access/route";
 import { approvalsRoute } from "../pages/approvals/route";
 import { eventsRoute } from "../pages/events/route";
+import { failbackRoute } from "../pages/failback/route";
 import { failoverRoute, failoverWizardRoute } from "../pages/failover/route";
 import { failoversRoute } from "../pages/failovers/route";
 import { groupsRoute } from "../pages/groups/route";
@@ -24,11 +25,12 @@ import { protectRoute } from "../pages/protect/route";
 import { drillsRoute } from "../pages/drills/route";
 import { planRoute, planRunRoute, plansRoute } from "../pages/plans/route";
 import { policiesRoute } from "../pages/policies/route";
+import { restoreRoute } from "../pages/restore/route";
 import { settingsRoute } from "../pages/settings/route";
 import { NotFound } from "./NotFound";
 import { rootRoute, shellRoute } from "./rootRoute";
 
-const routeTree = rootRoute.addChildren([loginRoute, passwordRoute, shellRoute.addChildren([overviewRoute, machinesRoute, machineRoute, protectRoute, mapRoute, alertsRoute, failoversRoute, failoverWizardRoute, failoverRoute, plansRoute, planRoute, planRunRoute, drillsRoute, groupsRoute, jobsRoute, jobRoute, eventsRoute, infrastructureRoute, policiesRoute, approvalsRoute, accessRoute, settingsRoute])]);
+const routeTree = rootRoute.addChildren([loginRoute, passwordRoute, shellRoute.addChildren([overviewRoute, machinesRoute, machineRoute, protectRoute, mapRoute, alertsRoute, failoversRoute, failoverWizardRoute, failoverRoute, failbackRoute, restoreRoute, plansRoute, planRoute, planRunRoute, drillsRoute, groupsRoute, jobsRoute, jobRoute, eventsRoute, infrastructureRoute, policiesRoute, approvalsRoute, accessRoute, settingsRoute])]);
 
 export function makeRouter(client: QueryClient) {
     return createRouter({ routeTree, context: { client }, defaultPreload: "intent", defaultNotFoundComponent: NotFound, scrollRestoration: false });

@@ -17,7 +17,7 @@ interface FieldProps {
     isWrong?: boolean;
     autoComplete?: string;
     /** A choice among these instead of a text. */
-    options?: readonly { value: string; text: string }[];
+    options?: readonly { value: string; text: string; isDisabled?: boolean }[];
 }
 
 export function Field({ id, label, value, onChange, hint, type = "text", isRequired, isWrong, autoComplete, options }: FieldProps) {
@@ -25,7 +25,7 @@ export function Field({ id, label, value, onChange, hint, type = "text", isRequi
         <FormGroup label={label} fieldId={id} isRequired={isRequired}>
             {options ? (
                 <FormSelect id={id} value={value} onChange={(_event, chosen) => onChange(chosen)} aria-describedby={hint ? `${id}-hint` : undefined}>
-                    {options.map((option) => <FormSelectOption key={option.value} value={option.value} label={option.text} />)}
+                    {options.map((option) => <FormSelectOption key={option.value} value={option.value} label={option.text} isDisabled={option.isDisabled} />)}
                 </FormSelect>
             ) : (
                 <TextInput id={id} type={type} isRequired={isRequired} autoComplete={autoComplete ?? "off"} value={value} onChange={(_event, text) => onChange(text)} validated={isWrong ? "error" : "default"} aria-describedby={hint ? `${id}-hint` : undefined} />

@@ -4,6 +4,7 @@
 import { Button } from "@patternfly/react-core/dist/dynamic/components/Button";
 import { DescriptionList, DescriptionListDescription, DescriptionListGroup, DescriptionListTerm } from "@patternfly/react-core/dist/dynamic/components/DescriptionList";
 import { useQuery } from "@tanstack/react-query";
+import { useNavigate } from "@tanstack/react-router";
 import { type ReactNode, useState } from "react";
 import { useTranslation } from "react-i18next";
 
@@ -13,29 +14,36 @@ import { useFormat } from "../../i18n/format";
 import { JobSteps } from "../../widgets/JobSteps";
 import { Notice } from "../../widgets/Notice";
 import { ProblemAlert } from "../../widgets/ProblemAlert";
-import { type Act, actsFor, EndDialog, type Failover } from "../failovers/EndDialog";
+import { type Act, actsFor, EndDialog, type Failover, isEnd } from "../failovers/EndDialog";
 import { screenQuery } from "./failoverQueries";
+import { FixupList } from "./FixupList";
+import { reportOf } from "./fixups";
 
-/** Commit or roll back, clean up: the decision that a running replica waits for. */
+const bannerOf = (failover: Failover) => (failover.kind === "test" ? "test" : failover.state === "committed" || failover.state === "reprotected" ? failover.state : "real");
+
+/** Commit or roll back, clean up, protect it, go back: the decision that a replica waits for. */
 function Decision({ failover, onBegun }: { failover: Failover; onBegun: (job: string) => void }) {
     const { t } = useTranslation("failover");
     const { t: words } = useTranslation("failovers");
     const may = useMay("operator");
+    const navigate = useNavigate();
     const [act, setAct] = useState<Act>();
     const acts = actsFor(failover);
     if (acts.length === 0) return null;
+    const banner = bannerOf(failover);
+    const begin = (one: Act) => (isEnd(one) ? setAct(one) : void navigate({ to: "/failovers/$failoverId/failback", params: { failoverId: failover.id } }));
     return (
         <div id="decision">
             <Notice
-                variant={failover.kind === "test" ? "info" : "warning"}
+                variant={banner === "test" || banner === "reprotected" ? "info" : "warning"}
                 isInline
                 component="h2"
-                title={t(failover.kind === "test" ? "banner.test" : "banner.real", { name: failover.machine_name })}
-                actionLinks={may && acts.map((one) => <Button key={one} id={`act-${one}`} variant={one === "commit" ? "danger" : "secondary"} onClick={() => setAct(one)}>{words(`act.${one}`)}</Button>)}
+                title={t(`banner.${banner}`, { name: failover.machine_name })}
+                actionLinks={may && acts.map((one) => <Button key={one} id={`act-${one}`} variant={one === "commit" ? "danger" : "secondary"} onClick={() => begin(one)}>{words(`act.${one}`)}</Button>)}
             >
-                <p>{t(failover.kind === "test" ? "banner.testText" : "banner.realText")}</p>
+                <p>{t(`banner.${banner}Text`)}</p>
             </Notice>
-            {act && <EndDialog act={act} failover={failover} onClose={() => setAct(undefined)} onBegun={onBegun} />}
+            {act && isEnd(act) && <EndDialog act={act} failover={failover} onClose={() => setAct(undefined)} onBegun={onBegun} />}
         </div>
     );
 }
@@ -85,6 +93,19 @@ function Console({ failover }: { failover: Failover }) {
     );
 }
 
+/** What was changed on its disks before it started, and what of that was taken back. */
+function Prepared({ failover }: { failover: Failover }) {
+    const { t } = useTranslation("failover");
+    const report = reportOf(failover.fixups);
+    if (!report) return null;
+    return (
+        <div id="fixups">
+            <FixupList report={report} title={t("fixup.hasChanged")} />
+            {report.takenBack && <FixupList report={report.takenBack} title={t("fixup.takenBack")} />}
+        </div>
+    );
+}
+
 /** `job`: what works on it now, or did last. */
 export function FailoverView({ failover, job: jobId, onBegun }: { failover: Failover | undefined; job: string | null; onBegun: (job: string) => void }) {
     const { data: job, error } = useQuery({ ...jobQuery(jobId ?? ""), enabled: jobId !== null });
@@ -94,6 +115,7 @@ export function FailoverView({ failover, job: jobId, onBegun }: { failover: Fail
             <ProblemAlert error={error} />
             {job?.problem && <Notice variant="danger" isInline component="h2" title={job.problem.detail}>{job.problem.correction && <p>{job.problem.correction}</p>}</Notice>}
             {failover && <Facts failover={failover} />}
+            {failover && <Prepared failover={failover} />}
             {failover && <Console failover={failover} />}
             {job && <div className="lw-above"><JobSteps job={job} /></div>}
         </div>

@@ -13,12 +13,15 @@ import { type Machine, machinesQuery, type Point } from "../../api/queries";
 import type { components } from "../../api/schema";
 import { useFormat } from "../../i18n/format";
 import { Field } from "../../widgets/Field";
-import { Notice } from "../../widgets/Notice";
 import { PageHeader } from "../../widgets/PageHeader";
+import { Precheck } from "../../widgets/Precheck";
 import { ProblemAlert } from "../../widgets/ProblemAlert";
 import { WizardFrame } from "../../widgets/WizardFrame";
 import { failoverOfJobQuery, precheckQuery, targetsQuery } from "./failoverQueries";
 import { FailoverView } from "./FailoverView";
+import { FixupChoice } from "./FixupChoice";
+import { FixupPreview } from "./FixupPreview";
+import { type FixupEntry, fixupsOf, isEntered, NO_FIXUPS } from "./fixups";
 import { PointChoice } from "./PointChoice";
 
 type Request = components["schemas"]["FailoverRequest"];
@@ -45,7 +48,7 @@ function KindStep({ kind, onKind, machine, machines, onMachine }: { kind: Kind; 
     );
 }
 
-function PlaceStep({ place, onChange, adapter }: { place: Place; onChange: (place: Place) => void; adapter: string | undefined }) {
+function PlaceStep({ place, onChange, adapter, fixups, onFixups }: { place: Place; onChange: (place: Place) => void; adapter: string | undefined; fixups: FixupEntry; onFixups: (fixups: FixupEntry) => void }) {
     const { t } = useTranslation("failover");
     const { t: words } = useTranslation("failovers");
     const targets = useQuery(targetsQuery).data ?? [];
@@ -54,6 +57,7 @@ function PlaceStep({ place, onChange, adapter }: { place: Place; onChange: (plac
             <Field id="target" label={words("column.target")} value={place.target} onChange={(target) => onChange({ ...place, target })} options={targets.map((one) => ({ value: one.name, text: `${one.name} (${one.adapter})` }))} hint={adapter === "disk" ? t("diskHint") : undefined} />
             {adapter === "libvirt" && <Field id="network" label={words("network")} value={place.network} onChange={(network) => onChange({ ...place, network })} hint={words("networkHint")} />}
             {adapter === "libvirt" && <Field id="serial" label={words("serial")} value={place.serial} onChange={(serial) => onChange({ ...place, serial })} hint={words("serialHint")} />}
+            <FixupChoice entry={fixups} onChange={onFixups} />
         </>
     );
 }
@@ -66,11 +70,8 @@ function CheckStep({ request, machine, point, check, typed, onTyped, error }: { 
         <>
             <p>{t("summary", { kind: words(`kind.${request.kind}`), name: machine.name, sequence: number(point.sequence), time: moment(point.time), target: request.target })}</p>
             <p className="lw-subtle">{words(`explain.${request.kind}`)}</p>
-            <div className="lw-above" role="status" id="precheck" data-passed={check.isSuccess}>
-                {check.isPending && <p>{t("checking")}</p>}
-                {check.isSuccess && <Notice variant="success" isInline component="h3" title={t("passed")} />}
-                <ProblemAlert error={check.error} title={t("refused")} />
-            </div>
+            <Precheck check={check} />
+            {request.options?.fixups && check.isSuccess && <FixupPreview request={{ machine: machine.id, target: request.target, sequence: point.sequence, options: request.options }} />}
             <ProblemAlert error={error} />
             {request.kind !== "test" && <div className="lw-above"><Field id="typed" label={words("typeName", { name: machine.name })} value={typed} onChange={onTyped} isRequired /></div>}
         </>
@@ -98,32 +99,38 @@ export function FailoverWizardPage() {
     const [machineId, setMachineId] = useState(search.machine ?? "");
     const [point, setPoint] = useState<Point>();
     const [place, setPlace] = useState<Place>({ target: "disks", network: "", serial: "" });
+    const [fixups, setFixups] = useState(NO_FIXUPS);
     const [typed, setTyped] = useState("");
     const machine = machines.find((m) => m.id === machineId) ?? machines[0];
     const adapter = targets.find((one) => one.name === place.target)?.adapter;
     // A planned failover makes its own last point.
     const steps = kind === "planned" ? (["kind", "place", "check", "run"] as const) : (["kind", "point", "place", "check", "run"] as const);
     const at = steps[step] ?? "kind";
-    const options = { mapping: true, ...(place.network && adapter === "libvirt" && { network: place.network }), ...(place.serial && adapter === "libvirt" && { boot_check: { type: "serial" as const, pattern: place.serial } }) };
+    const options = { mapping: true, ...(place.network && adapter === "libvirt" && { network: place.network }), ...(place.serial && adapter === "libvirt" && { boot_check: { type: "serial" as const, pattern: place.serial } }), ...(fixups.isWanted && { fixups: fixupsOf(fixups) }) };
     const request: Request = { machine: machine?.id ?? "", kind, target: place.target, options, ...(kind !== "planned" && point && { sequence: point.sequence }) };
+    // What fails over is not in the list of what can any more: its id is that of the request.
     const start = useMutation({
-        mutationFn: () => call(api.POST("/api/v1/failovers", { body: request })),
+        mutationFn: (body: Request) => call(api.POST("/api/v1/failovers", { body })),
         onSuccess: async () => {
             await client.invalidateQueries({ predicate: ({ queryKey }) => ["machines", "machine", "failovers", "jobs"].includes(String(queryKey[0])) });
             setStep(step + 1);
         },
     });
     const check = useQuery({ ...precheckQuery(request), enabled: at === "check" });
-    const blocked = !machine || (at === "point" && !point) || (at === "check" && kind !== "test" && typed !== machine.name) || (at === "check" && !check.isSuccess);
+    const choose = (id: string) => {
+        setMachineId(id);
+        setPoint(undefined);
+    };
+    const blocked = !machine || (at === "point" && !point) || (at === "place" && !isEntered(fixups)) || (at === "check" && kind !== "test" && typed !== machine.name) || (at === "check" && !check.isSuccess);
     return (
         <>
             <PageHeader title={t("title")} text={t("text")} />
-            <WizardFrame label={t("title")} steps={steps.map((one) => t(`step.${one}`))} current={step} onBack={step > 0 && at !== "run" ? () => setStep(step - 1) : undefined} next={at === "run" ? undefined : at === "check" ? t(`go.${kind}`) : t("next")} onNext={() => (at === "check" ? start.mutate() : setStep(step + 1))} isNextDisabled={blocked} isPending={start.isPending} isDanger={at === "check" && kind !== "test"}>
-                {at === "kind" && <KindStep kind={kind} onKind={setKind} machine={machine} machines={machines} onMachine={setMachineId} />}
+            <WizardFrame label={t("title")} steps={steps.map((one) => t(`step.${one}`))} current={step} onBack={step > 0 && at !== "run" ? () => setStep(step - 1) : undefined} next={at === "run" ? undefined : at === "check" ? t(`go.${kind}`) : t("next")} onNext={() => (at === "check" ? start.mutate(request) : setStep(step + 1))} isNextDisabled={blocked} isPending={start.isPending} isDanger={at === "check" && kind !== "test"}>
+                {at === "kind" && <KindStep kind={kind} onKind={setKind} machine={machine} machines={machines} onMachine={choose} />}
                 {at === "point" && machine && <PointChoice machine={machine} point={point} onChoose={setPoint} />}
-                {at === "place" && <PlaceStep place={place} onChange={setPlace} adapter={adapter} />}
+                {at === "place" && <PlaceStep place={place} onChange={setPlace} adapter={adapter} fixups={fixups} onFixups={setFixups} />}
                 {at === "check" && machine && (point ?? kind === "planned") && <CheckStep request={request} machine={machine} point={point ?? { sequence: machine.last_point_sequence ?? 0, time: machine.last_point_at ?? "" }} check={check} typed={typed} onTyped={setTyped} error={start.error} />}
-                {at === "run" && machine && start.data && <Running machine={machine.id} job={start.data.id} />}
+                {at === "run" && start.data && <Running machine={start.variables.machine} job={start.data.id} />}
             </WizardFrame>
         </>
     );

@@ -17,9 +17,10 @@ type Way = (typeof WAYS)[number];
 export function PointChoice({ machine, point, onChoose }: { machine: Machine; point: Point | undefined; onChoose: (point: Point | undefined) => void }) {
     const { t } = useTranslation("failover");
     const { moment, ago, number } = useFormat();
-    const [way, setWay] = useState<Way>("latest");
+    // Who comes back to this step finds what was chosen, and not the latest of now.
+    const [way, setWay] = useState<Way>(point ? "timeline" : "latest");
     const [zoom, setZoom] = useState(600);
-    const [at, setAt] = useState(() => Date.now());
+    const [at, setAt] = useState(() => (point ? Date.parse(point.time) : Date.now()));
     const newest = {
         latest: useQuery(newestPointQuery(machine.id, "")),
         application: useQuery(newestPointQuery(machine.id, "application")),

@@ -12,16 +12,22 @@ import { Field } from "../../widgets/Field";
 import { FormDialog } from "../../widgets/FormDialog";
 
 export type Failover = components["schemas"]["Failover"];
-export type Act = "cleanup" | "rollback" | "commit";
+/** What is asked in a dialog; the way back has pages of its own. */
+export type End = "cleanup" | "rollback" | "commit" | "reprotect";
+export type Act = End | "failback";
+
+export const isEnd = (act: Act): act is End => act !== "failback";
 
 /** What can be done to it now. */
 export function actsFor(failover: Failover): Act[] {
+    if (failover.state === "committed") return ["reprotect"];
+    if (failover.state === "reprotected") return ["failback"];
     if (failover.state !== "running") return [];
     return failover.kind === "test" ? ["cleanup"] : ["commit", "rollback"];
 }
 
 interface EndDialogProps {
-    act: Act;
+    act: End;
     failover: Failover;
     onClose: () => void;
     onBegun: (job: string) => void;
@@ -33,14 +39,13 @@ export function EndDialog({ act, failover, onClose, onBegun }: EndDialogProps) {
     const [typed, setTyped] = useState("");
     const [outcome, setOutcome] = useState<"passed" | "failed">(failover.verdict === "failed" ? "failed" : "passed");
     const [notes, setNotes] = useState("");
+    const isTyped = act === "commit" || act === "rollback";
     const path = { failover_id: failover.id };
     const mutation = useMutation({
         mutationFn: () =>
             act === "cleanup"
                 ? call(api.POST("/api/v1/failovers/{failover_id}/cleanup", { params: { path }, body: { outcome, notes } }))
-                : act === "commit"
-                  ? call(api.POST("/api/v1/failovers/{failover_id}/commit", { params: { path } }))
-                  : call(api.POST("/api/v1/failovers/{failover_id}/rollback", { params: { path } })),
+                : call(api.POST(`/api/v1/failovers/{failover_id}/${act}`, { params: { path } })),
         onSuccess: async (job) => {
             await client.invalidateQueries({ queryKey: ["failovers"] });
             onClose();
@@ -48,13 +53,13 @@ export function EndDialog({ act, failover, onClose, onBegun }: EndDialogProps) {
         },
     });
     return (
-        <FormDialog title={t(`act.${act}`)} text={t(`explain.${act}`)} submit={t(`act.${act}`)} isDanger={act !== "cleanup"} isDisabled={act !== "cleanup" && typed !== failover.machine_name} mutation={mutation} onSubmit={() => mutation.mutate()} onClose={onClose}>
+        <FormDialog title={t(`act.${act}`)} text={t(`explain.${act}`)} submit={t(`act.${act}`)} isDanger={isTyped} isDisabled={isTyped && typed !== failover.machine_name} mutation={mutation} onSubmit={() => mutation.mutate()} onClose={onClose}>
             {act === "cleanup" ? (
                 <>
                     <Field id="outcome" label={t("outcome")} value={outcome} onChange={(value) => setOutcome(value as "passed" | "failed")} options={(["passed", "failed"] as const).map((value) => ({ value, text: t(`verdict.${value}`) }))} />
                     <Field id="notes" label={t("notes")} value={notes} onChange={setNotes} hint={t("notesHint")} />
                 </>
-            ) : (
+            ) : isTyped && (
                 <Field id="typed" label={t("typeName", { name: failover.machine_name })} value={typed} onChange={setTyped} isRequired />
             )}
         </FormDialog>

@@ -16,7 +16,7 @@ import { useFormat } from "../../i18n/format";
 import type { Column } from "../../widgets/DataTable";
 import { ListPage } from "../../widgets/ListPage";
 import { Moment } from "../../widgets/Moment";
-import { type Act, actsFor, EndDialog, type Failover } from "./EndDialog";
+import { actsFor, type End, EndDialog, type Failover, isEnd } from "./EndDialog";
 
 const isOpen = (f: Failover) => f.state === "starting" || f.state === "running" || f.state === "ending";
 
@@ -49,10 +49,10 @@ export function FailoversPage() {
     const query = useQuery(failoversQuery);
     const may = useMay("operator");
     const navigate = useNavigate();
-    const [ending, setEnding] = useState<{ act: Act; failover: Failover }>();
+    const [ending, setEnding] = useState<{ act: End; failover: Failover }>();
     const actions = (f: Failover) => {
         const acts = actsFor(f);
-        return <Flex columnGap={{ default: "columnGapMd" }}>{acts.map((act) => <Button key={act} variant="link" isInline isDanger={act !== "cleanup"} onClick={() => setEnding({ act, failover: f })}>{t(`act.${act}`)}</Button>)}</Flex>;
+        return <Flex columnGap={{ default: "columnGapMd" }}>{acts.map((act) => <Button key={act} variant="link" isInline isDanger={act === "commit" || act === "rollback"} onClick={() => (isEnd(act) ? setEnding({ act, failover: f }) : void navigate({ to: "/failovers/$failoverId/failback", params: { failoverId: f.id } }))}>{t(`act.${act}`)}</Button>)}</Flex>;
     };
     return (
         <>
@@ -66,7 +66,12 @@ export function FailoversPage() {
                 words={(f) => `${f.machine_name} ${f.target_name} ${t(`kind.${f.kind}`)} ${t(`state.${f.state}`)} ${f.requested_by} ${f.notes}`}
                 sort="-asked"
                 none={{ title: t("none"), text: t("noneText"), icon: RedoIcon }}
-                headerActions={may && <Button id="start-failover" component={(props) => <Link {...props} to="/failovers/new" />}>{t("start")}</Button>}
+                headerActions={may && (
+                    <Flex columnGap={{ default: "columnGapSm" }}>
+                        <Button id="start-failover" component={(props) => <Link {...props} to="/failovers/new" />}>{t("start")}</Button>
+                        <Button id="start-restore" variant="secondary" component={(props) => <Link {...props} to="/restore" />}>{t("restore")}</Button>
+                    </Flex>
+                )}
                 rowActions={may ? actions : undefined}
             />
             {ending && <EndDialog {...ending} onClose={() => setEnding(undefined)} onBegun={(job) => void navigate({ to: "/jobs/$jobId", params: { jobId: job } })} />}

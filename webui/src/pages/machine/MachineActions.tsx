@@ -1,12 +1,26 @@
 // SPDX-License-Identifier: Apache-2.0
 import { Button } from "@patternfly/react-core/dist/dynamic/components/Button";
 import { Flex } from "@patternfly/react-core/dist/dynamic/layouts/Flex";
+import { Link } from "@tanstack/react-router";
 import { useState } from "react";
 import { useTranslation } from "react-i18next";
 
 import type { Machine } from "../../api/queries";
 import { useMay } from "../../api/session";
 import { ActionDialog, type ActionKind, actionsFor } from "../../widgets/actionDialogs";
+
+/** Where a replica of it, or other hardware, can take over. */
+function WaysOut({ machine }: { machine: Machine }) {
+    const { t } = useTranslation("machine");
+    const replicates = ["initial_replication", "protected", "resynchronizing"].includes(machine.state);
+    if (!replicates || machine.last_point_sequence === null) return null;
+    return (
+        <>
+            <Button id="to-failover" variant="secondary" component={(props) => <Link {...props} to="/failovers/new" search={{ machine: machine.id }} />}>{t("failOver")}</Button>
+            {!machine.online && <Button id="to-restore" variant="secondary" component={(props) => <Link {...props} to="/restore" search={{ machine: machine.id }} />}>{t("restore")}</Button>}
+        </>
+    );
+}
 
 export function MachineActions({ machine }: { machine: Machine }) {
     const { t } = useTranslation();
@@ -18,6 +32,7 @@ export function MachineActions({ machine }: { machine: Machine }) {
             {actionsFor([machine]).map((kind, index) => (
                 <Button key={kind} id={`action-${kind}`} variant={kind === "unprotect" ? "danger" : index === 0 ? "primary" : "secondary"} onClick={() => setAsked(kind)}>{t(`action.${kind}.button`)}</Button>
             ))}
+            <WaysOut machine={machine} />
             {asked && <ActionDialog kind={asked} machines={[machine]} onClose={() => setAsked(undefined)} />}
         </Flex>
     );
