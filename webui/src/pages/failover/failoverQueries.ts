@@ -57,7 +57,7 @@ export const newestPointQuery = (id: string, kind: string) =>
 /** Asks for everything but the doing: what would be refused is refused now. */
 export const precheckQuery = (body: components["schemas"]["FailoverRequest"]) =>
     queryOptions({
-        queryKey: ["failovers", "precheck", body],
+        queryKey: ["failover-precheck", body],
         queryFn: async () => {
             await call(api.POST("/api/v1/failovers", { params: { query: { dry_run: true } }, body }));
             return true;
