@@ -101,9 +101,10 @@ function Wizard({ id, preview, machine }: { id: string; preview: Preview; machin
     const [began, setBegan] = useState<Machine>();
     const goOn = () => {
         if (at === "disks") setPairs(pairs); // what was seen is what is written, guessed or not
-        if (at !== "check") return setStep(step + 1);
-        setBegan(receiver);
-        start.mutate();
+        if (at === "check") {
+            setBegan(receiver);
+            start.mutate();
+        } else setStep(step + 1);
     };
     return (
         <WizardFrame label={t("title")} steps={steps.map((one) => t(`step.${one}`))} current={step} onBack={step > 0 && at !== "run" ? () => setStep(step - 1) : undefined} next={at === "run" ? undefined : t(at === "check" ? "go" : "next")} onNext={goOn} isNextDisabled={isBlocked} isPending={start.isPending} isDanger={at === "check"}>
