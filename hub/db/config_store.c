@@ -309,6 +309,20 @@ static int is_receiver(struct db_conn *conn, const char *id, const char *name, s
     return err_hint(err, "Wait for that, or cancel it: leeward job cancel %s", db_text(r, 0, 1));
 }
 
+static int has_job(struct db_conn *conn, const char *id, const char *name, struct err *err)
+{
+    AUTO_PGRESULT PGresult *r = NULL;
+    int n = db_exec(conn, &r, err,
+        "SELECT kind, id FROM jobs WHERE machine_id = $1 AND status IN ('queued', 'running', 'waiting_for_input') "
+        "LIMIT 1",
+        DB_S(id));
+
+    if (n <= 0)
+        return n;
+    err_set(err, ERR_REFUSED, "a job of machine %s is under way: %s", name, db_text(r, 0, 0));
+    return err_hint(err, "Wait for it, or cancel it: leeward job cancel %s", db_text(r, 0, 1));
+}
+
 static int machine_remove(struct db_conn *conn, const char *id, uint64_t if_version, struct err *err)
 {
     AUTO_DB_SET struct db_set set = {0};
@@ -319,7 +333,8 @@ static int machine_remove(struct db_conn *conn, const char *id, uint64_t if_vers
         err_set(err, ERR_REFUSED, "machine %s is protected", db_at(&set, struct machine_row, 0)->name);
         return err_hint(err, "Unprotect it first: leeward machine unprotect %s", id);
     }
-    if (is_receiver(conn, id, db_at(&set, struct machine_row, 0)->name, err) < 0)
+    if (is_receiver(conn, id, db_at(&set, struct machine_row, 0)->name, err) < 0 ||
+        has_job(conn, id, db_at(&set, struct machine_row, 0)->name, err) < 0)
         return -1;
     int n = db_exec(conn, NULL, err, "DELETE FROM machines WHERE id = $1 AND state = 'unprotected' AND " AT_VERSION(2),
         DB_S(id), DB_U(if_version));

@@ -127,11 +127,17 @@ static int settle(struct job_run *run, const struct job_step *step, int outcome,
     return job_store_ask(run->conn, &p, err);
 }
 
+/* It was forgotten meanwhile, and all that is known of it: nothing is left to work on, nor to undo. */
+static bool machine_is_gone(const struct job_kind *kind, const struct job_claim *job)
+{
+    return kind && kind->needs_machine && !job->machine_id[0];
+}
+
 static int cancel(struct job_run *run, const struct job_kind *kind, struct err *err)
 {
     struct err why = ERR_INIT;
 
-    if (kind->cancel && kind->cancel(run, err) < 0)
+    if (kind->cancel && !machine_is_gone(kind, run->job) && kind->cancel(run, err) < 0)
         return -1;
     err_set(&why, ERR_CANCELLED, "cancelled");
     return finish(run->conn, run->job, "cancelled", NULL, &why, err);
@@ -158,6 +164,8 @@ static int work(struct job_run *run, struct err *err)
         return err_set(err, ERR_UNSUPPORTED, "this hub does not know jobs of kind %s", run->job->kind);
     if (run->job->cancel_requested || strcmp(run->job->answer, "abort") == 0)
         return cancel(run, kind, err);
+    if (machine_is_gone(kind, run->job))
+        return err_set(err, ERR_NOT_FOUND, "the machine was forgotten while the job was under way");
     if (!step) {
         err_set(err, ERR_UNSUPPORTED, "this hub does not know the step %.40s of jobs of kind %s", run->job->step_name,
             run->job->kind);
@@ -226,7 +234,7 @@ static int fail(struct db_conn *conn, const struct job_claim *job, const struct 
         p.failed = true;
         rc = job_store_again(conn, &p, err);
     } else if (rc == 0) {
-        if (kind && kind->cancel && kind->undo_on_failure)
+        if (kind && kind->cancel && kind->undo_on_failure && !machine_is_gone(kind, job))
             rc = kind->cancel(&run, err);
         rc = rc < 0 ? -1 : finish(conn, job, "failed", NULL, why, err);
     }

@@ -8,6 +8,7 @@
 
 #include <cmocka.h>
 
+#include "hub/db/config_store.h"
 #include "hub/db/job_store.h"
 #include "hub/db/peer_store.h"
 #include "hub/db/protection_store.h"
@@ -569,6 +570,42 @@ static void test_a_job_of_a_killed_hub_goes_on_elsewhere(void **state)
     job_claim_done(&lost);
 }
 
+static void forget(struct db_conn *conn, const struct site *s)
+{
+    struct err err = ERR_INIT;
+
+    assert_ok(db_exec(conn, NULL, &err, "DELETE FROM machines WHERE id = $1", DB_S(s->machine)), &err);
+    wake(conn);
+}
+
+/* Its rows are gone with it, so nothing can be undone, and nobody tries for ever. */
+static void test_a_job_ends_whose_machine_is_forgotten(void **state)
+{
+    struct db_conn *conn AUTO_OF(db_conn) = fixture_conn(state);
+    struct err err = ERR_INIT;
+    char id[IDENT_TEXT_SIZE];
+    struct site s;
+
+    build(conn, &s);
+    submit(conn, "protect", s.machine, NULL, id);
+    assert_int_equal(machine_delete(conn, s.machine, 0, &err), -1);
+    assert_int_equal(err.code, ERR_REFUSED);
+    assert_non_null(strstr(err.correction, id));
+    (void)run_all(conn, HUB_A);
+    assert_state(conn, &s, "enabling");
+    forget(conn, &s);
+    (void)run_all(conn, HUB_A);
+    assert_job(conn, id, "failed", "not_found");
+
+    build(conn, &s);
+    submit(conn, "protect", s.machine, NULL, id);
+    (void)run_all(conn, HUB_A);
+    assert_ok(job_cancel(conn, id, &err), &err);
+    forget(conn, &s);
+    (void)run_all(conn, HUB_A);
+    assert_job(conn, id, "cancelled", "cancelled");
+}
+
 /* Two threads of one hub are two holders. */
 static void test_a_lease_that_ran_out_is_lost_to_the_same_hub_too(void **state)
 {
@@ -981,6 +1018,7 @@ int main(void)
         cmocka_unit_test(test_a_cancelled_protect_of_one_more_disk_leaves_the_others_protected),
         cmocka_unit_test(test_unprotect_does_not_wait_for_an_agent_that_is_away),
         cmocka_unit_test(test_a_job_of_a_killed_hub_goes_on_elsewhere),
+        cmocka_unit_test(test_a_job_ends_whose_machine_is_forgotten),
         cmocka_unit_test(test_a_lease_that_ran_out_is_lost_to_the_same_hub_too),
         cmocka_unit_test(test_a_job_rests_at_the_hub_that_is_at_work_for_it),
         cmocka_unit_test(test_nobody_waits_for_a_hub_that_is_known_to_be_dead),
