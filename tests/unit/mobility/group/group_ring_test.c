@@ -495,14 +495,21 @@ static void test_sixty_four_members(void **state)
     ring_free(g);
 }
 
+/* A point of it is right where the ledger did not come to write meanwhile, which on a busy machine may be the most of them. */
 static void test_a_member_that_is_left_out_is_noticed_by_the_judge(void **state)
 {
     struct ring *g = ring_new(3);
+    unsigned wrong = 0;
 
     (void)state;
     g->left_out = 1;
-    run_until(g, 40);
-    assert_true(count_wrong(g) > 0);
+    for (unsigned points = 40; wrong == 0 && points <= 1000; points += 40) {
+        run_until(g, points);
+        pthread_mutex_lock(&g->lock);
+        wrong = count_wrong(g);
+        pthread_mutex_unlock(&g->lock);
+    }
+    assert_true(wrong > 0);
     ring_free(g);
 }
 
