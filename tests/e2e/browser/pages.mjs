@@ -6,13 +6,14 @@ import { join } from "node:path";
 
 import { accessible, check, expectComplaint, main, open, picture, settled, signIn, SIZES, test } from "./browser.mjs";
 
-/** The agent of a second machine, as a command of the page says. */
-function startAgent(words) {
-    const process_ = spawn(join(process.env.LEEWARD_BIN, "leeward-agent"), ["--data", process.env.LEEWARD_SECOND_DATA, "--instance", process.env.LEEWARD_SECOND_INSTANCE, "--name", "second", ...words], { stdio: "ignore" });
+/** The agent of another machine, as a command of the page says. Its folder and instance are the caller's to take away. */
+function startAgent(name, words) {
+    const process_ = spawn(join(process.env.LEEWARD_BIN, "leeward-agent"), ["--data", `${process.env.LEEWARD_AGENT_DATA}-${name}`, "--instance", `${process.env.LEEWARD_AGENT_INSTANCE}-${name}`, "--name", name, ...words], { stdio: "ignore" });
     const over = new Promise((resolve) => process_.on("exit", resolve));
     const kill = () => process_.kill("SIGKILL");
     process.on("exit", kill);
     return {
+        over,
         end: async () => {
             process_.kill("SIGTERM");
             await over;
@@ -25,6 +26,7 @@ const username = process.env.LEEWARD_USERNAME;
 const password = process.env.LEEWARD_PASSWORD;
 const machine = JSON.parse(process.env.LEEWARD_MACHINE);
 const run = process.env.LEEWARD_RUN;
+const failover = process.env.LEEWARD_FAILOVER;
 const firstPassword = process.env.LEEWARD_FIRST_PASSWORD;
 
 let storageState;
@@ -58,7 +60,9 @@ export const pages = [
     { name: "plan-run", path: () => `/plan-runs/${run}`, shows: ".react-flow__node" },
     { name: "drills", path: "/drills", shows: "table tbody tr[data-id]" },
     { name: "drill-machines", path: "/drills?show=machines", shows: ".lw-page-header" },
+    { name: "failover", path: () => `/failovers/${failover}`, shows: "#fixups [data-path]" },
     { name: "failover-wizard", path: "/failovers/new", shows: "#kinds" },
+    { name: "restore", path: "/restore", shows: "#machine" },
     { name: "protect", path: "/protect", shows: "#make-token" },
     { name: "approvals", path: "/approvals", shows: ".lw-page-header" },
     { name: "groups", path: "/groups", shows: ".lw-page-header" },
@@ -263,7 +267,7 @@ test("protect_wizard_leads_from_a_token_to_the_first_point", async () => {
     check(await page.isDisabled("#wizard-next"), "the wizard goes on without a machine");
     // What the page says is what the machine runs.
     const command = (await page.locator("input[readonly]").last().inputValue()).split(" ");
-    const agent = startAgent(command.slice(1));
+    const agent = startAgent("second", command.slice(1));
     try {
         await page.waitForSelector("#arrival[data-ready=true]");
         await lookAround(page, "protect-contact");
@@ -286,6 +290,149 @@ test("protect_wizard_leads_from_a_token_to_the_first_point", async () => {
     } finally {
         await agent.end();
     }
+});
+
+test("a_lost_machine_is_restored_to_the_disk_of_a_rescue_system", async () => {
+    const { page, context } = await open({ storageState: await session() });
+    const ask = async (path, data) => {
+        const { csrf_token } = await (await context.request.get("/api/v1/session")).json();
+        return (await context.request.fetch(path, data ? { method: "POST", data, headers: { "X-CSRF-Token": csrf_token } } : {})).json();
+    };
+    const { token } = await ask("/api/v1/enrolment-tokens", { role: "agent", name: "rescue" });
+    const { control_port } = await ask("/api/v1/status");
+    const agent = startAgent("spare", ["--rescue", "--hub", `127.0.0.1:${control_port}`, "--token", token]);
+    try {
+        // The machine of the test before, whose agent is gone.
+        await page.goto("/machines?q=second");
+        await page.locator("tr[data-id]", { hasText: "second" }).getByRole("link").first().click();
+        await page.click("#to-restore");
+        await page.waitForSelector("#point-choice[data-sequence]");
+        await lookAround(page, "restore-point");
+        await page.click("#wizard-next");
+        await page.locator("#receiver-spare:not([disabled])").check();
+        await lookAround(page, "restore-target");
+        await page.click("#wizard-next");
+        await page.waitForSelector("#onto-0");
+        // This machine has disks of its own: only the one that was made for this is written.
+        const onto = page.locator("#onto-0 option", { hasText: `${process.env.LEEWARD_SPARE_DISK} ` });
+        await onto.waitFor({ state: "attached" });
+        await page.selectOption("#onto-0", await onto.getAttribute("value"));
+        await lookAround(page, "restore-disks");
+        await page.uncheck("#write-0");
+        check(await page.isDisabled("#wizard-next"), "no disk is enough");
+        await page.check("#write-0");
+        check(await page.isDisabled("#wizard-next"), "a disk goes nowhere");
+        await page.selectOption("#onto-0", await onto.getAttribute("value"));
+        await page.click("#wizard-next");
+        await page.waitForSelector("#precheck[data-passed=true]");
+        const lines = await page.locator("#overwritten li").allTextContents();
+        check(lines.length === 1 && lines[0].startsWith(process.env.LEEWARD_SPARE_DISK), `what is overwritten: ${lines}`);
+        await page.fill("#typed", "second");
+        check(await page.isDisabled("#wizard-next"), "the name of the other machine is enough");
+        await page.fill("#typed", "spare");
+        await lookAround(page, "restore-confirm");
+        await page.click("#wizard-next");
+        await page.waitForSelector("#overwriting[data-status=succeeded]");
+        await page.waitForSelector("#moved");
+        await lookAround(page, "restore-done");
+        await agent.over; // the rescue system starts the machine from its disks
+    } finally {
+        await agent.end();
+    }
+});
+
+test("a_machine_fails_over_for_good_and_back", async () => {
+    const { page, context } = await open({ storageState: await session() });
+    const ask = async (path) => (await context.request.get(path)).json();
+    const second = async () => (await ask("/api/v1/machines")).items.find((one) => one.name === "second");
+    const { control_port } = await ask("/api/v1/status");
+    const agent = startAgent("second", ["--hub", `127.0.0.1:${control_port}`]); // from its new disk, as it would after the restore
+    const submit = () => page.click('[role="dialog"] button[type="submit"]');
+    try {
+        const { id } = await second();
+        await page.goto(`/machines/${id}`);
+        await page.waitForFunction(() => document.querySelector("#to-failover") && !document.querySelector("#to-restore")); // it is there again
+        await page.click("#to-failover");
+        await page.click("#kind-unplanned");
+        await page.click("#wizard-next");
+        await page.waitForSelector("#point-choice[data-sequence]");
+        await page.click("#wizard-next");
+        await page.check("#fixups");
+        await page.selectOption("#fixup-network", "static");
+        check(await page.isDisabled("#wizard-next"), "a static address without an address");
+        await lookAround(page, "failover-fixups");
+        await page.uncheck("#fixups");
+        await page.click("#wizard-next");
+        await page.waitForSelector("#precheck[data-passed=true]");
+        await page.fill("#typed", "second");
+        await page.click("#wizard-next");
+        await page.waitForSelector("#failover[data-state=running] #act-commit");
+        await page.click("#act-commit");
+        await page.fill("#typed", "second");
+        await submit();
+        await page.waitForSelector("#failover[data-state=committed] #act-reprotect");
+        await lookAround(page, "failover-committed");
+        await page.click("#act-reprotect");
+        await submit();
+        await page.waitForSelector("#failover[data-state=reprotected] #act-failback");
+        await page.click("#act-failback");
+        await page.waitForSelector("#failback-facts");
+        check((await page.locator("#failback-facts li").allTextContents()).some((line) => line.startsWith(process.env.LEEWARD_SPARE_DISK)), "the disk that is overwritten is not told");
+        await lookAround(page, "failback-what");
+        await page.click("#wizard-next");
+        await page.waitForSelector("#receiver-original:checked");
+        await lookAround(page, "failback-target");
+        await page.click("#wizard-next");
+        await page.waitForSelector("#precheck[data-passed=true]");
+        check(await page.isDisabled("#wizard-next"), "a failback begins without the machine's name");
+        await page.fill("#typed", "second");
+        await lookAround(page, "failback-confirm");
+        await page.click("#wizard-next");
+        await page.waitForSelector("#overwriting[data-status=succeeded]");
+        await page.waitForSelector("#moved");
+        await lookAround(page, "failback-done");
+        await page.click("#to-machine");
+        await page.waitForURL(/\/machines\/[0-9a-f-]{36}/);
+        check((await second()).state === "protected", "the machine is not protected");
+    } finally {
+        await agent.end();
+    }
+});
+
+test("limits_of_a_node_are_set_and_a_wrong_one_is_refused", async () => {
+    expectComplaint(/status of 400/);
+    const { page, context } = await open({ storageState: await session() });
+    const node = async () => (await (await context.request.get("/api/v1/nodes")).json()).items[0];
+    const { name } = await node();
+    await page.goto("/infrastructure");
+    const show = async () => {
+        await page.locator("tr[data-id]", { hasText: name }).getByRole("button").last().click();
+        await page.waitForSelector("#throttle_bytes_per_second");
+    };
+    const save = () => page.click('[role="dialog"] button[type="submit"]');
+    await show();
+    await lookAround(page, "node-limits");
+    await page.fill("#throttle_bytes_per_second", "-1");
+    check(await page.isDisabled('[role="dialog"] button[type="submit"]'), "a negative limit can be sent");
+    await page.fill("#throttle_bytes_per_second", "2500");
+    await page.fill("#work-hours", "whenever");
+    await save();
+    await page.waitForSelector('[role="dialog"] .pf-v6-c-alert.pf-m-danger');
+    await look(page, "node-limits-refused");
+    await page.fill("#work-hours", "mon-fri 08:00-18:00");
+    await page.fill("#work-hours-zone", "Europe/Stockholm");
+    await page.fill("#work_hours_throttle_bytes_per_second", "1000");
+    await save();
+    await page.getByRole("dialog").waitFor({ state: "detached" });
+    const set = await node();
+    check(set.throttle_bytes_per_second === 2_500_000 && set.work_hours_throttle_bytes_per_second === 1_000_000 && set.work_hours_time_zone === "Europe/Stockholm", `not what was entered: ${JSON.stringify(set)}`);
+    await show(); // and taken back: the tests after this send at full speed
+    check((await page.inputValue("#throttle_bytes_per_second")) === "2500", "the dialog does not show what is set");
+    await page.fill("#throttle_bytes_per_second", "0");
+    await page.fill("#work-hours", "");
+    await page.fill("#work_hours_throttle_bytes_per_second", "0");
+    await save();
+    await page.getByRole("dialog").waitFor({ state: "detached" });
 });
 
 test("a_disk_is_protected_looked_at_and_left_out_again", async () => {
