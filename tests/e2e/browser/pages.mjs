@@ -411,7 +411,7 @@ test("limits_of_a_node_are_set_and_a_wrong_one_is_refused", async () => {
     };
     const save = () => page.click('[role="dialog"] button[type="submit"]');
     await show();
-    await lookAround(page, "node-limits");
+    await look(page, "node-limits"); // the language stands behind the dialog
     await page.fill("#throttle_bytes_per_second", "-1");
     check(await page.isDisabled('[role="dialog"] button[type="submit"]'), "a negative limit can be sent");
     await page.fill("#throttle_bytes_per_second", "2500");
