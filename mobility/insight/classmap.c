@@ -1,50 +1,80 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Its blocks are allocated when it is opened: a write into a hole of a mapped file on a full disk would be a SIGBUS.
+ * A byte for each page of the map tells what a save has to write; a copy of a whole disk changes nearly all of it, a minute of a server a few.
  */
 #include "mobility/insight/classmap.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <sys/mman.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "transport/base/mem.h"
 
 #define BLOCK_BYTES 65536u
 #define PER_BYTE 4u
+#define PAGE 4096u
 
 struct classmap {
+    char *path;
     uint8_t *bits;
     size_t length;
     uint64_t blocks;
+    bool *changed; /* of each page, since the last save */
+    bool any_changed;
 };
+
+static size_t page_count(const struct classmap *m)
+{
+    return (m->length + PAGE - 1) / PAGE;
+}
+
+static void classmap_free(struct classmap *m)
+{
+    if (!m)
+        return;
+    free(m->path);
+    free(m->bits);
+    free(m->changed);
+    free(m);
+}
+DEFINE_AUTO(classmap, classmap_free)
+
+static int load(struct classmap *m, struct err *err)
+{
+    int fd AUTO_CLOSE = open(m->path, O_RDONLY | O_CLOEXEC);
+    size_t done = 0;
+    ssize_t n;
+
+    if (fd < 0)
+        return errno == ENOENT ? 0 : err_sys(err, errno, "opening %s", m->path);
+    while (done < m->length && (n = pread(fd, m->bits + done, m->length - done, (off_t)done)) != 0) {
+        if (n < 0 && errno != EINTR)
+            return err_sys(err, errno, "reading %s", m->path);
+        done += n > 0 ? (size_t)n : 0;
+    }
+    return 0;
+}
 
 int classmap_open(const char *path, uint64_t disk_bytes, struct classmap **ret_map, struct err *err)
 {
-    uint64_t blocks = (disk_bytes + BLOCK_BYTES - 1) / BLOCK_BYTES;
-    size_t length = (size_t)(blocks / PER_BYTE + 1);
-    int fd AUTO_CLOSE = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600), r;
-    struct classmap *m;
-    void *bits;
+    struct classmap *m AUTO_OF(classmap) = mem_new(struct classmap);
 
-    if (fd < 0)
-        return err_sys(err, errno, "opening %s", path);
-    if (ftruncate(fd, (off_t)length) < 0)
-        return err_sys(err, errno, "sizing %s", path);
-    r = posix_fallocate(fd, 0, (off_t)length);
-    if (r != 0)
-        return err_sys(err, r, "sizing %s", path);
-    bits = mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-    if (bits == MAP_FAILED)
-        return err_sys(err, errno, "mapping %s", path);
-    m = mem_new(struct classmap);
-    if (!m) {
-        munmap(bits, length);
+    if (!m)
         return err_set(err, ERR_NOMEM, "no memory for classes of blocks");
-    }
-    *m = (struct classmap){.bits = bits, .length = length, .blocks = blocks};
-    *ret_map = m;
+    m->blocks = (disk_bytes + BLOCK_BYTES - 1) / BLOCK_BYTES;
+    m->length = (size_t)(m->blocks / PER_BYTE + 1);
+    m->path = mem_strdup(path);
+    m->bits = mem_alloc(m->length, 1);
+    m->changed = mem_alloc(page_count(m), sizeof(bool));
+    if (!m->path || !m->bits || !m->changed)
+        return err_set(err, ERR_NOMEM, "no memory for classes of blocks");
+    if (load(m, err) < 0)
+        return -1;
+    *ret_map = TAKE_PTR(m);
     return 0;
 }
 
@@ -52,8 +82,40 @@ void classmap_close(struct classmap *m)
 {
     if (!m)
         return;
-    munmap(m->bits, m->length);
-    free(m);
+    (void)classmap_save(m, NULL);
+    classmap_free(m);
+}
+
+static int write_page(struct classmap *m, int fd, size_t page, struct err *err)
+{
+    size_t at = page * PAGE, end = at + PAGE < m->length ? at + PAGE : m->length;
+
+    while (at < end) {
+        ssize_t n = pwrite(fd, m->bits + at, end - at, (off_t)at);
+
+        if (n < 0 && errno != EINTR)
+            return err_sys(err, errno, "writing %s", m->path);
+        at += n > 0 ? (size_t)n : 0;
+    }
+    m->changed[page] = false;
+    return 0;
+}
+
+int classmap_save(struct classmap *m, struct err *err)
+{
+    if (!m->any_changed)
+        return 0;
+    int fd AUTO_CLOSE = open(m->path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+
+    if (fd < 0)
+        return err_sys(err, errno, "opening %s", m->path);
+    if (ftruncate(fd, (off_t)m->length) < 0)
+        return err_sys(err, errno, "sizing %s", m->path);
+    for (size_t page = 0; page < page_count(m); page++)
+        if (m->changed[page] && write_page(m, fd, page, err) < 0)
+            return -1;
+    m->any_changed = false;
+    return 0;
 }
 
 enum blockclass classmap_get(const struct classmap *m, uint64_t start)
@@ -67,10 +129,13 @@ void classmap_set(struct classmap *m, uint64_t start, enum blockclass class)
 {
     uint64_t block = start / BLOCK_BYTES;
     unsigned shift = (unsigned)(block % PER_BYTE) * 2;
-    uint8_t *byte;
+    uint8_t *byte, old;
 
     if (block >= m->blocks)
         return;
     byte = &m->bits[block / PER_BYTE];
-    *byte = (uint8_t)((*byte & ~(3u << shift)) | (unsigned)class << shift);
+    old = *byte;
+    *byte = (uint8_t)((old & ~(3u << shift)) | (unsigned)class << shift);
+    if (*byte != old)
+        m->any_changed = m->changed[block / PER_BYTE / PAGE] = true;
 }

@@ -9,6 +9,7 @@
  */
 #include "mobility/insight/insight.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -46,6 +47,8 @@ struct disk {
     bool used;
     uint32_t number;
     struct classmap *classes; /* NULL: not remembered */
+    uint64_t saved_utc_usec;
+    bool not_saved; /* said */
     struct bucket ring[BUCKETS];
     unsigned newest;
     double habit; /* turned blocks per bucket */
@@ -162,6 +165,22 @@ void insight_add(struct insight *i, unsigned index, uint64_t start, const void *
 
 /* ---- time ---- */
 
+/* Once a minute. A file system that is held still (sync/hold.h) takes it when it is given back. */
+static void save_classes(struct disk *d, uint64_t utc_usec)
+{
+    struct err err = ERR_INIT;
+
+    if (!d->classes || (utc_usec < d->saved_utc_usec + MINUTE_USEC && utc_usec >= d->saved_utc_usec))
+        return;
+    d->saved_utc_usec = utc_usec;
+    if (classmap_save(d->classes, &err) == 0) {
+        d->not_saved = false;
+    } else if (err.sys_errno != EROFS && !d->not_saved) {
+        d->not_saved = true;
+        log_event(LOG_WARN, "classes_not_kept", LOG_E(&err));
+    }
+}
+
 static void close_minute(struct disk *d, uint64_t minute_utc_usec)
 {
     if (d->minute.minute_utc_usec == minute_utc_usec)
@@ -268,6 +287,7 @@ void insight_tick(struct insight *i, uint64_t utc_usec, const struct insight_poi
         if (!d->used)
             continue;
         close_minute(d, utc_usec / MINUTE_USEC * MINUTE_USEC);
+        save_classes(d, utc_usec);
         if (utc_usec < began + BUCKET_USEC && utc_usec >= began)
             continue;
         if (d->ring[d->newest].turned > 0)

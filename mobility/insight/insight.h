@@ -3,7 +3,7 @@
  * What is written to the protected disks, seen from the blocks that are sent anyway: how much by the minute, how compressible, and
  * whether it begins to look as if somebody encrypted the files.
  *
- * The class of each 64 KiB block is remembered (two bits, in a file of the agent's data folder, 4 MiB per TiB). A block that was
+ * The class of each 64 KiB block is remembered (two bits, in memory and once a minute in a file of the agent's data folder, 4 MiB per TiB). A block that was
  * compressible and is now like random bytes has *turned*. Many such blocks within two minutes, beyond the disk's own habit and
  * not among much else, are an alarm, with the last recovery point from before the first of them. Which point that is, is told by the
  * order of calls and not by clocks: insight_point when a point is closed, insight_add for what goes into the next one.

@@ -15,6 +15,7 @@
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "mobility/hookrun.h"
@@ -25,7 +26,8 @@
 #define JOURNALCTL "/usr/bin/journalctl"
 #define JOURNAL "/var/log/journal"
 #define JOURNAL_USEC (60 * USEC_PER_SEC)
-#define USER_SIZE 200 /* what is said of who has it */
+#define BUSY_USEC (5 * USEC_PER_SEC) /* somebody may be writing a file just now, the agent itself for example */
+#define USER_SIZE 200                /* what is said of who has it */
 
 /* ---- who has it ---- */
 
@@ -95,10 +97,10 @@ static void look_at_files(struct user *u, const char *pid)
         (void)closedir(d);
 }
 
-/* Programs and libraries that were replaced while they ran. */
+/* What is mapped for writing, whether it is still open or not, and programs and libraries that were replaced while they ran. */
 static void look_at_memory(struct user *u, const char *pid)
 {
-    char path[64], *line = NULL, *file;
+    char path[64], may[8], *line = NULL, *file;
     unsigned ma, mi;
     size_t room = 0;
     FILE *f;
@@ -106,10 +108,13 @@ static void look_at_memory(struct user *u, const char *pid)
     snprintf(path, sizeof(path), "/proc/%.20s/maps", pid);
     f = fopen(path, "re");
     while (f && getline(&line, &room, f) > 0)
-        if (sscanf(line, "%*s %*s %*s %x:%x", &ma, &mi) == 2 && makedev(ma, mi) == u->fs &&
-            strstr(line, " (deleted)") && (file = strchr(line, '/')) != NULL) {
+        if (sscanf(line, "%*s %7s %*s %x:%x", may, &ma, &mi) == 3 && makedev(ma, mi) == u->fs &&
+            (file = strchr(line, '/')) != NULL) {
+            bool writes = may[1] == 'w' && may[3] == 's';
+
             file[strcspn(file, "\n")] = '\0';
-            note_user(u, pid, file, false);
+            if (writes || strstr(file, " (deleted)"))
+                note_user(u, pid, file, writes);
         }
     free(line);
     if (f)
@@ -149,20 +154,34 @@ static int busy(const char *mount_point, struct err *err)
 
 /* ---- one file system ---- */
 
-static int reconfigure(const char *mount_point, const char *flag, struct err *err)
+/* 0, or why not. */
+static int set_flag(const char *mount_point, const char *flag)
 {
     int fs AUTO_CLOSE = fspick(AT_FDCWD, mount_point, FSPICK_CLOEXEC);
 
-    if (fs >= 0 && fsconfig(fs, FSCONFIG_SET_FLAG, flag, NULL, 0) == 0 &&
-        fsconfig(fs, FSCONFIG_CMD_RECONFIGURE, NULL, NULL, 0) == 0)
+    return fs >= 0 && fsconfig(fs, FSCONFIG_SET_FLAG, flag, NULL, 0) == 0 &&
+                   fsconfig(fs, FSCONFIG_CMD_RECONFIGURE, NULL, NULL, 0) == 0
+               ? 0
+               : errno;
+}
+
+static int reconfigure(const char *mount_point, const char *flag, struct err *err)
+{
+    const struct timespec pause = {.tv_nsec = 50 * 1000 * 1000};
+    uint64_t until = clock_mono_usec() + BUSY_USEC;
+    int code;
+
+    while ((code = set_flag(mount_point, flag)) == EBUSY && clock_mono_usec() < until)
+        (void)nanosleep(&pause, NULL);
+    if (code == 0)
         return 0;
-    if (errno == EBUSY)
+    if (code == EBUSY)
         return busy(mount_point, err);
     err_sys(
-        err, errno, "making the file system on %s %s", mount_point, strcmp(flag, "ro") == 0 ? "read-only" : "writable");
-    if (errno == ENOSYS)
+        err, code, "making the file system on %s %s", mount_point, strcmp(flag, "ro") == 0 ? "read-only" : "writable");
+    if (code == ENOSYS)
         return err_hint(err, "Linux 5.2 is needed for it.");
-    return errno == EPERM || errno == EACCES
+    return code == EPERM || code == EACCES
                ? err_hint(err, "The agent's unit must allow fspick and fsconfig: SystemCallFilter=fspick fsconfig.")
                : -1;
 }

@@ -4,6 +4,7 @@
  */
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -390,6 +391,57 @@ static void a_disk_may_grow(void **state)
     unlink(path);
 }
 
+/* A file that is mapped or open for writing would keep its file system from being held still. */
+static bool is_in_use(const char *path)
+{
+    char link[64], file[300];
+    ssize_t n;
+    bool found = false;
+    FILE *f = fopen("/proc/self/maps", "re");
+
+    while (f && fgets(file, sizeof(file), f))
+        found = found || strstr(file, path);
+    assert_non_null(f);
+    (void)fclose(f);
+    for (int fd = 0; fd < 64; fd++) {
+        (void)snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+        n = readlink(link, file, sizeof(file) - 1);
+        file[n > 0 ? n : 0] = '\0';
+        found = found || strcmp(file, path) == 0;
+    }
+    return found;
+}
+
+static void a_save_is_what_a_killed_agent_leaves(void **state)
+{
+    struct classmap *m, *next;
+    struct err err = ERR_INIT;
+    char dir[] = "/tmp/leeward-classes.XXXXXX", away[40], path[40];
+
+    (void)state;
+    assert_non_null(mkdtemp(dir));
+    (void)snprintf(path, sizeof(path), "%s/classes", dir);
+    (void)snprintf(away, sizeof(away), "%s.away", dir);
+    assert_int_equal(classmap_open(path, BLOCK * 100000ull, &m, &err), 0);
+    assert_int_equal(classmap_save(m, &err), 0);
+    assert_int_equal(access(path, F_OK), -1); /* nothing was to be written */
+    classmap_set(m, 0, BLOCK_LOW);
+    classmap_set(m, BLOCK * 99999ull, BLOCK_HIGH);
+    assert_int_equal(rename(dir, away), 0);
+    assert_int_equal(classmap_save(m, &err), -1);
+    assert_int_equal(rename(away, dir), 0);
+    assert_int_equal(classmap_save(m, &err), 0);
+    classmap_set(m, 0, BLOCK_HIGH); /* after it */
+    assert_false(is_in_use(path));
+    assert_int_equal(classmap_open(path, BLOCK * 100000ull, &next, &err), 0);
+    assert_int_equal(classmap_get(next, 0), BLOCK_LOW);
+    assert_int_equal(classmap_get(next, BLOCK * 50000ull), BLOCK_UNKNOWN);
+    assert_int_equal(classmap_get(next, BLOCK * 99999ull), BLOCK_HIGH);
+    classmap_close(next);
+    classmap_close(m);
+    assert_int_equal(file_remove_tree(dir, NULL), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -406,6 +458,7 @@ int main(void)
         cmocka_unit_test(classes_outlive_the_agent),
         cmocka_unit_test(a_minute_is_summed_up),
         cmocka_unit_test(a_disk_may_grow),
+        cmocka_unit_test(a_save_is_what_a_killed_agent_leaves),
     };
 
     return cmocka_run_group_tests(tests, make_content, NULL);

@@ -10,11 +10,14 @@
 #include <cmocka.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "mobility/sync/readonly.h"
@@ -138,12 +141,64 @@ static void a_deleted_file_that_is_used_is_told(void **state)
     readonly_clear(&f->mounts, f->dir);
 }
 
+static void *close_soon(void *arg)
+{
+    const struct timespec pause = {.tv_nsec = 200 * 1000 * 1000};
+
+    (void)nanosleep(&pause, NULL);
+    (void)close(*(int *)arg);
+    return NULL;
+}
+
+static void one_that_is_just_writing_is_waited_for(void **state)
+{
+    struct fixture *f = *state;
+    struct err err = ERR_INIT;
+    pthread_t thread;
+    char path[100];
+    int fd;
+
+    (void)snprintf(path, sizeof(path), "%s/file", f->paths[1]);
+    fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+    assert_true(fd >= 0);
+    assert_int_equal(pthread_create(&thread, NULL, close_soon, &fd), 0);
+    if (readonly_set(&f->mounts, f->dir, &err) < 0)
+        fail_msg("%s", err.text);
+    pthread_join(thread, NULL);
+    readonly_clear(&f->mounts, f->dir);
+}
+
+static void what_is_mapped_and_closed_is_told(void **state)
+{
+    struct fixture *f = *state;
+    struct err err = ERR_INIT;
+    char path[100];
+    void *map;
+    int fd;
+
+    (void)snprintf(path, sizeof(path), "%s/mapped", f->paths[0]);
+    fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    assert_true(fd >= 0);
+    assert_int_equal(ftruncate(fd, 4096), 0);
+    map = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    assert_ptr_not_equal(map, MAP_FAILED);
+    (void)close(fd);
+    assert_int_equal(readonly_set(&f->mounts, f->dir, &err), -1);
+    assert_non_null(strstr(err.text, "has open for writing"));
+    assert_non_null(strstr(err.text, "/mapped"));
+    assert_int_equal(munmap(map, 4096), 0);
+    assert_int_equal(readonly_set(&f->mounts, f->dir, &err), 0);
+    readonly_clear(&f->mounts, f->dir);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(nobody_writes_until_they_are_given_back, setup, teardown),
         cmocka_unit_test_setup_teardown(one_that_is_written_to_leaves_all_as_they_were, setup, teardown),
         cmocka_unit_test_setup_teardown(a_deleted_file_that_is_used_is_told, setup, teardown),
+        cmocka_unit_test_setup_teardown(one_that_is_just_writing_is_waited_for, setup, teardown),
+        cmocka_unit_test_setup_teardown(what_is_mapped_and_closed_is_told, setup, teardown),
     };
 
     if (!loopdisk_is_possible())
