@@ -14,6 +14,7 @@
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <time.h>
 #include <unistd.h>
@@ -26,8 +27,7 @@
 #define JOURNALCTL "/usr/bin/journalctl"
 #define JOURNAL "/var/log/journal"
 #define JOURNAL_USEC (60 * USEC_PER_SEC)
-#define BUSY_USEC (5 * USEC_PER_SEC) /* somebody may be writing a file just now, the agent itself for example */
-#define USER_SIZE 200                /* what is said of who has it */
+#define USER_SIZE 200 /* what is said of who has it */
 
 /* ---- who has it ---- */
 
@@ -97,10 +97,10 @@ static void look_at_files(struct user *u, const char *pid)
         (void)closedir(d);
 }
 
-/* What is mapped for writing, whether it is still open or not, and programs and libraries that were replaced while they ran. */
+/* Programs and libraries that were replaced while they ran, and files that are mapped to be written. */
 static void look_at_memory(struct user *u, const char *pid)
 {
-    char path[64], may[8], *line = NULL, *file;
+    char path[64], perms[5], *line = NULL, *file;
     unsigned ma, mi;
     size_t room = 0;
     FILE *f;
@@ -108,9 +108,9 @@ static void look_at_memory(struct user *u, const char *pid)
     snprintf(path, sizeof(path), "/proc/%.20s/maps", pid);
     f = fopen(path, "re");
     while (f && getline(&line, &room, f) > 0)
-        if (sscanf(line, "%*s %7s %*s %x:%x", may, &ma, &mi) == 3 && makedev(ma, mi) == u->fs &&
+        if (sscanf(line, "%*s %4s %*s %x:%x", perms, &ma, &mi) == 3 && makedev(ma, mi) == u->fs &&
             (file = strchr(line, '/')) != NULL) {
-            bool writes = may[1] == 'w' && may[3] == 's';
+            bool writes = perms[1] == 'w' && perms[3] == 's';
 
             file[strcspn(file, "\n")] = '\0';
             if (writes || strstr(file, " (deleted)"))
@@ -154,34 +154,35 @@ static int busy(const char *mount_point, struct err *err)
 
 /* ---- one file system ---- */
 
-/* 0, or why not. */
-static int set_flag(const char *mount_point, const char *flag)
+/* 0, or errno. Not by glibc's functions: 2.36 has them, older ones do not, and the agent is to run beside those. */
+static int reconfigure_once(const char *mount_point, const char *flag)
 {
-    int fs AUTO_CLOSE = fspick(AT_FDCWD, mount_point, FSPICK_CLOEXEC);
+    int fs AUTO_CLOSE = (int)syscall(SYS_fspick, AT_FDCWD, mount_point, FSPICK_CLOEXEC);
 
-    return fs >= 0 && fsconfig(fs, FSCONFIG_SET_FLAG, flag, NULL, 0) == 0 &&
-                   fsconfig(fs, FSCONFIG_CMD_RECONFIGURE, NULL, NULL, 0) == 0
+    return fs >= 0 && syscall(SYS_fsconfig, fs, FSCONFIG_SET_FLAG, flag, NULL, 0) == 0 &&
+                   syscall(SYS_fsconfig, fs, FSCONFIG_CMD_RECONFIGURE, NULL, NULL, 0) == 0
                ? 0
                : errno;
 }
 
-static int reconfigure(const char *mount_point, const char *flag, struct err *err)
+/* Most of those who write do so for a moment: a service that is just ending, a daemon that notes the time. */
+static int reconfigure(const char *mount_point, const char *flag, uint64_t patience_usec, struct err *err)
 {
-    const struct timespec pause = {.tv_nsec = 50 * 1000 * 1000};
-    uint64_t until = clock_mono_usec() + BUSY_USEC;
-    int code;
+    const struct timespec pause = {.tv_nsec = 100 * 1000 * 1000};
+    uint64_t end = clock_mono_usec() + patience_usec;
+    int errnum;
 
-    while ((code = set_flag(mount_point, flag)) == EBUSY && clock_mono_usec() < until)
+    while ((errnum = reconfigure_once(mount_point, flag)) == EBUSY && clock_mono_usec() < end)
         (void)nanosleep(&pause, NULL);
-    if (code == 0)
+    if (errnum == 0)
         return 0;
-    if (code == EBUSY)
+    if (errnum == EBUSY)
         return busy(mount_point, err);
-    err_sys(
-        err, code, "making the file system on %s %s", mount_point, strcmp(flag, "ro") == 0 ? "read-only" : "writable");
-    if (code == ENOSYS)
+    err_sys(err, errnum, "making the file system on %s %s", mount_point,
+        strcmp(flag, "ro") == 0 ? "read-only" : "writable");
+    if (errnum == ENOSYS)
         return err_hint(err, "Linux 5.2 is needed for it.");
-    return code == EPERM || code == EACCES
+    return errnum == EPERM || errnum == EACCES
                ? err_hint(err, "The agent's unit must allow fspick and fsconfig: SystemCallFilter=fspick fsconfig.")
                : -1;
 }
@@ -210,31 +211,39 @@ static void tell_journal(const struct freeze_mounts *mounts, const char *verb, c
 
 /* ---- all of them ---- */
 
-static void clear_from(const struct freeze_mounts *mounts, size_t first, const char *run_dir)
+/* Goes on after one that fails; the first failure counts. */
+static int clear_from(const struct freeze_mounts *mounts, size_t first, const char *run_dir, struct err *err)
 {
-    struct err err = ERR_INIT;
+    int r = 0;
 
-    for (size_t i = first; i < mounts->count; i++)
-        if (reconfigure(mounts->paths[i], "rw", &err) < 0)
-            log_event(LOG_ERROR, "still_read_only", LOG_S("mount", mounts->paths[i]), LOG_E(&err));
+    for (size_t i = first; i < mounts->count; i++) {
+        struct err why = ERR_INIT;
+
+        if (reconfigure(mounts->paths[i], "rw", 0, &why) == 0)
+            continue;
+        log_event(LOG_ERROR, "still_read_only", LOG_S("mount", mounts->paths[i]), LOG_E(&why));
+        if (r == 0 && err)
+            err_copy(err, &why);
+        r = -1;
+    }
     tell_journal(mounts, "--flush", run_dir);
+    return r;
 }
 
-int readonly_set(const struct freeze_mounts *mounts, const char *run_dir, struct err *err)
+int readonly_set(const struct freeze_mounts *mounts, uint64_t patience_usec, const char *run_dir, struct err *err)
 {
     if (mounts->count == 0)
         return 0;
     tell_journal(mounts, "--relinquish-var", run_dir);
     for (size_t i = mounts->count; i > 0; i--)
-        if (reconfigure(mounts->paths[i - 1], "ro", err) < 0) {
-            clear_from(mounts, i, run_dir);
+        if (reconfigure(mounts->paths[i - 1], "ro", patience_usec, err) < 0) {
+            (void)clear_from(mounts, i, run_dir, NULL);
             return -1;
         }
     return 0;
 }
 
-void readonly_clear(const struct freeze_mounts *mounts, const char *run_dir)
+int readonly_clear(const struct freeze_mounts *mounts, const char *run_dir, struct err *err)
 {
-    if (mounts->count > 0)
-        clear_from(mounts, 0, run_dir);
+    return mounts->count > 0 ? clear_from(mounts, 0, run_dir, err) : 0;
 }

@@ -15,10 +15,10 @@
 #include "mobility/capture/freeze.h"
 #include "transport/base/err.h"
 
-/* All of them (freeze_find_mounts), or none. run_dir: for what is started beside it. ERR_REFUSED: one is written to; ERR_DENIED: this process may
- * not. Blocks. */
-int readonly_set(const struct freeze_mounts *mounts, const char *run_dir, struct err *err);
-/* They can be written to again; what cannot be undone is in the log. */
-void readonly_clear(const struct freeze_mounts *mounts, const char *run_dir);
+/* All of them (freeze_find_mounts), or none. Each gets patience_usec until nobody writes to it any more. run_dir: for what is started beside it.
+ * ERR_REFUSED: one is written to; ERR_DENIED: this process may not. Blocks. */
+int readonly_set(const struct freeze_mounts *mounts, uint64_t patience_usec, const char *run_dir, struct err *err);
+/* They can be written to again. -1: not all of them; asked again, those that can are left as they are. */
+int readonly_clear(const struct freeze_mounts *mounts, const char *run_dir, struct err *err);
 
 #endif

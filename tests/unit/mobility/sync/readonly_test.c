@@ -22,6 +22,13 @@
 
 #include "mobility/sync/readonly.h"
 #include "tests/unit/mobility/track/loopdisk.h"
+#include "transport/base/clock.h"
+
+static void ok(int rc, const struct err *err)
+{
+    if (rc < 0)
+        fail_msg("%s", err->text);
+}
 
 struct fixture {
     struct loopdisk disks[2];
@@ -84,7 +91,7 @@ static void nobody_writes_until_they_are_given_back(void **state)
     char name[100];
 
     assert_int_equal(try_to_write(f, 0), 0);
-    if (readonly_set(&f->mounts, f->dir, &err) < 0)
+    if (readonly_set(&f->mounts, 0, f->dir, &err) < 0)
         fail_msg("%s", err.text);
     assert_int_equal(try_to_write(f, 0), EROFS);
     assert_int_equal(try_to_write(f, 1), EROFS);
@@ -93,8 +100,8 @@ static void nobody_writes_until_they_are_given_back(void **state)
     /* What is on the disk needs no recovery. */
     must_run("dumpe2fs -h %s 2>/dev/null | grep -q 'Filesystem state: *clean'", f->disks[0].path);
     must_run("! dumpe2fs -h %s 2>/dev/null | grep -q needs_recovery", f->disks[0].path);
-    assert_int_equal(readonly_set(&f->mounts, f->dir, &err), 0); /* again, as a new process does */
-    readonly_clear(&f->mounts, f->dir);
+    assert_int_equal(readonly_set(&f->mounts, 0, f->dir, &err), 0); /* again, as a new process does */
+    assert_int_equal(readonly_clear(&f->mounts, f->dir, &err), 0);
     assert_int_equal(try_to_write(f, 0), 0);
     assert_int_equal(try_to_write(f, 1), 0);
     must_run("grep ' %s ' /proc/self/mountinfo | grep -q nosuid", f->paths[0]);
@@ -111,7 +118,7 @@ static void one_that_is_written_to_leaves_all_as_they_were(void **state)
     (void)snprintf(self, sizeof(self), "(process %d)", getpid());
     fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
     assert_true(fd >= 0);
-    assert_int_equal(readonly_set(&f->mounts, f->dir, &err), -1);
+    assert_int_equal(readonly_set(&f->mounts, 0, f->dir, &err), -1);
     assert_int_equal(err.code, ERR_REFUSED);
     assert_non_null(strstr(err.text, "ledger"));
     assert_non_null(strstr(err.text, "open for writing"));
@@ -133,42 +140,43 @@ static void a_deleted_file_that_is_used_is_told(void **state)
     fd = open(path, O_RDONLY | O_CLOEXEC);
     assert_true(fd >= 0);
     assert_int_equal(unlink(path), 0);
-    assert_int_equal(readonly_set(&f->mounts, f->dir, &err), -1);
+    assert_int_equal(readonly_set(&f->mounts, 0, f->dir, &err), -1);
     assert_non_null(strstr(err.text, "uses the deleted file"));
     assert_non_null(strstr(err.correction, "Restart"));
     (void)close(fd);
-    assert_int_equal(readonly_set(&f->mounts, f->dir, &err), 0);
-    readonly_clear(&f->mounts, f->dir);
+    assert_int_equal(readonly_set(&f->mounts, 0, f->dir, &err), 0);
+    assert_int_equal(readonly_clear(&f->mounts, f->dir, &err), 0);
 }
 
-static void *close_soon(void *arg)
+static void *close_later(void *arg)
 {
-    const struct timespec pause = {.tv_nsec = 200 * 1000 * 1000};
+    const struct timespec moment = {.tv_nsec = 300 * 1000 * 1000};
 
-    (void)nanosleep(&pause, NULL);
+    (void)nanosleep(&moment, NULL);
     (void)close(*(int *)arg);
     return NULL;
 }
 
-static void one_that_is_just_writing_is_waited_for(void **state)
+static void one_that_writes_for_a_moment_is_waited_for(void **state)
 {
     struct fixture *f = *state;
     struct err err = ERR_INIT;
-    pthread_t thread;
     char path[100];
+    pthread_t thread;
     int fd;
 
-    (void)snprintf(path, sizeof(path), "%s/file", f->paths[1]);
+    (void)snprintf(path, sizeof(path), "%s/ledger", f->paths[0]);
     fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
     assert_true(fd >= 0);
-    assert_int_equal(pthread_create(&thread, NULL, close_soon, &fd), 0);
-    if (readonly_set(&f->mounts, f->dir, &err) < 0)
-        fail_msg("%s", err.text);
-    pthread_join(thread, NULL);
-    readonly_clear(&f->mounts, f->dir);
+    assert_int_equal(pthread_create(&thread, NULL, close_later, &fd), 0);
+    ok(readonly_set(&f->mounts, 120 * USEC_PER_SEC, f->dir, &err), &err);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    assert_int_equal(try_to_write(f, 0), EROFS);
+    ok(readonly_clear(&f->mounts, f->dir, &err), &err);
 }
 
-static void what_is_mapped_and_closed_is_told(void **state)
+/* As a table that is kept in a file, whose descriptor is closed. */
+static void a_file_that_is_mapped_to_be_written_is_told(void **state)
 {
     struct fixture *f = *state;
     struct err err = ERR_INIT;
@@ -176,19 +184,18 @@ static void what_is_mapped_and_closed_is_told(void **state)
     void *map;
     int fd;
 
-    (void)snprintf(path, sizeof(path), "%s/mapped", f->paths[0]);
+    (void)snprintf(path, sizeof(path), "%s/table", f->paths[0]);
     fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     assert_true(fd >= 0);
     assert_int_equal(ftruncate(fd, 4096), 0);
     map = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-    assert_ptr_not_equal(map, MAP_FAILED);
+    assert_true(map != MAP_FAILED);
     (void)close(fd);
-    assert_int_equal(readonly_set(&f->mounts, f->dir, &err), -1);
-    assert_non_null(strstr(err.text, "has open for writing"));
-    assert_non_null(strstr(err.text, "/mapped"));
+    assert_int_equal(readonly_set(&f->mounts, 0, f->dir, &err), -1);
+    assert_non_null(strstr(err.text, "table"));
     assert_int_equal(munmap(map, 4096), 0);
-    assert_int_equal(readonly_set(&f->mounts, f->dir, &err), 0);
-    readonly_clear(&f->mounts, f->dir);
+    ok(readonly_set(&f->mounts, 0, f->dir, &err), &err);
+    ok(readonly_clear(&f->mounts, f->dir, &err), &err);
 }
 
 int main(void)
@@ -197,8 +204,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(nobody_writes_until_they_are_given_back, setup, teardown),
         cmocka_unit_test_setup_teardown(one_that_is_written_to_leaves_all_as_they_were, setup, teardown),
         cmocka_unit_test_setup_teardown(a_deleted_file_that_is_used_is_told, setup, teardown),
-        cmocka_unit_test_setup_teardown(one_that_is_just_writing_is_waited_for, setup, teardown),
-        cmocka_unit_test_setup_teardown(what_is_mapped_and_closed_is_told, setup, teardown),
+        cmocka_unit_test_setup_teardown(one_that_writes_for_a_moment_is_waited_for, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_file_that_is_mapped_to_be_written_is_told, setup, teardown),
     };
 
     if (!loopdisk_is_possible())
