@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "mobility/hooks.h"
@@ -28,8 +29,11 @@
 
 #define SCRIPT_USEC (300 * USEC_PER_SEC) /* a database may have much to write before it ends */
 #define NOTE_MAX 65536u
-#define MOUNT_MARK "read-only " /* no disk's key begins so */
-#define OUTPUTS_MAX 4u
+#define ID_MARK "hold-id " /* no disk's key begins so, nor as the next one */
+#define MOUNT_MARK "read-only "
+#define PATIENCE_USEC (15 * USEC_PER_SEC) /* for what still writes when the scripts have ended */
+#define AGAIN_SEC 10                      /* until a file system that stayed read-only is tried again */
+#define OUTPUTS_MAX 16u
 
 enum wish { WISH_NOTHING, WISH_HOLD, WISH_RELEASE, WISH_LET_GO };
 
@@ -50,28 +54,36 @@ struct hold {
     bool busy; /* it is being stopped */
     bool stopping;
     struct order order;
-    bool noted;          /* the source was stopped, and not started since */
-    uint64_t held_in;    /* the generation in which it was; 0: not known to this process */
-    uint64_t generation; /* the hub's last */
+    bool noted;                    /* the source was stopped, and not started since */
+    char held_id[IDENT_TEXT_SIZE]; /* by that order; "": by an older agent, which did not note it */
+    uint64_t held_in;              /* the generation in which it was; 0: not known to this process */
+    uint64_t generation;           /* the hub's last */
     struct hold_output outputs[OUTPUTS_MAX];
     unsigned output_count;
     /* The thread's. */
     struct receive_disk *disks[MARK_DISKS_MAX];
     unsigned disk_count;
     struct freeze_mounts read_only; /* what was writable on the running system's disk */
-    bool stopped; /* the scripts have run to their end in this process, and the disks are held since */
+    bool stopped;                   /* the scripts have run to their end, and the disks are held by this process */
+    bool still_read_only;           /* not everything could be made writable again */
 };
 
-static void put(struct hold *h, const char *command_id, bool held, const struct err *error)
+/* With the lock held. */
+static void push_output(struct hold *h, const char *command_id, bool held, const struct err *error)
 {
     struct hold_output o = {.held = held};
 
     snprintf(o.command_id, sizeof(o.command_id), "%s", command_id);
     if (error)
         o.error = *error;
-    pthread_mutex_lock(&h->lock);
     if (h->output_count < OUTPUTS_MAX)
         h->outputs[h->output_count++] = o;
+}
+
+static void put(struct hold *h, const char *command_id, bool held, const struct err *error)
+{
+    pthread_mutex_lock(&h->lock);
+    push_output(h, command_id, held, error);
     h->busy = false; /* the answer is the last of a command, and whoever hears it may give the next one at once */
     pthread_mutex_unlock(&h->lock);
     h->conf.to_loop(h->conf.arg);
@@ -91,13 +103,14 @@ bool hold_take(struct hold *h, struct hold_output *ret_output)
     return got;
 }
 
-/* ---- the note: the generation, then the keys, a line each, then mount points, each begun by MOUNT_MARK ---- */
+/* ---- the note: the generation, ID_MARK and the order, then the keys, a line each, then mount points, each begun by MOUNT_MARK ---- */
 
 static int note_write(struct hold *h, const struct order *o, uint64_t generation, bool in_memory, struct err *err)
 {
     struct buf text AUTO_BUF = BUF_INIT(NOTE_MAX);
 
-    if (buf_printf(&text, err, "%" PRIu64 "\n", generation) < 0)
+    if (buf_printf(&text, err, "%" PRIu64 "\n", generation) < 0 ||
+        (o->hold_id[0] && buf_printf(&text, err, ID_MARK "%s\n", o->hold_id) < 0))
         return -1;
     for (unsigned i = 0; i < o->count; i++)
         if (buf_printf(&text, err, "%s\n", o->keys[i]) < 0)
@@ -136,7 +149,9 @@ static bool note_read(struct hold *h, const char *path, struct order *ret_order,
     *ret_generation = line ? strtoull(line, NULL, 10) : 0;
     ret_order->count = 0;
     while ((line = strtok_r(NULL, "\n", &rest)) != NULL)
-        if (strncmp(line, MOUNT_MARK, strlen(MOUNT_MARK)) == 0)
+        if (strncmp(line, ID_MARK, strlen(ID_MARK)) == 0)
+            snprintf(ret_order->hold_id, sizeof(ret_order->hold_id), "%s", line + strlen(ID_MARK));
+        else if (strncmp(line, MOUNT_MARK, strlen(MOUNT_MARK)) == 0)
             (void)add_mount(h, line + strlen(MOUNT_MARK), NULL);
         else if (ret_order->count < MARK_DISKS_MAX)
             snprintf(ret_order->keys[ret_order->count++], sizeof(ret_order->keys[0]), "%s", line);
@@ -205,7 +220,7 @@ static int make_read_only(
     freeze_mounts_free(&found);
     if (r < 0 || note_write(h, o, generation, true, err) < 0)
         return -1;
-    return readonly_set(&h->read_only, h->conf.run_dir, err);
+    return readonly_set(&h->read_only, PATIENCE_USEC, h->conf.run_dir, err);
 }
 
 static int take_disks(struct hold *h, const struct order *o, uint64_t generation, struct err *err)
@@ -228,13 +243,16 @@ static int take_disks(struct hold *h, const struct order *o, uint64_t generation
     return systems > 0 ? make_read_only(h, o, disks, systems, generation, err) : 0;
 }
 
-/* Everything as it was before; what cannot be started is said and left to a person. */
-static void start_again(struct hold *h)
+/* Everything as it was before; what cannot be started is said and left to a person. -1: a file system is read-only still, so nothing was started; it is
+ * tried again. */
+static int start_again(struct hold *h, struct err *ret_err)
 {
     struct err err = ERR_INIT;
 
     let_go(h);
-    readonly_clear(&h->read_only, h->conf.run_dir);
+    h->still_read_only = readonly_clear(&h->read_only, h->conf.run_dir, ret_err) < 0;
+    if (h->still_read_only)
+        return -1;
     freeze_mounts_free(&h->read_only);
     if (run_scripts(h, false, &err) < 0)
         log_event(LOG_ERROR, "source_not_started", LOG_E(&err));
@@ -245,6 +263,7 @@ static void start_again(struct hold *h)
     pthread_mutex_lock(&h->lock);
     h->noted = false;
     pthread_mutex_unlock(&h->lock);
+    return 0;
 }
 
 static int stop(struct hold *h, const struct order *o, uint64_t generation, struct err *err)
@@ -253,13 +272,16 @@ static int stop(struct hold *h, const struct order *o, uint64_t generation, stru
     dev_t disks[MARK_DISKS_MAX];
     int systems;
 
-    if (h->stopped)
-        return 0; /* asked again */
+    if (h->stopped && strcmp(h->held_id, o->hold_id) == 0)
+        return 0;                              /* asked again */
+    if (h->stopped && start_again(h, err) < 0) /* that was for another failover, perhaps with other disks */
+        return -1;
     systems = find_system(o, disks, is_system, err);
     if (systems < 0 || note_write(h, o, generation, systems > 0, err) < 0)
         return -1;
     pthread_mutex_lock(&h->lock);
     h->noted = true;
+    memcpy(h->held_id, o->hold_id, sizeof(h->held_id));
     h->held_in = generation;
     pthread_mutex_unlock(&h->lock);
     if (run_scripts(h, true, err) < 0)
@@ -278,12 +300,23 @@ static void hold_source(struct hold *h, const struct order *o, uint64_t generati
 
     if (stop(h, o, generation, &err) < 0) {
         log_event(LOG_WARN, "source_not_held", LOG_E(&err));
-        start_again(h);
+        (void)start_again(h, NULL);
         put(h, o->command_id, false, &err);
         return;
     }
     log_event(LOG_INFO, "source_held", LOG_U("disks", h->disk_count));
     put(h, o->command_id, true, NULL);
+}
+
+/* A release gives back what its own hold took, and nothing of a later one; that of the hub's wish for the machine (no command) gives back all. */
+static void release(struct hold *h, const struct order *o)
+{
+    bool own = !o->command_id[0] || !h->held_id[0] || strcmp(h->held_id, o->hold_id) == 0;
+    struct err err = ERR_INIT;
+    int r = h->noted && own ? start_again(h, &err) : 0;
+
+    if (o->command_id[0])
+        put(h, o->command_id, false, r < 0 ? &err : NULL);
 }
 
 static void obey(struct hold *h, enum wish wish, const struct order *o, uint64_t generation)
@@ -292,12 +325,8 @@ static void obey(struct hold *h, enum wish wish, const struct order *o, uint64_t
         hold_source(h, o, generation);
     else if (wish == WISH_LET_GO)
         let_go(h);
-    else if (wish == WISH_RELEASE) {
-        if (h->noted)
-            start_again(h);
-        if (o->command_id[0])
-            put(h, o->command_id, false, NULL);
-    }
+    else if (wish == WISH_RELEASE)
+        release(h, o);
 }
 
 /* A process before this one has stopped the source: nobody may use it meanwhile. */
@@ -308,6 +337,25 @@ static void hold_again(struct hold *h, const struct order *o, uint64_t generatio
     if (take_disks(h, o, generation, &err) < 0) {
         log_event(LOG_WARN, "source_not_held", LOG_E(&err));
         let_go(h);
+        return;
+    }
+    h->stopped = true;
+}
+
+/* With the lock held: until there is something to do. */
+static void wait_for_wish(struct hold *h)
+{
+    struct timespec until;
+
+    if (!h->still_read_only) {
+        pthread_cond_wait(&h->cond, &h->lock);
+        return;
+    }
+    (void)clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += AGAIN_SEC;
+    if (pthread_cond_timedwait(&h->cond, &h->lock, &until) == ETIMEDOUT && h->wish == WISH_NOTHING) {
+        h->order = (struct order){.command_id = ""};
+        h->wish = WISH_RELEASE;
     }
 }
 
@@ -330,7 +378,7 @@ static void *hold_main(void *arg)
         uint64_t generation = h->generation;
 
         if (wish == WISH_NOTHING) {
-            pthread_cond_wait(&h->cond, &h->lock);
+            wait_for_wish(h);
             continue;
         }
         *o = h->order;
@@ -361,6 +409,7 @@ int hold_new(const struct hold_conf *conf, struct hold **ret_hold, struct err *e
     h->noted =
         h->note_path && h->run_note_path &&
         (note_read(h, h->run_note_path, &h->order, &h->held_in) || note_read(h, h->note_path, &h->order, &h->held_in));
+    memcpy(h->held_id, h->order.hold_id, sizeof(h->held_id));
     rc = h->note_path && h->run_note_path ? pthread_create(&h->thread, NULL, hold_main, h) : ENOMEM;
     if (rc != 0) {
         hold_free(h);
@@ -411,9 +460,24 @@ static int read_order(
     return 0;
 }
 
+/* With the lock held. A command that nobody has begun with when the next one comes: a hold is over before it was one, and a release has nothing more to
+ * give back, for the hold that comes begins from the start. True: there was one. */
+static bool answer_overtaken(struct hold *h, const char *command_id)
+{
+    struct err why = ERR_INIT;
+    bool overtaken = (h->wish == WISH_HOLD || h->wish == WISH_RELEASE) && h->order.command_id[0] &&
+                     strcmp(h->order.command_id, command_id) != 0;
+
+    (void)err_set(&why, ERR_CANCELLED, "another order came before the source was held");
+    if (overtaken)
+        push_output(h, h->order.command_id, false, h->wish == WISH_HOLD ? &why : NULL);
+    return overtaken;
+}
+
 int hold_command(struct hold *h, const char *command_id, const Leeward__Control__V1__HoldSource *c, struct err *err)
 {
     AUTO_FREE struct order *o = mem_new(struct order);
+    bool answered = false;
     int r = 0;
 
     if (!o)
@@ -426,11 +490,14 @@ int hold_command(struct hold *h, const char *command_id, const Leeward__Control_
         if (strcmp(h->order.command_id, command_id) != 0)
             r = err_set(err, ERR_CONFLICT, "the source is being held already");
     } else {
+        answered = answer_overtaken(h, command_id);
         h->order = *o;
         h->wish = c->release ? WISH_RELEASE : WISH_HOLD;
         pthread_cond_signal(&h->cond);
     }
     pthread_mutex_unlock(&h->lock);
+    if (answered)
+        h->conf.to_loop(h->conf.arg);
     return r;
 }
 

@@ -246,6 +246,70 @@ static void a_note_that_makes_no_sense_hurts_nobody(void **state)
     hold(f);
 }
 
+/* A release is sent until it is answered, so it may come long after its own failover, when another one holds the source. */
+static void a_release_gives_back_what_its_own_hold_took(void **state)
+{
+    static const char other[] = "66666666-7777-8888-9999-aaaaaaaaaaaa";
+    struct fixture *f = *state;
+    struct err err = ERR_INIT;
+
+    hold(f);
+    assert_int_equal(command(f, other, true, NULL, &err), 0);
+    assert_int_equal(next_output(f).error.code, ERR_NONE);
+    assert_true(disk_is_held(f));
+    hold_free(f->hold); /* the next process knows whose hold it is */
+    begin(f);
+    wait_for(f, disk_is_held, true);
+    assert_int_equal(command(f, other, true, NULL, &err), 0);
+    assert_int_equal(next_output(f).error.code, ERR_NONE);
+    assert_true(disk_is_held(f));
+    check_log(f, "stop\n");
+    /* Asked again: held still. Of another failover: from the start. */
+    hold(f);
+    check_log(f, "stop\n");
+    assert_int_equal(command(f, other, false, f->key, &err), 0);
+    assert_true(next_output(f).held);
+    check_log(f, "stop\nstart\nstop\n");
+    assert_int_equal(command(f, ID, true, NULL, &err), 0);
+    assert_int_equal(next_output(f).error.code, ERR_NONE);
+    assert_true(disk_is_held(f));
+    assert_int_equal(command(f, other, true, NULL, &err), 0);
+    assert_int_equal(next_output(f).error.code, ERR_NONE);
+    assert_false(disk_is_held(f));
+    check_log(f, "stop\nstart\nstop\nstart\n");
+}
+
+/* Each is answered, also one that is overtaken before anybody has begun with it. */
+static void no_command_goes_without_an_answer(void **state)
+{
+    struct fixture *f = *state;
+    struct err err = ERR_INIT;
+    struct hold_output o;
+    unsigned holds = 0, releases = 0;
+
+    must_run("printf '#!/bin/sh\\necho $1 >> %s\\nsleep 0.3\\n' > %s/10-service", f->log, f->scripts);
+    assert_int_equal(command(f, ID, false, f->key, &err), 0);
+    while (!has_note(f))
+        (void)usleep(2000);
+    assert_int_equal(command(f, ID, true, NULL, &err), 0); /* waits for the hold to end */
+    assert_int_equal(hold_command(f->hold, "another release",
+                         &(Leeward__Control__V1__HoldSource){
+                             .base = PROTOBUF_C_MESSAGE_INIT(&leeward__control__v1__hold_source__descriptor),
+                             .hold_id = (char *)(uintptr_t)ID,
+                             .release = true},
+                         &err),
+        0);
+    while (holds + releases < 3) {
+        o = next_output(f);
+        holds += strcmp(o.command_id, "the command") == 0;
+        releases += strcmp(o.command_id, "the release") == 0 || strcmp(o.command_id, "another release") == 0;
+    }
+    assert_int_equal(holds, 1);
+    assert_int_equal(releases, 2);
+    assert_false(disk_is_held(f));
+    assert_false(has_note(f));
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -253,7 +317,8 @@ int main(void)
     const struct CMUnitTest tests[] = {TEST(a_held_source_is_stopped_and_its_disks_are_nobodys),
         TEST(a_disk_in_use_is_an_error_and_all_is_started_again),
         TEST(a_new_process_holds_it_again_until_the_hub_says_otherwise), TEST(a_command_that_makes_no_sense_is_refused),
-        TEST(a_note_that_makes_no_sense_hurts_nobody)};
+        TEST(a_note_that_makes_no_sense_hurts_nobody), TEST(a_release_gives_back_what_its_own_hold_took),
+        TEST(no_command_goes_without_an_answer)};
     if (!loopdisk_is_possible())
         return 77;
     return cmocka_run_group_tests(tests, NULL, NULL);
