@@ -72,9 +72,11 @@ static int open_branch(struct job_run *run, struct err *err)
     opening.name = name;
     opening.sequence = sequence ? sequence : f->sequence;
     /* Of a planned one the last, which its job has made. */
-    if (strcmp(f->kind, failover_kind_name(FAILOVER_PLANNED)) == 0 && strcmp(run->job->kind, "failover") == 0 &&
-        job_param_u64(run->result, "sequence", &opening.sequence, err) < 0)
-        return -1;
+    if (strcmp(f->kind, failover_kind_name(FAILOVER_PLANNED)) == 0 && strcmp(run->job->kind, "failover") == 0) {
+        rc = point_steps_until_listed(run, err);
+        if (rc != JOB_DONE || job_param_u64(run->result, "sequence", &opening.sequence, err) < 0)
+            return rc != JOB_DONE ? rc : -1;
+    }
     rc = branch_steps_open(run, &opening, err);
     if (rc < 0 || failover_note_branch(run->conn, f->id, job_state_text(run, "export_id"), opening.sequence, err) < 0)
         return -1;
@@ -236,22 +238,52 @@ static bool is_planned(const struct job_run *run)
     return strcmp(job_param_text(run->params, "failover"), failover_kind_name(FAILOVER_PLANNED)) == 0;
 }
 
-static int hold_command(
-    struct job_run *run, Leeward__Control__V1__HoldSource *hold, json_t **ret_answer, struct err *err)
+/* What the agent answers, the last point, becomes part of the job's result. */
+static int hold_command(struct job_run *run, struct err *err)
 {
     Leeward__Control__V1__Command command = LEEWARD__CONTROL__V1__COMMAND__INIT;
+    Leeward__Control__V1__HoldSource hold = LEEWARD__CONTROL__V1__HOLD_SOURCE__INIT;
     struct receive_list list = {0};
     int rc = receive_list_read(run->conn, run->job->machine_id, NULL, &list, err);
 
-    hold->hold_id = (char *)run->job->id;
-    hold->n_disks = list.count;
-    hold->disks = list.disks;
+    hold.hold_id = (char *)run->job->id;
+    hold.n_disks = list.count;
+    hold.disks = list.disks;
     command.kind_case = LEEWARD__CONTROL__V1__COMMAND__KIND_HOLD_SOURCE;
-    command.hold_source = hold;
+    command.hold_source = &hold;
     if (rc == 0)
-        rc = job_command(run, "agent", run->job->machine_id, "the agent", &command, ret_answer, err);
+        rc = job_command_result(run, "agent", run->job->machine_id, "the agent", &command, err);
     receive_list_done(&list);
     return rc;
+}
+
+/* The running system of the source, which whatever stops there is stopped in. */
+static int note_boot(struct job_run *run, struct err *err)
+{
+    AUTO_DB_SET struct db_set set = {0};
+
+    if (job_machine(run, &set, err) < 0)
+        return -1;
+    return job_state_put(run, "held_boot", json_string(db_at(&set, struct machine_row, 0)->boot_id), err);
+}
+
+/* A job of an older hub, or an agent that does not tell it, has none. */
+static int check_boot(struct job_run *run, struct err *err)
+{
+    const char *held = job_state_text(run, "held_boot");
+    AUTO_DB_SET struct db_set set = {0};
+
+    if (!held || !held[0])
+        return 0;
+    if (job_machine(run, &set, err) < 0)
+        return -1;
+    const struct machine_row *m = db_at(&set, struct machine_row, 0);
+
+    if (strcmp(m->boot_id, held) == 0)
+        return 0;
+    err_set(err, ERR_REFUSED, "the source was restarted after its last point");
+    return err_hint(
+        err, "What it wrote since then would be lost. Start the failover again: leeward failover planned %s", m->name);
 }
 
 /* A disk that was added a moment ago is in no point before its copy is complete: the source would be stopped without it. */
@@ -282,8 +314,6 @@ static int has_all_disks(struct job_run *run, struct err *err)
 /* A planned failover loses nothing: the source is stopped, and its last point is the one that the replica runs. */
 static int hold_source(struct job_run *run, struct err *err)
 {
-    Leeward__Control__V1__HoldSource hold = LEEWARD__CONTROL__V1__HOLD_SOURCE__INIT;
-    json_t *answer = NULL;
     int rc;
 
     if (!is_planned(run)) {
@@ -291,13 +321,24 @@ static int hold_source(struct job_run *run, struct err *err)
         return JOB_DONE;
     }
     rc = has_all_disks(run, err);
-    if (rc != JOB_DONE)
-        return rc;
-    rc = hold_command(run, &hold, &answer, err);
-    if (rc == JOB_DONE && json_object_update(run->result, answer) < 0)
-        rc = err_set(err, ERR_NOMEM, "no memory for a failover");
-    json_decref(answer);
-    return rc == JOB_DONE ? point_steps_until_listed(run, err) : rc;
+    if (rc == JOB_DONE)
+        rc = hold_command(run, err);
+    if (rc == JOB_DONE && note_boot(run, err) < 0)
+        return -1;
+    return rc;
+}
+
+/* Between the last point and the fence the hub may have been away for long, and what it knows of the agent is as old. Meanwhile the source may have been restarted, or its
+ * agent killed and unable to take the disks again: what was stopped runs, and commits what no replica would have. So the agent is asked once more, as a command of this step.
+ * Where it holds the disks it only makes another point, where it does not it stops what runs; in both cases the newer point is the one that the replica runs. */
+static int hold_still(struct job_run *run, struct err *err)
+{
+    int rc = hold_command(run, err);
+
+    if (rc < 0)
+        return -1;
+    run->final = false; /* the agent has spoken; what fails from here on may pass */
+    return check_boot(run, err) < 0 ? -1 : rc;
 }
 
 static int release_source(struct job_run *run, struct err *err)
@@ -317,7 +358,10 @@ static int fence(struct job_run *run, struct err *err)
 {
     enum failover_kind kind = (enum failover_kind)failover_kind_from_name(job_param_text(run->params, "failover"));
     uint64_t generation;
+    int rc = kind == FAILOVER_PLANNED ? hold_still(run, err) : JOB_DONE;
 
+    if (rc != JOB_DONE)
+        return rc;
     if (machine_state_move(
             run->conn, run->job->machine_id, failover_machine_move(kind), run->job->requested_by, NULL, err) < 0)
         return -1;

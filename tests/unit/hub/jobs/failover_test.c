@@ -54,28 +54,35 @@ static bool fail_last_pass;
 /* A hub that has seen rows of this query has looked enough, though jobs are open; NULL: it looks until they are over. */
 static const char *enough;
 
-/* What following a branch makes, and holding the source, as the vault reports it. */
-static const char point_3[] =
-    "INSERT INTO recovery_points (machine_id, sequence, vault_id, time, kind, generation, committed_at)"
-    " VALUES ('" MACHINE "', 3, '" VAULT "', now(), 'crash', 2, now()) ON CONFLICT DO NOTHING";
+/* The agent answers nothing. */
+static bool agent_is_away;
 
-/* What the packed command is about; *ret_last: the last pass of a failback. */
-static Leeward__Control__V1__Command__KindCase kind_of(const char *payload_hex, bool *ret_last)
+/* What following a branch makes, and holding the source, as the vault reports it. */
+static int put_point(struct db_conn *conn, uint64_t sequence, struct err *err)
+{
+    return db_exec(conn, NULL, err,
+        "INSERT INTO recovery_points (machine_id, sequence, vault_id, time, kind, generation, committed_at)"
+        " VALUES ('" MACHINE "', $1, '" VAULT "', now(), 'crash', 2, now()) ON CONFLICT DO NOTHING",
+        DB_U(sequence));
+}
+
+/* What the packed command is about; *ret_last: the last pass of a failback; *ret_hold: the source is to be held. */
+static void kind_of(const char *payload_hex, bool *ret_follow, bool *ret_last, bool *ret_hold)
 {
     AUTO_BUF struct buf bytes = BUF_INIT(65536);
-    Leeward__Control__V1__Command__KindCase kind;
     size_t n = (strlen(payload_hex) - 2) / 2;
     ProtobufCMessage *m = NULL;
 
-    *ret_last = false;
+    *ret_follow = *ret_last = *ret_hold = false;
     if (buf_reserve(&bytes, n, NULL) < 0 || bytes_from_hex(payload_hex + 2, bytes.data, n) < 0 ||
         wire_unpack(&leeward__control__v1__command__descriptor, bytes.data, n, &m, NULL) < 0)
-        return LEEWARD__CONTROL__V1__COMMAND__KIND__NOT_SET;
-    kind = ((const Leeward__Control__V1__Command *)m)->kind_case;
-    if (kind == LEEWARD__CONTROL__V1__COMMAND__KIND_RECEIVE_DISKS)
-        *ret_last = ((const Leeward__Control__V1__Command *)m)->receive_disks->last;
+        return;
+    const Leeward__Control__V1__Command *c = (const Leeward__Control__V1__Command *)m;
+
+    *ret_follow = c->kind_case == LEEWARD__CONTROL__V1__COMMAND__KIND_FOLLOW_BRANCH;
+    *ret_last = c->kind_case == LEEWARD__CONTROL__V1__COMMAND__KIND_RECEIVE_DISKS && c->receive_disks->last;
+    *ret_hold = c->kind_case == LEEWARD__CONTROL__V1__COMMAND__KIND_HOLD_SOURCE && !c->hold_source->release;
     wire_free(m);
-    return kind;
 }
 
 /* Answers every open command; returns how many there were. */
@@ -87,10 +94,18 @@ static int answer_commands(struct db_conn *conn)
 
     for (int i = 0; i < n; i++) {
         /* What each kind of command answers, of the vault and of the agent. */
-        bool last;
-        Leeward__Control__V1__Command__KindCase kind = kind_of(db_text(r, i, 3), &last);
-        bool makes_point = kind == LEEWARD__CONTROL__V1__COMMAND__KIND_FOLLOW_BRANCH ||
-                           kind == LEEWARD__CONTROL__V1__COMMAND__KIND_HOLD_SOURCE;
+        bool follow, last, hold;
+
+        if (agent_is_away && strcmp(db_text(r, i, 1), "agent") == 0)
+            continue;
+        kind_of(db_text(r, i, 3), &follow, &last, &hold);
+        /* Each time that it holds the source it makes another point. */
+        uint64_t sequence =
+            hold ? 3 + (uint64_t)rows_of(conn, "SELECT 1 FROM commands WHERE target_role = 'agent' AND done") : 3;
+        AUTO_FREE char *answer = mem_printf("{\"sequence\":\"%llu\",\"passes\":1,\"written_bytes\":\"4096\","
+                                            "\"uri\":\"nbd+unix:///0?socket=/s\",\"disks\":[{\"number\":0,\"name\":"
+                                            "\"sda\",\"size_bytes\":\"1000\",\"uri\":\"nbd+unix:///0?socket=/s\"}]}",
+            (unsigned long long)sequence);
         bool fails = fail_last_pass && last;
         const struct command_outcome outcome = {.id = db_text(r, i, 0),
             .target_id = db_text(r, i, 2),
@@ -98,12 +113,10 @@ static int answer_commands(struct db_conn *conn)
             .code = fails ? "io" : "",
             .text = fails ? "the disk is broken" : "",
             .correction = "",
-            .result_json =
-                "{\"sequence\":\"3\",\"passes\":1,\"written_bytes\":\"4096\",\"uri\":\"nbd+unix:///0?socket=/"
-                "s\",\"disks\":[{\"number\":0,\"name\":\"sda\",\"size_bytes\":\"1000\","
-                "\"uri\":\"nbd+unix:///0?socket=/s\"}]}"};
+            .result_json = answer};
 
-        if (command_note(conn, &outcome, &err) < 0 || (makes_point && db_script(conn, point_3, &err) < 0))
+        if (!answer || command_note(conn, &outcome, &err) < 0 ||
+            ((follow || hold) && put_point(conn, sequence, &err) < 0))
             return -1;
     }
     return n;
@@ -210,7 +223,7 @@ static void build(struct db_conn *conn)
                   "', 'sda', 0, '/dev/sda', true, true);"
                   "INSERT INTO protections (machine_id, policy_id, node_id, vault_id) SELECT '" MACHINE "', id, '" NODE
                   "', '" VAULT "' FROM policies WHERE is_default;"
-                  "UPDATE machines SET state = 'protected' WHERE id = '" MACHINE "';"
+                  "UPDATE machines SET state = 'protected', boot_id = 'boot-1' WHERE id = '" MACHINE "';"
                   "INSERT INTO recovery_points (machine_id, sequence, vault_id, time, kind, generation, committed_at)"
                   " SELECT '" MACHINE "', s, '" VAULT
                   "', now() - interval '1 minute' * (3 - s), 'crash', 1, now() FROM generate_series(1, 2) s",
@@ -479,7 +492,8 @@ static void test_a_failback_that_fails_lets_the_replica_run_again(void **state)
 /* The source's last point runs, whatever was the newest when it was asked for; and a source that cannot be stopped is no planned failover. */
 static void test_a_planned_failover_runs_the_last_point_of_a_source_that_was_stopped(void **state)
 {
-    static const char *const places_hold[] = {"job.failover.hold.before", "job.failover.hold.after"};
+    static const char *const places_hold[] = {
+        "job.failover.hold.before", "job.failover.hold.after", "job.failover.fence.before", "job.failover.fence.after"};
     struct db_conn *conn AUTO_OF(db_conn) = fixture_conn(state);
     struct err err = ERR_INIT;
 
@@ -491,13 +505,88 @@ static void test_a_planned_failover_runs_the_last_point_of_a_source_that_was_sto
             -1); /* its agent is away */
         protect_again(conn);
         assert_true(start(*state, conn, "planned", places_hold[i]));
+        /* The second one: the agent was asked again right before the fence. */
         assert_int_equal(
-            rows_of(conn, "SELECT 1 FROM failovers WHERE state = 'running' AND sequence = 3 AND loss_usec = 0"), 1);
+            rows_of(conn, "SELECT 1 FROM failovers WHERE state = 'running' AND sequence = 4 AND loss_usec = 0"), 1);
         assert_int_equal(rows_of(conn, "SELECT 1 FROM machines WHERE state = 'failed_over' AND generation = 2"), 1);
         assert_int_equal(replicas_in(conn, folder), 1);
         act(*state, conn, "failover_end", "", NULL);
         assert_int_equal(rows_of(conn, "SELECT 1 FROM machines WHERE state = 'protected'"), 1);
     }
+}
+
+/* The source is held and has made its last point; then the hub dies, and is back ten seconds later. */
+static void hold_and_die(struct postgres_fixture *f, struct db_conn *conn)
+{
+    struct err err = ERR_INIT;
+
+    build(conn);
+    protect_again(conn);
+    assert_int_equal(submit(conn, "failover", MAPPED("planned", "")), 0);
+    assert_int_equal(run_hub(f, "job.failover.fence.before"), DIED);
+    assert_ok(db_script(conn, "UPDATE jobs SET lease_until = now() WHERE lease_until IS NOT NULL", &err), &err);
+    assert_int_equal(rows_of(conn, "SELECT 1 FROM job_steps WHERE name = 'hold' AND status = 'succeeded'"), 1);
+}
+
+/* The failover has failed with that, and the source is the machine, as if nothing had happened. */
+static void assert_given_up(struct db_conn *conn, const char *problem)
+{
+    AUTO_FREE char *sql =
+        mem_printf("SELECT 1 FROM jobs WHERE kind = 'failover' AND status = 'failed' AND %s", problem);
+
+    assert_non_null(sql);
+    assert_int_equal(rows_of(conn, sql), 1);
+    assert_int_equal(rows_of(conn, "SELECT 1 FROM jobs WHERE kind = 'failover_end' AND status = 'succeeded'"), 1);
+    assert_int_equal(rows_of(conn, "SELECT 1 FROM failovers WHERE state = 'failed'"), 1);
+    assert_int_equal(rows_of(conn, "SELECT 1 FROM machines WHERE state = 'protected' AND generation = 1"), 1);
+    assert_int_equal(rows_of(conn, "SELECT 1 FROM exports"), 0);
+    assert_int_equal(replicas_in(conn, folder), 0);
+    /* It is told to start what it stopped. */
+    assert_int_equal(rows_of(conn, "SELECT 1 FROM commands WHERE target_role = 'agent' AND ordinal >= 1000"), 1);
+}
+
+/* Its services came up with it: what they committed is in no point that the replica would run. */
+static void test_a_source_that_was_restarted_after_its_last_point_is_not_fenced(void **state)
+{
+    struct db_conn *conn AUTO_OF(db_conn) = fixture_conn(state);
+    struct err err = ERR_INIT;
+
+    hold_and_die(*state, conn);
+    assert_ok(db_script(conn, "UPDATE machines SET boot_id = 'boot-2'", &err), &err);
+    assert_int_equal(run_hub(*state, NULL), 0);
+    assert_given_up(conn, "problem_code = 'refused' AND problem_text LIKE '%restarted after its last point%'"
+                          " AND problem_correction LIKE '%leeward failover planned web1'");
+    /* Once more, and it is what the source was stopped with. */
+    assert_ok(db_script(conn, "DELETE FROM failovers; DELETE FROM jobs", &err), &err);
+    assert_int_equal(submit(conn, "failover", MAPPED("planned", "")), 0);
+    assert_int_equal(run_hub(*state, NULL), 0);
+    assert_all_succeeded(conn);
+    assert_int_equal(rows_of(conn, "SELECT 1 FROM machines WHERE state = 'failed_over' AND generation = 2"), 1);
+}
+
+/* Nobody knows what it does, whatever the database says of it from before: it is waited for, and then it stays the machine. */
+static void test_a_source_whose_agent_does_not_answer_any_more_is_not_fenced(void **state)
+{
+    struct db_conn *conn AUTO_OF(db_conn) = fixture_conn(state);
+    struct err err = ERR_INIT;
+
+    hold_and_die(*state, conn);
+    agent_is_away = true;
+    enough = "SELECT 1 FROM job_steps WHERE name = 'fence' AND detail LIKE 'the agent works%'";
+    assert_int_equal(run_hub(*state, NULL), 1); /* it looks connected */
+    assert_ok(db_script(conn,
+                  "UPDATE machines SET online = false; UPDATE commands SET created_at = now() WHERE NOT done", &err),
+        &err);
+    enough = "SELECT 1 FROM job_steps WHERE name = 'fence' AND detail LIKE 'the agent is not connected%'";
+    assert_int_equal(run_hub(*state, NULL), 1);
+    enough = NULL;
+    assert_int_equal(rows_of(conn, "SELECT 1 FROM jobs WHERE status = 'running'"), 1);
+    assert_int_equal(rows_of(conn, "SELECT 1 FROM machines WHERE state = 'protected' AND generation = 1"), 1);
+    assert_ok(
+        db_script(conn, "UPDATE commands SET created_at = now() - interval '10 minutes' WHERE NOT done", &err), &err);
+    assert_int_equal(run_hub(*state, NULL), 0);
+    agent_is_away = false;
+    assert_given_up(conn, "problem_code = 'unavailable'");
 }
 
 /* The source would be stopped without the disk that was just added; and its disks stay as they are from then on. */
@@ -668,6 +757,8 @@ int main(void)
         cmocka_unit_test(test_a_failover_runs_as_the_mappings_said_when_it_was_asked_for),
         cmocka_unit_test(test_a_failback_that_fails_lets_the_replica_run_again),
         cmocka_unit_test(test_a_planned_failover_runs_the_last_point_of_a_source_that_was_stopped),
+        cmocka_unit_test(test_a_source_that_was_restarted_after_its_last_point_is_not_fenced),
+        cmocka_unit_test(test_a_source_whose_agent_does_not_answer_any_more_is_not_fenced),
         cmocka_unit_test(test_a_planned_failover_waits_for_all_disks),
         cmocka_unit_test(test_a_failback_wants_the_name_and_a_protected_replica),
         cmocka_unit_test(test_a_test_failover_leaves_the_machine_alone),
