@@ -103,6 +103,35 @@ def row_at(site, point, query):
     return answer
 
 
+def freeze_alone(hook, conf, path=None):
+    """Exit status and output of a hook that is run by itself, where nothing runs that it could find: /run is empty, in a namespace of mounts."""
+    state, folder = fresh("state"), hooks_folder(hook, conf=conf)
+    os.mkdir(state)
+    script = ('mount -t tmpfs tmpfs /run && mkdir -p /run/mysqld && '
+              'if [ -n "$SERVER" ]; then python3 -c "import socket; socket.socket(socket.AF_UNIX).bind(\'/run/mysqld/mysqld.sock\')"; fi && '
+              f'PATH=${{HOOK_PATH:-$PATH}} exec {folder}/{hook} freeze')
+    result = subprocess.run(["unshare", "--mount", "sh", "-c", script], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                            text=True, timeout=120, env=dict(os.environ, LEEWARD_RUN=state, HOOK_PATH=path or "", SERVER="yes" if path else ""))
+    return result.returncode, result.stdout.strip()
+
+
+@test
+def a_server_that_is_named_and_not_there_makes_no_app_consistent_point():
+    nowhere = fresh("nowhere")
+    for hook, setting in (("10-postgresql", "POSTGRESQL_SOCKETS"), ("20-mariadb", "MARIADB_SOCKETS")):
+        status, said = freeze_alone(hook, f"{setting}={nowhere}\n")
+        check(status == 1 and nowhere in said and setting in said and "hooks.conf" in said, f"{hook}, named and not there: {status}, {said}")
+        status, said = freeze_alone(hook, "")
+        check((status, said) == (0, ""), f"{hook}, nothing named and nothing there: {status}, {said}")
+    # A server that is there and cannot be spoken to.
+    tools = fresh("tools")
+    os.mkdir(tools)
+    for tool in ("sh", "dirname", "mkdir", "rm"):
+        os.symlink(shutil.which(tool), os.path.join(tools, tool))
+    status, said = freeze_alone("20-mariadb", "", path=tools)
+    check(status == 1 and "no client" in said, f"without a client: {status}, {said}")
+
+
 @test
 def an_app_consistent_point_of_a_busy_postgresql():
     disk = Disk(512 * MIB)
