@@ -73,11 +73,22 @@ static bool is_old_kernel(const struct utsname *u)
     return sscanf(u->release, "%d.%d", &major_no, &minor_no) == 2 && (major_no < 5 || (major_no == 5 && minor_no < 15));
 }
 
+/* What may be gone at the next try says nothing of what the kernel can do. */
+static bool is_passing(int code)
+{
+    static const int passing[] = {ENOMEM, EMFILE, ENFILE, EAGAIN, EINTR};
+
+    for (size_t i = 0; i < ARRAY_LEN(passing); i++)
+        if (code == -passing[i])
+            return true;
+    return false;
+}
+
 static int fail_load(int code, struct err *err)
 {
     struct utsname u;
 
-    if (code != -EPERM && uname(&u) == 0 && is_old_kernel(&u)) {
+    if (code != -EPERM && !is_passing(code) && uname(&u) == 0 && is_old_kernel(&u)) {
         (void)err_set(err, ERR_UNSUPPORTED, "this kernel (%.64s) cannot run the tracking program", u.release);
         return err_hint(err, "use the scan tracker, or a kernel of 5.15 or later");
     }
