@@ -43,7 +43,7 @@ static void end(struct machine *m, struct joining *j)
     node->joined_points += done.points;
     if (j->result < 0) {
         log_event(LOG_WARN, "sets_not_joined", LOG_S("machine", m->text), LOG_E(&j->err));
-        spooldisk_failed(node, &j->err);
+        spooldisk_copy_failed(node, &j->err);
     } else if (done.bytes > 0) {
         log_event(LOG_INFO, "sets_joined", LOG_S("machine", m->text), LOG_U("freed_bytes", done.bytes),
             LOG_U("points_given_up", done.points), LOG_U("spool_bytes", m->spooled.bytes));

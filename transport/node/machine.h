@@ -291,6 +291,8 @@ void machine_scan_again(struct machine *m);
 /* spooldisk.c */
 /* A write to a spool failed with this error. */
 void spooldisk_failed(struct node *node, const struct err *err);
+/* So did one that needs more room than any batch: it counts only where batches have none either. */
+void spooldisk_copy_failed(struct node *node, const struct err *err);
 bool spooldisk_has_room(struct node *node);
 void spooldisk_describe(const struct node *node, char *cause, size_t cause_size, char *remedy, size_t remedy_size);
 

@@ -37,6 +37,12 @@ void spooldisk_failed(struct node *node, const struct err *err)
     d->not_before_usec = now + (left < ROOM_BYTES ? LOOK_USEC : QUOTA_USEC);
 }
 
+void spooldisk_copy_failed(struct node *node, const struct err *err)
+{
+    if (free_bytes(node) < ROOM_BYTES)
+        spooldisk_failed(node, err);
+}
+
 bool spooldisk_has_room(struct node *node)
 {
     struct spooldisk *d = &node->disk;
