@@ -217,6 +217,8 @@ int worker_pool_drain(struct worker_pool *pool, uint64_t limit_usec)
         if (!wait_finished(pool, until))
             return -1;
         answer(pool);
+        if (pool->pending > 0 && clock_mono_usec() >= until)
+            return -1; /* also while something is always finished, for what `done` submits */
     }
     return 0;
 }

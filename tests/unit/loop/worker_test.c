@@ -203,6 +203,60 @@ static void draining_runs_what_waits_and_takes_no_longer_than_it_may(void **stat
     worker_lane_free(lane);
 }
 
+/* Jobs in pairs, on one thread. When `done` of a pair's first job is over, the first one of the next pair is finished: its second one runs. All of a pair
+ * is answered before the first job of the next one is, so two pairs take turns. */
+struct endless {
+    struct endless_job {
+        struct worker_job base;
+        struct endless *endless;
+    } pairs[2][2];
+    struct worker_pool *pool;
+    sem_t second_runs;
+    unsigned round, rounds_max;
+};
+
+static void say_that_it_runs(struct worker_job *job)
+{
+    sem_post(&((struct endless_job *)job)->endless->second_runs);
+}
+
+static void do_nothing(struct worker_job *job)
+{
+    (void)job;
+}
+
+static void submit_next_pair(struct worker_job *job)
+{
+    struct endless *e = ((struct endless_job *)job)->endless;
+    struct endless_job *pair = e->pairs[++e->round % 2];
+
+    if (!worker_job_was_run(job) || e->round > e->rounds_max)
+        return;
+    assert_int_equal(worker_submit(e->pool, &pair[0].base, NULL), 0);
+    assert_int_equal(worker_submit(e->pool, &pair[1].base, NULL), 0);
+    while (sem_wait(&e->second_runs) < 0)
+        ;
+}
+
+static void draining_ends_in_time_also_where_work_never_does(void **state)
+{
+    struct fixture *f = *state;
+    struct endless e = {.rounds_max = 200000};
+
+    for (unsigned i = 0; i < 2; i++) {
+        e.pairs[i][0] = (struct endless_job){{.run = do_nothing, .done = submit_next_pair}, &e};
+        e.pairs[i][1] = (struct endless_job){{.run = say_that_it_runs, .done = do_nothing}, &e};
+    }
+    assert_int_equal(sem_init(&e.second_runs, 0, 0), 0);
+    assert_int_equal(worker_pool_new(f->loop, "endless", 1, 100, &e.pool, NULL), 0);
+    assert_int_equal(worker_submit(e.pool, &e.pairs[0][0].base, NULL), 0);
+    assert_int_equal(worker_pool_drain(e.pool, 20000), -1);
+    assert_true(e.round <= e.rounds_max);
+    e.rounds_max = 0;
+    worker_pool_free(e.pool);
+    (void)sem_destroy(&e.second_runs);
+}
+
 static void every_allocation_may_fail(void **state)
 {
     struct fixture *f = *state;
@@ -226,6 +280,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(full_queue_pushes_back, set_up, tear_down),
         cmocka_unit_test_setup_teardown(freeing_a_busy_pool_answers_everything, set_up, tear_down),
         cmocka_unit_test_setup_teardown(draining_runs_what_waits_and_takes_no_longer_than_it_may, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(draining_ends_in_time_also_where_work_never_does, set_up, tear_down),
         cmocka_unit_test_setup_teardown(every_allocation_may_fail, set_up, tear_down),
     };
 
