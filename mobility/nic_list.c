@@ -108,10 +108,19 @@ static bool address_text(const struct ifaddrs *a, char ret_text[NIC_ADDRESS_SIZE
     return true;
 }
 
+/* Whether the address is the card's, or of what stands on it. The kernel gives its label, if it has one, in the place of the interface ("eth0:1"). */
+static bool is_of_card(const struct ifaddrs *a, const char *card)
+{
+    char interface[IF_NAMESIZE];
+
+    snprintf(interface, sizeof(interface), "%.*s", (int)strcspn(a->ifa_name, ":"), a->ifa_name);
+    return stands_on(card, interface, UPPER_DEPTH);
+}
+
 static void add_addresses(const struct ifaddrs *list, struct nic *nic)
 {
     for (const struct ifaddrs *a = list; a && nic->address_count < NIC_ADDRESSES_MAX; a = a->ifa_next)
-        if (!(a->ifa_flags & IFF_LOOPBACK) && stands_on(nic->name, a->ifa_name, UPPER_DEPTH) &&
+        if (!(a->ifa_flags & IFF_LOOPBACK) && is_of_card(a, nic->name) &&
             address_text(a, nic->addresses[nic->address_count]))
             nic->address_count++;
 }
