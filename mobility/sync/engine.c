@@ -110,7 +110,24 @@ bool engine_is_stopping(struct engine *e)
 
 /* ---- the thread ---- */
 
-/* Where the running system's disk is held still (hold.h) nothing can be written to it; this boot has to know all the same. */
+/* By the note of hold.h: then it is right that nothing can be written. */
+static bool system_is_held(const struct engine *e)
+{
+    char note[512];
+
+    snprintf(note, sizeof(note), "%s/held", e->conf.run_dir);
+    return access(note, F_OK) == 0;
+}
+
+static void tell_unsaved(struct engine *e, const struct err *why)
+{
+    if (!e->told_unsaved)
+        engine_event(e, "warning", "state_not_saved", why->correction, "replication goes on, but %s", why->text);
+    e->told_unsaved = true;
+}
+
+/* Where the running system's disk is held still, or its file system has become read-only by itself after an error, nothing can be
+ * written to it; this boot has to know all the same. */
 int engine_save(struct engine *e, struct err *err)
 {
     struct err why = ERR_INIT;
@@ -121,30 +138,30 @@ int engine_save(struct engine *e, struct err *err)
     if (syncstate_save(e->state_path, &e->state, &why) == 0) {
         if (e->saved_in_memory && unlink(e->spare_path) < 0 && errno != ENOENT)
             log_event(LOG_WARN, "spare_state_stays", LOG_S("path", e->spare_path));
-        e->saved_in_memory = false;
+        e->saved_in_memory = e->told_unsaved = false;
         return 0;
     }
+    (void)err_hint(&why, "see that %s can be written to and has room", e->conf.data_dir);
     if (why.sys_errno == EROFS && syncstate_save(e->spare_path, &e->state, err) == 0) {
         e->saved_in_memory = true;
+        if (!system_is_held(e))
+            tell_unsaved(e, &why);
         return 0;
     }
     if (err)
         *err = why;
-    return err_hint(err, "see that %s can be written to and has room", e->conf.data_dir);
+    return -1;
 }
 
 /* What is saved from time to time only spares the next process some work: a source whose disk is full stays protected. */
 static void save_if_due(struct engine *e)
 {
     struct err err = ERR_INIT;
-    bool failed;
 
     if (clock_mono_usec() <= e->saved_usec + (e->cursor_moved ? SAVE_CURSOR_USEC : SAVE_USEC))
         return;
-    failed = engine_save(e, &err) < 0;
-    if (failed && !e->told_unsaved)
-        engine_event(e, "warning", "state_not_saved", err.correction, "replication goes on, but %s", err.text);
-    e->told_unsaved = failed;
+    if (engine_save(e, &err) < 0)
+        tell_unsaved(e, &err);
 }
 
 static void take_inputs(struct engine *e)

@@ -15,6 +15,7 @@
 
 #include "mobility/sync/syncstate.h"
 #include "tests/unit/mobility/sync/syncrig.h"
+#include "transport/base/clock.h"
 
 #define MIB (1u << 20)
 
@@ -382,6 +383,60 @@ static void application_hooks_run_around_the_freeze(void **state)
     syncrig_done(&rig);
 }
 
+/* Another line is saved at once: waits until what is saved in memory is there, or is there no more. */
+static void let_it_save(struct syncrig *rig, const char *spare, bool in_memory)
+{
+    uint64_t end = clock_mono_usec() + 90 * USEC_PER_SEC;
+
+    rig->wish.version++;
+    rig->wish.generation++;
+    engine_set_wish(syncrig_engine(rig), &rig->wish);
+    while ((access(spare, F_OK) == 0) != in_memory) {
+        assert_true(clock_mono_usec() < end);
+        (void)usleep(5000);
+    }
+}
+
+/* What is mounted below stays writable, and so does what is open. */
+static void set_read_only(const struct syncrig *rig, bool read_only)
+{
+    if (read_only)
+        must_run("mount --rbind %s %s && mount -o remount,bind,ro %s", rig->dir, rig->dir, rig->dir);
+    else
+        must_run("umount -l %s", rig->dir);
+}
+
+/* As ext4 does it after an error, and as a planned failover does it to the disk of the running system. */
+static void a_folder_that_is_read_only_is_told_unless_it_is_held(void **state)
+{
+    struct syncrig rig;
+    char spare[128];
+
+    (void)state;
+    syncrig_init(&rig, 1, 16 * MIB, 512);
+    must_run("mkdir %s/run && mount -t tmpfs tmpfs %s/run", rig.dir, rig.dir);
+    snprintf(spare, sizeof(spare), "%s/run/spare-state", rig.dir);
+    syncrig_start(&rig);
+    assert_true(syncrig_wait_phase(&rig, PHASE_PROTECTED));
+    must_run("touch %s/run/held", rig.dir);
+    set_read_only(&rig, true);
+    let_it_save(&rig, spare, true);
+    set_read_only(&rig, false);
+    must_run("rm %s/run/held", rig.dir);
+    let_it_save(&rig, spare, false);
+    set_read_only(&rig, true);
+    let_it_save(&rig, spare, true);
+    assert_true(syncrig_wait_event(&rig, "state_not_saved"));
+    assert_int_equal(unlink(spare), 0);
+    let_it_save(&rig, spare, true);
+    set_read_only(&rig, false);
+    let_it_save(&rig, spare, false);
+    assert_int_equal(syncrig_events(&rig, "state_not_saved"), 1); /* once, and not while it was held */
+    syncrig_stop(&rig);
+    must_run("umount %s/run", rig.dir);
+    syncrig_done(&rig);
+}
+
 static void unprotecting_leaves_no_trace(void **state)
 {
     struct syncrig rig;
@@ -489,6 +544,7 @@ int main(void)
         cmocka_unit_test(a_vanished_disk_is_an_error_and_heals_when_it_is_back),
         cmocka_unit_test(a_large_backlog_gets_through_a_line_that_breaks),
         cmocka_unit_test(without_a_node_tracking_goes_on_and_memory_does_not_grow),
+        cmocka_unit_test(a_folder_that_is_read_only_is_told_unless_it_is_held),
         cmocka_unit_test(unprotecting_leaves_no_trace),
     };
 
