@@ -158,7 +158,7 @@ static void test_nodes_of_a_killed_hub_have_time_to_come_to_another(void **state
     node_is(conn, NODE_A, "true", "21 seconds");
     assert_int_equal(look(conn), ON_EACH); /* the hub is there and hears nothing: the node is gone */
     script(conn, "DELETE FROM jobs; UPDATE hub_processes SET seen_at = now() - interval '16 seconds';"
-                 "UPDATE nodes SET last_seen_at = now() - interval '40 seconds'");
+                 "UPDATE nodes SET last_seen_at = now() - interval '25 seconds'");
     assert_int_equal(look(conn), 0);
     script(conn, "UPDATE nodes SET last_seen_at = now() WHERE id <> '" NODE_A "'");
     node_is(conn, NODE_A, "true", "46 seconds");

@@ -139,7 +139,7 @@ static void a_hook_that_hangs_is_killed_with_its_children(void **state)
     uint64_t began = clock_mono_usec();
 
     (void)state;
-    begin(&b, 3000); /* what it does before it hangs, and its thaw, must fit in */
+    begin(&b, 10000); /* what it does before it hangs, and its thaw, must fit in */
     add(&b, "10-a", "[ $1 = thaw ] && echo thaw >> $D/log && exit 0; sleep 1000 & echo $! > $D/child; sleep 1000");
     load(&b);
     assert_int_equal(hooks_freeze(b.hooks, &err), -1);
