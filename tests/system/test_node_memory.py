@@ -3,6 +3,7 @@
 """225 agents send to a node whose spool is full and whose vault stands still, until none of them can send any more: what the node counts of what
 it keeps is within its shares, and all of its memory within what a process node may take. When the vault goes on everything is committed, and
 nothing waits any more."""
+import contextlib
 import os
 import random
 import signal
@@ -11,7 +12,7 @@ import threading
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "bench"))
 from bench_node import Senders, daemon, node_figures  # noqa: E402
-from harness import MIB, check, defer, fresh, free_port_base, main, note, stop, test, undo, wait_until  # noqa: E402
+from harness import MIB, Failure, check, defer, fresh, free_port_base, main, note, stop, test, undo, wait_until  # noqa: E402
 
 STREAMS = 225
 BATCH = 4 * MIB  # the longest that an agent may send: no window is smaller
@@ -43,7 +44,8 @@ class Asleep:
         while not self.over.wait(8):
             before = self.turns()
             os.kill(self.pid, signal.SIGCONT)
-            wait_until(lambda: self.turns() > before + 2, "the process to have had its turn", 30, 0.005)
+            with contextlib.suppress(Failure):  # it was not heard of in time, and stands still again all the same
+                wait_until(lambda: self.turns() > before + 2, "the process to have had its turn", 30, 0.005)
             os.kill(self.pid, signal.SIGSTOP)
 
     def wake(self):
@@ -68,6 +70,9 @@ def memory_is_bounded_by_what_is_counted():
     asleep = Asleep(vault.pid)
 
     def filled():
+        for name, process in (("node_load", senders.process), ("node", node), ("vault", vault)):
+            if process.poll() is not None:
+                raise RuntimeError(f"{name} ended with {process.returncode}")  # no Failure: there is nothing to wait for
         senders.ask("fill")  # it ends early where the node gets no turn for a while
         figures = node_figures(base + 2)
         return figures if figures["leeward_node_received_waiting_bytes"] + figures["leeward_node_unsent_waiting_bytes"] > ENOUGH else None

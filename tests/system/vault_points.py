@@ -2,8 +2,8 @@
 """The points of a machine as its vault has them, whatever the hub knows."""
 import os
 
-from grpc_client import channel_to, message
-from harness import wait_until
+from grpc_client import channel_to, grpc, message
+from harness import Failure, wait_until
 
 
 class Vault:
@@ -19,8 +19,11 @@ class Vault:
                                          message("leeward.vault.v1.Point").FromString)
 
     def points(self):
-        """{sequence: time of its content}"""
-        return {p.sequence: p.time_utc_usec / 1e6 for p in self.call(self.request(machine_id=self.machine), timeout=60)}
+        """{sequence: time of its content}; Failure when the vault does not answer, so that who waits asks again"""
+        try:
+            return {p.sequence: p.time_utc_usec / 1e6 for p in self.call(self.request(machine_id=self.machine), timeout=60)}
+        except grpc.RpcError as problem:
+            raise Failure(f"the vault did not list its points: {problem.code().name}: {problem.details()}") from problem
 
     def wait_point_after(self, moment, why):
         def newer():
