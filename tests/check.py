@@ -28,6 +28,7 @@ BUILDS = [
 ]
 SYSTEM_LIMIT_S = 900  # many times what any of them needs on a quiet machine
 BROWSER_LIMIT_S = 1500
+FAULTS_LIMIT_S = 3600  # a fault at each of many places, one after the other
 MACHINE_LIMIT_S = 1800  # the first run makes the image of the guest; emulation is slow beside other work
 SAID_AGAIN = 5
 CMOCKA_LINE = re.compile(r"^\d+: \[\s+(OK|FAILED|SKIPPED)\s+\] (\w+)")
@@ -204,9 +205,10 @@ def run_program(results, temp, name, path):
     env = dict(os.environ, TMPDIR=work, LEEWARD_BIN=os.path.join(BUILD, "bin"), PYTHONDONTWRITEBYTECODE="1",
                PYTHONUNBUFFERED="1")
     begin = time.monotonic()
-    # The first run of the last three makes the tree of a Debian, or builds helm.
-    limits = {"e2e.vm.": MACHINE_LIMIT_S, "e2e.browser.": BROWSER_LIMIT_S, "system.packages": MACHINE_LIMIT_S,
-              "system.container": MACHINE_LIMIT_S, "system.chart": MACHINE_LIMIT_S}
+    # The first run of packages, container and chart makes the tree of a Debian, or builds helm; the waits of the last three add up.
+    limits = {"e2e.vm.": MACHINE_LIMIT_S, "e2e.browser.": BROWSER_LIMIT_S, "faults.": FAULTS_LIMIT_S,
+              "system.packages": MACHINE_LIMIT_S, "system.container": MACHINE_LIMIT_S, "system.chart": MACHINE_LIMIT_S,
+              "system.full": MACHINE_LIMIT_S, "system.node_memory": MACHINE_LIMIT_S, "system.placement_hubs": MACHINE_LIMIT_S}
     limit_s = next((limit for prefix, limit in limits.items() if name.startswith(prefix)), SYSTEM_LIMIT_S)
     status = run([sys.executable, path], log, limit_s, env=env, cwd=work)
     with open(log, errors="replace") as f:

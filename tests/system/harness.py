@@ -567,8 +567,7 @@ class Postgres:
 
     def __init__(self, folder, create=True):
         self.folder = os.path.join(folder, "pg")
-        self.socket = fresh("pgsock")
-        os.mkdir(self.socket)
+        self.socket = self._socket_folder()
         self.env = dict(os.environ, PGHOST=self.socket, PGUSER="postgres", PGDATABASE="postgres", LC_ALL="C")
         self._undo = None
         if create:
@@ -577,6 +576,17 @@ class Postgres:
         shutil.chown(self.socket, "postgres", "postgres")
         if create:
             self._as_postgres("initdb", "-D", self.folder, "-A", "trust", "-N", "--no-instructions")
+
+    @staticmethod
+    def _socket_folder():
+        """Where the path of a socket is not too long for one (107 bytes)."""
+        path = fresh("pgsock")
+        if len(os.fsencode(path + "/.s.PGSQL.5432")) > 100:
+            path = tempfile.mkdtemp(prefix="leeward-pgsock.", dir="/tmp")
+            defer(shutil.rmtree, path, True)
+        else:
+            os.mkdir(path)
+        return path
 
     def _as_postgres(self, program, *arguments, **options):
         return run("setpriv", "--reuid=postgres", "--regid=postgres", "--init-groups", os.path.join(PG_BIN, program),

@@ -117,11 +117,13 @@ void loopdisk_read(struct loopdisk *l, uint64_t offset, void *data, uint32_t n)
     (void)close(fd);
 }
 
+#define TEMP_DIR_MAX 40 /* sockets and mounts below it have room in their paths, too */
+
 void temp_init(char path[64])
 {
     const char *dir = getenv("TMPDIR");
 
-    (void)snprintf(path, 64, "%.40s/leeward-test-XXXXXX", dir ? dir : "/tmp");
+    (void)snprintf(path, 64, "%s/leeward-test-XXXXXX", dir && strlen(dir) <= TEMP_DIR_MAX ? dir : "/tmp");
     assert_non_null(mkdtemp(path));
 }
 
