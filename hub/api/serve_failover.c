@@ -3,7 +3,6 @@
  * Failovers, and the targets that their replicas run on. What changes a failover is a job; the point is pinned when it is asked for, so that "the
  * latest" means what the caller saw.
  */
-#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -12,6 +11,7 @@
 #include "hub/db/failback_store.h"
 #include "hub/db/failover_store.h"
 #include "hub/fabric/compute.h"
+#include "transport/base/clock.h"
 #include "transport/base/mem.h"
 
 /* ---- targets ---- */
@@ -198,16 +198,23 @@ int serve_failover_get(struct request *r, struct err *err)
 
 /* ---- the screen of a replica ---- */
 
-#define SCREENS_AT_ONCE 2 /* a host that is slow to answer must not take the threads of everybody else's requests */
+#define SCREEN_WAIT_USEC (15 * USEC_PER_SEC)
 #define SCREEN_PNG_MAX (64u << 20)
 
-static atomic_uint screens;
+/* A host that is slow to answer must not take the threads of everybody else's requests: two of four, one of fewer. */
+static unsigned screens_at_once(const struct request *r)
+{
+    unsigned threads = r->services->conf->handler_threads;
+
+    return threads == 0 || threads >= 4 ? 2 : 1;
+}
 
 static int screenshot(struct request *r, const struct failover_row *f, struct err *err)
 {
+    const struct compute_screen_limits limits = {.wait_usec = SCREEN_WAIT_USEC, .at_once = screens_at_once(r)};
     AUTO_BUF struct buf png = BUF_INIT(SCREEN_PNG_MAX);
     json_t *config = json_loads(f->target_config_json, JSON_REJECT_DUPLICATES, NULL);
-    int rc = config ? compute_screenshot(f->adapter, config, f->id, &png, err)
+    int rc = config ? compute_screenshot(f->adapter, config, f->id, &limits, &png, err)
                     : err_set(err, ERR_NOMEM, "no memory for a screenshot");
 
     json_decref(config);
@@ -218,21 +225,15 @@ static int screenshot(struct request *r, const struct failover_row *f, struct er
     return reply_text(r, 200, "image/png", data, png.len);
 }
 
+/* All that is asked of the database is known before the host is: its connection is not held while that one thinks. */
 int serve_failover_screenshot(struct request *r, struct err *err)
 {
     AUTO_DB_SET struct db_set set = {0};
-    int rc;
 
     if (db_need(r->conn, &db_failovers, r->params[0], &set, err) < 0)
         return -1;
-    if (atomic_fetch_add(&screens, 1) < SCREENS_AT_ONCE) {
-        rc = screenshot(r, db_at(&set, struct failover_row, 0), err);
-    } else {
-        err_set(err, ERR_UNAVAILABLE, "the screens of other replicas are being read");
-        rc = err_hint(err, "Ask again in a moment.");
-    }
-    atomic_fetch_sub(&screens, 1);
-    return rc;
+    db_release(TAKE_PTR(r->conn));
+    return screenshot(r, db_at(&set, struct failover_row, 0), err);
 }
 
 /* Digits, as jobs take sequences. */

@@ -22,6 +22,7 @@
 #include <jansson.h>
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <stdint.h>
 
 #include "transport/base/buf.h"
 #include "transport/base/err.h"
@@ -52,9 +53,14 @@ extern const struct compute_adapter compute_disk, compute_command, compute_libvi
 
 /* NULL: there is none of that name. */
 const struct compute_adapter *compute_find(const char *name);
-/* The screenshot of a replica of that adapter; ERR_REFUSED where it has none, or does not run. Blocks. */
-int compute_screenshot(
-    const char *adapter, const json_t *config, const char *failover_id, struct buf *png, struct err *err);
+/* How long the caller waits, and how many screens are read at the same time; one that the caller gave up counts until its host answers. */
+struct compute_screen_limits {
+    uint64_t wait_usec;
+    unsigned at_once;
+};
+/* The screenshot of a replica of that adapter; ERR_REFUSED where it has none, or does not run; ERR_UNAVAILABLE beyond the limits. */
+int compute_screenshot(const char *adapter, const json_t *config, const char *failover_id,
+    const struct compute_screen_limits *limits, struct buf *png, struct err *err);
 /* ERR_INVALID for an unknown adapter or a config that is not right for it. */
 int compute_configure(const char *adapter, const json_t *config, struct err *err);
 

@@ -9,9 +9,11 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -176,6 +178,51 @@ static void what_is_no_screen_is_refused(void **state)
         assert_int_equal(err.code, bad[i].code);
         assert_int_equal(png.len, 0);
     }
+}
+
+static int shoot(const json_t *config, unsigned at_once, struct err *err)
+{
+    AUTO_BUF struct buf png = BUF_INIT(1u << 20);
+    const struct compute_screen_limits limits = {.wait_usec = USEC_PER_SEC / 10, .at_once = at_once};
+
+    err_clear(err);
+    return compute_screenshot("libvirt", config, ID, &limits, &png, err);
+}
+
+/* The host accepts and never says a word: whoever asks gets an answer, and no more threads than allowed wait for it. */
+static void a_host_that_does_not_answer_costs_its_place_and_no_more(void **state)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    char folder[] = "/tmp/leeward-screen-XXXXXX";
+    uint64_t until = clock_mono_usec() + DEADLINE_USEC;
+    struct err err = ERR_INIT;
+    int s = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    (void)state;
+    assert_non_null(mkdtemp(folder));
+    snprintf(address.sun_path, sizeof(address.sun_path), "%s/libvirt-sock", folder);
+    assert_int_equal(bind(s, (struct sockaddr *)&address, sizeof(address)), 0);
+    assert_int_equal(listen(s, 16), 0);
+    AUTO_FREE char *uri = mem_printf("qemu+unix:///system?socket=%s", address.sun_path);
+    json_t *config = json_pack("{s:s}", "uri", uri);
+
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(shoot(config, 2, &err), -1);
+        assert_int_equal(err.code, ERR_UNAVAILABLE);
+        assert_non_null(strstr(err.text, "in time"));
+    }
+    assert_int_equal(shoot(config, 2, &err), -1);
+    assert_int_equal(err.code, ERR_UNAVAILABLE);
+    assert_non_null(strstr(err.text, "other replicas"));
+    /* What it hung on is gone: both places are free again. */
+    close(s);
+    unlink(address.sun_path);
+    rmdir(folder);
+    do
+        assert_int_equal(shoot(config, 1, &err), -1);
+    while (!strstr(err.text, "cannot be reached") && clock_mono_usec() < until);
+    assert_non_null(strstr(err.text, "cannot be reached"));
+    json_decref(config);
 }
 
 static void uris_that_are_not_ours_are_refused(void **state)
@@ -458,6 +505,7 @@ int main(void)
         cmocka_unit_test(uris_that_are_not_ours_are_refused),
         cmocka_unit_test(a_screen_becomes_a_picture_with_its_pixels),
         cmocka_unit_test(what_is_no_screen_is_refused),
+        cmocka_unit_test(a_host_that_does_not_answer_costs_its_place_and_no_more),
         cmocka_unit_test(targets_take_only_what_their_adapter_knows),
         cmocka_unit_test(a_program_gets_the_spec_and_answers_with_the_replica),
         cmocka_unit_test(a_program_that_goes_wrong_is_an_error_with_its_own_words),
