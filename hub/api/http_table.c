@@ -59,7 +59,7 @@ const struct http_route http_routes[] = {
     {"POST", V1 "/failovers", "createFailover", "failovers:execute", 0, serve_failover_create},
     {"POST", V1 "/failovers/preview", "previewFailover", "failovers:execute", 0, serve_failover_preview},
     {"GET", V1 "/failovers/{failover_id}", "getFailover", "failovers:read", 0, serve_failover_get},
-    {"GET", V1 "/failovers/{failover_id}/screenshot", "getFailoverScreenshot", "failovers:read", 0,
+    {"GET", V1 "/failovers/{failover_id}/screenshot", "getFailoverScreenshot", "failovers:execute", 0,
         serve_failover_screenshot},
     {"POST", V1 "/failovers/{failover_id}/change-point", "changeFailoverPoint", "failovers:execute", 0,
         serve_failover_change_point},
