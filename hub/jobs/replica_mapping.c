@@ -196,6 +196,24 @@ static const json_t *find_entry(const json_t *mapping, const json_t *nic)
     return NULL;
 }
 
+/* A name or a hardware address. */
+static bool names_a_card(const json_t *mapping)
+{
+    const json_t *one;
+    size_t at;
+
+    json_array_foreach(json_object_get(mapping, "nics"), at, one)
+    {
+        const char *source = text_of(one, "source");
+        uint32_t network;
+        unsigned bits;
+
+        if (strcmp(source, ANY) != 0 && fixup_prefix(source, &network, &bits) < 0)
+            return true;
+    }
+    return false;
+}
+
 /* ---- applying ---- */
 
 static int no_memory(struct err *err)
@@ -211,12 +229,38 @@ static int refuse(struct err *err, const char *why)
 
 /* The cards of the replica, and what becomes of their addresses. */
 struct cards {
-    json_t *nics;                          /* options.nics */
-    const json_t *entries[FIXUP_NICS_MAX]; /* of each of them */
-    const json_t *ips[FIXUP_NICS_MAX];     /* NULL: keep */
+    json_t *nics;                      /* options.nics */
+    const json_t *ips[FIXUP_NICS_MAX]; /* NULL: keep */
     const char *names[FIXUP_NICS_MAX];
     size_t count;
 };
+
+/* The address of a static one, however it is written; false: there is none. */
+static bool address_of(const json_t *ip, int *ret_family, struct in6_addr *ret_address)
+{
+    const char *address = text_of(ip, "address");
+    char text[INET6_ADDRSTRLEN] = "";
+
+    *ret_address = (struct in6_addr){0};
+    snprintf(text, sizeof(text), "%.*s", (int)strcspn(address, "/"), address);
+    *ret_family = strchr(text, ':') ? AF_INET6 : AF_INET;
+    return inet_pton(*ret_family, text, ret_address) == 1;
+}
+
+/* Another card has that address, whatever the size of its network. */
+static bool is_taken(const struct cards *c, const json_t *ip)
+{
+    struct in6_addr own, other;
+    int own_family, other_family;
+
+    if (!address_of(ip, &own_family, &own))
+        return false;
+    for (size_t i = 0; i < c->count; i++)
+        if (address_of(c->ips[i], &other_family, &other) && own_family == other_family &&
+            memcmp(&own, &other, sizeof(own)) == 0)
+            return true;
+    return false;
+}
 
 static int add_card(const struct replica_mapping_question *q, const json_t *nic, struct cards *c, struct err *err)
 {
@@ -226,14 +270,14 @@ static int add_card(const struct replica_mapping_question *q, const json_t *nic,
     if (!entry)
         entry = find_entry(q->site, nic);
     network = text_of(entry, q->test ? "test_network" : "network");
-    if (!network[0] || c->count == FIXUP_NICS_MAX)
+    if (!network[0])
         return 0;
+    if (c->count == FIXUP_NICS_MAX)
+        return refuse(err, "more than 16 of its cards would get a network; map the ones that matter");
     ip = q->test ? json_object_get(entry, "test_ip") : NULL;
     ip = ip ? ip : json_object_get(entry, "ip");
-    for (size_t i = 0; i < c->count; i++)
-        if (c->entries[i] == entry && strcmp(text_of(ip, "method"), "static") == 0)
-            return refuse(err, "two of its cards would get the same static address; name one as its source");
-    c->entries[c->count] = entry;
+    if (is_taken(c, ip))
+        return refuse(err, "two of its cards would get the same static address; name one as its source");
     c->names[c->count] = text_of(nic, "name");
     c->ips[c->count++] = ip;
     if (json_array_append_new(c->nics, json_pack("{s:s, s:s, s:b}", "source", text_of(nic, "name"), "network", network,
@@ -320,6 +364,24 @@ static int put_network(json_t *options, json_t *network, struct err *err)
     return json_object_set_new(fixups, "network", network) < 0 ? no_memory(err) : 0;
 }
 
+/* The agent tells of no card (those before mappings never do): there is one, and its addresses are the machine's. */
+static int choose_for_unknown(const struct replica_mapping_question *q, struct cards *c, struct err *err)
+{
+    json_t *only = json_pack("{s:s, s:s, s:O?}", "name", "", "mac", "", "addresses", (json_t *)q->addresses);
+    int rc = c->nics && only ? 0 : no_memory(err);
+
+    if (rc == 0 && !find_entry(q->machine, only) && !find_entry(q->site, only) &&
+        (names_a_card(q->machine) || names_a_card(q->site)))
+        rc = refuse(err, "the mapping names cards, and the machine's agent tells none: upgrade the agent, or map * or "
+                         "a network");
+    if (rc == 0)
+        rc = add_card(q, only, c, err);
+    if (c->count > 0)
+        c->names[0] = "";
+    json_decref(only);
+    return rc;
+}
+
 static int choose_cards(const struct replica_mapping_question *q, struct cards *c, bool *ret_alone, struct err *err)
 {
     const json_t *one;
@@ -327,15 +389,8 @@ static int choose_cards(const struct replica_mapping_question *q, struct cards *
 
     c->nics = json_array();
     *ret_alone = json_array_size(q->nics) <= 1;
-    if (json_array_size(q->nics) == 0) {
-        json_t *only = json_pack("{s:s, s:s, s:O?}", "name", "", "mac", "", "addresses", (json_t *)q->addresses);
-        int rc = c->nics && only ? add_card(q, only, c, err) : no_memory(err);
-
-        if (c->count > 0)
-            c->names[0] = "";
-        json_decref(only);
-        return rc;
-    }
+    if (json_array_size(q->nics) == 0)
+        return choose_for_unknown(q, c, err);
     json_array_foreach(q->nics, at, one) if (add_card(q, one, c, err) < 0) return -1;
     return 0;
 }

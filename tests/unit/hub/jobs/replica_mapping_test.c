@@ -7,6 +7,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -148,6 +149,42 @@ static void what_does_not_fit_the_machine_is_refused(void **state)
     expect("{\"nics\":[{\"source\":\"eno1\",\"network\":\"p\",\"ip\":{\"method\":\"dhcp\"}},"
            "{\"source\":\"eno2\",\"network\":\"p\"}]}",
         "{}", TWO_CARDS, false, "{}", NULL);
+    /* One address in two entries, however it is written. */
+    expect(
+        "{\"nics\":[{\"source\":\"eno1\",\"network\":\"p\",\"ip\":{\"method\":\"static\",\"address\":\"fd00::7/64\"}},"
+        "{\"source\":\"eno2\",\"network\":\"p\",\"ip\":{\"method\":\"static\",\"address\":\"FD00:0::7/48\"}}]}",
+        "{}", TWO_CARDS, false, "{}", NULL);
+    /* An agent that tells of no card, and entries that name one. */
+    expect("{\"nics\":[{\"source\":\"eno1\",\"network\":\"p\"}]}", "{}", "[]", false, "{}", NULL);
+    expect("{}", "{\"nics\":[{\"source\":\"52:54:00:aa:00:01\",\"network\":\"p\"}]}", "[]", true, "{}", NULL);
+    expect("{}", "{\"nics\":[{\"source\":\"10.2.0.0/16\",\"network\":\"p\"}]}", "[]", false, "{}", "{\"nics\":[]}");
+    expect("{\"nics\":[{\"source\":\"eno1\",\"network\":\"p\"}]}", "{\"nics\":[{\"source\":\"*\",\"network\":\"q\"}]}",
+        "[]", false, "{}", "{\"nics\":[{\"isolated\":false,\"network\":\"q\",\"source\":\"\"}]}");
+}
+
+/* `count` cards, all of which the mapping has a network for. */
+static bool fits(size_t count)
+{
+    json_t *nics = json_array();
+
+    for (size_t i = 0; i < count; i++) {
+        char name[16];
+
+        snprintf(name, sizeof(name), "eno%zu", i);
+        json_array_append_new(nics, json_pack("{s:s, s:s, s:[]}", "name", name, "mac", "", "addresses"));
+    }
+    AUTO_FREE char *text = json_dumps(nics, 0);
+    AUTO_FREE char *result = apply("{\"nics\":[{\"source\":\"*\",\"network\":\"p\"}]}", "{}", text, false, "{}");
+
+    json_decref(nics);
+    return result != NULL;
+}
+
+static void more_cards_than_a_replica_may_have_are_refused(void **state)
+{
+    (void)state;
+    assert_true(fits(FIXUP_NICS_MAX));
+    assert_false(fits(FIXUP_NICS_MAX + 1));
 }
 
 static void mappings_are_checked_when_they_are_made(void **state)
@@ -204,6 +241,7 @@ int main(void)
         cmocka_unit_test(a_test_gets_its_own_network_or_none),
         cmocka_unit_test(addresses_become_fixups),
         cmocka_unit_test(what_does_not_fit_the_machine_is_refused),
+        cmocka_unit_test(more_cards_than_a_replica_may_have_are_refused),
         cmocka_unit_test(mappings_are_checked_when_they_are_made),
     };
 
