@@ -153,14 +153,14 @@ static enum renderer find_renderer(const struct fixup_call *call, struct err *er
 
 static bool take_name(const char *from, size_t n, char ret_name[NAME_MAX_BYTES + 1])
 {
-    if (n == 0 || n > NAME_MAX_BYTES)
+    if (n == 0 || n > NAME_MAX_BYTES || (n == 2 && memcmp(from, "lo", 2) == 0))
         return false;
     for (size_t i = 0; i < n; i++)
         if (!isalnum((unsigned char)from[i]) && !strchr("-_.", from[i]))
             return false;
-    memcpy(ret_name, from, n);
+    memmove(ret_name, from, n); /* from may be ret_name */
     ret_name[n] = '\0';
-    return strcmp(ret_name, "lo") != 0;
+    return true;
 }
 
 /* The value behind a key at the beginning of a line, quotes left out. */

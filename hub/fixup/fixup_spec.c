@@ -109,12 +109,27 @@ static int check_static(const json_t *network, struct err *err)
     return 0;
 }
 
-/* The name of a card as the source had it, or none. */
+/* The name of a card as the source had it, or none. The loopback is no card. */
 static bool is_card_name(const json_t *value)
 {
     const char *text = json_string_value(value);
 
-    return !value || (text && text[0] && strlen(text) <= 15 && text[strspn(text, NAME_CHARACTERS)] == '\0');
+    return !value || (text && text[0] && strlen(text) <= 15 && text[strspn(text, NAME_CHARACTERS)] == '\0' &&
+                         strcmp(text, "lo") != 0);
+}
+
+/* Another one before it has its name. */
+static bool is_named_twice(const json_t *nics, size_t at)
+{
+    const char *name = json_string_value(json_object_get(json_array_get(nics, at), "name"));
+
+    for (size_t i = 0; name && i < at; i++) {
+        const char *other = json_string_value(json_object_get(json_array_get(nics, i), "name"));
+
+        if (other && strcmp(other, name) == 0)
+            return true;
+    }
+    return false;
 }
 
 static int check_each(const json_t *network, struct err *err)
@@ -135,6 +150,8 @@ static int check_each(const json_t *network, struct err *err)
             return bad(err, "network.nics", "an entry has no method, dhcp or static");
         if (!is_card_name(json_object_get(one, "name")))
             return bad(err, "network.nics", "a name is not that of an interface");
+        if (is_named_twice(nics, at))
+            return bad(err, "network.nics", "two entries have the same name");
         if ((strcmp(method, "static") == 0 ? check_static(one, err) : check_known(one, "network.nics.", dhcp, err)) < 0)
             return -1;
     }

@@ -575,6 +575,10 @@ static void wrong_fixups_are_refused_by_name(void **state)
         {"{\"network\":{\"method\":\"each\",\"nics\":[]}}", "network.nics"},
         {"{\"network\":{\"method\":\"each\",\"nics\":[{\"method\":\"keep\"}]}}", "network.nics"},
         {"{\"network\":{\"method\":\"each\",\"nics\":[{\"method\":\"dhcp\",\"name\":\"a\\nb\"}]}}", "network.nics"},
+        {"{\"network\":{\"method\":\"each\",\"nics\":[{\"method\":\"dhcp\",\"name\":\"lo\"}]}}", "network.nics"},
+        {"{\"network\":{\"method\":\"each\",\"nics\":[{\"method\":\"dhcp\",\"name\":\"a\"},{\"method\":\"dhcp\"},{"
+         "\"method\":\"dhcp\",\"name\":\"a\"}]}}",
+            "network.nics"},
         {"{\"network\":{\"method\":\"each\",\"nics\":[{\"method\":\"static\",\"address\":\"1.2.3.4\"}]}}",
             "network.address"},
         {"{\"network\":{\"method\":\"translate\",\"map\":[]}}", "network.map"},
