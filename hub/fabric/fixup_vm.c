@@ -63,10 +63,11 @@ static char *input_of(const json_t *spec, enum fixup_work work)
     char mac[18];
 
     fixup_mac(compute_text(spec, "failover_id", ""), mac);
-    json_t *input = json_pack("{s:b, s:b, s:O, s:{s:s, s:s, s:s, s:s}, s:O}", "apply", work >= FIXUP_CHANGE,
+    json_t *input = json_pack("{s:b, s:b, s:O, s:{s:s, s:s, s:s, s:s, s:i}, s:O}", "apply", work >= FIXUP_CHANGE,
         "take_back", work == FIXUP_TAKE_BACK, "fixups", json_object_get(spec, "fixups"), "context", "failover_id",
         compute_text(spec, "failover_id", ""), "machine_id", compute_text(machine, "id", ""), "machine_name",
-        compute_text(machine, "name", ""), "mac", mac, "disks", json_object_get(spec, "disks"));
+        compute_text(machine, "name", ""), "mac", mac, "cards", (int)json_array_size(json_object_get(spec, "nics")),
+        "disks", json_object_get(spec, "disks"));
     AUTO_FREE char *text = input ? json_dumps(input, JSON_COMPACT) : NULL;
     size_t n = text ? strlen(text) : 0;
 

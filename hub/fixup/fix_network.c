@@ -551,8 +551,27 @@ static bool is_mac(const char *at)
     return !isxdigit((unsigned char)at[17]) && at[17] != ':';
 }
 
-/* Replaces addresses that the map has and the first hardware address; `first` is that of all files, "" while none was seen. */
-static int translate(const struct fixup_call *call, const char *text, char first[18], struct buf *out, struct err *err)
+/* What was met in all files. */
+struct hardware {
+    char first[18]; /* "" while none was seen */
+    bool others;    /* there is one more, which people know of */
+};
+
+/* Which of several cards is which is not known here: the layout keeps the others'. */
+static int warn_of_others(const struct fixup_call *call, const char *mac, struct hardware *h, struct err *err)
+{
+    if (h->others || json_integer_value(json_object_get(call->context, "cards")) < 2)
+        return 0;
+    h->others = true;
+    return change_list_warn(call->list, err,
+        "the hardware address %.17s stays in the network's configuration: only the first one that is met becomes that "
+        "of a replica's card; a configuration that finds its other cards by theirs will not find them",
+        mac);
+}
+
+/* Replaces addresses that the map has and the first hardware address. */
+static int translate(
+    const struct fixup_call *call, const char *text, struct hardware *h, struct buf *out, struct err *err)
 {
     const json_t *map = json_object_get(json_object_get(call->fixups, "network"), "map");
     const char *mac = json_string_value(json_object_get(call->context, "mac"));
@@ -566,12 +585,14 @@ static int translate(const struct fixup_call *call, const char *text, char first
             if (buf_printf(out, err, "%u.%u.%u.%u", address >> 24, (address >> 16) & 255, (address >> 8) & 255,
                     address & 255) < 0)
                 return -1;
-        } else if (n == 0 && !inside && mac && is_mac(at) && (!first[0] || strncasecmp(first, at, 17) == 0)) {
-            memcpy(first, at, 17);
+        } else if (n == 0 && !inside && mac && is_mac(at) && (!h->first[0] || strncasecmp(h->first, at, 17) == 0)) {
+            memcpy(h->first, at, 17);
             n = 17;
             if (buf_append_str(out, mac, err) < 0)
                 return -1;
         } else {
+            if (n == 0 && !inside && mac && is_mac(at) && warn_of_others(call, at, h, err) < 0)
+                return -1;
             n = n > 0 ? n : 1;
             if (buf_append(out, at, n, err) < 0)
                 return -1;
@@ -581,7 +602,8 @@ static int translate(const struct fixup_call *call, const char *text, char first
     return 0;
 }
 
-static int translate_file(const struct fixup_call *call, const char *path, mode_t mode, char first[18], struct err *err)
+static int translate_file(
+    const struct fixup_call *call, const char *path, mode_t mode, struct hardware *h, struct err *err)
 {
     AUTO_BUF struct buf out = BUF_INIT(2 * GUEST_TEXT_MAX);
     const char *text = NULL;
@@ -589,7 +611,7 @@ static int translate_file(const struct fixup_call *call, const char *path, mode_
 
     if (rc != 1)
         return rc;
-    if (translate(call, text, first, &out, err) < 0 || !buf_str(&out, err))
+    if (translate(call, text, h, &out, err) < 0 || !buf_str(&out, err))
         return -1;
     return change_list_put(call->list, FIXUP, path, (char *)out.data, mode, NEW_ADDRESS, err);
 }
@@ -600,7 +622,7 @@ static int translate_layout(const struct fixup_call *call, struct err *err)
     static const struct place others[] = {{"/etc/systemd/network", ".netdev", RENDERER_NETWORKD},
         {"/etc/systemd/network", ".link", RENDERER_NETWORKD},
         {"/etc/udev/rules.d", "-persistent-net.rules", RENDERER_NONE}};
-    char first[18] = "";
+    struct hardware h = {.others = false};
     int rc = 0;
 
     for (size_t i = 0; i < ARRAY_LEN(places) + ARRAY_LEN(others); i++) {
@@ -610,11 +632,11 @@ static int translate_layout(const struct fixup_call *call, struct err *err)
 
         rc = list ? rc : -1;
         json_array_foreach(list, at, one) if (rc == 0) rc =
-            translate_file(call, json_string_value(one), p->renderer == RENDERER_MANAGER ? 0600 : 0644, first, err);
+            translate_file(call, json_string_value(one), p->renderer == RENDERER_MANAGER ? 0600 : 0644, &h, err);
         json_decref(list);
     }
     for (size_t i = 0; rc == 0 && i < ARRAY_LEN(files); i++)
-        rc = translate_file(call, files[i], 0644, first, err);
+        rc = translate_file(call, files[i], 0644, &h, err);
     return rc < 0 ? -1 : calm_cloud_init(call, err);
 }
 

@@ -13,7 +13,7 @@
 struct fixup_call {
     struct change_list *list;
     const json_t *fixups; /* fixup_spec.h, checked */
-    /* Of the replica: {"failover_id", "machine_id", "machine_name", "mac"} */
+    /* Of the replica: {"failover_id", "machine_id", "machine_name", "mac", "cards": how many it has} */
     const json_t *context;
     /* File systems and swap by the names that the source had for them: [{"device": "/dev/sda1", "uuid": "...", "is_root"?: true}, ...] */
     const json_t *filesystems;

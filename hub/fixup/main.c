@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * leeward-fixup: makes the system on a replica's disks one that boots and behaves as a virtual machine. Reads what is wanted as JSON on standard input
- *     {"apply": bool, "take_back"?: bool (undo those of this failover), "fixups": {...}, "context": {"failover_id", "machine_id", "machine_name", "mac"}, "disks": [{"number": n, "device": "/dev/sda"}]}
+ *     {"apply": bool, "take_back"?: bool (undo those of this failover), "fixups": {...}, "context": {"failover_id", "machine_id", "machine_name", "mac", "cards": n}, "disks": [{"number": n, "device": "/dev/sda"}]}
  * and prints one JSON object: {"changes": [...], "warnings": [...], "applied": bool, "unbootable"?: why} or {"error": {"code", "text", "correction"}}.
  *     leeward-fixup --root DIR     the guest's root is there already; none of its programs is run
  *     leeward-fixup --mount        finds and mounts it first; for the inside of the rescue image

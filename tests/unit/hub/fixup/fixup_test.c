@@ -33,6 +33,7 @@ struct guest {
     char folder[64];
     struct guest_tree tree;
     bool root_is_known;
+    int cards;      /* of the replica */
     json_t *report; /* of the last fix */
     bool unbootable;
     change_run *rebuilds; /* instead of noting what is run */
@@ -117,8 +118,8 @@ static void fix(struct guest *g, const char *fixups_text, bool apply)
 {
     struct change_list *list AUTO_OF(change_list) = change_list_new(&g->tree, "f-1");
     json_t *fixups = json_loads(fixups_text, 0, NULL);
-    json_t *context = json_pack(
-        "{s:s, s:s, s:s, s:s}", "failover_id", "f-1", "machine_id", "m-1", "machine_name", "web1", "mac", MAC);
+    json_t *context = json_pack("{s:s, s:s, s:s, s:s, s:i}", "failover_id", "f-1", "machine_id", "m-1", "machine_name",
+        "web1", "mac", MAC, "cards", g->cards);
     json_t *found =
         json_loads("[{\"device\":\"/dev/sda1\",\"uuid\":\"aaaa-1\"},{\"device\":\"/dev/sda2\",\"uuid\":\"aaaa-2\"},"
                    "{\"device\":\"/dev/sda3\",\"uuid\":\"\"}]",
@@ -462,6 +463,35 @@ static void addresses_are_translated_where_they_stand(void **state)
         "[Match]\nMACAddress=" MAC
         "\n[Network]\nAddress=10.9.0.5/16\nAddress=110.1.0.5/16\nGateway=10.9.255.254\nDNS=8.8.8.8\n# 10.1.0.5.6\n");
     assert_string_equal(text_at(g, "/etc/hosts"), "10.9.0.5 web1\n127.0.0.1 localhost\n");
+}
+
+/* The warnings that say so. */
+static size_t warned(const struct guest *g, const char *of)
+{
+    const json_t *one;
+    size_t at, n = 0;
+
+    json_array_foreach(json_object_get(g->report, "warnings"), at, one) n += strstr(json_string_value(one), of) != NULL;
+    return n;
+}
+
+static void hardware_that_is_not_translated_is_told(void **state)
+{
+    static const char translation[] =
+        "{\"network\":{\"method\":\"translate\",\"map\":[{\"from\":\"10.1.0.0/16\",\"to\":\"10.9.0.0/16\"}]}}";
+    struct guest *g = *state;
+
+    put(g, "/etc/systemd/network/a.network", "[Match]\nMACAddress=aa:bb:cc:dd:ee:01\n");
+    put(g, "/etc/systemd/network/b.network", "[Match]\nMACAddress=aa:bb:cc:dd:ee:02\n[Network]\nAddress=10.1.0.5/16\n");
+    put(g, "/etc/systemd/network/c.network", "[Match]\nMACAddress=aa:bb:cc:dd:ee:03\n");
+    fix(g, translation, false);
+    assert_int_equal(warned(g, "hardware address"), 0);
+    g->cards = 2;
+    fix(g, translation, true);
+    assert_int_equal(warned(g, "hardware address aa:bb:cc:dd:ee:02 stays"), 1);
+    assert_int_equal(warned(g, "hardware address"), 1);
+    assert_string_equal(text_at(g, "/etc/systemd/network/b.network"),
+        "[Match]\nMACAddress=aa:bb:cc:dd:ee:02\n[Network]\nAddress=10.9.0.5/16\n");
 }
 
 /* ---- role, limits, input ---- */
@@ -914,6 +944,7 @@ int main(void)
         T(what_root_alone_may_read_does_not_travel),
         T(networkmanager_gets_the_new_address_and_keeps_its_tunnels),
         T(addresses_are_translated_where_they_stand),
+        T(hardware_that_is_not_translated_is_told),
         T(an_agent_in_a_replica_does_not_start),
         T(links_do_not_lead_out_of_the_guest),
         T(what_is_no_text_is_left_alone),
