@@ -245,8 +245,8 @@ static json_t *sequence_text(uint64_t sequence)
     return json_string(text);
 }
 
-/* What runs where and from which point: the members of the request that a failover and its preview have in common. kind NULL: a preview. */
-static int submit_start(struct request *r, const char *job_kind, const char *kind, struct err *err)
+/* What runs where and from which point: the members of the request that a failover and its preview have in common. */
+static int submit_start(struct request *r, const char *job_kind, struct err *err)
 {
     const char *target = request_str(r, "target") ? request_str(r, "target") : "disks";
     json_t *options = json_object_get(r->body, "options");
@@ -262,19 +262,19 @@ static int submit_start(struct request *r, const char *job_kind, const char *kin
     if (sequence == 0 && failover_latest_point(r->conn, id, &sequence, err) < 0)
         return -1;
     return serve_job_submit(r, job_kind, id,
-        json_pack("{s:s*, s:s, s:o, s:O*}", "failover", kind, "target_id", db_at(&place, struct target_row, 0)->id,
-            "sequence", sequence_text(sequence), "options", options),
+        json_pack("{s:s*, s:s, s:o, s:O*}", "failover", request_str(r, "kind"), "target_id",
+            db_at(&place, struct target_row, 0)->id, "sequence", sequence_text(sequence), "options", options),
         err);
 }
 
 int serve_failover_create(struct request *r, struct err *err)
 {
-    return submit_start(r, "failover", request_str(r, "kind"), err);
+    return submit_start(r, "failover", err);
 }
 
 int serve_failover_preview(struct request *r, struct err *err)
 {
-    return submit_start(r, "failover_preview", NULL, err);
+    return submit_start(r, "failover_preview", err);
 }
 
 /* A job about the failover in the path; params are taken over and get its id. */

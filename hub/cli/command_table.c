@@ -228,22 +228,34 @@ static const struct command_option point_open_options[] = {
     END,
 };
 
+#define FAILOVER_OPTIONS                                                                                               \
+    {"target", 't', "TARGET", "Where the replica runs (disks: its disks alone, over NBD)"},                            \
+        {"cpus", 0, "N", "Processors, if not as many as the machine has"},                                             \
+        {"memory-mib", 0, "MIB", "Memory, if not as much as the machine has"},                                         \
+        {"network", 0, "NAME", "Network at the target; without it the replica has none"},                              \
+        {"boot-port", 0, "[ADDRESS:]PORT", "It is up when this port answers"},                                         \
+        {"boot-serial", 0, "TEXT", "It is up when this text is on its serial line"},                                   \
+        {"boot-timeout", 0, "DURATION", "How long that may take (5m)"},                                                \
+        {"fixups", 0, "JSON",                                                                                          \
+            "Prepare its disks for a virtual machine: {} for what every replica needs (docs/failover.md)"},            \
+        {"fixups-failure", 0, "WORD",                                                                                  \
+            "When that cannot be done: stop (planned), or continue with the disks as they are (others)"},              \
+        {"address", 0, "ADDRESS/BITS", "Its network card gets this address, or dhcp"},                                 \
+        {"gateway", 0, "ADDRESS", "And this way out"}, {"dns", 0, "ADDRESS,...", "And these name servers"},            \
+    {                                                                                                                  \
+        "no-mapping", 0, NULL, "Leave out what the mappings of the machine and its site say"                           \
+    }
+
 static const struct command_option failover_options[] = {
-    {"target", 't', "TARGET", "Where the replica runs (disks: its disks alone, over NBD)"},
-    {"cpus", 0, "N", "Processors, if not as many as the machine has"},
-    {"memory-mib", 0, "MIB", "Memory, if not as much as the machine has"},
-    {"network", 0, "NAME", "Network at the target; without it the replica has none"},
-    {"boot-port", 0, "[ADDRESS:]PORT", "It is up when this port answers"},
-    {"boot-serial", 0, "TEXT", "It is up when this text is on its serial line"},
-    {"boot-timeout", 0, "DURATION", "How long that may take (5m)"},
-    {"fixups", 0, "JSON",
-        "Prepare its disks for a virtual machine: {} for what every replica needs (docs/failover.md)"},
-    {"fixups-failure", 0, "WORD",
-        "When that cannot be done: stop (planned), or continue with the disks as they are (others)"},
-    {"address", 0, "ADDRESS/BITS", "Its network card gets this address, or dhcp"},
-    {"gateway", 0, "ADDRESS", "And this way out"},
-    {"dns", 0, "ADDRESS,...", "And these name servers"},
-    {"no-mapping", 0, NULL, "Leave out what the mappings of the machine and its site say"},
+    FAILOVER_OPTIONS,
+    JOBWAIT_OPTIONS,
+    END,
+};
+
+static const struct command_option failover_preview_options[] = {
+    {"kind", 0, "KIND",
+        "Of which failover: test, planned or unplanned (unplanned); a test may have other networks and addresses"},
+    FAILOVER_OPTIONS,
     JOBWAIT_OPTIONS,
     END,
 };
@@ -590,7 +602,7 @@ const struct command commands[] = {
     {"failover unplanned", "MACHINE[@POINT]", "Start a replica instead of the machine, which is fenced from then on",
         failover_options, 1, 1, false, verb_failover_unplanned},
     {"failover preview", "MACHINE[@POINT]", "List what fix-ups would change on a replica's disks; nothing is changed",
-        failover_options, 1, 1, false, verb_failover_preview},
+        failover_preview_options, 1, 1, false, verb_failover_preview},
     {"failover list", "", "List failovers", NULL, 0, 0, false, verb_failover_list},
     {"failover screenshot", "FAILOVER|MACHINE FILE",
         "Write what the replica's screen shows now to a file, as PNG; -: standard output", NULL, 2, 2, false,

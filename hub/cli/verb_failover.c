@@ -317,8 +317,8 @@ static int start_failover(struct command_line *line, const char *kind, struct er
     if (verb_split_point(line->arguments[0], machine, &point, err) < 0 ||
         verb_resolve_point(line, machine, point, &sequence, err) < 0)
         return -1;
-    body = json_pack("{s:s, s:s*, s:I, s:s*, s:{}}", "machine", machine, "kind", kind, "sequence", (json_int_t)sequence,
-        "target", target, "options");
+    body = json_pack("{s:s, s:s*, s:I, s:s*, s:{}}", "machine", machine, "kind",
+        kind ? kind : command_option(line, "kind"), "sequence", (json_int_t)sequence, "target", target, "options");
     rc = body ? add_options(line, json_object_get(body, "options"), err)
               : err_set(err, ERR_NOMEM, "no memory for a request");
     if (rc == 0 && !kind && !json_object_get(json_object_get(body, "options"), "fixups"))

@@ -194,15 +194,19 @@ int fixup_steps_take_back(struct job_run *run, struct err *err)
 static int preview_check(struct db_conn *conn, const struct machine_row *machine, json_t *params,
     char ret_vault_id[IDENT_TEXT_SIZE], struct err *err)
 {
-    static const char *const known[] = {"target_id", "sequence", "options", NULL};
+    static const char *const known[] = {"failover", "target_id", "sequence", "options", NULL};
+    const char *kind = job_param_text(params, "failover");
     AUTO_DB_SET struct db_set set = {0};
     uint64_t sequence;
 
+    if (*kind && failover_kind_from_name(kind) < 0)
+        return err_set(err, ERR_INVALID, "failover: none of test, planned, unplanned");
     if (job_params_known(params, known, err) < 0 || job_param_u64(params, "sequence", &sequence, err) < 0 ||
         replica_options_check(json_object_get(params, "options"), err) < 0 ||
         db_need(conn, &db_targets, job_param_text(params, "target_id"), &set, err) < 0 ||
         point_steps_sequence(conn, machine, params, err) < 0 ||
-        replica_mapping_resolve(conn, machine->id, false, params, err) < 0)
+        replica_mapping_resolve(conn, machine->id, strcmp(kind, failover_kind_name(FAILOVER_TEST)) == 0, params, err) <
+            0)
         return -1;
     if (!json_object_get(json_object_get(params, "options"), "fixups")) {
         err_set(err, ERR_INVALID, "options.fixups: missing");
