@@ -309,7 +309,7 @@ test("a_lost_machine_is_restored_to_the_disk_of_a_rescue_system", async () => {
         await page.waitForSelector("#point-choice[data-sequence]");
         await lookAround(page, "restore-point");
         await page.click("#wizard-next");
-        await page.locator("#receiver-spare:not([disabled])").check();
+        await page.locator("#receiver-choice").getByLabel("spare", { exact: true }).check();
         await lookAround(page, "restore-target");
         await page.click("#wizard-next");
         await page.waitForSelector("#onto-0");
@@ -455,6 +455,13 @@ test("a_disk_is_protected_looked_at_and_left_out_again", async () => {
 
 test("failover_wizard_leads_from_the_timeline_to_a_test_and_its_cleanup", async () => {
     const { page } = await open({ storageState: await session() });
+    await page.goto("/failovers/new?machine=00000000-0000-4000-8000-000000000000"); // one that is not there: no other takes its place
+    await page.waitForSelector("#machine-gone");
+    check((await page.inputValue("#machine")) === "" && (await page.isDisabled("#wizard-next")), "the wizard takes another machine than the one that was chosen");
+    await look(page, "failover-gone");
+    await page.selectOption("#machine", machine.id);
+    await page.waitForSelector("#machine-gone", { state: "detached" });
+    check(await page.isEnabled("#wizard-next"), "no other machine can be chosen");
     await page.goto(`/failovers/new?machine=${machine.id}`);
     await page.waitForSelector("#kinds");
     await page.click("#kind-unplanned"); // what replaces the machine is typed out

@@ -70,6 +70,9 @@ static void what_the_failover_asks_for_goes_before_the_machine_and_that_before_i
         "{\"mapping\":false}", "{\"mapping\":false}");
     expect("{\"nics\":[{\"source\":\"*\",\"network\":\"prod\"}]}", "{}", ONE_CARD, false, "{\"network\":\"other\"}",
         "{\"network\":\"other\"}");
+    /* An empty name is no network at all. */
+    expect("{\"nics\":[{\"source\":\"*\",\"network\":\"prod\",\"ip\":{\"method\":\"dhcp\"}}]}", "{}", ONE_CARD, false,
+        "{\"network\":\"\"}", "{\"network\":\"\"}");
 }
 
 static void a_card_gets_the_first_entry_that_fits_it_of_the_machine_first(void **state)

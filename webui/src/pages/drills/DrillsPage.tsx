@@ -23,6 +23,8 @@ import type { ListSearch } from "../../widgets/listSearch";
 import { Moment } from "../../widgets/Moment";
 import { ProblemAlert } from "../../widgets/ProblemAlert";
 import { Switch } from "../../widgets/Switch";
+import { AS_SAID, isNamed, networkOf } from "../failovers/network";
+import { NetworkChoice } from "../failovers/NetworkChoice";
 
 type Drill = components["schemas"]["Drill"];
 type DrillMachine = components["schemas"]["DrillMachine"];
@@ -75,6 +77,7 @@ function useRefresh(onDone?: () => void) {
 
 function Add({ onClose }: { onClose: () => void }) {
     const { t } = useTranslation("drills");
+    const { t: words } = useTranslation("failovers");
     const plans = useQuery(plansQuery).data ?? [];
     const policies = useQuery(policiesQuery).data ?? [];
     const targets = useQuery(targetsQuery).data ?? [];
@@ -83,7 +86,7 @@ function Add({ onClose }: { onClose: () => void }) {
     const [days, setDays] = useState("7");
     const [hours, setHours] = useState("");
     const [target, setTarget] = useState("");
-    const [network, setNetwork] = useState("");
+    const [network, setNetwork] = useState(AS_SAID);
     const subjects = [...plans.map((p) => ({ value: `plan:${p.id}`, text: t("ofPlan", { name: p.name }) })), ...policies.map((p) => ({ value: `policy:${p.id}`, text: t("ofPolicy", { name: p.name }) }))];
     const chosen = subject || (subjects[0]?.value ?? "");
     const isPolicy = chosen.startsWith("policy:");
@@ -91,17 +94,17 @@ function Add({ onClose }: { onClose: () => void }) {
     const where = target || (isPolicy ? (targets.find((one) => one.adapter !== "disk") ?? targets[0])?.name : "");
     const onSuccess = useRefresh(onClose);
     const mutation = useMutation({
-        mutationFn: () => call(api.POST("/api/v1/drills", { body: { name, interval_seconds: Number(days) * DAY_S, window: hours, ...(isPolicy ? { policy: id } : { plan: id }), ...(where && { target: where }), ...(network && { options: { network } }) } })),
+        mutationFn: () => call(api.POST("/api/v1/drills", { body: { name, interval_seconds: Number(days) * DAY_S, window: hours, ...(isPolicy ? { policy: id } : { plan: id }), ...(where && { target: where }), ...(network.way !== "said" && { options: networkOf(network) }) } })),
         onSuccess,
     });
     return (
-        <FormDialog title={t("add")} submit={t("add")} isDisabled={!name || !id || !(Number(days) > 0)} mutation={mutation} onSubmit={() => mutation.mutate()} onClose={onClose}>
+        <FormDialog title={t("add")} submit={t("add")} isDisabled={!name || !id || !(Number(days) > 0) || !isNamed(network)} mutation={mutation} onSubmit={() => mutation.mutate()} onClose={onClose}>
             <Field id="drill-name" label={t("column.name")} value={name} onChange={setName} isRequired />
             <Field id="drill-of" label={t("of")} value={chosen} onChange={setSubject} options={subjects} />
             <Field id="drill-days" label={t("days")} type="number" value={days} onChange={setDays} isRequired />
             <Field id="drill-window" label={t("column.window")} value={hours} onChange={setHours} hint={t("windowHint")} />
             <Field id="drill-target" label={t("column.target")} value={where ?? ""} onChange={setTarget} options={[...(isPolicy ? [] : [{ value: "", text: t("asPlan") }]), ...targets.map((one) => ({ value: one.name, text: `${one.name} (${one.adapter})` }))]} />
-            <Field id="drill-network" label={t("column.network")} value={network} onChange={setNetwork} hint={t("networkHint")} />
+            <NetworkChoice id="drill-network" entry={network} onChange={setNetwork} said={isPolicy ? words("networkSaid") : t("networkOfPlan")} hint={t("networkHint")} />
         </FormDialog>
     );
 }

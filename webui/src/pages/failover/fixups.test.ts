@@ -9,7 +9,9 @@ const wanted = { ...NO_FIXUPS, isWanted: true };
 describe("fix-ups", () => {
     it("are none unless they are asked for", () => expect(fixupsOf(NO_FIXUPS)).toBeUndefined());
     it("are what every replica needs without another word", () => expect(fixupsOf(wanted)).toEqual(usual));
-    it("say how the network changes", () => {
+    it("leave the network to the mappings without another word", () => expect(fixupsOf({ ...wanted, method: "mapping" })).toEqual(usual));
+    it("say how the network changes, also that it does not", () => {
+        expect(fixupsOf({ ...wanted, method: "keep" })).toEqual({ ...usual, network: { method: "keep" } });
         expect(fixupsOf({ ...wanted, method: "dhcp" })).toEqual({ ...usual, network: { method: "dhcp" } });
         expect(fixupsOf({ ...wanted, method: "static", address: "192.0.2.7/24", gateway: "192.0.2.1", serial: true })).toEqual({ ...usual, serial_console: true, network: { method: "static", address: "192.0.2.7/24", gateway: "192.0.2.1" } });
         expect(fixupsOf({ ...wanted, method: "translate", from: "10.1.0.0/16", to: "10.9.0.0/16", onFailure: "stop" })).toEqual({ ...usual, on_failure: "stop", network: { method: "translate", map: [{ from: "10.1.0.0/16", to: "10.9.0.0/16" }] } });

@@ -3,7 +3,8 @@
 // What is to be prepared on a replica's disks, as it is entered; and the hub's list of what that changes, or has changed.
 import type { components } from "../../api/schema";
 
-export const METHODS = ["keep", "dhcp", "static", "translate"] as const;
+/** mapping: whatever the mappings say; keep: as the source had it, whatever they say. */
+export const METHODS = ["mapping", "keep", "dhcp", "static", "translate"] as const;
 export type Method = (typeof METHODS)[number];
 
 export interface FixupEntry {
@@ -18,16 +19,17 @@ export interface FixupEntry {
     to: string;
 }
 
-export const NO_FIXUPS: FixupEntry = { isWanted: false, serial: false, onFailure: "", method: "keep", address: "", gateway: "", from: "", to: "" };
+export const NO_FIXUPS: FixupEntry = { isWanted: false, serial: false, onFailure: "", method: "mapping", address: "", gateway: "", from: "", to: "" };
 
 export type Fixups = components["schemas"]["Fixups"];
 
 function networkOf(entry: FixupEntry): Fixups["network"] {
     switch (entry.method) {
-        case "keep":
+        case "mapping":
             return undefined;
+        case "keep":
         case "dhcp":
-            return { method: "dhcp" };
+            return { method: entry.method };
         case "static":
             return { method: "static", address: entry.address, ...(entry.gateway && { gateway: entry.gateway }) };
         case "translate":

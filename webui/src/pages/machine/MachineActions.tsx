@@ -8,12 +8,12 @@ import { useTranslation } from "react-i18next";
 import type { Machine } from "../../api/queries";
 import { useMay } from "../../api/session";
 import { ActionDialog, type ActionKind, actionsFor } from "../../widgets/actionDialogs";
+import { mayFailOver } from "../failover/subject";
 
 /** Where a replica of it, or other hardware, can take over. */
 function WaysOut({ machine }: { machine: Machine }) {
     const { t } = useTranslation("machine");
-    const replicates = ["initial_replication", "protected", "resynchronizing"].includes(machine.state);
-    if (!replicates || machine.last_point_sequence === null) return null;
+    if (!mayFailOver(machine)) return null;
     return (
         <>
             <Button id="to-failover" variant="secondary" component={(props) => <Link {...props} to="/failovers/new" search={{ machine: machine.id }} />}>{t("failOver")}</Button>

@@ -1,0 +1,12 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Which machine a failover is about.
+import type { Machine } from "../../api/queries";
+
+const REPLICATES: readonly Machine["state"][] = ["initial_replication", "protected", "resynchronizing"];
+
+/** A replica of it can be asked for: it replicates and has a point. Which kinds there are then is the hub's to say. */
+export const mayFailOver = (machine: Machine) => REPLICATES.includes(machine.state) && machine.last_point_sequence !== null;
+
+/** The one that was chosen and never another one in its place; the first one only while nobody has chosen. */
+export const subjectOf = (machines: readonly Machine[], chosen: string): Machine | undefined => (chosen ? machines.find((one) => one.id === chosen) : machines[0]);
