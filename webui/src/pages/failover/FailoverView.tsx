@@ -72,15 +72,17 @@ const LIVE = ["starting", "running", "committed", "reprotected"];
 /** The screen while there is one, and the end of the serial line once the target has told it. */
 function Console({ failover }: { failover: Failover }) {
     const { t } = useTranslation("failover");
+    const { moment } = useFormat();
     const live = failover.adapter === "libvirt" && LIVE.includes(failover.state);
     const screen = useQuery({ ...screenQuery(failover.id), enabled: live });
     const serial = failover.replica.console;
     return (
         <>
-            {live && screen.data && !screen.isError && (
+            {live && screen.data && (
                 <figure id="screen" className="lw-above">
                     <figcaption>{t("screen", { name: failover.machine_name })}</figcaption>
                     <img className="lw-screen" src={screen.data} alt={t("screen", { name: failover.machine_name })} />
+                    {screen.isError && <p className="lw-subtle">{t("screenOf", { time: moment(screen.dataUpdatedAt) })}</p>}
                 </figure>
             )}
             {typeof serial === "string" && serial !== "" && (

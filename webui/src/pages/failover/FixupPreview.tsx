@@ -6,7 +6,7 @@ import { useMutation, useQuery } from "@tanstack/react-query";
 import { useTranslation } from "react-i18next";
 
 import { api, call } from "../../api/client";
-import { jobQuery } from "../../api/queries";
+import { isOver, jobQuery } from "../../api/queries";
 import type { components } from "../../api/schema";
 import { JobSteps } from "../../widgets/JobSteps";
 import { Notice } from "../../widgets/Notice";
@@ -21,15 +21,17 @@ export function FixupPreview({ request }: { request: Request }) {
     const ask = useMutation({ mutationFn: () => call(api.POST("/api/v1/failovers/preview", { body: request })) });
     const { data: job, error } = useQuery({ ...jobQuery(ask.data?.id ?? ""), enabled: ask.data !== undefined });
     const report = reportOf((job?.result as Record<string, unknown> | undefined)?.fixups);
-    const isOver = job?.status === "succeeded";
+    const isMade = job?.status === "succeeded" && report !== undefined;
+    const mayAsk = !ask.data || (job ? isOver(job) && !isMade : error !== null);
     return (
         <div id="fixup-preview" className="lw-above" data-status={job?.status ?? (ask.isPending ? "asked" : "none")}>
-            {!ask.data && <Button id="preview-fixups" variant="secondary" isDisabled={ask.isPending} isLoading={ask.isPending} onClick={() => ask.mutate()}>{t("fixup.preview")}</Button>}
-            {!ask.data && <p className="lw-subtle lw-above">{t("fixup.previewText")}</p>}
+            {mayAsk && <Button id="preview-fixups" variant="secondary" isDisabled={ask.isPending} isLoading={ask.isPending} onClick={() => ask.mutate()}>{t(ask.data || ask.isError ? "fixup.previewAgain" : "fixup.preview")}</Button>}
+            {mayAsk && <p className="lw-subtle lw-above">{t("fixup.previewText")}</p>}
             <ProblemAlert error={ask.error ?? error} />
             {job?.problem && <Notice variant="warning" isInline component="h3" title={job.problem.detail}>{job.problem.correction && <p>{job.problem.correction}</p>}</Notice>}
-            {isOver && report && <FixupList report={report} title={t("fixup.willChange")} />}
-            {job && !isOver && <JobSteps job={job} />}
+            {job?.status === "cancelled" && <Notice variant="info" isInline component="h3" title={t("fixup.previewCancelled")} />}
+            {isMade && <FixupList report={report} title={t("fixup.willChange")} />}
+            {job && !isMade && <JobSteps job={job} />}
         </div>
     );
 }

@@ -6,6 +6,7 @@ import type { components } from "../../api/schema";
 
 const MOVING_MS = 1500;
 const SCREEN_MS = 3000;
+const NO_SCREEN_MS = 15_000;
 
 export const targetsQuery = queryOptions({ queryKey: ["targets"], queryFn: () => callAll((cursor) => api.GET("/api/v1/targets", { params: { query: { limit: 500, cursor } } })) });
 
@@ -24,12 +25,12 @@ const asDataUrl = (picture: Blob) =>
         reader.readAsDataURL(picture);
     });
 
-/** What the replica's screen shows, again and again. */
+/** What the replica's screen shows, again and again; less often where there is none. What it showed last stays. */
 export const screenQuery = (id: string) =>
     queryOptions({
         queryKey: ["screens", id],
         queryFn: async () => asDataUrl(await call(api.GET("/api/v1/failovers/{failover_id}/screenshot", { params: { path: { failover_id: id } }, parseAs: "blob" }))),
-        refetchInterval: SCREEN_MS,
+        refetchInterval: (query) => (query.state.error ? NO_SCREEN_MS : SCREEN_MS),
         retry: false,
         gcTime: 0,
     });
