@@ -122,11 +122,12 @@ export function FailbackPage() {
     const { t: common } = useTranslation();
     const { failoverId } = useParams({ from: "/shell/failovers/$failoverId/failback" });
     const { data: preview, error } = useQuery(previewQuery(failoverId));
-    const { data: machine } = useQuery({ ...machineQuery(preview?.machine_id ?? ""), enabled: preview !== undefined });
+    const { data: machine, error: machineError } = useQuery({ ...machineQuery(preview?.machine_id ?? ""), enabled: preview !== undefined });
+    const problem = error ?? machineError;
     return (
         <>
             <PageHeader title={t("title")} text={t("text")} />
-            {preview && machine ? <Wizard id={failoverId} preview={preview} machine={machine} /> : error ? <ProblemAlert error={error} /> : <Skeleton height="16rem" screenreaderText={common("loading")} />}
+            {preview && machine ? <Wizard id={failoverId} preview={preview} machine={machine} /> : problem ? <ProblemAlert error={problem} /> : <Skeleton height="16rem" screenreaderText={common("loading")} />}
         </>
     );
 }

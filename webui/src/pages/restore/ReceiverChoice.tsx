@@ -37,7 +37,7 @@ export function ReceiverChoice({ machine, receiver, onChoose, children }: Receiv
         <fieldset id="receiver-choice">
             <legend>{t("receiverText", { name: machine.name })}</legend>
             {children}
-            {receivers.map((one) => <Radio key={one.id} id={`receiver-${one.name}`} name="receiver" className="lw-above" label={one.name} description={says(one)} isChecked={receiver === one.id} isDisabled={!one.online} onChange={() => onChoose(one.id)} />)}
+            {receivers.map((one) => <Radio key={one.id} id={`receiver-${one.id}`} name="receiver" className="lw-above" label={one.name} description={says(one)} isChecked={receiver === one.id} isDisabled={!one.online} onChange={() => onChoose(one.id)} />)}
             {receivers.length === 0 && <Notice className="lw-above" variant="info" isInline isPlain component="h3" title={t("noReceiver")} />}
             <p className="lw-subtle lw-above">{t("receiverHint")}</p>
         </fieldset>
