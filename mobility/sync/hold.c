@@ -56,6 +56,7 @@ struct hold {
     struct order order;
     bool noted;                    /* the source was stopped, and not started since */
     char held_id[IDENT_TEXT_SIZE]; /* by that order; "": by an older agent, which did not note it */
+    bool held_unheard;             /* the hub had not said yet which generation it is */
     uint64_t held_in;              /* the generation in which it was; 0: not known to this process */
     uint64_t generation;           /* the hub's last */
     struct hold_output outputs[OUTPUTS_MAX];
@@ -283,6 +284,7 @@ static int stop(struct hold *h, const struct order *o, uint64_t generation, stru
     h->noted = true;
     memcpy(h->held_id, o->hold_id, sizeof(h->held_id));
     h->held_in = generation;
+    h->held_unheard = generation == 0;
     pthread_mutex_unlock(&h->lock);
     if (run_scripts(h, true, err) < 0)
         return err_wrap(err, "stopping what uses the protected disks");
@@ -505,6 +507,9 @@ void hold_desired(struct hold *h, bool protect, uint64_t generation)
 {
     pthread_mutex_lock(&h->lock);
     h->generation = generation;
+    if (h->held_unheard)
+        h->held_in = generation;
+    h->held_unheard = false;
     if (h->noted && h->wish == WISH_NOTHING && (!protect || generation != h->held_in)) {
         h->order = (struct order){.command_id = ""};
         h->wish = protect ? WISH_RELEASE : WISH_LET_GO;

@@ -279,6 +279,19 @@ static void a_release_gives_back_what_its_own_hold_took(void **state)
     check_log(f, "stop\nstart\nstop\nstart\n");
 }
 
+/* After a restart of the agent an order may come before what the hub wants of the machine. */
+static void a_hold_that_came_first_belongs_to_the_generation_that_is_told_then(void **state)
+{
+    struct fixture *f = *state;
+    hold(f);
+    hold_desired(f->hold, true, 4);
+    hold(f); /* behind whatever that led to */
+    check_log(f, "stop\n");
+    hold_desired(f->hold, true, 5);
+    wait_for(f, has_note, false);
+    check_log(f, "stop\nstart\n");
+}
+
 /* Each is answered, also one that is overtaken before anybody has begun with it. */
 static void no_command_goes_without_an_answer(void **state)
 {
@@ -318,6 +331,7 @@ int main(void)
         TEST(a_disk_in_use_is_an_error_and_all_is_started_again),
         TEST(a_new_process_holds_it_again_until_the_hub_says_otherwise), TEST(a_command_that_makes_no_sense_is_refused),
         TEST(a_note_that_makes_no_sense_hurts_nobody), TEST(a_release_gives_back_what_its_own_hold_took),
+        TEST(a_hold_that_came_first_belongs_to_the_generation_that_is_told_then),
         TEST(no_command_goes_without_an_answer)};
     if (!loopdisk_is_possible())
         return 77;
