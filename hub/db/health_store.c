@@ -125,7 +125,10 @@ int health_clocks(struct db_conn *conn, uint64_t *ret_peers, int64_t *ret_middle
     AUTO_PGRESULT PGresult *r = NULL;
 
     if (db_exec(conn, &r, err,
-            "SELECT count(*), coalesce(percentile_disc(0.5) WITHIN GROUP (ORDER BY clock_skew_usec), 0) FROM ("
+            /* BETWEEN: a clock that was set back leaves processes in the future that are gone */
+            "SELECT CASE WHEN (SELECT count(*) FROM hub_processes WHERE seen_at BETWEEN "
+            "now() - interval '15 seconds' AND now() + interval '15 seconds') = 1 "
+            "THEN count(*) ELSE 0 END, coalesce(percentile_disc(0.5) WITHIN GROUP (ORDER BY clock_skew_usec), 0) FROM ("
             "SELECT clock_skew_usec FROM machines WHERE online AND NOT simulated"
             " UNION ALL SELECT clock_skew_usec FROM nodes WHERE online AND NOT simulated"
             " UNION ALL SELECT clock_skew_usec FROM vaults WHERE online AND NOT simulated) peers") < 0)

@@ -51,7 +51,8 @@ enum health_vault_column {
 int health_machines(struct db_conn *conn, PGresult **ret_rows, struct err *err);
 int health_nodes(struct db_conn *conn, PGresult **ret_rows, struct err *err);
 int health_vaults(struct db_conn *conn, PGresult **ret_rows, struct err *err);
-/* How many peers are there, and the middle one of the skews of their clocks: an even number of them gives the lower one. */
+/* How many peers are there, and the middle one of the skews of their clocks: an even number of them gives the lower one. Each
+ * was measured with the clock of the hub that has its session: with several hubs, or none for 15 seconds, they are nobody's jury, and there are 0. */
 int health_clocks(struct db_conn *conn, uint64_t *ret_peers, int64_t *ret_middle_usec, struct err *err);
 
 struct health_put {

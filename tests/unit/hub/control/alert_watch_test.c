@@ -173,6 +173,38 @@ static void certificates_of_hubs_are_watched(void **state)
 }
 
 /* Ten thousand machines lose their node at once. */
+static int64_t hub_behind(struct db_conn *conn)
+{
+    AUTO_ALERT_WATCH struct alert_watch watch = {0};
+    struct err err = ERR_INIT;
+
+    assert_ok(alert_watch_begin(conn, &watch, &err), &err);
+    return watch.hub_behind_usec;
+}
+
+/* What two hubs measured says nothing of the clock of one. */
+static void the_peers_of_one_hub_judge_its_clock(void **state)
+{
+    struct db_conn *conn AUTO_OF(db_conn) = fixture_conn(state);
+
+    clean(conn, "0", "0");
+    sql(conn, "UPDATE machines SET online = true, clock_skew_usec = 3600000000;"
+              " UPDATE vaults SET online = true, clock_skew_usec = 3600000000; DELETE FROM hub_processes");
+    assert_int_equal(hub_behind(conn), 0);
+    sql(conn,
+        "INSERT INTO hub_processes (process_id, seen_at) VALUES (gen_random_uuid(), now() + interval '14 seconds')");
+    assert_int_equal(hub_behind(conn), 3600000000);
+    sql(conn,
+        "INSERT INTO hub_processes (process_id, seen_at) VALUES (gen_random_uuid(), now() + interval '14 seconds')");
+    assert_int_equal(hub_behind(conn), 0);
+    sql(conn, "UPDATE hub_processes SET seen_at = now() + interval '1 hour' WHERE process_id ="
+              " (SELECT process_id FROM hub_processes LIMIT 1)");
+    assert_int_equal(hub_behind(conn), 3600000000);
+    sql(conn, "UPDATE hub_processes SET seen_at = now() - interval '16 seconds'");
+    assert_int_equal(hub_behind(conn), 0);
+    sql(conn, "DELETE FROM hub_processes");
+}
+
 static void a_storm_is_one_transaction(void **state)
 {
     struct db_conn *conn AUTO_OF(db_conn) = fixture_conn(state);
@@ -208,6 +240,7 @@ int main(void)
         cmocka_unit_test(an_acknowledgement_during_the_sweep_stays),
         cmocka_unit_test(a_failed_job_is_an_alert_until_one_of_its_kind_succeeds),
         cmocka_unit_test(certificates_of_hubs_are_watched),
+        cmocka_unit_test(the_peers_of_one_hub_judge_its_clock),
         cmocka_unit_test(a_storm_is_one_transaction),
     };
 
