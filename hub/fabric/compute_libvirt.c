@@ -279,7 +279,9 @@ static int create(const struct compute_call *call, virConnectPtr host, virDomain
     *ret_domain = virDomainLookupByUUIDString(host, compute_text(call->spec, "failover_id", ""));
     if (*ret_domain)
         return 0;
-    if (domain_xml(call->config, call->spec, has_kvm(call, host), &xml, err) < 0)
+    /* Again: the fix-ups took a while since the check, and networks are changed by people. */
+    if (check_networks(host, json_object_get(call->spec, "nics"), err) < 0 ||
+        domain_xml(call->config, call->spec, has_kvm(call, host), &xml, err) < 0)
         return -1;
     *ret_domain = virDomainCreateXML(host, xml, VIR_DOMAIN_START_PAUSED);
     if (*ret_domain)

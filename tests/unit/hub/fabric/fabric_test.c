@@ -359,6 +359,25 @@ static void what_a_program_leaves_running_is_not_waited_for(void **state)
     json_decref(replica);
 }
 
+/* libvirt's own test driver has a network "default" that forwards. Also when the check before it was passed: it may have been another one then. */
+static void a_replica_of_a_test_is_not_started_in_a_network_that_forwards(void **state)
+{
+    json_t *config = json_pack("{s:s}", "uri", "test:///default");
+    json_t *spec = spec_of("web1", "[]"), *replica = NULL;
+    const atomic_bool cancelled = false;
+    const struct compute_call call = {.config = config, .spec = spec, .cancelled = &cancelled};
+    struct err err = ERR_INIT;
+
+    (void)state;
+    json_object_set_new(spec, "nics", json_loads("[{\"network\":\"default\",\"isolated\":true}]", 0, NULL));
+    assert_int_equal(compute_libvirt.start(&call, &replica, &err), -1);
+    assert_null(replica);
+    assert_int_equal(err.code, ERR_REFUSED);
+    assert_non_null(strstr(err.text, "not isolated"));
+    json_decref(config);
+    json_decref(spec);
+}
+
 static void a_libvirt_host_that_is_down_is_said_to_be(void **state)
 {
     json_t *config = json_pack("{s:s}", "uri", "qemu+unix:///system?socket=/nowhere/libvirt-sock"),
@@ -511,6 +530,7 @@ int main(void)
         cmocka_unit_test(a_program_that_goes_wrong_is_an_error_with_its_own_words),
         cmocka_unit_test(what_a_program_leaves_running_is_not_waited_for),
         cmocka_unit_test(a_libvirt_host_that_is_down_is_said_to_be),
+        cmocka_unit_test(a_replica_of_a_test_is_not_started_in_a_network_that_forwards),
         cmocka_unit_test(tasks_are_begun_once_and_collected_once),
         cmocka_unit_test(cancelled_tasks_end_and_are_forgotten),
         cmocka_unit_test(a_port_that_answers_is_a_verdict_and_so_is_one_that_does_not),
