@@ -164,6 +164,7 @@ def needs(operation):
 
 # What needs no credentials, and what asks with POST and changes nothing. Whatever else is added must be in the tables below.
 OPEN = {"getLiveness", "getReadiness", "getOpenapi", "getVersion", "createSession", "listSignInMethods", "beginOidc", "completeOidc"}
+SHOWS_INSIDES = {"getFailoverScreenshot"}  # of what is protected: a GET that more than reading is asked for
 ONLY_ASKS = {"forecastPlanRun"}
 ABOUT_DISKS = {"listDisks": "machines:read", "addDisks": "machines:protect", "excludeDisks": "machines:protect",
                "resizeDisks": "machines:protect", "protectMachine": "machines:protect", "exportDisk": "exports:write"}
@@ -183,7 +184,7 @@ def no_operation_is_left_out_of_the_tables():
     for name, (method, scope) in named.items():
         if scope and scope != "session":
             reads = scope.endswith(":read")
-            check(reads if method == "GET" else reads == (name in ONLY_ASKS), f"{method} {name} needs {scope}")
+            check(reads if method == "GET" and name not in SHOWS_INSIDES else reads == (name in ONLY_ASKS), f"{method} {name} needs {scope}")
     for name, scope in ABOUT_DISKS.items():
         check(named[name][1] == scope, f"{name} needs {named[name][1]}")
 
