@@ -463,6 +463,26 @@ static void test_a_failover_runs_as_the_mappings_said_when_it_was_asked_for(void
         1);
 }
 
+static void test_a_preview_is_of_the_kind_that_it_names(void **state)
+{
+    struct db_conn *conn AUTO_OF(db_conn) = fixture_conn(state);
+    struct err err = ERR_INIT;
+
+    build(conn);
+    assert_ok(db_script(conn,
+                  "UPDATE machines SET mapping = '{\"nics\":[{\"source\":\"*\",\"network\":\"prod\",\"test_network\":"
+                  "\"drill\"}]}', nics = '[{\"name\":\"eno1\",\"mac\":\"\",\"addresses\":[]}]'; DELETE FROM jobs",
+                  &err),
+        &err);
+    assert_int_equal(submit(conn, "failover_preview", MAPPED("none", ",\"options\":{\"fixups\":{}}")), -1);
+    assert_int_equal(submit(conn, "failover_preview", MAPPED("test", ",\"options\":{\"fixups\":{}}")), 0);
+    assert_int_equal(rows_of(conn, "SELECT 1 FROM jobs WHERE params #>> '{options,nics,0,network}' = 'drill'"), 1);
+    assert_ok(db_script(conn, "DELETE FROM jobs", &err), &err);
+    assert_int_equal(submit(conn, "failover_preview", MAPPED("unplanned", ",\"options\":{\"fixups\":{}}")), 0);
+    assert_int_equal(rows_of(conn, "SELECT 1 FROM jobs WHERE params #>> '{options,nics,0,network}' = 'prod'"), 1);
+    assert_ok(db_script(conn, "DELETE FROM jobs", &err), &err);
+}
+
 /* Its last pass does not succeed: the replica runs again, and is the machine. */
 static void test_a_failback_that_fails_lets_the_replica_run_again(void **state)
 {
@@ -755,6 +775,7 @@ int main(void)
         cmocka_unit_test(test_a_hub_that_dies_at_any_step_ends_as_if_nothing_had_happened),
         cmocka_unit_test(test_a_hub_that_dies_on_the_way_back_ends_as_if_nothing_had_happened),
         cmocka_unit_test(test_a_failover_runs_as_the_mappings_said_when_it_was_asked_for),
+        cmocka_unit_test(test_a_preview_is_of_the_kind_that_it_names),
         cmocka_unit_test(test_a_failback_that_fails_lets_the_replica_run_again),
         cmocka_unit_test(test_a_planned_failover_runs_the_last_point_of_a_source_that_was_stopped),
         cmocka_unit_test(test_a_source_that_was_restarted_after_its_last_point_is_not_fenced),
