@@ -3,6 +3,7 @@
 // The way back of a machine whose replica is protected: what is taken back, to the original machine or another one, the hub's check of it and the name of
 // the machine whose disks are overwritten, typed out. What follows is seen live.
 import { Checkbox } from "@patternfly/react-core/dist/dynamic/components/Checkbox";
+import { PageSection } from "@patternfly/react-core/dist/dynamic/components/Page";
 import { Radio } from "@patternfly/react-core/dist/dynamic/components/Radio";
 import { Skeleton } from "@patternfly/react-core/dist/dynamic/components/Skeleton";
 import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
@@ -127,7 +128,7 @@ export function FailbackPage() {
     return (
         <>
             <PageHeader title={t("title")} text={t("text")} />
-            {preview && machine ? <Wizard id={failoverId} preview={preview} machine={machine} /> : problem ? <ProblemAlert error={problem} /> : <Skeleton height="16rem" screenreaderText={common("loading")} />}
+            {preview && machine ? <Wizard id={failoverId} preview={preview} machine={machine} /> : problem ? <PageSection hasBodyWrapper={false}><ProblemAlert error={problem} /></PageSection> : <Skeleton height="16rem" screenreaderText={common("loading")} />}
         </>
     );
 }

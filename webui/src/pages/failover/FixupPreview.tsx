@@ -28,10 +28,10 @@ export function FixupPreview({ request }: { request: Request }) {
             {mayAsk && <Button id="preview-fixups" variant="secondary" isDisabled={ask.isPending} isLoading={ask.isPending} onClick={() => ask.mutate()}>{t(ask.data || ask.isError ? "fixup.previewAgain" : "fixup.preview")}</Button>}
             {mayAsk && <p className="lw-subtle lw-above">{t("fixup.previewText")}</p>}
             <ProblemAlert error={ask.error ?? error} />
-            {job?.problem && <Notice variant="warning" isInline component="h3" title={job.problem.detail}>{job.problem.correction && <p>{job.problem.correction}</p>}</Notice>}
-            {job?.status === "cancelled" && <Notice variant="info" isInline component="h3" title={t("fixup.previewCancelled")} />}
+            {job?.problem && <Notice className="lw-above" variant="warning" isInline component="h3" title={job.problem.detail}>{job.problem.correction && <p>{job.problem.correction}</p>}</Notice>}
+            {job?.status === "cancelled" && <Notice className="lw-above" variant="info" isInline component="h3" title={t("fixup.previewCancelled")} />}
             {isMade && <FixupList report={report} title={t("fixup.willChange")} />}
-            {job && !isMade && <JobSteps job={job} />}
+            {job && !isMade && <div className="lw-above"><JobSteps job={job} /></div>}
         </div>
     );
 }
