@@ -73,8 +73,9 @@ const LIVE = ["starting", "running", "committed", "reprotected"];
 function Console({ failover }: { failover: Failover }) {
     const { t } = useTranslation("failover");
     const { moment } = useFormat();
+    const mayLook = useMay("operator");
     const live = failover.adapter === "libvirt" && LIVE.includes(failover.state);
-    const screen = useQuery({ ...screenQuery(failover.id), enabled: live });
+    const screen = useQuery({ ...screenQuery(failover.id), enabled: live && mayLook });
     const serial = failover.replica.console;
     return (
         <>

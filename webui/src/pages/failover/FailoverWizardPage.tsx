@@ -76,7 +76,7 @@ function CheckStep({ request, machine, point, check, typed, onTyped, error }: { 
             <p>{t("summary", { kind: words(`kind.${request.kind}`), name: machine.name, sequence: number(point.sequence), time: moment(point.time), target: request.target })}</p>
             <p className="lw-subtle">{words(`explain.${request.kind}`)}</p>
             <Precheck check={check} />
-            {request.options?.fixups && check.isSuccess && <FixupPreview request={{ machine: machine.id, target: request.target, sequence: point.sequence, options: request.options }} />}
+            {request.options?.fixups && check.isSuccess && <FixupPreview request={{ kind: request.kind, machine: machine.id, target: request.target, sequence: point.sequence, options: request.options }} />}
             <ProblemAlert error={error} />
             {request.kind !== "test" && <div className="lw-above"><Field id="typed" label={words("typeName", { name: machine.name })} value={typed} onChange={onTyped} isRequired /></div>}
         </>
