@@ -271,11 +271,13 @@ static int stop(struct hold *h, const struct order *o, uint64_t generation, stru
 {
     bool is_system[MARK_DISKS_MAX];
     dev_t disks[MARK_DISKS_MAX];
+    bool is_own;
     int systems;
 
-    if (h->stopped && strcmp(h->held_id, o->hold_id) == 0)
-        return 0;                              /* asked again */
-    if (h->stopped && start_again(h, err) < 0) /* that was for another failover, perhaps with other disks */
+    is_own = !h->held_id[0] || strcmp(h->held_id, o->hold_id) == 0;
+    if (h->stopped && is_own)
+        return 0;                                       /* asked again */
+    if (h->noted && !is_own && start_again(h, err) < 0) /* that was for another failover, perhaps with other disks */
         return -1;
     systems = find_system(o, disks, is_system, err);
     if (systems < 0 || note_write(h, o, generation, systems > 0, err) < 0)
@@ -339,9 +341,7 @@ static void hold_again(struct hold *h, const struct order *o, uint64_t generatio
     if (take_disks(h, o, generation, &err) < 0) {
         log_event(LOG_WARN, "source_not_held", LOG_E(&err));
         let_go(h);
-        return;
     }
-    h->stopped = true;
 }
 
 /* With the lock held: until there is something to do. */
