@@ -7,6 +7,7 @@
  */
 #include "transport/proto/session.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -29,6 +30,7 @@
 #define RETRY_MIN_USEC (250 * USEC_PER_MSEC)
 #define RETRY_MAX_USEC (5 * USEC_PER_SEC)
 #define WELCOME_USEC (20 * USEC_PER_SEC) /* a hub that took the call answers within this */
+#define STORE_AGAIN_USEC (2 * USEC_PER_SEC)
 #define KEPT_RESULTS 64u
 #define KEPT_EVENTS 256u
 
@@ -59,7 +61,9 @@ struct session {
     uint64_t status_usec;
     int64_t skew_usec;
     uint64_t desired_version;
-    struct buf desired; /* the directive as cached */
+    struct buf desired;         /* the directive as cached */
+    struct buf unstored;        /* a newer one that could not be; empty: none */
+    struct loop_timer *storing; /* tries it again */
     struct session_kept *kept, *kept_last;
     unsigned kept_results, kept_events;
     char last_text[200]; /* of the error that was logged last */
@@ -105,6 +109,32 @@ static int desired_keep(struct session *s, const struct buf *bytes, struct err *
         return -1;
     buf_clear(&s->desired);
     return buf_append(&s->desired, bytes->data, bytes->len, err);
+}
+
+static void on_storing(void *arg)
+{
+    struct session *s = arg;
+
+    if (s->unstored.len > 0 && desired_keep(s, &s->unstored, NULL) == 0)
+        buf_clear(&s->unstored);
+    if (s->unstored.len > 0)
+        loop_timer_set(s->storing, STORE_AGAIN_USEC);
+}
+
+/* A state that cannot be stored is acted upon all the same, and stored as soon as that can be: a disk may be full, or held still. */
+static void desired_store(struct session *s, const struct buf *bytes)
+{
+    struct err err = ERR_INIT;
+
+    buf_clear(&s->unstored);
+    if (desired_keep(s, bytes, &err) == 0)
+        return;
+    log_event(err.sys_errno == EROFS ? LOG_INFO : LOG_ERROR, "desired_not_stored", LOG_E(&err));
+    if (buf_append(&s->unstored, bytes->data, bytes->len, &err) < 0 ||
+        (!s->storing && loop_timer_new(s->loop, STORE_AGAIN_USEC, 0, on_storing, s, &s->storing, &err) < 0))
+        log_event(LOG_ERROR, "desired_not_kept", LOG_E(&err));
+    else
+        loop_timer_set(s->storing, STORE_AGAIN_USEC);
 }
 
 static int directive_unpack(const struct buf *bytes, Directive **ret, struct err *err)
@@ -275,15 +305,12 @@ static void welcome(struct session *s, const Leeward__Control__V1__Welcome *w)
 
 static void directive_take(struct session *s, const Directive *d, const struct buf *bytes)
 {
-    struct err err = ERR_INIT;
     if (d->kind_case == LEEWARD__CONTROL__V1__DIRECTIVE__KIND_WELCOME) {
         welcome(s, d->welcome);
     } else if (d->kind_case == LEEWARD__CONTROL__V1__DIRECTIVE__KIND_COMMAND) {
         s->ops.on_directive(s->arg, d);
     } else if (fits_role(s, d)) {
-        /* A state that could not be stored is acted upon all the same; the next start has the older one. */
-        if (desired_keep(s, bytes, &err) < 0)
-            log_event(LOG_ERROR, "desired_not_stored", LOG_E(&err));
+        desired_store(s, bytes);
         s->desired_version = version_of(d);
         s->ops.on_directive(s->arg, d);
     } else {
@@ -424,6 +451,7 @@ int session_new(sd_event *loop, const struct session_conf *conf, const struct se
     s->identity = conf->identity;
     s->status_usec = STATUS_USEC;
     s->desired = BUF_INIT(DIRECTIVE_MAX);
+    s->unstored = BUF_INIT(DIRECTIVE_MAX);
     int rc = strings_copy(s, conf) < 0 ? err_set(err, ERR_NOMEM, "no memory for a session") : 0;
     if (rc == 0)
         rc = tls_client_new(&conf->identity->files, NULL, &s->tls, err);
@@ -451,9 +479,11 @@ void session_free(struct session *s)
     tls_context_free(s->tls);
     loop_timer_free(s->retry);
     loop_timer_free(s->patience);
+    loop_timer_free(s->storing);
     while (s->kept != NULL)
         kept_drop_first(s, s->kept->is_event);
     buf_done(&s->desired);
+    buf_done(&s->unstored);
     free(s->data_dir);
     free(s->software);
     free(s->endpoint);

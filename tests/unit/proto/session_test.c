@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "tests/unit/proto/fakehub.h"
 #include "transport/base/clock.h"
@@ -170,6 +171,39 @@ static void desired_state_is_cached_and_comes_without_the_hub(void **state)
     assert_int_equal(f->hub.hello_version, 8);
 }
 
+static bool is_stored(const char *path)
+{
+    struct buf bytes AUTO_BUF = BUF_INIT(1000);
+
+    return file_read(path, &bytes, NULL) == 0 && bytes.len > 0;
+}
+
+static void a_state_that_cannot_be_stored_now_is_stored_later(void **state)
+{
+    struct fixture *f = *state;
+    char path[128], in_the_way[140];
+
+    snprintf(path, sizeof(path), "%s/desired.pb", f->dir);
+    snprintf(in_the_way, sizeof(in_the_way), "%s.tmp", path);
+    assert_int_equal(mkdir(in_the_way, 0700), 0);
+    start(f);
+    RUN_UNTIL(f, f->ups == 1);
+    fakehub_desire_node(&f->hub, 7);
+    RUN_UNTIL(f, f->desires == 1);
+    fakehub_desire_node(&f->hub, 8);
+    RUN_UNTIL(f, f->desires == 2); /* acted upon all the same */
+    assert_false(is_stored(path));
+    assert_int_equal(rmdir(in_the_way), 0);
+    RUN_UNTIL(f, is_stored(path));
+    session_free(f->session);
+    f->session = NULL;
+    fakehub_stop(&f->hub);
+    f->version = 0;
+    start(f);
+    RUN_UNTIL(f, f->desires == 3);
+    assert_int_equal(f->version, 8);
+}
+
 static void a_damaged_cache_is_no_reason_to_stop(void **state)
 {
     struct fixture *f = *state;
@@ -322,6 +356,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(hello_is_answered_and_reports_flow),
         TEST(desired_state_is_cached_and_comes_without_the_hub),
+        TEST(a_state_that_cannot_be_stored_now_is_stored_later),
         TEST(a_damaged_cache_is_no_reason_to_stop),
         TEST(directives_for_another_role_are_not_delivered),
         TEST(the_end_of_a_command_survives_the_loss_of_the_hub),
