@@ -397,11 +397,13 @@ static void let_it_save(struct syncrig *rig, const char *spare, bool in_memory)
     }
 }
 
-/* What is mounted below stays writable, and so does what is open. */
+/* What is mounted below stays writable, and so does what is open; what is just being written has to end first. */
 static void set_read_only(const struct syncrig *rig, bool read_only)
 {
     if (read_only)
-        must_run("mount --rbind %s %s && mount -o remount,bind,ro %s", rig->dir, rig->dir, rig->dir);
+        must_run("mount --rbind %s %s && timeout 90 sh -c 'until mount -o remount,bind,ro %s 2>/dev/null; do sleep "
+                 "0.02; done'",
+            rig->dir, rig->dir, rig->dir);
     else
         must_run("umount -l %s", rig->dir);
 }
