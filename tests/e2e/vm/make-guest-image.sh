@@ -98,7 +98,7 @@ mkdir -p "$root/boot/grub"
 cat >"$root/boot/grub/grub.cfg" <<CFG
 serial
 terminal_output serial
-linux /boot/vmlinuz-$version root=LABEL=root ro console=ttyS0 net.ifnames=0 quiet mitigations=off nokaslr no_timer_check audit=0 apparmor=0 random.trust_cpu=on
+linux /boot/vmlinuz-$version root=LABEL=root ro console=ttyS0 net.ifnames=0 quiet mitigations=off nokaslr no_timer_check audit=0 apparmor=0 random.trust_cpu=on cryptomgr.notests=1
 initrd /boot/initrd.img-$version
 boot
 CFG
