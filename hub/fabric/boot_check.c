@@ -13,6 +13,7 @@
 #include <sys/socket.h>
 
 #include "hub/fabric/compute.h"
+#include "hub/json_members.h"
 #include "transport/base/clock.h"
 #include "transport/base/mem.h"
 
@@ -41,20 +42,10 @@ uint64_t boot_check_timeout_usec(const json_t *check)
 
 static int check_members(const json_t *check, struct err *err)
 {
-    static const char *const known[] = {"type", "port", "address", "pattern", "timeout_seconds"};
-    const char *key;
-    json_t *value;
+    static const char *const known[] = {"type", "port", "address", "pattern", "timeout_seconds", NULL};
+    const char *key = json_unknown_member(check, known);
 
-    json_object_foreach((json_t *)check, key, value)
-    {
-        size_t i = 0;
-
-        while (i < ARRAY_LEN(known) && strcmp(known[i], key) != 0)
-            i++;
-        if (i == ARRAY_LEN(known))
-            return bad(err, key, "unknown member");
-    }
-    return 0;
+    return key ? bad(err, key, "unknown member") : 0;
 }
 
 int boot_check_validate(const json_t *check, bool has_serial, struct err *err)

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "hub/json_members.h"
 #include "transport/base/clock.h"
 #include "transport/base/mem.h"
 
@@ -182,21 +183,12 @@ int compute_screenshot(const char *adapter, const json_t *config, const char *fa
 
 int compute_known(const json_t *config, const char *const *known, struct err *err)
 {
-    const char *key;
-    json_t *value;
+    const char *key = json_unknown_member(config, known);
 
-    json_object_foreach((json_t *)config, key, value)
-    {
-        size_t i = 0;
-
-        while (known[i] && strcmp(known[i], key) != 0)
-            i++;
-        if (!known[i]) {
-            err_set(err, ERR_INVALID, "config.%.60s: this adapter does not know it", key);
-            return err_hint(err, "Leave it out; docs/failover.md lists what each adapter takes.");
-        }
-    }
-    return 0;
+    if (!key)
+        return 0;
+    err_set(err, ERR_INVALID, "config.%.60s: this adapter does not know it", key);
+    return err_hint(err, "Leave it out; docs/failover.md lists what each adapter takes.");
 }
 
 const char *compute_text(const json_t *object, const char *key, const char *fallback)

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "hub/json_members.h"
 #include "transport/base/mem.h"
 
 #define NAME_CHARACTERS "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_."
@@ -23,23 +24,13 @@ static int bad(struct err *err, const char *member, const char *how)
 
 static int check_known(const json_t *object, const char *prefix, const char *const *known, struct err *err)
 {
-    const char *key;
-    json_t *value;
+    const char *key = json_unknown_member(object, known);
+    char member[100];
 
-    json_object_foreach((json_t *)object, key, value)
-    {
-        size_t i = 0;
-
-        while (known[i] && strcmp(known[i], key) != 0)
-            i++;
-        if (!known[i]) {
-            char member[100];
-
-            snprintf(member, sizeof(member), "%s%.60s", prefix, key);
-            return bad(err, member, "unknown member");
-        }
-    }
-    return 0;
+    if (!key)
+        return 0;
+    snprintf(member, sizeof(member), "%s%.60s", prefix, key);
+    return bad(err, member, "unknown member");
 }
 
 static bool is_address(const json_t *value)

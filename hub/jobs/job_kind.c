@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "hub/json_members.h"
 #include "transport/base/buf.h"
 #include "transport/base/clock.h"
 #include "transport/proto/wire.h"
@@ -35,21 +36,12 @@ const struct job_kind *job_kind_find(const char *name)
 
 int job_params_known(const json_t *params, const char *const *known, struct err *err)
 {
-    const char *key;
-    json_t *value;
+    const char *key = json_unknown_member(params, known);
 
-    json_object_foreach((json_t *)params, key, value)
-    {
-        size_t i = 0;
-
-        while (known[i] && strcmp(known[i], key) != 0)
-            i++;
-        if (!known[i]) {
-            err_set(err, ERR_INVALID, "%s: unknown member", key);
-            return err_hint(err, "Leave it out.");
-        }
-    }
-    return 0;
+    if (!key)
+        return 0;
+    err_set(err, ERR_INVALID, "%s: unknown member", key);
+    return err_hint(err, "Leave it out.");
 }
 
 const char *job_param_text(const json_t *params, const char *key)

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "hub/fabric/action.h"
+#include "hub/json_members.h"
 #include "transport/base/clock.h"
 #include "transport/base/mem.h"
 
@@ -84,20 +85,11 @@ static int bad(struct err *err, const struct place *at, const char *member, cons
 static int check_known(const json_t *object, const char *const *known, const struct place *at, struct err *err)
 {
     const char *key;
-    json_t *value;
 
     if (!json_is_object(object))
         return bad(err, at, "", "not an object");
-    json_object_foreach((json_t *)object, key, value)
-    {
-        size_t i = 0;
-
-        while (known[i] && strcmp(known[i], key) != 0)
-            i++;
-        if (!known[i])
-            return bad(err, at, key, "there is no such member here");
-    }
-    return 0;
+    key = json_unknown_member(object, known);
+    return key ? bad(err, at, key, "there is no such member here") : 0;
 }
 
 static int take_number(const json_t *object, const char *key, long long min, long long max, long long fallback,

@@ -13,6 +13,7 @@
 
 #include "hub/db/mapping_store.h"
 #include "hub/fixup/fixup_spec.h"
+#include "hub/json_members.h"
 #include "transport/base/mem.h"
 
 #define NAME_MAX_BYTES 15 /* of an interface */
@@ -36,21 +37,9 @@ static int bad(struct err *err, const char *member, const char *how)
 
 static int check_known(const json_t *object, const char *const *known, struct err *err)
 {
-    const char *key;
-    json_t *value;
+    const char *key = json_unknown_member(object, known);
 
-    json_object_foreach((json_t *)object, key, value)
-    {
-        size_t i = 0;
-
-        while (known[i] && strcmp(known[i], key) != 0)
-            i++;
-        if (!known[i]) {
-            err_set(err, ERR_INVALID, "%.60s: unknown member", key);
-            return err_hint(err, "docs/failover.md, \"Mappings\", has all members.");
-        }
-    }
-    return 0;
+    return key ? bad(err, key, "unknown member") : 0;
 }
 
 static bool is_mac(const char *text)

@@ -360,7 +360,7 @@ def an_agent_that_is_killed_while_it_stops_the_source_goes_on():
     os.mkdir(folder)
     path = os.path.join(folder, "10-slow")
     with open(path, "w") as f:
-        f.write(f"#!/bin/sh\necho $1 >> {calls}\n[ $1 = start ] || while [ ! -e {go} ]; do sleep 0.1; done\n")
+        f.write(f"#!/bin/sh\necho $1 >> {calls}\n[ $1 = start ] || while [ ! -e {go} ] && [ -e {calls} ]; do sleep 0.1; done\n")
     os.chmod(path, stat.S_IRWXU)
     site = Site(daemon_options={"agent": ["--failover-dir", folder]})
     site.protect(disk)

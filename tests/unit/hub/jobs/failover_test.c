@@ -178,26 +178,23 @@ static int run_hub(struct postgres_fixture *f, const char *die_at)
 
 /* ---- the site ---- */
 
-static char folder[64], folder_program[96];
+static char folder[96], folder_program[128]; /* in the fixture's folder, which is removed at its end */
 
 static int up(void **state)
 {
+    const struct postgres_fixture *fixture;
     FILE *f;
 
-    snprintf(folder, sizeof(folder), "/tmp/leeward-failover-%d", (int)getpid());
+    if (postgres_fixture_up(state) < 0)
+        return -1;
+    fixture = *state;
+    snprintf(folder, sizeof(folder), "%s/adapter", fixture->folder);
     snprintf(folder_program, sizeof(folder_program), "%s/program", folder);
     if (mkdir(folder, 0700) < 0 || !(f = fopen(folder_program, "w")))
         return -1;
     fputs(program, f);
     fclose(f);
-    return chmod(folder_program, 0700) < 0 ? -1 : postgres_fixture_up(state);
-}
-
-static int down(void **state)
-{
-    unlink(folder_program);
-    rmdir(folder);
-    return postgres_fixture_down(state);
+    return chmod(folder_program, 0700);
 }
 
 /* A protected machine with points 1 and 2. */
@@ -789,5 +786,5 @@ int main(void)
         cmocka_unit_test(test_what_makes_no_sense_is_refused),
     };
 
-    return cmocka_run_group_tests(tests, up, down);
+    return cmocka_run_group_tests(tests, up, postgres_fixture_down);
 }

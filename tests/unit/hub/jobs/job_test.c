@@ -96,6 +96,13 @@ static void submit(
     assert_ok(job_submit(conn, &spec, false, id, &err), &err);
 }
 
+/* A job to protect the machine of a new site. */
+static void submit_protect(struct db_conn *conn, struct site *s, char id[IDENT_TEXT_SIZE])
+{
+    build(conn, s);
+    submit(conn, "protect", s->machine, NULL, id);
+}
+
 /* Runs everything that is runnable at once. Returns how many looks that were. */
 static int run_all(struct db_conn *conn, const char *hub)
 {
@@ -240,8 +247,7 @@ static void test_one_change_of_protection_at_a_time(void **state)
     char id[IDENT_TEXT_SIZE], second[IDENT_TEXT_SIZE];
     struct site s;
 
-    build(conn, &s);
-    submit(conn, "protect", s.machine, NULL, id);
+    submit_protect(conn, &s, id);
     const struct job_spec spec = {.kind = "protect", .machine_id = s.machine};
 
     assert_int_equal(job_submit(conn, &spec, false, second, &err), -1);
@@ -435,8 +441,7 @@ static void test_protect_follows_the_agent_to_the_first_point(void **state)
     char id[IDENT_TEXT_SIZE];
     struct site s;
 
-    build(conn, &s);
-    submit(conn, "protect", s.machine, NULL, id);
+    submit_protect(conn, &s, id);
     run_all(conn, HUB_A);
     assert_state(conn, &s, "enabling");
     assert_job(conn, id, "running", "");
@@ -478,8 +483,7 @@ static void test_a_cancelled_protect_leaves_the_machine_unprotected(void **state
     char id[IDENT_TEXT_SIZE];
     struct site s;
 
-    build(conn, &s);
-    submit(conn, "protect", s.machine, NULL, id);
+    submit_protect(conn, &s, id);
     run_all(conn, HUB_A);
     agent_says(conn, &s, "initial_replication", 0);
     assert_ok(job_cancel(conn, id, &err), &err);
@@ -504,8 +508,7 @@ static void test_a_cancelled_protect_of_one_more_disk_leaves_the_others_protecte
     char id[IDENT_TEXT_SIZE];
     struct site s;
 
-    build(conn, &s);
-    submit(conn, "protect", s.machine, NULL, id);
+    submit_protect(conn, &s, id);
     run_all(conn, HUB_A);
     agent_says(conn, &s, "initial_replication", 0);
     agent_says(conn, &s, "protected", 7);
@@ -554,8 +557,7 @@ static void test_a_job_of_a_killed_hub_goes_on_elsewhere(void **state)
     uint64_t wait = 0;
     struct site s;
 
-    build(conn, &s);
-    submit(conn, "protect", s.machine, NULL, id);
+    submit_protect(conn, &s, id);
     /* Hub A claims and is killed before its transaction commits. */
     assert_int_equal(job_store_claim(conn, HUB_A, 50000, &lost, &wait, &err), 1);
     assert_int_equal(job_run_one(conn, HUB_B, &wait, &err), 0); /* its lease holds */
@@ -586,8 +588,7 @@ static void test_a_job_ends_whose_machine_is_forgotten(void **state)
     char id[IDENT_TEXT_SIZE];
     struct site s;
 
-    build(conn, &s);
-    submit(conn, "protect", s.machine, NULL, id);
+    submit_protect(conn, &s, id);
     assert_int_equal(machine_delete(conn, s.machine, 0, &err), -1);
     assert_int_equal(err.code, ERR_REFUSED);
     assert_non_null(strstr(err.correction, id));
@@ -597,8 +598,7 @@ static void test_a_job_ends_whose_machine_is_forgotten(void **state)
     (void)run_all(conn, HUB_A);
     assert_job(conn, id, "failed", "not_found");
 
-    build(conn, &s);
-    submit(conn, "protect", s.machine, NULL, id);
+    submit_protect(conn, &s, id);
     (void)run_all(conn, HUB_A);
     assert_ok(job_cancel(conn, id, &err), &err);
     forget(conn, &s);
@@ -616,8 +616,7 @@ static void test_a_lease_that_ran_out_is_lost_to_the_same_hub_too(void **state)
     uint64_t wait = 0;
     struct site s;
 
-    build(conn, &s);
-    submit(conn, "protect", s.machine, NULL, id);
+    submit_protect(conn, &s, id);
     assert_int_equal(job_store_claim(conn, HUB_A, 1, &lost, &wait, &err), 1);
     assert_int_equal(job_store_claim(conn, HUB_A, 60000000, &newer, &wait, &err), 1);
     assert_string_equal(lost.id, newer.id);
@@ -638,8 +637,7 @@ static void test_a_job_rests_at_the_hub_that_is_at_work_for_it(void **state)
     uint64_t wait = 0;
     struct site s;
 
-    build(conn, &s);
-    submit(conn, "protect", s.machine, NULL, id);
+    submit_protect(conn, &s, id);
     assert_int_equal(job_store_claim(conn, HUB_A, 60000000, &claim, &wait, &err), 1);
     struct job_progress p = {.job_id = id, .step_count = claim.step_count, .state_json = "{}", .keep_usec = 60000000};
 
@@ -677,8 +675,7 @@ static void test_nobody_waits_for_a_hub_that_is_known_to_be_dead(void **state)
     uint64_t wait = 0;
     struct site s;
 
-    build(conn, &s);
-    submit(conn, "protect", s.machine, NULL, id);
+    submit_protect(conn, &s, id);
     assert_int_equal(job_store_claim(dead, HUB_A, 60000000, &claim, &wait, &err), 1);
     assert_ok(job_store_let_go_of_dead(conn, HUB_B, &err), &err);
     assert_int_equal(job_store_claim(conn, HUB_B, 60000000, &other, &wait, &err), 0);
@@ -715,8 +712,7 @@ static void test_two_hubs_never_hold_one_job(void **state)
     uint64_t wait = 0;
     struct site s;
 
-    build(a, &s);
-    submit(a, "protect", s.machine, NULL, id);
+    submit_protect(a, &s, id);
     assert_int_equal(job_store_claim(a, HUB_A, 60000000, &claim, &wait, &err), 1);
     assert_int_equal(job_store_claim(b, HUB_B, 60000000, &other, &wait, &err), 0);
     job_claim_done(&claim);
