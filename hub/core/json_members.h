@@ -2,8 +2,8 @@
  *
  * Members of JSON objects that nobody asked for: configuration and requests are refused for them, by name, instead of being half understood.
  */
-#ifndef HUB_JSON_MEMBERS_H
-#define HUB_JSON_MEMBERS_H
+#ifndef HUB_CORE_JSON_MEMBERS_H
+#define HUB_CORE_JSON_MEMBERS_H
 
 #include <jansson.h>
 #include <string.h>

@@ -12,8 +12,8 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "hub/core/json_members.h"
 #include "hub/fabric/compute.h"
-#include "hub/json_members.h"
 #include "transport/base/clock.h"
 #include "transport/base/mem.h"
 

@@ -9,7 +9,7 @@
 #include <string.h>
 #include <time.h>
 
-#include "hub/json_members.h"
+#include "hub/core/json_members.h"
 #include "transport/base/clock.h"
 #include "transport/base/mem.h"
 

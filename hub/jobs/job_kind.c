@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "hub/json_members.h"
+#include "hub/core/json_members.h"
 #include "transport/base/buf.h"
 #include "transport/base/clock.h"
 #include "transport/proto/wire.h"

@@ -9,8 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "hub/core/json_members.h"
 #include "hub/fabric/action.h"
-#include "hub/json_members.h"
 #include "transport/base/clock.h"
 #include "transport/base/mem.h"
 

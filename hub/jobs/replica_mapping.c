@@ -11,9 +11,9 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "hub/core/json_members.h"
 #include "hub/db/mapping_store.h"
 #include "hub/fixup/fixup_spec.h"
-#include "hub/json_members.h"
 #include "transport/base/mem.h"
 
 #define NAME_MAX_BYTES 15 /* of an interface */

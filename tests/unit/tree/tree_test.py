@@ -27,7 +27,7 @@ EDGES = {
     "mobility": MEETING,
     "hub/core": GROUND,
     "hub/db": ["hub/core", *MEETING],
-    "hub/fixup": GROUND,
+    "hub/fixup": ["hub/core", *GROUND],
     "hub/notify": ["hub/db", "hub/core", *GROUND],
     "hub": ["hub", *MEETING],
     "hub/fleet": MEETING,
