@@ -293,6 +293,7 @@ static int stop(struct hold *h, const struct order *o, uint64_t generation, stru
     if (h->disk_count == 0 && take_disks(h, o, generation, err) < 0)
         return -1;
     h->stopped = true;
+    h->still_read_only = false; /* of an earlier try: nobody wants it writable any more */
     return 0;
 }
 

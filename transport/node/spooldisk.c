@@ -13,8 +13,8 @@
 #include "transport/base/log.h"
 #include "transport/node/machine.h"
 
-#define ROOM_BYTES                                                                                                     \
-    (4ULL * SEALING_BATCH_MAX) /* for some batches that are on their way, and the segments that they begin */
+/* For some batches that are on their way, and the segments that they begin. */
+#define ROOM_BYTES (4ULL * SEALING_BATCH_MAX)
 #define LOOK_USEC (200 * USEC_PER_MSEC)
 #define QUOTA_USEC (15 * USEC_PER_SEC)
 
@@ -63,13 +63,11 @@ bool spooldisk_has_room(struct node *node)
 void spooldisk_describe(const struct node *node, char *cause, size_t cause_size, char *remedy, size_t remedy_size)
 {
     (void)snprintf(cause, cause_size,
-        "The file system of the spool is full: the spool has %llu of its %llu MiB and there is no room for more; "
-        "agents "
-        "wait and collect changes, unless their vault keeps up.",
+        "The file system of the spool is full: the spool has %llu of its %llu MiB and there is no room for more. "
+        "Agents wait and collect changes, unless their vault keeps up.",
         (unsigned long long)(node->spool_bytes >> 20), (unsigned long long)(node->conf.spool_bytes >> 20));
     (void)snprintf(remedy, remedy_size,
-        "Free space under %.120s, or give it a file system of its own; or set spool-bytes to what there is. All goes "
-        "on by "
-        "itself.",
+        "Free space under %.120s, or give it a file system of its own; or set spool-bytes to what there is. "
+        "All goes on by itself.",
         node->spool_dir);
 }
