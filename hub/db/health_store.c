@@ -34,73 +34,30 @@
     "CASE WHEN s.report->>'full_at' IS NULL THEN 0 ELSE greatest(" USEC(                                               \
         "(s.report->>'full_at')::timestamptz - now()") ", 1) END"
 
+#define NO_POINT_FOR                                                                                                   \
+    "CASE WHEN m.last_point_at IS NULL THEN 0 ELSE greatest(" USEC("now() - m.last_point_at") ", 0) END"
+#define FILESYSTEM_POINT SINCE("filesystem_interval_usec", "'filesystem', 'application'")
+#define APP_POINT SINCE("app_interval_usec", "'application'")
+#define DRILL_OVERDUE "coalesce(greatest(" USEC("now() - dm.overdue_at") ", 0), 0)"
+
+/* The columns that are no times. */
+#define MACHINE_STATE                                                                                                  \
+    "m.agent_state, m.agent_cause, m.agent_remedy, coalesce(n.online, false), coalesce(v.online, false),"              \
+    " coalesce(v.accepting, true), m.last_point_sequence > 0, coalesce((i.report->>'damage_count')::bigint, 0),"       \
+    " coalesce((i.report->>'damaged_points')::bigint, 0), EXISTS (SELECT 1 FROM events e WHERE e.machine_id = m.id"    \
+    " AND e.code = 'looks_encrypted' AND e.at > now() - interval '1 hour')"
+
+#define MACHINE_TABLES                                                                                                 \
+    " FROM machines m LEFT JOIN drill_machines dm ON dm.machine_id = m.id"                                             \
+    " LEFT JOIN protections p ON p.machine_id = m.id AND p.active LEFT JOIN policies c ON c.id = p.policy_id"          \
+    " LEFT JOIN nodes n ON n.id = p.node_id LEFT JOIN vaults v ON v.id = p.vault_id"                                   \
+    " LEFT JOIN integrity i ON i.machine_id = m.id AND i.vault_id = p.vault_id"
+
 int health_machines(struct db_conn *conn, PGresult **ret_rows, struct err *err)
 {
-    static const char sql[] = HEAD("m") ", m.state, CASE WHEN m.last_point_at IS NULL THEN 0 ELSE greatest(" USEC(
-        "now() - m.last_point_at") ", 0) END, coalesce(c.rpo_target_usec, 0), m.clock_skew_usec, m.agent_state,"
-                                   " m.agent_cause, m.agent_remedy, coalesce(n.online, false),"
-                                   " coalesce(v.online, false), coalesce(v.accepting, true), m.last_point_sequence > 0,"
-                                   " coalesce((i.report->>'damage_count')::bigint, 0),"
-                                   " coalesce((i.report->>'damaged_points')::bigint, 0),"
-                                   " EXISTS (SELECT 1 FROM events e WHERE e.machine_id = m.id"
-                                   " AND e.code = 'looks_encrypted' AND e.at > now() - interval '1 hour'), " SINCE(
-                                       "filesystem_interval_usec",
-                                       "'filesystem', 'application'") ", " SINCE("app_interval_usec",
-                                       "'application'") ", coalesce(greatest(" USEC("now() - dm.overdue_at") ", 0), 0)"
-                                                                                                             " FROM "
-                                                                                                             "machines "
-                                                                                                             "m"
-                                                                                                             " LEFT "
-                                                                                                             "JOIN "
-                                                                                                             "drill_"
-                                                                                                             "machines "
-                                                                                                             "dm ON "
-                                                                                                             "dm."
-                                                                                                             "machine_"
-                                                                                                             "id = m.id"
-                                                                                                             " LEFT "
-                                                                                                             "JOIN "
-                                                                                                             "protectio"
-                                                                                                             "ns p ON "
-                                                                                                             "p."
-                                                                                                             "machine_"
-                                                                                                             "id = "
-                                                                                                             "m.id AND "
-                                                                                                             "p.active"
-                                                                                                             " LEFT "
-                                                                                                             "JOIN "
-                                                                                                             "policies "
-                                                                                                             "c ON "
-                                                                                                             "c.id = "
-                                                                                                             "p.policy_"
-                                                                                                             "id LEFT "
-                                                                                                             "JOIN "
-                                                                                                             "nodes n "
-                                                                                                             "ON n.id "
-                                                                                                             "= "
-                                                                                                             "p.node_id"
-                                                                                                             " LEFT "
-                                                                                                             "JOIN "
-                                                                                                             "vaults v "
-                                                                                                             "ON v.id "
-                                                                                                             "= "
-                                                                                                             "p.vault_"
-                                                                                                             "id"
-                                                                                                             " LEFT "
-                                                                                                             "JOIN "
-                                                                                                             "integrity"
-                                                                                                             " i ON "
-                                                                                                             "i."
-                                                                                                             "machine_"
-                                                                                                             "id = "
-                                                                                                             "m.id AND "
-                                                                                                             "i.vault_"
-                                                                                                             "id "
-                                                                                                             "= "
-                                                                                                             "p.vault_"
-                                                                                                             "i"
-                                                                                                             "d" CERTIFICATE(
-                                                                                                                 "m");
+    static const char sql[] =
+        HEAD("m") ", m.state, " NO_POINT_FOR ", coalesce(c.rpo_target_usec, 0), m.clock_skew_usec, " MACHINE_STATE
+                  ", " FILESYSTEM_POINT ", " APP_POINT ", " DRILL_OVERDUE MACHINE_TABLES CERTIFICATE("m");
 
     return db_exec(conn, ret_rows, err, sql);
 }
@@ -163,8 +120,8 @@ int health_put(struct db_conn *conn, const struct health_put *h, struct err *err
 int hub_is_here(struct db_conn *conn, const char *instance, struct err *err)
 {
     return db_exec(conn, NULL, err,
-               "INSERT INTO hub_processes (process_id) VALUES ($1) ON CONFLICT (process_id) DO UPDATE SET seen_at = "
-               "now()",
+               "INSERT INTO hub_processes (process_id) VALUES ($1)"
+               " ON CONFLICT (process_id) DO UPDATE SET seen_at = now()",
                DB_S(instance)) < 0
                ? -1
                : 0;
