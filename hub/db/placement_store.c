@@ -24,6 +24,15 @@
     "(n.session_hub IS NULL OR EXISTS (SELECT 1 FROM hub_processes h WHERE h.process_id = n.session_hub"               \
     " AND h.seen_at > now() - interval '" HUB_SILENT_SECONDS " seconds'))"
 
+/* Whose session is over, or who says nothing in one; see above. */
+#define IS_GONE                                                                                                        \
+    "(n.last_seen_at IS NULL OR n.last_seen_at < now() - CASE WHEN " HUB_IS_THERE                                      \
+    " THEN interval '20 seconds' ELSE interval '" COME_BACK_SECONDS " seconds' END"                                    \
+    " OR (NOT n.online AND n.last_seen_at < now() - interval '10 seconds'))"
+
+/* Before that nobody believes that a node is gone: the hubs may have been away, and nodes need time to come back. */
+#define IS_SETTLED "since < now() - interval '" SETTLED_SECONDS " seconds'"
+
 #define USEC_SINCE(t) "(extract(epoch FROM now() - " t ") * 1000000)::bigint"
 
 static int note_look(struct db_conn *conn, struct placement_fleet *ret_fleet, struct err *err)
@@ -33,7 +42,7 @@ static int note_look(struct db_conn *conn, struct placement_fleet *ret_fleet, st
     if (db_exec(conn, &r, err,
             "UPDATE placement_watch SET since = CASE WHEN seen_at < now() - interval '" LOOK_PAUSE_SECONDS " seconds'"
             " THEN now() ELSE since END, seen_at = now()"
-            " RETURNING since < now() - interval '" SETTLED_SECONDS " seconds',"
+            " RETURNING " IS_SETTLED ","
             " coalesce((SELECT " USEC_SINCE("max(node_since)") " FROM protections"
                                                                " WHERE node_reason IN ('balance', 'site')), -1)") < 0)
         return -1;
@@ -50,9 +59,7 @@ static int read_nodes(struct db_conn *conn, struct placement_picture *p, struct 
     AUTO_PGRESULT PGresult *r = NULL;
     int n = db_exec(conn, &r, err,
         "SELECT n.id, n.online AND n.endpoint <> '', n.drain,"
-        " n.last_seen_at IS NULL OR n.last_seen_at < now() - CASE WHEN " HUB_IS_THERE
-        " THEN interval '20 seconds' ELSE interval '" COME_BACK_SECONDS " seconds' END"
-        " OR (NOT n.online AND n.last_seen_at < now() - interval '10 seconds'),"
+        " " IS_GONE ","
         " CASE WHEN n.spool_limit_bytes > 0 THEN n.spool_bytes * 1000 / n.spool_limit_bytes ELSE 0 END, n.cpu_permille,"
         " " ZONE("n") ", coalesce(" USEC_SINCE(
             "n.online_since") ", 0) FROM nodes n WHERE NOT n.simulated ORDER BY n.id");
@@ -167,19 +174,21 @@ int placement_where(struct db_conn *conn, const char *machine_id, struct placeme
     return 1;
 }
 
-int placement_target(
-    struct db_conn *conn, const char *node_id, uint64_t *ret_version, uint64_t *ret_reached, struct err *err)
+int placement_target(struct db_conn *conn, const char *node_id, struct placement_target *ret_target, struct err *err)
 {
     AUTO_PGRESULT PGresult *r = NULL;
     int n = db_exec(conn, &r, err,
-        "SELECT desired_version, converged_version, online AND endpoint <> '' AND NOT drain"
-        " AND last_seen_at > now() - interval '20 seconds' FROM nodes WHERE id = $1",
+        "SELECT n.desired_version, n.converged_version, n.online AND n.endpoint <> '' AND NOT n.drain AND NOT " IS_GONE
+        ", (SELECT " IS_SETTLED " AND seen_at > now() - interval '" LOOK_PAUSE_SECONDS " seconds' FROM placement_watch)"
+        " FROM nodes n WHERE n.id = $1",
         DB_S(node_id));
 
+    *ret_target = (struct placement_target){.settled = true};
     if (n <= 0)
         return n;
-    *ret_version = db_u64(r, 0, 0);
-    *ret_reached = db_u64(r, 0, 1);
+    ret_target->version = db_u64(r, 0, 0);
+    ret_target->reached = db_u64(r, 0, 1);
+    ret_target->settled = db_bool(r, 0, 3);
     return db_bool(r, 0, 2);
 }
 

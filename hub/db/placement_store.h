@@ -29,9 +29,12 @@ struct placement_where {
 };
 /* 1, or 0: the machine is not protected. */
 int placement_where(struct db_conn *conn, const char *machine_id, struct placement_where *ret_where, struct err *err);
-/* Can machines be moved to that node now? 1 or 0; ret_version: what it has been asked to reach, ret_reached: what it has. */
-int placement_target(
-    struct db_conn *conn, const char *node_id, uint64_t *ret_version, uint64_t *ret_reached, struct err *err);
+struct placement_target {
+    uint64_t version, reached; /* what the node has been asked to reach, and what it has */
+    bool settled;              /* hubs have looked for long enough that silence means something */
+};
+/* Can machines be moved to that node now, as placement judges who is gone? 1 or 0. */
+int placement_target(struct db_conn *conn, const char *node_id, struct placement_target *ret_target, struct err *err);
 /* NULL ends a pin. */
 int placement_pin(struct db_conn *conn, const char *machine_id, const char *node_id, struct err *err);
 /* That node is told of the machine, which stays where it is; NULL: the one that was told before need not know of it any more. */

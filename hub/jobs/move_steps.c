@@ -25,14 +25,14 @@
 static int check_target(struct db_conn *conn, const char *node_id, struct err *err)
 {
     AUTO_DB_SET struct db_set set = {0};
-    uint64_t version, reached;
+    struct placement_target target;
     int usable;
 
     if (!node_id[0])
         return 0;
     if (db_need(conn, &db_nodes, node_id, &set, err) < 0)
         return -1;
-    usable = placement_target(conn, node_id, &version, &reached, err);
+    usable = placement_target(conn, node_id, &target, err);
     if (usable != 0)
         return usable < 0 ? -1 : 0;
     err_set(err, ERR_REFUSED, "node %s takes no machines now: it is offline or being drained",
@@ -120,7 +120,7 @@ static int announce(struct job_run *run, struct err *err)
 {
     struct placement_where where;
     char target[IDENT_TEXT_SIZE];
-    uint64_t version, reached;
+    struct placement_target node;
     int n = placement_where(run->conn, run->job->machine_id, &where, err);
 
     if (n <= 0)
@@ -141,27 +141,27 @@ static int announce(struct job_run *run, struct err *err)
         return JOB_DONE;
     }
     if (placement_announce(run->conn, run->job->machine_id, target, err) < 0 ||
-        placement_target(run->conn, target, &version, &reached, err) < 0 ||
+        placement_target(run->conn, target, &node, err) < 0 ||
         job_state_put(run, "target", json_string(target), err) < 0)
         return -1;
-    return job_state_put(run, "version", json_integer((json_int_t)version), err) < 0 ? -1 : JOB_DONE;
+    return job_state_put(run, "version", json_integer((json_int_t)node.version), err) < 0 ? -1 : JOB_DONE;
 }
 
 static int until_node_knows(struct job_run *run, struct err *err)
 {
     const char *target = job_state_text(run, "target");
-    uint64_t version, reached;
+    struct placement_target node;
     int usable;
 
     if (!target)
         return JOB_DONE;
-    usable = placement_target(run->conn, target, &version, &reached, err);
+    usable = placement_target(run->conn, target, &node, err);
     if (usable < 0)
         return -1;
-    if (usable && reached >= job_state_u64(run, "version"))
+    if (usable && node.reached >= job_state_u64(run, "version"))
         return JOB_DONE;
     run->again_usec = LOOK_USEC;
-    if (usable && run->job->step_age_usec < NODE_USEC)
+    if (!node.settled || (usable && run->job->step_age_usec < NODE_USEC))
         return JOB_AGAIN;
     run->final = true;
     err_set(err, ERR_UNAVAILABLE, "the node that was chosen %s", usable ? "does not answer" : "went away");
@@ -221,7 +221,8 @@ static int until_it_goes_on(struct job_run *run, struct err *err)
 {
     AUTO_DB_SET struct db_set set = {0};
     const char *target = job_state_text(run, "target");
-    uint64_t reached, version, node_reached;
+    struct placement_target node;
+    uint64_t reached;
     bool online;
     int usable;
 
@@ -239,11 +240,11 @@ static int until_it_goes_on(struct job_run *run, struct err *err)
     }
     if (heard && (!points || m->last_point_sequence > job_state_u64(run, "sequence")))
         return JOB_DONE;
-    usable = placement_target(run->conn, target, &version, &node_reached, err);
+    usable = placement_target(run->conn, target, &node, err);
     if (usable < 0)
         return -1;
     run->again_usec = LOOK_USEC;
-    if (usable && run->job->step_age_usec < POINT_USEC)
+    if (!node.settled || (usable && run->job->step_age_usec < POINT_USEC))
         return JOB_AGAIN;
     run->final = true;
     err_set(err, usable ? ERR_TIMEOUT : ERR_UNAVAILABLE, "%s",

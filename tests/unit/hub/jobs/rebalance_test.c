@@ -15,6 +15,7 @@
 
 #include "hub/db/health_store.h"
 #include "hub/jobs/job.h"
+#include "hub/jobs/job_runner.h"
 #include "hub/jobs/rebalance.h"
 #include "tests/unit/hub/postgres_fixture.h"
 
@@ -223,6 +224,50 @@ static void *hub_looks(void *arg)
 }
 
 /* Even without the duty that one of them has: nothing but the database keeps them apart here. */
+static long moves_that(struct db_conn *conn, const char *status)
+{
+    static const char hub[] = "99999999-0000-4000-8000-000000000007";
+    AUTO_FREE char *sql = mem_printf("SELECT count(*) FROM jobs WHERE kind = 'machine_move' AND status = '%s'", status);
+    struct err err = ERR_INIT;
+    uint64_t wait;
+    int rc = 1;
+
+    script(conn, "UPDATE jobs SET run_after = now() WHERE status = 'running'");
+    for (int looks = 0; rc > 0 && looks < 8; looks++) {
+        rc = job_run_one(conn, hub, &wait, &err);
+        assert_ok(rc, &err);
+    }
+    return number(conn, sql);
+}
+
+/* A move is under way when its hub is killed: started again, the hub has heard of nobody, and of the time that the job took it was away. */
+static void test_a_move_waits_for_its_node_until_silence_means_something(void **state)
+{
+    const struct job_spec move = {.kind = "machine_move",
+        .machine_id = "eeeeeeee-0000-4000-8000-000000000000",
+        .params_json = "{\"node_id\":\"" NODE_B "\"}",
+        .requested_by = "test"};
+    struct db_conn *conn = fixture_conn(state);
+    struct err err = ERR_INIT;
+    char id[IDENT_TEXT_SIZE];
+
+    build(conn);
+    assert_ok(job_submit(conn, &move, false, id, &err), &err);
+    assert_int_equal(moves_that(conn, "running"), 1);
+    node_is(conn, NODE_B, "true", "1 minute");
+    script(conn, "UPDATE placement_watch SET seen_at = now() - interval '1 minute';"
+                 "UPDATE job_steps SET started_at = started_at - interval '1 minute'");
+    assert_int_equal(moves_that(conn, "running"), 1); /* nobody has looked yet */
+    assert_int_equal(look(conn), 0);
+    assert_int_equal(moves_that(conn, "running"), 1); /* one look is not long */
+    node_is(conn, NODE_B, "true", "0 seconds");
+    assert_int_equal(moves_that(conn, "running"), 1); /* it is there again, and has to hear of the machine */
+    node_is(conn, NODE_B, "true", "1 minute");
+    script(conn, "UPDATE placement_watch SET since = now() - interval '31 seconds', seen_at = now()");
+    assert_int_equal(moves_that(conn, "failed"), 1);
+    db_release(conn);
+}
+
 static void test_hubs_that_look_at_the_same_moment_move_each_machine_once(void **state)
 {
     struct db_conn *conn = fixture_conn(state);
@@ -288,6 +333,7 @@ int main(void)
         cmocka_unit_test(test_nodes_of_a_killed_hub_have_time_to_come_to_another),
         cmocka_unit_test(test_who_is_written_to_other_disks_stays),
         cmocka_unit_test(test_nobody_is_gone_before_nodes_had_the_time_to_report),
+        cmocka_unit_test(test_a_move_waits_for_its_node_until_silence_means_something),
         cmocka_unit_test(test_hubs_that_look_at_the_same_moment_move_each_machine_once),
         cmocka_unit_test(test_nothing_flaps),
     };
