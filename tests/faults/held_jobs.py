@@ -63,10 +63,7 @@ class HeldJobs:
         return self.api.done("GET", f"/jobs/{job['id']}")
 
     def ended(self, job):
-        def over():
-            now = self.state(job)
-            return now if now["status"] in ("succeeded", "failed", "cancelled") else None
-        return wait_until(over, f"{job['kind']} to end", 400, 0.05)
+        return self.api.ended(job, every=0.05)
 
     def finish(self, job):
         now = self.ended(job)

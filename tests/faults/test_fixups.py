@@ -43,10 +43,7 @@ class Drill:
         return self.api.done("GET", f"/jobs/{job['id']}")
 
     def finish(self, job):
-        def over():
-            now = self.job(job)
-            return now if now["status"] in ("succeeded", "failed", "cancelled") else None
-        return wait_until(over, f"{job['kind']} to end", 400)
+        return self.api.ended(job)
 
     def failover(self, kind, **more):
         return self.submit("/failovers", {"machine": self.name, "target": "disks", "kind": kind, "options": FIXUPS, **more})

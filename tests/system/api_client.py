@@ -5,7 +5,7 @@ import json
 import ssl
 import urllib.parse
 
-from harness import check
+from harness import check, wait_until
 
 
 class Api:
@@ -39,3 +39,10 @@ class Api:
         status, answer = self.ask(method, path, body, **headers)
         check(200 <= status < 300, f"{method} {path}: {status} {answer}")
         return answer
+
+    def ended(self, job, timeout=400, every=0.1):
+        """The job when it is over, however it went."""
+        def over():
+            now = self.done("GET", f"/jobs/{job['id']}")
+            return now if now["status"] in ("succeeded", "failed", "cancelled") else None
+        return wait_until(over, f"{job['kind']} to end", timeout, every)

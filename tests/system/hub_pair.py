@@ -153,9 +153,6 @@ class Pair:
         wait_until(stands_still, "the second hub to be between two transactions", 60)
 
     def wait_for(self, api, job, timeout=120):
-        def over():
-            now = api.done("GET", f"/jobs/{job['id']}")
-            return now if now["status"] in ("succeeded", "failed", "cancelled") else None
-        now = wait_until(over, f"the job {job['kind']}", timeout)
+        now = api.ended(job, timeout)
         check(now["status"] == "succeeded", f"{job['kind']}: {now['problem']}")
         return now
