@@ -15,6 +15,8 @@
  * in any case: what it would be spooled for lies on the source's disk.
  */
 #include <errno.h>
+#include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "transport/base/log.h"
@@ -69,10 +71,21 @@ static bool vault_keeps_up(const struct machine *m)
     return m->link.state == LINK_OPEN && m->link.feed == FEED_LIVE && !m->link.blocked;
 }
 
+/* What waits for a vault that is away is read much later, if ever: its pages go back at once, and the next ones need not be
+ * found among colder ones. The last page is still being filled. */
+static void drop_from_cache(int fd)
+{
+    struct stat st;
+    if (fstat(fd, &st) == 0)
+        (void)posix_fadvise(fd, 0, st.st_size - st.st_size % st.st_blksize, POSIX_FADV_DONTNEED);
+}
+
 static void sync_run(struct worker_job *job)
 {
     struct sync_job *j = (struct sync_job *)job;
     j->failed_errno = fdatasync(j->fd) < 0 ? errno : 0;
+    if (j->failed_errno == 0)
+        drop_from_cache(j->fd);
 }
 
 static void sync_done(struct worker_job *job)

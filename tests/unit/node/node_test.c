@@ -7,8 +7,14 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
+#include <fcntl.h>
+#include <ftw.h>
+#include <linux/magic.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/vfs.h>
+#include <unistd.h>
 
 #include "tests/unit/node/node_world.h"
 #include "transport/base/clock.h"
@@ -66,6 +72,49 @@ static void test_vault_that_was_away_gets_everything(void **state)
     fake_agent_send_set(w->agent, 7, 3, 5);
     world_until(w, w->agent->committed == 7);
     assert_true(world_same_disks(w));
+}
+
+static size_t segment_pages, cached_pages;
+
+/* Of nftw: how much of the segments is in the page cache. */
+static int count_pages(const char *path, const struct stat *st, int type, struct FTW *place)
+{
+    size_t page = (size_t)sysconf(_SC_PAGESIZE), pages = ((size_t)st->st_size + page - 1) / page;
+
+    (void)place;
+    if (type != FTW_F || !strstr(path, ".seg") || pages == 0)
+        return 0;
+    int fd AUTO_CLOSE = open(path, O_RDONLY | O_CLOEXEC);
+    void *map = mmap(NULL, pages * page, PROT_READ, MAP_SHARED, fd, 0);
+    AUTO_FREE unsigned char *resident = mem_alloc(pages, 1);
+
+    if (map == MAP_FAILED || !resident || mincore(map, pages * page, resident) < 0)
+        return -1;
+    for (size_t i = 0; i < pages; i++)
+        cached_pages += resident[i] & 1;
+    segment_pages += pages;
+    return munmap(map, pages * page);
+}
+
+/* What waits for a vault that is away would only push out of memory what is read. */
+static void test_what_waits_for_a_vault_does_not_stay_in_the_page_cache(void **state)
+{
+    struct world *w = world_of(state);
+    struct statfs fs;
+
+    if (statfs(w->dir, &fs) == 0 && fs.f_type == TMPFS_MAGIC)
+        skip(); /* is nothing but page cache */
+    world_open_agent(w);
+    fake_agent_send_set(w->agent, 1, 0, 20);
+    world_until(w, w->agent->committed == 1);
+    fake_vault_stop(w->vault);
+    for (uint64_t s = 2; s <= 6; s++)
+        fake_agent_send_set(w->agent, s, (unsigned)s * 7, 40);
+    world_until(w, w->agent->spooled == 6);
+    segment_pages = cached_pages = 0;
+    assert_int_equal(nftw(w->dir, count_pages, 8, FTW_PHYS), 0);
+    assert_true(segment_pages > 100);
+    assert_in_range(cached_pages, 0, segment_pages / 4);
 }
 
 static void test_vault_lost_in_the_middle_of_a_set(void **state)
@@ -731,6 +780,7 @@ int main(void)
         NODE_TEST(test_change_sets_reach_the_vault_in_order),
         NODE_TEST(test_empty_change_set_is_a_point_too),
         NODE_TEST(test_vault_that_was_away_gets_everything),
+        NODE_TEST(test_what_waits_for_a_vault_does_not_stay_in_the_page_cache),
         NODE_TEST(test_vault_lost_in_the_middle_of_a_set),
         NODE_TEST(test_broken_off_set_is_dropped_and_comes_again),
         NODE_TEST(test_restarted_node_goes_on_with_its_spool),
