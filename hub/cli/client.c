@@ -8,8 +8,10 @@
 #include <curl/curl.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <time.h>
 
 #include "transport/base/buf.h"
 #include "transport/base/ident.h"
@@ -18,6 +20,7 @@
 #define EVENT_MAX (1024u * 1024u)
 #define CONNECT_TIMEOUT_MSEC 10000L
 #define ANSWER_TIMEOUT_MSEC 120000L /* ?wait= is at most 60 s */
+#define TURN_WAIT_SEC 60u           /* how long a call waits in sum while the hub says that it was asked too much */
 
 struct client {
     CURL *curl;
@@ -33,6 +36,7 @@ struct transfer {
     struct buf body;
     struct client_answer *answer;
     struct err *err;
+    char retry_after[16];
     /* events */
     int (*take)(void *arg, const char *id, const char *word, const char *data);
     void *arg;
@@ -119,6 +123,7 @@ static size_t on_header(char *data, size_t size, size_t count, void *cls)
 
     keep_header(data, size * count, "ETag", t->answer->etag, sizeof(t->answer->etag));
     keep_header(data, size * count, "Location", t->answer->location, sizeof(t->answer->location));
+    keep_header(data, size * count, "Retry-After", t->retry_after, sizeof(t->retry_after));
     return size * count;
 }
 
@@ -226,6 +231,7 @@ static int problem_error(const struct client_answer *answer, struct err *err)
 
     if (known == ERR_INTERNAL) /* codes of the API's own: by what the status says */
         known = answer->status == 404   ? ERR_NOT_FOUND
+                : answer->status == 429 ? ERR_UNAVAILABLE
                 : answer->status == 401 ? ERR_UNAUTHENTICATED
                 : answer->status == 412 ? ERR_CONFLICT
                 : answer->status < 500  ? (answer->status == 409 ? ERR_REFUSED : ERR_INVALID)
@@ -292,6 +298,40 @@ static int perform(struct client *client, const char *method, const char *path, 
     return 0;
 }
 
+/* Whether the same may be asked again now: false when the caller asked to stop, or has waited long enough. */
+static bool wait_for_turn(const struct client *client, const struct transfer *t, unsigned *waited_sec)
+{
+    unsigned long said = strtoul(t->retry_after, NULL, 10);
+    unsigned wait_sec = said < 1 ? 1 : said > TURN_WAIT_SEC ? TURN_WAIT_SEC : (unsigned)said;
+
+    if (*waited_sec + wait_sec > TURN_WAIT_SEC)
+        return false;
+    *waited_sec += wait_sec;
+    for (unsigned i = 0; i < wait_sec; i++) {
+        if (client->stop && *client->stop != 0)
+            return false;
+        (void)nanosleep(&(struct timespec){1, 0}, NULL);
+    }
+    return true;
+}
+
+/* perform, as often as the hub answers that it was asked too much (429: nothing was done) and says when to come again. */
+static int perform_in_turn(struct client *client, const char *method, const char *path, const json_t *body,
+    const char *if_match, struct transfer *t, struct err *err)
+{
+    unsigned waited_sec = 0;
+
+    for (;;) {
+        int rc = perform(client, method, path, body, if_match, t, err);
+
+        if (rc < 0 || t->answer->status != 429 || !wait_for_turn(client, t, &waited_sec))
+            return rc;
+        buf_clear(&t->body);
+        *t->answer = (struct client_answer){0};
+        t->retry_after[0] = 0;
+    }
+}
+
 void client_set_dry_run(struct client *client, bool dry_run)
 {
     client->dry_run = dry_run;
@@ -338,7 +378,7 @@ int client_call(struct client *client, const char *method, const char *path, con
     int rc;
 
     *ret_answer = (struct client_answer){0};
-    rc = perform(client, method, path, body, if_match, &t, err);
+    rc = perform_in_turn(client, method, path, body, if_match, &t, err);
     if (rc == 0 && t.body.len > 0)
         ret_answer->json = json_loadb((const char *)t.body.data, t.body.len, JSON_REJECT_DUPLICATES, NULL);
     buf_done(&t.body);
@@ -356,7 +396,7 @@ int client_bytes(struct client *client, const char *path, struct buf *body, stru
 {
     AUTO_ANSWER struct client_answer answer = {0};
     struct transfer t = {.body = BUF_INIT(BODY_MAX), .answer = &answer, .err = err};
-    int rc = perform(client, "GET", path, NULL, NULL, &t, err);
+    int rc = perform_in_turn(client, "GET", path, NULL, NULL, &t, err);
 
     if (rc == 0 && answer.status >= 400) {
         answer.json = json_loadb((const char *)t.body.data, t.body.len, JSON_REJECT_DUPLICATES, NULL);

@@ -38,7 +38,8 @@ void client_answer_done(struct client_answer *answer);
 #define AUTO_ANSWER __attribute__((cleanup(client_answer_done)))
 
 /* path: from "/api/v1/..." with its query, already escaped. body: borrowed, NULL = none. if_match: NULL or an etag as it came.
- * Answers above 399 are -1: the problem's code and text, and the hub's correction. */
+ * Answers above 399 are -1: the problem's code and text, and the hub's correction. While the hub says that it was asked too much (429) the
+ * call waits as it is told and asks again, for a minute at most; then it is ERR_UNAVAILABLE. */
 int client_call(struct client *client, const char *method, const char *path, const json_t *body, const char *if_match,
     struct client_answer *ret_answer, struct err *err);
 /* From now on the first call that would change something is asked as a dry run and ends the command: it is -1 with ERR_CANCELLED when the hub

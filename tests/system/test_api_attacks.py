@@ -11,10 +11,11 @@ import resource
 import select
 import socket
 import ssl
+import subprocess
 import time
 import urllib.parse
 
-from harness import check, main, note, test, wait_until
+from harness import BIN, check, main, note, test, wait_until
 from hub_alone import Hub, document, operations
 
 hub = None
@@ -293,6 +294,19 @@ def guessing_and_floods_are_slowed_down_and_logged():
     check(answer.status == 429 and answer.headers["Retry-After"], f"a flood: {answer.status} {answer.text}")
     check(answer.headers["RateLimit-Policy"] == '"requests";q=2' and "r=0" in answer.headers["RateLimit"], f"{answer.headers}")
     check("api_rate_limited" in own.words(), "the refusal is not in the log")
+    own.stop()
+
+
+@test
+def the_command_line_waits_for_its_turn_where_a_hub_says_when():
+    own = Hub("--api-rate", "1")
+    for _ in range(2000):
+        if own.ask("GET", "/api/v1/machines").status == 429:
+            break
+    env = {**os.environ, "LEEWARD_URL": own.url, "LEEWARD_TOKEN": own.token, "LEEWARD_CA": own.ca}
+    asked = [subprocess.run([os.path.join(BIN, "leeward"), "policy", "list", "-o", "json"], env=env, capture_output=True, text=True, timeout=180)
+             for _ in range(4)]
+    check(all(a.returncode == 0 and json.loads(a.stdout)["items"] for a in asked), f"a flood's next commands: {[a.stderr for a in asked]}")
     own.stop()
 
 
