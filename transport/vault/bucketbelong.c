@@ -133,7 +133,26 @@ static int compare_tail(
         return is_another(err, "the bucket holds another log of this machine than the vault");
     if (same > 0 || is_rewritten)
         return same;
-    return compare_last_piece(b, f, f->number, err);
+    same = compare_last_piece(b, f, f->number, err);
+    if (same < 0 &&
+        segment_reader_is_stale(ours)) { /* compaction goes on beside this: it was another file that was compared */
+        err_clear(err);
+        return 0;
+    }
+    return same;
+}
+
+/* Has the vault had this change set, as far as that segment of it tells? */
+static bool has_had(const struct segment_reader *ours, uint64_t sequence)
+{
+    const struct segment_info *info = segment_reader_info(ours);
+
+    return info->revision > 0 && info->last_sequence >= sequence;
+}
+
+static int is_lost(struct err *err)
+{
+    return is_another(err, "the bucket holds change sets of this machine that the vault has lost");
 }
 
 int bucketbelong_check(const struct bucketbelong *b, struct err *err)
@@ -141,12 +160,18 @@ int bucketbelong_check(const struct bucketbelong *b, struct err *err)
     const struct bucketmark *last = &b->state->last;
     const struct bucket_file *tail = bucketstate_find(b->state, BUCKET_SEGMENT, last->committed.segment);
     struct segment_reader *ours AUTO_OF(segment_reader) = NULL;
+    struct err why = ERR_INIT;
 
     if (get_le64(last->meta + META_CREATED) != b->created_utc_usec)
         return is_another(err, "the bucket holds another life of this machine, made with another key");
-    if (last->committed.sequence > b->committed)
-        return is_another(err, "the bucket holds change sets of this machine that the vault has lost");
+    bool is_newer = last->committed.sequence > b->committed; /* sent since `committed` was read, or lost here */
     if (tail == NULL || segment_open(b->main_fd, tail->number, &ours, NULL) < 0)
-        return 0; /* gone, or nothing of it can be read */
-    return compare_tail(b, tail, ours, err);
+        return is_newer ? is_lost(err) : 0; /* gone, or nothing of it can be read */
+    int same = compare_tail(b, tail, ours, &why);
+    bool is_unproved = same == 0 || (same < 0 && why.code == ERR_CONFLICT);
+    if (is_newer && is_unproved && !has_had(ours, last->committed.sequence))
+        return is_lost(err);
+    if (same < 0)
+        err_copy(err, &why);
+    return same;
 }

@@ -16,6 +16,8 @@
 #include "transport/log/segment.h"
 #include "transport/vault/verify.h"
 
+enum { LOOKS = 3 };
+
 struct checking {
     const struct secondcheck *c;
     uint64_t number;
@@ -190,19 +192,34 @@ static void on_mark(void *arg, const struct record *r, const uint8_t *payload, u
         *sequence = m->sequence;
 }
 
-/* The first and the last change set of a segment of the vault's. False: it is not there, or does not say. */
-static bool neighbour(const struct checking *k, uint64_t number, uint64_t *ret_first, uint64_t *ret_last)
+/* 1: the first and the last change set of a segment of the vault's; 0: it is not there, or does not say; -1: it was rewritten meanwhile, so
+ * what was counted may be of either of its forms. */
+static int look_at_neighbour(int dirfd, uint64_t number, uint64_t *ret_first, uint64_t *ret_last)
 {
     struct segment_reader *reader AUTO_OF(segment_reader) = NULL;
     uint64_t end;
     bool sealed;
 
-    if (number == 0 || segment_open(k->ours_fd, number, &reader, NULL) < 0)
-        return false;
+    if (segment_open(dirfd, number, &reader, NULL) < 0)
+        return 0;
     const struct segment_info *info = segment_reader_info(reader);
     *ret_first = info->first_sequence;
     *ret_last = info->revision > 0 ? info->last_sequence : info->first_sequence - 1;
-    return info->revision > 0 || segment_recover(k->ours_fd, number, on_mark, ret_last, &end, &sealed, NULL) == 0;
+    if (info->revision > 0)
+        return 1;
+    int rc = segment_recover(dirfd, number, on_mark, ret_last, &end, &sealed, NULL);
+    return segment_reader_is_stale(reader) ? -1 : rc == 0;
+}
+
+/* Compaction goes on beside this. A segment that was rewritten says itself what its last change set was, so the second look tells; the
+ * third is for one that was put back in between. */
+static bool neighbour(const struct checking *k, uint64_t number, uint64_t *ret_first, uint64_t *ret_last)
+{
+    int got = number == 0 ? 0 : -1;
+
+    for (unsigned look = 0; got < 0 && look < LOOKS; look++)
+        got = look_at_neighbour(k->ours_fd, number, ret_first, ret_last);
+    return got > 0;
 }
 
 /* Does it stand between those beside it? *ret_both: there are both. */

@@ -126,16 +126,15 @@ static int check_belongs(struct secondcopy *c, struct err *err)
     return same < 0 ? -1 : 0;
 }
 
-/* The bucket may hold nothing of the machine: then there are no files in the state. */
+/* The bucket may hold nothing of the machine: then there are no files in the state. The vault's own is read after it: uploads go on beside
+ * this, and whatever the bucket has by then, the vault had before. */
 static int load(struct secondcopy *c, struct err *err)
 {
     bucketstate_done(&c->state);
     bucketstate_init(&c->state, &c->spec.machine);
     c->loaded = false;
-    if (storemeta_load(c->spec.machine_dir, &c->meta, err) < 0 || open_bucket(c, err) < 0)
-        return -1;
-    int found = bucketstate_load(&c->state, c->objects, err);
-    if (found < 0 || (found > 0 && check_belongs(c, err) < 0))
+    int found = open_bucket(c, err) < 0 ? -1 : bucketstate_load(&c->state, c->objects, err);
+    if (found < 0 || storemeta_load(c->spec.machine_dir, &c->meta, err) < 0 || (found > 0 && check_belongs(c, err) < 0))
         return -1;
     c->loaded = true;
     return 0;

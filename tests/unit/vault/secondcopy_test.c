@@ -17,6 +17,7 @@
 #include "tests/unit/vault/bucketworld.h"
 #include "transport/base/file.h"
 #include "transport/log/segment.h"
+#include "transport/log/segment_rewrite.h"
 #include "transport/vault/heal.h"
 #include "transport/vault/manifest.h"
 #include "transport/vault/secondcheck.h"
@@ -650,6 +651,158 @@ static void marks_and_unreadable_segments_are_put_back(void **state)
     end(&f);
 }
 
+/* ---- beside uploads and compaction ---- */
+
+/* What happens behind the back of whoever looks: the next time that a segment is recovered, or an object is read, a rewritten segment takes its place. */
+static struct {
+    int main_fd;
+    uint64_t number; /* 0: nothing happens */
+    bool at_recover; /* else when an object is read */
+} behind;
+
+static void happen(bool at_recover)
+{
+    struct err err = ERR_INIT;
+    if (behind.number == 0 || behind.at_recover != at_recover)
+        return;
+    world_ok(segment_rewrite_commit(behind.main_fd, behind.number, &err), &err);
+    assert_int_equal(close(behind.main_fd), 0);
+    behind.number = 0;
+}
+
+typedef void mark_fn(void *arg, const struct record *r, const uint8_t *payload, uint64_t end_bytes);
+int __real_segment_recover(int, uint64_t, mark_fn *, void *, uint64_t *, bool *, struct err *);
+int __wrap_segment_recover(
+    int dirfd, uint64_t number, mark_fn *on_mark, void *arg, uint64_t *ret_end, bool *ret_sealed, struct err *err);
+int __wrap_segment_recover(
+    int dirfd, uint64_t number, mark_fn *on_mark, void *arg, uint64_t *ret_end, bool *ret_sealed, struct err *err)
+{
+    happen(true);
+    return __real_segment_recover(dirfd, number, on_mark, arg, ret_end, ret_sealed, err);
+}
+
+int __real_object_get(
+    struct object_store *s, const char *name, uint64_t offset, uint64_t bytes, struct buf *out, struct err *err);
+int __wrap_object_get(
+    struct object_store *s, const char *name, uint64_t offset, uint64_t bytes, struct buf *out, struct err *err);
+int __wrap_object_get(
+    struct object_store *s, const char *name, uint64_t offset, uint64_t bytes, struct buf *out, struct err *err)
+{
+    if (strstr(name, "/main/") != NULL) /* a segment's */
+        happen(false);
+    return __real_object_get(s, name, offset, bytes, out, err);
+}
+
+static bool is_no_mark(void *arg, const struct record *r, const struct mark *m, uint64_t place)
+{
+    (void)arg;
+    (void)r;
+    (void)place;
+    return m == NULL;
+}
+
+static uint64_t itself(void *arg, uint64_t sequence)
+{
+    (void)arg;
+    return sequence;
+}
+
+/* Without its marks, which compaction drops with their points. The new file is ready, but not yet in its place. */
+static void rewrite(const struct fixture *f, uint64_t number, bool at_recover)
+{
+    char path[300];
+    struct err err = ERR_INIT;
+    struct segment_rewritten rewritten;
+    (void)snprintf(path, sizeof(path), "%s/main", f->w.m.machine_dir);
+    behind.main_fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    assert_true(behind.main_fd >= 0);
+    const struct segment_rewrite_spec spec = {
+        .dirfd = behind.main_fd, .number = number, .stays = is_no_mark, .next_needed = itself};
+    world_ok(segment_rewrite(&spec, &rewritten, &err), &err);
+    behind.number = number;
+    behind.at_recover = at_recover;
+}
+
+static void a_neighbour_that_is_rewritten_meanwhile_speaks_for_a_segment(void **state)
+{
+    struct fixture f;
+    struct err err = ERR_INIT;
+    char ours[300], path[300];
+    (void)state;
+    begin(&f, 92);
+    (void)snprintf(ours, sizeof(ours), "%s/ours", f.w.m.dir);
+    (void)snprintf(path, sizeof(path), "%s/main", f.w.m.machine_dir);
+    model_copy_tree(path, ours);
+    segment_path(&f, 2, path);
+    assert_int_equal(unlink(path), 0);
+    rewrite(&f, 1, true);
+    if (check_copy(&f, ours, 2, true, &err) != 1)
+        fail_msg("%s", err.text);
+    assert_int_equal(behind.number, 0); /* it did happen */
+    end(&f);
+}
+
+static void what_is_sent_after_a_healing_began_is_no_loss(void **state)
+{
+    struct fixture f;
+    struct quarantine q;
+    struct err err = ERR_INIT;
+    char path[300];
+    uint64_t at;
+    (void)state;
+    begin(&f, 93);
+    segment_path(&f, 1, path);
+    (void)record_in(&f, 1, 2, &at);
+    world_flip(path, (long)at + RECORD_HEADER_SIZE + 100);
+    find(&f, &q);
+    assert_int_equal(q.count, 1);
+    const struct heal_copy copy = copy_of(&f);
+    for (unsigned i = 0; i < 8; i++) {
+        model_write(&f.w.m, 0, 0, PAGE, false);
+        model_commit(&f.w.m, MARK_CRASH);
+    }
+    world_bring(&f.w); /* the bucket is ahead of what was noted when it began */
+    world_ok(store_flush(f.w.m.store, &err), &err);
+    assert_int_equal(heal(&f, &q, &copy), 1);
+    assert_null(secondcopy_failure(f.copy));
+    model_check_all(&f.w.m);
+    quarantine_done(&q);
+    end(&f);
+}
+
+/* The bucket's newest mark is damaged, so the last piece is compared; and there is another file in its place then. */
+static void a_segment_that_is_rewritten_meanwhile_is_no_other_history(void **state)
+{
+    struct fixture f;
+    struct quarantine q;
+    char path[300];
+    uint64_t at;
+    (void)state;
+    begin(&f, 94);
+    uint64_t last = writes_from(&f);
+    char *object = world_path(&f.w, "main", true);
+    world_flip(object, -5);
+    for (unsigned i = 0; writes_from(&f) == last || i < 8; i++) { /* it ends, and the index covers it */
+        model_write(&f.w.m, 0, (uint64_t)i % 16 * PAGE, PAGE, false);
+        model_commit(&f.w.m, MARK_CRASH);
+    }
+    segment_path(&f, 1, path);
+    (void)record_in(&f, 1, 2, &at);
+    world_flip(path, (long)at + RECORD_HEADER_SIZE + 100);
+    find(&f, &q);
+    assert_int_equal(q.count, 1);
+    const struct heal_copy copy = copy_of(&f);
+    rewrite(&f, last, false);
+    int healed = (int)heal(&f, &q, &copy);
+    assert_int_equal(behind.number, 0); /* it did happen */
+    if (secondcopy_failure(f.copy) != NULL)
+        fail_msg("%s", secondcopy_failure(f.copy)->text);
+    assert_int_equal(healed, 1);
+    free(object);
+    quarantine_done(&q);
+    end(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -664,6 +817,9 @@ int main(void)
         cmocka_unit_test(a_segment_must_agree_with_what_is_left),
         cmocka_unit_test(a_segment_that_was_damaged_before_it_was_sent_is_not_put_back),
         cmocka_unit_test(marks_and_unreadable_segments_are_put_back),
+        cmocka_unit_test(a_neighbour_that_is_rewritten_meanwhile_speaks_for_a_segment),
+        cmocka_unit_test(what_is_sent_after_a_healing_began_is_no_loss),
+        cmocka_unit_test(a_segment_that_is_rewritten_meanwhile_is_no_other_history),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
