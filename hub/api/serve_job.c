@@ -229,12 +229,18 @@ int serve_job_log(struct request *r, struct err *err)
     return row_list_serve(r, &list, err);
 }
 
+/* A dry run is taken back at once: there is nothing to wait for. */
+static int reply_changed_job(struct request *r, struct err *err)
+{
+    return request_query_bool(r, "dry_run") ? reply_empty(r) : reply_job(r, 202, err);
+}
+
 int serve_job_cancel(struct request *r, struct err *err)
 {
     name_job(r);
     if (job_cancel(r->conn, r->job_id, err) < 0)
         return -1;
-    return reply_job(r, 202, err);
+    return reply_changed_job(r, err);
 }
 
 int serve_job_answer(struct request *r, struct err *err)
@@ -242,5 +248,5 @@ int serve_job_answer(struct request *r, struct err *err)
     name_job(r);
     if (job_answer(r->conn, r->job_id, request_str(r, "answer"), r->principal.name, err) < 0)
         return -1;
-    return reply_job(r, 202, err);
+    return reply_changed_job(r, err);
 }

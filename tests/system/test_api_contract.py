@@ -166,6 +166,11 @@ def needs(operation):
 OPEN = {"getLiveness", "getReadiness", "getOpenapi", "getVersion", "createSession", "listSignInMethods", "beginOidc", "completeOidc"}
 SHOWS_INSIDES = {"getFailoverScreenshot"}  # of what is protected: a GET that more than reading is asked for
 ONLY_ASKS = {"forecastPlanRun"}
+# Changes that cannot be tried out: what one person may do is tried with the decision itself, a sign-in is no change of what is kept.
+NO_DRY_RUN = {"createSession", "endSession", "changePassword", "approveApproval", "rejectApproval"} | ONLY_ASKS
+# POSTs that need no Idempotency-Key: repeated they find what they did. And those that show a secret once: no answer of theirs is kept.
+REPEATABLE = {"addGroupMember", "cancelJob", "answerJob", "acknowledgeAlert", "approveApproval", "rejectApproval"} | ONLY_ASKS
+SHOWS_A_SECRET = {"createSession", "changePassword", "createUser", "createToken", "createEnrolmentToken"}
 ABOUT_DISKS = {"listDisks": "machines:read", "addDisks": "machines:protect", "excludeDisks": "machines:protect",
                "resizeDisks": "machines:protect", "protectMachine": "machines:protect", "exportDisk": "exports:write"}
 
@@ -187,6 +192,15 @@ def no_operation_is_left_out_of_the_tables():
             check(reads if method == "GET" and name not in SHOWS_INSIDES else reads == (name in ONLY_ASKS), f"{method} {name} needs {scope}")
     for name, scope in ABOUT_DISKS.items():
         check(named[name][1] == scope, f"{name} needs {named[name][1]}")
+
+
+@test
+def every_change_can_be_tried_out_and_every_post_repeated():
+    changes = {n: o for n, m, _, o in operations(doc) if m != "GET"}
+    check({n for n, o in changes.items() if not any(p["name"] == "dry_run" for p in parameters(o, "query"))} == NO_DRY_RUN,
+          f"without dry_run: {sorted(n for n, o in changes.items() if not any(p['name'] == 'dry_run' for p in parameters(o, 'query')))}")
+    keyless = {n for n, m, _, o in operations(doc) if m == "POST" and not any(p["name"] == "Idempotency-Key" for p in parameters(o, "header"))}
+    check(keyless == REPEATABLE | SHOWS_A_SECRET, f"POST without Idempotency-Key: {sorted(keyless)}")
 
 
 # ---- statuses that are alike for all ----
@@ -433,6 +447,10 @@ def jobs_are_202_with_their_place_and_a_dry_run_is_204():
         hub.sql(f"UPDATE jobs SET status = 'cancelled', finished_at = now() WHERE finished_at IS NULL AND id <> '{JOB}'")
     method, path, operation = by_name("answerJob")
     succeed("answerJob", method, fill(path), operation, 409, body={"answer": "continue"})
+    method, path, operation = by_name("cancelJob")
+    succeed("cancelJob", method, fill(path) + "?dry_run=true&wait=30", operation, 204)
+    check(hub.ask("GET", f"/api/v1/jobs/{JOB}").json["status"] == "queued" and hub.sql(f"SELECT cancel_requested FROM jobs WHERE id = '{JOB}'") == "f",
+          "a dry run cancelled the job")
 
 
 @test
