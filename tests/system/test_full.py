@@ -4,6 +4,7 @@
 there is room again nothing was lost."""
 import errno
 import os
+import shutil
 import signal
 import time
 
@@ -74,16 +75,19 @@ def full_spool_pushes_back_and_catches_up():
 class SmallSpoolDisk:
     """A site whose node has its folder on a file system that is smaller than its spool may become."""
 
-    def __init__(self):
+    def __init__(self, mount_options="size=96m"):
         self.folder = os.path.join(fresh("site"), "node")
         os.makedirs(self.folder)
         defer(unmount, self.folder)
-        run("mount", "-t", "tmpfs", "-o", "size=96m", "tmpfs", self.folder)
+        run("mount", "-t", "tmpfs", "-o", mount_options, "tmpfs", self.folder)
         self.site = Site(data=os.path.dirname(self.folder), daemon_options={"node": ["--spool-bytes", "1G"]})
         self.disk = Disk(192 * MIB)
         self.disk.fill_random(1000)
-        self.site.protect(self.disk)
         self.seed = 80
+
+    def protect(self):
+        self.site.protect(self.disk)
+        return self
 
     def write(self, blocks=4000):
         self.seed += 1
@@ -124,7 +128,7 @@ class SmallSpoolDisk:
 
 @test
 def full_file_system_under_the_spool_stops_nothing_that_the_vault_takes():
-    s = SmallSpoolDisk()
+    s = SmallSpoolDisk().protect()
     s.fill()
     node = s.wait_full()
     note("node:", node["cause"], "/", node["remedy"])
@@ -137,7 +141,7 @@ def full_file_system_under_the_spool_stops_nothing_that_the_vault_takes():
 
 @test
 def full_file_system_under_the_spool_makes_agents_wait_and_loses_nothing():
-    s = SmallSpoolDisk()
+    s = SmallSpoolDisk().protect()
     # The spool takes what there is room for, then agents wait; a node that is killed comes back to that.
     vault = s.site.pid_of("vault")
     os.kill(vault, signal.SIGSTOP)
@@ -151,6 +155,38 @@ def full_file_system_under_the_spool_makes_agents_wait_and_loses_nothing():
     undo(resume)
     s.judge()
     wait_until(lambda: not s.says_full(), "the node to have room when the vault has everything", 60)
+
+
+@test
+def a_spool_that_cannot_be_made_is_made_when_there_is_room():
+    """The node's file system takes no file any more before the machine comes: neither its spool nor the desired state can be written."""
+    s = SmallSpoolDisk("size=96m,nr_inodes=400")
+    names = os.path.join(s.folder, "names")
+    os.mkdir(names)
+    use_up_inodes(names)
+    s.site.protect(s.disk, wait=False)
+    node = wait_until(s.says_full, "the node to say that its file system is full", 90)
+    check("df -i" in node["remedy"], f"there is space, and the node says: {node['remedy']}")
+    check(s.free() > 32 * MIB, "there is no space either")
+    pid = s.site.kill("node")
+    wait_until(lambda: s.site.pid_of("node") not in (None, pid), "the node to be started again", 60)
+    wait_until(s.says_full, "the node to say so again", 90)
+    check(s.site.machine()["state"] != "protected", "points without a spool")
+    shutil.rmtree(names)
+    s.site.wait_protected()
+    wait_until(lambda: not s.says_full(), "the node to see that there is room", 60)
+    s.write(500)
+    same_after_all(s.site, s.disk)
+
+
+def use_up_inodes(folder):
+    for i in range(10000):
+        try:
+            open(os.path.join(folder, str(i)), "x").close()
+        except OSError as full:
+            check(full.errno == errno.ENOSPC, str(full))
+            return
+    raise Failure("a file system that does not count inodes")
 
 
 @test

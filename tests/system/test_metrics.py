@@ -4,12 +4,14 @@
 import json
 import os
 import re
+import urllib.request
 
 from api_client import Api
-from harness import MIB, ROOT, Disk, Failure, Site, check, fresh, main, test, wait_until
+from harness import MIB, ROOT, Disk, Failure, Site, check, fresh, free_port_base, main, test, wait_until
 from promtool import promtool
 
 MONITORING = os.path.join(ROOT, "monitoring")
+CHART = os.path.join(ROOT, "charts", "leeward", "templates")
 RUNBOOKS = os.path.join(ROOT, "docs", "runbooks")
 
 
@@ -26,7 +28,8 @@ def rule_codes():
 def metrics_are_what_promtool_and_the_rules_want():
     disk = Disk(48 * MIB)
     disk.make_fs("ext4")
-    site = Site()
+    probes = f"127.0.0.1:{free_port_base(1)}"
+    site = Site(daemon_options={"node": ["--probe-listen", probes]})
     site.protect(disk)
     api = Api(site.env)
 
@@ -54,6 +57,24 @@ def metrics_are_what_promtool_and_the_rules_want():
         base = {re.sub(r"_(bucket|sum|count)$", "", u) if u not in families else u for u in used}
         check(len(used) > 10 and base <= families, f"{file} uses what /metrics does not have: {base - families}")
     dashboard_uses_labels_that_are_there(text)
+    with urllib.request.urlopen(f"http://{probes}/metrics", timeout=60) as answer:
+        of_node = answer.read().decode()
+    promtool("check", "metrics", stdin=of_node)
+    chart_uses_what_is_there(text, of_node)
+
+
+def chart_uses_what_is_there(of_hub, of_node):
+    """The chart's alerts, and what its autoscaler looks at: in Kubernetes the node's figures are read from the node itself."""
+    families = {name for text in (of_hub, of_node) for name in re.findall(r"^# TYPE (\w+) ", text, re.M)}
+    rules, node = text_of(CHART, "monitoring.yaml"), text_of(CHART, "node.yaml")
+    used = set(re.findall(r"\bleeward_\w+", rules + node))
+    check(len(used) > 6 and used <= families, f"the chart uses what /metrics does not have: {used - families}")
+    scaled_by = set(re.findall(r"metric:\s+name: (\w+)", node))
+    check(scaled_by and scaled_by <= set(re.findall(r"^(leeward_\w+) ", of_node, re.M)), f"nodes do not have {scaled_by}, or have it of each machine")
+    for expression, summary in re.findall(r"expr: (.*)\n(?:.*\n){3}\s+summary: (.*)", rules):
+        there = set().union(*(labels_in(of_hub + of_node).get(n, set()) for n in re.findall(r"leeward_\w+", expression)))
+        shown = set(re.findall(r"\$labels\.(\w+)", summary))
+        check(shown <= there | {"pod"}, f"{expression} has the labels {there}, and {summary} shows {shown}")  # pod: the operator adds it
 
 
 def queries():
