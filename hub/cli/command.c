@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "transport/base/clock.h"
+#include "transport/base/conf.h"
 #include "transport/base/mem.h"
 
 const struct command_option global_options[] = {
@@ -297,6 +298,23 @@ int command_option_number(const struct command_line *line, const char *name, uin
         return -1;
     }
     *ret_number = n;
+    return 1;
+}
+
+int command_option_bytes(
+    const struct command_line *line, const char *name, uint64_t max, uint64_t *ret_bytes, struct err *err)
+{
+    const char *text = command_option(line, name);
+    uint64_t n;
+
+    if (!text)
+        return 0;
+    if (conf_parse_bytes(text, &n) < 0 || n > max) {
+        (void)err_set(err, ERR_INVALID,
+            "--%s must be a number of bytes, with K, M, G or T where it is large, not \"%s\"", name, text);
+        return err_hint(err, "10M is 10 x 1024 x 1024.");
+    }
+    *ret_bytes = n;
     return 1;
 }
 

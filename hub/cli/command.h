@@ -65,9 +65,11 @@ int command_parse(int argc, char **argv, struct command_line *line, FILE *out, s
 const char *command_option(const struct command_line *line, const char *name);
 /* The i-th value of an option that may be repeated; NULL: there are not so many. */
 const char *command_option_nth(const struct command_line *line, const char *name, unsigned i);
-/* As a whole number or as a duration; 1 given, 0 not, -1 not understood. */
+/* As a whole number, as one of bytes ("10M" is 10 << 20, as in configuration files), or as a duration; 1 given, 0 not, -1 not understood. */
 int command_option_number(const struct command_line *line, const char *name, uint64_t min, uint64_t max,
     uint64_t *ret_number, struct err *err);
+int command_option_bytes(
+    const struct command_line *line, const char *name, uint64_t max, uint64_t *ret_bytes, struct err *err);
 int command_option_usec(const struct command_line *line, const char *name, uint64_t *ret_usec, struct err *err);
 enum exit_code command_exit_code(const struct err *err);
 

@@ -89,10 +89,10 @@ static const struct command_option policy_options[] = {
     {"max-rounds", 0, "N", "Live rounds before a freeze is considered"},
     {"compress-at-agent", 0, "yes|no", "Compress on the machine while the line to its node is the bottleneck (yes)"},
     {"compress-level", 0, "N", "zstd level; 0: as sent"},
-    {"throttle", 0, "N", "Bytes per second; 0: no limit"},
+    {"throttle", 0, "BYTES", "Bytes per second, such as 10M; 0: no limit"},
     {"work-hours", 0, "TEXT", "When less may be sent: \"mon-fri 08:00-18:00, sat 09:00-13:00\""},
     {"time-zone", 0, "ZONE", "Whose time that is, as Europe/Stockholm (UTC)"},
-    {"work-throttle", 0, "N", "Bytes per second in these hours"},
+    {"work-throttle", 0, "BYTES", "Bytes per second in these hours"},
     {"cpu-limit", 0, "N", "Percent of one processor for the agent; 0: no limit"},
     {"yield", 0, "yes|no", "Copies slow down when the workload feels them (yes)"},
     END,
@@ -457,11 +457,11 @@ static const struct command_option peer_set_options[] = {
 static const struct command_option node_set_options[] = {
     {"name", 0, "NAME", "Another name"},
     {"site", 0, "NAME", "Another site"},
-    {"throttle", 0, "N", "Bytes per second to vaults, all machines together; 0: no limit"},
-    {"machine-throttle", 0, "N", "Bytes per second to vaults for each machine; 0: no limit"},
+    {"throttle", 0, "BYTES", "Bytes per second to vaults, such as 10M, all machines together; 0: no limit"},
+    {"machine-throttle", 0, "BYTES", "Bytes per second to vaults for each machine; 0: no limit"},
     {"work-hours", 0, "TEXT", "When less may be sent: \"mon-fri 08:00-18:00, sat 09:00-13:00\""},
     {"time-zone", 0, "ZONE", "Whose time that is, as Europe/Stockholm (UTC)"},
-    {"work-throttle", 0, "N", "Bytes per second in these hours, all machines together"},
+    {"work-throttle", 0, "BYTES", "Bytes per second in these hours, all machines together"},
     END,
 };
 

@@ -68,17 +68,19 @@ static int add_numbers(const struct command_line *line, json_t *body, struct err
     static const struct {
         const char *option, *member;
         uint64_t max;
+        bool is_bytes;
     } numbers[] = {
-        {"max-rounds", "max_rounds", 64},
-        {"compress-level", "compress_level", 19},
-        {"throttle", "throttle_bytes_per_second", 1ULL << 53},
-        {"work-throttle", "work_hours_throttle_bytes_per_second", 1ULL << 53},
-        {"cpu-limit", "cpu_limit_percent", 10000},
+        {"max-rounds", "max_rounds", 64, false},
+        {"compress-level", "compress_level", 19, false},
+        {"throttle", "throttle_bytes_per_second", 1ULL << 53, true},
+        {"work-throttle", "work_hours_throttle_bytes_per_second", 1ULL << 53, true},
+        {"cpu-limit", "cpu_limit_percent", 10000, false},
     };
 
     for (size_t i = 0; i < ARRAY_LEN(numbers); i++) {
         uint64_t n;
-        int given = command_option_number(line, numbers[i].option, 0, numbers[i].max, &n, err);
+        int given = numbers[i].is_bytes ? command_option_bytes(line, numbers[i].option, numbers[i].max, &n, err)
+                                        : command_option_number(line, numbers[i].option, 0, numbers[i].max, &n, err);
 
         if (given < 0)
             return -1;

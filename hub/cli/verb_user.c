@@ -97,7 +97,7 @@ static int throttles(const struct command_line *line, json_t *body, struct err *
 
     for (size_t i = 0; i < ARRAY_LEN(numbers); i++) {
         uint64_t n;
-        int given = command_option_number(line, numbers[i].option, 0, 1ULL << 53, &n, err);
+        int given = command_option_bytes(line, numbers[i].option, 1ULL << 53, &n, err);
 
         if (given < 0)
             return -1;

@@ -41,52 +41,60 @@ static int give(
     return wire_pack(&desired->base, &b, err) < 0 ? -1 : file_replace(path, b.data, b.len, 0600, err);
 }
 
-static int give_node(const struct node_fleet *fleet, const char *dir, char *vault_endpoint, struct err *err)
+/* The machines of a fleet as a node and as a vault are told of them. */
+struct told {
+    Leeward__Control__V1__NodeMachine *on_node, **node_list;
+    Leeward__Control__V1__VaultMachine *on_vault, **vault_list;
+};
+
+static int told_init(struct told *t, const struct node_fleet *fleet, char *vault_endpoint, struct err *err)
 {
-    Leeward__Control__V1__Directive directive = LEEWARD__CONTROL__V1__DIRECTIVE__INIT;
-    Leeward__Control__V1__NodeDesired desired = LEEWARD__CONTROL__V1__NODE_DESIRED__INIT;
-    AUTO_FREE Leeward__Control__V1__NodeMachine *machines = mem_alloc(fleet->count, sizeof(*machines));
-    AUTO_FREE Leeward__Control__V1__NodeMachine **list = mem_alloc(fleet->count, sizeof(*list));
-    if (machines == NULL || list == NULL)
+    t->on_node = mem_alloc(fleet->count, sizeof(*t->on_node));
+    t->node_list = mem_alloc(fleet->count, sizeof(*t->node_list));
+    t->on_vault = mem_alloc(fleet->count, sizeof(*t->on_vault));
+    t->vault_list = mem_alloc(fleet->count, sizeof(*t->vault_list));
+    if (t->on_node == NULL || t->node_list == NULL || t->on_vault == NULL || t->vault_list == NULL)
         return err_set(err, ERR_NOMEM, "no memory for the machines");
     for (size_t i = 0; i < fleet->count; i++) {
-        machines[i] = (Leeward__Control__V1__NodeMachine)LEEWARD__CONTROL__V1__NODE_MACHINE__INIT;
-        machines[i].machine_id = fleet->machines[i].id_text;
-        machines[i].generation = 1;
-        machines[i].vault_id = (char *)fleet->vault.id_text;
-        machines[i].vault_endpoint = vault_endpoint;
-        machines[i].compress_level = LEVEL;
-        list[i] = &machines[i];
+        Leeward__Control__V1__NodeMachine *n = t->node_list[i] = &t->on_node[i];
+        Leeward__Control__V1__VaultMachine *v = t->vault_list[i] = &t->on_vault[i];
+        leeward__control__v1__node_machine__init(n);
+        leeward__control__v1__vault_machine__init(v);
+        n->machine_id = v->machine_id = fleet->machines[i].id_text;
+        n->generation = v->generation = 1;
+        n->vault_id = (char *)fleet->vault.id_text;
+        n->vault_endpoint = vault_endpoint;
+        n->compress_level = LEVEL;
+        v->keep_all_usec = KEEP_USEC;
     }
-    desired.version = 1;
-    desired.machines = list;
-    desired.n_machines = fleet->count;
-    directive.kind_case = LEEWARD__CONTROL__V1__DIRECTIVE__KIND_NODE;
-    directive.node = &desired;
-    return give(dir, &fleet->node, &directive, err);
+    return 0;
 }
 
-static int give_vault(const struct node_fleet *fleet, const char *dir, struct err *err)
+static void told_done(struct told *t)
+{
+    free(t->on_node);
+    free(t->node_list);
+    free(t->on_vault);
+    free(t->vault_list);
+}
+
+static int give_both(
+    const struct node_fleet *fleet, const struct told *t, const char *node_dir, const char *vault_dir, struct err *err)
 {
     Leeward__Control__V1__Directive directive = LEEWARD__CONTROL__V1__DIRECTIVE__INIT;
-    Leeward__Control__V1__VaultDesired desired = LEEWARD__CONTROL__V1__VAULT_DESIRED__INIT;
-    AUTO_FREE Leeward__Control__V1__VaultMachine *machines = mem_alloc(fleet->count, sizeof(*machines));
-    AUTO_FREE Leeward__Control__V1__VaultMachine **list = mem_alloc(fleet->count, sizeof(*list));
-    if (machines == NULL || list == NULL)
-        return err_set(err, ERR_NOMEM, "no memory for the machines");
-    for (size_t i = 0; i < fleet->count; i++) {
-        machines[i] = (Leeward__Control__V1__VaultMachine)LEEWARD__CONTROL__V1__VAULT_MACHINE__INIT;
-        machines[i].machine_id = fleet->machines[i].id_text;
-        machines[i].generation = 1;
-        machines[i].keep_all_usec = KEEP_USEC;
-        list[i] = &machines[i];
-    }
-    desired.version = 1;
-    desired.machines = list;
-    desired.n_machines = fleet->count;
+    Leeward__Control__V1__NodeDesired node = LEEWARD__CONTROL__V1__NODE_DESIRED__INIT;
+    Leeward__Control__V1__VaultDesired vault = LEEWARD__CONTROL__V1__VAULT_DESIRED__INIT;
+    node.version = vault.version = 1;
+    node.n_machines = vault.n_machines = fleet->count;
+    node.machines = t->node_list;
+    vault.machines = t->vault_list;
+    directive.kind_case = LEEWARD__CONTROL__V1__DIRECTIVE__KIND_NODE;
+    directive.node = &node;
+    if (give(node_dir, &fleet->node, &directive, err) < 0)
+        return -1;
     directive.kind_case = LEEWARD__CONTROL__V1__DIRECTIVE__KIND_VAULT;
-    directive.vault = &desired;
-    return give(dir, &fleet->vault, &directive, err);
+    directive.vault = &vault;
+    return give(vault_dir, &fleet->vault, &directive, err);
 }
 
 static void issue(struct node_fleet *fleet, const char *role, const char *name, struct testca_files *ret_files)
@@ -112,7 +120,10 @@ int node_fleet_make(const char *dir, size_t count, unsigned vault_port, struct n
         (void)snprintf(name, sizeof(name), "machine-%zu", i);
         issue(ret_fleet, "agent", name, &ret_fleet->machines[i]);
     }
-    return give_node(ret_fleet, node, endpoint, err) < 0 ? -1 : give_vault(ret_fleet, vault, err);
+    struct told told = {0};
+    int result = told_init(&told, ret_fleet, endpoint, err) < 0 ? -1 : give_both(ret_fleet, &told, node, vault, err);
+    told_done(&told);
+    return result;
 }
 
 void node_fleet_done(struct node_fleet *fleet)

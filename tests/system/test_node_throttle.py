@@ -94,8 +94,10 @@ def hours_have_a_limit_of_their_own_and_bad_limits_are_refused():
                         "--machine-throttle", 2 * LIMIT)
     check(shown["work_hours_time_zone"] == "Asia/Shanghai" and shown["machine_throttle_bytes_per_second"] == 2 * LIMIT, f"not kept: {shown}")
     limited.wait_limit(4 * LIMIT)
-    shown = limited.set("--work-throttle", 16 * LIMIT)
+    shown = limited.set("--work-throttle", "16M")
     check(shown["work_hours"] == "daily 00:00-24:00", f"what was not given changed: {shown}")
+    table = limited.site.cli_result("node", "list", "-o", "wide").stdout
+    check(all(word in table for word in ("THROTTLE/S", "8.0 MiB", "2.0 MiB", "16.0 MiB", "daily 00:00-24:00")), f"the limits are not shown: {table}")
     limited.wait_limit(8 * LIMIT)
     limited.set("--work-hours", "", "--work-throttle", 0, "--throttle", 0)
     limited.wait_limit(0)

@@ -96,6 +96,11 @@ static int parse_number(const char *text, bool units, uint64_t *ret_value)
     return *end ? -1 : 0;
 }
 
+int conf_parse_bytes(const char *text, uint64_t *ret_bytes)
+{
+    return parse_number(text, true, ret_bytes);
+}
+
 /* `from` is where the value stands: "on the command line", "in /etc/leeward/agent.conf", ... */
 static int set_string(char **slot, const struct conf_row *row, const char *text, const char *from, struct err *err)
 {

@@ -41,6 +41,8 @@ struct conf_row {
 int conf_load(const struct conf_row *rows, size_t row_count, const char *daemon, const char *summary, int argc,
     char **argv, void *config, struct err *err);
 void conf_done(const struct conf_row *rows, size_t row_count, void *config);
+/* A number of bytes as in a CONF_BYTES row: "64M" is 64 << 20. 0; -1: it is none. */
+int conf_parse_bytes(const char *text, uint64_t *ret_bytes);
 /* The reference of one table as Markdown on standard output: `--help-markdown`. */
 void conf_print_markdown(const struct conf_row *rows, size_t row_count, const char *daemon, const char *summary);
 

@@ -154,6 +154,17 @@ static void numbers_and_durations_are_checked(void **state)
     assert_int_equal(command_option_number(&line, "limit", 1, 10, &n, &err), -1);
     assert_int_equal(parse("point list web --limit -5", &line, &err), 0);
     assert_int_equal(command_option_number(&line, "limit", 1, 10, &n, &err), -1);
+    assert_int_equal(parse("node set n --throttle 10M --machine-throttle 65536 --work-throttle 0", &line, &err), 0);
+    assert_int_equal(command_option_bytes(&line, "throttle", 1ULL << 53, &n, &err), 1);
+    assert_int_equal(n, 10 << 20);
+    assert_int_equal(command_option_bytes(&line, "throttle", 1 << 20, &n, &err), -1);
+    assert_int_equal(command_option_bytes(&line, "machine-throttle", 1ULL << 53, &n, &err), 1);
+    assert_int_equal(n, 65536);
+    assert_int_equal(command_option_bytes(&line, "work-throttle", 1ULL << 53, &n, &err), 1);
+    assert_int_equal(n, 0);
+    assert_int_equal(command_option_bytes(&line, "name", 1ULL << 53, &n, &err), 0);
+    assert_int_equal(parse("node set n --throttle 10Mbit", &line, &err), 0);
+    assert_int_equal(command_option_bytes(&line, "throttle", 1ULL << 53, &n, &err), -1);
     assert_int_equal(parse("job wait x --timeout 90s", &line, &err), 0);
     assert_int_equal(command_option_usec(&line, "timeout", &n, &err), 1);
     assert_int_equal(n, 90000000);
