@@ -232,6 +232,29 @@ static void test_discards_and_zeroes_are_marked(void **state)
     assert_int_equal(drain(r), 0);
 }
 
+/* The kernel makes many requests of one that is larger than the disk takes; each completes by itself. The limit stays with the loop device
+ * when that is used again, so it is put back before anything is judged. */
+static void test_a_write_that_is_split_is_marked_whole(void **state)
+{
+    struct rig *r = *state;
+    uint8_t *data = random_bytes(2 * MIB);
+    struct tracker_stats before, after;
+    char limit[64];
+
+    (void)snprintf(limit, sizeof(limit), "/sys/block/%s/queue/max_sectors_kb", r->disk.path + 5);
+    must_run("cat %s > %s/limit; echo 16 > %s", limit, r->dir, limit);
+    tracker_disk_stats(r->tracked, &before);
+    loopdisk_write(&r->disk, 8 * MIB + GRANULE, data, 2 * MIB);
+    tracker_disk_stats(r->tracked, &after);
+    must_run("cat %s/limit > %s", r->dir, limit);
+    assert_true(after.writes - before.writes >= 2 * MIB / (16 * KIB));
+    assert_int_equal(after.bytes - before.bytes, 2 * MIB);
+    assert_int_equal(drain(r), 2 * MIB / GRANULE);
+    expect_marked(r, 8 * MIB + GRANULE, 2 * MIB);
+    assert_int_equal(expect_superset(r), 2 * MIB / GRANULE);
+    free(data);
+}
+
 static void test_a_discard_of_the_whole_disk_is_marked(void **state)
 {
     struct rig *r = *state;
@@ -673,6 +696,43 @@ static int make_short_array(void)
     return fd;
 }
 
+/* All places for requests in flight are taken by requests of nothing: the list is a second line of defence only. */
+static void test_what_has_no_place_among_those_in_flight_is_marked(void **state)
+{
+    struct rig *r = *state;
+    uint64_t bytes = (BT_FIRST_LANE_PAGE + BT_LANES) * (uint64_t)BT_PAGE_BYTES;
+    int fd = open_array(r, &r->disk);
+    uint8_t *array = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0), *data = random_bytes(16 * GRANULE);
+    struct bt_flight *flights = (struct bt_flight *)(array + BT_FIRST_LANE_PAGE * BT_PAGE_BYTES);
+    struct tracker_stats before, after;
+
+    assert_true(array != MAP_FAILED);
+    for (unsigned i = 0; i < BT_FLIGHTS; i++)
+        if (i % BT_FLIGHTS_PER_PAGE != 0)
+            flights[i].request = 1;
+    tracker_disk_stats(r->tracked, &before);
+    loopdisk_write(&r->disk, 9 * GRANULE, data, 16 * GRANULE);
+    assert_int_equal(fdatasync(r->disk.fd), 0);
+    tracker_disk_stats(r->tracked, &after);
+    assert_true(after.unlisted > before.unlisted);
+    assert_int_equal(after.bytes - before.bytes, 16 * GRANULE);
+    assert_int_equal(drain(r), 16);
+    expect_marked(r, 9 * GRANULE, 16 * GRANULE);
+    assert_int_equal(expect_superset(r), 16);
+    assert_false(tracker_disk_is_unknown(r->tracked));
+    for (unsigned i = 0; i < BT_FLIGHTS; i++)
+        if (i % BT_FLIGHTS_PER_PAGE != 0)
+            flights[i].request = 0;
+    before = after;
+    loopdisk_write(&r->disk, 0, data, GRANULE);
+    tracker_disk_stats(r->tracked, &after);
+    assert_int_equal(after.unlisted, before.unlisted);
+    assert_int_equal(drain(r), 1);
+    (void)munmap(array, bytes);
+    (void)close(fd);
+    free(data);
+}
+
 static void put_into_slot(int disks_fd, const struct loopdisk *disk, unsigned place, int array_fd)
 {
     uint32_t slot = bt_slot(key_of(disk), place);
@@ -979,6 +1039,9 @@ int main(void)
         TEST(test_a_partition_counts_on_its_disk),
         TEST(test_discards_and_zeroes_are_marked),
         TEST_4096(test_discards_and_zeroes_are_marked),
+        TEST(test_a_write_that_is_split_is_marked_whole),
+        TEST_4096(test_a_write_that_is_split_is_marked_whole),
+        TEST(test_what_has_no_place_among_those_in_flight_is_marked),
         TEST(test_a_discard_of_the_whole_disk_is_marked),
         TEST(test_a_file_system_at_work_is_followed),
         TEST(test_each_flush_counts_before_its_caller_knows),
