@@ -32,7 +32,7 @@ class BareMachine:
 
     def boot_rescue(self, words):
         self.begin("rescue", "-kernel", os.path.join(self.folder, "vmlinuz"), "-initrd", os.path.join(self.folder, "initrd"), "-append",
-                   f"console=ttyS0 quiet mitigations=off nokaslr random.trust_cpu=on {words}", "-device", "virtio-net-pci,netdev=n", "-netdev", "user,id=n")
+                   f"console=ttyS0 quiet mitigations=off nokaslr no_timer_check random.trust_cpu=on {words}", "-device", "virtio-net-pci,netdev=n", "-netdev", "user,id=n")
 
     def boot_disk(self):
         self.begin("restored")
