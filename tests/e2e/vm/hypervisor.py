@@ -44,7 +44,8 @@ class Hypervisor:
         socket = os.path.join(self.folder, "run", "libvirt-sock")
         if network:
             binds += f"; ip link set lo up; ip link add {network} type bridge; ip link set {network} up"
-        self.process = start(["unshare", "--mount", *(["--net"] if network else []), "--propagation", "private", "sh", "-ec", binds + "; exec libvirtd --config /etc/libvirt/libvirtd.conf"],
+        self.process = start(["unshare", "--mount", *(["--net"] if network else []), "--propagation", "private", "sh", "-ec",
+                              binds + f"; exec libvirtd --config /etc/libvirt/libvirtd.conf --pid-file {self.folder}/pid"],
                              log=self.folder + ".log")
         self.uri = "qemu+unix:///system?socket=" + socket
         defer(self.destroy_all)
