@@ -262,11 +262,19 @@ static json_t *disk_json(const struct request *r, const void *row)
     return row_json(row, disk_members, ARRAY_LEN(disk_members));
 }
 
+static const struct row_filter disk_filters[] = {
+    {"present", "present", DB_EQ},
+    {"protected", "is_protected", DB_EQ},
+    {"trackable", "trackable", DB_EQ},
+};
+
 int serve_disk_list(struct request *r, struct err *err)
 {
     char id[IDENT_TEXT_SIZE];
     const struct row_list list = {
         .entity = &db_disks,
+        .filters = disk_filters,
+        .filter_count = ARRAY_LEN(disk_filters),
         .fixed = {"machine_id", DB_EQ, id},
         .item = disk_json,
     };

@@ -14,7 +14,7 @@
 #include "transport/base/mem.h"
 
 const struct command_option global_options[] = {
-    {"output", 'o', "json|table|wide", "Form of what is printed (table)"},
+    {"output", 'o', "json|table|wide", "Form of what is printed (table); wide: more columns, and all of an item"},
     {"url", 0, "URL", "Address of the hub; else LEEWARD_URL, else the profile"},
     {"token-file", 0, "FILE", "File with the API token; else LEEWARD_TOKEN, else the profile"},
     {"ca", 0, "FILE", "Certificate by which the hub is known (PEM); else LEEWARD_CA, else the profile"},
@@ -23,6 +23,23 @@ const struct command_option global_options[] = {
     {"help", 'h', NULL, "Explain the command"},
     {NULL, 0, NULL, NULL},
 };
+
+const struct command_option list_options[] = {
+    {"filter", 0, "NAME=VALUE", "Only these, by a filter of the API (state=protected); may be repeated"},
+    {"sort", 0, "NAME", "Sort by a member of the API (name, -created_at: the newest first)"},
+    {NULL, 0, NULL, NULL},
+};
+
+bool command_is_list(const struct command *command)
+{
+    static const char *const words[] = {"list", "runs", "points", "deliveries", "opened", "machines"};
+    const char *last = strrchr(command->words, ' ');
+
+    for (size_t i = 0; last && !command->local && i < ARRAY_LEN(words); i++)
+        if (strcmp(last + 1, words[i]) == 0)
+            return true;
+    return false;
+}
 
 static size_t word_count(const char *words)
 {
@@ -72,6 +89,8 @@ static const struct command_option *find_option(
 {
     const struct command_option *option = find_in(command->options, name, len, letter);
 
+    if (!option && command_is_list(command))
+        option = find_in(list_options, name, len, letter);
     return option ? option : find_in(global_options, name, len, letter);
 }
 
@@ -130,7 +149,7 @@ static int read_output(struct command_line *line, struct err *err)
         return 0;
     (void)usage(err, line->command, "\"%s\" is not a form of output", wanted);
     return err_hint(
-        err, "Take table, wide (more columns) or json. `leeward %s --help` explains it.", line->command->words);
+        err, "Take table, wide (more of it) or json. `leeward %s --help` explains it.", line->command->words);
 }
 
 static bool wants_help(int argc, char **argv)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * The commands of `leeward` as one table: words, arguments, options, what runs. Parsing, `--help`, completion and the
- * reference in docs/cli.md come from it. Every command has the global options too.
+ * reference in docs/cli.md come from it. Every command has the global options too, every list those of lists.
  */
 #ifndef HUB_CLI_COMMAND_H
 #define HUB_CLI_COMMAND_H
@@ -41,6 +41,9 @@ struct command {
 extern const struct command commands[];
 extern const size_t command_count;
 extern const struct command_option global_options[];
+/* Of those that print a list of the hub's. */
+extern const struct command_option list_options[];
+bool command_is_list(const struct command *command);
 
 #define COMMAND_ARGUMENTS_MAX 64u
 #define COMMAND_OPTIONS_MAX 96u

@@ -16,7 +16,9 @@
 
 struct completion {
     const struct command_line *line;
-    const char *prefix; /* what is written of the last word */
+    const char *prefix;  /* what is written of the last word */
+    const char *group;   /* the command's first word, or NULL */
+    const char *machine; /* the command's first argument, if it is there already */
     FILE *out;
 };
 
@@ -39,7 +41,7 @@ static void offer(const struct completion *c, const char *word, const char *abou
 /* ---- what the hub knows ---- */
 
 static const struct source {
-    const char *word; /* in the table's texts */
+    const char *word; /* in the table's texts, behind the group where it means something there alone */
     const char *path, *member, *about;
 } sources[] = {
     {"MACHINE", "/api/v1/machines?limit=" OFFERED_MAX "&sort=name", "name", "state"},
@@ -50,7 +52,15 @@ static const struct source {
     {"GROUP", "/api/v1/groups?limit=" OFFERED_MAX, "name", "description"},
     {"BRANCH", "/api/v1/branches?limit=" OFFERED_MAX, "id", "machine_name"},
     {"JOB", "/api/v1/jobs?limit=" OFFERED_MAX, "id", "kind"},
-    {"TARGET", "/api/v1/targets?limit=" OFFERED_MAX, "name", "kind"},
+    {"TARGET", "/api/v1/targets?limit=" OFFERED_MAX, "name", "adapter"},
+    {"PLAN", "/api/v1/plans?limit=" OFFERED_MAX, "name", "description"},
+    {"RUN", "/api/v1/plan-runs?sort=-created_at&limit=" OFFERED_MAX, "id", "plan_name"},
+    {"DRILL", "/api/v1/drills?limit=" OFFERED_MAX, "name", "plan_name"},
+    {"alert ID", "/api/v1/alerts?state=firing,acknowledged&limit=" OFFERED_MAX, "id", "title"},
+    {"approval ID", "/api/v1/approvals?state=pending&limit=" OFFERED_MAX, "id", "summary"},
+    {"session ID", "/api/v1/sessions?limit=" OFFERED_MAX, "id", "user_name"},
+    {"enrol-token ID", "/api/v1/enrolment-tokens?limit=" OFFERED_MAX, "id", "role"},
+    {"channel NAME", "/api/v1/alert-channels?limit=" OFFERED_MAX, "name", "kind"},
     {"FAILOVER", "/api/v1/failovers?limit=" OFFERED_MAX, "id", "machine_name"},
     {"USER", "/api/v1/users?limit=" OFFERED_MAX, "name", "role"},
     {"NAME|ID", "/api/v1/tokens?limit=" OFFERED_MAX, "name", "role"},
@@ -103,6 +113,76 @@ static void offer_source(const struct completion *c, const struct source *s)
         offer_items(c, path, s->member, s->about, "");
 }
 
+static void offer_profiles(const struct completion *c)
+{
+    json_t *items = NULL;
+    const json_t *item;
+    size_t i;
+
+    if (profile_list(&items, NULL) < 0)
+        return;
+    json_array_foreach(items, i, item)
+    {
+        const char *name = json_string_value(json_object_get(item, "name"));
+        const char *url = json_string_value(json_object_get(item, "url"));
+
+        if (name)
+            offer(c, name, url ? url : "");
+    }
+    json_decref(items);
+}
+
+/* The disks of the machine that the line names. */
+static void offer_disks(const struct completion *c)
+{
+    AUTO_FREE char *path =
+        c->machine ? client_path("/api/v1/machines/%s/disks?present=true&limit=" OFFERED_MAX, c->machine) : NULL;
+
+    if (path)
+        offer_items(c, path, "device", "key", "");
+}
+
+/* The hub's own description names the settings. */
+static void offer_settings(const struct completion *c)
+{
+    struct client *client AUTO_OF(client) = NULL;
+    AUTO_ANSWER struct client_answer answer = {0};
+    const json_t *schemas;
+    const char *name;
+    json_t *schema;
+
+    if (profile_client(c->line, &client, NULL) < 0 || client_get(client, "/api/v1/openapi.json", &answer, NULL) < 0)
+        return;
+    schemas = json_object_get(json_object_get(answer.json, "components"), "schemas");
+    json_object_foreach(json_object_get(json_object_get(schemas, "Settings"), "properties"), name, schema)
+    {
+        const char *about = json_string_value(json_object_get(schema, "description"));
+
+        offer(c, name, about ? about : "");
+    }
+}
+
+/* One word of the table: "MACHINE", "ID". */
+static bool offer_named(const struct completion *c, const char *word)
+{
+    AUTO_FREE char *in_group = c->group ? mem_printf("%s %s", c->group, word) : NULL;
+
+    for (size_t i = 0; i < ARRAY_LEN(sources); i++)
+        if (strcmp(sources[i].word, word) == 0 || (in_group && strcmp(sources[i].word, in_group) == 0)) {
+            offer_source(c, &sources[i]);
+            return true;
+        }
+    if (strcmp(word, "PROFILE") == 0)
+        offer_profiles(c);
+    else if (strcmp(word, "DISK") == 0)
+        offer_disks(c);
+    else if (strcmp(word, "KEY") == 0)
+        offer_settings(c);
+    else
+        return false;
+    return true;
+}
+
 /* ---- what the table knows ---- */
 
 static bool is_file(const char *kind)
@@ -128,6 +208,19 @@ static void offer_alternatives(const struct completion *c, const char *kind)
     }
 }
 
+/* "FAILOVER|MACHINE": both. */
+static void offer_each(const struct completion *c, const char *kinds)
+{
+    while (*kinds) {
+        size_t n = strcspn(kinds, "|");
+        AUTO_FREE char *word = mem_strndup(kinds, n);
+
+        if (word)
+            (void)offer_named(c, word);
+        kinds += n + (kinds[n] == '|');
+    }
+}
+
 /* kind: as the table writes it, "MACHINE[@POINT]", "[DISK...]", "yes|no". */
 static void offer_kind(const struct completion *c, const char *kind)
 {
@@ -143,9 +236,10 @@ static void offer_kind(const struct completion *c, const char *kind)
         if (*kind != '[' && *kind != ']')
             word[n++] = *kind;
     word[n] = '\0';
-    for (size_t i = 0; i < ARRAY_LEN(sources); i++)
-        if (strcmp(sources[i].word, word) == 0)
-            offer_source(c, &sources[i]);
+    if (offer_named(c, word))
+        return;
+    if (word[0] >= 'A' && word[0] <= 'Z')
+        offer_each(c, word);
     if (is_file(word))
         (void)fputs(":files\n", c->out);
     else if (strchr(word, '|') && word[0] >= 'a' && word[0] <= 'z')
@@ -161,12 +255,8 @@ static void offer_value(const struct completion *c, const struct command_option 
     for (; option->name[n] && n + 1 < sizeof(kind); n++)
         kind[n] = (char)(option->name[n] >= 'a' && option->name[n] <= 'z' ? option->name[n] - 32 : option->name[n]);
     kind[n] = '\0';
-    for (size_t i = 0; i < ARRAY_LEN(sources); i++)
-        if (strcmp(sources[i].word, kind) == 0) {
-            offer_source(c, &sources[i]);
-            return;
-        }
-    offer_kind(c, option->value);
+    if (!offer_named(c, kind))
+        offer_kind(c, option->value);
 }
 
 static void offer_options(const struct completion *c, const struct command_option *options)
@@ -207,7 +297,8 @@ static void offer_words(const struct completion *c, const char *const *plain, si
 
 static const struct command_option *option_of(const struct command *command, const char *word)
 {
-    const struct command_option *lists[] = {command ? command->options : NULL, global_options};
+    const struct command_option *lists[] = {
+        command ? command->options : NULL, command && command_is_list(command) ? list_options : NULL, global_options};
     size_t n = strcspn(word, "=");
 
     for (size_t i = 0; i < ARRAY_LEN(lists); i++)
@@ -261,10 +352,21 @@ static void offer_argument(const struct completion *c, const struct command *com
     offer_kind(c, text);
 }
 
+/* What the words so far say about those that follow. A new thing has a name that nothing has yet. */
+static void describe(struct completion *c, const struct command *command, const char *const *plain, size_t count)
+{
+    size_t words = command ? words_in(command->words) : 0;
+
+    if (!command)
+        return;
+    c->machine = count > words ? plain[words] : NULL;
+    c->group = strstr(command->words, " create") ? NULL : plain[0];
+}
+
 int verb_complete(struct command_line *line, struct err *err)
 {
     struct completion c = {.line = line, .prefix = "", .out = stdout};
-    const char *plain[COMMAND_ARGUMENTS_MAX];
+    const char *plain[COMMAND_ARGUMENTS_MAX] = {NULL};
     const struct command *command = NULL;
     const struct command_option *waiting = NULL; /* for its value */
     unsigned last = line->argument_count ? line->argument_count - 1 : 0;
@@ -287,10 +389,16 @@ int verb_complete(struct command_line *line, struct err *err)
             command = command_of(plain, count);
         }
     }
+    if (count > 0 && strcmp(plain[0], "help") == 0) { /* the words of another command */
+        offer_words(&c, plain + 1, count - 1);
+        return 0;
+    }
+    describe(&c, command, plain, count);
     if (waiting)
         offer_value(&c, waiting);
     else if (c.prefix[0] == '-') {
         offer_options(&c, command ? command->options : NULL);
+        offer_options(&c, command && command_is_list(command) ? list_options : NULL);
         offer_options(&c, global_options);
     } else {
         offer_words(&c, plain, count);

@@ -42,6 +42,10 @@ void command_print_help(const struct command *command, FILE *out)
         (void)fputs("\nOptions:\n", out);
         print_options(command->options, out);
     }
+    if (command_is_list(command)) {
+        (void)fputs("\nOptions of every list:\n", out);
+        print_options(list_options, out);
+    }
     (void)fputs("\nOptions of every command:\n", out);
     print_options(global_options, out);
 }
@@ -65,6 +69,8 @@ void command_print_markdown(FILE *out)
         "be done. `-o json` prints what the API answers.\n\n## Options of every command\n\n",
         out);
     print_markdown_options(global_options, out);
+    (void)fputs("\n## Options of every list\n\n", out);
+    print_markdown_options(list_options, out);
     for (size_t i = 0; i < command_count; i++) {
         (void)fprintf(out, "\n## leeward %s\n\n    leeward %s%s%s\n\n%s.\n", commands[i].words, commands[i].words,
             commands[i].arguments[0] ? " " : "", commands[i].arguments, commands[i].summary);

@@ -106,6 +106,8 @@ static void print_head(const char *name, const char *about, FILE *out)
 
 static void print_common(FILE *out)
 {
+    (void)fputs(".SH OPTIONS OF EVERY LIST\n", out);
+    print_options(list_options, out);
     (void)fputs(".SH OPTIONS OF EVERY COMMAND\n", out);
     print_options(global_options, out);
     (void)fputs(

@@ -86,7 +86,8 @@ const char *command_suggest_group(const char *given, size_t *ret_len)
 
 const char *command_suggest_option(const struct command *command, const char *given)
 {
-    const struct command_option *lists[] = {command ? command->options : NULL, global_options};
+    const struct command_option *lists[] = {
+        command ? command->options : NULL, command && command_is_list(command) ? list_options : NULL, global_options};
     const char *found = NULL;
     unsigned best = WORD_MAX;
 

@@ -12,7 +12,8 @@
 
 #define CELL_MAX 512u
 #define COLUMNS_MAX 24u
-#define NAME_WIDTH_MIN 26u /* of the members of an item: most are shorter, and so they stand alike */
+#define NAME_WIDTH_MIN 26u  /* of the members of an item: most are shorter, and so they stand alike */
+#define TITLE_WIDTH_MIN 20u /* likewise, in people's words */
 
 void output_json(const json_t *value, FILE *out)
 {
@@ -41,6 +42,14 @@ static void render_bytes(double bytes, char *out, size_t n)
     for (; bytes >= 1024 && unit + 1 < ARRAY_LEN(units); unit++)
         bytes /= 1024;
     (void)snprintf(out, n, unit == 0 || bytes >= 100 ? "%.0f %s" : "%.1f %s", bytes, units[unit]);
+}
+
+static void render_rate(double bytes_per_second, char *out, size_t n)
+{
+    char bytes[32];
+
+    render_bytes(bytes_per_second, bytes, sizeof(bytes));
+    (void)snprintf(out, n, "%s/s", bytes);
 }
 
 static void render_seconds(double s, char *out, size_t n)
@@ -84,6 +93,8 @@ void output_value(const json_t *value, enum column_form form, char *out, size_t 
         render_bytes(json_number_value(value), out, n);
     else if (form == COLUMN_BYTES && is_digits(json_string_value(value))) /* counters that can pass 2^53 */
         render_bytes(strtod(json_string_value(value), NULL), out, n);
+    else if (form == COLUMN_RATE && json_is_number(value))
+        render_rate(json_number_value(value), out, n);
     else if (form == COLUMN_SECONDS && json_is_number(value))
         render_seconds(json_number_value(value), out, n);
     else if (form == COLUMN_PERCENT && json_is_number(value))
@@ -125,9 +136,37 @@ static void print_cell(const char *text, size_t width, bool right, bool last, FI
     (void)fputs(last ? "\n" : "  ", out);
 }
 
+/* What nothing means where a limit or a time may be set. */
+static const char *word_of_zero(const char *member)
+{
+    static const struct {
+        const char *member, *word;
+    } words[] = {{"throttle_bytes_per_second", "no limit"}, {"machine_throttle_bytes_per_second", "no limit"},
+        {"work_hours_throttle_bytes_per_second", "no limit"}, {"cpu_limit_percent", "no limit"},
+        {"keep_tagged_seconds", "for ever"}, {"lock_seconds", "none"}, {"filesystem_interval_seconds", "none"},
+        {"app_interval_seconds", "none"}};
+
+    for (size_t i = 0; i < ARRAY_LEN(words); i++)
+        if (strcmp(words[i].member, member) == 0)
+            return words[i].word;
+    return NULL;
+}
+
+/* The value of a member, in a table or alone. */
+static void show(const char *member, const json_t *value, enum column_form form, char *out, size_t n)
+{
+    const char *word = json_is_number(value) && json_number_value(value) == 0 ? word_of_zero(member) : NULL;
+
+    if (word)
+        (void)snprintf(out, n, "%s", word);
+    else
+        output_value(value, form, out, n);
+}
+
 static bool is_right(enum column_form form)
 {
-    return form == COLUMN_NUMBER || form == COLUMN_BYTES || form == COLUMN_SECONDS || form == COLUMN_PERCENT;
+    return form == COLUMN_NUMBER || form == COLUMN_BYTES || form == COLUMN_RATE || form == COLUMN_SECONDS ||
+           form == COLUMN_PERCENT;
 }
 
 static size_t choose_columns(const struct command_line *line, const struct column *columns, size_t count,
@@ -162,7 +201,7 @@ int output_items(
         widths[c] = width_of(chosen[c]->title);
         json_array_foreach(items, i, item)
         {
-            output_value(json_object_get(item, chosen[c]->member), chosen[c]->form, cell, sizeof(cell));
+            show(chosen[c]->member, json_object_get(item, chosen[c]->member), chosen[c]->form, cell, sizeof(cell));
             widths[c] = width_of(cell) > widths[c] ? width_of(cell) : widths[c];
         }
     }
@@ -170,7 +209,7 @@ int output_items(
         print_cell(chosen[c]->title, widths[c], is_right(chosen[c]->form), c + 1 == n, out);
     json_array_foreach(items, i, item) for (size_t c = 0; c < n; c++)
     {
-        output_value(json_object_get(item, chosen[c]->member), chosen[c]->form, cell, sizeof(cell));
+        show(chosen[c]->member, json_object_get(item, chosen[c]->member), chosen[c]->form, cell, sizeof(cell));
         print_cell(cell, widths[c], is_right(chosen[c]->form), c + 1 == n, out);
     }
     return 0;
@@ -182,8 +221,8 @@ static enum column_form form_of_member(const char *name)
     static const struct {
         const char *end;
         enum column_form form;
-    } forms[] = {{"_bytes", COLUMN_BYTES}, {"_bytes_per_second", COLUMN_BYTES}, {"_seconds", COLUMN_SECONDS},
-        {"_at", COLUMN_TIME}, {"_percent", COLUMN_PERCENT}};
+    } forms[] = {{"_bytes", COLUMN_BYTES}, {"_bytes_per_second", COLUMN_RATE}, {"_bytes_per_day", COLUMN_BYTES},
+        {"_seconds", COLUMN_SECONDS}, {"_at", COLUMN_TIME}, {"_percent", COLUMN_PERCENT}};
     size_t n = strlen(name);
 
     for (size_t i = 0; i < ARRAY_LEN(forms); i++)
@@ -200,7 +239,7 @@ static bool is_list_of_objects(const json_t *value)
 static void render_member(const char *name, const json_t *value, char *out, size_t n)
 {
     if (!json_is_object(value) && !is_list_of_objects(value)) {
-        output_value(value, form_of_member(name), out, n);
+        show(name, value, form_of_member(name), out, n);
         return;
     }
     AUTO_FREE char *text = json_dumps(value, JSON_COMPACT | JSON_PRESERVE_ORDER);
@@ -248,26 +287,85 @@ static void print_rows(const json_t *list, FILE *out)
     }
 }
 
-static void print_members(const json_t *item, const char *indent, FILE *out)
+/* ---- one item ---- */
+
+static bool is_empty(const json_t *value)
 {
-    size_t width = NAME_WIDTH_MIN;
+    return json_is_null(value) || (json_is_string(value) && !*json_string_value(value)) ||
+           ((json_is_object(value) || json_is_array(value)) && json_object_size(value) + json_array_size(value) == 0);
+}
+
+/* What only programs need: versions, and the ids of what has its name beside them. */
+static bool is_for_programs(const json_t *item, const char *name)
+{
+    static const char *const names[] = {"etag", "machine_uid", "boot_id", "cause_code"};
+    static const char *const flags[] = {"simulated", "rescue"}; /* said where they hold */
+    size_t n = strlen(name);
+
+    for (size_t i = 0; i < ARRAY_LEN(names); i++)
+        if (strcmp(names[i], name) == 0)
+            return true;
+    for (size_t i = 0; i < ARRAY_LEN(flags); i++)
+        if (strcmp(flags[i], name) == 0)
+            return json_is_false(json_object_get(item, name));
+    if (n < 4 || strcmp(name + n - 3, "_id") != 0)
+        return false;
+    AUTO_FREE char *named = mem_printf("%.*s_name", (int)(n - 3), name);
+
+    return named && json_is_string(json_object_get(item, named));
+}
+
+/* The API's name, or what people say: without the unit, which the value has. */
+static void title_of(const char *name, bool as_it_is, char *out, size_t n)
+{
+    static const char *const ends[] = {"_bytes_per_second", "_bytes", "_seconds", "_percent", "_at", "_name"};
+    size_t len = strlen(name), end;
+
+    for (size_t i = 0; !as_it_is && i < ARRAY_LEN(ends); i++) {
+        end = strlen(ends[i]);
+        if (len > end && strcmp(name + len - end, ends[i]) == 0) {
+            len -= end;
+            break;
+        }
+    }
+    (void)snprintf(out, n, "%.*s", (int)len, name);
+    for (char *at = out; !as_it_is && *at; at++)
+        *at = *at == '_' ? ' ' : *at;
+}
+
+static bool is_shown(const json_t *item, const char *name, const json_t *value, bool all)
+{
+    return all || (!is_empty(value) && !is_for_programs(item, name));
+}
+
+static void print_members(const json_t *item, const char *indent, bool all, FILE *out)
+{
+    size_t width = all ? NAME_WIDTH_MIN : TITLE_WIDTH_MIN;
     const char *name;
     json_t *value;
-    char cell[CELL_MAX];
+    char title[128], cell[CELL_MAX];
 
-    json_object_foreach((json_t *)item, name, value) width = strlen(name) > width ? strlen(name) : width;
     json_object_foreach((json_t *)item, name, value)
     {
+        title_of(name, all, title, sizeof(title));
+        if (is_shown(item, name, value, all) && strlen(title) > width)
+            width = strlen(title);
+    }
+    json_object_foreach((json_t *)item, name, value)
+    {
+        if (!is_shown(item, name, value, all))
+            continue;
+        title_of(name, all, title, sizeof(title));
         if (json_is_object(value) || is_list_of_objects(value)) {
-            (void)fprintf(out, "%s%s:\n", indent, name);
+            (void)fprintf(out, "%s%s:\n", indent, title);
             if (json_is_object(value))
-                print_members(value, "    ", out);
+                print_members(value, "    ", all, out);
             else
                 print_rows(value, out);
             continue;
         }
-        output_value(value, form_of_member(name), cell, sizeof(cell));
-        (void)fprintf(out, "%s%-*s %s\n", indent, (int)width, name, cell);
+        show(name, value, form_of_member(name), cell, sizeof(cell));
+        (void)fprintf(out, "%s%-*s %s\n", indent, (int)width, title, cell);
     }
 }
 
@@ -276,7 +374,7 @@ int output_item(const struct command_line *line, const json_t *item, FILE *out)
     if (line->output == OUTPUT_JSON)
         output_json(item, out);
     else
-        print_members(item, "", out);
+        print_members(item, "", line->output == OUTPUT_WIDE, out);
     return 0;
 }
 

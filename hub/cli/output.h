@@ -15,6 +15,7 @@ enum column_form {
     COLUMN_TEXT,
     COLUMN_NUMBER,
     COLUMN_BYTES,   /* 1.5 GiB */
+    COLUMN_RATE,    /* 1.5 MiB/s */
     COLUMN_SECONDS, /* 1.2 s, 3 min, 2 d */
     COLUMN_TIME,    /* without fraction */
     COLUMN_PERCENT,
@@ -31,7 +32,8 @@ struct column {
 /* items: array of objects. JSON: {"items": [...]} as it came. */
 int output_items(
     const struct command_line *line, const json_t *items, const struct column *columns, size_t count, FILE *out);
-/* One object: all its members, titles from their names. JSON: the object. */
+/* One object. Table: what is said of it in people's words, without what is not there and what only programs need. Wide: every
+ * member under its name in the API. JSON: the object. */
 int output_item(const struct command_line *line, const json_t *item, FILE *out);
 /* One object and, below, its member `list` as a table, if that is not empty. Takes the list out of the item. JSON: the object. */
 int output_item_and_list(const struct command_line *line, json_t *item, const char *list, const struct column *columns,

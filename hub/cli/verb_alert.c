@@ -33,6 +33,11 @@ static const struct column channel_columns[] = {
     {"REPORT", "weekly_report", COLUMN_YES_NO, false},
     {"LAST DELIVERED", "last_delivered_at", COLUMN_TIME, false},
     {"LAST ERROR", "last_error", COLUMN_TEXT, false},
+    {"WHERE TO", "url", COLUMN_TEXT, true},
+    {"SERVER", "server", COLUMN_TEXT, true},
+    {"TO", "to", COLUMN_LIST, true},
+    {"RESOLVED", "send_resolved", COLUMN_YES_NO, true},
+    {"ID", "id", COLUMN_TEXT, true},
 };
 
 static const struct column delivery_columns[] = {

@@ -82,15 +82,67 @@ int verb_audit_list(struct command_line *line, struct err *err)
     return verb_print_list(line, "/api/v1/audit?sort=-seq", columns, ARRAY_LEN(columns), (size_t)most, err);
 }
 
+/* All settings that the hub's own description names, set or not. */
+static json_t *settings_rows(const json_t *document, const json_t *settings)
+{
+    const json_t *schemas = json_object_get(json_object_get(document, "components"), "schemas");
+    json_t *known = json_object_get(json_object_get(schemas, "Settings"), "properties"), *schema, *rows = json_array();
+    const char *name;
+
+    json_object_foreach(known, name, schema)
+    {
+        const json_t *value = json_object_get(settings, name), *about = json_object_get(schema, "description");
+        AUTO_FREE char *text =
+            value && !json_is_string(value) ? json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT) : NULL;
+
+        (void)json_array_append_new(rows, json_pack("{s:s, s:s, s:s}", "name", name, "value",
+                                              text    ? text
+                                              : value ? json_string_value(value)
+                                                      : "(default)",
+                                              "about", json_is_string(about) ? json_string_value(about) : ""));
+    }
+    return rows;
+}
+
+static int print_settings(const struct command_line *line, const json_t *settings, struct err *err)
+{
+    static const struct column columns[] = {
+        {"SETTING", "name", COLUMN_TEXT, false},
+        {"VALUE", "value", COLUMN_TEXT, false},
+        {"WHAT IT IS (DEFAULT)", "about", COLUMN_TEXT, false},
+    };
+    AUTO_ANSWER struct client_answer document = {0};
+    json_t *rows;
+    int rc;
+
+    if (line->output == OUTPUT_JSON)
+        return output_item(line, settings, stdout);
+    if (client_get(line->client, "/api/v1/openapi.json", &document, err) < 0)
+        return -1;
+    rows = settings_rows(document.json, settings);
+    rc = output_items(line, rows, columns, ARRAY_LEN(columns), stdout);
+    json_decref(rows);
+    return rc;
+}
+
 int verb_settings_show(struct command_line *line, struct err *err)
 {
     AUTO_ANSWER struct client_answer answer = {0};
 
-    if (client_get(line->client, "/api/v1/settings", &answer, err) < 0)
+    return client_get(line->client, "/api/v1/settings", &answer, err) < 0 ? -1 : print_settings(line, answer.json, err);
+}
+
+int verb_audit_verify(struct command_line *line, struct err *err)
+{
+    AUTO_ANSWER struct client_answer answer = {0};
+
+    if (client_get(line->client, "/api/v1/audit/verify", &answer, err) < 0 ||
+        output_item(line, answer.json, stdout) < 0)
         return -1;
-    if (json_object_size(answer.json) == 0 && line->output != OUTPUT_JSON)
-        (void)fputs("No setting was changed: all are as docs/operator-guide.md says.\n", stderr);
-    return output_item(line, answer.json, stdout);
+    if (json_is_true(json_object_get(answer.json, "whole")))
+        return 0;
+    (void)err_set(err, ERR_CORRUPT, "the chain of the audit log is broken");
+    return err_hint(err, "Compare with your exports from that entry on: somebody wrote to the hub's database.");
 }
 
 int verb_settings_set(struct command_line *line, struct err *err)
@@ -105,5 +157,7 @@ int verb_settings_set(struct command_line *line, struct err *err)
     rc = rc < 0 ? err_set(err, ERR_NOMEM, "no memory for a request")
                 : client_call(line->client, "PATCH", "/api/v1/settings", body, NULL, &answer, err);
     json_decref(body);
-    return rc < 0 ? -1 : output_item(line, answer.json, stdout);
+    if (rc < 0 && err->code == ERR_INVALID)
+        (void)err_hint(err, "`leeward settings show` lists the settings, and what each may be.");
+    return rc < 0 ? -1 : print_settings(line, answer.json, err);
 }

@@ -109,12 +109,11 @@ static bool is_worth_showing(const json_t *disk)
 int verb_disk_list(struct command_line *line, struct err *err)
 {
     AUTO_FREE char *path = client_path("/api/v1/machines/%s/disks", line->arguments[0]);
+    AUTO_FREE char *chosen = verb_list_path(line, path, err);
     json_t *items, *shown, *disk;
     size_t i;
 
-    if (!path)
-        return err_set(err, ERR_NOMEM, "no memory for a request");
-    if (verb_read_list(line, path, 0, &items, err) < 0)
+    if (!chosen || verb_read_list(line, chosen, 0, &items, err) < 0)
         return -1;
     shown = json_array();
     json_array_foreach(items, i, disk) if (command_option(line, "all") || is_worth_showing(disk))

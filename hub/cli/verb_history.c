@@ -12,17 +12,76 @@
 
 #define SPAN_DEFAULT_USEC (24 * 3600 * USEC_PER_SEC)
 
+static const struct column capacity_columns[] = {
+    {"VAULT", "name", COLUMN_TEXT, false},
+    {"USED", "used_bytes", COLUMN_BYTES, false},
+    {"FREE", "free_bytes", COLUMN_BYTES, false},
+    {"SIZE", "total_bytes", COLUMN_BYTES, false},
+    {"FULL", "full_at", COLUMN_TIME, false},
+    {"ID", "vault_id", COLUMN_TEXT, true},
+};
+
+static const struct column problem_columns[] = {
+    {"SEVERITY", "severity", COLUMN_TEXT, false},
+    {"PROBLEM", "title", COLUMN_TEXT, false},
+    {"ALERTS", "alerts", COLUMN_NUMBER, false},
+    {"MACHINES", "machines", COLUMN_NUMBER, false},
+    {"WHAT TO DO", "remedy", COLUMN_TEXT, false},
+    {"CODE", "code", COLUMN_TEXT, true},
+};
+
+/* The numbers of one subject in a line, in the order in which they are read. */
+static void print_numbers(const json_t *overview, const char *subject, const char *title, const char *order)
+{
+    const json_t *numbers = json_object_get(overview, subject);
+    bool first = true;
+
+    (void)printf("%-10s ", title);
+    for (const char *at = order; *at; at += strcspn(at, " "), at += *at == ' ') {
+        AUTO_FREE char *name = mem_strndup(at, strcspn(at, " "));
+        const json_t *n = name ? json_object_get(numbers, name) : NULL;
+
+        if (!json_is_integer(n))
+            continue;
+        for (char *c = name; *c; c++)
+            *c = *c == '_' ? ' ' : *c;
+        (void)printf("%s%s %lld", first ? "" : ", ", name, (long long)json_integer_value(n));
+        first = false;
+    }
+    (void)putchar('\n');
+}
+
 int verb_overview(struct command_line *line, struct err *err)
 {
-    return verb_print_item(line, "/api/v1/overview", err);
+    AUTO_ANSWER struct client_answer answer = {0};
+    const json_t *problems;
+
+    if (client_get(line->client, "/api/v1/overview", &answer, err) < 0)
+        return -1;
+    if (line->output == OUTPUT_JSON)
+        return output_item(line, answer.json, stdout);
+    print_numbers(answer.json, "machines", "machines", "total protected unprotected");
+    print_numbers(answer.json, "health", "health", "healthy warning critical unknown");
+    print_numbers(answer.json, "rpo", "RPO", "met not_met unknown");
+    print_numbers(answer.json, "drills", "drills", "fresh overdue pending running uncovered");
+    print_numbers(answer.json, "jobs", "jobs", "running waiting_for_input failed_24h");
+    print_numbers(answer.json, "alerts", "alerts", "firing acknowledged");
+    (void)putchar('\n');
+    (void)output_items(
+        line, json_object_get(answer.json, "capacity"), capacity_columns, ARRAY_LEN(capacity_columns), stdout);
+    problems = json_object_get(answer.json, "problems");
+    if (json_array_size(problems) == 0)
+        return 0;
+    (void)putchar('\n');
+    return output_items(line, problems, problem_columns, ARRAY_LEN(problem_columns), stdout);
 }
 
 static const struct column history_columns[] = {
     {"FROM", "from", COLUMN_TIME, false},
     {"RPO WORST", "rpo_max_seconds", COLUMN_SECONDS, false},
     {"RPO AVERAGE", "rpo_average_seconds", COLUMN_SECONDS, false},
-    {"CHURN/S", "changed_bytes_per_second", COLUMN_BYTES, false},
-    {"SENT/S", "sent_bytes_per_second", COLUMN_BYTES, false},
+    {"CHURN/S", "changed_bytes_per_second", COLUMN_RATE, false},
+    {"SENT/S", "sent_bytes_per_second", COLUMN_RATE, false},
     {"BACKLOG", "backlog_bytes", COLUMN_BYTES, false},
     {"POINTS", "points", COLUMN_NUMBER, false},
     {"FROZEN", "frozen_points", COLUMN_NUMBER, true},

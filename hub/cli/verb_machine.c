@@ -24,7 +24,7 @@ static const struct column machine_columns[] = {
     {"VAULT", "vault_name", COLUMN_TEXT, true},
     {"RESCUE", "rescue", COLUMN_YES_NO, true},
     {"OS", "os_name", COLUMN_TEXT, true},
-    {"SPEED", "throughput_bytes_per_second", COLUMN_BYTES, true},
+    {"SPEED", "throughput_bytes_per_second", COLUMN_RATE, true},
     {"SLOWED BY", "slowed_by", COLUMN_TEXT, true},
     {"CAUSE", "cause", COLUMN_TEXT, true},
 };

@@ -12,6 +12,7 @@ static const struct column site_columns[] = {
     {"NAME", "name", COLUMN_TEXT, false},
     {"DESCRIPTION", "description", COLUMN_TEXT, false},
     {"ID", "id", COLUMN_TEXT, true},
+    {"CREATED", "created_at", COLUMN_TIME, true},
 };
 
 static const struct column node_columns[] = {
@@ -23,8 +24,8 @@ static const struct column node_columns[] = {
     {"STREAMS", "streams", COLUMN_NUMBER, false},
     {"SPOOL", "spool_bytes", COLUMN_BYTES, false},
     {"LIMIT", "spool_limit_bytes", COLUMN_BYTES, false},
-    {"IN/S", "received_bytes_per_second", COLUMN_BYTES, false},
-    {"OUT/S", "forwarded_bytes_per_second", COLUMN_BYTES, false},
+    {"IN/S", "received_bytes_per_second", COLUMN_RATE, false},
+    {"OUT/S", "forwarded_bytes_per_second", COLUMN_RATE, false},
     {"ID", "id", COLUMN_TEXT, true},
     {"SITE", "site_name", COLUMN_TEXT, true},
     {"SOFTWARE", "software", COLUMN_TEXT, true},

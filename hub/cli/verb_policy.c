@@ -25,10 +25,10 @@ static const struct column policy_columns[] = {
     {"MAY FREEZE", "may_freeze", COLUMN_YES_NO, true},
     {"FS INTERVAL", "filesystem_interval_seconds", COLUMN_SECONDS, true},
     {"APP INTERVAL", "app_interval_seconds", COLUMN_SECONDS, true},
-    {"THROTTLE", "throttle_bytes_per_second", COLUMN_BYTES, true},
+    {"THROTTLE", "throttle_bytes_per_second", COLUMN_RATE, true},
     {"WORK HOURS", "work_hours", COLUMN_TEXT, true},
     {"ZONE", "work_hours_time_zone", COLUMN_TEXT, true},
-    {"WORK THROTTLE", "work_hours_throttle_bytes_per_second", COLUMN_BYTES, true},
+    {"WORK THROTTLE", "work_hours_throttle_bytes_per_second", COLUMN_RATE, true},
     {"CPU %", "cpu_limit_percent", COLUMN_NUMBER, true},
 };
 

@@ -19,6 +19,7 @@ static const struct column token_columns[] = {
     {"REVOKED", "revoked_at", COLUMN_TIME, false},
     {"ID", "id", COLUMN_TEXT, false},
     {"BY", "created_by", COLUMN_TEXT, true},
+    {"CREATED", "created_at", COLUMN_TIME, true},
 };
 
 static const struct column enrol_columns[] = {
@@ -28,6 +29,9 @@ static const struct column enrol_columns[] = {
     {"EXPIRES", "expires_at", COLUMN_TIME, false},
     {"USED", "used_at", COLUMN_TIME, false},
     {"REVOKED", "revoked_at", COLUMN_TIME, false},
+    {"USED BY", "used_by", COLUMN_TEXT, true},
+    {"CREATED", "created_at", COLUMN_TIME, true},
+    {"BY", "created_by", COLUMN_TEXT, true},
 };
 
 static int add_expiry(const struct command_line *line, json_t *body, struct err *err)
@@ -142,4 +146,14 @@ int verb_enrol_token_create(struct command_line *line, struct err *err)
 int verb_enrol_token_list(struct command_line *line, struct err *err)
 {
     return verb_print_list(line, "/api/v1/enrolment-tokens", enrol_columns, ARRAY_LEN(enrol_columns), 0, err);
+}
+
+int verb_enrol_token_revoke(struct command_line *line, struct err *err)
+{
+    AUTO_FREE char *path = client_path("/api/v1/enrolment-tokens/%s", line->arguments[0]);
+    AUTO_ANSWER struct client_answer answer = {0};
+
+    if (!path)
+        return err_set(err, ERR_NOMEM, "no memory for a request");
+    return client_call(line->client, "DELETE", path, NULL, NULL, &answer, err);
 }

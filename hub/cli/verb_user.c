@@ -5,13 +5,19 @@
 #include "hub/cli/verbs.h"
 
 #include <stdio.h>
+#include <string.h>
 
 #include "transport/base/mem.h"
 
 static const struct column user_columns[] = {
     {"NAME", "name", COLUMN_TEXT, false},
     {"ROLE", "role", COLUMN_TEXT, false},
+    {"DISPLAY NAME", "display_name", COLUMN_TEXT, false},
     {"DISABLED", "disabled", COLUMN_YES_NO, false},
+    {"LAST SIGN-IN", "last_login_at", COLUMN_TIME, false},
+    {"SESSIONS", "session_count", COLUMN_NUMBER, true},
+    {"MUST CHANGE", "must_change_password", COLUMN_YES_NO, true},
+    {"PROVIDER", "oidc_issuer", COLUMN_TEXT, true},
     {"ID", "id", COLUMN_TEXT, true},
     {"CREATED", "created_at", COLUMN_TIME, true},
 };
@@ -28,27 +34,74 @@ int verb_user_show(struct command_line *line, struct err *err)
     return verb_print_item(line, path, err);
 }
 
+/* A user as it comes back from a change; a password that was drawn alone on standard output, so that a script can take it. */
+static int print_user(const struct command_line *line, const json_t *user)
+{
+    const char *password = json_string_value(json_object_get(user, "password"));
+
+    if (line->output == OUTPUT_JSON || !password)
+        return output_item(line, user, stdout);
+    (void)fprintf(stderr, "The first password of %s, shown this once; it must be changed at the first sign-in:\n",
+        line->arguments[0]);
+    (void)puts(password);
+    return 0;
+}
+
 int verb_user_create(struct command_line *line, struct err *err)
 {
     const char *role = command_option(line, "role"), *display_name = command_option(line, "display-name");
     json_t *body = json_pack("{s:s, s:s}", "name", line->arguments[0], "role", role ? role : "viewer");
     AUTO_ANSWER struct client_answer answer = {0};
-    const char *password;
     int rc;
 
     if (display_name)
         json_object_set_new(body, "display_name", json_string(display_name));
     rc = client_call(line->client, "POST", "/api/v1/users", body, NULL, &answer, err);
     json_decref(body);
-    if (rc < 0)
+    return rc < 0 ? -1 : print_user(line, answer.json);
+}
+
+/* What of the user is to be another; NULL with err. */
+static json_t *changes_of_user(const struct command_line *line, struct err *err)
+{
+    const char *role = command_option(line, "role"), *display_name = command_option(line, "display-name");
+    const char *disabled = command_option(line, "disabled");
+    json_t *body = json_object();
+
+    if (role)
+        json_object_set_new(body, "role", json_string(role));
+    if (display_name)
+        json_object_set_new(body, "display_name", json_string(display_name));
+    if (disabled)
+        json_object_set_new(body, "disabled", json_boolean(strcmp(disabled, "yes") == 0));
+    if (command_option(line, "reset-password"))
+        json_object_set_new(body, "reset_password", json_true());
+    if (disabled && strcmp(disabled, "yes") != 0 && strcmp(disabled, "no") != 0)
+        (void)err_set(err, ERR_INVALID, "--disabled must be yes or no, not \"%s\"", disabled);
+    else if (json_object_size(body) == 0)
+        (void)err_set(err, ERR_INVALID, "nothing to change was given");
+    else
+        return body;
+    json_decref(body);
+    return NULL;
+}
+
+int verb_user_set(struct command_line *line, struct err *err)
+{
+    AUTO_FREE char *path = client_path("/api/v1/users/%s", line->arguments[0]);
+    AUTO_ANSWER struct client_answer before = {0};
+    AUTO_ANSWER struct client_answer after = {0};
+    json_t *body = changes_of_user(line, err);
+    int rc;
+
+    if (!body)
         return -1;
-    password = json_string_value(json_object_get(answer.json, "password"));
-    if (line->output == OUTPUT_JSON || !password)
-        return output_item(line, answer.json, stdout);
-    (void)fprintf(stderr, "The first password of %s, shown this once; it must be changed at the first sign-in:\n",
-        line->arguments[0]);
-    (void)puts(password);
-    return 0;
+    rc = !path ? err_set(err, ERR_NOMEM, "no memory for a request")
+         : client_get(line->client, path, &before, err) < 0
+             ? -1
+             : client_call(line->client, "PATCH", path, body, before.etag, &after, err);
+    json_decref(body);
+    return rc < 0 ? -1 : print_user(line, after.json);
 }
 
 int verb_user_delete(struct command_line *line, struct err *err)

@@ -37,15 +37,53 @@ int verb_read_list(const struct command_line *line, const char *path, size_t mos
     return 0;
 }
 
+/* --sort takes the place of the order that the command would have. */
+static char *sorted_path(const char *path, const char *sort)
+{
+    const char *at = sort ? strstr(path, "sort=") : NULL;
+    size_t begin = at ? (size_t)(at - path) : strlen(path), end = at ? begin + strcspn(at, "&") : begin;
+    AUTO_FREE char *tail = sort ? client_path("sort=%s", sort) : mem_strdup("");
+
+    if (!tail)
+        return NULL;
+    return mem_printf("%.*s%s%s%s", (int)begin, path,
+        !sort || at         ? ""
+        : strchr(path, '?') ? "&"
+                            : "?",
+        tail, path + end);
+}
+
+char *verb_list_path(const struct command_line *line, const char *path, struct err *err)
+{
+    AUTO_FREE char *whole = path ? sorted_path(path, command_option(line, "sort")) : NULL;
+    const char *filter, *value;
+
+    for (unsigned i = 0; whole && (filter = command_option_nth(line, "filter", i)); i++) {
+        AUTO_FREE char *before = TAKE_PTR(whole);
+        AUTO_FREE char *name = mem_strndup(filter, strcspn(filter, "="));
+
+        if (!(value = strchr(filter, '=')) || value == filter) {
+            (void)err_set(err, ERR_INVALID, "--filter takes NAME=VALUE, not \"%s\"", filter);
+            (void)err_hint(err, "For example --filter state=protected; docs/api.md says where the filters are listed.");
+            return NULL;
+        }
+        AUTO_FREE char *tail = name ? client_path("%s=%s", name, value + 1) : NULL;
+
+        whole = tail ? mem_printf("%s%c%s", before, strchr(before, '?') ? '&' : '?', tail) : NULL;
+    }
+    if (!whole)
+        (void)err_set(err, ERR_NOMEM, "no memory for a request");
+    return TAKE_PTR(whole);
+}
+
 int verb_print_list(const struct command_line *line, const char *path, const struct column *columns, size_t count,
     size_t most, struct err *err)
 {
+    AUTO_FREE char *chosen = verb_list_path(line, path, err);
     json_t *items;
     int rc;
 
-    if (!path)
-        return err_set(err, ERR_NOMEM, "no memory for a request");
-    if (verb_read_list(line, path, most, &items, err) < 0)
+    if (!chosen || verb_read_list(line, chosen, most, &items, err) < 0)
         return -1;
     rc = output_items(line, items, columns, count, stdout);
     json_decref(items);

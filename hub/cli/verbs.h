@@ -13,7 +13,9 @@
 
 /* ---- shared (verbs.c) ---- */
 
-/* Reads a list page by page and prints it. path has its filters already ("?" or "&" is added as needed); at most `most`
+/* The path of a list with what --filter and --sort say; NULL with err. Caller: free(). */
+char *verb_list_path(const struct command_line *line, const char *path, struct err *err);
+/* Reads a list page by page and prints it, with --filter and --sort. path has its filters already ("?" or "&" is added as needed); at most `most`
  * items, 0 = all. */
 int verb_print_list(const struct command_line *line, const char *path, const struct column *columns, size_t count,
     size_t most, struct err *err);
@@ -53,11 +55,13 @@ VERB(profile_use);
 VERB(profile_remove);
 VERB(api);
 VERB(audit_list);
+VERB(audit_verify);
 VERB(settings_show);
 VERB(settings_set);
 VERB(user_list);
 VERB(user_show);
 VERB(user_create);
+VERB(user_set);
 VERB(user_delete);
 VERB(node_set);
 VERB(node_drain);
@@ -209,6 +213,7 @@ VERB(token_list);
 VERB(token_revoke);
 VERB(enrol_token_create);
 VERB(enrol_token_list);
+VERB(enrol_token_revoke);
 
 #undef VERB
 

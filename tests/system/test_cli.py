@@ -93,7 +93,10 @@ def exit_codes_and_corrections():
             (2, ["job", "show", "1"], "job_id: must be"),
             (2, ["channel", "create", "x"], "--help"),
             (2, ["point", "list", site.machine()["name"], "--kind", "crash,wrong"], '"wrong"'),
-            (0, ["settings", "show"], "No setting was changed"),
+            (2, ["settings", "set", "colour", "red"], "settings show"),
+            (2, ["machine", "list", "--filter", "protected"], "NAME=VALUE"),
+            (2, ["machine", "list", "--filter", "colour=red"], "colour"),
+            (2, ["policy", "list", "--sort", "colour"], "cannot be sorted"),
             (3, ["machine", "show", "nobody"], "no machine nobody"),
             (3, ["point", "open", f"{site.machine()['name']}@latest"], "point list"),
             (4, ["policy", "delete", "default"], "default")):
@@ -101,6 +104,18 @@ def exit_codes_and_corrections():
         check(result.returncode == status, f"{command}: exit {result.returncode} instead of {status}: {result.stderr}")
         check(words in result.stderr, f"{command} does not say \"{words}\": {result.stderr}")
         check(status == 0 or not result.stdout.strip().startswith("leeward:"), f"{command} puts errors on standard output")
+    # Lists are chosen and sorted as the API can; an item is said in words, whole with -o wide.
+    name = site.machine()["name"]
+    site.cli("policy", "create", "aaa")
+    check([p["name"] for p in site.items("policy", "list", "--sort", "-name")] == ["default", "aaa"], "--sort -name")
+    check([p["name"] for p in site.items("policy", "list", "--sort", "name", "--filter", "name=aa")] == ["aaa"], "--filter name=aa")
+    check([e["action"] for e in site.items("audit", "list", "--sort", "seq", "--limit", "1")] == ["createEnrolmentToken"], "the oldest entry")
+    check(all(d["present"] for d in site.items("disk", "list", name, "--filter", "present=true")), "--filter present=true")
+    shown = {form: site.cli_result("machine", "show", name, "-o", form).stdout for form in ("table", "wide")}
+    check("\nlast seen " in shown["table"] and "etag" not in shown["table"] and "_" not in shown["table"].split("\nstate", 1)[0], shown["table"])
+    check(set(site.cli("machine", "show", name)) <= {line.split()[0] for line in shown["wide"].splitlines()}, f"-o wide lacks members: {shown['wide']}")
+    check("session_idle_seconds" in site.cli_result("settings", "show").stdout, "settings that nobody set are not shown")
+    check(site.cli_result("overview").stdout.startswith("machines"), "the overview begins with something else")
 
 
 @test
@@ -154,9 +169,11 @@ def pipeline_makes_a_point_and_takes_files_out_of_it():
     check(site.cli("machine", "resync", name, "--dry-run") == {"dry_run": True}, "a dry run says something else in JSON")
     refused = site.cli_result("machine", "erase", name, "--dry-run")
     check(refused.returncode == 4 and "protected" in refused.stderr, f"{refused.returncode}: {refused.stderr}")
-    lacking = site.cli_result("token", "create", "x", "--dry-run")
+    tried = site.cli_result("token", "create", "x", "--dry-run")
+    check(tried.returncode == 0 and "lwt_" not in tried.stdout, f"{tried.returncode}: {tried.stdout} {tried.stderr}")
+    check("x" not in [t["name"] for t in site.items("token", "list")], "a dry run made a token")
+    lacking = site.cli_result("approval", "reject", "11111111-1111-4111-8111-111111111111", "--dry-run")
     check(lacking.returncode != 0 and "no dry run" in lacking.stderr, f"{lacking.returncode}: {lacking.stderr}")
-    check("x" not in [t["name"] for t in site.items("token", "list")], "what has no dry run was done")
     check(len(site.items("point", "list", name)) >= points, "points went")
     check(site.cli("overview")["machines"]["total"] == 1, "the overview counts wrong")
     history = site.cli("machine", "history", name, "--since", "1h")

@@ -267,6 +267,7 @@ static void an_item_lines_up_with_its_lists_as_tables(void **state)
 
     (void)state;
     assert_non_null(item);
+    line.output = OUTPUT_WIDE;
     (void)output_item(&line, item, out);
     (void)fclose(out);
     assert_string_equal(text, "name                                   v\n"
@@ -276,6 +277,33 @@ static void an_item_lines_up_with_its_lists_as_tables(void **state)
                               "    id    used_bytes  more\n"
                               "    x        2.0 KiB  {\"a\":1}\n"
                               "    l\u00e5ng         1 B  -\n");
+    free(text);
+    json_decref(item);
+}
+
+static void an_item_is_said_in_words_without_what_is_not_there(void **state)
+{
+    json_t *item =
+        json_loads("{\"id\":\"x\",\"site_id\":null,\"policy_id\":\"p\",\"policy_name\":\"gold\",\"vault_id\":\"v\","
+                   "\"cause\":\"\",\"etag\":\"7\",\"simulated\":false,\"throttle_bytes_per_second\":0,"
+                   "\"sent_bytes_per_second\":2048,\"last_seen_at\":\"2026-01-02T03:04:05.5Z\",\"frozen\":false}",
+            0, NULL);
+    struct command_line line = {0};
+    char *text = NULL;
+    size_t n = 0;
+    FILE *out = open_memstream(&text, &n);
+
+    (void)state;
+    assert_non_null(item);
+    (void)output_item(&line, item, out);
+    (void)fclose(out);
+    assert_string_equal(text, "id                   x\n"
+                              "policy               gold\n"
+                              "vault id             v\n" /* nothing here says its name */
+                              "throttle             no limit\n"
+                              "sent                 2.0 KiB/s\n"
+                              "last seen            2026-01-02T03:04:05Z\n"
+                              "frozen               no\n");
     free(text);
     json_decref(item);
 }
@@ -426,6 +454,7 @@ int main(void)
         cmocka_unit_test(control_characters_never_reach_the_terminal),
         cmocka_unit_test(a_table_lines_up),
         cmocka_unit_test(an_item_lines_up_with_its_lists_as_tables),
+        cmocka_unit_test(an_item_is_said_in_words_without_what_is_not_there),
         cmocka_unit_test(names_are_escaped_in_paths),
         cmocka_unit_test(a_token_never_travels_in_the_clear),
         cmocka_unit_test(a_profile_is_kept_for_its_owner_alone),
