@@ -232,7 +232,8 @@ static const struct command_option point_open_options[] = {
     {"target", 't', "TARGET", "Where the replica runs (disks: its disks alone, over NBD)"},                            \
         {"cpus", 0, "N", "Processors, if not as many as the machine has"},                                             \
         {"memory-mib", 0, "MIB", "Memory, if not as much as the machine has"},                                         \
-        {"network", 0, "NAME", "Network at the target; without it the replica has none"},                              \
+        {"network", 0, "NAME",                                                                                         \
+            "Network at the target, for one card; \"\": no card. Without it as the mappings say, else none"},          \
         {"boot-port", 0, "[ADDRESS:]PORT", "It is up when this port answers"},                                         \
         {"boot-serial", 0, "TEXT", "It is up when this text is on its serial line"},                                   \
         {"boot-timeout", 0, "DURATION", "How long that may take (5m)"},                                                \

@@ -70,6 +70,13 @@ bool receive_take(struct receive *r, struct receive_output *ret_output)
     return got;
 }
 
+/* With the lock held. A thread that waits for the vault must not wait on. */
+static void set_cancelled(struct receive *r, bool on)
+{
+    r->cancelled = on;
+    vaultask_give_up(r->conf.ask, on);
+}
+
 static bool is_cancelled(struct receive *r)
 {
     bool cancelled;
@@ -246,7 +253,7 @@ static void do_order(struct receive *r, const struct receive_order *o)
     if (work(r, o, &out, &out.error) < 0)
         log_event(LOG_WARN, "receive_failed", LOG_S("command", o->command_id), LOG_E(&out.error));
     pthread_mutex_lock(&r->lock);
-    r->cancelled = false;
+    set_cancelled(r, false);
     r->order.command_id[0] = '\0';
     pthread_mutex_unlock(&r->lock);
     put(r, &out);
@@ -332,11 +339,12 @@ int receive_command(
     pthread_mutex_lock(&r->lock);
     if (!r->order.command_id[0]) {
         r->order = *o;
-        r->cancelled = false;
+        set_cancelled(r, false);
         pthread_cond_signal(&r->cond);
     } else if (strcmp(r->order.command_id, command_id) != 0) {
         /* The one that is under way is given up by whoever wants its disks back: a release that comes late, of another job, is not about them. */
-        r->cancelled = r->cancelled || (o->release && strcmp(r->order.receive_id, o->receive_id) == 0);
+        if (o->release && strcmp(r->order.receive_id, o->receive_id) == 0)
+            set_cancelled(r, true);
         err_set(err, ERR_CONFLICT, "the disks of this machine are being written");
         rc = err_hint(err, "Wait for that, or cancel it.");
     }
@@ -351,7 +359,7 @@ int receive_cancel(struct receive *r, const char *command_id)
     pthread_mutex_lock(&r->lock);
     found = r->order.command_id[0] && strcmp(r->order.command_id, command_id) == 0;
     if (found)
-        r->cancelled = true;
+        set_cancelled(r, true);
     pthread_mutex_unlock(&r->lock);
     return found;
 }
@@ -360,7 +368,8 @@ void receive_release(struct receive *r)
 {
     pthread_mutex_lock(&r->lock);
     r->release = true;
-    r->cancelled = r->cancelled || r->order.command_id[0]; /* also one that the thread has not begun yet */
+    if (r->order.command_id[0])
+        set_cancelled(r, true); /* also one that the thread has not begun yet */
     pthread_cond_signal(&r->cond);
     pthread_mutex_unlock(&r->lock);
 }

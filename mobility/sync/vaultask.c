@@ -30,7 +30,7 @@ struct vaultask {
     pthread_mutex_t lock;
     pthread_cond_t done;
     enum phase phase;
-    bool patient, stopped;
+    bool patient, stopped, given_up;
     uint64_t number; /* of the request */
     const char *path;
     struct buf request;
@@ -107,11 +107,13 @@ static int wait_done(struct vaultask *v, struct err *err)
 
     clock_gettime(CLOCK_MONOTONIC, &until);
     until.tv_sec += WAIT_SEC;
-    while (v->phase != ASK_DONE && !v->stopped)
+    while (v->phase != ASK_DONE && !v->stopped && !v->given_up)
         if (pthread_cond_timedwait(&v->done, &v->lock, &until) == ETIMEDOUT)
             return err_set(err, ERR_TIMEOUT, "the vault did not answer within %d s", WAIT_SEC);
     if (v->stopped)
         return err_set(err, ERR_CANCELLED, "the agent is stopping");
+    if (v->given_up)
+        return err_set(err, ERR_CANCELLED, "it was cancelled");
     if (v->error.code == ERR_NONE)
         return 0;
     err_copy(err, &v->error);
@@ -123,6 +125,8 @@ static int ask(struct vaultask *v, const char *path, const ProtobufCMessage *req
 {
     int r;
 
+    if (v->given_up)
+        return err_set(err, ERR_CANCELLED, "it was cancelled");
     answers_free(take_answers(v));
     buf_done(&v->request); /* sending takes its memory */
     buf_init(&v->request, REQUEST_MAX);
@@ -136,13 +140,15 @@ static int ask(struct vaultask *v, const char *path, const ProtobufCMessage *req
     r = wait_done(v, err);
     v->phase = ASK_IDLE;
     v->number++;
+    if (v->given_up && v->call)
+        v->to_loop(v->arg); /* the call is of no use any more, and the next one waits for its end */
     return r;
 }
 
 /* Cancelled without being told to stop: the channel was taken away under the call. */
 static bool is_passing(const struct vaultask *v, const struct err *err)
 {
-    return v->patient && !v->stopped &&
+    return v->patient && !v->stopped && !v->given_up &&
            (err->code == ERR_UNAVAILABLE || err->code == ERR_TIMEOUT || err->code == ERR_CANCELLED);
 }
 
@@ -226,20 +232,32 @@ static int start_call(struct vaultask *v, struct rpc_channel *channel, struct er
     return 0;
 }
 
+/* Its waiter has gone. With the lock held. */
+static bool is_stale(const struct vaultask *v)
+{
+    return v->call && v->call_number != v->number;
+}
+
 bool vaultask_wants_channel(struct vaultask *v)
 {
     bool wants;
 
     pthread_mutex_lock(&v->lock);
-    wants = v->phase == ASK_ASKED && !v->call;
+    wants = (v->phase == ASK_ASKED && !v->call) || is_stale(v);
     pthread_mutex_unlock(&v->lock);
     return wants;
 }
 
 void vaultask_kick(struct vaultask *v, struct rpc_channel *channel)
 {
+    struct rpc_call *stale;
     struct err err = ERR_INIT;
 
+    pthread_mutex_lock(&v->lock);
+    stale = is_stale(v) ? v->call : NULL;
+    pthread_mutex_unlock(&v->lock);
+    if (stale)
+        rpc_call_cancel(stale); /* on_end takes the lock */
     pthread_mutex_lock(&v->lock);
     if (v->phase == ASK_ASKED && !v->call) {
         if (!channel)
@@ -302,5 +320,14 @@ void vaultask_stop(struct vaultask *v)
     pthread_mutex_lock(&v->lock);
     v->stopped = true;
     pthread_cond_broadcast(&v->done);
+    pthread_mutex_unlock(&v->lock);
+}
+
+void vaultask_give_up(struct vaultask *v, bool on)
+{
+    pthread_mutex_lock(&v->lock);
+    v->given_up = on;
+    if (on)
+        pthread_cond_broadcast(&v->done);
     pthread_mutex_unlock(&v->lock);
 }

@@ -29,10 +29,12 @@ void vaultask_free(struct vaultask *v); /* NULL allowed; no thread may wait */
 int vaultask_run(struct vaultask *v, const char *path, const ProtobufCMessage *request,
     const ProtobufCMessageDescriptor *answer, int (*on_message)(void *arg, const ProtobufCMessage *m, struct err *err),
     void *arg, uint64_t *traffic, struct err *err);
-/* Loop thread: is there something to start? */
+/* Loop thread: is there something to start, or a call that nobody waits for any more? */
 bool vaultask_wants_channel(struct vaultask *v);
-/* Loop thread: starts what was asked for on this channel (NULL: none, the wait ends with ERR_UNAVAILABLE). */
+/* Loop thread: starts what was asked for on this channel (NULL: none, the wait ends with ERR_UNAVAILABLE), and ends what was given up. */
 void vaultask_kick(struct vaultask *v, struct rpc_channel *channel);
 void vaultask_stop(struct vaultask *v); /* any thread: ends waits, now and later */
+/* Any thread: ends waits with ERR_CANCELLED, now and later, until `on` is false again. */
+void vaultask_give_up(struct vaultask *v, bool on);
 
 #endif

@@ -60,6 +60,8 @@ struct fixture {
     uint8_t *image;
     atomic_int wrong;
     atomic_bool stop, away; /* away: there is no channel */
+    atomic_bool silent;     /* the vault gives no answer, and the one who asks is told to give up */
+    atomic_int given_up;    /* calls that were */
     pthread_t thread;
     sd_event *loop;
     struct loop_bell *bell;
@@ -129,6 +131,10 @@ static void on_hashes(struct rpc_call *call, void *arg, struct buf *message)
     int wrong = atomic_load(&f->wrong);
     size_t n = 0;
     (void)message;
+    if (atomic_load(&f->silent)) {
+        vaultask_give_up(f->ask, true);
+        return;
+    }
     memset(hashes, 0, sizeof(hashes));
     for (uint64_t at = 0; at < SIZE; at += BLOCK, n++) {
         struct hash128 h;
@@ -183,10 +189,11 @@ static void on_blocks(struct rpc_call *call, void *arg, struct buf *message)
 
 static void on_end(struct rpc_call *call, void *arg, enum rpc_status status, const char *text)
 {
+    struct fixture *f = arg;
     (void)call;
-    (void)arg;
-    (void)status;
     (void)text;
+    if (status == RPC_CANCELLED)
+        atomic_fetch_add(&f->given_up, 1);
 }
 
 #define METHOD(name)                                                                                                   \
@@ -404,6 +411,24 @@ static void it_ends_when_told_to(void **state)
     assert_int_equal(err.code, ERR_CANCELLED);
 }
 
+/* Also where the vault is there and says nothing: neither the order nor the one after it waits for that answer. */
+static void a_call_that_is_given_up_holds_nobody_up(void **state)
+{
+    struct fixture *f = *state;
+    struct err err = ERR_INIT;
+    open_disk(f);
+    struct receive_pass pass = pass_of(f, 0);
+    atomic_store(&f->silent, true);
+    assert_int_equal(receive_disk_pass(f->disk, &pass, &err), -1);
+    assert_int_equal(err.code, ERR_CANCELLED);
+    assert_int_equal(receive_disk_pass(f->disk, &pass, &err), -1); /* until that is taken back */
+    assert_int_equal(err.code, ERR_CANCELLED);
+    atomic_store(&f->silent, false);
+    vaultask_give_up(f->ask, false);
+    assert_int_equal(receive_disk_pass(f->disk, &pass, &err), 0);
+    assert_int_equal(atomic_load(&f->given_up), 1); /* ended by us, not by its deadline */
+}
+
 static void a_disk_is_taken_for_oneself_alone(void **state)
 {
     struct fixture *f = *state;
@@ -426,7 +451,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {TEST(what_differs_is_written_and_nothing_else),
         TEST(a_wrong_answer_is_refused_and_writes_nothing), TEST(no_disk_of_the_point_is_left_out),
-        TEST(it_ends_when_told_to), TEST(a_disk_is_taken_for_oneself_alone)};
+        TEST(it_ends_when_told_to), TEST(a_call_that_is_given_up_holds_nobody_up),
+        TEST(a_disk_is_taken_for_oneself_alone)};
     if (!loopdisk_is_possible())
         return 77;
     return cmocka_run_group_tests(tests, NULL, NULL);
