@@ -24,6 +24,9 @@
 #include "transport/base/hash.h"
 #include "transport/base/log.h"
 
+/* Of a change whose transaction PostgreSQL gives up for another one's sake: once is rare, and who comes again comes later than the other one. */
+#define CHANGE_TRIES 4u
+
 static bool changes_something(const struct request *r)
 {
     return strcmp(r->route->method, "GET") != 0;
@@ -256,7 +259,7 @@ static int keep_answer(struct request *r, struct err *err)
 
 /* ---- the work ---- */
 
-static int serve_change(struct request *r, struct err *err)
+static int serve_change_once(struct request *r, struct err *err)
 {
     bool dry_run = request_query_bool(r, "dry_run");
     bool keyed = r->headers.idempotency_key && r->operation->idempotency_key && !dry_run;
@@ -279,6 +282,27 @@ static int serve_change(struct request *r, struct err *err)
     if (http_route_audit(r, r->held_back ? "approval_required" : "done", err) < 0)
         return -1;
     return db_commit(r->conn, err);
+}
+
+/* Nothing of a transaction that was given up for another one's sake is there, so it may begin anew: agents' reports lock the machines of a request in an
+ * order of their own. */
+static int serve_change(struct request *r, struct err *err)
+{
+    int rc = serve_change_once(r, err);
+
+    for (unsigned n = 1; rc < 0 && n < CHANGE_TRIES; n++) {
+        if ((r->route->flags & ROUTE_OWN_TRANSACTION) || !db_was_sacrificed(r->conn))
+            break;
+        log_event(LOG_INFO, "api_change_again", LOG_S("operation", r->route->operation), LOG_S("request_id", r->id),
+            LOG_E(err));
+        db_rollback(r->conn);
+        reply_clear(r);
+        r->job_id[0] = '\0';
+        r->held_back = false;
+        err_clear(err);
+        rc = serve_change_once(r, err);
+    }
+    return rc;
 }
 
 /* After input was checked; with r->conn unless the route needs none. */

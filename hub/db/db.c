@@ -38,6 +38,7 @@ struct db_conn {
     PGconn *pg;
     bool in_transaction;
     bool late; /* gave no answer in time: of no use any more */
+    bool sacrificed;
     uint64_t reply_usec;
     uint64_t prepared[PREPARED_MAX]; /* hashes of the texts that this connection knows, open addressing; 0: free */
     unsigned prepared_count, prepared_lists;
@@ -115,6 +116,8 @@ static int fail_result(struct db_conn *conn, const PGresult *r, struct err *err)
     }
     if (PQstatus(conn->pg) != CONNECTION_OK || !state)
         return set_from_message(err, ERR_UNAVAILABLE, "database", PQerrorMessage(conn->pg));
+    if (strncmp(state, "40", 2) == 0)
+        conn->sacrificed = true;
     return set_from_message(err, code_of_sqlstate(state), "database", primary);
 }
 
@@ -403,6 +406,7 @@ static int begin_with(struct db_conn *conn, const char *sql, struct err *err)
 {
     if (conn->in_transaction)
         return err_set(err, ERR_INTERNAL, "a transaction is open already");
+    conn->sacrificed = false;
     if (run_simple(conn, sql, err) < 0)
         return -1;
     conn->in_transaction = true;
@@ -451,6 +455,11 @@ void db_allow(struct db_conn *conn, uint64_t reply_usec)
 bool db_in_transaction(const struct db_conn *conn)
 {
     return conn->in_transaction;
+}
+
+bool db_was_sacrificed(const struct db_conn *conn)
+{
+    return conn->sacrificed;
 }
 
 const struct db *db_of(const struct db_conn *conn)

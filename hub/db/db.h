@@ -57,6 +57,9 @@ void db_rollback(struct db_conn *conn); /* does nothing outside a transaction */
 /* How long statements of this connection wait for their answer until it is released; 0: without limit (migrations). */
 void db_allow(struct db_conn *conn, uint64_t reply_usec);
 bool db_in_transaction(const struct db_conn *conn);
+/* PostgreSQL gave this transaction up for the sake of another one (deadlock, serialization failure): it may be tried again from its beginning. Until the
+ * next db_begin. */
+bool db_was_sacrificed(const struct db_conn *conn);
 const struct db *db_of(const struct db_conn *conn);
 const uint8_t *db_secret_key(const struct db *db); /* NULL: none */
 

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include <cmocka.h>
+#include <pthread.h>
 
 #include "hub/db/peer_store.h"
 #include "tests/unit/hub/api/api_fixture.h"
@@ -78,6 +79,67 @@ static void members_come_and_go_on_the_version_that_was_read(void **state)
         &removed);
     assert_string_equal(member_text(removed.json, "coordinator_name"), "two");
     json_decref(group);
+}
+
+/* ---- two who lock the same machines in another order ---- */
+
+struct rival {
+    struct db_conn *conn; /* in a transaction that holds machine two */
+    struct db_conn *watch;
+    bool won; /* PostgreSQL gave up the request's transaction and not this one */
+};
+
+/* Once the request waits for machine two it holds machine one, which is then asked for here. */
+static void *ask_for_the_other(void *arg)
+{
+    struct rival *rival = arg;
+    int waiting = 0;
+
+    while (waiting == 0) {
+        AUTO_PGRESULT PGresult *r = NULL;
+        waiting = db_exec(rival->watch, &r, NULL,
+            "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()");
+    }
+    rival->won = waiting > 0 &&
+                 db_exec(rival->conn, NULL, NULL, "UPDATE machines SET online = online WHERE id = $1", DB_S(ONE)) >= 0;
+    db_rollback(rival->conn);
+    return NULL;
+}
+
+/* Makes a group of both while somebody holds one of them and comes for the other. */
+static bool make_beside_rival(struct api_fixture *f)
+{
+    struct db_conn *conn AUTO_OF(db_conn) = fixture_conn(&f->postgres);
+    struct db_conn *watch AUTO_OF(db_conn) = fixture_conn(&f->postgres);
+    struct rival rival = {.conn = conn, .watch = watch};
+    struct err err = ERR_INIT;
+    pthread_t thread;
+
+    assert_ok(db_begin(conn, &err), &err);
+    assert_ok(db_exec(conn, NULL, &err, "UPDATE machines SET online = online WHERE id = $1", DB_S(TWO)), &err);
+    assert_int_equal(pthread_create(&thread, NULL, ask_for_the_other, &rival), 0);
+    json_t *group =
+        api_ask(f, "createGroup", "/api/v1/groups", "{\"name\":\"rivals\",\"machines\":[\"one\",\"two\"]}", 201);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    assert_int_equal(json_array_size(json_object_get(group, "members")), 2);
+    AUTO_HEARD struct heard gone = {0};
+    change(f, "deleteGroup", "/api/v1/groups/rivals", member_text(group, "etag"), NULL, 204, &gone);
+    json_decref(group);
+    return rival.won;
+}
+
+/* PostgreSQL gives up either of the two, mostly the one that waited first, which is the request. */
+static void a_change_that_loses_a_deadlock_is_made_again(void **state)
+{
+    struct api_fixture *f = *state;
+    bool lost = false;
+    struct db_conn *conn AUTO_OF(db_conn) = fixture_conn(&f->postgres);
+    struct err err = ERR_INIT;
+
+    assert_ok(db_exec(conn, NULL, &err, "DELETE FROM consistency_groups"), &err);
+    for (unsigned i = 0; i < 50 && !lost; i++)
+        lost = make_beside_rival(f);
+    assert_true(lost);
 }
 
 static void settings_have_bounds(void **state)
@@ -162,6 +224,7 @@ int main(void)
         cmocka_unit_test(settings_have_bounds),
         cmocka_unit_test(only_complete_group_points_are_listed),
         cmocka_unit_test(a_group_point_is_a_job),
+        cmocka_unit_test(a_change_that_loses_a_deadlock_is_made_again),
     };
 
     return cmocka_run_group_tests_name("api_groups", tests, api_fixture_up, api_fixture_down);
