@@ -279,7 +279,7 @@ static __always_inline struct bt_flight *claim_flight(struct bt_lane *lane, __u3
     return 0;
 }
 
-/* A merged discard is listed from its first byte to its last. */
+/* Of a merged discard the list has one range, which is right for the first of its own only: DESIGN.md says what that is worth. */
 static __always_inline void fill_flight(struct bt_flight *f, struct request *rq, __u32 op)
 {
     f->start = rq->__sector << 9;
