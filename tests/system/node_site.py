@@ -49,12 +49,12 @@ class Node:
 
 
 def lines_of(log, event):
-    """Log lines of that event, as dictionaries of their plain key=value pairs."""
+    """Log lines of that event, as dictionaries of their plain key=value pairs and of when they were written (logged_at)."""
     found = []
     with open(log, errors="replace") as f:
         for line in f:
             if f" {event} " in line:
-                found.append(dict(w.split("=", 1) for w in line.split() if "=" in w))
+                found.append(dict((w.split("=", 1) for w in line.split() if "=" in w), logged_at=line.split(" ", 1)[0]))
     return found
 
 
