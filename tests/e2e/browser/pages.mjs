@@ -3,6 +3,7 @@
 // Every page of the console in every language, theme and size; and who gets in.
 import { spawn } from "node:child_process";
 import { join } from "node:path";
+import { isDeepStrictEqual } from "node:util";
 
 import { accessible, check, expectComplaint, main, open, picture, settled, signIn, SIZES, test } from "./browser.mjs";
 
@@ -51,6 +52,7 @@ export const pages = [
     { name: "machine", path: () => `/machines/${machine.id}?hours=1`, shows: ".lw-chart canvas" },
     { name: "machine-points", path: () => `/machines/${machine.id}?tab=points`, shows: "#chosen-point" },
     { name: "machine-disks", path: () => `/machines/${machine.id}?tab=disks`, shows: "table tbody tr" },
+    { name: "machine-mapping", path: () => `/machines/${machine.id}?tab=mapping`, shows: "#mapping-failover" },
     { name: "machine-events", path: () => `/machines/${machine.id}?tab=events`, shows: "table tbody tr" },
     { name: "map", path: "/map", shows: ".react-flow__edge" },
     { name: "failovers", path: "/failovers", shows: ".lw-page-header" },
@@ -71,6 +73,7 @@ export const pages = [
     { name: "audit", path: "/events?show=audit", shows: "table tbody tr[data-id]" },
     { name: "nodes", path: "/infrastructure", shows: "table tbody tr[data-id]" },
     { name: "vaults", path: "/infrastructure?show=vaults", shows: "table tbody tr[data-id]" },
+    { name: "sites", path: "/infrastructure?show=sites", shows: "table tbody tr[data-id]" },
     { name: "policies", path: "/policies", shows: "table tbody tr[data-id]" },
     { name: "users", path: "/access", shows: "table tbody tr[data-id]" },
     { name: "tokens", path: "/access?show=tokens", shows: "table tbody tr[data-id]" },
@@ -433,6 +436,75 @@ test("limits_of_a_node_are_set_and_a_wrong_one_is_refused", async () => {
     await page.fill("#work_hours_throttle_bytes_per_second", "0");
     await save();
     await page.getByRole("dialog").waitFor({ state: "detached" });
+});
+
+test("mapping_is_entered_for_a_machine_and_its_site_and_taken_back", async () => {
+    expectComplaint(/status of 400/);
+    const { page, context } = await open({ storageState: await session() });
+    const mapping = async (path) => (await context.request.get(`/api/v1/${path}/mapping`)).json();
+    const before = await mapping(`machines/${machine.id}`);
+    await page.goto(`/machines/${machine.id}?tab=mapping`);
+    await page.waitForSelector("#mapping-failover");
+    check(await page.isDisabled("#save-mapping"), "what nobody has changed can be saved");
+    await page.fill("#mapping-cpus", "3");
+    await page.fill("#mapping-memory", "1536");
+    await page.click("#add-card");
+    await page.fill("#card-0-source", "*");
+    await page.fill("#card-0-network", "prod");
+    await page.fill("#card-0-test-network", "prod");
+    check(await page.isDisabled("#save-mapping"), "a test can be mapped to the network of production");
+    await page.fill("#card-0-test-network", "drill");
+    await page.selectOption("#card-0-test-ip", "dhcp");
+    await page.selectOption("#card-0-ip", "static");
+    check(await page.isDisabled("#save-mapping"), "a static address without an address can be saved");
+    await page.fill("#card-0-ip-address", "192.0.2.700/24");
+    await lookAround(page, "mapping");
+    await page.click("#save-mapping"); // whether it is an address is the hub's to say, and the form stays
+    await page.waitForSelector("form .pf-v6-c-alert.pf-m-danger");
+    await look(page, "mapping-refused");
+    await page.fill("#card-0-ip-address", "192.0.2.7/24");
+    await page.fill("#card-0-ip-dns", "192.0.2.1, 192.0.2.2");
+    await page.click("#save-mapping");
+    await page.waitForSelector("form .pf-v6-c-alert.pf-m-success");
+    const nic = { source: "*", network: "prod", test_network: "drill", ip: { method: "static", address: "192.0.2.7/24", dns: ["192.0.2.1", "192.0.2.2"] }, test_ip: { method: "dhcp" } };
+    const set = await mapping(`machines/${machine.id}`);
+    check(isDeepStrictEqual([set.cpus, set.memory_bytes, set.nics], [3, 1536 * 1048576, [nic]]), `not what was entered: ${JSON.stringify(set)}`);
+    await page.locator("#mapping-test", { hasText: "1.5" }).waitFor(); // and what it comes to is told anew
+    await page.fill("#mapping-cpus", "");
+    await page.fill("#mapping-memory", "");
+    await page.locator("#card-0").getByRole("button").last().click();
+    await page.click("#save-mapping");
+    await page.waitForSelector("form .pf-v6-c-alert.pf-m-success");
+    const after = await mapping(`machines/${machine.id}`);
+    check(isDeepStrictEqual([after.cpus, after.memory_bytes, after.nics], [before.cpus, before.memory_bytes, before.nics]), `the mapping is not gone: ${JSON.stringify(after)}`);
+    await page.goto("/infrastructure?show=sites");
+    await page.waitForSelector("table tbody tr[data-id]");
+    const siteId = await page.locator("tr[data-id]").first().getAttribute("data-id");
+    const show = async () => {
+        await page.locator(`tr[data-id="${siteId}"]`).getByRole("button").click();
+        await page.waitForSelector("#mapping-cpus");
+    };
+    const save = async () => {
+        await page.click('[role="dialog"] button[type="submit"]');
+        await page.getByRole("dialog").waitFor({ state: "detached" });
+    };
+    await show();
+    await page.click("#add-card");
+    check((await page.locator("#card-0-ip option[value=static]").count()) === 0, "a site's machines can all get one address");
+    await page.fill("#card-0-source", "10.1.0.0/16");
+    await page.fill("#card-0-network", "prod");
+    await page.selectOption("#card-0-ip", "translate");
+    await page.fill("#card-0-ip-map", "10.1.0.0/16=10.9.0.0/16, 10.2.0.0/16=10.8.0.0/16");
+    await look(page, "mapping-site"); // the language stands behind the dialog
+    await save();
+    const map = [{ from: "10.1.0.0/16", to: "10.9.0.0/16" }, { from: "10.2.0.0/16", to: "10.8.0.0/16" }];
+    const ofSite = await mapping(`sites/${siteId}`);
+    check(isDeepStrictEqual(ofSite.nics, [{ source: "10.1.0.0/16", network: "prod", ip: { method: "translate", map } }]), `not what was entered: ${JSON.stringify(ofSite)}`);
+    await show();
+    check((await page.inputValue("#card-0-ip-map")) === "10.1.0.0/16=10.9.0.0/16, 10.2.0.0/16=10.8.0.0/16", "the dialog does not show what is set");
+    await page.locator("#card-0").getByRole("button").last().click();
+    await save();
+    check((await mapping(`sites/${siteId}`)).nics.length === 0, "the site's mapping is not gone");
 });
 
 test("a_disk_is_protected_looked_at_and_left_out_again", async () => {

@@ -51,6 +51,7 @@ try:
     install_packages()
     in_own_network()
     site = ConsoleSite()
+    site.cli("site", "create", "paris")
     run_id = plan_that_waits(site)
     failover = prepare_failover(site)
     second = Disk(24 * MIB, name="second")  # of a machine that comes while the browser looks on

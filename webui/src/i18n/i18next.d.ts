@@ -9,6 +9,7 @@ import type login from "../pages/login/en.json";
 import type machine from "../pages/machine/en.json";
 import type machines from "../pages/machines/en.json";
 import type map from "../pages/map/en.json";
+import type mapping from "../pages/mapping/en.json";
 import type access from "../pages/access/en.json";
 import type events from "../pages/events/en.json";
 import type approvals from "../pages/approvals/en.json";
@@ -36,6 +37,7 @@ declare module "i18next" {
             machine: typeof machine;
             machines: typeof machines;
             map: typeof map;
+            mapping: typeof mapping;
             access: typeof access;
             events: typeof events;
             approvals: typeof approvals;

@@ -1,17 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Process nodes and vaults: health, load and room.
+// Process nodes and vaults: health, load and room; sites, and what replicas of their machines get.
 import { Button } from "@patternfly/react-core/dist/dynamic/components/Button";
 import { Progress, ProgressMeasureLocation } from "@patternfly/react-core/dist/dynamic/components/Progress";
 import { ClusterIcon } from "@patternfly/react-icons/dist/dynamic/icons/cluster-icon";
 import { DatabaseIcon } from "@patternfly/react-icons/dist/dynamic/icons/database-icon";
+import { MapMarkerIcon } from "@patternfly/react-icons/dist/dynamic/icons/map-marker-icon";
 import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { Link, useNavigate, useSearch } from "@tanstack/react-router";
 import { useState } from "react";
 import { useTranslation } from "react-i18next";
 
 import { api, call, ifMatch } from "../../api/client";
-import { type Node, nodesQuery, type Vault, vaultsQuery } from "../../api/queries";
+import { type Node, nodesQuery, type Site, sitesQuery, type Vault, vaultsQuery } from "../../api/queries";
 import { useMay } from "../../api/session";
 import { useFormat } from "../../i18n/format";
 import type { Column } from "../../widgets/DataTable";
@@ -20,6 +21,7 @@ import { ListPage } from "../../widgets/ListPage";
 import { Moment } from "../../widgets/Moment";
 import { ProblemAlert } from "../../widgets/ProblemAlert";
 import { Switch } from "../../widgets/Switch";
+import { SiteMapping } from "../mapping/SiteMapping";
 import { NodeLimits } from "./NodeLimits";
 
 const rank = ["unknown", "healthy", "warning", "critical"];
@@ -47,12 +49,12 @@ function Fill({ used, total, label }: { used: number; total: number; label: stri
 
 function useSwitchOptions() {
     const { t } = useTranslation("infrastructure");
-    return <Above label={t("show.label")} nodes={t("show.nodes")} vaults={t("show.vaults")} />;
+    return <Above label={t("show.label")} nodes={t("show.nodes")} vaults={t("show.vaults")} sites={t("show.sites")} />;
 }
 
-function Above({ label, nodes, vaults }: { label: string; nodes: string; vaults: string }) {
+function Above({ label, nodes, vaults, sites }: { label: string; nodes: string; vaults: string; sites: string }) {
     const show = useSearch({ from: "/shell/infrastructure" }).show ?? "nodes";
-    return <Switch label={label} value={show} options={[{ value: "nodes", text: nodes }, { value: "vaults", text: vaults }]} />;
+    return <Switch label={label} value={show} options={[{ value: "nodes", text: nodes }, { value: "vaults", text: vaults }, { value: "sites", text: sites }]} />;
 }
 
 function Nodes() {
@@ -134,6 +136,32 @@ function Vaults() {
     );
 }
 
+function Sites() {
+    const { t } = useTranslation("infrastructure");
+    const query = useQuery(sitesQuery);
+    const [mapped, setMapped] = useState<Site>();
+    const columns: Column<Site>[] = [
+        { key: "name", label: t("column.name"), width: 30, sortBy: (s) => s.name, cell: (s) => <strong>{s.name}</strong> },
+        { key: "description", label: t("column.description"), cell: (s) => s.description },
+    ];
+    return (
+        <ListPage<Site>
+            title={t("show.sites")}
+            text={t("sitesText")}
+            query={query}
+            columns={columns}
+            rowId={(s) => s.id}
+            rowName={(s) => s.name}
+            words={(s) => `${s.name} ${s.description}`}
+            sort="name"
+            none={{ title: t("noSites"), text: t("noSitesText"), icon: MapMarkerIcon }}
+            rowActions={(s) => <Button variant="link" isInline onClick={() => setMapped(s)}>{t("mapping")}</Button>}
+            above={<>{useSwitchOptions()}{mapped && <SiteMapping site={mapped} onClose={() => setMapped(undefined)} />}</>}
+        />
+    );
+}
+
 export function InfrastructurePage() {
-    return useSearch({ from: "/shell/infrastructure" }).show === "vaults" ? <Vaults /> : <Nodes />;
+    const show = useSearch({ from: "/shell/infrastructure" }).show;
+    return show === "vaults" ? <Vaults /> : show === "sites" ? <Sites /> : <Nodes />;
 }

@@ -14,6 +14,7 @@ import { HealthLabel, StateLabel } from "../../widgets/labels";
 import { Notice } from "../../widgets/Notice";
 import { PageHeader } from "../../widgets/PageHeader";
 import { ProblemAlert } from "../../widgets/ProblemAlert";
+import { MachineMapping } from "../mapping/MachineMapping";
 import { DiskList } from "./DiskList";
 import { HistoryGraphs } from "./HistoryGraphs";
 import { MachineActions } from "./MachineActions";
@@ -41,6 +42,8 @@ function TabBody({ tab, machine }: { tab: Tab; machine: Machine }) {
             return <Timeline machine={machine} />;
         case "disks":
             return <DiskList machine={machine} />;
+        case "mapping":
+            return <MachineMapping machine={machine} />;
         case "events":
             return <MachineEvents machine={machine} />;
     }

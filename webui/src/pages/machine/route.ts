@@ -3,7 +3,7 @@ import { createRoute, lazyRouteComponent } from "@tanstack/react-router";
 
 import { shellRoute } from "../../app/rootRoute";
 
-export const TABS = ["status", "points", "disks", "events"] as const;
+export const TABS = ["status", "points", "disks", "mapping", "events"] as const;
 export type Tab = (typeof TABS)[number];
 /** Of the graphs, in hours. */
 export const SPANS_H = [1, 6, 24, 168, 720] as const;
