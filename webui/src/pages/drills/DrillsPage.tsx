@@ -11,7 +11,7 @@ import { type ReactNode, useState } from "react";
 import { useTranslation } from "react-i18next";
 
 import { api, call, callAll, ifMatch } from "../../api/client";
-import { policiesQuery } from "../../api/queries";
+import { machinesQuery as allMachinesQuery, policiesQuery } from "../../api/queries";
 import type { components } from "../../api/schema";
 import { useMay } from "../../api/session";
 import { useFormat } from "../../i18n/format";
@@ -56,11 +56,33 @@ function useDrillColumns(): Column<Drill>[] {
     ];
 }
 
+/** What the numbers of the overview count. */
+const FRESHNESS = ["overdue", "pending", "fresh", "uncovered"] as const;
+type Freshness = (typeof FRESHNESS)[number];
+const freshnessColors = { overdue: "red", pending: "yellow", fresh: "green", uncovered: "grey" } as const;
+
+function freshnessOf(machine: DrillMachine): Freshness {
+    if (machine.overdue) return "overdue";
+    if (!machine.overdue_at) return "uncovered";
+    return machine.last_good_at ? "fresh" : "pending";
+}
+
+/** The machines of drills on a schedule, and those that are protected and in none. */
+function useDrilled() {
+    const drilled = useQuery(machinesQuery);
+    const machines = useQuery(allMachinesQuery);
+    const covered = new Set(drilled.data?.map((one) => one.machine_id));
+    const uncovered = (machines.data ?? []).filter((one) => one.state === "protected" && !covered.has(one.id)).map((one): DrillMachine => ({
+        machine_id: one.id, machine_name: one.name, overdue: false, last_good_at: null, overdue_at: null, last_at: null, last_verdict: null, last_failover_id: null,
+    }));
+    return { query: drilled, data: drilled.data && [...drilled.data, ...uncovered] };
+}
+
 function useMachineColumns(): Column<DrillMachine>[] {
     const { t } = useTranslation("drills");
     return [
         { key: "machine", label: t("column.machine"), width: 25, sortBy: (m) => m.machine_name, cell: (m) => <Link to="/machines/$machineId" params={{ machineId: m.machine_id }} className="lw-link">{m.machine_name}</Link> },
-        { key: "state", label: t("column.state"), sortBy: (m) => Number(m.overdue), cell: (m) => <Label color={m.overdue ? "red" : "green"} isCompact>{m.overdue ? t("overdue") : t("inTime")}</Label> },
+        { key: "state", label: t("column.state"), sortBy: (m) => FRESHNESS.indexOf(freshnessOf(m)), cell: (m) => <Label color={freshnessColors[freshnessOf(m)]} isCompact>{t(`fresh.${freshnessOf(m)}`)}</Label> },
         { key: "good", label: t("column.good"), sortBy: (m) => m.last_good_at, cell: (m) => <Moment at={m.last_good_at} /> },
         { key: "due", label: t("column.due"), sortBy: (m) => m.overdue_at, cell: (m) => <Moment at={m.overdue_at} /> },
         { key: "last", label: t("column.last"), sortBy: (m) => m.last_at, cell: (m) => (m.last_at ? <><Moment at={m.last_at} /> <VerdictOf verdict={m.last_verdict} /></> : <span className="lw-subtle">–</span>) },
@@ -144,14 +166,17 @@ function Drills({ above }: { above: ReactNode }) {
     );
 }
 
-function Machines({ above }: { above: ReactNode }) {
+function Machines({ above, only }: { above: ReactNode; only?: Freshness }) {
     const { t } = useTranslation("drills");
-    return <ListPage<DrillMachine> title={t("title")} text={t("text")} query={useQuery(machinesQuery)} columns={useMachineColumns()} rowId={(m) => m.machine_id} rowName={(m) => m.machine_name} words={(m) => m.machine_name} sort="due" none={{ title: t("noMachines"), text: t("noMachinesText"), icon: StopwatchIcon }} above={above} />;
+    const { query, data } = useDrilled();
+    return <ListPage<DrillMachine> title={t("title")} text={t("text")} query={{ ...query, data: data?.filter((m) => !only || freshnessOf(m) === only) }} columns={useMachineColumns()} rowId={(m) => m.machine_id} rowName={(m) => m.machine_name} words={(m) => m.machine_name} sort="due" none={{ title: t("noMachines"), text: t("noMachinesText"), icon: StopwatchIcon }} above={above} />;
 }
 
 export function DrillsPage() {
     const { t } = useTranslation("drills");
     const { show }: ListSearch = useSearch({ strict: false });
-    const above = <Switch label={t("title")} value={show === "machines" ? "machines" : "drills"} options={[{ value: "drills", text: t("drillsTab") }, { value: "machines", text: t("machinesTab") }]} />;
-    return show === "machines" ? <Machines above={above} /> : <Drills above={above} />;
+    const only = FRESHNESS.find((value) => value === show); // offered while it is shown
+    const options = [{ value: "drills", text: t("drillsTab") }, { value: "machines", text: t("machinesTab") }, ...(only ? [{ value: only, text: t(`fresh.${only}`) }] : [])];
+    const above = <Switch label={t("title")} value={only ?? (show === "machines" ? "machines" : "drills")} options={options} />;
+    return only || show === "machines" ? <Machines above={above} only={only} /> : <Drills above={above} />;
 }

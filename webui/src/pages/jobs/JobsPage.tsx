@@ -18,6 +18,19 @@ import { jobsQuery } from "./jobQueries";
 import { JobStatus } from "./JobStatus";
 
 const SHOW = ["all", "open", "failed"] as const;
+/** What only numbers of the overview lead to; offered while it is shown. */
+const SHOW_BEHIND = ["running", "waiting", "failed_24h"] as const;
+type Show = (typeof SHOW)[number] | (typeof SHOW_BEHIND)[number];
+const DAY_MS = 86_400_000;
+
+function isShown(job: Job, show: Show): boolean {
+    if (show === "open") return !isOver(job);
+    if (show === "running") return job.status === "queued" || job.status === "running";
+    if (show === "waiting") return job.status === "waiting_for_input";
+    if (show === "failed") return job.status === "failed";
+    if (show === "failed_24h") return job.status === "failed" && Date.now() - new Date(job.finished_at ?? 0).getTime() < DAY_MS;
+    return true;
+}
 
 function useJobColumns(): Column<Job>[] {
     const { t } = useTranslation("jobs");
@@ -48,9 +61,12 @@ function useJobColumns(): Column<Job>[] {
 
 export function JobsPage() {
     const { t } = useTranslation("jobs");
-    const show = useSearch({ from: "/shell/jobs" }).show ?? "all";
+    const asked = useSearch({ from: "/shell/jobs" }).show;
+    const behind = SHOW_BEHIND.find((value) => value === asked);
+    const show: Show = behind ?? SHOW.find((value) => value === asked) ?? "all";
+    const shown: readonly Show[] = behind ? [...SHOW, behind] : SHOW;
     const query = useQuery(jobsQuery);
-    const data = useMemo(() => query.data?.filter((job) => show === "open" ? !isOver(job) : show === "failed" ? job.status === "failed" : true), [query.data, show]);
+    const data = useMemo(() => query.data?.filter((job) => isShown(job, show)), [query.data, show]);
     const name = useJobName();
     return (
         <ListPage<Job>
@@ -63,7 +79,7 @@ export function JobsPage() {
             words={(job) => `${name(job.kind)} ${job.machine_name ?? ""} ${job.requested_by} ${job.problem?.detail ?? ""} ${job.id}`}
             sort="-asked"
             none={{ title: t("none"), text: t("noneText"), icon: TasksIcon }}
-            above={<Switch label={t("show.label")} value={show} options={SHOW.map((value) => ({ value, text: t(`show.${value}`) }))} />}
+            above={<Switch label={t("show.label")} value={show} options={shown.map((value) => ({ value, text: t(`show.${value}`) }))} />}
         />
     );
 }

@@ -28,6 +28,17 @@ describe("the search of machines", () => {
         expect(filterMachines(all, { site: "none" }, target)).toHaveLength(3);
     });
 
+    it("shows behind each number of the overview the machines that it counts", () => {
+        const all = [
+            machine({}), machine({ id: "2", rpo_seconds: 3 }), machine({ id: "3", state: "resynchronizing" }), machine({ id: "4", state: "enabling", rpo_seconds: null }),
+            machine({ id: "5", rpo_seconds: null }), machine({ id: "6", state: "unprotected", rpo_seconds: null }),
+        ];
+        const behind = (rpo: string) => filterMachines(all, { rpo }, target).map((m) => m.id);
+        expect(behind("met")).toEqual(["1"]);
+        expect(behind("not_met")).toEqual(["2"]);
+        expect(behind("unknown")).toEqual(["3", "4", "5"]);
+    });
+
     it("knows whether the RPO is met only where there is a target and a point", () => {
         expect(rpoIsMet(machine({ rpo_seconds: 1 }), target)).toBe("met");
         expect(rpoIsMet(machine({ rpo_seconds: 3 }), target)).toBe("not_met");

@@ -5,7 +5,7 @@ import type { Machine } from "../../api/queries";
 import { type Health, HEALTHS, type MachineState, STATES } from "../../widgets/labels";
 import { listOf, textOf } from "../../widgets/searchList";
 
-export const RPO_FILTERS = ["met", "not_met"] as const;
+export const RPO_FILTERS = ["met", "not_met", "unknown"] as const;
 export type RpoFilter = (typeof RPO_FILTERS)[number];
 
 export interface MachineSearch {
@@ -38,10 +38,16 @@ export function readMachineSearch(search: Record<string, unknown>): MachineSearc
 }
 
 /** undefined where a machine has no target or no point yet. */
-export function rpoIsMet(machine: Machine, targetOf: (policyId: string) => number | undefined): RpoFilter | undefined {
+export function rpoIsMet(machine: Machine, targetOf: (policyId: string) => number | undefined): "met" | "not_met" | undefined {
     const target = machine.policy_id ? targetOf(machine.policy_id) : undefined;
     if (!target || machine.rpo_seconds === null || machine.state === "unprotected") return undefined;
     return machine.rpo_seconds <= target ? "met" : "not_met";
+}
+
+/** As the overview counts them: only what is protected can meet its target, and nobody asks of what is not to be. */
+function rpoOf(machine: Machine, targetOf: (policyId: string) => number | undefined): RpoFilter | "none" {
+    if (machine.state === "unprotected") return "none";
+    return machine.state === "protected" ? (rpoIsMet(machine, targetOf) ?? "unknown") : "unknown";
 }
 
 export function filterMachines(machines: Machine[], search: MachineSearch, targetOf: (policyId: string) => number | undefined): Machine[] {
@@ -56,7 +62,7 @@ export function filterMachines(machines: Machine[], search: MachineSearch, targe
         if (policy && !policy.includes(m.policy_id ?? "none")) return false;
         if (node && !node.includes(m.node_id ?? "none")) return false;
         if (vault && !vault.includes(m.vault_id ?? "none")) return false;
-        if (rpo && !rpo.includes(rpoIsMet(m, targetOf) ?? "none")) return false;
+        if (rpo && !rpo.includes(rpoOf(m, targetOf))) return false;
         const text = `${m.name} ${m.hostname} ${m.os_name} ${m.addresses.join(" ")} ${m.policy_name ?? ""} ${m.site_name ?? ""}`.toLowerCase();
         return words.every((word) => text.includes(word));
     });

@@ -46,7 +46,7 @@ function RpoDonut({ overview }: { overview: Overview }) {
     const slices = [
         { key: "met", label: t("rpo.met"), value: met, color: "success" as const, to: "/machines" as const, search: { rpo: "met" } },
         { key: "not_met", label: t("rpo.not_met"), value: missed, color: "danger" as const, to: "/machines" as const, search: { rpo: "not_met" } },
-        { key: "unknown", label: t("rpo.unknown"), value: unknown, color: "unknown" as const, to: "/machines" as const, search: { state: "enabling,initial_replication" } },
+        { key: "unknown", label: t("rpo.unknown"), value: unknown, color: "unknown" as const, to: "/machines" as const, search: { rpo: "unknown" } },
     ];
     return <Donut slices={slices} title={t("rpo.middle")} middle={met + missed > 0 ? percent(met / (met + missed)) : "–"} />;
 }
@@ -56,10 +56,9 @@ function DrillDonut({ overview }: { overview: Overview }) {
     const { percent } = useFormat();
     const { fresh, overdue, pending, uncovered } = overview.drills;
     const all = fresh + overdue + pending + uncovered;
-    const of = (key: "fresh" | "overdue" | "pending", value: number, color: "success" | "danger" | "warning") => ({ key, label: t(`drills.${key}`), value, color, to: "/drills" as const, search: { show: "machines" } });
+    const of = (key: "fresh" | "overdue" | "pending" | "uncovered", value: number, color: "success" | "danger" | "warning" | "unknown") => ({ key, label: t(`drills.${key}`), value, color, to: "/drills" as const, search: { show: key } });
     const slices = [
-        of("overdue", overdue, "danger"), of("pending", pending, "warning"), of("fresh", fresh, "success"),
-        { key: "uncovered", label: t("drills.uncovered"), value: uncovered, color: "unknown" as const, to: "/machines" as const, search: { state: "protected" } },
+        of("overdue", overdue, "danger"), of("pending", pending, "warning"), of("fresh", fresh, "success"), of("uncovered", uncovered, "unknown"),
     ];
     return <Donut slices={slices} title={t("drills.middle")} middle={all > 0 ? percent(fresh / all) : "–"} />;
 }
@@ -84,9 +83,9 @@ function Tiles({ overview }: { overview: Overview }) {
             <Tile title={t("title.problems")}><ProblemList problems={overview.problems} /></Tile>
             <Tile title={t("title.jobs")}>
                 <div className="lw-figures">
-                    <Figure value={overview.jobs.running}><Link to="/jobs" search={{ show: "open" }} className="lw-link">{t("jobs.running")}</Link></Figure>
-                    <Figure value={overview.jobs.waiting_for_input}><Link to="/jobs" search={{ show: "open" }} className="lw-link">{t("jobs.waiting")}</Link></Figure>
-                    <Figure value={overview.jobs.failed_24h}><Link to="/jobs" search={{ show: "failed" }} className="lw-link">{t("jobs.failed")}</Link></Figure>
+                    <Figure value={overview.jobs.running}><Link to="/jobs" search={{ show: "running" }} className="lw-link">{t("jobs.running")}</Link></Figure>
+                    <Figure value={overview.jobs.waiting_for_input}><Link to="/jobs" search={{ show: "waiting" }} className="lw-link">{t("jobs.waiting")}</Link></Figure>
+                    <Figure value={overview.jobs.failed_24h}><Link to="/jobs" search={{ show: "failed_24h" }} className="lw-link">{t("jobs.failed")}</Link></Figure>
                 </div>
             </Tile>
             <Tile title={t("title.capacity")}><CapacityList vaults={overview.capacity} /></Tile>
