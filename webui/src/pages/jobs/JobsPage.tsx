@@ -3,7 +3,6 @@ import { Progress, ProgressMeasureLocation } from "@patternfly/react-core/dist/d
 import { TasksIcon } from "@patternfly/react-icons/dist/dynamic/icons/tasks-icon";
 import { useQuery } from "@tanstack/react-query";
 import { Link, useSearch } from "@tanstack/react-router";
-import { useMemo } from "react";
 import { useTranslation } from "react-i18next";
 
 import type { Job } from "../../api/queries";
@@ -66,7 +65,7 @@ export function JobsPage() {
     const show: Show = behind ?? SHOW.find((value) => value === asked) ?? "all";
     const shown: readonly Show[] = behind ? [...SHOW, behind] : SHOW;
     const query = useQuery(jobsQuery);
-    const data = useMemo(() => query.data?.filter((job) => isShown(job, show)), [query.data, show]);
+    const data = query.data?.filter((job) => isShown(job, show));
     const name = useJobName();
     return (
         <ListPage<Job>
