@@ -16,6 +16,7 @@ import hashlib
 import json
 import os
 import shlex
+import signal
 import socket
 import subprocess
 import sys
@@ -74,10 +75,12 @@ def blank(size_mib, name):
 class Guest:
     """One virtual machine. Disks are (file or NBD URI, options of -drive); the first one is /dev/vda and boots by itself."""
 
-    def __init__(self, image, name, disks, isolated=False, memory_mib=768):
+    def __init__(self, image, name, disks, isolated=False, memory_mib=768, ports=()):
+        """ports: of the guest, besides ssh's, that the host reaches: at those of its loopback that self.ports tells."""
         self.image, self.name, self.disks, self.isolated, self.memory_mib = image, name, disks, isolated, memory_mib
         self.console = fresh(name + ".console")
         self.process = self.port = self.machine_protocol = None
+        self.ports = dict.fromkeys(ports)
 
     @classmethod
     def fresh_root(cls, image, name, disks, **options):
@@ -86,13 +89,20 @@ class Guest:
         return cls(image, name, [(overlay, "format=qcow2"), *disks], **options)
 
     def boot(self):
+        self.power_on()
+        self.wait_ssh()
+
+    def power_on(self, *more):
+        """more: options of qemu, of a boot from elsewhere for example."""
         self.port = free_port()
         ours, theirs = socket.socketpair()
+        self.ports = {port: free_port() for port in self.ports}
+        forwards = "".join(f",hostfwd=tcp:127.0.0.1:{outer}-:{inner}" for inner, outer in {22: self.port, **self.ports}.items())
         command = ["nice", "-n", "15", "qemu-system-x86_64", "-accel", "tcg,thread=single,tb-size=256", "-cpu", "Westmere,-cx16", "-smp", "2",
                    "-m", self.memory_mib, "-nodefaults", "-display", "none", "-serial", f"file:{self.console}",
                    "-chardev", f"socket,id=qmp,fd={theirs.fileno()}", "-mon", "chardev=qmp,mode=control",
                    "-device", "virtio-rng-pci", "-device", "virtio-net-pci,netdev=n",
-                   "-netdev", f"user,id=n,hostfwd=tcp:127.0.0.1:{self.port}-:22" + (",restrict=on" if self.isolated else "")]
+                   "-netdev", "user,id=n" + forwards + (",restrict=on" if self.isolated else ""), *more]
         for number, (file, options) in enumerate(self.disks):
             drive, _, device = options.partition(";")
             command += ["-drive", f"file={file},if=none,id=d{number},discard=unmap,{drive}",
@@ -102,7 +112,6 @@ class Guest:
             self.process = start(command, log=self.console + ".qemu", pass_fds=[theirs.fileno()])
         self.machine_protocol = ours.makefile("rw")
         ours.close()
-        self.wait_ssh()
 
     def ask_machine(self, command, **arguments):
         """One command of QEMU's machine protocol (QMP); what it returns."""
@@ -184,3 +193,7 @@ class Guest:
     def end(self):
         """As if the power failed."""
         stop(self.process, grace_s=20)
+
+    def power_fails(self):
+        """From one instruction to the next."""
+        stop(self.process, number=signal.SIGKILL)

@@ -4,8 +4,9 @@
 # Makes the disk of a virtual machine to be protected: a small server whose disk boots by itself (GRUB in its boot record),
 # with LVM, md, dm and LUKS tools, sshd and Python. Nothing is mounted and no loop device is used: mmdebstrap makes the tree,
 # mkfs.ext4 puts it into a file, and GRUB's two images are copied to where the BIOS and they look for each other.
-#     make-guest-image.sh FOLDER [bookworm|backports|jammy]
-# bookworm: Debian 12 with its kernel; backports: with the kernel of bookworm-backports; jammy: Ubuntu 22.04 with its 5.15.
+#     make-guest-image.sh FOLDER [bookworm|database|backports|jammy]
+# bookworm: Debian 12 with its kernel; database: the same with a PostgreSQL that nobody has enabled; backports: with the kernel of
+# bookworm-backports; jammy: Ubuntu 22.04 with its 5.15.
 # What Debian's guests are made of comes from where this machine's own packages come from, or from $LEEWARD_DEBIAN_MIRROR; what
 # Ubuntu's is made of comes from $LEEWARD_UBUNTU_MIRROR.
 # Leaves in FOLDER: disk.img (raw, sparse), ssh.key, kernel (the version's name).
@@ -21,8 +22,9 @@ if [ -z "$mirror" ]; then
     echo "make-guest-image.sh: no source of bookworm's packages; set LEEWARD_DEBIAN_MIRROR" >&2
     exit 1
 fi
+release=bookworm
 case $suite in
-bookworm)
+bookworm | database)
     sources=("deb $mirror bookworm main")
     packages=$packages,linux-image-cloud-amd64
     ;;
@@ -35,12 +37,16 @@ jammy)
     ubuntu=${LEEWARD_UBUNTU_MIRROR:?where the packages of Ubuntu are, for the guest jammy}
     sources=("deb [trusted=yes] $ubuntu jammy main universe" "deb [trusted=yes] $ubuntu jammy-updates main universe")
     packages=$packages,linux-image-virtual
+    release=jammy
     ;;
 *)
     echo "make-guest-image.sh: there is no guest $suite" >&2
     exit 2
     ;;
 esac
+
+# The libraries of a database whose packages are not installed: they want a compiler's and all of Perl, which is most of their size.
+[ "$suite" != database ] || packages=$packages,libpq5,libxml2,liblz4-1
 
 mkdir -p "$folder"
 work=$(mktemp -d)
@@ -84,14 +90,55 @@ chroot "$root" systemctl -q mask apt-daily.timer apt-daily-upgrade.timer dpkg-db
     mdcheck_continue.timer mdmonitor-oneshot.timer >/dev/null 2>&1 || true
 chroot "$root" update-initramfs -u -k all >/dev/null
 HOOK
-chmod +x "$work/early" "$work/late"
+# PostgreSQL as any host on the guest's network finds it. Its log has segments of 1 MiB, for there are many copies of this disk.
+cat >"$work/database" <<'HOOK'
+#!/bin/sh
+set -eu
+root=$1
+debs=$WORK/debs
+mkdir "$debs" "$debs/tree"
+cd "$debs"
+APT_CONFIG=$MMDEBSTRAP_APT_CONFIG apt-get -q -o APT::Sandbox::User=root -o Acquire::Retries=5 download postgresql-15 >/dev/null
+dpkg-deb --fsys-tarfile postgresql-15_*.deb | tar -x -C "$root" --exclude='*/bitcode' --exclude='*llvmjit*' --exclude='./usr/share/doc' \
+    --exclude='*/man' --exclude='./usr/share/locale' --exclude='./lib' --exclude='./etc'
+data=/var/lib/postgresql/main
+chroot "$root" useradd --system --user-group --home-dir /var/lib/postgresql --shell /bin/sh postgres
+chroot "$root" install -d -m 700 -o postgres -g postgres /var/lib/postgresql
+chroot "$root" setpriv --reuid=postgres --regid=postgres --clear-groups /usr/lib/postgresql/15/bin/initdb -D "$data" -A trust -E UTF8 --no-locale \
+    --wal-segsize=1 --no-sync --no-instructions >/dev/null
+cat >>"$root$data/postgresql.conf" <<'CONF'
+listen_addresses = '*'
+shared_buffers = 16MB
+min_wal_size = 4MB
+max_wal_size = 32MB
+jit = off
+CONF
+echo 'host all all 10.0.2.0/24 trust' >>"$root$data/pg_hba.conf"
+cat >"$root/etc/systemd/system/postgresql.service" <<'UNIT'
+[Unit]
+Description=PostgreSQL
+After=network.target
+[Service]
+Type=notify
+User=postgres
+RuntimeDirectory=postgresql
+ExecStart=/usr/lib/postgresql/15/bin/postgres -D /var/lib/postgresql/main
+KillMode=mixed
+KillSignal=SIGINT
+TimeoutSec=infinity
+[Install]
+WantedBy=multi-user.target
+UNIT
+HOOK
+[ "$suite" = database ] || printf '#!/bin/sh\n' >"$work/database"
+chmod +x "$work/early" "$work/late" "$work/database"
 
-KEY=$work/ssh.key mmdebstrap --quiet --variant=minbase --include="$packages" \
+KEY=$work/ssh.key WORK=$work mmdebstrap --quiet --variant=minbase --include="$packages" \
     --aptopt='Acquire::Retries "5"' --aptopt='Acquire::Languages "none"' --aptopt='APT::Install-Recommends "false"' \
     --dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/locale/*' \
     --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-include=/usr/share/doc/*/copyright' \
-    --essential-hook="$work/early \"\$1\"" --customize-hook="$work/late \"\$1\"" \
-    "${suite/backports/bookworm}" "$root" "${sources[@]}"
+    --essential-hook="$work/early \"\$1\"" --customize-hook="$work/late \"\$1\"" --customize-hook="$work/database \"\$1\"" \
+    "$release" "$root" "${sources[@]}"
 
 version=$(basename "$(ls "$root"/boot/vmlinuz-*)" | sed 's/^vmlinuz-//')
 mkdir -p "$root/boot/grub"
