@@ -62,15 +62,22 @@ int serve_target_get(struct request *r, struct err *err)
     return reply_json(r, 200, target_json(r, set.items), err);
 }
 
-/* The adapter's own word on the config. The text is the caller's. */
-static int config_of(struct request *r, const char *adapter, char **ret_text, struct err *err)
+/* The adapter's own word on the config, on an empty one where a new target has none. The text is the caller's. The body stays as it came: the
+ * request may be served anew. */
+static int config_of(const struct request *r, const char *adapter, bool is_new, char **ret_text, struct err *err)
 {
-    const json_t *config = json_object_get(r->body, "config");
+    const json_t *given = json_object_get(r->body, "config");
+    json_t *none = !given && is_new ? json_object() : NULL;
+    const json_t *config = given ? given : none;
+    int rc = is_new && !config ? err_set(err, ERR_NOMEM, "no memory for a target") : 0;
 
-    *ret_text = config ? json_dumps(config, JSON_COMPACT) : mem_strdup("{}");
-    if (!*ret_text)
-        return err_set(err, ERR_NOMEM, "no memory for a target");
-    return config ? compute_configure(adapter, config, err) : 0;
+    *ret_text = given ? json_dumps(given, JSON_COMPACT) : mem_strdup("{}");
+    if (rc == 0 && !*ret_text)
+        rc = err_set(err, ERR_NOMEM, "no memory for a target");
+    if (rc == 0 && config)
+        rc = compute_configure(adapter, config, err);
+    json_decref(none);
+    return rc;
 }
 
 int serve_target_create(struct request *r, struct err *err)
@@ -82,9 +89,7 @@ int serve_target_create(struct request *r, struct err *err)
         .description = request_str(r, "description") ? request_str(r, "description") : "",
         .adapter = request_str(r, "adapter")};
 
-    if (!json_object_get(r->body, "config") && json_object_set_new(r->body, "config", json_object()) < 0)
-        return err_set(err, ERR_NOMEM, "no memory for a target");
-    if (config_of(r, row.adapter, &config, err) < 0)
+    if (config_of(r, row.adapter, true, &config, err) < 0)
         return -1;
     row.config_json = config;
     if (target_create(r->conn, &row, id, err) < 0 || db_need(r->conn, &db_targets, id, &set, err) < 0)
@@ -105,7 +110,7 @@ int serve_target_update(struct request *r, struct err *err)
     row = *db_at(&set, struct target_row, 0);
     row.name = request_str(r, "name") ? request_str(r, "name") : row.name;
     row.description = request_str(r, "description") ? request_str(r, "description") : row.description;
-    if (config_of(r, row.adapter, &config, err) < 0)
+    if (config_of(r, row.adapter, false, &config, err) < 0)
         return -1;
     row.config_json = json_object_get(r->body, "config") ? config : row.config_json;
     if (target_update(r->conn, &row, r->if_version ? r->if_version : row.version, err) < 0 ||

@@ -50,6 +50,8 @@ bool client_would_succeed(const struct client *client);
 /* While *stop is not 0 (a signal handler sets it) what only reads ends with ERR_CANCELLED; what changes something comes to its end, for
  * its answer says what was done. NULL: nothing stops it. */
 void client_set_stop(struct client *client, const volatile sig_atomic_t *stop);
+/* No call waits for its turn any more: what asks for something that may as well stay away does not hold up who waits for it. */
+void client_set_impatient(struct client *client);
 /* client_call("GET"). */
 int client_get(struct client *client, const char *path, struct client_answer *ret_answer, struct err *err);
 /* A path from a printf form in which every %s is escaped for a URL; caller frees; NULL: no memory. */

@@ -67,6 +67,15 @@ static const struct source {
     {"ID|URI", "/api/v1/exports?limit=" OFFERED_MAX, "id", "machine_name"},
 };
 
+/* Somebody waits at a prompt. */
+static int connect_to_hub(const struct completion *c, struct client **ret_client)
+{
+    if (profile_client(c->line, ret_client, NULL) < 0)
+        return -1;
+    client_set_impatient(*ret_client);
+    return 0;
+}
+
 static void offer_items(
     const struct completion *c, const char *path, const char *member, const char *about, const char *before)
 {
@@ -75,7 +84,7 @@ static void offer_items(
     const json_t *item;
     size_t i;
 
-    if (profile_client(c->line, &client, NULL) < 0 || client_get(client, path, &answer, NULL) < 0)
+    if (connect_to_hub(c, &client) < 0 || client_get(client, path, &answer, NULL) < 0)
         return;
     json_array_foreach(json_object_get(answer.json, "items"), i, item)
     {
@@ -151,7 +160,7 @@ static void offer_settings(const struct completion *c)
     const char *name;
     json_t *schema;
 
-    if (profile_client(c->line, &client, NULL) < 0 || client_get(client, "/api/v1/openapi.json", &answer, NULL) < 0)
+    if (connect_to_hub(c, &client) < 0 || client_get(client, "/api/v1/openapi.json", &answer, NULL) < 0)
         return;
     schemas = json_object_get(json_object_get(answer.json, "components"), "schemas");
     json_object_foreach(json_object_get(json_object_get(schemas, "Settings"), "properties"), name, schema)

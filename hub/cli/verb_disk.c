@@ -110,14 +110,14 @@ int verb_disk_list(struct command_line *line, struct err *err)
 {
     AUTO_FREE char *path = client_path("/api/v1/machines/%s/disks", line->arguments[0]);
     AUTO_FREE char *chosen = verb_list_path(line, path, err);
+    bool all = command_option(line, "all") || command_option(line, "filter");
     json_t *items, *shown, *disk;
     size_t i;
 
     if (!chosen || verb_read_list(line, chosen, 0, &items, err) < 0)
         return -1;
     shown = json_array();
-    json_array_foreach(items, i, disk) if (command_option(line, "all") || is_worth_showing(disk))
-        json_array_append(shown, disk);
+    json_array_foreach(items, i, disk) if (all || is_worth_showing(disk)) json_array_append(shown, disk);
     (void)output_items(line, shown, disk_columns, ARRAY_LEN(disk_columns), stdout);
     json_decref(shown);
     json_decref(items);

@@ -169,16 +169,22 @@ def command_line(pid):
     return [""]
 
 
+given_port_bases = set()
+
+
 def free_port_base(count=5):
-    """The first of `count` ports in a row that nobody listens on."""
+    """The first of `count` ports in a row that nobody listens on, and that this program was not given before: it may not listen yet."""
     for _ in range(200):
         base = random.randrange(20000, 30000, 10)
+        if base in given_port_bases:
+            continue
         sockets = []
         try:
             for port in range(base, base + count):
                 s = socket.socket()
                 sockets.append(s)
                 s.bind(("127.0.0.1", port))
+            given_port_bases.add(base)
             return base
         except OSError:
             continue

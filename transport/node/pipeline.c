@@ -72,20 +72,16 @@ static bool vault_keeps_up(const struct machine *m)
 }
 
 /* What waits for a vault that is away is read much later, if ever: its pages go back at once, and the next ones need not be
- * found among colder ones. The last page is still being filled. */
-static void drop_from_cache(int fd)
-{
-    struct stat st;
-    if (fstat(fd, &st) == 0)
-        (void)posix_fadvise(fd, 0, st.st_size - st.st_size % st.st_blksize, POSIX_FADV_DONTNEED);
-}
-
+ * found among colder ones. Not the page that is still being filled, nor what is appended meanwhile, which is not durable yet. */
 static void sync_run(struct worker_job *job)
 {
     struct sync_job *j = (struct sync_job *)job;
+    off_t page = (off_t)sysconf(_SC_PAGESIZE), end;
+    struct stat st;
+    end = fstat(j->fd, &st) == 0 ? st.st_size - st.st_size % page : 0;
     j->failed_errno = fdatasync(j->fd) < 0 ? errno : 0;
-    if (j->failed_errno == 0)
-        drop_from_cache(j->fd);
+    if (j->failed_errno == 0 && end > 0) /* a length of 0 would mean all of it */
+        (void)posix_fadvise(j->fd, 0, end, POSIX_FADV_DONTNEED);
 }
 
 static void sync_done(struct worker_job *job)

@@ -11,7 +11,7 @@ import zlib
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from guest import Image, install_packages  # noqa: E402
 from hypervisor import Hypervisor  # noqa: E402
-from harness import BIN, CliError, Disk, Site, check, main, note, run, start, fresh, test, wait_until  # noqa: E402
+from harness import BIN, CliError, Disk, Failure, Site, check, main, note, run, start, fresh, test, wait_until  # noqa: E402
 
 BOOT_CHECK = ["--boot-serial", "login:", "--boot-timeout", "30m"]
 BOOT = [*BOOT_CHECK, "--memory-mib", "768", "--cpus", "1"]
@@ -27,7 +27,10 @@ def pixels(png):
         check(zlib.crc32(png[at + 4:at + 8 + size]) == struct.unpack(">I", png[at + 8 + size:at + 12 + size])[0], "a broken chunk")
         data += png[at + 8:at + 8 + size] if kind == b"IDAT" else b""
         at += 12 + size
-    rows = zlib.decompress(data)
+    try:
+        rows = zlib.decompress(data)
+    except zlib.error as e:
+        raise Failure(f"a broken PNG: {e}") from e
     check(width >= 320 and height >= 200 and (depth, colour) == (8, 2) and len(rows) == height * (1 + 3 * width), f"{width} x {height}, {len(rows)} bytes")
     return len({rows[i:i + 3] for row in range(height) for i in range(row * (1 + 3 * width) + 1, (row + 1) * (1 + 3 * width), 3)})
 

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include <cmocka.h>
+#include <poll.h>
 #include <pthread.h>
 
 #include "hub/db/peer_store.h"
@@ -95,8 +96,9 @@ static void *ask_for_the_other(void *arg)
     struct rival *rival = arg;
     int waiting = 0;
 
-    while (waiting == 0) {
+    for (unsigned i = 0; waiting == 0 && i < 6000; i++) {
         AUTO_PGRESULT PGresult *r = NULL;
+        (void)poll(NULL, 0, 10);
         waiting = db_exec(rival->watch, &r, NULL,
             "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()");
     }

@@ -223,7 +223,6 @@ static void *hub_looks(void *arg)
     return NULL;
 }
 
-/* Even without the duty that one of them has: nothing but the database keeps them apart here. */
 static long moves_that(struct db_conn *conn, const char *status)
 {
     static const char hub[] = "99999999-0000-4000-8000-000000000007";
@@ -268,6 +267,7 @@ static void test_a_move_waits_for_its_node_until_silence_means_something(void **
     db_release(conn);
 }
 
+/* Even without the duty that one of them has: nothing but the database keeps them apart here. */
 static void test_hubs_that_look_at_the_same_moment_move_each_machine_once(void **state)
 {
     struct db_conn *conn = fixture_conn(state);
