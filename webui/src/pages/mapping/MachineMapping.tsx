@@ -95,7 +95,8 @@ export function MachineMapping({ machine }: { machine: Machine }) {
                     <MappingResult id="mapping-test" title={t("test")} outcome={data.test} />
                 </CardBody>
             </Card>
-            <MappingForm mapping={data} />
+            {/* Its own form for each machine: the history leads from one machine's page to another's without leaving it. */}
+            <MappingForm key={data.machine_id} mapping={data} />
         </>
     );
 }

@@ -18,10 +18,12 @@ function SiteForm({ mapping, onClose }: { mapping: components["schemas"]["SiteMa
     const { t } = useTranslation("mapping");
     const client = useQueryClient();
     const mayAct = useMay("admin");
-    const [entry, setEntry] = useState(() => entryOf(mapping));
+    // The version that the form began with: what is read again behind it must not let it overwrite what somebody else has changed.
+    const [began] = useState(mapping);
+    const [entry, setEntry] = useState(() => entryOf(began));
     const mutation = useMutation({
         mutationFn: async () => {
-            await call(api.PATCH("/api/v1/sites/{site_id}/mapping", { params: { path: { site_id: mapping.site_id }, header: ifMatch(mapping) }, body: patchOf(entry), headers: { "Content-Type": "application/merge-patch+json" } }));
+            await call(api.PATCH("/api/v1/sites/{site_id}/mapping", { params: { path: { site_id: began.site_id }, header: ifMatch(began) }, body: patchOf(entry), headers: { "Content-Type": "application/merge-patch+json" } }));
         },
         onSuccess: async () => {
             // What it comes to for each machine of the site is another thing now.
@@ -30,7 +32,7 @@ function SiteForm({ mapping, onClose }: { mapping: components["schemas"]["SiteMa
         },
     });
     return (
-        <FormDialog title={t("titleOfSite", { site: mapping.site_name })} text={t("siteText")} submit={t("save")} isDisabled={!mayAct || !isEntered(entry)} mutation={mutation} onSubmit={() => mutation.mutate()} onClose={onClose}>
+        <FormDialog title={t("titleOfSite", { site: began.site_name })} text={t("siteText")} submit={t("save")} isDisabled={!mayAct || !isEntered(entry)} mutation={mutation} onSubmit={() => mutation.mutate()} onClose={onClose}>
             <fieldset disabled={!mayAct} className="lw-mapping">
                 <MappingFields entry={entry} ofSite onChange={setEntry} />
             </fieldset>
