@@ -25,9 +25,9 @@ import { ProblemAlert } from "../../widgets/ProblemAlert";
 import { Switch } from "../../widgets/Switch";
 import { AS_SAID, isNamed, networkOf } from "../failovers/network";
 import { NetworkChoice } from "../failovers/NetworkChoice";
+import { drilledOf, type DrillMachine, FRESHNESS, type Freshness, freshnessOf } from "./drilled";
 
 type Drill = components["schemas"]["Drill"];
-type DrillMachine = components["schemas"]["DrillMachine"];
 
 const DAY_S = 86_400;
 const all = { limit: 500 };
@@ -56,26 +56,12 @@ function useDrillColumns(): Column<Drill>[] {
     ];
 }
 
-/** What the numbers of the overview count. */
-const FRESHNESS = ["overdue", "pending", "fresh", "uncovered"] as const;
-type Freshness = (typeof FRESHNESS)[number];
 const freshnessColors = { overdue: "red", pending: "yellow", fresh: "green", uncovered: "grey" } as const;
 
-function freshnessOf(machine: DrillMachine): Freshness {
-    if (machine.overdue) return "overdue";
-    if (!machine.overdue_at) return "uncovered";
-    return machine.last_good_at ? "fresh" : "pending";
-}
-
-/** The machines of drills on a schedule, and those that are protected and in none. */
-function useDrilled() {
+function useDrilled(only?: Freshness) {
     const drilled = useQuery(machinesQuery);
     const machines = useQuery(allMachinesQuery);
-    const covered = new Set(drilled.data?.map((one) => one.machine_id));
-    const uncovered = (machines.data ?? []).filter((one) => one.state === "protected" && !covered.has(one.id)).map((one): DrillMachine => ({
-        machine_id: one.id, machine_name: one.name, overdue: false, last_good_at: null, overdue_at: null, last_at: null, last_verdict: null, last_failover_id: null,
-    }));
-    return { query: drilled, data: drilled.data && [...drilled.data, ...uncovered] };
+    return drilledOf(drilled, machines, only);
 }
 
 function useMachineColumns(): Column<DrillMachine>[] {
@@ -168,8 +154,7 @@ function Drills({ above }: { above: ReactNode }) {
 
 function Machines({ above, only }: { above: ReactNode; only?: Freshness }) {
     const { t } = useTranslation("drills");
-    const { query, data } = useDrilled();
-    return <ListPage<DrillMachine> title={t("title")} text={t("text")} query={{ ...query, data: data?.filter((m) => !only || freshnessOf(m) === only) }} columns={useMachineColumns()} rowId={(m) => m.machine_id} rowName={(m) => m.machine_name} words={(m) => m.machine_name} sort="due" none={{ title: t("noMachines"), text: t("noMachinesText"), icon: StopwatchIcon }} above={above} />;
+    return <ListPage<DrillMachine> title={t("title")} text={t("text")} query={useDrilled(only)} columns={useMachineColumns()} rowId={(m) => m.machine_id} rowName={(m) => m.machine_name} words={(m) => m.machine_name} sort="due" none={{ title: t("noMachines"), text: t("noMachinesText"), icon: StopwatchIcon }} above={above} />;
 }
 
 export function DrillsPage() {

@@ -14,22 +14,8 @@ import { Moment } from "../../widgets/Moment";
 import { Switch } from "../../widgets/Switch";
 import { isOver } from "../../api/queries";
 import { jobsQuery } from "./jobQueries";
+import { isShown, SHOW, SHOW_BEHIND, type Show, STATUS } from "./jobShow";
 import { JobStatus } from "./JobStatus";
-
-const SHOW = ["all", "open", "failed"] as const;
-/** What only numbers of the overview lead to; offered while it is shown. */
-const SHOW_BEHIND = ["running", "waiting", "failed_24h"] as const;
-type Show = (typeof SHOW)[number] | (typeof SHOW_BEHIND)[number];
-const DAY_MS = 86_400_000;
-
-function isShown(job: Job, show: Show): boolean {
-    if (show === "open") return !isOver(job);
-    if (show === "running") return job.status === "queued" || job.status === "running";
-    if (show === "waiting") return job.status === "waiting_for_input";
-    if (show === "failed") return job.status === "failed";
-    if (show === "failed_24h") return job.status === "failed" && Date.now() - new Date(job.finished_at ?? 0).getTime() < DAY_MS;
-    return true;
-}
 
 function useJobColumns(): Column<Job>[] {
     const { t } = useTranslation("jobs");
@@ -64,7 +50,7 @@ export function JobsPage() {
     const behind = SHOW_BEHIND.find((value) => value === asked);
     const show: Show = behind ?? SHOW.find((value) => value === asked) ?? "all";
     const shown: readonly Show[] = behind ? [...SHOW, behind] : SHOW;
-    const query = useQuery(jobsQuery);
+    const query = useQuery(jobsQuery(STATUS[show]));
     const data = query.data?.filter((job) => isShown(job, show));
     const name = useJobName();
     return (

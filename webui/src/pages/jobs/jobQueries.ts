@@ -4,12 +4,13 @@ import { queryOptions } from "@tanstack/react-query";
 import { api, callAll } from "../../api/client";
 import { isOver } from "../../api/queries";
 
-/** The latest thousand. */
-export const jobsQuery = queryOptions({
-    queryKey: ["jobs", "all"],
-    queryFn: () => callAll((cursor) => api.GET("/api/v1/jobs", { params: { query: { limit: 500, cursor } } }), 1000),
-    refetchInterval: (query) => (query.state.data?.some((job) => !isOver(job)) ? 2000 : 10_000),
-});
+/** The latest thousand in any of these states (separated by commas), or of all. The hub chooses: an old job that still waits is behind thousands of others. */
+export const jobsQuery = (status?: string) =>
+    queryOptions({
+        queryKey: ["jobs", "list", status],
+        queryFn: () => callAll((cursor) => api.GET("/api/v1/jobs", { params: { query: { status, limit: 500, cursor } } }), 1000),
+        refetchInterval: (query) => (query.state.data?.some((job) => !isOver(job)) ? 2000 : 10_000),
+    });
 
 export const jobLogQuery = (id: string, isLive: boolean) =>
     queryOptions({

@@ -10,7 +10,7 @@ import { Link, useNavigate, useSearch } from "@tanstack/react-router";
 import { useDeferredValue, useMemo, useState } from "react";
 import { useTranslation } from "react-i18next";
 
-import { type Machine, machinesQuery, policiesQuery } from "../../api/queries";
+import { type Machine, machinesQuery, policiesQuery, type Policy } from "../../api/queries";
 import { useMay } from "../../api/session";
 import { useFormat } from "../../i18n/format";
 import { DataTable } from "../../widgets/DataTable";
@@ -33,8 +33,7 @@ function Nothing({ isFiltered }: { isFiltered: boolean }) {
 }
 
 /** RPO targets by policy. */
-export function useTargets(): (policyId: string) => number | undefined {
-    const policies = useQuery(policiesQuery).data;
+function useTargets(policies: Policy[] | undefined): (policyId: string) => number | undefined {
     return useMemo(() => {
         const targets = new Map(policies?.map((policy) => [policy.id, policy.rpo_target_seconds]));
         return (policyId) => targets.get(policyId);
@@ -47,22 +46,25 @@ export function MachinesPage() {
     const search = useSearch({ from: "/shell/machines" });
     const navigate = useNavigate({ from: "/machines" });
     const { data: machines, error, isPending } = useQuery(machinesQuery);
-    const targetOf = useTargets();
+    const { data: policies, error: policiesError } = useQuery(policiesQuery);
+    const targetOf = useTargets(policies);
     const mayAct = useMay("operator");
     const [selected, setSelected] = useState<ReadonlySet<string>>(new Set());
     const columns = useMachineColumns(targetOf);
     // Typing must not wait for the table.
     const deferred = useDeferredValue(search);
-    const shown = useMemo(() => filterMachines(machines ?? [], deferred, targetOf), [machines, deferred, targetOf]);
+    // Without the policies there are no targets, and a filter by them would call every machine's RPO unknown.
+    const lacksTargets = deferred.rpo !== undefined && !policies;
+    const shown = useMemo(() => (lacksTargets ? [] : filterMachines(machines ?? [], deferred, targetOf)), [lacksTargets, machines, deferred, targetOf]);
     const change = (changes: Partial<MachineSearch>) =>
         void navigate({ search: (before) => ({ ...before, ...changes }), replace: true });
     return (
         <>
             <PageHeader title={t("title")} text={machines && t("count", { count: machines.length, number: number(machines.length) })} actions={mayAct && <Button id="protect-machine" component={(props) => <Link {...props} to="/protect" />}>{t("protect")}</Button>} />
             <PageSection hasBodyWrapper={false} isFilled>
-                <ProblemAlert error={error} />
+                <ProblemAlert error={error ?? (lacksTargets ? policiesError : null)} />
                 <MachineFilters search={search} machines={machines ?? []} shown={shown.length} selected={selected.size} onChange={change} actions={<BulkActions machines={(machines ?? []).filter((machine) => selected.has(machine.id))} />} />
-                {isPending ? (
+                {isPending || lacksTargets ? (
                     <Skeleton height="16rem" screenreaderText={t("loading")} />
                 ) : (
                     <DataTable<Machine>
