@@ -168,12 +168,6 @@ int bucketbelong_check(const struct bucketbelong *b, struct err *err)
     if (tail == NULL || segment_open(b->main_fd, tail->number, &ours, NULL) < 0)
         return is_newer ? is_lost(err) : 0; /* gone, or nothing of it can be read */
     int same = compare_tail(b, tail, ours, &why);
-    if (is_newer && same == 0 &&
-        segment_reader_is_stale(ours)) { /* rewritten meanwhile: the new one says itself what it had */
-        segment_reader_close(TAKE_PTR(ours));
-        if (segment_open(b->main_fd, tail->number, &ours, NULL) < 0)
-            return is_lost(err);
-    }
     bool is_unproved = same == 0 || (same < 0 && why.code == ERR_CONFLICT);
     if (is_newer && is_unproved && !has_had(ours, last->committed.sequence))
         return is_lost(err);
