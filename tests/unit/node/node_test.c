@@ -56,9 +56,9 @@ static void test_empty_change_set_is_a_point_too(void **state)
     world_until(w, w->agent->committed == 1);
 }
 
-static void test_vault_that_was_away_gets_everything(void **state)
+/* Change set 1 is committed; 2 to 6 are in the spool alone. */
+static void spool_while_the_vault_is_away(struct world *w)
 {
-    struct world *w = world_of(state);
     world_open_agent(w);
     fake_agent_send_set(w->agent, 1, 0, 20);
     world_until(w, w->agent->committed == 1);
@@ -66,6 +66,12 @@ static void test_vault_that_was_away_gets_everything(void **state)
     for (uint64_t s = 2; s <= 6; s++)
         fake_agent_send_set(w->agent, s, (unsigned)s * 7, 40);
     world_until(w, w->agent->spooled == 6);
+}
+
+static void test_vault_that_was_away_gets_everything(void **state)
+{
+    struct world *w = world_of(state);
+    spool_while_the_vault_is_away(w);
     assert_int_equal(w->agent->committed, 1);
     world_start_vault(w);
     fake_agent_send_set(w->agent, 7, 3, 5);
@@ -121,13 +127,7 @@ static void test_what_waits_for_a_vault_does_not_stay_in_the_page_cache(void **s
 
     if (!pages_can_leave(w->dir))
         skip();
-    world_open_agent(w);
-    fake_agent_send_set(w->agent, 1, 0, 20);
-    world_until(w, w->agent->committed == 1);
-    fake_vault_stop(w->vault);
-    for (uint64_t s = 2; s <= 6; s++)
-        fake_agent_send_set(w->agent, s, (unsigned)s * 7, 40);
-    world_until(w, w->agent->spooled == 6);
+    spool_while_the_vault_is_away(w);
     segment_pages = cached_pages = 0;
     assert_int_equal(nftw(w->dir, count_pages, 8, FTW_PHYS), 0);
     assert_true(segment_pages > 100);

@@ -108,6 +108,18 @@ static uint64_t record_in(const struct fixture *f, uint64_t number, unsigned nth
     return segment_reader_place(reader);
 }
 
+/* Byte `byte` of the payload of the nth record of a segment of the vault's; where that lies in the file. */
+static long damage_payload(const struct fixture *f, uint64_t number, unsigned nth, unsigned byte)
+{
+    char path[300];
+    uint64_t at;
+    segment_path(f, number, path);
+    (void)record_in(f, number, nth, &at);
+    long place = (long)at + RECORD_HEADER_SIZE + (long)byte;
+    world_flip(path, place);
+    return place;
+}
+
 static void overwrite(const char *path, uint64_t at, size_t n)
 {
     static const uint8_t zeros[1024];
@@ -334,17 +346,13 @@ static void a_bad_copy_is_not_believed(void **state)
     struct fixture f;
     struct quarantine q;
     const struct err *why;
-    char path[300];
-    uint64_t at;
     (void)state;
     begin(&f, 85);
-    segment_path(&f, 1, path);
-    (void)record_in(&f, 1, 2, &at);
-    world_flip(path, (long)at + RECORD_HEADER_SIZE + 100);
+    long place = damage_payload(&f, 1, 2, 100);
     find(&f, &q);
     assert_int_equal(q.count, 1);
     char *object = object_of(&f);
-    world_flip(object, (long)at + RECORD_HEADER_SIZE + 100); /* the piece is not what its name says */
+    world_flip(object, place); /* the piece is not what its name says */
     struct heal_copy copy = copy_of(&f);
     assert_int_equal(heal(&f, &q, &copy), 0);
     assert_null(secondcopy_failure(f.copy));
@@ -352,7 +360,7 @@ static void a_bad_copy_is_not_believed(void **state)
     assert_int_equal(why->code, ERR_CORRUPT);
     assert_non_null(strstr(why->text, strrchr(object, '/'))); /* it is named */
     assert_false(has_leftovers(&f));
-    world_flip(object, (long)at + RECORD_HEADER_SIZE + 100);
+    world_flip(object, place);
     /* right again, and it has what another record of the same range of the disk holds */
     q.items[0].has_hash = true;
     struct hash128 right = q.items[0].hash;
@@ -382,13 +390,10 @@ static void a_bucket_that_cannot_be_read_costs_nothing(void **state)
     struct err err = ERR_INIT;
     struct record r;
     static uint8_t payload[RECORD_STORED_MAX];
-    char path[300], bucket[200], aside[200];
-    uint64_t at;
+    char bucket[200], aside[200];
     (void)state;
     begin(&f, 86);
-    segment_path(&f, 1, path);
-    (void)record_in(&f, 1, 2, &at);
-    world_flip(path, (long)at + RECORD_HEADER_SIZE + 100);
+    uint64_t at = (uint64_t)damage_payload(&f, 1, 2, 100) - RECORD_HEADER_SIZE - 100;
     find(&f, &q);
     (void)snprintf(bucket, sizeof(bucket), "%s/bucket", f.w.m.dir);
     (void)snprintf(aside, sizeof(aside), "%s/aside", f.w.m.dir);
@@ -589,7 +594,6 @@ static void a_segment_that_was_damaged_before_it_was_sent_is_not_put_back(void *
     struct err err = ERR_INIT;
     const struct err *why;
     char path[300];
-    uint64_t at;
     (void)state;
     memset(&f, 0, sizeof(f));
     world_init(&f.w, 91);
@@ -600,8 +604,7 @@ static void a_segment_that_was_damaged_before_it_was_sent_is_not_put_back(void *
     }
     f.conf.url = f.w.url;
     segment_path(&f, 1, path);
-    (void)record_in(&f, 1, 3, &at);
-    world_flip(path, (long)at + RECORD_HEADER_SIZE + 50);
+    (void)damage_payload(&f, 1, 3, 50);
     world_bring(&f.w);
     assert_int_equal(unlink(path), 0);
     (void)copy_of(&f);
@@ -623,12 +626,10 @@ static void marks_and_unreadable_segments_are_put_back(void **state)
     struct quarantine q;
     struct err err = ERR_INIT;
     char path[300];
-    uint64_t at;
     (void)state;
     begin(&f, 90);
     segment_path(&f, 1, path);
-    (void)record_in(&f, 1, 2, &at);
-    world_flip(path, (long)at + RECORD_HEADER_SIZE + 100); /* a payload beside it */
+    (void)damage_payload(&f, 1, 2, 100); /* a payload beside it */
     world_flip(path, (long)first_mark_in(&f, 1) + RECORD_HEADER_SIZE + 9);
     segment_path(&f, 2, path);
     overwrite(path, 0, 200);
@@ -747,13 +748,9 @@ static void what_is_sent_after_a_healing_began_is_no_loss(void **state)
     struct fixture f;
     struct quarantine q;
     struct err err = ERR_INIT;
-    char path[300];
-    uint64_t at;
     (void)state;
     begin(&f, 93);
-    segment_path(&f, 1, path);
-    (void)record_in(&f, 1, 2, &at);
-    world_flip(path, (long)at + RECORD_HEADER_SIZE + 100);
+    (void)damage_payload(&f, 1, 2, 100);
     find(&f, &q);
     assert_int_equal(q.count, 1);
     const struct heal_copy copy = copy_of(&f);
@@ -770,34 +767,43 @@ static void what_is_sent_after_a_healing_began_is_no_loss(void **state)
     end(&f);
 }
 
+/* The segment ends, and the index covers it. */
+static void write_until_ended(struct fixture *f, uint64_t number)
+{
+    for (unsigned i = 0; writes_from(f) == number || i < 8; i++) {
+        model_write(&f->w.m, 0, (uint64_t)i % 16 * PAGE, PAGE, false);
+        model_commit(&f->w.m, MARK_CRASH);
+    }
+}
+
+/* Everything is healed though another file takes the segment's place while the bucket is looked at. */
+static void heal_beside_a_rewrite(
+    struct fixture *f, struct quarantine *q, const struct heal_copy *copy, uint64_t number)
+{
+    rewrite(f, number, false);
+    size_t healed = (size_t)heal(f, q, copy);
+    assert_int_equal(behind.number, 0); /* it did happen */
+    if (secondcopy_failure(f->copy) != NULL)
+        fail_msg("%s", secondcopy_failure(f->copy)->text);
+    assert_int_equal(healed, q->count);
+}
+
 /* The bucket's newest mark is damaged, so the last piece is compared; and there is another file in its place then. */
 static void a_segment_that_is_rewritten_meanwhile_is_no_other_history(void **state)
 {
     struct fixture f;
     struct quarantine q;
-    char path[300];
-    uint64_t at;
     (void)state;
     begin(&f, 94);
     uint64_t last = writes_from(&f);
     char *object = world_path(&f.w, "main", true);
     world_flip(object, -5);
-    for (unsigned i = 0; writes_from(&f) == last || i < 8; i++) { /* it ends, and the index covers it */
-        model_write(&f.w.m, 0, (uint64_t)i % 16 * PAGE, PAGE, false);
-        model_commit(&f.w.m, MARK_CRASH);
-    }
-    segment_path(&f, 1, path);
-    (void)record_in(&f, 1, 2, &at);
-    world_flip(path, (long)at + RECORD_HEADER_SIZE + 100);
+    write_until_ended(&f, last);
+    (void)damage_payload(&f, 1, 2, 100);
     find(&f, &q);
     assert_int_equal(q.count, 1);
     const struct heal_copy copy = copy_of(&f);
-    rewrite(&f, last, false);
-    int healed = (int)heal(&f, &q, &copy);
-    assert_int_equal(behind.number, 0); /* it did happen */
-    if (secondcopy_failure(f.copy) != NULL)
-        fail_msg("%s", secondcopy_failure(f.copy)->text);
-    assert_int_equal(healed, 1);
+    heal_beside_a_rewrite(&f, &q, &copy, last);
     free(object);
     quarantine_done(&q);
     end(&f);

@@ -235,6 +235,21 @@ static void control_characters_never_reach_the_terminal(void **state)
     assert_string_equal(rendered("\"a\\u001b[31mred\\n\"", COLUMN_TEXT), "a [31mred ");
 }
 
+/* What an item looks like in that form; the caller frees. */
+static char *printed_item(json_t *item, enum output_form form)
+{
+    struct command_line line = {.output = form};
+    char *text = NULL;
+    size_t n = 0;
+    FILE *out = open_memstream(&text, &n);
+
+    assert_non_null(item);
+    (void)output_item(&line, item, out);
+    (void)fclose(out);
+    json_decref(item);
+    return text;
+}
+
 static void a_table_lines_up(void **state)
 {
     static const struct column columns[] = {
@@ -260,16 +275,9 @@ static void an_item_lines_up_with_its_lists_as_tables(void **state)
                               "\"rows\":[{\"id\":\"x\",\"used_bytes\":\"2048\",\"more\":{\"a\":1}},"
                               "{\"id\":\"l\u00e5ng\",\"used_bytes\":\"1\"}]}",
         0, NULL);
-    struct command_line line = {0};
-    char *text = NULL;
-    size_t n = 0;
-    FILE *out = open_memstream(&text, &n);
+    AUTO_FREE char *text = printed_item(item, OUTPUT_WIDE);
 
     (void)state;
-    assert_non_null(item);
-    line.output = OUTPUT_WIDE;
-    (void)output_item(&line, item, out);
-    (void)fclose(out);
     assert_string_equal(text, "name                                   v\n"
                               "a_name_that_is_longer_than_most_others yes\n"
                               "none                                   -\n"
@@ -277,8 +285,6 @@ static void an_item_lines_up_with_its_lists_as_tables(void **state)
                               "    id    used_bytes  more\n"
                               "    x        2.0 KiB  {\"a\":1}\n"
                               "    l\u00e5ng         1 B  -\n");
-    free(text);
-    json_decref(item);
 }
 
 static void an_item_is_said_in_words_without_what_is_not_there(void **state)
@@ -288,15 +294,9 @@ static void an_item_is_said_in_words_without_what_is_not_there(void **state)
                    "\"cause\":\"\",\"etag\":\"7\",\"simulated\":false,\"throttle_bytes_per_second\":0,"
                    "\"sent_bytes_per_second\":2048,\"last_seen_at\":\"2026-01-02T03:04:05.5Z\",\"frozen\":false}",
             0, NULL);
-    struct command_line line = {0};
-    char *text = NULL;
-    size_t n = 0;
-    FILE *out = open_memstream(&text, &n);
+    AUTO_FREE char *text = printed_item(item, OUTPUT_TABLE);
 
     (void)state;
-    assert_non_null(item);
-    (void)output_item(&line, item, out);
-    (void)fclose(out);
     assert_string_equal(text, "id                   x\n"
                               "policy               gold\n"
                               "vault id             v\n" /* nothing here says its name */
@@ -304,8 +304,6 @@ static void an_item_is_said_in_words_without_what_is_not_there(void **state)
                               "sent                 2.0 KiB/s\n"
                               "last seen            2026-01-02T03:04:05Z\n"
                               "frozen               no\n");
-    free(text);
-    json_decref(item);
 }
 
 /* ---- client and profile ---- */
