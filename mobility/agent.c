@@ -18,7 +18,7 @@
 #include "mobility/sync/hold.h"
 #include "mobility/sync/outbox.h"
 #include "mobility/sync/receive.h"
-#include "mobility/sync/vaultask.h"
+#include "transport/proto/vaultask.h"
 #include "mobility/track/tracker.h"
 #include "transport/base/clock.h"
 #include "transport/base/file.h"

@@ -46,6 +46,11 @@ int serve_machine_resync(struct request *r, struct err *err);
 int serve_machine_restore(struct request *r, struct err *err);
 int serve_machine_move(struct request *r, struct err *err);
 int serve_machine_erase(struct request *r, struct err *err);
+/* serve_copy.c */
+int serve_copy_list(struct request *r, struct err *err);
+int serve_copy_create(struct request *r, struct err *err);
+int serve_copy_remove(struct request *r, struct err *err);
+int serve_copy_points(struct request *r, struct err *err);
 int serve_machine_rotate_key(struct request *r, struct err *err);
 
 /* ---- serve_approval.c ---- */

@@ -206,6 +206,8 @@ int serve_export_open(struct request *r, struct err *err)
         json_object_set_new(params, "sequence", sequence_text((uint64_t)sequence));
     if (params && socket)
         json_object_set_new(params, "socket", json_string(socket));
+    if (params && request_str(r, "vault"))
+        json_object_set_new(params, "vault", json_string(request_str(r, "vault")));
     return serve_job_submit(r, "point_open", machine, params, err);
 }
 

@@ -220,8 +220,14 @@ static const struct command_option point_create_options[] = {
     END,
 };
 
+static const struct command_option copy_points_options[] = {
+    {"all", 0, NULL, "All of them, not only the newest"},
+    END,
+};
+
 static const struct command_option point_open_options[] = {
     {"write", 'w', NULL, "A branch that can be written to; the point itself stays as it is"},
+    {"vault", 0, "VAULT", "A point of the copy that this vault has; POINT is its number there"},
     {"disk", 0, "N", "Print the URI of this disk (the first one)"},
     {"socket", 0, "PATH", "Unix socket on the vault's host"},
     JOBWAIT_OPTIONS,
@@ -603,6 +609,14 @@ const struct command commands[] = {
     {"point open", "MACHINE[@POINT]", "Open a recovery point; prints its NBD URI", point_open_options, 1, 1, false,
         verb_point_open},
     {"point close", "ID|URI...", "Close opened points", job_options, 1, COMMAND_ARGUMENTS_MAX, false, verb_point_close},
+    {"copy list", "MACHINE", "List the vaults that keep a copy of a machine's points, and how far each is", NULL, 1, 1,
+        false, verb_copy_list},
+    {"copy create", "MACHINE VAULT", "Another vault takes a machine's points over, and goes on with each new one",
+        job_options, 2, 2, false, verb_copy_create},
+    {"copy points", "MACHINE VAULT", "List the recovery points that a copy has", copy_points_options, 2, 2, false,
+        verb_copy_points},
+    {"copy remove", "MACHINE VAULT", "End a copy, and erase what that vault holds of the machine", job_options, 2, 2,
+        false, verb_copy_remove},
     {"point opened", "", "List the points that are open", all_options, 0, 0, false, verb_export_list},
     {"failover test", "MACHINE[@POINT]", "Start a replica beside the running machine, to see that it works",
         failover_options, 1, 1, false, verb_failover_test},

@@ -256,18 +256,21 @@ static int print_opened(const struct command_line *line, const json_t *job, stru
 int verb_point_open(struct command_line *line, struct err *err)
 {
     char machine[129];
-    const char *point, *socket = command_option(line, "socket");
+    const char *point, *socket = command_option(line, "socket"), *vault = command_option(line, "vault");
     json_t *body, *job = NULL;
     uint64_t sequence;
     int rc;
 
     if (verb_split_point(line->arguments[0], machine, &point, err) < 0 ||
-        verb_resolve_point(line, machine, point, &sequence, err) < 0)
+        (vault ? verb_copy_point(line, machine, vault, point, &sequence, err)
+               : verb_resolve_point(line, machine, point, &sequence, err)) < 0)
         return -1;
     body = json_pack("{s:s, s:I, s:b}", "machine", machine, "sequence", (json_int_t)sequence, "write",
         command_option(line, "write") != NULL);
     if (socket)
         json_object_set_new(body, "socket", json_string(socket));
+    if (vault)
+        json_object_set_new(body, "vault", json_string(vault));
     rc = jobwait_run(line, "POST", "/api/v1/exports", body, &job, err);
     if (rc == 0)
         rc = print_opened(line, job, err);

@@ -33,6 +33,9 @@ int verb_split_point(const char *text, char machine[129], const char **ret_point
 /* The sequence that POINT names. */
 int verb_resolve_point(
     const struct command_line *line, const char *machine, const char *point, uint64_t *ret_sequence, struct err *err);
+/* The same of the copy that a vault has; POINT is a number there, "latest", a moment or a tag. */
+int verb_copy_point(const struct command_line *line, const char *machine, const char *vault, const char *point,
+    uint64_t *ret_sequence, struct err *err);
 
 /* Appends the key of a disk that is named by its key or, while it is there, its device; disks as the API lists them (verb_disk.c). */
 int verb_disk_key(const json_t *disks, const char *name, json_t *keys, struct err *err);
@@ -96,6 +99,10 @@ VERB(bench);
 VERB(machine_integrity);
 VERB(machine_erase);
 VERB(machine_rotate_key);
+VERB(copy_list);
+VERB(copy_create);
+VERB(copy_points);
+VERB(copy_remove);
 VERB(disk_list);
 VERB(disk_add);
 VERB(disk_exclude);

@@ -116,6 +116,10 @@ void peer_report_take(struct peer_session *session, const Leeward__Control__V1__
 void peer_report_text(char *out, size_t size, const char *in);
 /* As a JSON string of at most 1,000 bytes. */
 json_t *peer_report_json_text(const char *in);
+/* copy_report.c: what a vault says of its copies of machines' points. added, dropped: as of points; complete: all others are forgotten. */
+void copy_report_take(struct peer_session *session, const Leeward__Control__V1__CopyStatus *status);
+void copy_report_points(
+    struct peer_session *session, const char *machine_id, const json_t *added, const json_t *dropped, bool complete);
 void churn_report_take(struct peer_session *session, const Leeward__Control__V1__DiskMinute *minute);
 void group_report_take(struct peer_session *session, const Leeward__Control__V1__GroupNews *news);
 void space_report_take(struct peer_session *session, const Leeward__Control__V1__VaultSpace *space);

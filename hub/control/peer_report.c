@@ -345,6 +345,20 @@ static json_t *point_json(const char *machine_id, const Leeward__Control__V1__Po
         peer_report_json_u64(p->committed_utc_usec));
 }
 
+static void take_copy_points(struct peer_session *s, const char *machine_id, const Leeward__Control__V1__Points *points)
+{
+    json_t *added = json_array(), *dropped = json_array();
+
+    for (size_t i = 0; i < points->n_added; i++)
+        (void)json_array_append_new(added, point_json(machine_id, points->added[i]));
+    for (size_t i = 0; i < points->n_dropped; i++)
+        (void)json_array_append_new(dropped,
+            json_pack("{s:s, s:o}", "machine_id", machine_id, "sequence", peer_report_json_u64(points->dropped[i])));
+    copy_report_points(s, machine_id, added, dropped, points->complete);
+    json_decref(added);
+    json_decref(dropped);
+}
+
 static void take_points(struct peer_session *s, const Leeward__Control__V1__Points *points)
 {
     struct ident machine;
@@ -359,6 +373,10 @@ static void take_points(struct peer_session *s, const Leeward__Control__V1__Poin
         return;
     }
     ident_to_text(&machine, id);
+    if (points->copy) {
+        take_copy_points(s, id, points);
+        return;
+    }
     if (!s->points_added && !((s->points_added = json_array()) && (s->points_dropped = json_array()))) {
         peer_session_reset(s, "the hub is short of memory");
         return;
@@ -484,6 +502,9 @@ void peer_report_take(struct peer_session *session, const Leeward__Control__V1__
         break;
     case LEEWARD__CONTROL__V1__REPORT__KIND_VAULT_SPACE:
         space_report_take(session, report->vault_space);
+        break;
+    case LEEWARD__CONTROL__V1__REPORT__KIND_COPY_STATUS:
+        copy_report_take(session, report->copy_status);
         break;
     case LEEWARD__CONTROL__V1__REPORT__KIND_EVENT:
         take_event(session, report->event);

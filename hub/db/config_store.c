@@ -7,6 +7,7 @@
 
 #include <string.h>
 
+#include "hub/db/copy_store.h"
 #include "hub/db/news.h"
 
 #define BUMP ", version = version + 1, updated_at = now()"
@@ -163,7 +164,9 @@ static int policy_spread(struct db_conn *conn, const char *id, struct err *err)
             DB_S(id)) < 0 ||
         db_exec(conn, NULL, err,
             "UPDATE vaults SET desired_version = desired_version + 1 WHERE id IN"
-            " (SELECT vault_id FROM protections WHERE policy_id = $1)",
+            " (SELECT vault_id FROM protections WHERE policy_id = $1"
+            " UNION SELECT c.vault_id FROM copies c JOIN protections p ON p.machine_id = c.machine_id WHERE "
+            "p.policy_id = $1)",
             DB_S(id)) < 0 ||
         db_exec(conn, NULL, err,
             "UPDATE nodes SET desired_version = desired_version + 1 WHERE id IN"
@@ -323,6 +326,17 @@ static int has_job(struct db_conn *conn, const char *id, const char *name, struc
     return err_hint(err, "Wait for it, or cancel it: leeward job cancel %s", db_text(r, 0, 1));
 }
 
+static int has_copy(struct db_conn *conn, const char *id, const char *name, struct err *err)
+{
+    AUTO_PGRESULT PGresult *r = NULL;
+    int n = copy_any(conn, id, &r, err);
+
+    if (n <= 0)
+        return n;
+    err_set(err, ERR_REFUSED, "the vault %s has a copy of the points of %s", db_text(r, 0, 0), name);
+    return err_hint(err, "Remove it first: leeward copy remove %s %s", name, db_text(r, 0, 0));
+}
+
 static int machine_remove(struct db_conn *conn, const char *id, uint64_t if_version, struct err *err)
 {
     AUTO_DB_SET struct db_set set = {0};
@@ -333,7 +347,8 @@ static int machine_remove(struct db_conn *conn, const char *id, uint64_t if_vers
         err_set(err, ERR_REFUSED, "machine %s is protected", db_at(&set, struct machine_row, 0)->name);
         return err_hint(err, "Unprotect it first: leeward machine unprotect %s", id);
     }
-    if (is_receiver(conn, id, db_at(&set, struct machine_row, 0)->name, err) < 0 ||
+    if (has_copy(conn, id, db_at(&set, struct machine_row, 0)->name, err) < 0 ||
+        is_receiver(conn, id, db_at(&set, struct machine_row, 0)->name, err) < 0 ||
         has_job(conn, id, db_at(&set, struct machine_row, 0)->name, err) < 0)
         return -1;
     int n = db_exec(conn, NULL, err, "DELETE FROM machines WHERE id = $1 AND state = 'unprotected' AND " AT_VERSION(2),
@@ -401,7 +416,8 @@ int vault_update(
 static int has_machines(const char *what, struct err *err)
 {
     err_set(err, ERR_REFUSED, "the %s still has machines", what);
-    return err_hint(err, "Move its machines elsewhere or unprotect and delete them first.");
+    return err_hint(
+        err, "Move its machines elsewhere or unprotect and delete them first, and remove copies of their points.");
 }
 
 static int node_remove(struct db_conn *conn, const char *id, uint64_t if_version, struct err *err)

@@ -101,7 +101,8 @@ int certificate_revoked_list(struct db_conn *conn, PGresult **ret_rows, struct e
 
 /* ---- sessions ---- */
 
-/* Who must hear of a new address: a node's machines; for a vault, the nodes that send to it; for an agent, its group. */
+/* Who must hear of a new address: a node's machines; for a vault, the nodes that send to it and the vaults that copy from it; for an agent, its
+ * group. */
 static int endpoint_changed(struct db_conn *conn, int role, const char *id, struct err *err)
 {
     static const char *const sql[ROLE_COUNT] = {NULL,
@@ -112,7 +113,13 @@ static int endpoint_changed(struct db_conn *conn, int role, const char *id, stru
 
     if (!sql[role])
         return group_members_changed(conn, id, err);
-    return db_exec(conn, NULL, err, sql[role], DB_S(id)) < 0 ? -1 : news_tell(conn, NEWS_DESIRED, err);
+    if (db_exec(conn, NULL, err, sql[role], DB_S(id)) < 0 ||
+        db_exec(conn, NULL, err,
+            "UPDATE vaults SET desired_version = desired_version + 1 WHERE id IN"
+            " (SELECT vault_id FROM copies WHERE source_vault_id = $1)",
+            DB_S(id)) < 0)
+        return -1;
+    return news_tell(conn, NEWS_DESIRED, err);
 }
 
 int peer_hello(struct db_conn *conn, const struct peer_hello *h, struct err *err)
@@ -180,7 +187,8 @@ int peer_has_machine(struct db_conn *conn, const char *role, const char *id, con
         return strcmp(id, machine_id) == 0;
     return db_exec(conn, NULL, err,
         "SELECT 1 FROM protections WHERE machine_id = $3 AND (($1 = 'vault' AND vault_id = $2::uuid)"
-        " OR ($1 = 'node' AND node_id = $2::uuid))",
+        " OR ($1 = 'node' AND node_id = $2::uuid))"
+        " UNION ALL SELECT 1 FROM copies WHERE $1 = 'vault' AND machine_id = $3 AND vault_id = $2::uuid LIMIT 1",
         DB_S(role), DB_S(id), DB_S(machine_id));
 }
 
@@ -375,16 +383,29 @@ int desired_node(struct db_conn *conn, const char *node_id, PGresult **ret_rows,
         DB_S(node_id));
 }
 
+/* Those that are replicated to a vault, with the vaults that copy from it, and those of which it has a copy. */
+#define VAULT_MACHINES                                                                                                 \
+    "SELECT p.machine_id, p.vault_id, p.policy_id,"                                                                    \
+    " (SELECT coalesce(max(r.sequence), 0) FROM recovery_points r WHERE r.machine_id = p.machine_id) AS known,"        \
+    " (SELECT string_agg(k.vault_id::text, ',') FROM copies k WHERE k.machine_id = p.machine_id AND NOT k.ending"      \
+    " AND k.source_vault_id = p.vault_id) AS readers,"                                                                 \
+    " NULL::uuid AS source_vault_id, NULL::text AS source_endpoint FROM protections p"                                 \
+    " UNION ALL SELECT k.machine_id, k.vault_id, p.policy_id,"                                                         \
+    " (SELECT coalesce(max(r.sequence), 0) FROM copy_points r WHERE r.machine_id = k.machine_id"                       \
+    " AND r.vault_id = k.vault_id), NULL, k.source_vault_id, s.endpoint FROM copies k"                                 \
+    " JOIN protections p ON p.machine_id = k.machine_id JOIN vaults s ON s.id = k.source_vault_id WHERE NOT k.ending"
+
 int desired_vault(struct db_conn *conn, const char *vault_id, PGresult **ret_rows, struct err *err)
 {
     return db_exec(conn, ret_rows, err,
-        "SELECT v.desired_version, p.machine_id, m.name, m.generation,"
-        " (SELECT coalesce(max(r.sequence), 0) FROM recovery_points r WHERE r.machine_id = p.machine_id),"
+        "SELECT v.desired_version, p.machine_id, m.name, m.generation, p.known,"
         " c.keep_all_usec, c.keep_minute_usec, c.keep_hour_usec, c.keep_day_usec, c.keep_tagged_usec, c.lock_usec,"
-        " f.export_id, c.interval_usec"
-        " FROM vaults v LEFT JOIN protections p ON p.vault_id = v.id LEFT JOIN machines m ON m.id = p.machine_id"
+        " f.export_id, c.interval_usec, p.readers, p.source_vault_id, p.source_endpoint"
+        " FROM vaults v LEFT JOIN (" VAULT_MACHINES
+        ") p ON p.vault_id = v.id LEFT JOIN machines m ON m.id = p.machine_id"
         " LEFT JOIN policies c ON c.id = p.policy_id"
-        " LEFT JOIN failovers f ON f.machine_id = p.machine_id AND f.state = 'reprotected'"
+        " LEFT JOIN failovers f ON f.machine_id = p.machine_id AND f.state = 'reprotected' AND p.source_vault_id IS "
+        "NULL"
         " AND m.state IN ('reverse_replicating', 'reverse_protected') WHERE v.id = $1",
         DB_S(vault_id));
 }

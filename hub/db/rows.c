@@ -271,6 +271,56 @@ static const struct db_column point_columns[] = {
 const struct db_entity db_points = ENTITY("point", point_row, point_columns, "recovery_points t",
     "(t.machine_id::text || ':' || t.sequence)", "text", NULL, "-sequence");
 
+static const struct db_column copy_columns[] = {
+    TEXT(copy_row, key, "t.machine_id::text || ':' || t.vault_id", 0),
+    ID(copy_row, machine_id, "t.machine_id", F),
+    TEXT(copy_row, machine_name, "m.name", F | S | N),
+    ID(copy_row, vault_id, "t.vault_id", F),
+    TEXT(copy_row, vault_name, "v.name", F | S | N),
+    ID(copy_row, source_vault_id, "t.source_vault_id", F),
+    TEXT(copy_row, source_vault_name, "(SELECT s.name FROM vaults s WHERE s.id = t.source_vault_id)", 0),
+    TEXT(copy_row, state,
+        "CASE WHEN t.ending THEN 'ending' WHEN t.cause <> '' THEN 'failing' WHEN t.source_sequence = 0 THEN 'initial'"
+        " ELSE 'following' END",
+        F | S | N),
+    TEXT(copy_row, cause, "t.cause", 0),
+    TEXT(copy_row, remedy, "t.remedy", 0),
+    TEXT(copy_row, created_by, "t.created_by", F),
+    U64(copy_row, source_sequence, "t.source_sequence", S | N),
+    U64(copy_row, sequence, "t.sequence", S | N),
+    TIME(copy_row, point_time, "t.point_time", F | S),
+    U64(copy_row, point_count,
+        "(SELECT count(*) FROM copy_points p WHERE p.machine_id = t.machine_id AND p.vault_id = t.vault_id)", S | N),
+    U64(copy_row, behind_usec,
+        "coalesce((SELECT (extract(epoch FROM greatest(r.time - t.point_time, interval '0')) * 1000000)::bigint"
+        " FROM recovery_points r WHERE r.machine_id = t.machine_id ORDER BY r.sequence DESC LIMIT 1), 0)",
+        S | N),
+    U64(copy_row, taken_bytes, "t.taken_bytes", S | N),
+    U64(copy_row, traffic_bytes, "t.traffic_bytes", S | N),
+    U64(copy_row, progress_permille, "t.progress_permille", 0),
+    TIME(copy_row, created_at, "t.created_at", F | S | N),
+    TIME(copy_row, updated_at, "t.updated_at", F | S | N),
+};
+const struct db_entity db_copies = ENTITY("copy", copy_row, copy_columns,
+    "copies t JOIN machines m ON m.id = t.machine_id JOIN vaults v ON v.id = t.vault_id",
+    "(t.machine_id::text || ':' || t.vault_id)", "text", NULL, "vault_name");
+
+static const struct db_column copy_point_columns[] = {
+    TEXT(copy_point_row, key, "t.machine_id::text || ':' || t.vault_id || ':' || t.sequence", 0),
+    TEXT(copy_point_row, copy_key, "t.machine_id::text || ':' || t.vault_id", F),
+    ID(copy_point_row, machine_id, "t.machine_id", F),
+    ID(copy_point_row, vault_id, "t.vault_id", F),
+    TEXT(copy_point_row, kind, "t.kind", F | S | N),
+    TEXT(copy_point_row, tag, "t.tag", F | S | N),
+    U64(copy_point_row, sequence, "t.sequence", F | S | N),
+    TIME(copy_point_row, time, "t.time", F | S | N),
+    U64(copy_point_row, generation, "t.generation", F | S | N),
+    U64(copy_point_row, changed_bytes, "t.changed_bytes", F | S | N),
+    TIME(copy_point_row, committed_at, "t.committed_at", F | S | N),
+};
+const struct db_entity db_copy_points = ENTITY("point", copy_point_row, copy_point_columns, "copy_points t",
+    "(t.machine_id::text || ':' || t.vault_id || ':' || t.sequence)", "text", NULL, "-sequence");
+
 /* The name of a machine that may be gone. */
 #define NAME_OF(id) "(SELECT n.name FROM machines n WHERE n.id = " id ")"
 #define COORDINATOR                                                                                                    \

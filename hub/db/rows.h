@@ -113,6 +113,24 @@ struct point_row {
 };
 extern const struct db_entity db_points;
 
+/* Of a machine's points, in another vault. Key: "MACHINE-UUID:VAULT-UUID". */
+struct copy_row {
+    const char *key, *machine_id, *machine_name, *vault_id, *vault_name, *source_vault_id, *source_vault_name;
+    const char *state; /* "initial": has no point yet; "following", "failing", "ending" */
+    const char *cause, *remedy, *created_by;
+    uint64_t source_sequence, sequence, point_time, point_count;
+    uint64_t behind_usec; /* how much older that point is than the machine's newest */
+    uint64_t taken_bytes, traffic_bytes, progress_permille, created_at, updated_at;
+};
+extern const struct db_entity db_copies;
+
+/* Key: "MACHINE-UUID:VAULT-UUID:SEQUENCE". */
+struct copy_point_row {
+    const char *key, *copy_key, *machine_id, *vault_id, *kind, *tag;
+    uint64_t sequence, time, generation, changed_bytes, committed_at;
+};
+extern const struct db_entity db_copy_points;
+
 /* Key: "MACHINE-UUID:DISK:MINUTE". */
 struct disk_minute_row {
     const char *key, *machine_id;

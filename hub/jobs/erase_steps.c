@@ -5,6 +5,7 @@
  */
 #include <string.h>
 
+#include "hub/db/copy_store.h"
 #include "hub/db/protection_store.h"
 #include "hub/jobs/job_kind.h"
 
@@ -12,6 +13,7 @@ static int erase_check(struct db_conn *conn, const struct machine_row *machine, 
     char ret_vault_id[IDENT_TEXT_SIZE], struct err *err)
 {
     static const char *const known[] = {NULL};
+    AUTO_PGRESULT PGresult *copy = NULL;
     int kept;
 
     if (job_params_known(params, known, err) < 0)
@@ -20,7 +22,13 @@ static int erase_check(struct db_conn *conn, const struct machine_row *machine, 
         err_set(err, ERR_REFUSED, "machine %s is protected", machine->name);
         return err_hint(err, "Unprotect it first: leeward machine unprotect %s", machine->name);
     }
-    kept = protection_vault(conn, machine->id, ret_vault_id, err);
+    kept = copy_any(conn, machine->id, &copy, err);
+    if (kept > 0) {
+        err_set(err, ERR_REFUSED, "the vault %s has a copy of the points of %s", db_text(copy, 0, 0), machine->name);
+        return err_hint(err, "Remove it first: leeward copy remove %s %s", machine->name, db_text(copy, 0, 0));
+    }
+    if (kept == 0)
+        kept = protection_vault(conn, machine->id, ret_vault_id, err);
     return kept > 0   ? 0
            : kept < 0 ? -1
                       : err_set(err, ERR_NOT_FOUND, "no vault holds anything of machine %s", machine->name);

@@ -6,7 +6,7 @@
 
 #include <string.h>
 
-#include "mobility/sync/vaultask.h"
+#include "transport/proto/vaultask.h"
 #include "transport/base/mem.h"
 #include "transport/proto/vault.pb-c.h"
 

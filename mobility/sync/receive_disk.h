@@ -8,7 +8,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "mobility/sync/vaultask.h"
+#include "transport/proto/vaultask.h"
 #include "transport/base/err.h"
 #include "transport/base/ident.h"
 #include "transport/base/mem.h"

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""The hub is killed in each step of jobs about disks, keys, branches, nodes and groups; each goes on and ends well (held_jobs.py says how).
+"""The hub is killed in each step of jobs about disks, keys, branches, nodes, groups and copies; each goes on and ends well (held_jobs.py says how).
 
 Every kind of job that the hub's sources define is killed in each of its steps by one of the three programs, or a test fails.
 """
@@ -14,10 +14,11 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "..", "system"))
 from held_jobs import HeldJobs, restarted_at_once  # noqa: E402
 from node_site import Node  # noqa: E402
+from vault_site import Vault  # noqa: E402
 from harness import (BIN, ROOT, MIB, Disk, Failure, Site, check, defer, free_port_base, fresh, image_of, main, note, run, start, test,  # noqa: E402
                      wait_until)
 
-KINDS = ("branch_open", "vault_rotate_key", "machine_rotate_key", "disk_add", "disk_resize", "disk_exclude", "machine_move", "group_point", "branch_promote")
+KINDS = ("branch_open", "vault_rotate_key", "machine_rotate_key", "disk_add", "disk_resize", "disk_exclude", "machine_move", "group_point", "branch_promote", "copy", "copy_remove")
 PROGRAMS = ("test_job_steps.py", "test_job_kinds.py", "test_job_failovers.py")
 
 
@@ -103,6 +104,18 @@ def disks_nodes_and_groups(w):
     w.site.cli("group", "delete", "both")
 
 
+def copies_in_another_vault(w):
+    old = Vault(w.site, "old")
+    copied = w.through("copy", "POST", w.path + "/copies", {"vault": "old"})["result"]
+    listed = w.api.done("GET", w.path + "/copies")["items"]
+    check([c["vault_name"] for c in listed] == ["old"] and listed[0]["source_sequence"] >= copied["source_sequence"] > 0, f"{listed} {copied}")
+    check(w.api.done("GET", w.path + "/copies/old/points")["items"], "the copy has no point")
+    w.through("copy_remove", "DELETE", w.path + "/copies/old")
+    check(w.api.done("GET", w.path + "/copies")["items"] == [], "the copy is still there")
+    wait_until(lambda: os.listdir(os.path.join(old.data, "machines")) == [], "what the vault had to be gone", 30)
+    old.stop()
+
+
 def a_branch_becomes_the_main_line(w):
     made = w.make_branch("main")
     uri = next(d["uri"] for d in made["disks"])
@@ -123,7 +136,7 @@ def a_branch_becomes_the_main_line(w):
     w.do("DELETE", f"/exports/{export['export_id']}")
 
 
-SCENES = (branches_and_keys, disks_nodes_and_groups, a_branch_becomes_the_main_line)
+SCENES = (branches_and_keys, disks_nodes_and_groups, copies_in_another_vault, a_branch_becomes_the_main_line)
 
 
 def kinds_of(program):

@@ -27,6 +27,10 @@ INSERT INTO protections (machine_id, policy_id, node_id, vault_id) SELECT '{MACH
 INSERT INTO recovery_points (machine_id, sequence, vault_id, time, kind, generation, committed_at) VALUES
   ('{MACHINE}', 1, '{VAULT}', now() - interval '1 minute', 'crash', 1, now()), ('{MACHINE}', 2, '{VAULT}', now(), 'application', 1, now());
 UPDATE machines SET last_point_sequence = 2, last_point_at = now() WHERE id = '{MACHINE}';
+INSERT INTO vaults (id, name, endpoint) VALUES ('{NODE}', 'first', 'first:9444');
+INSERT INTO copies (machine_id, vault_id, source_vault_id, created_by) VALUES ('{MACHINE}', '{VAULT}', '{NODE}', 'test');
+INSERT INTO copy_points (machine_id, vault_id, sequence, time, kind, generation, committed_at) VALUES
+  ('{MACHINE}', '{VAULT}', 1, now() - interval '1 minute', 'crash', 1, now()), ('{MACHINE}', '{VAULT}', 2, now(), 'application', 1, now());
 INSERT INTO exports (id, machine_id, vault_id, sequence, writable, state) VALUES
   ('{EXPORT}', '{MACHINE}', '{VAULT}', 2, false, 'open'), ('{BRANCH}', '{MACHINE}', '{VAULT}', 2, true, 'open');
 INSERT INTO jobs (id, kind, status, vault_id, run_after) VALUES ('{JOB}', 'verify', 'queued', '{VAULT}', now() + interval '1 day');

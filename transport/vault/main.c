@@ -135,7 +135,7 @@ static const struct conf_row rows[] = {
 struct running {
     sd_event *loop;
     struct enrol_identity identity;
-    struct tls_context *tls;
+    struct tls_context *tls, *client_tls;
     struct vaultd *vault;
     struct session *session;
 };
@@ -194,7 +194,8 @@ static int start_vault(struct running *r, const struct config *c, struct err *er
         .compact_every_usec = c->compact_every,
         .scrub_rate = c->scrub_rate,
         .scrub_every_usec = c->scrub_every,
-        .tls = r->tls};
+        .tls = r->tls,
+        .client_tls = r->client_tls};
     return vaultd_new(r->loop, &conf, &r->vault, err);
 }
 
@@ -220,7 +221,8 @@ static int start(struct running *r, const struct config *c, struct err *err)
 {
     struct enrol_conf enrol = {.data_dir = c->data, .hub = c->hub, .token = c->token, .role = "vault"};
     if (log_setup(c, err) < 0 || loop_new(NULL, NULL, &r->loop, err) < 0 ||
-        enrol_ensure(&enrol, &r->identity, err) < 0 || tls_server_new(&r->identity.files, false, &r->tls, err) < 0)
+        enrol_ensure(&enrol, &r->identity, err) < 0 || tls_server_new(&r->identity.files, false, &r->tls, err) < 0 ||
+        tls_client_new(&r->identity.files, NULL, &r->client_tls, err) < 0)
         return -1;
     return start_vault(r, c, err) < 0 ? -1 : start_session(r, c, err);
 }
@@ -231,6 +233,7 @@ static void stop(struct running *r)
     vaultd_free(r->vault);
     session_free(r->session);
     tls_context_free(r->tls);
+    tls_context_free(r->client_tls);
     enrol_identity_done(&r->identity);
     loop_free(r->loop);
 }

@@ -202,6 +202,11 @@ static struct vmachine *machine_for(struct vaultd *d, const Leeward__Replication
     }
     memcpy(id.bytes, open->machine_id.data, IDENT_SIZE);
     struct vmachine *vm = vaultd_machine(d, &id);
+    if (vm != NULL && vm->copy != NULL) {
+        (void)err_set(
+            err, ERR_REFUSED, "this vault has a copy of the machine's points: it is replicated to another one");
+        return NULL;
+    }
     if (vm != NULL && vm->desired)
         return vm;
     (void)err_set(err, ERR_UNAVAILABLE, "the hub has not given this machine to this vault");

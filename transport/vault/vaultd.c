@@ -86,6 +86,12 @@ int vaultjob_idle(struct vaultd *d, struct vmachine *vm, struct vaultjob *j, str
     return worker_submit(d->idle_pool, &j->job, err);
 }
 
+int vaultjob_copy(struct vaultd *d, struct vmachine *vm, struct vaultjob *j, struct err *err)
+{
+    job_prepare(j, vm);
+    return worker_submit(d->copy_pool, &j->job, err);
+}
+
 int vaultjob_paced(struct vaultd *d, struct vmachine *vm, struct vaultjob *j, struct err *err)
 {
     job_prepare(j, vm);
@@ -122,6 +128,7 @@ static void vmachine_free(struct vmachine *vm)
     store_close(vm->store);
     vaultupload_forget(vm);
     vaulterase_forget(vm);
+    vaultcopy_forget(vm);
     worker_lane_free(vm->lane);
     quarantine_done(&vm->quarantine);
     branchlist_done(&vm->branches);
@@ -185,6 +192,7 @@ static void apply_machine(struct vaultd *d, const Leeward__Control__V1__VaultMac
         m->keep_all_usec, m->keep_minute_usec, m->keep_hour_usec, m->keep_day_usec, m->keep_tagged_usec};
     vm->lock_usec = m->lock_usec;
     vaultfollow_set(vm, m->follow_branch_id, m->follow_interval_usec);
+    vaultcopy_set(vm, m);
     vaultreport_sync(vm);
 }
 
@@ -198,7 +206,10 @@ void vaultd_apply(struct vaultd *d, const Leeward__Control__V1__VaultDesired *de
     for (struct vmachine *vm = d->machines; vm != NULL; vm = vm->next) {
         struct err err = ERR_INIT;
         (void)err_set(&err, ERR_REFUSED, "the hub has taken this machine from this vault");
-        if (!vm->desired && vm->stream != NULL)
+        if (vm->desired)
+            continue;
+        vaultcopy_unset(vm);
+        if (vm->stream != NULL)
             replicate_refuse(vm->stream, &err);
     }
 }
@@ -259,8 +270,10 @@ static void machine_tick(struct vmachine *vm, uint64_t now)
         vaultreport_sync(vm);
     vaultupload_tick(vm, now);
     vaulterase_tick(vm, now);
-    if (vm->desired)
+    if (vm->desired) {
         vaultfollow_tick(vm, now);
+        vaultcopy_tick(vm, now);
+    }
     if (now - vm->upkept_usec < UPKEEP_EVERY_USEC)
         return;
     vm->upkept_usec = now;
@@ -320,6 +333,7 @@ static void on_up(void *arg)
     d->status_due_usec = 0;
     d->space_news = true; /* the hub may have forgotten */
     vaultscrub_forget_told(d);
+    vaultcopy_forget_told(d);
     vaultreport_status(d);
 }
 
@@ -336,7 +350,8 @@ static void on_renewed(void *arg)
 {
     struct vaultd *d = arg;
     struct err err = ERR_INIT;
-    if (d->conf.tls != NULL && tls_reload(d->conf.tls, &err) < 0)
+    if ((d->conf.tls != NULL && tls_reload(d->conf.tls, &err) < 0) ||
+        (d->conf.client_tls != NULL && tls_reload(d->conf.client_tls, &err) < 0))
         log_event(LOG_ERROR, "certificate_reload_failed", LOG_E(&err));
 }
 
@@ -446,7 +461,9 @@ static int vaultd_init(struct vaultd *d, sd_event *loop, const struct vaultd_con
         return -1;
     if (worker_pool_new(loop, "scrub", conf->threads, JOBS_MAX, &d->idle_pool, err) < 0)
         return -1;
-    return worker_pool_new(loop, "rewrite", 1, JOBS_MAX, &d->pace_pool, err);
+    if (worker_pool_new(loop, "rewrite", 1, JOBS_MAX, &d->pace_pool, err) < 0)
+        return -1;
+    return vaultcopy_start(d, err);
 }
 
 int vaultd_new(sd_event *loop, const struct vaultd_conf *conf, struct vaultd **ret_vault, struct err *err)
@@ -480,15 +497,18 @@ void vaultd_free(struct vaultd *d)
     vaultcommand_stop(d);
     opening_stop_all(d);
     vaultscrub_stop(d);
+    vaultcopy_stop(d);
     vaultupload_stop(d); /* before the threads that may be waiting for the bucket */
     worker_pool_free(d->idle_pool);
     worker_pool_free(d->pace_pool);
+    worker_pool_free(d->copy_pool);
     worker_pool_free(d->pool); /* waits for the lanes: nobody touches a store any more */
     while (d->machines != NULL) {
         struct vmachine *vm = d->machines;
         d->machines = vm->next;
         vmachine_free(vm);
     }
+    vaultcopy_free(d);
     vaultupload_free(d);
     if (d->has_clock) {
         d->clock_due_usec = 0;

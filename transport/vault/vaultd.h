@@ -19,19 +19,22 @@ struct vaultd;
 
 struct vaultd_conf {
     const char *data_dir;
-    const char *listen;      /* as of rpc_server_new */
-    const char *plugin;      /* path of leeward-vault-nbd.so */
+    const char *listen;        /* as of rpc_server_new */
+    const char *plugin;        /* path of leeward-vault-nbd.so */
     const char *socket_folder; /* of open points, for its group; NULL or "": the vault's own, for nobody else */
-    uint64_t reserve_bytes;  /* kept free on the disk */
-    uint64_t cache_bytes;    /* of decoded blocks, per open point */
-    unsigned threads;        /* >= 1 */
-    const struct bucketconf *bucket; /* where a copy of all goes; must outlive the daemon; NULL or without a URL: nowhere */
-    uint64_t bucket_every_usec;      /* how often what is new goes there */
-    uint64_t scrub_rate;     /* bytes per second of the background verification; 0: none */
-    uint64_t compact_rate;   /* bytes per second of compaction in the background, read and written; 0: as fast as it goes */
-    uint64_t compact_every_usec; /* how often a machine's log is looked through for garbage; 0: every half hour */
-    uint64_t scrub_every_usec; /* from the beginning of one full pass to the next */
-    struct tls_context *tls; /* must outlive the daemon; NULL only with a unix socket, in tests */
+    uint64_t reserve_bytes;    /* kept free on the disk */
+    uint64_t cache_bytes;      /* of decoded blocks, per open point */
+    unsigned threads;          /* >= 1 */
+    const struct bucketconf
+        *bucket;                /* where a copy of all goes; must outlive the daemon; NULL or without a URL: nowhere */
+    uint64_t bucket_every_usec; /* how often what is new goes there */
+    uint64_t scrub_rate;        /* bytes per second of the background verification; 0: none */
+    uint64_t
+        compact_rate; /* bytes per second of compaction in the background, read and written; 0: as fast as it goes */
+    uint64_t compact_every_usec;    /* how often a machine's log is looked through for garbage; 0: every half hour */
+    uint64_t scrub_every_usec;      /* from the beginning of one full pass to the next */
+    struct tls_context *tls;        /* must outlive the daemon; NULL only with a unix socket, in tests */
+    struct tls_context *client_tls; /* for calls to other vaults; as tls */
 };
 
 /* Opens the vault's folder (one process at a time), loads or makes its key, starts to listen and opens again what was open

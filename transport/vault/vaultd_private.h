@@ -10,6 +10,7 @@
 #include "transport/base/mem.h"
 #include "transport/loop/loop.h"
 #include "transport/loop/worker.h"
+#include "transport/proto/control.pb-c.h"
 #include "transport/rpc/rpc.h"
 #include "transport/vault/branchlist.h"
 #include "transport/vault/growth.h"
@@ -37,6 +38,12 @@ struct heal_job;
 struct erase_job;
 struct newkey_job;
 struct rotation;
+struct vaultcopy;
+struct copy_source;
+struct copy_ask;
+
+/* Vaults that keep a copy of one machine's points. */
+#define READERS_MAX 16u
 
 /* One machine. Never freed before the daemon ends. */
 struct vmachine {
@@ -85,6 +92,9 @@ struct vmachine {
     char follow_branch[IDENT_TEXT_SIZE]; /* of its replica, which is to be protected; "": none */
     uint64_t follow_interval_usec, followed_usec;
     bool following, follow_fails;
+    struct ident readers[READERS_MAX]; /* vaults that may read its points, for they keep a copy */
+    unsigned reader_count;
+    struct vaultcopy *copy; /* its points come from another vault; NULL: they do not */
     /* The lane's: touched by its jobs alone. */
     struct store *store;
     uint64_t lane_token;   /* of the stream that may append; 0: none */
@@ -107,6 +117,10 @@ struct vaultd {
     struct worker_pool *pool;
     struct worker_pool *idle_pool; /* threads that run when nothing else wants to */
     struct worker_pool *pace_pool; /* one thread for what writes much, at its pace */
+    struct worker_pool *copy_pool; /* threads that wait for other vaults */
+    struct loop_bell *copy_bell;   /* one of them asks for something */
+    struct copy_source *copy_sources;
+    struct copy_ask *copy_asks;
     struct rpc_server *server;
     struct session *session;
     struct vmachine *machines;
@@ -157,6 +171,8 @@ int vaultjob_lane(struct vmachine *vm, struct vaultjob *j, struct err *err);
 int vaultjob_pool(struct vaultd *d, struct vmachine *vm, struct vaultjob *j, struct err *err);
 /* On a thread that gives way to all else: reading what nobody waits for. */
 int vaultjob_idle(struct vaultd *d, struct vmachine *vm, struct vaultjob *j, struct err *err);
+/* On a thread that may wait for another vault. */
+int vaultjob_copy(struct vaultd *d, struct vmachine *vm, struct vaultjob *j, struct err *err);
 /* For work in the background that writes: one job at a time, which keeps a pace (vaultpace.h). Not at idle priority: a thread that does not get
  * the processor while it holds the file system's journal or the lock of a folder holds up everybody's sync. */
 int vaultjob_paced(struct vaultd *d, struct vmachine *vm, struct vaultjob *j, struct err *err);
@@ -232,6 +248,18 @@ struct vaultfollow_spec {
     void *arg;
 };
 int vaultfollow_start(struct vaultd *d, const struct vaultfollow_spec *spec, struct err *err);
+
+/* vaultcopy.c: copies of points that other vaults have */
+int vaultcopy_start(struct vaultd *d, struct err *err);
+/* Before the pools end: nobody waits for another vault any more. */
+void vaultcopy_stop(struct vaultd *d);
+void vaultcopy_free(struct vaultd *d); /* after them */
+/* From the desired state: where the machine's points come from, or that they do not (copy_vault_id ""), and who may read those that are here. */
+void vaultcopy_set(struct vmachine *vm, const Leeward__Control__V1__VaultMachine *m);
+void vaultcopy_unset(struct vmachine *vm); /* the vault is not to have it any more */
+void vaultcopy_tick(struct vmachine *vm, uint64_t now);
+void vaultcopy_forget_told(struct vaultd *d); /* the hub may have forgotten */
+void vaultcopy_forget(struct vmachine *vm);   /* frees; nothing of it is under way */
 
 /* vaultreport.c */
 /* A point as it is reported. */

@@ -169,11 +169,15 @@ static int blocks_prepare(struct read_call *c, struct store *s, struct err *err)
 static int put_run(struct read_call *c, uint64_t start, const uint8_t *data, size_t n, struct err *err)
 {
     Leeward__Vault__V1__RangeChunk chunk = LEEWARD__VAULT__V1__RANGE_CHUNK__INIT;
+    struct hash128 hash;
     chunk.start = start;
-    if (bytes_are_zero(data, n))
+    if (bytes_are_zero(data, n)) {
         chunk.zero_length = n;
-    else
+    } else {
+        hash_128(data, n, &hash);
         chunk.data = (ProtobufCBinaryData){n, (uint8_t *)(uintptr_t)data};
+        chunk.hash = (ProtobufCBinaryData){HASH_SIZE, hash.bytes};
+    }
     return vaultread_put(c, &chunk.base, err);
 }
 

@@ -4,7 +4,8 @@
  * machine's lane (points copied, or the index brought up to date and a view opened); then it works in steps beside the lane,
  * one message per step, and takes the next step when the client has taken what was sent.
  *
- * Hubs may call for any machine; a node calls for an agent, whose machine it has checked.
+ * Hubs may call for any machine; a node calls for an agent, whose machine it has checked; another vault for machines of which it is to keep a
+ * copy, as the hub says.
  */
 #include <string.h>
 
@@ -180,7 +181,8 @@ int vaultread_accept(struct rpc_call *call, struct vaultd *d, const struct read_
     const struct rpc_call_ops **ret_ops, void **ret_arg, struct err *err)
 {
     const struct tls_peer *peer = rpc_call_peer(call);
-    if (d->conf.tls != NULL && strcmp(peer->role, "hub") != 0 && strcmp(peer->role, "node") != 0)
+    if (d->conf.tls != NULL && strcmp(peer->role, "hub") != 0 && strcmp(peer->role, "node") != 0 &&
+        strcmp(peer->role, "vault") != 0)
         return err_set(err, ERR_DENIED, "the role '%s' may not read a vault", peer->role);
     struct read_call *c = mem_new(struct read_call);
     if (c == NULL)
@@ -193,13 +195,26 @@ int vaultread_accept(struct rpc_call *call, struct vaultd *d, const struct read_
     return 0;
 }
 
+static bool may_copy(const struct vmachine *vm, const struct ident *vault)
+{
+    for (unsigned i = 0; i < vm->reader_count; i++)
+        if (ident_equal(&vm->readers[i], vault))
+            return true;
+    return false;
+}
+
 int vaultread_machine(struct read_call *c, const ProtobufCBinaryData *id, struct err *err)
 {
     struct ident machine;
     if (id->len != IDENT_SIZE)
         return err_set(err, ERR_INVALID, "the machine id must have %d bytes", IDENT_SIZE);
     memcpy(machine.bytes, id->data, IDENT_SIZE);
+    const struct tls_peer *peer = rpc_call_peer(c->call);
     c->vm = vaultd_machine(c->d, &machine);
+    if (c->d->conf.tls != NULL && strcmp(peer->role, "vault") == 0 && (c->vm == NULL || !may_copy(c->vm, &peer->id))) {
+        (void)err_set(err, ERR_DENIED, "the hub has not told this vault that another one keeps a copy of that machine");
+        return err_hint(err, "it goes on by itself when the hub has");
+    }
     return c->vm == NULL ? err_set(err, ERR_NOT_FOUND, "this vault does not hold that machine") : 0;
 }
 
@@ -232,6 +247,7 @@ static int points_request(struct read_call *c, const ProtobufCMessage *m, struct
     const Leeward__Vault__V1__ListPointsRequest *q = (const void *)m;
     c->after = q->after_sequence;
     c->limit = q->limit;
+    c->newest = q->newest;
     return vaultread_machine(c, &q->machine_id, err);
 }
 
@@ -239,6 +255,8 @@ static int points_prepare(struct read_call *c, struct store *s, struct err *err)
 {
     const struct pointlist *points = store_points(s);
     size_t at = c->after == UINT64_MAX ? points->count : pointlist_at(points, c->after + 1);
+    if (c->newest && at < points->count)
+        at = points->count - 1;
     for (; at < points->count && (c->limit == 0 || c->points.count < c->limit); at++)
         if (pointlist_add(&c->points, &points->items[at], err) < 0)
             return -1;

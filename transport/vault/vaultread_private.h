@@ -48,7 +48,8 @@ struct read_call {
     size_t point_at;
     struct block_have *have; /* Blocks */
     size_t have_count, have_at;
-    bool told; /* Changes: the first chunk is out */
+    bool told;   /* Changes: the first chunk is out */
+    bool newest; /* ListPoints: only the last one */
 };
 
 int vaultread_accept(struct rpc_call *call, struct vaultd *d, const struct read_kind *kind,

@@ -108,7 +108,7 @@ int vaultseed_start(struct vaultd *d, const struct vaultseed_spec *spec, struct 
     struct vmachine *vm = ident_from_text(spec->command->machine_id, &id) < 0 ? NULL : vaultd_machine(d, &id);
     if (vm == NULL || !vm->desired)
         return err_set(err, ERR_UNAVAILABLE, "this vault has not heard of the machine yet");
-    if (vm->stream != NULL)
+    if (vm->stream != NULL || vm->copy != NULL)
         return err_set(err, ERR_REFUSED, "the machine is being replicated");
     struct vaultseed *v = mem_new(struct vaultseed);
     if (v == NULL)

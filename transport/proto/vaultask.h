@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Calls to the vault, through the node, of a thread that may wait: it asks, the event loop makes the call and collects the answer. One at a
- * time. What an answer may have in total is bounded, so the asker divides what it asks for.
+ * Calls to a vault (of an agent through its node, of another vault directly) of a thread that may wait: it asks, the event loop makes the call and
+ * collects the answer. One at a time. What an answer may have in total is bounded, so the asker divides what it asks for.
  */
-#ifndef MOBILITY_SYNC_VAULTASK_H
-#define MOBILITY_SYNC_VAULTASK_H
+#ifndef TRANSPORT_PROTO_VAULTASK_H
+#define TRANSPORT_PROTO_VAULTASK_H
 
 #include <protobuf-c/protobuf-c.h>
 #include <stdbool.h>

@@ -3,7 +3,7 @@
  * The mutex guards the request and its answer; `phase` says whose they are. A late end of a call whose waiter has gone is told apart by
  * the request's number.
  */
-#include "mobility/sync/vaultask.h"
+#include "transport/proto/vaultask.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -111,7 +111,7 @@ static int wait_done(struct vaultask *v, struct err *err)
         if (pthread_cond_timedwait(&v->done, &v->lock, &until) == ETIMEDOUT)
             return err_set(err, ERR_TIMEOUT, "the vault did not answer within %d s", WAIT_SEC);
     if (v->stopped)
-        return err_set(err, ERR_CANCELLED, "the agent is stopping");
+        return err_set(err, ERR_CANCELLED, "it is stopping");
     if (v->given_up)
         return err_set(err, ERR_CANCELLED, "it was cancelled");
     if (v->error.code == ERR_NONE)
@@ -261,7 +261,7 @@ void vaultask_kick(struct vaultask *v, struct rpc_channel *channel)
     pthread_mutex_lock(&v->lock);
     if (v->phase == ASK_ASKED && !v->call) {
         if (!channel)
-            err_set(&err, ERR_UNAVAILABLE, "there is no process node to ask the vault through");
+            err_set(&err, ERR_UNAVAILABLE, "there is no way to the vault now");
         else
             (void)start_call(v, channel, &err);
         if (err.code != ERR_NONE && v->phase == ASK_ASKED)

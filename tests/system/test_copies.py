@@ -1,0 +1,168 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""A second vault keeps a copy of a machine's points: it takes what differs from the vault that the machine is replicated to, and goes on with each
+new one, whatever is killed meanwhile."""
+import os
+import signal
+import time
+
+from grpc_client import channel_to, grpc, message
+from harness import MIB, CliError, Disk, Export, Site, check, image_of, main, note, same_after_all, test, wait_until
+from vault_site import Vault
+
+
+def refused(site, *command):
+    try:
+        site.cli(*command)
+    except CliError as refusal:
+        return refusal.text
+    raise AssertionError(f"{command} was not refused")
+
+
+def site_of(size_bytes, blocks):
+    """A protected disk, and a second vault."""
+    disk = Disk(size_bytes)
+    disk.fill_random(blocks)
+    site = Site()
+    site.protect(disk)
+    site.settled_point()
+    return disk, site, site.machine()["name"], Vault(site, "old")
+
+
+def copy_of(site, name):
+    found = site.items("copy", "list", name)
+    check(len(found) == 1, f"{len(found)} copies instead of one")
+    return found[0]
+
+
+def open_copy(site, name, point="latest"):
+    return Export(site, site.cli("point", "open", f"{name}@{point}", "--vault", "old"))
+
+
+def image_of_copy(site, name, point="latest"):
+    opened = open_copy(site, name, point)
+    image = image_of(opened.copy())
+    opened.close()
+    return image
+
+
+def log_bytes(site, vault):
+    """What the vault's own log of the machine takes."""
+    folder = os.path.join(vault.data, "machines", site.machine()["id"], "main")
+    if not os.path.isdir(folder):
+        return 0
+    return sum(os.path.getsize(os.path.join(folder, name)) for name in os.listdir(folder))
+
+
+IDENTITY = ("identity/ca.pem", "identity/cert.pem", "identity/key.pem")
+
+
+def asks(site, vault):
+    """How many points the site's vault names when that one asks it, or why it does not."""
+    channel = channel_to(site.port_base + 3, "vault.leeward.internal", *(os.path.join(vault.data, n) for n in IDENTITY))
+    listing = message("leeward.vault.v1.ListPointsRequest")
+    call = channel.unary_stream("/leeward.vault.v1.Vault/ListPoints", listing.SerializeToString, message("leeward.vault.v1.Point").FromString)
+    try:
+        return len(list(call(listing(machine_id=bytes.fromhex(site.machine()["id"].replace("-", ""))), timeout=60)))
+    except grpc.RpcError as problem:
+        return problem.code()
+
+
+@test
+def another_vault_takes_points_over_and_goes_on():
+    disk, site, name, old = site_of(96 * MIB, 3000)
+    own = site.machine()["vault_name"]
+    check("replicated there" in refused(site, "copy", "create", name, own), "a copy in the machine's own vault")
+    check("no vault" in refused(site, "copy", "create", name, "nowhere"), "a copy in a vault that there is not")
+    check(asks(site, old) == grpc.StatusCode.PERMISSION_DENIED, "a vault reads what no copy of is wanted")
+
+    first = site.settled_point()
+    before = image_of(disk.device)
+    took = site.cli("copy", "create", name, "old")["result"]
+    check(took["source_sequence"] >= first["sequence"] and took["taken_bytes"] <= 3000 * 4096, f"{took}")
+    check(took["traffic_bytes"] <= 1.1 * took["taken_bytes"] + MIB, f"{took}")
+    check(image_of_copy(site, name) == before, "the copy's point is not the disk")
+    check("has a copy" in refused(site, "copy", "create", name, "old"), "two copies in one vault")
+    check("read only" in refused(site, "point", "open", name, "--vault", "old", "--write"), "a branch of a copy")
+    check("no such point" in refused(site, "point", "open", f"{name}@9999", "--vault", "old"), "a point that the copy has not")
+    check(asks(site, old) > 0, "the vault may not read what it keeps a copy of")
+
+    # It goes on by itself, whether the hub is there or not, with what has changed and nothing else.
+    hub = site.pid_of("hub")
+    os.kill(hub, signal.SIGSTOP)
+    try:
+        copied = len(old.lines("point_copied"))
+        disk.fill_random(200, seed=2)
+        os.sync()
+        wait_until(lambda: len(old.lines("point_copied")) > copied + 1, "points to be copied without the hub", 60)
+    finally:
+        os.kill(hub, signal.SIGCONT)
+    last = site.settled_point()
+    follows = wait_until(lambda: (c := copy_of(site, name))["source_sequence"] >= last["sequence"] and c, "the copy to follow", 60, 0.3)
+    changed = follows["taken_bytes"] - took["taken_bytes"]
+    travelled = follows["traffic_bytes"] - took["traffic_bytes"]
+    note("changed", changed, "travelled", travelled)
+    check(0 < changed <= 200 * 4096 and travelled <= 1.1 * changed + MIB, f"{took} {follows}")
+    check(follows["state"] == "following" and follows["behind_seconds"] < 30 and follows["point_count"] >= 2, f"{follows}")
+    points = site.items("copy", "points", name, "old")
+    check(len(points) >= 2 and points[0]["sequence"] > points[-1]["sequence"], f"{points}")
+    check(image_of_copy(site, name) == image_of(disk.device), "the copy does not follow")
+    check(image_of_copy(site, name, points[-1]["sequence"]) == before, "the copy's first point is not what it was")
+
+    # Nothing of it is in the machine's own list, and its own points go on.
+    same_after_all(site, disk)
+    check("has a copy" in refused(site, "machine", "erase", name) or "protected" in refused(site, "machine", "erase", name), "erased")
+    verified = site.cli("vault", "verify", "old")["result"]
+    check(verified["damage_count"] == 0 and int(verified["points"]) >= 2, f"{verified}")
+
+    # It ends without a rest.
+    site.cli("copy", "remove", name, "old")
+    check(site.items("copy", "list", name) == [], "the copy is listed still")
+    check("has no copy" in refused(site, "copy", "points", name, "old"), "points of a copy that was removed")
+    check(asks(site, old) == grpc.StatusCode.PERMISSION_DENIED, "the vault reads what it keeps no copy of any more")
+    wait_until(lambda: os.listdir(os.path.join(old.data, "machines")) == [], "what the vault had to be gone", 30)
+    site.cli("copy", "create", name, "old")
+    check(image_of_copy(site, name) == image_of(disk.device), "another copy after that is not the disk")
+
+
+@test
+def a_copy_goes_on_after_whatever_is_killed():
+    disk, site, name, old = site_of(120 * MIB, 0)
+    with open(disk.device, "r+b", buffering=0) as f:
+        for _ in range(120):
+            f.write(os.urandom(MIB))
+        os.fsync(f.fileno())
+    site.settled_point()
+    site.cli("copy", "create", name, "old", "--no-wait")
+    # In the middle: no point is shown before all of it is there, and what came does not come again.
+    for mib, kill in ((17, old.kill), (40, lambda: site.kill("vault")), (70, lambda: site.kill("hub"))):
+        wait_until(lambda: log_bytes(site, old) > mib * MIB, f"{mib} MiB of the copy", 60, 0.005)
+        kill()
+        if kill == old.kill:
+            check(not old.lines("point_copied"), "the copy was done before it was killed")
+            old.restart()
+    ended = wait_until(lambda: next((j for j in site.items("job", "list") if j["kind"] == "copy" and j["status"] in ("succeeded", "failed")), None),
+                       "the job to end", 90, 0.3)
+    check(ended["status"] == "succeeded", f"{ended}")
+    whole = copy_of(site, name)
+    note("log", log_bytes(site, old), whole)
+    check(whole["point_count"] >= 1, f"{whole}")
+    check(log_bytes(site, old) < 1.25 * 120 * MIB, f"{log_bytes(site, old)} bytes were written for 120 MiB")
+    check(image_of_copy(site, name) == image_of(disk.device), "the copy is not the disk")
+    # And in the middle of following.
+    for round in range(2):
+        disk.fill_random(300, seed=round)
+        os.sync()
+        count = len(old.lines("point_copied"))
+        time.sleep(0.3 * round)
+        old.kill()
+        old.restart()
+        wait_until(lambda: len(old.lines("point_copied")) > count, "a point after the restart", 60, 0.2)
+    last = site.settled_point()
+    wait_until(lambda: copy_of(site, name)["source_sequence"] >= last["sequence"], "the copy to follow", 60, 0.3)
+    check(image_of_copy(site, name) == image_of(disk.device), "the copy does not follow")
+    same_after_all(site, disk)
+
+
+if __name__ == "__main__":
+    main()

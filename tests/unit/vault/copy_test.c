@@ -1,0 +1,684 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Passes of a copy: after each, the newest point of the copy holds what the newest one of the other vault does, byte for byte, and all points before hold
+ * what they held; also after a link that is cut at any call, a process that is killed at any step, logs that were cut or replaced on either side, disks
+ * that shrink and grow, and damage. The other vault is a store beside it that answers the calls.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+#include "tests/unit/vault/vaultmodel.h"
+#include "transport/base/bytes.h"
+#include "transport/base/crashpoint.h"
+#include "transport/base/mem.h"
+#include "transport/proto/vault.pb-c.h"
+#include "transport/vault/copypass.h"
+#include "transport/vault/extent.h"
+#include "transport/vault/view.h"
+
+#define BLOCK 65536u
+#define PIECE 4096u
+
+static const struct ident source_vault = {{1, 2, 3}}, other_vault = {{9}};
+
+/* ---- the other vault ---- */
+
+static struct model *source;     /* whose store answers */
+static int calls_left = INT_MAX; /* then the link is cut */
+static unsigned calls, hash_calls;
+static uint64_t sent_bytes;
+static bool spoil; /* a byte of what is sent is changed on the way */
+
+static struct view *view_at(struct store *s, uint64_t sequence)
+{
+    struct err err = ERR_INIT;
+    struct keyring keys;
+    struct view *v = NULL;
+    assert_int_equal(store_flush(s, &err), 0);
+    store_keys(s, &keys);
+    if (view_open(store_dir(s), sequence, &keys, 1, &v, &err) < 0)
+        fail_msg("%s", err.text);
+    return v;
+}
+
+typedef int (*take_fn)(void *arg, const ProtobufCMessage *m, struct err *err);
+
+static int answer_point(const struct point *p, take_fn take, void *arg, struct err *err)
+{
+    Leeward__Vault__V1__Point point = LEEWARD__VAULT__V1__POINT__INIT;
+    Leeward__Vault__V1__Disk disks[MARK_DISKS_MAX], *list[MARK_DISKS_MAX];
+    struct mark m;
+    assert_int_equal(store_point_mark(source->store, p, &m, err), 0);
+    for (uint32_t i = 0; i < m.disk_count; i++) {
+        leeward__vault__v1__disk__init(&disks[i]);
+        disks[i].number = m.disks[i].number;
+        disks[i].size_bytes = m.disks[i].size_bytes;
+        disks[i].sector_bytes = m.disks[i].sector_bytes;
+        disks[i].name = m.disks[i].name;
+        list[i] = &disks[i];
+    }
+    point.machine_id = (ProtobufCBinaryData){IDENT_SIZE, m.machine.bytes};
+    point.sequence = m.sequence;
+    point.time_utc_usec = m.time_utc_usec;
+    point.kind = (char *)(uintptr_t)mark_kind_name(m.kind);
+    point.tag = m.tag;
+    point.generation = m.generation;
+    point.changed_bytes = m.changed_bytes;
+    point.n_disks = m.disk_count;
+    point.disks = list;
+    return take(arg, &point.base, err);
+}
+
+static int answer_points(const Leeward__Vault__V1__ListPointsRequest *q, take_fn take, void *arg, struct err *err)
+{
+    const struct pointlist *l = store_points(source->store);
+    size_t at = pointlist_at(l, q->after_sequence + 1), given = 0;
+    if (q->newest && at < l->count)
+        at = l->count - 1;
+    for (; at < l->count && (q->limit == 0 || given < q->limit); at++, given++)
+        if (answer_point(&l->items[at], take, arg, err) < 0)
+            return -1;
+    return 0;
+}
+
+static int answer_changes(const Leeward__Vault__V1__ChangesRequest *q, take_fn take, void *arg, struct err *err)
+{
+    Leeward__Vault__V1__ChangeChunk chunk = LEEWARD__VAULT__V1__CHANGE_CHUNK__INIT;
+    struct view *v AUTO_OF(view) = view_at(source->store, q->sequence);
+    uint64_t size = view_disk(v, q->disk)->size_bytes, end = extent_key(q->disk, size);
+    int result = 0;
+    chunk.sequence = q->sequence;
+    chunk.size_bytes = size;
+    for (uint64_t key = extent_key(q->disk, 0); result == 0 && key < end;) {
+        struct piece p;
+        assert_int_equal(view_piece(v, key, end, &p, err), 0);
+        uint64_t start = extent_key_bytes(key), length = p.sectors * RECORD_SECTOR;
+        chunk.n_starts = chunk.n_lengths = 1;
+        chunk.starts = &start;
+        chunk.lengths = &length;
+        if (p.kind != PIECE_HOLE && p.extent.sequence > q->after_sequence)
+            result = take(arg, &chunk.base, err);
+        key += p.sectors;
+    }
+    return result;
+}
+
+static int answer_hashes(const Leeward__Vault__V1__HashesRequest *q, take_fn take, void *arg, struct err *err)
+{
+    Leeward__Vault__V1__HashChunk chunk = LEEWARD__VAULT__V1__HASH_CHUNK__INIT;
+    struct view *v AUTO_OF(view) = view_at(source->store, q->sequence);
+    uint8_t data[BLOCK];
+    hash_calls++;
+    for (uint64_t at = q->start; at < q->start + q->length; at += BLOCK) {
+        size_t n = q->start + q->length - at < BLOCK ? (size_t)(q->start + q->length - at) : BLOCK;
+        struct hash128 hash;
+        assert_int_equal(view_read(v, q->disk, at, n, data, err), 0);
+        hash_128(data, n, &hash);
+        chunk.start = at;
+        chunk.block_bytes = BLOCK;
+        chunk.hashes = (ProtobufCBinaryData){HASH_SIZE, hash.bytes};
+        if (take(arg, &chunk.base, err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+static int answer_piece(uint64_t start, uint8_t *data, size_t n, take_fn take, void *arg, struct err *err)
+{
+    Leeward__Vault__V1__RangeChunk chunk = LEEWARD__VAULT__V1__RANGE_CHUNK__INIT;
+    struct hash128 hash;
+    chunk.start = start;
+    hash_128(data, n, &hash);
+    sent_bytes += n;
+    if (bytes_are_zero(data, n)) {
+        chunk.zero_length = n;
+    } else {
+        data[0] ^= spoil;
+        chunk.data = (ProtobufCBinaryData){n, data};
+        chunk.hash = (ProtobufCBinaryData){HASH_SIZE, hash.bytes};
+    }
+    return take(arg, &chunk.base, err);
+}
+
+static int answer_blocks(const Leeward__Vault__V1__BlocksRequest *q, take_fn take, void *arg, struct err *err)
+{
+    struct view *v AUTO_OF(view) = view_at(source->store, q->sequence);
+    uint8_t data[BLOCK];
+    for (size_t i = 0; i < q->n_have; i++) {
+        const Leeward__Vault__V1__BlockHave *have = q->have[i];
+        assert_int_equal(view_read(v, q->disk, have->start, have->length, data, err), 0);
+        for (size_t at = 0; at < have->length; at += PIECE) {
+            size_t n = have->length - at < PIECE ? have->length - at : PIECE;
+            struct hash128 hash;
+            hash_128(data + at, n, &hash);
+            if (memcmp(hash.bytes, have->hashes.data + at / PIECE * HASH_SIZE, HASH_SIZE) != 0 &&
+                answer_piece(have->start + at, data + at, n, take, arg, err) < 0)
+                return -1;
+        }
+    }
+    return 0;
+}
+
+int __wrap_vaultask_run(struct vaultask *v, const char *path, const ProtobufCMessage *request,
+    const ProtobufCMessageDescriptor *answer, take_fn take, void *arg, uint64_t *traffic, struct err *err);
+
+int __wrap_vaultask_run(struct vaultask *v, const char *path, const ProtobufCMessage *request,
+    const ProtobufCMessageDescriptor *answer, take_fn take, void *arg, uint64_t *traffic, struct err *err)
+{
+    const void *q = request;
+    (void)v;
+    (void)answer;
+    *traffic += 1;
+    calls++;
+    if (calls_left-- <= 0)
+        return err_set(err, ERR_UNAVAILABLE, "the link is cut");
+    const char *method = strrchr(path, '/') + 1;
+    if (strcmp(method, "ListPoints") == 0)
+        return answer_points(q, take, arg, err);
+    if (strcmp(method, "Changes") == 0)
+        return answer_changes(q, take, arg, err);
+    if (strcmp(method, "Hashes") == 0)
+        return answer_hashes(q, take, arg, err);
+    assert_string_equal(method, "Blocks");
+    return answer_blocks(q, take, arg, err);
+}
+
+/* ---- the copy ---- */
+
+struct kept {
+    uint64_t sequence;
+    uint64_t size[MODEL_DISKS];
+    uint8_t *disks[MODEL_DISKS];
+};
+
+struct fixture {
+    struct model m;
+    char dir[200];
+    struct store_conf conf;
+    struct store *store;
+    struct kept kept[64]; /* what the copy's points held when they were made */
+    unsigned count;
+};
+
+static void copy_open(struct fixture *f)
+{
+    struct err err = ERR_INIT;
+    if (store_open(&f->conf, &f->store, &err) < 0 || store_set_generation(f->store, 1, &err) < 0)
+        fail_msg("%s", err.text);
+}
+
+static void copy_reopen(struct fixture *f)
+{
+    store_close(f->store);
+    f->store = NULL;
+    copy_open(f);
+}
+
+static void fixture_begin(struct fixture *f, uint64_t seed, uint64_t bytes_0)
+{
+    memset(f, 0, sizeof(*f));
+    model_init_sized(&f->m, seed, bytes_0, 512u << 10);
+    model_open(&f->m);
+    (void)snprintf(f->dir, sizeof(f->dir), "%s/copy", f->m.dir);
+    f->conf = (struct store_conf){.dir = f->dir, .machine = f->m.conf.machine};
+    memset(f->conf.vault_key.bytes, 5, sizeof(f->conf.vault_key.bytes));
+    copy_open(f);
+    source = &f->m;
+    calls_left = INT_MAX;
+    spoil = false;
+}
+
+static void forget_kept(struct fixture *f)
+{
+    for (unsigned i = 0; i < f->count; i++)
+        for (unsigned d = 0; d < MODEL_DISKS; d++)
+            free(f->kept[i].disks[d]);
+    f->count = 0;
+}
+
+static void fixture_end(struct fixture *f)
+{
+    forget_kept(f);
+    store_close(f->store);
+    model_done(&f->m);
+}
+
+static int setup(void **state)
+{
+    struct fixture *f = calloc(1, sizeof(*f));
+    fixture_begin(f, 42, (1u << 20) + 1536);
+    model_fill(&f->m, 3, 25);
+    *state = f;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    fixture_end(*state);
+    free(*state);
+    return 0;
+}
+
+/* 1: a point was made; 0: there was nothing new; -1. */
+static int try_pass_from(struct fixture *f, const struct ident *vault, struct copy_held *ret_held, struct err *err)
+{
+    struct copypass_spec spec = {.machine = f->m.conf.machine, .source = *vault};
+    struct copypass *p AUTO_OF(copypass) = NULL;
+    copy_held_load(f->store, vault, &spec.held);
+    if (ret_held != NULL)
+        *ret_held = spec.held;
+    assert_int_equal(copypass_new(&spec, &p, err), 0);
+    int more = copypass_look(p, err);
+    if (more <= 0)
+        return more;
+    if (copypass_begin(p, f->store, err) < 0)
+        return -1;
+    while (more > 0)
+        more = copypass_gather(p, err) < 0 ? -1 : copypass_append(p, f->store, err);
+    return more < 0 ? -1 : 1;
+}
+
+static uint8_t *read_disk(const struct view *v, uint32_t disk, uint64_t *ret_size)
+{
+    struct err err = ERR_INIT;
+    const struct mark_disk *d = view_disk(v, disk);
+    uint8_t *out = calloc(1, d == NULL ? 1 : d->size_bytes);
+    *ret_size = d == NULL ? 0 : d->size_bytes;
+    if (view_read(v, disk, 0, *ret_size, out, &err) < 0)
+        fail_msg("%s", err.text);
+    return out;
+}
+
+/* The newest point is the source's; it is kept to be looked at later. */
+static void check_newest(struct fixture *f)
+{
+    struct view *theirs AUTO_OF(view) = view_at(f->m.store, 0);
+    struct view *ours AUTO_OF(view) = view_at(f->store, 0);
+    struct kept *k = &f->kept[f->count++];
+    const struct mark *a = view_mark(theirs), *b = view_mark(ours);
+    assert_true(a->kind == b->kind && a->time_utc_usec == b->time_utc_usec && a->disk_count == b->disk_count);
+    assert_string_equal(a->tag, b->tag);
+    k->sequence = b->sequence;
+    for (uint32_t d = 0; d < MODEL_DISKS; d++) {
+        uint64_t size;
+        uint8_t *disk = read_disk(theirs, d, &size);
+        k->disks[d] = read_disk(ours, d, &k->size[d]);
+        assert_int_equal(size, k->size[d]);
+        assert_memory_equal(disk, k->disks[d], size);
+        free(disk);
+    }
+}
+
+static void check_kept(struct fixture *f)
+{
+    for (unsigned i = 0; i < f->count; i++) {
+        struct view *v AUTO_OF(view) = view_at(f->store, f->kept[i].sequence);
+        for (uint32_t d = 0; d < MODEL_DISKS; d++) {
+            uint64_t size;
+            uint8_t *disk = read_disk(v, d, &size);
+            assert_int_equal(size, f->kept[i].size[d]);
+            assert_memory_equal(disk, f->kept[i].disks[d], size);
+            free(disk);
+        }
+    }
+}
+
+static struct copy_held pass(struct fixture *f)
+{
+    struct err err = ERR_INIT;
+    struct copy_held held;
+    calls_left = INT_MAX;
+    calls = hash_calls = 0;
+    sent_bytes = 0;
+    if (try_pass_from(f, &source_vault, &held, &err) != 1)
+        fail_msg("%s", err.text);
+    check_newest(f);
+    return held;
+}
+
+/* Content of several change sets, so that some steps are in the middle of a pass. */
+static void fill_whole(struct model *m)
+{
+    uint8_t *block = malloc(BLOCK);
+    for (uint64_t at = 0; at + BLOCK <= m->disk_bytes[0]; at += BLOCK) {
+        memset(block, 0, BLOCK);
+        for (unsigned i = 0; i < BLOCK; i += 512)
+            memcpy(block + i, &(uint64_t){model_random(m, UINT64_MAX)}, 8);
+        model_put(m, 0, at, BLOCK, block);
+    }
+    model_commit(m, MARK_CRASH);
+    free(block);
+}
+
+/* ---- the tests ---- */
+
+static void each_pass_takes_what_has_changed_and_nothing_else(void **state)
+{
+    struct fixture *f = *state;
+    struct err err = ERR_INIT;
+    assert_false(pass(f).known);
+    assert_true(hash_calls > 0);
+    assert_int_equal(store_points(f->store)->count, 1);
+    assert_int_equal(try_pass_from(f, &source_vault, NULL, &err), 0); /* nothing new */
+    for (int i = 0; i < 6; i++) {
+        uint64_t before = f->m.point_count;
+        model_fill(&f->m, 1 + (unsigned)i % 3, 4);
+        assert_true(pass(f).known);
+        assert_int_equal(hash_calls, 0);
+        assert_true(f->m.point_count > before);
+        assert_int_equal(store_points(f->store)->count, 2 + i); /* points between are left out */
+    }
+    uint8_t block[PIECE];
+    memset(block, 0x5a, sizeof(block));
+    model_put(&f->m, 0, 8 * PIECE, PIECE, block);
+    model_commit(&f->m, MARK_APPLICATION);
+    pass(f);
+    assert_int_equal(sent_bytes, PIECE);
+    copy_reopen(f);
+    check_kept(f);
+    store_discard_index(f->store);
+    copy_reopen(f);
+    check_kept(f);
+    model_put(&f->m, 0, 9 * PIECE, PIECE, block);
+    model_commit(&f->m, MARK_CRASH);
+    assert_true(pass(f).known);
+    assert_int_equal(sent_bytes, PIECE);
+}
+
+static void a_link_that_is_cut_at_any_call_costs_the_pass_and_nothing_else(void **state)
+{
+    struct fixture *f = *state;
+    pass(f);
+    for (int cut = 0;; cut++) {
+        struct err err = ERR_INIT;
+        size_t points = store_points(f->store)->count;
+        model_fill(&f->m, 1, 12);
+        if (cut % 2 != 0) { /* and of one that begins with nothing */
+            char path[260];
+            (void)snprintf(path, sizeof(path), "%s/copied", f->dir);
+            assert_int_equal(unlink(path), 0);
+        }
+        calls_left = cut;
+        if (try_pass_from(f, &source_vault, NULL, &err) == 1) {
+            check_newest(f);
+            break;
+        }
+        assert_int_equal(err.code, ERR_UNAVAILABLE);
+        assert_int_equal(store_points(f->store)->count, points);
+        pass(f);
+    }
+    check_kept(f);
+}
+
+static void what_comes_damaged_is_not_taken(void **state)
+{
+    struct fixture *f = *state;
+    struct err err = ERR_INIT;
+    pass(f);
+    model_fill(&f->m, 1, 12);
+    spoil = true;
+    assert_int_equal(try_pass_from(f, &source_vault, NULL, &err), -1);
+    assert_int_equal(err.code, ERR_CORRUPT);
+    assert_int_equal(store_points(f->store)->count, 1);
+    spoil = false;
+    pass(f);
+    check_kept(f);
+}
+
+static void without_its_note_or_from_another_vault_all_is_compared(void **state)
+{
+    struct fixture *f = *state;
+    struct err err = ERR_INIT;
+    char path[260];
+    pass(f);
+    model_fill(&f->m, 1, 2);
+    (void)snprintf(path, sizeof(path), "%s/copied", f->dir);
+    FILE *file = fopen(path, "r+");
+    assert_int_equal(fseek(file, 30, SEEK_SET), 0);
+    (void)fputc(0xee, file);
+    assert_int_equal(fclose(file), 0);
+    assert_false(pass(f).known);
+    assert_true(hash_calls > 0 && sent_bytes < 400 << 10);
+    struct copy_held held;
+    hash_calls = 0;
+    assert_int_equal(try_pass_from(f, &other_vault, &held, &err), 1);
+    assert_true(!held.known && hash_calls > 0);
+    check_newest(f);
+    check_kept(f);
+}
+
+/* The other vault's log was cut, and what came then has the same numbers. */
+static void another_history_with_the_same_numbers_is_seen(void **state)
+{
+    struct fixture *f = *state;
+    struct fixture *g = calloc(1, sizeof(*g));
+    pass(f);
+    fixture_begin(g, 4711, (1u << 20) + 1536);
+    model_fill(&g->m, 3, 25);
+    assert_int_equal(store_committed(g->m.store), store_committed(f->m.store));
+    struct model mine = f->m;
+    f->m = g->m;
+    source = &f->m;
+    pass(f);
+    assert_true(hash_calls > 0);
+    model_fill(&f->m, 1, 5);
+    pass(f);
+    assert_int_equal(hash_calls, 0);
+    check_kept(f);
+    g->m = f->m;
+    f->m = mine;
+    fixture_end(g);
+    free(g);
+    source = &f->m;
+}
+
+static void append(struct fixture *f, uint64_t epoch, enum mark_kind kind)
+{
+    struct model *m = &f->m; /* as a stream of the machine's own would */
+    struct store_opened opened;
+    struct err err = ERR_INIT;
+    uint64_t committed;
+    assert_int_equal(store_begin(f->store, 1, epoch, &opened, &err), 0);
+    struct mark *mark = calloc(1, sizeof(*mark));
+    *mark = *store_last_mark(f->store);
+    mark->kind = kind;
+    mark->flags = 0;
+    mark->tag[0] = '\0';
+    mark->sequence = store_committed(f->store) + 1;
+    mark->epoch = epoch;
+    model_batch_reset(m);
+    struct record r;
+    assert_int_equal(seal_append_zero(0, 0, 128u << 10, &m->batch, &r, &err), 0);
+    record_digest_add(m->digest, &r);
+    mark->record_count = 1;
+    mark->changed_bytes = r.length;
+    record_digest_get(m->digest, &mark->digest);
+    assert_int_equal(mark_append(mark, &m->batch, &err), 0);
+    assert_int_equal(store_append(f->store, m->batch.data, m->batch.len, &committed, &err), 0);
+    model_batch_reset(m);
+    free(mark);
+}
+
+/* Whatever was written to the copy's log by somebody else is found out. */
+static void a_log_that_ends_with_something_else_is_seen(void **state)
+{
+    struct fixture *f = *state;
+    static const enum mark_kind kinds[] = {MARK_PROGRESS, MARK_CRASH};
+    for (unsigned i = 0; i < 2; i++) {
+        pass(f);
+        append(f, store_epoch(f->store) + 1, kinds[i]);
+        model_fill(&f->m, 1, 1);
+        assert_false(pass(f).known);
+        model_fill(&f->m, 1, 1);
+    }
+    assert_true(pass(f).known);
+    check_kept(f);
+}
+
+static void disks_shrink_and_grow(void **state)
+{
+    struct fixture *f = *state;
+    uint64_t whole = f->m.disk_bytes[1];
+    uint8_t block[PIECE];
+    memset(block, 0x31, sizeof(block));
+    model_put(&f->m, 1, whole - PIECE, PIECE, block);
+    model_commit(&f->m, MARK_CRASH);
+    pass(f);
+    f->m.disk_bytes[1] = whole / 2 + 512; /* what lies behind changes there, unseen by points */
+    memset(block, 0x32, sizeof(block));
+    model_put(&f->m, 0, 0, PIECE, block);
+    model_commit(&f->m, MARK_CRASH);
+    pass(f);
+    f->m.disk_bytes[1] = whole; /* and what is there again is compared */
+    model_put(&f->m, 1, whole - 2 * PIECE, PIECE, block);
+    model_zero(&f->m, 1, whole - 4 * PIECE, PIECE);
+    model_commit(&f->m, MARK_CRASH);
+    pass(f);
+    assert_true(hash_calls > 0);
+    check_kept(f);
+}
+
+/* A pass over a disk that has grown is cut off after it made something durable; the next one still knows how large the disk was at the point before. */
+static void a_disk_that_grows_is_compared_again_after_a_pass_was_cut(void **state)
+{
+    struct fixture *f = calloc(1, sizeof(*f));
+    struct err err = ERR_INIT;
+    uint64_t whole = 40u << 20;
+    (void)state;
+    fixture_begin(f, 6, whole);
+    fill_whole(&f->m); /* stays in the log behind the end */
+    f->m.disk_bytes[0] = BLOCK;
+    uint8_t block[PIECE] = {1};
+    model_put(&f->m, 0, 0, PIECE, block);
+    model_commit(&f->m, MARK_CRASH);
+    pass(f);
+    f->m.disk_bytes[0] = whole;
+    model_put(&f->m, 1, 0, PIECE, block);
+    model_commit(&f->m, MARK_CRASH);
+    calls = 0;
+    uint64_t before = store_committed(f->store);
+    for (calls_left = 5; store_committed(f->store) == before; calls_left = (int)calls + 1)
+        assert_int_equal(try_pass_from(f, &source_vault, NULL, &err), -1);
+    assert_int_equal(store_points(f->store)->count, 1);
+    pass(f);
+    check_kept(f);
+    fixture_end(f);
+    free(f);
+}
+
+/* The payload of a record of the copy; what is damaged comes anew with the next comparison of all. */
+static void damage_here_is_healed_by_a_comparison_of_all(void **state)
+{
+    struct fixture *f = *state;
+    char path[300];
+    uint8_t *block = malloc(BLOCK);
+    for (unsigned i = 0; i < BLOCK; i++)
+        block[i] = (uint8_t)model_random(&f->m, 256);
+    model_put(&f->m, 0, 0, BLOCK, block);
+    model_commit(&f->m, MARK_CRASH);
+    free(block);
+    pass(f);
+    store_close(f->store);
+    f->store = NULL;
+    (void)snprintf(path, sizeof(path), "%s/main/0000000000000001.seg", f->dir);
+    FILE *file = fopen(path, "r+");
+    assert_int_equal(fseek(file, 5000, SEEK_SET), 0);
+    int was = fgetc(file);
+    assert_int_equal(fseek(file, 5000, SEEK_SET), 0);
+    (void)fputc(was ^ 1, file);
+    assert_int_equal(fclose(file), 0);
+    copy_open(f);
+    forget_kept(f); /* the point of before is damaged, too */
+    (void)snprintf(path, sizeof(path), "%s/copied", f->dir);
+    assert_int_equal(unlink(path), 0);
+    model_fill(&f->m, 1, 1);
+    pass(f);
+}
+
+/* ---- killed at each step ---- */
+
+static int countdown;
+
+static void kill_at(void *arg, const char *name)
+{
+    (void)arg;
+    (void)name;
+    if (countdown-- == 0)
+        _exit(77);
+}
+
+static bool die_at(struct fixture *f, int n)
+{
+    struct err err = ERR_INIT;
+    int status;
+    store_close(f->store);
+    f->store = NULL;
+    assert_int_equal(store_flush(f->m.store, &err), 0); /* not by the child */
+    pid_t child = fork();
+    if (child == 0) {
+        copy_open(f);
+        countdown = n;
+        crashpoint_watch(kill_at, NULL);
+        _exit(try_pass_from(f, &source_vault, NULL, &err) == 1 ? 0 : 2);
+    }
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFEXITED(status));
+    assert_true(WEXITSTATUS(status) == 77 || WEXITSTATUS(status) == 0);
+    copy_open(f);
+    return WEXITSTATUS(status) == 77;
+}
+
+static void killed_anywhere_the_next_pass_makes_the_same_of_it(void **state)
+{
+    bool more = true;
+    int deaths = 0;
+    (void)state;
+    for (int n = 0; more; n++) {
+        struct fixture *f = calloc(1, sizeof(*f));
+        fixture_begin(f, 4, 40u << 20);
+        if (n % 2 != 0) { /* a first pass, or one over a point that is here */
+            model_fill(&f->m, 1, 5);
+            pass(f);
+        }
+        fill_whole(&f->m);
+        size_t before = store_points(f->store)->count;
+        more = die_at(f, n / 2);
+        deaths += more;
+        assert_true(store_points(f->store)->count <= before + 1);
+        if (store_points(f->store)->count > before) /* the dead one came to its point */
+            check_newest(f);
+        model_fill(&f->m, 1, 5);
+        pass(f);
+        assert_true(sent_bytes < 41u << 20);
+        check_kept(f);
+        more = more || n % 2 == 0;
+        fixture_end(f);
+        free(f);
+    }
+    assert_true(deaths >= 10);
+}
+
+int main(void)
+{
+#define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+    const struct CMUnitTest tests[] = {
+        TEST(each_pass_takes_what_has_changed_and_nothing_else),
+        TEST(a_link_that_is_cut_at_any_call_costs_the_pass_and_nothing_else),
+        TEST(what_comes_damaged_is_not_taken),
+        TEST(without_its_note_or_from_another_vault_all_is_compared),
+        TEST(another_history_with_the_same_numbers_is_seen),
+        TEST(a_log_that_ends_with_something_else_is_seen),
+        TEST(disks_shrink_and_grow),
+        cmocka_unit_test(a_disk_that_grows_is_compared_again_after_a_pass_was_cut),
+        TEST(damage_here_is_healed_by_a_comparison_of_all),
+        cmocka_unit_test(killed_anywhere_the_next_pass_makes_the_same_of_it),
+    };
+    return cmocka_run_group_tests_name("copy", tests, NULL, NULL);
+}

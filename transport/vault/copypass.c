@@ -1,0 +1,431 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Happy path: the newest point of the other vault is looked up, and whether the one that is here is still the one of its number there; disk by disk
+ * the ranges that have changed since, or all of it, are compared; sets are appended as they fill.
+ * Failure modes: whatever fails ends the pass. What it made durable stays, as progress that is no point, and the next pass begins with the point before:
+ * a block that came already is equal then. A point that retention drops there meanwhile costs the pass.
+ */
+#include "transport/vault/copypass.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "transport/base/clock.h"
+#include "transport/base/crashpoint.h"
+#include "transport/vault/copypass_private.h"
+#include "transport/vault/extent.h"
+
+#define SET_BYTES (16u << 20) /* of content in one change set */
+#define BATCH_MAX (64u << 20) /* a set, what one more call brings, and its headers */
+#define GATHER_USEC (5 * USEC_PER_SEC)
+#define HASH_BLOCKS 4096u /* of a disk, in one call */
+#define RANGES_MAX (4u << 20)
+#define CACHE_SMALL 1u /* bytes: the least there is; each block is read once */
+
+int copypass_new(const struct copypass_spec *spec, struct copypass **ret_pass, struct err *err)
+{
+    struct copypass *p AUTO_OF(copypass) = mem_new(struct copypass);
+    if (p == NULL)
+        return err_set(err, ERR_NOMEM, "no memory for a copy");
+    p->spec = *spec;
+    p->plain = BUF_INIT(1u << 20);
+    p->batch = BUF_INIT(BATCH_MAX);
+    p->work = seal_work_new();
+    p->digest = record_digest_new();
+    p->block = mem_alloc(1, COPY_BLOCK);
+    p->base = mem_new(struct mark);
+    if (p->work == NULL || p->digest == NULL || p->block == NULL || p->base == NULL)
+        return err_set(err, ERR_NOMEM, "no memory for a copy");
+    *ret_pass = TAKE_PTR(p);
+    return 0;
+}
+
+void copypass_free(struct copypass *p)
+{
+    if (p == NULL)
+        return;
+    view_close(p->own);
+    free(p->base);
+    free(p->starts);
+    free(p->ends);
+    free(p->hashes);
+    seal_work_free(p->work);
+    record_digest_free(p->digest);
+    free(p->block);
+    buf_done(&p->plain);
+    buf_done(&p->batch);
+    explicit_bzero(&p->opened, sizeof(p->opened));
+    free(p);
+}
+
+/* ---- look ---- */
+
+static int take_disks(struct mark *m, const Leeward__Vault__V1__Point *point, struct err *err)
+{
+    if (point->n_disks == 0 || point->n_disks > MARK_DISKS_MAX)
+        return err_set(err, ERR_CORRUPT, "the other vault names %zu disks of a point", point->n_disks);
+    m->disk_count = (uint32_t)point->n_disks;
+    for (uint32_t i = 0; i < m->disk_count; i++) {
+        const Leeward__Vault__V1__Disk *d = point->disks[i];
+        if (d->number > RECORD_DISK_MAX || d->size_bytes > EXTENT_DISK_BYTES_MAX ||
+            d->size_bytes % RECORD_SECTOR != 0 || (i > 0 && d->number <= m->disks[i - 1].number) ||
+            strlen(d->name) > MARK_NAME_MAX)
+            return err_set(err, ERR_CORRUPT, "the other vault names a disk that there cannot be");
+        m->disks[i] =
+            (struct mark_disk){.number = d->number, .sector_bytes = d->sector_bytes, .size_bytes = d->size_bytes};
+        (void)snprintf(m->disks[i].name, sizeof(m->disks[i].name), "%s", d->name);
+    }
+    return 0;
+}
+
+struct found {
+    struct copypass *p;
+    unsigned count;
+    uint64_t sequence, time_utc_usec, generation, changed_bytes;
+};
+
+static void note_point(struct found *f, const Leeward__Vault__V1__Point *point)
+{
+    f->count++;
+    f->sequence = point->sequence;
+    f->time_utc_usec = point->time_utc_usec;
+    f->generation = point->generation;
+    f->changed_bytes = point->changed_bytes;
+}
+
+static int take_newest(void *arg, const ProtobufCMessage *message, struct err *err)
+{
+    const Leeward__Vault__V1__Point *point = (const void *)message;
+    struct found *f = arg;
+    struct mark *m = &f->p->target;
+    int kind = mark_kind_from_name(point->kind);
+    if (point->machine_id.len != IDENT_SIZE ||
+        memcmp(point->machine_id.data, f->p->spec.machine.bytes, IDENT_SIZE) != 0 || point->sequence == 0 ||
+        kind <= MARK_PROGRESS || strlen(point->tag) > MARK_TAG_MAX)
+        return err_set(err, ERR_CORRUPT, "the other vault named something that is no point of this machine");
+    *m = (struct mark){.kind = (enum mark_kind)kind,
+        .flags = point->frozen ? MARK_FROZEN : 0,
+        .time_utc_usec = point->time_utc_usec,
+        .machine = f->p->spec.machine,
+        .unreadable_blocks = point->unreadable_blocks};
+    if (point->group_point_id.len == IDENT_SIZE)
+        memcpy(m->group_point.bytes, point->group_point_id.data, IDENT_SIZE);
+    (void)snprintf(m->tag, sizeof(m->tag), "%s", point->tag);
+    note_point(f, point);
+    return take_disks(m, point, err);
+}
+
+static int take_any(void *arg, const ProtobufCMessage *message, struct err *err)
+{
+    (void)err;
+    note_point(arg, (const void *)message);
+    return 0;
+}
+
+static int ask_points(struct copypass *p, uint64_t after, bool newest,
+    int (*take)(void *arg, const ProtobufCMessage *m, struct err *err), struct found *f, struct err *err)
+{
+    Leeward__Vault__V1__ListPointsRequest q = LEEWARD__VAULT__V1__LIST_POINTS_REQUEST__INIT;
+    q.machine_id = (ProtobufCBinaryData){IDENT_SIZE, p->spec.machine.bytes};
+    q.after_sequence = after;
+    q.limit = newest ? 0 : 1; /* one that does not know `newest` tells all, and is found out */
+    q.newest = newest;
+    return vaultask_run(p->spec.ask, "/leeward.vault.v1.Vault/ListPoints", &q.base,
+        &leeward__vault__v1__point__descriptor, take, f, &p->traffic_bytes, err);
+}
+
+/* A log that was cut there may have given the number to another point. */
+static bool is_held(const struct copypass *p, const struct found *f)
+{
+    const struct copy_held *h = &p->spec.held;
+    return h->known && f->count > 0 && f->sequence == h->source_sequence && f->time_utc_usec == h->time_utc_usec &&
+           f->generation == h->source_generation && f->changed_bytes == h->changed_bytes;
+}
+
+int copypass_look(struct copypass *p, struct err *err)
+{
+    struct found newest = {.p = p}, before = {.p = p};
+    if (ask_points(p, 0, true, take_newest, &newest, err) < 0)
+        return -1;
+    if (newest.count > 1)
+        return err_set(err, ERR_UNSUPPORTED, "the other vault does not know how to be copied from; upgrade it");
+    if (newest.count == 0 || is_held(p, &newest))
+        return 0;
+    if (p->spec.held.known && ask_points(p, p->spec.held.source_sequence - 1, false, take_any, &before, err) < 0)
+        return -1;
+    p->spec.held.known = is_held(p, &before) && newest.sequence > before.sequence;
+    p->target_sequence = newest.sequence;
+    p->target_generation = newest.generation;
+    p->target_changed_bytes = newest.changed_bytes;
+    return 1;
+}
+
+/* ---- begin ---- */
+
+int copypass_begin(struct copypass *p, struct store *s, struct err *err)
+{
+    if (store_begin(s, store_generation(s), store_epoch(s) + 1, &p->opened, err) < 0 || store_flush(s, err) < 0)
+        return -1;
+    p->begun = true;
+    /* The log may end with what a pass that did not come to its point has made durable: the point itself says how large the disks were. */
+    const struct point *base = p->spec.held.known ? pointlist_find(store_points(s), p->spec.held.sequence) : NULL;
+    p->spec.held.known = base != NULL;
+    p->first = base == NULL;
+    if (base != NULL && store_point_mark(s, base, p->base, err) < 0)
+        return -1;
+    if (store_last_mark(s) == NULL)
+        return 0;
+    return view_open_mark(store_dir(s), store_last_mark(s), &p->opened.keys, CACHE_SMALL, &p->own, err);
+}
+
+/* ---- gather ---- */
+
+static int add_range(struct copypass *p, uint64_t start, uint64_t end, struct err *err)
+{
+    if (p->range_count > 0 && start <= p->ends[p->range_count - 1]) {
+        if (end > p->ends[p->range_count - 1])
+            p->ends[p->range_count - 1] = end;
+        return 0;
+    }
+    if (p->range_count == p->range_cap) {
+        size_t cap = p->range_cap == 0 ? 1024 : p->range_cap * 2;
+        uint64_t *starts = mem_resize(p->starts, cap, sizeof(*starts));
+        if (starts != NULL)
+            p->starts = starts;
+        uint64_t *ends = starts == NULL ? NULL : mem_resize(p->ends, cap, sizeof(*ends));
+        if (ends != NULL)
+            p->ends = ends;
+        if (starts == NULL || ends == NULL || cap > RANGES_MAX)
+            return err_set(err, ERR_NOMEM, "no memory for what has changed since the point before");
+        p->range_cap = cap;
+    }
+    p->starts[p->range_count] = start;
+    p->ends[p->range_count++] = end;
+    return 0;
+}
+
+static int take_ranges(void *arg, const ProtobufCMessage *m, struct err *err)
+{
+    const Leeward__Vault__V1__ChangeChunk *c = (const void *)m;
+    struct copypass *p = arg;
+    uint64_t size = p->target.disks[p->disk].size_bytes;
+    if (c->n_starts != c->n_lengths || c->sequence != p->target_sequence || c->size_bytes != size)
+        return err_set(err, ERR_CORRUPT, "the other vault answered about another point");
+    for (size_t i = 0; i < c->n_starts; i++) {
+        uint64_t start = c->starts[i], end;
+        if (start > size || c->lengths[i] > size - start ||
+            (p->range_count > 0 && start < p->starts[p->range_count - 1]))
+            return err_set(err, ERR_CORRUPT, "the other vault answered with a range that there cannot be");
+        end = (start + c->lengths[i] + COPY_BLOCK - 1) / COPY_BLOCK * COPY_BLOCK;
+        if (add_range(p, start / COPY_BLOCK * COPY_BLOCK, end < size ? end : size, err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+/* From where on all of the disk is compared: what was behind its end, or not there, at the point before need not be among what has changed since. */
+static uint64_t sweep_from(const struct copypass *p, const struct mark_disk *d)
+{
+    for (uint32_t i = 0; p->spec.held.known && i < p->base->disk_count; i++)
+        if (p->base->disks[i].number == d->number)
+            return p->base->disks[i].size_bytes >= d->size_bytes
+                       ? d->size_bytes
+                       : p->base->disks[i].size_bytes / COPY_BLOCK * COPY_BLOCK;
+    return 0;
+}
+
+static int prepare_disk(struct copypass *p, struct err *err)
+{
+    Leeward__Vault__V1__ChangesRequest q = LEEWARD__VAULT__V1__CHANGES_REQUEST__INIT;
+    const struct mark_disk *d = &p->target.disks[p->disk];
+    p->range_count = p->range = 0;
+    p->hash_count = 0;
+    p->range_at = 0;
+    p->sweep_at = sweep_from(p, d);
+    p->prepared = true;
+    if (p->sweep_at == 0)
+        return 0;
+    q.machine_id = (ProtobufCBinaryData){IDENT_SIZE, p->spec.machine.bytes};
+    q.sequence = p->target_sequence;
+    q.after_sequence = p->spec.held.source_sequence;
+    q.disk = d->number;
+    return vaultask_run(p->spec.ask, "/leeward.vault.v1.Vault/Changes", &q.base,
+        &leeward__vault__v1__change_chunk__descriptor, take_ranges, p, &p->traffic_bytes, err);
+}
+
+static uint32_t block_length(uint64_t at, uint64_t end)
+{
+    return end - at < COPY_BLOCK ? (uint32_t)(end - at) : COPY_BLOCK;
+}
+
+/* A few blocks of a range. */
+static int some_of_ranges(struct copypass *p, const struct mark_disk *d, struct err *err)
+{
+    for (unsigned i = 0; i < COPY_ASK_BLOCKS && p->range < p->range_count; i++) {
+        if (p->range_at < p->starts[p->range])
+            p->range_at = p->starts[p->range];
+        uint32_t n = block_length(p->range_at, p->ends[p->range]);
+        if (copy_compare_block(p, d->number, p->range_at, n, NULL, err) < 0)
+            return -1;
+        p->range_at += n;
+        if (p->range_at >= p->ends[p->range])
+            p->range++;
+    }
+    return 0;
+}
+
+static int take_hashes(void *arg, const ProtobufCMessage *m, struct err *err)
+{
+    const Leeward__Vault__V1__HashChunk *c = (const void *)m;
+    struct copypass *p = arg;
+    size_t n = c->hashes.len / HASH_SIZE;
+    if (c->block_bytes != COPY_BLOCK || c->hashes.len % HASH_SIZE != 0 ||
+        c->start != p->hashes_at + p->hash_count * COPY_BLOCK || n > HASH_BLOCKS - p->hash_count)
+        return err_set(err, ERR_CORRUPT, "the other vault answered other hashes than those asked for");
+    memcpy(p->hashes + p->hash_count, c->hashes.data, n * HASH_SIZE);
+    p->hash_count += n;
+    return 0;
+}
+
+static int fetch_hashes(struct copypass *p, const struct mark_disk *d, struct err *err)
+{
+    Leeward__Vault__V1__HashesRequest q = LEEWARD__VAULT__V1__HASHES_REQUEST__INIT;
+    uint64_t length = (uint64_t)HASH_BLOCKS * COPY_BLOCK;
+    if (p->hashes == NULL)
+        p->hashes = mem_alloc(HASH_BLOCKS, sizeof(*p->hashes));
+    if (p->hashes == NULL)
+        return err_set(err, ERR_NOMEM, "no memory for hashes");
+    p->hashes_at = p->sweep_at;
+    p->hash_count = 0;
+    q.machine_id = (ProtobufCBinaryData){IDENT_SIZE, p->spec.machine.bytes};
+    q.sequence = p->target_sequence;
+    q.disk = d->number;
+    q.start = p->sweep_at;
+    q.length = d->size_bytes - p->sweep_at < length ? d->size_bytes - p->sweep_at : length;
+    q.block_bytes = COPY_BLOCK;
+    if (vaultask_run(p->spec.ask, "/leeward.vault.v1.Vault/Hashes", &q.base,
+            &leeward__vault__v1__hash_chunk__descriptor, take_hashes, p, &p->traffic_bytes, err) < 0)
+        return -1;
+    if (p->hash_count == (q.length + COPY_BLOCK - 1) / COPY_BLOCK)
+        return 0;
+    return err_set(err, ERR_CORRUPT, "the other vault has no hashes for this part of the disk");
+}
+
+/* A few blocks of what is compared whole. */
+static int some_of_all(struct copypass *p, const struct mark_disk *d, struct err *err)
+{
+    size_t at = p->hash_count == 0 ? 0 : (size_t)((p->sweep_at - p->hashes_at) / COPY_BLOCK);
+    if (at == p->hash_count && fetch_hashes(p, d, err) < 0)
+        return -1;
+    at = (size_t)((p->sweep_at - p->hashes_at) / COPY_BLOCK);
+    for (unsigned i = 0; i < COPY_ASK_BLOCKS && at < p->hash_count; i++, at++) {
+        uint32_t n = block_length(p->sweep_at, d->size_bytes);
+        if (copy_compare_block(p, d->number, p->sweep_at, n, &p->hashes[at], err) < 0)
+            return -1;
+        p->sweep_at += n;
+    }
+    if (p->sweep_at == d->size_bytes)
+        p->hash_count = 0;
+    return 0;
+}
+
+static int some(struct copypass *p, struct err *err)
+{
+    const struct mark_disk *d = &p->target.disks[p->disk];
+    if (!p->prepared)
+        return prepare_disk(p, err);
+    if (p->range < p->range_count)
+        return some_of_ranges(p, d, err);
+    if (p->sweep_at < d->size_bytes)
+        return some_of_all(p, d, err);
+    if (copy_flush(p, d->number, err) < 0)
+        return -1;
+    p->disk++;
+    p->prepared = false;
+    return 0;
+}
+
+int copypass_gather(struct copypass *p, struct err *err)
+{
+    uint64_t until = clock_mono_usec() + GATHER_USEC;
+    while (p->disk < p->target.disk_count && p->bytes < SET_BYTES && clock_mono_usec() < until)
+        if (some(p, err) < 0)
+            return -1;
+    p->complete = p->disk == p->target.disk_count;
+    return 0;
+}
+
+/* ---- append ---- */
+
+static int close_set(struct copypass *p, struct store *s, struct err *err)
+{
+    struct mark *m AUTO_FREE = mem_new(struct mark);
+    uint64_t committed;
+    if (m == NULL)
+        return err_set(err, ERR_NOMEM, "no memory for a mark");
+    *m = p->target;
+    m->sequence = store_committed(s) + 1;
+    m->generation = p->opened.generation;
+    m->epoch = p->opened.epoch;
+    if (p->complete) {
+        m->flags |= p->first ? MARK_FIRST : 0;
+    } else {
+        m->kind = MARK_PROGRESS;
+        m->flags = 0;
+        m->group_point = (struct ident){0};
+        copy_tag(&p->spec.held, m->tag);
+    }
+    m->record_count = p->records;
+    m->changed_bytes = p->bytes;
+    record_digest_get(p->digest, &m->digest);
+    p->records = p->bytes = 0;
+    record_digest_reset(p->digest);
+    int result =
+        mark_append(m, &p->batch, err) < 0 ? -1 : store_append(s, p->batch.data, p->batch.len, &committed, err);
+    buf_clear(&p->batch);
+    return result < 0 ? -1 : store_wants_flush(s) ? store_flush(s, err) : 0;
+}
+
+int copypass_append(struct copypass *p, struct store *s, struct err *err)
+{
+    if (!p->begun || store_epoch(s) != p->opened.epoch)
+        return err_set(err, ERR_REFUSED, "another stream of the machine has begun");
+    if ((p->records > 0 || p->complete) && close_set(p, s, err) < 0)
+        return -1;
+    if (!p->complete)
+        return 1;
+    crashpoint_pass("copy.committed");
+    p->held = (struct copy_held){.known = true,
+        .source = p->spec.source,
+        .source_sequence = p->target_sequence,
+        .time_utc_usec = p->target.time_utc_usec,
+        .source_generation = p->target_generation,
+        .changed_bytes = p->target_changed_bytes,
+        .sequence = store_committed(s),
+        .epoch = p->opened.epoch,
+        .taken_bytes = p->spec.held.taken_bytes + p->taken_bytes,
+        .traffic_bytes = p->spec.held.traffic_bytes + p->traffic_bytes};
+    return copy_note_store(s, &p->held, err);
+}
+
+const struct copy_held *copypass_held(const struct copypass *p)
+{
+    return &p->held;
+}
+
+uint64_t copypass_traffic(const struct copypass *p)
+{
+    return p->traffic_bytes;
+}
+
+unsigned copypass_permille(const struct copypass *p)
+{
+    double all = 0, done = 0;
+    for (uint32_t i = 0; i < p->target.disk_count; i++) {
+        double size = (double)p->target.disks[i].size_bytes;
+        all += size;
+        done += i < p->disk ? size : i == p->disk && p->prepared ? (double)p->sweep_at : 0;
+    }
+    return all > 0 ? (unsigned)(done / all * 999.0) : 0;
+}

@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * One pass of a copy: the newest point that another vault has of a machine becomes a point of this vault's own log. Only what differs travels: where the
+ * point before is known, what the other vault says has changed since is compared by hashes; else all of each disk is. What comes is checked against
+ * its hash, sealed under this vault's key of the machine and appended in change sets of bounded size; the last of them is the point. So there is a
+ * point here when all of it is, and never before (P1).
+ *
+ * The work is divided: what asks the other vault runs on a thread that may wait, what touches the store on the machine's lane, one after the other:
+ *     look (1: there is a newer point) -> begin -> gather, append -> gather, append -> ... until append says 0
+ * The file `copied` in the machine's folder says which point of the other vault the newest own one is. It is written behind the point: after
+ * a crash between both all is compared once more, which changes nothing.
+ */
+#ifndef TRANSPORT_VAULT_COPYPASS_H
+#define TRANSPORT_VAULT_COPYPASS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "transport/base/err.h"
+#include "transport/base/ident.h"
+#include "transport/base/mem.h"
+#include "transport/proto/vaultask.h"
+#include "transport/vault/store.h"
+
+/* What the file `copied` says. */
+struct copy_held {
+    bool known;          /* else nothing is known of what the log has of the other vault's points */
+    struct ident source; /* the other vault */
+    uint64_t source_sequence, time_utc_usec, source_generation,
+        changed_bytes;                   /* its point, and what tells it from another of that number */
+    uint64_t sequence, epoch;            /* of this vault's log: the mark of that point */
+    uint64_t taken_bytes, traffic_bytes; /* since the copy was begun; good even if the rest is not known */
+};
+
+/* Lane. Not known where the file is not there or damaged, is about another vault, or the log does not end with what it says. */
+void copy_held_load(const struct store *s, const struct ident *source, struct copy_held *ret_held);
+
+struct copypass;
+struct copypass_spec {
+    struct vaultask *ask;
+    struct ident machine, source;
+    struct copy_held held;
+};
+int copypass_new(const struct copypass_spec *spec, struct copypass **ret_pass, struct err *err);
+void copypass_free(struct copypass *p); /* NULL allowed; nothing of it is under way */
+DEFINE_AUTO(copypass, copypass_free)
+
+/* May wait. 1: there is a point to be taken; 0: the newest one is here already, or there is none. */
+int copypass_look(struct copypass *p, struct err *err);
+/* Lane. A new stream of the machine. */
+int copypass_begin(struct copypass *p, struct store *s, struct err *err);
+/* May wait. Some of what differs, as much as a change set takes, or what came within a few seconds. */
+int copypass_gather(struct copypass *p, struct err *err);
+/* Lane. Makes it durable. 1: gather more; 0: the point is there. */
+int copypass_append(struct copypass *p, struct store *s, struct err *err);
+
+/* Once append has said 0. */
+const struct copy_held *copypass_held(const struct copypass *p);
+/* Bytes in both directions so far, and how far it is. Between two steps. */
+uint64_t copypass_traffic(const struct copypass *p);
+unsigned copypass_permille(const struct copypass *p);
+
+#endif
