@@ -313,7 +313,7 @@ int serve_failover_commit(struct request *r, struct err *err)
 
 int serve_failover_reprotect(struct request *r, struct err *err)
 {
-    return submit(r, "failover_reprotect", json_object(), err);
+    return submit(r, "failover_reprotect", json_pack("{s:s*}", "vault", request_str(r, "vault")), err);
 }
 
 /* What the jobs that write disks have in common; "to" is the id of the machine that the request names. */

@@ -156,11 +156,11 @@ int serve_disk_export(struct request *r, struct err *err)
     AUTO_DB_SET struct db_set set = {0};
     json_t *params;
 
-    if (find_point(r, machine, &set, err) < 0)
+    if (request_str(r, "vault") ? find_machine(r, r->params[0], machine, err) : find_point(r, machine, &set, err))
         return -1;
     params = json_deep_copy(r->body);
     if (params)
-        json_object_set_new(params, "sequence", sequence_text(db_at(&set, struct point_row, 0)->sequence));
+        json_object_set_new(params, "sequence", sequence_text(strtoull(r->params[1], NULL, 10)));
     if (params && !json_object_get(params, "format"))
         json_object_set_new(params, "format", json_string("raw"));
     return serve_job_submit(r, "export", machine, params, err);

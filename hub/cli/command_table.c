@@ -234,6 +234,12 @@ static const struct command_option point_open_options[] = {
     END,
 };
 
+static const struct command_option reprotect_options[] = {
+    {"vault", 0, "VAULT", "Another vault, at the old site as a rule, keeps a copy of the points from then on"},
+    JOBWAIT_OPTIONS,
+    END,
+};
+
 #define FAILOVER_OPTIONS                                                                                               \
     {"target", 't', "TARGET", "Where the replica runs (disks: its disks alone, over NBD)"},                            \
         {"cpus", 0, "N", "Processors, if not as many as the machine has"},                                             \
@@ -394,6 +400,7 @@ static const struct command_option branch_open_options[] = {
 
 static const struct command_option export_options[] = {
     {"format", 0, "FORMAT", "raw, qcow2, vhd or vmdk (raw)"},
+    {"vault", 0, "VAULT", "A point of the copy that this vault has, on its host; POINT is its number there"},
     JOBWAIT_OPTIONS,
     END,
 };
@@ -641,7 +648,7 @@ const struct command commands[] = {
     {"failover cleanup", "FAILOVER|MACHINE", "End a test: its replica and what it wrote are discarded",
         failover_cleanup_options, 1, 1, false, verb_failover_cleanup},
     {"failover reprotect", "FAILOVER|MACHINE", "Protect the replica of a committed failover: its writes become points",
-        job_options, 1, 1, false, verb_failover_reprotect},
+        reprotect_options, 1, 1, false, verb_failover_reprotect},
     {"failover failback", "FAILOVER|MACHINE", "Write the replica back to the original machine, which runs on then",
         failover_failback_options, 1, 1, false, verb_failover_failback},
     {"failover failback-preview", "FAILOVER|MACHINE",

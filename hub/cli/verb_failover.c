@@ -387,7 +387,11 @@ int verb_failover_cleanup(struct command_line *line, struct err *err)
 
 int verb_failover_reprotect(struct command_line *line, struct err *err)
 {
-    return act(line, &a_committed_one, "reprotect", NULL, err);
+    const char *vault = command_option(line, "vault");
+    json_t *body = json_pack("{s:s*}", "vault", vault);
+
+    return body ? act(line, &a_committed_one, "reprotect", body, err)
+                : err_set(err, ERR_NOMEM, "no memory for a request");
 }
 
 int verb_failover_failback(struct command_line *line, struct err *err)

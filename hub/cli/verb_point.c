@@ -383,7 +383,7 @@ static char *absolute(const char *path)
 int verb_export_disk(struct command_line *line, struct err *err)
 {
     char machine[129], number[24];
-    const char *point, *format = command_option(line, "format");
+    const char *point, *format = command_option(line, "format"), *vault = command_option(line, "vault");
     AUTO_FREE char *target = absolute(line->arguments[2]);
     AUTO_FREE char *path = NULL;
     json_int_t disk = 0;
@@ -392,12 +392,15 @@ int verb_export_disk(struct command_line *line, struct err *err)
     int rc;
 
     if (verb_split_point(line->arguments[0], machine, &point, err) < 0 ||
-        verb_resolve_point(line, machine, point, &sequence, err) < 0 ||
+        (vault ? verb_copy_point(line, machine, vault, point, &sequence, err)
+               : verb_resolve_point(line, machine, point, &sequence, err)) < 0 ||
         disk_number(line, machine, line->arguments[1], &disk, err) < 0)
         return -1;
     if (format && strcmp(format, "vhd") == 0)
         format = "vpc"; /* qemu's word for it */
     body = json_pack("{s:I, s:s, s:s}", "disk", disk, "path", target ? target : "", "format", format ? format : "raw");
+    if (vault)
+        json_object_set_new(body, "vault", json_string(vault));
     (void)snprintf(number, sizeof(number), "%llu", (unsigned long long)sequence);
     path = client_path("/api/v1/machines/%s/points/%s/export", machine, number);
     rc = path && body ? jobwait_and_print(line, "POST", path, body, err)

@@ -67,8 +67,9 @@ int machine_generation_raise(struct db_conn *conn, const char *machine_id, uint6
             " (SELECT node_id FROM protections WHERE machine_id = $1)",
             DB_S(machine_id)) < 0 ||
         db_exec(conn, NULL, err,
-            "UPDATE vaults SET desired_version = desired_version + 1 WHERE id ="
-            " (SELECT vault_id FROM protections WHERE machine_id = $1)",
+            "UPDATE vaults SET desired_version = desired_version + 1 WHERE id IN"
+            " (SELECT vault_id FROM protections WHERE machine_id = $1"
+            " UNION SELECT vault_id FROM copies WHERE machine_id = $1)",
             DB_S(machine_id)) < 0)
         return -1;
     return news_tell(conn, NEWS_DESIRED, err);

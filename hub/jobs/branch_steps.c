@@ -38,33 +38,14 @@ static int name_is_free(struct db_conn *conn, const struct machine_row *machine,
     return err_hint(err, "Choose another name, or open that one again: leeward branch open %s", name);
 }
 
-/* Of a copy in another vault than the machine's: to be read, for writing belongs to where the machine's own line is. */
+/* Of a copy: to be read, for writing belongs to where the machine's own line is. */
 static int open_copy_check(struct db_conn *conn, const struct machine_row *machine, json_t *params,
     char ret_vault_id[IDENT_TEXT_SIZE], struct err *err)
 {
-    AUTO_DB_SET struct db_set copy = {0};
-    AUTO_DB_SET struct db_set point = {0};
-    uint64_t sequence;
-
-    if (copy_steps_need(conn, machine, job_param_text(params, "vault"), &copy, err) < 0 ||
-        job_param_u64(params, "sequence", &sequence, err) < 0)
-        return -1;
-    const struct copy_row *c = db_at(&copy, struct copy_row, 0);
-    AUTO_FREE char *key = mem_printf("%s:%llu", c->key, (unsigned long long)(sequence > 0 ? sequence : c->sequence));
-    int found = key ? db_get(conn, &db_copy_points, key, &point, err) : err_set(err, ERR_NOMEM, "no memory");
-
-    if (found < 0)
-        return -1;
-    if (found == 0) {
-        err_set(err, ERR_NOT_FOUND, "the copy that %s has of %s has no such point", c->vault_name, machine->name);
-        return err_hint(err, "List its points: leeward copy points %s %s", machine->name, c->vault_name);
-    }
-    if (json_is_true(json_object_get(params, "write"))) {
-        err_set(err, ERR_REFUSED, "a point of a copy is opened to be read only");
-        return err_hint(err, "Leave --write out, or open a point of the vault that the machine is replicated to.");
-    }
-    memcpy(ret_vault_id, c->vault_id, IDENT_TEXT_SIZE);
-    return 0;
+    if (!json_is_true(json_object_get(params, "write")))
+        return copy_steps_point(conn, machine, params, ret_vault_id, err);
+    err_set(err, ERR_REFUSED, "a point of a copy is opened to be read only");
+    return err_hint(err, "Leave --write out, or open a point of the vault that the machine is replicated to.");
 }
 
 static int open_check(struct db_conn *conn, const struct machine_row *machine, json_t *params,

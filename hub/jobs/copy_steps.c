@@ -45,6 +45,30 @@ int copy_steps_need(
     return err_hint(err, "leeward copy list %s shows which ones have.", machine->name);
 }
 
+int copy_steps_point(struct db_conn *conn, const struct machine_row *machine, const json_t *params,
+    char ret_vault_id[IDENT_TEXT_SIZE], struct err *err)
+{
+    AUTO_DB_SET struct db_set copy = {0};
+    AUTO_DB_SET struct db_set point = {0};
+    uint64_t sequence;
+
+    if (copy_steps_need(conn, machine, job_param_text(params, "vault"), &copy, err) < 0 ||
+        job_param_u64(params, "sequence", &sequence, err) < 0)
+        return -1;
+    const struct copy_row *c = db_at(&copy, struct copy_row, 0);
+    AUTO_FREE char *key = mem_printf("%s:%llu", c->key, (unsigned long long)(sequence > 0 ? sequence : c->sequence));
+    int found = key ? db_get(conn, &db_copy_points, key, &point, err) : err_set(err, ERR_NOMEM, "no memory");
+
+    if (found < 0)
+        return -1;
+    if (found == 0) {
+        err_set(err, ERR_NOT_FOUND, "the copy that %s has of %s has no such point", c->vault_name, machine->name);
+        return err_hint(err, "List its points: leeward copy points %s %s", machine->name, c->vault_name);
+    }
+    memcpy(ret_vault_id, c->vault_id, IDENT_TEXT_SIZE);
+    return 0;
+}
+
 /* ---- copy ---- */
 
 static int check_vault(struct db_conn *conn, const struct machine_row *machine, const struct vault_row *vault,
@@ -97,6 +121,25 @@ int copy_steps_check(struct db_conn *conn, const struct machine_row *machine, co
     return 0;
 }
 
+int copy_steps_choose(struct db_conn *conn, const struct machine_row *machine, json_t *params, struct err *err)
+{
+    AUTO_DB_SET struct db_set set = {0};
+    AUTO_DB_SET struct db_set copy = {0};
+    char id[IDENT_TEXT_SIZE];
+    int there;
+
+    if (db_need(conn, &db_vaults, job_param_text(params, "vault"), &set, err) < 0)
+        return -1;
+    memcpy(id, db_at(&set, struct vault_row, 0)->id, IDENT_TEXT_SIZE);
+    there = find(conn, machine->id, id, &copy, err);
+    if (there < 0)
+        return -1;
+    if ((there == 0 || strcmp(db_at(&copy, struct copy_row, 0)->state, "ending") == 0) &&
+        copy_steps_check(conn, machine, id, id, err) < 0)
+        return -1;
+    return json_object_set_new(params, "vault", json_string(id)) < 0 ? err_set(err, ERR_NOMEM, "no memory") : 0;
+}
+
 static int copy_check(struct db_conn *conn, const struct machine_row *machine, json_t *params,
     char ret_vault_id[IDENT_TEXT_SIZE], struct err *err)
 {
@@ -111,10 +154,12 @@ static int copy_check(struct db_conn *conn, const struct machine_row *machine, j
 
 int copy_steps_begin(struct job_run *run, const char *vault_id, struct err *err)
 {
+    AUTO_DB_SET struct db_set set = {0};
     char source[IDENT_TEXT_SIZE];
     uint64_t newest;
+    int there = find(run->conn, run->job->machine_id, vault_id, &set, err);
 
-    if (failover_latest_point(run->conn, run->job->machine_id, &newest, err) < 0 ||
+    if (there < 0 || failover_latest_point(run->conn, run->job->machine_id, &newest, err) < 0 ||
         point_steps_vault(run->conn, run->job->machine_id, source, err) < 0)
         return -1;
     const struct copy_put put = {.machine_id = run->job->machine_id,
@@ -122,7 +167,8 @@ int copy_steps_begin(struct job_run *run, const char *vault_id, struct err *err)
         .source_vault_id = source,
         .created_by = run->job->requested_by};
 
-    if (copy_put(run->conn, &put, err) < 0 ||
+    if ((there == 0 && copy_put(run->conn, &put, err) < 0) ||
+        job_state_put(run, "copy_begun", json_boolean(there == 0), err) < 0 ||
         job_state_put(run, "copy_from", json_integer((json_int_t)newest), err) < 0)
         return -1;
     return JOB_DONE;
@@ -177,7 +223,8 @@ int copy_steps_undo(struct job_run *run, const char *vault_id, struct err *err)
     int found =
         params ? find(run->conn, run->job->machine_id, vault_id, &set, err) : err_set(err, ERR_NOMEM, "no memory");
 
-    if (found <= 0 || strcmp(db_at(&set, struct copy_row, 0)->state, "ending") == 0)
+    if (found <= 0 || !json_is_true(json_object_get(run->state, "copy_begun")) ||
+        strcmp(db_at(&set, struct copy_row, 0)->state, "ending") == 0)
         return found < 0 ? -1 : 0;
     return job_submit(run->conn, &spec, false, id, err);
 }

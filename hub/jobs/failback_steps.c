@@ -3,7 +3,7 @@
  * The way back of a machine whose replica was committed.
  *
  * failover_reprotect: the vault follows the replica's branch from now on, whether the hub is there or not, so that what the replica writes
- * becomes recovery points of the machine. The original stays fenced.
+ * becomes recovery points of the machine. The original stays fenced. Where another vault is named, at the old site as a rule, that one keeps a copy of them.
  *
  * failover_failback: while the replica runs, the agent of the original machine writes its disks until little is missing; then the replica is shut
  * down, the last of it becomes a point, the disks get the rest, and only then does the machine's generation move: there is one primary at any
@@ -16,6 +16,7 @@
 #include "hub/db/failover_store.h"
 #include "hub/db/protection_store.h"
 #include "hub/jobs/branch_steps.h"
+#include "hub/jobs/copy_steps.h"
 #include "hub/jobs/failover_steps.h"
 #include "hub/jobs/job.h"
 #include "hub/jobs/point_steps.h"
@@ -23,7 +24,6 @@
 #include "hub/jobs/receiver_steps.h"
 #include "transport/base/clock.h"
 #include "transport/base/mem.h"
-
 
 /* ---- what the jobs share ---- */
 
@@ -61,15 +61,32 @@ static int take_point(struct job_run *run, struct err *err)
 
 /* ---- failover_reprotect ---- */
 
+/* Another vault, at the old site as a rule, is to keep a copy of the machine's points, those of the replica included. */
+static bool reprotect_copies(const json_t *params)
+{
+    return job_param_text(params, "vault")[0] != '\0';
+}
+
+static int copy_begin(struct job_run *run, struct err *err)
+{
+    return copy_steps_begin(run, job_param_text(run->params, "vault"), err);
+}
+
+static int copy_first(struct job_run *run, struct err *err)
+{
+    return copy_steps_first(run, job_param_text(run->params, "vault"), err);
+}
+
 static int reprotect_check(struct db_conn *conn, const struct machine_row *machine, json_t *params,
     char ret_vault_id[IDENT_TEXT_SIZE], struct err *err)
 {
-    static const char *const known[] = {"failover_id", NULL};
+    static const char *const known[] = {"failover_id", "vault", NULL};
 
     if (job_params_known(params, known, err) < 0 ||
-        failover_named_check(conn, machine, params, FAILOVER_REPROTECT, ret_vault_id, err) < 0)
+        failover_named_check(conn, machine, params, FAILOVER_REPROTECT, ret_vault_id, err) < 0 ||
+        failover_check_machine(machine, MOVE_REPROTECT, err) < 0)
         return -1;
-    return failover_check_machine(machine, MOVE_REPROTECT, err);
+    return reprotect_copies(params) ? copy_steps_choose(conn, machine, params, err) : 0;
 }
 
 static int reprotect_begin(struct job_run *run, struct err *err)
@@ -99,9 +116,15 @@ static int reprotect_settle(struct job_run *run, struct err *err)
     return failover_tell(run, "replica_protected", "info", text, err) < 0 ? -1 : JOB_DONE;
 }
 
-/* The replica runs on, without protection, as before. */
+/* The replica runs on, without protection, as before; once it is protected it stays so, and only a copy that was begun is taken back. */
 static int undo_reprotect(struct job_run *run, struct err *err)
 {
+    int settled = job_step_done(run, "settle", err), copying = job_step_done(run, "copy", err);
+
+    if (settled < 0 || copying < 0)
+        return -1;
+    if (settled > 0)
+        return copying > 0 ? copy_steps_undo(run, job_param_text(run->params, "vault"), err) : 0;
     if (run->job->ordinal == 0)
         return 0;
     if (move_both(run, MOVE_REPROTECT_UNDO, FAILOVER_UNPROTECT, err) < 0)
@@ -118,7 +141,9 @@ const struct job_kind job_kind_failover_reprotect = {.name = "failover_reprotect
     .steps = {{"begin", "Write the protection of the replica down", reprotect_begin, NULL},
         {"point", "Make a point of what the replica has written", take_point, NULL},
         {"list", "See it in the list", point_steps_until_listed, NULL},
-        {"settle", "The replica is protected", reprotect_settle, NULL}}};
+        {"settle", "The replica is protected", reprotect_settle, NULL},
+        {"copy", "Write the copy in the other vault down", copy_begin, reprotect_copies},
+        {"copy_first", "Take the replica's point over there", copy_first, reprotect_copies}}};
 
 /* ---- failover_failback ---- */
 

@@ -10,6 +10,7 @@
 #include "hub/db/branch_store.h"
 #include "hub/db/journal.h"
 #include "hub/db/protection_store.h"
+#include "hub/jobs/copy_steps.h"
 #include "transport/base/clock.h"
 
 /* How long a committed point may take from the vault into the hub's list before the job ends without it. */
@@ -119,12 +120,13 @@ int point_steps_until_listed(struct job_run *run, struct err *err)
 static int export_check(struct db_conn *conn, const struct machine_row *machine, json_t *params,
     char ret_vault_id[IDENT_TEXT_SIZE], struct err *err)
 {
-    static const char *const known[] = {"sequence", "disk", "path", "format", NULL};
+    static const char *const known[] = {"sequence", "disk", "path", "format", "vault", NULL};
+    bool copied = job_param_text(params, "vault")[0] != '\0';
     static const char *const formats[] = {"raw", "qcow2", "vpc", "vmdk", NULL};
     const char *path = job_param_text(params, "path");
     uint64_t disk;
 
-    if (job_params_known(params, known, err) < 0 || point_steps_sequence(conn, machine, params, err) < 0 ||
+    if (job_params_known(params, known, err) < 0 || (!copied && point_steps_sequence(conn, machine, params, err) < 0) ||
         job_param_u64(params, "disk", &disk, err) < 0 ||
         check_words(
             "format", json_object_get(params, "format") ? job_param_text(params, "format") : "raw", formats, err) < 0)
@@ -133,6 +135,8 @@ static int export_check(struct db_conn *conn, const struct machine_row *machine,
         err_set(err, ERR_INVALID, "path: not an absolute path");
         return err_hint(err, "Name a file or block device on the vault's host, beginning with /.");
     }
+    if (copied)
+        return copy_steps_point(conn, machine, params, ret_vault_id, err);
     return point_steps_vault(conn, machine->id, ret_vault_id, err);
 }
 

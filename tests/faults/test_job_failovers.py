@@ -19,6 +19,7 @@ sys.path.insert(0, os.path.join(HERE, "..", "system"))
 from agent_site import Agent, HubSite  # noqa: E402
 from held_jobs import HeldJobs, restarted_at_once  # noqa: E402
 from harness import MIB, Disk, check, defer, fresh, image_of, main, note, run, test, undo, wait_until  # noqa: E402
+from vault_site import Vault  # noqa: E402
 
 KINDS = ("failover_end", "failover_change_point", "failover_commit", "failover_reprotect", "failover_failback", "failover_resume", "failover",
          "machine_restore", "plan_run", "plan_gate", "plan_action", "plan_end")
@@ -104,6 +105,12 @@ class Worker(HeldJobs):
     def __init__(self):
         super().__init__(HubSite(daemon_starters=restarted_at_once()))
         self.calm, self.tried = Machine(self, "calm"), Machine(self, "tried")
+        self.second = None
+
+    def old(self):
+        """The name of a second vault, which there is from the first time on."""
+        self.second = self.second or Vault(self.site, "old")
+        return self.second.name
 
     def same(self, after):
         """What is left of both machines, which the vault may be about to clear away."""
@@ -136,7 +143,7 @@ def to_an_older_point_and_committed(m):
     yield "failover_change_point", "POST", f"/failovers/{m.failover()}/change-point", {"sequence": m.first}
     yield "failover_commit", "POST", f"/failovers/{m.failover()}/commit"
     m.write(0x11, "1M")
-    yield "failover_reprotect", "POST", f"/failovers/{m.failover()}/reprotect"
+    yield "failover_reprotect", "POST", f"/failovers/{m.failover()}/reprotect", {"vault": m.w.old()}
     m.write(0x22, "5M")
 
 

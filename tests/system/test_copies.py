@@ -3,11 +3,12 @@
 """A second vault keeps a copy of a machine's points: it takes what differs from the vault that the machine is replicated to, and goes on with each
 new one, whatever is killed meanwhile."""
 import os
+import random
 import signal
 import time
 
 from grpc_client import channel_to, grpc, message
-from harness import MIB, CliError, Disk, Export, Site, check, image_of, main, note, same_after_all, test, wait_until
+from harness import MIB, CliError, Disk, Export, Site, check, fresh, image_of, main, note, run, same_after_all, test, wait_until
 from vault_site import Vault
 
 
@@ -162,6 +163,40 @@ def a_copy_goes_on_after_whatever_is_killed():
     wait_until(lambda: copy_of(site, name)["source_sequence"] >= last["sequence"], "the copy to follow", 60, 0.3)
     check(image_of_copy(site, name) == image_of(disk.device), "the copy does not follow")
     same_after_all(site, disk)
+
+
+def image_of_uri(uri):
+    copy = fresh("replica.img")
+    run("nbdcopy", uri, copy)
+    return image_of(copy)
+
+
+@test
+def a_replica_is_protected_to_a_vault_at_the_old_site():
+    disk, site, name, old = site_of(64 * MIB, 1500)
+    site.cli("copy", "create", name, "old")  # it has an older history of the machine
+    before = wait_until(lambda: (c := copy_of(site, name))["point_count"] >= 1 and c, "the copy to have a point", 30)
+    failed = site.cli("failover", "unplanned", name)
+    uri = next(b for b in site.items("branch", "list") if b["id"] == failed["branch_id"])["uri"]
+    check("not possible" in refused(site, "failover", "reprotect", failed["id"], "--vault", "old"), "reprotected before the commit")
+    site.cli("failover", "commit", name)
+    own = next(v["name"] for v in site.items("vault", "list") if v["name"] != "old")
+    check("replicated there" in refused(site, "failover", "reprotect", name, "--vault", own), "a copy beside itself")
+    rng = random.Random(5)
+    words = [word for _ in range(300) for word in ("-c", f"write -P {rng.randrange(1, 255)} {rng.randrange(16384) * 4096} 4k")]
+    run("qemu-io", "-f", "raw", *words, "-c", "write -P 9 40M 1M", "-c", "write -z 20M 2M", "-c", "flush", uri)
+    site.cli("failover", "reprotect", name, "--vault", "old")
+    check(site.machine()["state"] == "reverse_protected", f"{site.machine()}")
+    after = copy_of(site, name)
+    changed, travelled = (after[k] - before[k] for k in ("taken_bytes", "traffic_bytes"))
+    note("changed", changed, "travelled", travelled)
+    check(0 < changed <= 300 * 4096 + 3 * MIB and travelled <= 1.1 * changed + MIB, f"{before} {after}")
+    check(image_of_copy(site, name) == image_of_uri(uri), "the copy is not what the replica holds")
+    run("qemu-io", "-f", "raw", "-c", "write -P 7 50M 1M", "-c", "flush", uri)
+    wait_until(lambda: image_of_copy(site, name) == image_of_uri(uri), "the copy to follow the replica", 60, 0.5)
+    exported = fresh("exported.img")
+    site.cli("export", name, "0", exported, "--vault", "old")
+    check(image_of(exported) == image_of_uri(uri), "what was exported from the copy is not what the replica holds")
 
 
 if __name__ == "__main__":
