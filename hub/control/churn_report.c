@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * A minute of one disk, as its agent saw it. One that is lost is a gap in a chart.
+ * Minutes of disks, as agents saw them; stored with the next batch (status_batch.c): all agents tell of a minute within the seconds after it, and a
+ * statement for each disk is some thousand commits a second then. One that is lost is a gap in a chart.
  */
 #include <string.h>
 
@@ -12,41 +13,29 @@
 #define MINUTE_USEC (60 * USEC_PER_SEC)
 /* A clock that is off by more would put it where nobody looks, or where it is never cleaned away. */
 #define OFF_USEC (3600 * USEC_PER_SEC)
-
-struct churn_task {
-    struct control_task task;
-    struct disk_minute_row row;
-};
-
-static int churn_work(struct control_task *task, struct db_conn *conn, struct err *err)
-{
-    return churn_put(conn, task->session->id, &((struct churn_task *)task)->row, err);
-}
-
-static void churn_then(struct control_task *task)
-{
-    if (task->rc < 0)
-        log_event(LOG_WARN, "report_failed", LOG_S("what", "disk_minute"), LOG_S("peer", task->session->id),
-            LOG_E(&task->err));
-}
+/* As many as memory allows while the database is away. */
+#define WAITING_MAX 100000
 
 void churn_report_take(struct peer_session *s, const Leeward__Control__V1__DiskMinute *m)
 {
-    uint64_t now = clock_utc_usec();
-    struct churn_task *t;
-
-    if (strcmp(s->role, "agent") != 0 || m->minute_utc_usec > now + OFF_USEC || m->minute_utc_usec + OFF_USEC < now)
-        return;
-    t = (struct churn_task *)control_task_new(sizeof(*t), s->control, s);
-    if (!t)
-        return;
-    t->task.work = churn_work;
-    t->task.then = churn_then;
-    t->row = (struct disk_minute_row){.disk = m->disk,
-        .minute = m->minute_utc_usec / MINUTE_USEC * MINUTE_USEC,
+    const struct disk_minute_row row = {.disk = m->disk,
         .changed_bytes = m->changed_bytes,
         .incompressible_bytes = m->incompressible_bytes,
         .turned_bytes = m->turned_bytes,
         .entropy_millibits = m->entropy_millibits};
-    (void)control_task_submit(&t->task, s->lane);
+    uint64_t now = clock_utc_usec();
+
+    if (strcmp(s->role, "agent") != 0 || m->minute_utc_usec > now + OFF_USEC || m->minute_utc_usec + OFF_USEC < now)
+        return;
+    if (!churn_is_possible(&row)) {
+        log_event(LOG_WARN, "report_failed", LOG_S("what", "disk_minute"), LOG_S("peer", s->id));
+        return;
+    }
+    if (json_array_size(s->control->disk_minutes) >= WAITING_MAX)
+        return;
+    (void)json_array_append_new(s->control->disk_minutes,
+        json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:I}", "id", s->id, "disk", (json_int_t)row.disk, "minute_usec",
+            (json_int_t)(m->minute_utc_usec / MINUTE_USEC * MINUTE_USEC), "changed_bytes",
+            (json_int_t)row.changed_bytes, "incompressible_bytes", (json_int_t)row.incompressible_bytes, "turned_bytes",
+            (json_int_t)row.turned_bytes, "entropy_millibits", (json_int_t)row.entropy_millibits));
 }

@@ -9,8 +9,9 @@
 #include "transport/base/clock.h"
 #include "transport/base/log.h"
 
-/* Few: each holds a database connection while it runs, and statements are short. */
-#define WORKERS 4
+/* Few: each holds a database connection while it runs, and statements are short. Two of them, of the batch and of the sweep, rest between
+ * pieces of their work where there are many machines (piecework.h). */
+#define WORKERS 5
 #define QUEUE_MAX 65536
 #define SWEEP_USEC (5 * USEC_PER_SEC)
 #define DAILY_USEC (24 * 3600 * USEC_PER_SEC)
@@ -142,8 +143,9 @@ static int start(struct control *control, struct err *err)
         .message_max = REPORT_MAX, .read_ahead = READ_AHEAD, .accepts_per_sec = control->conf.sessions_per_second};
 
     control->samples = json_array();
+    control->disk_minutes = json_array();
     control->limit = enrolment_limit_new();
-    if (!control->samples || !control->limit)
+    if (!control->samples || !control->disk_minutes || !control->limit)
         return err_set(err, ERR_NOMEM, "no memory");
     if (worker_pool_new(control->conf.loop, "control-sql", WORKERS, QUEUE_MAX, &control->pool, err) < 0)
         return -1;
@@ -201,6 +203,7 @@ void control_stop(struct control *control)
     loop_bell_free(control->bell);
     tls_context_free(control->tls);
     json_decref(control->samples);
+    json_decref(control->disk_minutes);
     free(control->limit);
     free(control);
 }

@@ -72,8 +72,9 @@ struct control {
     struct peer_session *buckets[SESSION_BUCKETS];
     size_t session_count;
     bool versions_busy, versions_again, revoked_busy, commands_busy, commands_again, flush_busy, sweep_busy;
-    size_t flush_slice; /* of the sessions, for the next batch */
-    json_t *samples;    /* finished minutes, for the next batch */
+    size_t flush_slice;   /* of the sessions, for the next batch */
+    json_t *samples;      /* finished minutes, for the next batch */
+    json_t *disk_minutes; /* the same of disks (churn_report.c) */
     struct enrolment_limit *limit;
     unsigned enrolments; /* requests to enrol or renew that are worked on */
     bool stopping;

@@ -1,15 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The sweep, every few seconds on one of the hubs: health of everything is computed anew (hub/core/health.h), what changed is
- * stored with an event, machines go where they belong (jobs/rebalance.h), what lasts becomes an alert (alert_watch.h), machines whose agent says something else than their state are moved, peers that nobody hears are
+ * The sweep, every few seconds on one of the hubs: health of everything is computed anew (hub/core/health.h), of machines a page at a time with rests
+ * in between (piecework.h), what changed is stored with an event, machines go where they belong (jobs/rebalance.h), what lasts becomes an alert (alert_watch.h), machines whose agent says something else than their state are moved, peers that nobody hears are
  * offline, and once an hour old rows go.
  */
 #include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/utsname.h>
 
 #include "hub/control/alert_watch.h"
 #include "hub/control/control_plane.h"
+#include "hub/control/piecework.h"
 #include "hub/core/health.h"
 #include "hub/db/alert_store.h"
 #include "hub/db/health_store.h"
@@ -117,7 +119,25 @@ static int note_row(struct db_conn *conn, struct alert_watch *watch, const char 
     return note(conn, &f, err);
 }
 
-static struct health_machine machine_at(const PGresult *r, int row, int64_t hub_behind_usec)
+/* For how long the drill of a machine is overdue; rows of health_drills. */
+static uint64_t drill_overdue_usec(const PGresult *drills, const char *id)
+{
+    int low = 0, high = PQntuples(drills) - 1;
+
+    while (low <= high) {
+        int middle = low + (high - low) / 2, order = strcmp(db_text(drills, middle, 0), id);
+
+        if (order == 0)
+            return db_u64(drills, middle, 1);
+        if (order < 0)
+            low = middle + 1;
+        else
+            high = middle - 1;
+    }
+    return 0;
+}
+
+static struct health_machine machine_at(const PGresult *r, int row, const PGresult *drills, int64_t hub_behind_usec)
 {
     int state = machine_state_from_name(db_text(r, row, HM_STATE));
 
@@ -136,31 +156,56 @@ static struct health_machine machine_at(const PGresult *r, int row, int64_t hub_
         .node_online = db_bool(r, row, HM_NODE_ONLINE),
         .vault_online = db_bool(r, row, HM_VAULT_ONLINE),
         .vault_accepting = db_bool(r, row, HM_VAULT_ACCEPTING),
-        .drill_overdue_usec = db_u64(r, row, HM_DRILL_OVERDUE),
+        .drill_overdue_usec = drill_overdue_usec(drills, db_text(r, row, HM_ID)),
         .damage_count = db_u64(r, row, HM_DAMAGES),
         .damaged_points = db_u64(r, row, HM_DAMAGED_POINTS),
         .looks_encrypted = db_bool(r, row, HM_ENCRYPTED),
         .certificate_left_usec = db_i64(r, row, HM_CERT_LEFT)};
 }
 
-static int sweep_machines(struct db_conn *conn, struct alert_watch *watch, struct err *err)
+static int sweep_machine(struct db_conn *conn, struct alert_watch *watch, const PGresult *r, int row,
+    const PGresult *drills, struct err *err)
+{
+    const struct health_machine in = machine_at(r, row, drills, watch->hub_behind_usec);
+    bool has_point = db_bool(r, row, HM_HAS_POINT);
+    struct health_findings found;
+    enum machine_move move;
+
+    health_find_machine(&in, &watch->limits, &found);
+    if (note_row(conn, watch, "agent", r, row, &found, err) < 0)
+        return -1;
+    return in.silent_usec == 0 && machine_move_from_agent(in.state, in.agent_state, has_point, &move)
+               ? follow(conn, db_text(r, row, HM_ID), in.agent_state, has_point, err)
+               : 0;
+}
+
+/* *after: the id behind which the page begins, and the last one in it. How many there were. */
+static int sweep_page(struct db_conn *conn, struct alert_watch *watch, char after[IDENT_TEXT_SIZE],
+    const PGresult *drills, struct err *err)
 {
     AUTO_PGRESULT PGresult *r = NULL;
-    int n = health_machines(conn, &r, err);
+    int n = health_machines(conn, after, &r, err);
 
-    for (int i = 0; i < n; i++) {
-        const struct health_machine in = machine_at(r, i, watch->hub_behind_usec);
-        bool has_point = db_bool(r, i, HM_HAS_POINT);
-        struct health_findings found;
-        enum machine_move move;
+    for (int i = 0; i < n; i++)
+        if (sweep_machine(conn, watch, r, i, drills, err) < 0)
+            return -1;
+    if (n > 0)
+        (void)snprintf(after, IDENT_TEXT_SIZE, "%s", db_text(r, n - 1, HM_ID));
+    return n;
+}
 
-        health_find_machine(&in, &watch->limits, &found);
-        if (note_row(conn, watch, "agent", r, i, &found, err) < 0)
-            return -1;
-        if (in.silent_usec == 0 && machine_move_from_agent(in.state, in.agent_state, has_point, &move) &&
-            follow(conn, db_text(r, i, HM_ID), in.agent_state, has_point, err) < 0)
-            return -1;
-    }
+static int sweep_machines(struct db_conn *conn, struct alert_watch *watch, struct err *err)
+{
+    AUTO_PGRESULT PGresult *drills = NULL;
+    char after[IDENT_TEXT_SIZE] = HEALTH_FIRST;
+    struct piecework work;
+    int n;
+
+    if (health_drills(conn, &drills, err) < 0)
+        return -1;
+    piecework_begin(&work);
+    while ((n = sweep_page(conn, watch, after, drills, err)) == HEALTH_PAGE)
+        piecework_rest(&work);
     return n < 0 ? -1 : 0;
 }
 

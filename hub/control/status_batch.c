@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Status: into memory at once (live_status.h), into the database in batches, one statement per role. A status that changes what a
- * machine is (its state, its first point, the version it reached) makes the next batch come soon and moves the machine's state.
+ * Status: into memory at once (live_status.h), into the database in batches, in pieces with rests in between (piecework.h). A status that changes what a
+ * machine is (its state, its first point, the version it reached) makes the next batch come soon, goes first in it and moves the machine's state.
  * A batch that fails is not repeated: the statuses that come meanwhile replace it. Minutes of samples are kept until they are
  * stored, as many as memory allows (SAMPLES_MAX).
  */
@@ -9,7 +9,9 @@
 #include <string.h>
 
 #include "hub/control/control_plane.h"
+#include "hub/control/piecework.h"
 #include "hub/db/branch_store.h"
+#include "hub/db/churn_store.h"
 #include "hub/db/history_store.h"
 #include "hub/db/job_store.h"
 #include "hub/db/peer_store.h"
@@ -258,8 +260,9 @@ struct follow {
 
 struct flush_task {
     struct control_task task;
-    char *machines, *nodes, *vaults, *samples; /* JSON arrays; NULL: nothing */
-    struct follow *follows;
+    json_t *moved; /* machines whose state is to be followed at once */
+    json_t *machines, *nodes, *vaults, *samples, *disk_minutes;
+    struct follow *follows; /* of `moved`, in its order */
     size_t follow_count;
 };
 
@@ -267,10 +270,12 @@ static void flush_drop(struct control_task *task)
 {
     struct flush_task *t = (struct flush_task *)task;
 
-    free(t->machines);
-    free(t->nodes);
-    free(t->vaults);
-    free(t->samples);
+    json_decref(t->moved);
+    json_decref(t->machines);
+    json_decref(t->nodes);
+    json_decref(t->vaults);
+    json_decref(t->samples);
+    json_decref(t->disk_minutes);
     free(t->follows);
 }
 
@@ -287,18 +292,63 @@ static int follow_one(struct db_conn *conn, const struct follow *f, struct err *
     return db_commit(conn, err);
 }
 
+/* How many rows are one piece: some milliseconds of PostgreSQL's time. A sample is three rows. */
+#define STATUS_PIECE 250u
+#define SAMPLE_PIECE 80u
+
+struct pieces {
+    const json_t *rows;
+    size_t size;
+    int (*put)(struct db_conn *conn, const char *json, struct err *err);
+};
+
+static int put_piece(struct db_conn *conn, const struct pieces *p, size_t from, struct err *err)
+{
+    json_t *piece = json_array();
+    char *text;
+    int rc;
+
+    for (size_t i = from; piece && i < from + p->size && i < json_array_size(p->rows); i++)
+        (void)json_array_append(piece, json_array_get(p->rows, i));
+    text = piece ? json_dumps(piece, JSON_COMPACT) : NULL;
+    json_decref(piece);
+    rc = text ? p->put(conn, text, err) : err_set(err, ERR_NOMEM, "no memory for a batch");
+    free(text);
+    return rc;
+}
+
+/* *full: what was written before was a whole piece; a fleet of less never rests. */
+static int put_pieces(struct db_conn *conn, const struct pieces *p, struct piecework *work, bool *full, struct err *err)
+{
+    for (size_t i = 0; i < json_array_size(p->rows); i += p->size) {
+        if (*full)
+            piecework_rest(work);
+        *full = json_array_size(p->rows) - i >= p->size;
+        if (put_piece(conn, p, i, err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
 static int flush_work(struct control_task *task, struct db_conn *conn, struct err *err)
 {
     struct flush_task *t = (struct flush_task *)task;
+    const struct pieces first = {t->moved, STATUS_PIECE, machine_status_put};
+    const struct pieces rest[] = {{t->nodes, STATUS_PIECE, node_status_put},
+        {t->vaults, STATUS_PIECE, vault_status_put}, {t->machines, STATUS_PIECE, machine_status_put},
+        {t->samples, SAMPLE_PIECE, history_put}, {t->disk_minutes, SAMPLE_PIECE, churn_put}};
+    struct piecework work;
+    bool full = false;
 
-    if ((t->machines && machine_status_put(conn, t->machines, err) < 0) ||
-        (t->nodes && node_status_put(conn, t->nodes, err) < 0) ||
-        (t->vaults && vault_status_put(conn, t->vaults, err) < 0) ||
-        (t->samples && history_put(conn, t->samples, err) < 0))
+    piecework_begin(&work);
+    if (put_pieces(conn, &first, &work, &full, err) < 0)
         return -1;
     /* One that fails (deleted meanwhile, conflict) is left to the sweep. */
     for (size_t i = 0; i < t->follow_count; i++)
         (void)follow_one(conn, &t->follows[i], NULL);
+    for (size_t i = 0; i < ARRAY_LEN(rest); i++)
+        if (put_pieces(conn, &rest[i], &work, &full, err) < 0)
+            return -1;
     return 0;
 }
 
@@ -346,20 +396,19 @@ static json_t *vault_json(const struct peer_session *s)
 }
 
 /* Adds one session to the arrays. */
-static void gather(struct flush_task *t, struct peer_session *s, json_t *machines, json_t *nodes, json_t *vaults)
+static void gather(struct flush_task *t, struct peer_session *s)
 {
-    const bool agent = strcmp(s->role, "agent") == 0;
-
     if (!s->status_dirty || !s->greeted)
         return;
     s->status_dirty = false;
-    (void)json_array_append_new(agent                          ? machines
-                                : strcmp(s->role, "node") == 0 ? nodes
-                                                               : vaults,
-        agent                          ? machine_json(s)
-        : strcmp(s->role, "node") == 0 ? node_json(s)
-                                       : vault_json(s));
-    if (!agent || !s->follow || !t->follows)
+    if (strcmp(s->role, "agent") != 0) {
+        bool node = strcmp(s->role, "node") == 0;
+
+        (void)json_array_append_new(node ? t->nodes : t->vaults, node ? node_json(s) : vault_json(s));
+        return;
+    }
+    (void)json_array_append_new(s->follow && t->follows ? t->moved : t->machines, machine_json(s));
+    if (!s->follow || !t->follows)
         return;
     s->follow = false;
     struct follow *f = &t->follows[t->follow_count++];
@@ -369,9 +418,15 @@ static void gather(struct flush_task *t, struct peer_session *s, json_t *machine
     f->has_point = s->last.machine.last_point_sequence > 0;
 }
 
-static char *dump_unless_empty(json_t *array)
+/* What was gathered goes to the task, and gathering begins anew; without memory for that it goes with a later batch. */
+static json_t *take_rows(json_t **rows)
 {
-    return json_array_size(array) ? json_dumps(array, JSON_COMPACT) : NULL;
+    json_t *taken = *rows, *fresh = json_array();
+
+    if (!fresh)
+        return NULL;
+    *rows = fresh;
+    return taken;
 }
 
 /* Few machines are written every second, so that people see them move; many every five, a fifth of them each second, so that no
@@ -384,21 +439,25 @@ static size_t slice_count(const struct control *control)
 static void gather_all(struct flush_task *t, struct control *control)
 {
     size_t slices = slice_count(control), slice = control->flush_slice++ % slices;
-    json_t *machines = json_array(), *nodes = json_array(), *vaults = json_array();
 
+    t->moved = json_array();
+    t->machines = json_array();
+    t->nodes = json_array();
+    t->vaults = json_array();
     t->follows = mem_alloc(control->session_count + 1, sizeof(*t->follows));
     for (size_t i = 0; i < SESSION_BUCKETS; i++)
         for (struct peer_session *s = control->buckets[i]; s; s = s->next_in_bucket)
             if (s->follow || s->role[0] != 'a' || i % slices == slice) /* nodes and vaults are few */
-                gather(t, s, machines, nodes, vaults);
-    t->machines = dump_unless_empty(machines);
-    t->nodes = dump_unless_empty(nodes);
-    t->vaults = dump_unless_empty(vaults);
-    t->samples = dump_unless_empty(control->samples);
-    (void)json_array_clear(control->samples);
-    json_decref(machines);
-    json_decref(nodes);
-    json_decref(vaults);
+                gather(t, s);
+    t->samples = take_rows(&control->samples);
+    t->disk_minutes = take_rows(&control->disk_minutes);
+}
+
+static bool is_empty(const struct flush_task *t)
+{
+    return json_array_size(t->moved) + json_array_size(t->machines) + json_array_size(t->nodes) +
+               json_array_size(t->vaults) + json_array_size(t->samples) + json_array_size(t->disk_minutes) ==
+           0;
 }
 
 /* What the last sessions said of their minute, when all of them are over. */
@@ -410,8 +469,9 @@ void status_flush_last(struct control *control)
         return;
     t->task.work = flush_work;
     t->task.drop = flush_drop;
-    t->samples = dump_unless_empty(control->samples);
-    if (t->samples)
+    t->samples = take_rows(&control->samples);
+    t->disk_minutes = take_rows(&control->disk_minutes);
+    if (!is_empty(t))
         (void)control_task_submit(&t->task, control->batch_lane);
     else
         control_task_free(&t->task);
@@ -432,7 +492,7 @@ void status_flush(void *arg)
     t->task.then = flush_then;
     t->task.drop = flush_drop;
     gather_all(t, control);
-    if (!t->machines && !t->nodes && !t->vaults && !t->samples) {
+    if (is_empty(t)) {
         control_task_free(&t->task);
         return;
     }

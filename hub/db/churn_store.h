@@ -7,8 +7,11 @@
 
 #include "hub/db/rows.h"
 
-/* Adds to what there is of that minute: an agent that was started anew sends the rest of it by itself. Only disk, minute and the
- * numbers of the row are taken. ERR_INVALID: numbers that cannot be. */
-int churn_put(struct db_conn *conn, const char *machine_id, const struct disk_minute_row *row, struct err *err);
+/* Whether the numbers of the row (disk and minute's numbers) are such as there can be. */
+bool churn_is_possible(const struct disk_minute_row *row);
+
+/* Array of {"id" (of the machine), "disk", "minute_usec", "changed_bytes", "incompressible_bytes", "turned_bytes", "entropy_millibits"}, each of
+ * them possible; adds to what there is of those minutes: an agent that was started anew sends the rest of one by itself. Machines that are gone are left out. */
+int churn_put(struct db_conn *conn, const char *json, struct err *err);
 
 #endif

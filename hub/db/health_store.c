@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * One statement per role reads everything, so that a sweep over ten thousand machines is three round trips.
+ * One statement per role reads everything of nodes and vaults; machines are read in pages, each through indexes alone. What is made of whole tables
+ * (drills) is read once for all pages.
  */
 #include "hub/db/health_store.h"
 
@@ -8,6 +9,9 @@
 
 #include "hub/db/history_store.h"
 #include "transport/base/mem.h"
+
+#define TEXT_OF_(number) #number
+#define TEXT_OF(number) TEXT_OF_(number)
 
 #define USEC(interval) "(extract(epoch from " interval ") * 1000000)::bigint"
 
@@ -20,8 +24,8 @@
     "SELECT " t ".id, " t ".name, " t ".health, " t ".cause, coalesce(" USEC("x.not_after - now()") ", 0), " SILENT(t)
 
 #define CERTIFICATE(t)                                                                                                 \
-    " LEFT JOIN (SELECT subject_id, max(not_after) AS not_after FROM certificates WHERE revoked_at IS NULL"            \
-    " GROUP BY subject_id) x ON x.subject_id = " t ".id"
+    " LEFT JOIN LATERAL (SELECT max(c.not_after) AS not_after FROM certificates c WHERE c.revoked_at IS NULL"          \
+    " AND c.subject_id = " t ".id) x ON true"
 
 /* The interval, and how long ago the last point of these kinds was, or protection began; 0, 0 where there is no interval. */
 #define SINCE(interval, kinds)                                                                                         \
@@ -38,7 +42,6 @@
     "CASE WHEN m.last_point_at IS NULL THEN 0 ELSE greatest(" USEC("now() - m.last_point_at") ", 0) END"
 #define FILESYSTEM_POINT SINCE("filesystem_interval_usec", "'filesystem', 'application'")
 #define APP_POINT SINCE("app_interval_usec", "'application'")
-#define DRILL_OVERDUE "coalesce(greatest(" USEC("now() - dm.overdue_at") ", 0), 0)"
 
 /* The columns that are no times. */
 #define MACHINE_STATE                                                                                                  \
@@ -48,18 +51,27 @@
     " AND e.code = 'looks_encrypted' AND e.at > now() - interval '1 hour')"
 
 #define MACHINE_TABLES                                                                                                 \
-    " FROM machines m LEFT JOIN drill_machines dm ON dm.machine_id = m.id"                                             \
-    " LEFT JOIN protections p ON p.machine_id = m.id AND p.active LEFT JOIN policies c ON c.id = p.policy_id"          \
-    " LEFT JOIN nodes n ON n.id = p.node_id LEFT JOIN vaults v ON v.id = p.vault_id"                                   \
-    " LEFT JOIN integrity i ON i.machine_id = m.id AND i.vault_id = p.vault_id"
+    " FROM (SELECT * FROM machines WHERE id > $1 ORDER BY id LIMIT " TEXT_OF(                                          \
+        HEALTH_PAGE) ") m"                                                                                             \
+                     " LEFT JOIN protections p ON p.machine_id = m.id AND p.active LEFT JOIN policies c ON c.id = "    \
+                     "p.policy_id"                                                                                     \
+                     " LEFT JOIN nodes n ON n.id = p.node_id LEFT JOIN vaults v ON v.id = p.vault_id"                  \
+                     " LEFT JOIN integrity i ON i.machine_id = m.id AND i.vault_id = p.vault_id"
 
-int health_machines(struct db_conn *conn, PGresult **ret_rows, struct err *err)
+int health_machines(struct db_conn *conn, const char *after_id, PGresult **ret_rows, struct err *err)
 {
     static const char sql[] =
         HEAD("m") ", m.state, " NO_POINT_FOR ", coalesce(c.rpo_target_usec, 0), m.clock_skew_usec, " MACHINE_STATE
-                  ", " FILESYSTEM_POINT ", " APP_POINT ", " DRILL_OVERDUE MACHINE_TABLES CERTIFICATE("m");
+                  ", " FILESYSTEM_POINT ", " APP_POINT MACHINE_TABLES CERTIFICATE("m") " ORDER BY m.id";
 
-    return db_exec(conn, ret_rows, err, sql);
+    return db_exec(conn, ret_rows, err, sql, DB_S(after_id));
+}
+
+int health_drills(struct db_conn *conn, PGresult **ret_rows, struct err *err)
+{
+    return db_exec(conn, ret_rows, err,
+        "SELECT machine_id, coalesce(greatest(" USEC("now() - overdue_at") ", 0), 0) FROM drill_machines"
+                                                                           " ORDER BY machine_id::text COLLATE \"C\"");
 }
 
 int health_nodes(struct db_conn *conn, PGresult **ret_rows, struct err *err)

@@ -8,7 +8,7 @@
 #include "hub/db/db.h"
 
 /* The columns of health_machines, nodes and vaults. `silent` is -1 where nobody was ever heard, CERT_LEFT 0 where no certificate is
- * known; the last five are the same for all three. */
+ * known; the first six are the same for all three. */
 enum health_machine_column {
     HM_ID,
     HM_NAME,
@@ -34,7 +34,6 @@ enum health_machine_column {
     HM_FS_AGE,
     HM_APP_INTERVAL,
     HM_APP_AGE,
-    HM_DRILL_OVERDUE,
 };
 enum health_node_column { HN_SILENT = HM_SILENT, HN_SPOOL, HN_LIMIT, HN_CAUSE, HN_REMEDY, HN_SKEW };
 enum health_vault_column {
@@ -48,7 +47,13 @@ enum health_vault_column {
     HV_SKEW
 };
 
-int health_machines(struct db_conn *conn, PGresult **ret_rows, struct err *err);
+/* Machines in the order of their ids, HEALTH_PAGE at most, from the first one behind that id on: all at once, of ten thousand, would keep a processor
+ * for longer than anybody shall wait for the API. */
+#define HEALTH_PAGE 250
+#define HEALTH_FIRST "00000000-0000-0000-0000-000000000000"
+int health_machines(struct db_conn *conn, const char *after_id, PGresult **ret_rows, struct err *err);
+/* Columns: 0 id of a machine that is drilled on a schedule, 1 for how long its drill is overdue (0: it is not); in the order of the ids as texts. */
+int health_drills(struct db_conn *conn, PGresult **ret_rows, struct err *err);
 int health_nodes(struct db_conn *conn, PGresult **ret_rows, struct err *err);
 int health_vaults(struct db_conn *conn, PGresult **ret_rows, struct err *err);
 /* How many peers are there, and the middle one of the skews of their clocks: an even number of them gives the lower one. Each

@@ -634,7 +634,24 @@ static void test_a_revoked_certificate_ends_the_session_and_opens_none(void **st
 
 /* ---- stopping ---- */
 
-#define LAST_EVENTS 8 /* a slow disk stores them well within what the hub gives its last reports */
+#define LAST_DISKS 200 /* more than one piece of a batch */
+#define LAST_EVENTS 8  /* a slow disk stores them well within what the hub gives its last reports */
+
+static void report_disk_minutes(struct peer *p, uint32_t disks)
+{
+    Leeward__Control__V1__DiskMinute minute = LEEWARD__CONTROL__V1__DISK_MINUTE__INIT;
+    Leeward__Control__V1__Report report = LEEWARD__CONTROL__V1__REPORT__INIT;
+    struct err err = ERR_INIT;
+
+    report.kind_case = LEEWARD__CONTROL__V1__REPORT__KIND_DISK_MINUTE;
+    report.disk_minute = &minute;
+    minute.minute_utc_usec = clock_utc_usec();
+    minute.changed_bytes = 4096;
+    for (minute.disk = 0; minute.disk < disks; minute.disk++)
+        assert_int_equal(session_report(p->session, &report, &err), 1);
+    minute.turned_bytes = 4097; /* cannot be: it is left out, and the others are not */
+    assert_int_equal(session_report(p->session, &report, &err), 1);
+}
 
 /* The last test: the hub is gone after it. */
 static void test_what_was_said_before_the_hub_stops_is_stored(void **state)
@@ -646,6 +663,7 @@ static void test_what_was_said_before_the_hub_stops_is_stored(void **state)
     peer_up(state, &agent, "agent");
     for (int i = 0; i < LAST_EVENTS; i++)
         session_event(agent.session, "info", "last_words", "", "", "said before the end");
+    report_disk_minutes(&agent, LAST_DISKS);
     report_status(&agent, "protected", 7, "");
     /* Behind them, and seen at once: by then the hub has taken the events, and its threads have hardly begun with them. */
     TURN_UNTIL(f, live_status_machine(live, agent.e.identity.id_text, &m) && strcmp(m.agent_state, "protected") == 0);
@@ -657,6 +675,9 @@ static void test_what_was_said_before_the_hub_stops_is_stored(void **state)
     assert_int_equal(count(state, "SELECT 1 FROM samples WHERE machine_id = $1 AND points = 0 AND rpo_count = 1",
                          agent.e.identity.id_text),
         1);
+    assert_int_equal(count(state, "SELECT 1 FROM disk_minutes WHERE machine_id = $1 AND changed_bytes = 4096",
+                         agent.e.identity.id_text),
+        LAST_DISKS);
     peer_down(state, &agent);
 }
 

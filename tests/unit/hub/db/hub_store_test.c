@@ -8,7 +8,9 @@
 
 #include <cmocka.h>
 
+#include "hub/db/churn_store.h"
 #include "hub/db/config_store.h"
+#include "hub/db/health_store.h"
 #include "hub/db/journal.h"
 #include "hub/db/peer_store.h"
 #include "hub/db/protection_store.h"
@@ -609,6 +611,115 @@ static void test_a_new_endpoint_reaches_those_who_need_it(void **state)
     assert_int_equal(peer_hello(conn, &nobody, &err), 0);
 }
 
+/* ---- what the sweep reads ---- */
+
+#define MANY (2 * HEALTH_PAGE + 7)
+
+static void make_machines(struct db_conn *conn, int count)
+{
+    struct err err = ERR_INIT;
+
+    assert_ok(db_exec(conn, NULL, &err,
+                  "WITH made AS (INSERT INTO machines (id, name) SELECT gen_random_uuid(), 'swept-' || i FROM "
+                  "generate_series(1, $1::integer) "
+                  "i RETURNING id)"
+                  " INSERT INTO certificates (serial, role, subject_id, fingerprint_sha256, not_before, not_after)"
+                  " SELECT id::text || '-' || days, 'agent', id, '', now(), now() + days * interval '1 day'"
+                  " FROM made, (VALUES (10), (90)) AS d(days)",
+                  DB_I(count)),
+        &err);
+}
+
+static void test_health_is_read_in_pages_of_which_each_begins_behind_the_one_before(void **state)
+{
+    struct db_conn *conn AUTO_OF(db_conn) = fixture_conn(state);
+    char after[IDENT_TEXT_SIZE] = HEALTH_FIRST;
+    struct err err = ERR_INIT;
+    int swept = 0, pages = 0, n = HEALTH_PAGE;
+
+    make_machines(conn, MANY);
+    while (n == HEALTH_PAGE) {
+        AUTO_PGRESULT PGresult *r = NULL;
+
+        n = health_machines(conn, after, &r, &err);
+        assert_true(n >= 0 && n <= HEALTH_PAGE);
+        for (int i = 0; i < n; i++) {
+            assert_true(strcmp(db_text(r, i, HM_ID), after) > 0); /* each once */
+            (void)snprintf(after, sizeof(after), "%s", db_text(r, i, HM_ID));
+            if (strncmp(db_text(r, i, HM_NAME), "swept-", 6) != 0)
+                continue;
+            swept++;
+            assert_true(db_i64(r, i, HM_CERT_LEFT) > 89 * 86400 * (int64_t)USEC_PER_SEC); /* the newest one counts */
+        }
+        pages++;
+    }
+    assert_int_equal(swept, MANY);
+    assert_true(pages >= 3);
+    assert_ok(db_exec(conn, NULL, &err, "DELETE FROM machines WHERE name LIKE 'swept-%'"), &err);
+}
+
+static void test_an_overdue_drill_is_told_with_its_machine(void **state)
+{
+    struct db_conn *conn AUTO_OF(db_conn) = fixture_conn(state);
+    AUTO_PGRESULT PGresult *r = NULL;
+    struct err err = ERR_INIT;
+    char id[IDENT_TEXT_SIZE];
+
+    new_id(id);
+    assert_ok(db_exec(conn, NULL, &err, "INSERT INTO machines (id, name) VALUES ($1, 'drilled')", DB_S(id)), &err);
+    assert_ok(db_exec(conn, NULL, &err,
+                  "INSERT INTO recovery_plans (name, document) VALUES ('drilled', "
+                  "'{\"groups\": [{\"steps\": [{\"type\": \"machine\", \"machine\": \"drilled\"}]}]}')"),
+        &err);
+    assert_ok(db_exec(conn, NULL, &err,
+                  "INSERT INTO drill_schedules (name, plan_id, interval_usec, overdue_after_usec, created_at) SELECT "
+                  "'drilled', id, 3600000000,"
+                  " 3600000000, now() - interval '2 hours' FROM recovery_plans WHERE name = 'drilled'"),
+        &err);
+    assert_int_equal(health_drills(conn, &r, &err), 1);
+    assert_string_equal(db_text(r, 0, 0), id);
+    assert_true(db_u64(r, 0, 1) >= 3600 * USEC_PER_SEC && db_u64(r, 0, 1) < 3700 * USEC_PER_SEC);
+    assert_ok(db_exec(conn, NULL, &err, "DELETE FROM drill_schedules WHERE name = 'drilled'"), &err);
+}
+
+/* ---- minutes of disks ---- */
+
+static void put_minutes(struct db_conn *conn, const char *machine, const char *gone, int bytes, int entropy)
+{
+    AUTO_FREE char *json = mem_printf(
+        "[{\"id\":\"%s\",\"disk\":0,\"minute_usec\":60000000,\"changed_bytes\":%d,\"incompressible_bytes\":1,"
+        "\"turned_bytes\":0,\"entropy_millibits\":%d},{\"id\":\"%s\",\"disk\":0,\"minute_usec\":60000000,"
+        "\"changed_bytes\":100,\"incompressible_bytes\":0,\"turned_bytes\":0,\"entropy_millibits\":1000},"
+        "{\"id\":\"%s\",\"disk\":0,\"minute_usec\":60000000,\"changed_bytes\":1,\"incompressible_bytes\":0,"
+        "\"turned_bytes\":0,\"entropy_millibits\":0}]",
+        machine, bytes, entropy, machine, gone);
+    struct err err = ERR_INIT;
+
+    assert_non_null(json);
+    assert_ok(churn_put(conn, json, &err), &err);
+}
+
+static void test_parts_of_a_minute_of_a_disk_add_up(void **state)
+{
+    struct db_conn *conn AUTO_OF(db_conn) = fixture_conn(state);
+    char id[IDENT_TEXT_SIZE], gone[IDENT_TEXT_SIZE];
+    AUTO_PGRESULT PGresult *r = NULL;
+    struct err err = ERR_INIT;
+
+    new_id(id);
+    new_id(gone);
+    assert_ok(db_exec(conn, NULL, &err, "INSERT INTO machines (id, name) VALUES ($1, 'minutes')", DB_S(id)), &err);
+    put_minutes(conn, id, gone, 300, 5000); /* with 100 of 1,000: 4,000 on average */
+    put_minutes(conn, id, gone, 700, 7000); /* 800 of 6,250 */
+    assert_int_equal(db_exec(conn, &r, &err,
+                         "SELECT machine_id, changed_bytes, incompressible_bytes, entropy_millibits FROM disk_minutes"),
+        1);
+    assert_string_equal(db_text(r, 0, 0), id);
+    assert_int_equal(db_u64(r, 0, 1), 1200);
+    assert_int_equal(db_u64(r, 0, 2), 2);
+    assert_int_equal(db_u64(r, 0, 3), (400 * 4000 + 800 * 6250) / 1200);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -632,6 +743,9 @@ int main(void)
         cmocka_unit_test(test_a_vault_speaks_only_of_machines_that_are_its_own),
         cmocka_unit_test(test_a_taken_name_gets_a_number),
         cmocka_unit_test(test_a_new_endpoint_reaches_those_who_need_it),
+        cmocka_unit_test(test_health_is_read_in_pages_of_which_each_begins_behind_the_one_before),
+        cmocka_unit_test(test_an_overdue_drill_is_told_with_its_machine),
+        cmocka_unit_test(test_parts_of_a_minute_of_a_disk_add_up),
         cmocka_unit_test(test_every_entity_can_be_listed_by_each_of_its_sorts_and_filters),
     };
 
