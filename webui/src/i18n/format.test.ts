@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { describe, expect, it } from "vitest";
 
-import { formatsOf } from "./format";
+import { BYTE_STEPS, formatsOf } from "./format";
 
 describe("formats", () => {
     const en = formatsOf("en");
@@ -20,6 +20,17 @@ describe("formats", () => {
         expect(en.bytes(1536)).toBe("1.5 KiB");
         expect(en.bytes("9007199254740993")).toBe("8 PiB");
         expect(sv.bytes(1536)).toBe("1,5 KiB");
+    });
+
+    it("marks an axis in one unit, at round numbers of it", () => {
+        const most = 1.9 * 1024 ** 2;
+        const step = BYTE_STEPS.find((one) => one * 6 >= most) ?? 0;
+        const marks = Array.from({ length: Math.ceil(most / step) + 1 }, (_, n) => n * step);
+        expect(marks.map((value) => en.rateMark(value, Math.max(...marks)))).toEqual(["0 MiB/s", "0.5 MiB/s", "1 MiB/s", "1.5 MiB/s", "2 MiB/s"]);
+    });
+
+    it("says a mark in the unit of the largest", () => {
+        expect(en.rateMark(262_144, 1_048_576)).toBe("0.25 MiB/s");
     });
 
     it("tells how long ago, and how soon", () => {

@@ -24,6 +24,16 @@ function kept<K, F>(make: (key: K) => F): (key: K) => F {
     };
 }
 
+/** Which of BYTE_UNITS a number of bytes is said in. */
+function byteUnitOf(bytes: number): number {
+    let i = 0;
+    while (bytes >= 1024 ** (i + 1) && i < BYTE_UNITS.length - 1) i++;
+    return i;
+}
+
+/** How far apart the marks of an axis of bytes may be: powers of two, so that each mark is a short number of whatever unit the largest is said in. */
+export const BYTE_STEPS = Array.from({ length: 60 }, (_, i) => 2 ** i);
+
 export function formatsOf(language: string) {
     const numbers = kept((digits: number) => new Intl.NumberFormat(language, { maximumFractionDigits: digits }));
     const percents = kept((digits: number) => new Intl.NumberFormat(language, { style: "percent", maximumFractionDigits: digits }));
@@ -34,13 +44,14 @@ export function formatsOf(language: string) {
     const unit = (value: number, name: string, digits = 0) => units(digits)(name).format(value);
 
     const bytes = (value: number | string) => {
-        let rest = Number(value);
-        let i = 0;
-        while (rest >= 1024 && i < BYTE_UNITS.length - 1) {
-            rest /= 1024;
-            i++;
-        }
+        const i = byteUnitOf(Number(value));
+        const rest = Number(value) / 1024 ** i;
         return `${number(rest, i === 0 || rest >= 100 ? 0 : 1)} ${BYTE_UNITS[i] ?? ""}`;
+    };
+    /** Marks of one axis: all in the unit of the largest. */
+    const rateMark = (value: number, largest: number) => {
+        const i = byteUnitOf(largest);
+        return `${number(value / 1024 ** i, 3)} ${BYTE_UNITS[i] ?? ""}/s`;
     };
 
     /** "0.8 s", "2 min 5 s", "3 d 4 h": two units at most. */
@@ -66,7 +77,7 @@ export function formatsOf(language: string) {
         return relative("auto").format(Math.trunc(seconds / size), name);
     };
 
-    return { number, bytes, rate: (value: number | string) => `${bytes(value)}/s`, percent: (share: number, digits = 0) => percents(digits).format(share), span, moment, clock, day, ago };
+    return { number, bytes, rate: (value: number | string) => `${bytes(value)}/s`, rateMark, percent: (share: number, digits = 0) => percents(digits).format(share), span, moment, clock, day, ago };
 }
 
 export function useFormat() {

@@ -27,6 +27,8 @@ interface ChartProps {
     times: number[];
     series: Series[];
     format: (value: number) => string;
+    /** Of the vertical axis: how far apart its marks may be, and what stands beside them: all in one unit. The format of the values otherwise. */
+    marks?: { steps: number[]; format: (value: number, largest: number) => string };
 }
 
 const HEIGHT = 220;
@@ -37,7 +39,7 @@ function tokens(element: Element) {
     return (name: string) => style.getPropertyValue(name).trim();
 }
 
-function options(element: Element, width: number, { series, format }: ChartProps, time: (ms: number, spanS: number) => string): UPlot.Options {
+function options(element: Element, width: number, { series, format, marks }: ChartProps, time: (ms: number, spanS: number) => string): UPlot.Options {
     const token = tokens(element);
     const text = token("--pf-t--global--text--color--subtle");
     const axis = { stroke: text, grid: { stroke: token("--pf-t--global--border--color--default"), width: 1 }, ticks: { show: false }, font: `12px ${getComputedStyle(element).fontFamily}` };
@@ -49,7 +51,7 @@ function options(element: Element, width: number, { series, format }: ChartProps
         scales: { y: { range: (_plot, _min, max) => [0, Math.max(max * 1.1, 1)] } },
         axes: [
             { ...axis, values: (plot, splits) => splits.map((s) => time(s * 1000, (plot.scales.x?.max ?? 0) - (plot.scales.x?.min ?? 0))), space: 90 },
-            { ...axis, values: (_plot, splits) => splits.map(format), size: 84 },
+            { ...axis, ...(marks && { incrs: marks.steps }), values: (_plot, splits) => splits.map((value) => (marks ? marks.format(value, Math.max(...splits)) : format(value))), size: 84 },
         ],
         series: [
             {},

@@ -11,7 +11,7 @@ import { lazy, Suspense, useMemo } from "react";
 import { useTranslation } from "react-i18next";
 
 import { type History, historyQuery, type Machine } from "../../api/queries";
-import { useFormat } from "../../i18n/format";
+import { BYTE_STEPS, useFormat } from "../../i18n/format";
 import { ProblemAlert } from "../../widgets/ProblemAlert";
 import type { Series } from "../../widgets/Chart";
 import { SPANS_H } from "./route";
@@ -33,7 +33,7 @@ function SpanChoice({ hours }: { hours: number }) {
 
 function Graphs({ history }: { history: History }) {
     const { t } = useTranslation("machine");
-    const { span, rate } = useFormat();
+    const { span, rate, rateMark } = useFormat();
     const times = useMemo(() => {
         const from = history.from ? Date.parse(history.from) / 1000 : 0;
         return Array.from({ length: history.count }, (_, i) => from + i * history.step_seconds);
@@ -59,7 +59,7 @@ function Graphs({ history }: { history: History }) {
             </Card>
             <Card component="section">
                 <CardTitle component="h2">{t("graph.flowTitle")}</CardTitle>
-                <CardBody><Chart title={t("graph.flowTitle")} times={times} series={flow} format={rate} /></CardBody>
+                <CardBody><Chart title={t("graph.flowTitle")} times={times} series={flow} format={rate} marks={{ steps: BYTE_STEPS, format: rateMark }} /></CardBody>
             </Card>
         </Gallery>
     );
