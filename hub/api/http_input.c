@@ -67,6 +67,40 @@ static void check_text(struct request *r, const json_t *parameter, const char *n
     json_decref(value);
 }
 
+static bool is_paging(const char *name)
+{
+    return strcmp(name, "cursor") == 0 || strcmp(name, "limit") == 0 || strcmp(name, "sort") == 0;
+}
+
+/* The names that a query may have here; those by which a list is filtered before those that every list has. */
+static void list_parameters(const struct request *r, char *out, size_t size)
+{
+    const json_t *root = openapi_root(r->services->doc);
+    const json_t *one;
+    size_t i, used = 0;
+
+    *out = '\0';
+    for (int paging = 0; paging < 2; paging++)
+        json_array_foreach(r->operation->parameters, i, one)
+        {
+            const json_t *p = json_schema_resolve(root, one);
+            const char *name = json_string_value(json_object_get(p, "name"));
+
+            if (name && used < size && strcmp(json_string_value(json_object_get(p, "in")), "query") == 0 &&
+                is_paging(name) == (paging == 1))
+                used += (size_t)snprintf(out + used, size - used, "%s%s", used ? ", " : "", name);
+        }
+}
+
+static void refuse_parameter(struct request *r, const char *name)
+{
+    char known[200];
+
+    list_parameters(r, known, sizeof(known));
+    json_schema_fault(r->errors, name, "unknown_parameter", "this parameter is not known here; known %s%s",
+        known[0] ? "are " : "is none", known);
+}
+
 static void check_query(struct request *r)
 {
     const char *name;
@@ -79,7 +113,7 @@ static void check_query(struct request *r)
         if (!parameter && (r->route->flags & ROUTE_ANY_QUERY))
             continue;
         if (!parameter)
-            json_schema_fault(r->errors, name, "unknown_parameter", "this parameter is not known here");
+            refuse_parameter(r, name);
         else if (json_is_array(value))
             json_schema_fault(r->errors, name, "repeated", "this parameter may be given once");
         else
