@@ -138,21 +138,28 @@ static const char *const setting_keys[] = {"site_name", "event_keep_days", "sess
     "alert_clock_skew_seconds", "alert_full_warning_percent", "alert_full_critical_percent", "alert_full_forecast_days",
     "alert_certificate_days", "report_weekday", "report_hour", "four_eyes"};
 
+static bool is_shown(const char *key)
+{
+    for (size_t i = 0; i < ARRAY_LEN(setting_keys); i++)
+        if (strcmp(setting_keys[i], key) == 0)
+            return true;
+    return false; /* the hub's own: hub_id */
+}
+
 int serve_settings_get(struct request *r, struct err *err)
 {
-    json_t *settings = json_object();
+    AUTO_PGRESULT PGresult *rows = NULL;
+    uint64_t version = 0;
+    int n = setting_list(r->conn, &rows, &version, err);
+    json_t *settings = n < 0 ? NULL : json_pack("{s:o}", "etag", json_sprintf("%llu", (unsigned long long)version));
 
-    for (size_t i = 0; i < ARRAY_LEN(setting_keys); i++) {
-        AUTO_FREE char *text = NULL;
-        int found = setting_get(r->conn, setting_keys[i], &text, err);
-
-        if (found < 0) {
-            json_decref(settings);
-            return -1;
-        }
-        if (found)
-            json_object_set_new(settings, setting_keys[i], json_loads(text, JSON_DECODE_ANY, NULL));
-    }
+    if (n < 0)
+        return -1;
+    if (!settings)
+        return err_set(err, ERR_NOMEM, "no memory for the settings");
+    for (int i = 0; i < n; i++)
+        if (is_shown(db_text(rows, i, 0)))
+            json_object_set_new(settings, db_text(rows, i, 0), json_loads(db_text(rows, i, 1), JSON_DECODE_ANY, NULL));
     return reply_json(r, 200, settings, err);
 }
 
@@ -173,6 +180,16 @@ static int hold_weaker(struct request *r, struct err *err)
     return weaker ? four_eyes_hold(r, "four_eyes", "", err, "ask a second person about less than before") : 0;
 }
 
+static int change_setting(struct request *r, const char *key, const json_t *value, struct err *err)
+{
+    AUTO_FREE char *text = json_is_null(value) ? NULL : json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT);
+
+    if (json_is_null(value))
+        return setting_clear(r->conn, key, err);
+    return text ? setting_put(r->conn, key, text, err) : err_set(err, ERR_NOMEM, "no memory for a setting");
+}
+
+/* What is held back raises no version: the change is made, with the version that was seen, when it is approved. */
 int serve_settings_update(struct request *r, struct err *err)
 {
     const char *key;
@@ -181,13 +198,11 @@ int serve_settings_update(struct request *r, struct err *err)
 
     if (held != 0)
         return held < 0 ? -1 : 0;
+    if (settings_changed(r->conn, r->if_version, err) < 0)
+        return -1;
     json_object_foreach(r->body, key, value)
     {
-        AUTO_FREE char *text = json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT);
-
-        if (!text)
-            return err_set(err, ERR_NOMEM, "no memory for a setting");
-        if (setting_put(r->conn, key, text, err) < 0)
+        if (change_setting(r, key, value, err) < 0)
             return -1;
     }
     return serve_settings_get(r, err);

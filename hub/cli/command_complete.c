@@ -167,7 +167,8 @@ static void offer_settings(const struct completion *c)
     {
         const char *about = json_string_value(json_object_get(schema, "description"));
 
-        offer(c, name, about ? about : "");
+        if (!json_is_true(json_object_get(schema, "readOnly")))
+            offer(c, name, about ? about : "");
     }
 }
 

@@ -758,6 +758,8 @@ const struct command commands[] = {
     {"settings show", "", "Show the settings of the hub: all there are, and what each is", NULL, 0, 0, false,
         verb_settings_show},
     {"settings set", "KEY VALUE", "Change a setting of the hub", NULL, 2, 2, false, verb_settings_set},
+    {"settings reset", "KEY...", "Take settings of the hub back to their defaults", NULL, 1, COMMAND_ARGUMENTS_MAX,
+        false, verb_settings_reset},
     {"api", "METHOD PATH", "Send any request to the API and print the answer", api_options, 2, 2, false, verb_api},
     {"complete", "-- WORD...", "What could stand in place of the last word; for completion scripts", NULL, 0,
         COMMAND_ARGUMENTS_MAX, true, verb_complete},

@@ -4,6 +4,7 @@
  */
 #include "hub/cli/verbs.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "transport/base/buf.h"
@@ -82,24 +83,62 @@ int verb_audit_list(struct command_line *line, struct err *err)
     return verb_print_list(line, "/api/v1/audit?sort=-seq", columns, ARRAY_LEN(columns), (size_t)most, err);
 }
 
+/* What the hub's own description has of a setting; NULL for one that it does not name. */
+static const json_t *setting_schema(const json_t *document, const char *name)
+{
+    const json_t *schemas = json_object_get(json_object_get(document, "components"), "schemas");
+
+    return json_object_get(json_object_get(json_object_get(schemas, "Settings"), "properties"), name);
+}
+
+static bool is_of_type(const json_t *schema, const char *type)
+{
+    const char *is = json_string_value(json_object_get(schema, "type"));
+
+    return is && strcmp(is, type) == 0;
+}
+
+/* "1 to 3650", "text", "list of erase, retention". */
+static void what_it_may_be(const json_t *schema, char *out, size_t size)
+{
+    const json_t *choices = json_object_get(json_object_get(schema, "items"), "enum"), *choice;
+    size_t used, i;
+
+    if (is_of_type(schema, "integer"))
+        (void)snprintf(out, size, "%lld to %lld", (long long)json_integer_value(json_object_get(schema, "minimum")),
+            (long long)json_integer_value(json_object_get(schema, "maximum")));
+    else
+        (void)snprintf(out, size, "%s", choices ? "list of " : "text");
+    json_array_foreach(choices, i, choice)
+    {
+        used = strlen(out);
+        (void)snprintf(out + used, size - used, "%s%s", i ? ", " : "", json_string_value(choice));
+    }
+}
+
 /* All settings that the hub's own description names, set or not. */
 static json_t *settings_rows(const json_t *document, const json_t *settings)
 {
     const json_t *schemas = json_object_get(json_object_get(document, "components"), "schemas");
     json_t *known = json_object_get(json_object_get(schemas, "Settings"), "properties"), *schema, *rows = json_array();
+    char may_be[160];
     const char *name;
 
     json_object_foreach(known, name, schema)
     {
+        if (json_is_true(json_object_get(schema, "readOnly"))) /* the etag */
+            continue;
         const json_t *value = json_object_get(settings, name), *about = json_object_get(schema, "description");
         AUTO_FREE char *text =
             value && !json_is_string(value) ? json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT) : NULL;
 
-        (void)json_array_append_new(rows, json_pack("{s:s, s:s, s:s}", "name", name, "value",
-                                              text    ? text
-                                              : value ? json_string_value(value)
-                                                      : "(default)",
-                                              "about", json_is_string(about) ? json_string_value(about) : ""));
+        what_it_may_be(schema, may_be, sizeof(may_be));
+        (void)json_array_append_new(
+            rows, json_pack("{s:s, s:s, s:s, s:s}", "name", name, "value",
+                      text    ? text
+                      : value ? json_string_value(value)
+                              : "(default)",
+                      "may_be", may_be, "about", json_is_string(about) ? json_string_value(about) : ""));
     }
     return rows;
 }
@@ -109,6 +148,7 @@ static int print_settings(const struct command_line *line, const json_t *setting
     static const struct column columns[] = {
         {"SETTING", "name", COLUMN_TEXT, false},
         {"VALUE", "value", COLUMN_TEXT, false},
+        {"MAY BE", "may_be", COLUMN_TEXT, false},
         {"WHAT IT IS (DEFAULT)", "about", COLUMN_TEXT, false},
     };
     AUTO_ANSWER struct client_answer document = {0};
@@ -145,22 +185,52 @@ int verb_audit_verify(struct command_line *line, struct err *err)
     return err_hint(err, "Compare with your exports from that entry on: somebody wrote to the hub's database.");
 }
 
+/* On the settings as they are now: a change of somebody else meanwhile is refused, not overwritten. */
+static int change_settings(struct command_line *line, const json_t *changes, struct err *err)
+{
+    AUTO_ANSWER struct client_answer before = {0};
+    AUTO_ANSWER struct client_answer after = {0};
+
+    if (client_get(line->client, "/api/v1/settings", &before, err) < 0)
+        return -1;
+    if (client_call(line->client, "PATCH", "/api/v1/settings", changes, before.etag, &after, err) < 0)
+        return err->code == ERR_INVALID
+                   ? err_hint(err, "`leeward settings show` lists the settings, and what each may be.")
+                   : -1;
+    /* It is changed: that the table needs more of the hub, which may not come, is no failure of that. */
+    return print_settings(line, after.json, NULL) < 0 ? output_item(line, after.json, stdout) : 0;
+}
+
+/* A text may look like a number; everything else is JSON, or a word that is refused with what it must be. */
+static json_t *setting_value(struct command_line *line, const char *name, const char *text)
+{
+    AUTO_ANSWER struct client_answer document = {0};
+    json_t *value = NULL;
+
+    if (client_get(line->client, "/api/v1/openapi.json", &document, NULL) < 0 ||
+        !is_of_type(setting_schema(document.json, name), "string"))
+        value = json_loads(text, JSON_DECODE_ANY, NULL);
+    return value ? value : json_string(text);
+}
+
 int verb_settings_set(struct command_line *line, struct err *err)
 {
-    AUTO_ANSWER struct client_answer answer = {0};
-    json_t *body = json_object(), *value = json_loads(line->arguments[1], JSON_DECODE_ANY, NULL);
-    int rc;
+    json_t *body = json_object();
+    int rc = json_object_set_new(body, line->arguments[0], setting_value(line, line->arguments[0], line->arguments[1]));
 
-    if (!value) /* a word that is no JSON is a text */
-        value = json_string(line->arguments[1]);
-    rc = json_object_set_new(body, line->arguments[0], value);
-    rc = rc < 0 ? err_set(err, ERR_NOMEM, "no memory for a request")
-                : client_call(line->client, "PATCH", "/api/v1/settings", body, NULL, &answer, err);
+    rc = rc < 0 ? err_set(err, ERR_NOMEM, "no memory for a request") : change_settings(line, body, err);
     json_decref(body);
-    if (rc < 0 && err->code == ERR_INVALID)
-        (void)err_hint(err, "`leeward settings show` lists the settings, and what each may be.");
-    if (rc < 0)
-        return -1;
-    /* It is changed: that the table needs more of the hub, which may not come, is no failure of that. */
-    return print_settings(line, answer.json, NULL) < 0 ? output_item(line, answer.json, stdout) : 0;
+    return rc;
+}
+
+int verb_settings_reset(struct command_line *line, struct err *err)
+{
+    json_t *body = json_object();
+    int rc = 0;
+
+    for (unsigned i = 0; rc == 0 && i < line->argument_count; i++)
+        rc = json_object_set_new(body, line->arguments[i], json_null());
+    rc = rc < 0 ? err_set(err, ERR_NOMEM, "no memory for a request") : change_settings(line, body, err);
+    json_decref(body);
+    return rc;
 }

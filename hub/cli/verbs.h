@@ -61,6 +61,7 @@ VERB(audit_list);
 VERB(audit_verify);
 VERB(settings_show);
 VERB(settings_set);
+VERB(settings_reset);
 VERB(user_list);
 VERB(user_show);
 VERB(user_create);

@@ -478,3 +478,27 @@ int setting_put(struct db_conn *conn, const char *key, const char *json, struct 
                ? -1
                : 0;
 }
+
+int setting_clear(struct db_conn *conn, const char *key, struct err *err)
+{
+    return db_exec(conn, NULL, err, "DELETE FROM settings WHERE key = $1", DB_S(key)) < 0 ? -1 : 0;
+}
+
+int setting_list(struct db_conn *conn, PGresult **ret_rows, uint64_t *ret_version, struct err *err)
+{
+    int n = db_exec(conn, ret_rows, err,
+        "SELECT s.key, s.value::text, v.version FROM settings_version v LEFT JOIN settings s ON true ORDER BY s.key");
+
+    if (n > 0)
+        *ret_version = db_u64(*ret_rows, 0, 2);
+    return n;
+}
+
+int settings_changed(struct db_conn *conn, uint64_t if_version, struct err *err)
+{
+    int n = db_exec(conn, NULL, err,
+        "UPDATE settings_version SET version = version + 1 WHERE $1::bigint = 0 OR version = $1::bigint",
+        DB_U(if_version));
+
+    return n > 0 ? 0 : n < 0 ? -1 : err_set(err, ERR_CONFLICT, "the settings were changed meanwhile");
+}

@@ -51,5 +51,12 @@ int vault_delete(struct db_conn *conn, const char *id, uint64_t if_version, stru
 /* JSON values by key. 1 found, 0 not; *ret_json is the caller's to free. */
 int setting_get(struct db_conn *conn, const char *key, char **ret_json, struct err *err);
 int setting_put(struct db_conn *conn, const char *key, const char *json, struct err *err);
+/* Back to its default: it is not there any more. */
+int setting_clear(struct db_conn *conn, const char *key, struct err *err);
+/* All of them at one moment; column 0 key, 1 JSON value. *ret_version counts their changes (settings_changed). */
+int setting_list(struct db_conn *conn, PGresult **ret_rows, uint64_t *ret_version, struct err *err);
+/* Once in a transaction that changes settings, before it reads what it compares with: whoever comes at the same moment waits for its end. ERR_CONFLICT
+ * when if_version (0: any) is not the version that there is. */
+int settings_changed(struct db_conn *conn, uint64_t if_version, struct err *err);
 
 #endif

@@ -28,13 +28,13 @@ def quick_site():
     wait_until(ready, "the hub and its vault", 90, 0.3)
     api = Api(site.env)
     filling(api, 100)
-    api.done("PATCH", "/settings", {"alert_raise_after_seconds": 0, "alert_clear_after_seconds": 0, "alert_silent_seconds": 86400})
+    api.done("PATCH", "/settings", {"alert_raise_after_seconds": 0, "alert_clear_after_seconds": 0, "alert_silent_seconds": 86400}, If_Match="*")
     wait_until(lambda: not api.done("GET", "/alerts?state=firing")["items"], "nothing to be wrong", 60)
     return site, api
 
 
 def filling(api, percent):
-    api.done("PATCH", "/settings", {"alert_full_warning_percent": percent, "alert_full_critical_percent": 100})
+    api.done("PATCH", "/settings", {"alert_full_warning_percent": percent, "alert_full_critical_percent": 100}, If_Match="*")
 
 
 def firing(api, count=1):

@@ -94,6 +94,11 @@ def exit_codes_and_corrections():
             (2, ["channel", "create", "x"], "--help"),
             (2, ["point", "list", site.machine()["name"], "--kind", "crash,wrong"], '"wrong"'),
             (2, ["settings", "set", "colour", "red"], "settings show"),
+            (2, ["settings", "set", "event_keep_days", "soon"], "event_keep_days: must be integer"),
+            (2, ["settings", "set", "event_keep_days", "9999"], "event_keep_days: must be at most 3650"),
+            (2, ["settings", "set", "four_eyes", "erase"], "four_eyes: must be array"),
+            (2, ["settings", "reset", "colour"], "settings show"),
+            (2, ["machine", "list", "--filter", "colour=red"], "known are name, state,"),
             (2, ["machine", "list", "--filter", "protected"], "NAME=VALUE"),
             (2, ["machine", "list", "--filter", "colour=red"], "colour"),
             (2, ["policy", "list", "--sort", "colour"], "cannot be sorted"),
@@ -114,7 +119,9 @@ def exit_codes_and_corrections():
     shown = {form: site.cli_result("machine", "show", name, "-o", form).stdout for form in ("table", "wide")}
     check("\nlast seen " in shown["table"] and "etag" not in shown["table"] and not any("_" in line[:20] for line in shown["table"].splitlines()), shown["table"])
     check(set(site.cli("machine", "show", name)) <= {line.split()[0] for line in shown["wide"].splitlines()}, f"-o wide lacks members: {shown['wide']}")
-    check("session_idle_seconds" in site.cli_result("settings", "show").stdout, "settings that nobody set are not shown")
+    shown = {line.split()[0]: line for line in site.cli_result("settings", "show").stdout.splitlines()}
+    check("session_idle_seconds" in shown, "settings that nobody set are not shown")
+    check("1 to 3650" in shown["event_keep_days"] and "list of erase, " in shown["four_eyes"] and "etag" not in shown, f"not what each may be: {shown}")
     check(site.cli_result("overview").stdout.startswith("machines"), "the overview begins with something else")
 
 

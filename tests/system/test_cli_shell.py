@@ -137,6 +137,8 @@ def any_request_can_be_sent_and_rare_verbs_work():
     check(site.cli("vault", "set", site.items("vault", "list")[0]["name"], "--site", "quay")["site_name"] == "quay", "the vault is elsewhere")
     check(site.cli("settings", "set", "site_name", "Harbour")["site_name"] == "Harbour", "the setting did not change")
     check(site.cli("settings", "show")["site_name"] == "Harbour", "the setting is not stored")
+    check(site.cli("settings", "set", "site_name", "42")["site_name"] == "42", "a text that looks like a number is none")
+    check(set(site.cli("settings", "reset", "site_name")) == {"etag"}, "the setting is not at its default")
     user = site.cli("user", "create", "kim", "--role", "operator")
     check(len(user["password"]) >= 12, "no first password")
     check([u["role"] for u in site.items("user", "list") if u["name"] == "kim"] == ["operator"], "the user is not listed")

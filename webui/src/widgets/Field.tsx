@@ -5,6 +5,7 @@ import { FormGroup, FormHelperText } from "@patternfly/react-core/dist/dynamic/c
 import { FormSelect, FormSelectOption } from "@patternfly/react-core/dist/dynamic/components/FormSelect";
 import { HelperText, HelperTextItem } from "@patternfly/react-core/dist/dynamic/components/HelperText";
 import { TextInput } from "@patternfly/react-core/dist/dynamic/components/TextInput";
+import type { ReactNode } from "react";
 
 interface FieldProps {
     id: string;
@@ -16,13 +17,15 @@ interface FieldProps {
     isRequired?: boolean;
     isWrong?: boolean;
     autoComplete?: string;
+    /** Beside the label: what can be done with the field. */
+    labelInfo?: ReactNode;
     /** A choice among these instead of a text. */
     options?: readonly { value: string; text: string; isDisabled?: boolean }[];
 }
 
-export function Field({ id, label, value, onChange, hint, type = "text", isRequired, isWrong, autoComplete, options }: FieldProps) {
+export function Field({ id, label, value, onChange, hint, type = "text", isRequired, isWrong, autoComplete, labelInfo, options }: FieldProps) {
     return (
-        <FormGroup label={label} fieldId={id} isRequired={isRequired}>
+        <FormGroup label={label} fieldId={id} isRequired={isRequired} labelInfo={labelInfo}>
             {options ? (
                 <FormSelect id={id} value={value} onChange={(_event, chosen) => onChange(chosen)} aria-describedby={hint ? `${id}-hint` : undefined}>
                     {options.map((option) => <FormSelectOption key={option.value} value={option.value} label={option.text} isDisabled={option.isDisabled} />)}

@@ -299,6 +299,21 @@ static void four_eyes_are_not_closed_by_one(void **state)
     json_decref(api_as(f, &anna, "updatePolicy", "/api/v1/policies/p", SHORTER, 200));
 }
 
+/* Nobody is asked any more by default: the way back to it is a weaker one. */
+static void four_eyes_do_not_go_back_to_the_default_by_one(void **state)
+{
+    struct api_fixture *f = *state;
+    json_t *problem;
+
+    begin(f, RETENTION);
+    problem = api_as(f, &anna, "updateSettings", "/api/v1/settings", "{\"four_eyes\":null}", 403);
+    assert_string_equal(member_text(problem, "code"), "approval_required");
+    assert_int_equal(count(f, "SELECT count(*) FROM settings WHERE key = 'four_eyes'"), 1);
+    decide_is(f, &bert, member_text(problem, "approval_id"), true, 200, "approved");
+    assert_int_equal(count(f, "SELECT count(*) FROM settings WHERE key = 'four_eyes'"), 0);
+    json_decref(problem);
+}
+
 #define MACHINE "aaaaaaaa-0000-4000-8000-0000000000ee"
 #define VAULT "bbbbbbbb-0000-4000-8000-0000000000ee"
 
@@ -367,6 +382,7 @@ int main(void)
         cmocka_unit_test(who_may_it_no_more_gets_it_no_more),
         cmocka_unit_test(it_is_turned_down_or_taken_back),
         cmocka_unit_test(what_waited_for_too_long_is_over),
+        cmocka_unit_test(four_eyes_do_not_go_back_to_the_default_by_one),
         cmocka_unit_test(four_eyes_are_not_closed_by_one),
         cmocka_unit_test(an_erasure_is_a_job_of_who_asked),
         cmocka_unit_test(another_policy_is_held_back_too),

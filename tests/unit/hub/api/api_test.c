@@ -464,13 +464,49 @@ static void what_is_done_is_in_the_audit_log(void **state)
     json_decref(list);
 }
 
-static void settings_are_kept(void **state)
+/* PATCH of the settings with that etag (NULL: without If-Match); the settings that there are then. */
+static json_t *change_settings(struct api_fixture *f, const char *etag, const char *body, long status)
+{
+    AUTO_FREE char *match = etag ? mem_printf("If-Match: \"%s\"", etag) : NULL;
+    const struct exchange x = {
+        .operation = "updateSettings", .path = "/api/v1/settings", .token = f->admin, .body = body, .headers = {match}};
+    AUTO_HEARD struct heard heard = {0};
+
+    api_exchange(f, &x, status, &heard);
+    return api_ask(f, "getSettings", "/api/v1/settings", NULL, 200);
+}
+
+static void settings_are_changed_by_who_saw_them_and_go_back_to_their_defaults(void **state)
 {
     struct api_fixture *f = *state;
-    json_t *settings = api_ask(f, "updateSettings", "/api/v1/settings", "{\"event_keep_days\":30}", 200);
+    json_t *before = api_ask(f, "getSettings", "/api/v1/settings", NULL, 200), *after, *stale, *back;
 
-    assert_int_equal(json_integer_value(json_object_get(settings, "event_keep_days")), 30);
-    json_decref(settings);
+    json_decref(change_settings(f, NULL, "{\"event_keep_days\":30}", 428));
+    after = change_settings(f, member_text(before, "etag"), "{\"event_keep_days\":30,\"report_hour\":0}", 200);
+    assert_int_equal(json_integer_value(json_object_get(after, "event_keep_days")), 30);
+    stale = change_settings(f, member_text(before, "etag"), "{\"event_keep_days\":31}", 412);
+    assert_true(json_equal(stale, after));
+    back = change_settings(f, member_text(after, "etag"), "{\"event_keep_days\":null}", 200);
+    assert_null(json_object_get(back, "event_keep_days"));
+    assert_non_null(json_object_get(back, "report_hour"));
+    assert_string_not_equal(member_text(back, "etag"), member_text(after, "etag"));
+    json_decref(before);
+    json_decref(after);
+    json_decref(stale);
+    json_decref(back);
+}
+
+static void an_unknown_filter_is_answered_with_those_that_there_are(void **state)
+{
+    struct api_fixture *f = *state;
+    json_t *problem = api_ask(f, "listMachines", "/api/v1/machines?colour=red", NULL, 400);
+    const char *detail = member_text(json_array_get(json_object_get(problem, "errors"), 0), "detail");
+
+    assert_non_null(strstr(detail, "cause_code"));
+    assert_non_null(strstr(detail, "cursor"));
+    assert_true(strstr(detail, "rescue") &&
+                strstr(detail, "rescue") < strstr(detail, "cursor")); /* what filters first, and all of it */
+    json_decref(problem);
 }
 
 static void an_enrolment_token_is_shown_once(void **state)
@@ -582,7 +618,8 @@ int main(void)
         cmocka_unit_test(pages_follow_one_another_without_gap_or_repeat),
         cmocka_unit_test(the_same_idempotency_key_does_it_once),
         cmocka_unit_test(what_is_done_is_in_the_audit_log),
-        cmocka_unit_test(settings_are_kept),
+        cmocka_unit_test(settings_are_changed_by_who_saw_them_and_go_back_to_their_defaults),
+        cmocka_unit_test(an_unknown_filter_is_answered_with_those_that_there_are),
         cmocka_unit_test(an_enrolment_token_is_shown_once),
         cmocka_unit_test(what_an_agent_said_last_lies_over_its_row),
         cmocka_unit_test(readiness_tells_why_not),
