@@ -49,6 +49,7 @@ const struct http_route http_routes[] = {
     {"GET", V1 "/machines/{machine_id}/copies", "listCopies", "points:read", 0, serve_copy_list},
     {"POST", V1 "/machines/{machine_id}/copies", "createCopy", "machines:protect", 0, serve_copy_create},
     {"DELETE", V1 "/machines/{machine_id}/copies/{vault_id}", "removeCopy", "machines:write", 0, serve_copy_remove},
+    {"POST", V1 "/machines/{machine_id}/copies/{vault_id}/use", "useCopy", "failovers:commit", 0, serve_copy_use},
     {"GET", V1 "/machines/{machine_id}/copies/{vault_id}/points", "listCopyPoints", "points:read", 0,
         serve_copy_points},
     {"GET", V1 "/exports", "listExports", "exports:read", 0, serve_export_list},

@@ -50,6 +50,7 @@ int serve_machine_erase(struct request *r, struct err *err);
 int serve_copy_list(struct request *r, struct err *err);
 int serve_copy_create(struct request *r, struct err *err);
 int serve_copy_remove(struct request *r, struct err *err);
+int serve_copy_use(struct request *r, struct err *err);
 int serve_copy_points(struct request *r, struct err *err);
 int serve_machine_rotate_key(struct request *r, struct err *err);
 

@@ -87,24 +87,34 @@ int serve_copy_list(struct request *r, struct err *err)
     return row_list_serve(r, &list, err);
 }
 
-static int submit(struct request *r, const char *kind, const char *vault, struct err *err)
+int serve_copy_create(struct request *r, struct err *err)
 {
     AUTO_DB_SET struct db_set machine = {0};
 
     if (db_need(r->conn, &db_machines, r->params[0], &machine, err) < 0)
         return -1;
-    return serve_job_submit(
-        r, kind, db_at(&machine, struct machine_row, 0)->id, json_pack("{s:s}", "vault", vault), err);
-}
-
-int serve_copy_create(struct request *r, struct err *err)
-{
-    return submit(r, "copy", request_str(r, "vault"), err);
+    return serve_job_submit(r, "copy", db_at(&machine, struct machine_row, 0)->id,
+        json_pack("{s:s}", "vault", request_str(r, "vault")), err);
 }
 
 int serve_copy_remove(struct request *r, struct err *err)
 {
-    return submit(r, "copy_remove", r->params[1], err);
+    AUTO_DB_SET struct db_set machine = {0};
+
+    if (db_need(r->conn, &db_machines, r->params[0], &machine, err) < 0)
+        return -1;
+    return serve_job_submit(r, "copy_remove", db_at(&machine, struct machine_row, 0)->id,
+        json_pack("{s:s, s:b}", "vault", r->params[1], "forget", (int)request_query_bool(r, "forget")), err);
+}
+
+int serve_copy_use(struct request *r, struct err *err)
+{
+    AUTO_DB_SET struct db_set machine = {0};
+
+    if (db_need(r->conn, &db_machines, r->params[0], &machine, err) < 0)
+        return -1;
+    return serve_job_submit(r, "copy_use", db_at(&machine, struct machine_row, 0)->id,
+        json_pack("{s:s, s:s}", "vault", r->params[1], "confirm", request_str(r, "confirm")), err);
 }
 
 static const struct row_filter point_filters[] = {

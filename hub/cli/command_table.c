@@ -220,6 +220,18 @@ static const struct command_option point_create_options[] = {
     END,
 };
 
+static const struct command_option copy_remove_options[] = {
+    {"forget", 0, NULL, "That vault is lost for good: nothing is erased"},
+    JOBWAIT_OPTIONS,
+    END,
+};
+
+static const struct command_option copy_use_options[] = {
+    {"confirm", 0, "MACHINE", "The machine's name once more"},
+    JOBWAIT_OPTIONS,
+    END,
+};
+
 static const struct command_option copy_points_options[] = {
     {"all", 0, NULL, "All of them, not only the newest"},
     END,
@@ -622,8 +634,10 @@ const struct command commands[] = {
         job_options, 2, 2, false, verb_copy_create},
     {"copy points", "MACHINE VAULT", "List the recovery points that a copy has", copy_points_options, 2, 2, false,
         verb_copy_points},
-    {"copy remove", "MACHINE VAULT", "End a copy, and erase what that vault holds of the machine", job_options, 2, 2,
-        false, verb_copy_remove},
+    {"copy use", "MACHINE VAULT", "The machine's own vault is lost: the one that has a copy takes its place",
+        copy_use_options, 2, 2, false, verb_copy_use},
+    {"copy remove", "MACHINE VAULT", "End a copy, and erase what that vault holds of the machine", copy_remove_options,
+        2, 2, false, verb_copy_remove},
     {"point opened", "", "List the points that are open", all_options, 0, 0, false, verb_export_list},
     {"failover test", "MACHINE[@POINT]", "Start a replica beside the running machine, to see that it works",
         failover_options, 1, 1, false, verb_failover_test},

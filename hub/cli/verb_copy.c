@@ -66,10 +66,31 @@ int verb_copy_points(struct command_line *line, struct err *err)
 
 int verb_copy_remove(struct command_line *line, struct err *err)
 {
-    AUTO_FREE char *path = client_path("/api/v1/machines/%s/copies/%s", line->arguments[0], line->arguments[1]);
+    AUTO_FREE char *path = client_path(
+        command_option(line, "forget") ? "/api/v1/machines/%s/copies/%s?forget=true" : "/api/v1/machines/%s/copies/%s",
+        line->arguments[0], line->arguments[1]);
 
     return path ? jobwait_and_print(line, "DELETE", path, NULL, err)
                 : err_set(err, ERR_NOMEM, "no memory for a request");
+}
+
+int verb_copy_use(struct command_line *line, struct err *err)
+{
+    AUTO_FREE char *path = client_path("/api/v1/machines/%s/copies/%s/use", line->arguments[0], line->arguments[1]);
+    const char *confirm = command_option(line, "confirm");
+    json_t *body;
+    int rc;
+
+    if (!confirm) {
+        err_set(err, ERR_INVALID, "--confirm: missing");
+        return err_hint(
+            err, "What the machine has in the lost vault is given up; type its name: --confirm %s", line->arguments[0]);
+    }
+    body = json_pack("{s:s}", "confirm", confirm);
+    rc = path && body ? jobwait_and_print(line, "POST", path, body, err)
+                      : err_set(err, ERR_NOMEM, "no memory for a request");
+    json_decref(body);
+    return rc;
 }
 
 int verb_copy_point(const struct command_line *line, const char *machine, const char *vault, const char *point,

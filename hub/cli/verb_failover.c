@@ -58,6 +58,9 @@ struct sort {
 static const struct sort a_test = {"test", "starting,running,ending", "test failover that is not over", false};
 static const struct sort a_live_one = {
     "planned,unplanned", "starting,running,ending", "failover that is not over", false};
+/* One that is committed has another point where its replica was lost with its vault. */
+static const struct sort one_with_a_point = {
+    "planned,unplanned", "starting,running,ending,committed", "failover that is not over", true};
 static const struct sort a_committed_one = {"planned,unplanned", "committed,reprotected", "committed failover", true};
 /* Also one that may still be rolled back: whoever decides wants to know what there is to lose. */
 static const struct sort one_that_goes_back = {
@@ -472,7 +475,7 @@ int verb_failover_change_point(struct command_line *line, struct err *err)
     const char *machine;
     uint64_t sequence;
 
-    if (name_failover(line, &a_live_one, id, err) < 0)
+    if (name_failover(line, &one_with_a_point, id, err) < 0)
         return -1;
     path = client_path("/api/v1/failovers/%s", id);
     if (!path)
@@ -482,7 +485,7 @@ int verb_failover_change_point(struct command_line *line, struct err *err)
     machine = json_string_value(json_object_get(answer.json, "machine_id"));
     if (!machine || verb_resolve_point(line, machine, line->arguments[1], &sequence, err) < 0)
         return machine ? -1 : err_set(err, ERR_INTERNAL, "the hub answered without a machine");
-    return act(line, &a_live_one, "change-point", json_pack("{s:I}", "sequence", (json_int_t)sequence), err);
+    return act(line, &one_with_a_point, "change-point", json_pack("{s:I}", "sequence", (json_int_t)sequence), err);
 }
 
 /* ---- target ---- */

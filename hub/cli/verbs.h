@@ -104,6 +104,7 @@ VERB(copy_list);
 VERB(copy_create);
 VERB(copy_points);
 VERB(copy_remove);
+VERB(copy_use);
 VERB(disk_list);
 VERB(disk_add);
 VERB(disk_exclude);

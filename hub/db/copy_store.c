@@ -110,3 +110,28 @@ int copy_points_forget(struct db_conn *conn, const char *vault_id, const char *m
                ? -1
                : 0;
 }
+
+int copy_use(struct db_conn *conn, const char *machine_id, const char *vault_id, struct err *err)
+{
+    static const char *const sql[] = {
+        "WITH before AS (SELECT machine_id, vault_id FROM protections WHERE machine_id = $1::uuid),"
+        " gone AS (DELETE FROM copies WHERE machine_id = $1::uuid AND vault_id = $2::uuid RETURNING created_by)"
+        " INSERT INTO copies (machine_id, vault_id, source_vault_id, ending, created_by)"
+        " SELECT b.machine_id, b.vault_id, $2::uuid, true, g.created_by FROM before b, gone g",
+        "UPDATE copies SET source_vault_id = $2::uuid, updated_at = now()"
+        " WHERE machine_id = $1::uuid AND vault_id <> $2::uuid AND NOT ending",
+        "UPDATE exports SET state = 'failed', uri = '', disks = '[]', version = version + 1, updated_at = now()"
+        " WHERE machine_id = $1::uuid AND vault_id <> $2::uuid AND state IN ('opening', 'open', 'closing', 'kept')",
+        "UPDATE failovers SET vault_id = $2::uuid, export_id = NULL, replica = '{}', verdict = 'failed',"
+        " verdict_text = 'its replica was lost with the vault that it ran in; choose a point: change-point',"
+        " version = version + 1, updated_at = now() WHERE machine_id = $1::uuid AND kind <> 'test'"
+        " AND state IN ('running', 'committed')",
+        "UPDATE protections SET vault_id = $2::uuid, updated_at = now() WHERE machine_id = $1::uuid",
+        "DELETE FROM recovery_points WHERE machine_id = $1::uuid AND vault_id <> $2::uuid",
+        "DELETE FROM integrity WHERE machine_id = $1::uuid AND vault_id <> $2::uuid"};
+
+    for (size_t i = 0; i < ARRAY_LEN(sql); i++)
+        if (db_exec(conn, NULL, err, sql[i], DB_S(machine_id), DB_S(vault_id)) < 0)
+            return -1;
+    return 0;
+}

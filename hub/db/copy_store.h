@@ -23,6 +23,9 @@ int copy_any(struct db_conn *conn, const char *machine_id, PGresult **ret_rows, 
 /* Is there room for what the machine's newest content takes in its own vault? 1, or 0 with both figures: needed, free. */
 int copy_fits(struct db_conn *conn, const char *machine_id, const char *vault_id, PGresult **ret_rows, struct err *err);
 
+/* The vault's copy is the machine's own line from now on: its vault is that one, which tells its points anew, and what is open or runs in the vault before is
+ * lost. That one, should it ever be there again, has what is to be removed, as an ending copy; other copies come from the new one. */
+int copy_use(struct db_conn *conn, const char *machine_id, const char *vault_id, struct err *err);
 /* What the vault says of its copy. */
 struct copy_status {
     const char *machine_id, *source_vault_id;

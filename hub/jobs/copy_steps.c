@@ -4,15 +4,22 @@
  * their desired state, whether the hub is there or not; the job is done when the newest point of the moment when it began, or a later one, is whole there.
  * Cancelled before that, it is taken back by a copy_remove.
  *
+ * copy_use: the machine's own vault is lost, and the one that has a copy takes its place: its points are the machine's from then on, under a new
+ * generation. A source that is there compares its disks and goes on to it; a replica that ran in the lost vault is lost, and can be started from a point of the copy.
+ *
  * copy_remove: neither vault goes on with it, and what the other one holds is erased, its key first. Asked for twice it does no harm.
  */
 #include <stdio.h>
 #include <string.h>
 
+#include "hub/core/machine_state.h"
+#include "hub/db/branch_store.h"
 #include "hub/db/copy_store.h"
 #include "hub/db/failover_store.h"
 #include "hub/db/journal.h"
+#include "hub/db/protection_store.h"
 #include "hub/jobs/copy_steps.h"
+#include "hub/jobs/failover_steps.h"
 #include "hub/jobs/job.h"
 #include "hub/jobs/point_steps.h"
 #include "transport/base/clock.h"
@@ -256,17 +263,32 @@ const struct job_kind job_kind_copy = {.name = "copy",
 
 /* ---- copy_remove ---- */
 
+/* A vault that is lost for good erases nothing: it is only forgotten what it has. */
+static bool remove_erases(const json_t *params)
+{
+    return !json_is_true(json_object_get(params, "forget"));
+}
+
 static int remove_check(struct db_conn *conn, const struct machine_row *machine, json_t *params,
     char ret_vault_id[IDENT_TEXT_SIZE], struct err *err)
 {
-    static const char *const known[] = {"vault", NULL};
+    static const char *const known[] = {"vault", "forget", NULL};
     AUTO_DB_SET struct db_set set = {0};
+    AUTO_DB_SET struct db_set vault = {0};
 
     if (job_params_known(params, known, err) < 0 ||
         copy_steps_need(conn, machine, job_param_text(params, "vault"), &set, err) < 0)
         return -1;
     memcpy(ret_vault_id, db_at(&set, struct copy_row, 0)->vault_id, IDENT_TEXT_SIZE);
-    return 0;
+    if (remove_erases(params))
+        return 0;
+    if (db_need(conn, &db_vaults, ret_vault_id, &vault, err) < 0)
+        return -1;
+    if (!db_at(&vault, struct vault_row, 0)->online)
+        return 0;
+    err_set(err, ERR_REFUSED, "the vault %s is connected: it can erase what it has",
+        db_at(&vault, struct vault_row, 0)->name);
+    return err_hint(err, "Leave --forget out.");
 }
 
 static int stop(struct job_run *run, struct err *err)
@@ -328,5 +350,139 @@ static int forget(struct job_run *run, struct err *err)
 const struct job_kind job_kind_copy_remove = {.name = "copy_remove",
     .needs_machine = true,
     .check = remove_check,
-    .steps = {{"stop", "End the copying", stop, NULL}, {"settle", "Wait until the vault has left off", settle, NULL},
-        {"erase", "Destroy the key of its data", erase, NULL}, {"forget", "Forget its points", forget, NULL}}};
+    .steps = {{"stop", "End the copying", stop, NULL},
+        {"settle", "Wait until the vault has left off", settle, remove_erases},
+        {"erase", "Destroy the key of its data", erase, remove_erases}, {"forget", "Forget its points", forget, NULL}}};
+
+/* ---- copy_use ---- */
+
+/* Whoever is connected may have a replica that runs, and points that are newer. */
+static int check_lost_vault(
+    struct db_conn *conn, const struct machine_row *machine, const struct copy_row *c, struct err *err)
+{
+    AUTO_DB_SET struct db_set old = {0};
+    AUTO_DB_SET struct db_set new = {0};
+
+    if (db_need(conn, &db_vaults, c->source_vault_id, &old, err) < 0 ||
+        db_need(conn, &db_vaults, c->vault_id, &new, err) < 0)
+        return -1;
+    const struct vault_row *lost = db_at(&old, struct vault_row, 0), *v = db_at(&new, struct vault_row, 0);
+
+    if (lost->online) {
+        err_set(
+            err, ERR_REFUSED, "the vault %s is connected: what %s has there is not lost", lost->name, machine->name);
+        return err_hint(
+            err, "Fail back or roll back from there; or, where it is to be given up, stop it for good first.");
+    }
+    if (c->source_sequence == 0 || strcmp(c->state, "ending") == 0) {
+        err_set(err, ERR_REFUSED, "the copy that %s has of the points of %s has no point to go on from", v->name,
+            machine->name);
+        return err_hint(err, "leeward copy list %s shows how far each copy is.", machine->name);
+    }
+    if (v->online)
+        return 0;
+    err_set(err, ERR_REFUSED, "the vault %s is not connected", v->name);
+    return err_hint(err, "Start it, or check that it reaches the hub's control port.");
+}
+
+static int check_state(struct db_conn *conn, const struct machine_row *machine, struct err *err)
+{
+    int state = machine_state_from_name(machine->state), live;
+
+    if (state == MACHINE_FAILED_OVER || state == MACHINE_COMMITTED || state == MACHINE_REVERSE_REPLICATING ||
+        state == MACHINE_REVERSE_PROTECTED)
+        return 0;
+    if ((live = failover_is_live(conn, machine->id, err)) <= 0)
+        return live;
+    err_set(err, ERR_REFUSED, "a failover of the machine is under way");
+    return err_hint(err, "End it first: leeward failover list");
+}
+
+static int use_check(struct db_conn *conn, const struct machine_row *machine, json_t *params,
+    char ret_vault_id[IDENT_TEXT_SIZE], struct err *err)
+{
+    static const char *const known[] = {"vault", "confirm", NULL};
+    AUTO_DB_SET struct db_set set = {0};
+
+    if (job_params_known(params, known, err) < 0 ||
+        copy_steps_need(conn, machine, job_param_text(params, "vault"), &set, err) < 0 ||
+        check_lost_vault(conn, machine, db_at(&set, struct copy_row, 0), err) < 0 ||
+        check_state(conn, machine, err) < 0)
+        return -1;
+    if (strcmp(job_param_text(params, "confirm"), machine->name) != 0) {
+        err_set(err, ERR_INVALID, "confirm: not the name of the machine, whose points in the lost vault are given up");
+        return err_hint(err, "Type it: %s", machine->name);
+    }
+    memcpy(ret_vault_id, db_at(&set, struct copy_row, 0)->vault_id, IDENT_TEXT_SIZE);
+    return 0;
+}
+
+/* A replica that was the machine is lost with its vault: nothing protects it any more, and it runs nowhere. */
+static int leave_replica(struct job_run *run, const struct machine_row *machine, struct err *err)
+{
+    int state = machine_state_from_name(machine->state);
+    AUTO_PGRESULT PGresult *r = NULL;
+    int n;
+
+    if (state != MACHINE_REVERSE_REPLICATING && state != MACHINE_REVERSE_PROTECTED)
+        return 0;
+    n = db_exec(run->conn, &r, err, "SELECT id FROM failovers WHERE machine_id = $1 AND state = 'reprotected'",
+        DB_S(machine->id));
+    if (n < 0 || machine_state_move(run->conn, machine->id, MOVE_REPROTECT_UNDO, run->job->requested_by, NULL, err) < 0)
+        return -1;
+    return n == 0 ? 0 : failover_store_move(run->conn, db_text(r, 0, 0), FAILOVER_UNPROTECT, run->job->id, err);
+}
+
+/* All in one transaction; from here on nothing that comes of the old generation is taken (P7). */
+static int use(struct job_run *run, struct err *err)
+{
+    AUTO_DB_SET struct db_set set = {0};
+    AUTO_DB_SET struct db_set copy = {0};
+    uint64_t generation;
+
+    if (job_machine(run, &set, err) < 0)
+        return -1;
+    const struct machine_row *m = db_at(&set, struct machine_row, 0);
+
+    if (copy_steps_need(run->conn, m, run->job->vault_id, &copy, err) < 0)
+        return -1;
+    const struct copy_row *c = db_at(&copy, struct copy_row, 0);
+
+    if (check_lost_vault(run->conn, m, c, err) < 0 || check_state(run->conn, m, err) < 0) {
+        run->final = true;
+        return -1;
+    }
+    if (leave_replica(run, m, err) < 0 || copy_use(run->conn, m->id, run->job->vault_id, err) < 0 ||
+        machine_generation_raise(run->conn, m->id, &generation, err) < 0 ||
+        machine_converge_anew(run->conn, m->id, err) < 0)
+        return -1;
+    AUTO_FREE char *text = mem_printf("%s has its points in %s from now on: %s, where it had them, is lost", m->name,
+        c->vault_name, c->source_vault_name);
+
+    if (!text)
+        return err_set(err, ERR_NOMEM, "no memory for an event");
+    snprintf(run->detail, sizeof(run->detail), "generation %llu", (unsigned long long)generation);
+    return failover_tell(run, "copy_used", "warning", text, err) < 0 ? -1 : JOB_DONE;
+}
+
+/* The vault tells its points anew. */
+static int until_listed(struct job_run *run, struct err *err)
+{
+    uint64_t newest;
+
+    if (failover_latest_point(run->conn, run->job->machine_id, &newest, err) < 0)
+        return -1;
+    if (newest > 0)
+        return json_object_set_new(run->result, "sequence", json_integer((json_int_t)newest)) < 0
+                   ? err_set(err, ERR_NOMEM, "no memory")
+                   : JOB_DONE;
+    snprintf(run->detail, sizeof(run->detail), "waiting for the vault to tell its points");
+    run->again_usec = LOOK_USEC;
+    return JOB_AGAIN;
+}
+
+const struct job_kind job_kind_copy_use = {.name = "copy_use",
+    .needs_machine = true,
+    .check = use_check,
+    .steps = {{"use", "Make the copy the machine's own line", use, NULL},
+        {"list", "See its points in the list", until_listed, NULL}}};

@@ -519,6 +519,21 @@ int failover_named_check(struct db_conn *conn, const struct machine_row *machine
         (enum failover_state)failover_state_from_name(f->state), move, &to, err);
 }
 
+/* Once it is committed the replica is the machine: another point is for one that was lost with its vault (copy_use). */
+static int check_lost(struct db_conn *conn, const json_t *params, struct err *err)
+{
+    AUTO_DB_SET struct db_set set = {0};
+
+    if (db_need(conn, &db_failovers, job_param_text(params, "failover_id"), &set, err) < 0)
+        return -1;
+    const struct failover_row *f = db_at(&set, struct failover_row, 0);
+
+    if (strcmp(f->state, failover_state_name(FAILOVER_COMMITTED)) != 0 || !f->export_id[0])
+        return 0;
+    err_set(err, ERR_REFUSED, "change of point is not possible: the %s failover is committed", f->kind);
+    return err_hint(err, "It is over; the replica is the machine. Possible now: reprotect.");
+}
+
 static int change_check(struct db_conn *conn, const struct machine_row *machine, json_t *params,
     char ret_vault_id[IDENT_TEXT_SIZE], struct err *err)
 {
@@ -527,7 +542,7 @@ static int change_check(struct db_conn *conn, const struct machine_row *machine,
 
     if (job_params_known(params, known, err) < 0 ||
         failover_named_check(conn, machine, params, FAILOVER_RESTART, ret_vault_id, err) < 0 ||
-        job_param_u64(params, "sequence", &sequence, err) < 0)
+        check_lost(conn, params, err) < 0 || job_param_u64(params, "sequence", &sequence, err) < 0)
         return -1;
     if (sequence == 0) {
         err_set(err, ERR_INVALID, "sequence: missing");
@@ -538,7 +553,8 @@ static int change_check(struct db_conn *conn, const struct machine_row *machine,
 
 static int change_begin(struct job_run *run, struct err *err)
 {
-    if (machine_state_move(run->conn, run->job->machine_id, MOVE_CHANGE_POINT, run->job->requested_by, NULL, err) < 0 ||
+    if (check_lost(run->conn, run->params, err) < 0 ||
+        machine_state_move(run->conn, run->job->machine_id, MOVE_CHANGE_POINT, run->job->requested_by, NULL, err) < 0 ||
         failover_store_move(run->conn, failover_id(run), FAILOVER_RESTART, run->job->id, err) < 0)
         return -1;
     return JOB_DONE;

@@ -16,9 +16,9 @@
 #define PEER_GONE_USEC (60 * USEC_PER_SEC)
 
 static const struct job_kind *const kinds[] = {&job_kind_protect, &job_kind_unprotect, &job_kind_resync,
-    &job_kind_machine_move, &job_kind_machine_restore, &job_kind_copy, &job_kind_copy_remove, &job_kind_disk_add,
-    &job_kind_disk_exclude, &job_kind_disk_resize, &job_kind_point_create, &job_kind_point_open, &job_kind_branch_open,
-    &job_kind_branch_promote, &job_kind_point_close, &job_kind_export, &job_kind_vault_verify,
+    &job_kind_machine_move, &job_kind_machine_restore, &job_kind_copy, &job_kind_copy_remove, &job_kind_copy_use,
+    &job_kind_disk_add, &job_kind_disk_exclude, &job_kind_disk_resize, &job_kind_point_create, &job_kind_point_open,
+    &job_kind_branch_open, &job_kind_branch_promote, &job_kind_point_close, &job_kind_export, &job_kind_vault_verify,
     &job_kind_vault_rotate_key, &job_kind_machine_rotate_key, &job_kind_erase, &job_kind_vault_gc,
     &job_kind_group_point, &job_kind_failover, &job_kind_failover_change_point, &job_kind_failover_commit,
     &job_kind_failover_end, &job_kind_failover_reprotect, &job_kind_failover_failback, &job_kind_failover_resume,

@@ -72,7 +72,7 @@ extern const struct job_kind job_kind_export, job_kind_vault_verify, job_kind_va
     job_kind_machine_rotate_key, job_kind_erase, job_kind_vault_gc, job_kind_group_point;
 extern const struct job_kind job_kind_failover, job_kind_failover_change_point, job_kind_failover_commit,
     job_kind_failover_end, job_kind_failover_preview;
-extern const struct job_kind job_kind_machine_restore, job_kind_copy, job_kind_copy_remove;
+extern const struct job_kind job_kind_machine_restore, job_kind_copy, job_kind_copy_remove, job_kind_copy_use;
 extern const struct job_kind job_kind_failover_reprotect, job_kind_failover_failback, job_kind_failover_resume;
 extern const struct job_kind job_kind_plan_run, job_kind_plan_action, job_kind_plan_gate, job_kind_plan_end;
 

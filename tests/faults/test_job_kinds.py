@@ -18,7 +18,7 @@ from vault_site import Vault  # noqa: E402
 from harness import (BIN, ROOT, MIB, Disk, Failure, Site, check, defer, free_port_base, fresh, image_of, main, note, run, start, test,  # noqa: E402
                      wait_until)
 
-KINDS = ("branch_open", "vault_rotate_key", "machine_rotate_key", "disk_add", "disk_resize", "disk_exclude", "machine_move", "group_point", "branch_promote", "copy", "copy_remove")
+KINDS = ("branch_open", "vault_rotate_key", "machine_rotate_key", "disk_add", "disk_resize", "disk_exclude", "machine_move", "group_point", "branch_promote", "copy", "copy_remove", "copy_use")
 PROGRAMS = ("test_job_steps.py", "test_job_kinds.py", "test_job_failovers.py")
 
 
@@ -113,7 +113,18 @@ def copies_in_another_vault(w):
     w.through("copy_remove", "DELETE", w.path + "/copies/old")
     check(w.api.done("GET", w.path + "/copies")["items"] == [], "the copy is still there")
     wait_until(lambda: os.listdir(os.path.join(old.data, "machines")) == [], "what the vault had to be gone", 30)
-    old.stop()
+    # The other machine's vault is lost for good.
+    site_vault = next(v["name"] for v in w.api.done("GET", "/vaults")["items"] if v["name"] != "old")
+    disks = [d["key"] for d in w.api.done("GET", "/machines/member/disks")["items"] if d["protected"]]
+    w.do("POST", "/machines/member/unprotect")
+    w.do("POST", "/machines/member/erase")
+    w.do("POST", "/machines/member/protect", {"disks": disks, "vault_id": old.shown()["id"]})
+    w.do("POST", "/machines/member/copies", {"vault": site_vault})
+    old.kill()
+    wait_until(lambda: not old.shown()["online"], "the hub to miss the vault", 60, 0.2)
+    w.through("copy_use", "POST", f"/machines/member/copies/{site_vault}/use", {"confirm": "member"})
+    member = w.api.done("GET", "/machines/member")
+    check(member["vault_name"] == site_vault and w.api.done("GET", "/machines/member/points")["items"], f"{member}")
 
 
 def a_branch_becomes_the_main_line(w):

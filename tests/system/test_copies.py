@@ -199,5 +199,82 @@ def a_replica_is_protected_to_a_vault_at_the_old_site():
     check(image_of(exported) == image_of_uri(uri), "what was exported from the copy is not what the replica holds")
 
 
+def lost_site(blocks):
+    """A disk that is replicated to a vault of its own, of which the vault of the site has a copy."""
+    disk = Disk(48 * MIB)
+    disk.fill_random(blocks)
+    site = Site()
+    own = site.items("vault", "list")[0]["name"]
+    lost = Vault(site, "lost")
+    site.cli("machine", "protect", site.machine()["id"], "--disk", site.disk_key(disk), "--vault", "lost")
+    site.settled_point()
+    name = site.machine()["name"]
+    check(site.machine()["vault_name"] == "lost", f"{site.machine()}")
+    site.cli("copy", "create", name, own)
+    return disk, site, name, own, lost
+
+
+def uses_the_copy(site, name, own, lost):
+    check("is connected" in refused(site, "copy", "use", name, own, "--confirm", name), "a vault that is there was given up")
+    points = site.items("copy", "points", name, own)
+    lost.kill()
+    wait_until(lambda: not lost.shown()["online"], "the hub to miss the vault", 60, 0.2)
+    check("Type it" in refused(site, "copy", "use", name, own, "--confirm", "another"), "not confirmed")
+    site.cli("copy", "use", name, own, "--confirm", name)
+    check(site.items("copy", "list", name)[0]["state"] == "ending", "what the lost vault has is forgotten")
+    check({p["sequence"] for p in points} <= {p["sequence"] for p in site.points()}, f"{points} {site.points()}")
+
+
+@test
+def a_source_goes_on_to_the_vault_with_the_copy_when_its_own_is_lost():
+    disk, site, name, own, lost = lost_site(1000)
+    before = image_of(disk.device)
+    first = site.items("copy", "points", name, own)[-1]
+    disk.fill_random(100, seed=3)
+    uses_the_copy(site, name, own, lost)
+    wait_until(lambda: site.machine()["agent_state"] == "protected" and site.machine()["vault_name"] == own, "the source to go on", 90, 0.3)
+    same_after_all(site, disk)
+    opened = site.open(first["sequence"])
+    check(image_of(opened.copy()) == before, "a point from before is not what it was")
+    opened.close()
+    # What is lost comes back, and is of no use any more.
+    lost.restart()
+    check(site.machine()["vault_name"] == own and len(site.points()) > 1, f"{site.machine()}")
+    check("is connected" in refused(site, "copy", "remove", name, "lost", "--forget"), "forgotten what could be erased")
+    site.cli("copy", "remove", name, "lost")
+    check(site.items("copy", "list", name) == [], "what the lost vault had is listed still")
+    same_after_all(site, disk)
+
+
+@test
+def a_replica_that_burns_runs_again_at_the_old_site_and_comes_back():
+    disk, site, name, own, lost = lost_site(800)
+    site.cli("failover", "unplanned", name)
+    site.cli("failover", "commit", name)
+
+    def uri():
+        return next(b for b in site.items("branch", "list") if b["state"] == "open")["uri"]
+    rng = random.Random(6)
+    words = [word for _ in range(200) for word in ("-c", f"write -P {rng.randrange(1, 255)} {rng.randrange(12288) * 4096} 4k")]
+    run("qemu-io", "-f", "raw", *words, "-c", "flush", uri())
+    site.cli("failover", "reprotect", name, "--vault", own)
+    holds = image_of_uri(uri())
+    refusal = refused(site, "failover", "change-point", name, "latest")
+    check("replica is the machine" in refusal or "no failover" in refusal, f"the point of a replica that runs was changed: {refusal}")
+    uses_the_copy(site, name, own, lost)
+    check(site.machine()["state"] == "committed" and site.items("branch", "list") == [], f"{site.machine()} {site.items('branch', 'list')}")
+    site.cli("failover", "change-point", name, "latest")
+    check(image_of_uri(uri()) == holds, "the replica at the old site is not what was protected")
+    site.cli("failover", "commit", name)
+    run("qemu-io", "-f", "raw", "-c", "write -P 0x44 8M 2M", "-c", "flush", uri())
+    site.cli("failover", "reprotect", name)
+    replica = image_of_uri(uri())
+    site.cli("failover", "failback", name, "--confirm", name)
+    check(site.machine()["state"] == "protected" and image_of(disk.device) == replica, "the original is not what the replica was")
+    same_after_all(site, disk)
+    site.cli("copy", "remove", name, "lost", "--forget")
+    check(site.items("copy", "list", name) == [], "what the lost vault had is listed still")
+
+
 if __name__ == "__main__":
     main()
