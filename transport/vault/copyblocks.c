@@ -92,8 +92,8 @@ static int add_zero(struct copypass *p, uint32_t disk, uint64_t start, uint64_t 
 static bool was_asked(const struct copypass *p, uint64_t start, uint64_t length)
 {
     for (size_t i = 0; i < p->have_count; i++)
-        if (start >= p->have[i].start && length <= p->have[i].length &&
-            start - p->have[i].start <= p->have[i].length - length)
+        if (start >= p->asking->have[i].start && length <= p->asking->have[i].length &&
+            start - p->asking->have[i].start <= p->asking->have[i].length - length)
             return true;
     return false;
 }
@@ -132,7 +132,7 @@ int copy_flush(struct copypass *p, uint32_t disk, struct err *err)
     q.sequence = p->target_sequence;
     q.disk = disk;
     q.n_have = p->have_count;
-    q.have = p->list;
+    q.have = p->asking->list;
     int result = vaultask_run(p->spec.ask, "/leeward.vault.v1.Vault/Blocks", &q.base,
         &leeward__vault__v1__range_chunk__descriptor, take_chunk, &t, &p->traffic_bytes, err);
     p->have_count = 0;
@@ -141,8 +141,8 @@ int copy_flush(struct copypass *p, uint32_t disk, struct err *err)
 
 static int add_have(struct copypass *p, uint32_t disk, uint64_t start, uint32_t n, struct err *err)
 {
-    Leeward__Vault__V1__BlockHave *have = &p->have[p->have_count];
-    struct hash128 *hashes = p->pieces[p->have_count];
+    Leeward__Vault__V1__BlockHave *have = &p->asking->have[p->have_count];
+    struct hash128 *hashes = p->asking->pieces[p->have_count];
     size_t count = (n + COPY_PIECE - 1) / COPY_PIECE;
     struct err why = ERR_INIT;
     if (own_read(p, disk, start, n, &why) == 0) {
@@ -159,7 +159,7 @@ static int add_have(struct copypass *p, uint32_t disk, uint64_t start, uint32_t 
     have->start = start;
     have->length = n;
     have->hashes = (ProtobufCBinaryData){count * HASH_SIZE, (uint8_t *)hashes};
-    p->list[p->have_count++] = have;
+    p->asking->list[p->have_count++] = have;
     return p->have_count == COPY_ASK_BLOCKS ? copy_flush(p, disk, err) : 0;
 }
 

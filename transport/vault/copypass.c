@@ -31,12 +31,6 @@ int copypass_new(const struct copypass_spec *spec, struct copypass **ret_pass, s
     p->spec = *spec;
     p->plain = BUF_INIT(1u << 20);
     p->batch = BUF_INIT(BATCH_MAX);
-    p->work = seal_work_new();
-    p->digest = record_digest_new();
-    p->block = mem_alloc(1, COPY_BLOCK);
-    p->base = mem_new(struct mark);
-    if (p->work == NULL || p->digest == NULL || p->block == NULL || p->base == NULL)
-        return err_set(err, ERR_NOMEM, "no memory for a copy");
     *ret_pass = TAKE_PTR(p);
     return 0;
 }
@@ -50,6 +44,7 @@ void copypass_free(struct copypass *p)
     free(p->starts);
     free(p->ends);
     free(p->hashes);
+    free(p->asking);
     seal_work_free(p->work);
     record_digest_free(p->digest);
     free(p->block);
@@ -163,8 +158,23 @@ int copypass_look(struct copypass *p, struct err *err)
 
 /* ---- begin ---- */
 
+/* Most looks find nothing new, and need none of it. */
+static int prepare(struct copypass *p, struct err *err)
+{
+    p->work = seal_work_new();
+    p->digest = record_digest_new();
+    p->block = mem_alloc(1, COPY_BLOCK);
+    p->base = mem_new(struct mark);
+    p->asking = mem_new(struct copy_asking);
+    return p->work == NULL || p->digest == NULL || p->block == NULL || p->base == NULL || p->asking == NULL
+               ? err_set(err, ERR_NOMEM, "no memory for a copy")
+               : 0;
+}
+
 int copypass_begin(struct copypass *p, struct store *s, struct err *err)
 {
+    if (prepare(p, err) < 0)
+        return -1;
     if (store_begin(s, store_generation(s), store_epoch(s) + 1, &p->opened, err) < 0 || store_flush(s, err) < 0)
         return -1;
     p->begun = true;
@@ -383,7 +393,7 @@ static int close_set(struct copypass *p, struct store *s, struct err *err)
     record_digest_reset(p->digest);
     int result =
         mark_append(m, &p->batch, err) < 0 ? -1 : store_append(s, p->batch.data, p->batch.len, &committed, err);
-    buf_clear(&p->batch);
+    buf_done(&p->batch); /* the next set may be long in coming */
     return result < 0 ? -1 : store_wants_flush(s) ? store_flush(s, err) : 0;
 }
 

@@ -44,9 +44,13 @@ struct copypass {
     uint64_t records, bytes, nonce, taken_bytes, traffic_bytes;
     /* Blocks that are asked for. */
     uint8_t *block; /* COPY_BLOCK */
+    struct copy_asking *asking;
+    size_t have_count;
+};
+
+struct copy_asking {
     Leeward__Vault__V1__BlockHave have[COPY_ASK_BLOCKS], *list[COPY_ASK_BLOCKS];
     struct hash128 pieces[COPY_ASK_BLOCKS][COPY_PIECES];
-    size_t have_count;
 };
 
 /* copyblocks.c: on the thread that may wait */

@@ -202,9 +202,10 @@ static struct vmachine *machine_for(struct vaultd *d, const Leeward__Replication
     }
     memcpy(id.bytes, open->machine_id.data, IDENT_SIZE);
     struct vmachine *vm = vaultd_machine(d, &id);
-    if (vm != NULL && vm->copy != NULL) {
+    if (vm != NULL && vm->copy != NULL) { /* the hub may be about to say otherwise */
         (void)err_set(
-            err, ERR_REFUSED, "this vault has a copy of the machine's points: it is replicated to another one");
+            err, ERR_UNAVAILABLE, "this vault has a copy of the machine's points: it is replicated to another one");
+        (void)err_hint(err, "try again when the hub has told the vault");
         return NULL;
     }
     if (vm != NULL && vm->desired)

@@ -22,6 +22,7 @@
 #define AGAIN_USEC (5 * USEC_PER_SEC) /* after a failure */
 #define PROGRESS_USEC (2 * USEC_PER_SEC)
 #define ENDPOINT_MAX 256u
+#define BUSY_MAX 64u /* copies under way: what each holds in memory is a change set at most */
 
 /* Another vault, and the connection to it. */
 struct copy_source {
@@ -288,6 +289,7 @@ static void pass_end(struct vmachine *vm, const struct err *err)
     struct vaultd *d = vm->d;
     uint64_t now = clock_mono_usec();
     c->busy = false;
+    d->copies_busy--;
     c->permille = 0;
     copypass_free(TAKE_PTR(c->pass));
     if (c->ask != NULL)
@@ -454,18 +456,13 @@ void vaultcopy_forget_told(struct vaultd *d)
             vm->copy->news = true;
 }
 
-void vaultcopy_tick(struct vmachine *vm, uint64_t now)
+static void pass_begin(struct vmachine *vm)
 {
     struct vaultcopy *c = vm->copy;
     struct vaultd *d = vm->d;
     struct err err = ERR_INIT;
-    if (c == NULL || d->stopping)
-        return;
-    if (c->news && c->loaded && d->session != NULL && session_is_up(d->session))
-        tell(vm, c->permille);
-    if (c->busy || !c->wanted || d->full || now < c->due_usec)
-        return;
     c->busy = true;
+    d->copies_busy++;
     c->source = source_get(d, &c->vault, c->endpoint, &err);
     c->ask = c->source == NULL ? NULL : ask_get(d, c->source, &err);
     int result = c->ask == NULL ? -1 : 0;
@@ -475,4 +472,36 @@ void vaultcopy_tick(struct vmachine *vm, uint64_t now)
         result = step_next(vm, COPY_LOAD, &err);
     if (result < 0)
         pass_end(vm, &err);
+}
+
+static bool is_due(const struct vmachine *vm, uint64_t now)
+{
+    const struct vaultcopy *c = vm->copy;
+    return vm->desired && c != NULL && !c->busy && c->wanted && now >= c->due_usec;
+}
+
+/* Begins where it left off, so that each has its turn. */
+static void begin_passes(struct vaultd *d, uint64_t now)
+{
+    struct vmachine *first = d->copy_last == NULL || d->copy_last->next == NULL ? d->machines : d->copy_last->next;
+    struct vmachine *vm = first;
+    while (vm != NULL && d->copies_busy < BUSY_MAX) {
+        if (is_due(vm, now)) {
+            d->copy_last = vm;
+            pass_begin(vm);
+        }
+        vm = vm->next == NULL ? d->machines : vm->next;
+        if (vm == first)
+            return;
+    }
+}
+
+void vaultcopy_tick(struct vaultd *d, uint64_t now)
+{
+    bool up = d->session != NULL && session_is_up(d->session);
+    for (struct vmachine *vm = d->machines; up && vm != NULL; vm = vm->next)
+        if (vm->desired && vm->copy != NULL && vm->copy->news && vm->copy->loaded)
+            tell(vm, vm->copy->permille);
+    if (!d->stopping && !d->full)
+        begin_passes(d, now);
 }

@@ -270,10 +270,8 @@ static void machine_tick(struct vmachine *vm, uint64_t now)
         vaultreport_sync(vm);
     vaultupload_tick(vm, now);
     vaulterase_tick(vm, now);
-    if (vm->desired) {
+    if (vm->desired)
         vaultfollow_tick(vm, now);
-        vaultcopy_tick(vm, now);
-    }
     if (now - vm->upkept_usec < UPKEEP_EVERY_USEC)
         return;
     vm->upkept_usec = now;
@@ -304,6 +302,7 @@ static void on_tick(void *arg)
         look_for_room(d);
     for (struct vmachine *vm = d->machines; vm != NULL; vm = vm->next)
         machine_tick(vm, now);
+    vaultcopy_tick(d, now);
     save_clock(d, now);
     vaultscrub_tick(d);
     vaultupload_purge_tick(d, now);

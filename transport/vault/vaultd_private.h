@@ -121,6 +121,8 @@ struct vaultd {
     struct loop_bell *copy_bell;   /* one of them asks for something */
     struct copy_source *copy_sources;
     struct copy_ask *copy_asks;
+    unsigned copies_busy;
+    struct vmachine *copy_last; /* whose turn was last */
     struct rpc_server *server;
     struct session *session;
     struct vmachine *machines;
@@ -257,7 +259,7 @@ void vaultcopy_free(struct vaultd *d); /* after them */
 /* From the desired state: where the machine's points come from, or that they do not (copy_vault_id ""), and who may read those that are here. */
 void vaultcopy_set(struct vmachine *vm, const Leeward__Control__V1__VaultMachine *m);
 void vaultcopy_unset(struct vmachine *vm); /* the vault is not to have it any more */
-void vaultcopy_tick(struct vmachine *vm, uint64_t now);
+void vaultcopy_tick(struct vaultd *d, uint64_t now);
 void vaultcopy_forget_told(struct vaultd *d); /* the hub may have forgotten */
 void vaultcopy_forget(struct vmachine *vm);   /* frees; nothing of it is under way */
 
