@@ -424,7 +424,8 @@ static const struct command_option all_options[] = {
 
 static const struct command_option job_list_options[] = {
     {"status", 0, "STATUS", "Only these, separated by commas"},
-    {"all", 0, NULL, "All of them, not the newest 50"},
+    {"limit", 0, "N", "At most so many, the newest (50)"},
+    {"all", 0, NULL, "All of them"},
     END,
 };
 

@@ -38,8 +38,12 @@ int verb_job_list(struct command_line *line, struct err *err)
 {
     const char *status = command_option(line, "status");
     AUTO_FREE char *path = status ? client_path("/api/v1/jobs?status=%s", status) : mem_strdup("/api/v1/jobs");
+    uint64_t most = 50;
 
-    return verb_print_list(line, path, job_columns, ARRAY_LEN(job_columns), command_option(line, "all") ? 0 : 50, err);
+    if (command_option_number(line, "limit", 1, 1000000, &most, err) < 0)
+        return -1;
+    return verb_print_list(
+        line, path, job_columns, ARRAY_LEN(job_columns), command_option(line, "all") ? 0 : (size_t)most, err);
 }
 
 int verb_job_show(struct command_line *line, struct err *err)

@@ -34,7 +34,7 @@ int verb_read_list(const struct command_line *line, const char *path, size_t mos
         cursor = next ? mem_strdup(next) : NULL;
     } while (cursor && (!most || json_array_size(items) < most));
     *ret_items = items;
-    return 0;
+    return cursor ? 1 : 0;
 }
 
 /* --sort takes the place of the order that the command would have. */
@@ -81,11 +81,14 @@ int verb_print_list(const struct command_line *line, const char *path, const str
 {
     AUTO_FREE char *chosen = verb_list_path(line, path, err);
     json_t *items;
-    int rc;
+    int more = chosen ? verb_read_list(line, chosen, most, &items, err) : -1, rc;
 
-    if (!chosen || verb_read_list(line, chosen, most, &items, err) < 0)
+    if (more < 0)
         return -1;
     rc = output_items(line, items, columns, count, stdout);
+    /* Beside the table: a program that reads it counts what it gets. */
+    if (rc == 0 && more && most > 1 && line->output != OUTPUT_JSON)
+        (void)fprintf(stderr, "leeward: there are more than these %zu\n", json_array_size(items));
     json_decref(items);
     return rc;
 }

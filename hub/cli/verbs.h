@@ -19,7 +19,7 @@ char *verb_list_path(const struct command_line *line, const char *path, struct e
  * items, 0 = all. */
 int verb_print_list(const struct command_line *line, const char *path, const struct column *columns, size_t count,
     size_t most, struct err *err);
-/* Reads it into a JSON array (caller: json_decref). */
+/* Reads it into a JSON array (caller: json_decref). 1: there are more than `most`; 0: these are all. */
 int verb_read_list(const struct command_line *line, const char *path, size_t most, json_t **ret_items, struct err *err);
 /* GET path and print the item. */
 int verb_print_item(const struct command_line *line, const char *path, struct err *err);

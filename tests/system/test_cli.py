@@ -97,6 +97,7 @@ def exit_codes_and_corrections():
             (2, ["settings", "set", "event_keep_days", "soon"], "event_keep_days: must be integer"),
             (2, ["settings", "set", "event_keep_days", "9999"], "event_keep_days: must be at most 3650"),
             (2, ["settings", "set", "four_eyes", "erase"], "four_eyes: must be array"),
+            (2, ["job", "list", "--limit", "0"], "--limit"),
             (2, ["settings", "reset", "colour"], "settings show"),
             (2, ["machine", "list", "--filter", "colour=red"], "known are name, state,"),
             (2, ["machine", "list", "--filter", "protected"], "NAME=VALUE"),
@@ -116,6 +117,8 @@ def exit_codes_and_corrections():
     check([p["name"] for p in site.items("policy", "list", "--sort", "name", "--filter", "name=aa")] == ["aaa"], "--filter name=aa")
     check([e["action"] for e in site.items("audit", "list", "--sort", "seq", "--limit", "1")] == ["createEnrolmentToken"], "the oldest entry")
     check(all(d["present"] for d in site.items("disk", "list", name, "--filter", "present=true")), "--filter present=true")
+    check("there are more than these 2" in site.cli_result("event", "list", "--limit", "2").stderr, "a list that is cut does not say so")
+    check("there are more" not in site.cli_result("event", "list", "--limit", "100000").stderr, "a list that is whole says that it is cut")
     shown = {form: site.cli_result("machine", "show", name, "-o", form).stdout for form in ("table", "wide")}
     check("\nlast seen " in shown["table"] and "etag" not in shown["table"] and not any("_" in line[:20] for line in shown["table"].splitlines()), shown["table"])
     check(set(site.cli("machine", "show", name)) <= {line.split()[0] for line in shown["wide"].splitlines()}, f"-o wide lacks members: {shown['wide']}")

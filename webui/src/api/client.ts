@@ -62,14 +62,21 @@ export async function call<T>(promise: Promise<Answer<T>>): Promise<T> {
     return answer.data as T;
 }
 
-/** All pages of a list, up to `most` items. */
-export async function callAll<T>(page: (cursor: string | undefined) => Promise<Answer<{ items: T[]; next?: string }>>, most = 5000): Promise<T[]> {
+type Page<T> = (cursor: string | undefined) => Promise<Answer<{ items: T[]; next?: string }>>;
+
+/** Pages of a list from a cursor on, until there are `most` items; `next` leads on. */
+export async function callSome<T>(page: Page<T>, from: string | undefined, most: number): Promise<{ items: T[]; next: string | undefined }> {
     const items: T[] = [];
-    let cursor: string | undefined;
+    let cursor = from;
     do {
         const { items: more, next } = await call(page(cursor));
         items.push(...more);
         cursor = next;
     } while (cursor && items.length < most);
-    return items;
+    return { items, next: cursor };
+}
+
+/** All pages of a list, up to `most` items. */
+export async function callAll<T>(page: Page<T>, most = 5000): Promise<T[]> {
+    return (await callSome(page, undefined, most)).items;
 }

@@ -34,6 +34,8 @@ export interface ListPageProps<T> {
     filters?: ReactNode;
     /** Above the table: another list's tabs, a notice. */
     above?: ReactNode;
+    /** Under it: that there is more. */
+    below?: ReactNode;
 }
 
 /** Rows that hold every word of the search. */
@@ -45,7 +47,7 @@ function matching<T>(rows: T[], text: string, words: (row: T) => string): T[] {
     });
 }
 
-export function ListPage<T>({ title, text, query, columns, rowId, rowName, words, sort, none, headerActions, rowActions, filters, above }: ListPageProps<T>) {
+export function ListPage<T>({ title, text, query, columns, rowId, rowName, words, sort, none, headerActions, rowActions, filters, above, below }: ListPageProps<T>) {
     const { t, i18n } = useTranslation();
     const { number } = useFormat();
     const search: ListSearch = useSearch({ strict: false });
@@ -99,6 +101,7 @@ export function ListPage<T>({ title, text, query, columns, rowId, rowName, words
                         language={i18n.language}
                     />
                 )}
+                {below}
             </PageSection>
         </>
     );

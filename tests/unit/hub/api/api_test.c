@@ -496,6 +496,37 @@ static void settings_are_changed_by_who_saw_them_and_go_back_to_their_defaults(v
     json_decref(back);
 }
 
+#define OLD_JOBS 1203 /* more than a console or a script may stop at */
+
+static void jobs_of_a_filter_are_listed_to_the_oldest(void **state)
+{
+    struct api_fixture *f = *state;
+    char last[80] = "", path[400] = "/api/v1/jobs?status=cancelled&limit=500";
+    size_t seen = 0;
+
+    api_sql(f, "INSERT INTO jobs (id, kind, status, created_at, finished_at) SELECT gen_random_uuid(), 'vault_verify',"
+               " CASE WHEN i % 2 = 0 THEN 'cancelled' ELSE 'succeeded' END, now() - i * interval '1 second', now()"
+               " FROM generate_series(1, 2 * 1203) i");
+    while (*path) {
+        json_t *page = api_ask(f, "listJobs", path, NULL, 200), *one;
+        const char *next = member_text(page, "next");
+        size_t i;
+
+        json_array_foreach(json_object_get(page, "items"), i, one)
+        {
+            const char *at = member_text(one, "created_at");
+
+            assert_true(!*last || strcmp(at, last) < 0); /* each once, the latest first */
+            (void)snprintf(last, sizeof(last), "%s", at);
+            seen++;
+        }
+        (void)snprintf(path, sizeof(path), *next ? "/api/v1/jobs?status=cancelled&limit=500&cursor=%s" : "%s", next);
+        json_decref(page);
+    }
+    assert_int_equal(seen, OLD_JOBS);
+    api_sql(f, "DELETE FROM jobs WHERE status = 'cancelled' OR kind = 'vault_verify'");
+}
+
 static void an_unknown_filter_is_answered_with_those_that_there_are(void **state)
 {
     struct api_fixture *f = *state;
@@ -619,6 +650,7 @@ int main(void)
         cmocka_unit_test(the_same_idempotency_key_does_it_once),
         cmocka_unit_test(what_is_done_is_in_the_audit_log),
         cmocka_unit_test(settings_are_changed_by_who_saw_them_and_go_back_to_their_defaults),
+        cmocka_unit_test(jobs_of_a_filter_are_listed_to_the_oldest),
         cmocka_unit_test(an_unknown_filter_is_answered_with_those_that_there_are),
         cmocka_unit_test(an_enrolment_token_is_shown_once),
         cmocka_unit_test(what_an_agent_said_last_lies_over_its_row),

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
+import { Button } from "@patternfly/react-core/dist/dynamic/components/Button";
 import { Progress, ProgressMeasureLocation } from "@patternfly/react-core/dist/dynamic/components/Progress";
 import { TasksIcon } from "@patternfly/react-icons/dist/dynamic/icons/tasks-icon";
-import { useQuery } from "@tanstack/react-query";
+import { useInfiniteQuery } from "@tanstack/react-query";
 import { Link, useSearch } from "@tanstack/react-router";
 import { useTranslation } from "react-i18next";
 
@@ -50,14 +51,16 @@ export function JobsPage() {
     const behind = SHOW_BEHIND.find((value) => value === asked);
     const show: Show = behind ?? SHOW.find((value) => value === asked) ?? "all";
     const shown: readonly Show[] = behind ? [...SHOW, behind] : SHOW;
-    const query = useQuery(jobsQuery(STATUS[show]));
-    const data = query.data?.filter((job) => isShown(job, show));
+    const query = useInfiniteQuery(jobsQuery(STATUS[show]));
+    const all = query.data?.pages.flatMap(({ items }) => items);
+    const data = all?.filter((job) => isShown(job, show));
+    const { number } = useFormat();
     const name = useJobName();
     return (
         <ListPage<Job>
             title={t("title")}
             text={t("text")}
-            query={{ ...query, data }}
+            query={{ data, error: query.error, isPending: query.isPending }}
             columns={useJobColumns()}
             rowId={(job) => job.id}
             rowName={(job) => name(job.kind)}
@@ -65,6 +68,12 @@ export function JobsPage() {
             sort="-asked"
             none={{ title: t("none"), text: t("noneText"), icon: TasksIcon }}
             above={<Switch label={t("show.label")} value={show} options={shown.map((value) => ({ value, text: t(`show.${value}`) }))} />}
+            below={query.hasNextPage && (
+                <p className="lw-below">
+                    {t("latest", { shown: number(all?.length ?? 0) })}{" "}
+                    <Button id="more-jobs" variant="link" isInline isLoading={query.isFetchingNextPage} isDisabled={query.isFetchingNextPage} onClick={() => void query.fetchNextPage()}>{t("more")}</Button>
+                </p>
+            )}
         />
     );
 }

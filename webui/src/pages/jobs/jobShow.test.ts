@@ -19,8 +19,27 @@ describe("the lists of jobs", () => {
             return Promise.resolve(Response.json({ items: [] }));
         });
         const client = new QueryClient();
-        for (const show of [...SHOW, ...SHOW_BEHIND]) await client.query(jobsQuery(STATUS[show]));
+        for (const show of [...SHOW, ...SHOW_BEHIND]) await client.infiniteQuery(jobsQuery(STATUS[show]));
         expect(asked).toEqual([null, "queued,running,waiting_for_input", "failed", "queued,running", "waiting_for_input", "failed"]);
+    });
+
+    it("go on to the oldest job of a filter, a thousand at a time", async () => {
+        const total = 1700;
+        const asked: string[] = [];
+        vi.stubGlobal("fetch", (request: Request) => {
+            const query = new URL(request.url).searchParams;
+            const from = Number(query.get("cursor") ?? 0);
+            asked.push(`${query.get("status")} ${from}`);
+            const items = Array.from({ length: Math.min(500, total - from) }, (_, i) => job({ id: String(from + i) }));
+            return Promise.resolve(Response.json({ items, ...(from + 500 < total && { next: String(from + 500) }) }));
+        });
+        const options = { ...jobsQuery("failed"), retry: false };
+        const first = await new QueryClient().infiniteQuery({ ...options, pages: 1 });
+        expect(first.pages.map(({ items }) => items.length)).toEqual([1000]);
+        expect(asked).toEqual(["failed 0", "failed 500"]);
+        const whole = await new QueryClient().infiniteQuery({ ...options, pages: 3 });
+        expect(whole.pages.map(({ items }) => items.length)).toEqual([1000, 700]);
+        expect(new Set(whole.pages.flatMap(({ items }) => items.map(({ id }) => id))).size).toBe(total);
     });
 
     it("fetch again with the news of any job", () => {
