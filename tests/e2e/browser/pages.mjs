@@ -594,6 +594,24 @@ test("failover_wizard_leads_from_the_timeline_to_a_test_and_its_cleanup", async 
     await page.waitForSelector("#failover[data-state=cleaned]");
 });
 
+test("settings_are_changed_and_taken_back_to_their_defaults", async () => {
+    const { page, context } = await open({ storageState: await session() });
+    await page.goto("/settings");
+    await page.fill("#event_keep_days", "45");
+    await page.fill("#site_name", "Harbour");
+    await page.click("#save-settings");
+    await page.waitForSelector(".pf-v6-c-alert.pf-m-success");
+    await page.click("#default-event_keep_days");
+    check((await page.inputValue("#event_keep_days")) === "", "the field is not empty");
+    await page.fill("#site_name", "");
+    await accessible(page, "settings with a way back");
+    await page.click("#save-settings");
+    await page.waitForSelector("#default-event_keep_days", { state: "detached" });
+    await page.waitForSelector(".pf-v6-c-alert.pf-m-success");
+    const settings = await (await context.request.get("/api/v1/settings")).json();
+    check(!("event_keep_days" in settings) && !("site_name" in settings) && settings.etag, `not at their defaults: ${JSON.stringify(settings)}`);
+});
+
 test("a_second_person_approves", async () => {
     expectComplaint(/status of 40[13]/); // the request that is held back
     const { page, context } = await open({ storageState: await session() });
