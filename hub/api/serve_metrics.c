@@ -234,6 +234,8 @@ static int write_fleet(struct request *r, struct buf *out, struct err *err)
         {"leeward_alert_deliveries", "gauge", "Messages to channels that are kept, by what became of them."},
         {"leeward_alerts", "gauge", "Open alerts."},
         {"leeward_certificate_expiry_timestamp_seconds", "gauge", "When the first certificate of the role expires."},
+        {"leeward_copy_behind_seconds", "gauge",
+            "How much older the newest point of a copy in another vault is than the machine's own."},
         {"leeward_drill_machines", "gauge",
             "Machines that a drill on a schedule has, by how fresh their last good one is."},
         {"leeward_machine_last_good_drill_timestamp_seconds", "gauge", "Time of the last test failover that came up."},

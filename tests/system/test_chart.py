@@ -287,7 +287,7 @@ def test_network_policies():
     out = {p["port"] for r in rules["egress"] for p in r["ports"]}
     check(out == {53, 9442, 9444}, f"a node may connect to {out}")
     objects = template("--values", os.path.join(CHART, "ci", "recovery-site-values.yaml"))
-    for role, ports in (("hub", {53, 5432, 25, 443, 22}), ("vault", {53, 9442, 9000})):
+    for role, ports in (("hub", {53, 5432, 25, 443, 22}), ("vault", {53, 9442, 9444, 9000})):
         out = {p["port"] for r in one(objects, "NetworkPolicy", f"leeward-{role}")["spec"]["egress"] for p in r["ports"]}
         check(out == ports, f"the {role} may connect to {out}")
     for values, objects in rendered():

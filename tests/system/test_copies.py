@@ -4,9 +4,11 @@
 new one, whatever is killed meanwhile."""
 import os
 import random
+import re
 import signal
 import time
 
+from api_client import Api
 from grpc_client import channel_to, grpc, message
 from harness import MIB, CliError, Disk, Export, Site, check, fresh, image_of, main, note, run, same_after_all, test, wait_until
 from vault_site import Vault
@@ -104,6 +106,8 @@ def another_vault_takes_points_over_and_goes_on():
     travelled = follows["traffic_bytes"] - took["traffic_bytes"]
     note("changed", changed, "travelled", travelled)
     check(0 < changed <= 200 * 4096 and travelled <= 1.1 * changed + MIB, f"{took} {follows}")
+    _, _, metrics = Api(site.env).raw("GET", "/metrics")
+    check(re.search(rb'^leeward_copy_behind_seconds\{machine="[0-9a-f-]+",name="[^"]+",vault="[0-9a-f-]+"\} [0-9.]+$', metrics, re.M), "no metric of it")
     check(follows["state"] == "following" and follows["behind_seconds"] < 30 and follows["point_count"] >= 2, f"{follows}")
     points = site.items("copy", "points", name, "old")
     check(len(points) >= 2 and points[0]["sequence"] > points[-1]["sequence"], f"{points}")
@@ -220,7 +224,9 @@ def uses_the_copy(site, name, own, lost):
     lost.kill()
     wait_until(lambda: not lost.shown()["online"], "the hub to miss the vault", 60, 0.2)
     check("Type it" in refused(site, "copy", "use", name, own, "--confirm", "another"), "not confirmed")
+    generation = site.machine()["generation"]
     site.cli("copy", "use", name, own, "--confirm", name)
+    check(site.machine()["generation"] == generation + 1, "what the lost vault has is not of an older generation")
     check(site.items("copy", "list", name)[0]["state"] == "ending", "what the lost vault has is forgotten")
     check({p["sequence"] for p in points} <= {p["sequence"] for p in site.points()}, f"{points} {site.points()}")
 
