@@ -18,7 +18,6 @@
 #include "mobility/sync/hold.h"
 #include "mobility/sync/outbox.h"
 #include "mobility/sync/receive.h"
-#include "transport/proto/vaultask.h"
 #include "mobility/track/tracker.h"
 #include "transport/base/clock.h"
 #include "transport/base/file.h"
@@ -26,6 +25,7 @@
 #include "transport/base/mem.h"
 #include "transport/loop/loop.h"
 #include "transport/proto/session.h"
+#include "transport/proto/vaultask.h"
 
 /* What waits for the node; the rest of the agent's memory is the cycle's (ENGINE_HOLD_BYTES) and the RPC's send queue. */
 #define QUEUE_BYTES (6u << 20)

@@ -6,9 +6,9 @@
 
 #include <string.h>
 
-#include "transport/proto/vaultask.h"
 #include "transport/base/mem.h"
 #include "transport/proto/vault.pb-c.h"
+#include "transport/proto/vaultask.h"
 
 struct hashfetch {
     struct ident machine;

@@ -15,10 +15,10 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "transport/proto/vaultask.h"
 #include "transport/base/err.h"
 #include "transport/base/ident.h"
 #include "transport/proto/control.pb-c.h"
+#include "transport/proto/vaultask.h"
 
 struct receive;
 

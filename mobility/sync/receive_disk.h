@@ -8,10 +8,10 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "transport/proto/vaultask.h"
 #include "transport/base/err.h"
 #include "transport/base/ident.h"
 #include "transport/base/mem.h"
+#include "transport/proto/vaultask.h"
 
 struct receive_disk;
 
