@@ -108,11 +108,17 @@ int delivery_queue(struct db_conn *conn, const char *channel_id, const char *kin
 
 /* ---- forming ---- */
 
-/* Of each alert its last change counts; what was raised and resolved in between is told as resolved. */
+/* A channel whose last message was sent: as long as one is queued, what changes waits for the next. */
+#define IDLE                                                                                                           \
+    "c.enabled AND NOT EXISTS (SELECT 1 FROM alert_deliveries d WHERE d.channel_id = c.id AND d.state = 'queued'"      \
+    " AND d.kind = 'alerts')"
+
+/* Of each alert its last change counts; what was raised and resolved in between is told as resolved. The caller holds the channel's
+ * row; what it knew of the channel's deliveries may be older than that, so they are looked at once more. */
 static int form_one(struct db_conn *conn, const char *channel_id, struct err *err)
 {
     return db_exec(conn, NULL, err,
-        "WITH ch AS (SELECT * FROM alert_channels WHERE id = $1),"
+        "WITH ch AS (SELECT c.* FROM alert_channels c WHERE c.id = $1 AND " IDLE "),"
         " up AS (SELECT coalesce(max(seq), 0) AS seq FROM alert_changes),"
         " last AS (SELECT DISTINCT ON (c.alert_id) c.* FROM alert_changes c, ch, up"
         " WHERE c.seq > ch.told_seq AND c.seq <= up.seq ORDER BY c.alert_id, c.seq DESC),"
@@ -131,7 +137,7 @@ static int form_one(struct db_conn *conn, const char *channel_id, struct err *er
         " count(*) FILTER (WHERE change = 'resolved') AS resolved,"
         " jsonb_agg(to_jsonb(told) - 'place' ORDER BY place) FILTER (WHERE place <= " BODY_ALERTS ") AS list"
         " FROM told) t WHERE t.n > 0 RETURNING 1)"
-        " UPDATE alert_channels c SET told_seq = up.seq FROM up WHERE c.id = $1",
+        " UPDATE alert_channels c SET told_seq = up.seq FROM up, ch WHERE c.id = ch.id",
         DB_S(channel_id));
 }
 
@@ -141,8 +147,7 @@ static int form_all(struct db_conn *conn, uint64_t *ret_wait_usec, struct err *e
     int n = db_exec(conn, &r, err,
         "SELECT c.id, greatest((extract(epoch FROM f.at - now()) * 1000000)::bigint + c.group_usec, 0)"
         " FROM alert_channels c CROSS JOIN LATERAL (SELECT at FROM alert_changes a WHERE a.seq > c.told_seq"
-        " ORDER BY a.seq LIMIT 1) f WHERE c.enabled AND NOT EXISTS (SELECT 1 FROM alert_deliveries d"
-        " WHERE d.channel_id = c.id AND d.state = 'queued' AND d.kind = 'alerts') FOR UPDATE OF c SKIP LOCKED");
+        " ORDER BY a.seq LIMIT 1) f WHERE " IDLE " FOR UPDATE OF c SKIP LOCKED");
     int made = 0;
 
     for (int i = 0; i < n; i++) {
@@ -152,9 +157,11 @@ static int form_all(struct db_conn *conn, uint64_t *ret_wait_usec, struct err *e
             *ret_wait_usec = wait < *ret_wait_usec ? wait : *ret_wait_usec;
             continue;
         }
-        if (form_one(conn, db_text(r, i, 0), err) < 0)
+        int formed = form_one(conn, db_text(r, i, 0), err);
+
+        if (formed < 0)
             return -1;
-        made++;
+        made += formed;
     }
     return n < 0 ? -1 : made;
 }

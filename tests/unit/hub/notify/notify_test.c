@@ -221,11 +221,15 @@ static void the_first_change_waits_for_others(void **state)
     assert_int_equal(ask(conn, "SELECT change_count FROM alert_deliveries"), 2);
 }
 
+#define HUBS 3
+#define ROUNDS 100
+#define STORMS 70
+
 static void *form_beside(void *arg)
 {
     struct db_conn *conn AUTO_OF(db_conn) = fixture_conn(arg);
 
-    for (int i = 0; i < 50; i++) {
+    for (int i = 0; i < ROUNDS; i++) {
         struct err err = ERR_INIT;
         uint64_t wait;
 
@@ -235,24 +239,24 @@ static void *form_beside(void *arg)
     return NULL;
 }
 
-static void two_hubs_put_each_change_into_one_delivery(void **state)
+static void hubs_put_each_change_into_one_delivery(void **state)
 {
     struct db_conn *conn AUTO_OF(db_conn) = fixture_conn(state);
-    pthread_t hubs[2];
+    pthread_t hubs[HUBS];
 
     clean(conn);
     make_channel(conn, "shared", "warning", 0);
-    for (int i = 0; i < 2; i++)
+    for (int i = 0; i < HUBS; i++)
         assert_int_equal(pthread_create(&hubs[i], NULL, form_beside, state), 0);
-    for (int i = 0; i < 40; i++)
+    for (int i = 0; i < STORMS; i++)
         storm(conn, 3, "warning");
-    for (int i = 0; i < 2; i++)
+    for (int i = 0; i < HUBS; i++)
         assert_int_equal(pthread_join(hubs[i], NULL), 0);
     (void)form_beside(state);
-    assert_int_equal(ask(conn, "SELECT sum(change_count) FROM alert_deliveries"), 120);
+    assert_int_equal(ask(conn, "SELECT sum(change_count) FROM alert_deliveries"), 3 * STORMS);
     assert_int_equal(
         ask(conn, "SELECT count(DISTINCT a->>'id') FROM alert_deliveries, jsonb_array_elements(body->'alerts') a"),
-        120);
+        3 * STORMS);
 }
 
 static void a_claim_runs_out_and_a_failure_waits(void **state)
@@ -390,7 +394,7 @@ int main(void)
         cmocka_unit_test(what_an_older_version_left_is_sealed),
         cmocka_unit_test(a_storm_is_one_message),
         cmocka_unit_test(the_first_change_waits_for_others),
-        cmocka_unit_test(two_hubs_put_each_change_into_one_delivery),
+        cmocka_unit_test(hubs_put_each_change_into_one_delivery),
         cmocka_unit_test(a_claim_runs_out_and_a_failure_waits),
         cmocka_unit_test(a_report_is_made_once_a_week_by_one_hub),
         cmocka_unit_test(a_report_counts_the_hours_in_which_the_rpo_was_kept),
