@@ -141,7 +141,7 @@ static int libvirt_check(const struct compute_call *call, struct err *err)
     if (rc == 0 && virNodeGetInfo(host, &node) == 0 && (there = (unsigned long long)node.memory * 1024) < wanted) {
         err_set(err, ERR_REFUSED, "the libvirt host has %llu MiB of memory, the replica needs %llu MiB", there >> 20,
             wanted >> 20);
-        rc = err_hint(err, "Give the replica less with --memory, or choose another target.");
+        rc = err_hint(err, "Give the replica less with --memory-mib, or choose another target.");
     }
     virConnectClose(host);
     return rc;
