@@ -268,11 +268,12 @@ static bool housekeeping_is_due(void)
 
 static int sweep_all(struct db_conn *conn, struct err *err)
 {
+    static struct placement_churn churn; /* its lane runs one sweep at a time */
     AUTO_ALERT_WATCH struct alert_watch watch = {0};
 
     if (peer_expire(conn, err) < 0 || alert_watch_begin(conn, &watch, err) < 0 || sweep_nodes(conn, &watch, err) < 0 ||
         sweep_vaults(conn, &watch, err) < 0 || sweep_machines(conn, &watch, err) < 0 ||
-        alert_watch_end(conn, &watch, err) < 0 || rebalance(conn, err) < 0)
+        alert_watch_end(conn, &watch, err) < 0 || rebalance(conn, &churn, err) < 0)
         return -1;
     return housekeeping_is_due() ? housekeeping(conn, err) : 0;
 }

@@ -35,7 +35,7 @@
 
 #define USEC_SINCE(t) "(extract(epoch FROM now() - " t ") * 1000000)::bigint"
 
-static int note_look(struct db_conn *conn, struct placement_fleet *ret_fleet, struct err *err)
+static int note_look(struct db_conn *conn, struct placement_fleet *ret_fleet, int64_t *ret_minute, struct err *err)
 {
     AUTO_PGRESULT PGresult *r = NULL;
 
@@ -44,10 +44,12 @@ static int note_look(struct db_conn *conn, struct placement_fleet *ret_fleet, st
             " THEN now() ELSE since END, seen_at = now()"
             " RETURNING " IS_SETTLED ","
             " coalesce((SELECT " USEC_SINCE("max(node_since)") " FROM protections"
-                                                               " WHERE node_reason IN ('balance', 'site')), -1)") < 0)
+                                                               " WHERE node_reason IN ('balance', 'site')), -1),"
+                                                               " round(extract(epoch FROM now()) / 60)::bigint") < 0)
         return -1;
     ret_fleet->settled = db_bool(r, 0, 0);
     ret_fleet->since_balance_usec = db_i64(r, 0, 1) < 0 ? UINT64_MAX : db_u64(r, 0, 1);
+    *ret_minute = db_i64(r, 0, 2);
     return 0;
 }
 
@@ -104,19 +106,64 @@ static size_t node_index(const struct placement_picture *p, const char *id)
     return PLACEMENT_NONE;
 }
 
+void placement_churn_done(struct placement_churn *c)
+{
+    free(c->machine_ids);
+    free(c->bytes_per_sec);
+    *c = (struct placement_churn){0};
+}
+
+static int read_churn(struct db_conn *conn, struct placement_churn *c, int64_t minute, struct err *err)
+{
+    AUTO_PGRESULT PGresult *r = NULL;
+    int n;
+
+    if (c->minute == minute)
+        return 0;
+    placement_churn_done(c);
+    n = db_exec(conn, &r, err,
+        "SELECT machine_id, sum(changed_bytes)::bigint / 600 FROM samples WHERE minute > now() - interval '10 minutes'"
+        " GROUP BY machine_id HAVING sum(changed_bytes) >= 600 ORDER BY machine_id");
+    if (n < 0)
+        return -1;
+    c->machine_ids = mem_alloc((size_t)n + 1, sizeof(*c->machine_ids));
+    c->bytes_per_sec = mem_alloc((size_t)n + 1, sizeof(*c->bytes_per_sec));
+    if (!c->machine_ids || !c->bytes_per_sec) {
+        placement_churn_done(c);
+        return err_set(err, ERR_NOMEM, "no memory for the churn of machines");
+    }
+    for (int i = 0; i < n; i++) {
+        memcpy(c->machine_ids[i], db_text(r, i, 0), IDENT_TEXT_SIZE);
+        c->bytes_per_sec[i] = db_u64(r, i, 1);
+    }
+    c->count = (size_t)n;
+    c->minute = minute;
+    return 0;
+}
+
+/* Both lists are ordered by machine. */
+static void add_churn(struct placement_picture *p, const struct placement_churn *c)
+{
+    size_t at = 0;
+
+    for (size_t i = 0; i < p->fleet.machine_count; i++) {
+        while (at < c->count && strcmp(c->machine_ids[at], p->machine_ids[i]) < 0)
+            at++;
+        if (at < c->count && strcmp(c->machine_ids[at], p->machine_ids[i]) == 0)
+            p->machines[i].churn_bytes_per_sec = c->bytes_per_sec[at];
+    }
+}
+
 static int read_machines(struct db_conn *conn, struct placement_picture *p, struct err *err)
 {
     AUTO_PGRESULT PGresult *r = NULL;
     int n = db_exec(conn, &r, err,
-        "SELECT p.machine_id, p.node_id, p.pinned_node_id, " ZONE("m") ", coalesce(s.churn, 0), " USEC_SINCE(
+        "SELECT p.machine_id, p.node_id, p.pinned_node_id, " ZONE("m") ", " USEC_SINCE(
             "p.node_since") ", EXISTS (SELECT 1 FROM jobs j WHERE j.machine_id = p.machine_id AND j.kind = "
                             "'machine_move'"
                             "  AND j.status IN ('queued', 'running', 'waiting_for_input'))"
                             " OR p.receiver_id IS NOT NULL"
                             " FROM protections p JOIN machines m ON m.id = p.machine_id"
-                            " LEFT JOIN (SELECT machine_id, sum(changed_bytes)::bigint / 600 AS churn FROM samples"
-                            "  WHERE minute > now() - interval '10 minutes' GROUP BY machine_id) s ON s.machine_id = "
-                            "p.machine_id"
                             " WHERE p.active AND NOT m.simulated ORDER BY p.machine_id");
 
     if (n < 0)
@@ -130,20 +177,24 @@ static int read_machines(struct db_conn *conn, struct placement_picture *p, stru
         p->machines[i] = (struct placement_machine){.node = node_index(p, db_text(r, i, 1)),
             .pin = node_index(p, db_text(r, i, 2)),
             .zone = (uint32_t)db_u64(r, i, 3),
-            .churn_bytes_per_sec = db_u64(r, i, 4),
-            .settled_usec = db_u64(r, i, 5),
-            .moving = db_bool(r, i, 6)};
+            .settled_usec = db_u64(r, i, 4),
+            .moving = db_bool(r, i, 5)};
     }
     p->fleet.machines = p->machines;
     p->fleet.machine_count = (size_t)n;
     return 0;
 }
 
-int placement_picture_read(struct db_conn *conn, struct placement_picture *ret_picture, struct err *err)
+int placement_picture_read(
+    struct db_conn *conn, struct placement_churn *churn, struct placement_picture *ret_picture, struct err *err)
 {
-    return note_look(conn, &ret_picture->fleet, err) < 0 || read_nodes(conn, ret_picture, err) < 0
-               ? -1
-               : read_machines(conn, ret_picture, err);
+    int64_t minute;
+
+    if (note_look(conn, &ret_picture->fleet, &minute, err) < 0 || read_churn(conn, churn, minute, err) < 0 ||
+        read_nodes(conn, ret_picture, err) < 0 || read_machines(conn, ret_picture, err) < 0)
+        return -1;
+    add_churn(ret_picture, churn);
+    return 0;
 }
 
 void placement_picture_done(struct placement_picture *p)

@@ -17,8 +17,19 @@ struct placement_picture {
     char (*node_ids)[IDENT_TEXT_SIZE];
     char (*machine_ids)[IDENT_TEXT_SIZE];
 };
-/* Notes that somebody looks, and reads all nodes and all protected machines that are not simulated. */
-int placement_picture_read(struct db_conn *conn, struct placement_picture *ret_picture, struct err *err);
+/* What machines changed in the last ten whole minutes. It is new once a minute, and costs more to sum up than all the rest of a picture:
+ * who looks more often keeps it from one look to the next. Begins as zeros. */
+struct placement_churn {
+    int64_t minute; /* that was nearest when it was read: at half past one, the one before has been reported */
+    size_t count;
+    char (*machine_ids)[IDENT_TEXT_SIZE]; /* in order */
+    uint64_t *bytes_per_sec;
+};
+void placement_churn_done(struct placement_churn *churn);
+/* Notes that somebody looks, and reads all nodes and all protected machines that are not simulated; the churn only where it was
+ * read near another minute. */
+int placement_picture_read(
+    struct db_conn *conn, struct placement_churn *churn, struct placement_picture *ret_picture, struct err *err);
 void placement_picture_done(struct placement_picture *picture);
 #define AUTO_PLACEMENT_PICTURE __attribute__((cleanup(placement_picture_done)))
 

@@ -5,7 +5,6 @@
  */
 #include "hub/jobs/rebalance.h"
 
-#include "hub/db/placement_store.h"
 #include "hub/jobs/job.h"
 #include "transport/base/log.h"
 
@@ -31,7 +30,7 @@ static int submit(
     return 0;
 }
 
-int rebalance(struct db_conn *conn, struct err *err)
+int rebalance(struct db_conn *conn, struct placement_churn *churn, struct err *err)
 {
     AUTO_PLACEMENT_PICTURE struct placement_picture picture = {0};
     AUTO_FREE struct placement_move *moves = mem_alloc(MOVES_MAX, sizeof(*moves));
@@ -39,7 +38,7 @@ int rebalance(struct db_conn *conn, struct err *err)
 
     if (!moves)
         return err_set(err, ERR_NOMEM, "no memory for moves");
-    if (placement_picture_read(conn, &picture, err) < 0)
+    if (placement_picture_read(conn, churn, &picture, err) < 0)
         return -1;
     count = placement_plan(&picture.fleet, moves, MOVES_MAX, err);
     for (int i = 0; i < count; i++) {

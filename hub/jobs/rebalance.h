@@ -6,9 +6,10 @@
 #ifndef HUB_JOBS_REBALANCE_H
 #define HUB_JOBS_REBALANCE_H
 
-#include "hub/db/db.h"
+#include "hub/db/placement_store.h"
 
-/* Submits a job for each machine that is to move now. For the one hub that has the duty of the sweep. Returns how many, or -1. */
-int rebalance(struct db_conn *conn, struct err *err);
+/* Submits a job for each machine that is to move now. For the one hub that has the duty of the sweep, which keeps `churn` from one call to
+ * the next. Returns how many, or -1. */
+int rebalance(struct db_conn *conn, struct placement_churn *churn, struct err *err);
 
 #endif

@@ -81,9 +81,11 @@ static void node_is(struct db_conn *conn, const char *id, const char *online, co
 
 static int look(struct db_conn *conn)
 {
+    struct placement_churn churn = {0};
     struct err err = ERR_INIT;
-    int n = rebalance(conn, &err);
+    int n = rebalance(conn, &churn, &err);
 
+    placement_churn_done(&churn);
     assert_ok(n, &err);
     return n;
 }
@@ -95,6 +97,48 @@ static void carry_out(struct db_conn *conn)
         "UPDATE protections p SET node_id = (j.params->>'node_id')::uuid, node_since = now(),"
         " node_reason = j.params->>'reason' FROM jobs j WHERE j.machine_id = p.machine_id AND j.status = 'queued';"
         "UPDATE jobs SET status = 'succeeded', finished_at = now() WHERE status = 'queued'");
+}
+
+struct churn_seen {
+    uint64_t first, third;
+};
+
+static struct churn_seen see_churn(struct db_conn *conn, struct placement_churn *churn)
+{
+    AUTO_PLACEMENT_PICTURE struct placement_picture picture = {0};
+    struct err err = ERR_INIT;
+
+    assert_ok(placement_picture_read(conn, churn, &picture, &err), &err);
+    assert_int_equal(picture.fleet.machine_count, MACHINES);
+    assert_int_equal(picture.machines[1].churn_bytes_per_sec, 0);
+    return (struct churn_seen){picture.machines[0].churn_bytes_per_sec, picture.machines[2].churn_bytes_per_sec};
+}
+
+static void test_churn_is_of_the_last_minutes_and_summed_up_once_a_minute(void **state)
+{
+    struct db_conn *conn = fixture_conn(state);
+    struct placement_churn churn = {0};
+    struct churn_seen seen;
+    int64_t minute;
+
+    build(conn);
+    script(conn,
+        "INSERT INTO samples (machine_id, minute, changed_bytes)"
+        " SELECT m.id::uuid, now() - g * interval '1 minute', m.bytes FROM generate_series(1, 12) g,"
+        " (VALUES ('eeeeeeee-0000-4000-8000-000000000000', 60000), ('eeeeeeee-0000-4000-8000-000000000002', 120))"
+        " AS m (id, bytes)");
+    seen = see_churn(conn, &churn);
+    assert_int_equal(seen.first, 900); /* nine of them are within the ten minutes */
+    assert_int_equal(seen.third, 1);
+    script(conn, "DELETE FROM samples");
+    minute = churn.minute;
+    seen = see_churn(conn, &churn);
+    assert_int_equal(seen.first, churn.minute == minute ? 900 : 0);
+    churn.minute--;
+    seen = see_churn(conn, &churn);
+    assert_int_equal(seen.first, 0);
+    placement_churn_done(&churn);
+    db_release(conn);
 }
 
 static void test_one_hub_looks_at_a_time(void **state)
@@ -218,8 +262,11 @@ static void *hub_looks(void *arg)
 {
     struct hub *h = arg;
 
+    struct placement_churn churn = {0};
+
     (void)pthread_barrier_wait(h->start);
-    h->submitted = rebalance(h->conn, &h->err);
+    h->submitted = rebalance(h->conn, &churn, &h->err);
+    placement_churn_done(&churn);
     return NULL;
 }
 
@@ -328,6 +375,7 @@ static void test_nothing_flaps(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_churn_is_of_the_last_minutes_and_summed_up_once_a_minute),
         cmocka_unit_test(test_one_hub_looks_at_a_time),
         cmocka_unit_test(test_a_node_is_left_when_it_is_gone_and_not_before),
         cmocka_unit_test(test_nodes_of_a_killed_hub_have_time_to_come_to_another),
