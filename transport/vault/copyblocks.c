@@ -6,9 +6,12 @@
 #include <string.h>
 
 #include "transport/base/bytes.h"
+#include "transport/base/clock.h"
 #include "transport/vault/copypass_private.h"
 
 #define LEVEL 1
+#define QUICK_USEC USEC_PER_SEC      /* calls are made larger that take less, */
+#define SLOW_USEC (4 * USEC_PER_SEC) /* and smaller that take more */
 
 /* ---- what is here ---- */
 
@@ -61,7 +64,8 @@ static int own_hash(
 static void added(struct copypass *p, const struct record *r)
 {
     record_digest_add(p->digest, r);
-    p->records++;
+    if (p->records++ == 0)
+        p->set_since_usec = clock_mono_usec();
     p->bytes += r->length;
     p->taken_bytes += r->length;
 }
@@ -122,6 +126,15 @@ static int take_chunk(void *arg, const ProtobufCMessage *m, struct err *err)
     return add_data(t->p, t->disk, c->start, c->data.data, (uint32_t)c->data.len, err);
 }
 
+/* The next call is as large as the line brings in a few seconds: one that takes too long is given up, and would be again. */
+static void adapt(struct copypass *p, size_t asked, uint64_t took_usec)
+{
+    if (took_usec > SLOW_USEC && p->ask_blocks > 1)
+        p->ask_blocks /= 2;
+    else if (took_usec < QUICK_USEC && asked == p->ask_blocks && p->ask_blocks < COPY_ASK_BLOCKS)
+        p->ask_blocks = p->ask_blocks * 2 < COPY_ASK_BLOCKS ? p->ask_blocks * 2 : COPY_ASK_BLOCKS;
+}
+
 int copy_flush(struct copypass *p, uint32_t disk, struct err *err)
 {
     Leeward__Vault__V1__BlocksRequest q = LEEWARD__VAULT__V1__BLOCKS_REQUEST__INIT;
@@ -133,8 +146,10 @@ int copy_flush(struct copypass *p, uint32_t disk, struct err *err)
     q.disk = disk;
     q.n_have = p->have_count;
     q.have = p->asking->list;
+    uint64_t began = clock_mono_usec();
     int result = vaultask_run(p->spec.ask, "/leeward.vault.v1.Vault/Blocks", &q.base,
         &leeward__vault__v1__range_chunk__descriptor, take_chunk, &t, &p->traffic_bytes, err);
+    adapt(p, p->have_count, clock_mono_usec() - began);
     p->have_count = 0;
     return result;
 }
@@ -160,7 +175,7 @@ static int add_have(struct copypass *p, uint32_t disk, uint64_t start, uint32_t 
     have->length = n;
     have->hashes = (ProtobufCBinaryData){count * HASH_SIZE, (uint8_t *)hashes};
     p->asking->list[p->have_count++] = have;
-    return p->have_count == COPY_ASK_BLOCKS ? copy_flush(p, disk, err) : 0;
+    return p->have_count >= p->ask_blocks ? copy_flush(p, disk, err) : 0;
 }
 
 int copy_compare_block(

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Happy path: the newest point of the other vault is looked up, and whether the one that is here is still the one of its number there; disk by disk
- * the ranges that have changed since, or all of it, are compared; sets are appended as they fill.
+ * the blocks that have changed since, or all of it, are compared; sets are appended as they fill.
  * Failure modes: whatever fails ends the pass. What it made durable stays, as progress that is no point, and the next pass begins with the point before:
  * a block that came already is equal then. A point that retention drops there meanwhile costs the pass.
  */
@@ -19,9 +19,9 @@
 #define SET_BYTES (16u << 20) /* of content in one change set */
 #define BATCH_MAX (64u << 20) /* a set, what one more call brings, and its headers */
 #define GATHER_USEC (5 * USEC_PER_SEC)
-#define HASH_BLOCKS 4096u /* of a disk, in one call */
-#define RANGES_MAX (4u << 20)
-#define CACHE_SMALL 1u /* bytes: the least there is; each block is read once */
+#define HASH_BLOCKS 4096u    /* of a disk, in one call */
+#define ASK_BLOCKS_FIRST 16u /* 1 MiB: a line of 10 kB/s brings it before the call is given up */
+#define CACHE_SMALL 1u       /* bytes: the least there is; each block is read once */
 
 int copypass_new(const struct copypass_spec *spec, struct copypass **ret_pass, struct err *err)
 {
@@ -29,6 +29,7 @@ int copypass_new(const struct copypass_spec *spec, struct copypass **ret_pass, s
     if (p == NULL)
         return err_set(err, ERR_NOMEM, "no memory for a copy");
     p->spec = *spec;
+    p->ask_blocks = ASK_BLOCKS_FIRST;
     p->plain = BUF_INIT(1u << 20);
     p->batch = BUF_INIT(BATCH_MAX);
     *ret_pass = TAKE_PTR(p);
@@ -41,8 +42,7 @@ void copypass_free(struct copypass *p)
         return;
     view_close(p->own);
     free(p->base);
-    free(p->starts);
-    free(p->ends);
+    copyset_clear(&p->changed);
     free(p->hashes);
     free(p->asking);
     seal_work_free(p->work);
@@ -191,28 +191,13 @@ int copypass_begin(struct copypass *p, struct store *s, struct err *err)
 
 /* ---- gather ---- */
 
-static int add_range(struct copypass *p, uint64_t start, uint64_t end, struct err *err)
+/* Blocks of start..end-1 are to be compared. More than can be kept: all are. */
+static int mark(struct copypass *p, uint64_t start, uint64_t end, struct err *err)
 {
-    if (p->range_count > 0 && start <= p->ends[p->range_count - 1]) {
-        if (end > p->ends[p->range_count - 1])
-            p->ends[p->range_count - 1] = end;
-        return 0;
-    }
-    if (p->range_count == p->range_cap) {
-        size_t cap = p->range_cap == 0 ? 1024 : p->range_cap * 2;
-        uint64_t *starts = mem_resize(p->starts, cap, sizeof(*starts));
-        if (starts != NULL)
-            p->starts = starts;
-        uint64_t *ends = starts == NULL ? NULL : mem_resize(p->ends, cap, sizeof(*ends));
-        if (ends != NULL)
-            p->ends = ends;
-        if (starts == NULL || ends == NULL || cap > RANGES_MAX)
-            return err_set(err, ERR_NOMEM, "no memory for what has changed since the point before");
-        p->range_cap = cap;
-    }
-    p->starts[p->range_count] = start;
-    p->ends[p->range_count++] = end;
-    return 0;
+    int result =
+        p->too_many ? 0 : copyset_mark(&p->changed, start / COPY_BLOCK, (end + COPY_BLOCK - 1) / COPY_BLOCK, err);
+    p->too_many = p->too_many || result == 0;
+    return result < 0 ? -1 : 0;
 }
 
 static int take_ranges(void *arg, const ProtobufCMessage *m, struct err *err)
@@ -223,13 +208,30 @@ static int take_ranges(void *arg, const ProtobufCMessage *m, struct err *err)
     if (c->n_starts != c->n_lengths || c->sequence != p->target_sequence || c->size_bytes != size)
         return err_set(err, ERR_CORRUPT, "the other vault answered about another point");
     for (size_t i = 0; i < c->n_starts; i++) {
-        uint64_t start = c->starts[i], end;
-        if (start > size || c->lengths[i] > size - start ||
-            (p->range_count > 0 && start < p->starts[p->range_count - 1]))
+        uint64_t start = c->starts[i];
+        if (start > size || c->lengths[i] > size - start)
             return err_set(err, ERR_CORRUPT, "the other vault answered with a range that there cannot be");
-        end = (start + c->lengths[i] + COPY_BLOCK - 1) / COPY_BLOCK * COPY_BLOCK;
-        if (add_range(p, start / COPY_BLOCK * COPY_BLOCK, end < size ? end : size, err) < 0)
+        if (mark(p, start, start + c->lengths[i], err) < 0)
             return -1;
+    }
+    return 0;
+}
+
+/* What passes before have made durable behind the point that this one stands on need not be what the other vault has there now: its log may have been cut
+ * behind that point, and gone on otherwise. */
+static int mark_own(struct copypass *p, const struct mark_disk *d, struct err *err)
+{
+    uint64_t key = extent_key(d->number, 0), end = extent_key(d->number, d->size_bytes);
+    if (p->own == NULL || view_mark(p->own)->sequence == p->base->sequence)
+        return 0;
+    while (key < end) {
+        struct piece piece;
+        if (view_piece(p->own, key, end, &piece, err) < 0)
+            return -1;
+        uint64_t at = extent_key_bytes(key), length = piece.sectors * RECORD_SECTOR;
+        if (piece.kind != PIECE_HOLE && piece.extent.sequence > p->base->sequence && mark(p, at, at + length, err) < 0)
+            return -1;
+        key += piece.sectors;
     }
     return 0;
 }
@@ -245,23 +247,44 @@ static uint64_t sweep_from(const struct copypass *p, const struct mark_disk *d)
     return 0;
 }
 
-static int prepare_disk(struct copypass *p, struct err *err)
+/* An answer that does not fit is one of too many ranges. */
+static int ask_changes(struct copypass *p, const struct mark_disk *d, struct err *err)
 {
     Leeward__Vault__V1__ChangesRequest q = LEEWARD__VAULT__V1__CHANGES_REQUEST__INIT;
-    const struct mark_disk *d = &p->target.disks[p->disk];
-    p->range_count = p->range = 0;
-    p->hash_count = 0;
-    p->range_at = 0;
-    p->sweep_at = sweep_from(p, d);
-    p->prepared = true;
-    if (p->sweep_at == 0)
-        return 0;
+    struct err why = ERR_INIT;
     q.machine_id = (ProtobufCBinaryData){IDENT_SIZE, p->spec.machine.bytes};
     q.sequence = p->target_sequence;
     q.after_sequence = p->spec.held.source_sequence;
     q.disk = d->number;
-    return vaultask_run(p->spec.ask, "/leeward.vault.v1.Vault/Changes", &q.base,
-        &leeward__vault__v1__change_chunk__descriptor, take_ranges, p, &p->traffic_bytes, err);
+    if (vaultask_run(p->spec.ask, "/leeward.vault.v1.Vault/Changes", &q.base,
+            &leeward__vault__v1__change_chunk__descriptor, take_ranges, p, &p->traffic_bytes, &why) == 0)
+        return 0;
+    if (why.code == ERR_TOO_LARGE) {
+        p->too_many = true;
+        return 0;
+    }
+    err_copy(err, &why);
+    return -1;
+}
+
+static int prepare_disk(struct copypass *p, struct err *err)
+{
+    const struct mark_disk *d = &p->target.disks[p->disk];
+    copyset_clear(&p->changed);
+    p->too_many = false;
+    p->hash_count = 0;
+    p->block_at = p->done_blocks = 0;
+    p->sweep_at = sweep_from(p, d);
+    p->prepared = true;
+    if (p->sweep_at == 0)
+        return 0;
+    if (ask_changes(p, d, err) < 0 || mark_own(p, d, err) < 0)
+        return -1;
+    if (p->too_many) {
+        copyset_clear(&p->changed);
+        p->sweep_at = 0;
+    }
+    return 0;
 }
 
 static uint32_t block_length(uint64_t at, uint64_t end)
@@ -269,18 +292,20 @@ static uint32_t block_length(uint64_t at, uint64_t end)
     return end - at < COPY_BLOCK ? (uint32_t)(end - at) : COPY_BLOCK;
 }
 
-/* A few blocks of a range. */
-static int some_of_ranges(struct copypass *p, const struct mark_disk *d, struct err *err)
+/* A few of those that have changed: until the other vault was asked, or enough was looked at. */
+static int some_of_changed(struct copypass *p, const struct mark_disk *d, struct err *err)
 {
-    for (unsigned i = 0; i < COPY_ASK_BLOCKS && p->range < p->range_count; i++) {
-        if (p->range_at < p->starts[p->range])
-            p->range_at = p->starts[p->range];
-        uint32_t n = block_length(p->range_at, p->ends[p->range]);
-        if (copy_compare_block(p, d->number, p->range_at, n, NULL, err) < 0)
+    uint64_t traffic = p->traffic_bytes;
+    for (unsigned i = 0; i < COPY_ASK_BLOCKS && p->traffic_bytes == traffic; i++) {
+        uint64_t block = copyset_next(&p->changed, p->block_at), at = block * COPY_BLOCK;
+        if (block == UINT64_MAX || at >= d->size_bytes) {
+            copyset_clear(&p->changed);
+            return 0;
+        }
+        if (copy_compare_block(p, d->number, at, block_length(at, d->size_bytes), NULL, err) < 0)
             return -1;
-        p->range_at += n;
-        if (p->range_at >= p->ends[p->range])
-            p->range++;
+        p->block_at = block + 1;
+        p->done_blocks++;
     }
     return 0;
 }
@@ -326,10 +351,10 @@ static int fetch_hashes(struct copypass *p, const struct mark_disk *d, struct er
 static int some_of_all(struct copypass *p, const struct mark_disk *d, struct err *err)
 {
     size_t at = p->hash_count == 0 ? 0 : (size_t)((p->sweep_at - p->hashes_at) / COPY_BLOCK);
-    if (at == p->hash_count && fetch_hashes(p, d, err) < 0)
-        return -1;
-    at = (size_t)((p->sweep_at - p->hashes_at) / COPY_BLOCK);
-    for (unsigned i = 0; i < COPY_ASK_BLOCKS && at < p->hash_count; i++, at++) {
+    uint64_t traffic = p->traffic_bytes;
+    if (at == p->hash_count)
+        return fetch_hashes(p, d, err);
+    for (unsigned i = 0; i < COPY_ASK_BLOCKS && at < p->hash_count && p->traffic_bytes == traffic; i++, at++) {
         uint32_t n = block_length(p->sweep_at, d->size_bytes);
         if (copy_compare_block(p, d->number, p->sweep_at, n, &p->hashes[at], err) < 0)
             return -1;
@@ -345,8 +370,8 @@ static int some(struct copypass *p, struct err *err)
     const struct mark_disk *d = &p->target.disks[p->disk];
     if (!p->prepared)
         return prepare_disk(p, err);
-    if (p->range < p->range_count)
-        return some_of_ranges(p, d, err);
+    if (p->changed.count > 0)
+        return some_of_changed(p, d, err);
     if (p->sweep_at < d->size_bytes)
         return some_of_all(p, d, err);
     if (copy_flush(p, d->number, err) < 0)
@@ -356,14 +381,56 @@ static int some(struct copypass *p, struct err *err)
     return 0;
 }
 
+/* May the other vault be asked now? */
+static bool may_ask(struct copypass *p)
+{
+    uint64_t now = clock_mono_usec(), grant;
+    if (p->spec.pace == NULL || p->granted > 0 || !copypace_is_bound(p->spec.pace))
+        return true;
+    grant = copypace_grant(p->spec.pace);
+    if (!copypace_begin(p->spec.pace, p->spec.flow, grant, now)) {
+        p->rests_until_usec = copypace_due(p->spec.pace, p->spec.flow);
+        return false;
+    }
+    p->granted = grant;
+    if (p->ask_blocks > grant / COPY_BLOCK)
+        p->ask_blocks = (unsigned)(grant / COPY_BLOCK);
+    return true;
+}
+
+static void settle(struct copypass *p, uint64_t bytes)
+{
+    if (p->granted > 0)
+        copypace_settle(p->spec.pace, p->spec.flow, p->granted, bytes);
+    p->granted = 0;
+}
+
+static bool set_is_due(const struct copypass *p)
+{
+    return p->complete || p->bytes >= SET_BYTES ||
+           (p->records > 0 && clock_mono_usec() - p->set_since_usec >= GATHER_USEC);
+}
+
 int copypass_gather(struct copypass *p, struct err *err)
 {
     uint64_t until = clock_mono_usec() + GATHER_USEC;
-    while (p->disk < p->target.disk_count && p->bytes < SET_BYTES && clock_mono_usec() < until)
-        if (some(p, err) < 0)
-            return -1;
+    int result = 0;
+    p->rests_until_usec = 0;
+    while (result == 0 && p->disk < p->target.disk_count && p->bytes < SET_BYTES && clock_mono_usec() < until &&
+           may_ask(p)) {
+        uint64_t traffic = p->traffic_bytes;
+        result = some(p, err);
+        if (p->traffic_bytes != traffic)
+            settle(p, p->traffic_bytes - traffic);
+    }
+    settle(p, 0);
     p->complete = p->disk == p->target.disk_count;
-    return 0;
+    return result < 0 ? -1 : set_is_due(p) || p->rests_until_usec == 0;
+}
+
+uint64_t copypass_rests_until(const struct copypass *p)
+{
+    return p->rests_until_usec;
 }
 
 /* ---- append ---- */
@@ -429,13 +496,21 @@ uint64_t copypass_traffic(const struct copypass *p)
     return p->traffic_bytes;
 }
 
+/* Where only some blocks have changed, those that were compared. */
+static double done_of_disk(const struct copypass *p, double size)
+{
+    if (p->changed.count == 0)
+        return (double)p->sweep_at;
+    return size * (double)p->done_blocks / (double)p->changed.count;
+}
+
 unsigned copypass_permille(const struct copypass *p)
 {
     double all = 0, done = 0;
     for (uint32_t i = 0; i < p->target.disk_count; i++) {
         double size = (double)p->target.disks[i].size_bytes;
         all += size;
-        done += i < p->disk ? size : i == p->disk && p->prepared ? (double)p->sweep_at : 0;
+        done += i < p->disk ? size : i == p->disk && p->prepared ? done_of_disk(p, size) : 0;
     }
     return all > 0 ? (unsigned)(done / all * 999.0) : 0;
 }

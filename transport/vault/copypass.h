@@ -7,6 +7,7 @@
  *
  * The work is divided: what asks the other vault runs on a thread that may wait, what touches the store on the machine's lane, one after the other:
  *     look (1: there is a newer point) -> begin -> gather, append -> gather, append -> ... until append says 0
+ * Under a bound (copypace.h) gather says when it may go on, and no thread waits until then.
  * The file `copied` in the machine's folder says which point of the other vault the newest own one is. It is written behind the point: after
  * a crash between both all is compared once more, which changes nothing.
  */
@@ -20,6 +21,7 @@
 #include "transport/base/ident.h"
 #include "transport/base/mem.h"
 #include "transport/proto/vaultask.h"
+#include "transport/vault/copypace.h"
 #include "transport/vault/store.h"
 
 /* What the file `copied` says. */
@@ -40,6 +42,8 @@ struct copypass_spec {
     struct vaultask *ask;
     struct ident machine, source;
     struct copy_held held;
+    struct copypace *pace; /* NULL: no bound is kept */
+    struct copyflow *flow; /* of the machine, with pace; outlives the pass */
 };
 int copypass_new(const struct copypass_spec *spec, struct copypass **ret_pass, struct err *err);
 void copypass_free(struct copypass *p); /* NULL allowed; nothing of it is under way */
@@ -49,8 +53,10 @@ DEFINE_AUTO(copypass, copypass_free)
 int copypass_look(struct copypass *p, struct err *err);
 /* Lane. A new stream of the machine. */
 int copypass_begin(struct copypass *p, struct store *s, struct err *err);
-/* May wait. Some of what differs, as much as a change set takes, or what came within a few seconds. */
+/* May wait. Some of what differs, as much as a change set takes, or what came within a few seconds: 1, append it. 0: not before
+ * copypass_rests_until may more be asked for; gather again then. */
 int copypass_gather(struct copypass *p, struct err *err);
+uint64_t copypass_rests_until(const struct copypass *p); /* monotonic */
 /* Lane. Makes it durable. 1: gather more; 0: the point is there. */
 int copypass_append(struct copypass *p, struct store *s, struct err *err);
 

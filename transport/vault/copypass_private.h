@@ -10,12 +10,13 @@
 #include "transport/log/seal.h"
 #include "transport/proto/vault.pb-c.h"
 #include "transport/vault/copypass.h"
+#include "transport/vault/copyset.h"
 #include "transport/vault/view.h"
 
 #define COPY_BLOCK RECORD_BLOCK_SIZE
 #define COPY_PIECE 4096u /* what is compared and sent for itself */
 #define COPY_PIECES (COPY_BLOCK / COPY_PIECE)
-#define COPY_ASK_BLOCKS 256u /* in one call */
+#define COPY_ASK_BLOCKS 256u /* in one call at most; on a slow line fewer, so that none takes long */
 
 struct copypass {
     struct copypass_spec spec; /* held: what the pass stands on */
@@ -27,12 +28,12 @@ struct copypass {
     struct mark *base; /* that of the point that the pass stands on */
     struct store_opened opened;
     bool begun, first; /* first: MARK_FIRST */
-    /* How far it is: disk, and of it the ranges that have changed, then all from sweep_at on. */
+    /* How far it is: disk, and of it the blocks that have changed, from block_at on, then all from sweep_at on. */
     uint32_t disk;
     bool prepared;
-    uint64_t *starts, *ends; /* whole blocks */
-    size_t range_count, range_cap, range;
-    uint64_t range_at, sweep_at;
+    struct copyset changed;
+    uint64_t block_at, done_blocks, sweep_at;
+    bool too_many;          /* blocks have changed to know which: all are compared */
     struct hash128 *hashes; /* of the other vault, from hashes_at on; NULL: none were asked for */
     uint64_t hashes_at;
     size_t hash_count;
@@ -42,10 +43,13 @@ struct copypass {
     struct record_digest *digest;
     struct buf plain, batch;
     uint64_t records, bytes, nonce, taken_bytes, traffic_bytes;
+    uint64_t set_since_usec, rests_until_usec; /* monotonic: when its first record came; when more may be asked for */
+    uint64_t granted;                          /* bytes, of the pace; 0: none */
     /* Blocks that are asked for. */
     uint8_t *block; /* COPY_BLOCK */
     struct copy_asking *asking;
     size_t have_count;
+    unsigned ask_blocks; /* in one call: follows how long they take */
 };
 
 struct copy_asking {

@@ -4,6 +4,8 @@
  * pass is a chain of jobs, in turn on a thread that may wait for the other vault and on the machine's lane; a copy that is large makes room for others
  * every few seconds, for the chain goes to the end of the queue.
  *
+ * How fast it may come is the hub's to say: a pass that must wait rests, and no thread with it.
+ *
  * Failure modes: another vault that is away, a full disk or damage there ends the pass; the hub is told why, and it is tried again. A copy that the hub
  * takes back touches the store no more from that moment on, so it may be erased.
  */
@@ -15,30 +17,14 @@
 #include "transport/base/clock.h"
 #include "transport/base/log.h"
 #include "transport/vault/copypass.h"
-#include "transport/vault/vaultd_private.h"
+#include "transport/vault/vaultcopy_private.h"
 
 #define THREADS 4u
 #define JOBS_MAX 65536
-#define AGAIN_USEC (5 * USEC_PER_SEC) /* after a failure */
+#define AGAIN_USEC (5 * USEC_PER_SEC)    /* after a failure */
+#define RESUME_USEC (10 * USEC_PER_MSEC) /* between two that rested */
 #define PROGRESS_USEC (2 * USEC_PER_SEC)
-#define ENDPOINT_MAX 256u
 #define BUSY_MAX 64u /* copies under way: what each holds in memory is a change set at most */
-
-/* Another vault, and the connection to it. */
-struct copy_source {
-    struct copy_source *next;
-    struct ident vault;
-    char endpoint[ENDPOINT_MAX];
-    unsigned refs;
-    struct rpc_channel *channel;
-};
-
-/* Calls of one pass at a time. They outlive the channels: a call that was given up may end late. */
-struct copy_ask {
-    struct copy_ask *next;
-    struct vaultask *ask;
-    struct copy_source *source; /* of the pass that has it; NULL: nobody has */
-};
 
 enum copy_step { COPY_LOAD, COPY_LOOK, COPY_BEGIN, COPY_GATHER, COPY_APPEND };
 
@@ -48,8 +34,12 @@ struct vaultcopy {
     bool busy, wanted;
     enum copy_step step;
     struct ident vault; /* as the hub says */
-    char endpoint[ENDPOINT_MAX];
+    char endpoint[COPY_ENDPOINT_MAX];
     uint64_t interval_usec, due_usec; /* monotonic */
+    struct copyflow flow;             /* what it owes to the pace */
+    bool resting;                     /* until the pace lets it go on, */
+    uint64_t rests_since_usec;        /* who has waited longest goes on first, */
+    uint64_t rested_traffic_bytes;    /* counted from when it last came on */
     struct copy_source *source;       /* while busy */
     struct copy_ask *ask;
     struct copypass *pass;
@@ -62,84 +52,26 @@ struct vaultcopy {
     uint64_t told_usec;
 };
 
-/* ---- other vaults ---- */
+/* ---- start and end ---- */
 
-static void source_put(struct vaultd *d, struct copy_source *source)
-{
-    struct copy_source **link = &d->copy_sources;
-    if (source == NULL || --source->refs > 0)
-        return;
-    while (*link != source)
-        link = &(*link)->next;
-    *link = source->next;
-    rpc_channel_free(source->channel);
-    free(source);
-}
-
-static struct copy_source *source_get(
-    struct vaultd *d, const struct ident *vault, const char *endpoint, struct err *err)
-{
-    struct copy_source *s = d->copy_sources;
-    while (s != NULL && (!ident_equal(&s->vault, vault) || strcmp(s->endpoint, endpoint) != 0))
-        s = s->next;
-    if (s != NULL) {
-        s->refs++;
-        return s;
-    }
-    s = mem_new(struct copy_source);
-    if (s == NULL) {
-        (void)err_set(err, ERR_NOMEM, "no memory for a copy");
-        return NULL;
-    }
-    s->vault = *vault;
-    s->refs = 1;
-    (void)snprintf(s->endpoint, sizeof(s->endpoint), "%s", endpoint);
-    if (rpc_channel_new(d->loop, endpoint, d->conf.client_tls, "vault", vault, NULL, &s->channel, err) < 0) {
-        free(s);
-        return NULL;
-    }
-    s->next = d->copy_sources;
-    d->copy_sources = s;
-    return s;
-}
-
-static void ring(void *arg)
-{
-    loop_bell_post(((struct vaultd *)arg)->copy_bell);
-}
+static void resume(struct vaultd *d);
 
 static void on_bell(void *arg)
 {
-    struct vaultd *d = arg;
-    for (struct copy_ask *a = d->copy_asks; a != NULL; a = a->next)
-        if (vaultask_wants_channel(a->ask))
-            vaultask_kick(a->ask, a->source == NULL ? NULL : a->source->channel);
+    vaultcopysource_kick(arg);
+    resume(arg);
 }
 
-static struct copy_ask *ask_get(struct vaultd *d, struct copy_source *source, struct err *err)
+static void on_timer(void *arg)
 {
-    struct copy_ask *a = d->copy_asks;
-    while (a != NULL && a->source != NULL)
-        a = a->next;
-    if (a == NULL) {
-        a = mem_new(struct copy_ask);
-        if (a == NULL || vaultask_new(ring, d, false, &a->ask, err) < 0) {
-            if (a == NULL)
-                (void)err_set(err, ERR_NOMEM, "no memory for a copy");
-            free(a);
-            return NULL;
-        }
-        a->next = d->copy_asks;
-        d->copy_asks = a;
-    }
-    a->source = source;
-    vaultask_give_up(a->ask, false);
-    return a;
+    resume(arg);
 }
 
 int vaultcopy_start(struct vaultd *d, struct err *err)
 {
-    if (loop_bell_new(d->loop, on_bell, d, &d->copy_bell, err) < 0)
+    copypace_init(&d->copy_pace);
+    if (loop_bell_new(d->loop, on_bell, d, &d->copy_bell, err) < 0 ||
+        loop_timer_new(d->loop, 0, 0, on_timer, d, &d->copy_timer, err) < 0)
         return -1;
     return worker_pool_new(d->loop, "copy", THREADS, JOBS_MAX, &d->copy_pool, err);
 }
@@ -149,24 +81,16 @@ void vaultcopy_stop(struct vaultd *d)
     for (struct vmachine *vm = d->machines; vm != NULL; vm = vm->next)
         if (vm->copy != NULL)
             atomic_store(&vm->copy->off, true);
-    for (struct copy_ask *a = d->copy_asks; a != NULL; a = a->next)
-        vaultask_stop(a->ask);
+    vaultcopysource_stop(d);
 }
 
 void vaultcopy_free(struct vaultd *d)
 {
-    while (d->copy_sources != NULL) {
-        d->copy_sources->refs = 1;
-        source_put(d, d->copy_sources);
-    }
-    while (d->copy_asks != NULL) {
-        struct copy_ask *a = d->copy_asks;
-        d->copy_asks = a->next;
-        vaultask_free(a->ask);
-        free(a);
-    }
+    vaultcopysource_free(d);
+    loop_timer_free(d->copy_timer);
     if (d->copy_bell != NULL)
         loop_bell_free(d->copy_bell);
+    copypace_done(&d->copy_pace);
 }
 
 void vaultcopy_forget(struct vmachine *vm)
@@ -259,9 +183,7 @@ static int run_waiting(struct vaultcopy *c, struct err *err)
 {
     if (atomic_load(&c->off))
         return err_set(err, ERR_CANCELLED, "the copy was ended");
-    if (c->step == COPY_GATHER)
-        return copypass_gather(c->pass, err);
-    c->more = copypass_look(c->pass, err);
+    c->more = c->step == COPY_GATHER ? copypass_gather(c->pass, err) : copypass_look(c->pass, err);
     return c->more < 0 ? -1 : 0;
 }
 
@@ -289,14 +211,17 @@ static void pass_end(struct vmachine *vm, const struct err *err)
     struct vaultd *d = vm->d;
     uint64_t now = clock_mono_usec();
     c->busy = false;
+    c->rests_since_usec = 0;
     d->copies_busy--;
     c->permille = 0;
     copypass_free(TAKE_PTR(c->pass));
     if (c->ask != NULL)
         c->ask->source = NULL;
     c->ask = NULL;
-    source_put(d, TAKE_PTR(c->source));
-    if (err != NULL)
+    if (c->source != NULL && !atomic_load(&c->off))
+        c->source->away = err != NULL && (err->code == ERR_UNAVAILABLE || err->code == ERR_TIMEOUT);
+    vaultcopysource_put(TAKE_PTR(c->source));
+    if (err != NULL || atomic_load(&c->off)) /* what it came to may be another vault's */
         c->loaded = false;
     if (!c->wanted) {
         vaultcopy_forget(vm);
@@ -329,13 +254,29 @@ static void point_made(struct vmachine *vm)
 static int pass_new(struct vmachine *vm, struct err *err)
 {
     struct vaultcopy *c = vm->copy;
-    const struct copypass_spec spec = {
-        .ask = c->ask->ask, .machine = vm->id, .source = c->source->vault, .held = c->held};
+    const struct copypass_spec spec = {.ask = c->ask->ask,
+        .machine = vm->id,
+        .source = c->source->vault,
+        .held = c->held,
+        .pace = &vm->d->copy_pace,
+        .flow = &c->flow};
     c->loaded = true;
     return copypass_new(&spec, &c->pass, err);
 }
 
-/* What follows upon the step that is done. 1: another step is under way; 0: the pass is over. */
+/* Nothing of it is under way, and no thread waits: resume() goes on with it. */
+static void rest(struct vmachine *vm)
+{
+    struct vaultcopy *c = vm->copy;
+    uint64_t traffic = copypass_traffic(c->pass);
+    if (c->rests_since_usec == 0 || traffic != c->rested_traffic_bytes)
+        c->rests_since_usec = clock_mono_usec();
+    c->rested_traffic_bytes = traffic;
+    c->resting = true;
+    vm->d->copies_resting++;
+}
+
+/* What follows upon the step that is done. 1: another step is under way, or it rests; 0: the pass is over. */
 static int follow_up(struct vmachine *vm, struct err *err)
 {
     struct vaultcopy *c = vm->copy;
@@ -351,6 +292,10 @@ static int follow_up(struct vmachine *vm, struct err *err)
         next = COPY_BEGIN;
         break;
     case COPY_GATHER:
+        if (c->more == 0) {
+            rest(vm);
+            return 1;
+        }
         next = COPY_APPEND;
         break;
     case COPY_APPEND:
@@ -382,6 +327,8 @@ static void step_done(struct vaultjob *job)
     int result = job->result < 0 ? -1 : follow_up(vm, &err);
     if (result <= 0)
         pass_end(vm, result < 0 ? &err : NULL);
+    if (vm->d->copies_resting > 0) /* it has told the pace what it took */
+        resume(vm->d);
 }
 
 /* ---- the desired state ---- */
@@ -400,6 +347,8 @@ static void give_up(struct vaultcopy *c)
     atomic_store(&c->off, true);
     if (c->ask != NULL)
         vaultask_give_up(c->ask->ask, true);
+    if (c->resting)
+        vaultcopysource_ring(c->job.vm->d);
 }
 
 void vaultcopy_unset(struct vmachine *vm)
@@ -419,7 +368,7 @@ void vaultcopy_set(struct vmachine *vm, const Leeward__Control__V1__VaultMachine
     struct ident vault;
     struct vaultcopy *c = vm->copy;
     if (m->copy_vault_id[0] == '\0' || ident_from_text(m->copy_vault_id, &vault) < 0 ||
-        strlen(m->copy_vault_endpoint) >= ENDPOINT_MAX) {
+        strlen(m->copy_vault_endpoint) >= COPY_ENDPOINT_MAX) {
         vaultcopy_unset(vm);
         set_readers(vm, m->reader_vault_ids, m->n_reader_vault_ids);
         return;
@@ -449,6 +398,12 @@ void vaultcopy_set(struct vmachine *vm, const Leeward__Control__V1__VaultMachine
     }
 }
 
+/* One that is being taken back is none any more: its points may be the machine's own line now, and are to be told as such. */
+bool vaultcopy_is_copy(const struct vmachine *vm)
+{
+    return vm->copy != NULL && vm->copy->wanted;
+}
+
 void vaultcopy_forget_told(struct vaultd *d)
 {
     for (struct vmachine *vm = d->machines; vm != NULL; vm = vm->next)
@@ -463,8 +418,8 @@ static void pass_begin(struct vmachine *vm)
     struct err err = ERR_INIT;
     c->busy = true;
     d->copies_busy++;
-    c->source = source_get(d, &c->vault, c->endpoint, &err);
-    c->ask = c->source == NULL ? NULL : ask_get(d, c->source, &err);
+    c->source = vaultcopysource_get(d, &c->vault, c->endpoint, &err);
+    c->ask = c->source == NULL ? NULL : vaultcopysource_ask(d, c->source, &err);
     int result = c->ask == NULL ? -1 : 0;
     if (result == 0 && c->loaded)
         result = pass_new(vm, &err) < 0 ? -1 : step_next(vm, COPY_LOOK, &err);
@@ -477,8 +432,73 @@ static void pass_begin(struct vmachine *vm)
 static bool is_due(const struct vmachine *vm, uint64_t now)
 {
     const struct vaultcopy *c = vm->copy;
-    return vm->desired && c != NULL && !c->busy && c->wanted && now >= c->due_usec;
+    if (!vm->desired || c == NULL || c->busy || !c->wanted || now < c->due_usec)
+        return false;
+    const struct copy_source *source = vaultcopysource_find(vm->d, &c->vault, c->endpoint);
+    return source == NULL || !source->away || source->refs == 0;
 }
+
+/* ---- the pace ---- */
+
+void vaultcopy_throttle(struct vaultd *d, const Leeward__Control__V1__VaultDesired *desired)
+{
+    d->copy_rate = desired->throttle_bytes_per_sec;
+    d->copy_work_rate = desired->work_throttle_bytes_per_sec;
+    d->copy_flow_rate = desired->machine_throttle_bytes_per_sec;
+    workhours_take(
+        &d->copy_hours, desired->work_windows, desired->n_work_windows, desired->utc_offsets, desired->n_utc_offsets);
+}
+
+static void look_at_pace(struct vaultd *d)
+{
+    uint64_t rate = workhours_rate_at(&d->copy_hours, d->copy_rate, d->copy_work_rate, clock_utc_usec());
+    if (!copypace_set(&d->copy_pace, rate, d->copy_flow_rate))
+        return;
+    for (struct vmachine *vm = d->machines; vm != NULL; vm = vm->next)
+        if (vm->copy != NULL && (!vm->copy->busy || vm->copy->resting))
+            vm->copy->flow = (struct copyflow){0};
+    log_event(
+        LOG_INFO, "copies_throttled", LOG_U("bytes_per_sec", rate), LOG_U("machine_bytes_per_sec", d->copy_flow_rate));
+    resume(d);
+}
+
+/* The one that may go on now and has waited longest; NULL: none, *ret_due is when to look again (UINT64_MAX: when another rests). */
+static struct vmachine *next_rested(struct vaultd *d, uint64_t now, uint64_t *ret_due)
+{
+    struct vmachine *next = NULL;
+    *ret_due = UINT64_MAX;
+    for (struct vmachine *vm = d->machines; vm != NULL; vm = vm->next) {
+        const struct vaultcopy *c = vm->copy;
+        if (c == NULL || !c->resting)
+            continue;
+        uint64_t due = atomic_load(&c->off) ? 0 : copypace_due(&d->copy_pace, &c->flow);
+        if (due <= now && (next == NULL || c->rests_since_usec < next->copy->rests_since_usec))
+            next = vm;
+        *ret_due = due < *ret_due ? due : *ret_due;
+    }
+    return next;
+}
+
+/* One at a time: what it is granted tells when the next one may go, and the bell is rung then. */
+static void resume(struct vaultd *d)
+{
+    uint64_t now = clock_mono_usec(), due;
+    struct err err = ERR_INIT;
+    if (d->stopping || d->copies_resting == 0)
+        return;
+    struct vmachine *vm = next_rested(d, now, &due);
+    if (vm != NULL) {
+        vm->copy->resting = false;
+        d->copies_resting--;
+        if (step_next(vm, COPY_GATHER, &err) < 0)
+            pass_end(vm, &err);
+        due = now + RESUME_USEC;
+    }
+    if (due != UINT64_MAX)
+        loop_timer_set(d->copy_timer, due > now + RESUME_USEC ? due - now : RESUME_USEC);
+}
+
+/* ---- by the clock ---- */
 
 /* Begins where it left off, so that each has its turn. */
 static void begin_passes(struct vaultd *d, uint64_t now)
@@ -499,6 +519,8 @@ static void begin_passes(struct vaultd *d, uint64_t now)
 void vaultcopy_tick(struct vaultd *d, uint64_t now)
 {
     bool up = d->session != NULL && session_is_up(d->session);
+    look_at_pace(d);
+    vaultcopysource_tick(d, now);
     for (struct vmachine *vm = d->machines; up && vm != NULL; vm = vm->next)
         if (vm->desired && vm->copy != NULL && vm->copy->news && vm->copy->loaded)
             tell(vm, vm->copy->permille);

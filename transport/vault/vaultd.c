@@ -199,6 +199,7 @@ static void apply_machine(struct vaultd *d, const Leeward__Control__V1__VaultMac
 void vaultd_apply(struct vaultd *d, const Leeward__Control__V1__VaultDesired *desired)
 {
     d->desired_version = desired->version;
+    vaultcopy_throttle(d, desired);
     for (struct vmachine *vm = d->machines; vm != NULL; vm = vm->next)
         vm->desired = false;
     for (size_t i = 0; i < desired->n_machines; i++)

@@ -11,8 +11,10 @@
 #include "transport/loop/loop.h"
 #include "transport/loop/worker.h"
 #include "transport/proto/control.pb-c.h"
+#include "transport/proto/workhours.h"
 #include "transport/rpc/rpc.h"
 #include "transport/vault/branchlist.h"
+#include "transport/vault/copypace.h"
 #include "transport/vault/growth.h"
 #include "transport/vault/healpace.h"
 #include "transport/vault/quarantine.h"
@@ -121,7 +123,11 @@ struct vaultd {
     struct loop_bell *copy_bell;   /* one of them asks for something */
     struct copy_source *copy_sources;
     struct copy_ask *copy_asks;
-    unsigned copies_busy;
+    struct copypace copy_pace; /* what may come of them, */
+    uint64_t copy_rate, copy_work_rate, copy_flow_rate;
+    struct workhours copy_hours;
+    struct loop_timer *copy_timer; /* when the next one that rests may go on */
+    unsigned copies_busy, copies_resting;
     struct vmachine *copy_last; /* whose turn was last */
     struct rpc_server *server;
     struct session *session;
@@ -258,6 +264,10 @@ void vaultcopy_stop(struct vaultd *d);
 void vaultcopy_free(struct vaultd *d); /* after them */
 /* From the desired state: where the machine's points come from, or that they do not (copy_vault_id ""), and who may read those that are here. */
 void vaultcopy_set(struct vmachine *vm, const Leeward__Control__V1__VaultMachine *m);
+/* From the desired state: how fast copies may come. */
+void vaultcopy_throttle(struct vaultd *d, const Leeward__Control__V1__VaultDesired *desired);
+/* Are the points that are here another vault's? */
+bool vaultcopy_is_copy(const struct vmachine *vm);
 void vaultcopy_unset(struct vmachine *vm); /* the vault is not to have it any more */
 void vaultcopy_tick(struct vaultd *d, uint64_t now);
 void vaultcopy_forget_told(struct vaultd *d); /* the hub may have forgotten */

@@ -102,7 +102,7 @@ static int send_points(struct vmachine *vm, Leeward__Control__V1__Points *points
     Leeward__Control__V1__Report report = LEEWARD__CONTROL__V1__REPORT__INIT;
     struct err err = ERR_INIT;
     points->machine_id = vm->id_text;
-    points->copy = vm->copy != NULL;
+    points->copy = vaultcopy_is_copy(vm);
     report.kind_case = LEEWARD__CONTROL__V1__REPORT__KIND_POINTS;
     report.points = points;
     int sent = vm->d->session == NULL ? 0 : session_report(vm->d->session, &report, &err);

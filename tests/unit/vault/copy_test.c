@@ -16,6 +16,7 @@
 
 #include "tests/unit/vault/vaultmodel.h"
 #include "transport/base/bytes.h"
+#include "transport/base/clock.h"
 #include "transport/base/crashpoint.h"
 #include "transport/base/mem.h"
 #include "transport/proto/vault.pb-c.h"
@@ -24,6 +25,7 @@
 #include "transport/vault/view.h"
 
 #define BLOCK 65536u
+#define WAIT_USEC (115 * USEC_PER_SEC) /* as vaultask does */
 #define PIECE 4096u
 
 static const struct ident source_vault = {{1, 2, 3}}, other_vault = {{9}};
@@ -34,7 +36,18 @@ static struct model *source;     /* whose store answers */
 static int calls_left = INT_MAX; /* then the link is cut */
 static unsigned calls, hash_calls;
 static uint64_t sent_bytes;
-static bool spoil; /* a byte of what is sent is changed on the way */
+static bool spoil;            /* a byte of what is sent is changed on the way */
+static bool too_many_changes; /* to be told in one answer */
+static uint64_t line_rate;    /* bytes per second, of a clock that goes on as they come; 0: in no time */
+static uint64_t passed_usec;
+
+uint64_t __real_clock_mono_usec(void);
+uint64_t __wrap_clock_mono_usec(void);
+
+uint64_t __wrap_clock_mono_usec(void)
+{
+    return __real_clock_mono_usec() + passed_usec;
+}
 
 static struct view *view_at(struct store *s, uint64_t sequence)
 {
@@ -183,14 +196,23 @@ int __wrap_vaultask_run(struct vaultask *v, const char *path, const ProtobufCMes
     if (strcmp(method, "ListPoints") == 0)
         return answer_points(q, take, arg, err);
     if (strcmp(method, "Changes") == 0)
-        return answer_changes(q, take, arg, err);
+        return too_many_changes ? err_set(err, ERR_TOO_LARGE, "the vault's answer does not fit")
+                                : answer_changes(q, take, arg, err);
     if (strcmp(method, "Hashes") == 0)
         return answer_hashes(q, take, arg, err);
     assert_string_equal(method, "Blocks");
-    return answer_blocks(q, take, arg, err);
+    uint64_t before = sent_bytes;
+    int result = answer_blocks(q, take, arg, err);
+    uint64_t took_usec = line_rate == 0 ? 0 : (sent_bytes - before) * USEC_PER_SEC / line_rate;
+    *traffic += sent_bytes - before;
+    passed_usec += took_usec < WAIT_USEC ? took_usec : WAIT_USEC;
+    return took_usec < WAIT_USEC ? result : err_set(err, ERR_TIMEOUT, "the vault did not answer");
 }
 
 /* ---- the copy ---- */
+
+static struct copypace pace = {.lock = PTHREAD_MUTEX_INITIALIZER};
+static struct copyflow flow;
 
 struct kept {
     uint64_t sequence;
@@ -232,7 +254,8 @@ static void fixture_begin(struct fixture *f, uint64_t seed, uint64_t bytes_0)
     copy_open(f);
     source = &f->m;
     calls_left = INT_MAX;
-    spoil = false;
+    spoil = too_many_changes = false;
+    line_rate = 0;
 }
 
 static void forget_kept(struct fixture *f)
@@ -269,7 +292,7 @@ static int teardown(void **state)
 /* 1: a point was made; 0: there was nothing new; -1. */
 static int try_pass_from(struct fixture *f, const struct ident *vault, struct copy_held *ret_held, struct err *err)
 {
-    struct copypass_spec spec = {.machine = f->m.conf.machine, .source = *vault};
+    struct copypass_spec spec = {.machine = f->m.conf.machine, .source = *vault, .pace = &pace, .flow = &flow};
     struct copypass *p AUTO_OF(copypass) = NULL;
     copy_held_load(f->store, vault, &spec.held);
     if (ret_held != NULL)
@@ -280,8 +303,12 @@ static int try_pass_from(struct fixture *f, const struct ident *vault, struct co
         return more;
     if (copypass_begin(p, f->store, err) < 0)
         return -1;
-    while (more > 0)
-        more = copypass_gather(p, err) < 0 ? -1 : copypass_append(p, f->store, err);
+    while (more > 0) {
+        int due = copypass_gather(p, err);
+        if (due == 0)
+            passed_usec += copypass_rests_until(p) - clock_mono_usec();
+        more = due < 0 ? -1 : due == 0 ? 1 : copypass_append(p, f->store, err);
+    }
     return more < 0 ? -1 : 1;
 }
 
@@ -562,14 +589,105 @@ static void a_disk_that_grows_is_compared_again_after_a_pass_was_cut(void **stat
     f->m.disk_bytes[0] = whole;
     model_put(&f->m, 1, 0, PIECE, block);
     model_commit(&f->m, MARK_CRASH);
-    calls = 0;
     uint64_t before = store_committed(f->store);
-    for (calls_left = 5; store_committed(f->store) == before; calls_left = (int)calls + 1)
+    for (int n = 5; store_committed(f->store) == before; n++) {
+        calls_left = n;
         assert_int_equal(try_pass_from(f, &source_vault, NULL, &err), -1);
+    }
     assert_int_equal(store_points(f->store)->count, 1);
     pass(f);
     check_kept(f);
     fixture_end(f);
+    free(f);
+}
+
+/* Until something of the pass is durable that is no point. */
+static void pass_in_part(struct fixture *f)
+{
+    uint64_t before = store_committed(f->store);
+    size_t points = store_points(f->store)->count;
+    for (int n = 4; store_committed(f->store) == before; n++) {
+        struct err err = ERR_INIT;
+        calls_left = n;
+        assert_int_equal(try_pass_from(f, &source_vault, NULL, &err), -1);
+    }
+    assert_int_equal(store_points(f->store)->count, points);
+    calls_left = INT_MAX;
+}
+
+/* The other vault loses its newest points, of which one had come in part; what it has behind the last that is whole here is another history. */
+static void what_came_of_a_point_that_is_lost_there_is_taken_back(void **state)
+{
+    struct fixture *f = calloc(1, sizeof(*f));
+    char before[200];
+    uint8_t block[PIECE] = {7};
+    (void)state;
+    fixture_begin(f, 8, 40u << 20);
+    model_fill(&f->m, 1, 20);
+    pass(f);
+    (void)snprintf(before, sizeof(before), "%s/before", f->m.dir);
+    model_close(&f->m);
+    model_copy_tree(f->m.machine_dir, before);
+    model_open(&f->m);
+    fill_whole(&f->m);
+    pass_in_part(f);
+    model_close(&f->m);
+    char *command = mem_printf("rm -r %s && mv %s %s", f->m.machine_dir, before, f->m.machine_dir);
+    assert_int_equal(system(command), 0);
+    free(command);
+    model_open(&f->m);
+    model_put(&f->m, 0, 0, PIECE, block);
+    model_commit(&f->m, MARK_CRASH);
+    assert_true(pass(f).known);
+    assert_int_equal(hash_calls, 0);
+    check_kept(f);
+    fixture_end(f);
+    free(f);
+}
+
+static void where_too_much_has_changed_to_be_told_all_is_compared(void **state)
+{
+    struct fixture *f = *state;
+    pass(f);
+    model_fill(&f->m, 1, 4);
+    too_many_changes = true;
+    assert_true(pass(f).known);
+    assert_true(hash_calls > 0);
+    check_kept(f);
+}
+
+/* A call that is as large as a wide line wants it would be given up on this one, again and again. */
+static void a_line_of_twenty_kilobytes_per_second_brings_a_point(void **state)
+{
+    struct fixture *f = calloc(1, sizeof(*f));
+    (void)state;
+    fixture_begin(f, 9, 8u << 20);
+    fill_whole(&f->m);
+    line_rate = 20000;
+    uint64_t began = clock_mono_usec();
+    pass(f);
+    assert_true(clock_mono_usec() - began >= (uint64_t)(8u << 20) * USEC_PER_SEC / line_rate);
+    fixture_end(f);
+    free(f);
+}
+
+static void a_bound_is_kept_over_passes(void **state)
+{
+    struct fixture *f = calloc(1, sizeof(*f));
+    (void)state;
+    for (int own = 0; own < 2; own++) {
+        fixture_begin(f, 10, 24u << 20);
+        copypace_set(&pace, own ? 0 : 1u << 20, own ? 1u << 20 : 0);
+        for (int i = 0; i < 2; i++) {
+            fill_whole(&f->m);
+            uint64_t began = clock_mono_usec();
+            pass(f);
+            uint64_t took = clock_mono_usec() - began;
+            assert_true(took > 23 * USEC_PER_SEC && took < 40 * USEC_PER_SEC);
+        }
+        copypace_set(&pace, 0, 0);
+        fixture_end(f);
+    }
     free(f);
 }
 
@@ -678,6 +796,10 @@ int main(void)
         TEST(disks_shrink_and_grow),
         cmocka_unit_test(a_disk_that_grows_is_compared_again_after_a_pass_was_cut),
         TEST(damage_here_is_healed_by_a_comparison_of_all),
+        cmocka_unit_test(what_came_of_a_point_that_is_lost_there_is_taken_back),
+        TEST(where_too_much_has_changed_to_be_told_all_is_compared),
+        cmocka_unit_test(a_line_of_twenty_kilobytes_per_second_brings_a_point),
+        cmocka_unit_test(a_bound_is_kept_over_passes),
         cmocka_unit_test(killed_anywhere_the_next_pass_makes_the_same_of_it),
     };
     return cmocka_run_group_tests_name("copy", tests, NULL, NULL);
