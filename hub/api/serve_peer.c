@@ -30,6 +30,15 @@
         "updated_at", ROW_TIME, offsetof(struct row, updated_at)                                                       \
     }
 
+#define THROTTLE(row)                                                                                                  \
+    {"throttle_bytes_per_second", ROW_NUMBER, offsetof(struct row, throttle_bytes_per_sec)},                           \
+        {"machine_throttle_bytes_per_second", ROW_NUMBER, offsetof(struct row, machine_throttle_bytes_per_sec)},       \
+        {"work_hours", ROW_TEXT, offsetof(struct row, work_hours)},                                                    \
+        {"work_hours_time_zone", ROW_TEXT, offsetof(struct row, work_hours_time_zone)},                                \
+    {                                                                                                                  \
+        "work_hours_throttle_bytes_per_second", ROW_NUMBER, offsetof(struct row, work_hours_throttle_bytes_per_sec)    \
+    }
+
 static const struct row_json_member node_members[] = {
     PEER(node_row),
     {"drain", ROW_BOOL, offsetof(struct node_row, drain)},
@@ -38,11 +47,7 @@ static const struct row_json_member node_members[] = {
     {"received_bytes", ROW_DIGITS, offsetof(struct node_row, received_bytes)},
     {"forwarded_bytes", ROW_DIGITS, offsetof(struct node_row, forwarded_bytes)},
     {"cpu_percent", ROW_PERCENT, offsetof(struct node_row, cpu_permille)},
-    {"throttle_bytes_per_second", ROW_NUMBER, offsetof(struct node_row, throttle_bytes_per_sec)},
-    {"machine_throttle_bytes_per_second", ROW_NUMBER, offsetof(struct node_row, machine_throttle_bytes_per_sec)},
-    {"work_hours", ROW_TEXT, offsetof(struct node_row, work_hours)},
-    {"work_hours_time_zone", ROW_TEXT, offsetof(struct node_row, work_hours_time_zone)},
-    {"work_hours_throttle_bytes_per_second", ROW_NUMBER, offsetof(struct node_row, work_hours_throttle_bytes_per_sec)},
+    THROTTLE(node_row),
 };
 
 static const struct row_json_member live_node_members[] = {
@@ -58,6 +63,7 @@ static const struct row_json_member vault_members[] = {
     {"used_bytes", ROW_NUMBER, offsetof(struct vault_row, used_bytes)},
     {"free_bytes", ROW_NUMBER, offsetof(struct vault_row, free_bytes)},
     {"capacity_bytes", ROW_NUMBER, offsetof(struct vault_row, capacity_bytes)},
+    THROTTLE(vault_row),
 };
 
 static const struct row_json_member live_vault_members[] = {
@@ -154,26 +160,44 @@ static int peer_id(struct request *r, const struct peer_kind *kind, char ret_id[
     return 0;
 }
 
-/* What is not given stays as it is: *ret_throttle points into *set. */
+/* What is not given stays as it is. *t: as it is, then as it shall be. */
+static int throttle_change(struct request *r, struct node_throttle *t, struct err *err)
+{
+    t->throttle_bytes_per_sec =
+        (uint64_t)request_int(r, "throttle_bytes_per_second", (int64_t)t->throttle_bytes_per_sec);
+    t->machine_throttle_bytes_per_sec =
+        (uint64_t)request_int(r, "machine_throttle_bytes_per_second", (int64_t)t->machine_throttle_bytes_per_sec);
+    t->work_hours = request_str(r, "work_hours") ? request_str(r, "work_hours") : t->work_hours;
+    t->work_hours_time_zone =
+        request_str(r, "work_hours_time_zone") ? request_str(r, "work_hours_time_zone") : t->work_hours_time_zone;
+    t->work_hours_throttle_bytes_per_sec =
+        (uint64_t)request_int(r, "work_hours_throttle_bytes_per_second", (int64_t)t->work_hours_throttle_bytes_per_sec);
+    return node_throttle_check(t, err);
+}
+
+#define THROTTLE_OF(row)                                                                                               \
+    {                                                                                                                  \
+        .throttle_bytes_per_sec = (row)->throttle_bytes_per_sec,                                                       \
+        .machine_throttle_bytes_per_sec = (row)->machine_throttle_bytes_per_sec, .work_hours = (row)->work_hours,      \
+        .work_hours_time_zone = (row)->work_hours_time_zone,                                                           \
+        .work_hours_throttle_bytes_per_sec = (row)->work_hours_throttle_bytes_per_sec                                  \
+    }
+
+/* *ret_throttle points into *set. */
 static int node_throttle(struct request *r, struct db_set *set, struct node_throttle *ret_throttle, struct err *err)
 {
-    const struct node_row *n;
-
     if (db_need(r->conn, &db_nodes, r->params[0], set, err) < 0)
         return -1;
-    n = set->items;
-    *ret_throttle = (struct node_throttle){
-        .throttle_bytes_per_sec =
-            (uint64_t)request_int(r, "throttle_bytes_per_second", (int64_t)n->throttle_bytes_per_sec),
-        .machine_throttle_bytes_per_sec =
-            (uint64_t)request_int(r, "machine_throttle_bytes_per_second", (int64_t)n->machine_throttle_bytes_per_sec),
-        .work_hours = request_str(r, "work_hours") ? request_str(r, "work_hours") : n->work_hours,
-        .work_hours_time_zone =
-            request_str(r, "work_hours_time_zone") ? request_str(r, "work_hours_time_zone") : n->work_hours_time_zone,
-        .work_hours_throttle_bytes_per_sec = (uint64_t)request_int(
-            r, "work_hours_throttle_bytes_per_second", (int64_t)n->work_hours_throttle_bytes_per_sec),
-    };
-    return node_throttle_check(ret_throttle, err);
+    *ret_throttle = (struct node_throttle)THROTTLE_OF(db_at(set, struct node_row, 0));
+    return throttle_change(r, ret_throttle, err);
+}
+
+static int vault_throttle(struct request *r, struct db_set *set, struct node_throttle *ret_throttle, struct err *err)
+{
+    if (db_need(r->conn, &db_vaults, r->params[0], set, err) < 0)
+        return -1;
+    *ret_throttle = (struct node_throttle)THROTTLE_OF(db_at(set, struct vault_row, 0));
+    return throttle_change(r, ret_throttle, err);
 }
 
 static bool has_throttle(const struct request *r)
@@ -248,7 +272,13 @@ int serve_vault_get(struct request *r, struct err *err)
 
 int serve_vault_update(struct request *r, struct err *err)
 {
-    return peer_update(r, &vaults, NULL, err);
+    AUTO_DB_SET struct db_set set = {0};
+    struct node_throttle throttle;
+    bool given = has_throttle(r);
+
+    if (given && vault_throttle(r, &set, &throttle, err) < 0)
+        return -1;
+    return peer_update(r, &vaults, given ? &throttle : NULL, err);
 }
 
 int serve_vault_delete(struct request *r, struct err *err)

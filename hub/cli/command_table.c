@@ -475,9 +475,14 @@ static const struct command_option api_options[] = {
     END,
 };
 
-static const struct command_option peer_set_options[] = {
+static const struct command_option vault_set_options[] = {
     {"name", 0, "NAME", "Another name"},
     {"site", 0, "NAME", "Another site"},
+    {"throttle", 0, "BYTES", "Bytes per second from other vaults for copies, such as 10M, all together; 0: no limit"},
+    {"machine-throttle", 0, "BYTES", "Bytes per second from other vaults for each machine's copy; 0: no limit"},
+    {"work-hours", 0, "TEXT", "When less may come: \"mon-fri 08:00-18:00, sat 09:00-13:00\""},
+    {"time-zone", 0, "ZONE", "Whose time that is, as Europe/Stockholm (UTC)"},
+    {"work-throttle", 0, "BYTES", "Bytes per second in these hours, all copies together"},
     END,
 };
 
@@ -612,7 +617,7 @@ const struct command commands[] = {
     {"node delete", "NODE", "Forget a node that serves no machine", NULL, 1, 1, false, verb_node_delete},
     {"vault list", "", "List vaults", NULL, 0, 0, false, verb_vault_list},
     {"vault show", "VAULT", "Show a vault", NULL, 1, 1, false, verb_vault_show},
-    {"vault set", "VAULT", "Change name or site of a vault", peer_set_options, 1, 1, false, verb_vault_set},
+    {"vault set", "VAULT", "Change name, site or limits of a vault", vault_set_options, 1, 1, false, verb_vault_set},
     {"vault stat", "[VAULT]", "Space and load of the vaults, or what the machines of one take and when it is full",
         NULL, 0, 1, false, verb_vault_stat},
     {"vault gc", "[VAULT]", "Give back the space of what no recovery point needs", gc_options, 0, 1, false,

@@ -48,6 +48,10 @@ static const struct column vault_columns[] = {
     {"ID", "id", COLUMN_TEXT, true},
     {"SITE", "site_name", COLUMN_TEXT, true},
     {"SOFTWARE", "software", COLUMN_TEXT, true},
+    {"COPIES/S", "throttle_bytes_per_second", COLUMN_BYTES, true},
+    {"OF EACH/S", "machine_throttle_bytes_per_second", COLUMN_BYTES, true},
+    {"WORK HOURS", "work_hours", COLUMN_TEXT, true},
+    {"AND THEN/S", "work_hours_throttle_bytes_per_second", COLUMN_BYTES, true},
     {"CAUSE", "cause", COLUMN_TEXT, true},
 };
 

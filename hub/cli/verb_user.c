@@ -139,7 +139,7 @@ static int names(const struct command_line *line, json_t *body, struct err *err)
     return 0;
 }
 
-/* What a node may send to vaults. */
+/* What a node may send to vaults, and a vault may take from others. */
 static int throttles(const struct command_line *line, json_t *body, struct err *err)
 {
     static const struct {
@@ -167,7 +167,7 @@ static int set_peer(const struct command_line *line, const char *fmt, struct err
 {
     json_t *body = json_object();
 
-    if (names(line, body, err) < 0) {
+    if (names(line, body, err) < 0 || throttles(line, body, err) < 0) {
         json_decref(body);
         return -1;
     }
@@ -176,13 +176,7 @@ static int set_peer(const struct command_line *line, const char *fmt, struct err
 
 int verb_node_set(struct command_line *line, struct err *err)
 {
-    json_t *body = json_object();
-
-    if (names(line, body, err) < 0 || throttles(line, body, err) < 0) {
-        json_decref(body);
-        return -1;
-    }
-    return change(line, "/api/v1/nodes/%s", body, err);
+    return set_peer(line, "/api/v1/nodes/%s", err);
 }
 
 int verb_vault_set(struct command_line *line, struct err *err)

@@ -60,6 +60,15 @@ int desired_hours_load_node(struct db_conn *conn, const char *node_id, struct de
     return n < 0 ? -1 : 0;
 }
 
+int desired_hours_load_vault(struct db_conn *conn, const char *vault_id, struct desired_hours *h, struct err *err)
+{
+    AUTO_PGRESULT PGresult *r = NULL;
+    int n = desired_vault_offsets(conn, vault_id, &r, err);
+
+    take_rows(h, r, n);
+    return n < 0 ? -1 : 0;
+}
+
 static void lay_lists(struct desired_hours *h)
 {
     for (size_t i = 0; i < h->window_count; i++)
@@ -84,4 +93,13 @@ void desired_hours_lay_node(struct desired_hours *h, Leeward__Control__V1__NodeD
     n->n_work_windows = h->window_count;
     n->utc_offsets = h->offset_list;
     n->n_utc_offsets = h->offset_count;
+}
+
+void desired_hours_lay_vault(struct desired_hours *h, Leeward__Control__V1__VaultDesired *v)
+{
+    lay_lists(h);
+    v->work_windows = h->window_list;
+    v->n_work_windows = h->window_count;
+    v->utc_offsets = h->offset_list;
+    v->n_utc_offsets = h->offset_count;
 }

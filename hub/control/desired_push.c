@@ -253,6 +253,10 @@ static int pack_vault(struct desired_task *t, const PGresult *r, int n, struct e
         list[desired.n_machines++] = m;
     }
     t->version = desired.version = db_u64(r, 0, 0);
+    desired.throttle_bytes_per_sec = db_u64(r, 0, 16);
+    desired.machine_throttle_bytes_per_sec = db_u64(r, 0, 17);
+    desired.work_throttle_bytes_per_sec = db_u64(r, 0, 18);
+    desired_hours_lay_vault(&t->hours, &desired);
     desired.machines = list;
     directive.kind_case = LEEWARD__CONTROL__V1__DIRECTIVE__KIND_VAULT;
     directive.vault = &desired;
@@ -274,6 +278,8 @@ static int work_vault(struct control_task *task, struct db_conn *conn, struct er
     AUTO_PGRESULT PGresult *r = NULL;
     int n = desired_vault(conn, task->session->id, &r, err);
 
+    if (n > 0 && desired_hours_load_vault(conn, task->session->id, &((struct desired_task *)task)->hours, err) < 0)
+        return -1;
     return n <= 0 ? n : pack_vault((struct desired_task *)task, r, n, err);
 }
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The bounds of a node's throttles.
+ * The bounds of a node's throttles, and of a vault's.
  */
 #include "hub/core/node_throttle.h"
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * How much a node may send to vaults. Pure.
+ * How much a node may send to vaults, and a vault may take from others for the copies that it keeps. Pure.
  */
 #ifndef HUB_CORE_NODE_THROTTLE_H
 #define HUB_CORE_NODE_THROTTLE_H

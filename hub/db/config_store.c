@@ -404,13 +404,28 @@ int node_update(
 int vault_update(
     struct db_conn *conn, const char *id, const struct peer_change *change, uint64_t if_version, struct err *err)
 {
-    int n = db_exec(conn, NULL, err,
-        "UPDATE vaults SET name = coalesce($2, name),"
-        " site_id = CASE WHEN $3::text IS NULL THEN site_id ELSE nullif($3::text, '')::uuid END" BUMP
-        " WHERE id = $1 AND " AT_VERSION(4),
-        DB_S(id), DB_S(change->name), DB_S(change->site_id), DB_U(if_version));
+    static const struct node_throttle none;
+    const struct node_throttle *t = change->throttle ? change->throttle : &none;
+    int n;
 
-    return changed(conn, n, &db_vaults, id, err);
+    if (check_zone(conn, t->work_hours_time_zone, err) < 0)
+        return -1;
+    n = db_exec(conn, NULL, err,
+        "UPDATE vaults SET name = coalesce($2, name),"
+        " site_id = CASE WHEN $3::text IS NULL THEN site_id ELSE nullif($3::text, '')::uuid END,"
+        " throttle_bytes_per_sec = CASE WHEN $4::boolean THEN $5::bigint ELSE throttle_bytes_per_sec END,"
+        " machine_throttle_bytes_per_sec = CASE WHEN $4::boolean THEN $6::bigint ELSE machine_throttle_bytes_per_sec "
+        "END,"
+        " work_hours = CASE WHEN $4::boolean THEN $7 ELSE work_hours END,"
+        " work_hours_time_zone = CASE WHEN $4::boolean THEN $8 ELSE work_hours_time_zone END,"
+        " work_hours_throttle_bytes_per_sec = CASE WHEN $4::boolean THEN $9::bigint"
+        " ELSE work_hours_throttle_bytes_per_sec END,"
+        " desired_version = desired_version + $4::boolean::int" BUMP " WHERE id = $1 AND " AT_VERSION(10),
+        DB_S(id), DB_S(change->name), DB_S(change->site_id), DB_B(change->throttle != NULL),
+        DB_U(t->throttle_bytes_per_sec), DB_U(t->machine_throttle_bytes_per_sec),
+        DB_S(t->work_hours ? t->work_hours : ""), DB_S(zone_of(t->work_hours_time_zone)),
+        DB_U(t->work_hours_throttle_bytes_per_sec), DB_U(if_version));
+    return changed(conn, n, &db_vaults, id, err) < 0 ? -1 : news_tell(conn, NEWS_DESIRED, err);
 }
 
 static int has_machines(const char *what, struct err *err)

@@ -365,6 +365,11 @@ int desired_node_offsets(struct db_conn *conn, const char *node_id, PGresult **r
     return db_exec(conn, ret_rows, err, OFFSETS("nodes c", "c.id = $1"), DB_S(node_id));
 }
 
+int desired_vault_offsets(struct db_conn *conn, const char *vault_id, PGresult **ret_rows, struct err *err)
+{
+    return db_exec(conn, ret_rows, err, OFFSETS("vaults c", "c.id = $1"), DB_S(vault_id));
+}
+
 int desired_disks(struct db_conn *conn, const char *machine_id, PGresult **ret_rows, struct err *err)
 {
     return db_exec(conn, ret_rows, err,
@@ -400,7 +405,8 @@ int desired_vault(struct db_conn *conn, const char *vault_id, PGresult **ret_row
     return db_exec(conn, ret_rows, err,
         "SELECT v.desired_version, p.machine_id, m.name, m.generation, p.known,"
         " c.keep_all_usec, c.keep_minute_usec, c.keep_hour_usec, c.keep_day_usec, c.keep_tagged_usec, c.lock_usec,"
-        " f.export_id, c.interval_usec, p.readers, p.source_vault_id, p.source_endpoint"
+        " f.export_id, c.interval_usec, p.readers, p.source_vault_id, p.source_endpoint,"
+        " v.throttle_bytes_per_sec, v.machine_throttle_bytes_per_sec, v.work_hours_throttle_bytes_per_sec"
         " FROM vaults v LEFT JOIN (" VAULT_MACHINES
         ") p ON p.vault_id = v.id LEFT JOIN machines m ON m.id = p.machine_id"
         " LEFT JOIN policies c ON c.id = p.policy_id"

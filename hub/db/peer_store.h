@@ -63,11 +63,14 @@ int desired_agent(struct db_conn *conn, const char *machine_id, PGresult **ret_r
 /* Microseconds since 1970, offset of the zone in seconds from then on, work_hours; no row without working hours. */
 int desired_offsets(struct db_conn *conn, const char *machine_id, PGresult **ret_rows, struct err *err);
 int desired_node_offsets(struct db_conn *conn, const char *node_id, PGresult **ret_rows, struct err *err);
+int desired_vault_offsets(struct db_conn *conn, const char *vault_id, PGresult **ret_rows, struct err *err);
 int desired_disks(struct db_conn *conn, const char *machine_id, PGresult **ret_rows, struct err *err);
 /* Columns: 0 version, 1 drain, 2 machine_id (NULL: none), 3 generation, 4 vault_id, 5 vault_endpoint, 6 compress_level,
  * 7 may_receive, 8 throttle, 9 throttle of each machine, 10 throttle in working hours, 11 receiver_id. */
 int desired_node(struct db_conn *conn, const char *node_id, PGresult **ret_rows, struct err *err);
-/* Columns: 0 version, 1 machine_id (NULL: none), 2 name, 3 generation, 4 known_sequence, 5..8 keep_all, minute, hour, day, 9 keep_tagged, 10 lock. */
+/* Columns: 0 version, 1 machine_id (NULL: none), 2 name, 3 generation, 4 known_sequence, 5..8 keep_all, minute, hour, day, 9 keep_tagged, 10 lock,
+ * 11 follow_branch_id, 12 interval, 13 readers, 14 copy_vault_id, 15 copy_vault_endpoint, 16 throttle, 17 throttle of each machine, 18 throttle in
+ * working hours. */
 int desired_vault(struct db_conn *conn, const char *vault_id, PGresult **ret_rows, struct err *err);
 
 #endif

@@ -99,6 +99,8 @@ struct vault_row {
     const char *health, *cause_code, *cause, *remedy;
     uint64_t last_seen_at;
     uint64_t used_bytes, free_bytes, capacity_bytes, streams;
+    uint64_t throttle_bytes_per_sec, machine_throttle_bytes_per_sec, work_hours_throttle_bytes_per_sec; /* of copies */
+    const char *work_hours, *work_hours_time_zone;
     int64_t clock_skew_usec;
     uint64_t machine_count, desired_version;
     uint64_t version, created_at, updated_at;

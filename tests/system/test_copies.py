@@ -71,6 +71,15 @@ def asks(site, vault):
         return problem.code()
 
 
+def limited(site, vault, rate):
+    """What may come for copies; the vault has heard of it. Always in working hours, so the limit for these holds."""
+    hours = ("--work-hours", "mon-sun 00:00-24:00", "--work-throttle", rate) if rate else ("--work-hours", "", "--work-throttle", 0)
+    heard = len(vault.lines("copies_throttled"))
+    site.cli("vault", "set", vault.name, *hours)
+    check(vault.shown()["work_hours_throttle_bytes_per_second"] == rate, f"{vault.shown()}")
+    wait_until(lambda: len(vault.lines("copies_throttled")) > heard, "the vault to hear of the limit", 30)
+
+
 @test
 def another_vault_takes_points_over_and_goes_on():
     disk, site, name, old = site_of(96 * MIB, 3000)
@@ -81,7 +90,13 @@ def another_vault_takes_points_over_and_goes_on():
 
     first = site.settled_point()
     before = image_of(disk.device)
+    limited(site, old, 4 * MIB)
+    began = time.monotonic()
     took = site.cli("copy", "create", name, "old")["result"]
+    seconds = time.monotonic() - began
+    note(f"{took['traffic_bytes'] / seconds / MIB:.2f} MiB/s under a limit of 4")
+    check(took["traffic_bytes"] <= 4 * MIB * (seconds + 0.25), f"{took} in {seconds} s: more came than the limit allows")
+    limited(site, old, 0)
     check(took["source_sequence"] >= first["sequence"] and took["taken_bytes"] <= 3000 * 4096, f"{took}")
     check(took["traffic_bytes"] <= 1.1 * took["taken_bytes"] + MIB, f"{took}")
     check(image_of_copy(site, name) == before, "the copy's point is not the disk")
