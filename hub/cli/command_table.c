@@ -179,9 +179,9 @@ static const struct command_option verify_options[] = {
 };
 
 static const struct command_option capacity_options[] = {
-    {"device", 0, "DEVICE", "Measure this disk now; it is not protected for it"},
+    {"device", 0, "DEVICE", "Measure this disk now; it is not protected for it. As DEVICE alone"},
     {"time", 0, "DURATION", "How long to measure (10m)"},
-    {"link", 0, "N", "Bytes per second of the line; without it the one that is needed is told"},
+    {"link", 0, "N", "Bytes per second of the line (12M); without it the one that is needed is told"},
     {"interval", 0, "DURATION", "Between recovery points (1s)"},
     {"rpo-target", 0, "DURATION", "For 99 of 100 seconds (15s)"},
     {"keep-all", 0, "DURATION", "Every point is kept for this long (1d),"},
@@ -571,8 +571,8 @@ const struct command commands[] = {
     {"bench", "[MACHINE]",
         "Measure this installation: API requests, and of a machine making, opening and reading recovery points",
         bench_options, 0, 1, false, verb_bench},
-    {"capacity", "[FILE]", "What protecting a disk would take: line, vault, recovery-point age", capacity_options, 0, 1,
-        true, verb_capacity},
+    {"capacity", "[DEVICE|FILE]", "What protecting a disk would take: line, vault, recovery-point age",
+        capacity_options, 0, 1, true, verb_capacity},
     {"disk list", "MACHINE", "List the disks of a machine", disk_list_options, 1, 1, false, verb_disk_list},
     {"disk add", "MACHINE DISK...", "Protect more disks of a protected machine; the others go on", job_options, 2,
         COMMAND_ARGUMENTS_MAX, false, verb_disk_add},

@@ -8,9 +8,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <signal.h>
 #include <spawn.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -34,24 +36,44 @@ static int agent_path(char path[PATH_MAX], struct err *err)
     return 0;
 }
 
+/* The agent's program is interrupted by itself, and prints what it has measured until then; whoever reads it waits for that. */
+static int spawn_measuring(const char *path, char *const argv[], int out, pid_t *ret_pid)
+{
+    posix_spawn_file_actions_t actions;
+    posix_spawnattr_t attributes;
+    sigset_t interrupt;
+    int r;
+
+    sigemptyset(&interrupt);
+    sigaddset(&interrupt, SIGINT);
+    posix_spawn_file_actions_init(&actions);
+    posix_spawn_file_actions_adddup2(&actions, out, STDOUT_FILENO);
+    posix_spawnattr_init(&attributes);
+    posix_spawnattr_setsigdefault(&attributes, &interrupt);
+    posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGDEF);
+    (void)signal(SIGINT, SIG_IGN);
+    r = posix_spawn(ret_pid, path, &actions, &attributes, argv, environ);
+    posix_spawnattr_destroy(&attributes);
+    posix_spawn_file_actions_destroy(&actions);
+    return r;
+}
+
 /* Runs the agent's program and reads what it prints. */
 static int run_agent(const char *device, const char *time, json_t **ret_measured, struct err *err)
 {
     char path[PATH_MAX];
     char *argv[] = {path, "--measure", (char *)device, "--measure-time", (char *)time, NULL};
-    posix_spawn_file_actions_t actions;
     int ends[2], status = 0, r;
     json_error_t bad;
     pid_t pid;
 
     if (agent_path(path, err) < 0)
         return -1;
+    if (isatty(STDERR_FILENO))
+        fprintf(stderr, "measuring %s for %s; Ctrl-C ends it earlier, with what there is\n", device, time);
     if (pipe2(ends, O_CLOEXEC) < 0)
         return err_sys(err, errno, "a pipe");
-    posix_spawn_file_actions_init(&actions);
-    posix_spawn_file_actions_adddup2(&actions, ends[1], 1);
-    r = posix_spawn(&pid, path, &actions, NULL, argv, environ);
-    posix_spawn_file_actions_destroy(&actions);
+    r = spawn_measuring(path, argv, ends[1], &pid);
     close(ends[1]);
     *ret_measured = r == 0 ? json_loadfd(ends[0], 0, &bad) : NULL;
     close(ends[0]);
@@ -59,6 +81,7 @@ static int run_agent(const char *device, const char *time, json_t **ret_measured
         return err_sys(err, r, "starting %s", path);
     while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
         ;
+    (void)signal(SIGINT, SIG_DFL);
     if (*ret_measured && WIFEXITED(status) && WEXITSTATUS(status) == 0)
         return 0;
     json_decref(TAKE_PTR(*ret_measured));
@@ -71,11 +94,14 @@ static int load(const struct command_line *line, json_t **ret_measured, struct e
     const char *device = command_option(line, "device"), *time = command_option(line, "time");
     const char *file = line->argument_count ? line->arguments[0] : NULL;
     json_error_t bad;
+    struct stat st;
 
     if ((device != NULL) == (file != NULL)) {
         err_set(err, ERR_INVALID, "a measurement or a device is needed, and not both");
-        return err_hint(err, "leeward capacity --device /dev/sda --time 10m, or leeward capacity FILE.");
+        return err_hint(err, "leeward capacity /dev/sda --time 10m, or leeward capacity FILE.");
     }
+    if (file && stat(file, &st) == 0 && S_ISBLK(st.st_mode))
+        device = file;
     if (device)
         return run_agent(device, time ? time : "10m", ret_measured, err);
     *ret_measured = strcmp(file, "-") == 0 ? json_loadf(stdin, 0, &bad) : json_load_file(file, 0, &bad);
@@ -144,7 +170,7 @@ static json_t *result_json(const json_t *measured, const struct capacity_input *
         "p95_bytes_per_second", (json_int_t)c->p95_per_sec, "peak_bytes_per_second", (json_int_t)c->peak_per_sec,
         "link_bytes_per_second", (json_int_t)c->link_bytes_per_sec, "rpo_p50_seconds", c->rpo_p50_sec,
         "rpo_p99_seconds", c->rpo_p99_sec, "rpo_max_seconds", c->rpo_max_sec, "first_copy_seconds", c->first_copy_sec,
-        "first_copy_bytes", (json_int_t)c->first_copy_bytes, "all_points_bytes", (json_int_t)c->all_points_bytes,
+        "first_copy_sends_bytes", (json_int_t)c->first_copy_bytes, "all_points_bytes", (json_int_t)c->all_points_bytes,
         "thinned_points_bytes", (json_int_t)c->thinned_bytes, "vault_bytes", (json_int_t)c->vault_bytes);
 }
 
@@ -158,7 +184,7 @@ static int predict(const struct command_line *line, const json_t *measured, stru
     int r;
 
     if (take_policy(line, &policy, err) < 0 || take_measured(measured, &in, &seconds, err) < 0 ||
-        command_option_number(line, "link", 1, 1ULL << 53, &in.link_bytes_per_sec, err) < 0 ||
+        command_option_bytes(line, "link", 1ULL << 53, &in.link_bytes_per_sec, err) < 0 ||
         capacity_predict(&in, &c, err) < 0)
         return -1;
     result = result_json(measured, &in, &c);

@@ -3,9 +3,12 @@
 """`leeward capacity`: measures a disk that nobody protects, leaves no trace, and predicts from the measurement."""
 import json
 import os
+import re
+import signal
 import subprocess
+import time
 
-from harness import BIN, MIB, Disk, check, fresh, main, note, run, start, test
+from harness import BIN, MIB, Disk, check, fresh, main, note, run, start, test, wait_until
 
 LEEWARD = os.path.join(BIN, "leeward")
 BLOCK = 64 << 10
@@ -18,6 +21,10 @@ def capacity(*arguments):
 def pins():
     folder = "/sys/fs/bpf/leeward"
     return set(os.listdir(folder)) if os.path.exists(folder) else set()
+
+
+def pins_of_measuring():
+    return {name for name in pins() if name.startswith("measure-")}
 
 
 @test
@@ -42,7 +49,7 @@ def a_disk_is_measured_without_being_protected():
     predicted = capacity(measured)
     average = sum(numbers["changed_per_second"]) / 5 * numbers["compressed_permille"] / 1000
     check(abs(predicted["average_bytes_per_second"] - average) < 2, f"{predicted} for an average of {average}")
-    check(predicted["vault_bytes"] >= predicted["first_copy_bytes"] + predicted["all_points_bytes"], "less than its parts")
+    check(predicted["vault_bytes"] >= predicted["first_copy_sends_bytes"] + predicted["all_points_bytes"], "less than its parts")
     check(predicted["rpo_p99_seconds"] <= 15.1, f"the link that is told does not hold the target: {predicted}")
     narrow = capacity(measured, "--link", "1000")
     check(narrow["rpo_max_seconds"] > predicted["rpo_max_seconds"], "a narrow line changes nothing")
@@ -50,8 +57,25 @@ def a_disk_is_measured_without_being_protected():
     check(shorter["vault_bytes"] < predicted["vault_bytes"], "a shorter retention takes as much")
     # In one go, as a table.
     text = run(LEEWARD, "capacity", "--device", disk.device, "--time", "2s", timeout=60)
-    check("vault" in text.lower(), f"no table: {text}")
+    labels = [re.split(r"\s{2,}", line)[0] for line in text.splitlines()]
+    check("vault" in labels and len(labels) == len(set(labels)), f"no table, or two lines of one name: {text}")
     load.kill()
+
+
+@test
+def a_measurement_that_is_interrupted_is_of_what_was_seen():
+    disk = Disk(64 * MIB)
+    # In a group of its own, which gets the signal as from a terminal: the command and the program that measures.
+    process = subprocess.Popen([LEEWARD, "capacity", disk.device, "--time", "10m", "--link", "10M", "-o", "json"], stdout=subprocess.PIPE,
+                               stderr=subprocess.PIPE, text=True, start_new_session=True)
+    wait_until(lambda: pins_of_measuring(), "the measurement to begin", 60)
+    time.sleep(2.5)  # some whole seconds to tell of
+    os.killpg(process.pid, signal.SIGINT)
+    out, complaint = process.communicate(timeout=60)
+    check(process.returncode == 0, f"ended with {process.returncode}: {complaint}")
+    predicted = json.loads(out)
+    check(1 <= predicted["measured_seconds"] <= 30 and predicted["link_bytes_per_second"] == 10 * MIB, predicted)
+    check(not pins_of_measuring(), "a trace is left")
 
 
 @test

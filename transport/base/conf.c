@@ -116,6 +116,26 @@ static int set_string(char **slot, const struct conf_row *row, const char *text,
     return 0;
 }
 
+/* A bound as somebody would write it: 500ms, 90s, 2h; what is no duration as it is. */
+static const char *bound_text(const struct conf_row *row, uint64_t value, char text[static 32])
+{
+    static const struct {
+        uint64_t usec;
+        const char *suffix;
+    } units[] = {{86400 * USEC_PER_SEC, "d"}, {3600 * USEC_PER_SEC, "h"}, {60 * USEC_PER_SEC, "m"}, {USEC_PER_SEC, "s"},
+        {USEC_PER_MSEC, "ms"}, {1, "us"}};
+    size_t i = 0;
+
+    if (row->type != CONF_USEC) {
+        (void)snprintf(text, 32, "%llu", (unsigned long long)value);
+        return text;
+    }
+    while (value == 0 ? units[i].usec > USEC_PER_SEC : value % units[i].usec != 0)
+        i++;
+    (void)snprintf(text, 32, "%llu%s", (unsigned long long)(value / units[i].usec), units[i].suffix);
+    return text;
+}
+
 static int set_number(uint64_t *slot, const struct conf_row *row, const char *text, const char *from, struct err *err)
 {
     uint64_t value = 0;
@@ -131,11 +151,12 @@ static int set_number(uint64_t *slot, const struct conf_row *row, const char *te
     }
     if (value < row->min || (row->max && value > row->max)) {
         (void)err_set(err, ERR_INVALID, "%s %s: \"%.64s\" is out of range", row->key, from, text);
+        char least[32], most[32];
+
         if (row->max)
-            return err_hint(err, "It may be from %llu to %llu%s.", (unsigned long long)row->min,
-                (unsigned long long)row->max, row->type == CONF_USEC ? " microseconds" : "");
-        return err_hint(err, "It must be %llu%s at least.", (unsigned long long)row->min,
-            row->type == CONF_USEC ? " microseconds" : "");
+            return err_hint(
+                err, "It may be from %s to %s.", bound_text(row, row->min, least), bound_text(row, row->max, most));
+        return err_hint(err, "It must be %s at least.", bound_text(row, row->min, least));
     }
     *slot = value;
     return 0;

@@ -157,6 +157,29 @@ static void wrong_arguments_are_refused(void **state)
     }
 }
 
+static void bounds_are_told_as_one_would_write_them(void **state)
+{
+    static const struct {
+        const char *argument, *correction;
+    } rows_of[] = {{"--interval=1ms", "It must be 100ms at least."}, {"--count=101", "It may be from 1 to 100."},
+        {"--rest=5s", "It may be from 0s to 2s."}, {"--age=1m", "It may be from 90s to 2d."}};
+    static const struct conf_row more[] = {
+        {"interval", CONF_USEC, CONF_OFFSET(struct sample, interval_usec), "1s", 100000, 0, .help = "Between points"},
+        {"count", CONF_UINT, CONF_OFFSET(struct sample, count), "3", 1, 100, .help = "A number"},
+        {"rest", CONF_USEC, CONF_OFFSET(struct sample, interval_usec), "1s", 0, 2000000, .help = "A rest"},
+        {"age", CONF_USEC, CONF_OFFSET(struct sample, interval_usec), "2h", 90000000, 172800000000, .help = "An age"}};
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(rows_of); i++) {
+        char *argv[] = {(char *)"sample", (char *)rows_of[i].argument, NULL};
+        struct sample s = {0};
+        struct err err = ERR_INIT;
+
+        assert_int_equal(conf_load(more, ARRAY_LEN(more), "sample", "A sample", 2, argv, &s, &err), -1);
+        assert_string_equal(err.correction, rows_of[i].correction);
+    }
+}
+
 static void units_are_understood(void **state)
 {
     struct sample s;
@@ -253,6 +276,7 @@ int main(void)
         cmocka_unit_test(garbage_in_a_file_is_an_error),
         cmocka_unit_test(missing_file_is_named),
         cmocka_unit_test(wrong_arguments_are_refused),
+        cmocka_unit_test(bounds_are_told_as_one_would_write_them),
         cmocka_unit_test(units_are_understood),
         cmocka_unit_test(secret_comes_from_a_file_without_its_line_break),
         cmocka_unit_test(secret_that_a_command_line_would_show_is_refused_there),
