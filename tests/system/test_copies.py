@@ -129,6 +129,20 @@ def another_vault_takes_points_over_and_goes_on():
     check(image_of_copy(site, name) == image_of(disk.device), "the copy does not follow")
     check(image_of_copy(site, name, points[-1]["sequence"]) == before, "the copy's first point is not what it was")
 
+    # What somebody asked for is never left out, however many newer points there are when the vault looks.
+    old.process.send_signal(signal.SIGSTOP)
+    try:
+        disk.fill_random(40, seed=3)
+        site.cli("point", "create", name, "--tag", "before the upgrade")
+        tagged = image_of(disk.device)
+        disk.fill_random(40, seed=4)
+        site.settled_point()
+    finally:
+        old.process.send_signal(signal.SIGCONT)
+    asked = wait_until(lambda: [p for p in site.items("copy", "points", name, "old") if p["tag"] == "before the upgrade"], "the point to be copied", 60, 0.3)
+    check(image_of_copy(site, name, asked[0]["sequence"]) == tagged, "the point that was asked for is not what the disk was")
+    check(image_of_copy(site, name, "before the upgrade") == tagged, "it does not open by its tag")
+
     # Nothing of it is in the machine's own list, and its own points go on.
     same_after_all(site, disk)
     check("has a copy" in refused(site, "machine", "erase", name) or "protected" in refused(site, "machine", "erase", name), "erased")

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Happy path: the newest point of the other vault is looked up, and whether the one that is here is still the one of its number there; disk by disk
+ * Happy path: the next point of the other vault is looked up, and whether the one that is here is still the one of its number there; disk by disk
  * the blocks that have changed since, or all of it, are compared; sets are appended as they fill.
  * Failure modes: whatever fails ends the pass. What it made durable stays, as progress that is no point, and the next pass begins with the point before:
  * a block that came already is equal then. A point that retention drops there meanwhile costs the pass.
@@ -8,7 +8,6 @@
 #include "transport/vault/copypass.h"
 
 #include <inttypes.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "transport/base/clock.h"
@@ -52,108 +51,6 @@ void copypass_free(struct copypass *p)
     buf_done(&p->batch);
     explicit_bzero(&p->opened, sizeof(p->opened));
     free(p);
-}
-
-/* ---- look ---- */
-
-static int take_disks(struct mark *m, const Leeward__Vault__V1__Point *point, struct err *err)
-{
-    if (point->n_disks == 0 || point->n_disks > MARK_DISKS_MAX)
-        return err_set(err, ERR_CORRUPT, "the other vault names %zu disks of a point", point->n_disks);
-    m->disk_count = (uint32_t)point->n_disks;
-    for (uint32_t i = 0; i < m->disk_count; i++) {
-        const Leeward__Vault__V1__Disk *d = point->disks[i];
-        if (d->number > RECORD_DISK_MAX || d->size_bytes > EXTENT_DISK_BYTES_MAX ||
-            d->size_bytes % RECORD_SECTOR != 0 || (i > 0 && d->number <= m->disks[i - 1].number) ||
-            strlen(d->name) > MARK_NAME_MAX)
-            return err_set(err, ERR_CORRUPT, "the other vault names a disk that there cannot be");
-        m->disks[i] =
-            (struct mark_disk){.number = d->number, .sector_bytes = d->sector_bytes, .size_bytes = d->size_bytes};
-        (void)snprintf(m->disks[i].name, sizeof(m->disks[i].name), "%s", d->name);
-    }
-    return 0;
-}
-
-struct found {
-    struct copypass *p;
-    unsigned count;
-    uint64_t sequence, time_utc_usec, generation, changed_bytes;
-};
-
-static void note_point(struct found *f, const Leeward__Vault__V1__Point *point)
-{
-    f->count++;
-    f->sequence = point->sequence;
-    f->time_utc_usec = point->time_utc_usec;
-    f->generation = point->generation;
-    f->changed_bytes = point->changed_bytes;
-}
-
-static int take_newest(void *arg, const ProtobufCMessage *message, struct err *err)
-{
-    const Leeward__Vault__V1__Point *point = (const void *)message;
-    struct found *f = arg;
-    struct mark *m = &f->p->target;
-    int kind = mark_kind_from_name(point->kind);
-    if (point->machine_id.len != IDENT_SIZE ||
-        memcmp(point->machine_id.data, f->p->spec.machine.bytes, IDENT_SIZE) != 0 || point->sequence == 0 ||
-        kind <= MARK_PROGRESS || strlen(point->tag) > MARK_TAG_MAX)
-        return err_set(err, ERR_CORRUPT, "the other vault named something that is no point of this machine");
-    *m = (struct mark){.kind = (enum mark_kind)kind,
-        .flags = point->frozen ? MARK_FROZEN : 0,
-        .time_utc_usec = point->time_utc_usec,
-        .machine = f->p->spec.machine,
-        .unreadable_blocks = point->unreadable_blocks};
-    if (point->group_point_id.len == IDENT_SIZE)
-        memcpy(m->group_point.bytes, point->group_point_id.data, IDENT_SIZE);
-    (void)snprintf(m->tag, sizeof(m->tag), "%s", point->tag);
-    note_point(f, point);
-    return take_disks(m, point, err);
-}
-
-static int take_any(void *arg, const ProtobufCMessage *message, struct err *err)
-{
-    (void)err;
-    note_point(arg, (const void *)message);
-    return 0;
-}
-
-static int ask_points(struct copypass *p, uint64_t after, bool newest,
-    int (*take)(void *arg, const ProtobufCMessage *m, struct err *err), struct found *f, struct err *err)
-{
-    Leeward__Vault__V1__ListPointsRequest q = LEEWARD__VAULT__V1__LIST_POINTS_REQUEST__INIT;
-    q.machine_id = (ProtobufCBinaryData){IDENT_SIZE, p->spec.machine.bytes};
-    q.after_sequence = after;
-    q.limit = newest ? 0 : 1; /* one that does not know `newest` tells all, and is found out */
-    q.newest = newest;
-    return vaultask_run(p->spec.ask, "/leeward.vault.v1.Vault/ListPoints", &q.base,
-        &leeward__vault__v1__point__descriptor, take, f, &p->traffic_bytes, err);
-}
-
-/* A log that was cut there may have given the number to another point. */
-static bool is_held(const struct copypass *p, const struct found *f)
-{
-    const struct copy_held *h = &p->spec.held;
-    return h->known && f->count > 0 && f->sequence == h->source_sequence && f->time_utc_usec == h->time_utc_usec &&
-           f->generation == h->source_generation && f->changed_bytes == h->changed_bytes;
-}
-
-int copypass_look(struct copypass *p, struct err *err)
-{
-    struct found newest = {.p = p}, before = {.p = p};
-    if (ask_points(p, 0, true, take_newest, &newest, err) < 0)
-        return -1;
-    if (newest.count > 1)
-        return err_set(err, ERR_UNSUPPORTED, "the other vault does not know how to be copied from; upgrade it");
-    if (newest.count == 0 || is_held(p, &newest))
-        return 0;
-    if (p->spec.held.known && ask_points(p, p->spec.held.source_sequence - 1, false, take_any, &before, err) < 0)
-        return -1;
-    p->spec.held.known = is_held(p, &before) && newest.sequence > before.sequence;
-    p->target_sequence = newest.sequence;
-    p->target_generation = newest.generation;
-    p->target_changed_bytes = newest.changed_bytes;
-    return 1;
 }
 
 /* ---- begin ---- */
@@ -489,6 +386,11 @@ int copypass_append(struct copypass *p, struct store *s, struct err *err)
 const struct copy_held *copypass_held(const struct copypass *p)
 {
     return &p->held;
+}
+
+bool copypass_is_behind(const struct copypass *p)
+{
+    return p->target_sequence < p->newest_sequence;
 }
 
 uint64_t copypass_traffic(const struct copypass *p)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * One pass of a copy: the newest point that another vault has of a machine becomes a point of this vault's own log. Only what differs travels: where the
+ * One pass of a copy: a point that another vault has of a machine becomes a point of this vault's own log: the next one that somebody asked for,
+ * or the newest if there is none of these. Only what differs travels: where the
  * point before is known, what the other vault says has changed since is compared by hashes; else all of each disk is. What comes is checked against
  * its hash, sealed under this vault's key of the machine and appended in change sets of bounded size; the last of them is the point. So there is a
  * point here when all of it is, and never before (P1).
@@ -63,6 +64,8 @@ int copypass_append(struct copypass *p, struct store *s, struct err *err);
 /* Once append has said 0. */
 const struct copy_held *copypass_held(const struct copypass *p);
 /* Bytes in both directions so far, and how far it is. Between two steps. */
+/* Is there a newer one there than the pass has come to? */
+bool copypass_is_behind(const struct copypass *p);
 uint64_t copypass_traffic(const struct copypass *p);
 unsigned copypass_permille(const struct copypass *p);
 

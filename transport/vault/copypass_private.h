@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What copypass.c, copyblocks.c and copynote.c share and nobody else sees.
+ * What copypass.c, copylook.c, copyblocks.c and copynote.c share and nobody else sees.
  */
 #ifndef TRANSPORT_VAULT_COPYPASS_PRIVATE_H
 #define TRANSPORT_VAULT_COPYPASS_PRIVATE_H
@@ -22,7 +22,7 @@ struct copypass {
     struct copypass_spec spec; /* held: what the pass stands on */
     struct copy_held held;     /* once the point is there */
     struct mark target; /* as the other vault's, with its sequence and generation; then the frame of the change sets */
-    uint64_t target_sequence, target_generation, target_changed_bytes;
+    uint64_t target_sequence, target_generation, target_changed_bytes, newest_sequence;
     /* Of begin. */
     struct view *own;  /* what the log held when the pass began; NULL: nothing */
     struct mark *base; /* that of the point that the pass stands on */

@@ -46,6 +46,7 @@ struct vaultcopy {
     struct copy_held held;
     bool loaded; /* held is what the log has */
     int more;
+    bool behind; /* the pass has come to a point that is not the newest one there */
     unsigned permille;
     struct err trouble; /* why the last pass failed; code ERR_NONE: it did not */
     bool news;          /* the hub is to be told */
@@ -229,7 +230,8 @@ static void pass_end(struct vmachine *vm, const struct err *err)
     }
     if (err != NULL && err->code == ERR_NOSPACE)
         vaultd_set_full(d, true);
-    c->due_usec = now + (err != NULL && c->interval_usec < AGAIN_USEC ? AGAIN_USEC : c->interval_usec);
+    c->due_usec = now + (err != NULL && c->interval_usec < AGAIN_USEC ? AGAIN_USEC : c->behind ? 0 : c->interval_usec);
+    c->behind = false;
     if (atomic_load(&c->off)) { /* it comes from elsewhere now */
         atomic_store(&c->off, false);
         c->due_usec = now;
@@ -242,6 +244,7 @@ static void point_made(struct vmachine *vm)
 {
     struct vaultcopy *c = vm->copy;
     c->held = *copypass_held(c->pass);
+    c->behind = copypass_is_behind(c->pass);
     log_event(LOG_INFO, "point_copied", LOG_S("machine", vm->id_text),
         LOG_U("source_sequence", c->held.source_sequence), LOG_U("sequence", c->held.sequence),
         LOG_U("traffic_bytes", copypass_traffic(c->pass)));
@@ -335,10 +338,20 @@ static void step_done(struct vaultjob *job)
 
 static void set_readers(struct vmachine *vm, char *const *ids, size_t count)
 {
+    struct copy_reader before[READERS_MAX];
+    unsigned before_count = vm->reader_count;
+    memcpy(before, vm->readers, sizeof(before));
     vm->reader_count = 0;
-    for (size_t i = 0; i < count && vm->reader_count < READERS_MAX; i++)
-        if (ident_from_text(ids[i], &vm->readers[vm->reader_count]) == 0)
-            vm->reader_count++;
+    for (size_t i = 0; i < count && vm->reader_count < READERS_MAX; i++) {
+        struct copy_reader *r = &vm->readers[vm->reader_count];
+        *r = (struct copy_reader){0};
+        if (ident_from_text(ids[i], &r->vault) < 0)
+            continue;
+        for (unsigned k = 0; k < before_count; k++)
+            if (ident_equal(&before[k].vault, &r->vault))
+                *r = before[k];
+        vm->reader_count++;
+    }
 }
 
 /* What is under way has nothing more to do. */

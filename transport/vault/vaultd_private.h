@@ -47,6 +47,13 @@ struct copy_ask;
 /* Vaults that keep a copy of one machine's points. */
 #define READERS_MAX 16u
 
+/* One of them. Retention leaves it the points that it needs. */
+struct copy_reader {
+    struct ident vault;
+    uint64_t held;   /* what its copy stands on; 0: not known */
+    uint64_t taking; /* what it reads; 0: nothing since it last looked for newer ones */
+};
+
 /* One machine. Never freed before the daemon ends. */
 struct vmachine {
     struct vaultd *d;
@@ -94,7 +101,7 @@ struct vmachine {
     char follow_branch[IDENT_TEXT_SIZE]; /* of its replica, which is to be protected; "": none */
     uint64_t follow_interval_usec, followed_usec;
     bool following, follow_fails;
-    struct ident readers[READERS_MAX]; /* vaults that may read its points, for they keep a copy */
+    struct copy_reader readers[READERS_MAX]; /* vaults that may read its points, for they keep a copy */
     unsigned reader_count;
     struct vaultcopy *copy; /* its points come from another vault; NULL: they do not */
     /* The lane's: touched by its jobs alone. */

@@ -195,12 +195,13 @@ int vaultread_accept(struct rpc_call *call, struct vaultd *d, const struct read_
     return 0;
 }
 
-static bool may_copy(const struct vmachine *vm, const struct ident *vault)
+/* NULL: that vault keeps no copy of the machine. */
+static struct copy_reader *find_reader(struct vmachine *vm, const struct ident *vault)
 {
     for (unsigned i = 0; i < vm->reader_count; i++)
-        if (ident_equal(&vm->readers[i], vault))
-            return true;
-    return false;
+        if (ident_equal(&vm->readers[i].vault, vault))
+            return &vm->readers[i];
+    return NULL;
 }
 
 int vaultread_machine(struct read_call *c, const ProtobufCBinaryData *id, struct err *err)
@@ -211,11 +212,19 @@ int vaultread_machine(struct read_call *c, const ProtobufCBinaryData *id, struct
     memcpy(machine.bytes, id->data, IDENT_SIZE);
     const struct tls_peer *peer = rpc_call_peer(c->call);
     c->vm = vaultd_machine(c->d, &machine);
-    if (c->d->conf.tls != NULL && strcmp(peer->role, "vault") == 0 && (c->vm == NULL || !may_copy(c->vm, &peer->id))) {
+    bool is_vault = c->d->conf.tls != NULL && strcmp(peer->role, "vault") == 0;
+    struct copy_reader *reader = is_vault && c->vm != NULL ? find_reader(c->vm, &peer->id) : NULL;
+    if (is_vault && reader == NULL) {
         (void)err_set(err, ERR_DENIED, "the hub has not told this vault that another one keeps a copy of that machine");
         return err_hint(err, "it goes on by itself when the hub has");
     }
-    return c->vm == NULL ? err_set(err, ERR_NOT_FOUND, "this vault does not hold that machine") : 0;
+    if (c->vm == NULL)
+        return err_set(err, ERR_NOT_FOUND, "this vault does not hold that machine");
+    if (reader != NULL && c->newest)
+        *reader = (struct copy_reader){.vault = reader->vault, .held = c->held};
+    else if (reader != NULL && c->sequence != 0)
+        reader->taking = c->sequence;
+    return 0;
 }
 
 int vaultread_put(struct read_call *c, const ProtobufCMessage *m, struct err *err)
@@ -248,7 +257,15 @@ static int points_request(struct read_call *c, const ProtobufCMessage *m, struct
     c->after = q->after_sequence;
     c->limit = q->limit;
     c->newest = q->newest;
+    c->marked = q->marked;
+    c->held = q->held_sequence;
     return vaultread_machine(c, &q->machine_id, err);
+}
+
+/* Somebody asked for it, now or with a schedule. */
+static bool is_marked(const struct point *p)
+{
+    return p->kind > MARK_CRASH || p->more != 0;
 }
 
 static int points_prepare(struct read_call *c, struct store *s, struct err *err)
@@ -258,7 +275,7 @@ static int points_prepare(struct read_call *c, struct store *s, struct err *err)
     if (c->newest && at < points->count)
         at = points->count - 1;
     for (; at < points->count && (c->limit == 0 || c->points.count < c->limit); at++)
-        if (pointlist_add(&c->points, &points->items[at], err) < 0)
+        if ((!c->marked || is_marked(&points->items[at])) && pointlist_add(&c->points, &points->items[at], err) < 0)
             return -1;
     c->marks = mem_new(struct mark);
     return c->marks == NULL ? err_set(err, ERR_NOMEM, "no memory to list points") : 0;

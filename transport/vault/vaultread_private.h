@@ -48,8 +48,9 @@ struct read_call {
     size_t point_at;
     struct block_have *have; /* Blocks */
     size_t have_count, have_at;
-    bool told;   /* Changes: the first chunk is out */
-    bool newest; /* ListPoints: only the last one */
+    bool told;           /* Changes: the first chunk is out */
+    bool newest, marked; /* ListPoints: only the last one; only those that somebody asked for */
+    uint64_t held;       /* ListPoints: what the client's copy stands on */
 };
 
 int vaultread_accept(struct rpc_call *call, struct vaultd *d, const struct read_kind *kind,

@@ -240,6 +240,15 @@ static void thin_done(struct vaultjob *j)
     free(t);
 }
 
+/* What a copy in another vault stands on, else all of it would have to be compared, and what it is just taking over. */
+static int pin_readers(struct thin_job *t, const struct vmachine *vm)
+{
+    for (unsigned i = 0; i < vm->reader_count; i++)
+        if (pin(t, vm->readers[i].held, NULL) < 0 || pin(t, vm->readers[i].taking, NULL) < 0)
+            return -1;
+    return 0;
+}
+
 void vaultupkeep_thin(struct vmachine *vm)
 {
     struct thin_job *t = mem_new(struct thin_job);
@@ -248,7 +257,8 @@ void vaultupkeep_thin(struct vmachine *vm)
     t->job.run = thin_run;
     t->job.done = thin_done;
     t->tiers = vm->tiers;
-    if (opening_pinned(vm, &t->pinned, &t->pinned_count, NULL) < 0 || vaultjob_lane(vm, &t->job, NULL) < 0) {
+    if (opening_pinned(vm, &t->pinned, &t->pinned_count, NULL) < 0 || pin_readers(t, vm) < 0 ||
+        vaultjob_lane(vm, &t->job, NULL) < 0) {
         free(t->pinned);
         free(t);
     }

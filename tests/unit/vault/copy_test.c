@@ -22,6 +22,7 @@
 #include "transport/proto/vault.pb-c.h"
 #include "transport/vault/copypass.h"
 #include "transport/vault/extent.h"
+#include "transport/vault/pointlist.h"
 #include "transport/vault/view.h"
 
 #define BLOCK 65536u
@@ -35,10 +36,10 @@ static const struct ident source_vault = {{1, 2, 3}}, other_vault = {{9}};
 static struct model *source;     /* whose store answers */
 static int calls_left = INT_MAX; /* then the link is cut */
 static unsigned calls, hash_calls;
-static uint64_t sent_bytes;
-static bool spoil;            /* a byte of what is sent is changed on the way */
-static bool too_many_changes; /* to be told in one answer */
-static uint64_t line_rate;    /* bytes per second, of a clock that goes on as they come; 0: in no time */
+static uint64_t sent_bytes, told_held; /* told_held: the point that the copy says it stands on */
+static bool spoil;                /* a byte of what is sent is changed on the way */
+static bool too_many_changes;     /* to be told in one answer */
+static uint64_t line_rate;        /* bytes per second, of a clock that goes on as they come; 0: in no time */
 static uint64_t passed_usec;
 
 uint64_t __real_clock_mono_usec(void);
@@ -82,6 +83,8 @@ static int answer_point(const struct point *p, take_fn take, void *arg, struct e
     point.time_utc_usec = m.time_utc_usec;
     point.kind = (char *)(uintptr_t)mark_kind_name(m.kind);
     point.tag = m.tag;
+    if (!ident_is_zero(&m.group_point))
+        point.group_point_id = (ProtobufCBinaryData){IDENT_SIZE, m.group_point.bytes};
     point.generation = m.generation;
     point.changed_bytes = m.changed_bytes;
     point.n_disks = m.disk_count;
@@ -95,9 +98,15 @@ static int answer_points(const Leeward__Vault__V1__ListPointsRequest *q, take_fn
     size_t at = pointlist_at(l, q->after_sequence + 1), given = 0;
     if (q->newest && at < l->count)
         at = l->count - 1;
-    for (; at < l->count && (q->limit == 0 || given < q->limit); at++, given++)
+    if (q->newest)
+        told_held = q->held_sequence;
+    for (; at < l->count && (q->limit == 0 || given < q->limit); at++) {
+        if (q->marked && l->items[at].kind <= MARK_CRASH && l->items[at].more == 0)
+            continue;
+        given++;
         if (answer_point(&l->items[at], take, arg, err) < 0)
             return -1;
+    }
     return 0;
 }
 
@@ -355,6 +364,15 @@ static void check_kept(struct fixture *f)
             free(disk);
         }
     }
+}
+
+/* The point of the source that the copy's newest one is. */
+static uint64_t copied_of(struct fixture *f)
+{
+    struct copy_held h;
+    copy_held_load(f->store, &source_vault, &h);
+    assert_true(h.known);
+    return h.source_sequence;
 }
 
 static struct copy_held pass(struct fixture *f)
@@ -645,6 +663,68 @@ static void what_came_of_a_point_that_is_lost_there_is_taken_back(void **state)
     free(f);
 }
 
+/* The next pass comes to the source's point of that sequence. */
+static void pass_to(struct fixture *f, uint64_t sequence)
+{
+    struct err err = ERR_INIT;
+    uint64_t stands_on = f->count == 0 ? 0 : copied_of(f);
+    assert_int_equal(try_pass_from(f, &source_vault, NULL, &err), 1);
+    assert_int_equal(told_held, stands_on);
+    struct view *theirs AUTO_OF(view) = view_at(f->m.store, sequence);
+    struct view *ours AUTO_OF(view) = view_at(f->store, 0);
+    const struct mark *a = view_mark(theirs), *b = view_mark(ours);
+    assert_int_equal(copied_of(f), sequence);
+    assert_true(
+        a->kind == b->kind && a->time_utc_usec == b->time_utc_usec && ident_equal(&a->group_point, &b->group_point));
+    assert_string_equal(a->tag, b->tag);
+    for (uint32_t d = 0; d < MODEL_DISKS; d++) {
+        uint64_t size;
+        uint8_t *left = read_disk(theirs, d, &size), *right = read_disk(ours, d, &size);
+        assert_memory_equal(left, right, size);
+        free(left);
+        free(right);
+    }
+}
+
+static uint64_t made(struct fixture *f, enum mark_kind kind)
+{
+    model_random_write(&f->m);
+    model_commit(&f->m, kind);
+    return store_committed(f->m.store);
+}
+
+/* Those with a tag in any case; of the others that a schedule makes the last of each minute and class; of those that the clock makes the newest. */
+static void what_somebody_asked_for_is_not_left_out(void **state)
+{
+    struct fixture *f = *state;
+    const uint64_t minute = 60 * USEC_PER_SEC;
+    pass(f);
+    f->m.began_utc_usec = 30000000 * minute - store_committed(f->m.store) * USEC_PER_SEC; /* all of the same minute */
+    (void)made(f, MARK_CRASH);
+    (void)made(f, MARK_APPLICATION);
+    f->m.tag = "before the upgrade";
+    uint64_t tagged = made(f, MARK_CRASH), twice = made(f, MARK_CRASH);
+    f->m.tag = NULL;
+    uint64_t files = made(f, MARK_FILESYSTEM), application = made(f, MARK_APPLICATION);
+    f->m.group = (struct ident){{1}};
+    (void)made(f, MARK_CRASH);
+    f->m.group = (struct ident){{2}};
+    uint64_t group = made(f, MARK_CRASH);
+    f->m.group = (struct ident){{0}};
+    uint64_t newest = made(f, MARK_CRASH);
+    const uint64_t expected[] = {tagged, twice, files, application, group, newest};
+    for (size_t i = 0; i < sizeof(expected) / sizeof(expected[0]); i++)
+        pass_to(f, expected[i]);
+    struct err err = ERR_INIT;
+    assert_int_equal(try_pass_from(f, &source_vault, NULL, &err), 0);
+    application = made(f, MARK_APPLICATION);
+    f->m.began_utc_usec += minute;
+    newest = made(f, MARK_APPLICATION);
+    pass_to(f, application);
+    pass_to(f, newest);
+    check_kept(f);
+}
+
 static void where_too_much_has_changed_to_be_told_all_is_compared(void **state)
 {
     struct fixture *f = *state;
@@ -797,6 +877,7 @@ int main(void)
         cmocka_unit_test(a_disk_that_grows_is_compared_again_after_a_pass_was_cut),
         TEST(damage_here_is_healed_by_a_comparison_of_all),
         cmocka_unit_test(what_came_of_a_point_that_is_lost_there_is_taken_back),
+        TEST(what_somebody_asked_for_is_not_left_out),
         TEST(where_too_much_has_changed_to_be_told_all_is_compared),
         cmocka_unit_test(a_line_of_twenty_kilobytes_per_second_brings_a_point),
         cmocka_unit_test(a_bound_is_kept_over_passes),

@@ -510,6 +510,37 @@ static void retention_drops_points_by_policy_and_keeps_the_newest(void **state)
     assert_int_equal(points_listed(f, &last), 1);
 }
 
+/* Another vault's copy stands on one point, and is just taking another one over. */
+static void retention_leaves_a_copy_what_it_needs(void **state)
+{
+    struct fixture *f = *state;
+    struct talk t;
+    uint64_t last, end = clock_mono_usec() + WAIT_USEC;
+    stream_open(f, &t, 1);
+    for (int i = 0; i < 6; i++) {
+        model_random_write(&f->m);
+        stream_commit(f, &t);
+    }
+    talk_done(f, &t);
+    struct vmachine *vm = vaultd_machine(f->d, &f->m.conf.machine);
+    vm->readers[0] = (struct copy_reader){.held = 4, .taking = 2};
+    vm->reader_count = 1;
+    vm->tiers.all_usec = 1;
+    vaultupkeep_thin(vm);
+    while (points_listed(f, &last) > 3)
+        assert_true(clock_mono_usec() < end);
+    assert_int_equal(points_listed(f, &last), 3);
+    vm->readers[0] = (struct copy_reader){.held = 4};
+    vaultupkeep_thin(vm);
+    while (points_listed(f, &last) > 2)
+        assert_true(clock_mono_usec() < end);
+    vm->reader_count = 0;
+    vaultupkeep_thin(vm);
+    while (points_listed(f, &last) > 1)
+        assert_true(clock_mono_usec() < end);
+    assert_int_equal(last, 6);
+}
+
 /* As of a vault whose machine's clock was set forward by so much. */
 static void set_retention_clock_back(struct fixture *f, uint64_t behind_usec)
 {
@@ -1039,6 +1070,7 @@ int main(void)
         TEST(a_stale_generation_is_refused_with_failed_precondition),
         TEST(an_unknown_machine_is_refused),
         TEST(hundreds_of_streams_of_one_node_leave_room_for_more),
+        TEST(retention_leaves_a_copy_what_it_needs),
         TEST(a_damaged_batch_ends_the_stream_and_costs_nothing),
         TEST(a_full_disk_is_resource_exhausted),
         TEST(points_and_ranges_can_be_read),

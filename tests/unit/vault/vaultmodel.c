@@ -186,11 +186,14 @@ void model_mark_at(struct model *m, enum mark_kind kind, uint64_t sequence, uint
         .epoch = m->epoch,
         .time_utc_usec = m->began_utc_usec + 1000000 * sequence,
         .machine = m->conf.machine,
+        .group_point = m->group,
         .record_count = m->records,
         .changed_bytes = m->changed,
         .disk_count = MODEL_DISKS};
     if (kind != MARK_PROGRESS && !m->first_sent)
         mark.flags = MARK_FIRST;
+    if (m->tag != NULL)
+        (void)snprintf(mark.tag, sizeof(mark.tag), "%s", m->tag);
     for (uint32_t i = 0; i < MODEL_DISKS; i++)
         mark.disks[i] =
             (struct mark_disk){.number = i, .sector_bytes = 512, .size_bytes = m->disk_bytes[i], .name = "vdx"};

@@ -38,6 +38,8 @@ struct model {
     uint64_t nonce, records, changed, epoch;
     uint64_t began_utc_usec; /* a mark's time is so many seconds behind this as its sequence says */
     bool first_sent;
+    const char *tag;    /* of the next marks; NULL: none */
+    struct ident group; /* their group point; zero: none */
     /* what was committed */
     struct model_point points[MODEL_POINTS_MAX];
     unsigned point_count;
