@@ -30,7 +30,8 @@
 /* What waits for the node; the rest of the agent's memory is the cycle's (ENGINE_HOLD_BYTES) and the RPC's send queue. */
 #define QUEUE_BYTES (6u << 20)
 #define LAST_POINT_USEC (60 * USEC_PER_SEC)
-#define RESTART_USEC (2 * USEC_PER_SEC) /* for the answer that it will */
+#define RESTART_USEC (2 * USEC_PER_SEC)          /* for the answer that it will */
+#define VAULT_PATIENCE_USEC (180 * USEC_PER_SEC) /* a node or a vault that is started anew is back by then */
 
 struct agent {
     struct agent_conf conf;
@@ -629,7 +630,7 @@ static int start_sync(sd_event *loop, struct agent *a, struct err *err)
         .arg = a};
     struct receive_conf rc = {.machine = a->conf.identity->id, .to_loop = ring, .arg = a};
 
-    if (vaultask_new(ring, a, true, &a->ask, err) < 0)
+    if (vaultask_new(ring, a, VAULT_PATIENCE_USEC, &a->ask, err) < 0)
         return -1;
     rc.ask = a->ask;
     if (receive_new(&rc, &a->receive, err) < 0 || hold_new(&hc, &a->hold, err) < 0)

@@ -23,7 +23,7 @@ int hashfetch_new(
     if (!f)
         return err_set(err, ERR_NOMEM, "no memory for hashes");
     f->machine = *machine;
-    if (vaultask_new(to_loop, arg, false, &f->ask, err) < 0) {
+    if (vaultask_new(to_loop, arg, 0, &f->ask, err) < 0) {
         free(f);
         return -1;
     }

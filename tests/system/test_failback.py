@@ -9,7 +9,7 @@ import stat
 import threading
 import time
 
-from harness import (MIB, PG_BIN, CliError, Disk, Failure, Postgres, Site, attach_loop, check, fresh, fs_check, image_of, main,
+from harness import (MIB, PG_BIN, CliError, Disk, Failure, Postgres, Site, attach_loop, check, defer, fresh, fs_check, image_of, main,
                      mount_device, note, point_time, run, test, undo, wait_until)
 
 
@@ -225,6 +225,92 @@ def agent_node_and_vault_may_be_killed_on_the_way_back():
     wait_until(over, "the failback to survive all three", 180, 0.3)
     wait_until(lambda: job_of(site, "failover_failback")["status"] == "succeeded", "its job to end", 60, 0.3)
     check(image_of(disk.device) == expected, "the original is not what the replica was")
+    check(image_of_point(site, site.settled_point()) == expected, "the point after the failback is not the disk")
+
+
+def go_on(pid):
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGCONT)
+
+
+class HalfWayBack:
+    """A failback in its first pass, and a vault that stands still: what was to be written is there in part, and the agent waits for the rest."""
+
+    def __init__(self, site, name, disk, uri):
+        self.site, self.name, self.disk, self.uri = site, name, disk, uri
+        run("qemu-io", "-f", "raw", *[w for k in range(7) for w in ("-c", f"write -P {k + 1} {k * 32}M 32M")], "-c", "flush", uri)
+        self.expected, before = image_of_uri(uri), image_of(disk.device)
+        site.cli("failover", "failback", name, "--confirm", name, "--no-wait")
+        self.id = job_of(site, "failover_failback")["id"]
+        self.vault = site.pid_of("vault")
+        wait_until(lambda: image_of(disk.device) != before, "the disk to be written", 60, 0)
+        os.kill(self.vault, signal.SIGSTOP)
+        self.going_on = defer(go_on, self.vault)
+        check(self.step("pass") == "running" and image_of(disk.device) not in (before, self.expected), "it was not stopped in the middle")
+
+    def shown(self):
+        return self.site.cli("job", "show", self.id)
+
+    def step(self, name):
+        return next(s["status"] for s in self.shown()["steps"] if s["name"] == name)
+
+    def is_let_go(self):
+        """Nobody holds the disk: the agent has it to itself while it is written."""
+        try:
+            os.close(os.open(self.disk.device, os.O_RDWR | os.O_EXCL))
+            return True
+        except OSError:
+            return False
+
+
+@test
+def a_vault_that_is_away_on_the_way_back_is_waited_for():
+    disk, gate = Disk(256 * MIB), fresh("gate")
+    waits = fresh("waits.sh")
+    with open(waits, "w") as f:
+        f.write(f'while [ -e {gate} ]; do sleep 0.1; done\nexec "$@"\n')
+    disk.fill_random(4000)
+    site = Site(daemon_starters={"vault": f"sh {waits}"})
+    site.protect(disk)
+    name = site.machine()["name"]
+    site.settled_point()
+    failed = committed_failover(site, name)
+    site.cli("failover", "reprotect", name)
+    half = HalfWayBack(site, name, disk, uri_of(site, failed))
+    with open(gate, "w"):
+        os.kill(half.vault, signal.SIGKILL)
+    wait_until(lambda: not site.cli("status")["vaults"]["online"], "the hub to miss the vault", 60, 0.2)
+    check(half.shown()["status"] == "running" and half.step("pass") == "running", f"it does not wait: {half.shown()}")
+    check(site.machine()["state"] == "reverse_protected", f"the machine is {site.machine()['state']}")
+    os.unlink(gate)
+    wait_until(lambda: half.shown()["status"] == "succeeded", "the failback to go on", 180, 0.3)
+    check(image_of(disk.device) == half.expected, "the original is not what the replica was")
+    check(image_of_point(site, site.settled_point()) == half.expected, "the point after the failback is not the disk")
+
+
+@test
+def a_failback_that_is_cancelled_while_it_writes_is_begun_anew():
+    disk, site, name, _ = protected_site(256 * MIB, 4000)
+    failed = committed_failover(site, name)
+    site.cli("failover", "reprotect", name)
+    uri = uri_of(site, failed)
+    half = HalfWayBack(site, name, disk, uri)
+    site.cli("failover", "cancel", name)
+    wait_until(lambda: half.shown()["status"] == "cancelled", "the failback to be cancelled, whatever the vault does", 60, 0.2)
+    wait_until(half.is_let_go, "the agent to give its disk back", 60, 0.2)
+    undo(half.going_on)
+    check(image_of(disk.device) != half.expected, "all of it was written")
+    # The replica runs on as if nothing had been tried, and nothing of the half-written disk becomes the machine's.
+    check(site.machine()["state"] == "reverse_protected", f"the machine is {site.machine()['state']}")
+    shown = site.cli("failover", "show", failed["id"])
+    check(shown["state"] == "reprotected" and not shown["failback"], f"{shown}")
+    check(image_of_uri(uri) == half.expected and uri_of(site, failed) == uri, "the replica is another one")
+    write(uri, 0x66, "3M", "1M")
+    expected = image_of_uri(uri)
+    wait_until(lambda: image_of_point(site, site.latest()) == expected, "a point of what the replica wrote", 60, 0.5)
+    site.cli("failover", "failback", name, "--confirm", name, timeout=300)
+    check(image_of(disk.device) == expected, "the original is not what the replica was")
+    check(site.machine()["state"] == "protected" and not site.items("branch", "list"), "the failover is not over")
     check(image_of_point(site, site.settled_point()) == expected, "the point after the failback is not the disk")
 
 

@@ -15,7 +15,6 @@
 
 #define WAIT_SEC 120
 #define REQUEST_MAX (1u << 20)
-#define AGAIN_USEC (180 * USEC_PER_SEC) /* a node or a vault that is started anew is back by then */
 
 enum phase { ASK_IDLE, ASK_ASKED, ASK_CALLING, ASK_DONE };
 
@@ -30,7 +29,8 @@ struct vaultask {
     pthread_mutex_t lock;
     pthread_cond_t done;
     enum phase phase;
-    bool patient, stopped, given_up;
+    bool stopped, given_up;
+    uint64_t patience_usec;
     uint64_t number; /* of the request */
     const char *path;
     struct buf request;
@@ -45,7 +45,8 @@ static void on_message(struct rpc_call *call, void *arg, struct buf *message);
 static void on_end(struct rpc_call *call, void *arg, enum rpc_status status, const char *text);
 static const struct rpc_call_ops call_ops = {.on_message = on_message, .on_end = on_end, .auto_consume = true};
 
-int vaultask_new(void (*to_loop)(void *arg), void *arg, bool patient, struct vaultask **ret_ask, struct err *err)
+int vaultask_new(
+    void (*to_loop)(void *arg), void *arg, uint64_t patience_usec, struct vaultask **ret_ask, struct err *err)
 {
     struct vaultask *v = mem_new(struct vaultask);
     pthread_condattr_t attr;
@@ -54,7 +55,7 @@ int vaultask_new(void (*to_loop)(void *arg), void *arg, bool patient, struct vau
         return err_set(err, ERR_NOMEM, "no memory for calls to the vault");
     v->to_loop = to_loop;
     v->arg = arg;
-    v->patient = patient;
+    v->patience_usec = patience_usec;
     v->last = &v->answers;
     buf_init(&v->request, REQUEST_MAX);
     pthread_mutex_init(&v->lock, NULL);
@@ -148,14 +149,14 @@ static int ask(struct vaultask *v, const char *path, const ProtobufCMessage *req
 /* Cancelled without being told to stop: the channel was taken away under the call. */
 static bool is_passing(const struct vaultask *v, const struct err *err)
 {
-    return v->patient && !v->stopped && !v->given_up &&
+    return v->patience_usec > 0 && !v->stopped && !v->given_up &&
            (err->code == ERR_UNAVAILABLE || err->code == ERR_TIMEOUT || err->code == ERR_CANCELLED);
 }
 
 /* With the lock held. */
 static int ask_again(struct vaultask *v, const char *path, const ProtobufCMessage *request, struct err *err)
 {
-    uint64_t until = clock_mono_usec() + AGAIN_USEC;
+    uint64_t until = clock_mono_usec() + v->patience_usec;
 
     for (;;) {
         struct err why = ERR_INIT;
@@ -163,7 +164,12 @@ static int ask_again(struct vaultask *v, const char *path, const ProtobufCMessag
 
         if (ask(v, path, request, &why) == 0)
             return 0;
-        if (!is_passing(v, &why) || clock_mono_usec() > until) {
+        if (!is_passing(v, &why)) {
+            err_copy(err, &why);
+            return -1;
+        }
+        if (clock_mono_usec() > until) {
+            why.code = ERR_UNAVAILABLE; /* nobody has cancelled anything, whatever it was called */
             err_copy(err, &why);
             return -1;
         }
@@ -220,8 +226,8 @@ static void finish(struct vaultask *v, const struct err *error)
 
 static int start_call(struct vaultask *v, struct rpc_channel *channel, struct err *err)
 {
-    if (rpc_call_start(channel, v->path, clock_mono_usec() + (WAIT_SEC - 5) * USEC_PER_SEC, !v->patient, &call_ops, v,
-            &v->call, err) < 0)
+    if (rpc_call_start(channel, v->path, clock_mono_usec() + (WAIT_SEC - 5) * USEC_PER_SEC, v->patience_usec == 0,
+            &call_ops, v, &v->call, err) < 0)
         return -1;
     v->call_number = v->number;
     v->phase = ASK_CALLING;

@@ -18,9 +18,10 @@
 
 struct vaultask;
 
-/* to_loop: any thread, asks for vaultask_kick on the loop thread. patient: a node or a vault that is away is asked again for three
- * minutes; else that is an error at once. */
-int vaultask_new(void (*to_loop)(void *arg), void *arg, bool patient, struct vaultask **ret_ask, struct err *err);
+/* to_loop: any thread, asks for vaultask_kick on the loop thread. A node or a vault that is away, or whose answer was cut off, is asked again for
+ * patience_usec, and then is ERR_UNAVAILABLE; 0: it is an error at once. */
+int vaultask_new(
+    void (*to_loop)(void *arg), void *arg, uint64_t patience_usec, struct vaultask **ret_ask, struct err *err);
 void vaultask_free(struct vaultask *v); /* NULL allowed; no thread may wait */
 
 /* The asking thread; blocks, for each try two minutes at most. on_message gets each message of the answer, decoded, when all of it is there.

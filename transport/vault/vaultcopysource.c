@@ -83,7 +83,7 @@ struct copy_ask *vaultcopysource_ask(struct vaultd *d, struct copy_source *sourc
         a = a->next;
     if (a == NULL) {
         a = mem_new(struct copy_ask);
-        if (a == NULL || vaultask_new(vaultcopysource_ring, d, false, &a->ask, err) < 0) {
+        if (a == NULL || vaultask_new(vaultcopysource_ring, d, 0, &a->ask, err) < 0) {
             if (a == NULL)
                 (void)err_set(err, ERR_NOMEM, "no memory for a copy");
             free(a);

@@ -776,6 +776,24 @@ static void test_a_receiver_may_ask_about_the_machine_it_receives(void **state)
     assert_int_equal(h.status, RPC_PERMISSION_DENIED);
 }
 
+/* Nobody has cancelled the call: who asks tries again. */
+static void test_vault_away_when_an_agent_asks_is_unavailable(void **state)
+{
+    struct world *w = world_of(state);
+    struct hashes h;
+    fake_vault_stop(w->vault);
+    for (int i = 0; i < 5; i++) {
+        ask_hashes(w, &w->agent_files.id, &h);
+        assert_int_equal(h.status, RPC_UNAVAILABLE);
+    }
+    world_start_vault(w);
+    do
+        ask_hashes(w, &w->agent_files.id, &h);
+    while (h.status == RPC_UNAVAILABLE);
+    assert_int_equal(h.status, RPC_OK);
+    assert_int_equal(h.chunks, 3);
+}
+
 static void test_hashes_are_passed_on_for_the_own_machine_only(void **state)
 {
     struct world *w = world_of(state);
@@ -825,6 +843,7 @@ int main(void)
         NODE_TEST(test_machine_that_is_not_served_here),
         NODE_TEST(test_only_agents_replicate_to_a_node),
         NODE_TEST(test_vault_away_at_the_first_open_is_unavailable),
+        NODE_TEST(test_vault_away_when_an_agent_asks_is_unavailable),
         NODE_TEST(test_hashes_are_passed_on_for_the_own_machine_only),
         NODE_TEST(test_content_is_passed_on_only_where_the_hub_says_so),
         NODE_TEST(test_a_receiver_may_ask_about_the_machine_it_receives),

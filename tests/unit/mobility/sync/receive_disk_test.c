@@ -19,6 +19,7 @@
 #include "mobility/sync/receive_disk.h"
 #include "tests/unit/mobility/sync/diskkey.h"
 #include "tests/unit/mobility/track/loopdisk.h"
+#include "transport/base/clock.h"
 #include "transport/base/hash.h"
 #include "transport/loop/loop.h"
 #include "transport/proto/vault.pb-c.h"
@@ -61,6 +62,7 @@ struct fixture {
     atomic_int wrong;
     atomic_bool stop, away; /* away: there is no channel */
     atomic_bool silent;     /* the vault gives no answer, and the one who asks is told to give up */
+    atomic_bool cut_off;    /* its calls end as those whose channel was taken away */
     atomic_int given_up;    /* calls that were */
     pthread_t thread;
     sd_event *loop;
@@ -92,6 +94,10 @@ static void rubbish(struct rpc_call *call)
 static void on_changes(struct rpc_call *call, void *arg, struct buf *message)
 {
     struct fixture *f = arg;
+    if (atomic_load(&f->cut_off)) {
+        rpc_call_finish(call, RPC_CANCELLED, "the call is over");
+        return;
+    }
     Leeward__Vault__V1__ChangeChunk c = LEEWARD__VAULT__V1__CHANGE_CHUNK__INIT;
     int wrong = atomic_load(&f->wrong);
     uint64_t starts[] = {0, 3 * BLOCK + 512}, lengths[] = {BLOCK, 1024};
@@ -239,7 +245,7 @@ static void *run_loop(void *arg)
 
 /* ---- fixture ---- */
 
-static int setup(void **state)
+static int set_up(void **state, uint64_t patience_usec)
 {
     struct fixture *f = calloc(1, sizeof(*f));
     struct err err = ERR_INIT;
@@ -250,7 +256,7 @@ static int setup(void **state)
     memset(f->image + 5 * BLOCK, 0, BLOCK);
     (void)snprintf(f->address, sizeof(f->address), "unix:%s/v.sock", f->dir);
     assert_int_equal(loop_new(NULL, NULL, &f->loop, &err), 0);
-    assert_int_equal(vaultask_new(to_loop, f, false, &f->ask, &err), 0);
+    assert_int_equal(vaultask_new(to_loop, f, patience_usec, &f->ask, &err), 0);
     assert_int_equal(loop_bell_new(f->loop, on_bell, f, &f->bell, &err), 0);
     assert_int_equal(rpc_server_new(f->loop, f->address, NULL, methods, 3, f, NULL, &f->server, &err), 0);
     assert_int_equal(rpc_channel_new(f->loop, f->address, NULL, NULL, NULL, NULL, &f->channel, &err), 0);
@@ -258,6 +264,16 @@ static int setup(void **state)
     f->allowed = 1000;
     *state = f;
     return 0;
+}
+
+static int setup(void **state)
+{
+    return set_up(state, 0);
+}
+
+static int setup_patient(void **state)
+{
+    return set_up(state, USEC_PER_SEC);
 }
 
 static int teardown(void **state)
@@ -411,6 +427,24 @@ static void it_ends_when_told_to(void **state)
     assert_int_equal(err.code, ERR_CANCELLED);
 }
 
+/* Whoever ordered it would take a cancellation for the end of all. */
+static void a_vault_that_stays_away_is_unavailable_and_not_cancelled(void **state)
+{
+    struct fixture *f = *state;
+    struct err err = ERR_INIT;
+    open_disk(f);
+    struct receive_pass pass = pass_of(f, 0);
+    atomic_store(&f->cut_off, true);
+    uint64_t begin = clock_mono_usec();
+    assert_int_equal(receive_disk_pass(f->disk, &pass, &err), -1);
+    assert_int_equal(err.code, ERR_UNAVAILABLE);
+    assert_non_null(strstr(err.text, "the call is over"));
+    assert_true(clock_mono_usec() - begin >= USEC_PER_SEC); /* it was patient */
+    atomic_store(&f->cut_off, false);
+    assert_int_equal(receive_disk_pass(f->disk, &pass, &err), 0);
+    check_content(f, f->image);
+}
+
 /* Also where the vault is there and says nothing: neither the order nor the one after it waits for that answer. */
 static void a_call_that_is_given_up_holds_nobody_up(void **state)
 {
@@ -452,6 +486,8 @@ int main(void)
     const struct CMUnitTest tests[] = {TEST(what_differs_is_written_and_nothing_else),
         TEST(a_wrong_answer_is_refused_and_writes_nothing), TEST(no_disk_of_the_point_is_left_out),
         TEST(it_ends_when_told_to), TEST(a_call_that_is_given_up_holds_nobody_up),
+        cmocka_unit_test_setup_teardown(
+            a_vault_that_stays_away_is_unavailable_and_not_cancelled, setup_patient, teardown),
         TEST(a_disk_is_taken_for_oneself_alone)};
     if (!loopdisk_is_possible())
         return 77;

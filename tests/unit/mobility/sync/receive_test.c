@@ -156,7 +156,7 @@ static int setup(void **state)
     disk_key_of(f->loop_disk.path, f->key, sizeof(f->key));
     assert_int_equal(sem_init(&f->asked, 0, 0), 0);
     assert_int_equal(sem_init(&f->told, 0, 0), 0);
-    assert_int_equal(vaultask_new(on_asked, f, false, &f->ask, &err), 0);
+    assert_int_equal(vaultask_new(on_asked, f, 0, &f->ask, &err), 0);
     const struct receive_conf conf = {.machine = {{7}}, .ask = f->ask, .to_loop = on_told, .arg = f};
     assert_int_equal(receive_new(&conf, &f->receive, &err), 0);
     *state = f;
