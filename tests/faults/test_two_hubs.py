@@ -13,7 +13,7 @@ import threading
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "system"))
-from harness import check, defer, main, note, stop, test, wait_until  # noqa: E402
+from harness import MIB, Disk, check, defer, image_of, main, note, stop, test, wait_until  # noqa: E402
 from hub_pair import Pair  # noqa: E402
 
 
@@ -121,6 +121,43 @@ def the_other_hub_goes_on_with_a_plan_and_tells_a_webhook_the_same():
     for what, count in (("failovers", 1), ("branches", 1), ("plan-runs", 1)):
         found = pair.second.done("GET", "/" + what)["items"]
         check(len(found) == count, f"{what}: {found}")
+
+
+@test
+def the_other_hub_ends_a_restoration():
+    """The hub that does it is killed while a point is being written to another machine's disk."""
+    pair = Pair(disk_mib=256)
+    disk, onto = pair.disks["source"], Disk(256 * MIB)
+    pair.start_bare_agent("spare", "--rescue")
+    key = pair.key("spare", onto)
+    disk.fill_random(40000)
+    os.sync()
+    pair.wait_for(pair.first, pair.first.done("POST", "/machines/source/points", {"tag": "all"}, Idempotency_Key="all"))
+    held, empty = image_of(disk.device), image_of(onto.device)
+    stop(pair.agents["source"])
+    wait_until(lambda: not pair.first.done("GET", "/machines/source")["online"], "the machine to be lost", 60)
+    pair.leave_it_to_the_first()
+    job = pair.first.done("POST", "/machines/source/restore", {"to": "spare", "confirm": "spare", "disks": [{"number": 0, "key": key}]},
+                          Idempotency_Key="restore")
+    wait_until(lambda: image_of(onto.device) != empty, "the disk to be written", 60, 0)
+    pair.vault.send_signal(signal.SIGSTOP)
+    defer(pair.vault.send_signal, signal.SIGCONT)
+    running = [s["name"] for s in pair.first.done("GET", f"/jobs/{job['id']}")["steps"] if s["status"] == "running"]
+    check(running and image_of(onto.device) not in (empty, held), f"it was not stopped in the middle: {running}")
+    pair.two.process.send_signal(signal.SIGCONT)
+    pair.one.kill()
+    killed = time.monotonic()
+    pair.vault.send_signal(signal.SIGCONT)
+    pair.wait_for(pair.second, job)
+    note(f"killed in {running}; it was done {time.monotonic() - killed:.1f} s after that")
+    check(image_of(onto.device) == held, "the disk is not what the point holds")
+    check(wait_until(lambda: pair.agents["spare"].poll(), "the rescue system to restart", 60) == 10, "the rescue system ended otherwise")
+    shown = pair.second.done("GET", "/machines/source")
+    check(shown["generation"] == 2, f"the generation moved more than once: {shown['generation']}")
+    numbered = {d["number"]: d["key"] for d in pair.second.done("GET", "/machines/source/disks")["items"] if d["number"] is not None}
+    check(numbered == {0: key}, f"the machine's disks: {numbered}")
+    told = [e for e in pair.second.done("GET", "/events?limit=200")["items"] if e["code"] == "machine_restored"]
+    check(len(told) == 1, f"it was told {len(told)} times")
 
 
 if __name__ == "__main__":

@@ -85,7 +85,8 @@ class Hub:
 class Pair:
     """Two hubs, a vault, and nodes and agents, each agent with one protected disk. The first node is called `node`, the first agent `source`."""
 
-    def __init__(self, nodes=1, agents=1):
+    def __init__(self, nodes=1, agents=1, disk_mib=48):
+        self.disk_bytes = disk_mib * MIB
         folder = fresh("database")
         os.mkdir(folder)
         os.chmod(folder, 0o711)
@@ -105,7 +106,7 @@ class Pair:
             self.start_node(f"node-{i}" if i else "node", base + 5 + i)
         wait_until(lambda: self.first.done("GET", "/status")["vaults"]["online"] and
                    self.first.done("GET", "/status")["nodes"]["online"] == nodes, "vault and nodes", 60)
-        self.agents = {}
+        self.agents, self.disks = {}, {}
         for i in range(agents):
             self.start_agent(f"source-{i}" if i else "source")
 
@@ -113,15 +114,22 @@ class Pair:
         self.nodes[name] = self.peer("node", "--name", name, "--listen", f"127.0.0.1:{port}", "--advertise", f"127.0.0.1:{port}")
 
     def start_agent(self, name):
+        self.start_bare_agent(name)
+        disk = self.disks[name] = Disk(self.disk_bytes)
+        disk.make_fs("ext4")
+        job = self.first.done("POST", f"/machines/{name}/protect", {"disks": [self.key(name, disk)]}, Idempotency_Key=f"protect-{name}")
+        self.wait_for(self.first, job)
+
+    def start_bare_agent(self, name, *options):
+        """One that protects nothing."""
         instance, data = f"{name}-{os.getpid()}", fresh("agent")
         defer(run, os.path.join(BIN, "leeward-agent"), "--uninstall", "--instance", instance, "--data", data)
-        self.agents[name] = self.peer("agent", "--instance", instance, "--name", name, data=data)
-        disk = Disk(48 * MIB)
-        disk.make_fs("ext4")
-        key = wait_until(lambda: [d["key"] for d in self.items(f"/machines/{name}/disks") if d["device"] == disk.device],
-                         "the disk to be seen", 60)[0]
-        job = self.first.done("POST", f"/machines/{name}/protect", {"disks": [key]}, Idempotency_Key=f"protect-{name}")
-        self.wait_for(self.first, job)
+        self.agents[name] = self.peer("agent", "--instance", instance, "--name", name, *options, data=data)
+
+    def key(self, name, disk):
+        """Under which the agent of that name lists the disk."""
+        return wait_until(lambda: [d["key"] for d in self.items(f"/machines/{name}/disks") if d["device"] == disk.device],
+                          "the disk to be seen", 60)[0]
 
     def items(self, path):
         return self.first.done("GET", path)["items"]
