@@ -22,10 +22,13 @@ if [ ! -e /etc/postgresql-common/createcluster.conf ]; then
     mkdir -p /etc/postgresql-common
     echo 'create_main_cluster = false' >/etc/postgresql-common/createcluster.conf
 fi
+# Tests run beside each other, and apt gives up at once where another one of it is at work.
+exec 9>/run/lock/leeward-apt.lock
+flock 9
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 export DEBIAN_FRONTEND=noninteractive
-options=(-q -y -o Acquire::Retries=5 -o Dpkg::Options::=--force-confold)
+options=(-q -y -o Acquire::Retries=5 -o DPkg::Lock::Timeout=600 -o Dpkg::Options::=--force-confold)
 if ! { apt-get update "${options[@]}" && apt-get install "${options[@]}" --no-install-recommends "${missing[@]}"; } \
     >"$log" 2>&1; then
     tail -n 25 "$log" >&2

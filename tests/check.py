@@ -3,8 +3,10 @@
 """Builds and runs all tests for ./check; one line per test, and `N passed, N failed` at the end.
 
 Three builds: gcc (what is tested and started), clang (warnings only), and gcc with AddressSanitizer and
-UndefinedBehaviorSanitizer (its unit and fuzz replay tests are run). Then each program of tests/system, tests/faults,
-tests/e2e/browser and tests/e2e/vm runs alone, with a time limit, in a process group that is ended with it.
+UndefinedBehaviorSanitizer (its unit and fuzz replay tests are run). Then the programs of tests/system, tests/faults,
+tests/e2e/browser and tests/e2e/vm run, each with a time limit, in a process group that is ended with it. Most of them wait for
+something most of the time: LANES of them run beside each other, those that emulate machines or draw pages one at a time, and what
+measures times runs when nothing else does.
 
 A test program speaks lines: `PASS name` and `FAIL name: reason`. One that ends without success and without a FAIL line, or
 that passes nothing, counts as one failure.
@@ -17,6 +19,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -31,6 +34,11 @@ BROWSER_LIMIT_S = 1500
 FAULTS_LIMIT_S = 3600  # a fault at each of many places, one after the other
 MACHINE_LIMIT_S = 1800  # the first run makes the image of the guest; emulation is slow beside other work
 SAID_AGAIN = 5
+LANES = 2
+HEAVY = ("e2e.",)  # one of these at a time: each keeps a processor busy all the time
+ALONE = {  # what these show is a time, a rate or a share of a processor, or they fill the machine themselves
+    "system.agent_memory", "system.bench_command", "system.full", "system.hub_load", "system.link_outage", "system.node_fleet",
+    "system.node_memory", "system.node_moves", "system.pace", "system.placement_hubs", "faults.two_hubs"}
 CMOCKA_LINE = re.compile(r"^\d+: \[\s+(OK|FAILED|SKIPPED)\s+\] (\w+)")
 CTEST_LINE = re.compile(r"^\s*\d+/\d+ Test\s+#\d+: (\S+) \.*\s*(\*\*\*)?\s*(Passed|Failed|Timeout|Not Run|Exception|Subprocess|Skipped)")
 
@@ -40,21 +48,25 @@ class Results:
         self.passed = self.failed = 0
         self.failures = []
         self.said = []  # what the programs that failed printed last
+        self.lock = threading.RLock()  # guards all of it, and lines that belong together
 
     def passes(self, name):
-        self.passed += 1
-        print(f"PASS {name}", flush=True)
+        with self.lock:
+            self.passed += 1
+            print(f"PASS {name}", flush=True)
 
     def fails(self, name, reason):
-        self.failed += 1
-        self.failures.append(name)
-        print(f"FAIL {name}: {reason}", flush=True)
+        with self.lock:
+            self.failed += 1
+            self.failures.append(name)
+            print(f"FAIL {name}: {reason}", flush=True)
 
     def shows(self, text):
         """What a program that failed printed: here, and again at the end, where it is found when the middle of the output
         was not kept."""
-        self.said.append(text)
-        print(text, flush=True)
+        with self.lock:
+            self.said.append(text)
+            print(text, flush=True)
 
     def tells(self):
         """The end of everything."""
@@ -65,11 +77,15 @@ class Results:
         print(f"{self.passed} passed, {self.failed} failed", flush=True)
 
 
+running = set()  # what `run` waits for
+
+
 def run(command, log, limit_s, **options):
     """Runs a command with its output in the file `log`; its exit status, or None when the time was over."""
     with open(log, "w") as out:
         process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
                                    start_new_session=True, **options)
+        running.add(process)
         try:
             return process.wait(limit_s)
         except subprocess.TimeoutExpired:
@@ -78,6 +94,8 @@ def run(command, log, limit_s, **options):
         except BaseException:
             end_group(process)
             raise
+        finally:
+            running.discard(process)
 
 
 def end_group(process):
@@ -188,14 +206,65 @@ def failed_output(log):
     return "\n".join(out)
 
 
-def run_programs(results, temp, folder, names):
-    for file in sorted(os.listdir(os.path.join(ROOT, "tests", folder))):
-        if not file.startswith("test_") or not file.endswith(".py"):
-            continue
-        name = f"{folder.replace('/', '.')}.{file[5:-3]}"
-        if names and not any(n in name for n in names):
-            continue
-        run_program(results, temp, name, os.path.join(ROOT, "tests", folder, file))
+def programs(names):
+    """Name and path of each test program that is wanted, the long ones first, so that one lane is not left with one of them."""
+    found = []
+    for folder in ("e2e/vm", "e2e/browser", "faults", "system"):
+        for file in sorted(os.listdir(os.path.join(ROOT, "tests", folder))):
+            name = f"{folder.replace('/', '.')}.{file[5:-3]}"
+            if file.startswith("test_") and file.endswith(".py") and (not names or any(n in name for n in names)):
+                found.append((name, os.path.join(ROOT, "tests", folder, file)))
+    return found
+
+
+def run_programs(results, temp, names):
+    wanted = programs(names)
+    run_beside(results, temp, [one for one in wanted if one[0] not in ALONE])
+    for name, path in wanted:
+        if name in ALONE:
+            run_program(results, temp, name, path)
+
+
+def run_beside(results, temp, waiting):
+    """Runs the programs in LANES threads. Each takes the first one left; a heavy one only while no other of them runs."""
+    lock, problems = threading.Lock(), []
+    heavy_runs = False
+
+    def take():
+        nonlocal heavy_runs
+        with lock:
+            for one in waiting:
+                heavy = one[0].startswith(HEAVY)
+                if not (heavy and heavy_runs):
+                    waiting.remove(one)
+                    heavy_runs = heavy_runs or heavy
+                    return one
+        return None
+
+    def lane():
+        nonlocal heavy_runs
+        while one := take():
+            try:
+                run_program(results, temp, *one)
+            except BaseException as problem:
+                problems.append(problem)
+                return
+            if one[0].startswith(HEAVY):
+                heavy_runs = False
+
+    lanes = [threading.Thread(target=lane, daemon=True) for _ in range(LANES)]
+    for one in lanes:
+        one.start()
+    try:
+        for one in lanes:
+            one.join()
+    except BaseException:
+        waiting.clear()
+        for process in list(running):
+            end_group(process)
+        raise
+    if problems:
+        raise problems[0]
 
 
 def run_program(results, temp, name, path):
@@ -211,6 +280,13 @@ def run_program(results, temp, name, path):
               "system.full": MACHINE_LIMIT_S, "system.node_memory": MACHINE_LIMIT_S, "system.placement_hubs": MACHINE_LIMIT_S}
     limit_s = next((limit for prefix, limit in limits.items() if name.startswith(prefix)), SYSTEM_LIMIT_S)
     status = run([sys.executable, path], log, limit_s, env=env, cwd=work)
+    with results.lock:
+        report_program(results, name, log, status, limit_s)
+        print(f"     {name}: {time.monotonic() - begin:.1f} s", flush=True)
+    shutil.rmtree(work, ignore_errors=True)
+
+
+def report_program(results, name, log, status, limit_s):
     with open(log, errors="replace") as f:
         verdicts = re.findall(r"^(PASS|FAIL) ([^\s:]+)(?:: (.*))?$", f.read(), re.M)
     for verdict, case, reason in verdicts:
@@ -227,8 +303,6 @@ def run_program(results, temp, name, path):
         results.fails(name, "tested nothing")
     if failed or status != 0:
         results.shows(f"  {name}:\n" + tail(log, 60))
-    print(f"     {name}: {time.monotonic() - begin:.1f} s", flush=True)
-    shutil.rmtree(work, ignore_errors=True)
 
 
 def main():
@@ -245,10 +319,7 @@ def main():
         if not names:
             run_ctest(results, temp, "check-asan", "sanitized.", names)
         if not quick:
-            run_programs(results, temp, "system", names)
-            run_programs(results, temp, "faults", names)
-            run_programs(results, temp, "e2e/browser", names)
-            run_programs(results, temp, "e2e/vm", names)
+            run_programs(results, temp, names)
     results.tells()
     return 1 if results.failed or not results.passed else 0
 

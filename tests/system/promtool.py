@@ -15,7 +15,7 @@ def program():
     if not os.path.exists(path):
         os.makedirs(FOLDER, exist_ok=True)
         if subprocess.run(["apt-get", "-q", "download", "prometheus"], cwd=FOLDER, capture_output=True, timeout=300).returncode != 0:
-            run("apt-get", "-q", "-o", "Acquire::Retries=5", "update", timeout=300)
+            run("flock", "/run/lock/leeward-apt.lock", "apt-get", "-q", "-o", "Acquire::Retries=5", "update", timeout=300)
             run("apt-get", "-q", "-o", "Acquire::Retries=5", "download", "prometheus", cwd=FOLDER, timeout=300)
         run("dpkg-deb", "-x", glob.glob(os.path.join(FOLDER, "prometheus_*.deb"))[0], FOLDER)
     return path
