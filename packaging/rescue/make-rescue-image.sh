@@ -20,7 +20,7 @@ find_kernel() {
 }
 kernel=$(find_kernel || true)
 if [ -z "$kernel" ]; then
-    apt-get -q update >&2
+    flock /run/lock/leeward-apt.lock apt-get -q update >&2
     kernel=$(find_kernel || true)
 fi
 if [ -z "$kernel" ]; then
@@ -33,7 +33,7 @@ download() {
 }
 # Lists of packages may name versions that are not there any more.
 if ! download; then
-    apt-get -q update >&2
+    flock /run/lock/leeward-apt.lock apt-get -q update >&2
     kernel=$(find_kernel)
     download
 fi
