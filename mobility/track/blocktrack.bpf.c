@@ -4,8 +4,9 @@
  * request (or this part of it) and before its submitter can see that. It sets one bit per granule of [__sector, nr_bytes), then
  * the bit of the line above, then counts a barrier if the request is one: in this order, which DESIGN.md builds on. on_issue runs
  * at block_rq_issue, before the device gets the request, and lists it as in flight until on_complete takes it off the list: the
- * kernel may skip a program for one event (recursion on a CPU), and what is on the list is read as if it had completed. on_submit
- * counts flush and FUA bios before the block layer drops their flags for disks without a volatile write cache.
+ * kernel may skip a program for one event (recursion on a CPU), and what is on the list is read as if it had completed. A merged
+ * discard has many ranges; while it is in flight they stand on a sheet of their own. on_submit counts flush and FUA bios before
+ * the block layer drops their flags for disks without a volatile write cache.
  *
  * What cannot be recorded is counted in the disk's header as lost, beyond or passthrough; nothing is silent. Loops are bounded
  * for the verifier of 5.15, which has no bpf_loop.
@@ -180,7 +181,14 @@ __attribute__((noinline)) int mark_range(__u32 dev, __u64 start, __u64 bytes)
     return 0;
 }
 
-/* A merged discard has ranges that need not touch; its own sector and length describe none of them. 0 when all were marked. */
+/* A merged discard has ranges that need not touch; its own sector and length describe none of them. The kernel counts them where
+ * it counts segments, and lets drivers rely on it. Discards that touch are one range, however many bios they come in. */
+static __always_inline int is_merged_discard(__u32 op, struct request *rq)
+{
+    return op == OP_DISCARD && rq->nr_phys_segments > 1;
+}
+
+/* 0 when all were marked. */
 static __always_inline int mark_each_bio(__u32 dev, struct bio *bio)
 {
 #pragma clang loop unroll(disable)
@@ -224,11 +232,10 @@ static __always_inline void mark_request(
     void *map, const struct bt_lane *lane, __u32 dev, __u32 op, struct request *rq, __u64 bytes)
 {
     if (op != OP_WRITE) {
-        struct bio *bio = rq->bio;
         if (op == OP_DISCARD || op == OP_SECURE_ERASE || op == OP_WRITE_ZEROES)
             COUNT(map, discards);
-        if (op == OP_DISCARD && bio && bio->bi_next) {
-            if (mark_each_bio(dev, bio) < 0)
+        if (is_merged_discard(op, rq)) {
+            if (mark_each_bio(dev, rq->bio) < 0)
                 COUNT(map, lost);
             return;
         }
@@ -279,12 +286,107 @@ static __always_inline struct bt_flight *claim_flight(struct bt_lane *lane, __u3
     return 0;
 }
 
-/* Of a merged discard the list has one range, which is right for the first of its own only: DESIGN.md says what that is worth. */
-static __always_inline void fill_flight(struct bt_flight *f, struct request *rq, __u32 op)
+static __always_inline struct bt_sheet *sheet_of(void *map, __u32 number)
+{
+    return page_of(map, BT_FIRST_SHEET_PAGE + (number - 1) % BT_SHEETS);
+}
+
+/* The number of a sheet that is the request's from now on; 0: there is none left. */
+static __always_inline __u32 claim_sheet(void *map, struct request *rq, struct bt_sheet **ret_sheet)
+{
+#pragma clang loop unroll(disable)
+    for (__u32 number = 1; number <= BT_SHEETS; number++) {
+        struct bt_sheet *sheet = sheet_of(map, number);
+        if (sheet && __sync_val_compare_and_swap(&sheet->request, 0, (__u64)(unsigned long)rq) == 0) {
+            *ret_sheet = sheet;
+            return number;
+        }
+    }
+    return 0;
+}
+
+static __always_inline void release_sheet(void *map, struct bt_flight *f)
+{
+    struct bt_sheet *sheet = f->sheet ? sheet_of(map, f->sheet) : 0;
+
+    if (sheet)
+        (void)__sync_lock_test_and_set(&sheet->request, 0);
+    f->sheet = 0;
+}
+
+/* 0 when all ranges are on it. */
+static __always_inline int fill_sheet(struct bt_sheet *sheet, struct bio *bio)
+{
+    __u32 i;
+
+#pragma clang loop unroll(disable)
+    for (i = 0; i < BT_DISCARD_RANGES; i++) {
+        if (!bio)
+            break;
+        sheet->start[i] = bio->bi_iter.bi_sector << 9;
+        sheet->bytes[i] = bio->bi_iter.bi_size;
+        bio = bio->bi_next;
+    }
+    sheet->count = i;
+    return bio ? -1 : 0;
+}
+
+/* From the first of its ranges to the last one, and all that lies between. 0 when all ranges are in it. */
+static __always_inline int list_hull(struct bt_flight *f, struct bio *bio)
+{
+    __u64 first = ~0ull, end = 0;
+
+#pragma clang loop unroll(disable)
+    for (int i = 0; i < BT_DISCARD_RANGES; i++) {
+        __u64 start, stop;
+        if (!bio)
+            break;
+        start = bio->bi_iter.bi_sector << 9;
+        stop = start + bio->bi_iter.bi_size;
+        first = start < first ? start : first;
+        end = stop > end ? stop : end;
+        bio = bio->bi_next;
+    }
+    f->start = first;
+    f->bytes = end - first;
+    return bio ? -1 : 0;
+}
+
+/* Not inlined, for it is rare: it would take registers from the writes. */
+static __attribute__((noinline)) int list_ranges(void *map, struct bt_flight *f, struct request *rq)
+{
+    struct bt_sheet *sheet = 0;
+    __u32 number = claim_sheet(map, rq, &sheet);
+
+    f->sheet = number;
+    return number && sheet ? fill_sheet(sheet, rq->bio) : list_hull(f, rq->bio);
+}
+
+/* Marks all that is listed of a request whose completion, or a part of it, was not told. */
+static __attribute__((noinline)) int mark_listed(void *map, __u32 dev, struct bt_flight *f)
+{
+    struct bt_sheet *sheet = f->sheet ? sheet_of(map, f->sheet) : 0;
+
+    if (!sheet)
+        return mark_range(dev, f->start, f->bytes);
+#pragma clang loop unroll(disable)
+    for (__u32 i = 0; i < BT_DISCARD_RANGES; i++) {
+        if (i >= sheet->count)
+            break;
+        mark_range(dev, sheet->start[i], sheet->bytes[i]);
+    }
+    return 0;
+}
+
+/* The turn changes when all is there: whoever finds it changed has all of it due for a while. */
+static __always_inline void fill_flight(void *map, struct bt_flight *f, struct request *rq, __u32 op)
 {
     f->start = rq->__sector << 9;
-    f->bytes = op == OP_FLUSH ? 0 : rq->__data_len;
+    f->length = op == OP_FLUSH ? 0 : rq->__data_len;
+    f->bytes = f->length;
     f->is_flush = op == OP_FLUSH;
+    if (is_merged_discard(op, rq) && list_ranges(map, f, rq) < 0)
+        COUNT(map, lost);
     f->turn++;
 }
 
@@ -308,12 +410,13 @@ int BPF_PROG(on_issue, struct request *rq)
     f = find_flight(lane, place, rq);
     if (f) { /* it has completed, and that was not seen */
         COUNT(map, overtaken);
-        mark_range(dev, f->start, f->bytes);
+        mark_listed(map, dev, f);
+        release_sheet(map, f);
     } else {
         f = claim_flight(lane, place, rq);
     }
     if (f)
-        fill_flight(f, rq, op);
+        fill_flight(map, f, rq, op);
     else
         COUNT(map, unlisted);
     return 0;
@@ -349,8 +452,10 @@ int BPF_PROG(on_complete, struct request *rq, int error, unsigned int bytes)
     if (f && bytes >= rq->__data_len) {
         /* More is listed than this event is about: the end of a flush sequence, which comes without bytes, or the last part of a
          * request. What was told of it before was marked then; if it was not told, this is the last chance. */
-        if (op != OP_FLUSH && f->bytes > bytes)
-            mark_range(dev, f->start, f->bytes);
+        if (op != OP_FLUSH && f->length > bytes)
+            mark_listed(map, dev, f);
+        if (f->sheet)
+            release_sheet(map, f);
         (void)__sync_lock_test_and_set(&f->request, 0);
     }
     return 0;

@@ -39,6 +39,7 @@ struct request {
     unsigned int cmd_flags;
     unsigned int __data_len;
     unsigned long long __sector;
+    unsigned short nr_phys_segments;
     struct bio *bio;
 };
 

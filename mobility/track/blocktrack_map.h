@@ -4,6 +4,7 @@
  *
  *   page 0                  struct bt_header
  *   16 pages  lanes         requests that were issued and have not completed; the first place of each page is struct bt_lane
+ *   64 pages  sheets        the ranges of those among them that are merged discards
  *   S pages   lines         one bit per line of 512 granules: something in the line is dirty
  *   S pages   wide          one bit per line: all of the line is dirty (requests longer than BT_FINE_MAX granules)
  *   the rest  granules      one bit per granule
@@ -18,7 +19,7 @@
 #define MOBILITY_TRACK_BLOCKTRACK_MAP_H
 
 #define BT_MAGIC 0x31304b434152544cull /* "LTRACK01" */
-#define BT_FORMAT 2
+#define BT_FORMAT 3
 #define BT_PAGE_BYTES 4096
 #define BT_PAGE_WORDS (BT_PAGE_BYTES / 8)
 #define BT_PAGE_BITS (BT_PAGE_BYTES * 8)
@@ -30,7 +31,7 @@
 #define BT_FINE_MAX 4096
 /* Words of one level that one request can touch in one page. */
 #define BT_SPAN_WORDS 66
-/* Ranges of one merged discard that are followed (NVMe allows 256). */
+/* Ranges of one merged discard that are followed: NVMe allows no more, and virtio's driver asks for no more. */
 #define BT_DISCARD_RANGES 256
 /* Slots of the table of disks. A disk's array is in one of BT_SLOT_PROBES of them, wherever there was room when it was added. */
 #define BT_SLOTS 4096
@@ -38,6 +39,8 @@
 /* Places for requests in flight on one disk, pages' heads among them. A request is looked for in BT_PROBES places of one page. */
 #define BT_FLIGHTS 1024
 #define BT_PROBES 4
+/* Merged discards in flight whose ranges are known one by one. Of more than these the list has all that lies between their ranges. */
+#define BT_SHEETS 64
 
 /* One cache line. Only the request that it is taken by changes it. */
 struct bt_flight {
@@ -48,7 +51,19 @@ struct bt_flight {
     unsigned int is_flush;
     unsigned long long writes;  /* that completed here */
     unsigned long long written; /* bytes of them */
-    unsigned long long reserved[2];
+    unsigned int length;        /* of the request, where `bytes` has what lies between its ranges, too */
+    unsigned int sheet; /* number of the sheet that has its ranges, from 1 on; 0: there is none, start and bytes tell */
+    unsigned long long reserved;
+};
+
+/* The ranges of one merged discard, which need not touch and are in no order. */
+struct bt_sheet {
+    unsigned long long request; /* whose they are; 0: free */
+    unsigned int count;
+    unsigned int reserved[13];
+    unsigned long long start[BT_DISCARD_RANGES];
+    unsigned int bytes[BT_DISCARD_RANGES];
+    unsigned char rest[BT_PAGE_BYTES - 64 - BT_DISCARD_RANGES * 12];
 };
 
 /* The geometry once more, at the head of each page of places. */
@@ -66,7 +81,8 @@ struct bt_lane {
 #define BT_FLIGHTS_PER_PAGE (BT_PAGE_BYTES / 64)
 #define BT_LANES (BT_FLIGHTS / BT_FLIGHTS_PER_PAGE)
 #define BT_FIRST_LANE_PAGE 1
-#define BT_FIRST_LINE_PAGE (BT_FIRST_LANE_PAGE + BT_LANES)
+#define BT_FIRST_SHEET_PAGE (BT_FIRST_LANE_PAGE + BT_LANES)
+#define BT_FIRST_LINE_PAGE (BT_FIRST_SHEET_PAGE + BT_SHEETS)
 
 struct bt_header {
     unsigned long long magic;

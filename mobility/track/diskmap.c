@@ -29,6 +29,7 @@ struct flight_age {
 static_assert(sizeof(struct bt_flight) == BT_PAGE_BYTES / BT_FLIGHTS_PER_PAGE, "flights fill their pages");
 static_assert(sizeof(struct bt_lane) == sizeof(struct bt_flight), "a lane's head takes one place");
 static_assert(offsetof(struct bt_lane, owner) == offsetof(struct bt_flight, request), "a head is found taken");
+static_assert(sizeof(struct bt_sheet) == BT_PAGE_BYTES, "a sheet is one page");
 static_assert(sizeof(struct bt_header) <= BT_PAGE_BYTES, "the header is one page");
 static_assert(offsetof(struct bt_header, writes) == 128, "counters do not share a cache line with the geometry");
 
@@ -64,6 +65,7 @@ static void place_levels(struct diskmap *m)
     uint64_t granules = m->header->granules, summary = bt_summary_pages(granules);
 
     m->flights = (const struct bt_flight *)((const uint8_t *)m->header + BT_FIRST_LANE_PAGE * BT_PAGE_BYTES);
+    m->sheets = (const struct bt_sheet *)((const uint8_t *)m->header + BT_FIRST_SHEET_PAGE * BT_PAGE_BYTES);
     m->lines = (uint64_t *)m->header + BT_FIRST_LINE_PAGE * BT_PAGE_WORDS;
     m->wide = m->lines + summary * BT_PAGE_WORDS;
     m->granules = m->wide + summary * BT_PAGE_WORDS;
@@ -240,9 +242,10 @@ static bool flight_is_due(struct flight_age *age, uint32_t turn, uint64_t now)
     return true;
 }
 
-static int take_flight(struct drain *x, const struct bt_flight *f, struct err *err)
+/* One range of a request in flight. 0, or -1. */
+static int take_range(void *arg, uint64_t start, uint64_t bytes, struct err *err)
 {
-    uint64_t start = __atomic_load_n(&f->start, __ATOMIC_RELAXED), bytes = __atomic_load_n(&f->bytes, __ATOMIC_RELAXED);
+    struct drain *x = arg;
     unsigned shift = (unsigned)x->map->header->granule_shift;
 
     if (bytes == 0 || start >= x->map->header->size_bytes)
@@ -255,6 +258,26 @@ static int take_flight(struct drain *x, const struct bt_flight *f, struct err *e
     return 0;
 }
 
+typedef int range_fn(void *arg, uint64_t start, uint64_t bytes, struct err *err);
+
+/* All ranges that are listed of a request, as long as `fn` returns 0. The program may put another request in their place meanwhile: then this
+ * one has its bits set already. */
+static int each_range(const struct diskmap *m, const struct bt_flight *f, range_fn *fn, void *arg, struct err *err)
+{
+    unsigned number = __atomic_load_n(&f->sheet, __ATOMIC_RELAXED), count;
+    const struct bt_sheet *s;
+
+    if (number == 0 || number > BT_SHEETS)
+        return fn(arg, __atomic_load_n(&f->start, __ATOMIC_RELAXED), __atomic_load_n(&f->bytes, __ATOMIC_RELAXED), err);
+    s = &m->sheets[number - 1];
+    count = __atomic_load_n(&s->count, __ATOMIC_RELAXED);
+    for (unsigned i = 0; i < count && i < BT_DISCARD_RANGES; i++)
+        if (fn(arg, __atomic_load_n(&s->start[i], __ATOMIC_RELAXED), __atomic_load_n(&s->bytes[i], __ATOMIC_RELAXED),
+                err) < 0)
+            return -1;
+    return 0;
+}
+
 static int take_flights(struct drain *x, struct err *err)
 {
     uint64_t now = clock_mono_usec();
@@ -264,7 +287,7 @@ static int take_flights(struct drain *x, struct err *err)
         if (is_head(i) || __atomic_load_n(&f->request, __ATOMIC_ACQUIRE) == 0)
             continue;
         if (flight_is_due(&x->map->ages[i], __atomic_load_n(&f->turn, __ATOMIC_RELAXED), now) &&
-            take_flight(x, f, err) < 0)
+            each_range(x->map, f, take_range, x, err) < 0)
             return -1;
     }
     __atomic_thread_fence(__ATOMIC_SEQ_CST);
@@ -322,6 +345,17 @@ static void merge_level(uint64_t *to, const uint64_t *from, uint64_t words)
             (void)__atomic_fetch_or(&to[i], from[i], __ATOMIC_SEQ_CST);
 }
 
+static int set_listed(void *arg, uint64_t start, uint64_t bytes, struct err *err)
+{
+    struct diskmap *to = arg;
+    unsigned shift = (unsigned)to->header->granule_shift;
+
+    (void)err;
+    if (bytes)
+        set_range(to, start >> shift, ((start + bytes - 1) >> shift) + 1);
+    return 0;
+}
+
 void diskmap_merge(struct diskmap *to, const struct diskmap *from)
 {
     uint64_t words = from->granule_words < to->granule_words ? from->granule_words : to->granule_words;
@@ -329,9 +363,8 @@ void diskmap_merge(struct diskmap *to, const struct diskmap *from)
 
     for (unsigned i = 0; i < BT_FLIGHTS; i++) {
         const struct bt_flight *f = &from->flights[i];
-        if (!is_head(i) && f->request && f->bytes)
-            set_range(to, f->start >> to->header->granule_shift,
-                ((f->start + f->bytes - 1) >> to->header->granule_shift) + 1);
+        if (!is_head(i) && f->request)
+            (void)each_range(from, f, set_listed, to, NULL);
     }
     merge_level(to->granules, from->granules, words);
     merge_level(to->wide, from->wide, line_words);

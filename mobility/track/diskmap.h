@@ -18,7 +18,8 @@
 struct diskmap {
     struct bt_header *header;        /* NULL: not mapped */
     const struct bt_flight *flights; /* the heads of the lanes among them */
-    struct flight_age *ages;         /* of each place in flights */
+    const struct bt_sheet *sheets;
+    struct flight_age *ages; /* of each place in flights */
     uint64_t *lines, *wide, *granules;
     uint64_t line_words; /* of lines and of wide */
     uint64_t granule_words;

@@ -8,6 +8,7 @@ kernel says of that is the floor, the reading of its clock above all. The figure
 import json
 import os
 import subprocess
+import sys
 import time
 
 import harness
@@ -41,11 +42,21 @@ def spent_by(ids):
     return sum(p.get("run_time_ns", 0) for p in programs), sum(p.get("run_cnt", 0) for p in programs)
 
 
+FLOOR = os.path.join(harness.BIN, "tracker_floor")
+FLOOR_OBJECT = os.path.join(harness.BIN, "..", "tests", "tracker_floor.bpf.o")
+
+
+def expect_floor():
+    """A build without tests, as ./quickstart makes it, has no such program."""
+    missing = [os.path.normpath(path) for path in (FLOOR, FLOOR_OBJECT) if not os.path.exists(path)]
+    if missing:
+        sys.exit(f"bench tracker: this build has no {' and no '.join(missing)}; it comes with the tests: run ./check --quick and give --build "
+                 "build/check, or build with -DBUILD_TESTING=ON")
+
+
 def attach_floor():
     """The process that keeps the programs that do nothing, and their ids."""
-    process = subprocess.Popen([os.path.join(harness.BIN, "tracker_floor"),
-                                os.path.join(harness.BIN, "..", "tests", "tracker_floor.bpf.o")],
-                               stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen([FLOOR, FLOOR_OBJECT], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     entry = harness.defer(process.communicate)
     ids = process.stdout.read().split()
     harness.check(len(ids) == 2, "the programs that do nothing are not there")
@@ -83,6 +94,7 @@ def rss_bytes(pid):
 
 
 def measure(options):
+    expect_floor()
     # XFS, because of such a disk it uses little: the first copy is short.
     disk = harness.Disk(1 << 40, name="large")
     disk.make_fs("xfs")

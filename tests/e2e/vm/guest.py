@@ -73,7 +73,8 @@ def blank(size_mib, name):
 
 
 class Guest:
-    """One virtual machine. Disks are (file or NBD URI, options of -drive); the first one is /dev/vda and boots by itself."""
+    """One virtual machine. Disks are (file or NBD URI, options of -drive[;options of -device, or the word nvme]); the first one is /dev/vda and
+    boots by itself."""
 
     def __init__(self, image, name, disks, isolated=False, memory_mib=768, ports=()):
         """ports: of the guest, besides ssh's, that the host reaches: at those of its loopback that self.ports tells."""
@@ -106,8 +107,8 @@ class Guest:
         for number, (file, options) in enumerate(self.disks):
             drive, _, device = options.partition(";")
             command += ["-drive", f"file={file},if=none,id=d{number},discard=unmap,{drive}",
-                        "-device", f"virtio-blk-pci,drive=d{number},serial={self.name[:12]}-{number}"
-                        + ("," + device if device else "")]
+                        "-device", f"{'nvme' if device == 'nvme' else 'virtio-blk-pci'},drive=d{number},serial={self.name[:12]}-{number}"
+                        + ("," + device if device not in ("", "nvme") else "")]
         with theirs:
             self.process = start(command, log=self.console + ".qemu", pass_fds=[theirs.fileno()])
         self.machine_protocol = ours.makefile("rw")

@@ -181,6 +181,77 @@ static void test_requests_in_flight_are_handed_out_each_time(void **state)
     assert_int_equal(drain(r), 0);
 }
 
+static struct bt_sheet *sheet(struct rig *r, unsigned i)
+{
+    return (struct bt_sheet *)&r->map.sheets[i];
+}
+
+/* A merged discard in flight, of which the place itself has the first sector and the sum only. */
+static void list_merged(struct rig *r)
+{
+    struct bt_sheet *s = sheet(r, 6);
+
+    s->request = 0xffff888000001000;
+    s->count = 3;
+    for (unsigned i = 0; i < s->count; i++) {
+        s->start[i] = (50 - i * 20) * 4096ull + 512 * i;
+        s->bytes[i] = 4096;
+    }
+    *flight(r, 700) = (struct bt_flight){
+        .request = s->request, .start = 50 * 4096, .bytes = 3 * 4096, .length = 3 * 4096, .sheet = 7, .turn = 1};
+}
+
+static void test_each_range_of_a_merged_discard_in_flight_is_handed_out(void **state)
+{
+    struct rig *r = *state;
+
+    list_merged(r);
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(drain(r), 1 + 2 + 2);
+        assert_true(
+            dirty_test(r->round, 50 * 4096) && dirty_test(r->round, 30 * 4096) && dirty_test(r->round, 31 * 4096));
+        assert_true(dirty_test(r->pending, 10 * 4096) && dirty_test(r->pending, 11 * 4096));
+    }
+    flight(r, 700)->request = 0;
+    assert_int_equal(drain(r), 0);
+}
+
+/* As when the disk grows: what is in flight on the old array is marked in the new one. */
+static void test_merging_marks_each_range_of_a_merged_discard(void **state)
+{
+    struct diskmap_geometry g = {.size_bytes = SIZE, .granule_shift = 12, .incarnation = 1};
+    uint64_t pages = diskmap_pages(SIZE, 12);
+    int fd = memfd_create("next", MFD_CLOEXEC);
+    struct diskmap old;
+    struct rig *r = *state;
+
+    list_merged(r);
+    old = r->map;
+    assert_int_equal(ftruncate(fd, (off_t)pages * BT_PAGE_BYTES), 0);
+    assert_int_equal(diskmap_create(fd, &g, &r->map, NULL), 0);
+    diskmap_merge(&r->map, &old);
+    assert_int_equal(drain(r), 1 + 2 + 2);
+    assert_true(dirty_test(r->round, 50 * 4096) && dirty_test(r->round, 30 * 4096) && dirty_test(r->round, 11 * 4096));
+    assert_int_equal(drain(r), 0);
+    diskmap_unmap(&old);
+    (void)close(fd);
+}
+
+static void test_nonsense_on_sheets_is_harmless(void **state)
+{
+    struct rig *r = *state;
+
+    sheet(r, 0)->count = ~0u;
+    sheet(r, 0)->start[3] = ~0ull;
+    sheet(r, 0)->bytes[3] = ~0u;
+    sheet(r, 0)->start[BT_DISCARD_RANGES - 1] = 9 * 4096;
+    sheet(r, 0)->bytes[BT_DISCARD_RANGES - 1] = 4096;
+    *flight(r, 1) = (struct bt_flight){.request = 1, .start = 0, .bytes = 4096, .sheet = 1, .turn = 1};
+    *flight(r, 2) = (struct bt_flight){.request = 1, .start = 4096, .bytes = 4096, .sheet = BT_SHEETS + 1, .turn = 1};
+    assert_int_equal(drain(r), 2);
+    assert_true(dirty_test(r->round, 4096) && dirty_test(r->round, 9 * 4096));
+}
+
 static void test_flushes_and_nonsense_in_flight_hand_out_nothing(void **state)
 {
     struct rig *r = *state;
@@ -261,6 +332,9 @@ int main(void)
         TEST(test_no_wide_mark_is_lost_between_writers_and_drains),
         TEST(test_the_race_shows_when_marks_come_before_the_write),
         TEST(test_requests_in_flight_are_handed_out_each_time),
+        TEST(test_each_range_of_a_merged_discard_in_flight_is_handed_out),
+        TEST(test_merging_marks_each_range_of_a_merged_discard),
+        TEST(test_nonsense_on_sheets_is_harmless),
         TEST(test_flushes_and_nonsense_in_flight_hand_out_nothing),
         TEST(test_a_take_over_looks_below_lines_that_are_clear),
         TEST(test_an_array_of_another_format_or_size_is_refused),

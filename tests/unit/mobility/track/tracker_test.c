@@ -30,51 +30,17 @@
 #include <setjmp.h>
 #include <cmocka.h>
 
-#include "mobility/track/blocktrack_map.h"
-#include "tests/unit/mobility/track/loopdisk.h"
+#include "tests/unit/mobility/track/trackrig.h"
 
-#define KIB 1024u
-#define MIB (1024u * KIB)
 #define DISK_BYTES (64u * MIB)
-#define GRANULE 4096u
-
-struct rig {
-    char dir[64], bpf[96];
-    struct loopdisk disk;
-    struct tracker_config config;
-    struct tracker *tracker;
-    struct tracker_disk *tracked;
-    struct dirty *round;
-    uint8_t *shadow, *now;
-};
-
-static void open_tracker(struct rig *r)
-{
-    struct err err = ERR_INIT;
-
-    if (tracker_open(&r->config, &r->tracker, &err) < 0 || tracker_add(r->tracker, r->disk.path, &r->tracked, &err) < 0)
-        fail_msg("%s", err.text);
-}
-
-static void take_shadow(struct rig *r)
-{
-    loopdisk_read(&r->disk, 0, r->shadow, DISK_BYTES);
-}
 
 static int setup_with_sector(void **state, unsigned sector)
 {
-    struct rig *r = calloc(1, sizeof(*r));
+    struct trackrig *r = calloc(1, sizeof(*r));
+    struct loopdisk disk;
 
-    temp_init(r->dir);
-    bpffs_mount(r->dir, r->bpf);
-    loopdisk_init(&r->disk, DISK_BYTES, sector, -1);
-    r->config = (struct tracker_config){.pin_root = r->bpf, .instance = "test"};
-    r->shadow = aligned_alloc(4096, DISK_BYTES);
-    r->now = aligned_alloc(4096, DISK_BYTES);
-    must_run("dd if=/dev/urandom of=%s bs=1M count=16 conv=fsync status=none", r->disk.path);
-    open_tracker(r);
-    assert_int_equal(dirty_new(DISK_BYTES, 12, &r->round, NULL), 0);
-    take_shadow(r);
+    loopdisk_init(&disk, DISK_BYTES, sector, -1);
+    trackrig_init(r, &disk);
     *state = r;
     return 0;
 }
@@ -91,107 +57,60 @@ static int setup_4096(void **state)
 
 static int teardown(void **state)
 {
-    struct rig *r = *state;
-
-    tracker_close(r->tracker);
-    (void)tracker_destroy(&r->config, NULL);
-    dirty_close(r->round);
-    loopdisk_done(&r->disk);
-    bpffs_unmount(r->bpf);
-    temp_done(r->dir);
-    free(r->shadow);
-    free(r->now);
-    free(r);
+    trackrig_done(*state);
+    free(*state);
     return 0;
-}
-
-static uint64_t drain(struct rig *r)
-{
-    struct err err = ERR_INIT;
-    uint64_t granules = 0;
-
-    dirty_clear_all(r->round);
-    if (tracker_drain(r->tracker, r->tracked, r->round, NULL, &granules, &err) < 0)
-        fail_msg("%s", err.text);
-    return granules;
-}
-
-/* Every granule that differs from the shadow is marked. Returns how many differ. */
-static unsigned expect_superset(struct rig *r)
-{
-    unsigned changed = 0;
-
-    loopdisk_read(&r->disk, 0, r->now, DISK_BYTES);
-    for (uint64_t at = 0; at < DISK_BYTES; at += GRANULE) {
-        if (memcmp(r->shadow + at, r->now + at, GRANULE) == 0)
-            continue;
-        changed++;
-        if (!dirty_test(r->round, at))
-            fail_msg("the change at %llu is not marked", (unsigned long long)at);
-    }
-    memcpy(r->shadow, r->now, DISK_BYTES);
-    return changed;
-}
-
-static void expect_marked(struct rig *r, uint64_t start, uint64_t length)
-{
-    uint64_t cursor = 0, s, l;
-
-    assert_int_equal(dirty_next(r->round, &cursor, 0, &s, &l), 1);
-    assert_int_equal(s, start);
-    assert_int_equal(l, length);
-    assert_int_equal(dirty_next(r->round, &cursor, 0, &s, &l), 0);
 }
 
 /* --- what is marked ---------------------------------------------------------------------------------------------------- */
 
 static void test_one_write_marks_its_granules_and_no_others(void **state)
 {
-    struct rig *r = *state;
+    struct trackrig *r = *state;
     uint8_t *data = random_bytes(3 * GRANULE);
 
-    assert_int_equal(drain(r), 0);
+    assert_int_equal(trackrig_drain(r), 0);
     loopdisk_write(&r->disk, 5 * GRANULE, data, 3 * GRANULE);
-    assert_int_equal(drain(r), 3);
-    expect_marked(r, 5 * GRANULE, 3 * GRANULE);
-    assert_int_equal(drain(r), 0);
+    assert_int_equal(trackrig_drain(r), 3);
+    trackrig_expect_marked(r, 5 * GRANULE, 3 * GRANULE);
+    assert_int_equal(trackrig_drain(r), 0);
     free(data);
 }
 
 static void test_one_sector_marks_its_granule(void **state)
 {
-    struct rig *r = *state;
+    struct trackrig *r = *state;
     uint8_t *data = random_bytes(512);
 
     loopdisk_write(&r->disk, 7 * GRANULE + 512, data, 512);
-    assert_int_equal(drain(r), 1);
-    expect_marked(r, 7 * GRANULE, GRANULE);
+    assert_int_equal(trackrig_drain(r), 1);
+    trackrig_expect_marked(r, 7 * GRANULE, GRANULE);
     free(data);
 }
 
 static void test_nothing_that_fio_changes_is_missed(void **state)
 {
-    struct rig *r = *state;
+    struct trackrig *r = *state;
 
     must_run("fio --name=t --filename=%s --direct=1 --ioengine=libaio --iodepth=16 --rw=randwrite --bsrange=4k-256k "
              "--size=64m --io_size=48m --refill_buffers --output=/dev/null",
         r->disk.path);
-    assert_true(drain(r) > 0);
-    assert_true(expect_superset(r) > 1000);
+    assert_true(trackrig_drain(r) > 0);
+    assert_true(trackrig_expect_superset(r) > 1000);
 }
 
 static void test_buffered_writes_are_seen_when_they_reach_the_disk(void **state)
 {
-    struct rig *r = *state;
+    struct trackrig *r = *state;
 
     must_run("dd if=/dev/urandom of=%s bs=10000 count=500 seek=100 conv=fsync,notrunc status=none", r->disk.path);
-    assert_true(drain(r) > 0);
-    assert_true(expect_superset(r) > 1000);
+    assert_true(trackrig_drain(r) > 0);
+    assert_true(trackrig_expect_superset(r) > 1000);
 }
 
 static void test_a_partition_counts_on_its_disk(void **state)
 {
-    struct rig *r = *state;
+    struct trackrig *r = *state;
     struct stat st;
     dev_t whole;
     char part[48];
@@ -202,12 +121,12 @@ static void test_a_partition_counts_on_its_disk(void **state)
              "partx -a %s 2>/dev/null; mknod %s b $(tr : ' ' < /sys/block/%s/%s/dev) 2>/dev/null; i=$((i+1)); done; [ "
              "-b %s ]",
         part, r->disk.path, part, r->disk.path + 5, part + 5, part);
-    (void)drain(r);
-    take_shadow(r);
+    (void)trackrig_drain(r);
+    trackrig_remember(r);
     must_run("dd if=/dev/urandom of=%s bs=4k count=10 seek=3 oflag=direct status=none", part);
-    (void)drain(r);
-    expect_marked(r, 40960 * 512 + 3 * GRANULE, 10 * GRANULE);
-    assert_int_equal(expect_superset(r), 10);
+    (void)trackrig_drain(r);
+    trackrig_expect_marked(r, 40960 * 512 + 3 * GRANULE, 10 * GRANULE);
+    assert_int_equal(trackrig_expect_superset(r), 10);
     assert_int_equal(tracker_whole_disk(part, &whole, NULL), 0);
     assert_int_equal(fstat(r->disk.fd, &st), 0);
     assert_int_equal(whole, st.st_rdev);
@@ -219,51 +138,69 @@ static void test_a_partition_counts_on_its_disk(void **state)
 
 static void test_discards_and_zeroes_are_marked(void **state)
 {
-    struct rig *r = *state;
+    struct trackrig *r = *state;
     uint64_t small[2] = {2 * MIB, 64 * KIB}, large[2] = {4 * MIB, 40 * MIB};
 
     assert_int_equal(ioctl(r->disk.fd, BLKDISCARD, small), 0);
-    assert_int_equal(drain(r), 16);
-    assert_int_equal(expect_superset(r), 16);
+    assert_int_equal(trackrig_drain(r), 16);
+    assert_int_equal(trackrig_expect_superset(r), 16);
     assert_int_equal(ioctl(r->disk.fd, BLKZEROOUT, large), 0);
-    assert_int_equal(drain(r), 40 * MIB / GRANULE);
-    expect_marked(r, 4 * MIB, 40 * MIB);
-    assert_int_equal(expect_superset(r), 12 * MIB / GRANULE);
-    assert_int_equal(drain(r), 0);
+    assert_int_equal(trackrig_drain(r), 40 * MIB / GRANULE);
+    trackrig_expect_marked(r, 4 * MIB, 40 * MIB);
+    assert_int_equal(trackrig_expect_superset(r), 12 * MIB / GRANULE);
+    assert_int_equal(trackrig_drain(r), 0);
 }
 
-/* The kernel makes many requests of one that is larger than the disk takes; each completes by itself. The limit stays with the loop device
- * when that is used again, so it is put back before anything is judged. */
+/* A limit of the loop device stays when that is used again. A process in a session of its own puts it back when what is returned is closed, as
+ * it is when this one is killed. */
+static FILE *keep_limit(const char *path)
+{
+    char command[200], value[32] = "";
+    FILE *f = fopen(path, "re"), *keeper;
+
+    assert_non_null(f);
+    assert_non_null(fgets(value, sizeof(value), f));
+    (void)fclose(f);
+    value[strcspn(value, "\n")] = '\0';
+    (void)snprintf(command, sizeof(command), "exec setsid sh -c 'read end; echo %s > %s'", value, path);
+    keeper = popen(command, "we");
+    assert_non_null(keeper);
+    return keeper;
+}
+
+/* The kernel makes many requests of one that is larger than the disk takes; each completes by itself. */
 static void test_a_write_that_is_split_is_marked_whole(void **state)
 {
-    struct rig *r = *state;
+    struct trackrig *r = *state;
     uint8_t *data = random_bytes(2 * MIB);
     struct tracker_stats before, after;
+    FILE *keeper;
     char limit[64];
 
     (void)snprintf(limit, sizeof(limit), "/sys/block/%s/queue/max_sectors_kb", r->disk.path + 5);
-    must_run("cat %s > %s/limit; echo 16 > %s", limit, r->dir, limit);
+    keeper = keep_limit(limit);
+    must_run("echo 16 > %s", limit);
     tracker_disk_stats(r->tracked, &before);
     loopdisk_write(&r->disk, 8 * MIB + GRANULE, data, 2 * MIB);
     tracker_disk_stats(r->tracked, &after);
-    must_run("cat %s/limit > %s", r->dir, limit);
+    assert_int_equal(pclose(keeper), 0);
     assert_true(after.writes - before.writes >= 2 * MIB / (16 * KIB));
     assert_int_equal(after.bytes - before.bytes, 2 * MIB);
-    assert_int_equal(drain(r), 2 * MIB / GRANULE);
-    expect_marked(r, 8 * MIB + GRANULE, 2 * MIB);
-    assert_int_equal(expect_superset(r), 2 * MIB / GRANULE);
+    assert_int_equal(trackrig_drain(r), 2 * MIB / GRANULE);
+    trackrig_expect_marked(r, 8 * MIB + GRANULE, 2 * MIB);
+    assert_int_equal(trackrig_expect_superset(r), 2 * MIB / GRANULE);
     free(data);
 }
 
 static void test_a_discard_of_the_whole_disk_is_marked(void **state)
 {
-    struct rig *r = *state;
+    struct trackrig *r = *state;
     uint64_t all[2] = {0, DISK_BYTES};
     struct tracker_stats stats;
 
     assert_int_equal(ioctl(r->disk.fd, BLKDISCARD, all), 0);
-    assert_int_equal(drain(r), DISK_BYTES / GRANULE);
-    (void)expect_superset(r);
+    assert_int_equal(trackrig_drain(r), DISK_BYTES / GRANULE);
+    (void)trackrig_expect_superset(r);
     tracker_disk_stats(r->tracked, &stats);
     assert_int_equal(stats.lost, 0);
     assert_true(stats.wide > 0 && stats.discards > 0);
@@ -271,25 +208,25 @@ static void test_a_discard_of_the_whole_disk_is_marked(void **state)
 
 static void test_a_file_system_at_work_is_followed(void **state)
 {
-    struct rig *r = *state;
+    struct trackrig *r = *state;
 
     must_run("mkfs.ext4 -q -F %s && mkdir %s/mnt && mount %s %s/mnt", r->disk.path, r->dir, r->disk.path, r->dir);
     for (int i = 0; i < 5; i++) {
         must_run("cp -r /usr/include/linux %s/mnt/%d && rm -rf %s/mnt/%d && sync -f %s/mnt", r->dir, i, r->dir, i - 1,
             r->dir);
-        (void)drain(r);
-        (void)expect_superset(r);
+        (void)trackrig_drain(r);
+        (void)trackrig_expect_superset(r);
     }
     must_run("fstrim %s/mnt; umount %s/mnt", r->dir, r->dir);
-    (void)drain(r);
-    (void)expect_superset(r);
+    (void)trackrig_drain(r);
+    (void)trackrig_expect_superset(r);
 }
 
 /* --- barriers ----------------------------------------------------------------------------------------------------------- */
 
 static void test_each_flush_counts_before_its_caller_knows(void **state)
 {
-    struct rig *r = *state;
+    struct trackrig *r = *state;
     uint8_t *data = random_bytes(GRANULE);
     int fd = open(r->disk.path, O_RDWR | O_DIRECT | O_CLOEXEC);
 
@@ -307,7 +244,7 @@ static void test_each_flush_counts_before_its_caller_knows(void **state)
 
 static void test_a_synchronous_write_counts(void **state)
 {
-    struct rig *r = *state;
+    struct trackrig *r = *state;
     uint8_t *data = random_bytes(GRANULE);
     int fd = open(r->disk.path, O_RDWR | O_DIRECT | O_DSYNC | O_CLOEXEC);
     uint64_t before = tracker_barriers(r->tracker);
@@ -318,7 +255,7 @@ static void test_a_synchronous_write_counts(void **state)
     free(data);
 }
 
-static void set_write_cache(const struct rig *r, const char *mode)
+static void set_write_cache(const struct trackrig *r, const char *mode)
 {
     must_run("echo '%s' > /sys/block/%s/queue/write_cache", mode, r->disk.path + 5);
 }
@@ -326,7 +263,7 @@ static void set_write_cache(const struct rig *r, const char *mode)
 /* Without a write cache flushes end before there is a request; on kernels that permit it they are counted at submission. */
 static void test_a_disk_without_write_cache_is_told_apart(void **state)
 {
-    struct rig *r = *state;
+    struct trackrig *r = *state;
     uint64_t before;
     bool countable;
 
@@ -344,7 +281,7 @@ static void test_a_disk_without_write_cache_is_told_apart(void **state)
 
 static void test_tracking_goes_on_while_the_agent_is_dead(void **state)
 {
-    struct rig *r = *state;
+    struct trackrig *r = *state;
     uint8_t *data = random_bytes(GRANULE);
     struct dirty_tag before, after;
     pid_t pid;
@@ -354,22 +291,22 @@ static void test_tracking_goes_on_while_the_agent_is_dead(void **state)
     pid = fork();
     assert_true(pid >= 0);
     if (pid == 0) { /* an agent that is killed */
-        open_tracker(r);
+        trackrig_open(r);
         (void)kill(getpid(), SIGKILL);
     }
     (void)waitpid(pid, NULL, 0);
     for (int i = 0; i < 100; i++)
         loopdisk_write(&r->disk, (uint64_t)i * 5 * GRANULE, data, GRANULE);
-    open_tracker(r);
+    trackrig_open(r);
     tracker_disk_tag(r->tracked, &after);
     assert_memory_equal(&before, &after, sizeof(before));
-    assert_int_equal(drain(r), 100);
-    assert_int_equal(expect_superset(r), 100);
+    assert_int_equal(trackrig_drain(r), 100);
+    assert_int_equal(trackrig_expect_superset(r), 100);
     free(data);
 }
 
 /* Writes in the background. The tracker is closed around the fork, so that the child does not hold its lock. */
-static pid_t start_fio(struct rig *r)
+static pid_t start_fio(struct trackrig *r)
 {
     pid_t pid;
 
@@ -381,13 +318,13 @@ static pid_t start_fio(struct rig *r)
         _exit(127);
     }
     assert_true(pid > 0);
-    open_tracker(r);
+    trackrig_open(r);
     return pid;
 }
 
 static void test_a_restart_under_load_misses_nothing(void **state)
 {
-    struct rig *r = *state;
+    struct trackrig *r = *state;
     struct dirty *all = NULL;
     pid_t fio;
 
@@ -396,17 +333,17 @@ static void test_a_restart_under_load_misses_nothing(void **state)
     while (waitpid(fio, NULL, WNOHANG) == 0) {
         assert_int_equal(tracker_drain(r->tracker, r->tracked, NULL, all, NULL, NULL), 0);
         tracker_close(r->tracker);
-        open_tracker(r);
+        trackrig_open(r);
     }
     assert_int_equal(tracker_drain(r->tracker, r->tracked, NULL, all, NULL, NULL), 0);
     dirty_close(r->round);
     r->round = all;
-    assert_true(expect_superset(r) > 1000);
+    assert_true(trackrig_expect_superset(r) > 1000);
 }
 
 static void test_pins_of_another_format_or_boot_are_refused(void **state)
 {
-    struct rig *r = *state;
+    struct trackrig *r = *state;
     struct dirty_tag before, after;
     uint64_t value[4] = {0}, key = 0;
     char path[160];
@@ -421,14 +358,14 @@ static void test_pins_of_another_format_or_boot_are_refused(void **state)
     value[2] ^= 1; /* boot id */
     assert_int_equal(bpf_map_update_elem(fd, &key, value, BPF_ANY), 0);
     (void)close(fd);
-    open_tracker(r);
+    trackrig_open(r);
     tracker_disk_tag(r->tracked, &after);
     assert_true(before.incarnation != after.incarnation);
 }
 
 static void test_another_device_under_the_same_number_starts_anew(void **state)
 {
-    struct rig *r = *state;
+    struct trackrig *r = *state;
     struct dirty_tag before, after;
     struct stat a, b;
 
@@ -442,14 +379,14 @@ static void test_another_device_under_the_same_number_starts_anew(void **state)
         if (a.st_rdev == b.st_rdev)
             break;
     }
-    open_tracker(r);
+    trackrig_open(r);
     tracker_disk_tag(r->tracked, &after);
     assert_true(before.incarnation != after.incarnation);
 }
 
 static void test_one_process_per_instance(void **state)
 {
-    struct rig *r = *state;
+    struct trackrig *r = *state;
     struct tracker *again = NULL;
     struct err err = ERR_INIT;
 
@@ -460,7 +397,7 @@ static void test_one_process_per_instance(void **state)
 
 static void test_destroy_leaves_nothing(void **state)
 {
-    struct rig *r = *state;
+    struct trackrig *r = *state;
     char path[160];
 
     tracker_close(r->tracker);
@@ -468,7 +405,7 @@ static void test_destroy_leaves_nothing(void **state)
     (void)snprintf(path, sizeof(path), "%s/test", r->bpf);
     assert_int_equal(access(path, F_OK), -1);
     assert_int_equal(tracker_destroy(&r->config, NULL), 0);
-    open_tracker(r);
+    trackrig_open(r);
 }
 
 static void test_an_unusable_name_is_refused(void **state)
@@ -490,7 +427,7 @@ static void test_an_unusable_name_is_refused(void **state)
 
 static void test_a_removed_disk_is_forgotten(void **state)
 {
-    struct rig *r = *state;
+    struct trackrig *r = *state;
     uint8_t *data = random_bytes(GRANULE);
     struct tracker_disk *again;
     struct err err = ERR_INIT;
@@ -501,15 +438,15 @@ static void test_a_removed_disk_is_forgotten(void **state)
     assert_int_equal(tracker_remove(r->tracker, r->tracked, NULL), 0);
     loopdisk_write(&r->disk, GRANULE, data, GRANULE);
     assert_int_equal(tracker_add(r->tracker, r->disk.path, &r->tracked, NULL), 0);
-    assert_int_equal(drain(r), 0);
+    assert_int_equal(trackrig_drain(r), 0);
     loopdisk_write(&r->disk, 2 * GRANULE, data, GRANULE);
-    assert_int_equal(drain(r), 1);
+    assert_int_equal(trackrig_drain(r), 1);
     free(data);
 }
 
 static void test_disks_that_nobody_adds_are_forgotten(void **state)
 {
-    struct rig *r = *state;
+    struct trackrig *r = *state;
     struct dirty_tag before, after;
 
     tracker_disk_tag(r->tracked, &before);
@@ -523,7 +460,7 @@ static void test_disks_that_nobody_adds_are_forgotten(void **state)
 
 static void test_what_a_disk_grew_by_is_dirty(void **state)
 {
-    struct rig *r = *state;
+    struct trackrig *r = *state;
     uint8_t *data = random_bytes(GRANULE);
     struct dirty_tag before, after;
     struct tracker_stats stats;
@@ -538,24 +475,24 @@ static void test_what_a_disk_grew_by_is_dirty(void **state)
     assert_int_equal(tracker_disk_actual_bytes(r->tracked), DISK_BYTES + 16 * MIB);
     assert_int_equal(tracker_resize(r->tracker, r->tracked, NULL), 0);
     assert_int_equal(dirty_resize(r->round, DISK_BYTES + 16 * MIB, NULL), 0);
-    assert_int_equal(drain(r), 1 + 16 * MIB / GRANULE);
+    assert_int_equal(trackrig_drain(r), 1 + 16 * MIB / GRANULE);
     assert_true(dirty_test(r->round, GRANULE));
     assert_true(dirty_test(r->round, DISK_BYTES + 16 * MIB - 1));
     loopdisk_write(&r->disk, DISK_BYTES + MIB, data, GRANULE);
-    assert_int_equal(drain(r), 1);
+    assert_int_equal(trackrig_drain(r), 1);
     tracker_disk_tag(r->tracked, &after);
     assert_memory_equal(&before, &after, sizeof(before));
     tracker_close(r->tracker);
     loopdisk_write(&r->disk, 0, data, GRANULE);
-    open_tracker(r);
+    trackrig_open(r);
     assert_int_equal(tracker_disk_size_bytes(r->tracked), DISK_BYTES + 16 * MIB);
-    assert_int_equal(drain(r), 1);
+    assert_int_equal(trackrig_drain(r), 1);
     free(data);
 }
 
 static void test_resizing_under_load_misses_nothing(void **state)
 {
-    struct rig *r = *state;
+    struct trackrig *r = *state;
     struct dirty *all = NULL;
     uint64_t size = DISK_BYTES;
     pid_t fio;
@@ -572,17 +509,17 @@ static void test_resizing_under_load_misses_nothing(void **state)
     assert_int_equal(tracker_drain(r->tracker, r->tracked, NULL, all, NULL, NULL), 0);
     dirty_close(r->round);
     r->round = all;
-    assert_true(expect_superset(r) > 1000);
+    assert_true(trackrig_expect_superset(r) > 1000);
 }
 
 static void test_a_vanished_disk_is_noticed(void **state)
 {
-    struct rig *r = *state;
+    struct trackrig *r = *state;
 
     loopdisk_done(&r->disk);
     assert_int_equal(tracker_disk_actual_bytes(r->tracked), 0);
     assert_int_equal(tracker_resize(r->tracker, r->tracked, NULL), -1);
-    assert_int_equal(drain(r), 0);
+    assert_int_equal(trackrig_drain(r), 0);
     assert_int_equal(tracker_remove(r->tracker, r->tracked, NULL), 0);
     loopdisk_init(&r->disk, DISK_BYTES, 512, -1);
     assert_int_equal(tracker_add(r->tracker, r->disk.path, &r->tracked, NULL), 0);
@@ -590,7 +527,7 @@ static void test_a_vanished_disk_is_noticed(void **state)
 
 static void test_what_cannot_be_tracked_is_refused_with_a_reason(void **state)
 {
-    struct rig *r = *state;
+    struct trackrig *r = *state;
     struct tracker_disk *disk;
     struct err err = ERR_INIT;
 
@@ -605,17 +542,9 @@ static void test_what_cannot_be_tracked_is_refused_with_a_reason(void **state)
     assert_true(err.correction[0] != '\0');
 }
 
-static uint32_t key_of(const struct loopdisk *disk)
-{
-    struct stat st;
-
-    assert_int_equal(fstat(disk->fd, &st), 0);
-    return ((uint32_t)major(st.st_rdev) << 20) | (uint32_t)minor(st.st_rdev);
-}
-
 static void test_a_full_table_refuses_one_more_disk_and_keeps_the_others(void **state)
 {
-    struct rig *r = *state;
+    struct trackrig *r = *state;
     struct loopdisk more;
     struct tracker_disk *other;
     char disks_path[160], array_path[160];
@@ -625,23 +554,23 @@ static void test_a_full_table_refuses_one_more_disk_and_keeps_the_others(void **
     uint32_t slot, first;
 
     (void)snprintf(disks_path, sizeof(disks_path), "%s/test/disks", r->bpf);
-    (void)snprintf(array_path, sizeof(array_path), "%s/test/disk-%08x", r->bpf, key_of(&r->disk));
+    (void)snprintf(array_path, sizeof(array_path), "%s/test/disk-%08x", r->bpf, trackrig_key(&r->disk));
     disks_fd = bpf_obj_get(disks_path);
     array_fd = bpf_obj_get(array_path);
     assert_true(disks_fd >= 0 && array_fd >= 0);
     loopdisk_init(&more, DISK_BYTES, 512, -1);
-    first = bt_slot(key_of(&more), 0);
+    first = bt_slot(trackrig_key(&more), 0);
     for (unsigned i = 0; i < BT_SLOT_PROBES; i++) {
-        slot = bt_slot(key_of(&more), i);
+        slot = bt_slot(trackrig_key(&more), i);
         assert_int_equal(bpf_map_update_elem(disks_fd, &slot, &array_fd, BPF_ANY), 0);
     }
     assert_int_equal(tracker_add(r->tracker, more.path, &other, &err), -1);
     assert_int_equal(err.code, ERR_NOMEM);
     assert_non_null(strstr(err.text, "table of disks is full"));
     loopdisk_write(&r->disk, 0, data, GRANULE);
-    assert_int_equal(drain(r), 1);
+    assert_int_equal(trackrig_drain(r), 1);
     loopdisk_write(&more, 0, data, GRANULE); /* what is not tracked is not taken for what stands in its slots */
-    assert_int_equal(drain(r), 0);
+    assert_int_equal(trackrig_drain(r), 0);
     assert_int_equal(bpf_map_delete_elem(disks_fd, &slot), 0); /* the last one that is looked at */
     assert_int_equal(tracker_add(r->tracker, more.path, &other, &err), 0);
     loopdisk_write(&more, 0, data, GRANULE);
@@ -651,7 +580,7 @@ static void test_a_full_table_refuses_one_more_disk_and_keeps_the_others(void **
     /* A disk whose array is not in its first slot stays the same one when that becomes free. */
     assert_int_equal(bpf_map_delete_elem(disks_fd, &first), 0);
     tracker_close(r->tracker);
-    open_tracker(r);
+    trackrig_open(r);
     loopdisk_write(&more, 8 * GRANULE, data, GRANULE);
     assert_int_equal(tracker_add(r->tracker, more.path, &other, &err), 0);
     dirty_clear_all(r->round);
@@ -667,25 +596,6 @@ static void test_a_full_table_refuses_one_more_disk_and_keeps_the_others(void **
 
 /* --- when the tracker's table cannot be read --------------------------------------------------------------------------------- */
 
-static int open_pin(const struct rig *r, const char *name)
-{
-    char path[160];
-    int fd;
-
-    (void)snprintf(path, sizeof(path), "%s/test/%s", r->bpf, name);
-    fd = bpf_obj_get(path);
-    assert_true(fd >= 0);
-    return fd;
-}
-
-static int open_array(const struct rig *r, const struct loopdisk *disk)
-{
-    char name[32];
-
-    (void)snprintf(name, sizeof(name), "disk-%08x", key_of(disk));
-    return open_pin(r, name);
-}
-
 /* An array in the table of which nobody can tell whose it is: it ends before the place where that stands. */
 static int make_short_array(void)
 {
@@ -699,9 +609,9 @@ static int make_short_array(void)
 /* All places for requests in flight are taken by requests of nothing: the list is a second line of defence only. */
 static void test_what_has_no_place_among_those_in_flight_is_marked(void **state)
 {
-    struct rig *r = *state;
+    struct trackrig *r = *state;
     uint64_t bytes = (BT_FIRST_LANE_PAGE + BT_LANES) * (uint64_t)BT_PAGE_BYTES;
-    int fd = open_array(r, &r->disk);
+    int fd = trackrig_array(r, &r->disk);
     uint8_t *array = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0), *data = random_bytes(16 * GRANULE);
     struct bt_flight *flights = (struct bt_flight *)(array + BT_FIRST_LANE_PAGE * BT_PAGE_BYTES);
     struct tracker_stats before, after;
@@ -716,9 +626,9 @@ static void test_what_has_no_place_among_those_in_flight_is_marked(void **state)
     tracker_disk_stats(r->tracked, &after);
     assert_true(after.unlisted > before.unlisted);
     assert_int_equal(after.bytes - before.bytes, 16 * GRANULE);
-    assert_int_equal(drain(r), 16);
-    expect_marked(r, 9 * GRANULE, 16 * GRANULE);
-    assert_int_equal(expect_superset(r), 16);
+    assert_int_equal(trackrig_drain(r), 16);
+    trackrig_expect_marked(r, 9 * GRANULE, 16 * GRANULE);
+    assert_int_equal(trackrig_expect_superset(r), 16);
     assert_false(tracker_disk_is_unknown(r->tracked));
     for (unsigned i = 0; i < BT_FLIGHTS; i++)
         if (i % BT_FLIGHTS_PER_PAGE != 0)
@@ -727,7 +637,7 @@ static void test_what_has_no_place_among_those_in_flight_is_marked(void **state)
     loopdisk_write(&r->disk, 0, data, GRANULE);
     tracker_disk_stats(r->tracked, &after);
     assert_int_equal(after.unlisted, before.unlisted);
-    assert_int_equal(drain(r), 1);
+    assert_int_equal(trackrig_drain(r), 1);
     (void)munmap(array, bytes);
     (void)close(fd);
     free(data);
@@ -735,12 +645,12 @@ static void test_what_has_no_place_among_those_in_flight_is_marked(void **state)
 
 static void put_into_slot(int disks_fd, const struct loopdisk *disk, unsigned place, int array_fd)
 {
-    uint32_t slot = bt_slot(key_of(disk), place);
+    uint32_t slot = bt_slot(trackrig_key(disk), place);
 
     assert_int_equal(bpf_map_update_elem(disks_fd, &slot, &array_fd, BPF_ANY), 0);
 }
 
-static void expect_refusal(struct rig *r, const char *path, const char *text)
+static void expect_refusal(struct trackrig *r, const char *path, const char *text)
 {
     struct tracker_disk *disk;
     struct err err = ERR_INIT;
@@ -751,19 +661,19 @@ static void expect_refusal(struct rig *r, const char *path, const char *text)
 }
 
 /* The same disk as before: under its incarnation, with what was marked. */
-static void expect_resumed(struct rig *r, const struct dirty_tag *before, uint64_t granules)
+static void expect_resumed(struct trackrig *r, const struct dirty_tag *before, uint64_t granules)
 {
     struct dirty_tag after;
 
     tracker_disk_tag(r->tracked, &after);
     assert_memory_equal(before, &after, sizeof(after));
-    assert_int_equal(drain(r), granules);
+    assert_int_equal(trackrig_drain(r), granules);
 }
 
 static void test_a_disk_is_refused_while_it_cannot_be_told_whose_array_is_in_its_slot(void **state)
 {
-    struct rig *r = *state;
-    int disks_fd = open_pin(r, "disks"), short_fd = make_short_array();
+    struct trackrig *r = *state;
+    int disks_fd = trackrig_pin(r, "disks"), short_fd = make_short_array();
     struct tracker_disk *other;
     struct loopdisk more;
     uint32_t slot;
@@ -771,7 +681,7 @@ static void test_a_disk_is_refused_while_it_cannot_be_told_whose_array_is_in_its
     loopdisk_init(&more, DISK_BYTES, 512, -1);
     put_into_slot(disks_fd, &more, 0, short_fd);
     expect_refusal(r, more.path, "reading a bitmap that is in use");
-    slot = bt_slot(key_of(&more), 0);
+    slot = bt_slot(trackrig_key(&more), 0);
     assert_int_equal(bpf_map_delete_elem(disks_fd, &slot), 0);
     assert_int_equal(tracker_add(r->tracker, more.path, &other, NULL), 0);
     put_into_slot(disks_fd, &more, 0, short_fd);
@@ -791,8 +701,8 @@ static void test_a_disk_is_refused_while_it_cannot_be_told_whose_array_is_in_its
 /* Not knowing is no reason to begin anew, which would cost a comparison of the whole disk. */
 static void test_what_was_tracked_stays_while_it_cannot_be_told_whose_array_it_is(void **state)
 {
-    struct rig *r = *state;
-    int disks_fd = open_pin(r, "disks"), array_fd = open_array(r, &r->disk), short_fd = make_short_array();
+    struct trackrig *r = *state;
+    int disks_fd = trackrig_pin(r, "disks"), array_fd = trackrig_array(r, &r->disk), short_fd = make_short_array();
     uint8_t *data = random_bytes(GRANULE);
     struct dirty_tag before;
 
@@ -813,7 +723,7 @@ static void test_what_was_tracked_stays_while_it_cannot_be_told_whose_array_it_i
     free(data);
 }
 
-static void in_a_process(struct rig *r, void (*body)(struct rig *r))
+static void in_a_process(struct trackrig *r, void (*body)(struct trackrig *r))
 {
     int status = -1;
     pid_t pid;
@@ -842,7 +752,7 @@ static void give_up_sys_admin(void)
 }
 
 /* In a process of its own. */
-static void add_without_sys_admin(struct rig *r)
+static void add_without_sys_admin(struct trackrig *r)
 {
     struct err err = ERR_INIT;
 
@@ -856,7 +766,7 @@ static void add_without_sys_admin(struct rig *r)
 
 static void test_who_lacks_a_right_is_told_which_and_destroys_nothing(void **state)
 {
-    struct rig *r = *state;
+    struct trackrig *r = *state;
     uint8_t *data = random_bytes(GRANULE);
     struct dirty_tag before;
 
@@ -864,7 +774,7 @@ static void test_who_lacks_a_right_is_told_which_and_destroys_nothing(void **sta
     loopdisk_write(&r->disk, 3 * GRANULE, data, GRANULE);
     in_a_process(r, add_without_sys_admin);
     loopdisk_write(&r->disk, 5 * GRANULE, data, GRANULE);
-    open_tracker(r);
+    trackrig_open(r);
     expect_resumed(r, &before, 2);
     free(data);
 }
@@ -893,7 +803,7 @@ static int descriptor_of_table(void)
 
 static void test_a_table_that_cannot_be_looked_at_refuses_disks(void **state)
 {
-    struct rig *r = *state;
+    struct trackrig *r = *state;
     int nothing = open("/dev/null", O_RDWR | O_CLOEXEC);
     struct err err = ERR_INIT;
     struct dirty_tag before;
@@ -906,7 +816,7 @@ static void test_a_table_that_cannot_be_looked_at_refuses_disks(void **state)
     assert_int_equal(tracker_remove(r->tracker, r->tracked, &err), -1);
     assert_non_null(strstr(err.text, "looking at the tracker's table of disks"));
     tracker_close(r->tracker);
-    open_tracker(r);
+    trackrig_open(r);
     expect_resumed(r, &before, 0);
     loopdisk_done(&more);
     (void)close(nothing);
@@ -931,7 +841,7 @@ static void refuse_programs(void)
         _exit(2);
 }
 
-static void open_on_old_kernel(struct rig *r)
+static void open_on_old_kernel(struct trackrig *r)
 {
     const struct err *why;
     struct err err = ERR_INIT;
@@ -948,7 +858,7 @@ static void open_on_old_kernel(struct rig *r)
 }
 
 /* What should work and does not is an error to be told, not a reason to read whole disks all the time. */
-static void open_on_refusing_kernel(struct rig *r)
+static void open_on_refusing_kernel(struct trackrig *r)
 {
     struct err err = ERR_INIT;
 
@@ -960,7 +870,7 @@ static void open_on_refusing_kernel(struct rig *r)
 
 static void test_an_old_kernel_is_served_by_scan_which_says_why(void **state)
 {
-    struct rig *r = *state;
+    struct trackrig *r = *state;
 
     assert_null(tracker_refused(r->tracker));
     r->config.state_dir = r->dir;
@@ -974,7 +884,7 @@ static void test_a_program_that_a_new_kernel_refuses_is_an_error(void **state)
 
 static void test_a_loss_makes_the_disk_unknown_until_acknowledged(void **state)
 {
-    struct rig *r = *state;
+    struct trackrig *r = *state;
     struct bt_header *h;
     struct stat st;
     char path[160];
@@ -990,7 +900,7 @@ static void test_a_loss_makes_the_disk_unknown_until_acknowledged(void **state)
     h->lost++;
     assert_true(tracker_disk_is_unknown(r->tracked));
     tracker_close(r->tracker);
-    open_tracker(r);
+    trackrig_open(r);
     assert_true(tracker_disk_is_unknown(r->tracked));
     tracker_disk_acknowledge(r->tracked);
     assert_false(tracker_disk_is_unknown(r->tracked));
@@ -1009,7 +919,7 @@ static void test_granules_grow_above_two_tebibytes(void **state)
 
 static void test_the_cost_of_a_write(void **state)
 {
-    struct rig *r = *state;
+    struct trackrig *r = *state;
     uint64_t events = 0, nsec;
     int stats = bpf_enable_stats(BPF_STATS_RUN_TIME);
 
