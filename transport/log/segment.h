@@ -73,9 +73,10 @@ int segment_reopen(int dirfd, uint64_t number, uint64_t end_bytes, struct segmen
 int segment_append(
     struct segment_writer *w, const struct iovec *iov, unsigned iov_count, uint64_t *ret_offset, struct err *err);
 int segment_sync(struct segment_writer *w, struct err *err); /* fdatasync */
-/* Tells that more is coming. When much was appended since the last sync, the rest until the next one goes past the page cache, and
- * cannot be read before. A hint: what goes wrong is found by the append or the sync behind it. */
-void segment_expect_more(struct segment_writer *w);
+/* Tells that more is coming, and whether it is known to be much. Much, or what follows when much was appended since the last sync, goes past
+ * the page cache until the next one, and cannot be read before. A hint: what goes wrong is found by the append or the sync behind it. */
+#define SEGMENT_MUCH_BYTES (4u << 20)
+void segment_expect_more(struct segment_writer *w, bool much);
 /* Drops everything at and behind end_bytes (a torn change set, or a write that failed), which is behind a mark or the file
  * header. */
 int segment_rewind(struct segment_writer *w, uint64_t end_bytes, struct err *err);

@@ -20,7 +20,6 @@
 #include "transport/log/segment_format.h"
 
 #define IOV_BATCH 64u
-#define MUCH_BYTES (4u << 20) /* what is written of this size goes past the page cache */
 
 enum writer_state { WRITER_OPEN, WRITER_POISONED, WRITER_SEALED };
 
@@ -316,9 +315,11 @@ int segment_sync(struct segment_writer *w, struct err *err)
     return 0;
 }
 
-void segment_expect_more(struct segment_writer *w)
+void segment_expect_more(struct segment_writer *w, bool much)
 {
-    if (w->state != WRITER_OPEN || w->cached || w->tail != NULL || w->end < w->synced + MUCH_BYTES)
+    if (w->state != WRITER_OPEN || w->cached || w->tail != NULL)
+        return;
+    if (!much && w->end < w->synced + SEGMENT_MUCH_BYTES)
         return;
     if (direct_tail_new(w->fd, w->end, &w->tail, NULL) <= 0)
         w->cached = true;

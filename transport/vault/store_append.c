@@ -201,10 +201,8 @@ static int write_bytes(struct store *s, const uint8_t *data, size_t n, uint64_t 
         (void)err_set(err, ERR_TOO_LARGE, "a change set is larger than a segment can be");
         return err_hint(err, "the sender must commit it in parts, by progress marks");
     }
-    if (segment_append(s->writer, &iov, 1, ret_offset, err) < 0)
-        return -1;
-    segment_expect_more(s->writer);
-    return 0;
+    segment_expect_more(s->writer, s->much);
+    return segment_append(s->writer, &iov, 1, ret_offset, err);
 }
 
 /* Where points are locked their commit times never go back, so that a clock that was wrong for a while frees none early. */
@@ -223,6 +221,7 @@ static int commit(struct store *s, const struct mark *m, uint64_t mark_offset, s
         return -1;
     crashpoint_pass("commit.synced");
     uint64_t end = segment_end(s->writer);
+    s->much = end - s->committed.offset >= SEGMENT_MUCH_BYTES;
     if (store_apply(s, m, s->writer_number, mark_offset, end, commit_time(s), err) < 0) {
         s->broken = true; /* it is committed, but we do not know it: the log tells when it is opened again */
         return -1;

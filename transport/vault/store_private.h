@@ -49,6 +49,7 @@ struct store {
     uint64_t stream_epoch; /* of store_begin; 0: no stream */
     struct segment_writer *writer;
     uint64_t writer_number;
+    bool much; /* the last change set was long, as those of a first copy are: the next one is most often, too */
     struct seal_work *work;
     uint8_t *scratch; /* RECORD_BLOCK_SIZE, for checking payloads */
     bool broken;

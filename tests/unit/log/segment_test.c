@@ -8,6 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -136,8 +137,8 @@ static void test_written_records_are_read_back(void **state)
 }
 
 /* Appends a change set of that many blocks, and notes what the file must hold. */
-static void append_noted(
-    struct fixture *f, struct segment_writer *w, uint64_t sequence, unsigned blocks, struct buf *all)
+static void append_expected(
+    struct fixture *f, struct segment_writer *w, uint64_t sequence, unsigned blocks, bool much, struct buf *all)
 {
     AUTO_BUF struct buf b = BUF_INIT(8 << 20);
     uint64_t offset;
@@ -147,7 +148,13 @@ static void append_noted(
     assert_int_equal(offset, SEGMENT_HEADER_SIZE + all->len);
     assert_int_equal(buf_append(all, b.data, b.len, NULL), 0);
     assert_int_equal(segment_end(w), SEGMENT_HEADER_SIZE + all->len);
-    segment_expect_more(w);
+    segment_expect_more(w, much);
+}
+
+static void append_noted(
+    struct fixture *f, struct segment_writer *w, uint64_t sequence, unsigned blocks, struct buf *all)
+{
+    append_expected(f, w, sequence, blocks, false, all);
 }
 
 static void assert_in_file(struct segment_writer *w, const struct buf *all)
@@ -198,6 +205,51 @@ static void test_much_is_written_past_the_page_cache_and_nothing_else_changes(vo
     assert_int_equal(recover(f, &seen, &end, &sealed, NULL), 0);
     assert_true(sealed);
     assert_int_equal(end, SEGMENT_HEADER_SIZE + all.len);
+}
+
+static uint64_t file_bytes(struct segment_writer *w)
+{
+    struct stat st;
+    assert_int_equal(fstat(segment_writer_fd(w), &st), 0);
+    return (uint64_t)st.st_size;
+}
+
+static bool can_write_past_the_page_cache(struct segment_writer *w)
+{
+    char path[40];
+    (void)snprintf(path, sizeof(path), "/proc/self/fd/%d", segment_writer_fd(w));
+    AUTO_CLOSE int fd = open(path, O_WRONLY | O_DIRECT | O_CLOEXEC);
+    return fd >= 0;
+}
+
+/* What waits for a whole block, or for a long write, is not in the file yet. */
+static void test_what_is_known_to_be_much_goes_past_the_page_cache_from_its_first_byte(void **state)
+{
+    struct fixture *f = *state;
+    struct segment_writer *w AUTO_OF(segment_writer) = NULL;
+    AUTO_BUF struct buf all = BUF_INIT(32 << 20);
+    struct segment_info i = info(1);
+    struct seen seen;
+    uint64_t end, before;
+    bool sealed;
+    assert_int_equal(segment_create(f->dirfd, &i, &w, NULL), 0);
+    if (!can_write_past_the_page_cache(w))
+        skip();
+    append_expected(f, w, 1, 1, false, &all);
+    assert_int_equal(file_bytes(w), segment_end(w));
+    assert_in_file(w, &all);
+    segment_expect_more(w, true);
+    before = file_bytes(w);
+    append_expected(f, w, 2, 1, true, &all);
+    assert_int_equal(file_bytes(w), before);
+    assert_in_file(w, &all);
+    /* One that turned out to be little is nothing to go by. */
+    append_expected(f, w, 3, 1, false, &all);
+    assert_int_equal(file_bytes(w), segment_end(w));
+    assert_in_file(w, &all);
+    assert_int_equal(segment_seal(w, NULL), 0);
+    assert_int_equal(recover(f, &seen, &end, &sealed, NULL), 0);
+    assert_int_equal(seen.marks, 3);
 }
 
 static void test_a_seal_and_a_rewind_to_what_was_not_synced_have_all_before_it(void **state)
@@ -416,6 +468,7 @@ int main(void)
         SEGMENT_TEST(test_names),
         SEGMENT_TEST(test_written_records_are_read_back),
         SEGMENT_TEST(test_much_is_written_past_the_page_cache_and_nothing_else_changes),
+        SEGMENT_TEST(test_what_is_known_to_be_much_goes_past_the_page_cache_from_its_first_byte),
         SEGMENT_TEST(test_a_seal_and_a_rewind_to_what_was_not_synced_have_all_before_it),
         SEGMENT_TEST(test_sealed_segment_is_whole_and_closed),
         SEGMENT_TEST(test_existing_segment_is_not_overwritten),

@@ -2,6 +2,7 @@
  *
  * The store of a machine: what is committed is what every later open sees; what has no mark never was.
  */
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -106,6 +107,50 @@ static void what_has_no_mark_never_was(void **state)
     model_open(m);
     assert_int_equal(m->opened.expected_sequence, 2);
     model_random_write(m);
+    model_commit(m, MARK_CRASH);
+    model_check_all(m);
+}
+
+static uint64_t last_segment_bytes(const struct model *m)
+{
+    char name[SEGMENT_NAME_SIZE], path[400];
+    struct stat st;
+    segment_name(1, name);
+    (void)snprintf(path, sizeof(path), "%s/main/%s", m->machine_dir, name);
+    assert_int_equal(stat(path, &st), 0);
+    return (uint64_t)st.st_size;
+}
+
+/* Half of a change set, and by how many bytes the segment grew. */
+static uint64_t growth_by_half_a_set(struct model *m)
+{
+    uint64_t before = last_segment_bytes(m), committed;
+    struct err err = ERR_INIT;
+    model_write(m, 0, 0, 65536, false);
+    assert_int_equal(store_append(m->store, m->batch.data, m->batch.len, &committed, &err), 0);
+    m->batch.len = 0;
+    return last_segment_bytes(m) - before;
+}
+
+/* Past the page cache whole buffers are written: half a set is not in the file yet. */
+static void behind_a_long_change_set_the_next_one_goes_past_the_page_cache(void **state)
+{
+    struct model *m = *state;
+    char path[400];
+    (void)snprintf(path, sizeof(path), "%s/meta", m->machine_dir);
+    AUTO_CLOSE int direct = open(path, O_RDONLY | O_DIRECT | O_CLOEXEC);
+    if (direct < 0)
+        skip();
+    model_write(m, 1, 0, 4096, true);
+    model_commit(m, MARK_CRASH);
+    assert_true(growth_by_half_a_set(m) > 65536);
+    model_commit(m, MARK_CRASH);
+    for (unsigned i = 0; i < 70; i++)
+        model_write(m, 0, (uint64_t)(i % 8) * 65536, 65536, false);
+    model_commit(m, MARK_CRASH);
+    assert_int_equal(growth_by_half_a_set(m), 0);
+    model_commit(m, MARK_CRASH);
+    assert_true(growth_by_half_a_set(m) > 65536);
     model_commit(m, MARK_CRASH);
     model_check_all(m);
 }
@@ -348,6 +393,7 @@ int main(void)
         TEST(a_progress_mark_is_durable_but_no_point),
         TEST(points_survive_close_and_crash),
         TEST(what_has_no_mark_never_was),
+        TEST(behind_a_long_change_set_the_next_one_goes_past_the_page_cache),
         TEST(the_index_is_rebuilt_from_the_log),
         TEST(merging_changes_no_point),
         TEST(dropped_points_go_and_the_others_stay),
