@@ -17,7 +17,7 @@ from harness import check, defer, die_with_parent, run, undo, wait_until
 
 PORT = 5432
 CLIENTS = 4
-PAUSE_S = 0.1  # between a client's transactions: an emulated guest has other work as well
+PAUSE_S = 0.2  # between a client's transactions: an emulated guest has other work as well
 TABLES = """CREATE TABLE account (client int PRIMARY KEY, total bigint NOT NULL);
             CREATE TABLE ledger (client int, n int, made timestamptz, note text, PRIMARY KEY (client, n));
             INSERT INTO account SELECT c, 0 FROM generate_series(1, {clients}) AS c"""
@@ -107,7 +107,7 @@ class Transactions:
     def count(self):
         return sum(len(lines) for lines in self.lines.values())
 
-    def wait_more(self, count=20, timeout=600):
+    def wait_more(self, count=10, timeout=600):
         """Each client has booked that many more."""
         wanted = {number: len(lines) + count for number, lines in self.lines.items()}
 
