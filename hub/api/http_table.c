@@ -94,6 +94,7 @@ const struct http_route http_routes[] = {
     {"GET", V1 "/vaults/{vault_id}", "getVault", "vaults:read", 0, serve_vault_get},
     {"PATCH", V1 "/vaults/{vault_id}", "updateVault", "vaults:write", 0, serve_vault_update},
     {"DELETE", V1 "/vaults/{vault_id}", "deleteVault", "vaults:write", 0, serve_vault_delete},
+    {"GET", V1 "/vaults/{vault_id}/copies", "listVaultCopies", "points:read", 0, serve_vault_copies},
     {"GET", V1 "/vaults/{vault_id}/space", "getVaultSpace", "vaults:read", 0, serve_vault_space},
     {"POST", V1 "/vaults/{vault_id}/gc", "compactVault", "vaults:verify", 0, serve_vault_gc},
     {"POST", V1 "/vaults/{vault_id}/rotate-key", "rotateVaultKey", "vaults:write", 0, serve_vault_rotate_key},

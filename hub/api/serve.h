@@ -48,6 +48,7 @@ int serve_machine_move(struct request *r, struct err *err);
 int serve_machine_erase(struct request *r, struct err *err);
 /* serve_copy.c */
 int serve_copy_list(struct request *r, struct err *err);
+int serve_vault_copies(struct request *r, struct err *err);
 int serve_copy_create(struct request *r, struct err *err);
 int serve_copy_remove(struct request *r, struct err *err);
 int serve_copy_use(struct request *r, struct err *err);

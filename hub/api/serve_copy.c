@@ -87,6 +87,23 @@ int serve_copy_list(struct request *r, struct err *err)
     return row_list_serve(r, &list, err);
 }
 
+int serve_vault_copies(struct request *r, struct err *err)
+{
+    AUTO_DB_SET struct db_set vault = {0};
+
+    if (db_need(r->conn, &db_vaults, r->params[0], &vault, err) < 0)
+        return -1;
+    const struct row_list list = {
+        .entity = &db_copies,
+        .filters = copy_filters,
+        .filter_count = ARRAY_LEN(copy_filters),
+        .fixed = {"vault_id", DB_EQ, db_at(&vault, struct vault_row, 0)->id},
+        .item = copy_json,
+    };
+
+    return row_list_serve(r, &list, err);
+}
+
 int serve_copy_create(struct request *r, struct err *err)
 {
     AUTO_DB_SET struct db_set machine = {0};

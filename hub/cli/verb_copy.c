@@ -44,6 +44,26 @@ int verb_copy_list(struct command_line *line, struct err *err)
     return verb_print_list(line, path, copy_columns, ARRAY_LEN(copy_columns), 0, err);
 }
 
+static const struct column kept_columns[] = {
+    {"MACHINE", "machine_name", COLUMN_TEXT, false},
+    {"FROM", "source_vault_name", COLUMN_TEXT, false},
+    {"STATE", "state", COLUMN_TEXT, false},
+    {"TIME", "point_time", COLUMN_TIME, false},
+    {"BEHIND", "behind_seconds", COLUMN_SECONDS, false},
+    {"POINTS", "point_count", COLUMN_NUMBER, false},
+    {"TAKEN", "taken_bytes", COLUMN_BYTES, false},
+    {"TRAFFIC", "traffic_bytes", COLUMN_BYTES, true},
+    {"CAUSE", "cause", COLUMN_TEXT, false},
+    {"REMEDY", "remedy", COLUMN_TEXT, true},
+};
+
+int verb_vault_copies(struct command_line *line, struct err *err)
+{
+    AUTO_FREE char *path = client_path("/api/v1/vaults/%s/copies?sort=machine_name", line->arguments[0]);
+
+    return verb_print_list(line, path, kept_columns, ARRAY_LEN(kept_columns), 0, err);
+}
+
 int verb_copy_create(struct command_line *line, struct err *err)
 {
     AUTO_FREE char *path = client_path("/api/v1/machines/%s/copies", line->arguments[0]);

@@ -101,6 +101,7 @@ VERB(machine_integrity);
 VERB(machine_erase);
 VERB(machine_rotate_key);
 VERB(copy_list);
+VERB(vault_copies);
 VERB(copy_create);
 VERB(copy_points);
 VERB(copy_remove);
