@@ -118,12 +118,14 @@ static bool check_enum(struct walk *w, const json_t *rule, const json_t *schema,
 {
     const json_t *one;
     size_t i;
-    AUTO_FREE char *text = NULL;
+    char text[256] = "";
+    size_t used = 0;
 
     (void)schema;
     json_array_foreach(rule, i, one) if (json_equal(one, value)) return true;
-    text = json_dumps(rule, JSON_COMPACT);
-    json_schema_fault(w->errors, at, "enum", "must be one of %s", text ? text : "the listed values");
+    json_array_foreach(rule, i, one) if (json_is_string(one) && used < sizeof(text)) used +=
+        (size_t)snprintf(text + used, sizeof(text) - used, "%s%s", i ? ", " : "", json_string_value(one));
+    json_schema_fault(w->errors, at, "enum", "must be one of: %s", text);
     return false;
 }
 

@@ -659,7 +659,7 @@ const struct command commands[] = {
     {"failover screenshot", "FAILOVER|MACHINE FILE",
         "Write what the replica's screen shows now to a file, as PNG; -: standard output", NULL, 2, 2, false,
         verb_failover_screenshot},
-    {"failover show", "FAILOVER", "Show a failover, with what its target says of the replica", NULL, 1, 1, false,
+    {"failover show", "FAILOVER|MACHINE", "Show a failover, with what its target says of the replica", NULL, 1, 1, false,
         verb_failover_show},
     {"failover change-point", "FAILOVER|MACHINE POINT", "Run another point, before the commit", job_options, 2, 2,
         false, verb_failover_change_point},

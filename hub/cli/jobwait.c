@@ -7,11 +7,14 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <time.h>
 
 #include "hub/cli/output.h"
 #include "transport/base/clock.h"
+#include "transport/base/mem.h"
 
+#define BAR_CELLS 20 /* of the progress bar */
 #define HUB_AWAY_USEC (60 * USEC_PER_SEC)
 
 static bool shows_progress(const struct command_line *line)
@@ -51,17 +54,34 @@ static const json_t *current_step(const json_t *job)
     return found;
 }
 
+/* Columns of the terminal; one that does not know is as wide as they used to be. */
+static size_t terminal_width(void)
+{
+    struct winsize size;
+
+    return ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? size.ws_col : 80;
+}
+
+/* One line: what is longer than the terminal is wide would go on in the next one, which nothing takes away again. */
 static void show_progress(const json_t *job)
 {
     const json_t *step = current_step(job);
+    double percent = json_number_value(json_object_get(job, "progress_percent"));
+    char bar[BAR_CELLS + 1];
+    size_t full = percent <= 0 ? 0 : percent >= 100 ? BAR_CELLS : (size_t)(percent / 100 * BAR_CELLS);
+    AUTO_FREE char *text = NULL;
 
-    (void)fprintf(stderr, "\r\033[K%s: %s %3.0f %%  ", member(job, "kind"), member(job, "status"),
-        json_number_value(json_object_get(job, "progress_percent")));
-    output_text(member(step, "title"), stderr);
-    if (*member(step, "detail")) {
-        (void)fputs(": ", stderr);
-        output_text(member(step, "detail"), stderr);
-    }
+    memset(bar, ' ', BAR_CELLS);
+    memset(bar, '#', full);
+    bar[BAR_CELLS] = '\0';
+    text = mem_printf("%s [%s] %3.0f %%  %s%s%s", member(job, "kind"), bar, percent,
+        strcmp(member(job, "status"), "queued") == 0 ? "queued" : member(step, "title"),
+        *member(step, "detail") ? ": " : "", member(step, "detail"));
+    if (!text)
+        return;
+    output_cut(text, terminal_width() - 1);
+    (void)fputs("\r\033[K", stderr);
+    output_text(text, stderr);
     (void)fflush(stderr);
 }
 

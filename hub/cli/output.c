@@ -34,6 +34,15 @@ void output_text(const char *text, FILE *out)
         (void)fputc((unsigned char)*text < 0x20 || *text == 0x7f ? ' ' : *text, out);
 }
 
+void output_cut(char *text, size_t columns)
+{
+    for (; *text; text++)
+        if (((unsigned char)*text & 0xc0) != 0x80 && columns-- == 0) {
+            *text = '\0';
+            return;
+        }
+}
+
 static void render_bytes(double bytes, char *out, size_t n)
 {
     static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB", "PiB"};

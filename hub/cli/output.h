@@ -41,6 +41,8 @@ int output_item_and_list(const struct command_line *line, json_t *item, const ch
 void output_json(const json_t *value, FILE *out);
 /* Text with control characters replaced. */
 void output_text(const char *text, FILE *out);
+/* Ends the text (UTF-8) after so many code points, for a line of a terminal with that many columns. */
+void output_cut(char *text, size_t columns);
 /* One value in its form; out holds n bytes. */
 void output_value(const json_t *value, enum column_form form, char *out, size_t n);
 

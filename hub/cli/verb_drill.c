@@ -109,8 +109,24 @@ static int add_settings(const struct command_line *line, json_t *body, struct er
     return add_times(line, body, err) < 0 ? -1 : add_options(line, body, err);
 }
 
+/* What a drill cannot be without, in the words of the command. */
+static int check_create(const struct command_line *line, struct err *err)
+{
+    if (!command_option(line, "plan") == !command_option(line, "policy")) {
+        err_set(
+            err, ERR_INVALID, "--plan or --policy: %s", command_option(line, "plan") ? "only one of them" : "missing");
+        return err_hint(err, "A drill tests a recovery plan (leeward plan list) or all machines of a policy.");
+    }
+    if (command_option(line, "interval"))
+        return 0;
+    err_set(err, ERR_INVALID, "--interval: missing");
+    return err_hint(err, "How often it is tested, as in --interval 7d");
+}
+
 int verb_drill_create(struct command_line *line, struct err *err)
 {
+    if (check_create(line, err) < 0)
+        return -1;
     AUTO_ANSWER struct client_answer answer = {0};
     json_t *body = json_pack("{s:s, s:s*, s:s*}", "name", line->arguments[0], "plan", command_option(line, "plan"),
         "policy", command_option(line, "policy"));

@@ -51,7 +51,7 @@ int verb_failover_list(struct command_line *line, struct err *err)
 
 /* What a verb is about. */
 struct sort {
-    const char *kinds, *states; /* for a query */
+    const char *kinds, *states; /* for a query; NULL: all */
     const char *words;          /* "test failover that is not over" */
     bool last_counts;           /* of several */
 };
@@ -68,6 +68,8 @@ static const struct sort one_that_goes_back = {
 static const struct sort a_replica = {
     "test,planned,unplanned", "starting,running,committed,reprotected", "replica", false};
 
+static const struct sort any = {NULL, NULL, "failover", true};
+
 /* The failovers of a machine that are of that sort, the newest first. */
 static int find(struct command_line *line, const char *machine, const struct sort *sort, char ret_id[IDENT_TEXT_SIZE],
     struct err *err)
@@ -80,7 +82,9 @@ static int find(struct command_line *line, const char *machine, const struct sor
     if (verb_machine_id(line, machine, machine_id, err) < 0)
         return -1;
     path = client_path("/api/v1/failovers?sort=-created_at&machine_id=%s", machine_id);
-    AUTO_FREE char *full = path ? mem_printf("%s&kind=%s&state=%s", path, sort->kinds, sort->states) : NULL;
+    AUTO_FREE char *full = !path         ? NULL
+                           : sort->kinds ? mem_printf("%s&kind=%s&state=%s", path, sort->kinds, sort->states)
+                                         : mem_strdup(path);
 
     if (!full)
         return err_set(err, ERR_NOMEM, "no memory for a request");
@@ -116,8 +120,12 @@ static int name_failover(
 
 int verb_failover_show(struct command_line *line, struct err *err)
 {
-    AUTO_FREE char *path = client_path("/api/v1/failovers/%s", line->arguments[0]);
+    AUTO_FREE char *path = NULL;
+    char id[IDENT_TEXT_SIZE];
 
+    if (name_failover(line, &any, id, err) < 0)
+        return -1;
+    path = client_path("/api/v1/failovers/%s", id);
     return verb_print_item(line, path, err);
 }
 
@@ -520,8 +528,24 @@ static int add_config(const struct command_line *line, json_t *body, struct err 
     return err_hint(err, "For example --config '{\"uri\": \"qemu:///system\"}'");
 }
 
+/* What an adapter cannot be without, in the words of the command. */
+static int check_adapter(const struct command_line *line, struct err *err)
+{
+    static const char *const examples[][2] = {
+        {"libvirt", "{\"uri\": \"qemu:///system\"}"}, {"command", "{\"program\": \"/etc/leeward/targets/PROGRAM\"}"}};
+
+    for (size_t i = 0; i < ARRAY_LEN(examples); i++)
+        if (strcmp(line->arguments[1], examples[i][0]) == 0 && !command_option(line, "config")) {
+            err_set(err, ERR_INVALID, "--config: missing");
+            return err_hint(err, "What the adapter %s must know: --config '%s'", examples[i][0], examples[i][1]);
+        }
+    return 0;
+}
+
 int verb_target_create(struct command_line *line, struct err *err)
 {
+    if (check_adapter(line, err) < 0)
+        return -1;
     AUTO_ANSWER struct client_answer answer = {0};
     json_t *body = json_pack("{s:s, s:s}", "name", line->arguments[0], "adapter", line->arguments[1]);
     int rc = body ? add_config(line, body, err) : err_set(err, ERR_NOMEM, "no memory for a request");

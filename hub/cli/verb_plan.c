@@ -20,7 +20,7 @@ static const struct column plan_columns[] = {
     {"NAME", "name", COLUMN_TEXT, false},
     {"DESCRIPTION", "description", COLUMN_TEXT, false},
     {"LAST RUN", "last_run_at", COLUMN_TIME, false},
-    {"IT", "last_run_state", COLUMN_TEXT, false},
+    {"ITS STATE", "last_run_state", COLUMN_TEXT, false},
     {"ID", "id", COLUMN_TEXT, true},
 };
 
@@ -50,6 +50,17 @@ static const struct column forecast_columns[] = {
     {"TARGET", "target", COLUMN_TEXT, false},
     {"POINT", "sequence", COLUMN_NUMBER, false},
     {"LOSS", "data_loss_seconds", COLUMN_SECONDS, false},
+};
+
+/* Of a plan that does not run: what there is to do. */
+static const struct column plan_step_columns[] = {
+    {"GROUP", "group", COLUMN_TEXT, false},
+    {"STEP", "name", COLUMN_TEXT, false},
+    {"TYPE", "type", COLUMN_TEXT, false},
+    {"WHAT", "what", COLUMN_TEXT, false},
+    {"AFTER", "after", COLUMN_LIST, false},
+    {"ONLY", "only", COLUMN_LIST, true},
+    {"ON FAILURE", "on_failure", COLUMN_TEXT, true},
 };
 
 static const struct column step_columns[] = {
@@ -258,11 +269,47 @@ int verb_plan_list(struct command_line *line, struct err *err)
     return verb_print_list(line, "/api/v1/plans", plan_columns, ARRAY_LEN(plan_columns), 0, err);
 }
 
+/* The steps of all groups in one list; groups that have a target or a bound of their own stay with the plan. */
+static json_t *steps_of(const json_t *plan)
+{
+    static const char *const whats[] = {"machine", "script", "url", "question"};
+    json_t *steps = json_array(), *group, *step;
+    size_t i, k;
+
+    json_array_foreach(json_object_get(plan, "groups"), i, group)
+    {
+        json_array_foreach(json_object_get(group, "steps"), k, step)
+        {
+            json_t *row = json_copy(step);
+
+            json_object_set(row, "group", json_object_get(group, "name"));
+            for (size_t w = 0; w < ARRAY_LEN(whats); w++)
+                if (json_object_get(step, whats[w]))
+                    json_object_set(row, "what", json_object_get(step, whats[w]));
+            json_array_append_new(steps, row);
+        }
+        json_object_del(group, "steps");
+        if (json_object_size(group) == 1) /* its name */
+            json_array_remove(json_object_get(plan, "groups"), i--);
+    }
+    if (json_array_size(json_object_get(plan, "groups")) == 0)
+        json_object_del((json_t *)plan, "groups");
+    return steps;
+}
+
 int verb_plan_show(struct command_line *line, struct err *err)
 {
     AUTO_FREE char *path = client_path("/api/v1/plans/%s", line->arguments[0]);
+    AUTO_ANSWER struct client_answer answer = {0};
 
-    return verb_print_item(line, path, err);
+    if (!path)
+        return err_set(err, ERR_NOMEM, "no memory for a request");
+    if (client_get(line->client, path, &answer, err) < 0)
+        return -1;
+    if (line->output == OUTPUT_JSON)
+        return output_item(line, answer.json, stdout);
+    json_object_set_new(answer.json, "steps", steps_of(answer.json));
+    return output_item_and_list(line, answer.json, "steps", plan_step_columns, ARRAY_LEN(plan_step_columns), stdout);
 }
 
 int verb_plan_delete(struct command_line *line, struct err *err)
@@ -341,6 +388,8 @@ int verb_plan_run(struct command_line *line, struct err *err)
     id = json_string_value(json_object_get(json_object_get(job, "params"), "run_id"));
     if (rc == 0 && job && id && !command_option(line, "no-wait"))
         rc = print_report(line, id, err);
+    else if (rc == 0 && job && id && line->output != OUTPUT_JSON)
+        printf("run %s has begun: leeward plan report %s\n", id, id);
     else if (rc == 0 && job)
         output_json(job, stdout);
     json_decref(job);

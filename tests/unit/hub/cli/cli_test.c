@@ -250,6 +250,21 @@ static char *printed_item(json_t *item, enum output_form form)
     return text;
 }
 
+static void a_line_is_cut_between_letters(void **state)
+{
+    char text[] = "f\xc3\xb6r \xe6\x9c\xba\xe5\x99\xa8"; /* "för" and two letters of three bytes */
+
+    (void)state;
+    output_cut(text, 6);
+    assert_string_equal(text, "f\xc3\xb6r \xe6\x9c\xba\xe5\x99\xa8");
+    output_cut(text, 5);
+    assert_string_equal(text, "f\xc3\xb6r \xe6\x9c\xba");
+    output_cut(text, 2);
+    assert_string_equal(text, "f\xc3\xb6");
+    output_cut(text, 0);
+    assert_string_equal(text, "");
+}
+
 static void a_table_lines_up(void **state)
 {
     static const struct column columns[] = {
@@ -450,6 +465,7 @@ int main(void)
         cmocka_unit_test(exit_codes_tell_the_kinds_apart),
         cmocka_unit_test(values_are_shown_in_the_units_of_people),
         cmocka_unit_test(control_characters_never_reach_the_terminal),
+        cmocka_unit_test(a_line_is_cut_between_letters),
         cmocka_unit_test(a_table_lines_up),
         cmocka_unit_test(an_item_lines_up_with_its_lists_as_tables),
         cmocka_unit_test(an_item_is_said_in_words_without_what_is_not_there),
