@@ -10,6 +10,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(HERE)))
 sys.path.insert(0, os.path.join(ROOT, "tests", "system"))
 
 import harness  # noqa: E402
+from vault_site import Vault  # noqa: E402
 from harness import MIB, Disk, Site, check, defer, run, undo_all as undo_everything  # noqa: E402, F401
 
 ARTEFACTS = os.environ.get("LEEWARD_ARTEFACTS", os.path.join(ROOT, "build", "artefacts", "console"))
@@ -42,7 +43,8 @@ def first_password(site):
 
 
 class ConsoleSite(Site):
-    """A site with one protected disk and an administrator who has chosen a password."""
+    """A site with one disk that is protected to a vault of its own, which can be lost, with a copy in the other one, and an administrator who has chosen a
+    password."""
     USERNAME, PASSWORD = "admin", "correct horse battery"
 
     def __init__(self):
@@ -50,7 +52,11 @@ class ConsoleSite(Site):
         self.disk = Disk(48 * MIB, name="console")
         self.disk.make_fs("ext4")
         self.mount_point = self.disk.mount()
-        self.protect(self.disk)
+        self.other = self.items("vault", "list")[0]
+        self.own = Vault(self, "harbour")
+        self.cli("machine", "protect", self.machine()["id"], "--disk", self.disk_key(self.disk), "--vault", "harbour", "--no-wait")
+        self.wait_protected()
+        self.cli("copy", "create", self.machine()["name"], self.other["name"])
 
     def url(self):
         return self.env["LEEWARD_URL"]

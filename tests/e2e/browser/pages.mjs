@@ -28,6 +28,8 @@ const password = process.env.LEEWARD_PASSWORD;
 const machine = JSON.parse(process.env.LEEWARD_MACHINE);
 const run = process.env.LEEWARD_RUN;
 const failover = process.env.LEEWARD_FAILOVER;
+/** { own, copy }: the vault that the machine is replicated to, and the one that keeps a copy of its points. */
+const vaults = JSON.parse(process.env.LEEWARD_VAULTS);
 const firstPassword = process.env.LEEWARD_FIRST_PASSWORD;
 
 let storageState;
@@ -51,6 +53,7 @@ export const pages = [
     { name: "alerts", path: "/alerts?state=firing,acknowledged,resolved", shows: "main h1" },
     { name: "machine", path: () => `/machines/${machine.id}?hours=1`, shows: ".lw-chart canvas" },
     { name: "machine-points", path: () => `/machines/${machine.id}?tab=points`, shows: "#chosen-point" },
+    { name: "machine-copies", path: () => `/machines/${machine.id}?tab=copies&copy=${vaults.copy.id}`, shows: "#copy-points table tbody tr" },
     { name: "machine-disks", path: () => `/machines/${machine.id}?tab=disks`, shows: "table tbody tr" },
     { name: "machine-mapping", path: () => `/machines/${machine.id}?tab=mapping`, shows: "#mapping-failover" },
     { name: "machine-events", path: () => `/machines/${machine.id}?tab=events`, shows: "table tbody tr" },
@@ -73,6 +76,7 @@ export const pages = [
     { name: "audit", path: "/events?show=audit", shows: "table tbody tr[data-id]" },
     { name: "nodes", path: "/infrastructure", shows: "table tbody tr[data-id]" },
     { name: "vaults", path: "/infrastructure?show=vaults", shows: "table tbody tr[data-id]" },
+    { name: "vault", path: () => `/vaults/${vaults.copy.id}`, shows: "#kept-copies table tbody tr[data-id]" },
     { name: "sites", path: "/infrastructure?show=sites", shows: "table tbody tr[data-id]" },
     { name: "policies", path: "/policies", shows: "table tbody tr[data-id]" },
     { name: "users", path: "/access", shows: "table tbody tr[data-id]" },
@@ -404,6 +408,11 @@ test("a_machine_fails_over_for_good_and_back", async () => {
         await page.waitForSelector("#failover[data-state=committed] #act-reprotect");
         await lookAround(page, "failover-committed");
         await page.click("#act-reprotect");
+        await page.waitForSelector("#precheck[data-passed=true]");
+        const others = page.locator("#old-vault option:not([value=''])");
+        await others.first().waitFor({ state: "attached" });
+        check((await others.count()) === 1, `a replica can be protected to more vaults than the other one: ${await others.allTextContents()}`);
+        await look(page, "failover-reprotect");
         await submit();
         await page.waitForSelector("#failover[data-state=reprotected] #act-failback");
         await page.click("#act-failback");
@@ -509,7 +518,7 @@ test("mapping_is_entered_for_a_machine_and_its_site_and_taken_back", async () =>
     await page.waitForSelector("table tbody tr[data-id]");
     const siteId = await page.locator("tr[data-id]").first().getAttribute("data-id");
     const show = async () => {
-        await page.locator(`tr[data-id="${siteId}"]`).getByRole("button").click();
+        await page.locator(`tr[data-id="${siteId}"] [data-action=mapping]`).click();
         await page.waitForSelector("#mapping-cpus");
     };
     const save = async () => {
@@ -592,6 +601,57 @@ test("failover_wizard_leads_from_the_timeline_to_a_test_and_its_cleanup", async 
     await page.fill("#notes", "seen by a browser");
     await page.keyboard.press("Enter");
     await page.waitForSelector("#failover[data-state=cleaned]");
+});
+
+test("sites_are_made_given_machines_and_vaults_renamed_and_removed", async () => {
+    expectComplaint(/status of 409/); // what the hub would refuse
+    const { page, context } = await open({ storageState: await session() });
+    const ask = async (path) => (await context.request.get(`/api/v1/${path}`)).json();
+    const save = async () => {
+        await page.click('[role="dialog"] button[type="submit"]');
+        await page.getByRole("dialog").waitFor({ state: "detached" });
+    };
+    const place = async (site) => {
+        await page.goto(`/vaults/${vaults.copy.id}`);
+        await page.click("#edit-vault");
+        await page.locator("#site option", { hasText: site }).waitFor({ state: "attached" });
+        await page.selectOption("#site", { label: site });
+        await save();
+        await page.goto(`/machines/${machine.id}`);
+        await page.click("#edit-machine");
+        await page.locator("#site option", { hasText: site }).waitFor({ state: "attached" });
+        await page.selectOption("#site", { label: site });
+        if (site === "pier") await look(page, "machine-settings");
+        await save();
+    };
+    await page.goto("/infrastructure?show=sites");
+    await page.click("#add-site");
+    await page.waitForSelector("#site-name");
+    check(await page.isDisabled('[role="dialog"] button[type="submit"]'), "a site without a name can be made");
+    await page.fill("#site-name", "pier");
+    await page.fill("#site-description", "by the water");
+    await save();
+    await place("pier");
+    const of = async () => [(await ask(`machines/${machine.id}`)).site_name, (await ask(`vaults/${vaults.copy.id}`)).site_name];
+    check(isDeepStrictEqual(await of(), ["pier", "pier"]), `not at the site: ${await of()}`);
+    await page.goto("/infrastructure?show=sites&sort=-machines");
+    const row = page.locator("tr[data-id]", { hasText: "by the water" });
+    await row.getByText("1", { exact: true }).nth(1).waitFor(); // a machine and a vault
+    await row.locator("[data-action=edit]").click();
+    await page.fill("#site-name", "port");
+    await save();
+    await row.locator("[data-action=delete]").click();
+    await page.waitForSelector('[role="dialog"] .pf-v6-c-alert.pf-m-danger'); // it is used: told before it is asked for
+    check(await page.isDisabled('[role="dialog"] button[type="submit"]'), "a site that is used can be removed");
+    await look(page, "site-in-use");
+    await page.keyboard.press("Escape");
+    await place("No site");
+    await page.goto("/infrastructure?show=sites");
+    await row.locator("[data-action=delete]").click();
+    await page.waitForSelector("#precheck[data-passed=true]");
+    await save();
+    await row.waitFor({ state: "detached" });
+    check(isDeepStrictEqual(await of(), [null, null]), `still at a site: ${await of()}`);
 });
 
 test("settings_are_changed_and_taken_back_to_their_defaults", async () => {

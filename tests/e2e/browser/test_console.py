@@ -63,7 +63,8 @@ try:
         defer(run, os.path.join(BIN, "leeward-agent"), "--uninstall", "--instance", f"{instance}-{name}", "--data", f"{data}-{name}")
     status = site.browse("pages.mjs", LEEWARD_BIN=BIN, LEEWARD_SECOND_DISK=second.device, LEEWARD_THIRD_DISK=third.device, LEEWARD_SPARE_DISK=spare.device,
                          LEEWARD_AGENT_DATA=data, LEEWARD_AGENT_INSTANCE=instance, LEEWARD_USERNAME=site.USERNAME, LEEWARD_FIRST_PASSWORD=first_password(site),
-                         LEEWARD_PASSWORD=site.PASSWORD, LEEWARD_MACHINE=json.dumps(site.machine()), LEEWARD_RUN=run_id, LEEWARD_FAILOVER=failover)
+                         LEEWARD_PASSWORD=site.PASSWORD, LEEWARD_MACHINE=json.dumps(site.machine()), LEEWARD_RUN=run_id,
+                         LEEWARD_VAULTS=json.dumps({"own": site.own.shown(), "copy": site.other}), LEEWARD_OWN_VAULT_PID=str(site.own.process.pid), LEEWARD_FAILOVER=failover)
 except Exception as problem:
     traceback.print_exc()
     print(f"FAIL console: {' '.join(str(problem).split())[:500]}", flush=True)

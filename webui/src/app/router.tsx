@@ -27,10 +27,11 @@ import { planRoute, planRunRoute, plansRoute } from "../pages/plans/route";
 import { policiesRoute } from "../pages/policies/route";
 import { restoreRoute } from "../pages/restore/route";
 import { settingsRoute } from "../pages/settings/route";
+import { vaultRoute } from "../pages/vault/route";
 import { NotFound } from "./NotFound";
 import { rootRoute, shellRoute } from "./rootRoute";
 
-const routeTree = rootRoute.addChildren([loginRoute, passwordRoute, shellRoute.addChildren([overviewRoute, machinesRoute, machineRoute, protectRoute, mapRoute, alertsRoute, failoversRoute, failoverWizardRoute, failoverRoute, failbackRoute, restoreRoute, plansRoute, planRoute, planRunRoute, drillsRoute, groupsRoute, jobsRoute, jobRoute, eventsRoute, infrastructureRoute, policiesRoute, approvalsRoute, accessRoute, settingsRoute])]);
+const routeTree = rootRoute.addChildren([loginRoute, passwordRoute, shellRoute.addChildren([overviewRoute, machinesRoute, machineRoute, protectRoute, mapRoute, alertsRoute, failoversRoute, failoverWizardRoute, failoverRoute, failbackRoute, restoreRoute, plansRoute, planRoute, planRunRoute, drillsRoute, groupsRoute, jobsRoute, jobRoute, eventsRoute, infrastructureRoute, vaultRoute, policiesRoute, approvalsRoute, accessRoute, settingsRoute])]);
 
 export function makeRouter(client: QueryClient) {
     return createRouter({ routeTree, context: { client }, defaultPreload: "intent", defaultNotFoundComponent: NotFound, scrollRestoration: false });

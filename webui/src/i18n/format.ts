@@ -80,7 +80,12 @@ export function formatsOf(language: string) {
     return { number, bytes, rate: (value: number | string) => `${bytes(value)}/s`, rateMark, percent: (share: number, digits = 0) => percents(digits).format(share), span, moment, clock, day, ago };
 }
 
+/** The browser's own kind of a language, where it names one: English with the clock and the dates of its country. */
+export function regionOf(language: string): string {
+    return navigator.languages.find((one) => one.startsWith(`${language}-`)) ?? language;
+}
+
 export function useFormat() {
     const language = useTranslation().i18n.language;
-    return useMemo(() => formatsOf(language), [language]);
+    return useMemo(() => formatsOf(regionOf(language)), [language]);
 }

@@ -19,6 +19,8 @@ import type failovers from "../pages/failovers/en.json";
 import type groups from "../pages/groups/en.json";
 import type infrastructure from "../pages/infrastructure/en.json";
 import type plans from "../pages/plans/en.json";
+import type copies from "../pages/copies/en.json";
+import type vault from "../pages/vault/en.json";
 import type drills from "../pages/drills/en.json";
 import type jobs from "../pages/jobs/en.json";
 import type protect from "../pages/protect/en.json";
@@ -48,7 +50,9 @@ declare module "i18next" {
             infrastructure: typeof infrastructure;
             jobs: typeof jobs;
             plans: typeof plans;
+            copies: typeof copies;
             drills: typeof drills;
+            vault: typeof vault;
             policies: typeof policies;
             protect: typeof protect;
             restore: typeof restore;

@@ -10,7 +10,7 @@ import { useTranslation } from "react-i18next";
 import UPlot from "uplot";
 
 import { useIsDark } from "../app/theme";
-import { useFormat } from "../i18n/format";
+import { regionOf, useFormat } from "../i18n/format";
 
 export interface Series {
     label: string;
@@ -31,12 +31,21 @@ interface ChartProps {
     marks?: { steps: number[]; format: (value: number, largest: number) => string };
 }
 
-const HEIGHT = 220;
+const HEIGHT = 200;
+const X_AXIS = 30; // pixels, for one line of marks
 const TABLE_ROWS = 60;
 
 function tokens(element: Element) {
     const style = getComputedStyle(element);
     return (name: string) => style.getPropertyValue(name).trim();
+}
+
+/** As wide as the widest mark beside it; there are none (whatever its types say) before the first data. */
+function axisWidth(plot: UPlot, values: string[] | null, index: number): number {
+    const { font, gap } = plot.axes[index] ?? {};
+    if (font) plot.ctx.font = font[0] as string; // uPlot has made it [what the canvas takes, size] by then
+    const widest = Math.max(0, ...(values ?? []).map((value) => plot.ctx.measureText(value).width));
+    return Math.ceil(widest / devicePixelRatio) + (gap ?? 5) + 2;
 }
 
 function options(element: Element, width: number, { series, format, marks }: ChartProps, time: (ms: number, spanS: number) => string): UPlot.Options {
@@ -50,8 +59,8 @@ function options(element: Element, width: number, { series, format, marks }: Cha
         cursor: { y: false },
         scales: { y: { range: (_plot, _min, max) => [0, Math.max(max * 1.1, 1)] } },
         axes: [
-            { ...axis, values: (plot, splits) => splits.map((s) => time(s * 1000, (plot.scales.x?.max ?? 0) - (plot.scales.x?.min ?? 0))), space: 90 },
-            { ...axis, ...(marks && { incrs: marks.steps }), values: (_plot, splits) => splits.map((value) => (marks ? marks.format(value, Math.max(...splits)) : format(value))), size: 84 },
+            { ...axis, values: (plot, splits) => splits.map((s) => time(s * 1000, (plot.scales.x?.max ?? 0) - (plot.scales.x?.min ?? 0))), space: 90, size: X_AXIS },
+            { ...axis, ...(marks && { incrs: marks.steps }), values: (_plot, splits) => splits.map((value) => (marks ? marks.format(value, Math.max(...splits)) : format(value))), size: axisWidth },
         ],
         series: [
             {},
@@ -77,7 +86,7 @@ function Canvas(props: ChartProps) {
         const element = holder.current;
         if (!element) return;
         const time = (ms: number, spanS: number) =>
-            new Intl.DateTimeFormat(language, spanS > 2 * 86_400 ? { month: "short", day: "numeric" } : { hour: "numeric", minute: "2-digit" }).format(ms);
+            new Intl.DateTimeFormat(regionOf(language), spanS > 2 * 86_400 ? { month: "short", day: "numeric" } : { hour: "numeric", minute: "2-digit" }).format(ms);
         const plot = new UPlot(options(element, element.clientWidth, props, time), [times, ...series.map((s) => s.values)] as UPlot.AlignedData, element);
         const observer = new ResizeObserver(() => plot.setSize({ width: element.clientWidth, height: HEIGHT }));
         observer.observe(element);

@@ -36,6 +36,8 @@ interface DataTableProps<T> {
     actions?: (row: T) => ReactNode;
     empty?: ReactNode;
     language: string;
+    /** A table among other things of a page: as high as its rows, which are few. */
+    isShort?: boolean;
 }
 
 function sorted<T>(rows: T[], columns: Column<T>[], sort: string, language: string): T[] {
@@ -126,7 +128,7 @@ function PlainRow<T>({ row, id, name, index, columns, isTicked, onTick, actions,
 /** Each frame of scrolling draws the table: rows that were in view before are left as they are. */
 const Row = memo(PlainRow) as typeof PlainRow;
 
-export function DataTable<T>({ label, columns, rows, rowId, rowName, sort, onSort, selection, actions, empty, language }: DataTableProps<T>) {
+export function DataTable<T>({ label, columns, rows, rowId, rowName, sort, onSort, selection, actions, empty, language, isShort }: DataTableProps<T>) {
     const scroller = useRef<HTMLDivElement>(null);
     const shown = useMemo(() => sorted(rows, columns, sort, language), [rows, columns, sort, language]);
     const virtualizer = useVirtualizer({ count: shown.length, getScrollElement: () => scroller.current, estimateSize: () => 49, overscan: 12, getItemKey: (index) => rowId(shown[index] as T) });
@@ -143,7 +145,7 @@ export function DataTable<T>({ label, columns, rows, rowId, rowName, sort, onSor
     return (
         // What scrolls must be reachable with the keyboard (axe: scrollable-region-focusable).
         // eslint-disable-next-line jsx-a11y/no-noninteractive-tabindex
-        <div className="lw-scroller" ref={scroller} role="region" aria-label={label} tabIndex={0}>
+        <div className={isShort ? "lw-scroller lw-scroller-short" : "lw-scroller"} ref={scroller} role="region" aria-label={label} tabIndex={0}>
             <Table aria-label={label} variant="compact" isStickyHeader gridBreakPoint="grid-md" aria-rowcount={shown.length + 1}>
                 <Head columns={columns} sort={sort} onSort={onSort} selection={selection} rows={shown} rowId={rowId} hasActions={actions !== undefined} />
                 <Tbody>

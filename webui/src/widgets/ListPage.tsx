@@ -77,7 +77,7 @@ export function ListPage<T>({ title, text, query, columns, rowId, rowName, words
                         </ToolbarItem>
                         {filters}
                         <ToolbarItem align={{ default: "alignEnd" }} alignSelf="center">
-                            <span className="lw-subtle" role="status">{t("table.count", { count: shown.length, total: number(rows?.length ?? 0) })}</span>
+                            <span className="lw-subtle" role="status">{t("table.count", { shown: number(shown.length), total: number(rows?.length ?? 0) })}</span>
                         </ToolbarItem>
                     </ToolbarContent>
                 </Toolbar>

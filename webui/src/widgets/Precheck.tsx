@@ -6,12 +6,13 @@ import { useTranslation } from "react-i18next";
 import { Notice } from "./Notice";
 import { ProblemAlert } from "./ProblemAlert";
 
-export function Precheck({ check }: { check: { isPending: boolean; isSuccess: boolean; error: unknown } }) {
+/** `component`: the heading of what it says; h2 in a dialog, whose title is the h1. */
+export function Precheck({ check, component = "h3" }: { check: { isPending: boolean; isSuccess: boolean; error: unknown }; component?: "h2" | "h3" }) {
     const { t } = useTranslation();
     return (
         <div className="lw-above" role="status" id="precheck" data-passed={check.isSuccess}>
             {check.isPending && <p>{t("precheck.checking")}</p>}
-            {check.isSuccess && <Notice variant="success" isInline component="h3" title={t("precheck.passed")} />}
+            {check.isSuccess && <Notice variant="success" isInline component={component} title={t("precheck.passed")} />}
             <ProblemAlert error={check.error} title={t("precheck.refused")} />
         </div>
     );

@@ -56,7 +56,7 @@ function Facts({ failover }: { failover: Failover }) {
         [t("column.state"), t(`state.${failover.state}`)],
         [t("column.point"), `${number(failover.sequence)}${failover.point_time ? ` · ${moment(failover.point_time)}` : ""}`],
         [t("column.target"), `${failover.target_name} (${failover.adapter})`],
-        [t("column.verdict"), `${t(`verdict.${failover.verdict}`)} ${failover.verdict_text}`],
+        [t("column.verdict"), [t(`verdict.${failover.verdict}`), failover.verdict_text].filter(Boolean).join(" · ")],
         [t("column.rto"), failover.rto_seconds > 0 ? span(failover.rto_seconds) : "–"],
     ];
     return (

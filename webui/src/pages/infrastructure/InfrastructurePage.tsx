@@ -3,6 +3,7 @@
 // Process nodes and vaults: health, load and room; sites, and what replicas of their machines get.
 import { Button } from "@patternfly/react-core/dist/dynamic/components/Button";
 import { Progress, ProgressMeasureLocation } from "@patternfly/react-core/dist/dynamic/components/Progress";
+import { Flex } from "@patternfly/react-core/dist/dynamic/layouts/Flex";
 import { ClusterIcon } from "@patternfly/react-icons/dist/dynamic/icons/cluster-icon";
 import { DatabaseIcon } from "@patternfly/react-icons/dist/dynamic/icons/database-icon";
 import { MapMarkerIcon } from "@patternfly/react-icons/dist/dynamic/icons/map-marker-icon";
@@ -12,7 +13,7 @@ import { useState } from "react";
 import { useTranslation } from "react-i18next";
 
 import { api, call, ifMatch } from "../../api/client";
-import { type Node, nodesQuery, type Site, sitesQuery, type Vault, vaultsQuery } from "../../api/queries";
+import { machinesQuery, type Node, nodesQuery, type Site, sitesQuery, type Vault, vaultsQuery } from "../../api/queries";
 import { useMay } from "../../api/session";
 import { useFormat } from "../../i18n/format";
 import type { Column } from "../../widgets/DataTable";
@@ -22,12 +23,19 @@ import { Moment } from "../../widgets/Moment";
 import { ProblemAlert } from "../../widgets/ProblemAlert";
 import { Switch } from "../../widgets/Switch";
 import { SiteMapping } from "../mapping/SiteMapping";
-import { NodeLimits } from "./NodeLimits";
+import { PeerForm } from "./PeerForm";
+import { PeerLimits } from "./PeerLimits";
+import { DeleteSite, SiteForm } from "./siteDialogs";
 
 const rank = ["unknown", "healthy", "warning", "critical"];
 
 function Name({ peer }: { peer: Node | Vault }) {
-    return <><strong>{peer.name}</strong><div className="lw-subtle">{peer.endpoint}</div></>;
+    return <><strong>{peer.name}</strong><Where peer={peer} /></>;
+}
+
+/** Its site, and where others reach it. */
+function Where({ peer }: { peer: Node | Vault }) {
+    return <div className="lw-subtle">{[peer.site_name, peer.endpoint].filter(Boolean).join(" · ")}</div>;
 }
 
 function Health({ peer }: { peer: Node | Vault }) {
@@ -64,17 +72,17 @@ function Nodes() {
     const may = useMay("admin");
     const query = useQuery(nodesQuery);
     const [limited, setLimited] = useState<Node>();
+    const [edited, setEdited] = useState<Node>();
     const drain = useMutation({
         mutationFn: (node: Node) => call(api.PATCH("/api/v1/nodes/{node_id}", { params: { path: { node_id: node.id }, header: ifMatch(node) }, body: { drain: !node.drain } })),
         onSettled: () => client.invalidateQueries({ queryKey: ["nodes"] }),
     });
     const columns: Column<Node>[] = [
         { key: "name", label: t("column.name"), width: 20, sortBy: (n) => n.name, cell: (n) => <Name peer={n} /> },
-        { key: "health", label: t("column.health"), width: 20, sortBy: (n) => -rank.indexOf(n.health), cell: (n) => <Health peer={n} /> },
+        { key: "health", label: t("column.health"), sortBy: (n) => -rank.indexOf(n.health), cell: (n) => <Health peer={n} /> },
         { key: "machines", label: t("column.machines"), isNumber: true, sortBy: (n) => n.machine_count, cell: (n) => <Link to="/machines" search={{ node: n.id }} className="lw-link">{number(n.machine_count)}</Link> },
-        { key: "spool", label: t("column.spool"), width: 20, sortBy: (n) => n.spool_bytes / Math.max(1, n.spool_limit_bytes), cell: (n) => <Fill used={n.spool_bytes} total={n.spool_limit_bytes} label={`${t("column.spool")} ${n.name}`} /> },
-        { key: "in", label: t("column.in"), isNumber: true, sortBy: (n) => n.received_bytes_per_second, cell: (n) => rate(n.received_bytes_per_second) },
-        { key: "out", label: t("column.out"), isNumber: true, sortBy: (n) => n.forwarded_bytes_per_second, cell: (n) => rate(n.forwarded_bytes_per_second) },
+        { key: "spool", label: t("column.spool"), width: 15, sortBy: (n) => n.spool_bytes / Math.max(1, n.spool_limit_bytes), cell: (n) => <Fill used={n.spool_bytes} total={n.spool_limit_bytes} label={`${t("column.spool")} ${n.name}`} /> },
+        { key: "in", label: t("column.in"), isNumber: true, sortBy: (n) => n.received_bytes_per_second, cell: (n) => <>{rate(n.received_bytes_per_second)}<div className="lw-subtle">{t("forwarded", { rate: rate(n.forwarded_bytes_per_second) })}</div></> },
         { key: "cpu", label: t("column.cpu"), isNumber: true, sortBy: (n) => n.cpu_percent, cell: (n) => percent(n.cpu_percent / 100) },
         { key: "seen", label: t("column.seen"), sortBy: (n) => n.last_seen_at, cell: (n) => <Moment at={n.last_seen_at} /> },
     ];
@@ -90,13 +98,13 @@ function Nodes() {
             sort="name"
             none={{ title: t("noNodes"), text: t("noNodesText"), icon: ClusterIcon }}
             rowActions={may ? (n) => (
-                <>
+                <Flex columnGap={{ default: "columnGapMd" }}>
+                    <Button variant="link" isInline data-action="edit" onClick={() => setEdited(n)}>{t("edit")}</Button>
                     <Button variant="link" isInline isDisabled={drain.isPending} onClick={() => drain.mutate(n)}>{n.drain ? t("undrain") : t("drain")}</Button>
-                    {" "}
                     <Button variant="link" isInline onClick={() => setLimited(n)}>{t("limits")}</Button>
-                </>
+                </Flex>
             ) : undefined}
-            above={<>{useSwitchOptions()}<ProblemAlert error={drain.error} />{limited && <NodeLimits node={limited} onClose={() => setLimited(undefined)} />}</>}
+            above={<>{useSwitchOptions()}<ProblemAlert error={drain.error} />{limited && <PeerLimits kind="node" peer={limited} onClose={() => setLimited(undefined)} />}{edited && <PeerForm kind="node" peer={edited} onClose={() => setEdited(undefined)} />}</>}
         />
     );
 }
@@ -106,13 +114,16 @@ function Vaults() {
     const { number } = useFormat();
     const navigate = useNavigate();
     const may = useMay("operator");
+    const mayEdit = useMay("admin");
     const query = useQuery(vaultsQuery);
+    const [edited, setEdited] = useState<Vault>();
+    const [limited, setLimited] = useState<Vault>();
     const verify = useMutation({
         mutationFn: (vault: Vault) => call(api.POST("/api/v1/vaults/{vault_id}/verify", { params: { path: { vault_id: vault.id } }, body: {} })),
         onSuccess: (job) => void navigate({ to: "/jobs/$jobId", params: { jobId: job.id } }),
     });
     const columns: Column<Vault>[] = [
-        { key: "name", label: t("column.name"), width: 20, sortBy: (v) => v.name, cell: (v) => <Name peer={v} /> },
+        { key: "name", label: t("column.name"), width: 20, sortBy: (v) => v.name, cell: (v) => <><Link to="/vaults/$vaultId" params={{ vaultId: v.id }} className="lw-link"><strong>{v.name}</strong></Link><Where peer={v} /></> },
         { key: "health", label: t("column.health"), width: 20, sortBy: (v) => -rank.indexOf(v.health), cell: (v) => <Health peer={v} /> },
         { key: "machines", label: t("column.machines"), isNumber: true, sortBy: (v) => v.machine_count, cell: (v) => <Link to="/machines" search={{ vault: v.id }} className="lw-link">{number(v.machine_count)}</Link> },
         { key: "used", label: t("column.used"), width: 25, sortBy: (v) => (v.capacity_bytes - v.free_bytes) / Math.max(1, v.capacity_bytes), cell: (v) => <Fill used={v.capacity_bytes - v.free_bytes} total={v.capacity_bytes} label={`${t("column.used")} ${v.name}`} /> },
@@ -130,19 +141,42 @@ function Vaults() {
             words={(v) => `${v.name} ${v.endpoint} ${v.site_name ?? ""} ${v.cause}`}
             sort="name"
             none={{ title: t("noVaults"), text: t("noVaultsText"), icon: DatabaseIcon }}
-            rowActions={may ? (v) => <Button variant="link" isInline isDisabled={verify.isPending} onClick={() => verify.mutate(v)}>{t("verify")}</Button> : undefined}
-            above={<>{useSwitchOptions()}<ProblemAlert error={verify.error} /></>}
+            rowActions={may ? (v) => (
+                <Flex columnGap={{ default: "columnGapMd" }}>
+                    {mayEdit && <Button variant="link" isInline data-action="edit" onClick={() => setEdited(v)}>{t("edit")}</Button>}
+                    {mayEdit && <Button variant="link" isInline data-action="limits" onClick={() => setLimited(v)}>{t("limits")}</Button>}
+                    <Button variant="link" isInline isDisabled={verify.isPending} onClick={() => verify.mutate(v)}>{t("verify")}</Button>
+                </Flex>
+            ) : undefined}
+            above={<>{useSwitchOptions()}<ProblemAlert error={verify.error} />{edited && <PeerForm kind="vault" peer={edited} onClose={() => setEdited(undefined)} />}{limited && <PeerLimits kind="vault" peer={limited} onClose={() => setLimited(undefined)} />}</>}
         />
     );
 }
 
+/** How much stands at a site. */
+function useCounts() {
+    const machines = useQuery(machinesQuery).data;
+    const nodes = useQuery(nodesQuery).data;
+    const vaults = useQuery(vaultsQuery).data;
+    const at = (site: Site, list: { site_id: string | null }[] | undefined) => list?.filter((one) => one.site_id === site.id).length ?? 0;
+    return (site: Site) => ({ machines: at(site, machines), nodes: at(site, nodes), vaults: at(site, vaults) });
+}
+
 function Sites() {
     const { t } = useTranslation("infrastructure");
+    const { number } = useFormat();
+    const may = useMay("admin");
     const query = useQuery(sitesQuery);
+    const countOf = useCounts();
     const [mapped, setMapped] = useState<Site>();
+    const [edited, setEdited] = useState<Site | "new">();
+    const [removed, setRemoved] = useState<Site>();
     const columns: Column<Site>[] = [
         { key: "name", label: t("column.name"), width: 30, sortBy: (s) => s.name, cell: (s) => <strong>{s.name}</strong> },
         { key: "description", label: t("column.description"), cell: (s) => s.description },
+        { key: "machines", label: t("column.machines"), isNumber: true, sortBy: (s) => countOf(s).machines, cell: (s) => <Link to="/machines" search={{ site: s.id }} className="lw-link">{number(countOf(s).machines)}</Link> },
+        { key: "nodes", label: t("column.nodes"), isNumber: true, sortBy: (s) => countOf(s).nodes, cell: (s) => number(countOf(s).nodes) },
+        { key: "vaults", label: t("column.vaults"), isNumber: true, sortBy: (s) => countOf(s).vaults, cell: (s) => number(countOf(s).vaults) },
     ];
     return (
         <ListPage<Site>
@@ -155,8 +189,22 @@ function Sites() {
             words={(s) => `${s.name} ${s.description}`}
             sort="name"
             none={{ title: t("noSites"), text: t("noSitesText"), icon: MapMarkerIcon }}
-            rowActions={(s) => <Button variant="link" isInline onClick={() => setMapped(s)}>{t("mapping")}</Button>}
-            above={<>{useSwitchOptions()}{mapped && <SiteMapping site={mapped} onClose={() => setMapped(undefined)} />}</>}
+            headerActions={may && <Button id="add-site" onClick={() => setEdited("new")}>{t("site.add")}</Button>}
+            rowActions={(s) => (
+                <Flex columnGap={{ default: "columnGapMd" }}>
+                    {may && <Button variant="link" isInline data-action="edit" onClick={() => setEdited(s)}>{t("edit")}</Button>}
+                    <Button variant="link" isInline data-action="mapping" onClick={() => setMapped(s)}>{t("mapping")}</Button>
+                    {may && <Button variant="link" isInline isDanger data-action="delete" onClick={() => setRemoved(s)}>{t("site.delete")}</Button>}
+                </Flex>
+            )}
+            above={
+                <>
+                    {useSwitchOptions()}
+                    {mapped && <SiteMapping site={mapped} onClose={() => setMapped(undefined)} />}
+                    {edited && <SiteForm site={edited === "new" ? undefined : edited} onClose={() => setEdited(undefined)} />}
+                    {removed && <DeleteSite site={removed} onClose={() => setRemoved(undefined)} />}
+                </>
+            }
         />
     );
 }

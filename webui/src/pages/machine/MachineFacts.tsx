@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-import { Card, CardBody, CardTitle } from "@patternfly/react-core/dist/dynamic/components/Card";
+import { Button } from "@patternfly/react-core/dist/dynamic/components/Button";
+import { Card, CardBody, CardHeader, CardTitle } from "@patternfly/react-core/dist/dynamic/components/Card";
 import { DescriptionList, DescriptionListDescription, DescriptionListGroup, DescriptionListTerm } from "@patternfly/react-core/dist/dynamic/components/DescriptionList";
-import type { ReactNode } from "react";
+import { type ReactNode, useState } from "react";
 import { useTranslation } from "react-i18next";
 
 import type { Machine } from "../../api/queries";
+import { useMay } from "../../api/session";
 import { useFormat } from "../../i18n/format";
+import { MachineSettings } from "./MachineSettings";
 
 function useFacts(machine: Machine): [string, ReactNode][] {
     const { t } = useTranslation("machine");
@@ -36,9 +39,13 @@ function useFacts(machine: Machine): [string, ReactNode][] {
 export function MachineFacts({ machine }: { machine: Machine }) {
     const { t } = useTranslation("machine");
     const facts = useFacts(machine);
+    const mayAct = useMay("operator");
+    const [editing, setEditing] = useState(false);
     return (
         <Card className="lw-above" component="section">
-            <CardTitle component="h2">{t("facts")}</CardTitle>
+            <CardHeader actions={{ actions: mayAct && <Button id="edit-machine" variant="link" isInline onClick={() => setEditing(true)}>{t("settings.button")}</Button> }}>
+                <CardTitle component="h2">{t("facts")}</CardTitle>
+            </CardHeader>
             <CardBody>
                 <DescriptionList columnModifier={{ default: "1Col", md: "2Col", xl: "3Col" }} isCompact>
                     {facts.map(([term, text]) => (
@@ -49,6 +56,7 @@ export function MachineFacts({ machine }: { machine: Machine }) {
                     ))}
                 </DescriptionList>
             </CardBody>
+            {editing && <MachineSettings machine={machine} onClose={() => setEditing(false)} />}
         </Card>
     );
 }

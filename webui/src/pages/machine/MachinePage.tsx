@@ -7,6 +7,7 @@ import { Skeleton } from "@patternfly/react-core/dist/dynamic/components/Skeleto
 import { Tab as PfTab, Tabs, TabTitleText } from "@patternfly/react-core/dist/dynamic/components/Tabs";
 import { useQuery } from "@tanstack/react-query";
 import { Link, useNavigate, useParams, useSearch } from "@tanstack/react-router";
+import { useEffect, useRef } from "react";
 import { useTranslation } from "react-i18next";
 
 import { type Machine, machineQuery } from "../../api/queries";
@@ -14,6 +15,7 @@ import { HealthLabel, StateLabel } from "../../widgets/labels";
 import { Notice } from "../../widgets/Notice";
 import { PageHeader } from "../../widgets/PageHeader";
 import { ProblemAlert } from "../../widgets/ProblemAlert";
+import { MachineCopies } from "../copies/MachineCopies";
 import { MachineMapping } from "../mapping/MachineMapping";
 import { DiskList } from "./DiskList";
 import { HistoryGraphs } from "./HistoryGraphs";
@@ -40,6 +42,8 @@ function TabBody({ tab, machine }: { tab: Tab; machine: Machine }) {
             return <><HistoryGraphs machine={machine} /><MachineFacts machine={machine} /></>;
         case "points":
             return <Timeline machine={machine} />;
+        case "copies":
+            return <MachineCopies machine={machine} />;
         case "disks":
             return <DiskList machine={machine} />;
         case "mapping":
@@ -55,6 +59,11 @@ function MachineBody({ machine }: { machine: Machine }) {
     const search = useSearch({ from: "/shell/machines/$machineId" });
     const navigate = useNavigate({ from: "/machines/$machineId" });
     const tab = search.tab ?? "status";
+    const tabs = useRef<HTMLDivElement>(null);
+    // A narrow screen shows some of the tabs: the chosen one is among them.
+    useEffect(() => {
+        tabs.current?.querySelector(".pf-m-current")?.scrollIntoView({ block: "nearest", inline: "center" });
+    }, [tab]);
     return (
         <>
             <PageSection hasBodyWrapper={false} type="breadcrumb">
@@ -71,13 +80,15 @@ function MachineBody({ machine }: { machine: Machine }) {
             />
             <PageSection hasBodyWrapper={false} isFilled>
                 <Cause machine={machine} />
-                <Tabs activeKey={tab} onSelect={(_event, key) => void navigate({ search: (before) => ({ ...before, tab: key as Tab }), replace: true })} aria-label={t("tabs")}>
-                    {TABS.map((key) => (
-                        <PfTab key={key} eventKey={key} title={<TabTitleText>{t(`tab.${key}`)}</TabTitleText>}>
-                            {key === tab && <div className="lw-tab-body"><TabBody tab={tab} machine={machine} /></div>}
-                        </PfTab>
-                    ))}
-                </Tabs>
+                <div ref={tabs}>
+                    <Tabs activeKey={tab} onSelect={(_event, key) => void navigate({ search: (before) => ({ ...before, tab: key as Tab }), replace: true })} aria-label={t("tabs")}>
+                        {TABS.map((key) => (
+                            <PfTab key={key} eventKey={key} title={<TabTitleText>{t(`tab.${key}`)}</TabTitleText>}>
+                                {key === tab && <div className="lw-tab-body"><TabBody tab={tab} machine={machine} /></div>}
+                            </PfTab>
+                        ))}
+                    </Tabs>
+                </div>
             </PageSection>
         </>
     );

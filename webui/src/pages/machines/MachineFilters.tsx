@@ -76,7 +76,7 @@ export function MachineFilters({ search, machines, shown, selected, onChange, ac
                 <ToolbarItem align={{ default: "alignEnd" }} alignSelf="center">
                     <span className="lw-subtle" role="status">
                         {selected > 0 ? `${common("table.selected", { count: selected })} · ` : ""}
-                        {common("table.count", { count: shown, total: number(machines.length) })}
+                        {common("table.count", { shown: number(shown), total: number(machines.length) })}
                     </span>
                 </ToolbarItem>
             </ToolbarContent>

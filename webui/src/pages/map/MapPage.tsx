@@ -9,7 +9,7 @@ import { Skeleton } from "@patternfly/react-core/dist/dynamic/components/Skeleto
 import { useQuery } from "@tanstack/react-query";
 import { Link, useNavigate } from "@tanstack/react-router";
 import { type Edge, Handle, type Node as FlowNode, type NodeProps, Position, ReactFlow } from "@xyflow/react";
-import { useMemo } from "react";
+import { type CSSProperties, useMemo } from "react";
 import { useTranslation } from "react-i18next";
 
 import { machinesQuery, nodesQuery, vaultsQuery } from "../../api/queries";
@@ -19,7 +19,7 @@ import { HealthLabel } from "../../widgets/labels";
 import { PageHeader } from "../../widgets/PageHeader";
 import { ProblemAlert } from "../../widgets/ProblemAlert";
 import type { MachineSearch } from "../machines/machineSearch";
-import { type Box, layOut, type Line } from "./mapLayout";
+import { type Box, layOut, type Line, ROW_Y } from "./mapLayout";
 
 type BoxNode = FlowNode<{ box: Box }, "box">;
 
@@ -70,7 +70,7 @@ function Flow({ boxes, lines }: { boxes: Box[]; lines: Line[] }) {
         focusable: false,
     }));
     return (
-        <div className="lw-map" aria-hidden="true">
+        <div className="lw-map" style={{ "--lw-map-rows": Math.max(1, ...boxes.map((box) => box.y / ROW_Y + 1)) } as CSSProperties} aria-hidden="true">
             <ReactFlow
                 nodes={nodes}
                 edges={edges}
@@ -79,6 +79,8 @@ function Flow({ boxes, lines }: { boxes: Box[]; lines: Line[] }) {
                 fitView
                 fitViewOptions={{ maxZoom: 1.1, padding: 0.1 }}
                 minZoom={0.1}
+                zoomOnScroll={false}
+                preventScrolling={false}
                 nodesFocusable={false}
                 edgesFocusable={false}
                 elementsSelectable={false}

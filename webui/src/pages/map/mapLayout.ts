@@ -27,7 +27,7 @@ export interface Line {
 }
 
 const LAYER_X = 340;
-const ROW_Y = 110;
+export const ROW_Y = 110;
 const ORDER: Health[] = ["critical", "warning", "unknown", "healthy"];
 
 const worst = (all: Health[]): Health => ORDER.find((health) => all.includes(health)) ?? "unknown";
