@@ -413,6 +413,8 @@ test("a_machine_fails_over_for_good_and_back", async () => {
         await others.first().waitFor({ state: "attached" });
         check((await others.count()) === 1, `a replica can be protected to more vaults than the other one: ${await others.allTextContents()}`);
         await look(page, "failover-reprotect");
+        await page.selectOption("#old-vault", await others.first().getAttribute("value"));
+        await page.waitForSelector("#precheck[data-passed=true]");
         await submit();
         await page.waitForSelector("#failover[data-state=reprotected] #act-failback");
         await page.click("#act-failback");
@@ -434,6 +436,7 @@ test("a_machine_fails_over_for_good_and_back", async () => {
         await page.click("#to-machine");
         await page.waitForURL(/\/machines\/[0-9a-f-]{36}/);
         check((await second()).state === "protected", "the machine is not protected");
+        check((await ask(`/api/v1/machines/${id}/copies`)).items.length === 1, "no other vault keeps a copy of the replica's points");
     } finally {
         await agent.end();
     }
@@ -723,6 +726,55 @@ test("a_second_person_approves", async () => {
     await other.page.waitForSelector("#four-eyes-retention:checked");
     const closing = await (await ask("PATCH", "/api/v1/settings", { four_eyes: [] })).json();
     check((await ask("POST", `/api/v1/approvals/${closing.approval_id}/approve`, {}, other.context)).ok(), "four eyes cannot be closed by two");
+});
+
+test("a_copy_is_read_removed_created_and_takes_over_from_a_lost_vault", async () => {
+    expectComplaint(/status of 404/); // points of a copy that has just gone
+    const { page, context } = await open({ storageState: await session() });
+    const copies = async () => (await (await context.request.get(`/api/v1/machines/${machine.id}/copies`)).json()).items;
+    const submit = async () => {
+        await page.waitForSelector("#precheck[data-passed=true]");
+        await page.click('[role="dialog"] button[type="submit"]');
+        await page.getByRole("dialog").waitFor({ state: "detached" });
+    };
+    const row = page.locator(`#copies tr[data-id="${vaults.copy.id}"]`);
+    await page.goto(`/machines/${machine.id}?tab=copies`);
+    await row.locator("[data-action=points]").click();
+    await page.locator("#copy-points tbody tr").first().getByRole("button").first().click();
+    check((await page.locator("#open-write").count()) === 0, "a point of a copy can be opened to be written to");
+    await page.click("#dialog-act");
+    await page.waitForSelector("#opened code");
+    await page.keyboard.press("Escape");
+    const { items } = await (await context.request.get(`/api/v1/exports?machine_id=${machine.id}&state=open`)).json();
+    const opened = items.find((one) => one.vault_id === vaults.copy.id);
+    check(opened, "what was opened is not in the vault that has the copy");
+    const { csrf_token } = await (await context.request.get("/api/v1/session")).json();
+    check((await context.request.fetch(`/api/v1/exports/${opened.id}?wait=30`, { method: "DELETE", headers: { "X-CSRF-Token": csrf_token } })).ok(), "it cannot be closed");
+    check((await row.locator("[data-action=use]").count()) === 0, "a copy can take the place of a vault that is there");
+    await row.locator("[data-action=remove]").click();
+    await look(page, "copy-remove");
+    await submit();
+    await page.waitForSelector("#copies .pf-v6-c-empty-state");
+    await lookAround(page, "copies-none");
+    await page.click("#create-copy");
+    await page.waitForSelector("#precheck[data-passed=true]");
+    check((await page.inputValue("#copy-vault")) === vaults.copy.id, "the vault that the machine is replicated to is offered, or none is");
+    await look(page, "copy-create");
+    await submit();
+    await row.locator(".pf-m-green").waitFor();
+    process.kill(Number(process.env.LEEWARD_OWN_VAULT_PID), "SIGKILL");
+    await row.locator("[data-action=use]").waitFor();
+    await lookAround(page, "copies-lost");
+    await row.locator("[data-action=use]").click();
+    await page.waitForSelector("#precheck[data-passed=true]");
+    check(await page.isDisabled('[role="dialog"] button[type="submit"]'), "a copy takes over without the machine's name");
+    await look(page, "copy-use");
+    await page.fill("#typed", machine.name);
+    await submit();
+    await row.waitFor({ state: "detached" });
+    const { vault_id } = await (await context.request.get(`/api/v1/machines/${machine.id}`)).json();
+    check(vault_id === vaults.copy.id, "the copy is not the machine's own line");
+    check((await copies()).every((one) => one.vault_id === vaults.own.id), `it has a copy of itself: ${JSON.stringify(await copies())}`);
 });
 
 await main();

@@ -51,7 +51,7 @@ export function MachineCopies({ machine }: { machine: Machine }) {
     const [sort, setSort] = useState("vault");
     const [asked, setAsked] = useState<Asked>();
     const show = (copy: string | undefined) => void navigate({ search: (before) => ({ ...before, copy }), replace: true });
-    const open = copies?.find((copy) => copy.vault_id === shown);
+    const open = copies?.find((copy) => copy.vault_id === shown && copy.state !== "ending");
     const lost = copies?.find((copy) => away.has(copy.source_vault_id) && copy.state !== "ending");
     const create = mayAct && machine.state !== "unprotected" && <Button id="create-copy" variant={copies?.length ? "secondary" : "primary"} onClick={() => setAsked({ what: "create" })}>{t("create.button")}</Button>;
     const actions = (copy: Copy) => (

@@ -33,8 +33,7 @@ export function useCopyColumns(of: "machine" | "vault"): Column<Copy>[] {
             ? { key: "vault", label: t("column.vault"), width: 20, sortBy: (c) => c.vault_name, cell: (c) => <Link to="/vaults/$vaultId" params={{ vaultId: c.vault_id }} className="lw-link"><strong>{c.vault_name}</strong></Link> }
             : { key: "machine", label: t("column.machine"), width: 20, sortBy: (c) => c.machine_name, cell: (c) => <Link to="/machines/$machineId" params={{ machineId: c.machine_id }} search={{ tab: "copies", copy: c.vault_id }} className="lw-link"><strong>{c.machine_name}</strong></Link> };
     return [
-        first,
-        { key: "from", label: t("column.from"), sortBy: (c) => c.source_vault_name, cell: (c) => c.source_vault_name },
+        { ...first, cell: (c) => <>{first.cell(c)}<div className="lw-subtle">{t("from", { vault: c.source_vault_name })}</div></> },
         { key: "state", label: t("column.state"), width: 20, sortBy: (c) => c.state, cell: (c) => <State copy={c} /> },
         { key: "point", label: t("column.point"), isNumber: true, sortBy: (c) => c.source_sequence, cell: (c) => (c.source_sequence > 0 ? <>{number(c.source_sequence)}<div className="lw-subtle"><Moment at={c.point_time} /></div></> : none) },
         { key: "behind", label: t("column.behind"), isNumber: true, sortBy: (c) => c.behind_seconds, cell: (c) => (c.source_sequence > 0 ? span(c.behind_seconds) : none) },
