@@ -174,6 +174,14 @@ static json_t *result_json(const json_t *measured, const struct capacity_input *
         "thinned_points_bytes", (json_int_t)c->thinned_bytes, "vault_bytes", (json_int_t)c->vault_bytes);
 }
 
+static int link_is_possible(const struct command_line *line, uint64_t bytes_per_sec, struct err *err)
+{
+    if (!command_option(line, "link") || bytes_per_sec > 0)
+        return 0;
+    err_set(err, ERR_INVALID, "a line of no bytes per second takes nothing");
+    return err_hint(err, "Leave --link out to learn which line is needed.");
+}
+
 static int predict(const struct command_line *line, const json_t *measured, struct err *err)
 {
     struct policy policy;
@@ -185,7 +193,7 @@ static int predict(const struct command_line *line, const json_t *measured, stru
 
     if (take_policy(line, &policy, err) < 0 || take_measured(measured, &in, &seconds, err) < 0 ||
         command_option_bytes(line, "link", 1ULL << 53, &in.link_bytes_per_sec, err) < 0 ||
-        capacity_predict(&in, &c, err) < 0)
+        link_is_possible(line, in.link_bytes_per_sec, err) < 0 || capacity_predict(&in, &c, err) < 0)
         return -1;
     result = result_json(measured, &in, &c);
     json_object_set_new(result, "link_is_given", json_boolean(in.link_bytes_per_sec > 0));

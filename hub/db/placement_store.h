@@ -17,7 +17,7 @@ struct placement_picture {
     char (*node_ids)[IDENT_TEXT_SIZE];
     char (*machine_ids)[IDENT_TEXT_SIZE];
 };
-/* What machines changed in the last ten whole minutes. It is new once a minute, and costs more to sum up than all the rest of a picture:
+/* What machines changed in the last ten minutes, as far as it was reported. It is new once a minute, and costs more to sum up than all the rest of a picture:
  * who looks more often keeps it from one look to the next. Begins as zeros. */
 struct placement_churn {
     int64_t minute; /* that was nearest when it was read: at half past one, the one before has been reported */

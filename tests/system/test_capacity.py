@@ -53,6 +53,8 @@ def a_disk_is_measured_without_being_protected():
     check(predicted["rpo_p99_seconds"] <= 15.1, f"the link that is told does not hold the target: {predicted}")
     narrow = capacity(measured, "--link", "1000")
     check(narrow["rpo_max_seconds"] > predicted["rpo_max_seconds"], "a narrow line changes nothing")
+    nothing = subprocess.run([LEEWARD, "capacity", measured, "--link", "0"], capture_output=True, text=True, timeout=60)
+    check(nothing.returncode == 2 and "--link" in nothing.stderr, f"a line of nothing: {nothing}")
     shorter = capacity(measured, "--keep-all", "1h", "--keep-minutely", "0s", "--keep-hourly", "0s", "--keep-daily", "0s")
     check(shorter["vault_bytes"] < predicted["vault_bytes"], "a shorter retention takes as much")
     # In one go, as a table.

@@ -54,6 +54,9 @@ static void vault_end(struct rpc_call *call, void *arg, enum rpc_status status, 
     struct passage *p = arg;
     (void)call;
     p->vault = NULL;
+    /* Whatever certificate it is about is the node's or the vault's; the agent has nothing to do but to wait until that is put right. */
+    if (status == RPC_UNAUTHENTICATED)
+        status = RPC_UNAVAILABLE;
     if (p->agent != NULL)
         rpc_call_finish(p->agent, status, text);
     free_if_over(p);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * One TLS connection on a non-blocking socket. Reading goes straight from the socket; what is written comes out as
+ * One TLS connection on a non-blocking socket. Reading goes straight from the socket, ahead of what was asked for; what is written comes out as
  * ciphertext in the caller's buffer, so that many records go into one system call.
  */
 #ifndef TRANSPORT_RPC_SECURE_H
@@ -18,7 +18,7 @@
 struct secure;
 
 /* out receives ciphertext and must live as long as the connection; fd stays the caller's. Takes a reference of tls. read_ahead: bytes
- * that one system call may bring; a record of TLS at least. */
+ * that one system call may bring; less than a record (16 KiB and some) takes several calls for one. */
 int secure_new(
     struct tls_context *tls, int fd, size_t read_ahead, struct buf *out, struct secure **ret_secure, struct err *err);
 void secure_free(struct secure *s);

@@ -794,6 +794,20 @@ static void test_vault_away_when_an_agent_asks_is_unavailable(void **state)
     assert_int_equal(h.chunks, 3);
 }
 
+/* Somebody else answers at the vault's address: for the agent it is a vault that is away, and not a certificate of its own that is wrong. */
+static void test_vault_that_is_none_is_unavailable_to_an_agent(void **state)
+{
+    struct world *w = world_of(state);
+    struct hashes h;
+    fake_vault_stop(w->vault);
+    fake_vault_serve(w->vault, w->loop, w->vault_address, w->node_server_tls);
+    for (int i = 0; i < 20; i++) {
+        ask_hashes(w, &w->agent_files.id, &h);
+        assert_int_equal(h.status, RPC_UNAVAILABLE);
+    }
+    fake_vault_stop(w->vault);
+}
+
 static void test_hashes_are_passed_on_for_the_own_machine_only(void **state)
 {
     struct world *w = world_of(state);
@@ -844,6 +858,7 @@ int main(void)
         NODE_TEST(test_only_agents_replicate_to_a_node),
         NODE_TEST(test_vault_away_at_the_first_open_is_unavailable),
         NODE_TEST(test_vault_away_when_an_agent_asks_is_unavailable),
+        NODE_TEST(test_vault_that_is_none_is_unavailable_to_an_agent),
         NODE_TEST(test_hashes_are_passed_on_for_the_own_machine_only),
         NODE_TEST(test_content_is_passed_on_only_where_the_hub_says_so),
         NODE_TEST(test_a_receiver_may_ask_about_the_machine_it_receives),
