@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A second vault keeps a copy of a machine's points: it takes what differs from the vault that the machine is replicated to, and goes on with each
 new one, whatever is killed meanwhile."""
+import glob
 import os
 import random
 import re
@@ -11,6 +12,7 @@ import time
 from api_client import Api
 from grpc_client import channel_to, grpc, message
 from harness import MIB, CliError, Disk, Export, Site, check, fresh, image_of, main, note, run, same_after_all, test, wait_until
+from log_segment import Segment
 from vault_site import Vault
 
 
@@ -74,6 +76,12 @@ def asks(site, vault):
         return problem.code()
 
 
+def content_of(disk):
+    run("blockdev", "--flushbufs", disk.device)
+    with open(disk.device, "rb") as f:
+        return f.read()
+
+
 def limited(site, vault, rate):
     """What may come for copies; the vault has heard of it. Always in working hours, so the limit for these holds."""
     hours = ("--work-hours", "mon-sun 00:00-24:00", "--work-throttle", rate) if rate else ("--work-hours", "", "--work-throttle", 0)
@@ -93,6 +101,7 @@ def another_vault_takes_points_over_and_goes_on():
 
     first = site.settled_point()
     before = image_of(disk.device)
+    written = content_of(disk)
     limited(site, old, 4 * MIB)
     began = time.monotonic()
     took = site.cli("copy", "create", name, "old")["result"]
@@ -151,6 +160,17 @@ def another_vault_takes_points_over_and_goes_on():
     check("has a copy" in refused(site, "machine", "erase", name) or "protected" in refused(site, "machine", "erase", name), "erased")
     verified = site.cli("vault", "verify", "old")["result"]
     check(verified["damage_count"] == 0 and int(verified["points"]) >= 2, f"{verified}")
+
+    # What is damaged there of the newest content comes from the machine's own vault, and no newer point is needed for it.
+    log = Segment(sorted(glob.glob(os.path.join(old.data, "machines", site.machine()["id"], "main", "*.seg")))[0])
+    now = content_of(disk)
+    offset = next(r[0] for r in log.records if any(now[r[2]:r[2] + r[3]]) and now[r[2]:r[2] + r[3]] == written[r[2]:r[2] + r[3]])
+    log.flip(offset + 64 + 20)
+    check("1 place is damaged" in refused(site, "vault", "verify", "old"), "the damage was not found")
+    wait_until(lambda: old.lines("damage_asked_for"), "the vault to ask for what is damaged", 60, 0.3)
+    wait_until(lambda: [line for line in old.lines("damage") if "state=healed" in line], "the damage to be healed", 90, 0.5)
+    check(image_of_copy(site, name) == image_of(disk.device), "the copy is not the disk after the damage was healed")
+    check(image_of_copy(site, name, points[-1]["sequence"]) == before, "the copy's first point was not healed with it")
 
     # It ends without a rest.
     site.cli("copy", "remove", name, "old")

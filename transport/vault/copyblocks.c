@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Blocks of 64 KiB that may differ are asked for with a hash of each 4 KiB that is here; what comes is what the other vault's point holds where it is
- * something else, and becomes records. What cannot be read here differs: it is damaged, and comes anew.
+ * something else, and becomes records. What cannot be read here differs: it is damaged, and comes anew. Where damage is what a pass is for, blocks are
+ * asked for one by one, and one that is damaged there, too, costs itself alone.
  */
 #include <string.h>
 
 #include "transport/base/bytes.h"
 #include "transport/base/clock.h"
+#include "transport/base/log.h"
 #include "transport/vault/copypass_private.h"
 
 #define LEVEL 1
@@ -139,6 +141,7 @@ int copy_flush(struct copypass *p, uint32_t disk, struct err *err)
 {
     Leeward__Vault__V1__BlocksRequest q = LEEWARD__VAULT__V1__BLOCKS_REQUEST__INIT;
     struct taking t = {.p = p, .disk = disk};
+    struct err why = ERR_INIT;
     if (p->have_count == 0)
         return 0;
     q.machine_id = (ProtobufCBinaryData){IDENT_SIZE, p->spec.machine.bytes};
@@ -148,9 +151,16 @@ int copy_flush(struct copypass *p, uint32_t disk, struct err *err)
     q.have = p->asking->list;
     uint64_t began = clock_mono_usec();
     int result = vaultask_run(p->spec.ask, "/leeward.vault.v1.Vault/Blocks", &q.base,
-        &leeward__vault__v1__range_chunk__descriptor, take_chunk, &t, &p->traffic_bytes, err);
+        &leeward__vault__v1__range_chunk__descriptor, take_chunk, &t, &p->traffic_bytes, &why);
     adapt(p, p->have_count, clock_mono_usec() - began);
     p->have_count = 0;
+    if (result < 0 && p->heals && (why.code == ERR_CORRUPT || why.code == ERR_IO)) {
+        log_event(
+            LOG_WARN, "damage_there_too", LOG_U("disk", disk), LOG_U("start", p->asking->have[0].start), LOG_E(&why));
+        return 0;
+    }
+    if (result < 0)
+        err_copy(err, &why);
     return result;
 }
 
@@ -175,7 +185,7 @@ static int add_have(struct copypass *p, uint32_t disk, uint64_t start, uint32_t 
     have->length = n;
     have->hashes = (ProtobufCBinaryData){count * HASH_SIZE, (uint8_t *)hashes};
     p->asking->list[p->have_count++] = have;
-    return p->have_count >= p->ask_blocks ? copy_flush(p, disk, err) : 0;
+    return p->have_count >= (p->heals ? 1 : p->ask_blocks) ? copy_flush(p, disk, err) : 0;
 }
 
 int copy_compare_block(

@@ -163,6 +163,21 @@ static int choose_target(struct copypass *p, struct found *f, struct err *err)
                : err_set(err, ERR_CORRUPT, "the other vault named a point that it has not");
 }
 
+/* The point that is here, of which the other vault may still have what is damaged here. */
+static int target_held(struct copypass *p, struct err *err)
+{
+    struct found held = {.p = p};
+    if (ask_points(p, p->spec.held.source_sequence - 1, POINTS_ONE, take_target, &held, err) < 0)
+        return -1;
+    p->heals = is_held(p, &held);
+    if (!p->heals)
+        return err_set(err, ERR_NOT_FOUND, "the other vault has dropped the point that the copy stands on");
+    p->target_sequence = p->newest_sequence = held.sequence;
+    p->target_generation = held.generation;
+    p->target_changed_bytes = held.changed_bytes;
+    return 1;
+}
+
 int copypass_look(struct copypass *p, struct err *err)
 {
     struct found target = {.p = p}, before = {.p = p};
@@ -170,10 +185,12 @@ int copypass_look(struct copypass *p, struct err *err)
         return -1;
     if (target.count > 1)
         return err_set(err, ERR_UNSUPPORTED, "the other vault does not know how to be copied from; upgrade it");
-    if (target.count == 0 || is_held(p, &target))
+    if (target.count == 0 || (is_held(p, &target) && p->spec.damage_count == 0))
         return 0;
     if (p->spec.held.known && ask_points(p, p->spec.held.source_sequence - 1, POINTS_ONE, take_any, &before, err) < 0)
         return -1;
+    if (is_held(p, &before) && p->spec.damage_count > 0)
+        return target_held(p, err);
     p->spec.held.known = is_held(p, &before) && target.sequence > before.sequence;
     p->newest_sequence = target.sequence;
     if (p->spec.held.known && choose_target(p, &target, err) < 0)

@@ -79,6 +79,8 @@ int copypass_begin(struct copypass *p, struct store *s, struct err *err)
     const struct point *base = p->spec.held.known ? pointlist_find(store_points(s), p->spec.held.sequence) : NULL;
     p->spec.held.known = base != NULL;
     p->first = base == NULL;
+    if (p->heals && base == NULL)
+        return err_set(err, ERR_REFUSED, "the point that the copy stands on is not here any more");
     if (base != NULL && store_point_mark(s, base, p->base, err) < 0)
         return -1;
     if (store_last_mark(s) == NULL)
@@ -164,6 +166,16 @@ static int ask_changes(struct copypass *p, const struct mark_disk *d, struct err
     return -1;
 }
 
+static int mark_damage(struct copypass *p, const struct mark_disk *d, struct err *err)
+{
+    for (size_t i = 0; i < p->spec.damage_count; i++) {
+        const struct copy_damage *x = &p->spec.damage[i];
+        if (x->disk == d->number && mark(p, x->start, x->start + x->length, err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
 static int prepare_disk(struct copypass *p, struct err *err)
 {
     const struct mark_disk *d = &p->target.disks[p->disk];
@@ -171,8 +183,10 @@ static int prepare_disk(struct copypass *p, struct err *err)
     p->too_many = false;
     p->hash_count = 0;
     p->block_at = p->done_blocks = 0;
-    p->sweep_at = sweep_from(p, d);
+    p->sweep_at = p->heals ? d->size_bytes : sweep_from(p, d);
     p->prepared = true;
+    if (p->heals)
+        return mark_damage(p, d, err);
     if (p->sweep_at == 0)
         return 0;
     if (ask_changes(p, d, err) < 0 || mark_own(p, d, err) < 0)
@@ -342,7 +356,7 @@ static int close_set(struct copypass *p, struct store *s, struct err *err)
     m->sequence = store_committed(s) + 1;
     m->generation = p->opened.generation;
     m->epoch = p->opened.epoch;
-    if (p->complete) {
+    if (p->complete && !p->heals) {
         m->flags |= p->first ? MARK_FIRST : 0;
     } else {
         m->kind = MARK_PROGRESS;
@@ -365,11 +379,17 @@ int copypass_append(struct copypass *p, struct store *s, struct err *err)
 {
     if (!p->begun || store_epoch(s) != p->opened.epoch)
         return err_set(err, ERR_REFUSED, "another stream of the machine has begun");
-    if ((p->records > 0 || p->complete) && close_set(p, s, err) < 0)
+    if ((p->records > 0 || (p->complete && !p->heals)) && close_set(p, s, err) < 0)
         return -1;
     if (!p->complete)
         return 1;
     crashpoint_pass("copy.committed");
+    if (p->heals) {
+        p->held = p->spec.held;
+        p->held.taken_bytes += p->taken_bytes;
+        p->held.traffic_bytes += p->traffic_bytes;
+        return copy_note_store(s, &p->held, err);
+    }
     p->held = (struct copy_held){.known = true,
         .source = p->spec.source,
         .source_sequence = p->target_sequence,
@@ -381,6 +401,11 @@ int copypass_append(struct copypass *p, struct store *s, struct err *err)
         .taken_bytes = p->spec.held.taken_bytes + p->taken_bytes,
         .traffic_bytes = p->spec.held.traffic_bytes + p->traffic_bytes};
     return copy_note_store(s, &p->held, err);
+}
+
+bool copypass_heals(const struct copypass *p)
+{
+    return p->heals;
 }
 
 const struct copy_held *copypass_held(const struct copypass *p)

@@ -38,6 +38,12 @@ struct copy_held {
 /* Lane. Not known where the file is not there or damaged, is about another vault, or the log does not end with what it says. */
 void copy_held_load(const struct store *s, const struct ident *source, struct copy_held *ret_held);
 
+/* A range of the newest content that cannot be read here. */
+struct copy_damage {
+    uint32_t disk;
+    uint64_t start, length;
+};
+
 struct copypass;
 struct copypass_spec {
     struct vaultask *ask;
@@ -45,6 +51,9 @@ struct copypass_spec {
     struct copy_held held;
     struct copypace *pace; /* NULL: no bound is kept */
     struct copyflow *flow; /* of the machine, with pace; outlives the pass */
+    const struct copy_damage
+        *damage; /* outlives the pass; where there is any, the pass mends that and comes to no other point */
+    size_t damage_count;
 };
 int copypass_new(const struct copypass_spec *spec, struct copypass **ret_pass, struct err *err);
 void copypass_free(struct copypass *p); /* NULL allowed; nothing of it is under way */
@@ -61,6 +70,8 @@ uint64_t copypass_rests_until(const struct copypass *p); /* monotonic */
 /* Lane. Makes it durable. 1: gather more; 0: the point is there. */
 int copypass_append(struct copypass *p, struct store *s, struct err *err);
 
+/* Does the pass mend damage? Then append says 0 when all that the other vault could give of it is durable, as progress. */
+bool copypass_heals(const struct copypass *p);
 /* Once append has said 0. */
 const struct copy_held *copypass_held(const struct copypass *p);
 /* Bytes in both directions so far, and how far it is. Between two steps. */

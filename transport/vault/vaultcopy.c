@@ -23,6 +23,8 @@
 #define JOBS_MAX 65536
 #define AGAIN_USEC (5 * USEC_PER_SEC)    /* after a failure */
 #define RESUME_USEC (10 * USEC_PER_MSEC) /* between two that rested */
+#define HEAL_AGAIN_USEC (30 * USEC_PER_SEC)
+#define HEAL_AGAIN_MAX_USEC (600 * USEC_PER_SEC)
 #define PROGRESS_USEC (2 * USEC_PER_SEC)
 #define BUSY_MAX 64u /* copies under way: what each holds in memory is a change set at most */
 
@@ -43,10 +45,13 @@ struct vaultcopy {
     struct copy_source *source;       /* while busy */
     struct copy_ask *ask;
     struct copypass *pass;
+    struct copy_damage *damage; /* that the pass is to mend */
+    struct healpace heal;       /* when that is tried again */
     struct copy_held held;
     bool loaded; /* held is what the log has */
     int more;
-    bool behind; /* the pass has come to a point that is not the newest one there */
+    bool
+        behind; /* there is more to be taken at once: the pass has come to a point that is not the newest one there, or to none */
     unsigned permille;
     struct err trouble; /* why the last pass failed; code ERR_NONE: it did not */
     bool news;          /* the hub is to be told */
@@ -99,6 +104,7 @@ void vaultcopy_forget(struct vmachine *vm)
     if (vm->copy == NULL)
         return;
     copypass_free(vm->copy->pass);
+    free(vm->copy->damage);
     free(vm->copy);
     vm->copy = NULL;
 }
@@ -216,6 +222,7 @@ static void pass_end(struct vmachine *vm, const struct err *err)
     d->copies_busy--;
     c->permille = 0;
     copypass_free(TAKE_PTR(c->pass));
+    free(TAKE_PTR(c->damage));
     if (c->ask != NULL)
         c->ask->source = NULL;
     c->ask = NULL;
@@ -240,9 +247,24 @@ static void pass_end(struct vmachine *vm, const struct err *err)
     }
 }
 
+/* What came is looked at by those who heal (vaultheal.c), who tell it. */
+static void damage_mended(struct vmachine *vm)
+{
+    struct vaultcopy *c = vm->copy;
+    c->held = *copypass_held(c->pass);
+    c->behind = true;
+    vm->healed_at_point = UINT64_MAX;
+    log_event(
+        LOG_INFO, "damage_asked_for", LOG_S("machine", vm->id_text), LOG_U("traffic_bytes", copypass_traffic(c->pass)));
+}
+
 static void point_made(struct vmachine *vm)
 {
     struct vaultcopy *c = vm->copy;
+    if (copypass_heals(c->pass)) {
+        damage_mended(vm);
+        return;
+    }
     c->held = *copypass_held(c->pass);
     c->behind = copypass_is_behind(c->pass);
     log_event(LOG_INFO, "point_copied", LOG_S("machine", vm->id_text),
@@ -254,10 +276,38 @@ static void point_made(struct vmachine *vm)
     tell(vm, 0);
 }
 
+/* What the newest content lacks, when it is time to ask for it: seldom, for the other vault may not have it either. *ret_count 0: nothing. */
+static int find_damage(struct vmachine *vm, size_t *ret_count, struct err *err)
+{
+    struct vaultcopy *c = vm->copy;
+    const struct quarantine *q = &vm->quarantine;
+    uint64_t now = clock_mono_usec();
+    *ret_count = 0;
+    if (c->heal.due_usec != 0 && now < c->heal.due_usec)
+        return 0;
+    c->damage = mem_alloc(q->count + 1, sizeof(*c->damage));
+    if (c->damage == NULL)
+        return err_set(err, ERR_NOMEM, "no memory for a copy");
+    for (size_t i = 0; i < q->count; i++)
+        if (q->items[i].now && q->items[i].state == QUARANTINE_DAMAGED && q->items[i].length > 0)
+            c->damage[(*ret_count)++] = (struct copy_damage){
+                .disk = q->items[i].disk, .start = q->items[i].start, .length = q->items[i].length};
+    if (*ret_count > 0)
+        healpace_wait(&c->heal, now, HEAL_AGAIN_USEC, HEAL_AGAIN_MAX_USEC);
+    else
+        healpace_rest(&c->heal);
+    return 0;
+}
+
 static int pass_new(struct vmachine *vm, struct err *err)
 {
     struct vaultcopy *c = vm->copy;
-    const struct copypass_spec spec = {.ask = c->ask->ask,
+    size_t damage_count;
+    if (find_damage(vm, &damage_count, err) < 0)
+        return -1;
+    const struct copypass_spec spec = {.damage = c->damage,
+        .damage_count = damage_count,
+        .ask = c->ask->ask,
         .machine = vm->id,
         .source = c->source->vault,
         .held = c->held,

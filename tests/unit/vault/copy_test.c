@@ -36,10 +36,11 @@ static const struct ident source_vault = {{1, 2, 3}}, other_vault = {{9}};
 static struct model *source;     /* whose store answers */
 static int calls_left = INT_MAX; /* then the link is cut */
 static unsigned calls, hash_calls;
-static uint64_t sent_bytes, told_held; /* told_held: the point that the copy says it stands on */
-static bool spoil;                /* a byte of what is sent is changed on the way */
-static bool too_many_changes;     /* to be told in one answer */
-static uint64_t line_rate;        /* bytes per second, of a clock that goes on as they come; 0: in no time */
+static uint64_t sent_bytes, told_held;   /* told_held: the point that the copy says it stands on */
+static bool spoil;                       /* a byte of what is sent is changed on the way */
+static uint64_t unreadable = UINT64_MAX; /* the block that begins there is damaged in the other vault, too */
+static bool too_many_changes;            /* to be told in one answer */
+static uint64_t line_rate;               /* bytes per second, of a clock that goes on as they come; 0: in no time */
 static uint64_t passed_usec;
 
 uint64_t __real_clock_mono_usec(void);
@@ -175,6 +176,8 @@ static int answer_blocks(const Leeward__Vault__V1__BlocksRequest *q, take_fn tak
     uint8_t data[BLOCK];
     for (size_t i = 0; i < q->n_have; i++) {
         const Leeward__Vault__V1__BlockHave *have = q->have[i];
+        if (q->disk == 0 && have->start == unreadable)
+            return err_set(err, ERR_CORRUPT, "it is damaged");
         assert_int_equal(view_read(v, q->disk, have->start, have->length, data, err), 0);
         for (size_t at = 0; at < have->length; at += PIECE) {
             size_t n = have->length - at < PIECE ? have->length - at : PIECE;
@@ -222,6 +225,8 @@ int __wrap_vaultask_run(struct vaultask *v, const char *path, const ProtobufCMes
 
 static struct copypace pace = {.lock = PTHREAD_MUTEX_INITIALIZER};
 static struct copyflow flow;
+static struct copy_damage damage[3];
+static size_t damage_count;
 
 struct kept {
     uint64_t sequence;
@@ -264,6 +269,8 @@ static void fixture_begin(struct fixture *f, uint64_t seed, uint64_t bytes_0)
     source = &f->m;
     calls_left = INT_MAX;
     spoil = too_many_changes = false;
+    damage_count = 0;
+    unreadable = UINT64_MAX;
     line_rate = 0;
 }
 
@@ -301,7 +308,12 @@ static int teardown(void **state)
 /* 1: a point was made; 0: there was nothing new; -1. */
 static int try_pass_from(struct fixture *f, const struct ident *vault, struct copy_held *ret_held, struct err *err)
 {
-    struct copypass_spec spec = {.machine = f->m.conf.machine, .source = *vault, .pace = &pace, .flow = &flow};
+    struct copypass_spec spec = {.damage = damage,
+        .damage_count = damage_count,
+        .machine = f->m.conf.machine,
+        .source = *vault,
+        .pace = &pace,
+        .flow = &flow};
     struct copypass *p AUTO_OF(copypass) = NULL;
     copy_held_load(f->store, vault, &spec.held);
     if (ret_held != NULL)
@@ -800,6 +812,74 @@ static void damage_here_is_healed_by_a_comparison_of_all(void **state)
     pass(f);
 }
 
+/* A bit of the content that the copy holds of that place. */
+static void flip(struct fixture *f, uint64_t start)
+{
+    char path[300];
+    struct err err = ERR_INIT;
+    struct view *v = view_at(f->store, 0);
+    struct piece piece;
+    assert_int_equal(view_piece(v, extent_key(0, start), extent_key(0, start + PIECE), &piece, &err), 0);
+    assert_int_equal(piece.extent.segment, 1);
+    long at = (long)piece.extent.offset + RECORD_HEADER_SIZE + 10;
+    view_close(v);
+    store_close(f->store);
+    f->store = NULL;
+    (void)snprintf(path, sizeof(path), "%s/main/0000000000000001.seg", f->dir);
+    FILE *file = fopen(path, "r+");
+    assert_int_equal(fseek(file, at, SEEK_SET), 0);
+    int was = fgetc(file);
+    assert_int_equal(fseek(file, at, SEEK_SET), 0);
+    (void)fputc(was ^ 1, file);
+    assert_int_equal(fclose(file), 0);
+    copy_open(f);
+}
+
+/* Also where there is no newer point; and what the other vault cannot read either costs nothing but itself. */
+static void damage_that_is_known_comes_from_the_other_vault(void **state)
+{
+    struct fixture *f = calloc(1, sizeof(*f));
+    struct err err = ERR_INIT;
+    uint8_t *right = NULL, block[BLOCK];
+    uint64_t size;
+    (void)state;
+    fixture_begin(f, 12, 8u << 20);
+    fill_whole(&f->m);
+    pass(f);
+    flip(f, PIECE);
+    flip(f, 3 * BLOCK);
+    struct view *theirs AUTO_OF(view) = view_at(f->m.store, 0);
+    right = read_disk(theirs, 0, &size);
+    damage[0] = (struct copy_damage){.disk = 0, .start = 0, .length = BLOCK};
+    damage[1] = (struct copy_damage){.disk = 0, .start = 3 * BLOCK, .length = BLOCK};
+    damage[2] = (struct copy_damage){.disk = 0, .start = 5 * BLOCK, .length = BLOCK}; /* is right after all */
+    damage_count = 3;
+    unreadable = 3 * BLOCK;
+    assert_int_equal(try_pass_from(f, &source_vault, NULL, &err), 1);
+    assert_int_equal(store_points(f->store)->count, 1);
+    assert_int_equal(sent_bytes, (8u << 20) + BLOCK);
+    struct keyring keys;
+    struct view *ours AUTO_OF(view) = NULL;
+    store_keys(f->store, &keys);
+    assert_int_equal(store_flush(f->store, &err), 0);
+    assert_int_equal(view_open_mark(f->dir, store_last_mark(f->store), &keys, 1, &ours, &err), 0);
+    assert_int_equal(view_read(ours, 0, 0, BLOCK, block, &err), 0);
+    assert_memory_equal(block, right, BLOCK);
+    assert_int_equal(view_read(ours, 0, 3 * BLOCK, BLOCK, block, NULL), -1);
+    free(right);
+    damage_count = 0;
+    unreadable = UINT64_MAX;
+    assert_int_equal(try_pass_from(f, &source_vault, NULL, &err), 0); /* it stands where it stood */
+    forget_kept(f);
+    memset(block, 0x77, sizeof(block));
+    model_put(&f->m, 0, 3 * BLOCK, BLOCK, block);
+    model_commit(&f->m, MARK_CRASH);
+    assert_true(pass(f).known);
+    assert_int_equal(hash_calls, 0);
+    fixture_end(f);
+    free(f);
+}
+
 /* ---- killed at each step ---- */
 
 static int countdown;
@@ -876,6 +956,7 @@ int main(void)
         TEST(disks_shrink_and_grow),
         cmocka_unit_test(a_disk_that_grows_is_compared_again_after_a_pass_was_cut),
         TEST(damage_here_is_healed_by_a_comparison_of_all),
+        cmocka_unit_test(damage_that_is_known_comes_from_the_other_vault),
         cmocka_unit_test(what_came_of_a_point_that_is_lost_there_is_taken_back),
         TEST(what_somebody_asked_for_is_not_left_out),
         TEST(where_too_much_has_changed_to_be_told_all_is_compared),
