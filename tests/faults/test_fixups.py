@@ -5,7 +5,6 @@
 A planned failover finds out before it stops its source, an unplanned one starts its replica all the same. The machine that prepares the disks dies with its
 hub, and the next one comes to the same end.
 """
-import contextlib
 import glob
 import json
 import os
@@ -15,11 +14,11 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "..", "system"))
 sys.path.insert(0, os.path.join(HERE, "..", "e2e", "vm"))
 from api_client import Api  # noqa: E402
+from fixup_machine import FSTAB, is_alive, machines_below, make_system  # noqa: E402
 from rescue import rescue_image  # noqa: E402
-from harness import MIB, Disk, Site, check, command_line, main, note, test, wait_until  # noqa: E402
+from harness import MIB, Disk, Site, check, main, note, test, wait_until  # noqa: E402
 
 FIXUPS = {"fixups": {}}
-FSTAB = "/dev/sdx1 / ext4 defaults 0 1\n"
 
 
 class Drill:
@@ -52,32 +51,12 @@ class Drill:
         return self.api.done("GET", "/failovers")["items"]
 
     def machines_of_hub(self):
-        """Process ids of qemu below the hub."""
-        hub = self.site.pid_of("hub")
-        children = []
-        for thread in glob.glob(f"/proc/{hub}/task/*/children"):
-            with contextlib.suppress(OSError), open(thread) as f:
-                children += map(int, f.read().split())
-        return [pid for pid in children if is_machine(command_line(pid))]
-
-
-def is_machine(command):
-    """A qemu that does fix-ups; one with -S only tries whether it could be started."""
-    return any("qemu" in word for word in command[:20]) and "-S" not in command
+        return machines_below(self.site.pid_of("hub"))
 
 
 def write(disk, name):
     with open(os.path.join(disk.mount(), name), "w") as f:
         f.write("x" * 5000)
-    disk.unmount()
-
-
-def make_system(disk):
-    place = disk.mount()
-    for folder in ("etc", "usr"):
-        os.mkdir(os.path.join(place, folder))
-    with open(os.path.join(place, "etc", "fstab"), "w") as f:
-        f.write(FSTAB)
     disk.unmount()
 
 
@@ -170,14 +149,6 @@ def a_failback_takes_back_what_was_changed_for_the_replica():
     check(not os.path.exists(os.path.join(place, "etc", "leeward", "replica")), "the original says that it is a replica")
     check(not os.path.exists(os.path.join(place, "var", "lib", "leeward", "replica", "original", failover)), "what was kept is left")
     drill.disk.unmount()
-
-
-def is_alive(pid):
-    try:
-        with open(f"/proc/{pid}/stat") as f:
-            return f.read().rsplit(")", 1)[1].split()[0] not in "ZX"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
 
 
 if __name__ == "__main__":

@@ -12,7 +12,11 @@ import sys
 import threading
 import time
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "system"))
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, os.path.join(HERE, "..", "system"))
+sys.path.insert(0, os.path.join(HERE, "..", "e2e", "vm"))
+from fixup_machine import is_alive, machines_below, make_system  # noqa: E402
+from rescue import rescue_image  # noqa: E402
 from harness import MIB, Disk, check, defer, image_of, main, note, stop, test, wait_until  # noqa: E402
 from hub_pair import Pair  # noqa: E402
 
@@ -158,6 +162,26 @@ def the_other_hub_ends_a_restoration():
     check(numbered == {0: key}, f"the machine's disks: {numbered}")
     told = [e for e in pair.second.done("GET", "/events?limit=200")["items"] if e["code"] == "machine_restored"]
     check(len(told) == 1, f"it was told {len(told)} times")
+
+
+@test
+def the_other_hub_does_the_fix_ups_that_a_killed_one_had_begun():
+    pair = Pair(hub_options=["--rescue-image", rescue_image(), "--rescue-emulated"])
+    make_system(pair.disks["source"])
+    os.sync()
+    pair.wait_for(pair.first, pair.first.done("POST", "/machines/source/points", {"tag": "all"}, Idempotency_Key="all"))
+    pair.leave_it_to_the_first()
+    job = pair.first.done("POST", "/failovers", {"machine": "source", "target": "disks", "kind": "test", "options": {"fixups": {}}}, Idempotency_Key="drill")
+    machines = wait_until(lambda: machines_below(pair.one.process.pid), "the machine that does fix-ups", 300, 0.05)
+    pair.two.process.send_signal(signal.SIGCONT)
+    pair.one.kill()
+    wait_until(lambda: not any(is_alive(pid) for pid in machines), "the machine to end with its hub", 60, 0.05)
+    wait_until(lambda: machines_below(pair.two.process.pid), "a machine of the other hub", 60, 0.05)
+    pair.wait_for(pair.second, job, 600)
+    found = pair.second.done("GET", "/failovers")["items"]
+    check(len(found) == 1 and len(pair.second.done("GET", "/branches")["items"]) == 1, f"not one replica: {found}")
+    paths = [one["path"] for one in found[0]["fixups"]["changes"]]
+    check(found[0]["state"] == "running" and "/etc/fstab" in paths and "/etc/leeward/replica" in paths, f"{found[0]}")
 
 
 if __name__ == "__main__":

@@ -51,21 +51,21 @@ class Forwarder:
 
 
 class Hub:
-    def __init__(self, database, base, ca_of=None):
+    def __init__(self, database, base, ca_of=None, options=()):
         self.data, self.control, self.api_port = fresh("hub"), base, base + 1
         os.mkdir(self.data)
         os.chmod(self.data, 0o711)
         if ca_of:
             shutil.copytree(os.path.join(ca_of.data, "ca"), os.path.join(self.data, "ca"))
         self.log = self.data + ".log"
-        self.database = database
+        self.database, self.options = database, options
         self.start()
 
     def start(self):
         dsn = f"host={self.database.socket} user=postgres dbname=postgres"
         self.process = start([os.path.join(BIN, "leeward-hub"), "--data", self.data, "--database", dsn, "--listen",
                               f"127.0.0.1:{self.control}", "--api-listen", f"127.0.0.1:{self.api_port}",
-                              "--database-connections", "12", "--job-threads", "2"], log=self.log)
+                              "--database-connections", "12", "--job-threads", "2", *self.options], log=self.log)
 
     def api(self, token_of):
         with open(os.path.join(token_of.data, "admin.token")) as f:
@@ -85,7 +85,7 @@ class Hub:
 class Pair:
     """Two hubs, a vault, and nodes and agents, each agent with one protected disk. The first node is called `node`, the first agent `source`."""
 
-    def __init__(self, nodes=1, agents=1, disk_mib=48):
+    def __init__(self, nodes=1, agents=1, disk_mib=48, hub_options=()):
         self.disk_bytes = disk_mib * MIB
         folder = fresh("database")
         os.mkdir(folder)
@@ -93,10 +93,10 @@ class Pair:
         self.database = Postgres(folder)
         self.database.start()
         base = free_port_base(5 + nodes)
-        self.one = Hub(self.database, base)
+        self.one = Hub(self.database, base, options=hub_options)
         self.first = wait_until(lambda: self.one.api(self.one), "the first hub's token", 60)
         wait_until(lambda: self.first.ask("GET", "/status")[0] == 200, "the first hub", 60)
-        self.two = Hub(self.database, base + 2, ca_of=self.one)
+        self.two = Hub(self.database, base + 2, ca_of=self.one, options=hub_options)
         self.second = self.two.api(self.one)
         wait_until(lambda: self.second.ask("GET", "/status")[0] == 200, "the second hub", 60)
         self.forwarder = Forwarder([self.one.control, self.two.control])
