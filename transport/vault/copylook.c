@@ -178,6 +178,15 @@ static int target_held(struct copypass *p, struct err *err)
     return 1;
 }
 
+/* Were points of that vault taken up to one before the target? Also where that one cannot be built upon any more (it is dropped there, or its note was not
+ * stored any more): everything is compared then, but what somebody asked for since is no less wanted. */
+static bool goes_on(const struct copypass *p, const struct found *target)
+{
+    const struct copy_held *held = &p->spec.held;
+    return held->source_sequence > 0 && ident_equal(&held->source, &p->spec.source) &&
+           target->sequence > held->source_sequence;
+}
+
 int copypass_look(struct copypass *p, struct err *err)
 {
     struct found target = {.p = p}, before = {.p = p};
@@ -193,7 +202,7 @@ int copypass_look(struct copypass *p, struct err *err)
         return target_held(p, err);
     p->spec.held.known = is_held(p, &before) && target.sequence > before.sequence;
     p->newest_sequence = target.sequence;
-    if (p->spec.held.known && choose_target(p, &target, err) < 0)
+    if (goes_on(p, &target) && choose_target(p, &target, err) < 0)
         return -1;
     p->target_sequence = target.sequence;
     p->target_generation = target.generation;

@@ -158,7 +158,7 @@ static int ask_changes(struct copypass *p, const struct mark_disk *d, struct err
     if (vaultask_run(p->spec.ask, "/leeward.vault.v1.Vault/Changes", &q.base,
             &leeward__vault__v1__change_chunk__descriptor, take_ranges, p, &p->traffic_bytes, &why) == 0)
         return 0;
-    if (why.code == ERR_TOO_LARGE) {
+    if (why.code == ERR_TOO_LARGE || why.code == ERR_TIMEOUT) { /* for the line: what follows is asked for in pieces */
         p->too_many = true;
         return 0;
     }

@@ -235,7 +235,8 @@ static void pass_end(struct vmachine *vm, const struct err *err)
         vaultcopy_forget(vm);
         return;
     }
-    if (err != NULL && err->code == ERR_NOSPACE)
+    /* The other steps fail for want of the other vault's room or memory. */
+    if (err != NULL && err->code == ERR_NOSPACE && (c->step == COPY_BEGIN || c->step == COPY_APPEND))
         vaultd_set_full(d, true);
     c->due_usec = now + (err != NULL && c->interval_usec < AGAIN_USEC ? AGAIN_USEC : c->behind ? 0 : c->interval_usec);
     c->behind = false;

@@ -218,8 +218,16 @@ static int blocks_step(struct read_call *c, struct err *err)
         return err_set(err, ERR_NOMEM, "no memory to compare blocks");
     for (unsigned i = 0; i < BLOCKS_PER_STEP && c->have_at < c->have_count; i++) {
         const struct block_have *have = &c->have[c->have_at++];
-        if (view_read(c->view, c->disk, have->start, have->length, data, err) < 0 ||
-            answer_block(c, have, data, err) < 0)
+        struct err why = ERR_INIT;
+        if (view_read(c->view, c->disk, have->start, have->length, data, &why) < 0) {
+            /* Under one code that arrives as it was sent, whatever is wrong with what is stored. */
+            if (vaultread_is_damage(&why))
+                return err_set(err, ERR_CORRUPT, "disk %u at %llu is damaged here: %s", (unsigned)c->disk,
+                    (unsigned long long)have->start, why.text);
+            err_copy(err, &why);
+            return -1;
+        }
+        if (answer_block(c, have, data, err) < 0)
             return -1;
     }
     return c->have_at < c->have_count;

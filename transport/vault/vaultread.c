@@ -243,8 +243,7 @@ int vaultread_put(struct read_call *c, const ProtobufCMessage *m, struct err *er
     return 0;
 }
 
-/* What is stored cannot be read; the call is none the worse for it. DENIED: a tag does not fit, and the key is the right one. */
-static bool is_damage(const struct err *why)
+bool vaultread_is_damage(const struct err *why)
 {
     return why->code == ERR_CORRUPT || why->code == ERR_IO || why->code == ERR_DENIED;
 }
@@ -316,7 +315,7 @@ static int list_one(struct read_call *c, const struct point *p, struct err *err)
     struct err why = ERR_INIT;
     if (view_read_mark(c->vm->dir, p, c->marks, &why) == 0)
         return put_point(c, c->marks, err);
-    if (is_damage(&why)) {
+    if (vaultread_is_damage(&why)) {
         log_event(
             LOG_ERROR, "mark_damaged", LOG_S("machine", c->vm->id_text), LOG_U("sequence", p->sequence), LOG_E(&why));
         return 0;
@@ -465,7 +464,7 @@ static int hash_or_none(struct read_call *c, size_t n, uint8_t *scratch, struct 
     struct err why = ERR_INIT;
     if (hash_block(c, c->start, n, scratch, ret_hash, &why) == 0)
         return 0;
-    if (is_damage(&why)) {
+    if (vaultread_is_damage(&why)) {
         log_event(LOG_WARN, "block_unreadable", LOG_S("machine", c->vm->id_text), LOG_U("disk", c->disk),
             LOG_U("start", c->start), LOG_E(&why));
         *ret_hash = (struct hash128){{0}};

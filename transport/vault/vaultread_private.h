@@ -59,6 +59,8 @@ int vaultread_machine(struct read_call *c, const ProtobufCBinaryData *id, struct
 /* Worker: one more message to send. */
 int vaultread_put(struct read_call *c, const ProtobufCMessage *m, struct err *err);
 /* Lane: opens c->view at c->sequence; 0: the latest point, or with progress_too the latest committed content. */
+/* What is stored cannot be read; the call is none the worse for it. ERR_DENIED is one of them: a tag does not fit, and the key is the right one. */
+bool vaultread_is_damage(const struct err *why);
 int vaultread_open(struct read_call *c, struct store *s, bool progress_too, struct err *err);
 
 #endif

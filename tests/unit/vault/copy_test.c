@@ -737,6 +737,34 @@ static void what_somebody_asked_for_is_not_left_out(void **state)
     check_kept(f);
 }
 
+/* Killed between a point and its note: the next pass knows of the point before, and nothing of what the log has since. */
+static void what_somebody_asked_for_is_not_left_out_where_all_is_compared(void **state)
+{
+    struct fixture *f = *state;
+    char path[260], note[4096];
+    struct err err = ERR_INIT;
+    pass(f);
+    (void)snprintf(path, sizeof(path), "%s/copied", f->dir);
+    FILE *file = fopen(path, "r");
+    size_t n = fread(note, 1, sizeof(note), file);
+    (void)fclose(file);
+    f->m.tag = "before the upgrade";
+    uint64_t first = made(f, MARK_CRASH);
+    pass_to(f, first);
+    file = fopen(path, "w");
+    assert_int_equal(fwrite(note, 1, n, file), n);
+    assert_int_equal(fclose(file), 0);
+    f->m.tag = "after it";
+    uint64_t second = made(f, MARK_CRASH);
+    f->m.tag = NULL;
+    uint64_t newest = made(f, MARK_CRASH);
+    assert_int_equal(try_pass_from(f, &source_vault, NULL, &err), 1);
+    assert_true(hash_calls > 0);
+    assert_int_equal(copied_of(f), first); /* rather twice than never */
+    pass_to(f, second);
+    pass_to(f, newest);
+}
+
 static void where_too_much_has_changed_to_be_told_all_is_compared(void **state)
 {
     struct fixture *f = *state;
@@ -959,6 +987,7 @@ int main(void)
         cmocka_unit_test(damage_that_is_known_comes_from_the_other_vault),
         cmocka_unit_test(what_came_of_a_point_that_is_lost_there_is_taken_back),
         TEST(what_somebody_asked_for_is_not_left_out),
+        TEST(what_somebody_asked_for_is_not_left_out_where_all_is_compared),
         TEST(where_too_much_has_changed_to_be_told_all_is_compared),
         cmocka_unit_test(a_line_of_twenty_kilobytes_per_second_brings_a_point),
         cmocka_unit_test(a_bound_is_kept_over_passes),

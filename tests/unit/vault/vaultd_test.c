@@ -814,6 +814,24 @@ static void a_block_that_cannot_be_read_has_the_hash_of_none(void **state)
     talk_done(f, &t);
 }
 
+/* A copy's vault tells by it what is lost there, too, from what it may ask for again. */
+static void a_block_that_is_damaged_is_told_as_such(void **state)
+{
+    struct fixture *f = *state;
+    struct talk t;
+    uint8_t *have AUTO_FREE = malloc(f->m.disk_bytes[0]);
+    stream_open(f, &t, 1);
+    model_write(&f->m, 0, 0, 4 * 65536, false);
+    model_write(&f->m, 0, 70000 / 512 * 512, 4096, true);
+    stream_commit(f, &t);
+    talk_done(f, &t);
+    damage_record(f, RECORD_DATA, 2);
+    memset(have, 0x5a, f->m.disk_bytes[0]);
+    ask_blocks(f, &t, have, 1);
+    assert_int_equal(t.status, RPC_DATA_LOSS);
+    talk_done(f, &t);
+}
+
 static void a_damaged_mark_does_not_hide_the_other_points(void **state)
 {
     struct fixture *f = *state;
@@ -1081,6 +1099,7 @@ int main(void)
         TEST(blocks_send_what_differs_and_nothing_else),
         TEST(blocks_that_are_none_are_refused),
         TEST(a_block_that_cannot_be_read_has_the_hash_of_none),
+        TEST(a_block_that_is_damaged_is_told_as_such),
         TEST(a_damaged_mark_does_not_hide_the_other_points),
         TEST(a_killed_nbdkit_is_started_again),
         TEST(an_open_point_is_served_and_opened_again_after_a_restart),
