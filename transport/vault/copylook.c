@@ -209,3 +209,14 @@ int copypass_look(struct copypass *p, struct err *err)
     p->target_changed_bytes = target.changed_bytes;
     return 1;
 }
+
+int copy_target_stands(struct copypass *p, struct err *err)
+{
+    struct found f = {.p = p};
+    if (ask_points(p, p->target_sequence - 1, POINTS_ONE, take_any, &f, err) < 0)
+        return -1;
+    if (f.count > 0 && f.sequence == p->target_sequence && f.time_utc_usec == p->target.time_utc_usec &&
+        f.generation == p->target_generation && f.changed_bytes == p->target_changed_bytes)
+        return 0;
+    return err_set(err, ERR_NOT_FOUND, "the other vault does not have the point any more that was being copied");
+}

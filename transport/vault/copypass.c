@@ -335,6 +335,8 @@ int copypass_gather(struct copypass *p, struct err *err)
             settle(p, p->traffic_bytes - traffic);
     }
     settle(p, 0);
+    if (result == 0 && p->disk == p->target.disk_count && !p->complete)
+        result = copy_target_stands(p, err);
     p->complete = p->disk == p->target.disk_count;
     return result < 0 ? -1 : set_is_due(p) || p->rests_until_usec == 0;
 }

@@ -64,6 +64,9 @@ int copy_compare_block(
     struct copypass *p, uint32_t disk, uint64_t start, uint32_t n, const struct hash128 *hash, struct err *err);
 /* Asks for those that wait. */
 int copy_flush(struct copypass *p, uint32_t disk, struct err *err);
+/* copylook.c. Does the other vault still have the target? Its log may have been cut and gone on meanwhile, and all calls but the look name points by their
+ * numbers alone. What was gathered may be of both logs then, and must not become a point. */
+int copy_target_stands(struct copypass *p, struct err *err);
 
 /* copynote.c */
 int copy_note_store(const struct store *s, const struct copy_held *h, struct err *err);

@@ -40,7 +40,9 @@ static uint64_t sent_bytes, told_held;   /* told_held: the point that the copy s
 static bool spoil;                       /* a byte of what is sent is changed on the way */
 static uint64_t unreadable = UINT64_MAX; /* the block that begins there is damaged in the other vault, too */
 static bool too_many_changes;            /* to be told in one answer */
-static uint64_t line_rate;               /* bytes per second, of a clock that goes on as they come; 0: in no time */
+static bool is_another_soon,
+    is_another;            /* the log was cut and went on between two calls: its points have other contents */
+static uint64_t line_rate; /* bytes per second, of a clock that goes on as they come; 0: in no time */
 static uint64_t passed_usec;
 
 uint64_t __real_clock_mono_usec(void);
@@ -87,7 +89,7 @@ static int answer_point(const struct point *p, take_fn take, void *arg, struct e
     if (!ident_is_zero(&m.group_point))
         point.group_point_id = (ProtobufCBinaryData){IDENT_SIZE, m.group_point.bytes};
     point.generation = m.generation;
-    point.changed_bytes = m.changed_bytes;
+    point.changed_bytes = m.changed_bytes + (is_another ? 512 : 0);
     point.n_disks = m.disk_count;
     point.disks = list;
     return take(arg, &point.base, err);
@@ -213,6 +215,7 @@ int __wrap_vaultask_run(struct vaultask *v, const char *path, const ProtobufCMes
     if (strcmp(method, "Hashes") == 0)
         return answer_hashes(q, take, arg, err);
     assert_string_equal(method, "Blocks");
+    is_another = is_another_soon;
     uint64_t before = sent_bytes;
     int result = answer_blocks(q, take, arg, err);
     uint64_t took_usec = line_rate == 0 ? 0 : (sent_bytes - before) * USEC_PER_SEC / line_rate;
@@ -268,7 +271,7 @@ static void fixture_begin(struct fixture *f, uint64_t seed, uint64_t bytes_0)
     copy_open(f);
     source = &f->m;
     calls_left = INT_MAX;
-    spoil = too_many_changes = false;
+    spoil = too_many_changes = is_another_soon = is_another = false;
     damage_count = 0;
     unreadable = UINT64_MAX;
     line_rate = 0;
@@ -485,6 +488,21 @@ static void what_comes_damaged_is_not_taken(void **state)
     assert_int_equal(err.code, ERR_CORRUPT);
     assert_int_equal(store_points(f->store)->count, 1);
     spoil = false;
+    pass(f);
+    check_kept(f);
+}
+
+static void where_the_log_became_another_one_on_the_way_no_point_is_made(void **state)
+{
+    struct fixture *f = *state;
+    struct err err = ERR_INIT;
+    pass(f);
+    model_fill(&f->m, 1, 12);
+    is_another_soon = true;
+    assert_int_equal(try_pass_from(f, &source_vault, NULL, &err), -1);
+    assert_int_equal(err.code, ERR_NOT_FOUND);
+    assert_int_equal(store_points(f->store)->count, 1);
+    is_another_soon = is_another = false;
     pass(f);
     check_kept(f);
 }
@@ -978,6 +996,7 @@ int main(void)
         TEST(each_pass_takes_what_has_changed_and_nothing_else),
         TEST(a_link_that_is_cut_at_any_call_costs_the_pass_and_nothing_else),
         TEST(what_comes_damaged_is_not_taken),
+        TEST(where_the_log_became_another_one_on_the_way_no_point_is_made),
         TEST(without_its_note_or_from_another_vault_all_is_compared),
         TEST(another_history_with_the_same_numbers_is_seen),
         TEST(a_log_that_ends_with_something_else_is_seen),
