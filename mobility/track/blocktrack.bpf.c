@@ -381,7 +381,8 @@ static __attribute__((noinline)) int mark_listed(void *map, __u32 dev, struct bt
 /* The turn changes when all is there: whoever finds it changed has all of it due for a while. */
 static __always_inline void fill_flight(void *map, struct bt_flight *f, struct request *rq, __u32 op)
 {
-    f->start = rq->__sector << 9;
+    f->sector = rq->__sector;
+    f->start = f->sector << 9;
     f->length = op == OP_FLUSH ? 0 : rq->__data_len;
     f->bytes = f->length;
     f->is_flush = op == OP_FLUSH;
@@ -450,9 +451,10 @@ int BPF_PROG(on_complete, struct request *rq, int error, unsigned int bytes)
     if (op == OP_FLUSH ? !f : flags & barrier_flags())
         COUNT(map, barriers);
     if (f && bytes >= rq->__data_len) {
-        /* More is listed than this event is about: the end of a flush sequence, which comes without bytes, or the last part of a
-         * request. What was told of it before was marked then; if it was not told, this is the last chance. */
-        if (op != OP_FLUSH && f->length > bytes)
+        /* Something else is listed than this event is about: the end of a flush sequence, which comes without bytes; the last part of a request; or a request
+         * that used this memory before, where both its completion and the issue of this one were not told. What was told of it before was marked then; if it was
+         * not told, this is the last chance. Two merged discards may begin alike and be as long. */
+        if (op != OP_FLUSH && (f->length != bytes || f->sector != rq->__sector || f->sheet))
             mark_listed(map, dev, f);
         if (f->sheet)
             release_sheet(map, f);

@@ -53,7 +53,7 @@ struct bt_flight {
     unsigned long long written; /* bytes of them */
     unsigned int length;        /* of the request, where `bytes` has what lies between its ranges, too */
     unsigned int sheet; /* number of the sheet that has its ranges, from 1 on; 0: there is none, start and bytes tell */
-    unsigned long long reserved;
+    unsigned long long sector; /* where the request began when it was issued; `start` may be that of another of its ranges */
 };
 
 /* The ranges of one merged discard, which need not touch and are in no order. */

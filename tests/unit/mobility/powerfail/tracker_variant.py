@@ -5,6 +5,7 @@
 Usage: tracker_variant.py NAME blocktrack.bpf.c OUT
 
   queued   marks a write when it is queued and not when it completes: the proof must find that out
+  unissued the completion of some requests is not told, and the issue of others: those that use the memory of the former then
   untold   as on a kernel that does not tell of one completion in sixteen: nothing may be lost by it
 
 Fails when the program no longer has the lines that are exchanged.
@@ -30,8 +31,16 @@ AT_COMPLETION = """    __u32 flags = rq->cmd_flags, op = flags & OP_MASK, place,
 NOT_TOLD = """    if (bytes && (rq->__sector & 15) == 5)
         return 0;
 """
+OF_ISSUE = """    if ((!(op & 1) && op != OP_FLUSH) || op == OP_DRV_OUT)
+        return 0;
+    dev = dev_of(rq->q->disk);
+"""
+NOT_ISSUED = """    if (op == OP_WRITE && (rq->__sector & 15) == 6)
+        return 0;
+"""
 VARIANTS = {
     "queued": [(MARK_AT_COMPLETION, ""), (AT_ISSUE, AT_ISSUE + MARK_AT_ISSUE)],
+    "unissued": [(AT_COMPLETION, AT_COMPLETION + NOT_TOLD), (OF_ISSUE, NOT_ISSUED + OF_ISSUE)],
     "untold": [(AT_COMPLETION, AT_COMPLETION + NOT_TOLD)],
 }
 
