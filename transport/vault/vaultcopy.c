@@ -395,7 +395,7 @@ static void set_readers(struct vmachine *vm, char *const *ids, size_t count)
     vm->reader_count = 0;
     for (size_t i = 0; i < count && vm->reader_count < READERS_MAX; i++) {
         struct copy_reader *r = &vm->readers[vm->reader_count];
-        *r = (struct copy_reader){0};
+        *r = (struct copy_reader){.known_usec = clock_mono_usec()};
         if (ident_from_text(ids[i], &r->vault) < 0)
             continue;
         for (unsigned k = 0; k < before_count; k++)

@@ -50,8 +50,10 @@ struct copy_ask;
 /* One of them. Retention leaves it the points that it needs. */
 struct copy_reader {
     struct ident vault;
-    uint64_t held;   /* what its copy stands on; 0: not known */
-    uint64_t taking; /* what it reads; 0: nothing since it last looked for newer ones */
+    uint64_t held;       /* what its copy stands on; 0: not known */
+    uint64_t taking;     /* what it reads; 0: nothing since it last looked for newer ones */
+    uint64_t known_usec; /* monotonic: since when this vault has known of it */
+    bool heard;          /* it has looked since then, and said what it stands on */
 };
 
 /* One machine. Never freed before the daemon ends. */

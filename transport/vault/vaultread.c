@@ -221,7 +221,8 @@ int vaultread_machine(struct read_call *c, const ProtobufCBinaryData *id, struct
     if (c->vm == NULL)
         return err_set(err, ERR_NOT_FOUND, "this vault does not hold that machine");
     if (reader != NULL && c->newest)
-        *reader = (struct copy_reader){.vault = reader->vault, .held = c->held};
+        *reader = (struct copy_reader){
+            .vault = reader->vault, .held = c->held, .known_usec = reader->known_usec, .heard = true};
     else if (reader != NULL && c->sequence != 0)
         reader->taking = c->sequence;
     return 0;

@@ -12,6 +12,8 @@
 #include "transport/vault/vaultd_private.h"
 #include "transport/vault/vaultspace.h"
 
+#define COPY_LOOKS_USEC (3600 * USEC_PER_SEC)
+
 /* ---- flush ---- */
 
 static int flush_run(struct vaultjob *j, struct err *err)
@@ -249,9 +251,19 @@ static int pin_readers(struct thin_job *t, const struct vmachine *vm)
     return 0;
 }
 
+/* After a start nothing is known of what copies stand on until they look. One that is gone for good keeps nothing for longer. */
+static bool a_copy_may_look_yet(const struct vmachine *vm)
+{
+    uint64_t now = clock_mono_usec();
+    for (unsigned i = 0; i < vm->reader_count; i++)
+        if (!vm->readers[i].heard && now < vm->readers[i].known_usec + COPY_LOOKS_USEC)
+            return true;
+    return false;
+}
+
 void vaultupkeep_thin(struct vmachine *vm)
 {
-    struct thin_job *t = mem_new(struct thin_job);
+    struct thin_job *t = a_copy_may_look_yet(vm) ? NULL : mem_new(struct thin_job);
     if (t == NULL)
         return;
     t->job.run = thin_run;

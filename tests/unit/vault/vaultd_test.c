@@ -523,14 +523,18 @@ static void retention_leaves_a_copy_what_it_needs(void **state)
     }
     talk_done(f, &t);
     struct vmachine *vm = vaultd_machine(f->d, &f->m.conf.machine);
-    vm->readers[0] = (struct copy_reader){.held = 4, .taking = 2};
     vm->reader_count = 1;
     vm->tiers.all_usec = 1;
+    vm->readers[0] = (struct copy_reader){.known_usec = clock_mono_usec()}; /* it has yet to say what it needs */
+    vaultupkeep_thin(vm);
+    for (int i = 0; i < 20; i++)
+        assert_int_equal(points_listed(f, &last), 6);
+    vm->readers[0] = (struct copy_reader){.held = 4, .taking = 2, .heard = true};
     vaultupkeep_thin(vm);
     while (points_listed(f, &last) > 3)
         assert_true(clock_mono_usec() < end);
     assert_int_equal(points_listed(f, &last), 3);
-    vm->readers[0] = (struct copy_reader){.held = 4};
+    vm->readers[0] = (struct copy_reader){.held = 4, .heard = true};
     vaultupkeep_thin(vm);
     while (points_listed(f, &last) > 2)
         assert_true(clock_mono_usec() < end);
