@@ -12,7 +12,7 @@ import signal
 import subprocess
 
 import harness
-from harness import BIN, ROOT, Failure, check, defer, fresh, note, run, start, wait_until
+from harness import BIN, ROOT, Failure, check, defer, fresh, making_shared, note, run, start, wait_until
 
 TREES = os.path.join(os.path.dirname(os.path.abspath(BIN)), "trees")
 CGROUPS = "/sys/fs/cgroup/unified" if os.path.isdir("/sys/fs/cgroup/unified") else "/sys/fs/cgroup"
@@ -72,14 +72,15 @@ def tree(name, packages):
     with open(script, "rb") as f:
         wanted = hashlib.sha256(f.read() + " ".join(packages).encode()).hexdigest()[:12]
     folder = os.path.join(TREES, f"{name}-{wanted}")
-    if not os.path.isdir(folder):
-        for old in glob.glob(os.path.join(TREES, f"{name}-*")):
-            shutil.rmtree(old)
-        note("making the tree", folder)
-        os.makedirs(TREES, exist_ok=True)
-        # Mounts of its own, so that none is left when it is killed in the middle.
-        run("unshare", "--mount", "--propagation", "private", script, folder + ".part", *packages, timeout=1500)
-        os.rename(folder + ".part", folder)
+    with making_shared():
+        if not os.path.isdir(folder):
+            for old in glob.glob(os.path.join(TREES, f"{name}-*")):
+                shutil.rmtree(old)
+            note("making the tree", folder)
+            os.makedirs(TREES, exist_ok=True)
+            # Mounts of its own, so that none is left when it is killed in the middle.
+            run("unshare", "--mount", "--propagation", "private", script, folder + ".part", *packages, timeout=1500)
+            os.rename(folder + ".part", folder)
     return folder
 
 

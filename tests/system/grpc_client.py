@@ -4,7 +4,7 @@ environment in the build folder; a test program that imports this module runs on
 import os
 import sys
 
-from harness import BIN, MIB, ROOT, Failure, defer, fresh, run
+from harness import BIN, MIB, ROOT, Failure, defer, fresh, making_shared, run
 
 VENV = os.path.join(os.path.dirname(BIN), "grpc-venv")
 try:
@@ -14,10 +14,11 @@ except ImportError:
     python = os.path.join(VENV, "bin", "python3")
     if sys.executable == python:
         raise
-    if not os.path.exists(os.path.join(VENV, "complete")):
-        run(sys.executable, "-m", "venv", "--clear", VENV)
-        run(python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "grpcio", "protobuf", timeout=600)
-        open(os.path.join(VENV, "complete"), "w").close()
+    with making_shared():
+        if not os.path.exists(os.path.join(VENV, "complete")):
+            run(sys.executable, "-m", "venv", "--clear", VENV)
+            run(python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "grpcio", "protobuf", timeout=600)
+            open(os.path.join(VENV, "complete"), "w").close()
     os.execv(python, [python, "-B", *sys.argv])
 
 _pool = descriptor_pool.DescriptorPool()

@@ -9,6 +9,7 @@ import atexit
 import contextlib
 import ctypes
 import datetime
+import fcntl
 import glob
 import json
 import os
@@ -96,6 +97,14 @@ def fresh(name):
     global _serial
     _serial += 1
     return os.path.join(temp_dir(), f"{_serial:02d}-{name}")
+
+
+@contextlib.contextmanager
+def making_shared():
+    """What several programs use in the build folder is made by one of them at a time; look whether it is there in here, too."""
+    with open(os.path.join(os.path.dirname(os.path.abspath(BIN)), "shared.lock"), "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 # ---- commands ----

@@ -11,7 +11,7 @@ import ssl
 import sys
 import threading
 
-from harness import BIN, ROOT, check, children_of, command_line, free_port_base, fresh, run, start, stop, wait_until
+from harness import BIN, ROOT, check, children_of, command_line, free_port_base, fresh, making_shared, run, start, stop, wait_until
 
 DOCUMENT = os.path.join(ROOT, "hub", "api", "openapi.json")
 COOKIE = "__Host-leeward"
@@ -38,11 +38,12 @@ def python_peers():
     stamp = os.path.join(folder, "installed")
     with open(wanted, "rb") as f:
         version = hashlib.sha256(f.read() + sys.version.encode()).hexdigest()
-    if not os.path.exists(stamp) or open(stamp).read() != version:
-        run("python3", "-m", "venv", "--clear", folder, timeout=300)
-        run(os.path.join(folder, "bin", "pip"), "install", "--quiet", "--disable-pip-version-check", "--no-deps", "--requirement", wanted, timeout=600)
-        with open(stamp, "w") as f:
-            f.write(version)
+    with making_shared():
+        if not os.path.exists(stamp) or open(stamp).read() != version:
+            run("python3", "-m", "venv", "--clear", folder, timeout=300)
+            run(os.path.join(folder, "bin", "pip"), "install", "--quiet", "--disable-pip-version-check", "--no-deps", "--requirement", wanted, timeout=600)
+            with open(stamp, "w") as f:
+                f.write(version)
     sys.path += glob.glob(os.path.join(folder, "lib", "python3*", "site-packages"))
     return folder
 

@@ -13,7 +13,7 @@ import ssl
 import sys
 import threading
 
-from harness import BIN, defer, fresh, free_port_base, run
+from harness import BIN, defer, fresh, free_port_base, making_shared, run
 
 VENV = os.path.join(os.path.dirname(os.path.abspath(BIN)), "mail-venv")
 REQUIREMENTS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "peers", "mail-requirements.txt")
@@ -24,10 +24,11 @@ except ImportError:
     python = os.path.join(VENV, "bin", "python3")
     if sys.executable == python:
         raise
-    if not os.path.exists(os.path.join(VENV, "complete")):
-        run(sys.executable, "-m", "venv", "--clear", VENV)
-        run(python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r", REQUIREMENTS, timeout=600)
-        open(os.path.join(VENV, "complete"), "w").close()
+    with making_shared():
+        if not os.path.exists(os.path.join(VENV, "complete")):
+            run(sys.executable, "-m", "venv", "--clear", VENV)
+            run(python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r", REQUIREMENTS, timeout=600)
+            open(os.path.join(VENV, "complete"), "w").close()
     os.execv(python, [python, "-B", *sys.argv])
 
 

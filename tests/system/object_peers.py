@@ -19,7 +19,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 
-from harness import BIN, ROOT, check, defer, free_port_base, fresh, run, start, wait_until
+from harness import BIN, ROOT, check, defer, free_port_base, fresh, making_shared, run, start, wait_until
 
 HERE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "peers")
 TOOL = os.path.join(BIN, "leeward-object")
@@ -37,15 +37,16 @@ def peers():
     with open(os.path.join(HERE, "package-lock.json"), "rb") as f:
         wanted = hashlib.sha256(f.read()).hexdigest()
     stamp = os.path.join(folder, "installed")
-    if not os.path.exists(stamp) or open(stamp).read() != wanted:
-        if not shutil.which("npm"):
-            run(os.path.join(ROOT, "cmake", "install-packages.sh"), os.path.join(HERE, "packages.txt"), timeout=300)
-        os.makedirs(folder, exist_ok=True)
-        for name in ("package.json", "package-lock.json", ".npmrc"):
-            shutil.copy(os.path.join(HERE, name), folder)
-        run("npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", cwd=folder, timeout=300)
-        with open(stamp, "w") as f:
-            f.write(wanted)
+    with making_shared():
+        if not os.path.exists(stamp) or open(stamp).read() != wanted:
+            if not shutil.which("npm"):
+                run(os.path.join(ROOT, "cmake", "install-packages.sh"), os.path.join(HERE, "packages.txt"), timeout=300)
+            os.makedirs(folder, exist_ok=True)
+            for name in ("package.json", "package-lock.json", ".npmrc"):
+                shutil.copy(os.path.join(HERE, name), folder)
+            run("npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", cwd=folder, timeout=300)
+            with open(stamp, "w") as f:
+                f.write(wanted)
     return os.path.join(folder, "node_modules", ".bin")
 
 

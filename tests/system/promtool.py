@@ -5,19 +5,20 @@ import os
 import shutil
 import subprocess
 
-from harness import BIN, check, run
+from harness import BIN, check, making_shared, run
 
 FOLDER = os.path.join(os.path.dirname(os.path.abspath(BIN)), "promtool")
 
 
 def program():
     path = shutil.which("promtool") or os.path.join(FOLDER, "usr", "bin", "promtool")
-    if not os.path.exists(path):
-        os.makedirs(FOLDER, exist_ok=True)
-        if subprocess.run(["apt-get", "-q", "download", "prometheus"], cwd=FOLDER, capture_output=True, timeout=300).returncode != 0:
-            run("flock", "/run/lock/leeward-apt.lock", "apt-get", "-q", "-o", "Acquire::Retries=5", "update", timeout=300)
-            run("apt-get", "-q", "-o", "Acquire::Retries=5", "download", "prometheus", cwd=FOLDER, timeout=300)
-        run("dpkg-deb", "-x", glob.glob(os.path.join(FOLDER, "prometheus_*.deb"))[0], FOLDER)
+    with making_shared():
+        if not os.path.exists(path):
+            os.makedirs(FOLDER, exist_ok=True)
+            if subprocess.run(["apt-get", "-q", "download", "prometheus"], cwd=FOLDER, capture_output=True, timeout=300).returncode != 0:
+                run("flock", "/run/lock/leeward-apt.lock", "apt-get", "-q", "-o", "Acquire::Retries=5", "update", timeout=300)
+                run("apt-get", "-q", "-o", "Acquire::Retries=5", "download", "prometheus", cwd=FOLDER, timeout=300)
+            run("dpkg-deb", "-x", glob.glob(os.path.join(FOLDER, "prometheus_*.deb"))[0], FOLDER)
     return path
 
 

@@ -126,7 +126,12 @@ def comes_back_promptly(fleet, group, coordinator, member):
     known = {p["id"] for p in fleet.group_points(group)}
     listening = len(member.lines("group_listening"))
     member.start()
-    wait_until(lambda: len(member.lines("group_listening")) > listening, "its port to be open", 60, 0.02)
+    try:
+        wait_until(lambda: len(member.lines("group_listening")) > listening, "its port to be open", 60, 0.02)
+    except Failure:
+        with open(member.log, errors="replace") as f:
+            note(f"{member.name} {'runs' if member.is_running() else 'has ended'}; its last words:\n" + "".join(f.readlines()[-40:]))
+        raise
     until_then = len(missed())
     fleet.wait_group_points(group, 1, known)
     since = missed()[until_then:]
