@@ -77,11 +77,11 @@ static int run_agent(const char *device, const char *time, json_t **ret_measured
     close(ends[1]);
     *ret_measured = r == 0 ? json_loadfd(ends[0], 0, &bad) : NULL;
     close(ends[0]);
-    if (r != 0)
-        return err_sys(err, r, "starting %s", path);
-    while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
+    while (r == 0 && waitpid(pid, &status, 0) < 0 && errno == EINTR)
         ;
     (void)signal(SIGINT, SIG_DFL);
+    if (r != 0)
+        return err_sys(err, r, "starting %s", path);
     if (*ret_measured && WIFEXITED(status) && WEXITSTATUS(status) == 0)
         return 0;
     json_decref(TAKE_PTR(*ret_measured));
