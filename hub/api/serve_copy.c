@@ -70,21 +70,27 @@ static const struct row_filter copy_filters[] = {
     {"state", "state", DB_EQ},
 };
 
+/* Those whose column is this id. */
+static int serve_copies_of(struct request *r, const char *column, const char *id, struct err *err)
+{
+    const struct row_list list = {
+        .entity = &db_copies,
+        .filters = copy_filters,
+        .filter_count = ARRAY_LEN(copy_filters),
+        .fixed = {column, DB_EQ, id},
+        .item = copy_json,
+    };
+
+    return row_list_serve(r, &list, err);
+}
+
 int serve_copy_list(struct request *r, struct err *err)
 {
     AUTO_DB_SET struct db_set machine = {0};
 
     if (db_need(r->conn, &db_machines, r->params[0], &machine, err) < 0)
         return -1;
-    const struct row_list list = {
-        .entity = &db_copies,
-        .filters = copy_filters,
-        .filter_count = ARRAY_LEN(copy_filters),
-        .fixed = {"machine_id", DB_EQ, db_at(&machine, struct machine_row, 0)->id},
-        .item = copy_json,
-    };
-
-    return row_list_serve(r, &list, err);
+    return serve_copies_of(r, "machine_id", db_at(&machine, struct machine_row, 0)->id, err);
 }
 
 int serve_vault_copies(struct request *r, struct err *err)
@@ -93,15 +99,7 @@ int serve_vault_copies(struct request *r, struct err *err)
 
     if (db_need(r->conn, &db_vaults, r->params[0], &vault, err) < 0)
         return -1;
-    const struct row_list list = {
-        .entity = &db_copies,
-        .filters = copy_filters,
-        .filter_count = ARRAY_LEN(copy_filters),
-        .fixed = {"vault_id", DB_EQ, db_at(&vault, struct vault_row, 0)->id},
-        .item = copy_json,
-    };
-
-    return row_list_serve(r, &list, err);
+    return serve_copies_of(r, "vault_id", db_at(&vault, struct vault_row, 0)->id, err);
 }
 
 int serve_copy_create(struct request *r, struct err *err)

@@ -12,18 +12,22 @@
 
 #define NEWEST 20
 
+/* How far one is, whoever asks for it. */
+#define STANDING_COLUMNS                                                                                               \
+    {"BEHIND", "behind_seconds", COLUMN_SECONDS, false}, {"POINTS", "point_count", COLUMN_NUMBER, false},              \
+        {"TAKEN", "taken_bytes", COLUMN_BYTES, false}, {"TRAFFIC", "traffic_bytes", COLUMN_BYTES, true},               \
+        {"CAUSE", "cause", COLUMN_TEXT, false},                                                                        \
+    {                                                                                                                  \
+        "REMEDY", "remedy", COLUMN_TEXT, true                                                                          \
+    }
+
 static const struct column copy_columns[] = {
     {"VAULT", "vault_name", COLUMN_TEXT, false},
     {"FROM", "source_vault_name", COLUMN_TEXT, false},
     {"STATE", "state", COLUMN_TEXT, false},
     {"POINT", "source_sequence", COLUMN_NUMBER, false},
     {"TIME", "point_time", COLUMN_TIME, false},
-    {"BEHIND", "behind_seconds", COLUMN_SECONDS, false},
-    {"POINTS", "point_count", COLUMN_NUMBER, false},
-    {"TAKEN", "taken_bytes", COLUMN_BYTES, false},
-    {"TRAFFIC", "traffic_bytes", COLUMN_BYTES, true},
-    {"CAUSE", "cause", COLUMN_TEXT, false},
-    {"REMEDY", "remedy", COLUMN_TEXT, true},
+    STANDING_COLUMNS,
     {"BY", "created_by", COLUMN_TEXT, true},
 };
 
@@ -49,12 +53,7 @@ static const struct column kept_columns[] = {
     {"FROM", "source_vault_name", COLUMN_TEXT, false},
     {"STATE", "state", COLUMN_TEXT, false},
     {"TIME", "point_time", COLUMN_TIME, false},
-    {"BEHIND", "behind_seconds", COLUMN_SECONDS, false},
-    {"POINTS", "point_count", COLUMN_NUMBER, false},
-    {"TAKEN", "taken_bytes", COLUMN_BYTES, false},
-    {"TRAFFIC", "traffic_bytes", COLUMN_BYTES, true},
-    {"CAUSE", "cause", COLUMN_TEXT, false},
-    {"REMEDY", "remedy", COLUMN_TEXT, true},
+    STANDING_COLUMNS,
 };
 
 int verb_vault_copies(struct command_line *line, struct err *err)

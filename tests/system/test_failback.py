@@ -57,6 +57,12 @@ def committed_failover(site, name, point=None):
     return failed
 
 
+def reprotected_failover(site, name):
+    failed = committed_failover(site, name)
+    site.cli("failover", "reprotect", name)
+    return failed
+
+
 @test
 def what_a_replica_writes_becomes_points_of_its_machine():
     disk, site, name, first = protected_site(64 * MIB, 200)
@@ -204,8 +210,7 @@ def job_of(site, kind):
 @test
 def agent_node_and_vault_may_be_killed_on_the_way_back():
     disk, site, name, _ = protected_site(256 * MIB, 4000)
-    failed = committed_failover(site, name)
-    site.cli("failover", "reprotect", name)
+    failed = reprotected_failover(site, name)
     uri = uri_of(site, failed)
     run("qemu-io", "-f", "raw", *[w for k in range(7) for w in ("-c", f"write -P {k + 1} {k * 32}M 32M")], "-c", "flush", uri)
     expected = image_of_uri(uri)
@@ -282,9 +287,7 @@ def a_vault_that_is_away_on_the_way_back_is_waited_for():
     site.protect(disk)
     name = site.machine()["name"]
     site.settled_point()
-    failed = committed_failover(site, name)
-    site.cli("failover", "reprotect", name)
-    half = HalfWayBack(site, name, disk, uri_of(site, failed))
+    half = HalfWayBack(site, name, disk, uri_of(site, reprotected_failover(site, name)))
     with open(gate, "w"):
         os.kill(half.vault, signal.SIGKILL)
     wait_until(lambda: not site.cli("status")["vaults"]["online"], "the hub to miss the vault", 60, 0.2)
@@ -299,8 +302,7 @@ def a_vault_that_is_away_on_the_way_back_is_waited_for():
 @test
 def a_failback_that_is_cancelled_while_it_writes_is_begun_anew():
     disk, site, name, _ = protected_site(256 * MIB, 4000)
-    failed = committed_failover(site, name)
-    site.cli("failover", "reprotect", name)
+    failed = reprotected_failover(site, name)
     uri = uri_of(site, failed)
     half = HalfWayBack(site, name, disk, uri)
     site.cli("failover", "cancel", name)
