@@ -6,6 +6,7 @@ import glob
 import os
 import random
 import re
+import resource
 import signal
 import time
 
@@ -180,6 +181,34 @@ def another_vault_takes_points_over_and_goes_on():
     wait_until(lambda: os.listdir(os.path.join(old.data, "machines")) == [], "what the vault had to be gone", 30)
     site.cli("copy", "create", name, "old")
     check(image_of_copy(site, name) == image_of(disk.device), "another copy after that is not the disk")
+
+
+def allow_no_more_files(pid):
+    """The process opens nothing from here on, and keeps what it has. What gives it its limits back."""
+    taken = {int(fd) for fd in os.listdir(f"/proc/{pid}/fd")}
+    before = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (next(n for n in range(len(taken) + 1) if n not in taken), before[1]))
+    return lambda: resource.prlimit(pid, resource.RLIMIT_NOFILE, before)
+
+
+@test
+def what_the_other_vault_lacks_is_no_shortage_of_this_one():
+    disk, site, name, old = site_of(16 * MIB, 200)
+    site.cli("copy", "create", name, "old")
+    old.process.send_signal(signal.SIGSTOP)
+    try:
+        disk.fill_random(40, seed=5)
+        point = site.settled_point()
+        give_back = allow_no_more_files(site.pid_of("vault"))
+    finally:
+        old.process.send_signal(signal.SIGCONT)
+    failed = wait_until(lambda: old.lines("copy_failed"), "the pass to fail", 60, 0.2)
+    note(failed[-1].strip())
+    check("no_memory" in failed[-1] or "no_space" in failed[-1], f"it failed for something else: {failed[-1]}")
+    give_back()
+    wait_until(lambda: copy_of(site, name)["source_sequence"] >= point["sequence"], "the copy to go on", 60, 0.3)
+    check(not old.lines("vault_full") and old.shown()["accepting"], "the vault takes its own disk for full")
+    check(image_of_copy(site, name) == image_of(disk.device), "the copy is not the disk")
 
 
 @test
