@@ -5,6 +5,7 @@
  */
 #include "hub/db/protection_store.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "hub/db/disk_store.h"
@@ -161,6 +162,27 @@ int protection_node_knows(struct db_conn *conn, const char *machine_id, struct e
         "SELECT 1 FROM nodes n JOIN protections p ON p.node_id = n.id"
         " WHERE p.machine_id = $1 AND n.online AND n.converged_version >= n.desired_version",
         DB_S(machine_id));
+}
+
+int protection_kept_point(
+    struct db_conn *conn, const char *machine_id, uint64_t sequence, struct kept_point *ret_kept, struct err *err)
+{
+    AUTO_PGRESULT PGresult *r = NULL;
+    int n = db_exec(conn, &r, err,
+        "SELECT (SELECT max(sequence) FROM recovery_points WHERE machine_id = $1), k.sequence,"
+        " to_char(k.time AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS \"UTC\"'),"
+        " coalesce((SELECT justify_hours(make_interval(secs => c.lock_usec / 1000000))::text FROM protections p"
+        " JOIN policies c ON c.id = p.policy_id WHERE p.machine_id = $1 AND p.active AND c.lock_usec > 0), '')"
+        " FROM recovery_points k WHERE k.machine_id = $1 ORDER BY abs(k.sequence - $2::bigint), k.sequence DESC"
+        " LIMIT 1",
+        DB_S(machine_id), DB_U(sequence));
+
+    if (n <= 0)
+        return n;
+    *ret_kept = (struct kept_point){.newest = db_u64(r, 0, 0), .nearest = db_u64(r, 0, 1)};
+    (void)snprintf(ret_kept->time, sizeof(ret_kept->time), "%s", db_text(r, 0, 2));
+    (void)snprintf(ret_kept->lock, sizeof(ret_kept->lock), "%s", db_text(r, 0, 3));
+    return 1;
 }
 
 int protection_vault(struct db_conn *conn, const char *machine_id, char ret_vault_id[IDENT_TEXT_SIZE], struct err *err)

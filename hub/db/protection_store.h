@@ -54,6 +54,15 @@ int protection_seeded(struct db_conn *conn, const char *machine_id, uint64_t *re
 int protection_vault_knows(struct db_conn *conn, const char *machine_id, struct err *err);
 /* Has the machine's node heard of all that it is to do? 1 or 0. */
 int protection_node_knows(struct db_conn *conn, const char *machine_id, struct err *err);
+/* Of the points that are kept of a machine, the one nearest to a number; and what is promised of them. */
+struct kept_point {
+    uint64_t newest, nearest;
+    char time[32]; /* of the nearest: 2026-11-29 10:51:36 UTC */
+    char lock[64]; /* the retention lock, as "7 days" or "1 day 12:00:00"; "": there is none */
+};
+/* 1, or 0: none is kept. */
+int protection_kept_point(
+    struct db_conn *conn, const char *machine_id, uint64_t sequence, struct kept_point *ret_kept, struct err *err);
 /* The vault that holds the machine's points. 1, or 0: none does yet. */
 int protection_vault(struct db_conn *conn, const char *machine_id, char ret_vault_id[IDENT_TEXT_SIZE], struct err *err);
 /* The desired version that the agent has reached, and whether it is connected. */

@@ -53,6 +53,27 @@ int point_steps_vault(struct db_conn *conn, const char *machine_id, char ret_id[
     return err_hint(err, "Protect it first: leeward machine protect");
 }
 
+#define NEAREST "The nearest that is kept is %llu, of %s."
+
+/* The machine has no point of that number: was it dropped, or was there never one? */
+static int is_not_kept(struct db_conn *conn, const struct machine_row *m, uint64_t sequence, struct err *err)
+{
+    struct kept_point kept;
+    int there = protection_kept_point(conn, m->id, sequence, &kept, err);
+
+    if (there < 0)
+        return -1;
+    if (there == 0 || sequence > kept.newest) {
+        err_set(err, ERR_NOT_FOUND, "machine %s has no point %llu", m->name, (unsigned long long)sequence);
+        return err_hint(err, "List its points: leeward point list %s", m->name);
+    }
+    err_set(err, ERR_NOT_FOUND, "machine %s has no point %llu any more", m->name, (unsigned long long)sequence);
+    return kept.lock[0] ? err_hint(err, "Retention drops what is older than its lock of %s. " NEAREST, kept.lock,
+                              (unsigned long long)kept.nearest, kept.time)
+                        : err_hint(err, "Retention drops points as the policy says, which has no lock. " NEAREST,
+                              (unsigned long long)kept.nearest, kept.time);
+}
+
 /* A sequence that was named must be a point that the hub knows; 0 needs any point at all. */
 int point_steps_sequence(struct db_conn *conn, const struct machine_row *m, const json_t *params, struct err *err)
 {
@@ -68,8 +89,7 @@ int point_steps_sequence(struct db_conn *conn, const struct machine_row *m, cons
 
     if (found != 0)
         return found < 0 ? -1 : 0;
-    err_set(err, ERR_NOT_FOUND, "machine %s has no point %llu", m->name, (unsigned long long)sequence);
-    return err_hint(err, "List its points: leeward point list %s", m->name);
+    return is_not_kept(conn, m, sequence, err);
 }
 
 /* ---- point_create ---- */

@@ -766,6 +766,43 @@ static void test_what_makes_no_sense_is_refused(void **state)
     assert_int_equal(rows_of(conn, "SELECT 1 FROM jobs"), 0);
 }
 
+static void refused_point(struct db_conn *conn, const char *sequence, const char *text, const char *correction)
+{
+    AUTO_FREE char *params =
+        mem_printf("{\"failover\":\"test\",\"target_id\":\"" TARGET "\",\"sequence\":\"%s\"}", sequence);
+    const struct job_spec spec = {
+        .kind = "failover", .machine_id = MACHINE, .params_json = params, .requested_by = "token:test"};
+    char job[IDENT_TEXT_SIZE];
+    struct err err = ERR_INIT;
+
+    assert_int_equal(job_submit(conn, &spec, false, job, &err), -1);
+    if (err.code != ERR_NOT_FOUND || !strstr(err.text, text) || !strstr(err.correction, correction))
+        fail_msg("point %s: %s; %s", sequence, err.text, err.correction);
+}
+
+/* A point that is older than what the retention lock holds: why it is gone, and which one is there instead of it. */
+static void test_a_point_that_nobody_promises_any_more_is_refused_with_the_nearest(void **state)
+{
+    struct db_conn *conn AUTO_OF(db_conn) = fixture_conn(state);
+    struct err err = ERR_INIT;
+
+    build(conn);
+    assert_ok(put_point(conn, 20, &err), &err);
+    assert_ok(put_point(conn, 30, &err), &err);
+    assert_ok(db_script(conn,
+                  "UPDATE recovery_points SET time = '2026-01-02 03:04:05Z'; UPDATE policies SET lock_usec = 0", &err),
+        &err);
+    refused_point(
+        conn, "22", "no point 22 any more", "has no lock. The nearest that is kept is 20, of 2026-01-02 03:04:05 UTC.");
+    assert_ok(db_script(conn, "UPDATE policies SET lock_usec = 7 * 86400000000", &err), &err);
+    refused_point(conn, "26", "no point 26 any more", "older than its lock of 7 days. The nearest that is kept is 30,");
+    refused_point(conn, "31", "no point 31", "List its points");
+    refused_point(conn, "999999999999999999", "no point 999999999999999999", "List its points");
+    assert_ok(db_script(conn, "DELETE FROM recovery_points", &err), &err);
+    refused_point(conn, "1", "no point 1", "List its points");
+    assert_int_equal(rows_of(conn, "SELECT 1 FROM jobs"), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -784,6 +821,7 @@ int main(void)
         cmocka_unit_test(test_a_job_of_an_older_hub_goes_on_at_its_own_steps),
         cmocka_unit_test(test_a_target_that_cannot_be_reached_is_asked_once),
         cmocka_unit_test(test_what_makes_no_sense_is_refused),
+        cmocka_unit_test(test_a_point_that_nobody_promises_any_more_is_refused_with_the_nearest),
     };
 
     return cmocka_run_group_tests(tests, up, postgres_fixture_down);
