@@ -417,6 +417,15 @@ test("a_machine_fails_over_for_good_and_back", async () => {
         await page.waitForSelector("#precheck[data-passed=true]");
         await submit();
         await page.waitForSelector("#failover[data-state=reprotected] #act-failback");
+        // The agent of its source runs all the time: the machine's page says what becomes of that, and leads to the way back.
+        const failover = page.url();
+        await page.goto(`/machines/${id}`);
+        await page.getByText("nothing that the source sends is taken").first().waitFor();
+        await page.getByText("leeward failover failback").first().waitFor();
+        await look(page, "machine-fenced");
+        await page.click("#to-present-failover");
+        await page.waitForSelector("#failover[data-state=reprotected] #act-failback");
+        check(page.url() === failover, `another failover is shown: ${page.url()}`);
         await page.click("#act-failback");
         await page.waitForSelector("#failback-facts");
         check((await page.locator("#failback-facts li").allTextContents()).some((line) => line.startsWith(process.env.LEEWARD_SPARE_DISK)), "the disk that is overwritten is not told");

@@ -46,6 +46,18 @@ export const failoverOfJobQuery = (machine: string, job: string) =>
         refetchInterval: (query) => (query.state.data ? false : MOVING_MS),
     });
 
+const NOT_OVER: readonly components["schemas"]["Failover"]["state"][] = ["starting", "running", "ending", "committed", "reprotected"];
+
+/** The failover by which the machine is what it is: there is one at most that is no test and not over. */
+export const presentFailoverQuery = (machine: string) =>
+    queryOptions({
+        queryKey: ["failovers", "present", machine],
+        queryFn: async () => {
+            const items = await callAll((cursor) => api.GET("/api/v1/failovers", { params: { query: { machine_id: machine, limit: 500, cursor } } }));
+            return items.find((one) => one.kind !== "test" && NOT_OVER.includes(one.state))?.id ?? null;
+        },
+    });
+
 /** The newest point of a machine, of one kind or any: as it was when it was asked for. What is chosen must not move on while somebody reads. */
 export const newestPointQuery = (id: string, kind: string) =>
     queryOptions({
