@@ -78,15 +78,19 @@ int target_delete(struct db_conn *conn, const char *id, uint64_t if_version, str
 
 /* ---- failovers ---- */
 
+/* A point bears its source's time, and the request ours: the source's is set right by what its clock was off when it was last heard. 0: no point. */
+#define LOSS(request)                                                                                                  \
+    "coalesce(greatest(0, extract(epoch FROM " request " - p.time) * 1000000 + m.clock_skew_usec), 0)::bigint"
+
 int failover_insert(struct db_conn *conn, const struct failover_put *put, struct err *err)
 {
     int n = db_exec(conn, NULL, err,
         "INSERT INTO failovers (id, machine_id, vault_id, target_id, kind, sequence, options, job_id, requested_by,"
         " requested_at, point_time, loss_usec)"
         " SELECT $1::uuid, $2::uuid, $3::uuid, $4::uuid, $5, $6, $7::jsonb, j.id, $9, j.created_at, p.time,"
-        " coalesce(greatest(0, extract(epoch FROM j.created_at - p.time) * 1000000), 0)::bigint"
-        " FROM jobs j LEFT JOIN recovery_points p ON p.machine_id = $2::uuid AND p.sequence = $6::bigint WHERE j.id = "
-        "$8::uuid",
+        " " LOSS("j.created_at") " FROM jobs j JOIN machines m ON m.id = $2::uuid LEFT JOIN recovery_points p ON "
+                                 "p.machine_id = $2::uuid AND p.sequence = $6::bigint WHERE j.id = "
+                                 "$8::uuid",
         DB_S(put->id), DB_S(put->machine_id), DB_S(put->vault_id), DB_S(put->target_id),
         DB_S(failover_kind_name(put->kind)), DB_U(put->sequence), DB_S(put->options_json), DB_S(put->job_id),
         DB_S(put->requested_by));
@@ -134,19 +138,20 @@ int failover_store_move(
         DB_B(failover_state_is_final(to) || to == FAILOVER_COMMITTED)));
 }
 
-int failover_note_branch(
-    struct db_conn *conn, const char *id, const char *export_id, uint64_t sequence, struct err *err)
+int failover_note_branch(struct db_conn *conn, const char *id, const char *export_id, uint64_t sequence,
+    bool of_held_source, struct err *err)
 {
     return ok(db_exec(conn, NULL, err,
         "UPDATE failovers f SET export_id = $2, sequence = CASE WHEN $3::bigint > 0 THEN $3::bigint ELSE f.sequence "
         "END,"
         " point_time = coalesce(p.time, f.point_time),"
-        " loss_usec = coalesce(greatest(0, extract(epoch FROM f.requested_at - p.time) * 1000000)::bigint, "
-        "f.loss_usec),"
-        " version = f.version + 1, updated_at = now()"
-        " FROM (SELECT) one LEFT JOIN recovery_points p ON p.sequence = $3::bigint AND"
-        " p.machine_id = (SELECT machine_id FROM failovers WHERE id = $1::uuid) WHERE f.id = $1::uuid",
-        DB_S(id), DB_S(export_id), DB_U(sequence)));
+        " loss_usec = CASE WHEN $4 THEN 0 WHEN p.time IS NULL THEN f.loss_usec ELSE " LOSS(
+            "f.requested_at") " END,"
+                              " version = f.version + 1, updated_at = now()"
+                              " FROM machines m LEFT JOIN recovery_points p ON p.sequence = $3::bigint AND "
+                              "p.machine_id = m.id"
+                              " WHERE f.id = $1::uuid AND m.id = f.machine_id",
+        DB_S(id), DB_S(export_id), DB_U(sequence), DB_B(of_held_source)));
 }
 
 int failover_note_replica(struct db_conn *conn, const char *id, const char *replica_json, const char *verdict,
@@ -198,7 +203,8 @@ int failover_spares_branch(struct db_conn *conn, const char *export_id, struct e
 int failover_is_live(struct db_conn *conn, const char *machine_id, struct err *err)
 {
     int n = db_exec(conn, NULL, err,
-        "SELECT 1 FROM failovers WHERE machine_id = $1 AND kind <> 'test' AND state IN ('starting', 'running', 'ending')",
+        "SELECT 1 FROM failovers WHERE machine_id = $1 AND kind <> 'test' AND state IN ('starting', 'running', "
+        "'ending')",
         DB_S(machine_id));
 
     return n < 0 ? -1 : n > 0;

@@ -27,9 +27,10 @@ int failover_insert(struct db_conn *conn, const struct failover_put *put, struct
 /* Checks the move against hub/core's table, stores the new state and the job that did it; the row stays locked until the transaction ends. */
 int failover_store_move(
     struct db_conn *conn, const char *id, enum failover_move move, const char *job_id, struct err *err);
-/* The branch that the replica stands on, NULL: none; and its point. */
-int failover_note_branch(
-    struct db_conn *conn, const char *id, const char *export_id, uint64_t sequence, struct err *err);
+/* The branch that the replica stands on, NULL: none; and its point. `of_held_source`: the point was made of a source that had been stopped for it, so
+ * that nothing is lost, whatever its clock said. */
+int failover_note_branch(struct db_conn *conn, const char *id, const char *export_id, uint64_t sequence,
+    bool of_held_source, struct err *err);
 /* What the adapter said; verdict "unknown", "passed" or "failed". */
 int failover_note_replica(struct db_conn *conn, const char *id, const char *replica_json, const char *verdict,
     const char *verdict_text, struct err *err);

@@ -179,9 +179,10 @@ int plan_point(struct db_conn *conn, const char *machine_id, const char *point, 
     bool latest = strcmp(point, "latest") == 0, app = strcmp(point, "latest_application") == 0;
     AUTO_PGRESULT PGresult *r = NULL;
     int n = db_exec(conn, &r, err,
-        "SELECT sequence, greatest(extract(epoch FROM now() - time) * 1000000, 0)::bigint FROM recovery_points"
-        " WHERE machine_id = $1 AND (NOT $2 OR kind = 'application') AND time <= coalesce($3::timestamptz, 'infinity')"
-        " ORDER BY sequence DESC LIMIT 1",
+        "SELECT p.sequence, greatest(extract(epoch FROM now() - p.time) * 1000000 + m.clock_skew_usec, 0)::bigint"
+        " FROM recovery_points p JOIN machines m ON m.id = p.machine_id WHERE p.machine_id = $1"
+        " AND (NOT $2 OR p.kind = 'application') AND p.time <= coalesce($3::timestamptz, 'infinity')"
+        " ORDER BY p.sequence DESC LIMIT 1",
         DB_S(machine_id), DB_B(app), DB_S(latest || app ? NULL : point));
 
     *ret_sequence = n > 0 ? db_u64(r, 0, 0) : 0;

@@ -588,14 +588,16 @@ static const struct db_column plan_run_step_columns[] = {
     U64(plan_run_step_row, rto_usec,
         "coalesce(greatest(extract(epoch FROM f.running_at - r.requested_at) * 1000000, 0), 0)::bigint", 0),
     U64(plan_run_step_row, loss_usec,
-        "coalesce(greatest(extract(epoch FROM r.requested_at - coalesce(f.point_time, p.time)) * 1000000, 0),"
-        " 0)::bigint",
+        "CASE r.kind WHEN 'failback' THEN 0 ELSE coalesce(greatest(0, coalesce("
+        "f.loss_usec - extract(epoch FROM f.requested_at - r.requested_at) * 1000000,"
+        " extract(epoch FROM r.requested_at - p.time) * 1000000 + pm.clock_skew_usec)), 0)::bigint END",
         0),
 };
 const struct db_entity db_plan_run_steps = ENTITY("step of a plan run", plan_run_step_row, plan_run_step_columns,
     "plan_run_steps t JOIN plan_runs r ON r.id = t.run_id LEFT JOIN failovers f ON f.id = t.failover_id"
     " LEFT JOIN compute_targets c ON c.id = t.target_id LEFT JOIN jobs j ON j.id = t.job_id"
-    " LEFT JOIN recovery_points p ON p.machine_id = t.machine_id AND p.sequence = t.sequence",
+    " LEFT JOIN recovery_points p ON p.machine_id = t.machine_id AND p.sequence = t.sequence"
+    " LEFT JOIN machines pm ON pm.id = p.machine_id",
     "(t.run_id::text || ':' || t.ordinal)", "text", NULL, "ordinal");
 
 static const struct db_column drill_columns[] = {

@@ -62,6 +62,7 @@ static int open_branch(struct job_run *run, struct err *err)
     const struct failover_row *f;
     struct branch_opening opening = {.name = "", .socket = "", .writable = true};
     uint64_t sequence;
+    bool held;
     char name[64];
     int rc;
 
@@ -72,13 +73,15 @@ static int open_branch(struct job_run *run, struct err *err)
     opening.name = name;
     opening.sequence = sequence ? sequence : f->sequence;
     /* Of a planned one the last, which its job has made. */
-    if (strcmp(f->kind, failover_kind_name(FAILOVER_PLANNED)) == 0 && strcmp(run->job->kind, "failover") == 0) {
+    held = strcmp(f->kind, failover_kind_name(FAILOVER_PLANNED)) == 0 && strcmp(run->job->kind, "failover") == 0;
+    if (held) {
         rc = point_steps_until_listed(run, err);
         if (rc != JOB_DONE || job_param_u64(run->result, "sequence", &opening.sequence, err) < 0)
             return rc != JOB_DONE ? rc : -1;
     }
     rc = branch_steps_open(run, &opening, err);
-    if (rc < 0 || failover_note_branch(run->conn, f->id, job_state_text(run, "export_id"), opening.sequence, err) < 0)
+    if (rc < 0 ||
+        failover_note_branch(run->conn, f->id, job_state_text(run, "export_id"), opening.sequence, held, err) < 0)
         return -1;
     return rc;
 }
@@ -455,7 +458,7 @@ int failover_discard_branch(struct job_run *run, struct err *err)
     if (!f->export_id[0])
         return JOB_DONE;
     rc = branch_steps_close(run, f->export_id, true, err);
-    if (rc == JOB_DONE && failover_note_branch(run->conn, f->id, NULL, 0, err) < 0)
+    if (rc == JOB_DONE && failover_note_branch(run->conn, f->id, NULL, 0, false, err) < 0)
         return -1;
     return rc;
 }

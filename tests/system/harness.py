@@ -266,6 +266,10 @@ class Disk:
         finally:
             os.close(fd)
 
+    def sectors_written(self):
+        with open(f"/sys/block/{os.path.basename(self.device)}/stat") as f:
+            return int(f.read().split()[6])
+
     def detach(self):
         undo(self._undo)
         with contextlib.suppress(FileNotFoundError):
@@ -636,12 +640,16 @@ def test(function):
     return function
 
 
-def main():
+def main(chained=False):
+    """Runs the tests, or those that are named. `chained`: each builds on the ones before; after the first that fails, the rest have not happened."""
     only = sys.argv[1:]
     failed = 0
     temp_dir()
     for function in _tests:
         if only and function.__name__ not in only:
+            continue
+        if chained and failed:
+            print(f"FAIL {function.__name__}: not tried, it builds on one that failed", flush=True)
             continue
         mark = len(_undo)
         note("begin", function.__name__)

@@ -238,11 +238,6 @@ def go_on(pid):
         os.kill(pid, signal.SIGCONT)
 
 
-def sectors_written(disk):
-    with open(f"/sys/block/{os.path.basename(disk.device)}/stat") as f:
-        return int(f.read().split()[6])
-
-
 class HalfWayBack:
     """A failback in its first pass, and a vault that stands still: what was to be written is there in part, and the agent waits for the rest."""
 
@@ -252,11 +247,11 @@ class HalfWayBack:
         with open(noise, "wb") as f:
             f.write(os.urandom(32 * MIB))  # nothing that is short on its way
         run("qemu-io", "-f", "raw", *[w for k in range(7) for w in ("-c", f"write -s {noise} {k * 32}M 32M")], "-c", "flush", uri)
-        self.expected, before, written = image_of_uri(uri), image_of(disk.device), sectors_written(disk)
+        self.expected, before, written = image_of_uri(uri), image_of(disk.device), disk.sectors_written()
         site.cli("failover", "failback", name, "--confirm", name, "--no-wait")
         self.id = job_of(site, "failover_failback")["id"]
         self.vault = site.pid_of("vault")
-        wait_until(lambda: sectors_written(disk) > written + 4 * MIB // 512, "the disk to be written", 60, 0)
+        wait_until(lambda: disk.sectors_written() > written + 4 * MIB // 512, "the disk to be written", 60, 0)
         os.kill(self.vault, signal.SIGSTOP)
         self.going_on = defer(go_on, self.vault)
         check(self.step("pass") == "running" and image_of(disk.device) not in (before, self.expected), "it was not stopped in the middle")

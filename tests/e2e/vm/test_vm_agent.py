@@ -253,4 +253,4 @@ def check_file_systems(export):
 
 if __name__ == "__main__":
     lab = StackLab()
-    main()
+    main(chained=True)

@@ -19,6 +19,7 @@ from harness import MIB, check, fresh, main, note, point_time, run, test, undo, 
 
 REPLICA = ["--target", "kvm", "--network", "ledger", "--memory-mib", "512", "--cpus", "1", "--boot-serial", "login:", "--boot-timeout", "30m"]
 LONG_S = 3000
+LATE_S = 0.3
 # What the replica does beside the ledger: some 30 MB of its disk, with the log of it.
 WORK = """CREATE TABLE work AS SELECT n, repeat(md5(random()::text), 24) AS text FROM generate_series(1, 15000) AS n; CHECKPOINT"""
 STOP = """#!/bin/sh -e
@@ -132,15 +133,14 @@ def a_planned_failover_of_the_running_system_loses_nothing():
 def an_unplanned_failover_loses_no_more_than_it_says():
     lab.ledger.begin(lab.source)
     lab.ledger.wait_more()
-    ahead = lab.source.ahead()
     lab.guest.power_fails()
     lab.ledger.end()
     failed = lab.failover("unplanned")
     moment, shown = time_of(failed), failed["data_loss_seconds"]
     lost = lab.ledger.judge(lab.replica, moment)
     note(f"{lab.ledger.count()} transactions, {lost} lost; the newest was made {lab.ledger.newest() - moment:.1f} s after the point, {shown:.1f} s are shown")
-    # What is shown reaches from the point, by the guest's clock, to the request, by this machine's.
-    check(0 < shown and lab.ledger.newest() - moment <= shown + ahead, f"{shown} s are shown, and more was lost")
+    # What is shown takes what the guest's clock is off from its statuses, which come late and never early.
+    check(0 < shown and lab.ledger.newest() - moment <= shown + LATE_S, f"{shown} s are shown, and more was lost")
     lab.site.cli("failover", "commit", "guest")
 
 
@@ -209,4 +209,4 @@ def the_original_boots_with_all_that_the_replica_wrote():
 
 if __name__ == "__main__":
     lab = LedgerLab()
-    main()
+    main(chained=True)

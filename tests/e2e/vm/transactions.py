@@ -37,11 +37,6 @@ class Database:
     def sql(self, text, timeout=120):
         return run(*self.command, "-c", text, timeout=timeout).strip()
 
-    def ahead(self):
-        """How far the guest's clock is before this machine's, in seconds, at most."""
-        begin = time.time()
-        return float(self.sql("SELECT extract(epoch FROM clock_timestamp())")) - begin
-
     def wait(self, timeout=900):
         wait_until(lambda: self.sql("SELECT 1", 30) == "1", "the database to answer", timeout, 0.3)
 

@@ -57,12 +57,15 @@ static const char *enough;
 /* The agent answers nothing. */
 static bool agent_is_away;
 
-/* What following a branch makes, and holding the source, as the vault reports it. */
+/* What following a branch makes, and holding the source, as the vault reports it: with the time of the source, which is some seconds
+ * more behind than its last status said. */
 static int put_point(struct db_conn *conn, uint64_t sequence, struct err *err)
 {
     return db_exec(conn, NULL, err,
         "INSERT INTO recovery_points (machine_id, sequence, vault_id, time, kind, generation, committed_at)"
-        " VALUES ('" MACHINE "', $1, '" VAULT "', now(), 'crash', 2, now()) ON CONFLICT DO NOTHING",
+        " SELECT id, $1, '" VAULT
+        "', now() + clock_skew_usec * interval '1 microsecond' - interval '5 seconds', 'crash', 2, now() FROM machines"
+        " ON CONFLICT DO NOTHING",
         DB_U(sequence));
 }
 
@@ -506,6 +509,30 @@ static void test_a_failback_that_fails_lets_the_replica_run_again(void **state)
     assert_int_equal(replicas_in(conn, folder), 0);
 }
 
+/* The source's clock is behind by an hour, and all points that it has made have its time. */
+static void set_back_the_clock(struct db_conn *conn)
+{
+    struct err err = ERR_INIT;
+
+    assert_ok(db_script(conn,
+                  "UPDATE machines SET clock_skew_usec = -3600000000;"
+                  " UPDATE recovery_points SET time = time - interval '1 hour'",
+                  &err),
+        &err);
+}
+
+static void test_what_is_lost_does_not_depend_on_the_clock_of_the_source(void **state)
+{
+    struct db_conn *conn AUTO_OF(db_conn) = fixture_conn(state);
+
+    build(conn);
+    set_back_the_clock(conn);
+    start(*state, conn, "unplanned", NULL);
+    assert_int_equal(rows_of(conn, "SELECT 1 FROM failovers WHERE loss_usec BETWEEN 60000000 AND 100000000"), 1);
+    act(*state, conn, "failover_change_point", ",\"sequence\":\"1\"", NULL);
+    assert_int_equal(rows_of(conn, "SELECT 1 FROM failovers WHERE loss_usec BETWEEN 120000000 AND 160000000"), 1);
+}
+
 /* The source's last point runs, whatever was the newest when it was asked for; and a source that cannot be stopped is no planned failover. */
 static void test_a_planned_failover_runs_the_last_point_of_a_source_that_was_stopped(void **state)
 {
@@ -516,6 +543,7 @@ static void test_a_planned_failover_runs_the_last_point_of_a_source_that_was_sto
 
     for (size_t i = 0; i < ARRAY_LEN(places_hold); i++) {
         build(conn);
+        set_back_the_clock(conn);
         assert_ok(db_script(conn, "UPDATE machines SET online = false", &err), &err);
         assert_int_equal(
             submit(conn, "failover", "{\"failover\":\"planned\",\"target_id\":\"" TARGET "\",\"sequence\":\"2\"}"),
@@ -811,6 +839,7 @@ int main(void)
         cmocka_unit_test(test_a_failover_runs_as_the_mappings_said_when_it_was_asked_for),
         cmocka_unit_test(test_a_preview_is_of_the_kind_that_it_names),
         cmocka_unit_test(test_a_failback_that_fails_lets_the_replica_run_again),
+        cmocka_unit_test(test_what_is_lost_does_not_depend_on_the_clock_of_the_source),
         cmocka_unit_test(test_a_planned_failover_runs_the_last_point_of_a_source_that_was_stopped),
         cmocka_unit_test(test_a_source_that_was_restarted_after_its_last_point_is_not_fenced),
         cmocka_unit_test(test_a_source_whose_agent_does_not_answer_any_more_is_not_fenced),
