@@ -79,18 +79,18 @@ int target_delete(struct db_conn *conn, const char *id, uint64_t if_version, str
 /* ---- failovers ---- */
 
 /* A point bears its source's time, and the request ours: the source's is set right by what its clock was off when it was last heard. 0: no point. */
-#define LOSS(request)                                                                                                  \
-    "coalesce(greatest(0, extract(epoch FROM " request " - p.time) * 1000000 + m.clock_skew_usec), 0)::bigint"
+#define LOSS                                                                                                           \
+    "coalesce(greatest(0, extract(epoch FROM f.requested_at - p.time) * 1000000 + m.clock_skew_usec), 0)::bigint"
 
 int failover_insert(struct db_conn *conn, const struct failover_put *put, struct err *err)
 {
     int n = db_exec(conn, NULL, err,
         "INSERT INTO failovers (id, machine_id, vault_id, target_id, kind, sequence, options, job_id, requested_by,"
         " requested_at, point_time, loss_usec)"
-        " SELECT $1::uuid, $2::uuid, $3::uuid, $4::uuid, $5, $6, $7::jsonb, j.id, $9, j.created_at, p.time,"
-        " " LOSS("j.created_at") " FROM jobs j JOIN machines m ON m.id = $2::uuid LEFT JOIN recovery_points p ON "
-                                 "p.machine_id = $2::uuid AND p.sequence = $6::bigint WHERE j.id = "
-                                 "$8::uuid",
+        " SELECT $1::uuid, m.id, $3::uuid, $4::uuid, $5, $6, $7::jsonb, f.id, $9, f.requested_at, p.time, " LOSS
+        " FROM (SELECT id, created_at AS requested_at FROM jobs WHERE id = $8::uuid) f JOIN machines m ON m.id = "
+        "$2::uuid"
+        " LEFT JOIN recovery_points p ON p.machine_id = m.id AND p.sequence = $6::bigint",
         DB_S(put->id), DB_S(put->machine_id), DB_S(put->vault_id), DB_S(put->target_id),
         DB_S(failover_kind_name(put->kind)), DB_U(put->sequence), DB_S(put->options_json), DB_S(put->job_id),
         DB_S(put->requested_by));
@@ -142,15 +142,12 @@ int failover_note_branch(struct db_conn *conn, const char *id, const char *expor
     bool of_held_source, struct err *err)
 {
     return ok(db_exec(conn, NULL, err,
-        "UPDATE failovers f SET export_id = $2, sequence = CASE WHEN $3::bigint > 0 THEN $3::bigint ELSE f.sequence "
-        "END,"
+        "UPDATE failovers f SET export_id = $2, sequence = coalesce(nullif($3::bigint, 0), f.sequence),"
         " point_time = coalesce(p.time, f.point_time),"
-        " loss_usec = CASE WHEN $4 THEN 0 WHEN p.time IS NULL THEN f.loss_usec ELSE " LOSS(
-            "f.requested_at") " END,"
-                              " version = f.version + 1, updated_at = now()"
-                              " FROM machines m LEFT JOIN recovery_points p ON p.sequence = $3::bigint AND "
-                              "p.machine_id = m.id"
-                              " WHERE f.id = $1::uuid AND m.id = f.machine_id",
+        " loss_usec = CASE WHEN $4 THEN 0 WHEN p.time IS NULL THEN f.loss_usec ELSE " LOSS " END,"
+        " version = f.version + 1, updated_at = now()"
+        " FROM machines m LEFT JOIN recovery_points p ON p.machine_id = m.id AND p.sequence = $3::bigint"
+        " WHERE f.id = $1::uuid AND m.id = f.machine_id",
         DB_S(id), DB_S(export_id), DB_U(sequence), DB_B(of_held_source)));
 }
 
