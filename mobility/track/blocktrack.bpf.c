@@ -255,7 +255,7 @@ static __always_inline __u32 place_of(struct request *rq)
     __u32 low;
 
     asm("%0 = %1" : "=w"(low) : "w"((__u32)(unsigned long)rq));
-    return low * 0x9e3779b1u >> 22; /* BT_FLIGHTS is 2^10 */
+    return BT_PLACE(low);
 }
 
 static __always_inline struct bt_flight *probe(struct bt_lane *lane, __u32 place, __u32 i)

@@ -42,6 +42,11 @@
 /* Merged discards in flight whose ranges are known one by one. Of more than these the list has all that lies between their ranges. */
 #define BT_SHEETS 64
 
+/* The first of the places for a request: of the lower half of its address. BT_FLIGHTS is 2^10. */
+#define BT_PLACE(low) ((unsigned int)(low)*0x9e3779b1u >> 22)
+/* Instead of an address: a place that the agent fills, for a request that was in flight on the array before this one. */
+#define BT_CARRIED 1
+
 /* One cache line. Only the request that it is taken by changes it. */
 struct bt_flight {
     unsigned long long request; /* the kernel's address of it; 0: free */

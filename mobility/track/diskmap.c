@@ -64,8 +64,8 @@ static void place_levels(struct diskmap *m)
 {
     uint64_t granules = m->header->granules, summary = bt_summary_pages(granules);
 
-    m->flights = (const struct bt_flight *)((const uint8_t *)m->header + BT_FIRST_LANE_PAGE * BT_PAGE_BYTES);
-    m->sheets = (const struct bt_sheet *)((const uint8_t *)m->header + BT_FIRST_SHEET_PAGE * BT_PAGE_BYTES);
+    m->flights = (struct bt_flight *)((uint8_t *)m->header + BT_FIRST_LANE_PAGE * BT_PAGE_BYTES);
+    m->sheets = (struct bt_sheet *)((uint8_t *)m->header + BT_FIRST_SHEET_PAGE * BT_PAGE_BYTES);
     m->lines = (uint64_t *)m->header + BT_FIRST_LINE_PAGE * BT_PAGE_WORDS;
     m->wide = m->lines + summary * BT_PAGE_WORDS;
     m->granules = m->wide + summary * BT_PAGE_WORDS;
@@ -356,15 +356,111 @@ static int set_listed(void *arg, uint64_t start, uint64_t bytes, struct err *err
     return 0;
 }
 
+/* --- what is in flight, from one array to the next ------------------------------------------------------------------- */
+
+static struct bt_flight *probe(const struct diskmap *m, uint64_t request, unsigned i)
+{
+    unsigned place = BT_PLACE(request), first = place & ~(BT_FLIGHTS_PER_PAGE - 1u);
+
+    return &m->flights[first + ((place + i) & (BT_FLIGHTS_PER_PAGE - 1u))];
+}
+
+static bool is_listed(const struct diskmap *m, uint64_t request)
+{
+    for (unsigned i = 0; i < BT_PROBES; i++)
+        if (__atomic_load_n(&probe(m, request, i)->request, __ATOMIC_ACQUIRE) == request)
+            return true;
+    return false;
+}
+
+/* Taken, so that the program leaves it alone, and nobody's yet, so that it is not looked at for a request. NULL: there is none. */
+static struct bt_flight *claim(const struct diskmap *m, uint64_t request)
+{
+    for (unsigned i = 0; i < BT_PROBES; i++) {
+        struct bt_flight *f = probe(m, request, i);
+        unsigned long long none = 0;
+
+        if (__atomic_compare_exchange_n(&f->request, &none, BT_CARRIED, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST))
+            return f;
+    }
+    return NULL;
+}
+
+/* The number of a sheet with the same ranges; 0: there is none left. One that is the request's already is of a merge that was killed. */
+static unsigned carry_sheet(struct diskmap *to, const struct bt_sheet *from, uint64_t request)
+{
+    for (unsigned number = 1; number <= BT_SHEETS; number++) {
+        struct bt_sheet *s = &to->sheets[number - 1];
+        unsigned long long none = 0;
+
+        if (!__atomic_compare_exchange_n(&s->request, &none, request, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST) &&
+            none != request)
+            continue;
+        memcpy(s->start, from->start, sizeof(s->start));
+        memcpy(s->bytes, from->bytes, sizeof(s->bytes));
+        __atomic_store_n(&s->count, from->count, __ATOMIC_RELEASE);
+        return number;
+    }
+    return 0;
+}
+
+/* From the first of its ranges to the last one. */
+static void list_hull(struct bt_flight *f, const struct bt_sheet *sheet)
+{
+    uint64_t first = UINT64_MAX, end = 0;
+
+    for (unsigned i = 0; i < sheet->count && i < BT_DISCARD_RANGES; i++) {
+        uint64_t stop = sheet->start[i] + sheet->bytes[i];
+
+        first = sheet->start[i] < first ? sheet->start[i] : first;
+        end = stop > end ? stop : end;
+    }
+    f->start = first;
+    f->bytes = end > first ? end - first : 0;
+}
+
+/* It may complete meanwhile, or its memory be another request's that is listed too: then it is handed out for a while, and taken off by the next
+ * completion in its memory. Where there is no place it has its bits set, as in the program. */
+static void carry(struct diskmap *to, const struct diskmap *from, const struct bt_flight *old)
+{
+    const struct bt_sheet *sheet = old->sheet > 0 && old->sheet <= BT_SHEETS ? &from->sheets[old->sheet - 1] : NULL;
+    struct bt_flight *f = is_listed(to, old->request) ? NULL : claim(to, old->request);
+
+    if (!f)
+        return;
+    f->start = old->start;
+    f->bytes = old->bytes;
+    f->length = old->length;
+    f->sector = old->sector;
+    f->is_flush = old->is_flush;
+    f->sheet = sheet ? carry_sheet(to, sheet, old->request) : 0;
+    if (sheet && f->sheet == 0)
+        list_hull(f, sheet);
+    f->turn++;
+    __atomic_store_n(&f->request, old->request, __ATOMIC_RELEASE);
+}
+
+/* Places that a merge took and was killed before it had filled them. */
+static void free_carried(struct diskmap *m)
+{
+    for (unsigned i = 0; i < BT_FLIGHTS; i++)
+        if (!is_head(i) && m->flights[i].request == BT_CARRIED)
+            __atomic_store_n(&m->flights[i].request, 0, __ATOMIC_RELEASE);
+}
+
 void diskmap_merge(struct diskmap *to, const struct diskmap *from)
 {
     uint64_t words = from->granule_words < to->granule_words ? from->granule_words : to->granule_words;
     uint64_t line_words = from->line_words < to->line_words ? from->line_words : to->line_words;
 
+    free_carried(to);
     for (unsigned i = 0; i < BT_FLIGHTS; i++) {
         const struct bt_flight *f = &from->flights[i];
-        if (!is_head(i) && f->request)
-            (void)each_range(from, f, set_listed, to, NULL);
+        if (is_head(i) || f->request == 0)
+            continue;
+        (void)each_range(from, f, set_listed, to, NULL);
+        if (f->request != BT_CARRIED)
+            carry(to, from, f);
     }
     merge_level(to->granules, from->granules, words);
     merge_level(to->wide, from->wide, line_words);

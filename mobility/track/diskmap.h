@@ -16,9 +16,9 @@
 #include "transport/base/err.h"
 
 struct diskmap {
-    struct bt_header *header;        /* NULL: not mapped */
-    const struct bt_flight *flights; /* the heads of the lanes among them */
-    const struct bt_sheet *sheets;
+    struct bt_header *header;  /* NULL: not mapped */
+    struct bt_flight *flights; /* the heads of the lanes among them */
+    struct bt_sheet *sheets;
     struct flight_age *ages; /* of each place in flights */
     uint64_t *lines, *wide, *granules;
     uint64_t line_words; /* of lines and of wide */
@@ -52,7 +52,8 @@ void diskmap_count_writes(const struct diskmap *m, uint64_t *ret_writes, uint64_
 /* As tracker_drain. */
 int diskmap_drain(
     struct diskmap *m, struct dirty *round, struct dirty *pending, uint64_t *ret_granules, struct err *err);
-/* Marks in `to` all that is set in `from`, an array of the same granule that no program writes to any more. */
+/* Marks in `to` all that is set in `from`, an array of the same granule that no program writes to any more, and lists what is in flight there: its
+ * completion may be told to `to`, or to nobody. Repeated after a kill it does the same. */
 void diskmap_merge(struct diskmap *to, const struct diskmap *from);
 
 #endif

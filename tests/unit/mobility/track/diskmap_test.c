@@ -216,25 +216,132 @@ static void test_each_range_of_a_merged_discard_in_flight_is_handed_out(void **s
     assert_int_equal(drain(r), 0);
 }
 
-/* As when the disk grows: what is in flight on the old array is marked in the new one. */
-static void test_merging_marks_each_range_of_a_merged_discard(void **state)
+/* As when the disk grows: the rig has another array. The one before is the caller's. */
+static struct diskmap next_array(struct rig *r)
 {
     struct diskmap_geometry g = {.size_bytes = SIZE, .granule_shift = 12, .incarnation = 1};
-    uint64_t pages = diskmap_pages(SIZE, 12);
     int fd = memfd_create("next", MFD_CLOEXEC);
-    struct diskmap old;
+    struct diskmap old = r->map;
+
+    assert_int_equal(ftruncate(fd, (off_t)diskmap_pages(SIZE, 12) * BT_PAGE_BYTES), 0);
+    assert_int_equal(diskmap_create(fd, &g, &r->map, NULL), 0);
+    (void)close(fd);
+    return old;
+}
+
+/* Where the program looks for the request; NULL: it would not find it. */
+static struct bt_flight *listed(struct rig *r, unsigned long long request)
+{
+    unsigned place = BT_PLACE(request), first = place / BT_FLIGHTS_PER_PAGE * BT_FLIGHTS_PER_PAGE;
+
+    for (unsigned i = 0; i < BT_PROBES; i++)
+        if (flight(r, first + (place + i) % BT_FLIGHTS_PER_PAGE)->request == request)
+            return flight(r, first + (place + i) % BT_FLIGHTS_PER_PAGE);
+    return NULL;
+}
+
+/* What is in flight on the old array is marked in the new one, and stays listed until it completes there. */
+static void test_merging_lists_each_range_of_a_merged_discard(void **state)
+{
     struct rig *r = *state;
+    struct bt_flight *f;
+    struct diskmap old;
 
     list_merged(r);
-    old = r->map;
-    assert_int_equal(ftruncate(fd, (off_t)pages * BT_PAGE_BYTES), 0);
-    assert_int_equal(diskmap_create(fd, &g, &r->map, NULL), 0);
+    flight(r, 700)->sector = 50 * 8;
+    old = next_array(r);
     diskmap_merge(&r->map, &old);
-    assert_int_equal(drain(r), 1 + 2 + 2);
-    assert_true(dirty_test(r->round, 50 * 4096) && dirty_test(r->round, 30 * 4096) && dirty_test(r->round, 11 * 4096));
+    diskmap_merge(&r->map, &old); /* as after a kill */
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(drain(r), i == 0 ? 2 * (1 + 2 + 2) : 1 + 2 + 2);
+        assert_true(
+            dirty_test(r->round, 50 * 4096) && dirty_test(r->round, 30 * 4096) && dirty_test(r->round, 11 * 4096));
+    }
+    f = listed(r, 0xffff888000001000);
+    assert_non_null(f);
+    assert_true(f->sheet > 0 && sheet(r, f->sheet - 1)->request == f->request);
+    assert_true(f->length == 3 * 4096 && f->sector == 50 * 8);
+    f->request = 0;
     assert_int_equal(drain(r), 0);
     diskmap_unmap(&old);
-    (void)close(fd);
+}
+
+static unsigned sheets_taken(struct rig *r)
+{
+    unsigned taken = 0;
+
+    for (unsigned i = 0; i < BT_SHEETS; i++)
+        taken += sheet(r, i)->request != 0;
+    return taken;
+}
+
+static void test_merging_finds_a_sheet_or_lists_all_that_lies_between(void **state)
+{
+    const unsigned long long request = 0xffff888000001000;
+    struct rig *r = *state;
+    struct diskmap old;
+
+    list_merged(r);
+    old = next_array(r);
+    diskmap_merge(&r->map, &old);
+    /* A merge that was killed when it had taken both. */
+    listed(r, request)->request = BT_CARRIED;
+    diskmap_merge(&r->map, &old);
+    assert_int_equal(drain(r), 2 * (1 + 2 + 2));
+    assert_int_equal(sheets_taken(r), 1);
+    *listed(r, request) = (struct bt_flight){0};
+    for (unsigned i = 0; i < BT_SHEETS; i++)
+        sheet(r, i)->request = 0xffff888000002000;
+    diskmap_merge(&r->map, &old);
+    assert_int_equal(listed(r, request)->sheet, 0);
+    assert_int_equal(drain(r), 1 + 2 + 2 + 41); /* its bits, and the granules from 10 to 50 */
+    assert_int_equal(drain(r), 41);
+    diskmap_unmap(&old);
+}
+
+/* The first place of a page tells the geometry and is nobody's. */
+static void test_merging_leaves_the_heads_alone(void **state)
+{
+    unsigned long long request = 0xffff888000001000;
+    struct rig *r = *state;
+    struct diskmap old;
+
+    while (BT_PLACE(request) % BT_FLIGHTS_PER_PAGE != 0)
+        request += 256;
+    *flight(r, BT_PLACE(request) + 1) =
+        (struct bt_flight){.request = request, .start = 8192, .bytes = 4096, .length = 4096, .turn = 1};
+    old = next_array(r);
+    diskmap_merge(&r->map, &old);
+    assert_ptr_equal(listed(r, request), flight(r, BT_PLACE(request) + 1));
+    assert_int_equal(drain(r), 2);
+    diskmap_unmap(&old);
+}
+
+static void test_merging_keeps_what_the_new_array_has_listed_itself(void **state)
+{
+    struct rig *r = *state;
+    const unsigned long long request = 0xffff888000001000;
+    struct diskmap old;
+
+    *flight(r, 700) = (struct bt_flight){.request = request, .start = 8192, .bytes = 4096, .length = 4096, .turn = 1};
+    old = next_array(r);
+    /* The same memory is another request's by now, and so are all the other places but one, which a merge took when it was killed. */
+    for (unsigned i = 0; i < BT_FLIGHTS; i++)
+        if (i % BT_FLIGHTS_PER_PAGE != 0)
+            *flight(r, i) = (struct bt_flight){.request = i + 0xffff888000002000, .start = 0, .bytes = 4096, .turn = 1};
+    diskmap_merge(&r->map, &old);
+    assert_null(listed(r, request)); /* there is no room: its bits are all that there is of it */
+    assert_true(drain(r) > 0 && dirty_test(r->round, 8192));
+    for (unsigned i = 0; i < BT_FLIGHTS; i++)
+        if (i % BT_FLIGHTS_PER_PAGE != 0)
+            flight(r, i)->request = BT_CARRIED;
+    diskmap_merge(&r->map, &old);
+    assert_non_null(listed(r, request));
+    assert_int_equal(drain(r), 2); /* marked and listed; nothing of the places that were taken by nobody */
+    listed(r, request)->start = 40960;
+    diskmap_merge(&r->map, &old);
+    assert_int_equal(listed(r, request)->start, 40960);
+    diskmap_unmap(&old);
 }
 
 static void test_nonsense_on_sheets_is_harmless(void **state)
@@ -333,7 +440,10 @@ int main(void)
         TEST(test_the_race_shows_when_marks_come_before_the_write),
         TEST(test_requests_in_flight_are_handed_out_each_time),
         TEST(test_each_range_of_a_merged_discard_in_flight_is_handed_out),
-        TEST(test_merging_marks_each_range_of_a_merged_discard),
+        TEST(test_merging_lists_each_range_of_a_merged_discard),
+        TEST(test_merging_finds_a_sheet_or_lists_all_that_lies_between),
+        TEST(test_merging_leaves_the_heads_alone),
+        TEST(test_merging_keeps_what_the_new_array_has_listed_itself),
         TEST(test_nonsense_on_sheets_is_harmless),
         TEST(test_flushes_and_nonsense_in_flight_hand_out_nothing),
         TEST(test_a_take_over_looks_below_lines_that_are_clear),

@@ -35,9 +35,33 @@ static void what_completed_unseen_is_not_forgotten_for_the_next_request(void **s
     free(data);
 }
 
+/* The list is the new array's from then on: what was in flight on the old one, or seems to be, is on it. */
+static void what_completed_unseen_is_not_forgotten_when_the_disk_grows(void **state)
+{
+    const uint64_t unseen = PAIR_BYTES + 5 * SECTOR;
+    struct trackrig r = {0};
+    struct loopdisk disk;
+    uint8_t *data = random_bytes(SECTOR);
+
+    (void)state;
+    loopdisk_init(&disk, DISK_BYTES, SECTOR, -1);
+    trackrig_init(&r, &disk);
+    loopdisk_write(&r.disk, unseen, data, SECTOR);
+    loopdisk_resize(&r.disk, DISK_BYTES + PAIR_BYTES);
+    assert_int_equal(tracker_resize(r.tracker, r.tracked, NULL), 0);
+    assert_int_equal(dirty_resize(r.round, DISK_BYTES + PAIR_BYTES, NULL), 0);
+    for (int i = 0; i < 2; i++) { /* nobody can know that the device has done it by now */
+        (void)trackrig_drain(&r);
+        assert_true(dirty_test(r.round, unseen));
+    }
+    trackrig_done(&r);
+    free(data);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(what_completed_unseen_is_not_forgotten_for_the_next_request)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(what_completed_unseen_is_not_forgotten_for_the_next_request),
+        cmocka_unit_test(what_completed_unseen_is_not_forgotten_when_the_disk_grows)};
 
     if (!loopdisk_is_possible()) {
         print_message("needs root and loop devices: not run\n");
