@@ -9,6 +9,7 @@
 #include "hub/control/control_plane.h"
 #include "hub/control/desired_hours.h"
 #include "hub/core/machine_state.h"
+#include "hub/db/copy_store.h"
 #include "hub/db/group_store.h"
 #include "hub/db/peer_store.h"
 #include "transport/base/log.h"
@@ -16,7 +17,6 @@
 
 #define DIRECTIVE_MAX (16U << 20)
 #define DISKS_MAX 4096
-#define READERS_MAX 16 /* vaults that copy a machine's points */
 /* Looking for a newer point costs both vaults a little each time. */
 #define COPY_USEC_MIN 2000000u
 
@@ -211,7 +211,7 @@ static size_t split(char *words, char **ret_words)
 {
     size_t count = 0;
 
-    for (char *save = NULL, *word = strtok_r(words, ",", &save); word && count < READERS_MAX;
+    for (char *save = NULL, *word = strtok_r(words, ",", &save); word && count < COPIES_MAX;
          word = strtok_r(NULL, ",", &save))
         ret_words[count++] = word;
     return count;
@@ -223,7 +223,7 @@ static int pack_vault(struct desired_task *t, const PGresult *r, int n, struct e
     Leeward__Control__V1__VaultDesired desired = LEEWARD__CONTROL__V1__VAULT_DESIRED__INIT;
     AUTO_FREE Leeward__Control__V1__VaultMachine *machines = mem_alloc((size_t)n, sizeof(*machines));
     AUTO_FREE Leeward__Control__V1__VaultMachine **list = mem_alloc((size_t)n, sizeof(*list));
-    AUTO_FREE char **readers = mem_alloc((size_t)n * READERS_MAX, sizeof(*readers));
+    AUTO_FREE char **readers = mem_alloc((size_t)n * COPIES_MAX, sizeof(*readers));
 
     if (!machines || !list || !readers)
         return err_set(err, ERR_NOMEM, "no memory for a vault's machines");
@@ -245,8 +245,8 @@ static int pack_vault(struct desired_task *t, const PGresult *r, int n, struct e
         m->lock_usec = db_u64(r, i, 10);
         m->follow_branch_id = text(r, i, 11);
         m->follow_interval_usec = db_u64(r, i, 12);
-        m->n_reader_vault_ids = split(text(r, i, 13), &readers[(size_t)i * READERS_MAX]);
-        m->reader_vault_ids = &readers[(size_t)i * READERS_MAX];
+        m->n_reader_vault_ids = split(text(r, i, 13), &readers[(size_t)i * COPIES_MAX]);
+        m->reader_vault_ids = &readers[(size_t)i * COPIES_MAX];
         m->copy_vault_id = text(r, i, 14);
         m->copy_vault_endpoint = text(r, i, 15);
         m->copy_interval_usec = m->follow_interval_usec > COPY_USEC_MIN ? m->follow_interval_usec : COPY_USEC_MIN;

@@ -6,8 +6,29 @@
 
 #include "hub/db/protection_store.h"
 
+int copy_may_be_more(struct db_conn *conn, const char *machine_id, struct err *err)
+{
+    AUTO_PGRESULT PGresult *r = NULL;
+    int n = db_exec(conn, &r, err,
+        "SELECT m.name, (SELECT count(*) FROM copies c WHERE c.machine_id = m.id AND NOT c.ending) FROM machines m"
+        " WHERE m.id = $1",
+        DB_S(machine_id));
+
+    if (n <= 0 || db_u64(r, 0, 1) < COPIES_MAX)
+        return n < 0 ? -1 : 0;
+    err_set(err, ERR_REFUSED, "%d vaults have a copy of the points of %s, and there can be no more", COPIES_MAX,
+        db_text(r, 0, 0));
+    return err_hint(err, "End one of them first: leeward copy list %s, leeward copy remove %s VAULT", db_text(r, 0, 0),
+        db_text(r, 0, 0));
+}
+
+/* Of two that are begun at the same time the second one counts the first. */
 int copy_put(struct db_conn *conn, const struct copy_put *put, struct err *err)
 {
+    if (db_exec(conn, NULL, err, "SELECT 1 FROM protections WHERE machine_id = $1 FOR UPDATE", DB_S(put->machine_id)) <
+            0 ||
+        copy_may_be_more(conn, put->machine_id, err) < 0)
+        return -1;
     int n = db_exec(conn, NULL, err,
         "INSERT INTO copies (machine_id, vault_id, source_vault_id, created_by) VALUES ($1, $2, $3, $4)"
         " ON CONFLICT DO NOTHING",

@@ -7,11 +7,16 @@
 
 #include "hub/db/db.h"
 
+/* Copies of a machine that go on: so many readers does a vault keep in mind (READERS_MAX in vaultd_private.h). */
+#define COPIES_MAX 16
+
 struct copy_put {
     const char *machine_id, *vault_id, *source_vault_id, *created_by;
 };
-/* Both vaults are told. ERR_CONFLICT: that vault has one, or is giving one up. */
+/* Both vaults are told. ERR_CONFLICT: that vault has one, or is giving one up; ERR_REFUSED: there are COPIES_MAX. */
 int copy_put(struct db_conn *conn, const struct copy_put *put, struct err *err);
+/* May the machine have one more copy? 0, or ERR_REFUSED. */
+int copy_may_be_more(struct db_conn *conn, const char *machine_id, struct err *err);
 /* Neither vault goes on with it; both are told. */
 int copy_end(struct db_conn *conn, const char *machine_id, const char *vault_id, struct err *err);
 /* There is none any more, nor points of it. */

@@ -392,7 +392,8 @@ int desired_node(struct db_conn *conn, const char *node_id, PGresult **ret_rows,
 #define VAULT_MACHINES                                                                                                 \
     "SELECT p.machine_id, p.vault_id, p.policy_id,"                                                                    \
     " (SELECT coalesce(max(r.sequence), 0) FROM recovery_points r WHERE r.machine_id = p.machine_id) AS known,"        \
-    " (SELECT string_agg(k.vault_id::text, ',') FROM copies k WHERE k.machine_id = p.machine_id AND NOT k.ending"      \
+    " (SELECT string_agg(k.vault_id::text, ',' ORDER BY k.created_at) FROM copies k WHERE k.machine_id = p.machine_id" \
+    " AND NOT k.ending"                                                                                                \
     " AND k.source_vault_id = p.vault_id) AS readers,"                                                                 \
     " NULL::uuid AS source_vault_id, NULL::text AS source_endpoint FROM protections p"                                 \
     " UNION ALL SELECT k.machine_id, k.vault_id, p.policy_id,"                                                         \

@@ -122,7 +122,7 @@ int copy_steps_check(struct db_conn *conn, const struct machine_row *machine, co
         return -1;
     const struct vault_row *v = db_at(&set, struct vault_row, 0);
 
-    if (check_vault(conn, machine, v, source, err) < 0)
+    if (check_vault(conn, machine, v, source, err) < 0 || copy_may_be_more(conn, machine->id, err) < 0)
         return -1;
     memcpy(ret_vault_id, v->id, IDENT_TEXT_SIZE);
     return 0;

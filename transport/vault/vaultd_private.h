@@ -44,7 +44,7 @@ struct vaultcopy;
 struct copy_source;
 struct copy_ask;
 
-/* Vaults that keep a copy of one machine's points. */
+/* Vaults that keep a copy of one machine's points; the hub lets no more begin one (COPIES_MAX in hub/db/copy_store.h). */
 #define READERS_MAX 16u
 
 /* One of them. Retention leaves it the points that it needs. */
