@@ -32,6 +32,11 @@ const struct job_kind *job_kind_find(const char *name)
     return NULL;
 }
 
+const struct job_kind *job_kind_at(size_t i)
+{
+    return i < ARRAY_LEN(kinds) ? kinds[i] : NULL;
+}
+
 /* ---- params and state ---- */
 
 int job_params_known(const json_t *params, const char *const *known, struct err *err)

@@ -63,6 +63,8 @@ struct job_kind {
 int job_choose_vault(struct db_conn *conn, const json_t *params, char ret_vault_id[IDENT_TEXT_SIZE], struct err *err);
 /* NULL: no such kind. */
 const struct job_kind *job_kind_find(const char *name);
+/* All of them, from 0 on; NULL behind the last. */
+const struct job_kind *job_kind_at(size_t i);
 
 extern const struct job_kind job_kind_protect, job_kind_unprotect, job_kind_resync, job_kind_machine_move;
 extern const struct job_kind job_kind_disk_add, job_kind_disk_exclude, job_kind_disk_resize;

@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The words that openapi.json lists for translators are those that the hub's tables have: the console's tests hold its languages to that list.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "hub/api/openapi.h"
+#include "hub/jobs/job_kind.h"
+#include "transport/base/err.h"
+
+/* Of "x-words"; the object lives as long as the document. */
+static const json_t *words(const struct openapi *doc, const char *what)
+{
+    const json_t *list = json_object_get(json_object_get(openapi_root(doc), "x-words"), what);
+
+    assert_true(json_is_object(list));
+    return list;
+}
+
+static json_t *steps_of(const struct job_kind *kind)
+{
+    json_t *steps = json_object();
+
+    for (const struct job_step *step = kind->steps; step->name; step++)
+        assert_int_equal(json_object_set_new(steps, step->name, json_string(step->title)), 0);
+    return steps;
+}
+
+static void kinds_of_jobs_and_their_steps_are_listed(void **state)
+{
+    struct err err = {0};
+    struct openapi *doc AUTO_OF(openapi) = NULL;
+    const struct job_kind *kind;
+    size_t count = 0;
+
+    (void)state;
+    assert_int_equal(openapi_load(&doc, &err), 0);
+    for (; (kind = job_kind_at(count)); count++) {
+        json_t *steps = steps_of(kind);
+
+        if (!json_equal(steps, json_object_get(words(doc, "jobs"), kind->name)))
+            fail_msg("x-words.jobs.%s of openapi.json should be %s", kind->name, json_dumps(steps, 0));
+        json_decref(steps);
+    }
+    assert_int_equal(json_object_size(words(doc, "jobs")), count);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(kinds_of_jobs_and_their_steps_are_listed),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
