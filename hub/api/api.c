@@ -44,7 +44,7 @@ int api_start(const struct api_conf *conf, struct api **ret_api, struct err *err
     api->services.rates = new_limit(conf->requests_per_second, REQUESTS_PER_SECOND, 2);
     api->services.failures = new_limit(conf->failures_per_second, FAILURES_PER_SECOND, 10);
     if (!api->services.rates || !api->services.failures || !(api->services.metrics = api_metrics_new()) ||
-        !(api->services.status = status_cache_new()) ||
+        !(api->services.status = status_cache_new(STATUS_CACHE_AGE_USEC)) ||
         !(api->services.logins = login_gate_new(conf->handler_threads ? conf->handler_threads : 4)) ||
         !(api->services.outbound = login_gate_new(conf->handler_threads > 2 ? conf->handler_threads - 1 : 2))) {
         api_stop(api);
