@@ -9,6 +9,7 @@
 
 #include "hub/db/copy_store.h"
 #include "hub/db/news.h"
+#include "hub/db/protection_store.h"
 
 #define BUMP ", version = version + 1, updated_at = now()"
 #define AT_VERSION(n) "(version = $" #n "::bigint OR $" #n "::bigint = 0)"
@@ -256,10 +257,10 @@ static int machine_set_policy(struct db_conn *conn, const char *id, const char *
     if (n < 0)
         return -1;
     if (n == 0) {
-        err_set(err, ERR_REFUSED, "machine %s is not protected, so it has no policy", id);
+        err_set(err, ERR_REFUSED, "the machine is not protected, so it has no policy");
         return err_hint(err, "Name the policy when you protect it.");
     }
-    return policy_spread(conn, policy_id, err);
+    return machine_converge_anew(conn, id, err); /* the policy's other machines know it */
 }
 
 static int machine_change_row(

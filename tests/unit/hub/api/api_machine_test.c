@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Changes of machines over the API, one of many after the other: who is told of each, and what is refused as a whole.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "tests/unit/hub/api/api_fixture.h"
+
+#define CHANGED "11111111-1111-4111-8111-111111111111"
+#define BESIDE "22222222-2222-4222-8222-222222222222"
+#define BARE "33333333-3333-4333-8333-333333333333"
+#define OWN "44444444-4444-4444-8444-444444444441"
+#define COPY "44444444-4444-4444-8444-444444444442"
+#define FAR "44444444-4444-4444-8444-444444444443"
+#define GOLD "55555555-5555-4555-8555-555555555555"
+#define PORT "66666666-6666-4666-8666-666666666666"
+
+/* One machine of the default policy with a copy in another vault, one of the policy gold in a third vault, one that is not protected. */
+static void make_fleet(struct api_fixture *f)
+{
+    struct db_conn *conn AUTO_OF(db_conn) = fixture_conn(&f->postgres);
+
+    fixture_machine(conn, CHANGED, "changed");
+    fixture_machine(conn, BESIDE, "beside");
+    fixture_machine(conn, BARE, "bare");
+    fixture_vault(conn, OWN, "own");
+    fixture_vault(conn, COPY, "copy");
+    fixture_vault(conn, FAR, "far");
+    api_sql(f,
+        "INSERT INTO sites (id, name) VALUES ('" PORT "', 'port');"
+        "INSERT INTO policies (id, name, interval_usec, app_interval_usec, rpo_target_usec, keep_all_usec, "
+        "keep_minute_usec, keep_hour_usec,"
+        " keep_day_usec, freeze_budget_usec, max_rounds, may_freeze, compress_at_agent, compress_level, "
+        "throttle_bytes_per_sec)"
+        " SELECT '" GOLD
+        "', 'gold', interval_usec, app_interval_usec, rpo_target_usec, keep_all_usec, keep_minute_usec, keep_hour_usec,"
+        " keep_day_usec, freeze_budget_usec, max_rounds, may_freeze, compress_at_agent, compress_level, "
+        "throttle_bytes_per_sec"
+        " FROM policies WHERE is_default;"
+        "INSERT INTO protections (machine_id, policy_id, vault_id) SELECT '" CHANGED "', id, '" OWN
+        "' FROM policies WHERE is_default;"
+        "INSERT INTO protections (machine_id, policy_id, vault_id) VALUES ('" BESIDE "', '" GOLD "', '" FAR "');"
+        "INSERT INTO copies (machine_id, vault_id, source_vault_id, created_by) VALUES ('" CHANGED "', '" COPY
+        "', '" OWN "', 'test')");
+}
+
+static uint64_t desired(struct api_fixture *f, const char *table, const char *name)
+{
+    struct db_conn *conn AUTO_OF(db_conn) = fixture_conn(&f->postgres);
+    AUTO_PGRESULT PGresult *r = NULL;
+    struct err err = ERR_INIT;
+
+    assert_ok(db_exec(conn, &r, &err,
+                  "SELECT desired_version FROM (SELECT 'machines' AS of, name, desired_version FROM machines UNION ALL"
+                  " SELECT 'vaults', name, desired_version FROM vaults) x WHERE of = $1 AND name = $2",
+                  DB_S(table), DB_S(name)),
+        &err);
+    return db_u64(r, 0, 0);
+}
+
+static json_t *change(struct api_fixture *f, const char *path, const char *body, long status)
+{
+    const struct exchange x = {
+        .operation = "updateMachine", .path = path, .token = f->operator, .body = body, .headers = {"If-Match: *"}};
+    struct heard heard = {0};
+    json_t *json;
+
+    api_exchange(f, &x, status, &heard);
+    json = json_incref(heard.json);
+    heard_done(&heard);
+    return json;
+}
+
+static void another_policy_is_told_to_that_machine_and_its_vaults_alone(void **state)
+{
+    static const struct {
+        const char *table, *name;
+        bool told;
+    } all[] = {{"machines", "changed", true}, {"vaults", "own", true}, {"vaults", "copy", true},
+        {"machines", "beside", false}, {"vaults", "far", false}, {"machines", "bare", false}};
+    struct api_fixture *f = *state;
+    uint64_t before[ARRAY_LEN(all)];
+    json_t *machine;
+
+    make_fleet(f);
+    for (size_t i = 0; i < ARRAY_LEN(all); i++)
+        before[i] = desired(f, all[i].table, all[i].name);
+    machine = change(f, "/api/v1/machines/changed", "{\"policy_id\":\"" GOLD "\",\"site_id\":\"" PORT "\"}", 200);
+    assert_string_equal(member_text(machine, "policy_name"), "gold");
+    assert_string_equal(member_text(machine, "site_name"), "port");
+    json_decref(machine);
+    for (size_t i = 0; i < ARRAY_LEN(all); i++)
+        assert_int_equal(desired(f, all[i].table, all[i].name), before[i] + all[i].told);
+}
+
+static void a_machine_that_is_not_protected_gets_neither_policy_nor_site(void **state)
+{
+    struct api_fixture *f = *state;
+    json_t *problem = change(f, "/api/v1/machines/bare", "{\"policy_id\":\"" GOLD "\",\"site_id\":\"" PORT "\"}", 409);
+    json_t *machine = api_ask(f, "getMachine", "/api/v1/machines/bare", NULL, 200);
+
+    assert_string_equal(member_text(problem, "detail"), "the machine is not protected, so it has no policy");
+    assert_true(json_is_null(json_object_get(machine, "site_id")));
+    json_decref(problem);
+    json_decref(machine);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(another_policy_is_told_to_that_machine_and_its_vaults_alone),
+        cmocka_unit_test(a_machine_that_is_not_protected_gets_neither_policy_nor_site),
+    };
+
+    return cmocka_run_group_tests_name("hub_api_machines", tests, api_fixture_up, api_fixture_down);
+}
