@@ -200,13 +200,17 @@ int vaultask_run(struct vaultask *v, const char *path, const ProtobufCMessage *r
     void *arg, uint64_t *traffic, struct err *err)
 {
     struct answer *answers;
+    struct err why = ERR_INIT;
     int r;
 
     pthread_mutex_lock(&v->lock);
-    r = ask_again(v, path, request, err);
-    *traffic += protobuf_c_message_get_packed_size(request) + v->answer_bytes;
+    r = ask_again(v, path, request, &why);
+    if (r == 0 || why.code != ERR_UNAVAILABLE || v->answer_bytes > 0) /* else there was no way to the vault */
+        *traffic += protobuf_c_message_get_packed_size(request) + v->answer_bytes;
     answers = take_answers(v);
     pthread_mutex_unlock(&v->lock);
+    if (r < 0)
+        err_copy(err, &why);
     /* on_answer may ask for more. */
     if (r == 0)
         r = hand_over(answers, answer, on_answer, arg, err);

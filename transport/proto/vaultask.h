@@ -25,8 +25,8 @@ int vaultask_new(
 void vaultask_free(struct vaultask *v); /* NULL allowed; no thread may wait */
 
 /* The asking thread; blocks, for each try two minutes at most. on_message gets each message of the answer, decoded, when all of it is there.
- * traffic: bytes of the messages in both directions are added. ERR_UNAVAILABLE, ERR_TIMEOUT: try again; ERR_CANCELLED: stopped;
- * ERR_TOO_LARGE: ask for less; and what the vault or on_message (-1) says. */
+ * traffic: bytes of the messages in both directions are added, also of a call that failed; not where there was no way to the vault. ERR_UNAVAILABLE,
+ * ERR_TIMEOUT: try again; ERR_CANCELLED: stopped; ERR_TOO_LARGE: ask for less; and what the vault or on_message (-1) says. */
 int vaultask_run(struct vaultask *v, const char *path, const ProtobufCMessage *request,
     const ProtobufCMessageDescriptor *answer, int (*on_message)(void *arg, const ProtobufCMessage *m, struct err *err),
     void *arg, uint64_t *traffic, struct err *err);

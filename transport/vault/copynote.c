@@ -14,6 +14,7 @@
 #define NOTE_MAGIC "LWCOP\0\0\1"
 #define NOTE_SIZE 112u
 #define NOTE_HASH (NOTE_SIZE - HASH_SIZE)
+#define COUNT_BYTES (64u << 10) /* of messages: looks at a vault that is away are not worth a write each */
 
 static char *path_of(const struct store *s)
 {
@@ -35,8 +36,8 @@ int copy_note_store(const struct store *s, const struct copy_held *h, struct err
     put_le64(out + 48, h->changed_bytes);
     put_le64(out + 56, h->sequence);
     put_le64(out + 64, h->epoch);
-    put_le64(out + 72, h->taken_bytes);
-    put_le64(out + 80, h->traffic_bytes);
+    put_le64(out + 72, h->counts.taken_bytes);
+    put_le64(out + 80, h->counts.traffic_bytes);
     hash_128(out, NOTE_HASH, &hash);
     memcpy(out + NOTE_HASH, hash.bytes, HASH_SIZE);
     return file_replace(path, out, sizeof(out), 0600, err);
@@ -59,8 +60,7 @@ static bool note_load(const struct store *s, struct copy_held *h)
         .changed_bytes = get_le64(content.data + 48),
         .sequence = get_le64(content.data + 56),
         .epoch = get_le64(content.data + 64),
-        .taken_bytes = get_le64(content.data + 72),
-        .traffic_bytes = get_le64(content.data + 80)};
+        .counts = {.taken_bytes = get_le64(content.data + 72), .traffic_bytes = get_le64(content.data + 80)}};
     memcpy(h->source.bytes, content.data + 8, IDENT_SIZE);
     return true;
 }
@@ -92,4 +92,18 @@ void copy_held_load(const struct store *s, const struct ident *source, struct co
     *ret_held = (struct copy_held){0};
     if (note_load(s, ret_held))
         ret_held->known = ident_equal(&ret_held->source, source) && log_has(s, ret_held);
+}
+
+int copy_held_count(const struct store *s, struct copy_held *held, struct copy_counts *unnoted, struct err *err)
+{
+    struct copy_held more = *held;
+    if (unnoted->taken_bytes == 0 && unnoted->traffic_bytes < COUNT_BYTES)
+        return 0;
+    more.counts.taken_bytes += unnoted->taken_bytes;
+    more.counts.traffic_bytes += unnoted->traffic_bytes;
+    if (copy_note_store(s, &more, err) < 0)
+        return -1;
+    *held = more;
+    *unnoted = (struct copy_counts){0};
+    return 0;
 }

@@ -18,9 +18,10 @@
 #define SET_BYTES (16u << 20) /* of content in one change set */
 #define BATCH_MAX (64u << 20) /* a set, what one more call brings, and its headers */
 #define GATHER_USEC (5 * USEC_PER_SEC)
-#define HASH_BLOCKS 4096u    /* of a disk, in one call */
-#define ASK_BLOCKS_FIRST 16u /* 1 MiB: a line of 10 kB/s brings it before the call is given up */
-#define CACHE_SMALL 1u       /* bytes: the least there is; each block is read once */
+#define HASH_BLOCKS 4096u            /* of a disk, in one call */
+#define ASK_BLOCKS_FIRST 16u         /* 1 MiB: a line of 10 kB/s brings it before the call is given up */
+#define CACHE_SMALL 1u               /* bytes: the least there is; each block is read once */
+#define NOTE_USEC (2 * USEC_PER_SEC) /* of what is counted a kill costs the last of it */
 
 int copypass_new(const struct copypass_spec *spec, struct copypass **ret_pass, struct err *err)
 {
@@ -53,6 +54,13 @@ void copypass_free(struct copypass *p)
     free(p);
 }
 
+/* Since `held` was loaded. */
+static struct copy_counts all_came(const struct copypass *p)
+{
+    return (struct copy_counts){
+        p->spec.unnoted.taken_bytes + p->taken_bytes, p->spec.unnoted.traffic_bytes + p->traffic_bytes};
+}
+
 /* ---- begin ---- */
 
 /* Most looks find nothing new, and need none of it. */
@@ -75,6 +83,7 @@ int copypass_begin(struct copypass *p, struct store *s, struct err *err)
     if (store_begin(s, store_generation(s), store_epoch(s) + 1, &p->opened, err) < 0 || store_flush(s, err) < 0)
         return -1;
     p->begun = true;
+    p->noted_usec = clock_mono_usec();
     /* The log may end with what a pass that did not come to its point has made durable: the point itself says how large the disks were. */
     const struct point *base = p->spec.held.known ? pointlist_find(store_points(s), p->spec.held.sequence) : NULL;
     p->spec.held.known = base != NULL;
@@ -377,6 +386,31 @@ static int close_set(struct copypass *p, struct store *s, struct err *err)
     return result < 0 ? -1 : store_wants_flush(s) ? store_flush(s, err) : 0;
 }
 
+/* The file says what it said, and how much has come since. */
+static int note_counts(struct copypass *p, struct store *s, struct err *err)
+{
+    struct copy_held held = p->spec.held;
+    uint64_t now = clock_mono_usec();
+    if (now - p->noted_usec < NOTE_USEC)
+        return 0;
+    held.counts = copypass_counts(p);
+    if (copy_note_store(s, &held, err) < 0)
+        return -1;
+    p->noted = all_came(p);
+    p->noted_usec = now;
+    return 0;
+}
+
+/* The pass is over, and stands where it says. */
+static int note_end(struct copypass *p, const struct store *s, struct err *err)
+{
+    p->held.counts = copypass_counts(p);
+    if (copy_note_store(s, &p->held, err) < 0)
+        return -1;
+    p->noted = all_came(p);
+    return 0;
+}
+
 int copypass_append(struct copypass *p, struct store *s, struct err *err)
 {
     if (!p->begun || store_epoch(s) != p->opened.epoch)
@@ -384,13 +418,11 @@ int copypass_append(struct copypass *p, struct store *s, struct err *err)
     if ((p->records > 0 || (p->complete && !p->heals)) && close_set(p, s, err) < 0)
         return -1;
     if (!p->complete)
-        return 1;
+        return note_counts(p, s, err) < 0 ? -1 : 1;
     crashpoint_pass("copy.committed");
     if (p->heals) {
         p->held = p->spec.held;
-        p->held.taken_bytes += p->taken_bytes;
-        p->held.traffic_bytes += p->traffic_bytes;
-        return copy_note_store(s, &p->held, err);
+        return note_end(p, s, err);
     }
     p->held = (struct copy_held){.known = true,
         .source = p->spec.source,
@@ -399,10 +431,8 @@ int copypass_append(struct copypass *p, struct store *s, struct err *err)
         .source_generation = p->target_generation,
         .changed_bytes = p->target_changed_bytes,
         .sequence = store_committed(s),
-        .epoch = p->opened.epoch,
-        .taken_bytes = p->spec.held.taken_bytes + p->taken_bytes,
-        .traffic_bytes = p->spec.held.traffic_bytes + p->traffic_bytes};
-    return copy_note_store(s, &p->held, err);
+        .epoch = p->opened.epoch};
+    return note_end(p, s, err);
 }
 
 bool copypass_heals(const struct copypass *p)
@@ -423,6 +453,18 @@ bool copypass_is_behind(const struct copypass *p)
 uint64_t copypass_traffic(const struct copypass *p)
 {
     return p->traffic_bytes;
+}
+
+struct copy_counts copypass_counts(const struct copypass *p)
+{
+    struct copy_counts came = all_came(p), held = p->spec.held.counts;
+    return (struct copy_counts){held.taken_bytes + came.taken_bytes, held.traffic_bytes + came.traffic_bytes};
+}
+
+struct copy_counts copypass_unnoted(const struct copypass *p)
+{
+    struct copy_counts came = all_came(p);
+    return (struct copy_counts){came.taken_bytes - p->noted.taken_bytes, came.traffic_bytes - p->noted.traffic_bytes};
 }
 
 /* Where only some blocks have changed, those that were compared. */

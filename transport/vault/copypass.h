@@ -25,18 +25,25 @@
 #include "transport/vault/copypace.h"
 #include "transport/vault/store.h"
 
+/* Of all passes, also of those that failed: content that came, and messages in both directions for it. */
+struct copy_counts {
+    uint64_t taken_bytes, traffic_bytes;
+};
+
 /* What the file `copied` says. */
 struct copy_held {
     bool known;          /* else nothing is known of what the log has of the other vault's points */
     struct ident source; /* the other vault */
     uint64_t source_sequence, time_utc_usec, source_generation,
-        changed_bytes;                   /* its point, and what tells it from another of that number */
-    uint64_t sequence, epoch;            /* of this vault's log: the mark of that point */
-    uint64_t taken_bytes, traffic_bytes; /* since the copy was begun; good even if the rest is not known */
+        changed_bytes;         /* its point, and what tells it from another of that number */
+    uint64_t sequence, epoch;  /* of this vault's log: the mark of that point */
+    struct copy_counts counts; /* since the copy was begun; good even if the rest is not known */
 };
 
 /* Lane. Not known where the file is not there or damaged, is about another vault, or the log does not end with what it says. */
 void copy_held_load(const struct store *s, const struct ident *source, struct copy_held *ret_held);
+/* Lane. Adds to *held, and to the file, what is counted there not yet, once that is worth a write; what was added is zero then. */
+int copy_held_count(const struct store *s, struct copy_held *held, struct copy_counts *unnoted, struct err *err);
 
 /* A range of the newest content that cannot be read here. */
 struct copy_damage {
@@ -49,8 +56,9 @@ struct copypass_spec {
     struct vaultask *ask;
     struct ident machine, source;
     struct copy_held held;
-    struct copypace *pace; /* NULL: no bound is kept */
-    struct copyflow *flow; /* of the machine, with pace; outlives the pass */
+    struct copy_counts unnoted; /* of passes before, and not in the file yet */
+    struct copypace *pace;      /* NULL: no bound is kept */
+    struct copyflow *flow;      /* of the machine, with pace; outlives the pass */
     const struct copy_damage
         *damage; /* outlives the pass; where there is any, the pass mends that and comes to no other point */
     size_t damage_count;
@@ -78,6 +86,9 @@ const struct copy_held *copypass_held(const struct copypass *p);
 /* Is there a newer one there than the pass has come to? */
 bool copypass_is_behind(const struct copypass *p);
 uint64_t copypass_traffic(const struct copypass *p);
+/* Since the copy was begun; and what of that the file does not have, which a pass that fails leaves to the next one. Between two steps. */
+struct copy_counts copypass_counts(const struct copypass *p);
+struct copy_counts copypass_unnoted(const struct copypass *p);
 unsigned copypass_permille(const struct copypass *p);
 
 #endif

@@ -44,6 +44,8 @@ struct copypass {
     struct record_digest *digest;
     struct buf plain, batch;
     uint64_t records, bytes, nonce, taken_bytes, traffic_bytes;
+    struct copy_counts noted;                  /* of these, and of spec.unnoted: what the file has */
+    uint64_t noted_usec;                       /* monotonic */
     uint64_t set_since_usec, rests_until_usec; /* monotonic: when its first record came; when more may be asked for */
     uint64_t granted;                          /* bytes, of the pace; 0: none */
     /* Blocks that are asked for. */

@@ -48,7 +48,8 @@ struct vaultcopy {
     struct copy_damage *damage; /* that the pass is to mend */
     struct healpace heal;       /* when that is tried again */
     struct copy_held held;
-    bool loaded; /* held is what the log has */
+    bool loaded;                        /* held is what the log has */
+    struct copy_counts unnoted, counts; /* what passes that failed have left to count; all, as told */
     int more;
     bool
         behind; /* there is more to be taken at once: the pass has come to a point that is not the newest one there, or to none */
@@ -129,8 +130,8 @@ static void tell(struct vmachine *vm, unsigned permille)
         status.point_utc_usec = c->held.time_utc_usec;
         status.sequence = c->held.sequence;
     }
-    status.taken_bytes = c->held.taken_bytes;
-    status.traffic_bytes = c->held.traffic_bytes;
+    status.taken_bytes = c->counts.taken_bytes;
+    status.traffic_bytes = c->counts.traffic_bytes;
     status.progress_permille = permille;
     status.cause = c->trouble.text;
     status.remedy = c->trouble.correction;
@@ -176,7 +177,7 @@ static int run_lane(struct vaultcopy *c, struct err *err)
         return -1;
     if (c->step == COPY_LOAD) {
         copy_held_load(s, &c->source->vault, &c->held);
-        return 0;
+        return copy_held_count(s, &c->held, &c->unnoted, err);
     }
     if (c->step == COPY_BEGIN) {
         vm->lane_token = 0;
@@ -221,6 +222,8 @@ static void pass_end(struct vmachine *vm, const struct err *err)
     c->rests_since_usec = 0;
     d->copies_busy--;
     c->permille = 0;
+    if (c->pass != NULL)
+        c->unnoted = copypass_unnoted(c->pass);
     copypass_free(TAKE_PTR(c->pass));
     free(TAKE_PTR(c->damage));
     if (c->ask != NULL)
@@ -252,7 +255,6 @@ static void pass_end(struct vmachine *vm, const struct err *err)
 static void damage_mended(struct vmachine *vm)
 {
     struct vaultcopy *c = vm->copy;
-    c->held = *copypass_held(c->pass);
     c->behind = true;
     vm->healed_at_point = UINT64_MAX;
     log_event(
@@ -262,11 +264,11 @@ static void damage_mended(struct vmachine *vm)
 static void point_made(struct vmachine *vm)
 {
     struct vaultcopy *c = vm->copy;
+    c->held = *copypass_held(c->pass);
     if (copypass_heals(c->pass)) {
         damage_mended(vm);
         return;
     }
-    c->held = *copypass_held(c->pass);
     c->behind = copypass_is_behind(c->pass);
     log_event(LOG_INFO, "point_copied", LOG_S("machine", vm->id_text),
         LOG_U("source_sequence", c->held.source_sequence), LOG_U("sequence", c->held.sequence),
@@ -312,6 +314,7 @@ static int pass_new(struct vmachine *vm, struct err *err)
         .machine = vm->id,
         .source = c->source->vault,
         .held = c->held,
+        .unnoted = c->unnoted,
         .pace = &vm->d->copy_pace,
         .flow = &c->flow};
     c->loaded = true;
@@ -353,6 +356,7 @@ static int follow_up(struct vmachine *vm, struct err *err)
         next = COPY_APPEND;
         break;
     case COPY_APPEND:
+        c->counts = copypass_counts(c->pass);
         if (c->more == 0) {
             point_made(vm);
             return 0;
@@ -379,6 +383,8 @@ static void step_done(struct vaultjob *job)
         return;
     }
     int result = job->result < 0 ? -1 : follow_up(vm, &err);
+    if (c->pass != NULL)
+        c->counts = copypass_counts(c->pass);
     if (result <= 0)
         pass_end(vm, result < 0 ? &err : NULL);
     if (vm->d->copies_resting > 0) /* it has told the pace what it took */

@@ -36,6 +36,7 @@ static const struct ident source_vault = {{1, 2, 3}}, other_vault = {{9}};
 static struct model *source;     /* whose store answers */
 static int calls_left = INT_MAX; /* then the link is cut */
 static unsigned calls, hash_calls;
+static uint64_t all_traffic;             /* what calls were told to have taken */
 static uint64_t sent_bytes, told_held;   /* told_held: the point that the copy says it stands on */
 static bool spoil;                       /* a byte of what is sent is changed on the way */
 static uint64_t unreadable = UINT64_MAX; /* the block that begins there is damaged in the other vault, too */
@@ -203,6 +204,7 @@ int __wrap_vaultask_run(struct vaultask *v, const char *path, const ProtobufCMes
     (void)v;
     (void)answer;
     *traffic += 1;
+    all_traffic++;
     calls++;
     if (calls_left-- <= 0)
         return err_set(err, ERR_UNAVAILABLE, "the link is cut");
@@ -220,6 +222,7 @@ int __wrap_vaultask_run(struct vaultask *v, const char *path, const ProtobufCMes
     int result = answer_blocks(q, take, arg, err);
     uint64_t took_usec = line_rate == 0 ? 0 : (sent_bytes - before) * USEC_PER_SEC / line_rate;
     *traffic += sent_bytes - before;
+    all_traffic += sent_bytes - before;
     passed_usec += took_usec < WAIT_USEC ? took_usec : WAIT_USEC;
     return took_usec < WAIT_USEC ? result : err_set(err, ERR_TIMEOUT, "the vault did not answer");
 }
@@ -228,6 +231,7 @@ int __wrap_vaultask_run(struct vaultask *v, const char *path, const ProtobufCMes
 
 static struct copypace pace = {.lock = PTHREAD_MUTEX_INITIALIZER};
 static struct copyflow flow;
+static struct copy_counts unnoted; /* left by passes that failed, as the daemon keeps it */
 static struct copy_damage damage[3];
 static size_t damage_count;
 
@@ -276,6 +280,8 @@ static void fixture_begin(struct fixture *f, uint64_t seed, uint64_t bytes_0)
     damage_count = 0;
     unreadable = UINT64_MAX;
     line_rate = 0;
+    unnoted = (struct copy_counts){0};
+    all_traffic = 0;
 }
 
 static void forget_kept(struct fixture *f)
@@ -322,19 +328,20 @@ static int try_pass_from(struct fixture *f, const struct ident *vault, struct co
     copy_held_load(f->store, vault, &spec.held);
     if (ret_held != NULL)
         *ret_held = spec.held;
+    assert_int_equal(copy_held_count(f->store, &spec.held, &unnoted, err), 0);
+    spec.unnoted = unnoted;
     assert_int_equal(copypass_new(&spec, &p, err), 0);
-    int more = copypass_look(p, err);
-    if (more <= 0)
-        return more;
-    if (copypass_begin(p, f->store, err) < 0)
-        return -1;
+    int more = copypass_look(p, err), result = more;
+    if (more > 0 && copypass_begin(p, f->store, err) < 0)
+        more = -1;
     while (more > 0) {
         int due = copypass_gather(p, err);
         if (due == 0)
             passed_usec += copypass_rests_until(p) - clock_mono_usec();
         more = due < 0 ? -1 : due == 0 ? 1 : copypass_append(p, f->store, err);
     }
-    return more < 0 ? -1 : 1;
+    unnoted = copypass_unnoted(p);
+    return more < 0 ? -1 : result;
 }
 
 static uint8_t *read_disk(const struct view *v, uint32_t disk, uint64_t *ret_size)
@@ -662,6 +669,65 @@ static void pass_in_part(struct fixture *f)
     }
     assert_int_equal(store_points(f->store)->count, points);
     calls_left = INT_MAX;
+}
+
+static struct copy_counts noted(struct fixture *f)
+{
+    struct copy_held h;
+    copy_held_load(f->store, &source_vault, &h);
+    return h.counts;
+}
+
+/* A line that breaks off again and again: whatever it took is counted, whether it was of use or not. */
+static void what_passes_that_failed_have_taken_is_counted(void **state)
+{
+    struct fixture *f = calloc(1, sizeof(*f));
+    struct err err = ERR_INIT;
+    uint64_t content, sent = 0;
+    (void)state;
+    fixture_begin(f, 14, 40u << 20);
+    fill_whole(&f->m);
+    for (int cut = 5; cut < 8; cut++) {
+        sent_bytes = 0;
+        calls_left = cut;
+        assert_int_equal(try_pass_from(f, &source_vault, NULL, &err), -1);
+        sent += sent_bytes;
+    }
+    content = sent;
+    assert_true(content > 8u << 20);
+    calls_left = 0; /* there is nothing of it that is worth a write */
+    assert_int_equal(try_pass_from(f, &source_vault, NULL, &err), -1);
+    assert_int_equal(noted(f).taken_bytes, content);
+    assert_int_equal(noted(f).traffic_bytes, all_traffic - 1);
+    pass(f);
+    content += sent_bytes;
+    assert_int_equal(noted(f).taken_bytes, content);
+    assert_int_equal(noted(f).traffic_bytes, all_traffic);
+    copy_reopen(f);
+    model_fill(&f->m, 1, 5);
+    assert_true(pass(f).known); /* the note still is of the point */
+    assert_int_equal(noted(f).traffic_bytes, all_traffic);
+    fixture_end(f);
+    free(f);
+}
+
+/* On a slow line the counts are in the file while the pass goes on; what is killed loses the last seconds of them alone. */
+static void what_came_is_counted_while_a_pass_goes_on(void **state)
+{
+    struct fixture *f = calloc(1, sizeof(*f));
+    struct err err = ERR_INIT;
+    (void)state;
+    fixture_begin(f, 15, 40u << 20);
+    fill_whole(&f->m);
+    line_rate = 1u << 20;
+    calls_left = 7;
+    assert_int_equal(try_pass_from(f, &source_vault, NULL, &err), -1);
+    assert_true(store_committed(f->store) > 0);
+    unnoted = (struct copy_counts){0}; /* it was killed */
+    assert_true(noted(f).taken_bytes > 1u << 20);
+    assert_true(noted(f).traffic_bytes >= noted(f).taken_bytes);
+    fixture_end(f);
+    free(f);
 }
 
 /* The other vault loses its newest points, of which one had come in part; what it has behind the last that is whole here is another history. */
@@ -1010,6 +1076,8 @@ int main(void)
         TEST(damage_here_is_healed_by_a_comparison_of_all),
         cmocka_unit_test(damage_that_is_known_comes_from_the_other_vault),
         cmocka_unit_test(what_came_of_a_point_that_is_lost_there_is_taken_back),
+        cmocka_unit_test(what_passes_that_failed_have_taken_is_counted),
+        cmocka_unit_test(what_came_is_counted_while_a_pass_goes_on),
         TEST(what_somebody_asked_for_is_not_left_out),
         TEST(what_somebody_asked_for_is_not_left_out_where_all_is_compared),
         TEST(where_too_much_has_changed_to_be_told_all_is_compared),
