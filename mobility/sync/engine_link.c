@@ -115,10 +115,12 @@ static int commit(struct engine *e, uint64_t sequence, struct err *err)
         if (engine_save(e, err) < 0)
             return -1;
     }
-    return apply_chunks(e, err);
+    return 0;
 }
 
-/* Nobody can have committed what was never sent: then the vault is asked for the truth, by way of a new epoch. */
+/* A chunk in which nothing differed has no mark of its own: it goes with the last one before it, which may be committed already.
+ *
+ * Nobody can have committed what was never sent: then the vault is asked for the truth, by way of a new epoch. */
 int engine_apply_commits(struct engine *e, struct err *err)
 {
     uint64_t sequence = uplink_committed_sequence(e->conf.link);
@@ -126,7 +128,7 @@ int engine_apply_commits(struct engine *e, struct err *err)
     if (!e->agreed)
         return 0;
     if (sequence < changeset_next_sequence(e->set))
-        return commit(e, sequence, err);
+        return commit(e, sequence, err) < 0 ? -1 : apply_chunks(e, err);
     log_event(LOG_WARN, "commit_of_the_future", LOG_U("sequence", sequence),
         LOG_U("next_sequence", changeset_next_sequence(e->set)));
     e->must_bump = true;
