@@ -233,6 +233,7 @@ static int problem_error(const struct client_answer *answer, struct err *err)
         known = answer->status == 404   ? ERR_NOT_FOUND
                 : answer->status == 429 ? ERR_UNAVAILABLE
                 : answer->status == 401 ? ERR_UNAUTHENTICATED
+                : answer->status == 403 ? ERR_DENIED
                 : answer->status == 412 ? ERR_CONFLICT
                 : answer->status < 500  ? (answer->status == 409 ? ERR_REFUSED : ERR_INVALID)
                                         : known;
@@ -340,6 +341,7 @@ void client_set_impatient(struct client *client)
 void client_set_dry_run(struct client *client, bool dry_run)
 {
     client->dry_run = dry_run;
+    client->would_succeed = false;
 }
 
 bool client_would_succeed(const struct client *client)

@@ -43,7 +43,7 @@ void client_answer_done(struct client_answer *answer);
 int client_call(struct client *client, const char *method, const char *path, const json_t *body, const char *if_match,
     struct client_answer *ret_answer, struct err *err);
 /* From now on the first call that would change something is asked as a dry run and ends the command: it is -1 with ERR_CANCELLED when the hub
- * would do it, ERR_UNSUPPORTED when that has no dry run. */
+ * would do it, ERR_UNSUPPORTED when that has no dry run. What asks for several says this before each: what was answered before is forgotten. */
 void client_set_dry_run(struct client *client, bool dry_run);
 /* Whether the hub said that it would. */
 bool client_would_succeed(const struct client *client);

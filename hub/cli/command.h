@@ -45,7 +45,7 @@ extern const struct command_option global_options[];
 extern const struct command_option list_options[];
 bool command_is_list(const struct command *command);
 
-#define COMMAND_ARGUMENTS_MAX 64u
+#define COMMAND_ARGUMENTS_MAX 1024u
 #define COMMAND_OPTIONS_MAX 96u
 
 struct command_line {

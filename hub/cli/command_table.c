@@ -64,9 +64,12 @@ static const struct command_option move_options[] = {
 };
 
 static const struct command_option machine_set_options[] = {
-    {"name", 0, "NAME", "Another name"},
+    {"name", 0, "NAME", "Another name; of one machine"},
     {"policy", 0, "NAME", "Another policy"},
     {"site", 0, "NAME", "Another site"},
+    {"no-site", 0, NULL, "No site any more"},
+    {"filter", 0, "NAME=VALUE", "All machines that a filter of the API finds, instead of names; may be repeated"},
+    {"confirm", 0, "N", "So many machines are meant; without it a terminal is asked where they are several"},
     END,
 };
 
@@ -549,8 +552,9 @@ const struct command commands[] = {
         verb_machine_restore},
     {"machine move", "MACHINE", "Move a machine to another process node; nothing is sent twice", move_options, 1, 1,
         false, verb_machine_move},
-    {"machine set", "MACHINE", "Change name, policy or site of a machine", machine_set_options, 1, 1, false,
-        verb_machine_set},
+    {"machine set", "[MACHINE...]",
+        "Change name, policy or site of a machine, or policy and site of many: one line says of each what became of it",
+        machine_set_options, 0, COMMAND_ARGUMENTS_MAX, false, verb_machine_set},
     {"machine mapping show", "MACHINE", "Show what replicas of a machine get at a target, and what that comes to", NULL,
         1, 1, false, verb_machine_mapping_show},
     {"machine mapping set", "MACHINE", "Change the networks, addresses, processors and memory of a machine's replicas",

@@ -111,22 +111,6 @@ static int add_seeds(const struct command_line *line, json_t *body, struct err *
     return rc;
 }
 
-/* The id of an item under a collection that takes names, as a member of body. */
-static int add_id(const struct command_line *line, const char *option, const char *collection, const char *member,
-    json_t *body, struct err *err)
-{
-    const char *name = command_option(line, option);
-    AUTO_FREE char *tail = name ? client_path("%s", name) : NULL;
-    AUTO_FREE char *path = tail ? mem_printf("/api/v1/%s/%s", collection, tail) : NULL;
-    AUTO_ANSWER struct client_answer answer = {0};
-
-    if (!name)
-        return 0;
-    if (!path || client_get(line->client, path, &answer, err) < 0)
-        return -1;
-    return json_object_set(body, member, json_object_get(answer.json, "id"));
-}
-
 static int machine_job(const struct command_line *line, const char *verb, const json_t *body, struct err *err)
 {
     AUTO_FREE char *path = client_path("/api/v1/machines/%s/%s", line->arguments[0], verb);
@@ -142,9 +126,9 @@ int verb_machine_protect(struct command_line *line, struct err *err)
     if (chosen_disks(line, &disks, err) < 0)
         return -1;
     body = json_pack("{s:o}", "disks", disks);
-    rc = add_id(line, "policy", "policies", "policy_id", body, err);
+    rc = verb_add_id(line, "policy", "policies", "policy_id", body, err);
     if (rc == 0)
-        rc = add_id(line, "vault", "vaults", "vault_id", body, err);
+        rc = verb_add_id(line, "vault", "vaults", "vault_id", body, err);
     if (rc == 0)
         rc = add_seeds(line, body, err);
     if (rc == 0)
@@ -166,32 +150,12 @@ int verb_machine_resync(struct command_line *line, struct err *err)
 int verb_machine_move(struct command_line *line, struct err *err)
 {
     json_t *body = json_object();
-    int rc = add_id(line, "node", "nodes", "node_id", body, err);
+    int rc = verb_add_id(line, "node", "nodes", "node_id", body, err);
 
     if (command_option(line, "pin"))
         json_object_set_new(body, "pin", json_true());
     if (rc == 0)
         rc = machine_job(line, "move", body, err);
-    json_decref(body);
-    return rc;
-}
-
-int verb_machine_set(struct command_line *line, struct err *err)
-{
-    AUTO_FREE char *path = client_path("/api/v1/machines/%s", line->arguments[0]);
-    const char *name = command_option(line, "name");
-    json_t *body = json_object();
-    int rc;
-
-    if (name)
-        json_object_set_new(body, "name", json_string(name));
-    rc = add_id(line, "policy", "policies", "policy_id", body, err);
-    if (rc == 0)
-        rc = add_id(line, "site", "sites", "site_id", body, err);
-    if (rc == 0 && json_object_size(body) == 0)
-        rc = err_set(err, ERR_INVALID, "nothing to change was given");
-    if (rc == 0)
-        rc = verb_change_item(line, "PATCH", path, body, err);
     json_decref(body);
     return rc;
 }

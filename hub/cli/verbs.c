@@ -132,3 +132,18 @@ int verb_machine_id(const struct command_line *line, const char *machine, char r
     (void)snprintf(ret_id, 40, "%s", id ? id : "");
     return 0;
 }
+
+int verb_add_id(const struct command_line *line, const char *option, const char *collection, const char *member,
+    json_t *body, struct err *err)
+{
+    const char *name = command_option(line, option);
+    AUTO_FREE char *tail = name ? client_path("%s", name) : NULL;
+    AUTO_FREE char *path = tail ? mem_printf("/api/v1/%s/%s", collection, tail) : NULL;
+    AUTO_ANSWER struct client_answer answer = {0};
+
+    if (!name)
+        return 0;
+    if (!path || client_get(line->client, path, &answer, err) < 0)
+        return -1;
+    return json_object_set(body, member, json_object_get(answer.json, "id"));
+}

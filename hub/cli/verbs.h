@@ -28,6 +28,9 @@ int verb_change_item(
     const struct command_line *line, const char *method, const char *path, const json_t *body, struct err *err);
 /* The id of a machine that is given by id or name. */
 int verb_machine_id(const struct command_line *line, const char *machine, char ret_id[40], struct err *err);
+/* Where the option was given: the id of what it names under a collection of the API ("policies"), as a member of body. */
+int verb_add_id(const struct command_line *line, const char *option, const char *collection, const char *member,
+    json_t *body, struct err *err);
 /* Splits MACHINE[@POINT] at the last '@'; without one the point is "latest". */
 int verb_split_point(const char *text, char machine[129], const char **ret_point, struct err *err);
 /* The sequence that POINT names. */
