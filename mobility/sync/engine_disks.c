@@ -103,7 +103,7 @@ void engine_detach_all(struct engine *e)
             detach(e, &e->disks[i]);
 }
 
-static void restart_sweep(struct engine *e, struct engine_disk *d, enum copy_state copy)
+void engine_restart_copy(struct engine *e, struct engine_disk *d, enum copy_state copy)
 {
     struct syncstate_disk *row = engine_row(e, d);
 
@@ -121,22 +121,25 @@ static void restart_sweep(struct engine *e, struct engine_disk *d, enum copy_sta
     e->first_point = 0;
 }
 
-int engine_start_resync(struct engine *e, struct engine_disk *d, const char *why, struct err *err)
+void engine_tell_resync(struct engine *e, const struct engine_disk *d, const char *why)
 {
-    tracker_disk_acknowledge(d->tracked);
-    restart_sweep(e, d, COPY_RESYNC);
-    e->must_bump = true; /* the vault's content must stand still while it is compared: nothing else is on its way */
     engine_event(e, "warning", "resync_started", "", "disk %s is compared with the vault: %s", d->key, why);
-    return engine_save(e, err);
 }
 
-int engine_start_initial(struct engine *e, struct engine_disk *d, struct err *err)
+/* What says so in the kernel is acknowledged when it is durable here. */
+static int start_resync(struct engine *e, struct engine_disk *d, const char *why, struct err *err)
 {
-    restart_sweep(e, d, COPY_INITIAL);
-    return engine_save(e, err);
+    engine_restart_copy(e, d, COPY_RESYNC);
+    e->must_bump = true; /* the vault's content must stand still while it is compared: nothing else is on its way */
+    if (engine_save(e, err) < 0)
+        return -1;
+    tracker_disk_acknowledge(d->tracked);
+    engine_tell_resync(e, d, why);
+    return 0;
 }
 
-/* Decides what the copy of a disk is worth that has just been attached. */
+/* Decides what the copy of a disk is worth that has just been attached. Durable when it returns: before that its retained changes are none
+ * that a next process would go on from. */
 static int judge_copy(struct engine *e, struct engine_disk *d, bool resumed, struct err *err)
 {
     struct syncstate_disk *row = engine_row(e, d);
@@ -148,18 +151,19 @@ static int judge_copy(struct engine *e, struct engine_disk *d, bool resumed, str
             return err_set(err, ERR_TOO_LARGE, "more than %u disks", MARK_DISKS_MAX);
         snprintf(row->key, sizeof(row->key), "%s", d->key);
         row->size_bytes = tracker_disk_size_bytes(d->tracked);
-        return engine_start_initial(e, d, err);
+        engine_restart_copy(e, d, COPY_INITIAL);
+        return engine_save(e, err);
     }
     row->size_bytes = tracker_disk_size_bytes(d->tracked);
     if (strcmp(row->key, d->key) != 0) {
         snprintf(row->key, sizeof(row->key), "%s", d->key);
-        return engine_start_resync(e, d, "another disk has taken its number", err);
+        return start_resync(e, d, "another disk has taken its number", err);
     }
     d->resend = true;
     d->at = row->cursor;
     d->compare = row->copy == COPY_RESYNC;
     if (!resumed && (row->copy != COPY_INITIAL || row->cursor > 0))
-        return engine_start_resync(
+        return start_resync(
             e, d, rebooted ? "the machine was restarted" : "its changes were not tracked for a while", err);
     d->swept = row->copy == COPY_DONE;
     return 0;
@@ -237,7 +241,7 @@ static int attach(struct engine *e, struct engine_disk *d, struct err *err)
         return err_hint(err, "leave it out: leeward disk exclude");
     }
     if (track(e, d, disk, &resumed, err) < 0 || judge_copy(e, d, resumed, err) < 0 ||
-        (d->swept && join_cycle(e, d, err) < 0)) {
+        retained_keep(e->retained, engine_index(e, d), err) < 0 || (d->swept && join_cycle(e, d, err) < 0)) {
         detach(e, d);
         return err_wrap(err, "disk %s", d->key);
     }
@@ -361,7 +365,8 @@ static int attach_wished(struct engine *e, struct err *err)
     return 0;
 }
 
-/* A request of the hub that was not obeyed yet. On a machine without a copy there is nothing to compare. */
+/* A request of the hub that was not obeyed yet, and all disks that it is about, in one save: half of it would count as obeyed. On a machine
+ * without a copy there is nothing to compare. */
 static int obey_resync_request(struct engine *e, struct err *err)
 {
     if (e->wish.resync_request <= e->state.resync_request)
@@ -370,9 +375,11 @@ static int obey_resync_request(struct engine *e, struct err *err)
     for (unsigned i = 0; i < MARK_DISKS_MAX; i++) {
         struct engine_disk *d = &e->disks[i];
 
-        if (d->attached && engine_row(e, d)->copy != COPY_INITIAL &&
-            engine_start_resync(e, d, "it was asked for", err) < 0)
-            return -1;
+        if (!d->attached || engine_row(e, d)->copy == COPY_INITIAL)
+            continue;
+        engine_restart_copy(e, d, COPY_RESYNC);
+        engine_tell_resync(e, d, "it was asked for");
+        e->must_bump = true;
     }
     return engine_save(e, err);
 }
@@ -441,7 +448,7 @@ int engine_check_disks(struct engine *e, struct err *err)
         if (actual != tracker_disk_size_bytes(d->tracked) && resize(e, d, actual, err) < 0)
             return -1;
         if (tracker_disk_is_unknown(d->tracked) &&
-            engine_start_resync(e, d, "some of its changes could not be recorded", err) < 0)
+            start_resync(e, d, "some of its changes could not be recorded", err) < 0)
             return -1;
     }
     return 0;

@@ -222,8 +222,10 @@ int engine_converge(struct engine *e, struct err *err);
 int engine_refresh_inventory(struct engine *e, bool force, struct err *err);
 /* Everything that has to be looked at before each step: sizes, losses, vanished disks. */
 int engine_check_disks(struct engine *e, struct err *err);
-int engine_start_resync(struct engine *e, struct engine_disk *d, const char *why, struct err *err);
-int engine_start_initial(struct engine *e, struct engine_disk *d, struct err *err);
+/* The copy of the disk begins anew, in memory only: the caller makes it durable with whatever it follows from, in one engine_save. Where that
+ * fails must_bump stays set: nothing is sent before bump() has saved. */
+void engine_restart_copy(struct engine *e, struct engine_disk *d, enum copy_state copy);
+void engine_tell_resync(struct engine *e, const struct engine_disk *d, const char *why);
 /* The sweep of the disk was sent to its end: it takes part in cycles from now on. */
 int engine_join_cycle(struct engine *e, struct engine_disk *d, struct err *err);
 void engine_detach_all(struct engine *e);

@@ -167,7 +167,7 @@ static int bump(struct engine *e, const struct uplink_answer *answer, struct err
 
     if (answer->epoch == UINT64_MAX || answer->committed_sequence == UINT64_MAX)
         return err_set(err, ERR_CORRUPT, "the node answers with numbers that cannot be");
-    if (e->bumps++ >= BUMPS_MAX) {
+    if (e->bumps >= BUMPS_MAX) {
         e->bumps = 0;
         err_set(err, ERR_CONFLICT, "the process node and this agent do not agree on what comes next");
         return err_hint(err, "see that no other agent with the identity of this machine is running");
@@ -183,6 +183,7 @@ static int bump(struct engine *e, const struct uplink_answer *answer, struct err
     e->state.epoch = (answer->epoch > e->state.epoch ? answer->epoch : e->state.epoch) + 1;
     if (engine_save(e, err) < 0)
         return -1;
+    e->bumps++;
     changeset_restart(e->set, answer->committed_sequence + 1);
     e->agreed = e->must_bump = false;
     e->bumped = true;
@@ -206,32 +207,39 @@ static bool is_untouched(const struct syncstate_disk *row)
     return row->copy == COPY_INITIAL && row->cursor == 0;
 }
 
-/* What the vault has after a new epoch against what it had committed before. */
+/* True: the copy of the disk begins anew. */
+static bool compare_history(struct engine *e, struct engine_disk *d, const struct uplink_answer *answer, bool older)
+{
+    bool less = answer->committed_sequence < e->state.committed_sequence;
+    const struct syncstate_disk *row = engine_row(e, d);
+
+    if (!row || (is_untouched(row) && !older))
+        return false;
+    if (answer->committed_sequence == 0) {
+        engine_restart_copy(e, d, COPY_INITIAL);
+        engine_event(
+            e, "warning", "vault_empty", "", "the vault holds nothing of disk %s: it is copied anew", row->key);
+        return true;
+    }
+    if (!less && !is_untouched(row))
+        return false;
+    engine_restart_copy(e, d, COPY_RESYNC);
+    engine_tell_resync(e, d, less ? "the vault has less than it once committed" : "the vault holds an older copy");
+    return true;
+}
+
+/* What the vault has after a new epoch against what it had committed before. All that follows is saved at once: who knew the vault's new
+ * number, and not that some disk is to be compared, would never compare it. */
 static int compare_histories(struct engine *e, const struct uplink_answer *answer, struct err *err)
 {
-    bool empty = answer->committed_sequence == 0, less = answer->committed_sequence < e->state.committed_sequence;
-    bool older = answer->has_point && !any_done(e);
+    bool older = answer->has_point && !any_done(e), anew = false;
 
+    for (unsigned i = 0; i < MARK_DISKS_MAX; i++)
+        if (e->disks[i].attached)
+            anew |= compare_history(e, &e->disks[i], answer, older);
     e->state.committed_sequence = answer->committed_sequence;
-    for (unsigned i = 0; i < MARK_DISKS_MAX; i++) {
-        struct engine_disk *d = &e->disks[i];
-        struct syncstate_disk *row = d->attached ? engine_row(e, d) : NULL;
-
-        if (!row || (is_untouched(row) && !older))
-            continue;
-        if (empty) {
-            engine_event(
-                e, "warning", "vault_empty", "", "the vault holds nothing of disk %s: it is copied anew", row->key);
-            if (engine_start_initial(e, d, err) < 0)
-                return -1;
-        } else if (less || is_untouched(row)) {
-            if (engine_start_resync(e, d,
-                    less ? "the vault has less than it once committed" : "the vault holds an older copy", err) < 0)
-                return -1;
-        }
-    }
-    e->must_bump = false; /* nothing is on its way: this epoch is fresh */
-    return 0;
+    e->must_bump = anew && engine_save(e, err) < 0; /* else nothing is on its way: this epoch is fresh */
+    return e->must_bump ? -1 : 0;
 }
 
 /* The vault's answer to our new epoch. */
@@ -310,8 +318,8 @@ int engine_relink(struct engine *e, struct err *err)
         snprintf(e->state.vault_id, sizeof(e->state.vault_id), "%s", e->wish.vault_id);
         e->state.committed_sequence = e->committed = 0;
         for (unsigned i = 0; i < MARK_DISKS_MAX; i++)
-            if (e->disks[i].attached && engine_start_initial(e, &e->disks[i], err) < 0)
-                return -1;
+            if (e->disks[i].attached)
+                engine_restart_copy(e, &e->disks[i], COPY_INITIAL);
     }
     e->state.generation = generation;
     e->must_bump = true;

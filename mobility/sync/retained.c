@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Files: DIR/<number>.<slot>.dirty per disk and slot, and DIR/numbers: 8 bytes magic, u32 open slot, u32 zero, then per slot a
+ * Files: DIR/<number>.<slot>.dirty per disk and slot (.new until they are kept), and DIR/numbers: 8 bytes magic, u32 open slot, u32 zero, then per slot a
  * u64 last sequence (0: nothing closed in it), then 32 bits of XXH3 over all that. A numbers file that does not check means
  * that nothing is known to be committed: everything found is sent again.
  */
@@ -26,6 +26,7 @@ struct retained {
     unsigned open; /* slot */
     uint64_t last[RETAINED_SLOTS];
     bool known[RETAINED_DISKS_MAX]; /* numbers[] holds */
+    bool fresh[RETAINED_DISKS_MAX]; /* its files are not kept yet */
     uint32_t numbers[RETAINED_DISKS_MAX];
     struct dirty *sets[RETAINED_SLOTS][RETAINED_DISKS_MAX];
 };
@@ -91,9 +92,10 @@ void retained_free(struct retained *s)
     free(s);
 }
 
-static void set_path(const struct retained *s, unsigned slot, unsigned disk, char *out, size_t out_size)
+static void set_path(
+    const struct retained *s, unsigned slot, unsigned disk, const char *kind, char *out, size_t out_size)
 {
-    snprintf(out, out_size, "%s/%u.%u.dirty", s->dir, s->numbers[disk], slot);
+    snprintf(out, out_size, "%s/%u.%u.%s", s->dir, s->numbers[disk], slot, kind);
 }
 
 static void close_disk(struct retained *s, unsigned disk)
@@ -104,25 +106,88 @@ static void close_disk(struct retained *s, unsigned disk)
     }
 }
 
+static void remove_files(const struct retained *s, unsigned disk)
+{
+    static const char *const kinds[] = {"dirty", "new"};
+    char path[PATH_MAX];
+
+    for (unsigned i = 0; i < RETAINED_SLOTS; i++)
+        for (size_t k = 0; k < ARRAY_LEN(kinds); k++) {
+            set_path(s, i, disk, kinds[k], path, sizeof(path));
+            (void)unlink(path);
+        }
+}
+
+struct geometry {
+    uint64_t size_bytes;
+    unsigned granule_shift;
+    const struct dirty_tag *tag;
+};
+
+/* 1: all sets are there and continue; 0: they do not, and none is open. */
+static int open_kept(struct retained *s, unsigned disk, const struct geometry *g, struct err *err)
+{
+    char path[PATH_MAX];
+    bool resumed = true;
+
+    for (unsigned i = 0; i < RETAINED_SLOTS && resumed; i++) {
+        set_path(s, i, disk, "dirty", path, sizeof(path));
+        if (access(path, F_OK) < 0)
+            resumed = false;
+        else if (dirty_open(path, g->size_bytes, g->granule_shift, g->tag, &s->sets[i][disk], &resumed, err) < 0)
+            return -1;
+    }
+    if (!resumed)
+        close_disk(s, disk);
+    return resumed;
+}
+
+static int open_fresh(struct retained *s, unsigned disk, const struct geometry *g, struct err *err)
+{
+    char path[PATH_MAX];
+    bool ignored;
+
+    remove_files(s, disk);
+    for (unsigned i = 0; i < RETAINED_SLOTS; i++) {
+        set_path(s, i, disk, "new", path, sizeof(path));
+        if (dirty_open(path, g->size_bytes, g->granule_shift, g->tag, &s->sets[i][disk], &ignored, err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
 int retained_add(struct retained *s, unsigned disk, uint32_t number, uint64_t size_bytes, unsigned granule_shift,
     const struct dirty_tag *tag, bool *ret_resumed, struct err *err)
 {
-    char path[PATH_MAX];
-    bool resumed, all = true;
+    const struct geometry g = {.size_bytes = size_bytes, .granule_shift = granule_shift, .tag = tag};
+    int kept;
 
     if (disk >= RETAINED_DISKS_MAX || s->sets[0][disk])
         return err_set(err, ERR_EXISTS, "disk %u is retained already or out of range", disk);
     s->numbers[disk] = number;
     s->known[disk] = true;
-    for (unsigned i = 0; i < RETAINED_SLOTS; i++) {
-        set_path(s, i, disk, path, sizeof(path));
-        if (dirty_open(path, size_bytes, granule_shift, tag, &s->sets[i][disk], &resumed, err) < 0) {
-            close_disk(s, disk);
-            return err_wrap(err, "retained changes of disk %u", disk);
-        }
-        all = all && resumed;
+    kept = open_kept(s, disk, &g, err);
+    if (kept < 0 || (kept == 0 && open_fresh(s, disk, &g, err) < 0)) {
+        close_disk(s, disk);
+        return err_wrap(err, "retained changes of disk %u", disk);
     }
-    *ret_resumed = all;
+    s->fresh[disk] = kept == 0;
+    *ret_resumed = kept > 0;
+    return 0;
+}
+
+/* A kill between two of them leaves one that is missing: the next process learns again that nothing is known. */
+int retained_keep(struct retained *s, unsigned disk, struct err *err)
+{
+    char from[PATH_MAX], to[PATH_MAX];
+
+    for (unsigned i = 0; i < RETAINED_SLOTS && s->fresh[disk]; i++) {
+        set_path(s, i, disk, "new", from, sizeof(from));
+        set_path(s, i, disk, "dirty", to, sizeof(to));
+        if (rename(from, to) < 0)
+            return err_sys(err, errno, "renaming %s", from);
+    }
+    s->fresh[disk] = false;
     return 0;
 }
 
@@ -134,16 +199,11 @@ void retained_detach(struct retained *s, unsigned disk)
 
 void retained_remove(struct retained *s, unsigned disk)
 {
-    char path[PATH_MAX];
-
     if (disk >= RETAINED_DISKS_MAX || !s->known[disk])
         return;
     close_disk(s, disk);
     s->known[disk] = false;
-    for (unsigned i = 0; i < RETAINED_SLOTS; i++) {
-        set_path(s, i, disk, path, sizeof(path));
-        (void)unlink(path);
-    }
+    remove_files(s, disk);
 }
 
 int retained_resize(struct retained *s, unsigned disk, uint64_t size_bytes, struct err *err)

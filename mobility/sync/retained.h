@@ -39,9 +39,11 @@ void retained_free(struct retained *store); /* the files stay; NULL allowed */
 DEFINE_AUTO(retained, retained_free)
 
 /* Adds a disk under a small index of the caller's; `number` names its files and stays the same over restarts. *ret_resumed false: nothing is known of what an earlier process drained,
- * so the disk has to be resynchronized. True: whatever was not committed is in the open slot again. */
+ * so the disk has to be resynchronized, and the next process learns the same until retained_keep. True: whatever was not committed is in the open slot again. */
 int retained_add(struct retained *store, unsigned disk, uint32_t number, uint64_t size_bytes, unsigned granule_shift,
     const struct dirty_tag *tag, bool *ret_resumed, struct err *err);
+/* What is known of a disk that was not resumed is true from here on: that it has to be resynchronized is durable elsewhere. */
+int retained_keep(struct retained *store, unsigned disk, struct err *err);
 /* Closes the sets of a disk; the files stay. */
 void retained_detach(struct retained *store, unsigned disk);
 /* Forgets a disk that was added and removes its files. */

@@ -578,3 +578,11 @@ void fakenode_forget(struct fakenode *n)
 {
     tell(n, &n->forget, true);
 }
+
+void fakenode_fall_back(struct fakenode *n, uint64_t committed)
+{
+    pthread_mutex_lock(&n->lock);
+    n->facts.committed = committed;
+    n->expected = committed + 1;
+    pthread_mutex_unlock(&n->lock);
+}

@@ -31,6 +31,7 @@ static struct retained *open_store(const char *dir, const struct dirty_tag *t, b
 
     assert_int_equal(retained_new(dir, &s, NULL), 0);
     assert_int_equal(retained_add(s, 0, 5, SIZE, 12, t, ret_resumed, NULL), 0);
+    assert_int_equal(retained_keep(s, 0, NULL), 0);
     return s;
 }
 
@@ -141,6 +142,40 @@ static void another_tag_is_not_resumed(void **state)
     temp_done(dir);
 }
 
+/* A process that died before it had noted that the disk is to be compared. */
+static void what_was_not_kept_is_not_resumed(void **state)
+{
+    struct dirty_tag other = tag;
+    struct retained *s;
+    bool resumed;
+    char dir[64];
+
+    (void)state;
+    temp_init(dir);
+    s = open_store(dir, &tag, &resumed);
+    retained_free(s);
+    other.incarnation++;
+    for (int lives = 0; lives < 3; lives++) {
+        assert_int_equal(retained_new(dir, &s, NULL), 0);
+        assert_int_equal(retained_add(s, 0, 5, SIZE, 12, &other, &resumed, NULL), 0);
+        assert_false(resumed);
+        drain(s, 1);
+        retained_free(s);
+    }
+    s = open_store(dir, &other, &resumed);
+    assert_false(resumed);
+    drain(s, 2);
+    retained_free(s);
+    s = open_store(dir, &other, &resumed);
+    assert_true(resumed);
+    assert_true(is_open(s, 2));
+    assert_false(is_open(s, 1));
+    retained_remove(s, 0);
+    must_run("! ls %s | grep -q '^5[.]'", dir);
+    retained_free(s);
+    temp_done(dir);
+}
+
 static void a_removed_disk_leaves_no_file(void **state)
 {
     struct retained *s;
@@ -216,6 +251,7 @@ int main(void)
         cmocka_unit_test(with_all_slots_taken_the_open_one_collects),
         cmocka_unit_test(a_disk_that_takes_no_part_stays_open),
         cmocka_unit_test(another_tag_is_not_resumed),
+        cmocka_unit_test(what_was_not_kept_is_not_resumed),
         cmocka_unit_test(a_removed_disk_leaves_no_file),
         cmocka_unit_test(a_kill_at_any_moment_loses_nothing),
     };
