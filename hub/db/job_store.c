@@ -132,12 +132,17 @@ int job_store_claim(struct db_conn *conn, const char *hub_id, uint64_t lease_use
     return 1;
 }
 
-int job_store_hold(struct db_conn *conn, const char *hub_id, const struct job_claim *claim, struct err *err)
+int job_store_hold(struct db_conn *conn, const char *hub_id, struct job_claim *claim, struct err *err)
 {
-    return db_exec(conn, NULL, err,
-        "SELECT 1 FROM jobs WHERE id = $1 AND claimed_by = $2 AND lease_until = $3::timestamptz AND NOT rests"
-        " AND status = 'running' FOR NO KEY UPDATE",
+    AUTO_PGRESULT PGresult *r = NULL;
+    int n = db_exec(conn, &r, err,
+        "SELECT cancel_requested FROM jobs WHERE id = $1 AND claimed_by = $2 AND lease_until = $3::timestamptz"
+        " AND NOT rests AND status = 'running' FOR NO KEY UPDATE",
         DB_S(claim->id), DB_S(hub_id), DB_S(claim->lease));
+
+    if (n > 0)
+        claim->cancel_requested = db_bool(r, 0, 0);
+    return n;
 }
 
 int job_store_let_go(struct db_conn *conn, const char *hub_id, struct err *err)
@@ -168,11 +173,12 @@ static int job_progress(struct db_conn *conn, const struct job_progress *p, uint
 
     return db_exec(conn, NULL, err,
                "UPDATE jobs SET state = $2::jsonb, progress_permille = $3, status = $4, waiting_for = $5,"
-               " run_after = now() + $6::bigint * interval '1 microsecond', answer = '', rests = $7::bigint > 0,"
+               " run_after = now() + $6::bigint * interval '1 microsecond', rests = $7::bigint > 0,"
+               " answer = CASE WHEN $8 THEN answer ELSE '' END," /* a look that failed has not taken it up */
                " lease_until = CASE WHEN $7::bigint > 0 THEN now() + $7::bigint * interval '1 microsecond' END,"
                " updated_at = now() WHERE id = $1",
                DB_S(p->job_id), DB_S(p->state_json), DB_U(permille > 1000 ? 1000 : permille), DB_S(status),
-               DB_S(p->question ? p->question : ""), DB_U(p->again_usec), DB_U(p->keep_usec)) < 0
+               DB_S(p->question ? p->question : ""), DB_U(p->again_usec), DB_U(p->keep_usec), DB_B(p->failed)) < 0
                ? -1
                : 0;
 }
@@ -282,7 +288,21 @@ int job_store_wake_machine(struct db_conn *conn, const char *machine_id, struct 
     return n <= 0 ? n : news_tell(conn, NEWS_JOBS, err);
 }
 
+int job_store_try_undo(struct db_conn *conn, struct err *err)
+{
+    return none_or_error(db_exec(conn, NULL, err, "SAVEPOINT undo"));
+}
+
+int job_store_undo_refused(struct db_conn *conn, struct err *err)
+{
+    return none_or_error(db_exec(conn, NULL, err, "ROLLBACK TO SAVEPOINT undo"));
+}
+
 /* ---- commands ---- */
+
+/* Hubs look after their peers (placement_store.c): while none does, because all of them or the database were away or its clock has jumped, nobody's silence
+ * counts; and not what lies before they began to look again. */
+#define LOOKED_AFTER "(w.seen_at BETWEEN now() - interval '20 seconds' AND now() + interval '20 seconds')"
 
 int command_look(
     struct db_conn *conn, const char *job_id, uint64_t ordinal, struct command_state *ret_state, struct err *err)
@@ -290,11 +310,14 @@ int command_look(
     PGresult *r = NULL;
     int n = db_exec(conn, &r, err,
         "SELECT done, progress_permille, code, text, correction, coalesce(result::text, '{}'),"
-        " (extract(epoch from now() - created_at) * 1000000)::bigint,"
-        " EXISTS (SELECT 1 FROM machines p WHERE p.id = c.target_id AND p.online UNION ALL"
-        " SELECT 1 FROM nodes p WHERE p.id = c.target_id AND p.online UNION ALL"
-        " SELECT 1 FROM vaults p WHERE p.id = c.target_id AND p.online)"
-        " FROM commands c WHERE job_id = $1 AND ordinal = $2",
+        " coalesce(p.online, false), CASE WHEN p.online OR NOT " LOOKED_AFTER " THEN 0 ELSE"
+        " greatest(extract(epoch from now() - greatest(c.created_at, p.last_seen_at, w.since)) * 1000000, 0) "
+        "END::bigint"
+        " FROM commands c CROSS JOIN placement_watch w LEFT JOIN LATERAL ("
+        "SELECT online, last_seen_at FROM machines WHERE id = c.target_id UNION ALL"
+        " SELECT online, last_seen_at FROM nodes WHERE id = c.target_id UNION ALL"
+        " SELECT online, last_seen_at FROM vaults WHERE id = c.target_id) p ON true"
+        " WHERE c.job_id = $1 AND c.ordinal = $2",
         DB_S(job_id), DB_U(ordinal));
 
     if (n <= 0) {
@@ -307,8 +330,8 @@ int command_look(
         .text = db_text(r, 0, 3),
         .correction = db_text(r, 0, 4),
         .result_json = db_text(r, 0, 5),
-        .age_usec = db_u64(r, 0, 6),
-        .target_online = db_bool(r, 0, 7),
+        .target_online = db_bool(r, 0, 6),
+        .gone_usec = db_u64(r, 0, 7),
         .result = r};
     return 1;
 }

@@ -42,8 +42,9 @@ void job_claim_done(struct job_claim *claim);
  * *ret_wait_usec says when one will be (at most 5 s). */
 int job_store_claim(struct db_conn *conn, const char *hub_id, uint64_t lease_usec, struct job_claim *ret_claim,
     uint64_t *ret_wait_usec, struct err *err);
-/* Locks the claimed job for the caller's transaction. 1: still ours; 0: lost (the lease ran out and somebody took it, be it another thread of this hub). */
-int job_store_hold(struct db_conn *conn, const char *hub_id, const struct job_claim *claim, struct err *err);
+/* Locks the claimed job for the caller's transaction, and brings claim->cancel_requested up to date: from here on nobody can ask it to stop before the
+ * transaction ends. 1: still ours; 0: lost (the lease ran out and somebody took it, be it another thread of this hub). */
+int job_store_hold(struct db_conn *conn, const char *hub_id, struct job_claim *claim, struct err *err);
 /* A hub that stops lets go of the jobs that rest at it. */
 int job_store_let_go(struct db_conn *conn, const char *hub_id, struct err *err);
 /* Nobody waits for the leases of a process that is known to be dead. Not so of jobs that rest at it: what it had begun outside of the database (a script, a
@@ -65,7 +66,7 @@ struct job_progress {
     uint64_t
         keep_usec; /* job_store_again: for this long the job rests at this hub, which is at work for it; 0: anybody may look */
     const char *question; /* job_store_ask */
-    bool failed;          /* job_store_again: after a failure that may pass */
+    bool failed;          /* job_store_again: after a failure that may pass; an answer that was given still counts */
 };
 int job_store_step_done(struct db_conn *conn, const struct job_progress *p, struct err *err);
 int job_store_again(struct db_conn *conn, const struct job_progress *p, struct err *err);
@@ -74,6 +75,9 @@ int job_store_ask(struct db_conn *conn, const struct job_progress *p, struct err
 int job_store_finish(struct db_conn *conn, const char *job_id, const char *status, const char *result_json,
     const struct err *why, struct err *err);
 int job_store_log(struct db_conn *conn, const char *job_id, const char *level, const char *text, struct err *err);
+/* In a transaction: what undoes a job's work is tried, and taken back where it is refused half-way. */
+int job_store_try_undo(struct db_conn *conn, struct err *err);
+int job_store_undo_refused(struct db_conn *conn, struct err *err);
 /* 1: asked; 0: over already, or may not be cancelled. */
 int job_store_cancel(struct db_conn *conn, const char *id, struct err *err);
 /* 1: answered; 0: it does not wait. */
@@ -87,7 +91,7 @@ int job_store_wake_machine(struct db_conn *conn, const char *machine_id, struct 
 
 struct command_state {
     bool done, target_online;
-    uint64_t age_usec;
+    uint64_t gone_usec; /* for how long the target is not connected, and could have been; 0 while it is */
     unsigned progress_permille;
     const char *code, *text, *correction, *result_json; /* live as long as `result` */
     PGresult *result;

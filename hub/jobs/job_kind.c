@@ -166,7 +166,7 @@ int job_command(struct job_run *run, const char *role, const char *target_id, co
     run->final = true;
     if (c.done) {
         rc = command_end(&c, who, ret_result, err);
-    } else if (!c.target_online && c.age_usec > PEER_GONE_USEC) {
+    } else if (c.gone_usec > PEER_GONE_USEC) {
         err_set(err, ERR_UNAVAILABLE, "%s is not connected to the hub", who);
         rc = err_hint(err, "Start it, or check that it reaches the hub's control port, and try again.");
     } else {

@@ -55,7 +55,7 @@ struct job_kind {
         char ret_vault_id[IDENT_TEXT_SIZE], struct err *err);
     /* Undoes what was begun when the job is cancelled; NULL: nothing to undo. */
     int (*cancel)(struct job_run *run, struct err *err);
-    bool undo_on_failure;                 /* cancel is run when the job fails, too */
+    bool undo_on_failure; /* cancel is run when the job fails, too; where it is refused the job ends all the same */
     struct job_step steps[JOB_STEPS_MAX]; /* ended by a NULL name */
 };
 
@@ -81,7 +81,7 @@ extern const struct job_kind job_kind_plan_run, job_kind_plan_action, job_kind_p
 /* ---- for steps ---- */
 /* Sends command (its command_id is filled in) once, then reports how it stands: JOB_DONE with *ret_result (a new
  * reference), JOB_AGAIN with progress and detail, -1 with the peer's error; ERR_UNAVAILABLE when the peer is not
- * connected for a minute. `who` names it for people: "the vault". */
+ * connected for a minute, in which hubs would have heard of it. `who` names it for people: "the vault". */
 int job_command(struct job_run *run, const char *role, const char *target_id, const char *who,
     Leeward__Control__V1__Command *command, json_t **ret_result, struct err *err);
 /* The same; what the peer answers becomes part of the job's result. */

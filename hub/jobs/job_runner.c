@@ -3,7 +3,8 @@
  * Happy path: claim a job, open a transaction, make sure the claim still holds, run the next step, store what it left and its
  * outcome, commit. Killed anywhere before the commit: nothing happened, the lease runs out, the step runs again. A step that
  * fails with a code that may pass (database restarting, conflict) runs again with a pause, a few times; any other failure ends
- * the job with the error's text and correction.
+ * the job with the error's text and correction. A failure, too, is stored only by who still holds the job: the step may have
+ * waited for longer than the lease lasts, and somebody else may have gone on.
  */
 #include "hub/jobs/job_runner.h"
 
@@ -189,7 +190,7 @@ static void pass(const struct job_claim *job, const char *when)
 
 /* The step in its transaction. 0: committed; 1: the claim was lost; -1: rolled back, *ret_final: for good. */
 static int work_in_transaction(
-    struct db_conn *conn, const char *hub_id, const struct job_claim *job, bool *ret_final, struct err *err)
+    struct db_conn *conn, const char *hub_id, struct job_claim *job, bool *ret_final, struct err *err)
 {
     struct job_run run = {0};
     int held, rc;
@@ -215,29 +216,64 @@ static int work_in_transaction(
     return 0;
 }
 
-/* After a failure: again with a pause, or the end of the job. What the kind's cancel undoes is undone for a failure, too. */
-static int fail(struct db_conn *conn, const struct job_claim *job, const struct err *why, bool final, struct err *err)
+static bool may_pass(const struct err *why)
 {
-    const struct job_kind *kind = job_kind_find(job->kind);
-    bool passing = why->code == ERR_CONFLICT || why->code == ERR_UNAVAILABLE;
-    bool again = passing && !final && job->attempts < RETRIES_MAX;
-    struct job_run run = {0};
-    int rc;
+    return why->code == ERR_CONFLICT || why->code == ERR_UNAVAILABLE;
+}
 
-    if (db_begin(conn, err) < 0)
+/* Undoing that is refused would be refused for ever, and the job would keep others out: it ends, and says what is left. -1: it may pass. */
+static int undo(struct job_run *run, const struct job_kind *kind, struct err *why, struct err *err)
+{
+    struct err refusal = ERR_INIT, before = *why;
+
+    if (!kind || !kind->cancel || !kind->undo_on_failure || machine_is_gone(kind, run->job))
+        return 0;
+    if (job_store_try_undo(run->conn, err) < 0)
         return -1;
-    rc = run_init(&run, conn, job, err);
-    if (rc == 0 && again) {
-        struct job_progress p = progress_of(&run, job->state_json);
+    if (kind->cancel(run, &refusal) >= 0)
+        return 0;
+    if (may_pass(&refusal) || refusal.code == ERR_NOMEM) {
+        err_copy(err, &refusal);
+        return -1;
+    }
+    if (strcmp(refusal.text, before.text) != 0)
+        err_set(why, before.code, "%.140s; what was begun cannot be undone: %.140s", before.text, refusal.text);
+    err_hint(why, "%s", refusal.correction[0] ? refusal.correction : before.correction);
+    return job_store_undo_refused(run->conn, err);
+}
+
+/* Again with a pause, or the end of the job. What the kind's cancel undoes is undone for a failure, too. */
+static int settle_failure(struct job_run *run, struct err *why, bool final, struct err *err)
+{
+    const struct job_claim *job = run->job;
+
+    if (may_pass(why) && !final && job->attempts < RETRIES_MAX) {
+        struct job_progress p = progress_of(run, job->state_json);
 
         p.detail = why->text;
         p.failed = true;
-        rc = job_store_again(conn, &p, err);
-    } else if (rc == 0) {
-        if (kind && kind->cancel && kind->undo_on_failure && !machine_is_gone(kind, job))
-            rc = kind->cancel(&run, err);
-        rc = rc < 0 ? -1 : finish(conn, job, "failed", NULL, why, err);
+        return job_store_again(run->conn, &p, err);
     }
+    if (undo(run, job_kind_find(job->kind), why, err) < 0)
+        return -1;
+    return finish(run->conn, job, "failed", NULL, why, err);
+}
+
+/* 0: stored; 1: somebody else has the job by now, and what failed here is nothing any more. */
+static int fail(
+    struct db_conn *conn, const char *hub_id, struct job_claim *job, struct err *why, bool final, struct err *err)
+{
+    struct job_run run = {0};
+    int held, rc;
+
+    if (db_begin(conn, err) < 0)
+        return -1;
+    held = job_store_hold(conn, hub_id, job, err);
+    if (held <= 0) {
+        db_rollback(conn);
+        return held < 0 ? -1 : 1;
+    }
+    rc = run_init(&run, conn, job, err) < 0 ? -1 : settle_failure(&run, why, final, err);
     run_done(&run);
     if (rc < 0) {
         db_rollback(conn);
@@ -254,7 +290,7 @@ static int run_claimed(struct db_conn *conn, const char *hub_id, struct job_clai
     int rc = work_in_transaction(conn, hub_id, job, &final, &why);
 
     if (rc < 0)
-        rc = fail(conn, job, &why, final, err);
+        rc = fail(conn, hub_id, job, &why, final, err);
     job_claim_done(job);
     return rc < 0 ? -1 : 1;
 }

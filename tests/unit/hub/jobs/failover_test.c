@@ -627,8 +627,12 @@ static void test_a_source_whose_agent_does_not_answer_any_more_is_not_fenced(voi
     enough = NULL;
     assert_int_equal(rows_of(conn, "SELECT 1 FROM jobs WHERE status = 'running'"), 1);
     assert_int_equal(rows_of(conn, "SELECT 1 FROM machines WHERE state = 'protected' AND generation = 1"), 1);
-    assert_ok(
-        db_script(conn, "UPDATE commands SET created_at = now() - interval '10 minutes' WHERE NOT done", &err), &err);
+    assert_ok(db_script(conn,
+                  "UPDATE commands SET created_at = now() - interval '10 minutes' WHERE NOT done;"
+                  "UPDATE machines SET last_seen_at = now() - interval '10 minutes';"
+                  "UPDATE placement_watch SET since = now() - interval '10 minutes', seen_at = now()",
+                  &err),
+        &err);
     assert_int_equal(run_hub(*state, NULL), 0);
     agent_is_away = false;
     assert_given_up(conn, "problem_code = 'unavailable'");

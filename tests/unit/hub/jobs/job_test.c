@@ -903,7 +903,10 @@ static void test_a_peer_that_is_away_for_a_minute_fails_the_job(void **state)
     submit(conn, "vault_verify", NULL, "{}", id);
     run_all(conn, HUB_A);
     assert_ok(db_script(conn,
-                  "UPDATE vaults SET online = false; UPDATE commands SET created_at = now() - interval '61 s'", &err),
+                  "UPDATE vaults SET online = false, last_seen_at = now() - interval '61 s';"
+                  "UPDATE commands SET created_at = now() - interval '61 s';"
+                  "UPDATE placement_watch SET since = now() - interval '61 s', seen_at = now()",
+                  &err),
         &err);
     wake(conn);
     run_all(conn, HUB_A);
