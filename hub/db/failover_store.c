@@ -122,6 +122,14 @@ static int lock_row(
     return 0;
 }
 
+int failover_hold(struct db_conn *conn, const char *id, struct err *err)
+{
+    enum failover_kind kind;
+    enum failover_state state;
+
+    return lock_row(conn, id, &kind, &state, err);
+}
+
 int failover_store_move(
     struct db_conn *conn, const char *id, enum failover_move move, const char *job_id, struct err *err)
 {
@@ -195,6 +203,23 @@ int failover_spares_branch(struct db_conn *conn, const char *export_id, struct e
         return err_hint(err, "Fail back first, or give the replica up: leeward machine unprotect");
     return err_hint(err, "End that first: leeward failover %s %s",
         strcmp(db_text(r, 0, 1), "test") == 0 ? "cleanup" : "rollback", db_text(r, 0, 0));
+}
+
+int failover_is_free(struct db_conn *conn, const char *id, const char *job_id, struct err *err)
+{
+    AUTO_PGRESULT PGresult *r = NULL;
+    int n = db_exec(conn, &r, err,
+        "SELECT j.id, j.kind, j.may_cancel FROM failovers f JOIN jobs j ON j.id = f.job_id WHERE f.id = $1"
+        " AND j.id IS DISTINCT FROM $2::uuid AND j.status IN ('queued', 'running', 'waiting_for_input')",
+        DB_S(id), DB_ID(job_id));
+
+    if (n <= 0)
+        return n;
+    err_set(err, ERR_REFUSED, "a job is at work on the failover: %s", db_text(r, 0, 1));
+    if (db_bool(r, 0, 2))
+        return err_hint(
+            err, "Wait for it, or stop it, which takes away what it began: leeward job cancel %s", db_text(r, 0, 0));
+    return err_hint(err, "Wait for it: leeward job show %s", db_text(r, 0, 0));
 }
 
 int failover_is_live(struct db_conn *conn, const char *machine_id, struct err *err)

@@ -44,6 +44,10 @@ int failover_note_outcome(
     struct db_conn *conn, const char *id, const char *outcome, const char *notes, struct err *err);
 /* Whether a failover that is not over, or was committed and is still what the machine runs as, stands on the branch: ERR_REFUSED. */
 int failover_spares_branch(struct db_conn *conn, const char *export_id, struct err *err);
+/* Locks its row for the caller's transaction: whoever moves it comes before or after. */
+int failover_hold(struct db_conn *conn, const char *id, struct err *err);
+/* Whether another job than that one ("": any) is at work on the failover: ERR_REFUSED. */
+int failover_is_free(struct db_conn *conn, const char *id, const char *job_id, struct err *err);
 /* Is a failover that is no test under way, or what the machine runs as? 1 or 0. */
 int failover_is_live(struct db_conn *conn, const char *machine_id, struct err *err);
 /* Is the replica being started again after a failback that came to nothing? 1 or 0. */

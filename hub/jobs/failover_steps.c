@@ -422,6 +422,9 @@ static int end_check(struct db_conn *conn, const struct machine_row *machine, js
     }
     if (strlen(job_param_text(params, "notes")) > NOTES_MAX)
         return err_set(err, ERR_INVALID, "notes: at most %d bytes are allowed", NOTES_MAX);
+    /* A failure submits it itself, before its own job is over. */
+    if (!json_is_true(json_object_get(params, "failed")) && failover_is_free(conn, f->id, "", err) < 0)
+        return -1;
     return failover_move((enum failover_kind)failover_kind_from_name(f->kind),
         (enum failover_state)failover_state_from_name(f->state), FAILOVER_END, &to, err);
 }
@@ -430,7 +433,8 @@ static int end_begin(struct job_run *run, struct err *err)
 {
     const char *id = failover_id(run);
 
-    if (failover_store_move(run->conn, id, FAILOVER_END, run->job->id, err) < 0 ||
+    if (failover_hold(run->conn, id, err) < 0 || failover_is_free(run->conn, id, run->job->id, err) < 0 ||
+        failover_store_move(run->conn, id, FAILOVER_END, run->job->id, err) < 0 ||
         failover_note_outcome(
             run->conn, id, job_param_text(run->params, "outcome"), job_param_text(run->params, "notes"), err) < 0)
         return -1;

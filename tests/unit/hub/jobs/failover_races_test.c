@@ -1,0 +1,168 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Jobs about one failover that meet: who ends it while another job is at work on it, or is ending it already, and what cannot be undone. The target hands
+ * over disks; the vault's part is to answer its commands.
+ */
+#include <poll.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "hub/jobs/job.h"
+#include "hub/jobs/job_runner.h"
+#include "tests/unit/hub/jobs/replicas.h"
+#include "tests/unit/hub/postgres_fixture.h"
+
+#define MACHINE "11111111-0000-4000-8000-000000000001"
+#define NODE "22222222-0000-4000-8000-000000000001"
+#define VAULT "33333333-0000-4000-8000-000000000001"
+#define HUB "aaaaaaaa-0000-4000-8000-000000000001"
+#define LOOKS_MAX 1000
+#define OPEN_JOB "SELECT 1 FROM jobs WHERE status IN ('queued', 'running', 'waiting_for_input')"
+
+static void script(struct db_conn *conn, const char *sql)
+{
+    struct err err = ERR_INIT;
+
+    assert_ok(db_script(conn, sql, &err), &err);
+}
+
+/* A protected machine with a point. */
+static void build(struct db_conn *conn)
+{
+    script(conn, "DELETE FROM failovers; DELETE FROM jobs; DELETE FROM exports; DELETE FROM recovery_points;"
+                 "DELETE FROM machines; DELETE FROM nodes; DELETE FROM vaults");
+    fixture_machine(conn, MACHINE, "web1");
+    fixture_node(conn, NODE, "n");
+    fixture_vault(conn, VAULT, "v");
+    script(conn, "INSERT INTO disks (machine_id, key, number, is_protected) VALUES ('" MACHINE "', 'sda', 0, true);"
+                 "INSERT INTO protections (machine_id, policy_id, node_id, vault_id) SELECT '" MACHINE "', id, '" NODE
+                 "', '" VAULT "' FROM policies WHERE is_default; UPDATE machines SET state = 'protected';"
+                 "INSERT INTO recovery_points (machine_id, sequence, vault_id, time, kind, generation, committed_at)"
+                 " VALUES ('" MACHINE "', 1, '" VAULT "', now(), 'crash', 1, now())");
+}
+
+/* Looks at jobs, and answers for the vault, until the query has rows. */
+static void work_until(struct db_conn *conn, const char *query)
+{
+    struct err err = ERR_INIT;
+    uint64_t wait;
+
+    for (int i = 0; i < LOOKS_MAX && rows_of(conn, query) == 0; i++) {
+        (void)job_run_one(conn, HUB, &wait, &err); /* what fails is in the job, or it is tried again */
+        script(conn, "UPDATE commands SET done = true, result = '{\"uri\":\"nbd+unix:///0?socket=/s\",\"sequence\":"
+                     "\"1\",\"disks\":[{\"number\":0,\"uri\":\"nbd+unix:///0?socket=/s\"}]}' WHERE NOT done;"
+                     "UPDATE jobs SET run_after = now(), lease_until = NULL WHERE status = 'running' AND NOT rests;"
+                     "UPDATE jobs SET run_after = now() WHERE status = 'running'");
+        (void)poll(NULL, 0, 1); /* the target is at work meanwhile */
+    }
+    if (rows_of(conn, query) == 0)
+        fail_msg("never seen: %s", query);
+}
+
+static void work(struct db_conn *conn)
+{
+    work_until(conn, "SELECT 1 WHERE NOT EXISTS (" OPEN_JOB ")");
+}
+
+static int submit(struct db_conn *conn, const char *kind, const char *params, struct err *err)
+{
+    const struct job_spec spec = {
+        .kind = kind, .machine_id = MACHINE, .params_json = params, .requested_by = "token:test"};
+    char job[IDENT_TEXT_SIZE];
+
+    return job_submit(conn, &spec, false, job, err);
+}
+
+static void fail_over(struct db_conn *conn)
+{
+    AUTO_PGRESULT PGresult *r = NULL;
+    struct err err = ERR_INIT;
+
+    assert_int_equal(db_exec(conn, &r, &err, "SELECT id FROM compute_targets WHERE name = 'disks'"), 1);
+    AUTO_FREE char *params =
+        mem_printf("{\"failover\":\"unplanned\",\"target_id\":\"%s\",\"sequence\":\"1\"}", db_text(r, 0, 0));
+
+    build(conn);
+    assert_ok(submit(conn, "failover", params, &err), &err);
+}
+
+static int end(struct db_conn *conn, struct err *err)
+{
+    AUTO_PGRESULT PGresult *r = NULL;
+
+    assert_int_equal(db_exec(conn, &r, err, "SELECT id FROM failovers"), 1);
+    AUTO_FREE char *params = mem_printf("{\"failover_id\":\"%s\"}", db_text(r, 0, 0));
+
+    return submit(conn, "failover_end", params, err);
+}
+
+/* It would be rolled back beside a job that starts its replica: then the machine would be there twice. */
+static void test_a_failover_is_not_ended_while_its_job_starts_it(void **state)
+{
+    struct db_conn *conn AUTO_OF(db_conn) = fixture_conn(state);
+    AUTO_PGRESULT PGresult *r = NULL;
+    struct err err = ERR_INIT;
+
+    fail_over(conn);
+    work_until(conn, "SELECT 1 FROM jobs j JOIN failovers f ON f.job_id = j.id WHERE f.state = 'starting'");
+    assert_int_equal(end(conn, &err), -1);
+    assert_int_equal(err.code, ERR_REFUSED);
+    assert_non_null(strstr(err.correction, "leeward job cancel"));
+    assert_int_equal(db_exec(conn, &r, &err, "SELECT id FROM jobs"), 1);
+    assert_ok(job_cancel(conn, db_text(r, 0, 0), &err), &err);
+    work(conn);
+    assert_int_equal(
+        rows_of(conn, "SELECT 1 FROM failovers f, machines m WHERE f.state = 'failed' AND m.state = 'protected'"), 1);
+}
+
+/* Asked for twice at the same moment it is ended once, and the other job says which one did. */
+static void test_a_failover_is_ended_once(void **state)
+{
+    struct db_conn *conn AUTO_OF(db_conn) = fixture_conn(state);
+    struct err err = ERR_INIT;
+
+    fail_over(conn);
+    work(conn);
+    assert_int_equal(rows_of(conn, "SELECT 1 FROM failovers WHERE state = 'running'"), 1);
+    assert_ok(end(conn, &err), &err);
+    assert_ok(end(conn, &err), &err);
+    work(conn);
+    assert_int_equal(
+        rows_of(conn, "SELECT 1 FROM failovers f, machines m WHERE f.state = 'rolled_back' AND m.state = 'protected'"),
+        1);
+    assert_int_equal(rows_of(conn, "SELECT 1 FROM jobs WHERE kind = 'failover_end' AND status = 'succeeded'"), 1);
+    assert_int_equal(rows_of(conn, "SELECT 1 FROM jobs WHERE kind = 'failover_end' AND status = 'failed'"
+                                   " AND problem_text LIKE 'a job is at work on the failover%'"),
+        1);
+}
+
+/* Somebody has changed the rows by hand, or an error of ours has: the job does not keep the machine for ever. */
+static void test_a_job_ends_whose_work_cannot_be_undone(void **state)
+{
+    struct db_conn *conn AUTO_OF(db_conn) = fixture_conn(state);
+
+    fail_over(conn);
+    work_until(conn, "SELECT 1 FROM failovers WHERE state = 'starting'");
+    script(conn, "UPDATE failovers SET state = 'rolled_back'");
+    work(conn);
+    assert_int_equal(rows_of(conn, "SELECT 1 FROM jobs WHERE kind = 'failover' AND status = 'failed' AND problem_text"
+                                   " LIKE 'run is not possible%cannot be undone: end is not possible%'"
+                                   " AND problem_correction <> ''"),
+        1);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_a_failover_is_not_ended_while_its_job_starts_it),
+        cmocka_unit_test(test_a_failover_is_ended_once),
+        cmocka_unit_test(test_a_job_ends_whose_work_cannot_be_undone),
+    };
+
+    return cmocka_run_group_tests_name("hub_failover_races", tests, postgres_fixture_up, postgres_fixture_down);
+}
