@@ -380,6 +380,7 @@ struct read_job {
     struct spool_pos pos, limit;
     size_t enough; /* bytes */
     struct buf data;
+    bool open_set; /* what was read reaches into the set that is not closed yet */
     int result;
     struct err err;
 };
@@ -388,11 +389,13 @@ static void read_run(struct worker_job *job)
 {
     struct read_job *j = (struct read_job *)job;
     struct spool *spool = j->machine->spool;
-    j->limit = spool_state(spool).tail;
+    struct spool_state state = spool_state(spool);
+    j->limit = state.tail;
     if (j->seek_sequence != 0 && spool_find(spool, j->seek_sequence, &j->pos, &j->err) < 0)
         j->result = -1;
     else
         j->result = spool_read(spool, &j->pos, &j->limit, j->enough, &j->data, &j->err);
+    j->open_set = j->pos.segment == state.tail.segment && j->pos.offset > state.set_start;
 }
 
 /* The spool cannot give what the vault needs next. */
@@ -416,6 +419,10 @@ static void read_taken(struct machine *m, struct read_job *j)
 {
     struct link *link = &m->link;
     link->reading = false;
+    if (m->starts > 0) { /* the stream broke off meanwhile: what was read may hold the set that goes with it */
+        linkshape_give_back(m, false);
+        return;
+    }
     if (j->result < 0) {
         linkshape_give_back(m, false);
         spool_gap(m, &j->err);
@@ -423,11 +430,11 @@ static void read_taken(struct machine *m, struct read_job *j)
     }
     link->seek_sequence = 0;
     link->sent = j->pos;
+    link->sent_open_set = j->open_set;
     if (j->data.len > 0) {
         bool more = j->pos.segment != m->spooled.tail.segment || j->pos.offset != m->spooled.tail.offset;
         link_send(m, &j->data);
         linkshape_give_back(m, more);
-        link->sent_open_set = j->pos.segment == m->spooled.tail.segment && j->pos.offset > m->spooled.set_start;
     }
     linkshape_give_back(m, false);
     link_pump(m);

@@ -68,7 +68,7 @@ int spool_trim(struct spool *s, uint64_t committed, bool idle, struct err *err);
 /* Where set `sequence` begins (first_sequence..next_sequence). ERR_NOT_FOUND. */
 int spool_find(const struct spool *s, uint64_t sequence, struct spool_pos *ret_pos, struct err *err);
 /* Appends whole records from *pos on to out, at most up to limit and until out holds `enough` bytes, and moves *pos. Equal
- * positions mean the end. ERR_CORRUPT, ERR_IO. */
+ * positions mean the end; a *pos behind limit, in a set that was dropped, is ERR_NOT_FOUND. ERR_CORRUPT, ERR_IO. */
 int spool_read(struct spool *s, struct spool_pos *pos, const struct spool_pos *limit, size_t enough, struct buf *out,
     struct err *err);
 

@@ -227,6 +227,9 @@ int spool_read(struct spool *s, struct spool_pos *pos, const struct spool_pos *l
         if (segment->number != pos->segment)
             *pos = (struct spool_pos){.segment = segment->number, .offset = SEGMENT_HEADER_SIZE};
         uint64_t end = segment->number == limit->segment ? limit->offset : segment->end;
+        if (segment->number == limit->segment && pos->offset > end)
+            return err_set(err, ERR_NOT_FOUND, "spool ends at byte %llu of segment %llu, before byte %llu",
+                (unsigned long long)end, (unsigned long long)segment->number, (unsigned long long)pos->offset);
         if (read_segment(s, pos, end, enough, out, err) < 0)
             return -1;
         if (segment->number != limit->segment && pos->offset >= end)

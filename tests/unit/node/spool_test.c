@@ -177,6 +177,23 @@ static void test_rewind_drops_the_open_set_only(void **state)
     read_back(f, 1, 2);
 }
 
+/* A reader that was in a set that is gone now. Without an answer it would search for the end for ever. */
+static void test_a_place_behind_the_end_is_none(void **state)
+{
+    struct fixture *f = *state;
+    AUTO_BUF struct buf b = BUF_INIT(1 << 20);
+    struct err err = ERR_INIT;
+    assert_int_equal(append_set(f, 1), 0);
+    append_open(f, 2);
+    struct spool_pos pos = spool_state(f->spool).tail;
+    assert_int_equal(spool_rewind(f->spool, NULL), 0);
+    struct spool_pos limit = spool_state(f->spool).tail;
+    (void)alarm(20);
+    assert_int_equal(spool_read(f->spool, &pos, &limit, 6000, &b, &err), -1);
+    (void)alarm(0);
+    assert_int_equal(err.code, ERR_NOT_FOUND);
+}
+
 static void test_trim_deletes_what_is_committed(void **state)
 {
     struct fixture *f = *state;
@@ -299,6 +316,7 @@ int main(void)
         SPOOL_TEST(test_sets_are_read_back_from_anywhere),
         SPOOL_TEST(test_restart_finds_whole_sets_and_drops_the_open_one),
         SPOOL_TEST(test_rewind_drops_the_open_set_only),
+        SPOOL_TEST(test_a_place_behind_the_end_is_none),
         SPOOL_TEST(test_trim_deletes_what_is_committed),
         SPOOL_TEST(test_set_out_of_sequence_is_not_taken),
         SPOOL_TEST(test_damage_shortens_the_spool),

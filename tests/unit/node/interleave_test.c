@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What a slow disk makes possible: things happen on the loop while jobs of the machine wait in its lane. Each test holds the lane at a gate, lets
+ * the other thing happen, and opens it.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <semaphore.h>
+#include <string.h>
+
+#include "tests/unit/node/node_world.h"
+#include "transport/base/clock.h"
+#include "transport/node/machine.h"
+
+static struct gate {
+    struct worker_job job;
+    sem_t opened;
+    bool closed, passed;
+} gate;
+
+static void gate_run(struct worker_job *job)
+{
+    (void)job;
+    while (sem_wait(&gate.opened) < 0)
+        continue;
+}
+
+static void gate_done(struct worker_job *job)
+{
+    (void)job;
+    gate.passed = true;
+}
+
+static struct machine *only_machine(const struct world *w)
+{
+    return w->node->machines;
+}
+
+/* From here on nothing is done in the lane until the gate is opened. */
+static void hold_lane(struct world *w)
+{
+    gate = (struct gate){.job = {.run = gate_run, .done = gate_done}, .closed = true};
+    assert_int_equal(sem_init(&gate.opened, 0, 0), 0);
+    assert_int_equal(worker_lane_submit(only_machine(w)->lane, &gate.job, NULL), 0);
+}
+
+static void open_gate(struct world *w)
+{
+    gate.closed = false;
+    assert_int_equal(sem_post(&gate.opened), 0);
+    world_until(w, gate.passed);
+    assert_int_equal(sem_destroy(&gate.opened), 0);
+}
+
+/* A test that failed has left the gate closed, and the node waits for its workers. */
+static int tear_down(void **state)
+{
+    if (gate.closed)
+        (void)sem_post(&gate.opened);
+    gate.closed = false;
+    return world_tear_down(state);
+}
+
+/* The agent breaks off a set while the spool is being read for the vault, the open set with it. */
+static void test_set_that_is_broken_off_while_it_is_read(void **state)
+{
+    struct world *w = *state;
+    AUTO_BUF struct buf half = BUF_INIT(1u << 20);
+    world_open_agent(w);
+    fake_agent_send_set(w->agent, 1, 0, 4);
+    world_until(w, w->agent->committed == 1);
+    fake_vault_stop(w->vault);
+    fake_agent_send_set(w->agent, 2, 4, 3);
+    world_until(w, w->agent->spooled == 2);
+    uint64_t set_start = only_machine(w)->spooled.set_start;
+    fake_agent_set(w->agent, 3, 8, 3, false, &half);
+    (void)fake_agent_send(w->agent, &half);
+    world_until(w, only_machine(w)->spooled.tail.offset > set_start);
+    hold_lane(w);
+    world_start_vault(w);
+    world_until(w, only_machine(w)->link.reading);
+    fake_agent_open(w->agent, 1, w->agent->epoch, 3);
+    world_until(w, only_machine(w)->starts > 0);
+    assert_true(only_machine(w)->link.reading);
+    open_gate(w);
+    world_until(w, w->agent->opened_count == 1);
+    assert_int_equal(w->agent->expected, 3);
+    fake_agent_send_set(w->agent, 3, 8, 3);
+    world_until(w, w->agent->committed == 3);
+    assert_true(world_same_disks(w));
+}
+
+int main(void)
+{
+#define TEST(name) cmocka_unit_test_setup_teardown(name, world_set_up, tear_down)
+    const struct CMUnitTest tests[] = {
+        TEST(test_set_that_is_broken_off_while_it_is_read),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
