@@ -236,7 +236,8 @@ static void send_on(struct machine *m, struct batch *b)
     struct link *link = &m->link;
     if (link->state != LINK_OPEN || link->feed != FEED_LIVE)
         return;
-    if (b->store && (link->blocked || !linkshape_is_free(m))) {
+    /* The spool forgets it as soon as one behind it goes past the disk: then it goes from here, whether the vault keeps up or not. */
+    if (b->store && !m->cut_through && (link->blocked || !linkshape_is_free(m))) {
         link->feed = FEED_SPOOL; /* the rest comes from the disk when the vault takes it, or it is the machine's turn */
         return;
     }

@@ -93,11 +93,34 @@ static void test_set_that_is_broken_off_while_it_is_read(void **state)
     assert_true(world_same_disks(w));
 }
 
+/* Batches are on their way into the spool when it becomes full, and those behind them go past it, so that the spool forgets what it has. The
+ * vault does not keep up just then. */
+static void test_batches_before_the_first_that_goes_past_the_disk(void **state)
+{
+    struct world *w = *state;
+    world_open_agent(w);
+    rpc_channel_set_send_queue(only_machine(w)->peer->channel, 64u << 10); /* less than a batch */
+    fake_vault_stop(w->vault);
+    world_start_vault(w);
+    fake_agent_send_set(w->agent, 1, 0, 4);
+    world_until(w, w->agent->committed == 1 && only_machine(w)->link.feed == FEED_LIVE);
+    hold_lane(w);
+    w->node->conf.spool_bytes = w->node->spool_bytes + (5u << 20);
+    fake_agent_send_set(w->agent, 2, 0, 200);
+    world_until(w, only_machine(w)->passing > 0);
+    assert_true(only_machine(w)->batches > only_machine(w)->passing + 1);
+    open_gate(w);
+    world_until(w, w->agent->committed == 2 || w->agent->ended);
+    assert_false(w->agent->ended);
+    assert_true(world_same_disks(w));
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, world_set_up, tear_down)
     const struct CMUnitTest tests[] = {
         TEST(test_set_that_is_broken_off_while_it_is_read),
+        TEST(test_batches_before_the_first_that_goes_past_the_disk),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
