@@ -489,6 +489,8 @@ static struct batch *batch_new(struct machine *m, struct buf *message, const uin
     b->records_at = (size_t)(records - message->data);
     b->received = message->len;
     buf_move(&b->message, message);
+    if (b->message.max < b->records_at + JOIN_BYTES_MAX) /* it came with room for itself alone */
+        b->message.max = b->records_at + JOIN_BYTES_MAX;
     return b;
 }
 

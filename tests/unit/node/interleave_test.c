@@ -115,12 +115,31 @@ static void test_batches_before_the_first_that_goes_past_the_disk(void **state)
     assert_true(world_same_disks(w));
 }
 
+/* Each is a few bytes of the agent's window and would be a kilobyte here. */
+static void test_small_batches_wait_together(void **state)
+{
+    struct world *w = *state;
+    uint64_t last = 1 + 2000;
+    world_open_agent(w);
+    fake_agent_send_set(w->agent, 1, 0, 4);
+    world_until(w, w->agent->committed == 1);
+    hold_lane(w);
+    for (uint64_t s = 2; s <= last; s++)
+        fake_agent_send_set(w->agent, s, 0, 0);
+    world_until(w, only_machine(w)->received == last);
+    assert_in_range(only_machine(w)->batches, 1, 40);
+    open_gate(w);
+    world_until(w, w->agent->committed == last);
+    assert_true(world_same_disks(w));
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, world_set_up, tear_down)
     const struct CMUnitTest tests[] = {
         TEST(test_set_that_is_broken_off_while_it_is_read),
         TEST(test_batches_before_the_first_that_goes_past_the_disk),
+        TEST(test_small_batches_wait_together),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
