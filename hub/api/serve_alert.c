@@ -29,6 +29,7 @@ static const struct row_json_member alert_members[] = {
     A("vault_id", ROW_TEXT_OR_NULL, vault_id),
     A("cause", ROW_TEXT, cause),
     A("remedy", ROW_TEXT, remedy),
+    A("values", ROW_OBJECT, values_json),
     A("since", ROW_TIME, since),
     A("raised_at", ROW_TIME, raised_at),
     A("acknowledged_at", ROW_TIME, acknowledged_at),

@@ -31,6 +31,7 @@ static const struct row_json_member machine_members[] = {
     M("cause_code", ROW_TEXT, cause_code),
     M("cause", ROW_TEXT, cause),
     M("remedy", ROW_TEXT, remedy),
+    M("cause_values", ROW_OBJECT, cause_values_json),
     M("online", ROW_BOOL, online),
     M("simulated", ROW_BOOL, simulated),
     M("rescue", ROW_BOOL, rescue),

@@ -22,6 +22,7 @@
         {"health", ROW_TEXT, offsetof(struct row, health)},                                                            \
         {"cause_code", ROW_TEXT, offsetof(struct row, cause_code)}, {"cause", ROW_TEXT, offsetof(struct row, cause)},  \
         {"remedy", ROW_TEXT, offsetof(struct row, remedy)},                                                            \
+        {"cause_values", ROW_OBJECT, offsetof(struct row, cause_values_json)},                                         \
         {"last_seen_at", ROW_TIME, offsetof(struct row, last_seen_at)},                                                \
         {"streams", ROW_NUMBER, offsetof(struct row, streams)},                                                        \
         {"machine_count", ROW_NUMBER, offsetof(struct row, machine_count)},                                            \

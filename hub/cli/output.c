@@ -307,7 +307,7 @@ static bool is_empty(const json_t *value)
 /* What only programs need: versions, and the ids of what has its name beside them. */
 static bool is_for_programs(const json_t *item, const char *name)
 {
-    static const char *const names[] = {"etag", "machine_uid", "boot_id", "cause_code"};
+    static const char *const names[] = {"etag", "machine_uid", "boot_id", "cause_code", "cause_values", "values"};
     static const char *const flags[] = {"simulated", "rescue"}; /* said where they hold */
     size_t n = strlen(name);
 

@@ -13,6 +13,7 @@
 #include "hub/db/alert_store.h"
 #include "hub/db/health_store.h"
 #include "hub/db/journal.h"
+#include "hub/db/text_values.h"
 #include "transport/base/clock.h"
 
 #define DAY_USEC (86400 * USEC_PER_SEC)
@@ -175,12 +176,12 @@ static int put(struct alert_watch *w, int row, const struct alert_subject *s, co
         ident_to_text(&fresh, id);
     remember(w, h->code, s->name, change, state->level == HEALTH_CRITICAL);
     return json_array_append_new(
-               w->changed, json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:s}", "id", id,
+               w->changed, json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:s, s:o}", "id", id,
                                "code", h->code, "subject_kind", s->kind, "subject_id", s->id, "detail", s->detail,
                                "severity", health_level_name(state->level), "state", alert_phase_name(state->phase),
                                "cause", h->cause, "remedy", h->remedy, "since_usec", (json_int_t)state->since_usec,
                                "lacks_usec", (json_int_t)state->lacks_usec, "eased_usec", (json_int_t)state->eased_usec,
-                               "change", word_of(change))) < 0
+                               "change", word_of(change), "text_values", text_values_json(h->values))) < 0
                ? err_set(err, ERR_NOMEM, "no memory for alerts")
                : 0;
 }
@@ -194,7 +195,8 @@ static bool is_same(const struct alert_state *a, const struct alert_state *b)
 static bool text_is_old(const struct alert_watch *w, int row, const struct health *h)
 {
     return row >= 0 && h->level >= HEALTH_WARNING && db_u64(w->open, row, AO_AGE) > TEXT_USEC &&
-           strcmp(db_text(w->open, row, AO_CAUSE), h->cause) != 0;
+           (strcmp(db_text(w->open, row, AO_CAUSE), h->cause) != 0 ||
+               (db_bool(w->open, row, AO_BARE) && h->values[0].name));
 }
 
 static int evaluate(
@@ -240,11 +242,12 @@ static int failed_jobs(struct db_conn *conn, struct alert_watch *w, struct err *
 
     for (int i = 0; i < n; i++) {
         const struct alert_subject s = {db_text(r, i, 1), db_text(r, i, 2), db_text(r, i, 5), db_text(r, i, 0)};
-        struct health_findings found = {.count = 1, .list[0] = {.level = HEALTH_WARNING, .code = "job_failed"}};
+        const char *advice = db_text(r, i, 4);
+        struct health_findings found = {.count = 1};
 
-        snprintf(found.list[0].cause, sizeof(found.list[0].cause), "The job %s failed: %s", s.detail, db_text(r, i, 3));
-        snprintf(found.list[0].remedy, sizeof(found.list[0].remedy), "%s",
-            *db_text(r, i, 4) ? db_text(r, i, 4) : "See the log of the job, and repeat it.");
+        health_say(&found.list[0], HEALTH_WARNING, "job_failed",
+            TEXT_VALUES(VALUE_TEXT("form", *advice ? "advised" : "plain"), VALUE_TEXT("job", s.detail),
+                VALUE_TEXT("problem", db_text(r, i, 3)), VALUE_TEXT("remedy", advice)));
         if (alert_watch_findings(w, &s, &found, err) < 0)
             return -1;
     }

@@ -37,6 +37,7 @@ struct finding {
     const char *role, *id, *name;
     const struct health *health;
     const char *level_before, *cause_before;
+    bool bare_before; /* stored without values */
 };
 
 static int note_event(struct db_conn *conn, const struct finding *f, struct err *err)
@@ -67,7 +68,8 @@ static int note_changed(struct db_conn *conn, const struct finding *f, bool with
         .level = health_level_name(f->health->level),
         .code = f->health->code,
         .cause = f->health->cause,
-        .remedy = f->health->remedy};
+        .remedy = f->health->remedy,
+        .values = f->health->values};
 
     if (health_put(conn, &put, err) < 0)
         return -1;
@@ -80,7 +82,7 @@ static int note(struct db_conn *conn, const struct finding *f, struct err *err)
     bool same_level = strcmp(health_level_name(f->health->level), f->level_before) == 0;
     bool first_good = f->health->level == HEALTH_HEALTHY && strcmp(f->level_before, "unknown") == 0;
 
-    if (same_level && strcmp(f->health->cause, f->cause_before) == 0)
+    if (same_level && strcmp(f->health->cause, f->cause_before) == 0 && !(f->bare_before && f->health->values[0].name))
         return 0;
     if (db_begin_relaxed(conn, err) < 0)
         return -1;
@@ -108,7 +110,7 @@ static int note_row(struct db_conn *conn, struct alert_watch *watch, const char 
 {
     struct health worst;
     const struct finding f = {role, db_text(r, row, HM_ID), db_text(r, row, HM_NAME), &worst,
-        db_text(r, row, HM_HEALTH), db_text(r, row, HM_CAUSE)};
+        db_text(r, row, HM_HEALTH), db_text(r, row, HM_CAUSE), db_bool(r, row, HM_BARE)};
 
     const struct alert_subject subject = {
         strcmp(role, "agent") == 0 ? "machine" : role, db_text(r, row, HM_ID), db_text(r, row, HM_NAME), ""};

@@ -5,10 +5,10 @@
  */
 #include "hub/core/health.h"
 
-#include <stdarg.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "hub/core/health_text.h"
 
 #define USEC 1000000ULL
 #define DAY_USEC (86400 * USEC)
@@ -45,21 +45,46 @@ static bool is_found(const struct health_findings *found, const char *code)
     return false;
 }
 
-static void __attribute__((format(printf, 5, 6)))
-find(struct finder *f, const char *code, enum health_level level, const char *remedy, const char *cause, ...)
+static const char *form_of(const struct text_value *values)
 {
-    struct health *h;
-    va_list ap;
+    for (; values->name; values++)
+        if (strcmp(values->name, "form") == 0)
+            return values->text;
+    return "";
+}
 
-    if (f->found->count == HEALTH_FINDINGS_MAX || is_found(f->found, code))
-        return;
-    h = &f->found->list[f->found->count++];
-    h->level = level;
-    h->code = code;
-    va_start(ap, cause);
-    vsnprintf(h->cause, sizeof(h->cause), cause, ap);
-    va_end(ap);
-    snprintf(h->remedy, sizeof(h->remedy), "%s", remedy);
+void health_say(struct health *h, enum health_level level, const char *code, const struct text_value *values)
+{
+    const struct health_text *text = health_text_find(code, form_of(values));
+    size_t n = 0;
+
+    *h = (struct health){.level = level, .code = code};
+    health_text_fill(text ? text->cause : code, values, h->cause, sizeof(h->cause));
+    health_text_fill(text ? text->remedy : "", values, h->remedy, sizeof(h->remedy));
+    for (; values[n].name && n < HEALTH_VALUES_MAX; n++)
+        h->values[n] = values[n];
+}
+
+static void find(struct finder *f, enum health_level level, const char *code, const struct text_value *values)
+{
+    if (f->found->count < HEALTH_FINDINGS_MAX && !is_found(f->found, code))
+        health_say(&f->found->list[f->found->count++], level, code, values);
+}
+
+/* What has nothing but its words. */
+static void find_plain(struct finder *f, enum health_level level, const char *code)
+{
+    find(f, level, code, &(const struct text_value){0});
+}
+
+static void find_form(struct finder *f, enum health_level level, const char *code, const char *form)
+{
+    find(f, level, code, TEXT_VALUES(VALUE_TEXT("form", form)));
+}
+
+static int64_t seconds_of(uint64_t usec)
+{
+    return (int64_t)(usec / USEC);
 }
 
 static unsigned percent_of(uint64_t part, uint64_t whole, unsigned of_nothing)
@@ -67,89 +92,76 @@ static unsigned percent_of(uint64_t part, uint64_t whole, unsigned of_nothing)
     return whole ? (unsigned)((double)part * 100.0 / (double)whole) : of_nothing;
 }
 
-static void find_silent(
-    struct finder *f, const char *code, const char *who, uint64_t silent_usec, enum health_level level)
+static void find_silent(struct finder *f, const char *code, uint64_t silent_usec, enum health_level level)
 {
     if (silent_usec == UINT64_MAX)
-        find(f, code, level, "Start it and check that it reaches the hub's control port.", "The %s was never heard of",
-            who);
+        find_form(f, level, code, "never");
     else if (silent_usec > f->limits->silent_usec)
-        find(f, code, level, "Check that it runs and that it reaches the hub's control port.",
-            "The %s has been silent for %llu s", who, (unsigned long long)(silent_usec / USEC));
+        find(f, level, code,
+            TEXT_VALUES(VALUE_TEXT("form", "silent"), VALUE_NUMBER("silent_seconds", seconds_of(silent_usec))));
 }
 
+/* In the words of who reports it. */
 static void find_reported(
     struct finder *f, const char *code, enum health_level level, const char *cause, const char *remedy)
 {
     if (cause && cause[0])
-        find(f, code, level, remedy ? remedy : "", "%s", cause);
+        find(f, level, code, TEXT_VALUES(VALUE_TEXT("cause", cause), VALUE_TEXT("remedy", remedy ? remedy : "")));
 }
 
 static void find_certificate(struct finder *f, int64_t left_usec)
 {
-    static const char remedy[] =
-        "It renews itself while it reaches the hub: check its clock and its session, or enrol it anew.";
-
     if (left_usec == 0 || left_usec > (int64_t)f->limits->certificate_usec)
         return;
     if (left_usec < 0)
-        find(f, "certificate_expiry", HEALTH_CRITICAL, remedy, "Its certificate has expired");
+        find_form(f, HEALTH_CRITICAL, "certificate_expiry", "expired");
     else
-        find(f, "certificate_expiry", HEALTH_WARNING, remedy, "Its certificate expires in %lld days",
-            (long long)(left_usec / (int64_t)DAY_USEC));
+        find(f, HEALTH_WARNING, "certificate_expiry",
+            TEXT_VALUES(VALUE_TEXT("form", "expires"), VALUE_NUMBER("left_days", left_usec / (int64_t)DAY_USEC)));
 }
 
 /* While protected the RPO is held to its target; before the first point there is none. */
 static void find_rpo(struct finder *f, const struct health_machine *in)
 {
-    static const char remedy[] = "Check the node's spool, the network between agent, node and vault, and the churn.";
-
     if (in->state != MACHINE_PROTECTED || in->rpo_target_usec == 0 || in->rpo_usec <= in->rpo_target_usec)
         return;
-    find(f, "rpo_not_met", in->rpo_usec > 3 * in->rpo_target_usec ? HEALTH_CRITICAL : HEALTH_WARNING, remedy,
-        "The RPO is %llu s, its target %llu s", (unsigned long long)(in->rpo_usec / USEC),
-        (unsigned long long)(in->rpo_target_usec / USEC));
+    find(f, in->rpo_usec > 3 * in->rpo_target_usec ? HEALTH_CRITICAL : HEALTH_WARNING, "rpo_not_met",
+        TEXT_VALUES(VALUE_NUMBER("rpo_seconds", seconds_of(in->rpo_usec)),
+            VALUE_NUMBER("target_seconds", seconds_of(in->rpo_target_usec))));
 }
 
 /* One that was missed may have met a busy moment; two in a row are worth a look. */
-static void find_kind(struct finder *f, const char *code, const char *kind, uint64_t age_usec, uint64_t interval_usec)
+static void find_kind(struct finder *f, const char *code, uint64_t age_usec, uint64_t interval_usec)
 {
-    static const char remedy[] = "See the events of the machine for what made it fail.";
-
     if (interval_usec != 0 && age_usec > 2 * interval_usec + HEALTH_SILENT_USEC)
-        find(f, code, HEALTH_WARNING, remedy, "No %s point for %llu s, one is due every %llu s", kind,
-            (unsigned long long)(age_usec / USEC), (unsigned long long)(interval_usec / USEC));
+        find(f, HEALTH_WARNING, code,
+            TEXT_VALUES(VALUE_NUMBER("age_seconds", seconds_of(age_usec)),
+                VALUE_NUMBER("interval_seconds", seconds_of(interval_usec))));
 }
 
 static void find_history(struct finder *f, const struct health_machine *in)
 {
     if (in->looks_encrypted)
-        find(f, "looks_encrypted", HEALTH_CRITICAL,
-            "Look at the machine now. Its events name the last recovery point from before.",
-            "What is written to its disks looks encrypted");
+        find_plain(f, HEALTH_CRITICAL, "looks_encrypted");
     if (in->damage_count > 0)
-        find(f, "integrity_damaged", HEALTH_CRITICAL,
-            "Leave the agent connected: it sends again what is missing. If it stays, check the vault's disk.",
-            "%llu places of its history cannot be read, %llu recovery points are hit",
-            (unsigned long long)in->damage_count, (unsigned long long)in->damaged_points);
+        find(f, HEALTH_CRITICAL, "integrity_damaged",
+            TEXT_VALUES(VALUE_NUMBER("places", (int64_t)in->damage_count),
+                VALUE_NUMBER("points", (int64_t)in->damaged_points)));
 }
 
 static void find_path(struct finder *f, const struct health_machine *in)
 {
     bool replicates = machine_state_replicates(in->state);
 
-    find_silent(f, "agent_silent", "agent", in->silent_usec, replicates ? HEALTH_CRITICAL : HEALTH_UNKNOWN);
+    find_silent(f, "agent_silent", in->silent_usec, replicates ? HEALTH_CRITICAL : HEALTH_UNKNOWN);
     if (!replicates)
         return;
     if (!in->vault_online)
-        find(f, "vault_unreachable", HEALTH_CRITICAL, "Start the vault; replication goes on by itself.",
-            "Its vault is not connected");
+        find_plain(f, HEALTH_CRITICAL, "vault_unreachable");
     if (!in->vault_accepting)
-        find(f, "vault_refuses", HEALTH_CRITICAL, "Free space in the vault or add a disk to it.",
-            "Its vault accepts no data");
+        find_plain(f, HEALTH_CRITICAL, "vault_refuses");
     if (!in->node_online)
-        find(f, "node_unreachable", HEALTH_CRITICAL, "Start the node, or move the machine to another one.",
-            "Its node is not connected");
+        find_plain(f, HEALTH_CRITICAL, "node_unreachable");
 }
 
 /* A source whose replica runs instead of it sends in vain (P7): it is said why, and what ends that. */
@@ -158,16 +170,11 @@ static void find_fenced(struct finder *f, const struct health_machine *in)
     bool back = in->silent_usec <= f->limits->silent_usec;
 
     if (in->state == MACHINE_FAILED_OVER)
-        find(f, "source_fenced", HEALTH_WARNING,
-            "Commit the failover, or roll it back: leeward failover commit|rollback MACHINE.",
-            "Its replica runs instead of it: nothing that the source sends is taken");
+        find_form(f, HEALTH_WARNING, "source_fenced", "failed_over");
     else if (in->state == MACHINE_COMMITTED)
-        find(f, "source_fenced", HEALTH_WARNING, "Protect the replica: leeward failover reprotect MACHINE.",
-            "Its replica is the machine, and is not protected; nothing that the source sends is taken");
+        find_form(f, HEALTH_WARNING, "source_fenced", "committed");
     else if (back && (in->state == MACHINE_REVERSE_REPLICATING || in->state == MACHINE_REVERSE_PROTECTED))
-        find(f, "source_fenced", HEALTH_WARNING,
-            "Fail back to it, which overwrites its disks: leeward failover failback MACHINE.",
-            "Its source is back while its replica is the machine: nothing that the source sends is taken");
+        find_form(f, HEALTH_WARNING, "source_fenced", "back");
 }
 
 static const struct health_limits *or_default(const struct health_limits *limits)
@@ -175,16 +182,19 @@ static const struct health_limits *or_default(const struct health_limits *limits
     return limits ? limits : &health_limits_default;
 }
 
+static void say_clock(struct finder *f, int64_t skew_usec, const char *form, const char *who, uint64_t peers)
+{
+    find(f, HEALTH_WARNING, "clock_skew",
+        TEXT_VALUES(VALUE_TEXT("form", form), VALUE_NUMBER("skew_seconds", llabs(skew_usec / (int64_t)USEC)),
+            VALUE_TEXT("who", who), VALUE_NUMBER("peers", (int64_t)peers)));
+}
+
 static void find_clock(struct finder *f, int64_t skew_usec, const char *whose)
 {
     int64_t max = (int64_t)f->limits->clock_skew_usec;
-    char remedy[64];
 
-    if (skew_usec >= -max && skew_usec <= max)
-        return;
-    (void)snprintf(remedy, sizeof(remedy), "Let the %s keep its clock by NTP.", whose);
-    find(f, "clock_skew", HEALTH_WARNING, remedy, "Its clock is %lld s %s",
-        llabs((long long)(skew_usec / (int64_t)USEC)), skew_usec < 0 ? "slow" : "fast");
+    if (skew_usec < -max || skew_usec > max)
+        say_clock(f, skew_usec, skew_usec < 0 ? "slow" : "fast", whose, 0);
 }
 
 void health_find_machine(
@@ -202,24 +212,27 @@ void health_find_machine(
     if (!in->looks_encrypted && (!in->agent_state || strcmp(in->agent_state, "error") != 0))
         find_reported(&f, "agent_warning", HEALTH_WARNING, in->agent_cause, in->agent_remedy);
     if (in->state == MACHINE_PROTECTED) {
-        find_kind(&f, "no_app_point", "app-consistent", in->application_age_usec, in->application_interval_usec);
-        find_kind(
-            &f, "no_filesystem_point", "file-system-consistent", in->filesystem_age_usec, in->filesystem_interval_usec);
+        find_kind(&f, "no_app_point", in->application_age_usec, in->application_interval_usec);
+        find_kind(&f, "no_filesystem_point", in->filesystem_age_usec, in->filesystem_interval_usec);
     }
     find_clock(&f, in->clock_skew_usec, "machine");
     if (in->drill_overdue_usec > 0)
-        find(&f, "drill_overdue", HEALTH_WARNING,
-            "See why its drills do not come or do not pass: leeward drill list. A drill needs a boot check to pass.",
-            "Its drill on a schedule is overdue for %llu h",
-            (unsigned long long)(in->drill_overdue_usec / USEC / 3600));
+        find(&f, HEALTH_WARNING, "drill_overdue",
+            TEXT_VALUES(VALUE_NUMBER("overdue_hours", seconds_of(in->drill_overdue_usec) / 3600)));
     find_certificate(&f, in->certificate_left_usec);
 }
 
-static void find_filling(struct finder *f, const char *code, unsigned percent, const char *what, const char *remedy)
+/* form "": the code has one text. */
+static void find_filling(struct finder *f, const char *code, const char *form, unsigned percent)
 {
-    if (percent >= f->limits->full_warning_percent)
-        find(f, code, percent >= f->limits->full_critical_percent ? HEALTH_CRITICAL : HEALTH_WARNING, remedy,
-            "Its %s is %u %% full", what, percent);
+    enum health_level level = percent >= f->limits->full_critical_percent ? HEALTH_CRITICAL : HEALTH_WARNING;
+
+    if (percent < f->limits->full_warning_percent)
+        return;
+    if (form[0])
+        find(f, level, code, TEXT_VALUES(VALUE_TEXT("form", form), VALUE_NUMBER("full_percent", percent)));
+    else
+        find(f, level, code, TEXT_VALUES(VALUE_NUMBER("full_percent", percent)));
 }
 
 void health_find_node(
@@ -228,30 +241,42 @@ void health_find_node(
     struct finder f = {ret_findings, or_default(limits)};
 
     ret_findings->count = 0;
-    find_silent(&f, "node_silent", "node", in->silent_usec, HEALTH_CRITICAL);
-    find_filling(&f, "spool_filling", percent_of(in->spool_bytes, in->spool_limit_bytes, 0), "spool",
-        "Check the way to the vault; agents wait meanwhile and lose nothing.");
+    find_silent(&f, "node_silent", in->silent_usec, HEALTH_CRITICAL);
+    find_filling(&f, "spool_filling", "", percent_of(in->spool_bytes, in->spool_limit_bytes, 0));
     find_reported(&f, "node_warning", HEALTH_WARNING, in->cause, in->remedy);
     find_clock(&f, in->clock_skew_usec, "node");
     find_certificate(&f, in->certificate_left_usec);
 }
 
+/* The vault says why, or it is known only that it takes nothing. */
+static void find_full(struct finder *f, const struct health_vault *in)
+{
+    const struct health_text *unsaid = health_text_find("vault_full", "unsaid");
+    bool has_cause = in->cause && in->cause[0], has_remedy = in->remedy && in->remedy[0];
+
+    if (!has_cause && !has_remedy)
+        find_form(f, HEALTH_CRITICAL, "vault_full", "unsaid");
+    else
+        find(f, HEALTH_CRITICAL, "vault_full",
+            TEXT_VALUES(VALUE_TEXT("form", "reported"), VALUE_TEXT("cause", has_cause ? in->cause : unsaid->cause),
+                VALUE_TEXT("remedy", has_remedy ? in->remedy : unsaid->remedy)));
+}
+
 void health_find_vault(
     const struct health_vault *in, const struct health_limits *limits, struct health_findings *ret_findings)
 {
-    static const char remedy[] = "Add a disk to the vault, shorten retention, or move machines to another vault.";
     struct finder f = {ret_findings, or_default(limits)};
     unsigned full = 100 - percent_of(in->free_bytes, in->capacity_bytes, 100);
 
     ret_findings->count = 0;
-    find_silent(&f, "vault_silent", "vault", in->silent_usec, HEALTH_CRITICAL);
+    find_silent(&f, "vault_silent", in->silent_usec, HEALTH_CRITICAL);
     if (!in->accepting)
-        find(&f, "vault_full", HEALTH_CRITICAL, in->remedy && in->remedy[0] ? in->remedy : remedy, "%s",
-            in->cause && in->cause[0] ? in->cause : "It accepts no data");
-    find_filling(&f, "vault_filling", full, "disk", remedy);
+        find_full(&f, in);
+    find_filling(&f, "vault_filling", "full", full);
     if (in->full_in_usec != 0 && in->full_in_usec < f.limits->forecast_usec)
-        find(&f, "vault_filling", HEALTH_WARNING, remedy, "Its disk will be full in %llu hours at this rate",
-            (unsigned long long)(in->full_in_usec / (3600 * USEC)));
+        find(&f, HEALTH_WARNING, "vault_filling",
+            TEXT_VALUES(
+                VALUE_TEXT("form", "forecast"), VALUE_NUMBER("left_hours", seconds_of(in->full_in_usec) / 3600)));
     if (in->accepting)
         find_reported(&f, "vault_warning", HEALTH_WARNING, in->cause, in->remedy);
     find_clock(&f, in->clock_skew_usec, "vault");
@@ -262,13 +287,11 @@ void health_find_hub(
     const struct health_hub *in, const struct health_limits *limits, struct health_findings *ret_findings)
 {
     struct finder f = {ret_findings, or_default(limits)};
-    long long behind = (long long)(in->clock_behind_usec / (int64_t)USEC);
+    int64_t behind = in->clock_behind_usec;
 
     ret_findings->count = 0;
-    if (in->clock_behind_usec != 0)
-        find(&f, "clock_skew", HEALTH_WARNING, "Let the hub keep its clock by NTP.",
-            "Its clock is %lld s %s by the clocks of most of its %llu peers", llabs(behind),
-            behind < 0 ? "fast" : "slow", (unsigned long long)in->clock_peers);
+    if (behind != 0)
+        say_clock(&f, behind, behind < 0 ? "fast_by_peers" : "slow_by_peers", "hub", in->clock_peers);
     find_certificate(&f, in->certificate_left_usec);
 }
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Health of machines, nodes and vaults: everything that is wrong as a list of findings, and of them the worst as one level with its cause
- * and what to do about it. A finding has a code, a stable word that alerts (alert.h), metrics and translations go by. Pure; times are
- * passed in.
+ * and what to do about it. A finding has a code, a stable word that alerts (alert.h), metrics and translations go by, and the values that stand in
+ * its text (health_text.h). Pure; times are passed in.
  */
 #ifndef HUB_CORE_HEALTH_H
 #define HUB_CORE_HEALTH_H
@@ -12,15 +12,19 @@
 #include <stdint.h>
 
 #include "hub/core/machine_state.h"
+#include "hub/core/text_value.h"
 
 enum health_level { HEALTH_HEALTHY, HEALTH_UNKNOWN, HEALTH_WARNING, HEALTH_CRITICAL };
 
 /* One finding; or, as the health of something, the worst of them. */
+#define HEALTH_VALUES_MAX 4u
 struct health {
     enum health_level level;
     const char *code; /* static; "" when healthy */
     char cause[256];  /* "" when healthy */
     char remedy[256];
+    /* Of cause and remedy; "form" among them where the code has several texts. One without name ends them. Texts are those of what it was found in. */
+    struct text_value values[HEALTH_VALUES_MAX + 1];
 };
 
 #define HEALTH_FINDINGS_MAX 16u
@@ -92,6 +96,8 @@ void health_find_vault(
 /* What is wrong with a hub itself. */
 void health_find_hub(
     const struct health_hub *in, const struct health_limits *limits, struct health_findings *ret_findings);
+/* A finding in the words of its code, for what is found elsewhere; the values (HEALTH_VALUES_MAX at most) as in the finding. */
+void health_say(struct health *ret_health, enum health_level level, const char *code, const struct text_value *values);
 /* The worst; of equals the first; healthy when there is none. */
 void health_worst(const struct health_findings *findings, struct health *ret_health);
 

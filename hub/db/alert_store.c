@@ -14,7 +14,8 @@ int alert_open_list(struct db_conn *conn, PGresult **ret_rows, struct err *err)
 {
     return db_exec(conn, ret_rows, err,
         "SELECT id, subject_id, code, detail, state, severity, " USEC("since") ", " USEC("lacks_since") ", " USEC(
-            "eased_since") ", cause, " USEC("now() - updated_at") ", subject_kind FROM alerts WHERE state <> 'resolved'"
+            "eased_since") ", cause, " USEC("now() - updated_at") ", subject_kind, text_values = '{}' FROM alerts "
+                                                                  "WHERE state <> 'resolved'"
                                                                   " ORDER BY subject_id::text COLLATE \"C\", code"
                                                                   " COLLATE \"C\", detail COLLATE \"C\"");
 }
@@ -35,11 +36,11 @@ static int put_changed(struct db_conn *conn, const char *changed, struct err *er
     return db_exec(conn, NULL, err,
         "WITH s AS (SELECT * FROM jsonb_to_recordset($1::jsonb) AS x(id uuid, code text, subject_kind text,"
         " subject_id uuid, detail text, severity text, state text, cause text, remedy text, since_usec bigint,"
-        " lacks_usec bigint, eased_usec bigint, change text)),"
+        " lacks_usec bigint, eased_usec bigint, change text, text_values jsonb)),"
         " put AS (INSERT INTO alerts AS a (id, code, subject_kind, subject_id, detail, machine_id, node_id, vault_id,"
-        " severity, state, cause, remedy, since, lacks_since, eased_since, raised_at)"
+        " severity, state, cause, remedy, text_values, since, lacks_since, eased_since, raised_at)"
         " SELECT s.id, s.code, s.subject_kind, s.subject_id, s.detail, m.id, n.id, v.id, s.severity, s.state, s.cause,"
-        " s.remedy, " AT("s.since_usec") ", " AT("s.lacks_usec") ", " AT(
+        " s.remedy, coalesce(s.text_values, '{}'), " AT("s.since_usec") ", " AT("s.lacks_usec") ", " AT(
             "s.eased_usec") ","
                             " CASE WHEN s.change = 'raised' THEN now() END FROM s"
                             " LEFT JOIN machines m ON s.subject_kind = 'machine' AND m.id = s.subject_id"
@@ -47,7 +48,9 @@ static int put_changed(struct db_conn *conn, const char *changed, struct err *er
                             " LEFT JOIN vaults v ON s.subject_kind = 'vault' AND v.id = s.subject_id"
                             " WHERE s.subject_kind = 'hub' OR num_nonnulls(m.id, n.id, v.id) = 1"
                             " ON CONFLICT (id) DO UPDATE SET severity = excluded.severity, cause = excluded.cause,"
-                            " remedy = coalesce(nullif(excluded.remedy, ''), a.remedy), since = excluded.since, "
+                            " remedy = coalesce(nullif(excluded.remedy, ''), a.remedy),"
+                            " text_values = coalesce(nullif(excluded.text_values, '{}'), a.text_values),"
+                            " since = excluded.since, "
                             "lacks_since = excluded.lacks_since,"
                             " eased_since = excluded.eased_since, updated_at = now(), raised_at = "
                             "coalesce(a.raised_at, excluded.raised_at),"
@@ -103,9 +106,10 @@ int alert_note_certificate(struct db_conn *conn, const struct certificate_put *c
 int alert_hub_certificates(struct db_conn *conn, PGresult **ret_rows, struct err *err)
 {
     return db_exec(conn, ret_rows, err,
-        "SELECT subject_id, " USEC("max(not_after) - now()") " FROM certificates WHERE role = 'hub'"
-                                                             " AND revoked_at IS NULL AND created_at > now() - "
-                                                             "interval '2 days' GROUP BY subject_id ORDER BY subject_id");
+        "SELECT subject_id, " USEC(
+            "max(not_after) - now()") " FROM certificates WHERE role = 'hub'"
+                                      " AND revoked_at IS NULL AND created_at > now() - "
+                                      "interval '2 days' GROUP BY subject_id ORDER BY subject_id");
 }
 
 int alert_acknowledge(struct db_conn *conn, const char *id, const char *actor, const char *note, struct err *err)

@@ -11,7 +11,7 @@
 #include "transport/base/ident.h"
 
 /* Columns of alert_open_list: those that are not resolved, ordered by subject_id, code, detail. Times are microseconds since 1970, 0 for
- * none. */
+ * none. BARE: the text is stored without values. */
 enum alert_open_column {
     AO_ID,
     AO_SUBJECT,
@@ -24,14 +24,15 @@ enum alert_open_column {
     AO_EASED,
     AO_CAUSE,
     AO_AGE,
-    AO_KIND
+    AO_KIND,
+    AO_BARE
 };
 int alert_open_list(struct db_conn *conn, PGresult **ret_rows, struct err *err);
 /* When the sweep was here last; 0: never. Notes that it is here now. */
 int alert_sweep_stamp(struct db_conn *conn, uint64_t *ret_before_utc_usec, struct err *err);
 
 /* `changed`: array of {"id", "code", "subject_kind", "subject_id", "detail", "severity", "state", "cause", "remedy", "since_usec",
- * "lacks_usec", "eased_usec", "change"}, change "" where nobody is told. An acknowledgement that came meanwhile stays. `forgotten`: array
+ * "lacks_usec", "eased_usec", "change", "text_values"}, change "" where nobody is told; without values (or with none) they stay as they were. An acknowledgement that came meanwhile stays. `forgotten`: array
  * of ids. Subjects that are gone are left out. In the caller's transaction. */
 int alert_apply(struct db_conn *conn, const char *changed, const char *forgotten, struct err *err);
 

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "hub/db/history_store.h"
+#include "hub/db/text_values.h"
 #include "transport/base/mem.h"
 
 #define TEXT_OF_(number) #number
@@ -21,7 +22,8 @@
 
 /* The first columns, the same for all; a certificate that was renewed counts by its newest. */
 #define HEAD(t)                                                                                                        \
-    "SELECT " t ".id, " t ".name, " t ".health, " t ".cause, coalesce(" USEC("x.not_after - now()") ", 0), " SILENT(t)
+    "SELECT " t ".id, " t ".name, " t ".health, " t ".cause, " t                                                       \
+    ".cause_values = '{}', coalesce(" USEC("x.not_after - now()") ", 0), " SILENT(t)
 
 #define CERTIFICATE(t)                                                                                                 \
     " LEFT JOIN LATERAL (SELECT max(c.not_after) AS not_after FROM certificates c WHERE c.revoked_at IS NULL"          \
@@ -107,23 +109,23 @@ int health_clocks(struct db_conn *conn, uint64_t *ret_peers, int64_t *ret_middle
     return 0;
 }
 
+#define PUT(table)                                                                                                     \
+    "UPDATE " table " SET health = $2, cause_code = $3, cause = $4, remedy = $5, cause_values = $6::jsonb,"            \
+    " updated_at = now() WHERE id = $1"
+
 int health_put(struct db_conn *conn, const struct health_put *h, struct err *err)
 {
     static const struct {
         const char *role, *sql;
-    } rows[] = {
-        {"agent", "UPDATE machines SET health = $2, cause_code = $3, cause = $4, remedy = $5, updated_at = now() WHERE "
-                  "id = $1"},
-        {"node",
-            "UPDATE nodes SET health = $2, cause_code = $3, cause = $4, remedy = $5, updated_at = now() WHERE id = $1"},
-        {"vault", "UPDATE vaults SET health = $2, cause_code = $3, cause = $4, remedy = $5, updated_at = now() WHERE "
-                  "id = $1"},
-    };
+    } rows[] = {{"agent", PUT("machines")}, {"node", PUT("nodes")}, {"vault", PUT("vaults")}};
+    AUTO_FREE char *values = text_values_dump(h->values);
 
+    if (!values)
+        return err_set(err, ERR_NOMEM, "no memory for a finding");
     for (size_t i = 0; i < ARRAY_LEN(rows); i++)
         if (strcmp(rows[i].role, h->role) == 0)
             return db_exec(conn, NULL, err, rows[i].sql, DB_S(h->id), DB_S(h->level), DB_S(h->code), DB_S(h->cause),
-                       DB_S(h->remedy)) < 0
+                       DB_S(h->remedy), DB_S(values)) < 0
                        ? -1
                        : 0;
     return err_set(err, ERR_INVALID, "there is no role %.20s", h->role);

@@ -5,15 +5,17 @@
 #ifndef HUB_DB_HEALTH_STORE_H
 #define HUB_DB_HEALTH_STORE_H
 
+#include "hub/core/text_value.h"
 #include "hub/db/db.h"
 
 /* The columns of health_machines, nodes and vaults. `silent` is -1 where nobody was ever heard, CERT_LEFT 0 where no certificate is
- * known; the first six are the same for all three. */
+ * known, BARE whether the cause is stored without values; the first seven are the same for all three. */
 enum health_machine_column {
     HM_ID,
     HM_NAME,
     HM_HEALTH,
     HM_CAUSE,
+    HM_BARE,
     HM_CERT_LEFT,
     HM_SILENT,
     HM_STATE,
@@ -62,6 +64,7 @@ int health_clocks(struct db_conn *conn, uint64_t *ret_peers, int64_t *ret_middle
 
 struct health_put {
     const char *role, *id, *level, *code, *cause, *remedy;
+    const struct text_value *values; /* of cause and remedy; NULL: none */
 };
 int health_put(struct db_conn *conn, const struct health_put *health, struct err *err);
 

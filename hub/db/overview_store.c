@@ -11,7 +11,8 @@
 /* Of the open alerts; one of a node or a vault hits the machines that are placed there. The worst severity and its remedy count. */
 #define PROBLEMS                                                                                                       \
     "SELECT q.code, max(q.severity) FILTER (WHERE q.rank = 1) AS severity, max(q.remedy) FILTER (WHERE q.rank = 1)"    \
-    " AS remedy, count(*) AS alerts, (SELECT count(DISTINCT p.machine_id) FROM ("                                      \
+    " AS remedy, (array_agg(q.text_values) FILTER (WHERE q.rank = 1))[1] AS \"values\", count(*) AS alerts, (SELECT "  \
+    "count(DISTINCT p.machine_id) FROM ("                                                                              \
     "SELECT unnest(array_agg(q.machine_id)) AS machine_id UNION SELECT p.machine_id FROM protections p"                \
     " WHERE p.active AND (p.node_id = ANY (array_agg(q.node_id)) OR p.vault_id = ANY (array_agg(q.vault_id)))) p)"     \
     " AS machines FROM (SELECT a.*, row_number() OVER (PARTITION BY a.code ORDER BY a.severity, a.since, a.id)"        \

@@ -39,10 +39,11 @@ extern const struct db_entity db_policies;
 struct machine_row {
     const char *id, *name, *machine_uid;
     const char *site_id, *site_name;
-    const char *state;          /* hub/core/machine_state.h */
-    const char *cause, *remedy; /* of the state or the health; "" */
-    const char *cause_code;     /* the stable word for it, hub/core/health.h; "" */
-    const char *health;         /* "healthy", "warning", "critical", "unknown" */
+    const char *state;             /* hub/core/machine_state.h */
+    const char *cause, *remedy;    /* of the state or the health; "" */
+    const char *cause_code;        /* the stable word for it, hub/core/health.h; "" */
+    const char *cause_values_json; /* object: what stands in cause and remedy */
+    const char *health;            /* "healthy", "warning", "critical", "unknown" */
     const char *policy_id, *policy_name, *node_id, *node_name, *vault_id, *vault_name; /* "" while unprotected */
     const char *pinned_node_id;                                                        /* "": placement chooses */
     const char *os_name, *kernel, *boot_id, *firmware, *software, *hostname;
@@ -82,7 +83,7 @@ extern const struct db_entity db_disks;
 struct node_row {
     const char *id, *name, *site_id, *site_name, *endpoint, *software, *host;
     bool online, simulated, drain;
-    const char *health, *cause_code, *cause, *remedy;
+    const char *health, *cause_code, *cause, *remedy, *cause_values_json;
     uint64_t last_seen_at;
     uint64_t spool_bytes, spool_limit_bytes, streams, received_bytes, forwarded_bytes, cpu_permille;
     uint64_t throttle_bytes_per_sec, machine_throttle_bytes_per_sec, work_hours_throttle_bytes_per_sec;
@@ -96,7 +97,7 @@ extern const struct db_entity db_nodes;
 struct vault_row {
     const char *id, *name, *site_id, *site_name, *endpoint, *software, *host;
     bool online, simulated, accepting;
-    const char *health, *cause_code, *cause, *remedy;
+    const char *health, *cause_code, *cause, *remedy, *cause_values_json;
     uint64_t last_seen_at;
     uint64_t used_bytes, free_bytes, capacity_bytes, streams;
     uint64_t throttle_bytes_per_sec, machine_throttle_bytes_per_sec, work_hours_throttle_bytes_per_sec; /* of copies */
@@ -305,7 +306,7 @@ struct alert_row {
     const char *id, *code, *severity, *state; /* "firing", "acknowledged", "resolved" */
     const char *subject_kind, *subject_id, *subject_name, *detail;
     const char *machine_id, *node_id, *vault_id;
-    const char *cause, *remedy, *acknowledged_by, *note;
+    const char *cause, *remedy, *values_json, *acknowledged_by, *note;
     uint64_t since, raised_at, acknowledged_at, resolved_at;
     uint64_t version, updated_at;
 };

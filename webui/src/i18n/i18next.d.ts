@@ -28,6 +28,7 @@ import type restore from "../pages/restore/en.json";
 import type policies from "../pages/policies/en.json";
 import type settings from "../pages/settings/en.json";
 import type overview from "../pages/overview/en.json";
+import type words from "../words/en.json";
 
 declare module "i18next" {
     interface CustomTypeOptions {
@@ -58,6 +59,7 @@ declare module "i18next" {
             restore: typeof restore;
             settings: typeof settings;
             overview: typeof overview;
+            words: typeof words;
         };
     }
 }

@@ -6,7 +6,7 @@ import { describe, expect, it } from "vitest";
 
 type Texts = Record<string, string>;
 
-const files = import.meta.glob<object>(["../app/*.json", "../pages/*/*.json"], { eager: true, import: "default" });
+const files = import.meta.glob<object>(["../app/*.json", "../words/*.json", "../pages/*/*.json"], { eager: true, import: "default" });
 const folders = [...new Set(Object.keys(files).map((path) => path.replace(/\/\w+\.json$/, "")))];
 const languages = ["en", "zh", "sv"] as const;
 

@@ -7,15 +7,31 @@ import { describe, expect, it } from "vitest";
 
 import app from "../app/en.json";
 import jobs from "../pages/jobs/en.json";
+import words from "../words/en.json";
 
-const { "x-words": words } = JSON.parse(readFileSync("../hub/api/openapi.json", "utf8")) as { "x-words": { jobs: Record<string, Record<string, string>> } };
+type Texts = { [key: string]: string | Texts };
+const { "x-words": listed } = JSON.parse(readFileSync("../hub/api/openapi.json", "utf8")) as { "x-words": { jobs: Record<string, Texts>; findings: Texts } };
+
+/** The names of the values in each text, which are all that the languages have to have in common with the hub. */
+function places(texts: Texts): Texts {
+    const namesIn = (text: string) => [...text.matchAll(/\{+(\w+)\}+/g)].map(([, name]) => name).sort().join(" ");
+    return Object.fromEntries(Object.entries(texts).map(([key, text]) => [key, typeof text === "string" ? namesIn(text) : places(text)]));
+}
 
 describe("words of the hub", () => {
     it("names each kind of job", () => {
-        expect(Object.keys(app.jobs.kind).sort()).toEqual(Object.keys(words.jobs).sort());
+        expect(Object.keys(app.jobs.kind).sort()).toEqual(Object.keys(listed.jobs).sort());
     });
 
     it("has the title of each step", () => {
-        expect(jobs.step).toEqual(words.jobs);
+        expect(jobs.step).toEqual(listed.jobs);
+    });
+
+    it("has a text for each finding, with all of its values", () => {
+        expect(places(words.finding)).toEqual(places(listed.findings));
+    });
+
+    it("has a title for an alert of each finding", () => {
+        expect(Object.keys(app.alert).sort()).toEqual(Object.keys(listed.findings).sort());
     });
 });

@@ -62,7 +62,7 @@ static json_int_t number(const json_t *object, const char *group, const char *na
     "{\"id\":\"" id "\",\"code\":\"" code "\",\"subject_kind\":\"" kind "\",\"subject_id\":\"" subject                 \
     "\",\"detail\":\"\",\"severity\":\"" severity "\",\"state\":\"" state                                              \
     "\",\"cause\":\"c\",\"remedy\":\"r of " severity "\",\"since_usec\":1790000000000000,\"lacks_usec\":0,"            \
-    "\"eased_usec\":0,\"change\":\"raised\"}"
+    "\"eased_usec\":0,\"change\":\"raised\",\"text_values\":{\"rpo_seconds\":61,\"name\":\"" severity "\"}}"
 #define FIRST "55555555-5555-4555-8555-555555555551"
 
 static void make_alerts(struct db_conn *conn)
@@ -80,10 +80,12 @@ static void make_alerts(struct db_conn *conn)
 
 static void the_overview_counts_what_there_is(void **state)
 {
+    static const struct text_value rpo[] = {VALUE_NUMBER("rpo_seconds", 3600), VALUE_NUMBER("target_seconds", 15), {0}};
+    static const struct text_value full[] = {VALUE_TEXT("form", "full"), VALUE_NUMBER("full_percent", 90), {0}};
     static const struct health_put found[] = {
-        {"agent", GOOD, "healthy", "", "", ""},
-        {"agent", LATE, "critical", "rpo_not_met", "The RPO is 3600 s, its target 15 s", "Check the network."},
-        {"vault", SAFE, "warning", "vault_filling", "Its disk is 90 % full", "Add a disk."},
+        {"agent", GOOD, "healthy", "", "", "", NULL},
+        {"agent", LATE, "critical", "rpo_not_met", "The RPO is 3600 s, its target 15 s", "Check the network.", rpo},
+        {"vault", SAFE, "warning", "vault_filling", "Its disk is 90 % full", "Add a disk.", full},
     };
     struct api_fixture *f = *state;
     struct db_conn *conn AUTO_OF(db_conn) = fixture_conn(&f->postgres);
@@ -114,12 +116,30 @@ static void the_overview_counts_what_there_is(void **state)
     assert_string_equal(member_text(worst, "title"), "The RPO is above its target");
     assert_string_equal(member_text(worst, "severity"), "critical");
     assert_string_equal(member_text(worst, "remedy"), "r of critical");
+    assert_string_equal(member_text(json_object_get(worst, "values"), "name"), "critical"); /* those of that remedy */
     assert_int_equal(json_integer_value(json_object_get(worst, "machines")), 2);
     assert_int_equal(
         json_integer_value(json_object_get(json_array_get(problems, 1), "machines")), 2); /* of the vault */
     assert_int_equal(number(o, "alerts", "firing"), 2);
     assert_int_equal(number(o, "alerts", "acknowledged"), 1);
     json_decref(o);
+}
+
+static void a_cause_is_served_with_its_values(void **state)
+{
+    struct api_fixture *f = *state;
+    json_t *machine = api_ask(f, "getMachine", "/api/v1/machines/" LATE, NULL, 200);
+    json_t *good = api_ask(f, "getMachine", "/api/v1/machines/" GOOD, NULL, 200);
+    json_t *vault = api_ask(f, "getVault", "/api/v1/vaults/" SAFE, NULL, 200);
+
+    assert_int_equal(number(machine, "cause_values", "rpo_seconds"), 3600);
+    assert_int_equal(number(machine, "cause_values", "target_seconds"), 15);
+    assert_int_equal(json_object_size(json_object_get(good, "cause_values")), 0);
+    assert_int_equal(number(vault, "cause_values", "full_percent"), 90);
+    assert_string_equal(member_text(json_object_get(vault, "cause_values"), "form"), "full");
+    json_decref(machine);
+    json_decref(good);
+    json_decref(vault);
 }
 
 /* ---- alerts ---- */
@@ -394,6 +414,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_overview_counts_what_there_is),
+        cmocka_unit_test(a_cause_is_served_with_its_values),
         cmocka_unit_test(alerts_are_filtered_and_sorted_like_everything),
         cmocka_unit_test(an_alert_is_acknowledged_by_name),
         cmocka_unit_test(history_has_gaps_where_nothing_was_measured),

@@ -10,6 +10,8 @@
 #include <cmocka.h>
 
 #include "hub/api/openapi.h"
+#include "hub/core/alert.h"
+#include "hub/core/health_text.h"
 #include "hub/jobs/job_kind.h"
 #include "transport/base/err.h"
 
@@ -50,10 +52,48 @@ static void kinds_of_jobs_and_their_steps_are_listed(void **state)
     assert_int_equal(json_object_size(words(doc, "jobs")), count);
 }
 
+/* A code with several texts has an object of them, by form. */
+static void add_text(json_t *list, const struct health_text *t)
+{
+    json_t *text = json_pack("{s:s, s:s}", "cause", t->cause, "remedy", t->remedy), *forms;
+
+    if (!t->form[0]) {
+        assert_int_equal(json_object_set_new(list, t->code, text), 0);
+        return;
+    }
+    if (!json_object_get(list, t->code))
+        assert_int_equal(json_object_set_new(list, t->code, json_object()), 0);
+    forms = json_object_get(list, t->code);
+    assert_int_equal(json_object_set_new(forms, t->form, text), 0);
+}
+
+static void texts_of_findings_are_listed(void **state)
+{
+    struct err err = {0};
+    struct openapi *doc AUTO_OF(openapi) = NULL;
+    json_t *list = json_object(), *text;
+    const char *code;
+
+    (void)state;
+    assert_int_equal(openapi_load(&doc, &err), 0);
+    for (size_t i = 0; i < health_text_count; i++)
+        add_text(list, &health_texts[i]);
+    json_object_foreach(list, code, text)
+    {
+        if (!json_equal(text, json_object_get(words(doc, "findings"), code)))
+            fail_msg("x-words.findings.%s of openapi.json should be %s", code, json_dumps(text, 0));
+        assert_non_null(alert_rule_find(code));
+    }
+    assert_int_equal(json_object_size(words(doc, "findings")), json_object_size(list));
+    assert_int_equal(json_object_size(list), alert_rule_count);
+    json_decref(list);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(kinds_of_jobs_and_their_steps_are_listed),
+        cmocka_unit_test(texts_of_findings_are_listed),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -148,6 +148,10 @@ static void a_failed_job_is_an_alert_until_one_of_its_kind_succeeds(void **state
     assert_int_equal(
         ask(conn, "SELECT count(*) FROM alerts WHERE detail = 'resync' AND cause LIKE 'The job resync failed: no way'"),
         1);
+    assert_int_equal(
+        ask(conn, "SELECT count(*) FROM alerts WHERE text_values = '{\"form\": \"plain\", \"job\": \"export\","
+                  " \"problem\": \"no disk\", \"remedy\": \"\"}'"),
+        1);
     sql(conn, "INSERT INTO jobs (id, kind, status, machine_id, finished_at) VALUES"
               " (gen_random_uuid(), 'resync', 'succeeded', '" ONE "', now()),"
               " (gen_random_uuid(), 'export', 'succeeded', '" TWO "', now())");
@@ -166,10 +170,16 @@ static void certificates_of_hubs_are_watched(void **state)
     sweep(conn, NULL, HEALTH_HEALTHY);
     assert_int_equal(
         ask(conn, "SELECT count(*) FROM alerts WHERE code = 'certificate_expiry' AND subject_kind = 'hub'"), 1);
+    sql(conn, "UPDATE alerts SET text_values = '{}', updated_at = now() - interval '1 hour'"); /* of an older hub */
+    sweep(conn, NULL, HEALTH_HEALTHY);
     sql(conn, "INSERT INTO certificates (serial, role, subject_id, fingerprint_sha256, not_before, not_after) VALUES"
               " ('2', 'hub', '" TWO "', 'x', now(), now() + interval '300 days')");
     sweep(conn, NULL, HEALTH_HEALTHY);
-    assert_int_equal(ask(conn, "SELECT count(*) FROM alerts WHERE state = 'resolved'"), 1);
+    /* what is over keeps its last words */
+    assert_int_equal(
+        ask(conn, "SELECT count(*) FROM alerts WHERE state = 'resolved' AND cause LIKE '%expires in 2 days'"
+                  " AND text_values = '{\"form\": \"expires\", \"left_days\": 2}'"),
+        1);
 }
 
 /* Ten thousand machines lose their node at once. */

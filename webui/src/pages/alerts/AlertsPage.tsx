@@ -24,6 +24,7 @@ import { HealthLabel } from "../../widgets/labels";
 import { PageHeader } from "../../widgets/PageHeader";
 import { ProblemAlert } from "../../widgets/ProblemAlert";
 import { listOf } from "../../widgets/searchList";
+import { useWords } from "../../words/useWords";
 import { ALERT_SEVERITIES, ALERT_STATES, type AlertSearch } from "./route";
 
 function useAcknowledge() {
@@ -40,6 +41,7 @@ function useColumns(): Column<Alert>[] {
     const { t } = useTranslation("alerts");
     const { ago } = useFormat();
     const title = useAlertTitle();
+    const { finding } = useWords();
     return useMemo(
         () => [
             { key: "severity", label: t("column.severity"), width: 10, sortBy: (a) => (a.severity === "critical" ? 0 : 1), cell: (a) => <HealthLabel health={a.severity} /> },
@@ -48,13 +50,16 @@ function useColumns(): Column<Alert>[] {
                 label: t("column.title"),
                 width: 40,
                 sortBy: (a) => a.code,
-                cell: (a) => (
-                    <>
-                        <strong>{title(a.code, a.title)}</strong>
-                        <div className="lw-subtle">{a.cause}</div>
-                        {a.remedy && <div className="lw-subtle">{t("remedy")} {a.remedy}</div>}
-                    </>
-                ),
+                cell: (a) => {
+                    const { cause, remedy } = finding(a.code, a.values, a);
+                    return (
+                        <>
+                            <strong>{title(a.code, a.title)}</strong>
+                            <div className="lw-subtle">{cause}</div>
+                            {remedy && <div className="lw-subtle">{t("remedy")} {remedy}</div>}
+                        </>
+                    );
+                },
             },
             {
                 key: "subject",
@@ -66,7 +71,7 @@ function useColumns(): Column<Alert>[] {
             { key: "state", label: t("column.state"), sortBy: (a) => ALERT_STATES.indexOf(a.state), cell: (a) => <Label isCompact color={colors[a.state]}>{t(`state.${a.state}`)}</Label> },
             { key: "since", label: t("column.since"), sortBy: (a) => a.since ?? a.raised_at, cell: (a) => ago(a.since ?? a.raised_at ?? "") },
         ],
-        [t, ago, title],
+        [t, ago, title, finding],
     );
 }
 

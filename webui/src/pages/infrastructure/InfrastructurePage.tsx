@@ -22,6 +22,7 @@ import { ListPage } from "../../widgets/ListPage";
 import { Moment } from "../../widgets/Moment";
 import { ProblemAlert } from "../../widgets/ProblemAlert";
 import { Switch } from "../../widgets/Switch";
+import { useCause } from "../../words/useWords";
 import { SiteMapping } from "../mapping/SiteMapping";
 import { PeerForm } from "./PeerForm";
 import { PeerLimits } from "./PeerLimits";
@@ -39,7 +40,8 @@ function Where({ peer }: { peer: Node | Vault }) {
 }
 
 function Health({ peer }: { peer: Node | Vault }) {
-    return <><HealthLabel health={peer.health} />{peer.cause && <div className="lw-subtle lw-cause">{peer.cause}</div>}</>;
+    const { cause } = useCause()(peer);
+    return <><HealthLabel health={peer.health} />{cause && <div className="lw-subtle lw-cause">{cause}</div>}</>;
 }
 
 /** How full something is, with both numbers. */
@@ -67,6 +69,7 @@ function Above({ label, nodes, vaults, sites }: { label: string; nodes: string; 
 
 function Nodes() {
     const { t } = useTranslation("infrastructure");
+    const causeOf = useCause();
     const { number, rate, percent } = useFormat();
     const client = useQueryClient();
     const may = useMay("admin");
@@ -94,7 +97,7 @@ function Nodes() {
             columns={columns}
             rowId={(n) => n.id}
             rowName={(n) => n.name}
-            words={(n) => `${n.name} ${n.endpoint} ${n.site_name ?? ""} ${n.cause}`}
+            words={(n) => `${n.name} ${n.endpoint} ${n.site_name ?? ""} ${causeOf(n).cause}`}
             sort="name"
             none={{ title: t("noNodes"), text: t("noNodesText"), icon: ClusterIcon }}
             rowActions={may ? (n) => (
@@ -111,6 +114,7 @@ function Nodes() {
 
 function Vaults() {
     const { t } = useTranslation("infrastructure");
+    const causeOf = useCause();
     const { number } = useFormat();
     const navigate = useNavigate();
     const may = useMay("operator");
@@ -138,7 +142,7 @@ function Vaults() {
             columns={columns}
             rowId={(v) => v.id}
             rowName={(v) => v.name}
-            words={(v) => `${v.name} ${v.endpoint} ${v.site_name ?? ""} ${v.cause}`}
+            words={(v) => `${v.name} ${v.endpoint} ${v.site_name ?? ""} ${causeOf(v).cause}`}
             sort="name"
             none={{ title: t("noVaults"), text: t("noVaultsText"), icon: DatabaseIcon }}
             rowActions={may ? (v) => (

@@ -15,6 +15,7 @@ import { HealthLabel, StateLabel } from "../../widgets/labels";
 import { Notice } from "../../widgets/Notice";
 import { PageHeader } from "../../widgets/PageHeader";
 import { ProblemAlert } from "../../widgets/ProblemAlert";
+import { useCause } from "../../words/useWords";
 import { MachineCopies } from "../copies/MachineCopies";
 import { MachineMapping } from "../mapping/MachineMapping";
 import { DiskList } from "./DiskList";
@@ -27,11 +28,12 @@ import { Timeline } from "./Timeline";
 
 function Cause({ machine }: { machine: Machine }) {
     const { t } = useTranslation("machine");
-    if (!machine.cause) return null;
+    const { cause, remedy } = useCause()(machine);
+    if (!cause) return null;
     const variant = machine.health === "critical" ? "danger" : machine.health === "warning" ? "warning" : "info";
     return (
-        <Notice variant={variant} isInline title={machine.cause} component="h2" className="lw-below">
-            {machine.remedy && <p><strong>{t("remedy")}</strong> {machine.remedy}</p>}
+        <Notice variant={variant} isInline title={cause} component="h2" className="lw-below">
+            {remedy && <p><strong>{t("remedy")}</strong> {remedy}</p>}
         </Notice>
     );
 }

@@ -8,6 +8,7 @@ import type { Machine } from "../../api/queries";
 import { useFormat } from "../../i18n/format";
 import type { Column } from "../../widgets/DataTable";
 import { HealthLabel, HEALTHS, StateLabel, STATES } from "../../widgets/labels";
+import { useCause } from "../../words/useWords";
 import { rpoIsMet } from "./machineSearch";
 
 const isCopying = (m: Machine) => (m.state === "initial_replication" || m.state === "resynchronizing") && m.initial_total_bytes > 0;
@@ -37,6 +38,7 @@ function RpoCell({ machine, targetOf }: { machine: Machine; targetOf: (policyId:
 export function useMachineColumns(targetOf: (policyId: string) => number | undefined): Column<Machine>[] {
     const { t } = useTranslation("machines");
     const { rate, bytes } = useFormat();
+    const causeOf = useCause();
     return useMemo(
         () => [
             {
@@ -59,7 +61,7 @@ export function useMachineColumns(targetOf: (policyId: string) => number | undef
                 cell: (m) => (
                     <>
                         <HealthLabel health={m.health} />
-                        {m.cause && <div className="lw-subtle lw-cause">{m.cause}</div>}
+                        {m.cause && <div className="lw-subtle lw-cause">{causeOf(m).cause}</div>}
                     </>
                 ),
             },
@@ -76,6 +78,6 @@ export function useMachineColumns(targetOf: (policyId: string) => number | undef
             { key: "policy", label: t("column.policy"), sortBy: (m) => m.policy_name, cell: (m) => m.policy_name ?? <span className="lw-subtle">–</span> },
             { key: "site", label: t("column.site"), sortBy: (m) => m.site_name, cell: (m) => m.site_name ?? <span className="lw-subtle">–</span> },
         ],
-        [t, rate, bytes, targetOf],
+        [t, rate, bytes, targetOf, causeOf],
     );
 }

@@ -7,10 +7,12 @@ import { useTranslation } from "react-i18next";
 import type { Overview } from "../../api/queries";
 import { useAlertTitle } from "../../widgets/alertTitle";
 import { HealthLabel } from "../../widgets/labels";
+import { useWords } from "../../words/useWords";
 
 export function ProblemList({ problems }: { problems: Overview["problems"] }) {
     const { t } = useTranslation("overview");
     const title = useAlertTitle();
+    const { finding } = useWords();
     if (problems.length === 0) return <p className="lw-subtle">{t("problems.none")}</p>;
     return (
         <ul className="lw-plain-list">
@@ -18,7 +20,7 @@ export function ProblemList({ problems }: { problems: Overview["problems"] }) {
                 <li key={problem.code}>
                     <HealthLabel health={problem.severity} /> <Link to="/alerts" search={{ code: problem.code }} className="lw-link"><strong>{title(problem.code, problem.title)}</strong></Link>{" "}
                     <span className="lw-subtle">{t("problems.machines", { count: problem.machines })}</span>
-                    <div className="lw-subtle">{problem.remedy}</div>
+                    <div className="lw-subtle">{finding(problem.code, problem.values, { cause: "", remedy: problem.remedy }).remedy}</div>
                 </li>
             ))}
         </ul>

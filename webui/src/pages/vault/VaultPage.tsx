@@ -22,6 +22,7 @@ import { Moment } from "../../widgets/Moment";
 import { Notice } from "../../widgets/Notice";
 import { PageHeader } from "../../widgets/PageHeader";
 import { ProblemAlert } from "../../widgets/ProblemAlert";
+import { useCause } from "../../words/useWords";
 import { useCopyColumns } from "../copies/copyColumns";
 import { type Copy, vaultCopiesQuery } from "../copies/copyQueries";
 import { PeerForm } from "../infrastructure/PeerForm";
@@ -89,6 +90,7 @@ function VaultBody({ vault }: { vault: Vault }) {
     const { t: list } = useTranslation("infrastructure");
     const may = useMay("admin");
     const [editing, setEditing] = useState(false);
+    const { cause, remedy } = useCause()(vault);
     return (
         <>
             <PageSection hasBodyWrapper={false} type="breadcrumb">
@@ -99,7 +101,7 @@ function VaultBody({ vault }: { vault: Vault }) {
             </PageSection>
             <PageHeader title={vault.name} text={vault.endpoint} labels={<HealthLabel health={vault.health} />} actions={may && <Button id="edit-vault" variant="secondary" onClick={() => setEditing(true)}>{list("edit")}</Button>} />
             <PageSection hasBodyWrapper={false} isFilled>
-                {vault.cause && <Notice variant={vault.health === "critical" ? "danger" : "warning"} isInline title={vault.cause} component="h2" className="lw-below">{vault.remedy && <p>{vault.remedy}</p>}</Notice>}
+                {cause && <Notice variant={vault.health === "critical" ? "danger" : "warning"} isInline title={cause} component="h2" className="lw-below">{remedy && <p>{remedy}</p>}</Notice>}
                 <Facts vault={vault} />
                 <Copies vault={vault} />
                 {editing && <PeerForm kind="vault" peer={vault} onClose={() => setEditing(false)} />}
