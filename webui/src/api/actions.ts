@@ -13,7 +13,7 @@ export type MachineAction =
     | { kind: "resync" }
     | { kind: "point"; point: "crash" | "filesystem" | "application"; tag?: string };
 
-function request(id: string, action: MachineAction) {
+export function requestAction(id: string, action: MachineAction) {
     switch (action.kind) {
         case "protect":
             return call(api.POST("/api/v1/machines/{machine_id}/protect", { params: path(id), body: { disks: action.disks, policy_id: action.policyId, vault_id: action.vaultId } }));
@@ -34,17 +34,6 @@ export function useDiskAction() {
     return useMutation({
         mutationFn: ({ machineId, action, disks }: { machineId: string; action: DiskAction; disks: string[] }) =>
             call(api.POST(`/api/v1/machines/{machine_id}/disks/${action}`, { params: path(machineId), body: { disks } })),
-        onSettled: () => client.invalidateQueries({ predicate: ({ queryKey }) => ["machines", "machine", "jobs", "overview"].includes(String(queryKey[0])) }),
-    });
-}
-
-/** The same for any number of machines, one after the other; stops at the first that is refused. */
-export function useMachineAction() {
-    const client = useQueryClient();
-    return useMutation({
-        mutationFn: async ({ ids, action }: { ids: string[]; action: MachineAction }) => {
-            for (const id of ids) await request(id, action);
-        },
         onSettled: () => client.invalidateQueries({ predicate: ({ queryKey }) => ["machines", "machine", "jobs", "overview"].includes(String(queryKey[0])) }),
     });
 }

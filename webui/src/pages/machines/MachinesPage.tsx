@@ -63,7 +63,7 @@ export function MachinesPage() {
             <PageHeader title={t("title")} text={machines && t("count", { count: machines.length, number: number(machines.length) })} actions={mayAct && <Button id="protect-machine" component={(props) => <Link {...props} to="/protect" />}>{t("protect")}</Button>} />
             <PageSection hasBodyWrapper={false} isFilled>
                 <ProblemAlert error={error ?? (lacksTargets ? policiesError : null)} />
-                <MachineFilters search={search} machines={machines ?? []} shown={shown.length} selected={selected.size} onChange={change} actions={<BulkActions machines={(machines ?? []).filter((machine) => selected.has(machine.id))} />} />
+                <MachineFilters search={search} machines={machines ?? []} shown={shown.length} selected={selected.size} onChange={change} actions={<BulkActions machines={(machines ?? []).filter((machine) => selected.has(machine.id))} onTick={setSelected} />} />
                 {isPending || lacksTargets ? (
                     <Skeleton height="16rem" screenreaderText={t("loading")} />
                 ) : (
