@@ -51,15 +51,13 @@ static void look_done(struct look *l)
 }
 #define AUTO_LOOK __attribute__((cleanup(look_done)))
 
-static int look_init(struct look *l, struct job_run *run, struct err *err)
+/* How the steps and their jobs stand now. */
+static int look_at_steps(struct look *l, struct err *err)
 {
     int n;
 
-    l->run = run;
-    if (run_read(run, &l->set, &l->row, err) < 0 || plan_read_text(l->row->document_json, &l->plan, err) < 0)
-        return -1;
-    l->kept = json_loads(l->row->options_json, JSON_REJECT_DUPLICATES, NULL);
-    n = plan_look(run->conn, l->row->id, &l->rows, err);
+    PQclear(TAKE_PTR(l->rows));
+    n = plan_look(l->run->conn, l->row->id, &l->rows, err);
     if (n < 0)
         return -1;
     if (!l->kept || (size_t)n != l->plan->graph.count)
@@ -72,6 +70,15 @@ static int look_init(struct look *l, struct job_run *run, struct err *err)
         l->states[i] = (enum plan_step_state)state;
     }
     return 0;
+}
+
+static int look_init(struct look *l, struct job_run *run, struct err *err)
+{
+    l->run = run;
+    if (run_read(run, &l->set, &l->row, err) < 0 || plan_read_text(l->row->document_json, &l->plan, err) < 0)
+        return -1;
+    l->kept = json_loads(l->row->options_json, JSON_REJECT_DUPLICATES, NULL);
+    return look_at_steps(l, err);
 }
 
 static const char *field(const struct look *l, size_t i, enum plan_look_column column)
@@ -138,14 +145,16 @@ static const char *job_kind_of(const struct look *l, enum plan_step_type type)
     return type == PLAN_MACHINE ? plan_failover_job(l->row->kind) : type == PLAN_GATE ? "plan_gate" : "plan_action";
 }
 
-/* What is refused now is a failed try. A database that is gone is not. */
+/* What is refused now is a failed try. A database that is gone is not, nor one that has given the transaction up for another one's sake. */
 static int submit_child(struct job_run *run, const struct job_spec *spec, char ret_id[IDENT_TEXT_SIZE], struct err *why)
 {
     if (plan_savepoint(run->conn, why) < 0)
         return -1;
     if (job_submit(run->conn, spec, false, ret_id, why) == 0)
         return 0;
-    return why->code == ERR_UNAVAILABLE || plan_savepoint_undo(run->conn, why) < 0 ? -1 : 1;
+    if (why->code == ERR_UNAVAILABLE || db_was_sacrificed(run->conn))
+        return -1;
+    return plan_savepoint_undo(run->conn, why) < 0 ? -1 : 1;
 }
 
 static int begin_step(struct look *l, size_t i, struct err *err)
@@ -161,9 +170,12 @@ static int begin_step(struct look *l, size_t i, struct err *err)
     int rc;
 
     json_decref(params);
-    if (!text && why.code != ERR_REFUSED)
-        return err_set(err, ERR_NOMEM, "no memory for a step");
-    rc = text ? submit_child(l->run, &spec, id, &why) : 1;
+    if (!text && why.code == ERR_NONE)
+        err_set(&why, ERR_NOMEM, "no memory for a step");
+    if (text)
+        rc = submit_child(l->run, &spec, id, &why);
+    else
+        rc = why.code == ERR_REFUSED || why.code == ERR_NOT_FOUND ? 1 : -1;
     if (rc < 0) {
         err_copy(err, &why);
         return -1;
@@ -603,6 +615,18 @@ static int stop_children(struct look *l, struct err *err)
     return 0;
 }
 
+/* A job that was over before it could be stopped has left what it made: that is of the run, too. What is asked to stop from here on undoes it itself. */
+static int collect_done(struct look *l, struct err *err)
+{
+    if (look_at_steps(l, err) < 0)
+        return -1;
+    for (size_t i = 0; i < l->plan->graph.count; i++)
+        if (!plan_step_state_is_over(l->states[i]) && strcmp(field(l, i, PL_JOB_STATUS), "succeeded") == 0 &&
+            step_succeeded(l, i, err) < 0)
+            return -1;
+    return 0;
+}
+
 /* Cancelled, or failed: what runs is stopped, a drill's replicas are taken away, and the run is over. */
 static int undo_run(struct job_run *run, struct err *err)
 {
@@ -616,7 +640,7 @@ static int undo_run(struct job_run *run, struct err *err)
     if (!jobs && job_state_put(run, "endings", json_object(), err) < 0)
         return -1;
     jobs = json_object_get(run->state, "endings");
-    if (look_init(&l, run, err) < 0 || stop_children(&l, err) < 0 ||
+    if (look_init(&l, run, err) < 0 || stop_children(&l, err) < 0 || collect_done(&l, err) < 0 ||
         (l.row->cleanup && submit_endings(run, l.row->id, &ending, jobs, err) < 0))
         return -1;
     if (plan_run_end(run->conn, l.row->id, cancelled ? "cancelled" : "failed", "failed", "", err) < 0 ||

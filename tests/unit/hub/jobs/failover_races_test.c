@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Jobs about one failover that meet: who ends it while another job is at work on it, or is ending it already, and what cannot be undone. The target hands
- * over disks; the vault's part is to answer its commands.
+ * Jobs about one failover that meet: who ends it while another job is at work on it, or is ending it already, what cannot be undone, and runs of plans whose
+ * steps have gone further than the run knows. The target hands over disks; the vault's part is to answer its commands.
  */
 #include <poll.h>
 #include <setjmp.h>
@@ -14,6 +14,7 @@
 
 #include "hub/jobs/job.h"
 #include "hub/jobs/job_runner.h"
+#include "hub/jobs/plan_run.h"
 #include "tests/unit/hub/jobs/replicas.h"
 #include "tests/unit/hub/postgres_fixture.h"
 
@@ -34,7 +35,8 @@ static void script(struct db_conn *conn, const char *sql)
 /* A protected machine with a point. */
 static void build(struct db_conn *conn)
 {
-    script(conn, "DELETE FROM failovers; DELETE FROM jobs; DELETE FROM exports; DELETE FROM recovery_points;"
+    script(conn, "DROP TRIGGER IF EXISTS moment ON jobs; DELETE FROM plan_runs;"
+                 "DELETE FROM failovers; DELETE FROM jobs; DELETE FROM exports; DELETE FROM recovery_points;"
                  "DELETE FROM machines; DELETE FROM nodes; DELETE FROM vaults");
     fixture_machine(conn, MACHINE, "web1");
     fixture_node(conn, NODE, "n");
@@ -156,12 +158,98 @@ static void test_a_job_ends_whose_work_cannot_be_undone(void **state)
         1);
 }
 
+/* ---- runs of plans ---- */
+
+static const char plan[] = "{\"groups\":[{\"name\":\"all\",\"steps\":["
+                           "{\"name\":\"look\",\"type\":\"gate\",\"question\":\"Now?\"},"
+                           "{\"name\":\"web\",\"type\":\"machine\",\"machine\":\"web1\",\"after\":[\"look\"]}]}]}";
+
+static void run_plan(struct db_conn *conn, char job_id[IDENT_TEXT_SIZE])
+{
+    const struct plan_run_spec spec = {.plan_name = "shop",
+        .document_json = plan,
+        .kind = "test",
+        .point = "latest",
+        .requested_by = "token:test",
+        .cleanup = true};
+    struct err err = ERR_INIT;
+    char run_id[IDENT_TEXT_SIZE];
+
+    build(conn);
+    assert_ok(plan_run_start(conn, &spec, false, run_id, job_id, NULL, &err), &err);
+}
+
+static void answer_gate(struct db_conn *conn)
+{
+    AUTO_PGRESULT PGresult *r = NULL;
+    struct err err = ERR_INIT;
+
+    work_until(conn, "SELECT 1 FROM jobs WHERE status = 'waiting_for_input'");
+    assert_int_equal(db_exec(conn, &r, &err, "SELECT id FROM jobs WHERE status = 'waiting_for_input'"), 1);
+    assert_ok(job_answer(conn, db_text(r, 0, 0), "continue", "token:test", &err), &err);
+}
+
+/* The replica came up after the run's last look: it is of the run all the same, and goes with it. */
+static void test_a_cancelled_drill_takes_the_replica_away_that_just_came_up(void **state)
+{
+    struct db_conn *conn AUTO_OF(db_conn) = fixture_conn(state);
+    struct err err = ERR_INIT;
+    char job[IDENT_TEXT_SIZE];
+
+    run_plan(conn, job);
+    answer_gate(conn);
+    work_until(conn, "SELECT 1 FROM jobs WHERE kind = 'failover'");
+    script(conn, "UPDATE jobs SET status = 'waiting_for_input' WHERE kind = 'plan_run'"); /* nobody looks at it */
+    work_until(conn, "SELECT 1 FROM jobs WHERE kind = 'failover' AND status = 'succeeded'");
+    assert_ok(job_cancel(conn, job, &err), &err);
+    work(conn);
+    assert_int_equal(rows_of(conn, "SELECT 1 FROM plan_runs WHERE state = 'cancelled'"), 1);
+    assert_int_equal(rows_of(conn, "SELECT 1 FROM failovers WHERE state = 'cleaned'"), 1);
+}
+
+/* What PostgreSQL gives up for another transaction's sake is no refusal: the step has not had its try. */
+static void test_a_step_that_loses_a_deadlock_begins_again(void **state)
+{
+    struct db_conn *conn AUTO_OF(db_conn) = fixture_conn(state);
+    char job[IDENT_TEXT_SIZE];
+
+    run_plan(conn, job);
+    script(conn, "CREATE OR REPLACE FUNCTION moment() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+                 " IF (SELECT attempts FROM job_steps s JOIN jobs j ON j.id = s.job_id WHERE j.kind = 'plan_run'"
+                 " AND s.name = 'run') = 0 THEN RAISE EXCEPTION 'given up' USING ERRCODE = '40P01'; END IF;"
+                 " RETURN NEW; END $$; CREATE TRIGGER moment BEFORE INSERT ON jobs FOR EACH ROW"
+                 " WHEN (NEW.kind = 'failover') EXECUTE FUNCTION moment()");
+    answer_gate(conn);
+    work(conn);
+    assert_int_equal(rows_of(conn, "SELECT 1 FROM plan_runs WHERE state = 'succeeded'"), 1);
+    assert_int_equal(rows_of(conn, "SELECT 1 FROM plan_run_steps WHERE name = 'web' AND attempts = 1"), 1);
+}
+
+/* Its step has failed, with the reason; the run has no other fault. */
+static void test_a_failback_of_a_machine_that_is_gone_fails_its_step(void **state)
+{
+    struct db_conn *conn AUTO_OF(db_conn) = fixture_conn(state);
+    char job[IDENT_TEXT_SIZE];
+
+    run_plan(conn, job);
+    work_until(conn, "SELECT 1 FROM jobs WHERE status = 'waiting_for_input'");
+    script(conn, "UPDATE plan_runs SET kind = 'failback', cleanup = false; DELETE FROM machines");
+    answer_gate(conn);
+    work(conn);
+    assert_int_equal(rows_of(conn, "SELECT 1 FROM plan_run_steps WHERE name = 'web' AND state = 'failed'"
+                                   " AND detail LIKE 'there is no machine%'"),
+        1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_failover_is_not_ended_while_its_job_starts_it),
         cmocka_unit_test(test_a_failover_is_ended_once),
         cmocka_unit_test(test_a_job_ends_whose_work_cannot_be_undone),
+        cmocka_unit_test(test_a_cancelled_drill_takes_the_replica_away_that_just_came_up),
+        cmocka_unit_test(test_a_step_that_loses_a_deadlock_begins_again),
+        cmocka_unit_test(test_a_failback_of_a_machine_that_is_gone_fails_its_step),
     };
 
     return cmocka_run_group_tests_name("hub_failover_races", tests, postgres_fixture_up, postgres_fixture_down);
