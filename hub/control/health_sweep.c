@@ -15,6 +15,7 @@
 #include "hub/core/health.h"
 #include "hub/db/alert_store.h"
 #include "hub/db/health_store.h"
+#include "hub/db/housekeeping.h"
 #include "hub/db/journal.h"
 #include "hub/db/peer_store.h"
 #include "hub/db/protection_store.h"
@@ -24,6 +25,8 @@
 #include "transport/base/log.h"
 
 #define HOUSEKEEPING_USEC (3600 * USEC_PER_SEC)
+/* Of one sweep: the next one must not be late, for by it hubs tell that they are there. */
+#define HOUSEKEEPING_MOST_USEC (USEC_PER_SEC)
 
 static uint64_t silent(const PGresult *r, int row, int col)
 {
@@ -268,6 +271,25 @@ static bool housekeeping_is_due(void)
     return true;
 }
 
+/* Once an hour; what one sweep does not get done the next one goes on with. */
+static int keep_house(struct db_conn *conn, struct err *err)
+{
+    static bool busy; /* its lane runs one sweep at a time */
+    static size_t at;
+    uint64_t begun = clock_mono_usec();
+    struct piecework work;
+    int rc;
+
+    busy = busy || housekeeping_is_due();
+    if (!busy)
+        return 0;
+    piecework_begin(&work);
+    while ((rc = housekeeping(conn, &at, err)) > 0 && clock_mono_usec() - begun < HOUSEKEEPING_MOST_USEC)
+        piecework_rest(&work);
+    busy = rc != 0;
+    return rc < 0 ? -1 : 0;
+}
+
 static int sweep_all(struct db_conn *conn, struct err *err)
 {
     static struct placement_churn churn; /* its lane runs one sweep at a time */
@@ -277,7 +299,7 @@ static int sweep_all(struct db_conn *conn, struct err *err)
         sweep_vaults(conn, &watch, err) < 0 || sweep_machines(conn, &watch, err) < 0 ||
         alert_watch_end(conn, &watch, err) < 0 || rebalance(conn, &churn, err) < 0)
         return -1;
-    return housekeeping_is_due() ? housekeeping(conn, err) : 0;
+    return keep_house(conn, err);
 }
 
 /* ---- this hub's own certificates ---- */

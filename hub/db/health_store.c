@@ -7,7 +7,6 @@
 
 #include <string.h>
 
-#include "hub/db/history_store.h"
 #include "hub/db/text_values.h"
 #include "transport/base/mem.h"
 
@@ -153,28 +152,4 @@ int sweep_begin(struct db_conn *conn, struct err *err)
 void sweep_end(struct db_conn *conn)
 {
     (void)db_exec(conn, NULL, NULL, "SELECT pg_advisory_unlock(5333276)");
-}
-
-int housekeeping(struct db_conn *conn, struct err *err)
-{
-    static const char *const sql[] = {
-        "DELETE FROM idempotency_keys WHERE created_at < now() - interval '24 hours'",
-        "DELETE FROM hub_processes WHERE seen_at < now() - interval '1 day'",
-        "DELETE FROM jobs WHERE finished_at < now() - interval '90 days'",
-        ("DELETE FROM events WHERE at < now() - make_interval(days =>"
-         " coalesce((SELECT (value #>> '{}')::integer FROM settings WHERE key = 'event_keep_days'), 90))"),
-        "DELETE FROM disk_minutes WHERE minute < now() - interval '30 days'",
-        "DELETE FROM sessions WHERE expires_at < now() - interval '7 days'",
-        "DELETE FROM login_failures WHERE last_at < now() - interval '1 day'",
-        "DELETE FROM oidc_logins WHERE created_at < now() - interval '1 hour'",
-        "DELETE FROM alerts WHERE resolved_at < now() - interval '90 days'",
-        "DELETE FROM approvals WHERE created_at < now() - interval '90 days'",
-        "DELETE FROM alert_deliveries WHERE finished_at < now() - interval '30 days'",
-        "DELETE FROM enrolment_tokens WHERE expires_at < now() - interval '30 days'",
-    };
-
-    for (size_t i = 0; i < ARRAY_LEN(sql); i++)
-        if (db_exec(conn, NULL, err, sql[i]) < 0)
-            return -1;
-    return history_thin(conn, err);
 }

@@ -73,8 +73,5 @@ int hub_is_here(struct db_conn *conn, const char *instance, struct err *err);
 /* The duty of the sweep, held by the connection until sweep_end. 1: ours; 0: another hub has it. */
 int sweep_begin(struct db_conn *conn, struct err *err);
 void sweep_end(struct db_conn *conn);
-/* Deletes what is kept for a time only: idempotency keys for a day, events as the setting event_keep_days says (90), jobs for 90 days,
- * history as history_store.h says. */
-int housekeeping(struct db_conn *conn, struct err *err);
 
 #endif

@@ -9,14 +9,7 @@
 static const struct grain {
     uint32_t step_sec;
     uint32_t kept_days;
-    const char *thin;
-} grains[] = {
-    {HISTORY_MINUTE_SEC, 3, "DELETE FROM samples WHERE minute < now() - make_interval(days => $1::integer)"},
-    {HISTORY_HOUR_SEC, 60,
-        "DELETE FROM sample_rollups WHERE step_sec = 3600 AND start < now() - make_interval(days => $1::integer)"},
-    {HISTORY_DAY_SEC, 1826,
-        "DELETE FROM sample_rollups WHERE step_sec = 86400 AND start < now() - make_interval(days => $1::integer)"},
-};
+} grains[] = {{HISTORY_MINUTE_SEC, 3}, {HISTORY_HOUR_SEC, 60}, {HISTORY_DAY_SEC, 1826}};
 
 uint64_t history_kept_sec(uint32_t step_sec)
 {
@@ -74,12 +67,4 @@ int history_read(struct db_conn *conn, const struct history_range *q, PGresult *
         READ("start") " FROM sample_rollups WHERE machine_id = $1 AND step_sec = $4::integer AND start >= $2"
                       " AND start < $3 ORDER BY start",
         DB_S(q->machine_id), DB_T(q->from_utc_usec), DB_T(q->to_utc_usec), DB_U(q->step_sec));
-}
-
-int history_thin(struct db_conn *conn, struct err *err)
-{
-    for (size_t i = 0; i < ARRAY_LEN(grains); i++)
-        if (db_exec(conn, NULL, err, grains[i].thin, DB_U(grains[i].kept_days)) < 0)
-            return -1;
-    return 0;
 }

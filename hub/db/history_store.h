@@ -12,7 +12,7 @@
 #define HISTORY_MINUTE_SEC 60u
 #define HISTORY_HOUR_SEC 3600u
 #define HISTORY_DAY_SEC 86400u
-/* How long a grain is kept, in seconds; 0 for one that there is not. */
+/* How long a grain is kept (housekeeping.h), in seconds; 0 for one that there is not. */
 uint64_t history_kept_sec(uint32_t step_sec);
 
 /* Array of {"id", "minute_usec", "rpo_max_usec", "rpo_sum_usec", "rpo_count", "changed_bytes", "sent_bytes", "points",
@@ -27,8 +27,5 @@ struct history_range {
     uint64_t from_utc_usec, to_utc_usec;
 };
 int history_read(struct db_conn *conn, const struct history_range *range, PGresult **ret_rows, struct err *err);
-
-/* Deletes what is past its time. */
-int history_thin(struct db_conn *conn, struct err *err);
 
 #endif

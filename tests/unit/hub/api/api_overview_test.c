@@ -14,6 +14,7 @@
 
 #include "hub/db/alert_store.h"
 #include "hub/db/health_store.h"
+#include "hub/db/housekeeping.h"
 #include "hub/db/history_store.h"
 #include "hub/db/space_store.h"
 #include "tests/unit/hub/api/api_fixture.h"
@@ -338,18 +339,27 @@ static json_t *ask_grain(struct api_fixture *f, uint64_t from, uint64_t to, unsi
     return h;
 }
 
+static void keep_house(struct db_conn *conn)
+{
+    struct err err = ERR_INIT;
+    size_t at = 0;
+    int rc;
+
+    while ((rc = housekeeping(conn, &at, &err)) > 0)
+        ;
+    assert_ok(rc, &err);
+}
+
 static void a_year_comes_as_days_two_months_as_hours_and_a_day_as_minutes(void **state)
 {
     struct api_fixture *f = *state;
     struct db_conn *conn AUTO_OF(db_conn) = fixture_conn(&f->postgres);
     uint64_t today = clock_utc_usec() / DAY_USEC * DAY_USEC, first = today - YEAR_DAYS * DAY_USEC;
-    struct err err = ERR_INIT;
     json_t *h;
 
     sql(conn, "DELETE FROM samples; DELETE FROM sample_rollups");
     put_year(conn, first);
-    assert_ok(
-        housekeeping(conn, &err), &err); /* minutes and hours that are too old have gone; what is told stays right */
+    keep_house(conn); /* minutes and hours that are too old have gone; what is told stays right */
     h = ask_grain(f, first, today, 86400, YEAR_DAYS);
     for (size_t day = 0; day < YEAR_DAYS; day++)
         assert_step(h, day, day * 24, 24, 86400);
@@ -395,7 +405,6 @@ static void history_is_kept_for_its_time_and_no_longer(void **state)
     struct api_fixture *f = *state;
     struct db_conn *conn AUTO_OF(db_conn) = fixture_conn(&f->postgres);
     uint64_t now = clock_utc_usec();
-    struct err err = ERR_INIT;
 
     sql(conn, "DELETE FROM samples; DELETE FROM sample_rollups");
     put_minute(conn, now - 4 * DAY_USEC, 1, 1);
@@ -404,7 +413,7 @@ static void history_is_kept_for_its_time_and_no_longer(void **state)
     put_minute(conn, now, 1, 1);
     assert_int_equal(count_rows(conn, "samples"), 4);
     assert_int_equal(count_rows(conn, "sample_rollups"), 8);
-    assert_ok(housekeeping(conn, &err), &err);
+    keep_house(conn);
     assert_int_equal(count_rows(conn, "samples"), 1);
     assert_int_equal(count_rows(conn, "sample_rollups WHERE step_sec = 3600"), 2);
     assert_int_equal(count_rows(conn, "sample_rollups WHERE step_sec = 86400"), 3);

@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "hub/db/housekeeping.h"
+#include "tests/unit/hub/postgres_fixture.h"
+
+#define PIECE_MOST 5000
+
+static void script(struct db_conn *conn, const char *sql)
+{
+    struct err err = ERR_INIT;
+
+    assert_ok(db_script(conn, sql, &err), &err);
+}
+
+static int64_t ask(struct db_conn *conn, const char *sql)
+{
+    AUTO_PGRESULT PGresult *r = NULL;
+    struct err err = ERR_INIT;
+
+    assert_int_equal(db_exec(conn, &r, &err, sql), 1);
+    return db_i64(r, 0, 0);
+}
+
+/* What gathered while no hub was there goes, and no statement has more of it than can be deleted in its time. */
+static void test_what_is_too_old_goes_in_pieces(void **state)
+{
+    struct db_conn *conn AUTO_OF(db_conn) = fixture_conn(state);
+    struct err err = ERR_INIT;
+    int64_t before, after;
+    size_t at = 0;
+    int rc = 1, pieces = 0;
+
+    script(conn, "INSERT INTO events (at, severity, code) SELECT now() - interval '91 days', 'info', 'x' FROM "
+                 "generate_series(1, 12000); INSERT INTO events (severity, code) VALUES ('info', 'x');"
+                 "INSERT INTO oidc_logins (state_hash, browser_hash, nonce, verifier, created_at)"
+                 " VALUES (decode(repeat('00', 32), 'hex'), decode(repeat('00', 32), 'hex'), '', '', now() - interval "
+                 "'2 hours')");
+    for (before = ask(conn, "SELECT count(*) FROM events"); rc > 0; before = after, pieces++) {
+        rc = housekeeping(conn, &at, &err);
+        assert_ok(rc, &err);
+        after = ask(conn, "SELECT count(*) FROM events");
+        assert_true(before - after <= PIECE_MOST);
+    }
+    assert_int_equal(after, 1);
+    assert_true(pieces > 3);
+    assert_int_equal(ask(conn, "SELECT count(*) FROM oidc_logins"), 0);
+    assert_int_equal(at, 0);
+}
+
+/* Jobs come before events. */
+static void test_what_cannot_be_deleted_keeps_nothing_else(void **state)
+{
+    struct db_conn *conn AUTO_OF(db_conn) = fixture_conn(state);
+    struct err err = ERR_INIT;
+    int rc, failures = 0;
+    size_t at = 0;
+
+    script(conn, "DELETE FROM events; INSERT INTO events (at, severity, code) VALUES (now() - interval '91 days', "
+                 "'info', 'x'); INSERT INTO jobs (id, kind, status, finished_at) VALUES (gen_random_uuid(), 'resync', "
+                 "'succeeded', now() - interval '91 days');"
+                 "CREATE FUNCTION no() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'no'; END $$;"
+                 "CREATE TRIGGER no BEFORE DELETE ON jobs FOR EACH ROW EXECUTE FUNCTION no()");
+    while ((rc = housekeeping(conn, &at, &err)) != 0 && failures < 2)
+        failures += rc < 0;
+    assert_int_equal(failures, 1);
+    assert_int_equal(ask(conn, "SELECT count(*) FROM events"), 0);
+    script(conn, "DROP TRIGGER no ON jobs");
+    while (housekeeping(conn, &at, &err) > 0)
+        ;
+    assert_int_equal(ask(conn, "SELECT count(*) FROM jobs"), 0);
+}
+
+/* Whoever deletes a row is looked up in every column that refers to it: of tables that grow without end by an index that begins with that column. */
+static void test_rows_of_large_tables_are_found_by_what_they_refer_to(void **state)
+{
+    struct db_conn *conn AUTO_OF(db_conn) = fixture_conn(state);
+    AUTO_PGRESULT PGresult *r = NULL;
+    struct err err = ERR_INIT;
+    int n = db_exec(conn, &r, &err,
+        "SELECT c.conname FROM pg_constraint c WHERE c.contype = 'f' AND (c.confrelid = 'jobs'::regclass OR c.conrelid "
+        "IN"
+        " ('events'::regclass, 'recovery_points'::regclass, 'copy_points'::regclass, 'samples'::regclass,"
+        " 'sample_rollups'::regclass, 'disk_minutes'::regclass, 'job_steps'::regclass, 'job_log'::regclass))"
+        " AND NOT EXISTS (SELECT 1 FROM pg_index i WHERE i.indrelid = c.conrelid AND i.indkey[0] = c.conkey[1]"
+        " AND (i.indpred IS NULL OR pg_get_expr(i.indpred, i.indrelid) LIKE '(%_id IS NOT NULL)'))");
+
+    assert_ok(n, &err);
+    if (n > 0)
+        fail_msg("%d without an index, one is %s", n, db_text(r, 0, 0));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_what_is_too_old_goes_in_pieces),
+        cmocka_unit_test(test_what_cannot_be_deleted_keeps_nothing_else),
+        cmocka_unit_test(test_rows_of_large_tables_are_found_by_what_they_refer_to),
+    };
+
+    return cmocka_run_group_tests_name("hub_housekeeping", tests, postgres_fixture_up, postgres_fixture_down);
+}
