@@ -289,6 +289,14 @@ static ssize_t input(struct conn *c, struct err *err)
     return -1;
 }
 
+static void close_swamped(struct conn *c)
+{
+    struct err err = ERR_INIT;
+    err_set(&err, ERR_TOO_LARGE, "the peer asks for more and more and does not read what it is answered");
+    err_hint(&err, "find out what runs at that address; keep it away from this port if it is none of ours");
+    conn_close(c, &err);
+}
+
 /* Reads until nothing is left or the turn is over; owners' callbacks run in between. */
 static void conn_read(struct conn *c)
 {
@@ -307,6 +315,10 @@ static void conn_read(struct conn *c)
         }
         c->heard_usec = clock_mono_usec();
         dispatch_run(dispatch);
+        if (c->state == CONN_OPEN && h2_is_swamped(c->h2)) {
+            close_swamped(c);
+            return;
+        }
         total += (size_t)n;
         if (total >= TURN_BYTES && c->state == CONN_OPEN) {
             c->read_again = true;

@@ -4,8 +4,8 @@
  * (h2_in.c, h2_out.c) only note what happened in the call and queue it for dispatch; they never run owners' code and never
  * send or receive (nghttp2 forbids it). Windows grow back only when the owner consumed a message (no_auto_window_update).
  *
- * Limits against a hostile peer: streams, header bytes, message bytes (call.c), resets (nghttp2's rate limit, then GOAWAY), and
- * one allowance for frames that cost us work and carry nothing (PING, SETTINGS, PRIORITY, empty DATA).
+ * Limits against a hostile peer: streams, header bytes, message bytes (call.c), resets (nghttp2's rate limit, then GOAWAY),
+ * answers that it does not read, and one allowance for frames that cost us work and carry nothing (PING, SETTINGS, PRIORITY, empty DATA).
  */
 #include "transport/rpc/h2.h"
 
@@ -20,6 +20,10 @@
 #define RESET_BURST 400u
 #define RESET_PER_SEC 50u
 #define ACKS_MAX 200u
+/* Frames that wait to be sent. Those of calls are a few for each; the rest is for streams that are refused, each a frame, for which nghttp2 has no limit:
+ * a stock client may have begun some thousands before it knew ours. */
+#define ANSWERS_PER_STREAM 8u
+#define ANSWERS_MAX 10000u
 
 /* ---- memory ----
  *
@@ -260,6 +264,12 @@ bool h2_wants_write(const struct h2 *h2)
 bool h2_is_over(const struct h2 *h2)
 {
     return nghttp2_session_want_read(h2->session) == 0 && nghttp2_session_want_write(h2->session) == 0;
+}
+
+bool h2_is_swamped(const struct h2 *h2)
+{
+    return h2->is_server && nghttp2_session_get_outbound_queue_size(h2->session) >
+                                ANSWERS_MAX + (size_t)ANSWERS_PER_STREAM * h2->limits.streams_max;
 }
 
 size_t h2_call_count(const struct h2 *h2)

@@ -39,6 +39,8 @@ int h2_send(struct h2 *h2, struct err *err);
 bool h2_wants_write(const struct h2 *h2);
 /* Neither wants to read nor to write: close the connection. */
 bool h2_is_over(const struct h2 *h2);
+/* Server: more answers wait than any peer that reads them could cause. */
+bool h2_is_swamped(const struct h2 *h2);
 size_t h2_call_count(const struct h2 *h2);
 /* Ends every call; it is not sent to the peer. Nothing but h2_free may follow. */
 void h2_abort(struct h2 *h2, enum rpc_status status, const char *text);

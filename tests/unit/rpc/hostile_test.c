@@ -543,6 +543,44 @@ static void streams_over_the_limit_are_refused(void **state)
     still_serves(f);
 }
 
+/* Each refusal is a frame for it, and it never looks at one. */
+static void streams_whose_refusals_nobody_reads_are_ended(void **state)
+{
+    struct fixture *f = *state;
+    nghttp2_hd_deflater *deflater = NULL;
+    nghttp2_nv nv[] = {HEADER(":method", "POST"), HEADER(":scheme", "https"), HEADER(":path", PATH_HANG),
+        HEADER(":authority", "x"), HEADER("content-type", "application/grpc"), HEADER("te", "trailers")};
+    uint8_t bytes[512] = NGHTTP2_CLIENT_MAGIC;
+    size_t n = 24 + 9;
+    bool closed = false;
+    f->server_limits.streams_max = 4;
+    fixture_serve(f, false);
+    int fd = raw_connect(f);
+    bytes[24 + 3] = NGHTTP2_SETTINGS;
+    assert_int_equal(nghttp2_hd_deflate_new(&deflater, 4096), 0);
+    for (uint32_t id = 1; id < 400000 && !closed; id += 2) {
+        for (size_t at = 0; at < n && !closed;) {
+            ssize_t sent = send(fd, bytes + at, n - at, MSG_NOSIGNAL);
+            closed = sent < 0 && errno != EAGAIN;
+            at += sent > 0 ? (size_t)sent : 0;
+            if (sent < 0)
+                assert_true(sd_event_run(f->loop, 1000) >= 0);
+        }
+        ssize_t block = nghttp2_hd_deflate_hd(deflater, bytes + 9, sizeof(bytes) - 9, nv, ARRAY_LEN(nv));
+        assert_true(block > 0);
+        const uint8_t header[9] = {0, 0, (uint8_t)block, NGHTTP2_HEADERS, NGHTTP2_FLAG_END_HEADERS, (uint8_t)(id >> 24),
+            (uint8_t)(id >> 16), (uint8_t)(id >> 8), (uint8_t)id};
+        memcpy(bytes, header, sizeof(header));
+        n = (size_t)block + sizeof(header);
+    }
+    nghttp2_hd_deflate_del(deflater);
+    assert_true(closed);
+    assert_int_equal(f->accepted, 4);
+    close(fd);
+    RUN_UNTIL(f, f->ended == 4);
+    still_serves(f);
+}
+
 static void a_peer_that_reads_nothing_holds_no_more_than_its_windows(void **state)
 {
     struct fixture *f = *state;
@@ -591,6 +629,7 @@ int main(void)
         TEST(a_flood_of_empty_data_is_ended),
         TEST(rapid_resets_are_ended),
         TEST(streams_over_the_limit_are_refused),
+        TEST(streams_whose_refusals_nobody_reads_are_ended),
         TEST(a_peer_that_reads_nothing_holds_no_more_than_its_windows),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
