@@ -2,7 +2,7 @@
  *
  * Writing to a branch. The data is hashed, compressed and encrypted outside of any lock, into records that never cross a 64
  * KiB block; then, under the write lock, appended to the log and noted in the block map. A flush appends a mark and syncs.
- * Edges that do not fall on a sector are filled up from what is there.
+ * Edges that do not fall on a sector are filled up from what is there, all under the write lock.
  *
  * Failure modes: a full disk fails the write or the flush and nothing else (the reserve is kept for replication; a torn append is cut off);
  * both work again when there is room. After a failed sync, or where cutting fails, nobody knows what the file holds: the branch takes no more
@@ -226,7 +226,7 @@ static int append(struct branch *b, const struct buf *sealed, struct err *err)
     return result;
 }
 
-/* ---- sealing; no lock is held ---- */
+/* ---- sealing; no lock is held but for edges ---- */
 
 static int seal_block(struct branch *b, struct branch_bench *w, uint32_t disk, uint64_t start, const uint8_t *data,
     uint32_t n, struct err *err)
@@ -264,15 +264,23 @@ static int write_aligned(struct branch *b, struct branch_bench *w, uint32_t disk
     return 0;
 }
 
-/* At most a sector's part: reads the sector, changes it, writes it back. */
+/* At most a sector's part: reads the sector, changes it, writes it back. All writes wait meanwhile: one that another connection makes to the rest of the
+ * sector would be written over with what stood there before. */
 static int write_edge(struct branch *b, struct branch_bench *w, uint32_t disk, uint64_t start, size_t n,
     const uint8_t *data, struct err *err)
 {
     uint64_t sector = start / RECORD_SECTOR * RECORD_SECTOR;
-    if (branch_read(b, disk, sector, RECORD_SECTOR, w->sector, err) < 0)
-        return -1;
-    memcpy(w->sector + (start - sector), data, n);
-    return write_aligned(b, w, disk, sector, RECORD_SECTOR, w->sector, err);
+    buf_clear(&w->sealed);
+    (void)pthread_mutex_lock(&b->write_lock);
+    int result = branch_read(b, disk, sector, RECORD_SECTOR, w->sector, err);
+    if (result == 0) {
+        memcpy(w->sector + (start - sector), data, n);
+        result = seal_block(b, w, disk, sector, w->sector, RECORD_SECTOR, err);
+    }
+    if (result == 0)
+        result = append_locked(b, &w->sealed, err);
+    (void)pthread_mutex_unlock(&b->write_lock);
+    return result;
 }
 
 static int write_any(struct branch *b, struct branch_bench *w, uint32_t disk, uint64_t start, size_t n,

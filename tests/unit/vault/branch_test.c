@@ -4,6 +4,7 @@
  */
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -388,6 +389,53 @@ static void threads_do_not_disturb_each_other(void **state)
     crash_branch(f);
 }
 
+/* Between reading a sector and writing it back there is time for others to change it. */
+static atomic_bool slow_reads;
+int __real_branch_read(struct branch *b, uint32_t disk, uint64_t start, size_t n, uint8_t *out, struct err *err);
+int __wrap_branch_read(struct branch *b, uint32_t disk, uint64_t start, size_t n, uint8_t *out, struct err *err);
+
+int __wrap_branch_read(struct branch *b, uint32_t disk, uint64_t start, size_t n, uint8_t *out, struct err *err)
+{
+    int result = __real_branch_read(b, disk, start, n, out, err);
+    if (atomic_load(&slow_reads))
+        (void)usleep(50);
+    return result;
+}
+
+/* Writes its own bytes of a sector that others write to at the same time, and what lies behind it up to another such sector. */
+static void *work_in_a_sector(void *arg)
+{
+    struct worker *w = arg;
+    struct err err = ERR_INIT;
+    uint8_t got[4096];
+    size_t n = (size_t)(w->to - w->from);
+    for (int i = 0; i < 200; i++) {
+        memset(w->f->disk + w->from, (int)worker_random(w, 256), n);
+        w->failures += branch_write(w->f->branch, 0, w->from, n, w->f->disk + w->from, &err) < 0;
+        w->failures += branch_read(w->f->branch, 0, w->from, n, got, &err) < 0;
+        w->failures += memcmp(got, w->f->disk + w->from, n) != 0;
+    }
+    return NULL;
+}
+
+static void threads_share_a_sector(void **state)
+{
+    struct fixture *f = *state;
+    static const uint64_t bounds[THREADS + 1] = {65536, 65536 + 100, 65536 + 101, 65536 + 1700, 65536 + 2000};
+    struct worker workers[THREADS] = {0};
+    atomic_store(&slow_reads, true);
+    for (unsigned i = 0; i < THREADS; i++) {
+        workers[i] = (struct worker){.f = f, .from = bounds[i], .to = bounds[i + 1], .random = i + 1};
+        assert_int_equal(pthread_create(&workers[i].thread, NULL, work_in_a_sector, &workers[i]), 0);
+    }
+    for (unsigned i = 0; i < THREADS; i++)
+        assert_int_equal(pthread_join(workers[i].thread, NULL), 0);
+    atomic_store(&slow_reads, false);
+    for (unsigned i = 0; i < THREADS; i++)
+        assert_int_equal(workers[i].failures, 0);
+    check(f);
+}
+
 int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -399,6 +447,7 @@ int main(void)
         TEST(opening_reads_the_log_behind_the_snapshot_only),
         TEST(a_snapshot_that_the_log_does_not_reach_is_passed_over),
         TEST(threads_do_not_disturb_each_other),
+        TEST(threads_share_a_sector),
         TEST(a_branch_is_open_once_only),
         TEST(a_full_disk_fails_the_write_and_nothing_else),
         TEST(a_write_out_of_the_disk_is_refused),
