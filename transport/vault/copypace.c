@@ -50,6 +50,14 @@ bool copypace_is_bound(struct copypace *p)
     return bound;
 }
 
+bool copypace_is_shared(struct copypace *p)
+{
+    pthread_mutex_lock(&p->lock);
+    bool shared = p->rate > 0;
+    pthread_mutex_unlock(&p->lock);
+    return shared;
+}
+
 uint64_t copypace_grant(struct copypace *p)
 {
     pthread_mutex_lock(&p->lock);

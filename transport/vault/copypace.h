@@ -30,6 +30,7 @@ void copypace_done(struct copypace *p);
 /* What is owed under a bound that is gone is forgotten. True: something changed, and who waits may go on. */
 bool copypace_set(struct copypace *p, uint64_t rate, uint64_t flow_rate);
 bool copypace_is_bound(struct copypace *p);
+bool copypace_is_shared(struct copypace *p); /* is there a bound of all together? */
 /* Bytes that a call of a machine should bring at most, so that others need not wait long: a quarter of a second, one block at least. */
 uint64_t copypace_grant(struct copypace *p);
 /* When the next call of the machine may go; not later than now: now. */

@@ -36,20 +36,28 @@ int copypass_new(const struct copypass_spec *spec, struct copypass **ret_pass, s
     return 0;
 }
 
+/* The hashes stay, and what blocks have changed: both came over the line; and the blocks that are to be asked for. */
+static void let_go(struct copypass *p)
+{
+    view_close(TAKE_PTR(p->own));
+    if (p->have_count == 0)
+        free(TAKE_PTR(p->asking));
+    seal_work_free(TAKE_PTR(p->work));
+    record_digest_free(TAKE_PTR(p->digest));
+    free(TAKE_PTR(p->block));
+    buf_done(&p->plain);
+    buf_done(&p->batch);
+}
+
 void copypass_free(struct copypass *p)
 {
     if (p == NULL)
         return;
-    view_close(p->own);
+    let_go(p);
+    free(p->asking);
     free(p->base);
     copyset_clear(&p->changed);
     free(p->hashes);
-    free(p->asking);
-    seal_work_free(p->work);
-    record_digest_free(p->digest);
-    free(p->block);
-    buf_done(&p->plain);
-    buf_done(&p->batch);
     explicit_bzero(&p->opened, sizeof(p->opened));
     free(p);
 }
@@ -69,17 +77,27 @@ static int prepare(struct copypass *p, struct err *err)
     p->work = seal_work_new();
     p->digest = record_digest_new();
     p->block = mem_alloc(1, COPY_BLOCK);
-    p->base = mem_new(struct mark);
-    p->asking = mem_new(struct copy_asking);
-    return p->work == NULL || p->digest == NULL || p->block == NULL || p->base == NULL || p->asking == NULL
+    if (p->asking == NULL)
+        p->asking = mem_new(struct copy_asking);
+    return p->work == NULL || p->digest == NULL || p->block == NULL || p->asking == NULL
                ? err_set(err, ERR_NOMEM, "no memory for a copy")
                : 0;
+}
+
+static int open_own(struct copypass *p, struct store *s, struct err *err)
+{
+    if (store_last_mark(s) == NULL)
+        return 0;
+    return view_open_mark(store_dir(s), store_last_mark(s), &p->opened.keys, CACHE_SMALL, &p->own, err);
 }
 
 int copypass_begin(struct copypass *p, struct store *s, struct err *err)
 {
     if (prepare(p, err) < 0)
         return -1;
+    p->base = mem_new(struct mark);
+    if (p->base == NULL)
+        return err_set(err, ERR_NOMEM, "no memory for a copy");
     if (store_begin(s, store_generation(s), store_epoch(s) + 1, &p->opened, err) < 0 || store_flush(s, err) < 0)
         return -1;
     p->begun = true;
@@ -92,9 +110,29 @@ int copypass_begin(struct copypass *p, struct store *s, struct err *err)
         return err_set(err, ERR_REFUSED, "the point that the copy stands on is not here any more");
     if (base != NULL && store_point_mark(s, base, p->base, err) < 0)
         return -1;
-    if (store_last_mark(s) == NULL)
-        return 0;
-    return view_open_mark(store_dir(s), store_last_mark(s), &p->opened.keys, CACHE_SMALL, &p->own, err);
+    return open_own(p, s, err);
+}
+
+void copypass_hurry(struct copypass *p)
+{
+    p->hurries = true;
+}
+
+bool copypass_park(struct copypass *p)
+{
+    if (p->records > 0)
+        return false;
+    let_go(p);
+    return true;
+}
+
+/* What is compared from here on was not touched by the pass before. */
+int copypass_return(struct copypass *p, struct store *s, struct err *err)
+{
+    if (!p->begun || store_epoch(s) != p->opened.epoch)
+        return err_set(err, ERR_REFUSED, "another stream of the machine has begun");
+    p->hurries = false;
+    return prepare(p, err) < 0 || store_flush(s, err) < 0 ? -1 : open_own(p, s, err);
 }
 
 /* ---- gather ---- */
@@ -328,7 +366,7 @@ static void settle(struct copypass *p, uint64_t bytes)
 static bool set_is_due(const struct copypass *p)
 {
     return p->complete || p->bytes >= SET_BYTES ||
-           (p->records > 0 && clock_mono_usec() - p->set_since_usec >= GATHER_USEC);
+           (p->records > 0 && (p->hurries || clock_mono_usec() - p->set_since_usec >= GATHER_USEC));
 }
 
 int copypass_gather(struct copypass *p, struct err *err)
@@ -433,6 +471,11 @@ int copypass_append(struct copypass *p, struct store *s, struct err *err)
         .sequence = store_committed(s),
         .epoch = p->opened.epoch};
     return note_end(p, s, err);
+}
+
+bool copypass_is_whole(const struct copypass *p)
+{
+    return !p->spec.held.known;
 }
 
 bool copypass_heals(const struct copypass *p)

@@ -69,12 +69,20 @@ DEFINE_AUTO(copypass, copypass_free)
 
 /* May wait. 1: there is a point to be taken; 0: the newest one is here already, or there is none. */
 int copypass_look(struct copypass *p, struct err *err);
+/* Is nothing known of what has changed, so that all of the disks is to be compared? Once look has said 1. */
+bool copypass_is_whole(const struct copypass *p);
 /* Lane. A new stream of the machine. */
 int copypass_begin(struct copypass *p, struct store *s, struct err *err);
 /* May wait. Some of what differs, as much as a change set takes, or what came within a few seconds: 1, append it. 0: not before
  * copypass_rests_until may more be asked for; gather again then. */
 int copypass_gather(struct copypass *p, struct err *err);
 uint64_t copypass_rests_until(const struct copypass *p); /* monotonic */
+/* The next gather that has to rest has what it has appended before. */
+void copypass_hurry(struct copypass *p);
+/* It holds no more memory and files than it must, until copypass_return: between two steps, where nothing waits to be appended. False: something does. */
+bool copypass_park(struct copypass *p);
+/* Lane. Then gather. */
+int copypass_return(struct copypass *p, struct store *s, struct err *err);
 /* Lane. Makes it durable. 1: gather more; 0: the point is there. */
 int copypass_append(struct copypass *p, struct store *s, struct err *err);
 

@@ -28,6 +28,7 @@ struct copypass {
     struct mark *base; /* that of the point that the pass stands on */
     struct store_opened opened;
     bool begun, first; /* first: MARK_FIRST */
+    bool hurries;      /* what there is becomes a change set when it must rest */
     bool heals;        /* the target is the point that is here; its damage is asked for block by block */
     /* How far it is: disk, and of it the blocks that have changed, from block_at on, then all from sweep_at on. */
     uint32_t disk;

@@ -1,10 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Copies of what another vault has of a machine (copypass.h): by the clock, as the desired state says and whether the hub is there or not (P9). Each
- * pass is a chain of jobs, in turn on a thread that may wait for the other vault and on the machine's lane; a copy that is large makes room for others
- * every few seconds, for the chain goes to the end of the queue.
- *
- * How fast it may come is the hub's to say: a pass that must wait rests, and no thread with it.
+ * pass is a chain of jobs, in turn on a thread that may wait for the other vault and on the machine's lane. Between two of them it waits for its turn
+ * (copyturn.h), and no thread with it: how fast copies may come is the hub's to say, and one that is large gives way to others every few seconds.
  *
  * Failure modes: another vault that is away, a full disk or damage there ends the pass; the hub is told why, and it is tried again. A copy that the hub
  * takes back touches the store no more from that moment on, so it may be erased.
@@ -19,64 +17,41 @@
 #include "transport/vault/copypass.h"
 #include "transport/vault/vaultcopy_private.h"
 
-#define THREADS 4u
+#define THREADS 5u
 #define JOBS_MAX 65536
-#define AGAIN_USEC (5 * USEC_PER_SEC)    /* after a failure */
-#define RESUME_USEC (10 * USEC_PER_MSEC) /* between two that rested */
+#define PLACES 64u       /* passes that hold what they need: a change set at most, and some open files; */
+#define SHORT_PLACES 16u /* of these never a long one's */
+#define PASSES_MAX 2048u /* those without a place hold less than 100 KiB as a rule */
+/* What a pass that is not long may have before the others: a second of the line. */
+#define CREDIT_BYTES (16u << 20)
+#define CREDIT_BYTES_MIN (256u << 10)
+/* Under a bound for all: from one gather to the next, for by then it has told what it is granted. */
+#define GATHER_USEC (10 * USEC_PER_MSEC)
+#define AGAIN_USEC (5 * USEC_PER_SEC) /* after a failure */
 #define HEAL_AGAIN_USEC (30 * USEC_PER_SEC)
 #define HEAL_AGAIN_MAX_USEC (600 * USEC_PER_SEC)
 #define PROGRESS_USEC (2 * USEC_PER_SEC)
-#define BUSY_MAX 64u /* copies under way: what each holds in memory is a change set at most */
-
-enum copy_step { COPY_LOAD, COPY_LOOK, COPY_BEGIN, COPY_GATHER, COPY_APPEND };
-
-struct vaultcopy {
-    struct vaultjob job; /* first */
-    atomic_bool off;     /* the hub has taken it back, or it comes from elsewhere now */
-    bool busy, wanted;
-    enum copy_step step;
-    struct ident vault; /* as the hub says */
-    char endpoint[COPY_ENDPOINT_MAX];
-    uint64_t interval_usec, due_usec; /* monotonic */
-    struct copyflow flow;             /* what it owes to the pace */
-    bool resting;                     /* until the pace lets it go on, */
-    uint64_t rests_since_usec;        /* who has waited longest goes on first, */
-    uint64_t rested_traffic_bytes;    /* counted from when it last came on */
-    struct copy_source *source;       /* while busy */
-    struct copy_ask *ask;
-    struct copypass *pass;
-    struct copy_damage *damage; /* that the pass is to mend */
-    struct healpace heal;       /* when that is tried again */
-    struct copy_held held;
-    bool loaded;                        /* held is what the log has */
-    struct copy_counts unnoted, counts; /* what passes that failed have left to count; all, as told */
-    int more;
-    bool
-        behind; /* there is more to be taken at once: the pass has come to a point that is not the newest one there, or to none */
-    unsigned permille;
-    struct err trouble; /* why the last pass failed; code ERR_NONE: it did not */
-    bool news;          /* the hub is to be told */
-    uint64_t told_usec;
-};
 
 /* ---- start and end ---- */
 
-static void resume(struct vaultd *d);
+static void go_on(struct vaultd *d);
 
 static void on_bell(void *arg)
 {
     vaultcopysource_kick(arg);
-    resume(arg);
+    go_on(arg);
 }
 
 static void on_timer(void *arg)
 {
-    resume(arg);
+    go_on(arg);
 }
 
 int vaultcopy_start(struct vaultd *d, struct err *err)
 {
     copypace_init(&d->copy_pace);
+    copyturns_init(&d->copy_turns, THREADS, PLACES, SHORT_PLACES);
+    d->copy_turns.credit_bytes = CREDIT_BYTES;
     if (loop_bell_new(d->loop, on_bell, d, &d->copy_bell, err) < 0 ||
         loop_timer_new(d->loop, 0, 0, on_timer, d, &d->copy_timer, err) < 0)
         return -1;
@@ -183,6 +158,8 @@ static int run_lane(struct vaultcopy *c, struct err *err)
         vm->lane_token = 0;
         return copypass_begin(c->pass, s, err);
     }
+    if (c->step == COPY_RETURN)
+        return copypass_return(c->pass, s, err);
     c->more = copypass_append(c->pass, s, err);
     return c->more < 0 ? -1 : 0;
 }
@@ -195,22 +172,64 @@ static int run_waiting(struct vaultcopy *c, struct err *err)
     return c->more < 0 ? -1 : 0;
 }
 
+static bool may_wait(enum copy_step step)
+{
+    return step == COPY_LOOK || step == COPY_GATHER;
+}
+
 static int step_run(struct vaultjob *job, struct err *err)
 {
     struct vaultcopy *c = (struct vaultcopy *)job;
-    return c->step == COPY_LOOK || c->step == COPY_GATHER ? run_waiting(c, err) : run_lane(c, err);
+    return may_wait(c->step) ? run_waiting(c, err) : run_lane(c, err);
 }
 
 static void step_done(struct vaultjob *job);
 
+static int step_start(struct vmachine *vm, struct err *err)
+{
+    struct vaultcopy *c = vm->copy;
+    c->job.run = step_run;
+    c->job.done = step_done;
+    return may_wait(c->step) ? vaultjob_copy(vm->d, vm, &c->job, err) : vaultjob_lane(vm, &c->job, err);
+}
+
+/* Others wait for the place of one that has had it for long: it goes on from where it is, later. */
+static bool gives_way(struct vmachine *vm)
+{
+    struct vaultcopy *c = vm->copy;
+    if (!copyturn_yields(&vm->d->copy_turns, &c->turn, clock_mono_usec()))
+        return false;
+    if (!copypass_park(c->pass)) {
+        copypass_hurry(c->pass);
+        return false;
+    }
+    copyturn_leave(&vm->d->copy_turns, &c->turn);
+    return true;
+}
+
+/* It begins at once, or waits for its turn. */
 static int step_next(struct vmachine *vm, enum copy_step step, struct err *err)
 {
     struct vaultcopy *c = vm->copy;
-    c->step = step;
-    c->job.run = step_run;
-    c->job.done = step_done;
-    return step == COPY_LOOK || step == COPY_GATHER ? vaultjob_copy(vm->d, vm, &c->job, err)
-                                                    : vaultjob_lane(vm, &c->job, err);
+    static const enum copyturn_want wants[] = {[COPY_LOOK] = COPYTURN_LOOK,
+        [COPY_BEGIN] = COPYTURN_PLACE,
+        [COPY_RETURN] = COPYTURN_PLACE,
+        [COPY_GATHER] = COPYTURN_GATHER};
+    c->step = step == COPY_GATHER && gives_way(vm) ? COPY_RETURN : step;
+    if (c->step == COPY_LOAD || c->step == COPY_APPEND)
+        return step_start(vm, err);
+    c->waits = true;
+    copyturn_wait(&vm->d->copy_turns, &c->turn, wants[c->step], 0, clock_mono_usec());
+    return 0;
+}
+
+static void note_source(struct copy_source *source, const struct err *err, uint64_t now)
+{
+    source->turn.away = err != NULL && (err->code == ERR_UNAVAILABLE || err->code == ERR_TIMEOUT);
+    if (!source->turn.away)
+        return;
+    source->away_usec = now;
+    source->why = *err;
 }
 
 static void pass_end(struct vmachine *vm, const struct err *err)
@@ -219,7 +238,7 @@ static void pass_end(struct vmachine *vm, const struct err *err)
     struct vaultd *d = vm->d;
     uint64_t now = clock_mono_usec();
     c->busy = false;
-    c->rests_since_usec = 0;
+    copyturn_leave(&d->copy_turns, &c->turn);
     d->copies_busy--;
     c->permille = 0;
     if (c->pass != NULL)
@@ -230,7 +249,7 @@ static void pass_end(struct vmachine *vm, const struct err *err)
         c->ask->source = NULL;
     c->ask = NULL;
     if (c->source != NULL && !atomic_load(&c->off))
-        c->source->away = err != NULL && (err->code == ERR_UNAVAILABLE || err->code == ERR_TIMEOUT);
+        note_source(c->source, err, now);
     vaultcopysource_put(TAKE_PTR(c->source));
     if (err != NULL || atomic_load(&c->off)) /* what it came to may be another vault's */
         c->loaded = false;
@@ -318,22 +337,11 @@ static int pass_new(struct vmachine *vm, struct err *err)
         .pace = &vm->d->copy_pace,
         .flow = &c->flow};
     c->loaded = true;
+    c->charged_bytes = 0;
     return copypass_new(&spec, &c->pass, err);
 }
 
-/* Nothing of it is under way, and no thread waits: resume() goes on with it. */
-static void rest(struct vmachine *vm)
-{
-    struct vaultcopy *c = vm->copy;
-    uint64_t traffic = copypass_traffic(c->pass);
-    if (c->rests_since_usec == 0 || traffic != c->rested_traffic_bytes)
-        c->rests_since_usec = clock_mono_usec();
-    c->rested_traffic_bytes = traffic;
-    c->resting = true;
-    vm->d->copies_resting++;
-}
-
-/* What follows upon the step that is done. 1: another step is under way, or it rests; 0: the pass is over. */
+/* What follows upon the step that is done. 1: there is another step; 0: the pass is over. */
 static int follow_up(struct vmachine *vm, struct err *err)
 {
     struct vaultcopy *c = vm->copy;
@@ -346,14 +354,11 @@ static int follow_up(struct vmachine *vm, struct err *err)
     case COPY_LOOK:
         if (c->more == 0)
             return 0;
+        c->turn.is_long = copypass_is_whole(c->pass);
         next = COPY_BEGIN;
         break;
     case COPY_GATHER:
-        if (c->more == 0) {
-            rest(vm);
-            return 1;
-        }
-        next = COPY_APPEND;
+        next = c->more == 0 ? COPY_GATHER : COPY_APPEND;
         break;
     case COPY_APPEND:
         c->counts = copypass_counts(c->pass);
@@ -373,6 +378,17 @@ static int follow_up(struct vmachine *vm, struct err *err)
     return step_next(vm, next, err) < 0 ? -1 : 1;
 }
 
+/* Its thread is free. A vault from which something came is there. */
+static void turn_done(struct vmachine *vm)
+{
+    struct vaultcopy *c = vm->copy;
+    uint64_t bytes = copypass_traffic(c->pass) - c->charged_bytes;
+    c->charged_bytes += bytes;
+    copyturn_done(&vm->d->copy_turns, &c->turn, bytes);
+    if (bytes > 0 && c->job.result == 0)
+        c->source->turn.away = false;
+}
+
 static void step_done(struct vaultjob *job)
 {
     struct vaultcopy *c = (struct vaultcopy *)job;
@@ -382,104 +398,81 @@ static void step_done(struct vaultjob *job)
         c->busy = false;
         return;
     }
+    if (may_wait(c->step))
+        turn_done(vm);
     int result = job->result < 0 ? -1 : follow_up(vm, &err);
     if (c->pass != NULL)
         c->counts = copypass_counts(c->pass);
     if (result <= 0)
         pass_end(vm, result < 0 ? &err : NULL);
-    if (vm->d->copies_resting > 0) /* it has told the pace what it took */
-        resume(vm->d);
+    go_on(vm->d);
 }
 
-/* ---- the desired state ---- */
+/* ---- turns ---- */
 
-static void set_readers(struct vmachine *vm, char *const *ids, size_t count)
+static struct vaultcopy *copy_of(struct copyturn *t)
 {
-    struct copy_reader before[READERS_MAX];
-    unsigned before_count = vm->reader_count;
-    memcpy(before, vm->readers, sizeof(before));
-    vm->reader_count = 0;
-    for (size_t i = 0; i < count && vm->reader_count < READERS_MAX; i++) {
-        struct copy_reader *r = &vm->readers[vm->reader_count];
-        *r = (struct copy_reader){.known_usec = clock_mono_usec()};
-        if (ident_from_text(ids[i], &r->vault) < 0)
+    return (struct vaultcopy *)(void *)((char *)t - offsetof(struct vaultcopy, turn));
+}
+
+/* Why it need not wait any longer; NULL: it does. Who waits for a vault that was seen to be away would only find out the same. */
+static const struct err *is_futile(const struct vaultcopy *c, const struct err *given_up)
+{
+    const struct copy_source *s = c->source;
+    if (atomic_load(&c->off))
+        return given_up;
+    return c->step == COPY_LOOK && s->turn.away && c->turn.since_usec <= s->away_usec ? &s->why : NULL;
+}
+
+static void look_at_waiting(struct vaultd *d)
+{
+    struct err given_up = ERR_INIT;
+    (void)err_set(&given_up, ERR_CANCELLED, "the copy was ended");
+    for (struct copyturn *t = d->copy_turns.waiting, *next; t != NULL; t = next) {
+        struct vaultcopy *c = copy_of(t);
+        const struct err *why = is_futile(c, &given_up);
+        next = t->next;
+        t->due_usec = c->step == COPY_GATHER ? copypace_due(&d->copy_pace, &c->flow) : 0;
+        if (why == NULL)
             continue;
-        for (unsigned k = 0; k < before_count; k++)
-            if (ident_equal(&before[k].vault, &r->vault))
-                *r = before[k];
-        vm->reader_count++;
+        struct err err = *why;
+        copyturn_forget(&d->copy_turns, t);
+        c->waits = false;
+        pass_end(c->job.vm, &err);
     }
 }
 
-/* What is under way has nothing more to do. */
-static void give_up(struct vaultcopy *c)
+/* Those whose turn it is go on. */
+static void go_on(struct vaultd *d)
 {
-    atomic_store(&c->off, true);
-    if (c->ask != NULL)
-        vaultask_give_up(c->ask->ask, true);
-    if (c->resting)
-        vaultcopysource_ring(c->job.vm->d);
-}
-
-void vaultcopy_unset(struct vmachine *vm)
-{
-    vm->reader_count = 0;
-    if (vm->copy == NULL)
+    uint64_t now = clock_mono_usec(), due = UINT64_MAX, spaced = 0;
+    struct copyturn *t = NULL;
+    if (d->stopping || d->copy_turns.waiting == NULL)
         return;
-    vm->copy->wanted = false;
-    if (vm->copy->busy)
-        give_up(vm->copy);
-    else
-        vaultcopy_forget(vm);
+    look_at_waiting(d);
+    do {
+        spaced = copypace_is_shared(&d->copy_pace) ? d->copy_gathered_usec + GATHER_USEC : 0;
+        t = copyturn_next(&d->copy_turns, now, spaced <= now, &due);
+        if (t == NULL)
+            break;
+        struct vaultcopy *c = copy_of(t);
+        struct err err = ERR_INIT;
+        c->waits = false;
+        if (c->step == COPY_GATHER)
+            d->copy_gathered_usec = now;
+        if (step_start(c->job.vm, &err) == 0)
+            continue;
+        if (may_wait(c->step))
+            copyturn_done(&d->copy_turns, t, 0);
+        pass_end(c->job.vm, &err);
+    } while (d->copy_turns.waiting != NULL);
+    if (spaced > now && spaced < due)
+        due = spaced;
+    if (d->copy_turns.waiting != NULL && due != UINT64_MAX)
+        loop_timer_set(d->copy_timer, due > now ? due - now : 1);
 }
 
-void vaultcopy_set(struct vmachine *vm, const Leeward__Control__V1__VaultMachine *m)
-{
-    struct ident vault;
-    struct vaultcopy *c = vm->copy;
-    if (m->copy_vault_id[0] == '\0' || ident_from_text(m->copy_vault_id, &vault) < 0 ||
-        strlen(m->copy_vault_endpoint) >= COPY_ENDPOINT_MAX) {
-        vaultcopy_unset(vm);
-        set_readers(vm, m->reader_vault_ids, m->n_reader_vault_ids);
-        return;
-    }
-    set_readers(vm, m->reader_vault_ids, m->n_reader_vault_ids);
-    if (c == NULL)
-        c = vm->copy = mem_new(struct vaultcopy);
-    if (c == NULL)
-        return;
-    bool same = ident_equal(&c->vault, &vault) && strcmp(c->endpoint, m->copy_vault_endpoint) == 0;
-    c->vault = vault;
-    (void)snprintf(c->endpoint, sizeof(c->endpoint), "%s", m->copy_vault_endpoint);
-    c->interval_usec = m->copy_interval_usec > USEC_PER_SEC ? m->copy_interval_usec : USEC_PER_SEC;
-    if (c->busy && (!same || !c->wanted))
-        give_up(c);
-    if (!same)
-        c->loaded = false;
-    if (!same || !c->wanted)
-        c->due_usec = 0;
-    c->wanted = true;
-    c->news = true;
-    if (vm->stream != NULL) {
-        struct err why = ERR_INIT;
-        (void)err_set(
-            &why, ERR_REFUSED, "this vault has a copy of the machine's points: it is replicated to another one");
-        replicate_refuse(vm->stream, &why);
-    }
-}
-
-/* One that is being taken back is none any more: its points may be the machine's own line now, and are to be told as such. */
-bool vaultcopy_is_copy(const struct vmachine *vm)
-{
-    return vm->copy != NULL && vm->copy->wanted;
-}
-
-void vaultcopy_forget_told(struct vaultd *d)
-{
-    for (struct vmachine *vm = d->machines; vm != NULL; vm = vm->next)
-        if (vm->copy != NULL)
-            vm->copy->news = true;
-}
+/* ---- the beginning of a pass ---- */
 
 static void pass_begin(struct vmachine *vm)
 {
@@ -488,7 +481,10 @@ static void pass_begin(struct vmachine *vm)
     struct err err = ERR_INIT;
     c->busy = true;
     d->copies_busy++;
+    c->job.vm = vm;
     c->source = vaultcopysource_get(d, &c->vault, c->endpoint, &err);
+    if (c->source != NULL)
+        copyturn_begin(&d->copy_turns, &c->turn, &c->source->turn);
     c->ask = c->source == NULL ? NULL : vaultcopysource_ask(d, c->source, &err);
     int result = c->ask == NULL ? -1 : 0;
     if (result == 0 && c->loaded)
@@ -505,77 +501,35 @@ static bool is_due(const struct vmachine *vm, uint64_t now)
     if (!vm->desired || c == NULL || c->busy || !c->wanted || now < c->due_usec)
         return false;
     const struct copy_source *source = vaultcopysource_find(vm->d, &c->vault, c->endpoint);
-    return source == NULL || !source->away || source->refs == 0;
+    return source == NULL || !source->turn.away || source->refs == 0;
 }
 
-/* ---- the pace ---- */
-
-void vaultcopy_throttle(struct vaultd *d, const Leeward__Control__V1__VaultDesired *desired)
-{
-    d->copy_rate = desired->throttle_bytes_per_sec;
-    d->copy_work_rate = desired->work_throttle_bytes_per_sec;
-    d->copy_flow_rate = desired->machine_throttle_bytes_per_sec;
-    workhours_take(
-        &d->copy_hours, desired->work_windows, desired->n_work_windows, desired->utc_offsets, desired->n_utc_offsets);
-}
+/* ---- by the clock ---- */
 
 static void look_at_pace(struct vaultd *d)
 {
     uint64_t rate = workhours_rate_at(&d->copy_hours, d->copy_rate, d->copy_work_rate, clock_utc_usec());
     if (!copypace_set(&d->copy_pace, rate, d->copy_flow_rate))
         return;
-    for (struct vmachine *vm = d->machines; vm != NULL; vm = vm->next)
-        if (vm->copy != NULL && (!vm->copy->busy || vm->copy->resting))
-            vm->copy->flow = (struct copyflow){0};
+    d->copy_turns.credit_bytes = rate == 0 ? CREDIT_BYTES : rate < CREDIT_BYTES_MIN ? CREDIT_BYTES_MIN : rate;
+    for (struct vmachine *vm = d->machines; vm != NULL; vm = vm->next) {
+        struct vaultcopy *c = vm->copy;
+        if (c != NULL && (!c->busy || c->waits))
+            c->flow = (struct copyflow){0};
+        if (c != NULL && !c->busy)
+            copyturn_forgive(&c->turn);
+    }
     log_event(
         LOG_INFO, "copies_throttled", LOG_U("bytes_per_sec", rate), LOG_U("machine_bytes_per_sec", d->copy_flow_rate));
-    resume(d);
+    go_on(d);
 }
-
-/* The one that may go on now and has waited longest; NULL: none, *ret_due is when to look again (UINT64_MAX: when another rests). */
-static struct vmachine *next_rested(struct vaultd *d, uint64_t now, uint64_t *ret_due)
-{
-    struct vmachine *next = NULL;
-    *ret_due = UINT64_MAX;
-    for (struct vmachine *vm = d->machines; vm != NULL; vm = vm->next) {
-        const struct vaultcopy *c = vm->copy;
-        if (c == NULL || !c->resting)
-            continue;
-        uint64_t due = atomic_load(&c->off) ? 0 : copypace_due(&d->copy_pace, &c->flow);
-        if (due <= now && (next == NULL || c->rests_since_usec < next->copy->rests_since_usec))
-            next = vm;
-        *ret_due = due < *ret_due ? due : *ret_due;
-    }
-    return next;
-}
-
-/* One at a time: what it is granted tells when the next one may go, and the bell is rung then. */
-static void resume(struct vaultd *d)
-{
-    uint64_t now = clock_mono_usec(), due;
-    struct err err = ERR_INIT;
-    if (d->stopping || d->copies_resting == 0)
-        return;
-    struct vmachine *vm = next_rested(d, now, &due);
-    if (vm != NULL) {
-        vm->copy->resting = false;
-        d->copies_resting--;
-        if (step_next(vm, COPY_GATHER, &err) < 0)
-            pass_end(vm, &err);
-        due = now + RESUME_USEC;
-    }
-    if (due != UINT64_MAX)
-        loop_timer_set(d->copy_timer, due > now + RESUME_USEC ? due - now : RESUME_USEC);
-}
-
-/* ---- by the clock ---- */
 
 /* Begins where it left off, so that each has its turn. */
 static void begin_passes(struct vaultd *d, uint64_t now)
 {
     struct vmachine *first = d->copy_last == NULL || d->copy_last->next == NULL ? d->machines : d->copy_last->next;
     struct vmachine *vm = first;
-    while (vm != NULL && d->copies_busy < BUSY_MAX) {
+    while (vm != NULL && d->copies_busy < PASSES_MAX) {
         if (is_due(vm, now)) {
             d->copy_last = vm;
             pass_begin(vm);
@@ -596,4 +550,5 @@ void vaultcopy_tick(struct vaultd *d, uint64_t now)
             tell(vm, vm->copy->permille);
     if (!d->stopping && !d->full)
         begin_passes(d, now);
+    go_on(d);
 }

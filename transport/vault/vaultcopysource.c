@@ -41,6 +41,7 @@ struct copy_source *vaultcopysource_get(
     }
     s->next = d->copy_sources;
     d->copy_sources = s;
+    d->copy_turns.sources++;
     return s;
 }
 
@@ -59,6 +60,7 @@ void vaultcopysource_tick(struct vaultd *d, uint64_t now)
             continue;
         }
         *link = s->next;
+        d->copy_turns.sources--;
         rpc_channel_free(s->channel);
         free(s);
     }

@@ -15,6 +15,7 @@
 #include "transport/rpc/rpc.h"
 #include "transport/vault/branchlist.h"
 #include "transport/vault/copypace.h"
+#include "transport/vault/copyturn.h"
 #include "transport/vault/growth.h"
 #include "transport/vault/healpace.h"
 #include "transport/vault/quarantine.h"
@@ -135,8 +136,10 @@ struct vaultd {
     struct copypace copy_pace; /* what may come of them, */
     uint64_t copy_rate, copy_work_rate, copy_flow_rate;
     struct workhours copy_hours;
-    struct loop_timer *copy_timer; /* when the next one that rests may go on */
-    unsigned copies_busy, copies_resting;
+    struct copyturns copy_turns;   /* and whose turn it is */
+    uint64_t copy_gathered_usec;   /* when one last went */
+    struct loop_timer *copy_timer; /* when the next one may */
+    unsigned copies_busy;
     struct vmachine *copy_last; /* whose turn was last */
     struct rpc_server *server;
     struct session *session;

@@ -232,6 +232,8 @@ int __wrap_vaultask_run(struct vaultask *v, const char *path, const ProtobufCMes
 static struct copypace pace = {.lock = PTHREAD_MUTEX_INITIALIZER};
 static struct copyflow flow;
 static struct copy_counts unnoted; /* left by passes that failed, as the daemon keeps it */
+static bool gives_way;             /* others wait for its place, all the time */
+static unsigned parked;
 static struct copy_damage damage[3];
 static size_t damage_count;
 
@@ -282,6 +284,8 @@ static void fixture_begin(struct fixture *f, uint64_t seed, uint64_t bytes_0)
     line_rate = 0;
     unnoted = (struct copy_counts){0};
     all_traffic = 0;
+    gives_way = false;
+    parked = 0;
 }
 
 static void forget_kept(struct fixture *f)
@@ -315,6 +319,18 @@ static int teardown(void **state)
     return 0;
 }
 
+static int give_way(struct fixture *f, struct copypass *p, struct err *err)
+{
+    if (!gives_way)
+        return 1;
+    if (!copypass_park(p)) {
+        copypass_hurry(p);
+        return 1;
+    }
+    parked++;
+    return copypass_return(p, f->store, err) < 0 ? -1 : 1;
+}
+
 /* 1: a point was made; 0: there was nothing new; -1. */
 static int try_pass_from(struct fixture *f, const struct ident *vault, struct copy_held *ret_held, struct err *err)
 {
@@ -339,6 +355,8 @@ static int try_pass_from(struct fixture *f, const struct ident *vault, struct co
         if (due == 0)
             passed_usec += copypass_rests_until(p) - clock_mono_usec();
         more = due < 0 ? -1 : due == 0 ? 1 : copypass_append(p, f->store, err);
+        if (more > 0)
+            more = give_way(f, p, err);
     }
     unnoted = copypass_unnoted(p);
     return more < 0 ? -1 : result;
@@ -900,6 +918,36 @@ static void a_bound_is_kept_over_passes(void **state)
     free(f);
 }
 
+/* It lets go of what it holds between two calls, and yet asks for nothing twice. */
+static void a_pass_that_gives_way_goes_on_from_where_it_was(void **state)
+{
+    struct fixture *f = calloc(1, sizeof(*f));
+    uint8_t block[PIECE] = {3};
+    (void)state;
+    fixture_begin(f, 11, 24u << 20);
+    fill_whole(&f->m);
+    gives_way = true;
+    copypace_set(&pace, 1u << 20, 0);
+    pass(f);
+    assert_true(parked > 20);
+    assert_int_equal(sent_bytes, 24u << 20);
+    assert_int_equal(hash_calls, 2); /* one for each disk */
+    parked = 0;
+    model_put(&f->m, 0, 0, PIECE, block); /* the first of each two MiB, so that there are several calls */
+    for (uint64_t at = 0; at < 24u << 20; at += 2u << 20)
+        model_put(&f->m, 0, at, PIECE, block);
+    model_put(&f->m, 1, 0, PIECE, block);
+    model_commit(&f->m, MARK_CRASH);
+    pass(f);
+    assert_true(parked > 0);
+    assert_int_equal(sent_bytes, 13 * PIECE);
+    assert_int_equal(hash_calls, 0);
+    copypace_set(&pace, 0, 0);
+    check_kept(f);
+    fixture_end(f);
+    free(f);
+}
+
 /* The payload of a record of the copy; what is damaged comes anew with the next comparison of all. */
 static void damage_here_is_healed_by_a_comparison_of_all(void **state)
 {
@@ -1083,6 +1131,7 @@ int main(void)
         TEST(where_too_much_has_changed_to_be_told_all_is_compared),
         cmocka_unit_test(a_line_of_twenty_kilobytes_per_second_brings_a_point),
         cmocka_unit_test(a_bound_is_kept_over_passes),
+        cmocka_unit_test(a_pass_that_gives_way_goes_on_from_where_it_was),
         cmocka_unit_test(killed_anywhere_the_next_pass_makes_the_same_of_it),
     };
     return cmocka_run_group_tests_name("copy", tests, NULL, NULL);
