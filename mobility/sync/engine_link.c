@@ -160,6 +160,27 @@ static void requeue_commands(struct engine *e)
     pthread_mutex_unlock(&e->lock);
 }
 
+/* A first copy that has not begun. */
+static bool is_untouched(const struct syncstate_disk *row)
+{
+    return row->copy == COPY_INITIAL && row->cursor == 0;
+}
+
+/* An epoch is durable here before it is used, so a higher one is somebody else's: of another agent with this identity, or the vault's own, which took
+ * a replica's changes over, or lost some. What the copy holds now is not what this agent has sent. */
+static void distrust_copies(struct engine *e)
+{
+    for (unsigned i = 0; i < MARK_DISKS_MAX; i++) {
+        struct engine_disk *d = &e->disks[i];
+        const struct syncstate_disk *row = d->attached ? engine_row(e, d) : NULL;
+
+        if (!row || is_untouched(row))
+            continue;
+        engine_restart_copy(e, d, COPY_RESYNC);
+        engine_tell_resync(e, d, "its copy was written to by somebody else");
+    }
+}
+
 /* A new epoch: what is not committed is sent again from committed + 1 on. */
 static int bump(struct engine *e, const struct uplink_answer *answer, struct err *err)
 {
@@ -180,6 +201,8 @@ static int bump(struct engine *e, const struct uplink_answer *answer, struct err
     engine_schedule_rewind(e);
     engine_insight_rewind(e);
     e->first_point = 0;
+    if (answer->epoch > e->state.epoch)
+        distrust_copies(e);
     e->state.epoch = (answer->epoch > e->state.epoch ? answer->epoch : e->state.epoch) + 1;
     if (engine_save(e, err) < 0)
         return -1;
@@ -201,13 +224,8 @@ static bool any_done(const struct engine *e)
     return false;
 }
 
-/* A first copy that has not begun, on a vault that may hold an older one: only a machine without any complete disk asks. */
-static bool is_untouched(const struct syncstate_disk *row)
-{
-    return row->copy == COPY_INITIAL && row->cursor == 0;
-}
-
-/* True: the copy of the disk begins anew. */
+/* True: the copy of the disk begins anew. A first copy that has not begun, on a vault that may hold an older one (older): only a machine
+ * without any complete disk asks. */
 static bool compare_history(struct engine *e, struct engine_disk *d, const struct uplink_answer *answer, bool older)
 {
     bool less = answer->committed_sequence < e->state.committed_sequence;

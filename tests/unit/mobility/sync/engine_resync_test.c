@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Comparisons with the vault: that one ends, however little differs.
+ * Comparisons with the vault: that one ends, however little differs, and that what somebody else has written to the copy makes one.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -44,10 +44,41 @@ static void a_large_disk_that_is_the_same_is_compared_to_its_end(void **state)
     syncrig_done(&rig);
 }
 
+static void spoil_copy(const struct syncrig *rig)
+{
+    must_run("dd if=/dev/urandom of=%s/0.img bs=4096 count=3 seek=400 conv=notrunc status=none", rig->dir);
+}
+
+/* Only what changed would be sent over what that one wrote, and be called a point. */
+static void what_somebody_else_wrote_is_compared(void **state)
+{
+    struct syncrig rig;
+
+    (void)state;
+    syncrig_init(&rig, 1, 8 * MIB, 512);
+    fakenode_set_hashes(rig.node, true);
+    syncrig_start(&rig);
+    assert_true(syncrig_wait_phase(&rig, PHASE_PROTECTED));
+    syncrig_assert_equal(&rig);
+    spoil_copy(&rig);
+    fakenode_raise_epoch(rig.node);
+    assert_true(syncrig_wait_event(&rig, "resync_started"));
+    syncrig_assert_equal(&rig);
+    syncrig_stop(&rig);
+    spoil_copy(&rig);
+    fakenode_raise_epoch(rig.node); /* while no agent runs */
+    syncrig_start(&rig);
+    assert_true(syncrig_wait_event(&rig, "resync_started"));
+    syncrig_assert_equal(&rig);
+    assert_int_equal(syncrig_events(&rig, "resync_started"), 1);
+    syncrig_done(&rig);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_large_disk_that_is_the_same_is_compared_to_its_end),
+        cmocka_unit_test(what_somebody_else_wrote_is_compared),
     };
 
     if (!loopdisk_is_possible()) {

@@ -586,3 +586,11 @@ void fakenode_fall_back(struct fakenode *n, uint64_t committed)
     n->expected = committed + 1;
     pthread_mutex_unlock(&n->lock);
 }
+
+void fakenode_raise_epoch(struct fakenode *n)
+{
+    pthread_mutex_lock(&n->lock);
+    n->facts.epoch++;
+    pthread_mutex_unlock(&n->lock);
+    fakenode_drop(n);
+}
