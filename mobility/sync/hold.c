@@ -354,7 +354,7 @@ static void wait_for_wish(struct hold *h)
         pthread_cond_wait(&h->cond, &h->lock);
         return;
     }
-    (void)clock_gettime(CLOCK_REALTIME, &until);
+    (void)clock_gettime(CLOCK_MONOTONIC, &until); /* as the condition's */
     until.tv_sec += AGAIN_SEC;
     if (pthread_cond_timedwait(&h->cond, &h->lock, &until) == ETIMEDOUT && h->wish == WISH_NOTHING) {
         h->order = (struct order){.command_id = ""};
@@ -400,13 +400,17 @@ static void *hold_main(void *arg)
 int hold_new(const struct hold_conf *conf, struct hold **ret_hold, struct err *err)
 {
     struct hold *h = mem_new(struct hold);
+    pthread_condattr_t attr;
     int rc;
 
     if (!h)
         return err_set(err, ERR_NOMEM, "no memory to hold the source");
     h->conf = *conf;
     pthread_mutex_init(&h->lock, NULL);
-    pthread_cond_init(&h->cond, NULL);
+    pthread_condattr_init(&attr);
+    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC); /* a clock that is set must not keep a file system read-only */
+    pthread_cond_init(&h->cond, &attr);
+    pthread_condattr_destroy(&attr);
     h->note_path = mem_printf("%s/held", conf->data_dir);
     h->run_note_path = mem_printf("%s/held", conf->run_dir);
     h->noted =

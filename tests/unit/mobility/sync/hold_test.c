@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "mobility/sync/hold.h"
+#include "mobility/sync/readonly.h"
 #include "tests/unit/mobility/sync/diskkey.h"
 #include "tests/unit/mobility/track/loopdisk.h"
 #include "transport/base/buf.h"
@@ -27,6 +28,21 @@
 
 #define ID "11111111-2222-3333-4444-555555555555"
 #define WAIT_USEC (120 * USEC_PER_SEC)
+
+/* Of the clock that people set: how far it is ahead of that of the kernel, which timed waits go by. */
+static _Atomic time_t ahead_sec;
+
+int __real_clock_gettime(clockid_t clock, struct timespec *ret_time);
+int __wrap_clock_gettime(clockid_t clock, struct timespec *ret_time);
+
+int __wrap_clock_gettime(clockid_t clock, struct timespec *ret_time)
+{
+    int rc = __real_clock_gettime(clock, ret_time);
+
+    if (clock == CLOCK_REALTIME)
+        ret_time->tv_sec += ahead_sec;
+    return rc;
+}
 
 struct fixture {
     struct loopdisk loop_disk;
@@ -324,6 +340,45 @@ static void no_command_goes_without_an_answer(void **state)
     assert_false(has_note(f));
 }
 
+static bool is_writable(const struct fixture *f)
+{
+    char path[100];
+    int fd;
+
+    (void)snprintf(path, sizeof(path), "%s/mnt/file", f->dir);
+    fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+    if (fd >= 0)
+        (void)close(fd);
+    return fd >= 0;
+}
+
+/* Its clock is an hour ahead, and set right before the file system is tried again: nobody would write to it for an hour. */
+static void what_stayed_read_only_is_tried_again_whatever_the_clock_says(void **state)
+{
+    struct fixture *f = *state;
+    struct err err = ERR_INIT;
+    char mounted[80], *list[] = {mounted};
+    const struct freeze_mounts mounts = {.paths = list, .count = 1};
+
+    hold_free(f->hold);
+    (void)snprintf(mounted, sizeof(mounted), "%s/mnt", f->dir);
+    must_run("mkfs.ext4 -q -F %s && mkdir %s && mount %s %s", f->loop_disk.path, mounted, f->loop_disk.path, mounted);
+    assert_int_equal(readonly_set(&mounts, 0, f->dir, &err), 0);
+    must_run("blockdev --setro %s", f->loop_disk.path);
+    must_run("printf '1\\nhold-id " ID "\\nread-only %s\\n' > %s", mounted, f->note);
+    begin(f);
+    ahead_sec = 3600;
+    assert_int_equal(command(f, ID, true, NULL, &err), 0);
+    assert_int_not_equal(next_output(f).error.code, ERR_NONE);
+    assert_false(is_writable(f));
+    must_run("blockdev --setrw %s", f->loop_disk.path);
+    wait_for(f, has_note, false);
+    ahead_sec = 0;
+    assert_true(is_writable(f));
+    check_log(f, "start\n");
+    must_run("umount %s", mounted);
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -333,7 +388,7 @@ int main(void)
         TEST(a_new_process_holds_it_again_until_the_hub_says_otherwise), TEST(a_command_that_makes_no_sense_is_refused),
         TEST(a_note_that_makes_no_sense_hurts_nobody), TEST(a_release_gives_back_what_its_own_hold_took),
         TEST(a_hold_that_came_first_belongs_to_the_generation_that_is_told_then),
-        TEST(no_command_goes_without_an_answer)};
+        TEST(no_command_goes_without_an_answer), TEST(what_stayed_read_only_is_tried_again_whatever_the_clock_says)};
     if (!loopdisk_is_possible())
         return 77;
     return cmocka_run_group_tests(tests, NULL, NULL);
