@@ -198,7 +198,8 @@ static uint64_t round_down(uint64_t n, uint64_t to)
     return n - n % to;
 }
 
-/* Takes the next range: grown to whole sectors, cut at the end of the disk. 1, 0 at the end, -1. */
+/* Takes the next range: grown to whole sectors, cut at the end of the disk. 1, 0 at the end, -1. Whoever gave a range that lies behind the end knew of
+ * a larger disk; a controller that looks for a lost one says of it that it has no size. */
 static int next_range(struct cutter *c, struct err *err)
 {
     uint64_t start, length, size;
@@ -210,6 +211,9 @@ static int next_range(struct cutter *c, struct err *err)
     if (!c->disk)
         return err_set(err, ERR_NOT_FOUND, "disk %u is not being read", number);
     size = size_of(c->disk->fd);
+    if (start >= size)
+        return err_set(err, ERR_UNAVAILABLE, "the disk has %llu bytes, and was to be read at %llu",
+            (unsigned long long)size, (unsigned long long)start);
     c->start = round_down(start, c->disk->sector_bytes);
     c->end = length > size || start > size - length ? size : start + length;
     c->end = round_down(c->end + c->disk->sector_bytes - 1, c->disk->sector_bytes);

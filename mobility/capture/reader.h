@@ -53,7 +53,9 @@ uint64_t reader_disk_size_bytes(const struct reader *r, unsigned disk); /* as th
 uint32_t reader_disk_sector_bytes(const struct reader *r, unsigned disk); /* logical block size; 0: not added */
 
 /* Reads all that the source gives (ranges are cut at the end of the disk). Returns 0 when all pieces were
- * delivered, unreadable ones included. -1: the sink's error, or ERR_NOT_FOUND for a disk that was not added.
+ * delivered, unreadable ones included. -1: the sink's error, ERR_NOT_FOUND for a disk that was not added, or
+ * ERR_UNAVAILABLE where a range lies behind the disk's end: it has shrunk, or is away (maybe for a moment only),
+ * and not reading it is not the same as having read it.
  */
 int reader_run(
     struct reader *r, reader_source source, void *source_arg, reader_sink sink, void *sink_arg, struct err *err);

@@ -175,6 +175,24 @@ static void test_ranges_are_grown_to_sectors_and_cut_at_the_end(void **state)
     assert_int_equal(r->data_bytes, 2 * sector);
 }
 
+static void test_a_range_behind_the_end_is_no_range_that_was_read(void **state)
+{
+    struct rig *r = *state;
+    struct one_range o = {.start = DISK_BYTES, .length = 4096, .disk = 3};
+    struct dirty *set = new_set(r);
+    struct err err = ERR_INIT;
+
+    assert_int_equal(reader_run(r->reader, give_one, &o, sink, r, &err), -1);
+    assert_int_equal(err.code, ERR_UNAVAILABLE);
+    loopdisk_resize(&r->disk, 0); /* pulled */
+    assert_int_equal(dirty_set(set, 0, 4096, NULL), 0);
+    err_clear(&err);
+    assert_int_equal(reader_run_dirty(r->reader, 3, set, sink, r, &err), -1);
+    assert_int_equal(err.code, ERR_UNAVAILABLE);
+    assert_int_equal(r->pieces, 0);
+    dirty_close(set);
+}
+
 /* Gives one piece after the other and notes how many were not delivered yet; narrows the reader in the middle. */
 struct narrow_source {
     struct rig *rig;
@@ -323,6 +341,7 @@ int main(void)
         TEST(test_scattered_ranges_and_nothing_else, setup),
         TEST(test_ranges_are_grown_to_sectors_and_cut_at_the_end, setup),
         TEST(test_ranges_are_grown_to_sectors_and_cut_at_the_end, setup_4096),
+        TEST(test_a_range_behind_the_end_is_no_range_that_was_read, setup),
         TEST(test_no_more_is_in_flight_than_allowed, setup),
         TEST(test_an_unknown_disk_is_an_error, setup),
         TEST(test_what_cannot_be_read_is_told_to_the_sector, setup),

@@ -3,6 +3,7 @@
  * Disks that come, go and change their size while the machine is replicated: what stays goes on with its points and is not compared,
  * what goes leaves nothing behind, what comes back is copied anew.
  */
+#include <linux/loop.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -10,9 +11,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
+#include "mobility/capture/reader.h"
 #include "tests/unit/mobility/sync/syncrig.h"
 
 #define MIB (1u << 20)
@@ -175,6 +179,56 @@ static void a_disk_grows_during_its_first_copy(void **state)
     syncrig_done(&rig);
 }
 
+/* What the next reading of changes finds: a disk whose size is that of its first block, as a controller says of one that it looks for. */
+static struct loopdisk *_Atomic away;
+
+int __real_reader_run_dirty(
+    struct reader *r, unsigned disk, const struct dirty *set, reader_sink sink, void *sink_arg, struct err *err);
+int __wrap_reader_run_dirty(
+    struct reader *r, unsigned disk, const struct dirty *set, reader_sink sink, void *sink_arg, struct err *err);
+
+static void limit_size(const struct loopdisk *l, uint64_t bytes)
+{
+    struct loop_info64 info;
+
+    assert_int_equal(ioctl(l->fd, LOOP_GET_STATUS64, &info), 0);
+    info.lo_sizelimit = bytes;
+    assert_int_equal(ioctl(l->fd, LOOP_SET_STATUS64, &info), 0);
+}
+
+int __wrap_reader_run_dirty(
+    struct reader *r, unsigned disk, const struct dirty *set, reader_sink sink, void *sink_arg, struct err *err)
+{
+    struct loopdisk *l = away;
+    int result;
+
+    if (!l || dirty_is_empty(set))
+        return __real_reader_run_dirty(r, disk, set, sink, sink_arg, err);
+    away = NULL;
+    limit_size(l, 4096);
+    result = __real_reader_run_dirty(r, disk, set, sink, sink_arg, err);
+    limit_size(l, 0);
+    return result;
+}
+
+static void a_disk_that_is_away_for_a_moment_loses_nothing(void **state)
+{
+    struct syncrig rig;
+
+    (void)state;
+    syncrig_init(&rig, 1, 16 * MIB, 512);
+    fill(&rig.disks[0], 0, 4 * MIB);
+    syncrig_start(&rig);
+    wait_points_of(&rig, 1);
+    away = &rig.disks[0];
+    fill(&rig.disks[0], 6 * MIB, 7 * MIB);
+    while (away)
+        (void)usleep(1000);
+    syncrig_assert_equal(&rig);
+    assert_int_equal(syncrig_events(&rig, "resync_started"), 0);
+    syncrig_done(&rig);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -183,6 +237,7 @@ int main(void)
         cmocka_unit_test(a_disk_that_is_taken_in_again_is_copied_anew),
         cmocka_unit_test(a_disk_may_shrink_and_grow_again),
         cmocka_unit_test(a_disk_grows_during_its_first_copy),
+        cmocka_unit_test(a_disk_that_is_away_for_a_moment_loses_nothing),
     };
 
     if (!loopdisk_is_possible()) {
