@@ -5,7 +5,7 @@
  *               history; because a view at such a point must sweep that, a delta with points inside stays below a limit.
  *   pruning     neighbouring deltas between which retention has dropped all points become one, without history, of any size.
  *   trimming    a delta whose history is mostly that of dropped points is written anew alone (store_compact.c finds them).
- *   cumulative  when the deltas behind the last cumulative run come to half of it, the whole block map is written anew.
+ *   cumulative  when the deltas behind the last cumulative run come to half of it, or are many, the whole block map is written anew.
  *               Points from there on need nothing older.
  * Deltas are never merged across a cumulative run's sequence. A run that no retained point can need any more is dropped.
  *
@@ -25,6 +25,8 @@
 #define TIER_FACTOR 4u
 #define INSIDE_FACTOR 5u     /* x flush_extents: entries of a delta that has points inside */
 #define CUMULATIVE_FACTOR 8u /* x flush_extents: deltas below this are never worth a cumulative run */
+#define CUMULATIVE_RUNS                                                                                                \
+    256u /* behind a cumulative one: where points keep them apart they never come to half of a large disk */
 #define MERGE_RUNS_MAX 512u
 
 struct store_merge {
@@ -91,7 +93,9 @@ static bool plan_cumulative(const struct store *s, struct group *g)
     for (size_t i = from; i < m->run_count; i++)
         sum += m->runs[i].top_count;
     *g = (struct group){base == m->run_count ? 0 : base, m->run_count, RUN_CUMULATIVE};
-    return sum >= least && sum >= base_count / 2 && g->to - g->from <= MERGE_RUNS_MAX;
+    if (g->to - g->from > MERGE_RUNS_MAX)
+        g->to = g->from + MERGE_RUNS_MAX; /* the rest behind it */
+    return m->run_count - from > CUMULATIVE_RUNS || (sum >= least && sum >= base_count / 2);
 }
 
 /* The longest group of deltas from `from` on with no point inside. */
