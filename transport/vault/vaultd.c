@@ -131,6 +131,7 @@ static void vmachine_free(struct vmachine *vm)
     vaultcopy_forget(vm);
     worker_lane_free(vm->lane);
     quarantine_done(&vm->quarantine);
+    droplog_done(&vm->dropped);
     branchlist_done(&vm->branches);
     OPENSSL_cleanse(&vm->store_conf, sizeof(vm->store_conf));
     free(vm->name);
@@ -150,6 +151,7 @@ struct vmachine *vaultd_machine_add(struct vaultd *d, const struct ident *id, st
         ident_to_text(id, vm->id_text);
         vm->dir = mem_printf("%s/machines/%s", d->data_dir, vm->id_text);
         vm->lane = worker_lane_new(d->pool);
+        vm->dropped_untold = true;
     }
     if (vm == NULL || vm->dir == NULL || vm->lane == NULL) {
         vmachine_free(vm);
@@ -264,10 +266,17 @@ static void look_for_room(struct vaultd *d)
 
 /* ---- the clock ---- */
 
-static void machine_tick(struct vmachine *vm, uint64_t now)
+/* Is there something that the hub does not know, and may be told now? */
+static bool wants_sync(const struct vmachine *vm, uint64_t now)
 {
     bool up = vm->d->session != NULL && session_is_up(vm->d->session);
-    if (vm->desired && up && (vm->last_point > vm->reported || vm->report_all) && !vm->syncing)
+    return vm->desired && up && !vm->syncing && now >= vm->sync_retry_usec &&
+           (vm->last_point > vm->reported || vm->report_all || vm->dropped_untold);
+}
+
+static void machine_tick(struct vmachine *vm, uint64_t now)
+{
+    if (wants_sync(vm, now))
         vaultreport_sync(vm);
     vaultupload_tick(vm, now);
     vaulterase_tick(vm, now);
@@ -280,6 +289,7 @@ static void machine_tick(struct vmachine *vm, uint64_t now)
     if (!vm->desired)
         return;
     vaultupkeep_merge(vm);
+    vaultreport_settle(vm, now);
     if (vm->tiers.all_usec != 0)
         vaultupkeep_thin(vm);
 }
@@ -337,13 +347,15 @@ static void on_up(void *arg)
     vaultreport_status(d);
 }
 
-/* What was on its way may be lost: the next report begins where the hub was known to be. */
+/* What was on its way may be lost: the next report begins where the hub was known to be, and says once more what was dropped. */
 static void on_down(void *arg, const struct err *why)
 {
     struct vaultd *d = arg;
     (void)why;
-    for (struct vmachine *vm = d->machines; vm != NULL; vm = vm->next)
+    for (struct vmachine *vm = d->machines; vm != NULL; vm = vm->next) {
         vm->reported = vm->known_sequence;
+        vm->dropped_untold = true;
+    }
 }
 
 static void on_renewed(void *arg)

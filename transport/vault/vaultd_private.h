@@ -16,6 +16,7 @@
 #include "transport/vault/branchlist.h"
 #include "transport/vault/copypace.h"
 #include "transport/vault/copyturn.h"
+#include "transport/vault/droplog.h"
 #include "transport/vault/growth.h"
 #include "transport/vault/healpace.h"
 #include "transport/vault/quarantine.h"
@@ -72,10 +73,15 @@ struct vmachine {
     uint64_t known_sequence; /* the hub's, as of the last desired state */
     uint64_t reported;       /* last point that went to the hub */
     uint64_t last_point;
-    bool report_all; /* the next report begins the full list */
+    bool report_all;            /* the next report begins the full list */
+    bool dropped_untold;        /* what the droplog has was not told in this session */
+    bool dropped_kept;          /* there is something in it */
+    uint64_t dropped_told_usec; /* monotonic: when it was, unless dropped_untold */
     bool syncing, flushing, merging;
-    bool told_lost;       /* that committed change sets are gone */
-    uint64_t upkept_usec; /* monotonic: when merging and retention were last looked at */
+    uint64_t sync_retry_usec; /* monotonic: the last sync failed, and is tried again then; 0: it did not */
+    bool unusable_told;       /* that it failed */
+    bool told_lost;           /* that committed change sets are gone */
+    uint64_t upkept_usec;     /* monotonic: when merging and retention were last looked at */
     struct thin_tiers tiers;
     uint64_t lock_usec; /* the policy's; storelock.h has what holds */
     struct replicate *stream;
@@ -109,8 +115,10 @@ struct vmachine {
     struct vaultcopy *copy; /* its points come from another vault; NULL: they do not */
     /* The lane's: touched by its jobs alone. */
     struct store *store;
-    uint64_t lane_token;   /* of the stream that may append; 0: none */
-    uint64_t follow_epoch; /* of the last pass over the replica's branch; 0: none */
+    uint64_t lane_token;    /* of the stream that may append; 0: none */
+    uint64_t follow_epoch;  /* of the last pass over the replica's branch; 0: none */
+    struct droplog dropped; /* good once dropped_loaded */
+    bool dropped_loaded;
     struct store_conf store_conf;
 };
 
@@ -298,7 +306,12 @@ int vaultreport_collect(
 void vaultreport_free(struct point_report *reports, size_t count);
 /* Sends new points; those that cannot be sent now are sent by a later sync. */
 void vaultreport_points(struct vmachine *vm, const struct point_report *reports, size_t count);
+/* Points that were noted as dropped just now. */
 void vaultreport_dropped(struct vmachine *vm, const uint64_t *sequences, size_t count);
+/* Lane: notes that they will be dropped, so that the hub hears of it whatever happens meanwhile. Durable when it returns. */
+int vaultreport_note_dropped(struct vmachine *vm, const uint64_t *sequences, size_t count, struct err *err);
+/* Forgets those of which the hub has long been told. */
+void vaultreport_settle(struct vmachine *vm, uint64_t now);
 /* Opens the store, takes over generation, and brings the hub's list up to date. */
 void vaultreport_sync(struct vmachine *vm);
 void vaultreport_status(struct vaultd *d);

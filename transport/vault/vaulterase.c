@@ -92,6 +92,8 @@ static int erase_run(struct vaultjob *job, struct err *err)
     } else if (err->code != ERR_CORRUPT && err->code != ERR_DENIED) {
         return -1; /* a store that nobody can open may be erased */
     }
+    droplog_done(&vm->dropped);
+    vm->dropped_loaded = false;
     return erase_key(vm->d->data_dir, &vm->id, err);
 }
 

@@ -3,17 +3,21 @@
  * What the hub is told: new points at once, all it missed after a gap, points that retention dropped, and the status.
  *
  * The hub says with the desired state which point it knows last. A sync sends what is behind that; when it knows none, or one
- * that is not there, the full list. A report that could not be sent is not counted as reported, and the next tick syncs again.
+ * that is not there, the full list. A report that could not be sent is not counted as reported, and the next tick syncs again. What was
+ * dropped is told again at the beginning of each session until it has long been told in one (droplog.h).
  */
 #include <stdlib.h>
 #include <string.h>
 #include <sys/statvfs.h>
 
+#include "transport/base/clock.h"
 #include "transport/base/log.h"
 #include "transport/vault/opening.h"
 #include "transport/vault/vaultd_private.h"
 
 #define POINTS_PER_REPORT 1000u
+#define SYNC_RETRY_USEC (60 * USEC_PER_SEC)
+#define DROPPED_KNOWN_USEC (3600 * USEC_PER_SEC) /* told so long ago in a session that still goes on: the hub has it */
 
 /* ---- collecting, on the lane ---- */
 
@@ -157,17 +161,89 @@ void vaultreport_points(struct vmachine *vm, const struct point_report *reports,
         send_list(vm, reports, count, false);
 }
 
-void vaultreport_dropped(struct vmachine *vm, const uint64_t *sequences, size_t count)
+static bool send_dropped(struct vmachine *vm, const uint64_t *sequences, size_t count)
 {
     for (size_t at = 0; at < count; at += POINTS_PER_REPORT) {
         Leeward__Control__V1__Points points = LEEWARD__CONTROL__V1__POINTS__INIT;
         points.n_dropped = count - at < POINTS_PER_REPORT ? count - at : POINTS_PER_REPORT;
         points.dropped = (uint64_t *)(uintptr_t)(sequences + at);
-        if (send_points(vm, &points) <= 0) {
-            vm->report_all = true;
-            return;
-        }
+        if (send_points(vm, &points) <= 0)
+            return false;
     }
+    return true;
+}
+
+void vaultreport_dropped(struct vmachine *vm, const uint64_t *sequences, size_t count)
+{
+    vm->dropped_kept = true;
+    if (!send_dropped(vm, sequences, count))
+        vm->dropped_untold = true;
+}
+
+/* ---- what was dropped, on the lane ---- */
+
+static int dropped_load(struct vmachine *vm, const struct store *s, struct err *err)
+{
+    if (vm->dropped_loaded)
+        return 0;
+    if (droplog_load(vm->dir, &vm->id, &vm->dropped, err) < 0) {
+        droplog_done(&vm->dropped);
+        return -1;
+    }
+    if (vm->dropped.unsure && store_committed(s) == 0) { /* a new machine: it has never had a point */
+        vm->dropped.unsure = false;
+        (void)droplog_store(vm->dir, &vm->id, &vm->dropped, NULL);
+    }
+    vm->dropped_loaded = true;
+    return 0;
+}
+
+int vaultreport_note_dropped(struct vmachine *vm, const uint64_t *sequences, size_t count, struct err *err)
+{
+    if (dropped_load(vm, vm->store, err) < 0)
+        return -1;
+    droplog_leave(&vm->dropped, store_points(vm->store));
+    if (droplog_add(&vm->dropped, sequences, count, clock_mono_usec(), err) < 0)
+        return -1;
+    return droplog_store(vm->dir, &vm->id, &vm->dropped, err);
+}
+
+struct settle_job {
+    struct vaultjob job;
+    uint64_t until_usec;
+    bool any; /* is left */
+};
+
+static int settle_run(struct vaultjob *j, struct err *err)
+{
+    struct settle_job *t = (struct settle_job *)j;
+    struct vmachine *vm = j->vm;
+    bool changed = vm->dropped_loaded && droplog_forget(&vm->dropped, t->until_usec);
+    t->any = vm->dropped.count > 0;
+    return changed ? droplog_store(vm->dir, &vm->id, &vm->dropped, err) : 0;
+}
+
+static void settle_done(struct vaultjob *j)
+{
+    struct settle_job *t = (struct settle_job *)j;
+    if (j->result < 0 && j->err.code != ERR_CANCELLED)
+        log_event(LOG_WARN, "dropped_points_not_settled", LOG_S("machine", j->vm->id_text), LOG_E(&j->err));
+    else if (j->result == 0 && !t->any)
+        j->vm->dropped_kept = false;
+    free(t);
+}
+
+void vaultreport_settle(struct vmachine *vm, uint64_t now)
+{
+    bool is_due = vm->dropped_kept && !vm->dropped_untold && now >= vm->dropped_told_usec + DROPPED_KNOWN_USEC;
+    struct settle_job *t = is_due ? mem_new(struct settle_job) : NULL;
+    if (t == NULL)
+        return;
+    t->job.run = settle_run;
+    t->job.done = settle_done;
+    t->until_usec = now - DROPPED_KNOWN_USEC;
+    if (vaultjob_lane(vm, &t->job, NULL) < 0)
+        free(t);
 }
 
 /* ---- syncing ---- */
@@ -178,24 +254,44 @@ struct sync_job {
     uint64_t lock_usec;
     uint64_t after;
     bool complete;
+    bool tell_dropped;
     bool lost_commits;
     uint64_t last_point;
     struct point_report *reports;
     size_t count;
+    uint64_t *dropped; /* all that the droplog has */
+    size_t dropped_count;
+    bool dropped_kept;
 };
+
+static int collect_dropped(struct sync_job *y, const struct pointlist *points, struct err *err)
+{
+    struct droplog *l = &y->job.vm->dropped;
+    droplog_leave(l, points);
+    y->dropped = mem_alloc(l->count + 1, sizeof(*y->dropped));
+    if (y->dropped == NULL)
+        return err_set(err, ERR_NOMEM, "no memory to report points");
+    for (; y->dropped_count < l->count; y->dropped_count++)
+        y->dropped[y->dropped_count] = l->items[y->dropped_count].sequence;
+    y->dropped_kept = l->count > 0 || l->unsure;
+    return 0;
+}
 
 static int sync_run(struct vaultjob *j, struct err *err)
 {
     struct sync_job *y = (struct sync_job *)j;
     struct store *s;
     if (vmachine_store(j->vm, &s, err) < 0 || store_set_generation(s, y->generation, err) < 0 ||
-        store_set_lock(s, y->lock_usec, err) < 0)
+        store_set_lock(s, y->lock_usec, err) < 0 || dropped_load(j->vm, s, err) < 0)
         return -1;
     const struct pointlist *points = store_points(s);
     y->last_point = points->count == 0 ? 0 : points->items[points->count - 1].sequence;
     y->lost_commits = store_lost_commits(s);
-    if (y->after == 0 || y->lost_commits || pointlist_find(points, y->after) == NULL)
+    if (y->after == 0 || y->lost_commits || (y->tell_dropped && j->vm->dropped.unsure) ||
+        pointlist_find(points, y->after) == NULL)
         y->complete = true;
+    if (y->tell_dropped && collect_dropped(y, points, err) < 0)
+        return -1;
     return vaultreport_collect(s, y->complete ? 0 : y->after, &y->reports, &y->count, err);
 }
 
@@ -223,6 +319,29 @@ static void tell_lost(struct vmachine *vm)
         "The vault's log of this machine was damaged or cut: its newest points are lost.");
 }
 
+/* The hub has heard of all that is not there any more once both are sent. */
+static void send_synced(struct vmachine *vm, const struct sync_job *y)
+{
+    bool told = y->tell_dropped && send_dropped(vm, y->dropped, y->dropped_count);
+    vm->report_all = vm->report_all || y->complete;
+    send_list(vm, y->reports, y->count, y->complete);
+    if (!y->tell_dropped)
+        return;
+    vm->dropped_kept = vm->dropped_kept || y->dropped_kept;
+    vm->dropped_untold = !told || vm->report_all;
+    vm->dropped_told_usec = clock_mono_usec();
+}
+
+/* Once: it is tried again by itself. */
+static void tell_unusable(struct vmachine *vm, const struct err *err)
+{
+    log_event(LOG_ERROR, "machine_unusable", LOG_S("machine", vm->id_text), LOG_E(err));
+    if (vm->d->session == NULL || vm->unusable_told)
+        return;
+    vm->unusable_told = true;
+    session_event(vm->d->session, "error", "store_unusable", vm->id_text, err->correction, err->text);
+}
+
 static void sync_done(struct vaultjob *j)
 {
     struct sync_job *y = (struct sync_job *)j;
@@ -234,13 +353,15 @@ static void sync_done(struct vaultjob *j)
         say_what_is_lost(vm, y);
         if (y->last_point > vm->last_point)
             vm->last_point = y->last_point;
-        send_list(vm, y->reports, y->count, y->complete);
+        send_synced(vm, y);
+        vm->sync_retry_usec = 0;
+        vm->unusable_told = false;
     } else if (j->err.code != ERR_CANCELLED) {
-        log_event(LOG_ERROR, "machine_unusable", LOG_S("machine", vm->id_text), LOG_E(&j->err));
-        if (vm->d->session != NULL)
-            session_event(vm->d->session, "error", "store_unusable", vm->id_text, j->err.correction, j->err.text);
+        tell_unusable(vm, &j->err);
+        vm->sync_retry_usec = clock_mono_usec() + SYNC_RETRY_USEC;
     }
     vaultreport_free(y->reports, y->count);
+    free(y->dropped);
     free(y);
 }
 
@@ -255,6 +376,7 @@ void vaultreport_sync(struct vmachine *vm)
     y->lock_usec = vm->lock_usec;
     y->after = vm->reported;
     y->complete = vm->report_all;
+    y->tell_dropped = vm->dropped_untold;
     if (vaultjob_lane(vm, &y->job, NULL) < 0)
         free(y);
     else

@@ -223,7 +223,11 @@ static int thin_run(struct vaultjob *j, struct err *err)
             &t->dropped_count, err) < 0)
         return -1;
     leave_locked(t, s);
-    return t->dropped_count == 0 ? 0 : store_drop_points(s, t->dropped, t->dropped_count, &gone, err);
+    if (t->dropped_count == 0)
+        return 0;
+    return vaultreport_note_dropped(j->vm, t->dropped, t->dropped_count, err) < 0
+               ? -1
+               : store_drop_points(s, t->dropped, t->dropped_count, &gone, err);
 }
 
 static void thin_done(struct vaultjob *j)

@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include <cmocka.h>
@@ -64,6 +65,7 @@ struct fixture {
     uint64_t reserve;
     uint64_t sequence;
     uint64_t keep_all_usec;
+    uint64_t known_sequence;
     struct bucketconf bucket; /* url NULL: none */
 };
 
@@ -239,6 +241,7 @@ static void apply(struct fixture *f)
     machine.name = (char *)(uintptr_t) "db1";
     machine.generation = f->generation;
     machine.keep_all_usec = f->keep_all_usec;
+    machine.known_sequence = f->known_sequence;
     desired.version = 1;
     desired.n_machines = 1;
     desired.machines = machines;
@@ -508,6 +511,184 @@ static void retention_drops_points_by_policy_and_keeps_the_newest(void **state)
     assert_int_equal(last, 6);
     restart(f);
     assert_int_equal(points_listed(f, &last), 1);
+}
+
+/* ---- a hub that hears what is told of points ---- */
+
+static struct {
+    bool is_up;
+    unsigned dropped, added, complete, events;
+} hub;
+
+int __wrap_session_report(struct session *session, const Leeward__Control__V1__Report *report, struct err *err);
+bool __wrap_session_is_up(const struct session *session);
+uint64_t __wrap_session_status_interval_usec(const struct session *session);
+void __wrap_session_event(struct session *session, const char *severity, const char *code, const char *machine_id,
+    const char *remedy, const char *text);
+
+int __wrap_session_report(struct session *session, const Leeward__Control__V1__Report *report, struct err *err)
+{
+    (void)session;
+    (void)err;
+    if (hub.is_up && report->kind_case == LEEWARD__CONTROL__V1__REPORT__KIND_POINTS) {
+        hub.dropped += (unsigned)report->points->n_dropped;
+        hub.added += (unsigned)report->points->n_added;
+        hub.complete += report->points->complete != 0;
+    }
+    return hub.is_up;
+}
+
+bool __wrap_session_is_up(const struct session *session)
+{
+    (void)session;
+    return hub.is_up;
+}
+
+uint64_t __wrap_session_status_interval_usec(const struct session *session)
+{
+    (void)session;
+    return 5 * USEC_PER_SEC;
+}
+
+void __wrap_session_event(struct session *session, const char *severity, const char *code, const char *machine_id,
+    const char *remedy, const char *text)
+{
+    (void)session;
+    (void)severity;
+    (void)code;
+    (void)machine_id;
+    (void)remedy;
+    (void)text;
+    hub.events++;
+}
+
+static struct vmachine *hub_connect(struct fixture *f)
+{
+    memset(&hub, 0, sizeof(hub));
+    hub.is_up = true;
+    vaultd_set_session(f->d, (struct session *)(void *)&hub);
+    return vaultd_machine(f->d, &f->m.conf.machine);
+}
+
+/* Runs until everything that a session begins with was told. */
+static void pump_told(struct fixture *f, const struct vmachine *vm)
+{
+    for (uint64_t end = clock_mono_usec() + WAIT_USEC; vm->dropped_untold || vm->syncing;) {
+        assert_true(clock_mono_usec() < end);
+        assert_true(sd_event_run(f->loop, 100000) >= 0);
+    }
+}
+
+/* The hub was told so long ago, and the session goes on. */
+static void pump_settled(struct fixture *f, struct vmachine *vm, uint64_t later_usec)
+{
+    vaultreport_settle(vm, clock_mono_usec() + later_usec);
+    for (uint64_t end = clock_mono_usec() + WAIT_USEC; vm->dropped_kept;) {
+        assert_true(clock_mono_usec() < end);
+        assert_true(sd_event_run(f->loop, 100000) >= 0);
+    }
+}
+
+/* The session, the vault or the hub may have ended before the hub had it; then it would list these points for ever. */
+static void what_was_dropped_is_told_until_the_hub_has_it(void **state)
+{
+    struct fixture *f = *state;
+    struct talk t;
+    uint64_t last, end = clock_mono_usec() + WAIT_USEC;
+    stream_open(f, &t, 1);
+    for (int i = 0; i < 6; i++) {
+        model_random_write(&f->m);
+        stream_commit(f, &t);
+    }
+    talk_done(f, &t);
+    f->known_sequence = 6;
+    struct vmachine *vm = hub_connect(f);
+    pump_told(f, vm);
+    hub.is_up = false;
+    vm->tiers.all_usec = 1;
+    vaultupkeep_thin(vm);
+    while (points_listed(f, &last) > 1)
+        assert_true(clock_mono_usec() < end);
+    restart(f); /* nobody has heard of it */
+    vm = hub_connect(f);
+    pump_told(f, vm);
+    assert_int_equal(hub.dropped, 5);
+    assert_int_equal(hub.added + hub.complete, 0);
+    vaultd_session_ops.on_down(f->d, NULL); /* what was sent may have been lost */
+    pump_told(f, vm);
+    assert_int_equal(hub.dropped, 10);
+    vaultreport_settle(vm, clock_mono_usec() + 1800 * USEC_PER_SEC); /* not long enough */
+    restart(f);
+    vm = hub_connect(f);
+    pump_told(f, vm);
+    assert_int_equal(hub.dropped, 5);
+    pump_settled(f, vm, 7200 * USEC_PER_SEC);
+    restart(f);
+    vm = hub_connect(f);
+    pump_told(f, vm);
+    assert_int_equal(hub.dropped + hub.added + hub.complete, 0);
+}
+
+/* The sync is tried again by itself, and the operator hears of it once. */
+static void a_machine_that_cannot_be_opened_is_told_once(void **state)
+{
+    struct fixture *f = *state;
+    char path[300], aside[300];
+    struct talk t;
+    stream_open(f, &t, 1);
+    talk_done(f, &t);
+    stop(f);
+    (void)snprintf(path, sizeof(path), "%s/meta", f->m.machine_dir);
+    (void)snprintf(aside, sizeof(aside), "%s/aside", f->m.machine_dir);
+    assert_int_equal(rename(path, aside), 0);
+    assert_int_equal(mkdir(path, 0700), 0);
+    start(f);
+    struct vmachine *vm = hub_connect(f);
+    for (int i = 0; i < 3; i++) {
+        vm->sync_retry_usec = 0;
+        for (uint64_t end = clock_mono_usec() + WAIT_USEC; vm->sync_retry_usec == 0;) {
+            assert_true(clock_mono_usec() < end);
+            assert_true(sd_event_run(f->loop, 100000) >= 0);
+        }
+        assert_true(vm->sync_retry_usec > clock_mono_usec() + 30 * USEC_PER_SEC);
+        assert_int_equal(hub.events, 1);
+    }
+    assert_int_equal(rmdir(path), 0);
+    assert_int_equal(rename(aside, path), 0);
+    vm->sync_retry_usec = 1;
+    pump_told(f, vm);
+    assert_int_equal(vm->sync_retry_usec, 0);
+}
+
+/* As after an upgrade of a vault that did not note it, or where the note is damaged. */
+static void without_the_note_of_what_was_dropped_the_full_list_is_told_once(void **state)
+{
+    struct fixture *f = *state;
+    struct talk t;
+    char path[300];
+    stream_open(f, &t, 1);
+    for (int i = 0; i < 3; i++) {
+        model_random_write(&f->m);
+        stream_commit(f, &t);
+    }
+    talk_done(f, &t);
+    f->known_sequence = 3;
+    stop(f);
+    (void)snprintf(path, sizeof(path), "%s/dropped", f->m.machine_dir);
+    assert_int_equal(unlink(path), 0);
+    start(f);
+    struct vmachine *vm = hub_connect(f);
+    pump_told(f, vm);
+    assert_int_equal(hub.complete, 1);
+    assert_int_equal(hub.added, 3);
+    vaultreport_sync(vm);
+    pump_told(f, vm);
+    assert_int_equal(hub.complete, 1);
+    pump_settled(f, vm, 7200 * USEC_PER_SEC);
+    restart(f);
+    vm = hub_connect(f);
+    pump_told(f, vm);
+    assert_int_equal(hub.complete, 0);
 }
 
 /* Another vault's copy stands on one point, and is just taking another one over. */
@@ -1098,6 +1279,9 @@ int main(void)
         TEST(points_and_ranges_can_be_read),
         TEST(retention_goes_by_its_own_clock),
         TEST(retention_drops_points_by_policy_and_keeps_the_newest),
+        TEST(what_was_dropped_is_told_until_the_hub_has_it),
+        TEST(a_machine_that_cannot_be_opened_is_told_once),
+        TEST(without_the_note_of_what_was_dropped_the_full_list_is_told_once),
         TEST(hashes_are_those_of_the_latest_content),
         TEST(changes_name_what_was_written_between_two_points),
         TEST(blocks_send_what_differs_and_nothing_else),
