@@ -70,6 +70,7 @@ static const struct row_json_member event_members[] = {
     E("code", ROW_TEXT, code),
     E("text", ROW_TEXT, text),
     E("remedy", ROW_TEXT, remedy),
+    E("values", ROW_OBJECT, values_json),
     E("machine_id", ROW_TEXT_OR_NULL, machine_id),
     E("machine_name", ROW_TEXT_OR_NULL, machine_name),
     E("node_id", ROW_TEXT_OR_NULL, node_id),

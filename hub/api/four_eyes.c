@@ -59,16 +59,14 @@ static int is_held_back(struct request *r, const char *kind, struct err *err)
 
 static int tell(struct request *r, const char *machine_id, const char *summary, const char *id, struct err *err)
 {
-    AUTO_FREE char *text = mem_printf("%s asks to %s", r->principal.name, summary);
-    AUTO_FREE char *remedy = mem_printf("Another person decides: leeward approval show %s", id);
     const struct event_spec event = {.severity = "warning",
         .code = "approval_requested",
-        .text = text,
-        .remedy = remedy,
+        .values = TEXT_VALUES(
+            VALUE_TEXT("person", r->principal.name), VALUE_TEXT("summary", summary), VALUE_TEXT("approval", id)),
         .machine_id = machine_id,
         .actor = r->principal.name};
 
-    return text && remedy ? event_append(r->conn, &event, err) : err_set(err, ERR_NOMEM, "no memory for an event");
+    return event_append(r->conn, &event, err);
 }
 
 static int ask(struct request *r, const char *kind, const char *machine_id, const char *summary,

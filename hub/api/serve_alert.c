@@ -88,16 +88,16 @@ int serve_alert_get(struct request *r, struct err *err)
 /* Who acknowledges again what is acknowledged changes nothing. */
 static int tell(struct request *r, const struct alert_row *a, struct err *err)
 {
-    AUTO_FREE char *text = mem_printf("alert acknowledged: %s: %s", a->subject_name, alert_title(a->code));
     const struct event_spec event = {.severity = "info",
         .code = "alert_acknowledged",
-        .text = text,
+        .values = TEXT_VALUES(VALUE_TEXT("name", a->subject_name), VALUE_TEXT("alert", a->code),
+            VALUE_TEXT("title", alert_title(a->code))),
         .machine_id = a->machine_id,
         .node_id = a->node_id,
         .vault_id = a->vault_id,
         .actor = r->principal.name};
 
-    return text ? event_append(r->conn, &event, err) : err_set(err, ERR_NOMEM, "no memory for an event");
+    return event_append(r->conn, &event, err);
 }
 
 int serve_alert_acknowledge(struct request *r, struct err *err)

@@ -158,12 +158,14 @@ static int carry_out(struct request *r, const struct approval_row *a, char ret_j
 
 static int tell(struct request *r, const struct approval_row *a, const char *state, struct err *err)
 {
-    AUTO_FREE char *text = mem_printf("%s %s: %s", r->principal.name, state, a->summary);
     AUTO_FREE char *code = mem_printf("approval_%s", state);
-    const struct event_spec event = {
-        .severity = "info", .code = code, .text = text, .machine_id = a->machine_id, .actor = r->principal.name};
+    const struct event_spec event = {.severity = "info",
+        .code = code,
+        .values = TEXT_VALUES(VALUE_TEXT("person", r->principal.name), VALUE_TEXT("summary", a->summary)),
+        .machine_id = a->machine_id,
+        .actor = r->principal.name};
 
-    return text && code ? event_append(r->conn, &event, err) : err_set(err, ERR_NOMEM, "no memory for an event");
+    return code ? event_append(r->conn, &event, err) : err_set(err, ERR_NOMEM, "no memory for an event");
 }
 
 static int decide(struct request *r, const struct approval_row *a, const char *state, const char *job, struct err *err)

@@ -152,14 +152,15 @@ static const char *word_of(enum alert_change change)
 
 static void remember(struct alert_watch *w, const char *code, const char *name, enum alert_change change, bool critical)
 {
-    size_t used = strlen(w->names);
-
     w->resolved += change == ALERT_CLEARED;
     if (change != ALERT_RAISED && change != ALERT_WORSENED)
         return;
     w->critical = w->critical || critical;
-    if (w->raised++ < 3)
-        snprintf(w->names + used, sizeof(w->names) - used, "%s%s: %.60s", used ? ", " : "", name, alert_title(code));
+    if (w->raised < ALERT_WATCH_NAMED) {
+        w->first[w->raised].code = code;
+        (void)snprintf(w->first[w->raised].name, sizeof(w->first[w->raised].name), "%s", name);
+    }
+    w->raised++;
 }
 
 static int put(struct alert_watch *w, int row, const struct alert_subject *s, const struct health *h,
@@ -293,17 +294,40 @@ static int clear_unseen(struct alert_watch *w, struct err *err)
     return 0;
 }
 
+/* The first few, in words. */
+static void name_first(const struct alert_watch *w, char *out, size_t size)
+{
+    size_t used = 0;
+
+    out[0] = '\0';
+    for (unsigned i = 0; i < w->raised && i < ALERT_WATCH_NAMED && used < size; i++)
+        used += (size_t)snprintf(
+            out + used, size - used, "%s%s: %s", i ? ", " : "", w->first[i].name, alert_title(w->first[i].code));
+    if (w->raised > ALERT_WATCH_NAMED && used < size)
+        (void)snprintf(out + used, size - used, ", ...");
+}
+
 static int tell(struct db_conn *conn, const struct alert_watch *w, struct err *err)
 {
-    AUTO_FREE char *text = mem_printf("%u alerts raised%s%s%s, %u resolved", w->raised, w->raised ? " (" : "", w->names,
-        w->raised ? (w->raised > 3 ? ", ...)" : ")") : "", w->resolved);
+    static const char *const names[ALERT_WATCH_NAMED][2] = {
+        {"name_1", "alert_1"}, {"name_2", "alert_2"}, {"name_3", "alert_3"}};
+    struct text_value values[4 + 2 * ALERT_WATCH_NAMED + 1] = {VALUE_TEXT("form", w->raised ? "raised" : "resolved"),
+        VALUE_NUMBER("raised", w->raised), VALUE_NUMBER("resolved", w->resolved)};
     const struct event_spec event = {.severity = w->critical ? "error"
                                                  : w->raised ? "warning"
                                                              : "info",
         .code = "alerts_changed",
-        .text = text};
+        .values = values};
+    char list[400];
+    size_t n = 3;
 
-    return text ? event_append(conn, &event, err) : err_set(err, ERR_NOMEM, "no memory for an event");
+    name_first(w, list, sizeof(list));
+    values[n++] = (struct text_value)VALUE_TEXT("alerts", list);
+    for (unsigned i = 0; i < w->raised && i < ALERT_WATCH_NAMED; i++) {
+        values[n++] = (struct text_value)VALUE_TEXT(names[i][0], w->first[i].name);
+        values[n++] = (struct text_value)VALUE_TEXT(names[i][1], w->first[i].code);
+    }
+    return event_append(conn, &event, err);
 }
 
 static int store(struct db_conn *conn, struct alert_watch *w, struct err *err)

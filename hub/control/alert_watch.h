@@ -11,6 +11,7 @@
 #include "hub/core/alert.h"
 #include "hub/db/db.h"
 
+#define ALERT_WATCH_NAMED 3u
 struct alert_watch {
     struct health_limits limits; /* from the settings */
     struct alert_timing timing;
@@ -22,7 +23,10 @@ struct alert_watch {
     int64_t hub_behind_usec;        /* skew.h: to be taken off the skew of each peer */
     uint64_t clock_peers;           /* whose clocks were asked */
     unsigned raised, resolved;
-    char names[300]; /* of what was raised, the first few */
+    struct {
+        char name[61];
+        const char *code;
+    } first[ALERT_WATCH_NAMED]; /* of what was raised */
     bool critical;
 };
 

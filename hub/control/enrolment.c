@@ -247,10 +247,9 @@ static int enrol_new(struct unary *u, const struct enrolment_use *use, struct db
 
 static int enrol_note(struct unary *u, struct db_conn *conn, struct err *err)
 {
-    AUTO_FREE char *text = mem_printf("%s %s has enrolled", u->role, u->name);
     const struct event_spec event = {.severity = "info",
         .code = "enrolled",
-        .text = text,
+        .values = TEXT_VALUES(VALUE_TEXT("who", u->role), VALUE_TEXT("name", u->name)),
         .machine_id = strcmp(u->role, "agent") == 0 ? u->id : "",
         .node_id = strcmp(u->role, "node") == 0 ? u->id : "",
         .vault_id = strcmp(u->role, "vault") == 0 ? u->id : "",
@@ -258,8 +257,6 @@ static int enrol_note(struct unary *u, struct db_conn *conn, struct err *err)
     const struct audit_spec audit = {
         .actor = "enrolment", .action = "peer.enrol", .object_kind = u->role, .object_id = u->id, .outcome = "done"};
 
-    if (!text)
-        return err_set(err, ERR_NOMEM, "no memory");
     return audit_append(conn, &audit, err) < 0 ? -1 : event_append(conn, &event, err);
 }
 

@@ -24,6 +24,7 @@
 #include "transport/base/hash.h"
 #include "transport/base/log.h"
 
+#define EVENT_VALUES 5
 #define HOUSEKEEPING_USEC (3600 * USEC_PER_SEC)
 /* Of one sweep: the next one must not be late, for by it hubs tell that they are there. */
 #define HOUSEKEEPING_MOST_USEC (USEC_PER_SEC)
@@ -43,24 +44,48 @@ struct finding {
     bool bare_before; /* stored without values */
 };
 
+/* What the event says, and behind it what the finding does: its code with its form, and the rest of its values. */
+static void values_of(
+    const struct finding *f, const char *code, struct text_value values[EVENT_VALUES + HEALTH_VALUES_MAX + 1])
+{
+    const struct health *h = f->health;
+    size_t n = 0;
+
+    values[n++] = (struct text_value)VALUE_TEXT("form", h->cause[0] ? "unhealthy" : "healthy");
+    values[n++] = (struct text_value)VALUE_TEXT("who", strcmp(f->role, "agent") == 0 ? "machine" : f->role);
+    values[n++] = (struct text_value)VALUE_TEXT("name", f->name);
+    values[n++] = (struct text_value)VALUE_TEXT("level", health_level_name(h->level));
+    values[n++] = (struct text_value)VALUE_TEXT("finding", code);
+    for (const struct text_value *v = h->values; v->name; v++)
+        if (strcmp(v->name, "form") != 0 && strcmp(v->name, "who") != 0) /* which is what the event is about */
+            values[n++] = *v;
+    values[n] = (struct text_value){0};
+}
+
 static int note_event(struct db_conn *conn, const struct finding *f, struct err *err)
 {
     const struct health *h = f->health;
-    const char *level = health_level_name(h->level);
+    const char *level = health_level_name(h->level), *form = text_value_form(h->values);
     bool agent = strcmp(f->role, "agent") == 0, node = strcmp(f->role, "node") == 0;
+    struct text_value values[EVENT_VALUES + HEALTH_VALUES_MAX + 1];
     AUTO_FREE char *text =
         mem_printf("%s %s is %s%s%s", agent ? "machine" : f->role, f->name, level, h->cause[0] ? ": " : "", h->cause);
+    AUTO_FREE char *code = mem_printf("%s%s%s", h->code, form[0] ? "." : "", form);
     const struct event_spec event = {.severity = h->level == HEALTH_CRITICAL  ? "error"
                                                  : h->level == HEALTH_HEALTHY ? "info"
                                                                               : "warning",
         .code = "health_changed",
         .text = text,
         .remedy = h->remedy,
+        .values = values,
         .machine_id = agent ? f->id : "",
         .node_id = node ? f->id : "",
         .vault_id = agent || node ? "" : f->id};
 
-    return text ? event_append(conn, &event, err) : err_set(err, ERR_NOMEM, "no memory");
+    if (!text || !code)
+        return err_set(err, ERR_NOMEM, "no memory");
+    values_of(f, code, values);
+    return event_append(conn, &event, err);
 }
 
 /* Stores what changed; an event tells of a new level, but not of a first good one. */

@@ -45,22 +45,14 @@ static bool is_found(const struct health_findings *found, const char *code)
     return false;
 }
 
-static const char *form_of(const struct text_value *values)
-{
-    for (; values->name; values++)
-        if (strcmp(values->name, "form") == 0)
-            return values->text;
-    return "";
-}
-
 void health_say(struct health *h, enum health_level level, const char *code, const struct text_value *values)
 {
-    const struct health_text *text = health_text_find(code, form_of(values));
+    const struct health_text *text = health_text_find(code, text_value_form(values));
     size_t n = 0;
 
     *h = (struct health){.level = level, .code = code};
-    health_text_fill(text ? text->cause : code, values, h->cause, sizeof(h->cause));
-    health_text_fill(text ? text->remedy : "", values, h->remedy, sizeof(h->remedy));
+    text_value_fill(text ? text->cause : code, values, h->cause, sizeof(h->cause));
+    text_value_fill(text ? text->remedy : "", values, h->remedy, sizeof(h->remedy));
     for (; values[n].name && n < HEALTH_VALUES_MAX; n++)
         h->values[n] = values[n];
 }

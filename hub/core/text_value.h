@@ -6,6 +6,7 @@
 #ifndef HUB_CORE_TEXT_VALUE_H
 #define HUB_CORE_TEXT_VALUE_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 /* The end of a name says how the number is to be read: _seconds, _hours, _days, _percent. */
@@ -24,5 +25,10 @@ struct text_value {
     }
 /* An array that a value without name ends; it lives as long as the block it stands in. */
 #define TEXT_VALUES(...) ((const struct text_value[]){__VA_ARGS__, {0}})
+
+/* The value "form", which says which of several texts of one code it is; "" without. */
+const char *text_value_form(const struct text_value *values);
+/* The text with values in their places (a value's name in braces: "{silent_seconds}"), cut to the size. A place without value stays empty. */
+void text_value_fill(const char *text, const struct text_value *values, char *ret_text, size_t size);
 
 #endif

@@ -10,13 +10,16 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "hub/core/event_text.h"
 #include "hub/db/news.h"
+#include "hub/db/text_values.h"
 #include "transport/base/buf.h"
 #include "transport/base/bytes.h"
 #include "transport/base/clock.h"
 
 #define EVENTS_LOCK "5333274"
 #define AUDIT_LOCK "5333275"
+#define EVENT_TEXT_SIZE 1200
 #define AUDIT_TEXT_MAX (256 * 1024)
 #define HASH_HEX_SIZE (2 * crypto_hash_sha256_BYTES + 1)
 #define VERIFY_BATCH "1000"
@@ -45,15 +48,35 @@ static int end_own(struct db_conn *conn, bool own, int rc, struct err *err)
 
 /* ---- events ---- */
 
+/* In the words of the table. */
+static int say(const struct event_spec *e, char text[EVENT_TEXT_SIZE], char remedy[EVENT_TEXT_SIZE], struct err *err)
+{
+    const struct event_text *words = e->values ? event_text_find(e->code, e->values) : NULL;
+
+    if (!words)
+        return err_set(err, ERR_INTERNAL, "event %s has no text", e->code);
+    text_value_fill(words->text, e->values, text, EVENT_TEXT_SIZE);
+    text_value_fill(words->remedy, e->values, remedy, EVENT_TEXT_SIZE);
+    return 0;
+}
+
 static int event_insert(struct db_conn *conn, const struct event_spec *e, struct err *err)
 {
+    char text[EVENT_TEXT_SIZE], remedy[EVENT_TEXT_SIZE];
+    AUTO_FREE char *values = text_values_dump(e->values);
+
+    if (!values)
+        return err_set(err, ERR_NOMEM, "no memory for an event");
+    if (!e->text && say(e, text, remedy, err) < 0)
+        return -1;
     if (db_exec(conn, NULL, err, "SELECT pg_advisory_xact_lock(" EVENTS_LOCK ")") < 0 ||
         db_exec(conn, NULL, err,
-            "INSERT INTO events (at, severity, code, text, remedy, machine_id, node_id, vault_id, job_id, actor)"
-            " VALUES (coalesce($1, now()), $2, $3, $4, $5, $6, $7, $8, $9, $10)",
-            DB_T(e->at_utc_usec), DB_S(e->severity), DB_S(e->code), DB_S(or_empty(e->text)), DB_S(or_empty(e->remedy)),
-            DB_ID(e->machine_id), DB_ID(e->node_id), DB_ID(e->vault_id), DB_ID(e->job_id),
-            DB_S(or_empty(e->actor))) < 0)
+            "INSERT INTO events (at, severity, code, text, remedy, text_values, machine_id, node_id, vault_id, job_id, "
+            "actor)"
+            " VALUES (coalesce($1, now()), $2, $3, $4, $5, $6::jsonb, $7, $8, $9, $10, $11)",
+            DB_T(e->at_utc_usec), DB_S(e->severity), DB_S(e->code), DB_S(e->text ? e->text : text),
+            DB_S(e->text ? or_empty(e->remedy) : remedy), DB_S(values), DB_ID(e->machine_id), DB_ID(e->node_id),
+            DB_ID(e->vault_id), DB_ID(e->job_id), DB_S(or_empty(e->actor))) < 0)
         return err_wrap(err, "event %s", e->code);
     return news_tell(conn, NEWS_EVENTS, err);
 }

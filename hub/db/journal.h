@@ -6,12 +6,14 @@
 #ifndef HUB_DB_JOURNAL_H
 #define HUB_DB_JOURNAL_H
 
+#include "hub/core/text_value.h"
 #include "hub/db/rows.h"
 
 struct event_spec {
-    const char *severity; /* "info", "warning", "error" */
-    const char *code;     /* stable word */
-    const char *text, *remedy;
+    const char *severity;            /* "info", "warning", "error" */
+    const char *code;                /* stable word */
+    const char *text, *remedy;       /* text NULL: that of the code and the values (event_text.h), with its remedy */
+    const struct text_value *values; /* what stands in them; NULL: nothing is said of it */
     const char *machine_id, *node_id, *vault_id, *job_id; /* NULL or "": none */
     const char *actor;                                    /* who did it; NULL: the system */
     uint64_t at_utc_usec;                                 /* 0: now */

@@ -296,13 +296,13 @@ static int state_read(struct db_conn *conn, const char *machine_id, enum machine
 static int state_write(struct db_conn *conn, const char *machine_id, enum machine_state from, enum machine_state to,
     enum machine_move move, const char *actor, struct err *err)
 {
-    AUTO_FREE char *text =
-        mem_printf("%s (%s -> %s)", machine_move_name(move), machine_state_name(from), machine_state_name(to));
-    const struct event_spec event = {
-        .severity = "info", .code = "machine_state", .text = text, .machine_id = machine_id, .actor = actor};
+    const struct event_spec event = {.severity = "info",
+        .code = "machine_state",
+        .values = TEXT_VALUES(VALUE_TEXT("move", machine_move_name(move)), VALUE_TEXT("from", machine_state_name(from)),
+            VALUE_TEXT("to", machine_state_name(to))),
+        .machine_id = machine_id,
+        .actor = actor};
 
-    if (!text)
-        return err_set(err, ERR_NOMEM, "no memory");
     if (db_exec(conn, NULL, err,
             "UPDATE machines SET state = $2, version = version + 1, updated_at = now() WHERE id = $1", DB_S(machine_id),
             DB_S(machine_state_name(to))) < 0 ||

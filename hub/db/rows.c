@@ -710,6 +710,7 @@ static const struct db_column event_columns[] = {
     TEXT(event_row, code, "t.code", F | S | N),
     TEXT(event_row, text, "t.text", F),
     TEXT(event_row, remedy, "t.remedy", 0),
+    JSON(event_row, values_json, "t.text_values::text"),
     ID(event_row, machine_id, "t.machine_id", F),
     TEXT(event_row, machine_name, "m.name", F | S),
     ID(event_row, node_id, "t.node_id", F),

@@ -340,7 +340,7 @@ extern const struct db_entity db_alert_deliveries;
 struct event_row {
     uint64_t seq; /* durable, grows in commit order: SSE resumes after it */
     uint64_t at;
-    const char *severity, *code, *text, *remedy;
+    const char *severity, *code, *text, *remedy, *values_json;
     const char *machine_id, *machine_name, *node_id, *vault_id, *job_id, *actor;
 };
 extern const struct db_entity db_events;

@@ -331,19 +331,14 @@ static int forget(struct job_run *run, struct err *err)
 
     if (job_machine(run, &set, err) < 0 || copy_forget(run->conn, run->job->machine_id, run->job->vault_id, err) < 0)
         return -1;
-    AUTO_FREE char *text =
-        mem_printf("the copy of the points of %s was removed", db_at(&set, struct machine_row, 0)->name);
     const struct event_spec event = {.severity = "info",
         .code = "copy_removed",
-        .text = text,
-        .remedy = "",
+        .values = TEXT_VALUES(VALUE_TEXT("machine", db_at(&set, struct machine_row, 0)->name)),
         .machine_id = run->job->machine_id,
         .vault_id = run->job->vault_id,
         .job_id = run->job->id,
         .actor = run->job->requested_by};
 
-    if (!text)
-        return err_set(err, ERR_NOMEM, "no memory for an event");
     return event_append(run->conn, &event, err) < 0 ? -1 : JOB_DONE;
 }
 
@@ -456,13 +451,13 @@ static int use(struct job_run *run, struct err *err)
         machine_generation_raise(run->conn, m->id, &generation, err) < 0 ||
         machine_converge_anew(run->conn, m->id, err) < 0)
         return -1;
-    AUTO_FREE char *text = mem_printf("%s has its points in %s from now on: %s, where it had them, is lost", m->name,
-        c->vault_name, c->source_vault_name);
-
-    if (!text)
-        return err_set(err, ERR_NOMEM, "no memory for an event");
     snprintf(run->detail, sizeof(run->detail), "generation %llu", (unsigned long long)generation);
-    return failover_tell(run, "copy_used", "warning", text, err) < 0 ? -1 : JOB_DONE;
+    return failover_tell(run, "copy_used", "warning",
+               TEXT_VALUES(VALUE_TEXT("machine", m->name), VALUE_TEXT("vault", c->vault_name),
+                   VALUE_TEXT("lost_vault", c->source_vault_name)),
+               err) < 0
+               ? -1
+               : JOB_DONE;
 }
 
 /* The vault tells its points anew. */

@@ -83,11 +83,11 @@ int drill_start(struct db_conn *conn, const char *id, const char *requested_by, 
 
 static int tell_problem(struct db_conn *conn, const struct drill_row *d, const struct err *why, struct err *err)
 {
-    AUTO_FREE char *text = mem_printf("drill %s could not begin: %s", d->name, why->text);
-    const struct event_spec event = {
-        .severity = "warning", .code = "drill_not_started", .text = text, .remedy = why->correction};
-    int is_new =
-        text ? drill_note_problem(conn, d->id, why->text, err) : err_set(err, ERR_NOMEM, "no memory for an event");
+    const struct event_spec event = {.severity = "warning",
+        .code = "drill_not_started",
+        .values = TEXT_VALUES(
+            VALUE_TEXT("drill", d->name), VALUE_TEXT("problem", why->text), VALUE_TEXT("remedy", why->correction))};
+    int is_new = drill_note_problem(conn, d->id, why->text, err);
 
     log_event(LOG_WARN, "drill_not_started", LOG_S("drill", d->name), LOG_S("problem", why->text));
     return is_new <= 0 ? is_new : event_append(conn, &event, err);

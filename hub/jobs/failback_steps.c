@@ -105,15 +105,15 @@ static int reprotect_settle(struct job_run *run, struct err *err)
             run->conn, run->job->machine_id, MOVE_REVERSE_FIRST_POINT, run->job->requested_by, NULL, err) < 0 ||
         failover_read(run, &set, &f, err) < 0)
         return -1;
-    AUTO_FREE char *text = mem_printf("the replica of %s is protected; its first point is %s", f->machine_name,
-        job_param_text(run->result, "sequence"));
-
-    if (!text)
-        return err_set(err, ERR_NOMEM, "no memory for a failover");
     /* The node is told that the original may be written back from now on. */
     if (machine_converge_anew(run->conn, run->job->machine_id, err) < 0)
         return -1;
-    return failover_tell(run, "replica_protected", "info", text, err) < 0 ? -1 : JOB_DONE;
+    return failover_tell(run, "replica_protected", "info",
+               TEXT_VALUES(VALUE_TEXT("machine", f->machine_name),
+                   VALUE_TEXT("sequence", job_param_text(run->result, "sequence"))),
+               err) < 0
+               ? -1
+               : JOB_DONE;
 }
 
 /* The replica runs on, without protection, as before; once it is protected it stays so, and only a copy that was begun is taken back. */
@@ -327,14 +327,14 @@ static int failback_settle(struct job_run *run, struct err *err)
         machine_generation_raise(run->conn, run->job->machine_id, &generation, err) < 0 ||
         machine_converge_anew(run->conn, run->job->machine_id, err) < 0)
         return -1;
-    AUTO_FREE char *text = mem_printf("%s runs on its %s machine %s, with point %s", f->machine_name,
-        receiver_is_another(run->params) ? "new" : "original", receiver_is_another(run->params) ? "now" : "again",
-        job_param_text(run->result, "sequence"));
-
-    if (!text)
-        return err_set(err, ERR_NOMEM, "no memory for a failover");
     snprintf(run->detail, sizeof(run->detail), "generation %llu", (unsigned long long)generation);
-    return failover_tell(run, "failed_back", "info", text, err) < 0 ? -1 : JOB_DONE;
+    return failover_tell(run, "failed_back", "info",
+               TEXT_VALUES(VALUE_TEXT("form", receiver_is_another(run->params) ? "new" : "original"),
+                   VALUE_TEXT("machine", f->machine_name),
+                   VALUE_TEXT("sequence", job_param_text(run->result, "sequence"))),
+               err) < 0
+               ? -1
+               : JOB_DONE;
 }
 
 /* A new machine is started by its owner, unless it runs the rescue system: nobody waits until it is protected, which it is when its agent is there. */
@@ -421,12 +421,10 @@ static int resume_settle(struct job_run *run, struct err *err)
 
     if (failover_read(run, &set, &f, err) < 0)
         return -1;
-    AUTO_FREE char *text = mem_printf(
-        "the failback of %s was given up; its replica runs again. Boot check: %s", f->machine_name, f->verdict);
-
-    if (!text)
-        return err_set(err, ERR_NOMEM, "no memory for a failover");
-    return failover_tell(run, "failback_given_up", "warning", text, err) < 0 ? -1 : JOB_DONE;
+    return failover_tell(run, "failback_given_up", "warning",
+               TEXT_VALUES(VALUE_TEXT("machine", f->machine_name), VALUE_TEXT("boot_check", f->verdict)), err) < 0
+               ? -1
+               : JOB_DONE;
 }
 
 const struct job_kind job_kind_failover_resume = {.name = "failover_resume",

@@ -44,11 +44,12 @@ int failover_read(struct job_run *run, struct db_set *ret_set, const struct fail
     return 0;
 }
 
-int failover_tell(struct job_run *run, const char *code, const char *severity, const char *text, struct err *err)
+int failover_tell(
+    struct job_run *run, const char *code, const char *severity, const struct text_value *values, struct err *err)
 {
     const struct event_spec event = {.severity = severity,
         .code = code,
-        .text = text,
+        .values = values,
         .machine_id = run->job->machine_id,
         .job_id = run->job->id,
         .actor = run->job->requested_by};
@@ -122,15 +123,18 @@ static int settle_running(struct job_run *run, struct err *err)
     if (failover_store_move(run->conn, failover_id(run), FAILOVER_RUN, run->job->id, err) < 0 ||
         failover_read(run, &set, &f, err) < 0)
         return -1;
-    AUTO_FREE char *text =
-        mem_printf("%s failover of %s runs point %llu at %s after %.1f s; boot check: %s", f->kind, f->machine_name,
-            (unsigned long long)f->sequence, f->target_name, (double)f->rto_usec / (double)USEC_PER_SEC, f->verdict);
+    char rto[32];
 
-    if (!text || json_object_set_new(run->result, "failover_id", json_string(f->id)) < 0)
+    (void)snprintf(rto, sizeof(rto), "%.1f", (double)f->rto_usec / (double)USEC_PER_SEC);
+    if (json_object_set_new(run->result, "failover_id", json_string(f->id)) < 0)
         return err_set(err, ERR_NOMEM, "no memory for a failover");
-    if (failover_tell(run, "failover_running", strcmp(f->verdict, "failed") == 0 ? "warning" : "info", text, err) < 0)
-        return -1;
-    return JOB_DONE;
+    return failover_tell(run, "failover_running", strcmp(f->verdict, "failed") == 0 ? "warning" : "info",
+               TEXT_VALUES(VALUE_TEXT("failover", f->kind), VALUE_TEXT("machine", f->machine_name),
+                   VALUE_NUMBER("sequence", (int64_t)f->sequence), VALUE_TEXT("target", f->target_name),
+                   VALUE_TEXT("rto_seconds", rto), VALUE_TEXT("boot_check", f->verdict)),
+               err) < 0
+               ? -1
+               : JOB_DONE;
 }
 
 /* ---- failover: begin ---- */
@@ -492,17 +496,18 @@ static int end_settle(struct job_run *run, struct err *err)
         return -1;
     bool test = strcmp(f->kind, "test") == 0;
     enum failover_move move = failed ? FAILOVER_GIVE_UP : test ? FAILOVER_CLEAN : FAILOVER_ROLL_BACK;
-    AUTO_FREE char *text = mem_printf("%s failover of %s: %s%s%s", f->kind, f->machine_name,
-        failed ? "what a failed start left is gone"
-        : test ? "cleaned up"
-               : "rolled back",
-        f->outcome[0] ? "; outcome: " : "", f->outcome);
+    bool noted = f->outcome[0];
+    const char *form = failed  ? (noted ? "given_up_noted" : "given_up")
+                       : test  ? (noted ? "cleaned_noted" : "cleaned")
+                       : noted ? "rolled_back_noted"
+                               : "rolled_back";
 
-    if (!text)
-        return err_set(err, ERR_NOMEM, "no memory for a failover");
     if (failover_store_move(run->conn, f->id, move, run->job->id, err) < 0 ||
         (!test && roll_back_machine(run, err) < 0) ||
-        failover_tell(run, "failover_ended", failed ? "warning" : "info", text, err) < 0)
+        failover_tell(run, "failover_ended", failed ? "warning" : "info",
+            TEXT_VALUES(VALUE_TEXT("form", form), VALUE_TEXT("failover", f->kind),
+                VALUE_TEXT("machine", f->machine_name), VALUE_TEXT("outcome", f->outcome)),
+            err) < 0)
         return -1;
     return JOB_DONE;
 }

@@ -6,6 +6,7 @@
 #define HUB_JOBS_FAILOVER_STEPS_H
 
 #include "hub/core/failover_state.h"
+#include "hub/core/text_value.h"
 #include "hub/fabric/fabric_task.h"
 #include "hub/jobs/job_kind.h"
 
@@ -22,8 +23,9 @@ int replica_ask(struct job_run *run, const struct failover_row *failover, enum f
 /* The failover of the job: params name it, or the job has made it itself. */
 const char *failover_id(const struct job_run *run);
 int failover_read(struct job_run *run, struct db_set *ret_set, const struct failover_row **ret_row, struct err *err);
-/* An event about the job's machine. */
-int failover_tell(struct job_run *run, const char *code, const char *severity, const char *text, struct err *err);
+/* An event about the job's machine, in the words of its code (hub/core/event_text.h). */
+int failover_tell(
+    struct job_run *run, const char *code, const char *severity, const struct text_value *values, struct err *err);
 /* A step: the failover's branch is closed and discarded, and its row forgets it. */
 int failover_discard_branch(struct job_run *run, struct err *err);
 /* For checks: the failover that params name is the machine's, and in a state from which the move is allowed. */

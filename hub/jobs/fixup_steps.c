@@ -24,13 +24,11 @@ static int note(struct job_run *run, const struct failover_row *f, const json_t 
     AUTO_FREE char *kept = json_dumps(report, JSON_COMPACT);
     const char *unbootable = json_string_value(json_object_get(report, "unbootable"));
     bool failed = json_object_get(report, "failed") != NULL || unbootable;
-    AUTO_FREE char *text = mem_printf("fix-ups of %s's replica: %zu changes, %zu warnings%s%s", f->machine_name,
-        count_of(report, "changes"), count_of(report, "warnings"), failed ? "; it may not boot: " : "",
-        unbootable ? unbootable
-        : failed   ? job_param_text(json_object_get(report, "failed"), "text")
-                   : "");
+    const char *problem = unbootable ? unbootable
+                          : failed   ? job_param_text(json_object_get(report, "failed"), "text")
+                                     : "";
 
-    if (!kept || !text)
+    if (!kept)
         return err_set(err, ERR_NOMEM, "no memory for a replica's fix-ups");
     snprintf(run->detail, sizeof(run->detail), "%zu changes, %zu warnings%s", count_of(report, "changes"),
         count_of(report, "warnings"), failed ? "; it may not boot" : "");
@@ -40,7 +38,10 @@ static int note(struct job_run *run, const struct failover_row *f, const json_t 
         failed                         ? "error"
         : count_of(report, "warnings") ? "warning"
                                        : "info",
-        text, err);
+        TEXT_VALUES(VALUE_TEXT("form", failed ? "doubtful" : "done"), VALUE_TEXT("machine", f->machine_name),
+            VALUE_NUMBER("changes", (int64_t)count_of(report, "changes")),
+            VALUE_NUMBER("warnings", (int64_t)count_of(report, "warnings")), VALUE_TEXT("problem", problem)),
+        err);
 }
 
 /* The report of fix-ups that came to nothing, where the replica is started all the same: better one that may boot than none. Takes the error. */
@@ -149,17 +150,19 @@ int fixup_steps_try_host(struct job_run *run, struct err *err)
 static int note_taken_back(
     struct job_run *run, const struct failover_row *f, json_t *fixups, json_t *report, struct err *err)
 {
-    AUTO_FREE char *text = mem_printf("fix-ups of %s's replica: %zu taken back, %zu warnings", f->machine_name,
-        count_of(report, "changes"), count_of(report, "warnings"));
     AUTO_FREE char *kept = NULL;
 
-    if (!text || json_object_set(fixups, "taken_back", report) < 0 || !(kept = json_dumps(fixups, JSON_COMPACT)))
+    if (json_object_set(fixups, "taken_back", report) < 0 || !(kept = json_dumps(fixups, JSON_COMPACT)))
         return err_set(err, ERR_NOMEM, "no memory for a replica's fix-ups");
     snprintf(run->detail, sizeof(run->detail), "%zu files, %zu warnings", count_of(report, "changes"),
         count_of(report, "warnings"));
     if (failover_note_fixups(run->conn, f->id, kept, err) < 0)
         return -1;
-    return failover_tell(run, "fixups_taken_back", count_of(report, "warnings") ? "warning" : "info", text, err);
+    return failover_tell(run, "fixups_taken_back", count_of(report, "warnings") ? "warning" : "info",
+        TEXT_VALUES(VALUE_TEXT("machine", f->machine_name),
+            VALUE_NUMBER("changes", (int64_t)count_of(report, "changes")),
+            VALUE_NUMBER("warnings", (int64_t)count_of(report, "warnings"))),
+        err);
 }
 
 /* While the replica stands still and its branch is open: so the last point is without them. */

@@ -78,8 +78,8 @@ static int finish(struct db_conn *conn, const struct job_claim *job, const char 
     AUTO_FREE char *text = mem_printf("job %s: %s%s%s", job->kind, status, why ? ": " : "", why ? why->text : "");
     const struct event_spec event = {.severity = why && why->code != ERR_CANCELLED ? "error" : "info",
         .code = "job_finished",
-        .text = text,
-        .remedy = why ? why->correction : "",
+        .values = TEXT_VALUES(VALUE_TEXT("form", status), VALUE_TEXT("job", job->kind),
+            VALUE_TEXT("problem", why ? why->text : ""), VALUE_TEXT("remedy", why ? why->correction : "")),
         .machine_id = job->machine_id,
         .vault_id = job->vault_id,
         .job_id = job->id,

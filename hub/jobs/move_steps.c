@@ -172,22 +172,22 @@ static int tell(struct job_run *run, const char *reason, struct err *err)
 {
     AUTO_DB_SET struct db_set set = {0};
     const char *from = job_state_text(run, "from");
+    bool placed = !from || !from[0];
 
     if (db_need(run->conn, &db_nodes, job_state_text(run, "target"), &set, err) < 0)
         return -1;
     const struct node_row *node = db_at(&set, struct node_row, 0);
-    AUTO_FREE char *text =
-        mem_printf("moved from node %s to %s (%s)", from && from[0] ? from : "none", node->name, reason);
     const struct event_spec event = {.severity = "info",
         .code = "machine_moved",
-        .text = text,
+        .values = TEXT_VALUES(VALUE_TEXT("form", placed ? "placed" : "moved"), VALUE_TEXT("node", node->name),
+            VALUE_TEXT("reason", reason), VALUE_TEXT("from_node", placed ? "" : from)),
         .machine_id = run->job->machine_id,
         .node_id = node->id,
         .job_id = run->job->id,
         .actor = run->job->requested_by};
 
     (void)snprintf(run->detail, sizeof(run->detail), "to %s", node->name);
-    return text ? event_append(run->conn, &event, err) : err_set(err, ERR_NOMEM, "no memory");
+    return event_append(run->conn, &event, err);
 }
 
 static int switch_over(struct job_run *run, struct err *err)

@@ -565,18 +565,17 @@ static int tell_end(
     struct job_run *run, const struct plan_run_row *row, const char *state, const struct judgement *j, struct err *err)
 {
     bool bad = j->failed || strcmp(j->verdict, "failed") == 0;
-    AUTO_FREE char *text = mem_printf("%s run of plan %s %s; verdict: %s%s%s", row->kind, row->plan_name, state,
-        j->verdict, j->text[0] ? "; " : "", j->text);
     const struct event_spec event = {.severity = j->failed ? "error"
                                                  : bad     ? "warning"
                                                            : "info",
         .code = "plan_run_ended",
-        .text = text,
-        .remedy = bad ? "See its report: leeward plan report" : "",
+        .values = TEXT_VALUES(VALUE_TEXT("form", bad ? "bad" : "good"), VALUE_TEXT("run", row->kind),
+            VALUE_TEXT("plan", row->plan_name), VALUE_TEXT("ended", state), VALUE_TEXT("verdict", j->verdict),
+            VALUE_TEXT("problem", j->text)),
         .job_id = run->job->id,
         .actor = run->job->requested_by};
 
-    return text ? event_append(run->conn, &event, err) : err_set(err, ERR_NOMEM, "no memory for a run");
+    return event_append(run->conn, &event, err);
 }
 
 static int settle(struct job_run *run, struct err *err)

@@ -121,13 +121,14 @@ static int settle(struct job_run *run, struct err *err)
     if (receiver_settle(run, err) < 0 || machine_generation_raise(run->conn, m->id, &generation, err) < 0 ||
         machine_converge_anew(run->conn, m->id, err) < 0)
         return -1;
-    AUTO_FREE char *text = mem_printf("%s was restored to the disks of %s, with point %s", m->name,
-        db_at(&other, struct machine_row, 0)->name, job_param_text(run->params, "sequence"));
-
-    if (!text)
-        return err_set(err, ERR_NOMEM, "no memory for an event");
     snprintf(run->detail, sizeof(run->detail), "generation %llu", (unsigned long long)generation);
-    return failover_tell(run, "machine_restored", "warning", text, err) < 0 ? -1 : JOB_DONE;
+    return failover_tell(run, "machine_restored", "warning",
+               TEXT_VALUES(VALUE_TEXT("machine", m->name),
+                   VALUE_TEXT("other", db_at(&other, struct machine_row, 0)->name),
+                   VALUE_TEXT("sequence", job_param_text(run->params, "sequence"))),
+               err) < 0
+               ? -1
+               : JOB_DONE;
 }
 
 static int undo_restore(struct job_run *run, struct err *err)

@@ -70,13 +70,11 @@ static int send_one(struct notify *n, const struct delivery_claim *c, struct err
 
 static int give_up(struct db_conn *conn, const struct delivery_claim *c, const struct err *why, struct err *err)
 {
-    AUTO_FREE char *text = mem_printf("channel %s took no message for a day: %s", c->channel_name, why->text);
     const struct event_spec event = {.severity = "error",
         .code = "delivery_failed",
-        .text = text,
-        .remedy = "Correct the channel and try it: leeward channel test NAME."};
+        .values = TEXT_VALUES(VALUE_TEXT("channel", c->channel_name), VALUE_TEXT("problem", why->text))};
 
-    return text ? event_append(conn, &event, err) : err_set(err, ERR_NOMEM, "no memory for an event");
+    return event_append(conn, &event, err);
 }
 
 static int settle(struct notify *n, const struct delivery_claim *c, int sent, const struct err *why, struct err *err)

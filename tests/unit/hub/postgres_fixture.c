@@ -12,6 +12,7 @@
 
 #include <cmocka.h>
 
+#include "hub/core/event_text.h"
 #include "hub/db/migrate.h"
 #include "transport/base/file.h"
 #include "transport/base/log.h"
@@ -48,9 +49,56 @@ int postgres_fixture_up(void **state)
     return 0;
 }
 
+/* Events of that code and form that came without the value: who translates them would have to leave it out. */
+static uint64_t events_without(struct db_conn *conn, const struct event_text *t, const char *name)
+{
+    AUTO_PGRESULT PGresult *r = NULL;
+    struct err err = ERR_INIT;
+
+    if (db_exec(conn, &r, &err,
+            "SELECT count(*) FROM events WHERE code = $1 AND text_values <> '{}' AND coalesce(text_values->>'form', "
+            "'') = $2"
+            " AND NOT jsonb_exists(text_values, $3)",
+            DB_S(t->code), DB_S(t->form), DB_S(name)) < 0)
+        return 0; /* a test has taken the table or the server away */
+    return db_u64(r, 0, 0);
+}
+
+static int check_places(struct db_conn *conn, const struct event_text *t, const char *text)
+{
+    for (const char *at = strchr(text, '{'); at; at = strchr(at + 1, '{')) {
+        char name[32];
+
+        if (sscanf(at, "{%31[a-z_]}", name) != 1 || strcmp(name, "advice") == 0) /* which is the finding's */
+            continue;
+        if (events_without(conn, t, name) > 0) {
+            fprintf(stderr, "tear-down: events %s %s came without {%s}\n", t->code, t->form, name);
+            return -1;
+        }
+    }
+    return 0;
+}
+
+/* All that the tests of this program made happen was told with its values. */
+static int check_events(struct db *db)
+{
+    struct db_conn *conn AUTO_OF(db_conn) = NULL;
+    struct err err = ERR_INIT;
+    int rc = 0;
+
+    if (!db || db_acquire(db, &conn, &err) < 0)
+        return 0;
+    for (size_t i = 0; i < event_text_count; i++)
+        if (check_places(conn, &event_texts[i], event_texts[i].text) < 0 ||
+            check_places(conn, &event_texts[i], event_texts[i].remedy) < 0)
+            rc = -1;
+    return rc;
+}
+
 int postgres_fixture_down(void **state)
 {
     struct postgres_fixture *f = *state;
+    int rc = check_events(f->db);
 
     db_free(f->db);
     postgres_embedded_stop(f->pg);
@@ -58,7 +106,7 @@ int postgres_fixture_down(void **state)
     if (strncmp(f->folder, "/tmp/leeward-test-", 18) == 0)
         (void)file_remove_tree(f->folder, NULL);
     free(f);
-    return 0;
+    return rc;
 }
 
 struct db_conn *fixture_conn(void **state)

@@ -10,7 +10,7 @@ import jobs from "../pages/jobs/en.json";
 import words from "../words/en.json";
 
 type Texts = { [key: string]: string | Texts };
-const { "x-words": listed } = JSON.parse(readFileSync("../hub/api/openapi.json", "utf8")) as { "x-words": { jobs: Record<string, Texts>; findings: Texts } };
+const { "x-words": listed } = JSON.parse(readFileSync("../hub/api/openapi.json", "utf8")) as { "x-words": { jobs: Record<string, Texts>; findings: Texts; events: Texts; moves: string[]; reasons: string[] } };
 
 /** The names of the values in each text, which are all that the languages have to have in common with the hub. */
 function places(texts: Texts): Texts {
@@ -29,6 +29,15 @@ describe("words of the hub", () => {
 
     it("has a text for each finding, with all of its values", () => {
         expect(places(words.finding)).toEqual(places(listed.findings));
+    });
+
+    it("has a text for each event, with all of its values", () => {
+        expect(places(words.event)).toEqual(places(listed.events));
+    });
+
+    it("names what values may be", () => {
+        expect(Object.keys(words.move).sort()).toEqual([...listed.moves].sort());
+        expect(Object.keys(words.reason).sort()).toEqual([...listed.reasons].sort());
     });
 
     it("has a title for an alert of each finding", () => {

@@ -2,14 +2,15 @@
 import { describe, expect, it } from "vitest";
 
 import appSv from "../app/sv.json";
+import failoversSv from "../pages/failovers/sv.json";
 import { formatsOf } from "../i18n/format";
 import sv from "./sv.json";
 import { wordsOf } from "./useWords";
 
-const resources: Record<string, unknown> = { app: appSv, words: sv };
+const resources: Record<string, unknown> = { app: appSv, failovers: failoversSv, words: sv };
 /** As i18next finds a text: step by step along the key. */
 const i18n = { language: "sv", getResource: (_language: string, namespace: string, key: string): unknown => key.split(".").reduce<unknown>((node, part) => (node as Record<string, unknown> | undefined)?.[part], resources[namespace]) };
-const { finding } = wordsOf(i18n, formatsOf("sv"));
+const { finding, event } = wordsOf(i18n, formatsOf("sv"));
 const said = { cause: "What the hub says", remedy: "and what to do" };
 
 describe("what is wrong, in another language", () => {
@@ -39,5 +40,34 @@ describe("what is wrong, in another language", () => {
         expect(finding("agent_error", { cause: "no disk" }, said)).toEqual(said);
         expect(finding("constructor", {}, said)).toEqual(said);
         expect(finding("vault_refuses", {}, said).cause).toBe("Dess valv tar inte emot data");
+    });
+});
+
+describe("what happened, in another language", () => {
+    const told = (code: string, values: Record<string, string | number>) => event({ code, values, text: "What the hub tells", remedy: "and what to do" });
+
+    it("names what the hub has words for", () => {
+        expect(told("machine_state", { move: "first_point", from: "initial_replication", to: "protected" }).text).toBe("Första återställningspunkten: Första replikering → Skyddad");
+        expect(told("job_finished", { form: "failed", job: "resync", problem: "/dev/vdb is gone", remedy: "Look." })).toEqual({ text: "Jobbet ”Synkronisera om” misslyckades: /dev/vdb is gone", remedy: "Look." });
+        expect(told("failover_running", { failover: "test", machine: "web1", sequence: 12, target: "kvm", rto_seconds: "12.3", boot_check: "passed" }).text).toBe("Växling av web1 (Test): punkt 12 körs på kvm efter 12 s; startkontroll: Godkänd");
+    });
+
+    it("says the finding that it tells of, with its values", () => {
+        expect(told("health_changed", { form: "unhealthy", who: "node", name: "n1", level: "critical", finding: "node_silent.silent", silent_seconds: 42 })).toEqual({ text: "Hälsa för noden n1: Kritisk. Noden har varit tyst i 42 s", remedy: "Kontrollera att den körs och att den når hubbens kontrollport." });
+        expect(told("health_changed", { form: "unhealthy", who: "node", name: "n1", level: "warning", finding: "clock_skew.fast", skew_seconds: 9, peers: 0 }).remedy).toBe("Låt noden hålla klockan med NTP.");
+        expect(told("health_changed", { form: "unhealthy", who: "node", name: "n1", level: "critical", finding: "on_fire" }).text).toBe("What the hub tells");
+    });
+
+    it("names the first alerts of many", () => {
+        const some = { form: "raised", resolved: 0, alerts: "in English", name_1: "web1", alert_1: "rpo_not_met", name_2: "web2", alert_2: "no_such_rule" };
+        expect(told("alerts_changed", { ...some, raised: 2 }).text).toBe("Larm: 2 nya (web1: RPO överskrider målet och web2: no_such_rule), 0 lösta");
+        expect(told("alerts_changed", { ...some, raised: 7 }).text).toContain("…), 0 lösta");
+        expect(told("alert_acknowledged", { name: "web1", alert: "clock_skew", title: "A clock is wrong" }).text).toBe("Larm kvitterat: web1: En klocka går fel");
+    });
+
+    it("is in the hub's words where it came without values, or nobody here knows it", () => {
+        expect(told("machine_state", {}).text).toBe("What the hub tells");
+        expect(told("job_finished", { form: "failed", job: "resync" }).remedy).toBe("and what to do");
+        expect(told("resync_started", {}).text).toBe("What the hub tells");
     });
 });

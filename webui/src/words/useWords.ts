@@ -16,8 +16,22 @@ interface Said {
 }
 
 const PLACE = /\{\{(\w+)\}\}/g;
+/** An event as the hub says it. */
+interface Told {
+    text: string;
+    remedy: string;
+}
+
 /** Values that are words of the hub, and where their texts are. */
-const WORDS: Record<string, string> = { job: "app:jobs.kind", who: "words:who" };
+const WORDS: Record<string, string> = {
+    job: "app:jobs.kind", from: "app:state", to: "app:state", level: "app:health",
+    who: "words:who", move: "words:move", reason: "words:reason",
+    failover: "failovers:kind", boot_check: "failovers:verdict",
+    run: "plans:kind", ended: "plans:run", verdict: "plans:verdict",
+};
+/** What a number is measured in, at the end of its value's name. */
+const UNIT = /_(seconds|hours|days|percent)$/;
+const keyOf = (kind: string, code: string, form: string | number | undefined) => [kind, code, form].filter((part) => part !== undefined && part !== "").join(".");
 
 export function wordsOf(i18n: Pick<I18n, "language" | "getResource">, formats: ReturnType<typeof formatsOf>) {
     const textOf = (namespace: string, key: string) => {
@@ -39,24 +53,44 @@ export function wordsOf(i18n: Pick<I18n, "language" | "getResource">, formats: R
         }
     };
     const shown = (name: string, value: string | number) => {
-        if (typeof value === "number") return numberAs(name, value);
+        if (typeof value === "number" || (UNIT.test(name) && value !== "" && Number.isFinite(Number(value)))) return numberAs(name, Number(value));
         const [namespace = "", path = ""] = (WORDS[name] ?? "").split(":");
         return (path && textOf(namespace, `${path}.${value}`)) || value;
     };
     /** The text of that name, or undefined when there is none or a value of it is missing. */
-    const say = (key: string, values: Values) => {
+    const say = (key: string, values: Record<string, string | number | undefined>) => {
         const text = textOf("words", key);
         const isWhole = [...(text ?? "").matchAll(PLACE)].every(([, name]) => values[name ?? ""] !== undefined);
         return isWhole ? text?.replace(PLACE, (_place, name: string) => shown(name, values[name] ?? "")) : undefined;
     };
     /** Code and values of a cause or an alert. */
     const finding = (code: string, values: Values, said: Said): Said => {
-        const key = ["finding", code, values.form].filter((part) => part !== undefined).join(".");
+        const key = keyOf("finding", code, values.form);
         const cause = say(`${key}.cause`, values);
         const remedy = say(`${key}.remedy`, values);
         return cause === undefined || remedy === undefined ? said : { cause, remedy };
     };
-    return { finding };
+    /** What an event says of a finding or of alerts, in words; what is not known stays away. */
+    const insideOf = (values: Values) => {
+        const [code = "", form] = String(values.finding ?? "").split(".");
+        const titleOf = (alert: string | number | undefined) => textOf("app", `alert.${alert ?? ""}`) ?? String(alert ?? "");
+        const named = [1, 2, 3].filter((n) => values[`alert_${n}`] !== undefined).map((n) => `${values[`name_${n}`] ?? ""}: ${titleOf(values[`alert_${n}`])}`);
+        const more = Number(values.raised) > named.length ? ["…"] : [];
+        return {
+            ...(values.finding !== undefined && { finding: say(`${keyOf("finding", code, form)}.cause`, values), advice: say(`${keyOf("finding", code, form)}.remedy`, values) }),
+            ...(named.length > 0 && { alerts: new Intl.ListFormat(i18n.language).format([...named, ...more]) }),
+            ...(values.alert !== undefined && { title: textOf("app", `alert.${values.alert}`) ?? values.title }),
+        };
+    };
+    /** An event of the hub; what agents, nodes and vaults tell is in their words. */
+    const event = (told: Told & { code: string; values: Values }): Told => {
+        const values = { ...told.values, ...insideOf(told.values) };
+        const key = keyOf("event", told.code, told.values.form);
+        const text = say(`${key}.text`, values);
+        const remedy = say(`${key}.remedy`, values);
+        return text === undefined || remedy === undefined ? told : { text, remedy };
+    };
+    return { finding, event };
 }
 
 /** Gives the same functions until the language changes. */

@@ -11,7 +11,10 @@
 
 #include "hub/api/openapi.h"
 #include "hub/core/alert.h"
+#include "hub/core/event_text.h"
 #include "hub/core/health_text.h"
+#include "hub/core/machine_state.h"
+#include "hub/core/placement.h"
 #include "hub/jobs/job_kind.h"
 #include "transport/base/err.h"
 
@@ -52,41 +55,87 @@ static void kinds_of_jobs_and_their_steps_are_listed(void **state)
     assert_int_equal(json_object_size(words(doc, "jobs")), count);
 }
 
-/* A code with several texts has an object of them, by form. */
-static void add_text(json_t *list, const struct health_text *t)
+/* A code with several texts has an object of them, by form. Takes the text. */
+static void add_text(json_t *list, const char *code, const char *form, json_t *text)
 {
-    json_t *text = json_pack("{s:s, s:s}", "cause", t->cause, "remedy", t->remedy), *forms;
-
-    if (!t->form[0]) {
-        assert_int_equal(json_object_set_new(list, t->code, text), 0);
+    if (!form[0]) {
+        assert_int_equal(json_object_set_new(list, code, text), 0);
         return;
     }
-    if (!json_object_get(list, t->code))
-        assert_int_equal(json_object_set_new(list, t->code, json_object()), 0);
-    forms = json_object_get(list, t->code);
-    assert_int_equal(json_object_set_new(forms, t->form, text), 0);
+    if (!json_object_get(list, code))
+        assert_int_equal(json_object_set_new(list, code, json_object()), 0);
+    assert_int_equal(json_object_set_new(json_object_get(list, code), form, text), 0);
+}
+
+static void assert_listed(const struct openapi *doc, const char *what, const json_t *list)
+{
+    const char *code;
+    json_t *text;
+
+    json_object_foreach((json_t *)list, code, text)
+    {
+        if (!json_equal(text, json_object_get(words(doc, what), code)))
+            fail_msg("x-words.%s.%s of openapi.json should be %s", what, code, json_dumps(text, 0));
+    }
+    assert_int_equal(json_object_size(words(doc, what)), json_object_size(list));
 }
 
 static void texts_of_findings_are_listed(void **state)
 {
     struct err err = {0};
     struct openapi *doc AUTO_OF(openapi) = NULL;
-    json_t *list = json_object(), *text;
-    const char *code;
+    json_t *list = json_object();
 
     (void)state;
     assert_int_equal(openapi_load(&doc, &err), 0);
-    for (size_t i = 0; i < health_text_count; i++)
-        add_text(list, &health_texts[i]);
-    json_object_foreach(list, code, text)
-    {
-        if (!json_equal(text, json_object_get(words(doc, "findings"), code)))
-            fail_msg("x-words.findings.%s of openapi.json should be %s", code, json_dumps(text, 0));
-        assert_non_null(alert_rule_find(code));
+    for (size_t i = 0; i < health_text_count; i++) {
+        const struct health_text *t = &health_texts[i];
+
+        add_text(list, t->code, t->form, json_pack("{s:s, s:s}", "cause", t->cause, "remedy", t->remedy));
+        assert_non_null(alert_rule_find(t->code));
     }
-    assert_int_equal(json_object_size(words(doc, "findings")), json_object_size(list));
+    assert_listed(doc, "findings", list);
     assert_int_equal(json_object_size(list), alert_rule_count);
     json_decref(list);
+}
+
+static void texts_of_events_are_listed(void **state)
+{
+    struct err err = {0};
+    struct openapi *doc AUTO_OF(openapi) = NULL;
+    json_t *list = json_object();
+
+    (void)state;
+    assert_int_equal(openapi_load(&doc, &err), 0);
+    for (size_t i = 0; i < event_text_count; i++) {
+        const struct event_text *t = &event_texts[i];
+
+        add_text(list, t->code, t->form, json_pack("{s:s, s:s}", "text", t->text, "remedy", t->remedy));
+    }
+    assert_listed(doc, "events", list);
+    json_decref(list);
+}
+
+static void words_that_values_may_be_are_listed(void **state)
+{
+    struct err err = {0};
+    struct openapi *doc AUTO_OF(openapi) = NULL;
+    json_t *moves = json_array(), *reasons = json_array();
+    const json_t *listed;
+
+    (void)state;
+    assert_int_equal(openapi_load(&doc, &err), 0);
+    listed = json_object_get(openapi_root(doc), "x-words");
+    for (int m = 0; m < MOVE_COUNT; m++)
+        assert_int_equal(json_array_append_new(moves, json_string(machine_move_name((enum machine_move)m))), 0);
+    for (int r = 0; r <= PLACEMENT_BALANCE; r++)
+        assert_int_equal(
+            json_array_append_new(reasons, json_string(placement_reason_name((enum placement_reason)r))), 0);
+    assert_int_equal(json_array_append_new(reasons, json_string("asked")), 0); /* by a person: move_steps.c */
+    assert_true(json_equal(moves, json_object_get(listed, "moves")));
+    assert_true(json_equal(reasons, json_object_get(listed, "reasons")));
+    json_decref(moves);
+    json_decref(reasons);
 }
 
 int main(void)
@@ -94,6 +143,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(kinds_of_jobs_and_their_steps_are_listed),
         cmocka_unit_test(texts_of_findings_are_listed),
+        cmocka_unit_test(texts_of_events_are_listed),
+        cmocka_unit_test(words_that_values_may_be_are_listed),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -175,7 +175,7 @@ static void test_texts_are_cut_between_characters(void **state)
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
         char text[32];
 
-        health_text_fill(rows[i].text, TEXT_VALUES(VALUE_TEXT("x", rows[i].value)), text, rows[i].size);
+        text_value_fill(rows[i].text, TEXT_VALUES(VALUE_TEXT("x", rows[i].value)), text, rows[i].size);
         assert_string_equal(text, rows[i].cut);
     }
 }

@@ -376,6 +376,30 @@ static void test_events_are_numbered_in_the_order_of_commits(void **state)
     assert_true(after >= before + 2);
 }
 
+static void test_an_event_is_told_in_the_words_of_its_code_with_its_values(void **state)
+{
+    struct db_conn *conn AUTO_OF(db_conn) = fixture_conn(state);
+    AUTO_PGRESULT PGresult *r = NULL;
+    struct err err = ERR_INIT;
+    struct event_spec spec = {.severity = "info",
+        .code = "job_finished",
+        .values = TEXT_VALUES(VALUE_TEXT("form", "failed"), VALUE_TEXT("job", "export"),
+            VALUE_TEXT("problem", "{job} of 磁盘"), VALUE_TEXT("remedy", "Free \"space\"."))};
+
+    assert_ok(event_append(conn, &spec, &err), &err);
+    assert_ok(db_exec(conn, &r, &err,
+                  "SELECT text, remedy, text_values->>'problem', text_values->>'remedy' FROM events WHERE code ="
+                  " 'job_finished' ORDER BY seq DESC LIMIT 1"),
+        &err);
+    assert_string_equal(db_text(r, 0, 0), "job export: failed: {job} of 磁盘");
+    assert_string_equal(db_text(r, 0, 1), "Free \"space\".");
+    assert_string_equal(db_text(r, 0, 2), "{job} of 磁盘");
+    assert_string_equal(db_text(r, 0, 3), "Free \"space\".");
+    spec.values = TEXT_VALUES(VALUE_TEXT("form", "sideways"));
+    assert_int_equal(event_append(conn, &spec, &err), -1);
+    assert_int_equal(err.code, ERR_INTERNAL);
+}
+
 static void test_an_idempotency_key_answers_the_same_again(void **state)
 {
     struct db_conn *conn AUTO_OF(db_conn) = fixture_conn(state);
@@ -736,6 +760,7 @@ int main(void)
         cmocka_unit_test(test_expired_and_revoked_enrolment_tokens_are_refused),
         cmocka_unit_test(test_the_audit_chain_shows_a_change),
         cmocka_unit_test(test_events_are_numbered_in_the_order_of_commits),
+        cmocka_unit_test(test_an_event_is_told_in_the_words_of_its_code_with_its_values),
         cmocka_unit_test(test_an_idempotency_key_answers_the_same_again),
         cmocka_unit_test(test_a_disk_keeps_its_number_for_ever),
         cmocka_unit_test(test_a_machine_whose_disks_are_being_written_is_not_forgotten),

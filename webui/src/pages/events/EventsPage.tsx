@@ -13,6 +13,8 @@ import { useFormat } from "../../i18n/format";
 import type { Column } from "../../widgets/DataTable";
 import { ListPage } from "../../widgets/ListPage";
 import { Switch } from "../../widgets/Switch";
+import { EventText } from "../../words/EventText";
+import { useWords } from "../../words/useWords";
 
 type HubEvent = components["schemas"]["Event"];
 type AuditRecord = components["schemas"]["AuditRecord"];
@@ -41,10 +43,11 @@ function Events() {
     const { t } = useTranslation("events");
     const { moment } = useFormat();
     const query = useQuery(eventsQuery);
+    const { event: wordsOf } = useWords();
     const columns: Column<HubEvent>[] = [
         { key: "seq", label: t("column.at"), width: 20, sortBy: (e) => e.seq, cell: (e) => <time dateTime={e.at}>{moment(e.at)}</time> },
         { key: "severity", label: t("column.severity"), width: 10, sortBy: (e) => ["error", "warning", "info"].indexOf(e.severity), cell: (e) => <Label color={colors[e.severity]} isCompact>{t(`severity.${e.severity}`)}</Label> },
-        { key: "text", label: t("column.text"), width: 40, cell: (e) => <>{e.text}{e.remedy && <div className="lw-subtle">{e.remedy}</div>}</> },
+        { key: "text", label: t("column.text"), width: 40, cell: (e) => <EventText event={e} /> },
         { key: "machine", label: t("column.machine"), sortBy: (e) => e.machine_name, cell: (e) => e.machine_name ?? <span className="lw-subtle">–</span> },
         { key: "job", label: t("column.job"), cell: (e) => (e.job_id ? <Link to="/jobs/$jobId" params={{ jobId: e.job_id }} className="lw-link">{t("column.job")}</Link> : <span className="lw-subtle">–</span>) },
     ];
@@ -55,8 +58,8 @@ function Events() {
             query={query}
             columns={columns}
             rowId={(e) => String(e.seq)}
-            rowName={(e) => e.text}
-            words={(e) => `${e.text} ${e.code} ${e.machine_name ?? ""} ${t(`severity.${e.severity}`)} ${e.actor ?? ""}`}
+            rowName={(e) => wordsOf(e).text}
+            words={(e) => `${wordsOf(e).text} ${e.code} ${e.machine_name ?? ""} ${t(`severity.${e.severity}`)} ${e.actor ?? ""}`}
             sort="-seq"
             none={{ title: t("none"), text: t("noneText"), icon: ListIcon }}
             above={<Above show="events" />}

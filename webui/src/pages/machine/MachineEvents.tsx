@@ -7,6 +7,7 @@ import { useTranslation } from "react-i18next";
 import { type Machine, machineEventsQuery } from "../../api/queries";
 import { useFormat } from "../../i18n/format";
 import { ProblemAlert } from "../../widgets/ProblemAlert";
+import { EventText } from "../../words/EventText";
 
 const colors = { info: "blue", warning: "orange", error: "red" } as const;
 
@@ -27,7 +28,7 @@ export function MachineEvents({ machine }: { machine: Machine }) {
                         <Tr key={event.seq}>
                             <Td dataLabel={common("time")} className="lw-number" modifier="nowrap">{moment(event.at)}</Td>
                             <Td dataLabel={t("event.severity")}><Label isCompact color={colors[event.severity]}>{common(`event.${event.severity}`)}</Label></Td>
-                            <Td dataLabel={t("event.text")}>{event.text}{event.remedy && <div className="lw-subtle">{event.remedy}</div>}</Td>
+                            <Td dataLabel={t("event.text")}><EventText event={event} /></Td>
                             <Td dataLabel={t("event.actor")}>{event.actor ?? "–"}</Td>
                         </Tr>
                     ))}
