@@ -51,6 +51,7 @@ static const struct row_json_member machine_members[] = {
     M("pinned_node_id", ROW_TEXT_OR_NULL, pinned_node_id),
     M("vault_id", ROW_TEXT_OR_NULL, vault_id),
     M("vault_name", ROW_TEXT_OR_NULL, vault_name),
+    M("copies", ROW_ARRAY, copies_json),
     M("generation", ROW_NUMBER, generation),
     M("last_seen_at", ROW_TIME, last_seen_at),
     M("inventory_at", ROW_TIME, inventory_at),

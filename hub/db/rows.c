@@ -75,6 +75,19 @@ static const struct db_column policy_columns[] = {
 const struct db_entity db_policies =
     ENTITY("policy", policy_row, policy_columns, "policies t", "t.id", "uuid", "t.name", "name");
 
+/* Of a copy t. */
+#define COPY_STATE                                                                                                     \
+    "CASE WHEN t.ending THEN 'ending' WHEN t.cause <> '' THEN 'failing' WHEN t.source_sequence = 0 THEN 'initial'"     \
+    " ELSE 'following' END"
+#define COPY_BEHIND_USEC                                                                                               \
+    "coalesce((SELECT (extract(epoch FROM greatest(r.time - t.point_time, interval '0')) * 1000000)::bigint"           \
+    " FROM recovery_points r WHERE r.machine_id = t.machine_id ORDER BY r.sequence DESC LIMIT 1), 0)"
+/* Of a machine m: each as a MachineCopy of the API. */
+#define MACHINE_COPIES                                                                                                 \
+    "(SELECT coalesce(json_agg(json_build_object('vault_id', t.vault_id, 'vault_name', x.name, 'state', " COPY_STATE   \
+    ", 'behind_seconds', CASE WHEN t.source_sequence > 0 THEN " COPY_BEHIND_USEC " / 1000000::float8 END)"             \
+    " ORDER BY x.name), '[]')::text FROM copies t JOIN vaults x ON x.id = t.vault_id WHERE t.machine_id = m.id)"
+
 static const struct db_column machine_columns[] = {
     ID(machine_row, id, "m.id", F),
     TEXT(machine_row, name, "m.name", F | S | N),
@@ -94,6 +107,7 @@ static const struct db_column machine_columns[] = {
     ID(machine_row, pinned_node_id, "p.pinned_node_id", F),
     ID(machine_row, vault_id, "p.vault_id", F),
     TEXT(machine_row, vault_name, "v.name", F | S),
+    JSON(machine_row, copies_json, MACHINE_COPIES),
     TEXT(machine_row, os_name, "m.os_name", F | S | N),
     TEXT(machine_row, kernel, "m.kernel", F | S | N),
     TEXT(machine_row, boot_id, "m.boot_id", 0),
@@ -287,10 +301,7 @@ static const struct db_column copy_columns[] = {
     TEXT(copy_row, vault_name, "v.name", F | S | N),
     ID(copy_row, source_vault_id, "t.source_vault_id", F),
     TEXT(copy_row, source_vault_name, "(SELECT s.name FROM vaults s WHERE s.id = t.source_vault_id)", 0),
-    TEXT(copy_row, state,
-        "CASE WHEN t.ending THEN 'ending' WHEN t.cause <> '' THEN 'failing' WHEN t.source_sequence = 0 THEN 'initial'"
-        " ELSE 'following' END",
-        F | S | N),
+    TEXT(copy_row, state, COPY_STATE, F | S | N),
     TEXT(copy_row, cause, "t.cause", 0),
     TEXT(copy_row, remedy, "t.remedy", 0),
     TEXT(copy_row, created_by, "t.created_by", F),
@@ -299,10 +310,7 @@ static const struct db_column copy_columns[] = {
     TIME(copy_row, point_time, "t.point_time", F | S),
     U64(copy_row, point_count,
         "(SELECT count(*) FROM copy_points p WHERE p.machine_id = t.machine_id AND p.vault_id = t.vault_id)", S | N),
-    U64(copy_row, behind_usec,
-        "coalesce((SELECT (extract(epoch FROM greatest(r.time - t.point_time, interval '0')) * 1000000)::bigint"
-        " FROM recovery_points r WHERE r.machine_id = t.machine_id ORDER BY r.sequence DESC LIMIT 1), 0)",
-        S | N),
+    U64(copy_row, behind_usec, COPY_BEHIND_USEC, S | N),
     U64(copy_row, taken_bytes, "t.taken_bytes", S | N),
     U64(copy_row, traffic_bytes, "t.traffic_bytes", S | N),
     U64(copy_row, progress_permille, "t.progress_permille", 0),

@@ -46,6 +46,7 @@ struct machine_row {
     const char *health;            /* "healthy", "warning", "critical", "unknown" */
     const char *policy_id, *policy_name, *node_id, *node_name, *vault_id, *vault_name; /* "" while unprotected */
     const char *pinned_node_id;                                                        /* "": placement chooses */
+    const char *copies_json; /* of its points in other vaults; array of objects as in the API */
     const char *os_name, *kernel, *boot_id, *firmware, *software, *hostname;
     const char *addresses_json; /* array of strings */
     uint64_t cpus, memory_bytes;

@@ -220,6 +220,33 @@ test("each_number_of_the_overview_leads_to_as_many_rows", async () => {
     }
 });
 
+test("a_line_of_copies_on_the_map_leads_to_their_machines", async () => {
+    const { page } = await open({ storageState: await session() });
+    const isThere = async () => {
+        await page.waitForURL((url) => url.pathname === "/machines" && url.searchParams.get("vault") === vaults.own.id && url.searchParams.get("copy") === vaults.copy.id);
+        await page.waitForSelector(`tr[data-id="${machine.id}"]`);
+    };
+    const line = `[data-id="v:${vaults.own.id}>v:${vaults.copy.id}"]`;
+    await page.goto("/map");
+    await page.locator(`.react-flow__edge${line}`, { hasText: "1 machine" }).waitFor();
+    await look(page, "map-copies");
+    // Its label is wide enough to be met, and between the vaults and the frame.
+    const [label, frame, box] = await Promise.all([`${line} .react-flow__edge-textwrapper`, ".lw-map", `.react-flow__node[data-id="v:${vaults.own.id}"]`].map((what) => page.locator(what).boundingBox()));
+    check(label.x + label.width / 2 > box.x + box.width && label.x + label.width <= frame.x + frame.width, `the label is not beside the vaults: ${JSON.stringify({ label, frame, box })}`);
+    await page.mouse.click(label.x + label.width / 2, label.y + label.height / 2);
+    await isThere();
+    await page.goto("/map");
+    await page.focus("details summary");
+    await page.keyboard.press("Enter");
+    await page.locator("#map-list a", { hasText: "Copies from" }).focus();
+    await accessible(page, "map as a list");
+    await page.keyboard.press("Enter");
+    await isThere();
+    await page.goto("/machines?copy=none");
+    await page.waitForSelector(".pf-v6-c-empty-state, table tbody tr[data-id]");
+    check((await page.locator(`tr[data-id="${machine.id}"]`).count()) === 0, "a machine with a copy has none");
+});
+
 test("filters_are_the_address", async () => {
     const { page } = await open({ storageState: await session() });
     await page.goto("/");

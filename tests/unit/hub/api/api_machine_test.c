@@ -112,11 +112,52 @@ static void a_machine_that_is_not_protected_gets_neither_policy_nor_site(void **
     json_decref(machine);
 }
 
+/* The copy in the vault of that name, as its machine says it. */
+static const json_t *copy_of(const json_t *machine, const char *vault)
+{
+    const json_t *copy;
+    size_t i;
+
+    json_array_foreach(json_object_get(machine, "copies"), i,
+        copy) if (strcmp(member_text(copy, "vault_name"), vault) == 0) return copy;
+    fail_msg("no copy in %s", vault);
+    return NULL;
+}
+
+static void a_machine_says_which_copies_it_has_and_how_far_behind_they_are(void **state)
+{
+    struct api_fixture *f = *state;
+    json_t *machine = api_ask(f, "getMachine", "/api/v1/machines/changed", NULL, 200);
+    json_t *bare = api_ask(f, "getMachine", "/api/v1/machines/bare", NULL, 200);
+    json_t *copies;
+
+    assert_string_equal(member_text(copy_of(machine, "copy"), "state"), "initial");
+    assert_true(json_is_null(json_object_get(copy_of(machine, "copy"), "behind_seconds")));
+    assert_int_equal(json_array_size(json_object_get(bare, "copies")), 0);
+    json_decref(machine);
+    api_sql(f,
+        "INSERT INTO recovery_points (machine_id, sequence, vault_id, time, kind, generation, committed_at) VALUES"
+        " ('" CHANGED "', 7, '" OWN "', '2026-01-01 00:00:12.5Z', 'crash', 1, now());"
+        "UPDATE copies SET source_sequence = 6, sequence = 2, point_time = '2026-01-01 00:00:00Z'");
+    machine = api_ask(f, "getMachine", "/api/v1/machines/changed", NULL, 200);
+    copies = api_ask(f, "listCopies", "/api/v1/machines/changed/copies", NULL, 200);
+    assert_string_equal(member_text(copy_of(machine, "copy"), "state"), "following");
+    assert_string_equal(member_text(copy_of(machine, "copy"), "vault_id"), COPY);
+    assert_float_equal(json_number_value(json_object_get(copy_of(machine, "copy"), "behind_seconds")), 12.5, 0);
+    assert_float_equal(
+        json_number_value(json_object_get(json_array_get(json_object_get(copies, "items"), 0), "behind_seconds")), 12.5,
+        0);
+    json_decref(copies);
+    json_decref(bare);
+    json_decref(machine);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(another_policy_is_told_to_that_machine_and_its_vaults_alone),
         cmocka_unit_test(a_machine_that_is_not_protected_gets_neither_policy_nor_site),
+        cmocka_unit_test(a_machine_says_which_copies_it_has_and_how_far_behind_they_are),
     };
 
     return cmocka_run_group_tests_name("hub_api_machines", tests, api_fixture_up, api_fixture_down);

@@ -10,18 +10,30 @@ import { useFormat } from "../../i18n/format";
 import { FilterSelect } from "../../widgets/FilterSelect";
 import { HEALTHS, STATES } from "../../widgets/labels";
 import { listOf } from "../../widgets/searchList";
-import { type MachineSearch, RPO_FILTERS } from "./machineSearch";
+import { copiesOf, type MachineSearch, RPO_FILTERS } from "./machineSearch";
+
+interface Named {
+    id: string | null;
+    name: string | null;
+}
 
 /** What a reference column offers: the things that machines have, by name. */
-function named(machines: Machine[], id: (m: Machine) => string | null, name: (m: Machine) => string | null, none: string) {
+function named(machines: Machine[], of: (m: Machine) => Named[], none: string) {
     const found = new Map<string, { value: string; text: string; count: number }>();
     for (const machine of machines) {
-        const value = id(machine) ?? "none";
-        const entry = found.get(value) ?? { value, text: name(machine) ?? none, count: 0 };
-        entry.count++;
-        found.set(value, entry);
+        for (const { id, name } of of(machine)) {
+            const value = id ?? "none";
+            const entry = found.get(value) ?? { value, text: name ?? none, count: 0 };
+            entry.count++;
+            found.set(value, entry);
+        }
     }
     return [...found.values()].sort((a, b) => a.text.localeCompare(b.text));
+}
+
+function copiesNamed(machine: Machine): Named[] {
+    const copies = copiesOf(machine).map((copy) => ({ id: copy.vault_id, name: copy.vault_name }));
+    return copies.length > 0 ? copies : [{ id: null, name: null }];
 }
 
 interface MachineFiltersProps {
@@ -44,10 +56,12 @@ export function MachineFilters({ search, machines, shown, selected, onChange, ac
         { key: "health", options: fixed(HEALTHS, (m) => m.health, (v) => common(`health.${v as "healthy"}`)) },
         { key: "state", options: fixed(STATES, (m) => m.state, (v) => common(`state.${v as "protected"}`)) },
         { key: "rpo", options: RPO_FILTERS.map((value) => ({ value, text: t(`rpoFilter.${value}`) })) },
-        { key: "policy", options: named(machines, (m) => m.policy_id, (m) => m.policy_name, t("without")) },
-        { key: "site", options: named(machines, (m) => m.site_id, (m) => m.site_name, t("without")) },
-        { key: "node", options: named(machines, (m) => m.node_id, (m) => m.node_name, t("without")) },
-        { key: "vault", options: named(machines, (m) => m.vault_id, (m) => m.vault_name, t("without")) },
+        { key: "policy", options: named(machines, (m) => [{ id: m.policy_id, name: m.policy_name }], t("without")) },
+        { key: "site", options: named(machines, (m) => [{ id: m.site_id, name: m.site_name }], t("without")) },
+        { key: "node", options: named(machines, (m) => [{ id: m.node_id, name: m.node_name }], t("without")) },
+        { key: "vault", options: named(machines, (m) => [{ id: m.vault_id, name: m.vault_name }], t("without")) },
+        // Where nothing is copied there is nothing to choose from.
+        ...(search.copy || machines.some((m) => copiesOf(m).length > 0) ? [{ key: "copy", options: named(machines, copiesNamed, t("without")) } as const] : []),
     ] as const;
     const isFiltered = Boolean(search.q) || filters.some(({ key }) => search[key]);
     const clear = () => onChange({ q: undefined, ...Object.fromEntries(filters.map(({ key }) => [key, undefined])) });

@@ -5,7 +5,7 @@ import type { Machine } from "../../api/queries";
 import { filterMachines, readMachineSearch, rpoIsMet } from "./machineSearch";
 
 const machine = (changes: Partial<Machine>) =>
-    ({ id: "1", name: "db1", hostname: "db1.example", os_name: "Debian 12", addresses: ["10.1.2.3"], health: "healthy", state: "protected", policy_id: "p", policy_name: "gold", site_id: null, site_name: null, node_id: "n", vault_id: "v", rpo_seconds: 1, ...changes }) as Machine;
+    ({ id: "1", name: "db1", hostname: "db1.example", os_name: "Debian 12", addresses: ["10.1.2.3"], health: "healthy", state: "protected", policy_id: "p", policy_name: "gold", site_id: null, site_name: null, node_id: "n", vault_id: "v", copies: [], rpo_seconds: 1, ...changes }) as Machine;
 const target = () => 2;
 
 describe("the search of machines", () => {
@@ -26,6 +26,17 @@ describe("the search of machines", () => {
         expect(filterMachines(all, { health: "critical,warning" }, target).map((m) => m.id)).toEqual(["2", "3"]);
         expect(filterMachines(all, { health: "critical,warning", state: "protected" }, target).map((m) => m.id)).toEqual(["2"]);
         expect(filterMachines(all, { site: "none" }, target)).toHaveLength(3);
+    });
+
+    it("finds what a vault keeps copies of, and what has none", () => {
+        const copy = (vault_id: string, state = "following") => ({ vault_id, vault_name: vault_id, state, behind_seconds: 1 }) as Machine["copies"][number];
+        const all = [machine({}), machine({ id: "2", copies: [copy("x"), copy("y")] }), machine({ id: "3", copies: [copy("y")] }), machine({ id: "4", vault_id: "w", copies: [copy("y")] }), machine({ id: "5", copies: [copy("y", "ending")] })];
+        const found = (search: object) => filterMachines(all, search, target).map((m) => m.id);
+        expect(found({ copy: "y" })).toEqual(["2", "3", "4"]);
+        expect(found({ copy: "y", vault: "v" })).toEqual(["2", "3"]); // a line of the map
+        expect(found({ copy: "none" })).toEqual(["1", "5"]);
+        expect(found({ copy: "none,x" })).toEqual(["1", "2", "5"]);
+        expect(readMachineSearch({ copy: "x,y" })).toEqual({ copy: "x,y" });
     });
 
     it("shows behind each number of the overview the machines that it counts", () => {

@@ -16,6 +16,8 @@ export interface MachineSearch {
     policy?: string;
     node?: string;
     vault?: string;
+    /** Vaults that keep copies of its points. */
+    copy?: string;
     rpo?: string;
     sort?: string;
 }
@@ -31,6 +33,7 @@ export function readMachineSearch(search: Record<string, unknown>): MachineSearc
         policy: joined(listOf(search.policy)),
         node: joined(listOf(search.node)),
         vault: joined(listOf(search.vault)),
+        copy: joined(listOf(search.copy)),
         rpo: joined(listOf(search.rpo, RPO_FILTERS)),
         sort: textOf(search.sort),
     };
@@ -50,11 +53,19 @@ function rpoOf(machine: Machine, targetOf: (policyId: string) => number | undefi
     return machine.state === "protected" ? (rpoIsMet(machine, targetOf) ?? "unknown") : "unknown";
 }
 
+/** The vaults that keep a copy of its points; of one that is being given up no more. */
+export const copiesOf = (machine: Machine) => machine.copies.filter((copy) => copy.state !== "ending");
+
+function hasCopyIn(machine: Machine, vaults: string[]): boolean {
+    const copies = copiesOf(machine);
+    return copies.length === 0 ? vaults.includes("none") : copies.some((copy) => vaults.includes(copy.vault_id));
+}
+
 export function filterMachines(machines: Machine[], search: MachineSearch, targetOf: (policyId: string) => number | undefined): Machine[] {
     const words = (search.q ?? "").toLowerCase().split(/\s+/).filter(Boolean);
     const health = listOf<Health>(search.health);
     const state = listOf<MachineState>(search.state);
-    const [site, policy, node, vault, rpo] = [search.site, search.policy, search.node, search.vault, search.rpo].map((value) => listOf(value));
+    const [site, policy, node, vault, copy, rpo] = [search.site, search.policy, search.node, search.vault, search.copy, search.rpo].map((value) => listOf(value));
     return machines.filter((m) => {
         if (health && !health.includes(m.health)) return false;
         if (state && !state.includes(m.state)) return false;
@@ -62,6 +73,7 @@ export function filterMachines(machines: Machine[], search: MachineSearch, targe
         if (policy && !policy.includes(m.policy_id ?? "none")) return false;
         if (node && !node.includes(m.node_id ?? "none")) return false;
         if (vault && !vault.includes(m.vault_id ?? "none")) return false;
+        if (copy && !hasCopyIn(m, copy)) return false;
         if (rpo && !rpo.includes(rpoOf(m, targetOf))) return false;
         const text = `${m.name} ${m.hostname} ${m.os_name} ${m.addresses.join(" ")} ${m.policy_name ?? ""} ${m.site_name ?? ""}`.toLowerCase();
         return words.every((word) => text.includes(word));

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Where data flows: machines to process nodes to vaults, with the live lag on each line. A box or a line leads to its machines. The same is
-// there as a list of links, for those who do not see or point.
+// Where data flows: machines to process nodes to vaults, and copies from vault to vault, with the live lag on each line. A box or a line leads to its
+// machines. The same is there as a list of links, for those who do not see or point.
 import "@xyflow/react/dist/style.css";
 
 import { PageSection } from "@patternfly/react-core/dist/dynamic/components/Page";
 import { Skeleton } from "@patternfly/react-core/dist/dynamic/components/Skeleton";
 import { useQuery } from "@tanstack/react-query";
 import { Link, useNavigate } from "@tanstack/react-router";
-import { type Edge, Handle, type Node as FlowNode, type NodeProps, Position, ReactFlow } from "@xyflow/react";
+import { type BuiltInEdge, type Edge, Handle, MarkerType, type Node as FlowNode, type NodeProps, Position, ReactFlow } from "@xyflow/react";
 import { type CSSProperties, useMemo } from "react";
 import { useTranslation } from "react-i18next";
 
@@ -32,6 +32,23 @@ function searchOf(box: Box): MachineSearch {
     return { site: first?.site_id ?? "none", node: first?.node_id ?? "none", vault: first?.vault_id ?? "none" };
 }
 
+/** The list that a line stands for. */
+function searchOfLine(line: Line, boxes: Box[]): MachineSearch {
+    if (line.lane !== undefined) return { vault: line.from.slice(2), copy: line.to.slice(2) };
+    const from = boxes.find((box) => box.id === line.from);
+    return from ? searchOf(from) : {};
+}
+
+/** "12 s", and for copies of how many machines: they are many lines' end and no box's. */
+function useLineText() {
+    const { t } = useTranslation("map");
+    const { span, number } = useFormat();
+    return (line: Line) => {
+        const lag = line.lag === null ? "–" : span(line.lag);
+        return line.lane === undefined ? lag : t("copies", { count: line.machines, number: number(line.machines), lag });
+    };
+}
+
 function useBoxName() {
     const { t } = useTranslation("map");
     return (box: Box) => box.name || t("machines", { count: box.machines.length });
@@ -47,28 +64,37 @@ function BoxView({ data: { box } }: NodeProps<BoxNode>) {
             <strong>{name(box)}</strong>
             <div><HealthLabel health={box.health} /></div>
             {box.layer < 2 && <Handle type="source" position={Position.Right} isConnectable={false} />}
+            {box.layer === 2 && <Handle type="source" id="copy-out" className="lw-map-copy" style={{ top: "30%" }} position={Position.Right} isConnectable={false} />}
+            {box.layer === 2 && <Handle type="target" id="copy-in" className="lw-map-copy" style={{ top: "70%" }} position={Position.Right} isConnectable={false} />}
         </div>
     );
 }
 
 const nodeTypes = { box: BoxView };
 
+const LANE_X = 90;
+/** From the vaults to the line of a lane. */
+const laneOffset = (lane: number) => 40 + lane * LANE_X;
+
+/** Out of one vault, along its lane, and into the other one from the same side. */
+const copyEdge = (edge: Edge, lane: number): BuiltInEdge => ({
+    ...edge, type: "smoothstep", sourceHandle: "copy-out", targetHandle: "copy-in", pathOptions: { offset: laneOffset(lane), borderRadius: 12 }, markerEnd: { type: MarkerType.ArrowClosed, width: 18, height: 18 },
+});
+
 function Flow({ boxes, lines }: { boxes: Box[]; lines: Line[] }) {
     const { t } = useTranslation("map");
-    const { span } = useFormat();
+    const textOf = useLineText();
     const isDark = useIsDark();
     const navigate = useNavigate();
-    const go = (box: Box | undefined) => box && void navigate({ to: "/machines", search: searchOf(box) });
+    const go = (search: MachineSearch) => void navigate({ to: "/machines", search });
+    // What is to be seen is measured by its boxes; lines of copies run to the right of them.
+    const lanes = Math.max(-1, ...lines.map((line) => line.lane ?? -1)) + 1;
+    const right = lanes === 0 ? 0.1 : (`${laneOffset(lanes - 1) + LANE_X}px` as const);
     const nodes = boxes.map((box): BoxNode => ({ id: box.id, type: "box", position: { x: box.x, y: box.y }, data: { box }, draggable: false, connectable: false }));
-    const edges = lines.map((line): Edge => ({
-        id: line.id,
-        source: line.from,
-        target: line.to,
-        label: line.lag === null ? "–" : span(line.lag),
-        animated: line.health === "healthy",
-        className: `lw-map-line lw-map-${line.health}`,
-        focusable: false,
-    }));
+    const edges = lines.map((line): Edge => {
+        const edge: Edge = { id: line.id, source: line.from, target: line.to, label: textOf(line), animated: line.health === "healthy", className: `lw-map-line lw-map-${line.health}`, focusable: false };
+        return line.lane === undefined ? edge : copyEdge(edge, line.lane);
+    });
     return (
         <div className="lw-map" style={{ "--lw-map-rows": Math.max(1, ...boxes.map((box) => box.y / ROW_Y + 1)) } as CSSProperties} aria-hidden="true">
             <ReactFlow
@@ -77,7 +103,7 @@ function Flow({ boxes, lines }: { boxes: Box[]; lines: Line[] }) {
                 nodeTypes={nodeTypes}
                 colorMode={isDark ? "dark" : "light"}
                 fitView
-                fitViewOptions={{ maxZoom: 1.1, padding: 0.1 }}
+                fitViewOptions={{ maxZoom: 1.1, padding: { y: 0.1, left: 0.1, right } }}
                 minZoom={0.1}
                 zoomOnScroll={false}
                 preventScrolling={false}
@@ -85,8 +111,11 @@ function Flow({ boxes, lines }: { boxes: Box[]; lines: Line[] }) {
                 edgesFocusable={false}
                 elementsSelectable={false}
                 proOptions={{ hideAttribution: true }}
-                onNodeClick={(_event, node) => go(node.data.box)}
-                onEdgeClick={(_event, edge) => go(boxes.find((box) => box.id === edge.source))}
+                onNodeClick={(_event, node) => go(searchOf(node.data.box))}
+                onEdgeClick={(_event, edge) => {
+                    const line = lines.find((one) => one.id === edge.id);
+                    if (line) go(searchOfLine(line, boxes));
+                }}
                 aria-label={t("title")}
             />
         </div>
@@ -95,7 +124,7 @@ function Flow({ boxes, lines }: { boxes: Box[]; lines: Line[] }) {
 
 function FlowList({ boxes, lines }: { boxes: Box[]; lines: Line[] }) {
     const { t } = useTranslation("map");
-    const { span } = useFormat();
+    const textOf = useLineText();
     const name = useBoxName();
     const nameOf = (id: string) => {
         const box = boxes.find((b) => b.id === id);
@@ -104,16 +133,13 @@ function FlowList({ boxes, lines }: { boxes: Box[]; lines: Line[] }) {
     return (
         <details className="lw-above">
             <summary>{t("asList")}</summary>
-            <ul className="lw-above">
-                {lines.map((line) => {
-                    const box = boxes.find((b) => b.id === line.from);
-                    return (
-                        <li key={line.id}>
-                            <Link to="/machines" search={box ? searchOf(box) : {}} className="lw-link">{t("line", { from: nameOf(line.from), to: nameOf(line.to) })}</Link>{" "}
-                            {t("lag", { lag: line.lag === null ? "–" : span(line.lag) })} <HealthLabel health={line.health} />
-                        </li>
-                    );
-                })}
+            <ul className="lw-above" id="map-list">
+                {lines.map((line) => (
+                    <li key={line.id}>
+                        <Link to="/machines" search={searchOfLine(line, boxes)} className="lw-link">{t(line.lane === undefined ? "line" : "copyLine", { from: nameOf(line.from), to: nameOf(line.to) })}</Link>{" "}
+                        {line.lane === undefined ? t("lag", { lag: textOf(line) }) : textOf(line)} <HealthLabel health={line.health} />
+                    </li>
+                ))}
             </ul>
         </details>
     );

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The map as layers from left to right: machines (those of one site, node and vault are one box), process nodes, vaults. Each box goes to
-// the height of the middle of what leads to it, so that few lines cross. Pure geometry.
+// the height of the middle of what leads to it, so that few lines cross. Copies go from vault to vault, to the right of them, each line that
+// would run beside another one in a lane of its own. Pure geometry.
 import type { Machine, Node, Vault } from "../../api/queries";
 import type { Health } from "../../widgets/labels";
 
@@ -24,6 +25,8 @@ export interface Line {
     lag: number | null;
     machines: number;
     health: Health;
+    /** A line of copies: which lane to the right of the vaults it runs in, from 0. */
+    lane?: number;
 }
 
 const LAYER_X = 340;
@@ -62,6 +65,39 @@ function linesOf(groups: Map<string, Machine[]>): Line[] {
     return lines;
 }
 
+const copyHealth = { failing: "critical", initial: "unknown", following: "healthy", ending: "unknown" } as const;
+
+/** One line for all machines that one vault keeps copies of another one's points of. */
+function copyLinesOf(machines: Machine[]): Line[] {
+    const lines = new Map<string, Line>();
+    for (const machine of machines)
+        for (const { vault_id: copy, state, behind_seconds: behind } of machine.copies) {
+            if (state === "ending" || !machine.vault_id) continue;
+            const [from, to] = [`v:${machine.vault_id}`, `v:${copy}`];
+            const line = lines.get(`${from}>${to}`) ?? { id: `${from}>${to}`, from, to, lag: null, machines: 0, health: "healthy" as Health };
+            const lag = behind === null ? line.lag : Math.max(behind, line.lag ?? 0);
+            lines.set(line.id, { ...line, lag, machines: line.machines + 1, health: worst([line.health, copyHealth[state]]) });
+        }
+    return [...lines.values()];
+}
+
+/** Short lines first, each in the first lane where no other one is beside it. */
+function intoLanes(lines: Line[], vaults: Map<string, Box>): Line[] {
+    const lanes: [number, number][][] = [];
+    const spanOf = ({ from, to }: Line): [number, number] => {
+        const ys = [vaults.get(from)?.y ?? 0, vaults.get(to)?.y ?? 0];
+        return [Math.min(...ys), Math.max(...ys)];
+    };
+    const length = (line: Line) => spanOf(line)[1] - spanOf(line)[0];
+    return [...lines].sort((a, b) => length(a) - length(b) || a.id.localeCompare(b.id)).map((line) => {
+        const [top, bottom] = spanOf(line);
+        const free = lanes.findIndex((taken) => taken.every(([from, to]) => bottom <= from || top >= to));
+        const lane = free >= 0 ? free : lanes.push([]) - 1;
+        lanes[lane]?.push([top, bottom]);
+        return { ...line, lane };
+    });
+}
+
 /** Puts the boxes of one layer one below the other, in the order of the middles of their neighbours before. */
 function place(boxes: Box[], lines: Line[], before: Map<string, Box>) {
     const middle = (box: Box) => {
@@ -91,5 +127,7 @@ export function layOut(machines: Machine[], nodes: Node[], vaults: Vault[]): { b
     place(ends, lines, new Map(middles.map((box) => [box.id, box])));
     const boxes = [...sources, ...middles, ...ends];
     const known = new Set(boxes.map((box) => box.id));
-    return { boxes, lines: lines.filter((line) => known.has(line.from) && known.has(line.to)) };
+    const isDrawn = (line: Line) => known.has(line.from) && known.has(line.to);
+    const copies = intoLanes(copyLinesOf(machines).filter(isDrawn), new Map(ends.map((box) => [box.id, box])));
+    return { boxes, lines: [...lines.filter(isDrawn), ...copies] };
 }
