@@ -371,6 +371,56 @@ static void test_connections_that_nobody_wants_are_closed(void **state)
     db_free(db);
 }
 
+/* PostgreSQL was restarted, or ended the session, while nobody used it: the next one gets another, for changes as well, which are not repeated. */
+static void test_a_session_that_ended_while_idle_is_replaced(void **state)
+{
+    struct postgres_fixture *f = *state;
+    struct db_options options = {.dsn = postgres_embedded_dsn(f->pg), .connections_max = 1};
+    struct db_conn *other AUTO_OF(db_conn) = fixture_conn(state);
+    AUTO_PGRESULT PGresult *r = NULL;
+    struct db_conn *conn = NULL;
+    struct err err = ERR_INIT;
+    struct db *db = NULL;
+
+    assert_ok(db_new(&options, &db, &err), &err);
+    assert_ok(db_acquire(db, &conn, &err), &err);
+    assert_int_equal(db_exec(conn, &r, &err, "SELECT pg_backend_pid()"), 1);
+    db_release(TAKE_PTR(conn));
+    assert_int_equal(
+        db_exec(other, NULL, &err, "SELECT pg_terminate_backend($1::bigint::integer)", DB_U(db_u64(r, 0, 0))), 1);
+    while (
+        db_exec(other, NULL, &err, "SELECT 1 FROM pg_stat_activity WHERE pid = $1::bigint", DB_U(db_u64(r, 0, 0))) > 0)
+        (void)poll(NULL, 0, 5);
+    (void)poll(NULL, 0, 100); /* its socket is closed after that */
+    assert_ok(db_acquire(db, &conn, &err), &err);
+    assert_ok(db_begin(conn, &err), &err);
+    assert_ok(db_commit(conn, &err), &err);
+    db_release(conn);
+    db_free(db);
+}
+
+/* Whatever the administrator of that database has set. */
+static void test_nothing_is_compiled(void **state)
+{
+    struct postgres_fixture *f = *state;
+    struct db_options options = {.dsn = postgres_embedded_dsn(f->pg)};
+    struct db_conn *other AUTO_OF(db_conn) = fixture_conn(state);
+    AUTO_PGRESULT PGresult *r = NULL;
+    struct db_conn *conn = NULL;
+    struct err err = ERR_INIT;
+    struct db *db = NULL;
+
+    assert_ok(db_script(other,
+                  "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET jit = on', current_database()); END $$", &err),
+        &err);
+    assert_ok(db_new(&options, &db, &err), &err);
+    assert_ok(db_acquire(db, &conn, &err), &err);
+    assert_int_equal(db_exec(conn, &r, &err, "SHOW jit"), 1);
+    assert_string_equal(db_text(r, 0, 0), "off");
+    db_release(conn);
+    db_free(db);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -387,6 +437,8 @@ int main(void)
         cmocka_unit_test(test_a_newer_database_is_refused),
         cmocka_unit_test(test_a_failing_migration_leaves_nothing),
         cmocka_unit_test(test_a_default_policy_is_there),
+        cmocka_unit_test(test_a_session_that_ended_while_idle_is_replaced),
+        cmocka_unit_test(test_nothing_is_compiled),
         cmocka_unit_test(test_news_arrive_at_commit),
         cmocka_unit_test(test_the_server_is_not_root_and_has_no_tcp),
         cmocka_unit_test(test_a_server_that_stands_still_is_given_up_and_found_again),
