@@ -338,6 +338,22 @@ static int has_copy(struct db_conn *conn, const char *id, const char *name, stru
     return err_hint(err, "Remove it first: leeward copy remove %s %s", name, db_text(r, 0, 0));
 }
 
+/* Nobody would know of its replica any more, which would run on. */
+static int has_failover(struct db_conn *conn, const char *id, const char *name, struct err *err)
+{
+    AUTO_PGRESULT PGresult *r = NULL;
+    int n = db_exec(conn, &r, err,
+        "SELECT id, kind FROM failovers WHERE machine_id = $1 AND state IN ('starting', 'running', 'ending') LIMIT 1",
+        DB_S(id));
+
+    if (n <= 0)
+        return n;
+    err_set(
+        err, ERR_REFUSED, "a %s failover of machine %s is not over: its replica would run on", db_text(r, 0, 1), name);
+    return err_hint(err, "End it first: leeward failover %s %s",
+        strcmp(db_text(r, 0, 1), "test") == 0 ? "cleanup" : "rollback", db_text(r, 0, 0));
+}
+
 static int machine_remove(struct db_conn *conn, const char *id, uint64_t if_version, struct err *err)
 {
     AUTO_DB_SET struct db_set set = {0};
@@ -350,7 +366,8 @@ static int machine_remove(struct db_conn *conn, const char *id, uint64_t if_vers
     }
     if (has_copy(conn, id, db_at(&set, struct machine_row, 0)->name, err) < 0 ||
         is_receiver(conn, id, db_at(&set, struct machine_row, 0)->name, err) < 0 ||
-        has_job(conn, id, db_at(&set, struct machine_row, 0)->name, err) < 0)
+        has_job(conn, id, db_at(&set, struct machine_row, 0)->name, err) < 0 ||
+        has_failover(conn, id, db_at(&set, struct machine_row, 0)->name, err) < 0)
         return -1;
     int n = db_exec(conn, NULL, err, "DELETE FROM machines WHERE id = $1 AND state = 'unprotected' AND " AT_VERSION(2),
         DB_S(id), DB_U(if_version));

@@ -67,6 +67,10 @@ int target_delete(struct db_conn *conn, const char *id, uint64_t if_version, str
         "DELETE FROM compute_targets WHERE id = $1 AND (version = $2::bigint OR $2::bigint = 0)", DB_S(id),
         DB_U(if_version));
 
+    if (n < 0 && err && err->code == ERR_REFUSED && strstr(err->text, "drill_schedules")) {
+        err_set(err, ERR_REFUSED, "a drill on a schedule starts its replicas at the target");
+        return err_hint(err, "Give that drill another target, or delete it: leeward drill list");
+    }
     if (n < 0 && err && err->code == ERR_REFUSED) {
         err_set(err, ERR_REFUSED, "failovers were made to the target");
         return err_hint(err, "It stays with their history; give it another name if it is not to be used any more.");

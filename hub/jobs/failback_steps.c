@@ -7,7 +7,8 @@
  *
  * failover_failback: while the replica runs, the agent of the original machine writes its disks until little is missing; then the replica is shut
  * down, the last of it becomes a point, the disks get the rest, and only then does the machine's generation move: there is one primary at any
- * time (P7). The disks may be another machine's (receiver_steps.h), which takes the place of the original then. What fails or is cancelled before that lets the replica run again, by a job of its own (failover_resume).
+ * time (P7). The disks may be another machine's (receiver_steps.h), which takes the place of the original then. What fails or is cancelled before that lets the replica run again, by a job of its own (failover_resume),
+ * which waits for a vault and a target that cannot be reached.
  */
 #include <stdio.h>
 #include <string.h>
@@ -24,6 +25,8 @@
 #include "hub/jobs/receiver_steps.h"
 #include "transport/base/clock.h"
 #include "transport/base/mem.h"
+
+#define RESUME_AGAIN_USEC (5 * USEC_PER_SEC)
 
 /* ---- what the jobs share ---- */
 
@@ -173,6 +176,16 @@ static int check_other(struct db_conn *conn, const struct machine_row *machine, 
     return receiver_check(conn, machine, params, db_text(rows, 0, 0)[0] ? db_text(rows, 0, 0) : NULL, err);
 }
 
+static int refuse_beside_resume(struct db_conn *conn, const char *machine_id, struct err *err)
+{
+    int resuming = failover_is_resuming(conn, machine_id, err);
+
+    if (resuming <= 0)
+        return resuming;
+    err_set(err, ERR_REFUSED, "the replica is being started again, after a failback that was given up");
+    return err_hint(err, "Wait until it runs, or stop that job: leeward job list");
+}
+
 static int failback_check(struct db_conn *conn, const struct machine_row *machine, json_t *params,
     char ret_vault_id[IDENT_TEXT_SIZE], struct err *err)
 {
@@ -188,14 +201,7 @@ static int failback_check(struct db_conn *conn, const struct machine_row *machin
     } else if (check_own(machine, params, err) < 0) {
         return -1;
     }
-    int resuming = failover_is_resuming(conn, machine->id, err);
-
-    if (resuming < 0)
-        return -1;
-    if (resuming == 0)
-        return 0;
-    err_set(err, ERR_REFUSED, "the replica of %s is being started again", machine->name);
-    return err_hint(err, "Wait until it runs: leeward job list");
+    return refuse_beside_resume(conn, machine->id, err);
 }
 
 /* The node lets a machine be written back once it has heard of that: a failback may be asked for right after the reprotection. A node that is away
@@ -227,7 +233,8 @@ static int ask_agent(struct job_run *run, struct err *err)
 {
     Leeward__Control__V1__ReceiveDisks r = LEEWARD__CONTROL__V1__RECEIVE_DISKS__INIT;
     json_t *answer = NULL;
-    int rc = receiver_admit(run, err);
+    /* One that was given up in the moment in which this one was asked for. */
+    int rc = refuse_beside_resume(run->conn, run->job->machine_id, err) < 0 ? -1 : receiver_admit(run, err);
 
     if (rc == JOB_DONE)
         rc = node_knows(run, err);
@@ -404,14 +411,62 @@ static int resume_check(struct db_conn *conn, const struct machine_row *machine,
     return failover_named_check(conn, machine, params, FAILOVER_FAIL_BACK, ret_vault_id, err);
 }
 
+/* The replica is the machine, and nothing else brings it back: what stands in the way is shown, and may go away. Nobody but a person gives it up. */
+static int wait_for_it(struct job_run *run, struct err *err)
+{
+    bool ours = err->code == ERR_CANCELLED || err->code == ERR_NOMEM || err->code == ERR_INTERNAL;
+
+    if (ours || PQtransactionStatus(db_raw(run->conn)) != PQTRANS_INTRANS) /* or the database's word */
+        return -1;
+    snprintf(run->detail, sizeof(run->detail), "waits: %.240s", err->text);
+    err_clear(err);
+    run->final = false;
+    run->again_usec = RESUME_AGAIN_USEC;
+    return JOB_AGAIN;
+}
+
+/* 1: it is the machine still. */
+static int is_still_protected(
+    struct job_run *run, struct db_set *set, const struct failover_row **ret_row, struct err *err)
+{
+    if (failover_read(run, set, ret_row, err) < 0)
+        return -1;
+    if (strcmp((*ret_row)->state, failover_state_name(FAILOVER_REPROTECTED)) == 0)
+        return 1;
+    run->final = true;
+    return err_set(err, ERR_CANCELLED, "the replica is not the machine any more");
+}
+
 static int resume_open(struct job_run *run, struct err *err)
 {
     AUTO_DB_SET struct db_set set = {0};
     const struct failover_row *f;
+    int rc;
 
-    if (failover_read(run, &set, &f, err) < 0)
+    if (is_still_protected(run, &set, &f, err) < 0)
         return -1;
-    return branch_steps_reopen(run, f->export_id, "", err);
+    rc = branch_steps_reopen(run, f->export_id, "", err);
+    /* The vault's own word is asked for once; one that is away gets the command when it is back. */
+    return rc < 0 && err->code == ERR_UNAVAILABLE ? wait_for_it(run, err) : rc;
+}
+
+static int resume_start(struct job_run *run, struct err *err)
+{
+    AUTO_DB_SET struct db_set set = {0};
+    const struct failover_row *f;
+    int rc;
+
+    if (is_still_protected(run, &set, &f, err) < 0)
+        return -1;
+    rc = failover_start_replica(run, err);
+    return rc < 0 ? wait_for_it(run, err) : rc;
+}
+
+static int undo_resume(struct job_run *run, struct err *err)
+{
+    (void)err;
+    fabric_task_cancel(run->job->id);
+    return 0;
 }
 
 static int resume_settle(struct job_run *run, struct err *err)
@@ -429,8 +484,10 @@ static int resume_settle(struct job_run *run, struct err *err)
 
 const struct job_kind job_kind_failover_resume = {.name = "failover_resume",
     .needs_machine = true,
+    .may_cancel = true,
     .check = resume_check,
+    .cancel = undo_resume,
     .steps = {{"open", "Open the replica's disks", resume_open, NULL},
         {"fixup", "Prepare its disks for the replica once more", fixup_steps_apply, resume_with_fixups},
-        {"start", "Start the replica and wait for its boot check", failover_start_replica, NULL},
+        {"start", "Start the replica and wait for its boot check", resume_start, NULL},
         {"settle", "The replica runs", resume_settle, NULL}}};

@@ -12,6 +12,8 @@
 
 #include <cmocka.h>
 
+#include "hub/db/config_store.h"
+#include "hub/db/failover_store.h"
 #include "hub/jobs/job.h"
 #include "hub/jobs/job_runner.h"
 #include "hub/jobs/plan_run.h"
@@ -22,6 +24,8 @@
 #define NODE "22222222-0000-4000-8000-000000000001"
 #define VAULT "33333333-0000-4000-8000-000000000001"
 #define HUB "aaaaaaaa-0000-4000-8000-000000000001"
+#define BRANCH "55555555-0000-4000-8000-000000000001"
+#define FAILOVER "66666666-0000-4000-8000-000000000001"
 #define LOOKS_MAX 1000
 #define OPEN_JOB "SELECT 1 FROM jobs WHERE status IN ('queued', 'running', 'waiting_for_input')"
 
@@ -158,6 +162,93 @@ static void test_a_job_ends_whose_work_cannot_be_undone(void **state)
         1);
 }
 
+/* ---- the way back ---- */
+
+/* A committed failover whose replica is protected, stopped by a failback that came to nothing, at a target that cannot be reached now. */
+static void resume(struct db_conn *conn)
+{
+    struct err err = ERR_INIT;
+
+    build(conn);
+    script(conn, "DELETE FROM compute_targets WHERE name = 'rack'; INSERT INTO compute_targets (name, adapter, config)"
+                 " VALUES ('rack', 'command', '{\"program\":\"/nonexistent/program\"}');"
+                 "UPDATE machines SET state = 'reverse_protected';"
+                 "INSERT INTO exports (id, machine_id, vault_id, writable, state) VALUES ('" BRANCH "', '" MACHINE
+                 "', '" VAULT "', true, 'kept');"
+                 "INSERT INTO failovers (id, machine_id, vault_id, target_id, kind, state, sequence, export_id)"
+                 " SELECT '" FAILOVER "', '" MACHINE "', '" VAULT "', id, 'unplanned', 'reprotected', 1, '" BRANCH
+                 "' FROM compute_targets WHERE name = 'rack'");
+    assert_ok(submit(conn, "failover_resume", "{\"failover_id\":\"" FAILOVER "\"}", &err), &err);
+    work_until(conn, "SELECT 1 FROM job_steps WHERE name = 'start' AND (detail LIKE 'waits: %' OR status = 'failed')");
+}
+
+/* The replica is the machine, and no other job would start it. */
+static void test_a_replica_comes_back_when_its_target_does(void **state)
+{
+    struct db_conn *conn AUTO_OF(db_conn) = fixture_conn(state);
+
+    resume(conn);
+    assert_int_equal(rows_of(conn, OPEN_JOB), 1);
+    script(conn, "UPDATE compute_targets SET config = '{\"program\":\"/bin/true\"}' WHERE name = 'rack'");
+    work(conn);
+    assert_int_equal(rows_of(conn, "SELECT 1 FROM jobs WHERE kind = 'failover_resume' AND status = 'succeeded'"), 1);
+}
+
+static void test_who_waits_for_a_replica_can_give_it_up(void **state)
+{
+    struct db_conn *conn AUTO_OF(db_conn) = fixture_conn(state);
+    AUTO_PGRESULT PGresult *r = NULL;
+    struct err err = ERR_INIT;
+
+    resume(conn);
+    assert_int_equal(db_exec(conn, &r, &err, "SELECT id FROM jobs"), 1);
+    assert_ok(job_cancel(conn, db_text(r, 0, 0), &err), &err);
+    work(conn);
+    assert_int_equal(rows_of(conn, "SELECT 1 FROM jobs WHERE status = 'cancelled'"), 1);
+    resume(conn);
+    script(conn, "UPDATE failovers SET state = 'committed'");
+    work(conn);
+    assert_int_equal(rows_of(conn, "SELECT 1 FROM jobs WHERE status = 'failed' AND problem_code = 'cancelled'"), 1);
+}
+
+/* ---- what is deleted ---- */
+
+static void test_a_machine_with_a_replica_is_not_forgotten(void **state)
+{
+    struct db_conn *conn AUTO_OF(db_conn) = fixture_conn(state);
+    struct err err = ERR_INIT;
+
+    fail_over(conn);
+    work(conn);
+    script(conn, "UPDATE failovers SET kind = 'test'; UPDATE machines SET state = 'unprotected'");
+    assert_int_equal(machine_delete(conn, MACHINE, 0, &err), -1);
+    assert_int_equal(err.code, ERR_REFUSED);
+    assert_non_null(strstr(err.correction, "leeward failover cleanup"));
+    script(conn, "UPDATE failovers SET state = 'cleaned'");
+    err = (struct err)ERR_INIT;
+    assert_ok(machine_delete(conn, MACHINE, 0, &err), &err);
+}
+
+static void test_who_deletes_a_target_is_told_what_needs_it(void **state)
+{
+    struct db_conn *conn AUTO_OF(db_conn) = fixture_conn(state);
+    AUTO_PGRESULT PGresult *r = NULL;
+    struct err err = ERR_INIT;
+
+    build(conn);
+    script(conn, "DELETE FROM compute_targets WHERE name = 'rack'; INSERT INTO compute_targets (name, adapter)"
+                 " VALUES ('rack', 'disk'); INSERT INTO drill_schedules (name, policy_id, interval_usec, "
+                 "overdue_after_usec, target_id) SELECT 'weekly', p.id, 1, 1, t.id FROM policies p, compute_targets t"
+                 " WHERE p.is_default AND t.name = 'rack'");
+    assert_int_equal(db_exec(conn, &r, &err, "SELECT id FROM compute_targets WHERE name = 'rack'"), 1);
+    assert_int_equal(target_delete(conn, db_text(r, 0, 0), 0, &err), -1);
+    assert_int_equal(err.code, ERR_REFUSED);
+    assert_non_null(strstr(err.text, "a drill"));
+    script(conn, "DELETE FROM drill_schedules");
+    err = (struct err)ERR_INIT;
+    assert_ok(target_delete(conn, db_text(r, 0, 0), 0, &err), &err);
+}
+
 /* ---- runs of plans ---- */
 
 static const char plan[] = "{\"groups\":[{\"name\":\"all\",\"steps\":["
@@ -247,6 +338,10 @@ int main(void)
         cmocka_unit_test(test_a_failover_is_not_ended_while_its_job_starts_it),
         cmocka_unit_test(test_a_failover_is_ended_once),
         cmocka_unit_test(test_a_job_ends_whose_work_cannot_be_undone),
+        cmocka_unit_test(test_a_replica_comes_back_when_its_target_does),
+        cmocka_unit_test(test_who_waits_for_a_replica_can_give_it_up),
+        cmocka_unit_test(test_a_machine_with_a_replica_is_not_forgotten),
+        cmocka_unit_test(test_who_deletes_a_target_is_told_what_needs_it),
         cmocka_unit_test(test_a_cancelled_drill_takes_the_replica_away_that_just_came_up),
         cmocka_unit_test(test_a_step_that_loses_a_deadlock_begins_again),
         cmocka_unit_test(test_a_failback_of_a_machine_that_is_gone_fails_its_step),
