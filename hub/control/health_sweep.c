@@ -14,6 +14,7 @@
 #include "hub/control/piecework.h"
 #include "hub/core/health.h"
 #include "hub/db/alert_store.h"
+#include "hub/db/clock_store.h"
 #include "hub/db/health_store.h"
 #include "hub/db/housekeeping.h"
 #include "hub/db/journal.h"
@@ -296,6 +297,15 @@ static bool housekeeping_is_due(void)
     return true;
 }
 
+static int watch_clock(struct db_conn *conn, struct err *err)
+{
+    int back = clock_set_back(conn, err);
+
+    if (back > 0)
+        log_event(LOG_WARN, "database_clock_set_back");
+    return back < 0 ? -1 : 0;
+}
+
 /* Once an hour; what one sweep does not get done the next one goes on with. */
 static int keep_house(struct db_conn *conn, struct err *err)
 {
@@ -320,9 +330,10 @@ static int sweep_all(struct db_conn *conn, struct err *err)
     static struct placement_churn churn; /* its lane runs one sweep at a time */
     AUTO_ALERT_WATCH struct alert_watch watch = {0};
 
-    if (peer_expire(conn, err) < 0 || alert_watch_begin(conn, &watch, err) < 0 || sweep_nodes(conn, &watch, err) < 0 ||
-        sweep_vaults(conn, &watch, err) < 0 || sweep_machines(conn, &watch, err) < 0 ||
-        alert_watch_end(conn, &watch, err) < 0 || rebalance(conn, &churn, err) < 0)
+    if (watch_clock(conn, err) < 0 || peer_expire(conn, err) < 0 || alert_watch_begin(conn, &watch, err) < 0 ||
+        sweep_nodes(conn, &watch, err) < 0 || sweep_vaults(conn, &watch, err) < 0 ||
+        sweep_machines(conn, &watch, err) < 0 || alert_watch_end(conn, &watch, err) < 0 ||
+        rebalance(conn, &churn, err) < 0)
         return -1;
     return keep_house(conn, err);
 }

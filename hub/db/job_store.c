@@ -12,6 +12,12 @@
 #define STEP_OPEN "('queued', 'running', 'waiting_for_input')"
 /* Nobody who asks how long to wait is told more than this: clocks differ, notifications may be lost. */
 #define WAIT_MAX "5000000"
+/* A job that is due and cannot be had now: its lease is over, but somebody holds its row. */
+#define DUE_AND_HELD_USEC 20000
+
+/* Hubs look after their peers (placement_store.c): while none does, because all of them or the database were away or its clock has jumped, nobody's silence
+ * counts; and not what lies before they began to look again. */
+#define LOOKED_AFTER "(w.seen_at BETWEEN now() - interval '20 seconds' AND now() + interval '20 seconds')"
 
 static int none_or_error(int rc)
 {
@@ -65,7 +71,9 @@ static int claim_step(struct db_conn *conn, struct job_claim *c, struct err *err
         "UPDATE job_steps SET status = 'running', started_at = coalesce(started_at, now())"
         " WHERE job_id = $1 AND ordinal ="
         " (SELECT min(ordinal) FROM job_steps WHERE job_id = $1 AND status IN " STEP_OPEN ")"
-        " RETURNING ordinal, attempts + 1, (extract(epoch from now() - started_at) * 1000000)::bigint, name",
+        /* A clock that was set back: a step that begins in the future is not old. */
+        " RETURNING ordinal, attempts + 1, greatest((extract(epoch from now() - started_at) * 1000000)::bigint, 0), "
+        "name",
         DB_S(c->id));
 
     if (n < 0)
@@ -89,9 +97,17 @@ static int next_runnable(struct db_conn *conn, const char *hub_id, uint64_t *ret
             " * 1000000, 0), " WAIT_MAX ")::bigint, " WAIT_MAX ")",
             DB_S(hub_id)) < 0)
         return -1;
-    *ret_wait_usec = db_u64(r, 0, 0) + 1000;
+    *ret_wait_usec = db_u64(r, 0, 0) ? db_u64(r, 0, 0) + 1000 : DUE_AND_HELD_USEC;
     return 0;
 }
+
+/* What a hub does for a plan's step is not done twice at the same time because PostgreSQL was away for longer than a lease lasts: as long as the hub may be there
+ * (it says so every five seconds, placement_store.c), and for ten seconds after hubs began to look again, a step that rests at it is its own. All else that rests
+ * may be begun anew beside it. */
+#define IS_ANOTHERS_ACT                                                                                                \
+    "(rests AND kind = 'plan_action' AND claimed_by <> $1 AND (EXISTS (SELECT 1 FROM hub_processes h"                  \
+    " WHERE h.process_id = claimed_by AND h.seen_at > now() - interval '25 seconds') OR NOT EXISTS (SELECT 1"          \
+    " FROM placement_watch w WHERE " LOOKED_AFTER " AND w.since < now() - interval '10 seconds')))"
 
 int job_store_claim(struct db_conn *conn, const char *hub_id, uint64_t lease_usec, struct job_claim *ret_claim,
     uint64_t *ret_wait_usec, struct err *err)
@@ -101,7 +117,7 @@ int job_store_claim(struct db_conn *conn, const char *hub_id, uint64_t lease_use
         "UPDATE jobs SET claimed_by = $1, lease_until = now() + $2::bigint * interval '1 microsecond', rests = false,"
         " status = 'running', started_at = coalesce(started_at, now()), updated_at = now()"
         " WHERE id = (SELECT id FROM jobs WHERE status IN ('queued', 'running') AND run_after <= now()"
-        " AND (lease_until IS NULL OR lease_until < now() OR (rests AND claimed_by = $1))"
+        " AND (lease_until IS NULL OR (lease_until < now() AND NOT " IS_ANOTHERS_ACT ") OR (rests AND claimed_by = $1))"
         " ORDER BY run_after LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED)"
         " RETURNING id, kind, machine_id, vault_id, params::text, state::text, requested_by, answer, cancel_requested,"
         " (SELECT count(*) FROM job_steps s WHERE s.job_id = jobs.id), lease_until::text",
@@ -156,7 +172,11 @@ int job_store_let_go(struct db_conn *conn, const char *hub_id, struct err *err)
 
 int job_store_let_go_of_dead(struct db_conn *conn, const char *hub_id, struct err *err)
 {
-    int n = db_exec(conn, NULL, err,
+    int n;
+
+    if (db_exec(conn, NULL, err, "DELETE FROM hub_processes WHERE process_id = $1", DB_S(hub_id)) < 0)
+        return -1;
+    n = db_exec(conn, NULL, err,
         "UPDATE jobs SET lease_until = NULL WHERE id IN (SELECT id FROM jobs WHERE claimed_by = $1 AND NOT rests"
         " AND status = 'running' AND lease_until IS NOT NULL FOR NO KEY UPDATE SKIP LOCKED)",
         DB_S(hub_id));
@@ -299,10 +319,6 @@ int job_store_undo_refused(struct db_conn *conn, struct err *err)
 }
 
 /* ---- commands ---- */
-
-/* Hubs look after their peers (placement_store.c): while none does, because all of them or the database were away or its clock has jumped, nobody's silence
- * counts; and not what lies before they began to look again. */
-#define LOOKED_AFTER "(w.seen_at BETWEEN now() - interval '20 seconds' AND now() + interval '20 seconds')"
 
 int command_look(
     struct db_conn *conn, const char *job_id, uint64_t ordinal, struct command_state *ret_state, struct err *err)

@@ -13,6 +13,8 @@
 
 #include <cmocka.h>
 
+#include "hub/db/clock_store.h"
+#include "hub/db/job_store.h"
 #include "hub/jobs/job.h"
 #include "hub/jobs/job_runner.h"
 #include "tests/unit/hub/postgres_fixture.h"
@@ -204,6 +206,73 @@ static void test_a_job_that_is_asked_to_stop_in_time_does_not_succeed(void **sta
     assert_job(conn, id, "cancelled");
 }
 
+/* A script of a plan runs at hub A while PostgreSQL is away, which is for longer than a lease lasts. Nobody begins it beside A as long as A may be there. */
+static void test_a_step_of_a_plan_is_left_to_the_hub_that_may_be_at_work_for_it(void **state)
+{
+    struct db_conn *conn AUTO_OF(db_conn) = fixture_conn(state);
+    struct job_claim claim = {0};
+    struct err err = ERR_INIT;
+    char id[IDENT_TEXT_SIZE];
+    uint64_t wait = 0;
+
+    submit(conn, "plan_gate", "{\"question\":\"on?\"}", id);
+    script(conn, "UPDATE jobs SET kind = 'plan_action', status = 'running', rests = true, claimed_by = '" HUB_A
+                 "', lease_until = now() - interval '1 second'; DELETE FROM hub_processes;"
+                 "UPDATE placement_watch SET seen_at = now() - interval '1 minute', since = now() - interval '1 day'");
+    assert_int_equal(job_store_claim(conn, HUB_B, 60000000, &claim, &wait, &err), 0); /* no hub has looked yet */
+    assert_true(wait >= 20000 && wait < 60000);
+    script(conn, "UPDATE placement_watch SET seen_at = now(), since = now() - interval '5 seconds'");
+    assert_int_equal(job_store_claim(conn, HUB_B, 60000000, &claim, &wait, &err), 0);
+    script(conn, "UPDATE placement_watch SET since = now() - interval '11 seconds';"
+                 "INSERT INTO hub_processes VALUES ('" HUB_A "', now() - interval '20 seconds')");
+    assert_int_equal(job_store_claim(conn, HUB_B, 60000000, &claim, &wait, &err), 0); /* A was there a moment ago */
+    assert_ok(job_store_let_go_of_dead(conn, HUB_A, &err), &err);
+    assert_int_equal(job_store_claim(conn, HUB_B, 60000000, &claim, &wait, &err), 1); /* it is known to be dead */
+    job_claim_done(&claim);
+}
+
+/* Begun in what is the future since the clock was set back: no limit of its time is over. */
+static void test_a_step_is_not_old_because_the_clock_was_set_back(void **state)
+{
+    struct db_conn *conn AUTO_OF(db_conn) = fixture_conn(state);
+    struct job_claim claim = {0};
+    struct err err = ERR_INIT;
+    char id[IDENT_TEXT_SIZE];
+    uint64_t wait = 0;
+
+    submit(conn, "plan_gate", "{\"question\":\"on?\"}", id);
+    script(conn, "UPDATE job_steps SET started_at = now() + interval '1 second'");
+    assert_int_equal(job_store_claim(conn, HUB_A, 60000000, &claim, &wait, &err), 1);
+    assert_int_equal(claim.step_age_usec, 0);
+    job_claim_done(&claim);
+}
+
+/* What was to be in a second is to be in an hour and a second. */
+static void test_what_waits_does_not_wait_for_the_hour_that_the_clock_was_set_back(void **state)
+{
+    struct db_conn *conn AUTO_OF(db_conn) = fixture_conn(state);
+    struct err err = ERR_INIT;
+    char id[IDENT_TEXT_SIZE];
+    uint64_t wait = 0;
+
+    submit(conn, "plan_gate", "{\"question\":\"on?\"}", id);
+    script(conn, "UPDATE placement_watch SET seen_at = now() - interval '3 seconds', since = now() - interval '1 day'");
+    assert_int_equal(clock_set_back(conn, &err), 0);
+    script(conn, "UPDATE placement_watch SET seen_at = seen_at + interval '1 hour';"
+                 "UPDATE jobs SET status = 'running', run_after = now() + interval '1 hour', claimed_by = '" HUB_A
+                 "', rests = true, lease_until = now() + interval '1 hour';"
+                 "DELETE FROM vaults");
+    fixture_vault(conn, VAULT, "v");
+    script(conn, "UPDATE vaults SET last_seen_at = now() + interval '1 hour'");
+    assert_int_equal(job_run_one(conn, HUB_A, &wait, &err), 0);
+    assert_int_equal(clock_set_back(conn, &err), 1);
+    assert_int_equal(clock_set_back(conn, &err), 0);
+    assert_int_equal(job_run_one(conn, HUB_A, &wait, &err), 1);
+    assert_job(conn, id, "waiting_for_input");
+    assert_int_equal(db_exec(conn, NULL, &err, "SELECT 1 FROM vaults WHERE last_seen_at <= now()"), 1);
+    assert_int_equal(db_exec(conn, NULL, &err, "SELECT 1 FROM placement_watch WHERE since <= now()"), 1);
+}
+
 /* ---- peers ---- */
 
 /* A hub has looked after its peers for so long; the vault was heard of last so long ago. */
@@ -249,6 +318,9 @@ int main(void)
         cmocka_unit_test(test_an_answer_outlives_a_look_that_is_given_up),
         cmocka_unit_test(test_a_question_is_answered_once),
         cmocka_unit_test(test_a_job_that_is_asked_to_stop_in_time_does_not_succeed),
+        cmocka_unit_test(test_a_step_of_a_plan_is_left_to_the_hub_that_may_be_at_work_for_it),
+        cmocka_unit_test(test_a_step_is_not_old_because_the_clock_was_set_back),
+        cmocka_unit_test(test_what_waits_does_not_wait_for_the_hour_that_the_clock_was_set_back),
         cmocka_unit_test(test_a_long_command_outlives_a_peer_that_is_gone_for_a_moment),
     };
 
