@@ -2,8 +2,8 @@
  *
  * Status: into memory at once (live_status.h), into the database in batches, in pieces with rests in between (piecework.h). A status that changes what a
  * machine is (its state, its first point, the version it reached) makes the next batch come soon, goes first in it and moves the machine's state.
- * A batch that fails is not repeated: the statuses that come meanwhile replace it. Minutes of samples are kept until they are
- * stored, as many as memory allows (SAMPLES_MAX).
+ * A batch that fails is not repeated: the statuses that come meanwhile replace it. Minutes, of machines and of disks, are kept until they are
+ * stored, as many as memory allows (SAMPLES_MAX): they add up, so those of which nobody can tell whether they were stored are not tried again.
  */
 #include <stdio.h>
 #include <string.h>
@@ -264,6 +264,7 @@ struct flush_task {
     json_t *machines, *nodes, *vaults, *samples, *disk_minutes;
     struct follow *follows; /* of `moved`, in its order */
     size_t follow_count;
+    size_t samples_done, disk_minutes_done; /* the first ones, which are stored or given up */
 };
 
 static void flush_drop(struct control_task *task)
@@ -300,6 +301,7 @@ struct pieces {
     const json_t *rows;
     size_t size;
     int (*put)(struct db_conn *conn, const char *json, struct err *err);
+    size_t *done; /* may be NULL */
 };
 
 static int put_piece(struct db_conn *conn, const struct pieces *p, size_t from, struct err *err)
@@ -324,7 +326,11 @@ static int put_pieces(struct db_conn *conn, const struct pieces *p, struct piece
         if (*full)
             piecework_rest(work);
         *full = json_array_size(p->rows) - i >= p->size;
-        if (put_piece(conn, p, i, err) < 0)
+        int rc = put_piece(conn, p, i, err);
+
+        if (p->done) /* what was given up for another transaction's sake is not there */
+            *p->done = rc < 0 && err->code == ERR_CONFLICT ? i : i + p->size;
+        if (rc < 0)
             return -1;
     }
     return 0;
@@ -333,10 +339,11 @@ static int put_pieces(struct db_conn *conn, const struct pieces *p, struct piece
 static int flush_work(struct control_task *task, struct db_conn *conn, struct err *err)
 {
     struct flush_task *t = (struct flush_task *)task;
-    const struct pieces first = {t->moved, STATUS_PIECE, machine_status_put};
-    const struct pieces rest[] = {{t->nodes, STATUS_PIECE, node_status_put},
-        {t->vaults, STATUS_PIECE, vault_status_put}, {t->machines, STATUS_PIECE, machine_status_put},
-        {t->samples, SAMPLE_PIECE, history_put}, {t->disk_minutes, SAMPLE_PIECE, churn_put}};
+    const struct pieces first = {t->moved, STATUS_PIECE, machine_status_put, NULL};
+    const struct pieces rest[] = {{t->nodes, STATUS_PIECE, node_status_put, NULL},
+        {t->vaults, STATUS_PIECE, vault_status_put, NULL}, {t->machines, STATUS_PIECE, machine_status_put, NULL},
+        {t->samples, SAMPLE_PIECE, history_put, &t->samples_done},
+        {t->disk_minutes, SAMPLE_PIECE, churn_put, &t->disk_minutes_done}};
     struct piecework work;
     bool full = false;
 
@@ -352,9 +359,22 @@ static int flush_work(struct control_task *task, struct db_conn *conn, struct er
     return 0;
 }
 
+/* For a later batch. */
+static void give_back(json_t *waiting, const json_t *rows, size_t done)
+{
+    for (size_t i = done; i < json_array_size(rows) && json_array_size(waiting) < SAMPLES_MAX; i++)
+        (void)json_array_append(waiting, json_array_get(rows, i));
+}
+
 static void flush_then(struct control_task *task)
 {
+    const struct flush_task *t = (const struct flush_task *)task;
+
     task->control->flush_busy = false;
+    if (task->rc < 0) {
+        give_back(task->control->samples, t->samples, t->samples_done);
+        give_back(task->control->disk_minutes, t->disk_minutes, t->disk_minutes_done);
+    }
     if (task->rc < 0 && task->err.code != ERR_UNAVAILABLE)
         log_event(LOG_WARN, "status_batch_failed", LOG_E(&task->err));
 }

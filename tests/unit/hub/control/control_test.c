@@ -653,6 +653,33 @@ static void report_disk_minutes(struct peer *p, uint32_t disks)
     assert_int_equal(session_report(p->session, &report, &err), 1);
 }
 
+/* Minutes are not told again: a batch that PostgreSQL gives up, for another transaction's sake or because it is away, keeps them for the next one. */
+static void test_minutes_outlive_a_batch_that_fails(void **state)
+{
+    struct postgres_fixture *f = *state;
+    struct db_conn *conn AUTO_OF(db_conn) = fixture_conn(state);
+    struct err err = ERR_INIT;
+    struct peer agent;
+
+    peer_up(state, &agent, "agent");
+    assert_ok(db_script(conn,
+                  "CREATE SEQUENCE tries; CREATE FUNCTION lose() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+                  " PERFORM nextval('tries'); RAISE EXCEPTION 'deadlock' USING ERRCODE = '40P01'; END $$;"
+                  "CREATE TRIGGER lose BEFORE INSERT ON disk_minutes FOR EACH ROW EXECUTE FUNCTION lose()",
+                  &err),
+        &err);
+    report_disk_minutes(&agent, LAST_DISKS);
+    TURN_UNTIL(
+        f, count(state, "SELECT 1 FROM tries WHERE is_called AND last_value > 1 AND $1::text <> ''", INSTANCE) > 0);
+    assert_ok(db_script(conn, "DROP TRIGGER lose ON disk_minutes", &err), &err);
+    TURN_UNTIL(
+        f, count(state, "SELECT 1 FROM disk_minutes WHERE machine_id = $1", agent.e.identity.id_text) == LAST_DISKS);
+    assert_int_equal(count(state, "SELECT 1 FROM disk_minutes WHERE machine_id = $1 AND changed_bytes = 4096",
+                         agent.e.identity.id_text),
+        LAST_DISKS);
+    peer_down(state, &agent);
+}
+
 /* The last test: the hub is gone after it. */
 static void test_what_was_said_before_the_hub_stops_is_stored(void **state)
 {
@@ -695,6 +722,7 @@ int main(void)
         cmocka_unit_test(test_strangers_may_only_enrol_and_nonsense_is_refused),
         cmocka_unit_test(test_renewal_gives_the_same_identity_a_new_certificate),
         cmocka_unit_test(test_a_revoked_certificate_ends_the_session_and_opens_none),
+        cmocka_unit_test(test_minutes_outlive_a_batch_that_fails),
         cmocka_unit_test(test_what_was_said_before_the_hub_stops_is_stored),
     };
 

@@ -96,21 +96,32 @@ static void test_rows_of_large_tables_are_found_by_what_they_refer_to(void **sta
         fail_msg("%d without an index, one is %s", n, db_text(r, 0, 0));
 }
 
-/* As the view asks for it: were its words others than those of the index, all drills of a machine would be read. */
-static void test_the_last_good_drill_is_one_row_of_an_index(void **state)
+/* How PostgreSQL finds its rows where it must not read and sort whole tables, as it would small ones. */
+static void assert_found_by(struct db_conn *conn, const char *explain, const char *how)
 {
-    struct db_conn *conn AUTO_OF(db_conn) = fixture_conn(state);
     AUTO_PGRESULT PGresult *r = NULL;
     struct err err = ERR_INIT;
     int n, found = 0;
 
-    script(conn, "SET enable_seqscan = off; SET enable_bitmapscan = off");
-    n = db_exec(conn, &r, &err, "EXPLAIN SELECT * FROM drill_machines");
-    script(conn, "RESET enable_seqscan; RESET enable_bitmapscan");
+    script(conn, "SET enable_seqscan = off; SET enable_bitmapscan = off; SET enable_sort = off");
+    n = db_exec(conn, &r, &err, explain);
+    script(conn, "RESET enable_seqscan; RESET enable_bitmapscan; RESET enable_sort");
     assert_ok(n, &err);
     for (int i = 0; i < n; i++)
-        found += strstr(db_text(r, i, 0), "Backward using failovers_good_drills") != NULL;
+        found += strstr(db_text(r, i, 0), how) != NULL;
     assert_int_equal(found, 1);
+}
+
+/* As the view asks for them: were its words others than those of the index, all drills of a machine would be read. */
+static void test_failovers_are_found_by_an_index_however_many_there_were(void **state)
+{
+    struct db_conn *conn AUTO_OF(db_conn) = fixture_conn(state);
+
+    assert_found_by(conn, "EXPLAIN SELECT * FROM drill_machines", "Backward using failovers_good_drills");
+    assert_found_by(conn, "EXPLAIN SELECT id FROM failovers t ORDER BY (t.created_at) DESC, t.id DESC LIMIT 51",
+        "Backward using failovers_created");
+    assert_found_by(conn, "EXPLAIN SELECT id FROM failovers t WHERE t.state = ANY ('{running,ending}'::text[])",
+        "using failovers_state");
 }
 
 int main(void)
@@ -119,7 +130,7 @@ int main(void)
         cmocka_unit_test(test_what_is_too_old_goes_in_pieces),
         cmocka_unit_test(test_what_cannot_be_deleted_keeps_nothing_else),
         cmocka_unit_test(test_rows_of_large_tables_are_found_by_what_they_refer_to),
-        cmocka_unit_test(test_the_last_good_drill_is_one_row_of_an_index),
+        cmocka_unit_test(test_failovers_are_found_by_an_index_however_many_there_were),
     };
 
     return cmocka_run_group_tests_name("hub_housekeeping", tests, postgres_fixture_up, postgres_fixture_down);
