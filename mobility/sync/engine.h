@@ -127,7 +127,7 @@ struct engine_resend {
 };
 void engine_set_resend(struct engine *e, const struct engine_resend *resend);
 /* Asks for a point now. kind: "crash", "filesystem", "application". The result comes by engine_take when the vault has
- * committed it. ERR_INVALID (kind, tag), ERR_NOMEM (too many at once), ERR_REFUSED (nothing is protected). */
+ * committed it. A command that came before (the hub sends each again until it has heard of its end) is no error and makes no other point. ERR_INVALID (kind, tag), ERR_NOMEM (too many at once), ERR_REFUSED (nothing is protected). */
 int engine_create_point(struct engine *e, const char *command_id, const char *kind, const char *tag, struct err *err);
 /* 1 when it was there and has not begun; its result (cancelled) comes by engine_take. */
 int engine_cancel(struct engine *e, const char *command_id);

@@ -23,6 +23,23 @@ static void put_result(struct engine *e, const struct engine_command *c, const s
     engine_put(e, &o);
 }
 
+static int find_command(const struct engine *e, const char *id)
+{
+    for (unsigned i = 0; i < e->command_count; i++)
+        if (strcmp(e->commands[i].id, id) == 0)
+            return (int)i;
+    return -1;
+}
+
+/* With the lock held. Under way, or answered: the session keeps the answer until the hub has it. */
+static bool is_known(const struct engine *e, const char *id)
+{
+    for (unsigned i = 0; i < ENGINE_ENDED_MAX; i++)
+        if (strcmp(e->ended[i], id) == 0)
+            return true;
+    return find_command(e, id) >= 0;
+}
+
 int engine_create_point(struct engine *e, const char *id, const char *kind, const char *tag, struct err *err)
 {
     int number = mark_kind_from_name(kind && kind[0] ? kind : "crash");
@@ -37,7 +54,9 @@ int engine_create_point(struct engine *e, const char *id, const char *kind, cons
     snprintf(c.id, sizeof(c.id), "%s", id);
     snprintf(c.tag, sizeof(c.tag), "%s", tag);
     pthread_mutex_lock(&e->lock);
-    if (e->command_count == ENGINE_COMMANDS_MAX)
+    if (is_known(e, id))
+        r = 0;
+    else if (e->command_count == ENGINE_COMMANDS_MAX)
         r = err_set(err, ERR_NOMEM, "%u points are asked for already; wait for them", ENGINE_COMMANDS_MAX);
     else if (e->status.phase == PHASE_IDLE) {
         err_set(err, ERR_REFUSED, "this machine is not protected");
@@ -50,14 +69,6 @@ int engine_create_point(struct engine *e, const char *id, const char *kind, cons
     return r;
 }
 
-static int find_command(const struct engine *e, const char *id)
-{
-    for (unsigned i = 0; i < e->command_count; i++)
-        if (strcmp(e->commands[i].id, id) == 0)
-            return (int)i;
-    return -1;
-}
-
 /* With the lock held. */
 static struct engine_command drop_command(struct engine *e, unsigned i)
 {
@@ -65,6 +76,7 @@ static struct engine_command drop_command(struct engine *e, unsigned i)
 
     memmove(&e->commands[i], &e->commands[i + 1], (e->command_count - i - 1) * sizeof(c));
     e->command_count--;
+    memcpy(e->ended[e->ended_next++ % ENGINE_ENDED_MAX], c.id, sizeof(c.id));
     return c;
 }
 
@@ -157,4 +169,22 @@ void engine_expire_commands(struct engine *e)
         say_late(e, &late);
         engine_command_end(e, c.id, &late);
     }
+}
+
+void engine_refuse_commands(struct engine *e)
+{
+    struct err why = ERR_INIT;
+    char id[ENGINE_COMMAND_ID_MAX];
+    bool any;
+
+    err_set(&why, ERR_REFUSED, "this machine is not protected any more");
+    do {
+        pthread_mutex_lock(&e->lock);
+        any = e->command_count > 0;
+        if (any)
+            memcpy(id, e->commands[0].id, sizeof(id));
+        pthread_mutex_unlock(&e->lock);
+        if (any)
+            engine_command_end(e, id, &why);
+    } while (any);
 }

@@ -334,6 +334,7 @@ static int leave(struct engine *e, struct err *err)
             detach(e, &e->disks[i]);
         e->disks[i] = (struct engine_disk){0};
     }
+    engine_refuse_commands(e);
     tracker_close(TAKE_PTR(e->tracker));
     retained_free(TAKE_PTR(e->retained));
     e->linked = e->agreed = false;

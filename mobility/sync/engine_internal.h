@@ -81,6 +81,9 @@ struct engine_command {
     uint64_t asked_usec;
 };
 
+/* Of commands that ended, as many as the session with the hub keeps the ends of at least. */
+#define ENGINE_ENDED_MAX 64u
+
 /* Of the kinds that have a schedule of their own. */
 #define ENGINE_SCHEDULES 2u
 
@@ -130,6 +133,8 @@ struct engine {
     uint64_t resend_request;     /* the last one that was taken */
     struct engine_command commands[ENGINE_COMMANDS_MAX];
     unsigned command_count;
+    char ended[ENGINE_ENDED_MAX][ENGINE_COMMAND_ID_MAX]; /* ring of commands that were answered */
+    unsigned ended_next;
     struct engine_output *outputs; /* ring of ENGINE_OUTPUTS_MAX */
     unsigned output_head, output_count;
     struct engine_status status;
@@ -202,6 +207,8 @@ void engine_command_sent(struct engine *e, const char *id, uint64_t sequence, ui
 void engine_command_end(struct engine *e, const char *id, const struct err *error);
 /* Answers those that have waited too long. */
 void engine_expire_commands(struct engine *e);
+/* Answers all: the machine is not protected any more. */
+void engine_refuse_commands(struct engine *e);
 
 /* engine_schedule.c; a scheduled point is a command without an id */
 /* Follows the wish, and tells of points whose time has passed by. Before each turn. */
