@@ -57,6 +57,20 @@ uint64_t engine_uncommitted(const struct engine *e)
 
 /* ---- commits ---- */
 
+/* Of the open slot, what a chunk of a backlog has sent; what could not be read was not, and a next process has to know of it. */
+static void forget_sent(struct engine *e, const struct engine_chunk *c)
+{
+    const struct dirty *bad = e->disks[c->disk].bad;
+    uint64_t at = c->start, next = c->start, start, length;
+
+    while (bad && dirty_next(bad, &next, 0, &start, &length) > 0 && start < c->cursor) {
+        retained_forget(e->retained, c->disk, at, start - at);
+        at = start + length;
+    }
+    if (at < c->cursor)
+        retained_forget(e->retained, c->disk, at, c->cursor - at);
+}
+
 static int apply_chunks(struct engine *e, struct err *err)
 {
     unsigned done = 0;
@@ -67,7 +81,7 @@ static int apply_chunks(struct engine *e, struct err *err)
         struct syncstate_disk *row = engine_row(e, &e->disks[c->disk]);
 
         if (c->catch_up) {
-            retained_forget(e->retained, c->disk, c->start, c->cursor - c->start);
+            forget_sent(e, c);
             continue;
         }
         last |= c->last;

@@ -229,6 +229,39 @@ static void a_disk_that_is_away_for_a_moment_loses_nothing(void **state)
     syncrig_done(&rig);
 }
 
+/* A backlog is sent disk by disk; what of it is committed is forgotten, and the agent is killed before the rest is. */
+static void what_a_backlog_could_not_read_is_known_to_the_next_process(void **state)
+{
+    const uint64_t size = 160ull * MIB;
+    struct fakenode_facts before, now;
+    struct syncrig rig;
+
+    (void)state;
+    syncrig_init(&rig, 2, size, 512);
+    fill(&rig.disks[0], size - MIB, size);
+    rig.wish.pace.rate_bytes_per_sec = 24 * MIB;
+    syncrig_start_process(&rig);
+    wait_points_of(&rig, 2);
+    fakenode_set_refusing(rig.node, true);
+    fakenode_drop(rig.node);
+    fill(&rig.disks[0], size - 4 * MIB, size);
+    fill(&rig.disks[1], 0, 140 * MIB);
+    assert_int_equal(ftruncate(rig.disks[0].file_fd, (off_t)(size - MIB)), 0); /* read with EIO from there */
+    fakenode_get(rig.node, &before);
+    fakenode_set_refusing(rig.node, false);
+    do
+        fakenode_get(rig.node, &now);
+    while (now.record_bytes < before.record_bytes + 90 * MIB && usleep(1000) == 0);
+    assert_int_equal(now.points, before.points); /* still at it */
+    syncrig_kill_process(&rig);
+    assert_int_equal(ftruncate(rig.disks[0].file_fd, (off_t)size), 0);
+    rig.wish.pace.rate_bytes_per_sec = 0;
+    syncrig_start(&rig);
+    syncrig_assert_equal(&rig);
+    assert_int_equal(syncrig_events(&rig, "resync_started"), 0);
+    syncrig_done(&rig);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -238,6 +271,7 @@ int main(void)
         cmocka_unit_test(a_disk_may_shrink_and_grow_again),
         cmocka_unit_test(a_disk_grows_during_its_first_copy),
         cmocka_unit_test(a_disk_that_is_away_for_a_moment_loses_nothing),
+        cmocka_unit_test(what_a_backlog_could_not_read_is_known_to_the_next_process),
     };
 
     if (!loopdisk_is_possible()) {
