@@ -20,6 +20,8 @@
 
 /* New epochs in a row without a stream that runs: beyond that it is not a race, and is tried again slowly. */
 #define BUMPS_MAX 5u
+/* The state keeps what the node says, and its numbers are signed: one that is higher could not be loaded again. */
+#define NUMBER_MAX ((uint64_t)INT64_MAX)
 
 static const struct engine_disk *disk_by_number(const struct engine *e, uint32_t number)
 {
@@ -200,8 +202,10 @@ static int bump(struct engine *e, const struct uplink_answer *answer, struct err
 {
     struct uplink_opening opening;
 
-    if (answer->epoch == UINT64_MAX || answer->committed_sequence == UINT64_MAX)
-        return err_set(err, ERR_CORRUPT, "the node answers with numbers that cannot be");
+    if (answer->epoch >= NUMBER_MAX || answer->committed_sequence >= NUMBER_MAX) {
+        err_set(err, ERR_CORRUPT, "the node answers with numbers that cannot be");
+        return err_hint(err, "move the machine to another process node: leeward machine move");
+    }
     if (e->bumps >= BUMPS_MAX) {
         e->bumps = 0;
         err_set(err, ERR_CONFLICT, "the process node and this agent do not agree on what comes next");

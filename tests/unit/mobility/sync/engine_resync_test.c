@@ -61,16 +61,35 @@ static void what_somebody_else_wrote_is_compared(void **state)
     assert_true(syncrig_wait_phase(&rig, PHASE_PROTECTED));
     syncrig_assert_equal(&rig);
     spoil_copy(&rig);
-    fakenode_raise_epoch(rig.node);
+    fakenode_raise_epoch(rig.node, 1);
     assert_true(syncrig_wait_event(&rig, "resync_started"));
     syncrig_assert_equal(&rig);
     syncrig_stop(&rig);
     spoil_copy(&rig);
-    fakenode_raise_epoch(rig.node); /* while no agent runs */
+    fakenode_raise_epoch(rig.node, 1); /* while no agent runs */
     syncrig_start(&rig);
     assert_true(syncrig_wait_event(&rig, "resync_started"));
     syncrig_assert_equal(&rig);
     assert_int_equal(syncrig_events(&rig, "resync_started"), 1);
+    syncrig_done(&rig);
+}
+
+/* A node that was broken into must not leave a state that no agent can load. */
+static void a_number_that_cannot_be_is_not_kept(void **state)
+{
+    const uint64_t far = (uint64_t)1 << 63;
+    struct syncrig rig;
+
+    (void)state;
+    syncrig_init(&rig, 1, 8 * MIB, 512);
+    syncrig_start(&rig);
+    assert_true(syncrig_wait_phase(&rig, PHASE_PROTECTED));
+    fakenode_raise_epoch(rig.node, far);
+    assert_true(syncrig_wait_phase(&rig, PHASE_ERROR));
+    syncrig_stop(&rig);
+    fakenode_raise_epoch(rig.node, -far);
+    syncrig_start(&rig);
+    syncrig_assert_equal(&rig);
     syncrig_done(&rig);
 }
 
@@ -79,6 +98,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_large_disk_that_is_the_same_is_compared_to_its_end),
         cmocka_unit_test(what_somebody_else_wrote_is_compared),
+        cmocka_unit_test(a_number_that_cannot_be_is_not_kept),
     };
 
     if (!loopdisk_is_possible()) {

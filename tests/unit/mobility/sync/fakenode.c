@@ -587,10 +587,10 @@ void fakenode_fall_back(struct fakenode *n, uint64_t committed)
     pthread_mutex_unlock(&n->lock);
 }
 
-void fakenode_raise_epoch(struct fakenode *n)
+void fakenode_raise_epoch(struct fakenode *n, uint64_t by)
 {
     pthread_mutex_lock(&n->lock);
-    n->facts.epoch++;
+    n->facts.epoch += by;
     pthread_mutex_unlock(&n->lock);
     fakenode_drop(n);
 }

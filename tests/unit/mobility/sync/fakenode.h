@@ -54,9 +54,9 @@ void fakenode_set_holding(struct fakenode *n, bool holding);
 void fakenode_set_hashes(struct fakenode *n, bool has_hashes);
 /* Forgets all that it ever committed, images included. */
 void fakenode_forget(struct fakenode *n);
-/* Somebody else has written under an epoch of his own, as another agent of the same identity does, or the vault when it takes a replica's
+/* Somebody else has written under an epoch that is so much higher, as another agent of the same identity does, or the vault when it takes a replica's
  * changes over. Ends all streams. */
-void fakenode_raise_epoch(struct fakenode *n);
+void fakenode_raise_epoch(struct fakenode *n, uint64_t by);
 /* It has no more than it had at that sequence, as after it was restored from a backup; the images are the caller's. No stream may be open. */
 void fakenode_fall_back(struct fakenode *n, uint64_t committed);
 
