@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // What the hub can say, as its description of the API lists it (which the hub's own tests hold to its tables): all of it has a text here, and none of it is left from what it said once.
-import { readFileSync } from "node:fs";
+import { readdirSync, readFileSync } from "node:fs";
 
 import { describe, expect, it } from "vitest";
 
@@ -38,6 +38,13 @@ describe("words of the hub", () => {
     it("names what values may be", () => {
         expect(Object.keys(words.move).sort()).toEqual([...listed.moves].sort());
         expect(Object.keys(words.reason).sort()).toEqual([...listed.reasons].sort());
+    });
+
+    it("has a title for what agents, nodes and vaults tell", () => {
+        const sources = ["../mobility", "../transport"].flatMap((folder) => readdirSync(folder, { recursive: true, encoding: "utf8" }).filter((path) => path.endsWith(".c")).map((path) => readFileSync(`${folder}/${path}`, "utf8")));
+        const codes = sources.flatMap((source) => [...source.matchAll(/event\(\s*[^";]*"(?:info|warning|error)",\s*(?:NULL,\s*)?"(\w+)"/g)].map(([, code]) => code));
+        expect(codes.length).toBeGreaterThan(30);
+        expect(codes.filter((code) => !Object.keys(words.told).includes(code ?? ""))).toEqual([]);
     });
 
     it("has a title for an alert of each finding", () => {

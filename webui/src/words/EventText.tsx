@@ -5,6 +5,6 @@ import type { components } from "../api/schema";
 import { useWords } from "./useWords";
 
 export function EventText({ event }: { event: components["schemas"]["Event"] }) {
-    const { text, remedy } = useWords().event(event);
-    return <>{text}{remedy && <div className="lw-subtle">{remedy}</div>}</>;
+    const { text, said, remedy } = useWords().event(event);
+    return <>{text}{said && <div className="lw-subtle">{said}</div>}{remedy && <div className="lw-subtle">{remedy}</div>}</>;
 }

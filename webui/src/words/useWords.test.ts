@@ -68,6 +68,10 @@ describe("what happened, in another language", () => {
     it("is in the hub's words where it came without values, or nobody here knows it", () => {
         expect(told("machine_state", {}).text).toBe("What the hub tells");
         expect(told("job_finished", { form: "failed", job: "resync" }).remedy).toBe("and what to do");
-        expect(told("resync_started", {}).text).toBe("What the hub tells");
+        expect(told("no_such_news", {}).text).toBe("What the hub tells");
+    });
+
+    it("names what agents, nodes and vaults tell, and leaves it in their words", () => {
+        expect(told("resync_started", {})).toEqual({ text: "Omsynkronisering har börjat", said: "What the hub tells", remedy: "and what to do" });
     });
 });

@@ -19,6 +19,8 @@ const PLACE = /\{\{(\w+)\}\}/g;
 /** An event as the hub says it. */
 interface Told {
     text: string;
+    /** The words of who told it, where the text only names what it is about. */
+    said?: string;
     remedy: string;
 }
 
@@ -82,13 +84,17 @@ export function wordsOf(i18n: Pick<I18n, "language" | "getResource">, formats: R
             ...(values.alert !== undefined && { title: textOf("app", `alert.${values.alert}`) ?? values.title }),
         };
     };
-    /** An event of the hub; what agents, nodes and vaults tell is in their words. */
+    /** What agents, nodes and vaults tell is in their words, under a title of ours. */
+    const toldBy = (told: Told & { code: string }): Told => {
+        const title = textOf("words", `told.${told.code}`);
+        return title === undefined ? told : { text: title, said: told.text, remedy: told.remedy };
+    };
     const event = (told: Told & { code: string; values: Values }): Told => {
         const values = { ...told.values, ...insideOf(told.values) };
         const key = keyOf("event", told.code, told.values.form);
         const text = say(`${key}.text`, values);
         const remedy = say(`${key}.remedy`, values);
-        return text === undefined || remedy === undefined ? told : { text, remedy };
+        return text === undefined || remedy === undefined ? toldBy(told) : { text, remedy };
     };
     return { finding, event };
 }

@@ -59,7 +59,7 @@ function Events() {
             columns={columns}
             rowId={(e) => String(e.seq)}
             rowName={(e) => wordsOf(e).text}
-            words={(e) => `${wordsOf(e).text} ${e.code} ${e.machine_name ?? ""} ${t(`severity.${e.severity}`)} ${e.actor ?? ""}`}
+            words={(e) => `${wordsOf(e).text} ${e.text} ${e.code} ${e.machine_name ?? ""} ${t(`severity.${e.severity}`)} ${e.actor ?? ""}`}
             sort="-seq"
             none={{ title: t("none"), text: t("noneText"), icon: ListIcon }}
             above={<Above show="events" />}
