@@ -343,8 +343,7 @@ static int has_failover(struct db_conn *conn, const char *id, const char *name, 
 {
     AUTO_PGRESULT PGresult *r = NULL;
     int n = db_exec(conn, &r, err,
-        "SELECT id, kind FROM failovers WHERE machine_id = $1 AND state IN ('starting', 'running', 'ending') LIMIT 1",
-        DB_S(id));
+        "SELECT id, kind FROM failovers WHERE machine_id = $1 AND state IN ('starting', 'running') LIMIT 1", DB_S(id));
 
     if (n <= 0)
         return n;

@@ -147,6 +147,10 @@ int copy_use(struct db_conn *conn, const char *machine_id, const char *vault_id,
         " verdict_text = 'its replica was lost with the vault that it ran in; choose a point: change-point',"
         " version = version + 1, updated_at = now() WHERE machine_id = $1::uuid AND kind <> 'test'"
         " AND state IN ('running', 'committed')",
+        /* What is being ended, and tests: their branches are lost, so that nothing of them is left to discard. */
+        "UPDATE failovers SET vault_id = $2::uuid, export_id = NULL, version = version + 1, updated_at = now()"
+        " WHERE machine_id = $1::uuid AND vault_id <> $2::uuid AND (state = 'ending' OR (kind = 'test' AND state = "
+        "'running'))",
         "UPDATE protections SET vault_id = $2::uuid, updated_at = now() WHERE machine_id = $1::uuid",
         "DELETE FROM recovery_points WHERE machine_id = $1::uuid AND vault_id <> $2::uuid",
         "DELETE FROM integrity WHERE machine_id = $1::uuid AND vault_id <> $2::uuid"};

@@ -13,6 +13,7 @@
 #include <cmocka.h>
 
 #include "hub/db/config_store.h"
+#include "hub/db/copy_store.h"
 #include "hub/db/failover_store.h"
 #include "hub/jobs/job.h"
 #include "hub/jobs/job_runner.h"
@@ -23,6 +24,7 @@
 #define MACHINE "11111111-0000-4000-8000-000000000001"
 #define NODE "22222222-0000-4000-8000-000000000001"
 #define VAULT "33333333-0000-4000-8000-000000000001"
+#define OTHER_VAULT "33333333-0000-4000-8000-000000000002"
 #define HUB "aaaaaaaa-0000-4000-8000-000000000001"
 #define BRANCH "55555555-0000-4000-8000-000000000001"
 #define FAILOVER "66666666-0000-4000-8000-000000000001"
@@ -39,7 +41,7 @@ static void script(struct db_conn *conn, const char *sql)
 /* A protected machine with a point. */
 static void build(struct db_conn *conn)
 {
-    script(conn, "DROP TRIGGER IF EXISTS moment ON jobs; DELETE FROM plan_runs;"
+    script(conn, "DROP TRIGGER IF EXISTS moment ON jobs; DELETE FROM plan_runs; DELETE FROM copies;"
                  "DELETE FROM failovers; DELETE FROM jobs; DELETE FROM exports; DELETE FROM recovery_points;"
                  "DELETE FROM machines; DELETE FROM nodes; DELETE FROM vaults");
     fixture_machine(conn, MACHINE, "web1");
@@ -211,6 +213,25 @@ static void test_who_waits_for_a_replica_can_give_it_up(void **state)
     assert_int_equal(rows_of(conn, "SELECT 1 FROM jobs WHERE status = 'failed' AND problem_code = 'cancelled'"), 1);
 }
 
+/* The vault of a replica is lost for good while its failover is being ended, or a test runs: nobody waits for that vault to discard what it had. */
+static void test_what_is_being_ended_does_not_need_a_vault_that_is_lost(void **state)
+{
+    struct db_conn *conn AUTO_OF(db_conn) = fixture_conn(state);
+    struct err err = ERR_INIT;
+
+    fail_over(conn);
+    work(conn);
+    fixture_vault(conn, OTHER_VAULT, "w");
+    script(conn, "UPDATE failovers SET state = 'ending'; INSERT INTO copies (machine_id, vault_id, source_vault_id, "
+                 "created_by) VALUES ('" MACHINE "', '" OTHER_VAULT "', '" VAULT "', 'test');"
+                 "INSERT INTO failovers (id, machine_id, vault_id, target_id, kind, state, export_id) SELECT '" FAILOVER
+                 "', machine_id, vault_id, target_id, 'test', 'running', export_id FROM failovers");
+    assert_int_equal(rows_of(conn, "SELECT 1 FROM failovers WHERE export_id IS NOT NULL"), 2);
+    assert_ok(copy_use(conn, MACHINE, OTHER_VAULT, &err), &err);
+    assert_int_equal(
+        rows_of(conn, "SELECT 1 FROM failovers WHERE export_id IS NULL AND vault_id = '" OTHER_VAULT "'"), 2);
+}
+
 /* ---- what is deleted ---- */
 
 static void test_a_machine_with_a_replica_is_not_forgotten(void **state)
@@ -340,6 +361,7 @@ int main(void)
         cmocka_unit_test(test_a_job_ends_whose_work_cannot_be_undone),
         cmocka_unit_test(test_a_replica_comes_back_when_its_target_does),
         cmocka_unit_test(test_who_waits_for_a_replica_can_give_it_up),
+        cmocka_unit_test(test_what_is_being_ended_does_not_need_a_vault_that_is_lost),
         cmocka_unit_test(test_a_machine_with_a_replica_is_not_forgotten),
         cmocka_unit_test(test_who_deletes_a_target_is_told_what_needs_it),
         cmocka_unit_test(test_a_cancelled_drill_takes_the_replica_away_that_just_came_up),
