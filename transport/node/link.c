@@ -23,6 +23,7 @@
 #define REPLICATE_PATH "/leeward.replication.v1.Replication/Replicate"
 #define READ_BYTES (1u << 20)
 #define READ_MAX (READ_BYTES + RECORD_HEADER_SIZE + RECORD_STORED_MAX)
+#define READ_TRIES 5u /* of a spool whose disk fails, some seconds in all, before it is given up */
 #define RETRY_FIRST_USEC 200000u
 #define RETRY_DOUBLINGS_MAX 3u /* up to 1.6 s: each one costs RPO; the connection itself backs off further */
 
@@ -403,6 +404,7 @@ static void spool_gap(struct machine *m, const struct err *why)
 {
     struct err err = *why;
     uint64_t generation = m->link.generation, epoch = m->link.epoch, next = m->vault_expected;
+    m->link.read_failures = 0;
     log_event(LOG_WARN, "spool_gap", LOG_S("machine", m->text), LOG_U("expected", next), LOG_E(&err));
     if (m->link.seek_sequence == 0) { /* damage after a good beginning: the vault has to say where it stands */
         next = m->committed + 1;
@@ -415,6 +417,18 @@ static void spool_gap(struct machine *m, const struct err *why)
         intake_fail(m, &err, true);
 }
 
+/* A disk that failed once, or no memory or descriptor: nothing says that what is there is bad. */
+static void read_later(struct machine *m, struct err *why)
+{
+    m->link.read_failures++;
+    (void)err_hint(why, "Check the disk that holds the node's data folder.");
+    log_event(
+        LOG_ERROR, "spool_not_read", LOG_S("machine", m->text), LOG_U("attempt", m->link.read_failures), LOG_E(why));
+    link_close(m);
+    m->link.cause = *why;
+    retry_later(m);
+}
+
 static void read_taken(struct machine *m, struct read_job *j)
 {
     struct link *link = &m->link;
@@ -425,9 +439,13 @@ static void read_taken(struct machine *m, struct read_job *j)
     }
     if (j->result < 0) {
         linkshape_give_back(m, false);
-        spool_gap(m, &j->err);
+        if (err_is_retryable(j->err.code) && (j->err.code != ERR_IO || link->read_failures < READ_TRIES))
+            read_later(m, &j->err);
+        else
+            spool_gap(m, &j->err);
         return;
     }
+    link->read_failures = 0;
     link->seek_sequence = 0;
     link->sent = j->pos;
     link->sent_open_set = j->open_set;

@@ -155,8 +155,9 @@ struct link {
     bool sent_open_set;     /* what was sent does not end in a mark */
     struct loop_timer *retry;
     bool retry_armed;
-    unsigned failures; /* in a row */
-    struct err cause;  /* why it is not open; ERR_NONE: it is, or is not wanted */
+    unsigned failures;      /* in a row */
+    unsigned read_failures; /* of the spool, in a row */
+    struct err cause;       /* why it is not open; ERR_NONE: it is, or is not wanted */
 };
 
 struct machine {

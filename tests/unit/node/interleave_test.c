@@ -8,7 +8,10 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
+#include <errno.h>
+#include <limits.h>
 #include <semaphore.h>
+#include <stdatomic.h>
 #include <string.h>
 
 #include "tests/unit/node/node_world.h"
@@ -39,6 +42,20 @@ static struct machine *only_machine(const struct world *w)
     return w->node->machines;
 }
 
+/* So many of the next reads fail, as on a disk with a bad place. */
+static atomic_int failing_reads;
+ssize_t __real_pread(int fd, void *data, size_t n, off_t offset);
+ssize_t __wrap_pread(int fd, void *data, size_t n, off_t offset);
+
+ssize_t __wrap_pread(int fd, void *data, size_t n, off_t offset)
+{
+    if (atomic_load(&failing_reads) > 0 && atomic_fetch_sub(&failing_reads, 1) > 0) {
+        errno = EIO;
+        return -1;
+    }
+    return __real_pread(fd, data, n, offset);
+}
+
 /* From here on nothing is done in the lane until the gate is opened. */
 static void hold_lane(struct world *w)
 {
@@ -58,6 +75,7 @@ static void open_gate(struct world *w)
 /* A test that failed has left the gate closed, and the node waits for its workers. */
 static int tear_down(void **state)
 {
+    atomic_store(&failing_reads, 0);
     if (gate.closed)
         (void)sem_post(&gate.opened);
     gate.closed = false;
@@ -133,6 +151,49 @@ static void test_small_batches_wait_together(void **state)
     assert_true(world_same_disks(w));
 }
 
+/* Change set 1 is committed, 2 to 6 are in the spool, and the vault is back. */
+static void begin_reading(struct world *w, int failures)
+{
+    world_open_agent(w);
+    fake_agent_send_set(w->agent, 1, 0, 4);
+    world_until(w, w->agent->committed == 1);
+    fake_vault_stop(w->vault);
+    for (uint64_t s = 2; s <= 6; s++)
+        fake_agent_send_set(w->agent, s, (unsigned)s * 4, 4);
+    world_until(w, w->agent->spooled == 6);
+    atomic_store(&failing_reads, failures);
+    world_start_vault(w);
+}
+
+/* The points that are in the spool alone are not given up for that. */
+static void test_spool_that_cannot_be_read_once(void **state)
+{
+    struct world *w = *state;
+    begin_reading(w, 1);
+    world_until(w, w->agent->committed == 6 || w->agent->ended);
+    assert_false(w->agent->ended);
+    assert_int_equal(atomic_load(&failing_reads), 0);
+    assert_int_equal(only_machine(w)->link.cause.code, ERR_NONE);
+    assert_true(world_same_disks(w));
+}
+
+static void test_spool_that_cannot_be_read_any_more(void **state)
+{
+    struct world *w = *state;
+    begin_reading(w, INT_MAX);
+    world_until(w, only_machine(w)->link.cause.code == ERR_IO);
+    assert_non_null(strstr(only_machine(w)->link.cause.correction, "disk"));
+    world_until(w, w->agent->ended);
+    assert_string_equal(w->agent->refused_code, "refused");
+    assert_int_equal(w->agent->refused_expected, 2);
+    atomic_store(&failing_reads, 0);
+    fake_agent_open(w->agent, 1, w->agent->epoch + 1, 2);
+    world_until(w, w->agent->opened_count == 1);
+    fake_agent_send_set(w->agent, 2, 0, 40);
+    world_until(w, w->agent->committed == 2);
+    assert_true(world_same_disks(w));
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, world_set_up, tear_down)
@@ -140,6 +201,8 @@ int main(void)
         TEST(test_set_that_is_broken_off_while_it_is_read),
         TEST(test_batches_before_the_first_that_goes_past_the_disk),
         TEST(test_small_batches_wait_together),
+        TEST(test_spool_that_cannot_be_read_once),
+        TEST(test_spool_that_cannot_be_read_any_more),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
