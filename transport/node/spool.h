@@ -44,7 +44,8 @@ struct spool_mark {
     size_t end; /* offset behind it in that chunk */
 };
 
-/* Opens or makes the folder and scans what is in it. Damage shortens what is there and is logged, it is not an error. */
+/* Opens or makes the folder and scans what is in it. Damage shortens what is there and is logged, it is not an error. ERR_NOMEM (descriptors, too): the
+ * files are as they were. */
 int spool_open(
     const char *path, const struct ident *machine, uint64_t segment_bytes, struct spool **ret_spool, struct err *err);
 void spool_close(struct spool *s); /* NULL is allowed; files stay */

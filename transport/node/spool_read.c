@@ -3,7 +3,8 @@
  * Scanning the spool at start and reading it for a vault that was away.
  *
  * The scan takes what is consecutive and of one epoch, oldest first, and deletes the rest: a gap, damage, or sets of an
- * earlier epoch (left by a crash between a new epoch and its first set).
+ * earlier epoch (left by a crash between a new epoch and its first set). What cannot be read is no damage: a disk's error is asked again
+ * before it counts as some, and where memory or descriptors are short nothing is touched and the scan fails.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -15,6 +16,9 @@
 #include "transport/base/log.h"
 #include "transport/log/mark.h"
 #include "transport/node/spool_private.h"
+
+#define SCAN_TRIES 4u
+#define SCAN_PAUSE_USEC 250000u
 
 /* ---- scanning ---- */
 
@@ -101,18 +105,56 @@ void spool_cut_segment(const struct spool *s, uint64_t number, uint64_t end)
         (void)unlinkat(s->dirfd, name, 0);
 }
 
-/* Takes the whole sets of one segment. False: nothing behind them may be used. */
-static bool scan_segment(struct spool *s, uint64_t number, bool last)
+/* What a walk of a segment adds to, as it was before. */
+struct scan_start {
+    uint64_t epoch, generation, next_sequence;
+    size_t set_count;
+};
+
+static void scan_again(struct scan *scan, const struct scan_start *start)
+{
+    struct spool *s = scan->spool;
+    s->epoch = start->epoch;
+    s->generation = start->generation;
+    s->next_sequence = start->next_sequence;
+    s->set_count = start->set_count;
+    s->set_start = SEGMENT_HEADER_SIZE;
+    s->segments[s->segment_count - 1].last_sequence = 0;
+    scan->stop = false;
+    err_clear(&scan->err);
+}
+
+/* 0, or -1 with scan->err; what was found until then is in the index. */
+static int scan_patiently(struct scan *scan, uint64_t number, bool *ret_sealed)
+{
+    struct spool *s = scan->spool;
+    const struct scan_start start = {
+        .epoch = s->epoch, .generation = s->generation, .next_sequence = s->next_sequence, .set_count = s->set_count};
+    uint64_t end;
+    for (unsigned attempt = 1;; attempt++) {
+        int result = segment_recover(s->dirfd, number, scan_mark, scan, &end, ret_sealed, &scan->err);
+        if (result == 0 || scan->err.code != ERR_IO || attempt == SCAN_TRIES)
+            return result;
+        log_event(LOG_ERROR, "spool_not_read", LOG_U("segment", number), LOG_U("attempt", attempt), LOG_E(&scan->err));
+        (void)usleep(SCAN_PAUSE_USEC);
+        scan_again(scan, &start);
+    }
+}
+
+/* Takes the whole sets of one segment. 1; 0: nothing behind them may be used; -1: it cannot be looked at now. */
+static int scan_segment(struct spool *s, uint64_t number, bool last, struct err *err)
 {
     struct scan scan = {.spool = s};
-    uint64_t end = SEGMENT_HEADER_SIZE;
     bool sealed = false;
-    if (spool_add_segment(s, number, &scan.err) < 0)
-        return false;
+    if (spool_add_segment(s, number, err) < 0)
+        return -1;
     struct spool_segment *segment = &s->segments[s->segment_count - 1];
-    int result = segment_recover(s->dirfd, number, scan_mark, &scan, &end, &sealed, &scan.err);
+    bool whole = scan_patiently(&scan, number, &sealed) == 0 && !scan.stop;
+    if (scan.err.code == ERR_NOMEM) {
+        err_copy(err, &scan.err);
+        return -1;
+    }
     segment->end = s->set_start;
-    bool whole = result == 0 && !scan.stop;
     if (!whole)
         log_event(LOG_WARN, "spool_shortened", LOG_U("segment", number), LOG_U("next_sequence", s->next_sequence),
             LOG_E(&scan.err));
@@ -146,15 +188,16 @@ int spool_scan(struct spool *s, struct err *err)
         free(l.numbers);
         return -1;
     }
-    for (size_t i = 0; i < l.count; i++) {
-        if (!scan_segment(s, l.numbers[i], i + 1 == l.count)) {
+    int result = 1;
+    for (size_t i = 0; i < l.count && result > 0; i++) {
+        result = scan_segment(s, l.numbers[i], i + 1 == l.count, err);
+        if (result == 0)
             drop_from(s, &l, i + 1);
-            break;
-        }
     }
-    drop_empty_tail(s);
+    if (result >= 0)
+        drop_empty_tail(s);
     free(l.numbers);
-    return 0;
+    return result < 0 ? -1 : 0;
 }
 
 /* ---- reading ---- */

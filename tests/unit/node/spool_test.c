@@ -3,6 +3,7 @@
  * The spool by itself: what is appended is read back from any set on, over segments, rewinds, deletions and restarts.
  */
 #include <dirent.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -177,6 +178,55 @@ static void test_rewind_drops_the_open_set_only(void **state)
     read_back(f, 1, 2);
 }
 
+static int failing_reads;
+ssize_t __real_pread(int fd, void *bytes, size_t n, off_t offset);
+ssize_t __wrap_pread(int fd, void *bytes, size_t n, off_t offset);
+
+ssize_t __wrap_pread(int fd, void *bytes, size_t n, off_t offset)
+{
+    if (failing_reads == 0)
+        return __real_pread(fd, bytes, n, offset);
+    failing_reads--;
+    errno = EIO;
+    return -1;
+}
+
+static void test_restart_reads_again_what_the_disk_refused(void **state)
+{
+    struct fixture *f = *state;
+    for (uint64_t s = 1; s <= 12; s++)
+        assert_int_equal(append_set(f, s), 0);
+    failing_reads = 1;
+    reopen(f);
+    assert_int_equal(failing_reads, 0);
+    read_back(f, 1, 12);
+    failing_reads = 1000; /* for good: then it is as if nothing were there */
+    reopen(f);
+    failing_reads = 0;
+    assert_int_equal(spool_state(f->spool).next_sequence - spool_state(f->spool).first_sequence, 0);
+}
+
+static void test_restart_without_memory_drops_nothing(void **state)
+{
+    struct fixture *f = *state;
+    int opened = -1;
+    for (uint64_t s = 1; s <= 30; s++)
+        assert_int_equal(append_set(f, s), 0);
+    for (long n = 1; opened < 0; n++) {
+        struct err err = ERR_INIT;
+        spool_close(f->spool);
+        f->spool = NULL;
+        mem_fail_at(n);
+        opened = spool_open(f->path, &f->machine, SEGMENT_BYTES, &f->spool, &err);
+        mem_fail_at(0);
+        assert_true(opened == 0 || err.code == ERR_NOMEM);
+        assert_true(n < 10000);
+    }
+    read_back(f, 1, 30);
+    reopen(f);
+    read_back(f, 1, 30);
+}
+
 /* A reader that was in a set that is gone now. Without an answer it would search for the end for ever. */
 static void test_a_place_behind_the_end_is_none(void **state)
 {
@@ -316,6 +366,8 @@ int main(void)
         SPOOL_TEST(test_sets_are_read_back_from_anywhere),
         SPOOL_TEST(test_restart_finds_whole_sets_and_drops_the_open_one),
         SPOOL_TEST(test_rewind_drops_the_open_set_only),
+        SPOOL_TEST(test_restart_reads_again_what_the_disk_refused),
+        SPOOL_TEST(test_restart_without_memory_drops_nothing),
         SPOOL_TEST(test_a_place_behind_the_end_is_none),
         SPOOL_TEST(test_trim_deletes_what_is_committed),
         SPOOL_TEST(test_set_out_of_sequence_is_not_taken),
