@@ -421,8 +421,7 @@ static void spool_gap(struct machine *m, const struct err *why)
 static void read_later(struct machine *m, struct err *why)
 {
     m->link.read_failures++;
-    (void)err_hint(why, why->code == ERR_NOMEM ? "Give the node more memory or descriptors; it goes on by itself."
-                                               : "Check the disk that holds the node's data folder.");
+    spooldisk_hint(why);
     log_event(
         LOG_ERROR, "spool_not_read", LOG_S("machine", m->text), LOG_U("attempt", m->link.read_failures), LOG_E(why));
     link_close(m);

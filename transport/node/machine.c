@@ -119,7 +119,7 @@ static void lane_failed(struct lane_job *j)
     struct machine *m = j->machine;
     spooldisk_failed(m->node, &j->err);
     log_event(LOG_ERROR, "spool_failed", LOG_S("machine", m->text), LOG_E(&j->err));
-    (void)err_hint(&j->err, "Check the disk that holds the node's data folder.");
+    spooldisk_hint(&j->err);
     intake_fail(m, &j->err, false);
 }
 

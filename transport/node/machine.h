@@ -120,7 +120,8 @@ struct batch {
     struct spool_state after;
     uint64_t last_mark; /* sequence of the last mark in it; 0: none */
     bool ends_in_mark;
-    bool saw_point; /* in it or before it in the stream */
+    bool saw_point;  /* in it or before it in the stream */
+    bool not_stored; /* the spool could not take it */
     int sync_fd;    /* -1: nothing to sync */
     int result;
     struct err err;
@@ -292,6 +293,8 @@ void machine_scan_again(struct machine *m);
 /* spooldisk.c */
 /* A write to a spool failed with this error. */
 void spooldisk_failed(struct node *node, const struct err *err);
+/* Says what to do about an error of a spool, if it was one of the system. */
+void spooldisk_hint(struct err *err);
 /* So did one that needs more room than any batch: it counts only where batches have none either. */
 void spooldisk_copy_failed(struct node *node, const struct err *err);
 bool spooldisk_has_room(struct node *node);

@@ -96,6 +96,7 @@ static void sync_done(struct worker_job *job)
         if (j->failed_errno != 0) {
             (void)err_sys(&err, j->failed_errno, "syncing the spool");
             spooldisk_failed(m->node, &err);
+            spooldisk_hint(&err);
             log_event(LOG_ERROR, "spool_failed", LOG_S("machine", m->text), LOG_E(&err));
             intake_fail(m, &err, false);
         } else if (replymsg_spooled(m->intake->call, j->sequence, &err) < 0) {
@@ -220,8 +221,13 @@ static void append_run(struct worker_job *job)
     struct mark_list l = {0};
     if (m->sets_failed)
         b->result = err_set(&b->err, ERR_CANCELLED, "a batch before this one was refused");
-    else if (check_sets(b, &l) < 0 || store_sets(b, &l) < 0)
+    else if (check_sets(b, &l) < 0)
         b->result = -1;
+    else if (store_sets(b, &l) < 0) {
+        b->result = -1;
+        b->not_stored = true;
+        spooldisk_hint(&b->err);
+    }
     m->sets_failed = b->result < 0;
     if (b->result == 0 && l.count > 0)
         b->last_mark = l.marks[l.count - 1].sequence;
@@ -279,7 +285,7 @@ static void accepted(struct machine *m, struct batch *b)
 
 static void refused(struct machine *m, const struct batch *b)
 {
-    bool disk = b->err.code == ERR_NOSPACE || b->err.code == ERR_IO;
+    bool disk = b->not_stored;
     spooldisk_failed(m->node, &b->err);
     log_event(disk ? LOG_ERROR : LOG_WARN, disk ? "spool_failed" : "batch_refused", LOG_S("machine", m->text),
         LOG_E(&b->err));

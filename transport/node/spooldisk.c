@@ -52,6 +52,14 @@ void spooldisk_failed(struct node *node, const struct err *err)
     d->not_before_usec = now + (room_is_enough(&left) ? QUOTA_USEC : LOOK_USEC);
 }
 
+void spooldisk_hint(struct err *err)
+{
+    if (err->code == ERR_NOMEM)
+        (void)err_hint(err, "Give the node more memory or descriptors; it goes on by itself.");
+    else if (err->sys_errno != 0)
+        (void)err_hint(err, "Check the disk that holds the node's data folder; all goes on by itself when it works.");
+}
+
 void spooldisk_copy_failed(struct node *node, const struct err *err)
 {
     struct room left = room_of(node);

@@ -13,6 +13,7 @@
 #include <semaphore.h>
 #include <stdatomic.h>
 #include <string.h>
+#include <sys/uio.h>
 
 #include "tests/unit/node/node_world.h"
 #include "transport/base/clock.h"
@@ -54,6 +55,19 @@ ssize_t __wrap_pread(int fd, void *data, size_t n, off_t offset)
         return -1;
     }
     return __real_pread(fd, data, n, offset);
+}
+
+static atomic_int failing_writes;
+ssize_t __real_pwritev(int fd, const struct iovec *iov, int count, off_t offset);
+ssize_t __wrap_pwritev(int fd, const struct iovec *iov, int count, off_t offset);
+
+ssize_t __wrap_pwritev(int fd, const struct iovec *iov, int count, off_t offset)
+{
+    if (atomic_load(&failing_writes) > 0 && atomic_fetch_sub(&failing_writes, 1) > 0) {
+        errno = EROFS;
+        return -1;
+    }
+    return __real_pwritev(fd, iov, count, offset);
 }
 
 /* From here on nothing is done in the lane until the gate is opened. */
@@ -194,6 +208,26 @@ static void test_spool_that_cannot_be_read_any_more(void **state)
     assert_true(world_same_disks(w));
 }
 
+/* Whoever reads it at the agent or the hub is told where to look. */
+static void test_spool_that_cannot_be_written_once(void **state)
+{
+    struct world *w = *state;
+    world_open_agent(w);
+    fake_agent_send_set(w->agent, 1, 0, 4);
+    world_until(w, w->agent->committed == 1);
+    atomic_store(&failing_writes, 1);
+    fake_agent_send_set(w->agent, 2, 0, 4);
+    world_until(w, w->agent->ended);
+    assert_non_null(strstr(w->agent->text, "Read-only file system"));
+    assert_non_null(strstr(w->agent->text, "Check the disk that holds the node's data folder"));
+    fake_agent_open(w->agent, 1, w->agent->epoch, 2);
+    world_until(w, w->agent->opened_count == 1);
+    assert_int_equal(w->agent->expected, 2);
+    fake_agent_send_set(w->agent, 2, 0, 4);
+    world_until(w, w->agent->committed == 2);
+    assert_true(world_same_disks(w));
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, world_set_up, tear_down)
@@ -203,6 +237,7 @@ int main(void)
         TEST(test_small_batches_wait_together),
         TEST(test_spool_that_cannot_be_read_once),
         TEST(test_spool_that_cannot_be_read_any_more),
+        TEST(test_spool_that_cannot_be_written_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
