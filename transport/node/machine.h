@@ -61,7 +61,8 @@ struct node {
     struct machine *turn; /* whose batch is looked at first; NULL: the first one's */
     struct peer *peers;
     uint64_t spool_bytes;    /* of all machines, as their lanes last reported */
-    uint64_t admitted_bytes; /* of batches on their way to the spool */
+    uint64_t admitted_bytes; /* of batches on their way to the spool, */
+    unsigned admitted;       /* and how many they are */
     uint64_t received_bytes, forwarded_bytes;
     size_t unsent_max; /* bytes of each machine that wait for its vault in memory */
     struct linkshape shape;
@@ -122,7 +123,7 @@ struct batch {
     bool ends_in_mark;
     bool saw_point;  /* in it or before it in the stream */
     bool not_stored; /* the spool could not take it */
-    int sync_fd;    /* -1: nothing to sync */
+    int sync_fd;     /* -1: nothing to sync */
     int result;
     struct err err;
 };

@@ -26,7 +26,9 @@
 #include "transport/node/replymsg.h"
 
 #define JOIN_BYTES_MAX (256u << 10)
-#define SEALING_JOBS_PER_THREAD 4u /* enough that no thread waits, not so many that one machine takes all */
+/* Batches of all machines on their way to the spool: enough that no thread waits, not so many that one machine takes all. Jobs of other kinds do not
+ * count: reads for many vaults that catch up would keep every batch waiting, and end without anybody looking at one again. */
+#define BATCHES_PER_THREAD 4u
 
 static void batch_free(struct batch *b)
 {
@@ -46,6 +48,18 @@ static uint64_t room_for(size_t n)
 static size_t batch_len(const struct batch *b)
 {
     return b->message.len - b->records_at;
+}
+
+static void admitted(struct batch *b)
+{
+    b->machine->node->admitted++;
+    b->machine->node->admitted_bytes += room_for(batch_len(b));
+}
+
+static void arrived(struct batch *b)
+{
+    b->machine->node->admitted--;
+    b->machine->node->admitted_bytes -= room_for(batch_len(b));
 }
 
 static bool is_current(const struct batch *b)
@@ -307,7 +321,7 @@ static void append_done(struct worker_job *job)
     struct node *node = m->node;
     m->jobs--;
     m->passing -= !b->store;
-    node->admitted_bytes -= room_for(batch_len(b));
+    arrived(b);
     if (worker_job_was_run(job)) {
         machine_take_state(m, &b->after);
         if (!is_current(b))
@@ -344,7 +358,7 @@ static void append_sealed(struct machine *m)
             m->passing += !b->store;
             continue;
         }
-        m->node->admitted_bytes -= room_for(batch_len(b));
+        arrived(b);
         m->batches--;
         (void)err_set(&b->err, ERR_NOMEM, "the node is short of memory");
         intake_fail(m, &b->err, false);
@@ -364,7 +378,7 @@ static void seal_run(struct worker_job *job)
 
 static void drop_unqueued(struct batch *b)
 {
-    b->machine->node->admitted_bytes -= room_for(batch_len(b));
+    arrived(b);
     batch_free(b);
 }
 
@@ -403,7 +417,7 @@ static bool may_pass(struct machine *m, struct batch *b)
 static bool admit(struct machine *m, struct batch *b)
 {
     struct node *node = m->node;
-    if (worker_pending(node->pool) >= SEALING_JOBS_PER_THREAD * node->conf.threads)
+    if (node->admitted >= BATCHES_PER_THREAD * node->conf.threads)
         return false;
     m->cut_through |= m->first_copy && vault_keeps_up(m);
     if (m->cut_through)
@@ -430,7 +444,7 @@ static int submit_seal(struct machine *m, struct batch *b)
     if (worker_submit(m->node->pool, &b->job, NULL) < 0)
         return -1;
     m->nonce_counter += sealing_nonces(batch_len(b));
-    m->node->admitted_bytes += room_for(batch_len(b));
+    admitted(b);
     m->jobs++;
     b->state = BATCH_SEALING;
     return 0;

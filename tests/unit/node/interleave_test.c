@@ -71,11 +71,16 @@ ssize_t __wrap_pwritev(int fd, const struct iovec *iov, int count, off_t offset)
 }
 
 /* From here on nothing is done in the lane until the gate is opened. */
-static void hold_lane(struct world *w)
+static void hold(struct worker_lane *lane)
 {
     gate = (struct gate){.job = {.run = gate_run, .done = gate_done}, .closed = true};
     assert_int_equal(sem_init(&gate.opened, 0, 0), 0);
-    assert_int_equal(worker_lane_submit(only_machine(w)->lane, &gate.job, NULL), 0);
+    assert_int_equal(worker_lane_submit(lane, &gate.job, NULL), 0);
+}
+
+static void hold_lane(struct world *w)
+{
+    hold(only_machine(w)->lane);
 }
 
 static void open_gate(struct world *w)
@@ -228,6 +233,33 @@ static void test_spool_that_cannot_be_written_once(void **state)
     assert_true(world_same_disks(w));
 }
 
+static void nothing(struct worker_job *job)
+{
+    (void)job;
+}
+
+/* Spools of other machines are being read, from a slow disk: more jobs than batches may be on their way. */
+static void test_other_work_keeps_no_batch_waiting(void **state)
+{
+    struct world *w = *state;
+    struct worker_job reads[20];
+    struct worker_lane *other = worker_lane_new(w->node->pool);
+    world_open_agent(w);
+    hold(other);
+    for (size_t i = 0; i < ARRAY_LEN(reads); i++) {
+        reads[i] = (struct worker_job){.run = nothing, .done = nothing};
+        assert_int_equal(worker_lane_submit(other, &reads[i], NULL), 0);
+    }
+    fake_agent_send_set(w->agent, 1, 0, 4);
+    uint64_t until = clock_mono_usec() + 30 * USEC_PER_SEC;
+    while (w->agent->committed < 1 && clock_mono_usec() < until)
+        (void)sd_event_run(w->loop, 50000);
+    open_gate(w);
+    world_until(w, worker_pending(w->node->pool) == 0);
+    worker_lane_free(other);
+    assert_true(w->agent->committed == 1);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, world_set_up, tear_down)
@@ -235,6 +267,7 @@ int main(void)
         TEST(test_set_that_is_broken_off_while_it_is_read),
         TEST(test_batches_before_the_first_that_goes_past_the_disk),
         TEST(test_small_batches_wait_together),
+        TEST(test_other_work_keeps_no_batch_waiting),
         TEST(test_spool_that_cannot_be_read_once),
         TEST(test_spool_that_cannot_be_read_any_more),
         TEST(test_spool_that_cannot_be_written_once),
