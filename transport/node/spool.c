@@ -70,9 +70,10 @@ struct spool_state spool_state(const struct spool *s)
     for (size_t i = 0; i < s->segment_count; i++)
         state.bytes += s->segments[i].end;
     const struct spool_segment *last = last_segment(s);
-    if (last != NULL)
+    if (last != NULL) {
         state.tail = (struct spool_pos){.segment = last->number, .offset = last->end};
-    state.set_start = s->set_start;
+        state.set_start = s->set_start;
+    }
     return state;
 }
 

@@ -34,7 +34,7 @@ struct spool_state {
     uint64_t generation;
     uint64_t bytes;        /* on disk */
     struct spool_pos tail; /* behind everything written, the open set included */
-    uint64_t set_start;    /* offset behind the last mark, in the tail's segment */
+    uint64_t set_start;    /* offset behind the last mark, in the tail's segment; both are 0 where there is none */
 };
 
 /* Where a mark stands in the chunks of one append. */

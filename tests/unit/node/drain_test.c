@@ -12,6 +12,7 @@
 
 #include "tests/unit/node/node_world.h"
 #include "transport/base/clock.h"
+#include "transport/node/machine.h"
 
 #define LONG_USEC (120 * USEC_PER_SEC)
 
@@ -87,6 +88,20 @@ static void test_set_under_way_ends_first(void **state)
     assert_true(world_same_disks(w));
 }
 
+/* Its last segment was given back: there is nothing of it in the spool, and no set of it is open. */
+static void test_agent_that_was_quiet_goes_at_once(void **state)
+{
+    struct world *w = world_of(state);
+    struct drained d = {0};
+    world_open_agent(w);
+    fake_agent_send_set(w->agent, 1, 0, 10);
+    world_until(w, w->agent->committed == 1);
+    world_until(w, (machine_trim(w->node->machines, true), w->node->machines->spooled.bytes == 0));
+    assert_int_equal(node_drain(w->node, 10 * LONG_USEC, note, &d, NULL), 0);
+    world_until(w, d.calls == 1 && w->agent->ended);
+    assert_true(d.all);
+}
+
 static void test_nobody_new_comes_in(void **state)
 {
     struct world *w = world_of(state);
@@ -149,6 +164,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         DRAIN_TEST(test_everything_is_committed_before_it_goes),
         DRAIN_TEST(test_set_under_way_ends_first),
+        DRAIN_TEST(test_agent_that_was_quiet_goes_at_once),
         DRAIN_TEST(test_nobody_new_comes_in),
         DRAIN_TEST(test_vault_that_stays_away_costs_the_wait_only),
         DRAIN_TEST(test_metrics_name_the_machine),

@@ -261,6 +261,7 @@ static void test_trim_deletes_what_is_committed(void **state)
     assert_int_equal(files(f), 0);
     assert_int_equal(spool_state(f->spool).bytes, 0);
     assert_int_equal(spool_state(f->spool).next_sequence, 31);
+    assert_int_equal(spool_state(f->spool).tail.offset, spool_state(f->spool).set_start); /* no set is open */
     assert_int_equal(append_set(f, 31), 0);
     read_back(f, 31, 31);
 }
