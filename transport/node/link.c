@@ -250,7 +250,9 @@ static void on_message(struct rpc_call *call, void *arg, struct buf *message)
         break;
     }
     if (message->len > 0)
-        memset(message->data, 0, message->len); /* Opened carries the key */
+        explicit_bzero(message->data, message->len); /* Opened carries the key */
+    if (reply->kind_case == LEEWARD__REPLICATION__V1__REPLICATE_REPLY__KIND_OPENED && reply->opened->data_key.len > 0)
+        explicit_bzero(reply->opened->data_key.data, reply->opened->data_key.len);
     wire_free(base);
 }
 

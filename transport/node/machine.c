@@ -271,7 +271,7 @@ void machine_free(struct machine *m)
     worker_lane_free(m->lane);
     if (m->sync_fd >= 0)
         (void)close(m->sync_fd);
-    memset(&m->key, 0, sizeof(m->key));
+    explicit_bzero(&m->key, sizeof(m->key));
     free(m);
 }
 

@@ -16,6 +16,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -36,6 +37,7 @@ static void batch_free(struct batch *b)
     sealing_out_done(&b->out);
     if (b->sync_fd >= 0)
         (void)close(b->sync_fd);
+    explicit_bzero(&b->order.key, sizeof(b->order.key));
     free(b);
 }
 
