@@ -31,7 +31,6 @@ struct sweep {
     uint64_t end;           /* of this chunk at most */
     uint64_t budget;        /* bytes that may still be read */
     uint64_t deadline_usec; /* and until when: a slow sweep must not keep points of other disks waiting */
-    bool cut;               /* by that */
     struct hash128 *hashes; /* from compare_start on; NULL: send everything */
     uint64_t compare_start;
 };
@@ -61,8 +60,7 @@ static int next_range(void *arg, unsigned *ret_disk, uint64_t *ret_start, uint64
     struct sweep *s = arg;
     uint64_t start, length, end;
 
-    s->cut = clock_mono_usec() > s->deadline_usec;
-    if (s->budget == 0 || s->cut ||
+    if (s->budget == 0 || clock_mono_usec() > s->deadline_usec ||
         !plan_next(s->d->plan, s->at, engine_pace_range(s->e, s->d, s->at), &start, &length) || start >= s->end)
         return 0;
     end = start + length;
@@ -158,20 +156,32 @@ static int close_chunk(struct sweep *s, bool last, struct err *err)
     return 0;
 }
 
-static int sweep_chunk(struct sweep *s, struct err *err)
+/* To the block of the next used range: hashes of what lies before it would be asked for, and looked up in the vault, for nothing. False: there is none. */
+static bool skip_unused(struct sweep *s)
 {
     uint64_t start, length;
+
+    if (!plan_next(s->d->plan, s->at, 1, &start, &length))
+        return false;
+    start -= start % HASHFETCH_BLOCK_BYTES;
+    if (start > s->at)
+        s->at = start;
+    return true;
+}
+
+static int sweep_chunk(struct sweep *s, struct err *err)
+{
     bool last;
 
     engine_frame(s->e, false);
-    if (fetch_hashes(s, err) < 0)
-        return -1;
-    s->deadline_usec = clock_mono_usec() + CHUNK_USEC;
-    if (reader_run(s->e->reader, next_range, s, take_piece, s, err) < 0)
-        return -1;
-    if (s->budget > 0 && !s->cut && s->at < s->end)
-        s->at = s->end; /* no more used range in it */
-    last = !plan_next(s->d->plan, s->at, 1, &start, &length);
+    if (skip_unused(s)) {
+        if (fetch_hashes(s, err) < 0)
+            return -1;
+        s->deadline_usec = clock_mono_usec() + CHUNK_USEC;
+        if (reader_run(s->e->reader, next_range, s, take_piece, s, err) < 0)
+            return -1;
+    }
+    last = !skip_unused(s);
     if (close_chunk(s, last, err) < 0)
         return -1;
     return last ? engine_join_cycle(s->e, s->d, err) : 0;

@@ -18,6 +18,20 @@
 #define MIB (1u << 20)
 #define GIB ((uint64_t)1 << 30)
 
+/* Another comparison with the vault, up to its first points. */
+static void compare(struct syncrig *rig, struct fakenode_facts *ret_before, struct fakenode_facts *ret_after)
+{
+    fakenode_get(rig->node, ret_before);
+    rig->wish.version++;
+    rig->wish.resync_request = 1;
+    engine_set_wish(syncrig_engine(rig), &rig->wish);
+    assert_true(syncrig_wait_event(rig, "copy_complete"));
+    assert_true(syncrig_wait_phase(rig, PHASE_RESYNCHRONIZING));
+    assert_true(fakenode_wait_points(rig->node, ret_before->points + 3));
+    fakenode_get(rig->node, ret_after);
+    assert_int_equal(ret_after->first_points, 2);
+}
+
 /* A comparison goes through a disk in parts of 256 MiB at most, each of which waits for the vault only if something was sent. */
 static void a_large_disk_that_is_the_same_is_compared_to_its_end(void **state)
 {
@@ -31,15 +45,27 @@ static void a_large_disk_that_is_the_same_is_compared_to_its_end(void **state)
         rig.disks[0].path, rig.dir, rig.disks[0].path, rig.dir);
     syncrig_start(&rig);
     assert_true(syncrig_wait_phase(&rig, PHASE_PROTECTED));
-    fakenode_get(rig.node, &before);
-    rig.wish.version++;
-    rig.wish.resync_request = 1;
-    engine_set_wish(syncrig_engine(&rig), &rig.wish);
-    assert_true(syncrig_wait_event(&rig, "copy_complete"));
-    assert_true(syncrig_wait_phase(&rig, PHASE_RESYNCHRONIZING));
-    assert_true(fakenode_wait_points(rig.node, before.points + 3));
-    fakenode_get(rig.node, &after);
-    assert_int_equal(after.first_points, 2);
+    compare(&rig, &before, &after);
+    must_run("umount %s/mnt", rig.dir);
+    syncrig_done(&rig);
+}
+
+/* The vault is asked about what is in use: of a disk of terabytes that is nearly empty that is little, and the hashes of all of it would take an hour. */
+static void what_is_not_in_use_is_not_compared(void **state)
+{
+    struct fakenode_facts before, after;
+    struct syncrig rig;
+
+    (void)state;
+    syncrig_init(&rig, 1, 1024 * GIB, 512);
+    fakenode_set_hashes(rig.node, true);
+    must_run(
+        "mkfs.xfs -q %s && mkdir %s/mnt && mount %s %s/mnt && head -c 8M /dev/urandom >%s/mnt/file && sync -f %s/mnt",
+        rig.disks[0].path, rig.dir, rig.disks[0].path, rig.dir, rig.dir, rig.dir);
+    syncrig_start(&rig);
+    assert_true(syncrig_wait_phase(&rig, PHASE_PROTECTED));
+    compare(&rig, &before, &after);
+    assert_in_range(after.hash_calls - before.hash_calls, 2, 40); /* of 4096 parts */
     must_run("umount %s/mnt", rig.dir);
     syncrig_done(&rig);
 }
@@ -99,6 +125,7 @@ int main(void)
         cmocka_unit_test(a_large_disk_that_is_the_same_is_compared_to_its_end),
         cmocka_unit_test(what_somebody_else_wrote_is_compared),
         cmocka_unit_test(a_number_that_cannot_be_is_not_kept),
+        cmocka_unit_test(what_is_not_in_use_is_not_compared),
     };
 
     if (!loopdisk_is_possible()) {

@@ -368,6 +368,7 @@ static void on_hash_message(struct rpc_call *call, void *arg, struct buf *messag
 
     pthread_mutex_lock(&n->lock);
     has = n->has_hashes;
+    n->facts.hash_calls++;
     pthread_mutex_unlock(&n->lock);
     if (!has ||
         wire_unpack(&leeward__vault__v1__hashes_request__descriptor, message->data, message->len, &m, NULL) < 0) {

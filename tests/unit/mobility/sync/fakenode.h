@@ -28,6 +28,7 @@ struct fakenode_facts {
     uint64_t opens;
     uint64_t records, record_bytes;
     uint64_t unreadable;
+    uint64_t hash_calls;
     uint64_t held;       /* marks that were taken and not committed, ever */
     unsigned held_kinds; /* bits: their kinds */
     char fault[400];     /* the first broken rule: bad hash, digest, sequence; "" */
