@@ -11,6 +11,7 @@
 #include "hub/api/four_eyes.h"
 #include "hub/api/row_json.h"
 #include "hub/control/live_status.h"
+#include "hub/core/skew.h"
 #include "hub/db/config_store.h"
 #include "hub/db/rows.h"
 #include "transport/base/clock.h"
@@ -87,15 +88,14 @@ static const struct row_json_member live_members[] = {
 #undef L
 
 /* Where no point was ever made, or none is made any more, there is no RPO to speak of. */
-static void add_point(json_t *item, const char *state, uint64_t sequence, uint64_t at_utc_usec)
+static void add_point(json_t *item, const struct machine_row *m, uint64_t sequence, uint64_t at_utc_usec)
 {
-    uint64_t now = clock_utc_usec();
-    bool counts = sequence > 0 && strcmp(state, "unprotected") != 0;
+    bool counts = sequence > 0 && strcmp(m->state, "unprotected") != 0;
+    uint64_t age = skew_age_usec(clock_utc_usec(), at_utc_usec, m->clock_skew_usec);
 
     json_object_set_new(item, "last_point_sequence", sequence ? json_integer((json_int_t)sequence) : json_null());
     json_object_set_new(item, "last_point_at", row_json_time(at_utc_usec));
-    json_object_set_new(item, "rpo_seconds",
-        counts ? row_json_seconds(now > at_utc_usec ? (int64_t)(now - at_utc_usec) : 0) : json_null());
+    json_object_set_new(item, "rpo_seconds", counts ? row_json_seconds((int64_t)age) : json_null());
 }
 
 static json_t *machine_json(const struct request *r, const void *row)
@@ -121,9 +121,9 @@ static json_t *machine_json(const struct request *r, const void *row)
     json_object_set_new(item, "rounds", json_integer(live.rounds));
     json_object_set_new(item, "slowed_by", json_string(live.slowed_by));
     if (heard && live.last_point_sequence >= m->last_point_sequence && live.last_point_sequence > 0)
-        add_point(item, m->state, live.last_point_sequence, live.last_point_utc_usec);
+        add_point(item, m, live.last_point_sequence, live.last_point_utc_usec);
     else
-        add_point(item, m->state, m->last_point_sequence, m->last_point_at);
+        add_point(item, m, m->last_point_sequence, m->last_point_at);
     return item;
 }
 

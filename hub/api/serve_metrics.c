@@ -10,6 +10,8 @@
 
 #include "hub/api/api_metrics.h"
 #include "hub/control/live_status.h"
+#include "hub/core/machine_state.h"
+#include "hub/core/skew.h"
 #include "hub/db/overview_store.h"
 #include "hub/db/rows.h"
 #include "transport/base/clock.h"
@@ -42,7 +44,7 @@ static const struct family machine_families[] = {
     {"leeward_machine_protected", "gauge", "1 while a policy protects it."},
     {"leeward_machine_clock_skew_seconds", "gauge", "How far its clock is ahead of the hub's."},
     {"leeward_machine_damaged_places", "gauge", "Places of its history in the vault that cannot be read."},
-    {"leeward_machine_rpo_target_seconds", "gauge", "What its policy promises, while it is protected."},
+    {"leeward_machine_rpo_target_seconds", "gauge", "What its policy promises, while it has points and is replicated."},
     {"leeward_machine_health", "gauge", "0 healthy, 1 warning, 2 critical, 3 unknown."},
     {"leeward_machine_sent_bytes_total", "counter", "Sent to the node since the agent started."},
     {"leeward_machine_changed_bytes_total", "counter", "Changed on protected disks since the agent started."},
@@ -69,7 +71,7 @@ static bool machine_value(struct request *r, const struct machine_row *m, size_t
     struct live_machine live = {0};
     bool heard = live_status_machine(r->services->conf->live, m->id, &live);
     uint64_t point_at = heard && live.last_point_utc_usec ? live.last_point_utc_usec : m->last_point_at;
-    uint64_t now = clock_utc_usec(), rpo = now > point_at ? now - point_at : 0;
+    uint64_t rpo = skew_age_usec(clock_utc_usec(), point_at, m->clock_skew_usec);
     bool protected = m->policy_id[0] != 0, has_rpo = point_at != 0 && strcmp(m->state, "unprotected") != 0;
     const double values[] = {(double)rpo / 1e6, (double)point_at / 1e6,
         (double)(heard ? live.backlog_bytes : m->backlog_bytes), m->online, protected, (double)m->clock_skew_usec / 1e6,
@@ -84,7 +86,7 @@ static bool machine_value(struct request *r, const struct machine_row *m, size_t
     case 1:
         return point_at != 0;
     case 7:
-        return strcmp(m->state, "protected") == 0;
+        return machine_state_has_rpo((enum machine_state)machine_state_from_name(m->state));
     default:
         return i < HEARD_FAMILIES || heard;
     }

@@ -112,13 +112,15 @@ static void find_certificate(struct finder *f, int64_t left_usec)
             TEXT_VALUES(VALUE_TEXT("form", "expires"), VALUE_NUMBER("left_days", left_usec / (int64_t)DAY_USEC)));
 }
 
-/* While protected the RPO is held to its target; before the first point there is none. */
+/* Before the first point there is none. */
 static void find_rpo(struct finder *f, const struct health_machine *in)
 {
-    if (in->state != MACHINE_PROTECTED || in->rpo_target_usec == 0 || in->rpo_usec <= in->rpo_target_usec)
+    const char *form = in->state == MACHINE_RESYNCHRONIZING ? "comparing" : "late";
+
+    if (!machine_state_has_rpo(in->state) || in->rpo_target_usec == 0 || in->rpo_usec <= in->rpo_target_usec)
         return;
     find(f, in->rpo_usec > 3 * in->rpo_target_usec ? HEALTH_CRITICAL : HEALTH_WARNING, "rpo_not_met",
-        TEXT_VALUES(VALUE_NUMBER("rpo_seconds", seconds_of(in->rpo_usec)),
+        TEXT_VALUES(VALUE_TEXT("form", form), VALUE_NUMBER("rpo_seconds", seconds_of(in->rpo_usec)),
             VALUE_NUMBER("target_seconds", seconds_of(in->rpo_target_usec))));
 }
 

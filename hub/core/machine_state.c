@@ -129,6 +129,12 @@ int machine_move(enum machine_state from, enum machine_move move, enum machine_s
     return refuse(from, move, err);
 }
 
+/* While its disks are compared no point is made, and what it would lose grows all the same. */
+bool machine_state_has_rpo(enum machine_state state)
+{
+    return state == MACHINE_PROTECTED || state == MACHINE_RESYNCHRONIZING;
+}
+
 bool machine_state_replicates(enum machine_state state)
 {
     return state == MACHINE_ENABLING || state == MACHINE_INITIAL_REPLICATION || state == MACHINE_PROTECTED ||

@@ -33,6 +33,13 @@ int64_t skew_usec(const struct skew_watch *w)
     return most;
 }
 
+uint64_t skew_age_usec(uint64_t now_usec, uint64_t theirs_usec, int64_t skew)
+{
+    int64_t age = difference(now_usec, theirs_usec) + skew;
+
+    return age > 0 ? (uint64_t)age : 0;
+}
+
 int64_t skew_of_hub(int64_t middle_usec, uint64_t peers, uint64_t limit_usec)
 {
     uint64_t far = middle_usec < 0 ? 0 - (uint64_t)middle_usec : (uint64_t)middle_usec;

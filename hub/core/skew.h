@@ -20,6 +20,9 @@ struct skew_watch {
 void skew_add(struct skew_watch *watch, uint64_t theirs_usec, uint64_t ours_usec);
 int64_t skew_usec(const struct skew_watch *watch); /* > 0: the peer's clock is ahead. 0 before the first sample */
 
+/* How old a thing is that the peer dated, its clock set right by the skew. Microseconds; 0 also where it would be of the future. */
+uint64_t skew_age_usec(uint64_t now_usec, uint64_t theirs_usec, int64_t skew_usec);
+
 /* Whose clock it is. With at least this many peers their middle one tells what time it is; with fewer the hub's clock is believed. */
 #define SKEW_JURY 3u
 

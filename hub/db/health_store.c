@@ -40,7 +40,7 @@
         "(s.report->>'full_at')::timestamptz - now()") ", 1) END"
 
 #define NO_POINT_FOR                                                                                                   \
-    "CASE WHEN m.last_point_at IS NULL THEN 0 ELSE greatest(" USEC("now() - m.last_point_at") ", 0) END"
+    "CASE WHEN m.last_point_at IS NULL THEN 0 ELSE greatest(" USEC("now() - m.last_point_at") " + m.clock_skew_usec, 0) END"
 #define FILESYSTEM_POINT SINCE("filesystem_interval_usec", "'filesystem', 'application'")
 #define APP_POINT SINCE("app_interval_usec", "'application'")
 

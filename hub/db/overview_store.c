@@ -23,9 +23,9 @@ int overview_get(struct db_conn *conn, char **ret_json, struct err *err)
 {
     AUTO_PGRESULT PGresult *rows = NULL;
     static const char sql[] =
-        "WITH m AS (SELECT m.health, m.state, CASE WHEN m.state <> 'protected' OR m.last_point_at IS NULL"
+        "WITH m AS (SELECT m.health, m.state, CASE WHEN m.state NOT IN ('protected', 'resynchronizing') OR m.last_point_at IS NULL"
         " OR c.rpo_target_usec IS NULL THEN NULL"
-        " ELSE extract(epoch from now() - m.last_point_at) * 1000000 <= c.rpo_target_usec END AS met"
+        " ELSE extract(epoch from now() - m.last_point_at) * 1000000 + m.clock_skew_usec <= c.rpo_target_usec END AS met"
         " FROM machines m LEFT JOIN protections p ON p.machine_id = m.id AND p.active"
         " LEFT JOIN policies c ON c.id = p.policy_id),"
         " v AS (SELECT v.id AS vault_id, v.name, v.used_bytes::text AS used_bytes, v.capacity_bytes::text AS "

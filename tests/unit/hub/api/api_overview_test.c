@@ -44,7 +44,9 @@ static void make_fleet(struct db_conn *conn)
         "INSERT INTO protections (machine_id, policy_id, vault_id) SELECT m.id, p.id, '" SAFE
         "' FROM machines m, policies p"
         " WHERE p.is_default AND m.name IN ('good', 'late');"
-        "UPDATE machines SET state = 'protected', last_point_at = now(), last_point_sequence = 5 WHERE name = 'good';"
+        "UPDATE machines SET state = 'protected', last_point_at = now() - interval '1 hour', clock_skew_usec = "
+        "-3600000000,"
+        " last_point_sequence = 5 WHERE name = 'good';" /* its clock is behind */
         "UPDATE machines SET state = 'protected', last_point_at = now() - interval '1 hour', last_point_sequence = 5"
         " WHERE name = 'late';"
         "UPDATE vaults SET used_bytes = 9007199254740993, free_bytes = 5, capacity_bytes = 9007199254740999"
@@ -136,6 +138,8 @@ static void a_cause_is_served_with_its_values(void **state)
     assert_int_equal(number(machine, "cause_values", "rpo_seconds"), 3600);
     assert_int_equal(number(machine, "cause_values", "target_seconds"), 15);
     assert_int_equal(json_object_size(json_object_get(good, "cause_values")), 0);
+    assert_true(json_number_value(json_object_get(good, "rpo_seconds")) < 60);
+    assert_true(json_number_value(json_object_get(machine, "rpo_seconds")) >= 3600);
     assert_int_equal(number(vault, "cause_values", "full_percent"), 90);
     assert_string_equal(member_text(json_object_get(vault, "cause_values"), "form"), "full");
     json_decref(machine);

@@ -672,6 +672,10 @@ static void test_rpo_above_target_warns_and_above_thrice_is_critical(void **stat
     assert_int_equal(h.level, HEALTH_CRITICAL);
     assert_non_null(strstr(h.cause, "RPO"));
     assert_true(h.remedy[0] != '\0');
+    m.state = MACHINE_RESYNCHRONIZING; /* it would lose as much */
+    health_of_machine(&m, &h);
+    assert_int_equal(h.level, HEALTH_CRITICAL);
+    assert_non_null(strstr(h.cause, "compared"));
     m.state = MACHINE_INITIAL_REPLICATION; /* no point is promised yet */
     health_of_machine(&m, &h);
     assert_int_equal(h.level, HEALTH_HEALTHY);
@@ -759,6 +763,18 @@ static void test_times_that_no_clock_shows_stay_numbers(void **state)
     assert_true(skew_usec(&w) < -(int64_t)SEC && skew_usec(&w) > INT64_MIN / 4);
     skew_add(&w, UINT64_MAX, 0);
     assert_true(skew_usec(&w) > (int64_t)SEC && skew_usec(&w) < INT64_MAX / 4);
+}
+
+static void test_an_age_does_not_depend_on_the_clock_that_dated_it(void **state)
+{
+    const uint64_t now = 1000000 * SEC;
+
+    (void)state;
+    assert_int_equal(skew_age_usec(now, now - 3 * SEC, 0), 3 * SEC);
+    assert_int_equal(skew_age_usec(now, now - 3 * SEC - 60 * SEC, -(int64_t)(60 * SEC)), 3 * SEC);
+    assert_int_equal(skew_age_usec(now, now - 3 * SEC + 60 * SEC, 60 * SEC), 3 * SEC);
+    assert_int_equal(skew_age_usec(now, now + SEC, 0), 0);
+    assert_true(skew_age_usec(UINT64_MAX, 0, INT64_MAX / 4) > SEC && skew_age_usec(0, UINT64_MAX, -1) == 0);
 }
 
 /* Three peers that agree know better than one hub; two may both be wrong. */
@@ -868,6 +884,7 @@ int main(void)
         cmocka_unit_test(test_the_cause_behind_a_missed_rpo_is_named_first),
         cmocka_unit_test(test_a_silent_agent_is_critical_when_protected_and_unknown_otherwise),
         cmocka_unit_test(test_the_least_late_sample_tells_the_skew),
+        cmocka_unit_test(test_an_age_does_not_depend_on_the_clock_that_dated_it),
         cmocka_unit_test(test_times_that_no_clock_shows_stay_numbers),
         cmocka_unit_test(test_most_peers_tell_that_it_is_the_hubs_clock),
         cmocka_unit_test(test_a_wrong_clock_warns),

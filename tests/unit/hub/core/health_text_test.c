@@ -78,6 +78,8 @@ static void find_in_machines(bool seen[TEXTS_MAX])
     list[1].agent_cause = list[2].agent_cause = "no node";
     list[2].agent_state = "error";
     list[2].looks_encrypted = true;
+    list[1].state = MACHINE_RESYNCHRONIZING;
+    list[1].rpo_usec = DAY;
     list[3].state = MACHINE_FAILED_OVER;
     list[3].clock_skew_usec = (int64_t)DAY;
     list[4].state = MACHINE_COMMITTED;
