@@ -7,6 +7,9 @@
  * bytes are now.
  *
  * A reader may run beside the writer; the end of the file is asked for again whenever the window runs out.
+ *
+ * A page that the medium does not give back (EIO, asked for READ_TRIES times) ends a window: records before it are read, one that reaches into it
+ * is ERR_IO with that errno.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -18,6 +21,7 @@
 #include "transport/log/segment_format.h"
 
 #define WINDOW_SIZE (1u << 20)
+#define READ_TRIES 3u
 
 struct segment_reader {
     int fd;
@@ -27,6 +31,7 @@ struct segment_reader {
     uint64_t sealed_at;           /* offset behind the seal that was read; 0: none so far */
     uint64_t window_at;           /* file offset of window[0] */
     size_t window_len;
+    bool window_broken; /* what follows on the window cannot be read */
     uint8_t *window;
 };
 
@@ -97,14 +102,16 @@ static int fill(struct segment_reader *r, uint64_t offset, struct err *err)
     }
     r->window_at = offset;
     r->window_len = 0;
-    while (r->window_len < WINDOW_SIZE) {
+    r->window_broken = false;
+    for (unsigned tries = 1; r->window_len < WINDOW_SIZE;) {
         ssize_t n =
             pread(r->fd, r->window + r->window_len, WINDOW_SIZE - r->window_len, (off_t)(offset + r->window_len));
-        if (n < 0 && errno == EINTR)
+        if (n < 0 && (errno == EINTR || (errno == EIO && tries++ < READ_TRIES)))
             continue;
-        if (n < 0)
+        if (n < 0 && errno != EIO)
             return err_sys(err, errno, "reading segment %llu", (unsigned long long)r->info.number);
-        if (n == 0)
+        r->window_broken = n < 0;
+        if (n <= 0)
             break;
         r->window_len += (size_t)n;
     }
@@ -123,6 +130,9 @@ static int look(
     size_t skip = (size_t)(offset - r->window_at);
     *ret_data = r->window + skip;
     *ret_have = r->window_len - skip;
+    if (*ret_have < want && r->window_broken)
+        return err_sys(err, EIO, "reading segment %llu behind byte %llu", (unsigned long long)r->info.number,
+            (unsigned long long)(r->window_at + r->window_len));
     return 0;
 }
 

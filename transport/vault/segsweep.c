@@ -19,8 +19,8 @@ struct segsweep {
     int fd;
     struct segment_info info;
     struct segment_reader *reader; /* knows the places of a rewritten segment */
-    uint8_t *memory; /* SEGSWEEP_WANT_MAX, then a piece */
-    uint64_t at;     /* file offset of *data */
+    uint8_t *memory;               /* SEGSWEEP_WANT_MAX, then a piece */
+    uint64_t at;                   /* file offset of *data */
     uint8_t *data;
     size_t len;
     uint64_t next; /* file offset of the next piece */
@@ -109,6 +109,22 @@ static ssize_t read_around(int fd, uint8_t *piece, uint64_t offset)
     return (ssize_t)(left < n ? left : n);
 }
 
+/* Short reads are the end of the file, or end before a page that cannot be read; asking again tells. Past the page cache only whole pages are
+ * asked for, and what ends within one is the end. */
+static ssize_t read_piece(int fd, uint8_t *piece, uint64_t offset)
+{
+    size_t n = 0;
+    while (n < SEGSWEEP_PIECE && n % PAGE == 0) {
+        ssize_t got = read_at(fd, piece + n, SEGSWEEP_PIECE - n, offset + n);
+        if (got < 0)
+            return errno == EIO ? read_around(fd, piece, offset) : -1;
+        if (got == 0)
+            break;
+        n += (size_t)got;
+    }
+    return (ssize_t)n;
+}
+
 /* Puts the next piece behind the `left` bytes at the end of the present one. */
 static int next_piece(struct segsweep *s, size_t left, struct err *err)
 {
@@ -117,9 +133,7 @@ static int next_piece(struct segsweep *s, size_t left, struct err *err)
     s->at = s->next - left;
     s->data = piece - left;
     s->len = left;
-    ssize_t n = read_at(s->fd, piece, SEGSWEEP_PIECE, s->next);
-    if (n < 0 && errno == EIO)
-        n = read_around(s->fd, piece, s->next);
+    ssize_t n = read_piece(s->fd, piece, s->next);
     if (n < 0)
         return err_sys(err, errno, "reading segment %llu at byte %llu", (unsigned long long)s->info.number,
             (unsigned long long)s->next);

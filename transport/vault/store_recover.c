@@ -8,6 +8,7 @@
  *   damage in the last segment   it is left as it is and a new one begun. What the index covers stays; what cannot be
  *                                reached behind the damage is lost.
  *   the log ends early           what is behind its last mark is lost; the index is made again.
+ * What the medium does not give back (EIO) is damage as any other.
  * When committed change sets were lost the epoch goes up: the source must open anew, learns that the vault has less, and
  * compares its disks. Nothing of that is silent (store_lost_commits). A hole in the middle that must be replayed is ERR_CORRUPT: what stands
  * behind it would be read without what is missing.
@@ -174,10 +175,15 @@ static int replay_end(struct store *s, const struct segment_info *info, struct e
     return store_apply_end(s, info->last_sequence, info->number, info->end_bytes, err);
 }
 
+static bool is_damage(const struct err *why)
+{
+    return why->code == ERR_CORRUPT || (why->code == ERR_IO && why->sys_errno == EIO);
+}
+
 /* Nothing behind this place can be read (1), or something else is wrong (-1). */
 static int replay_stops(struct store *s, uint64_t number, const struct err *why, struct err *err)
 {
-    if (why->code != ERR_CORRUPT) {
+    if (!is_damage(why)) {
         err_copy(err, why);
         return -1;
     }
@@ -305,12 +311,24 @@ static int follows_on(struct store *s, uint64_t number, struct err *err)
     return err_hint(err, "see leeward-vault salvage --help");
 }
 
+/* Not even the header of the last segment is right: nobody knows what it has behind what the index covers. */
+static bool is_unreadable(const struct store *s, uint64_t number)
+{
+    struct segment_reader *reader AUTO_OF(segment_reader) = NULL;
+    struct err why = ERR_INIT;
+    return segment_open(s->main_fd, number, &reader, &why) < 0 && is_damage(&why);
+}
+
 static int replay(struct store *s, const struct log_span *log, struct err *err)
 {
     uint64_t number = s->committed.segment == 0 ? log->first : s->committed.segment;
     uint64_t offset = s->committed.segment == 0 ? SEGMENT_HEADER_SIZE : s->committed.offset;
     for (; log->last != 0 && number <= log->last; number++) {
         bool last = number == log->last;
+        if (last && log->damaged && is_unreadable(s, number)) {
+            s->lost_commits = true;
+            return 0;
+        }
         if (offset == SEGMENT_HEADER_SIZE && s->committed.sequence > 0 && follows_on(s, number, err) < 0)
             return -1;
         int got = replay_segment(s, number, offset, last && !log->damaged ? log->end : 0, err);
@@ -380,7 +398,7 @@ static int find_end(struct store *s, struct log_span *log, struct err *err)
         return 0;
     s->writer_number = log->last;
     if (store_tail_recover(s, log->last, &log->end, &sealed, &why) < 0) {
-        if (why.code != ERR_CORRUPT) {
+        if (!is_damage(&why)) {
             err_copy(err, &why);
             return -1;
         }

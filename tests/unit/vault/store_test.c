@@ -2,6 +2,7 @@
  *
  * The store of a machine: what is committed is what every later open sees; what has no mark never was.
  */
+#include <errno.h>
 #include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -18,7 +19,29 @@
 #include "transport/base/file.h"
 #include "transport/log/segment.h"
 #include "transport/vault/manifest.h"
+#include "transport/vault/verify.h"
 #include "transport/vault/view.h"
+
+/* A page of one file that the medium does not give back. */
+static struct {
+    ino_t file; /* 0: none */
+    off_t page;
+} lost;
+
+ssize_t __real_pread(int fd, void *out, size_t n, off_t offset);
+ssize_t __wrap_pread(int fd, void *out, size_t n, off_t offset);
+
+ssize_t __wrap_pread(int fd, void *out, size_t n, off_t offset)
+{
+    struct stat st;
+    bool hit = lost.file != 0 && offset < lost.page + 4096 && offset + (off_t)n > lost.page;
+    if (!hit || fstat(fd, &st) < 0 || st.st_ino != lost.file)
+        return __real_pread(fd, out, n, offset);
+    if (offset < lost.page) /* what stands before it comes first */
+        return __real_pread(fd, out, (size_t)(lost.page - offset), offset);
+    errno = EIO;
+    return -1;
+}
 
 static int setup(void **state)
 {
@@ -31,6 +54,7 @@ static int setup(void **state)
 
 static int teardown(void **state)
 {
+    lost.file = 0;
     model_done(*state);
     free(*state);
     return 0;
@@ -178,6 +202,105 @@ static void the_index_is_rebuilt_from_the_log(void **state)
     (void)snprintf(path, sizeof(path), "%s/manifest", m->machine_dir);
     assert_int_equal(truncate(path, 70), 0);
     model_open(m);
+    model_check_all(m);
+}
+
+static void lose_a_page(struct model *m, uint64_t segment, off_t page)
+{
+    char name[SEGMENT_NAME_SIZE], path[400];
+    struct stat st;
+    segment_name(segment, name);
+    (void)snprintf(path, sizeof(path), "%s/main/%s", m->machine_dir, name);
+    assert_int_equal(stat(path, &st), 0);
+    assert_true(st.st_size > page + 8192);
+    lost.page = page;
+    lost.file = st.st_ino;
+}
+
+/* Returns a page with content of the second. */
+static off_t commit_three(struct model *m)
+{
+    off_t page = 0;
+    for (unsigned i = 0; i < 3; i++) {
+        model_write(m, 0, 0, 32768, false);
+        model_commit(m, MARK_CRASH);
+        struct log_position end;
+        store_position(m->store, &end);
+        page = i == 0 ? (off_t)(end.offset / 4096 + 2) * 4096 : page;
+    }
+    return page;
+}
+
+static void a_page_that_cannot_be_read_leaves_what_the_index_knows(void **state)
+{
+    struct model *m = *state;
+    off_t page = commit_three(m);
+    model_close(m);
+    lose_a_page(m, 1, page);
+    model_open(m);
+    assert_false(store_lost_commits(m->store));
+    assert_int_equal(store_points(m->store)->count, 3);
+    model_write(m, 0, 65536, 4096, false);
+    model_commit(m, MARK_CRASH); /* in a segment of its own */
+    struct log_position end;
+    store_position(m->store, &end);
+    assert_int_equal(end.segment, 2);
+    lost.file = 0;
+    model_check_all(m);
+}
+
+static void a_page_that_cannot_be_read_ends_the_log_where_the_index_does_not_reach(void **state)
+{
+    struct model *m = *state;
+    off_t page = commit_three(m);
+    model_crash(m);
+    lose_a_page(m, 1, page);
+    model_open(m);
+    assert_true(store_lost_commits(m->store));
+    assert_int_equal(store_points(m->store)->count, 1);
+    model_forget(m, 2);
+    model_forget(m, 3);
+    memcpy(m->disks[0], m->points[0].disks[0], m->disk_bytes[0]);
+    model_write(m, 0, 65536, 4096, false);
+    model_commit(m, MARK_CRASH);
+    lost.file = 0;
+    model_check_all(m);
+}
+
+/* The pages before it come in a short read, which is not the end of the file. */
+static void verification_goes_on_behind_a_page_that_cannot_be_read(void **state)
+{
+    struct model *m = *state;
+    struct verify_result r;
+    struct err err = ERR_INIT;
+    off_t page = commit_three(m);
+    struct verify_spec spec = {
+        .machine_dir = m->machine_dir, .machine = m->conf.machine, .keys = m->opened.keys, .until_sequence = 3};
+    lose_a_page(m, 1, page);
+    assert_int_equal(verify_run(&spec, &r, &err), 0);
+    lost.file = 0;
+    assert_int_equal(r.damage_count, 1);
+    assert_int_equal(r.damages[0].kind, VERIFY_PAYLOAD);
+    assert_int_equal(r.marks, 3);
+    verify_result_done(&r);
+}
+
+static void a_last_segment_of_which_nothing_can_be_read_is_left(void **state)
+{
+    struct model *m = *state;
+    m->conf.segment_bytes = 20000;
+    model_close(m);
+    model_open(m);
+    (void)commit_three(m);
+    model_close(m);
+    lose_a_page(m, 3, 0);
+    model_open(m);
+    assert_true(store_lost_commits(m->store)); /* what the index does not know of it */
+    assert_int_equal(store_points(m->store)->count, 3);
+    model_check_point(m, &m->points[1]);
+    model_write(m, 0, 65536, 4096, false);
+    model_commit(m, MARK_CRASH);
+    lost.file = 0;
     model_check_all(m);
 }
 
@@ -447,6 +570,10 @@ int main(void)
         TEST(what_has_no_mark_never_was),
         TEST(behind_a_long_change_set_the_next_one_goes_past_the_page_cache),
         TEST(the_index_is_rebuilt_from_the_log),
+        TEST(a_page_that_cannot_be_read_leaves_what_the_index_knows),
+        TEST(a_page_that_cannot_be_read_ends_the_log_where_the_index_does_not_reach),
+        TEST(verification_goes_on_behind_a_page_that_cannot_be_read),
+        TEST(a_last_segment_of_which_nothing_can_be_read_is_left),
         TEST(merging_changes_no_point),
         TEST(deltas_do_not_gather_over_a_large_disk),
         TEST(dropped_points_go_and_the_others_stay),
