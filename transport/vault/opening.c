@@ -30,7 +30,7 @@
 #define SOCKET_PATH_MAX (sizeof(((struct sockaddr_un *)0)->sun_path) - 1)
 #define SOCKET_FOLDER "/run/leeward"    /* where the vault's own folder has too long a name */
 #define STEADY_USEC (10 * USEC_PER_SEC) /* a child that lived this long did not fail at once */
-#define FAILURES_MAX 20
+#define FAILURES_MAX 20                 /* two minutes */
 
 static struct opening *find(const struct vaultd *d, const char *id)
 {
@@ -106,8 +106,18 @@ static int keys_to_memory(const struct keyring *keys, int *ret_fd, struct err *e
 static int try_view(struct prepare_job *j, struct store *s, const struct keyring *keys, struct err *err)
 {
     struct view *v AUTO_OF(view) = NULL;
-    if (store_flush(s, err) < 0 || view_open(store_dir(s), j->sequence, keys, 1, &v, err) < 0)
+    struct err why = ERR_INIT;
+    if (j->sequence > store_committed(s)) {
+        (void)err_set(err, ERR_NOT_FOUND, "there is no recovery point %llu", (unsigned long long)j->sequence);
+        return err_hint(err, "`leeward point list` shows those that there are");
+    }
+    bool flushed = store_flush(s, &why) == 0;
+    bool full = !flushed && why.code == ERR_NOSPACE && j->sequence != 0; /* what was flushed before can be opened */
+    if ((!flushed && !full) || view_open(store_dir(s), j->sequence, keys, 1, &v, err) < 0) {
+        if (!flushed)
+            err_copy(err, &why);
         return -1;
+    }
     j->mark = *view_mark(v);
     j->sequence = j->mark.sequence;
     return 0;
@@ -168,6 +178,16 @@ static int prepare_run(struct vaultjob *job, struct err *err)
     return result;
 }
 
+/* Where somebody waits for the answer, or the point is gone, trying again does not help. Else it is tried for as long as it takes: what was open
+ * is a running machine's disk, and what is in the way (a full or failing disk, a wrong key, a hole in the log) may be put right. */
+static void count_unprepared(struct opening *o, const struct err *err)
+{
+    if (o->opened != NULL || err->code == ERR_NOT_FOUND)
+        o->failures = FAILURES_MAX;
+    else if (o->failures > FAILURES_MAX / 2)
+        o->failures = FAILURES_MAX / 2;
+}
+
 static void prepare_done(struct vaultjob *job)
 {
     struct prepare_job *j = (struct prepare_job *)job;
@@ -189,7 +209,7 @@ static void prepare_done(struct vaultjob *job)
         result = opening_child_start(o, &err);
     vaultupkeep_merge(o->vm); /* opening a point may have written a small run */
     if (result < 0) {
-        o->failures = FAILURES_MAX; /* trying again would not help */
+        count_unprepared(o, &err);
         opening_failed(o, &err);
     }
 }
@@ -250,7 +270,9 @@ void opening_ready(struct opening *o)
 void opening_failed(struct opening *o, const struct err *err)
 {
     log_event(LOG_ERROR, "open_point_failed", LOG_S("machine", o->vm->id_text), LOG_S("export", o->id), LOG_E(err));
-    o->failures = clock_mono_usec() - o->started_usec > STEADY_USEC ? 1 : o->failures + 1;
+    bool was_steady = o->started_usec != 0 && clock_mono_usec() - o->started_usec > STEADY_USEC;
+    o->failures = was_steady ? 1 : o->failures + 1;
+    o->started_usec = 0;
     if (o->opened == NULL && o->failures < FAILURES_MAX && !o->d->stopping && opening_child_wait(o, NULL) == 0)
         return;
     void (*opened)(void *arg, struct opening *o, const struct err *err) = TAKE_PTR(o->opened);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * The nbdkit child of an open point. It gets the machine's data key through a memory file as descriptor 3. It serves when it
- * has written its pid file. One that dies while it is open is started again, unless it dies over and over.
+ * has written its pid file. One that dies while it is open is started again, ever later, unless it dies over and over.
  */
 #include <signal.h>
 #include <stdio.h>
@@ -14,7 +14,9 @@
 #include "transport/vault/opening_private.h"
 
 #define ASK_EVERY_USEC (10 * USEC_PER_MSEC)
-#define AGAIN_USEC (500 * USEC_PER_MSEC) /* an older child may still be writing out its branch */
+#define AGAIN_USEC                                                                                                     \
+    (500 * USEC_PER_MSEC)    /* an older child may still be writing out its branch; doubled with each failure, */
+#define AGAIN_DOUBLED_MAX 4u /* so often */
 #define START_LIMIT_USEC (60 * USEC_PER_SEC)
 #define END_LIMIT_USEC (20 * USEC_PER_SEC)
 #define ARGUMENTS_MAX 16
@@ -85,10 +87,12 @@ static int timer_arm(struct opening *o, uint64_t limit_usec, struct err *err)
 
 int opening_child_wait(struct opening *o, struct err *err)
 {
-    if (timer_arm(o, AGAIN_USEC, err) < 0)
+    unsigned doubled = o->failures > 0 ? o->failures - 1 : 0;
+    uint64_t pause = AGAIN_USEC << (doubled < AGAIN_DOUBLED_MAX ? doubled : AGAIN_DOUBLED_MAX);
+    if (timer_arm(o, pause, err) < 0)
         return -1;
     o->state = OPENING_WAITING;
-    loop_timer_set(o->timer, AGAIN_USEC);
+    loop_timer_set(o->timer, pause);
     return 0;
 }
 

@@ -1108,6 +1108,22 @@ static void a_killed_nbdkit_is_started_again(void **state)
     check_served(f, r.socket, f->m.points[0].disks[0]);
 }
 
+/* Runs until the export serves again; *r: where. */
+static void pump_open_again(struct fixture *f, const struct opening_spec *spec, struct outcome *r)
+{
+    uint64_t end = clock_mono_usec() + WAIT_USEC;
+    struct err err = ERR_INIT;
+    *r = (struct outcome){0};
+    while (!r->ok && clock_mono_usec() < end) {
+        r->done = false;
+        if (opening_open(f->d, spec, on_opened, r, &err) == 0)
+            pump(f, &r->done);
+        else
+            assert_true(sd_event_run(f->loop, 100000) >= 0);
+    }
+    assert_true(r->ok);
+}
+
 static void an_open_point_is_served_and_opened_again_after_a_restart(void **state)
 {
     struct fixture *f = *state;
@@ -1132,22 +1148,74 @@ static void an_open_point_is_served_and_opened_again_after_a_restart(void **stat
     assert_true(r.ok);
     check_served(f, r.socket, f->m.points[1].disks[0]);
     restart(f);
-    uint64_t end = clock_mono_usec() + WAIT_USEC;
-    struct outcome second = {0};
-    while (!second.ok && clock_mono_usec() < end) {
-        second.done = false;
-        if (opening_open(f->d, &spec, on_opened, &second, &err) == 0)
-            pump(f, &second.done);
-        else
-            assert_true(sd_event_run(f->loop, 100000) >= 0);
-    }
-    assert_true(second.ok);
+    struct outcome second;
+    pump_open_again(f, &spec, &second);
     check_served(f, second.socket, f->m.points[1].disks[0]);
     r.done = false;
     assert_int_equal(opening_close(f->d, spec.export_id, true, on_closed, &r, &err), 0);
     pump(f, &r.done);
     assert_true(r.ok);
     assert_int_equal(access(r.socket, F_OK), -1);
+}
+
+/* What is open is a running machine's disk: trouble of the vault's disk when it starts must not end that. */
+static void an_open_point_outlives_a_start_that_could_not_read_the_disk(void **state)
+{
+    struct fixture *f = *state;
+    struct talk t;
+    struct err err = ERR_INIT;
+    struct outcome r = {0};
+    char path[300], aside[300];
+    struct opening_spec spec = {.export_id = "00000000-0000-4000-8000-000000000001",
+        .machine_id = f->machine_text,
+        .sequence = 1,
+        .socket = ""};
+    if (!VAULT_SERVES)
+        skip();
+    stream_open(f, &t, 1);
+    model_random_write(&f->m);
+    stream_commit(f, &t);
+    talk_done(f, &t);
+    assert_int_equal(opening_open(f->d, &spec, on_opened, &r, &err), 0);
+    pump(f, &r.done);
+    assert_true(r.ok);
+    stop(f);
+    (void)snprintf(path, sizeof(path), "%s/meta", f->m.machine_dir);
+    (void)snprintf(aside, sizeof(aside), "%s/aside", f->m.machine_dir);
+    assert_int_equal(rename(path, aside), 0);
+    assert_int_equal(mkdir(path, 0700), 0); /* reading it is an I/O error */
+    start(f);
+    for (uint64_t end = clock_mono_usec() + 3 * USEC_PER_SEC; clock_mono_usec() < end;)
+        assert_true(sd_event_run(f->loop, 100000) >= 0);
+    assert_int_equal(rmdir(path), 0);
+    assert_int_equal(rename(aside, path), 0);
+    assert_non_null(f->d->openings);
+    pump_open_again(f, &spec, &r);
+    check_served(f, r.socket, f->m.points[0].disks[0]);
+}
+
+static void an_open_point_that_is_gone_is_given_up(void **state)
+{
+    struct fixture *f = *state;
+    struct talk t;
+    char path[300];
+    stream_open(f, &t, 1);
+    model_random_write(&f->m);
+    stream_commit(f, &t);
+    talk_done(f, &t);
+    stop(f);
+    (void)snprintf(path, sizeof(path), "%s/exports/00000000-0000-4000-8000-000000000001.json", f->data_dir);
+    FILE *file = fopen(path, "w");
+    assert_non_null(file);
+    (void)fprintf(file, "{\"machine_id\":\"%s\",\"sequence\":7,\"write\":false,\"socket\":\"%s/x.sock\"}",
+        f->machine_text, f->m.dir);
+    assert_int_equal(fclose(file), 0);
+    start(f);
+    for (uint64_t end = clock_mono_usec() + 20 * USEC_PER_SEC; f->d->openings != NULL;) {
+        assert_true(clock_mono_usec() < end);
+        assert_true(sd_event_run(f->loop, 100000) >= 0);
+    }
+    assert_int_equal(access(path, F_OK), -1);
 }
 
 static void a_second_vault_on_the_same_folder_is_refused(void **state)
@@ -1291,6 +1359,8 @@ int main(void)
         TEST(a_damaged_mark_does_not_hide_the_other_points),
         TEST(a_killed_nbdkit_is_started_again),
         TEST(an_open_point_is_served_and_opened_again_after_a_restart),
+        TEST(an_open_point_outlives_a_start_that_could_not_read_the_disk),
+        TEST(an_open_point_that_is_gone_is_given_up),
         TEST(what_cannot_be_healed_is_tried_ever_more_seldom),
         TEST(an_erasure_waits_for_healing),
         TEST(a_second_vault_on_the_same_folder_is_refused),
