@@ -211,6 +211,45 @@ def what_the_other_vault_lacks_is_no_shortage_of_this_one():
     check(image_of_copy(site, name) == image_of(disk.device), "the copy is not the disk")
 
 
+def write_at(disk, offset, data):
+    with open(disk.device, "r+b", buffering=0) as f:
+        f.seek(offset)
+        f.write(data)
+        os.fsync(f.fileno())
+
+
+@test
+def a_vault_gets_back_from_its_copy_what_it_has_lost():
+    disk, site, name, old = site_of(32 * MIB, 300)
+    write_at(disk, 16 * MIB, os.urandom(MIB))
+    point = site.settled_point()["sequence"]
+    before = image_of(disk.device)
+    site.cli("copy", "create", name, "old")
+    write_at(disk, 16 * MIB, os.urandom(MIB))  # neither the source nor the newest content has it any more
+    site.settled_point()
+    log = Segment(sorted(glob.glob(os.path.join(site.data, "vault", "machines", site.machine()["id"], "main", "*.seg")))[0])
+    lost = [r for r in log.records if 16 * MIB <= r[2] < 17 * MIB and r[1] > 60000][:8]  # of the point that the copy began with
+    check(len(lost) == 8, f"{len(lost)} records")
+    old.process.send_signal(signal.SIGSTOP)
+    try:
+        for record in lost:
+            log.flip(record[0] + 64 + 20)
+        own = site.machine()["vault_name"]
+        check("places are damaged" in refused(site, "vault", "verify", own), "the damage was not found")
+        listed = wait_until(lambda: (i := site.cli("machine", "integrity", name))["damages"] and i, "the damage to be listed", 30, 0.3)
+        check(listed["damage_count"] - listed["healed_count"] == len(lost) and listed["damaged_points"] > 0, f"{listed}")
+    finally:
+        old.process.send_signal(signal.SIGCONT)
+    wait_until(lambda: site.cli("machine", "integrity", name)["healed_count"] == len(lost), "the vault to be healed", 90, 0.5)
+    check(site.cli("machine", "integrity", name)["damaged_points"] == 0, "points are hit still")
+    check(image_of(site.open(point).copy()) == before, "the point is not what it was")
+    told = wait_until(lambda: [e for e in site.items("event", "list") if e["code"] == "damage_healed" and "copy" in e["text"]], "the event", 60, 0.5)
+    check(f"{len(lost)} damaged places" in told[0]["text"], f"{told}")
+    check(old.lines("damage_offered"), "the copy's vault does not say what it gave")
+    check(site.cli("vault", "verify", own)["result"]["damage_count"] == 0, "it is damaged still")
+    same_after_all(site, disk)
+
+
 @test
 def a_copy_goes_on_after_whatever_is_killed():
     disk, site, name, old = site_of(120 * MIB, 0)

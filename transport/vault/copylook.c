@@ -66,6 +66,8 @@ static int take_target(void *arg, const ProtobufCMessage *message, struct err *e
     if (point->group_point_id.len == IDENT_SIZE)
         memcpy(m->group_point.bytes, point->group_point_id.data, IDENT_SIZE);
     (void)snprintf(m->tag, sizeof(m->tag), "%s", point->tag);
+    if (point->damaged_records > 0)
+        f->p->lacks_there = point->damaged_records;
     note_point(f, point);
     return take_disks(m, point, err);
 }

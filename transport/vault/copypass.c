@@ -54,6 +54,7 @@ void copypass_free(struct copypass *p)
     if (p == NULL)
         return;
     let_go(p);
+    copy_offer_free(p->offer);
     free(p->asking);
     free(p->base);
     copyset_clear(&p->changed);
@@ -340,7 +341,7 @@ static int some(struct copypass *p, struct err *err)
 }
 
 /* May the other vault be asked now? */
-static bool may_ask(struct copypass *p)
+bool copy_may_ask(struct copypass *p)
 {
     uint64_t now = clock_mono_usec(), grant;
     if (p->spec.pace == NULL || p->granted > 0 || !copypace_is_bound(p->spec.pace))
@@ -356,7 +357,7 @@ static bool may_ask(struct copypass *p)
     return true;
 }
 
-static void settle(struct copypass *p, uint64_t bytes)
+void copy_settle(struct copypass *p, uint64_t bytes)
 {
     if (p->granted > 0)
         copypace_settle(p->spec.pace, p->spec.flow, p->granted, bytes);
@@ -375,13 +376,13 @@ int copypass_gather(struct copypass *p, struct err *err)
     int result = 0;
     p->rests_until_usec = 0;
     while (result == 0 && p->disk < p->target.disk_count && p->bytes < SET_BYTES && clock_mono_usec() < until &&
-           may_ask(p)) {
+           copy_may_ask(p)) {
         uint64_t traffic = p->traffic_bytes;
         result = some(p, err);
         if (p->traffic_bytes != traffic)
-            settle(p, p->traffic_bytes - traffic);
+            copy_settle(p, p->traffic_bytes - traffic);
     }
-    settle(p, 0);
+    copy_settle(p, 0);
     if (result == 0 && p->disk == p->target.disk_count && !p->complete)
         result = copy_target_stands(p, err);
     p->complete = p->disk == p->target.disk_count;

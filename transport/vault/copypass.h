@@ -86,6 +86,13 @@ int copypass_return(struct copypass *p, struct store *s, struct err *err);
 /* Lane. Makes it durable. 1: gather more; 0: the point is there. */
 int copypass_append(struct copypass *p, struct store *s, struct err *err);
 
+/* copyoffer.c: records that are damaged in the other vault, of which the copy may have the content, as look was told. To send that is another way to use a pass
+ * that has looked: begin (lane), then offer (may wait) until it says 0. It was not before copypass_rests_until when it says 1. */
+uint64_t copypass_lacks_there(const struct copypass *p);
+int copypass_offer_begin(struct copypass *p, struct store *s, struct err *err);
+int copypass_offer(struct copypass *p, struct err *err);
+uint64_t copypass_mended(const struct copypass *p); /* so many were taken */
+
 /* Does the pass mend damage? Then append says 0 when all that the other vault could give of it is durable, as progress. */
 bool copypass_heals(const struct copypass *p);
 /* Once append has said 0. */

@@ -22,6 +22,8 @@ struct copypass {
     struct copypass_spec spec; /* held: what the pass stands on */
     struct copy_held held;     /* once the point is there */
     struct mark target; /* as the other vault's, with its sequence and generation; then the frame of the change sets */
+    uint64_t lacks_there;     /* records that are damaged in the other vault, as it says */
+    struct copy_offer *offer; /* what is sent for them; NULL: nothing is */
     uint64_t target_sequence, target_generation, target_changed_bytes, newest_sequence;
     /* Of begin. */
     struct view *own;  /* what the log held when the pass began; NULL: nothing */
@@ -70,6 +72,13 @@ int copy_flush(struct copypass *p, uint32_t disk, struct err *err);
 /* copylook.c. Does the other vault still have the target? Its log may have been cut and gone on meanwhile, and all calls but the look name points by their
  * numbers alone. What was gathered may be of both logs then, and must not become a point. */
 int copy_target_stands(struct copypass *p, struct err *err);
+
+/* copypass.c: may the other vault be asked now? And what that took. */
+bool copy_may_ask(struct copypass *p);
+void copy_settle(struct copypass *p, uint64_t bytes);
+
+/* copyoffer.c */
+void copy_offer_free(struct copy_offer *o); /* NULL allowed */
 
 /* copynote.c */
 int copy_note_store(const struct store *s, const struct copy_held *h, struct err *err);

@@ -178,3 +178,25 @@ int heal_item(const struct damagehit *h, struct quarantine_item *item, const str
     }
     return result;
 }
+
+bool heal_may_be_given(const struct quarantine_item *item)
+{
+    return item->state == QUARANTINE_DAMAGED && item->has_hash && item->length > 0 && item->length <= RECORD_BLOCK_SIZE;
+}
+
+int heal_with(const struct damagehit *h, struct quarantine_item *item, const uint8_t *plain, size_t length,
+    struct mend_nonce *nonce, struct err *err)
+{
+    struct hash128 hash;
+    if (!heal_may_be_given(item) || item->length != length)
+        return 0;
+    hash_128(plain, length, &hash);
+    if (!hash_equal(&hash, &item->hash))
+        return 0;
+    if (mend_store(h->machine_dir, item->segment, item->offset, item->disk, item->start, plain, (uint32_t)length,
+            &h->keys, nonce, err) < 0)
+        return -1;
+    item->state = QUARANTINE_HEALED;
+    item->now = false;
+    return 1;
+}

@@ -21,6 +21,12 @@ struct heal_copy {
     void *arg;
 };
 
+/* Is it a damaged record of which all is known but the content? */
+bool heal_may_be_given(const struct quarantine_item *item);
+/* Content of a record from whoever has it: it is believed where it has the hash that the damaged record says it had. 1: healed, item->state says so; 0:
+ * it is something else, or the record is not damaged; -1. */
+int heal_with(const struct damagehit *h, struct quarantine_item *item, const uint8_t *plain, size_t length,
+    struct mend_nonce *nonce, struct err *err);
 /* copy: NULL: there is none. A copy that fails is no failure of the call. 1: healed, item->state says so; 0: it cannot be healed from here, now. */
 int heal_item(const struct damagehit *h, struct quarantine_item *item, const struct heal_copy *copy,
     struct mend_nonce *nonce, struct err *err);

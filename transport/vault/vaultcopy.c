@@ -160,6 +160,8 @@ static int run_lane(struct vaultcopy *c, struct err *err)
     }
     if (c->step == COPY_RETURN)
         return copypass_return(c->pass, s, err);
+    if (c->step == COPY_OFFER_BEGIN)
+        return copypass_offer_begin(c->pass, s, err);
     c->more = copypass_append(c->pass, s, err);
     return c->more < 0 ? -1 : 0;
 }
@@ -168,13 +170,15 @@ static int run_waiting(struct vaultcopy *c, struct err *err)
 {
     if (atomic_load(&c->off))
         return err_set(err, ERR_CANCELLED, "the copy was ended");
-    c->more = c->step == COPY_GATHER ? copypass_gather(c->pass, err) : copypass_look(c->pass, err);
+    c->more = c->step == COPY_GATHER ? copypass_gather(c->pass, err)
+              : c->step == COPY_LOOK ? copypass_look(c->pass, err)
+                                     : copypass_offer(c->pass, err);
     return c->more < 0 ? -1 : 0;
 }
 
 static bool may_wait(enum copy_step step)
 {
-    return step == COPY_LOOK || step == COPY_GATHER;
+    return step == COPY_LOOK || step == COPY_GATHER || step == COPY_OFFER;
 }
 
 static int step_run(struct vaultjob *job, struct err *err)
@@ -214,6 +218,8 @@ static int step_next(struct vmachine *vm, enum copy_step step, struct err *err)
     static const enum copyturn_want wants[] = {[COPY_LOOK] = COPYTURN_LOOK,
         [COPY_BEGIN] = COPYTURN_PLACE,
         [COPY_RETURN] = COPYTURN_PLACE,
+        [COPY_OFFER_BEGIN] = COPYTURN_PLACE,
+        [COPY_OFFER] = COPYTURN_GATHER,
         [COPY_GATHER] = COPYTURN_GATHER};
     c->step = step == COPY_GATHER && gives_way(vm) ? COPY_RETURN : step;
     if (c->step == COPY_LOAD || c->step == COPY_APPEND)
@@ -341,6 +347,28 @@ static int pass_new(struct vmachine *vm, struct err *err)
     return copypass_new(&spec, &c->pass, err);
 }
 
+/* Is what the other vault lacks to be sent instead of going on? At once when it is new, then ever more seldom: the copy may not have it either. */
+static bool offers_now(struct vaultcopy *c)
+{
+    uint64_t lacks = copypass_lacks_there(c->pass), now = clock_mono_usec();
+    if (lacks == 0 || lacks > c->lacked_there)
+        healpace_rest(&c->offer);
+    c->lacked_there = lacks;
+    if (lacks == 0 || (c->offer.due_usec != 0 && now < c->offer.due_usec))
+        return false;
+    healpace_wait(&c->offer, now, HEAL_AGAIN_USEC, HEAL_AGAIN_MAX_USEC);
+    return true;
+}
+
+/* The pass that was put off comes next. */
+static void offered(struct vmachine *vm)
+{
+    struct vaultcopy *c = vm->copy;
+    c->behind = true;
+    log_event(LOG_INFO, "damage_offered", LOG_S("machine", vm->id_text), LOG_U("lacked", c->lacked_there),
+        LOG_U("mended", copypass_mended(c->pass)), LOG_U("traffic_bytes", copypass_traffic(c->pass)));
+}
+
 /* What follows upon the step that is done. 1: there is another step; 0: the pass is over. */
 static int follow_up(struct vmachine *vm, struct err *err)
 {
@@ -352,6 +380,10 @@ static int follow_up(struct vmachine *vm, struct err *err)
             return -1;
         break;
     case COPY_LOOK:
+        if (offers_now(c)) {
+            next = COPY_OFFER_BEGIN;
+            break;
+        }
         if (c->more == 0)
             return 0;
         c->turn.is_long = copypass_is_whole(c->pass);
@@ -371,6 +403,16 @@ static int follow_up(struct vmachine *vm, struct err *err)
         if (clock_mono_usec() - c->told_usec >= PROGRESS_USEC)
             tell(vm, c->permille);
         next = COPY_GATHER;
+        break;
+    case COPY_OFFER:
+        if (c->more == 0) {
+            offered(vm);
+            return 0;
+        }
+        next = COPY_OFFER;
+        break;
+    case COPY_OFFER_BEGIN:
+        next = COPY_OFFER;
         break;
     default:
         next = COPY_GATHER;
@@ -432,7 +474,7 @@ static void look_at_waiting(struct vaultd *d)
         struct vaultcopy *c = copy_of(t);
         const struct err *why = is_futile(c, &given_up);
         next = t->next;
-        t->due_usec = c->step == COPY_GATHER ? copypace_due(&d->copy_pace, &c->flow) : 0;
+        t->due_usec = t->want == COPYTURN_GATHER ? copypace_due(&d->copy_pace, &c->flow) : 0;
         if (why == NULL)
             continue;
         struct err err = *why;
@@ -458,7 +500,7 @@ static void go_on(struct vaultd *d)
         struct vaultcopy *c = copy_of(t);
         struct err err = ERR_INIT;
         c->waits = false;
-        if (c->step == COPY_GATHER)
+        if (t->want == COPYTURN_GATHER)
             d->copy_gathered_usec = now;
         if (step_start(c->job.vm, &err) == 0)
             continue;

@@ -34,7 +34,16 @@ struct copy_ask {
     struct copy_source *source; /* of the pass that has it; NULL: nobody has */
 };
 
-enum copy_step { COPY_LOAD, COPY_LOOK, COPY_BEGIN, COPY_RETURN, COPY_GATHER, COPY_APPEND };
+enum copy_step {
+    COPY_LOAD,
+    COPY_LOOK,
+    COPY_BEGIN,
+    COPY_RETURN,
+    COPY_GATHER,
+    COPY_APPEND,
+    COPY_OFFER_BEGIN,
+    COPY_OFFER
+};
 
 struct vaultcopy {
     struct vaultjob job; /* first */
@@ -53,6 +62,8 @@ struct vaultcopy {
     struct copypass *pass;
     struct copy_damage *damage; /* that the pass is to mend */
     struct healpace heal;       /* when that is tried again */
+    struct healpace offer;      /* when the other vault is offered again what it lacks, */
+    uint64_t lacked_there;      /* which was so many records */
     struct copy_held held;
     bool loaded;                        /* held is what the log has */
     struct copy_counts unnoted, counts; /* what passes that failed have left to count; all, as told */

@@ -384,6 +384,8 @@ static const struct rpc_method methods[] = {
     {.path = "/leeward.vault.v1.Vault/Hashes", .accept = vaultread_accept_hashes},
     {.path = "/leeward.vault.v1.Vault/Changes", .accept = vaultdiffer_accept_changes},
     {.path = "/leeward.vault.v1.Vault/Blocks", .accept = vaultdiffer_accept_blocks},
+    {.path = "/leeward.vault.v1.Vault/Damage", .accept = vaultmend_accept_damage},
+    {.path = "/leeward.vault.v1.Vault/Mend", .accept = vaultmend_accept_mend},
 };
 
 static int lock_folder(struct vaultd *d, struct err *err)

@@ -96,6 +96,8 @@ struct vmachine {
     uint64_t points_hit;          /* recovery points that something of it hits */
     bool healing;
     struct heal_job *heal_queue;
+    uint64_t mended_untold,
+        mended_usec;            /* records that were healed from a copy, and when the last one was (monotonic) */
     struct newkey_job *newkey;  /* it is being given another data key; NULL: it is not */
     struct erase_job *erase;    /* waits for the end of the stream; NULL: none */
     struct healpace heal_copy;  /* when the bucket is asked again for what is damaged */
@@ -331,6 +333,14 @@ int vaultread_accept_hashes(
 int vaultdiffer_accept_changes(
     struct rpc_call *call, void *server_arg, const struct rpc_call_ops **ret_ops, void **ret_arg, struct err *err);
 int vaultdiffer_accept_blocks(
+    struct rpc_call *call, void *server_arg, const struct rpc_call_ops **ret_ops, void **ret_arg, struct err *err);
+
+/* vaultmend.c */
+/* Damaged records of the machine of which another vault's copy may have the content. */
+uint64_t vaultmend_count(const struct vmachine *vm);
+int vaultmend_accept_damage(
+    struct rpc_call *call, void *server_arg, const struct rpc_call_ops **ret_ops, void **ret_arg, struct err *err);
+int vaultmend_accept_mend(
     struct rpc_call *call, void *server_arg, const struct rpc_call_ops **ret_ops, void **ret_arg, struct err *err);
 
 /* vaultrotate.c */

@@ -27,6 +27,7 @@
 #define COPY_AGAIN_USEC (60 * USEC_PER_SEC)
 #define COPY_FAILED_MAX_USEC (600 * USEC_PER_SEC)       /* when the bucket could not be asked */
 #define COPY_USELESS_MAX_USEC (6 * 3600 * USEC_PER_SEC) /* when it had nothing better; somebody may put that right */
+#define MENDED_TELL_USEC (10 * USEC_PER_SEC)            /* after the last that came from a copy */
 #define LOGGED_MAX 10u                                  /* items per job that are logged one by one */
 
 struct heal_job {
@@ -47,6 +48,8 @@ struct heal_job {
     bool conflict;           /* the bucket is not to be asked: it holds something else */
     struct secondcopy *copy; /* NULL: there is no bucket, or it was not asked */
     bool copy_asked;
+    struct heal_offers *offers; /* the job is about these alone; NULL: it is not */
+    void (*offered)(void *arg, const struct err *err);
 };
 
 static void job_free(struct heal_job *j)
@@ -169,6 +172,20 @@ static void drop_restored(struct heal_job *j)
     }
 }
 
+/* Only what was offered is looked at: there may be many calls. */
+static int take_offers(struct heal_job *j, struct err *err)
+{
+    for (size_t i = 0; i < j->offers->count; i++) {
+        const struct heal_offer *o = &j->offers->items[i];
+        struct quarantine_item *item = quarantine_find(&j->list, o->segment, o->offset);
+        int healed = item == NULL ? 0 : heal_with(&j->hit, item, o->data, o->length, &j->nonce, err);
+        if (healed < 0)
+            return -1;
+        j->offers->mended += healed > 0;
+    }
+    return 0;
+}
+
 static int open_copy(struct heal_job *j, struct err *err)
 {
     if (j->conflict || (!j->asks_copy && j->found == 0))
@@ -181,6 +198,12 @@ static int heal_run(struct vaultjob *job, struct err *err)
 {
     struct heal_job *j = (struct heal_job *)job;
     size_t added;
+    if (j->offers != NULL) {
+        if (take_offers(j, err) < 0)
+            return -1;
+        j->points_hit = count_hit(j);
+        return quarantine_store(j->hit.machine_dir, &j->hit.machine, &j->list, err);
+    }
     drop_gone(j);
     for (size_t i = 0; i < j->result.listed; i++) {
         if (damagehit_items(&j->hit, &j->result.damages[i], clock_utc_usec(), &j->list, &added, err) < 0)
@@ -339,14 +362,40 @@ static void wait_longer(struct vmachine *vm)
         healpace_wait(&vm->heal_look, now, LOOK_AGAIN_USEC, LOOK_AGAIN_MAX_USEC);
 }
 
+static void note_mended(struct vmachine *vm, size_t count)
+{
+    if (count == 0)
+        return;
+    vm->mended_untold += count;
+    vm->mended_usec = clock_mono_usec();
+}
+
+/* Once for all that came in one go. */
+static void tell_mended(struct vmachine *vm, uint64_t now)
+{
+    if (vm->mended_untold == 0 || now < vm->mended_usec + MENDED_TELL_USEC)
+        return;
+    char *text AUTO_FREE =
+        mem_printf("%llu damaged places in the vault were healed from a copy that another vault has.",
+            (unsigned long long)vm->mended_untold);
+    log_event(LOG_INFO, "mended_from_copy", LOG_S("machine", vm->id_text), LOG_U("places", vm->mended_untold));
+    if (vm->d->session != NULL && text != NULL)
+        session_event(vm->d->session, "info", "damage_healed", vm->id_text, "", text);
+    vm->mended_untold = 0;
+}
+
 static void heal_done(struct vaultjob *job)
 {
     struct heal_job *j = (struct heal_job *)job;
     struct vmachine *vm = job->vm;
     if (job->result == 0) {
-        tell(j);
-        see_copy(j);
-        see_resend(j);
+        if (j->offers == NULL) {
+            tell(j);
+            see_copy(j);
+            see_resend(j);
+        } else {
+            note_mended(vm, j->offers->mended);
+        }
         quarantine_done(&vm->quarantine);
         vm->quarantine = j->list;
         vm->points_hit = j->points_hit;
@@ -359,6 +408,8 @@ static void heal_done(struct vaultjob *job)
     vm->healing = false;
     if (j->done != NULL)
         j->done(j->arg);
+    if (j->offered != NULL)
+        j->offered(j->arg, job->result == 0 ? NULL : &job->err);
     job_free(j);
     start_next(vm);
 }
@@ -425,8 +476,31 @@ void vaultheal_loaded(struct vmachine *vm)
         healpace_wait(&vm->heal_copy, now, COPY_AGAIN_USEC, COPY_FAILED_MAX_USEC);
 }
 
+void vaultheal_offers_free(struct heal_offers *offers)
+{
+    for (size_t i = 0; offers != NULL && i < offers->count; i++)
+        free(offers->items[i].data);
+    free(offers);
+}
+
+int vaultheal_offered(struct vmachine *vm, struct heal_offers *offers, void (*done)(void *arg, const struct err *err),
+    void *arg, struct err *err)
+{
+    if (vm->erase != NULL || !vm->desired) /* it would make the folder again */
+        return err_set(err, ERR_REFUSED, "this vault is not to have the machine any more");
+    struct heal_job *j = mem_new(struct heal_job);
+    if (j == NULL)
+        return err_set(err, ERR_NOMEM, "no memory to heal");
+    j->offers = offers;
+    j->offered = done;
+    j->arg = arg;
+    start(j, vm);
+    return 0;
+}
+
 void vaultheal_tick(struct vmachine *vm, uint64_t now_usec)
 {
+    tell_mended(vm, now_usec);
     bool news = vm->healed_at_point != vm->last_point && healpace_is_due(&vm->heal_look, now_usec);
     bool copy_due = healpace_is_due(&vm->heal_copy, now_usec);
     if (vm->healing || vm->d->stopping || !(news || copy_due))

@@ -12,6 +12,7 @@
 #include "transport/base/hash.h"
 #include "transport/base/log.h"
 #include "transport/proto/wire.h"
+#include "transport/vault/vaultheal.h"
 #include "transport/vault/vaultread_private.h"
 
 #define CHUNK_BYTES (1u << 20)
@@ -34,6 +35,8 @@ static void read_free(struct read_call *c)
     pointlist_done(&c->points);
     free(c->marks);
     free(c->have);
+    quarantine_done(&c->damage);
+    vaultheal_offers_free(c->offers);
     free(c);
 }
 
@@ -130,12 +133,27 @@ static int begin(struct read_call *c, const struct buf *message, struct err *err
     wire_free(m);
     if (result < 0)
         return -1;
+    c->out_end = &c->out;
     c->job.run = prepare_run;
     c->job.done = step_done;
-    if (vaultjob_lane(c->vm, &c->job, err) < 0)
-        return -1;
-    c->busy = true;
-    return 0;
+    c->busy = true; /* what is begun may be done at once */
+    if ((c->kind->start != NULL ? c->kind->start(c, err) : vaultjob_lane(c->vm, &c->job, err)) == 0)
+        return 0;
+    c->busy = false;
+    return -1;
+}
+
+void vaultread_done(struct read_call *c, const struct err *err)
+{
+    c->busy = false;
+    if (c->call == NULL) {
+        read_free(c);
+    } else if (err != NULL) {
+        read_fail(c, err);
+    } else {
+        c->last = true;
+        send_all(c);
+    }
 }
 
 static void on_message(struct rpc_call *call, void *arg, struct buf *message)
@@ -259,7 +277,10 @@ static int points_request(struct read_call *c, const ProtobufCMessage *m, struct
     c->newest = q->newest;
     c->marked = q->marked;
     c->held = q->held_sequence;
-    return vaultread_machine(c, &q->machine_id, err);
+    if (vaultread_machine(c, &q->machine_id, err) < 0)
+        return -1;
+    c->damaged = c->newest ? vaultmend_count(c->vm) : 0;
+    return 0;
 }
 
 /* Somebody asked for it, now or with a schedule. */
@@ -307,6 +328,7 @@ static int put_point(struct read_call *c, const struct mark *m, struct err *err)
     point.disks = list;
     point.frozen = (m->flags & MARK_FROZEN) != 0;
     point.unreadable_blocks = m->unreadable_blocks;
+    point.damaged_records = c->damaged;
     return vaultread_put(c, &point.base, err);
 }
 

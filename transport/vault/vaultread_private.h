@@ -21,6 +21,8 @@ struct read_kind {
     int (*prepare)(struct read_call *c, struct store *s, struct err *err);
     /* Pool: appends one message or more to c->out; 0: that was the last. */
     int (*step)(struct read_call *c, struct err *err);
+    /* Loop, instead of both: begins what ends with vaultread_done. NULL: none. */
+    int (*start)(struct read_call *c, struct err *err);
 };
 
 struct read_message {
@@ -48,14 +50,19 @@ struct read_call {
     size_t point_at;
     struct block_have *have; /* Blocks */
     size_t have_count, have_at;
-    bool told;           /* Changes: the first chunk is out */
-    bool newest, marked; /* ListPoints: only the last one; only those that somebody asked for */
-    uint64_t held;       /* ListPoints: what the client's copy stands on */
+    bool told;                  /* Changes: the first chunk is out */
+    bool newest, marked;        /* ListPoints: only the last one; only those that somebody asked for */
+    uint64_t held;              /* ListPoints: what the client's copy stands on */
+    uint64_t damaged;           /* ListPoints: records of which that copy may have the content */
+    struct quarantine damage;   /* Damage */
+    struct heal_offers *offers; /* Mend */
 };
 
 int vaultread_accept(struct rpc_call *call, struct vaultd *d, const struct read_kind *kind,
     const struct rpc_call_ops **ret_ops, void **ret_arg, struct err *err);
 int vaultread_machine(struct read_call *c, const ProtobufCBinaryData *id, struct err *err);
+/* Loop: what `start` began is done; err NULL: what was put is sent. */
+void vaultread_done(struct read_call *c, const struct err *err);
 /* Worker: one more message to send. */
 int vaultread_put(struct read_call *c, const ProtobufCMessage *m, struct err *err);
 /* Lane: opens c->view at c->sequence; 0: the latest point, or with progress_too the latest committed content. */

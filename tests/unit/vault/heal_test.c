@@ -214,6 +214,42 @@ static void content_that_comes_again_heals_the_history(void **state)
     model_done(&m);
 }
 
+/* Whoever gives it: the hash decides, and nothing is written for what has another one. */
+static void content_that_is_given_heals_what_has_its_hash(void **state)
+{
+    static struct model m;
+    static uint8_t block[BLOCK], other[BLOCK];
+    struct quarantine q;
+    struct record r;
+    struct err err = ERR_INIT;
+    struct mend_nonce nonce = {.stream = 3000};
+    char mend[300];
+    (void)state;
+    history(&m, 77);
+    memcpy(block, m.disks[0] + 3 * BLOCK, BLOCK);
+    memcpy(other, block, BLOCK);
+    other[BLOCK - 1] ^= 1;
+    change(&m, place_of(&m, 3 * BLOCK, &r) + RECORD_HEADER_SIZE + 3, NULL, 0, 8);
+    find(&m, &q);
+    assert_int_equal(q.count, 1);
+    struct damagehit h = hit_of(&m);
+    (void)snprintf(mend, sizeof(mend), "%s/mend", m.machine_dir);
+    assert_true(heal_may_be_given(&q.items[0]));
+    assert_int_equal(heal_with(&h, &q.items[0], other, BLOCK, &nonce, &err), 0);
+    assert_int_equal(heal_with(&h, &q.items[0], block, BLOCK - 512, &nonce, &err), 0);
+    assert_int_equal(access(mend, F_OK), -1);
+    assert_int_equal(read_block(&m, 3, 3 * BLOCK, other), -1);
+    assert_int_equal(heal_with(&h, &q.items[0], block, BLOCK, &nonce, &err), 1);
+    assert_int_equal(q.items[0].state, QUARANTINE_HEALED);
+    assert_false(q.items[0].now);
+    assert_int_equal(read_block(&m, 3, 3 * BLOCK, other), 0);
+    assert_memory_equal(block, other, BLOCK);
+    assert_false(heal_may_be_given(&q.items[0]));
+    assert_int_equal(heal_with(&h, &q.items[0], block, BLOCK, &nonce, &err), 0); /* it is not damaged any more */
+    quarantine_done(&q);
+    model_done(&m);
+}
+
 static void a_lost_sector_costs_what_lies_in_it(void **state)
 {
     static struct model m;
@@ -474,6 +510,7 @@ int main(void)
         cmocka_unit_test(damage_names_the_points_that_show_it),
         cmocka_unit_test(a_header_that_lost_a_bit_heals_itself),
         cmocka_unit_test(content_that_comes_again_heals_the_history),
+        cmocka_unit_test(content_that_is_given_heals_what_has_its_hash),
         cmocka_unit_test(a_lost_sector_costs_what_lies_in_it),
         cmocka_unit_test(a_mended_record_must_have_the_content_of_the_damaged_one),
         cmocka_unit_test(damage_in_a_rewritten_segment_is_named_and_mended),

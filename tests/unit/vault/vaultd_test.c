@@ -51,6 +51,8 @@ struct talk {
     uint64_t last_sequence;
     const ProtobufCMessageDescriptor *reply_type;
     uint64_t size_bytes; /* Changes */
+    uint64_t damaged;    /* ListPoints */
+    unsigned mended;     /* Mend */
     uint8_t *image;      /* Blocks: what is sent is written there */
 };
 
@@ -124,6 +126,7 @@ static void on_message(struct rpc_call *call, void *arg, struct buf *message)
     } else if (t->reply_type == &leeward__vault__v1__point__descriptor) {
         t->points++;
         t->last_sequence = ((Leeward__Vault__V1__Point *)m)->sequence;
+        t->damaged = ((Leeward__Vault__V1__Point *)m)->damaged_records;
     } else if (t->reply_type == &leeward__vault__v1__range_chunk__descriptor) {
         const Leeward__Vault__V1__RangeChunk *c = (const void *)m;
         assert_int_equal(buf_append(&t->data, c->data.data, c->data.len, &err), 0);
@@ -140,6 +143,12 @@ static void on_message(struct rpc_call *call, void *arg, struct buf *message)
             const uint64_t range[2] = {c->starts[i], c->lengths[i]};
             assert_int_equal(buf_append(&t->data, range, sizeof(range), &err), 0);
         }
+    } else if (t->reply_type == &leeward__vault__v1__damaged_record__descriptor) {
+        const Leeward__Vault__V1__DamagedRecord *r = (const void *)m;
+        assert_true(r->hash.len == HASH_SIZE && r->length == 65536 && r->first_time_utc_usec > 0 &&
+                    r->last_time_utc_usec == r->first_time_utc_usec);
+    } else if (t->reply_type == &leeward__vault__v1__mend_reply__descriptor) {
+        t->mended = ((Leeward__Vault__V1__MendReply *)m)->mended;
     } else {
         ProtobufCBinaryData *data = &((Leeward__Vault__V1__HashChunk *)m)->hashes;
         assert_int_equal(buf_append(&t->data, data->data, data->len, &err), 0);
@@ -1299,6 +1308,133 @@ static void what_cannot_be_healed_is_tried_ever_more_seldom(void **state)
     restart(f);
 }
 
+static void ask_damage(struct fixture *f, struct talk *t, uint64_t after_segment, uint64_t after_offset)
+{
+    Leeward__Vault__V1__DamageRequest q = LEEWARD__VAULT__V1__DAMAGE_REQUEST__INIT;
+    q.machine_id = (ProtobufCBinaryData){IDENT_SIZE, f->m.conf.machine.bytes};
+    q.after_segment = after_segment;
+    q.after_offset = after_offset;
+    talk_start(f, t, "/leeward.vault.v1.Vault/Damage", &leeward__vault__v1__damaged_record__descriptor);
+    talk_send(t, &q.base);
+    pump(f, &t->ended);
+    assert_int_equal(t->status, RPC_OK);
+}
+
+static void ask_newest(struct fixture *f, struct talk *t)
+{
+    Leeward__Vault__V1__ListPointsRequest q = LEEWARD__VAULT__V1__LIST_POINTS_REQUEST__INIT;
+    q.machine_id = (ProtobufCBinaryData){IDENT_SIZE, f->m.conf.machine.bytes};
+    q.newest = true;
+    talk_start(f, t, "/leeward.vault.v1.Vault/ListPoints", &leeward__vault__v1__point__descriptor);
+    talk_send(t, &q.base);
+    pump(f, &t->ended);
+    assert_int_equal(t->status, RPC_OK);
+}
+
+static void ask_first(struct fixture *f, struct talk *t)
+{
+    Leeward__Vault__V1__ReadRangeRequest q = LEEWARD__VAULT__V1__READ_RANGE_REQUEST__INIT;
+    q.machine_id = (ProtobufCBinaryData){IDENT_SIZE, f->m.conf.machine.bytes};
+    q.sequence = 1;
+    q.length = 65536;
+    talk_start(f, t, "/leeward.vault.v1.Vault/ReadRange", &leeward__vault__v1__range_chunk__descriptor);
+    talk_send(t, &q.base);
+    pump(f, &t->ended);
+    assert_int_equal(t->status, RPC_OK);
+}
+
+/* One call with the same record so many times. */
+static enum rpc_status send_mend(
+    struct fixture *f, struct talk *t, const struct quarantine_item *at, uint8_t *data, size_t n, size_t count)
+{
+    Leeward__Vault__V1__MendRequest q = LEEWARD__VAULT__V1__MEND_REQUEST__INIT;
+    Leeward__Vault__V1__MendedRecord record = LEEWARD__VAULT__V1__MENDED_RECORD__INIT, *list[16];
+    for (size_t i = 0; i < 16; i++)
+        list[i] = &record;
+    record.segment = at->segment;
+    record.offset = at->offset;
+    record.data = (ProtobufCBinaryData){n, data};
+    q.machine_id = (ProtobufCBinaryData){IDENT_SIZE, f->m.conf.machine.bytes};
+    q.n_records = count;
+    q.records = list;
+    talk_start(f, t, "/leeward.vault.v1.Vault/Mend", &leeward__vault__v1__mend_reply__descriptor);
+    talk_send(t, &q.base);
+    pump(f, &t->ended);
+    enum rpc_status status = t->status;
+    talk_done(f, t);
+    return status;
+}
+
+/* What is damaged is told with the newest point and by name; what has its hash heals it, and nothing else does anything. */
+static void a_vault_with_a_copy_heals_what_is_damaged(void **state)
+{
+    struct fixture *f = *state;
+    struct verify_result found;
+    struct talk t;
+    uint8_t *first = malloc(65536);
+    stream_open(f, &t, 1);
+    model_write(&f->m, 0, 0, 65536, false);
+    memcpy(first, f->m.disks[0], 65536);
+    stream_commit(f, &t);
+    for (int i = 0; i < 2; i++) {
+        model_write(&f->m, 0, 0, 65536, false);
+        stream_commit(f, &t);
+    }
+    talk_done(f, &t);
+    const struct seal_key key = t.open.data_key;
+    struct vmachine *vm = vaultd_machine(f->d, &f->m.conf.machine);
+    for (uint64_t end = clock_mono_usec() + WAIT_USEC; !vm->scrub_loaded;) {
+        assert_true(clock_mono_usec() < end);
+        assert_true(sd_event_run(f->loop, 100000) >= 0);
+    }
+    ask_damage(f, &t, 0, 0);
+    assert_int_equal(t.messages, 0);
+    talk_done(f, &t);
+    damage_history(f, &key, &found);
+    vaultheal_found(vm, 0, &found, NULL, NULL);
+    verify_result_done(&found);
+    pump_healed(f, vm);
+    assert_int_equal(vm->quarantine.count, 1);
+    const struct quarantine_item item = vm->quarantine.items[0];
+    ask_newest(f, &t);
+    assert_int_equal(t.damaged, 1);
+    talk_done(f, &t);
+    ask_damage(f, &t, 0, 0);
+    assert_int_equal(t.messages, 1);
+    talk_done(f, &t);
+    ask_damage(f, &t, item.segment, item.offset);
+    assert_int_equal(t.messages, 0);
+    talk_done(f, &t);
+    assert_int_equal(send_mend(f, &t, &item, first, 512, 16), RPC_INVALID_ARGUMENT);
+    assert_int_equal(send_mend(f, &t, &item, first, 512, 0), RPC_INVALID_ARGUMENT);
+    assert_int_equal(send_mend(f, &t, &item, first, 0, 1), RPC_INVALID_ARGUMENT);
+    first[7] ^= 1;
+    assert_int_equal(send_mend(f, &t, &item, first, 65536, 1), RPC_OK);
+    assert_int_equal(t.mended, 0);
+    assert_int_equal(vm->quarantine.items[0].state, QUARANTINE_DAMAGED);
+    first[7] ^= 1;
+    assert_int_equal(send_mend(f, &t, &(struct quarantine_item){.segment = 9}, first, 65536, 1), RPC_OK);
+    assert_int_equal(t.mended, 0);
+    assert_int_equal(send_mend(f, &t, &item, first, 65536, 2), RPC_OK);
+    assert_int_equal(t.mended, 1);
+    assert_int_equal(vm->quarantine.items[0].state, QUARANTINE_HEALED);
+    assert_int_equal(vm->points_hit, 0);
+    ask_newest(f, &t);
+    assert_int_equal(t.damaged, 0);
+    talk_done(f, &t);
+    ask_first(f, &t);
+    assert_int_equal(t.data.len, 65536);
+    assert_memory_equal(t.data.data, first, 65536);
+    talk_done(f, &t);
+    free(first);
+    restart(f); /* the list has it, too */
+    struct quarantine q;
+    struct err err = ERR_INIT;
+    assert_int_equal(quarantine_load(f->m.machine_dir, &f->m.conf.machine, &q, &err), 0);
+    assert_true(q.count == 1 && q.items[0].state == QUARANTINE_HEALED);
+    quarantine_done(&q);
+}
+
 /* A job that heals writes into the machine's folder, and would make it again. */
 static void an_erasure_waits_for_healing(void **state)
 {
@@ -1362,6 +1498,7 @@ int main(void)
         TEST(an_open_point_outlives_a_start_that_could_not_read_the_disk),
         TEST(an_open_point_that_is_gone_is_given_up),
         TEST(what_cannot_be_healed_is_tried_ever_more_seldom),
+        TEST(a_vault_with_a_copy_heals_what_is_damaged),
         TEST(an_erasure_waits_for_healing),
         TEST(a_second_vault_on_the_same_folder_is_refused),
     };
