@@ -42,7 +42,28 @@ def first_password(site):
         return f.read().strip()
 
 
-class ConsoleSite(Site):
+class BrowserSite(Site):
+    """A site whose console a program of the browser looks at."""
+
+    def browse(self, script, **environment):
+        """Runs a program of the browser to its end; its verdicts become ours. A program that says nothing is a Failure."""
+        env = dict(os.environ, LEEWARD_URL=self.env["LEEWARD_URL"], LEEWARD_ARTEFACTS=ARTEFACTS, LEEWARD_DATA=self.data, **environment)
+        process = subprocess.Popen([node(), os.path.join(HERE, script), *sys.argv[1:]], stdout=subprocess.PIPE, text=True, env=env, cwd=harness.temp_dir(),
+                                   preexec_fn=harness.die_with_parent)
+        process.undo_entry = defer(harness.stop, process)
+        verdicts, failed = 0, 0
+        for line in process.stdout:
+            print(line, end="", flush=True)
+            verdicts += line.startswith(("PASS ", "FAIL "))
+            failed += line.startswith("FAIL ")
+        status = process.wait()
+        harness.undo(process.undo_entry)
+        check(verdicts > 0, f"{script} tested nothing")
+        check(status == 0 or failed > 0, f"{script} ended with {status}")
+        return status
+
+
+class ConsoleSite(BrowserSite):
     """A site with one disk that is protected to a vault of its own, which can be lost, with a copy in the other one, and an administrator who has chosen a
     password."""
     USERNAME, PASSWORD = "admin", "correct horse battery"
@@ -57,23 +78,3 @@ class ConsoleSite(Site):
         self.cli("machine", "protect", self.machine()["id"], "--disk", self.disk_key(self.disk), "--vault", "harbour", "--no-wait")
         self.wait_protected()
         self.cli("copy", "create", self.machine()["name"], self.other["name"])
-
-    def url(self):
-        return self.env["LEEWARD_URL"]
-
-    def browse(self, script, **environment):
-        """Runs a program of the browser to its end; its verdicts become ours. A program that says nothing is a Failure."""
-        env = dict(os.environ, LEEWARD_URL=self.url(), LEEWARD_ARTEFACTS=ARTEFACTS, LEEWARD_DATA=self.data, **environment)
-        process = subprocess.Popen([node(), os.path.join(HERE, script), *sys.argv[1:]], stdout=subprocess.PIPE, text=True, env=env, cwd=harness.temp_dir(),
-                                   preexec_fn=harness.die_with_parent)
-        process.undo_entry = defer(harness.stop, process)
-        verdicts, failed = 0, 0
-        for line in process.stdout:
-            print(line, end="", flush=True)
-            verdicts += line.startswith(("PASS ", "FAIL "))
-            failed += line.startswith("FAIL ")
-        status = process.wait()
-        harness.undo(process.undo_entry)
-        check(verdicts > 0, f"{script} tested nothing")
-        check(status == 0 or failed > 0, f"{script} ended with {status}")
-        return status

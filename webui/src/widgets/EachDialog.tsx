@@ -93,7 +93,7 @@ export function EachDialog({ title, text, submit, isDanger, isDisabled, children
     return (
         <Modal isOpen variant={machines.length > 1 ? ModalVariant.medium : ModalVariant.small} aria-labelledby={`${id}-title`}>
             <ModalHeader title={title} labelId={`${id}-title`} description={step.at === "over" ? undefined : text} titleIconVariant={isDanger && step.at === "asking" ? "warning" : undefined} />
-            <ModalBody tabIndex={0}>
+            <ModalBody>
                 <p role="status" id="each-summary">{step.at === "over" ? summary(step.results) : ""}</p>
                 {step.at === "asking" && <Form id={`${id}-form`} onSubmit={send} aria-label={title}><ProblemAlert error={step.problem} />{children}</Form>}
                 {step.at === "running" && machines.length > 1 && <Working done={step.done} total={machines.length} />}

@@ -19,7 +19,7 @@ import { HealthLabel } from "../../widgets/labels";
 import { PageHeader } from "../../widgets/PageHeader";
 import { ProblemAlert } from "../../widgets/ProblemAlert";
 import type { MachineSearch } from "../machines/machineSearch";
-import { type Box, layOut, type Line, ROW_Y } from "./mapLayout";
+import { type Box, layOut, type Line, MAP_WIDTH, ROW_Y } from "./mapLayout";
 
 type BoxNode = FlowNode<{ box: Box }, "box">;
 
@@ -76,9 +76,25 @@ const LANE_X = 90;
 /** From the vaults to the line of a lane. */
 const laneOffset = (lane: number) => 40 + lane * LANE_X;
 
+/** What is to be seen is measured by its boxes; lines of copies run to the right of them. */
+function paddingOf(lines: Line[]) {
+    const lanes = Math.max(-1, ...lines.map((line) => line.lane ?? -1)) + 1;
+    if (lanes === 0) return 0.1;
+    const beside = laneOffset(lanes - 1) + LANE_X;
+    return { y: 0.1, left: "3%", right: `${Math.ceil((100 * beside) / (MAP_WIDTH + beside))}%` } as const;
+}
+
+/** As console.css has them for lines; the head of an arrow is no part of its line. */
+const colors = {
+    healthy: "var(--pf-t--global--color--status--success--default)",
+    warning: "var(--pf-t--global--color--status--warning--default)",
+    critical: "var(--pf-t--global--color--status--danger--default)",
+    unknown: "var(--pf-t--global--icon--color--disabled)",
+} as const;
+
 /** Out of one vault, along its lane, and into the other one from the same side. */
-const copyEdge = (edge: Edge, lane: number): BuiltInEdge => ({
-    ...edge, type: "smoothstep", sourceHandle: "copy-out", targetHandle: "copy-in", pathOptions: { offset: laneOffset(lane), borderRadius: 12 }, markerEnd: { type: MarkerType.ArrowClosed, width: 18, height: 18 },
+const copyEdge = (edge: Edge, lane: number, health: Line["health"]): BuiltInEdge => ({
+    ...edge, type: "smoothstep", sourceHandle: "copy-out", targetHandle: "copy-in", pathOptions: { offset: laneOffset(lane), borderRadius: 12 }, markerEnd: { type: MarkerType.ArrowClosed, width: 18, height: 18, color: colors[health] },
 });
 
 function Flow({ boxes, lines }: { boxes: Box[]; lines: Line[] }) {
@@ -87,13 +103,10 @@ function Flow({ boxes, lines }: { boxes: Box[]; lines: Line[] }) {
     const isDark = useIsDark();
     const navigate = useNavigate();
     const go = (search: MachineSearch) => void navigate({ to: "/machines", search });
-    // What is to be seen is measured by its boxes; lines of copies run to the right of them.
-    const lanes = Math.max(-1, ...lines.map((line) => line.lane ?? -1)) + 1;
-    const right = lanes === 0 ? 0.1 : (`${laneOffset(lanes - 1) + LANE_X}px` as const);
     const nodes = boxes.map((box): BoxNode => ({ id: box.id, type: "box", position: { x: box.x, y: box.y }, data: { box }, draggable: false, connectable: false }));
     const edges = lines.map((line): Edge => {
         const edge: Edge = { id: line.id, source: line.from, target: line.to, label: textOf(line), animated: line.health === "healthy", className: `lw-map-line lw-map-${line.health}`, focusable: false };
-        return line.lane === undefined ? edge : copyEdge(edge, line.lane);
+        return line.lane === undefined ? edge : copyEdge(edge, line.lane, line.health);
     });
     return (
         <div className="lw-map" style={{ "--lw-map-rows": Math.max(1, ...boxes.map((box) => box.y / ROW_Y + 1)) } as CSSProperties} aria-hidden="true">
@@ -103,7 +116,7 @@ function Flow({ boxes, lines }: { boxes: Box[]; lines: Line[] }) {
                 nodeTypes={nodeTypes}
                 colorMode={isDark ? "dark" : "light"}
                 fitView
-                fitViewOptions={{ maxZoom: 1.1, padding: { y: 0.1, left: 0.1, right } }}
+                fitViewOptions={{ maxZoom: 1.1, padding: paddingOf(lines) }}
                 minZoom={0.1}
                 zoomOnScroll={false}
                 preventScrolling={false}

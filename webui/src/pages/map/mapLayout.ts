@@ -31,6 +31,8 @@ export interface Line {
 
 const LAYER_X = 340;
 export const ROW_Y = 110;
+/** Of all layers; a box is about 180 wide. */
+export const MAP_WIDTH = 2 * LAYER_X + 180;
 const ORDER: Health[] = ["critical", "warning", "unknown", "healthy"];
 
 const worst = (all: Health[]): Health => ORDER.find((health) => all.includes(health)) ?? "unknown";
