@@ -15,6 +15,8 @@
 #define DAY (24 * HOUR)
 
 #define TIER_COUNT 3
+#define LIST_SHORT 4096u /* points: a list of 256 KiB */
+#define LOT_SHARE 64u    /* of a longer one */
 
 struct tier {
     uint64_t bucket_usec;
@@ -91,4 +93,9 @@ int thin_plan(const struct pointlist *points, const struct thin_tiers *tiers, ui
         drop[i] = drop[at + i];
     *ret_drop = TAKE_PTR(drop);
     return 0;
+}
+
+bool thin_is_worth_it(size_t count, size_t drop, uint64_t waited_usec)
+{
+    return drop > 0 && (count <= LIST_SHORT || drop >= count / LOT_SHARE || waited_usec >= HOUR);
 }

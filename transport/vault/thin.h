@@ -25,4 +25,8 @@ struct thin_tiers {
 int thin_plan(const struct pointlist *points, const struct thin_tiers *tiers, uint64_t now_utc_usec,
     const uint64_t *pinned, size_t pinned_count, uint64_t **ret_drop, size_t *ret_count, struct err *err);
 
+/* Dropping writes the list of points anew, and sends it to the bucket. Is that worth it for `drop` of `count` points, the first of which has waited for so long?
+ * A long list gives its points up in lots, an hour late at most. */
+bool thin_is_worth_it(size_t count, size_t drop, uint64_t waited_usec);
+
 #endif

@@ -105,6 +105,8 @@ int vmachine_store(struct vmachine *vm, struct store **ret_store, struct err *er
         vm->store = NULL;
         vm->lane_token = 0;
     }
+    if (vm->erased)
+        return err_set(err, ERR_NOT_FOUND, "the machine was erased from this vault");
     if (vm->store == NULL && store_open(&vm->store_conf, &vm->store, err) < 0)
         return -1;
     *ret_store = vm->store;

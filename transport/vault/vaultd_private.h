@@ -117,9 +117,11 @@ struct vmachine {
     struct vaultcopy *copy; /* its points come from another vault; NULL: they do not */
     /* The lane's: touched by its jobs alone. */
     struct store *store;
-    uint64_t lane_token;    /* of the stream that may append; 0: none */
-    uint64_t follow_epoch;  /* of the last pass over the replica's branch; 0: none */
-    struct droplog dropped; /* good once dropped_loaded */
+    uint64_t thin_since_usec; /* monotonic: since when there is something to drop; 0: there is not */
+    bool erased;              /* nothing makes its folder anew before the hub gives it to this vault again */
+    uint64_t lane_token;      /* of the stream that may append; 0: none */
+    uint64_t follow_epoch;    /* of the last pass over the replica's branch; 0: none */
+    struct droplog dropped;   /* good once dropped_loaded */
     bool dropped_loaded;
     struct store_conf store_conf;
 };

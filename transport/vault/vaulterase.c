@@ -94,7 +94,8 @@ static int erase_run(struct vaultjob *job, struct err *err)
     }
     droplog_done(&vm->dropped);
     vm->dropped_loaded = false;
-    return erase_key(vm->d->data_dir, &vm->id, err);
+    vm->erased = erase_key(vm->d->data_dir, &vm->id, err) == 0;
+    return vm->erased ? 0 : -1;
 }
 
 static void erase_done(struct vaultjob *job)

@@ -281,6 +281,7 @@ static int sync_run(struct vaultjob *j, struct err *err)
 {
     struct sync_job *y = (struct sync_job *)j;
     struct store *s;
+    j->vm->erased = false; /* it is the hub that has given it, or it would not be told */
     if (vmachine_store(j->vm, &s, err) < 0 || store_set_generation(s, y->generation, err) < 0 ||
         store_set_lock(s, y->lock_usec, err) < 0 || dropped_load(j->vm, s, err) < 0)
         return -1;

@@ -158,6 +158,7 @@ struct thin_job {
     struct thin_tiers tiers;
     uint64_t *pinned; /* points that are open; branches add theirs */
     size_t pinned_count;
+    bool hurries; /* room is needed, or somebody waits for it */
     uint64_t *dropped;
     size_t dropped_count;
 };
@@ -210,6 +211,19 @@ static void leave_locked(struct thin_job *t, const struct store *s)
     t->dropped_count = kept;
 }
 
+static bool is_worth_it(const struct thin_job *t, size_t points)
+{
+    struct vmachine *vm = t->job.vm;
+    uint64_t now = clock_mono_usec();
+    if (t->dropped_count > 0 && vm->thin_since_usec == 0)
+        vm->thin_since_usec = now;
+    uint64_t waited = vm->thin_since_usec == 0 ? 0 : now - vm->thin_since_usec;
+    bool worth = t->dropped_count > 0 && (t->hurries || thin_is_worth_it(points, t->dropped_count, waited));
+    if (worth || t->dropped_count == 0)
+        vm->thin_since_usec = 0;
+    return worth;
+}
+
 static int thin_run(struct vaultjob *j, struct err *err)
 {
     struct thin_job *t = (struct thin_job *)j;
@@ -223,8 +237,10 @@ static int thin_run(struct vaultjob *j, struct err *err)
             &t->dropped_count, err) < 0)
         return -1;
     leave_locked(t, s);
-    if (t->dropped_count == 0)
+    if (!is_worth_it(t, store_points(s)->count)) {
+        t->dropped_count = 0;
         return 0;
+    }
     return vaultreport_note_dropped(j->vm, t->dropped, t->dropped_count, err) < 0
                ? -1
                : store_drop_points(s, t->dropped, t->dropped_count, &gone, err);
@@ -273,6 +289,7 @@ void vaultupkeep_thin(struct vmachine *vm)
     t->job.run = thin_run;
     t->job.done = thin_done;
     t->tiers = vm->tiers;
+    t->hurries = vm->d->full || vm->d->asked_space != NULL;
     if (opening_pinned(vm, &t->pinned, &t->pinned_count, NULL) < 0 || pin_readers(t, vm) < 0 ||
         vaultjob_lane(vm, &t->job, NULL) < 0) {
         free(t->pinned);

@@ -166,6 +166,18 @@ static void the_same_group_points_stay_on_all_members(void **state)
     pointlist_done(&b);
 }
 
+static void a_long_list_is_thinned_in_lots(void **state)
+{
+    const uint64_t hour = 3600 * USEC_PER_SEC;
+    (void)state;
+    assert_false(thin_is_worth_it(100, 0, 2 * hour));
+    assert_true(thin_is_worth_it(4096, 1, 0));
+    assert_false(thin_is_worth_it(600000, 60, 0));
+    assert_false(thin_is_worth_it(600000, 9000, hour - 1));
+    assert_true(thin_is_worth_it(600000, 9375, 0));
+    assert_true(thin_is_worth_it(600000, 1, hour)); /* none waits for longer */
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -175,6 +187,7 @@ int main(void)
         cmocka_unit_test(the_newest_tagged_and_pinned_stay),
         cmocka_unit_test(tagged_points_go_when_their_time_is_over),
         cmocka_unit_test(the_same_group_points_stay_on_all_members),
+        cmocka_unit_test(a_long_list_is_thinned_in_lots),
     };
     return cmocka_run_group_tests_name("thin", tests, NULL, NULL);
 }

@@ -1465,6 +1465,16 @@ static void an_erasure_waits_for_healing(void **state)
         assert_true(clock_mono_usec() < end);
         assert_true(sd_event_run(f->loop, 100000) >= 0);
     }
+    vaultupkeep_flush(vm); /* as compaction, verification or a call do that was under way */
+    for (end = clock_mono_usec() + WAIT_USEC; vm->flushing;) {
+        assert_true(clock_mono_usec() < end);
+        assert_true(sd_event_run(f->loop, 100000) >= 0);
+    }
+    assert_int_equal(access(f->m.machine_dir, F_OK), -1);
+    apply(f); /* the hub gives it again */
+    stream_open(f, &t, 1);
+    talk_done(f, &t);
+    assert_int_equal(access(f->m.machine_dir, F_OK), 0);
 }
 
 int main(void)
