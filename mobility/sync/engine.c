@@ -126,8 +126,8 @@ static void tell_unsaved(struct engine *e, const struct err *why)
     e->told_unsaved = true;
 }
 
-/* Where the running system's disk is held still, or its file system has become read-only by itself after an error, nothing can be
- * written to it; this boot has to know all the same. */
+/* Where the disk of the data folder is held still, full, read-only by itself after an error or broken, this boot has to know all the same: a source that is
+ * in trouble is what it is all for. After a reboot the disks are compared anyway. */
 int engine_save(struct engine *e, struct err *err)
 {
     struct err why = ERR_INIT;
@@ -142,7 +142,7 @@ int engine_save(struct engine *e, struct err *err)
         return 0;
     }
     (void)err_hint(&why, "see that %s can be written to and has room", e->conf.data_dir);
-    if (why.sys_errno == EROFS && syncstate_save(e->spare_path, &e->state, err) == 0) {
+    if (syncstate_save(e->spare_path, &e->state, NULL) == 0) {
         e->saved_in_memory = true;
         if (!system_is_held(e))
             tell_unsaved(e, &why);

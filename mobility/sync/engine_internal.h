@@ -120,7 +120,7 @@ struct engine_progress {
 struct engine {
     struct engine_conf conf;
     char state_path[512], retained_dir[512];
-    char spare_path[512]; /* in memory, while the disk of state_path is read-only */
+    char spare_path[512]; /* in memory, while state_path cannot be written */
     pthread_t thread;
     bool started;
 

@@ -30,9 +30,9 @@
 /* Shared with the agent that is killed. */
 static struct knobs {
     pid_t tester;
-    unsigned kill_before; /* the save of that number, of another process; 0: none */
-    bool no_room;
-    bool lost[SYNCRIG_DISKS]; /* the tracker says that it lost something of the disk */
+    unsigned kill_before;                         /* the save of that number, of another process; 0: none */
+    enum { ROOM, NO_ROOM_ON_DISK, NO_ROOM } room; /* on disk: in memory there is */
+    bool lost[SYNCRIG_DISKS];                     /* the tracker says that it lost something of the disk */
     char paths[SYNCRIG_DISKS][32];
 } * knobs;
 
@@ -45,7 +45,7 @@ int __wrap_syncstate_save(const char *path, const struct syncstate *state, struc
 {
     if (getpid() != knobs->tester && knobs->kill_before > 0 && --knobs->kill_before == 0)
         (void)kill(getpid(), SIGKILL);
-    if (knobs->no_room)
+    if (knobs->room == NO_ROOM || (knobs->room == NO_ROOM_ON_DISK && !strstr(path, "/run/")))
         return err_sys(err, ENOSPC, "writing %s", path);
     return __real_syncstate_save(path, state, err);
 }
@@ -215,11 +215,36 @@ static void whatever_the_folder_has_no_room_for(void **state)
     protect(&rig);
     for (size_t i = 0; i < 4; i++) {
         causes[i](&rig);
-        knobs->no_room = true;
+        knobs->room = NO_ROOM;
         syncrig_start(&rig);
         assert_true(syncrig_wait_phase(&rig, PHASE_ERROR));
         syncrig_stop(&rig);
-        knobs->no_room = false;
+        knobs->room = ROOM;
+        syncrig_start(&rig);
+        syncrig_assert_equal(&rig);
+        syncrig_stop(&rig);
+    }
+    syncrig_done(&rig);
+}
+
+/* Replication goes on; and who is started again while there is no room knows what the one before knew. */
+static void a_folder_without_room_stops_nothing(void **state)
+{
+    static void (*const causes[])(struct syncrig * rig) = {reboot, ask_for_it, lose_writes, restore_an_older_vault};
+    struct syncrig rig;
+
+    (void)state;
+    protect(&rig);
+    for (size_t i = 0; i < 4; i++) {
+        knobs->room = NO_ROOM_ON_DISK;
+        for (int k = 0; k < 2; k++) {
+            causes[i](&rig);
+            syncrig_start(&rig);
+            syncrig_assert_equal(&rig);
+            syncrig_stop(&rig);
+        }
+        knobs->room = ROOM;
+        causes[i](&rig);
         syncrig_start(&rig);
         syncrig_assert_equal(&rig);
         syncrig_stop(&rig);
@@ -235,6 +260,7 @@ int main(void)
         cmocka_unit_test(when_the_tracker_lost_something),
         cmocka_unit_test(when_the_vault_has_less_than_before),
         cmocka_unit_test(whatever_the_folder_has_no_room_for),
+        cmocka_unit_test(a_folder_without_room_stops_nothing),
     };
 
     if (!loopdisk_is_possible()) {
