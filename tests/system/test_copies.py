@@ -66,15 +66,24 @@ def log_bytes(site, vault):
 IDENTITY = ("identity/ca.pem", "identity/cert.pem", "identity/key.pem")
 
 
-def asks(site, vault):
-    """How many points the site's vault names when that one asks it, or why it does not."""
-    channel = channel_to(site.port_base + 3, "vault.leeward.internal", *(os.path.join(vault.data, n) for n in IDENTITY))
-    listing = message("leeward.vault.v1.ListPointsRequest")
-    call = channel.unary_stream("/leeward.vault.v1.Vault/ListPoints", listing.SerializeToString, message("leeward.vault.v1.Point").FromString)
+def ask(site, folder, method, request, answer):
+    """How many messages the site's vault answers to whose identity that is, or why it does not."""
+    channel = channel_to(site.port_base + 3, "vault.leeward.internal", *(os.path.join(folder, n) for n in IDENTITY))
+    asking = message(f"leeward.vault.v1.{request}")
+    call = channel.unary_stream(f"/leeward.vault.v1.Vault/{method}", asking.SerializeToString, message(f"leeward.vault.v1.{answer}").FromString)
     try:
-        return len(list(call(listing(machine_id=bytes.fromhex(site.machine()["id"].replace("-", ""))), timeout=60)))
+        return len(list(call(asking(machine_id=bytes.fromhex(site.machine()["id"].replace("-", ""))), timeout=60)))
     except grpc.RpcError as problem:
         return problem.code()
+
+
+def asks(site, vault):
+    """Of points."""
+    return ask(site, vault.data, "ListPoints", "ListPointsRequest", "Point")
+
+
+def asks_damage(site, folder):
+    return ask(site, folder, "Damage", "DamageRequest", "DamagedRecord")
 
 
 def content_of(disk):
@@ -224,7 +233,10 @@ def a_vault_gets_back_from_its_copy_what_it_has_lost():
     write_at(disk, 16 * MIB, os.urandom(MIB))
     point = site.settled_point()["sequence"]
     before = image_of(disk.device)
+    check(asks_damage(site, old.data) == grpc.StatusCode.PERMISSION_DENIED, "a vault without a copy is told what is damaged")
     site.cli("copy", "create", name, "old")
+    check(asks_damage(site, old.data) == 0, "damage where there is none")
+    check(asks_damage(site, os.path.join(site.data, "node")) == grpc.StatusCode.PERMISSION_DENIED, "a node is told what is damaged")
     write_at(disk, 16 * MIB, os.urandom(MIB))  # neither the source nor the newest content has it any more
     site.settled_point()
     log = Segment(sorted(glob.glob(os.path.join(site.data, "vault", "machines", site.machine()["id"], "main", "*.seg")))[0])

@@ -14,7 +14,7 @@ METHODS = {
     1: ["/leeward.control.v1.Enrolment/Enrol", "/leeward.control.v1.Control/Session", "/leeward.control.v1.Control/Renew"],
     2: ["/leeward.replication.v1.Replication/Replicate"],
     3: ["/leeward.replication.v1.Replication/Replicate", "/leeward.vault.v1.Vault/ListPoints",
-        "/leeward.vault.v1.Vault/ReadRange", "/leeward.vault.v1.Vault/Hashes"],
+        "/leeward.vault.v1.Vault/ReadRange", "/leeward.vault.v1.Vault/Hashes", "/leeward.vault.v1.Vault/Damage", "/leeward.vault.v1.Vault/Mend"],
 }
 ROLES = {1: "hub", 2: "node", 3: "vault"}
 

@@ -16,7 +16,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         &leeward__control__v1__enrol_reply__descriptor, &leeward__control__v1__renew_request__descriptor,
         &leeward__replication__v1__replicate_request__descriptor,
         &leeward__replication__v1__replicate_reply__descriptor, &leeward__vault__v1__list_points_request__descriptor,
-        &leeward__vault__v1__read_range_request__descriptor, &leeward__vault__v1__hashes_request__descriptor};
+        &leeward__vault__v1__read_range_request__descriptor, &leeward__vault__v1__hashes_request__descriptor,
+        &leeward__vault__v1__changes_request__descriptor, &leeward__vault__v1__blocks_request__descriptor,
+        &leeward__vault__v1__damage_request__descriptor, &leeward__vault__v1__damaged_record__descriptor,
+        &leeward__vault__v1__mend_request__descriptor, &leeward__vault__v1__mend_reply__descriptor};
     ProtobufCMessage *m = NULL;
     if (size == 0 || wire_unpack(types[data[0] % (sizeof(types) / sizeof(types[0]))], data + 1, size - 1, &m, NULL) < 0)
         return 0;
