@@ -42,6 +42,7 @@ test("policy_and_site_of_machines_are_changed_with_the_keyboard_alone", async ()
         await page.getByLabel(`Select ${name}`, { exact: true }).focus();
         await page.keyboard.press("Space");
     }
+    check((await page.textContent("#bulk-protect")) === "Protect (1)" && (await page.textContent("#bulk-resync")) === "Resynchronize (2)", "the buttons do not say what each is for");
     await page.focus("#bulk-settings");
     await page.keyboard.press("Enter");
     await page.waitForSelector("#bulk-policy option >> nth=2", { state: "attached" });

@@ -72,10 +72,16 @@ export function ActionDialog({ kind, machines, onClose }: ActionDialogProps) {
     );
 }
 
-/** What makes sense in the states that the machines are in. */
-export function actionsFor(machines: Machine[]): ActionKind[] {
-    if (machines.length === 0) return [];
-    if (machines.every((machine) => machine.state === "unprotected")) return ["protect"];
-    if (machines.every((machine) => machine.state === "protected")) return ["point", "resync", "unprotect"];
-    return machines.every((machine) => machine.state !== "unprotected") ? ["unprotect"] : [];
+/** In which states each makes sense. */
+const fits: Record<ActionKind, (machine: Machine) => boolean> = {
+    protect: (machine) => machine.state === "unprotected",
+    point: (machine) => machine.state === "protected",
+    resync: (machine) => machine.state === "protected",
+    unprotect: (machine) => machine.state !== "unprotected",
+};
+
+/** What can be done to some of these machines, and to which. */
+export function actionsFor(machines: Machine[]): { kind: ActionKind; machines: Machine[] }[] {
+    const kinds: ActionKind[] = ["protect", "point", "resync", "unprotect"];
+    return kinds.map((kind) => ({ kind, machines: machines.filter(fits[kind]) })).filter((action) => action.machines.length > 0);
 }

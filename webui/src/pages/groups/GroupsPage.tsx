@@ -43,7 +43,7 @@ function Add({ onClose }: { onClose: () => void }) {
     const [name, setName] = useState("");
     const [machines, setMachines] = useState("");
     const [interval, setInterval] = useState("60");
-    const members = machines.split(/[\s,]+/).filter(Boolean);
+    const members = machines.split(",").map((member) => member.trim()).filter(Boolean); // names may have blanks
     const mutation = useMutation({
         mutationFn: () => call(api.POST("/api/v1/groups", { body: { name, machines: members, interval_seconds: Number(interval) } })),
         onSuccess: async () => {

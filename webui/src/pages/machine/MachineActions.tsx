@@ -39,7 +39,7 @@ export function MachineActions({ machine }: { machine: Machine }) {
     if (!mayAct) return null;
     return (
         <Flex columnGap={{ default: "columnGapSm" }}>
-            {actionsFor([machine]).map((kind, index) => (
+            {actionsFor([machine]).map(({ kind }, index) => (
                 <Button key={kind} id={`action-${kind}`} variant={kind === "unprotect" ? "danger" : index === 0 ? "primary" : "secondary"} onClick={() => setAsked(kind)}>{t(`action.${kind}.button`)}</Button>
             ))}
             <WaysOut machine={machine} />

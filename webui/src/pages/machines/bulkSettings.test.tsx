@@ -145,4 +145,34 @@ describe("an action for many machines", () => {
         fireEvent.click(element("dialog-close"));
         expect(onTick).toHaveBeenCalledWith(new Set(["a"]));
     });
+
+    it("is offered for those that it makes sense for, whatever becomes of them meanwhile; the others stay ticked", async () => {
+        vi.spyOn(Element.prototype, "clientHeight", "get").mockReturnValue(600);
+        const asked: string[] = [];
+        const answers: ((response: Promise<Response>) => void)[] = [];
+        vi.stubGlobal("fetch", (request: Request) => {
+            asked.push(new URL(request.url).pathname.split("/").at(-2) ?? "");
+            return new Promise((resolve) => answers.push(resolve));
+        });
+        const client = new QueryClient();
+        client.setQueryData(sessionQuery.queryKey, { user: { role: "operator" } } as Session);
+        client.setQueryData(policiesQuery.queryKey, [] as never);
+        client.setQueryDefaults(policiesQuery.queryKey, { staleTime: Infinity });
+        const onTick = vi.fn();
+        const page = (machines: Machine[]) => <QueryClientProvider client={client}><BulkActions machines={machines} onTick={onTick} /></QueryClientProvider>;
+        const bare = ["a", "b"].map((id) => machine(id, { state: "unprotected", policy_id: null }));
+        const { rerender } = render(page([...bare, machine("c")]));
+        expect(element("bulk-protect").textContent).toBe("action.protect.button (2)");
+        expect(element("bulk-resync").textContent).toBe("action.resync.button (1)");
+        fireEvent.click(element("bulk-protect"));
+        fireEvent.click(element("dialog-act"));
+        await waitFor(() => expect(asked).toEqual(["a"]));
+        rerender(page([machine("a", { state: "enabling" }), machine("b", { state: "enabling" }), machine("c")]));
+        answers[0]?.(json(202, {}));
+        await waitFor(() => expect(asked).toEqual(["a", "b"]));
+        answers[1]?.(json(409, { code: "refused", detail: "no disk" }));
+        await waitFor(() => expect(summary()).toBe("each.summary.done=1, each.summary.refused=1"));
+        fireEvent.click(element("dialog-close"));
+        expect(onTick).toHaveBeenCalledWith(new Set(["b", "c"]));
+    });
 });

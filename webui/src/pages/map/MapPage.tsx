@@ -19,7 +19,7 @@ import { HealthLabel } from "../../widgets/labels";
 import { PageHeader } from "../../widgets/PageHeader";
 import { ProblemAlert } from "../../widgets/ProblemAlert";
 import type { MachineSearch } from "../machines/machineSearch";
-import { type Box, layOut, type Line, MAP_WIDTH, ROW_Y } from "./mapLayout";
+import { besideVaults, type Box, laneOffset, layOut, type Line, MAP_WIDTH, rowsOf } from "./mapLayout";
 
 type BoxNode = FlowNode<{ box: Box }, "box">;
 
@@ -72,16 +72,10 @@ function BoxView({ data: { box } }: NodeProps<BoxNode>) {
 
 const nodeTypes = { box: BoxView };
 
-const LANE_X = 90;
-/** From the vaults to the line of a lane. */
-const laneOffset = (lane: number) => 40 + lane * LANE_X;
-
-/** What is to be seen is measured by its boxes; lines of copies run to the right of them. */
+/** What is to be seen is measured by its boxes; lines of copies run beside them. */
 function paddingOf(lines: Line[]) {
-    const lanes = Math.max(-1, ...lines.map((line) => line.lane ?? -1)) + 1;
-    if (lanes === 0) return 0.1;
-    const beside = laneOffset(lanes - 1) + LANE_X;
-    return { y: 0.1, left: "3%", right: `${Math.ceil((100 * beside) / (MAP_WIDTH + beside))}%` } as const;
+    const beside = besideVaults(lines);
+    return beside === 0 ? 0.1 : ({ y: 0.1, left: "3%", right: `${Math.ceil((100 * beside) / (MAP_WIDTH + beside))}%` } as const);
 }
 
 /** As console.css has them for lines; the head of an arrow is no part of its line. */
@@ -109,7 +103,7 @@ function Flow({ boxes, lines }: { boxes: Box[]; lines: Line[] }) {
         return line.lane === undefined ? edge : copyEdge(edge, line.lane, line.health);
     });
     return (
-        <div className="lw-map" style={{ "--lw-map-rows": Math.max(1, ...boxes.map((box) => box.y / ROW_Y + 1)) } as CSSProperties} aria-hidden="true">
+        <div className="lw-map" style={{ "--lw-map-rows": rowsOf(boxes, lines) } as CSSProperties} aria-hidden="true">
             <ReactFlow
                 nodes={nodes}
                 edges={edges}

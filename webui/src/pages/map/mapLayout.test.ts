@@ -2,7 +2,7 @@
 import { describe, expect, it } from "vitest";
 
 import type { Machine, Node, Vault } from "../../api/queries";
-import { layOut } from "./mapLayout";
+import { type Box, layOut, type Line, rowsOf } from "./mapLayout";
 
 const machine = (id: string, node: string | null, changes: Partial<Machine> = {}) =>
     ({ id, name: id, site_id: null, site_name: null, node_id: node, node_name: node, vault_id: node && "v1", copies: [], health: "healthy", rpo_seconds: 1, ...changes }) as Machine;
@@ -46,6 +46,17 @@ describe("the map", () => {
             expect(lane([to("v1", "v2"), to("v2", "v3")])).toEqual({ "v:v1>v:v2": 0, "v:v2>v:v3": 0 });
             expect(lane([to("v1", "v2"), to("v2", "v1")])).toEqual({ "v:v1>v:v2": 0, "v:v2>v:v1": 1 });
             expect(lane([to("v1", "v3", "v2")])).toEqual({ "v:v1>v:v2": 0, "v:v1>v:v3": 1 });
+        });
+
+        it("make all of the map smaller, and its frame lower with it", () => {
+            const boxes = [0, 1, 9].map((row) => ({ id: `m:${row}`, y: row * 110 }) as Box);
+            const lanes = (...all: number[]) => all.map((lane) => ({ lane }) as Line);
+            expect(rowsOf(boxes, [{} as Line])).toBe(10);
+            expect(rowsOf([], [])).toBe(1);
+            const [one, many] = [rowsOf(boxes, lanes(0)), rowsOf(boxes, lanes(0, 0, 5))];
+            expect(one).toBeLessThan(10);
+            expect(many).toBeLessThan(one);
+            expect(many).toBeGreaterThan(5);
         });
 
         it("leave the places of the boxes alone, and go to no vault that is not there", () => {

@@ -30,9 +30,10 @@ export interface Line {
 }
 
 const LAYER_X = 340;
-export const ROW_Y = 110;
+const ROW_Y = 110;
 /** Of all layers; a box is about 180 wide. */
 export const MAP_WIDTH = 2 * LAYER_X + 180;
+const LANE_X = 90;
 const ORDER: Health[] = ["critical", "warning", "unknown", "healthy"];
 
 const worst = (all: Health[]): Health => ORDER.find((health) => all.includes(health)) ?? "unknown";
@@ -132,4 +133,18 @@ export function layOut(machines: Machine[], nodes: Node[], vaults: Vault[]): { b
     const isDrawn = (line: Line) => known.has(line.from) && known.has(line.to);
     const copies = intoLanes(copyLinesOf(machines).filter(isDrawn), new Map(ends.map((box) => [box.id, box])));
     return { boxes, lines: [...lines.filter(isDrawn), ...copies] };
+}
+
+/** From the vaults to the line of a lane. */
+export const laneOffset = (lane: number) => 40 + lane * LANE_X;
+
+/** How wide all that is to the right of the vaults is. */
+export function besideVaults(lines: Line[]): number {
+    const lanes = Math.max(-1, ...lines.map((line) => line.lane ?? -1)) + 1;
+    return lanes === 0 ? 0 : laneOffset(lanes - 1) + LANE_X;
+}
+
+/** How many rows high the map is, in rows as they are where nothing is beside the vaults: what is wider is drawn smaller. */
+export function rowsOf(boxes: Box[], lines: Line[]): number {
+    return (Math.max(1, ...boxes.map((box) => box.y / ROW_Y + 1)) * MAP_WIDTH) / (MAP_WIDTH + besideVaults(lines));
 }
