@@ -418,6 +418,7 @@ static int close_set(struct copypass *p, struct store *s, struct err *err)
     m->changed_bytes = p->bytes;
     record_digest_get(p->digest, &m->digest);
     p->records = p->bytes = 0;
+    p->hurries = false; /* it may give way now, if others still wait */
     record_digest_reset(p->digest);
     int result =
         mark_append(m, &p->batch, err) < 0 ? -1 : store_append(s, p->batch.data, p->batch.len, &committed, err);

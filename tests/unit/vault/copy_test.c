@@ -290,7 +290,7 @@ static struct copypace pace = {.lock = PTHREAD_MUTEX_INITIALIZER};
 static struct copyflow flow;
 static struct copy_counts unnoted; /* left by passes that failed, as the daemon keeps it */
 static bool gives_way;             /* others wait for its place, all the time */
-static unsigned parked;
+static unsigned parked, to_hurry;  /* to_hurry: so often others wait for a moment only */
 static struct copy_damage damage[3];
 static size_t damage_count;
 
@@ -342,7 +342,7 @@ static void fixture_begin(struct fixture *f, uint64_t seed, uint64_t bytes_0)
     unnoted = (struct copy_counts){0};
     all_traffic = 0;
     gives_way = false;
-    parked = 0;
+    parked = to_hurry = 0;
 }
 
 static void forget_kept(struct fixture *f)
@@ -378,6 +378,10 @@ static int teardown(void **state)
 
 static int give_way(struct fixture *f, struct copypass *p, struct err *err)
 {
+    if (to_hurry > 0) {
+        to_hurry--;
+        copypass_hurry(p);
+    }
     if (!gives_way)
         return 1;
     if (!copypass_park(p)) {
@@ -1006,6 +1010,23 @@ static void a_pass_that_gives_way_goes_on_from_where_it_was(void **state)
     free(f);
 }
 
+/* Nobody waits for its place any more when it could give it up: its change sets are large again. */
+static void a_pass_hurries_no_longer_than_it_must(void **state)
+{
+    struct fixture *f = calloc(1, sizeof(*f));
+    (void)state;
+    fixture_begin(f, 18, 24u << 20);
+    fill_whole(&f->m);
+    to_hurry = 1;
+    copypace_set(&pace, 1u << 20, 0);
+    uint64_t before = store_committed(f->store);
+    pass(f);
+    copypace_set(&pace, 0, 0);
+    assert_true(store_committed(f->store) - before < 12); /* one for each five seconds, about */
+    fixture_end(f);
+    free(f);
+}
+
 /* The payload of a record of the copy; what is damaged comes anew with the next comparison of all. */
 static void damage_here_is_healed_by_a_comparison_of_all(void **state)
 {
@@ -1359,6 +1380,7 @@ int main(void)
         cmocka_unit_test(a_line_of_twenty_kilobytes_per_second_brings_a_point),
         cmocka_unit_test(a_bound_is_kept_over_passes),
         cmocka_unit_test(a_pass_that_gives_way_goes_on_from_where_it_was),
+        cmocka_unit_test(a_pass_hurries_no_longer_than_it_must),
         cmocka_unit_test(what_the_other_vault_has_lost_it_gets_back),
         cmocka_unit_test(what_is_lost_is_found_at_points_that_are_dropped_there),
         cmocka_unit_test(killed_anywhere_the_next_pass_makes_the_same_of_it),
