@@ -3,6 +3,7 @@
 """A second vault keeps a copy of a machine's points: it takes what differs from the vault that the machine is replicated to, and goes on with each
 new one, whatever is killed meanwhile."""
 import glob
+import json
 import os
 import random
 import re
@@ -218,6 +219,24 @@ def what_the_other_vault_lacks_is_no_shortage_of_this_one():
     wait_until(lambda: copy_of(site, name)["source_sequence"] >= point["sequence"], "the copy to go on", 60, 0.3)
     check(not old.lines("vault_full") and old.shown()["accepting"], "the vault takes its own disk for full")
     check(image_of_copy(site, name) == image_of(disk.device), "the copy is not the disk")
+
+
+@test
+def a_seventeenth_copy_is_refused_when_it_is_asked_for():
+    _, site, name, old = site_of(16 * MIB, 50)
+    own = site.machine()["vault_id"]
+    for n in range(16):
+        vault = f"33333333-0000-4000-8000-{n:012d}"
+        site.sql(f"INSERT INTO vaults (id, name, endpoint) VALUES ('{vault}', 'far{n}', '192.0.2.{n}:9444');"
+                 f"INSERT INTO copies (machine_id, vault_id, source_vault_id, created_by) VALUES ('{site.machine()['id']}', '{vault}', '{own}', 'test')")
+    told = refused(site, "copy", "create", name, "old")
+    check("16 vaults have a copy" in told and f"leeward copy remove {name} VAULT" in told, told)
+    asked = f"/api/v1/machines/{site.machine()['id']}/copies?dry_run=true"  # as the console does before it offers the button
+    status, _, answer = Api(site.env).raw("POST", asked, {"vault": "old"})
+    problem = json.loads(answer)
+    check(status == 409 and problem["code"] == "refused" and "leeward copy remove" in problem["correction"], f"{status} {answer}")
+    site.cli("copy", "remove", name, "far3", "--forget")
+    site.cli("copy", "create", name, "old")
 
 
 def write_at(disk, offset, data):
