@@ -177,6 +177,23 @@ def the_weekly_report_comes_by_mail_and_from_the_api():
 
 
 @test
+def a_text_has_its_values_beside_it_and_one_of_an_older_hub_gets_them():
+    site, api = quick_site()
+    filling(api, 1)
+    alert = firing(api)
+    vault = wait_until(lambda: (v := site.items("vault", "list")[0])["cause_code"] == "vault_filling" and v, "the vault to be told as filling", 60)
+    for text, values in ((alert["cause"], alert["values"]), (vault["cause"], vault["cause_values"])):
+        check(values["form"] == "full" and text == f"Its disk is {values['full_percent']} % full", f"{text}: {values}")
+    problem = api.done("GET", "/overview")["problems"][0]
+    check(problem["values"]["form"] == "full", f"the overview says {problem}")
+    event = next(e for e in api.done("GET", "/events?sort=-seq")["items"] if e["code"] == "health_changed" and e["vault_id"] == vault["id"])
+    check(event["values"]["finding"] == "vault_filling.full" and event["values"]["full_percent"] > 0, f"the event is {event}")
+    site.sql("UPDATE vaults SET cause_values = '{}'; UPDATE alerts SET text_values = '{}', updated_at = now() - interval '1 hour'")
+    wait_until(lambda: site.items("vault", "list")[0]["cause_values"].get("form") == "full", "the vault to get its values again", 60)
+    wait_until(lambda: api.done("GET", f"/alerts/{alert['id']}")["values"].get("form") == "full", "the alert to get its values again", 60)
+
+
+@test
 def certificate_that_nobody_vouches_for_is_refused():
     site, api = quick_site()
     hook = Webhook(Authority())

@@ -813,4 +813,48 @@ test("a_copy_is_read_removed_created_and_takes_over_from_a_lost_vault", async ()
     check((await copies()).every((one) => one.vault_id === vaults.own.id), `it has a copy of itself: ${JSON.stringify(await copies())}`);
 });
 
+/** A vault is lost: what the hub says of it, of jobs and of what happened is English in the API, and in the reader's language on the page. */
+test("what_the_hub_says_is_shown_in_the_language_of_the_page", async () => {
+    try {
+        process.kill(Number(process.env.LEEWARD_OWN_VAULT_PID), "SIGKILL");
+    } catch (error) {
+        check(error.code === "ESRCH", error.message); // an earlier test lost it
+    }
+    for (const language of ["zh", "sv"]) {
+        const { page, context } = await open({ language, storageState: await session() });
+        const api = async (path) => (await context.request.get(`/api/v1/${path}`)).json();
+        const textsOf = async (path, rows) => {
+            await page.goto(path);
+            await page.waitForSelector(rows);
+            await settled(page);
+            return page.$$eval(rows, (found) => found.map((row) => [row.dataset.id ?? row.id, row.textContent]));
+        };
+
+        let vault;
+        while ((vault = await api(`vaults/${vaults.own.id}`)).cause_code !== "vault_silent") await page.waitForTimeout(1000);
+        const [, lost] = (await textsOf("/infrastructure?show=vaults", "table tbody tr[data-id]")).find(([id]) => id === vault.id);
+        check(/\d/.test(lost) && !/silent/.test(lost), `${language}: the vault is "${lost}"`);
+        await picture(page, `said-vaults-${language}-light-desktop`);
+
+        const job = await api(`jobs/${(await api("jobs?kind=protect&limit=1")).items[0].id}`);
+        const steps = await textsOf(`/jobs/${job.id}`, "main [id^=step-][id$=-title]");
+        check(steps.length === job.steps.length, `${language}: ${steps.length} of ${job.steps.length} steps`);
+        check(!steps.some(([, text]) => job.steps.some(({ title }) => text.includes(title))), `${language}: steps are ${JSON.stringify(steps)}`);
+        await picture(page, `said-job-${language}-light-desktop`);
+
+        const events = new Map((await api("events?limit=500&sort=-seq")).items.map((event) => [String(event.seq), event]));
+        const rows = (await textsOf("/events", "table tbody tr[data-id]")).filter(([seq]) => Object.keys(events.get(seq)?.values ?? {}).length > 0);
+        check(rows.length > 3, `${language}: ${rows.length} events have values`);
+        const english = rows.filter(([seq, text]) => text.includes(events.get(seq).text));
+        check(english.length === 0, `${language}: events are ${JSON.stringify(english)}`);
+        await picture(page, `said-events-${language}-light-desktop`);
+        await textsOf("/alerts?state=firing,acknowledged,resolved", "table tbody tr[data-id]");
+        await picture(page, `said-alerts-${language}-light-desktop`);
+        await textsOf("/", "main .lw-plain-list li");
+        await picture(page, `said-overview-${language}-light-desktop`);
+        await textsOf(`/machines/${machine.id}?tab=events`, "main table tbody tr");
+        await picture(page, `said-machine-${language}-light-desktop`);
+    }
+});
+
 await main();
