@@ -8,7 +8,7 @@ import { PageSection } from "@patternfly/react-core/dist/dynamic/components/Page
 import { Skeleton } from "@patternfly/react-core/dist/dynamic/components/Skeleton";
 import { useQuery } from "@tanstack/react-query";
 import { Link, useNavigate } from "@tanstack/react-router";
-import { type BuiltInEdge, type Edge, Handle, MarkerType, type Node as FlowNode, type NodeProps, Position, ReactFlow } from "@xyflow/react";
+import { BaseEdge, type Edge, type EdgeProps, getSmoothStepPath, Handle, MarkerType, type Node as FlowNode, type NodeProps, Position, ReactFlow } from "@xyflow/react";
 import { type CSSProperties, useMemo } from "react";
 import { useTranslation } from "react-i18next";
 
@@ -86,9 +86,19 @@ const colors = {
     unknown: "var(--pf-t--global--icon--color--disabled)",
 } as const;
 
-/** Out of one vault, along its lane, and into the other one from the same side. */
-const copyEdge = (edge: Edge, lane: number, health: Line["health"]): BuiltInEdge => ({
-    ...edge, type: "smoothstep", sourceHandle: "copy-out", targetHandle: "copy-in", pathOptions: { offset: laneOffset(lane), borderRadius: 12 }, markerEnd: { type: MarkerType.ArrowClosed, width: 18, height: 18, color: colors[health] },
+type CopyEdge = Edge<{ offset: number }, "copy">;
+
+/** Out of one vault, along its lane, and into the other one from the same side. What it says stands in its lane, where no other line's text is. */
+function CopyLine({ sourceX, sourceY, targetX, targetY, data, label, markerEnd, style }: EdgeProps<CopyEdge>) {
+    const offset = data?.offset ?? 0;
+    const [path] = getSmoothStepPath({ sourceX, sourceY, sourcePosition: Position.Right, targetX, targetY, targetPosition: Position.Right, offset, borderRadius: 12 });
+    return <BaseEdge path={path} label={label} labelX={Math.max(sourceX, targetX) + offset} labelY={(sourceY + targetY) / 2} markerEnd={markerEnd} style={style} />;
+}
+
+const edgeTypes = { copy: CopyLine };
+
+const copyEdge = (edge: Edge, lane: number, health: Line["health"]): CopyEdge => ({
+    ...edge, type: "copy", data: { offset: laneOffset(lane) }, sourceHandle: "copy-out", targetHandle: "copy-in", markerEnd: { type: MarkerType.ArrowClosed, width: 18, height: 18, color: colors[health] },
 });
 
 function Flow({ boxes, lines }: { boxes: Box[]; lines: Line[] }) {
@@ -108,6 +118,7 @@ function Flow({ boxes, lines }: { boxes: Box[]; lines: Line[] }) {
                 nodes={nodes}
                 edges={edges}
                 nodeTypes={nodeTypes}
+                edgeTypes={edgeTypes}
                 colorMode={isDark ? "dark" : "light"}
                 fitView
                 fitViewOptions={{ maxZoom: 1.1, padding: paddingOf(lines) }}

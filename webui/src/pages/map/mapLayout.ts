@@ -33,7 +33,7 @@ const LAYER_X = 340;
 const ROW_Y = 110;
 /** Of all layers; a box is about 180 wide. */
 export const MAP_WIDTH = 2 * LAYER_X + 180;
-const LANE_X = 90;
+const LANE_X = 120; // as wide as what a line of copies says
 const ORDER: Health[] = ["critical", "warning", "unknown", "healthy"];
 
 const worst = (all: Health[]): Health => ORDER.find((health) => all.includes(health)) ?? "unknown";
@@ -136,7 +136,7 @@ export function layOut(machines: Machine[], nodes: Node[], vaults: Vault[]): { b
 }
 
 /** From the vaults to the line of a lane. */
-export const laneOffset = (lane: number) => 40 + lane * LANE_X;
+export const laneOffset = (lane: number) => 50 + lane * LANE_X;
 
 /** How wide all that is to the right of the vaults is. */
 export function besideVaults(lines: Line[]): number {
