@@ -59,7 +59,7 @@ static const char script[] = "#!/bin/sh\n"
                              "printf %s \"$told\" | grep -q '\"address\": *\"192.0.2.1\"' || exit 5\n"
                              "echo switched\n";
 
-static char folder[64];
+static char folder[96]; /* in the fixture's folder, which is removed at its end */
 static int listener = -1;
 static unsigned port;
 
@@ -189,23 +189,20 @@ static int listen_somewhere(void)
 
 static int up(void **state)
 {
-    snprintf(folder, sizeof(folder), "/tmp/leeward-plan-%d", (int)getpid());
-    if (mkdir(folder, 0755) < 0 || chmod(folder, 0755) < 0 || put("program", program, 0700) < 0 ||
-        put("switch-dns", script, 0755) < 0 || listen_somewhere() < 0)
+    const struct postgres_fixture *fixture;
+
+    if (postgres_fixture_up(state) < 0)
         return -1;
-    return postgres_fixture_up(state);
+    fixture = *state;
+    snprintf(folder, sizeof(folder), "%s/plan", fixture->folder);
+    if (mkdir(folder, 0755) < 0 || chmod(folder, 0755) < 0 || put("program", program, 0700) < 0 ||
+        put("switch-dns", script, 0755) < 0)
+        return -1;
+    return listen_somewhere();
 }
 
 static int down(void **state)
 {
-    static const char *const files[] = {"program", "switch-dns", "broken", "dead", "loose"};
-
-    for (size_t i = 0; i < ARRAY_LEN(files); i++) {
-        AUTO_FREE char *path = mem_printf("%s/%s", folder, files[i]);
-
-        unlink(path);
-    }
-    rmdir(folder);
     close(listener);
     return postgres_fixture_down(state);
 }
