@@ -8,7 +8,8 @@
  *
  * Failure modes: the vault is away -> tried again with growing pauses, while the spool takes what comes; the vault knows a
  * higher epoch or generation -> the spool is of no use to anybody and is dropped; the spool does not reach back to what the
- * vault expects -> it begins again there, and the agent sends what is missing.
+ * vault expects -> it begins again there, and the agent sends what is missing; it cannot begin again (its disk is read-only, say) -> that is
+ * tried again with pauses that grow, and the stream is closed meanwhile.
  */
 #include <string.h>
 
@@ -26,6 +27,8 @@
 #define READ_TRIES 5u /* of a spool whose disk fails, some seconds in all, before it is given up */
 #define RETRY_FIRST_USEC 200000u
 #define RETRY_DOUBLINGS_MAX 3u /* up to 1.6 s: each one costs RPO; the connection itself backs off further */
+#define SPOOL_DOUBLINGS_MAX                                                                                            \
+    7u /* up to 26 s where the spool's disk is what fails: the vault is asked in vain each time */
 
 /* The handle that the call knows. The machine may have turned to another call by the time it ends. */
 struct link_call {
@@ -92,17 +95,30 @@ static void on_retry(void *arg)
     link_resume(m);
 }
 
-static void retry_later(struct machine *m)
+/* Behind so many failures. Returns how long that is. */
+static uint64_t retry_later(struct machine *m, unsigned failures, unsigned doublings_max)
 {
     struct link *link = &m->link;
-    unsigned doublings = link->failures < RETRY_DOUBLINGS_MAX ? link->failures : RETRY_DOUBLINGS_MAX;
+    unsigned doublings = failures < doublings_max ? failures : doublings_max;
     uint64_t delay = backoff_spread((uint64_t)RETRY_FIRST_USEC << doublings, clock_jitter_usec(UINT64_MAX));
-    link->failures++;
     link->retry_armed = true;
     if (link->retry != NULL)
         loop_timer_set(link->retry, delay);
     else if (loop_timer_new(m->node->loop, delay, 0, on_retry, m, &link->retry, NULL) < 0)
         link->retry_armed = false;
+    return delay;
+}
+
+void link_pause(struct machine *m, const struct err *why)
+{
+    struct link *link = &m->link;
+    link_close(m);
+    link->cause = *why;
+    if (link->retry_armed) /* the agent's stream that ends for it drops its open set, too */
+        return;
+    uint64_t delay = retry_later(m, link->start_failures++, SPOOL_DOUBLINGS_MAX);
+    log_event(LOG_ERROR, "spool_not_begun", LOG_S("machine", m->text), LOG_U("attempt", link->start_failures),
+        LOG_U("again_ms", delay / USEC_PER_MSEC), LOG_E(why));
 }
 
 /* Nothing in the spool will ever be taken by the vault. */
@@ -135,7 +151,7 @@ static void lost(struct machine *m, const struct err *why)
     fail_unspooled(m);
     if (m->intake != NULL && m->intake->state == INTAKE_WAITING)
         intake_fail(m, why, why->code == ERR_REFUSED);
-    retry_later(m);
+    (void)retry_later(m, m->link.failures++, RETRY_DOUBLINGS_MAX);
 }
 
 /* ---- what the vault says ---- */
@@ -428,7 +444,7 @@ static void read_later(struct machine *m, struct err *why)
         LOG_ERROR, "spool_not_read", LOG_S("machine", m->text), LOG_U("attempt", m->link.read_failures), LOG_E(why));
     link_close(m);
     m->link.cause = *why;
-    retry_later(m);
+    (void)retry_later(m, m->link.failures++, RETRY_DOUBLINGS_MAX);
 }
 
 static void read_taken(struct machine *m, struct read_job *j)

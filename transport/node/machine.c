@@ -118,8 +118,11 @@ static void lane_failed(struct lane_job *j)
 {
     struct machine *m = j->machine;
     spooldisk_failed(m->node, &j->err);
-    log_event(LOG_ERROR, "spool_failed", LOG_S("machine", m->text), LOG_E(&j->err));
     spooldisk_hint(&j->err);
+    if (j->task == LANE_START) /* else what the vault expects would be looked for in it at once, and again */
+        link_pause(m, &j->err);
+    else
+        log_event(LOG_ERROR, "spool_failed", LOG_S("machine", m->text), LOG_E(&j->err));
     intake_fail(m, &j->err, false);
 }
 
@@ -139,6 +142,8 @@ static void lane_done(struct worker_job *job)
             lane_failed(j);
         else if (task == LANE_SCAN)
             after_scan(m);
+        else if (task == LANE_START)
+            m->link.start_failures = 0;
         if (task == LANE_TRIM)
             after_trim(m);
         if (task == LANE_START) {

@@ -64,7 +64,7 @@ struct node {
     uint64_t admitted_bytes; /* of batches on their way to the spool, */
     unsigned admitted;       /* and how many they are */
     uint64_t received_bytes, forwarded_bytes;
-    size_t unsent_max; /* bytes of each machine that wait for its vault in memory */
+    size_t unsent_max;        /* bytes of each machine that wait for its vault in memory */
     struct linkshape shape;
     struct spooldisk disk;
     struct joining *joining;              /* change sets of a machine are being joined; NULL: of none */
@@ -157,9 +157,10 @@ struct link {
     bool sent_open_set;     /* what was sent does not end in a mark */
     struct loop_timer *retry;
     bool retry_armed;
-    unsigned failures;      /* in a row */
-    unsigned read_failures; /* of the spool, in a row */
-    struct err cause;       /* why it is not open; ERR_NONE: it is, or is not wanted */
+    unsigned failures;           /* in a row */
+    unsigned read_failures;      /* of the spool, in a row */
+    unsigned start_failures;     /* of the spool to begin anew or to go back to its last mark, in a row */
+    struct err cause;            /* why it is not open; ERR_NONE: it is, or is not wanted */
 };
 
 struct machine {
@@ -264,6 +265,8 @@ void link_want(struct machine *m, uint64_t generation, uint64_t epoch);
 /* Opens it for what is in the spool, if anything is. */
 void link_resume(struct machine *m);
 void link_close(struct machine *m);
+/* The spool cannot be begun anew, so nothing can be sent: closes it, and tries again after pauses that grow. */
+void link_pause(struct machine *m, const struct err *why);
 void link_pump(struct machine *m);
 /* Sends one sealed piece, taking its memory. */
 void link_send(struct machine *m, struct buf *chunk);

@@ -136,9 +136,10 @@ int spool_remove_segment_file(struct spool *s, uint64_t number, struct err *err)
 
 int spool_begin(struct spool *s, uint64_t generation, uint64_t epoch, uint64_t next_sequence, struct err *err)
 {
-    bool any = s->segment_count > 0;
+    bool any = s->segment_count > 0 || s->half_begun;
     segment_writer_close(s->writer);
     s->writer = NULL;
+    s->half_begun = true;
     while (s->segment_count > 0) {
         if (spool_remove_segment_file(s, s->segments[s->segment_count - 1].number, err) < 0)
             return -1;
@@ -147,6 +148,7 @@ int spool_begin(struct spool *s, uint64_t generation, uint64_t epoch, uint64_t n
     if (any && fsync(s->dirfd) < 0)
         return err_sys(err, errno, "syncing the folder of a spool");
     s->begun++;
+    s->half_begun = false;
     s->ends_segment = false;
     s->set_count = 0;
     s->generation = generation;
@@ -159,6 +161,8 @@ int spool_rewind(struct spool *s, struct err *err)
 {
     struct spool_segment *last = last_segment(s);
     spool_forget_reader(s);
+    if (s->half_begun) /* nobody knows any more where its last segment ends */
+        return spool_begin(s, s->generation, s->epoch, s->next_sequence, err);
     if (s->writer == NULL)
         return 0;
     if (segment_rewind(s->writer, s->set_start, err) < 0)

@@ -58,7 +58,7 @@ int spool_begin(struct spool *s, uint64_t generation, uint64_t epoch, uint64_t n
  * the spool is as it was behind its last mark before the call. ERR_NOSPACE, ERR_IO. */
 int spool_append(struct spool *s, const struct buf *chunks, unsigned chunk_count, unsigned through_mark,
     const struct spool_mark *marks, size_t mark_count, struct err *err);
-/* Drops the open set. */
+/* Drops the open set; after a spool_begin that failed all sets, for that comes first. */
 int spool_rewind(struct spool *s, struct err *err);
 /* A descriptor to fdatasync from another thread; it makes everything appended so far durable. -1: nothing to sync. The
  * caller closes it. Segments that were left behind are durable already. */

@@ -34,9 +34,10 @@ struct spool {
     struct spool_set *sets; /* the last one is of next_sequence - 1 */
     size_t set_count, set_cap;
     uint64_t next_number;
-    uint64_t begun;                /* how often it was begun anew */
-    bool ends_segment;             /* the next mark ends the segment, however short */
-    uint64_t set_start;            /* offset behind the last mark in the last segment */
+    uint64_t begun;     /* how often it was begun anew */
+    bool half_begun;    /* beginning anew failed: some of it may be gone, nothing may be appended before that is done */
+    bool ends_segment;  /* the next mark ends the segment, however short */
+    uint64_t set_start; /* offset behind the last mark in the last segment */
     struct segment_reader *reader; /* of segment reader_number; NULL: none */
     uint64_t reader_number;
 };

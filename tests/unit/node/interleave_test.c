@@ -70,6 +70,21 @@ ssize_t __wrap_pwritev(int fd, const struct iovec *iov, int count, off_t offset)
     return __real_pwritev(fd, iov, count, offset);
 }
 
+/* So is what would be deleted, and that many times it was tried. */
+static atomic_int failing_unlinks, tried_unlinks;
+int __real_unlinkat(int dirfd, const char *name, int flags);
+int __wrap_unlinkat(int dirfd, const char *name, int flags);
+
+int __wrap_unlinkat(int dirfd, const char *name, int flags)
+{
+    if (atomic_load(&failing_unlinks) > 0) {
+        (void)atomic_fetch_add(&tried_unlinks, 1);
+        errno = EROFS;
+        return -1;
+    }
+    return __real_unlinkat(dirfd, name, flags);
+}
+
 /* From here on nothing is done in the lane until the gate is opened. */
 static void hold(struct worker_lane *lane)
 {
@@ -95,6 +110,7 @@ static void open_gate(struct world *w)
 static int tear_down(void **state)
 {
     atomic_store(&failing_reads, 0);
+    atomic_store(&failing_unlinks, 0);
     if (gate.closed)
         (void)sem_post(&gate.opened);
     gate.closed = false;
@@ -251,6 +267,38 @@ static void test_spool_that_cannot_be_written_once(void **state)
     assert_true(world_same_disks(w));
 }
 
+/* The vault has lost its end meanwhile, and the spool's file system has become read-only: it can neither give what is expected nor begin there. */
+static void test_spool_that_cannot_be_begun_anew_is_tried_ever_more_seldom(void **state)
+{
+    struct world *w = *state;
+    world_open_agent(w);
+    fake_agent_send_set(w->agent, 1, 0, 4);
+    world_until(w, w->agent->committed == 1);
+    world_until(w, (machine_trim(only_machine(w), true), only_machine(w)->spooled.bytes == 0));
+    fake_vault_stop(w->vault);
+    for (uint64_t s = 2; s <= 4; s++)
+        fake_agent_send_set(w->agent, s, (unsigned)s * 4, 4);
+    world_until(w, w->agent->spooled == 4);
+    w->vault->committed = 0;
+    atomic_store(&tried_unlinks, 0);
+    atomic_store(&failing_unlinks, 1);
+    uint64_t began = clock_mono_usec();
+    world_start_vault(w);
+    world_until(w, atomic_load(&tried_unlinks) >= 6);
+    assert_true(clock_mono_usec() - began > USEC_PER_SEC);
+    assert_true(w->agent->ended);
+    world_until(w, only_machine(w)->link.cause.code != ERR_NONE);
+    assert_non_null(strstr(only_machine(w)->link.cause.text, "Read-only file system"));
+    assert_non_null(strstr(only_machine(w)->link.cause.correction, "disk"));
+    atomic_store(&failing_unlinks, 0);
+    fake_agent_open(w->agent, 1, w->agent->epoch + 1, 1);
+    world_until(w, w->agent->opened_count == 1);
+    fake_agent_send_set(w->agent, 1, 0, 40);
+    world_until(w, w->agent->committed == 1);
+    assert_true(world_same_disks(w));
+    assert_int_equal(only_machine(w)->link.cause.code, ERR_NONE);
+}
+
 static void nothing(struct worker_job *job)
 {
     (void)job;
@@ -289,6 +337,7 @@ int main(void)
         TEST(test_spool_that_cannot_be_read_once),
         TEST(test_spool_that_cannot_be_read_any_more),
         TEST(test_spool_that_cannot_be_written_once),
+        TEST(test_spool_that_cannot_be_begun_anew_is_tried_ever_more_seldom),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
