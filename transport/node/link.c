@@ -6,7 +6,7 @@
  * sent, the pipeline feeds it from memory. A vault that is slower than the agent turns it back to the spool. Order is never
  * in question: both feeds are switched on the loop thread, at a position that both know.
  *
- * Failure modes: the vault is away -> tried again with growing pauses, while the spool takes what comes; the vault knows a
+ * Failure modes: the vault is away, or takes the stream and does not answer Open -> tried again with growing pauses, while the spool takes what comes; the vault knows a
  * higher epoch or generation -> the spool is of no use to anybody and is dropped; the spool does not reach back to what the
  * vault expects -> it begins again there, and the agent sends what is missing; it cannot begin again (its disk is read-only, say) -> that is
  * tried again with pauses that grow, and the stream is closed meanwhile.
@@ -320,6 +320,32 @@ static const struct rpc_call_ops link_ops = {
 
 /* ---- opening ---- */
 
+/* The connection may be good (its PINGs are answered, and other machines share it) and the machine's lane in the vault stand still. */
+static void on_silence(void *arg)
+{
+    struct machine *m = arg;
+    struct err err = ERR_INIT;
+    const char *vault = m->peer != NULL ? m->peer->endpoint : "";
+    uint64_t limit_ms = m->node->open_limit_usec / USEC_PER_MSEC;
+    if (m->link.state != LINK_OPENING)
+        return;
+    (void)err_set(
+        &err, ERR_UNAVAILABLE, "vault %s: did not answer Open for %llu ms", vault, (unsigned long long)limit_ms);
+    (void)err_hint(&err, "Look at the vault's log and disk; the node tries again by itself.");
+    log_event(LOG_WARN, "vault_silent", LOG_S("machine", m->text), LOG_S("vault", vault), LOG_U("after_ms", limit_ms));
+    link_close(m);
+    lost(m, &err);
+}
+
+static int expect_answer(struct machine *m, struct err *err)
+{
+    struct link *link = &m->link;
+    if (link->patience == NULL)
+        return loop_timer_new(m->node->loop, m->node->open_limit_usec, 0, on_silence, m, &link->patience, err);
+    loop_timer_set(link->patience, m->node->open_limit_usec);
+    return 0;
+}
+
 static int start_call(struct machine *m, uint64_t generation, uint64_t epoch, struct err *err)
 {
     struct link *link = &m->link;
@@ -328,6 +354,10 @@ static int start_call(struct machine *m, uint64_t generation, uint64_t epoch, st
     struct link_call *handle = mem_new(struct link_call);
     if (handle == NULL)
         return err_set(err, ERR_NOMEM, "no memory for a stream");
+    if (expect_answer(m, err) < 0) {
+        free(handle);
+        return -1;
+    }
     if (rpc_call_start(m->peer->channel, REPLICATE_PATH, 0, true, &link_ops, handle, &link->call, err) < 0) {
         link->call = NULL;
         free(handle);
@@ -370,7 +400,8 @@ void link_done(struct machine *m)
 {
     link_close(m);
     loop_timer_free(m->link.retry);
-    m->link.retry = NULL;
+    loop_timer_free(m->link.patience);
+    m->link.retry = m->link.patience = NULL;
 }
 
 /* ---- feeding ---- */

@@ -65,6 +65,7 @@ struct node {
     unsigned admitted;       /* and how many they are */
     uint64_t received_bytes, forwarded_bytes;
     size_t unsent_max;        /* bytes of each machine that wait for its vault in memory */
+    uint64_t open_limit_usec; /* how long a vault may take to answer Open */
     struct linkshape shape;
     struct spooldisk disk;
     struct joining *joining;              /* change sets of a machine are being joined; NULL: of none */
@@ -157,6 +158,7 @@ struct link {
     bool sent_open_set;     /* what was sent does not end in a mark */
     struct loop_timer *retry;
     bool retry_armed;
+    struct loop_timer *patience; /* with the vault's answer to Open */
     unsigned failures;           /* in a row */
     unsigned read_failures;      /* of the spool, in a row */
     unsigned start_failures;     /* of the spool to begin anew or to go back to its last mark, in a row */

@@ -26,6 +26,9 @@
 #define UNSENT_BYTES_MAX (384u << 20)
 #define UNSENT_EACH_MIN (1u << 20)
 #define UNSENT_EACH_MAX (4u << 20)
+/* Of Open, by a vault that is reached: it may be reading the end of a log, or wait for a slow disk. One that makes an index anew takes longer, and goes on with
+ * that whoever asks. */
+#define OPEN_LIMIT_USEC (60 * USEC_PER_SEC)
 #define IDLE_SEGMENT_BYTES (8u << 20) /* worth the few fsyncs that the next segment costs */
 
 static const char moved_away[] = "the machine was moved to another node";
@@ -98,6 +101,7 @@ int node_new(sd_event *loop, const struct node_conf *conf, struct node **ret_nod
     node->loop = loop;
     node->conf = *conf;
     node->cpu_at_usec = clock_mono_usec();
+    node->open_limit_usec = OPEN_LIMIT_USEC;
     if (start(node, err) < 0) {
         node_free(node);
         return -1;

@@ -33,6 +33,8 @@ static void take_open(struct fake_vault *v, struct rpc_call *call, const Leeward
     Leeward__Replication__V1__Opened o = LEEWARD__REPLICATION__V1__OPENED__INIT;
     v->opens++;
     buf_clear(&v->open);
+    if (v->silent)
+        return;
     if (open->generation < v->generation) {
         struct err err = ERR_INIT;
         (void)err_set(&err, ERR_REFUSED, "generation %llu is over", (unsigned long long)open->generation);

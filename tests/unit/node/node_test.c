@@ -794,6 +794,36 @@ static void test_vault_away_when_an_agent_asks_is_unavailable(void **state)
     assert_int_equal(h.chunks, 3);
 }
 
+/* It is reached, and its connection answers PINGs. */
+static void test_vault_that_does_not_answer_is_asked_again(void **state)
+{
+    struct world *w = world_of(state);
+    Leeward__Control__V1__NodeStatus s = LEEWARD__CONTROL__V1__NODE_STATUS__INIT;
+    w->node->open_limit_usec = 300 * USEC_PER_MSEC;
+    w->vault->silent = true;
+    fake_agent_open(w->agent, 1, 0, 0);
+    world_until(w, w->agent->ended);
+    assert_int_equal(w->agent->status, RPC_UNAVAILABLE);
+    assert_non_null(strstr(w->agent->text, "did not answer"));
+    node_status(w->node, &s);
+    assert_non_null(strstr(s.cause, "did not answer"));
+    assert_string_not_equal(s.remedy, "");
+    w->vault->silent = false;
+    world_open_agent(w);
+    fake_agent_send_set(w->agent, 1, 0, 20);
+    world_until(w, w->agent->committed == 1);
+    fake_vault_stop(w->vault);
+    fake_agent_send_set(w->agent, 2, 7, 20);
+    world_until(w, w->agent->spooled == 2);
+    w->vault->silent = true;
+    unsigned opens = w->vault->opens;
+    world_start_vault(w);
+    world_until(w, w->vault->opens >= opens + 2); /* what is in the spool is not left there */
+    w->vault->silent = false;
+    world_until(w, w->agent->committed == 2);
+    assert_true(world_same_disks(w));
+}
+
 /* Somebody else answers at the vault's address: for the agent it is a vault that is away, and not a certificate of its own that is wrong. */
 static void test_vault_that_is_none_is_unavailable_to_an_agent(void **state)
 {
@@ -858,6 +888,7 @@ int main(void)
         NODE_TEST(test_only_agents_replicate_to_a_node),
         NODE_TEST(test_vault_away_at_the_first_open_is_unavailable),
         NODE_TEST(test_vault_away_when_an_agent_asks_is_unavailable),
+        NODE_TEST(test_vault_that_does_not_answer_is_asked_again),
         NODE_TEST(test_vault_that_is_none_is_unavailable_to_an_agent),
         NODE_TEST(test_hashes_are_passed_on_for_the_own_machine_only),
         NODE_TEST(test_content_is_passed_on_only_where_the_hub_says_so),
