@@ -117,7 +117,7 @@ int segment_pread(const struct segment_reader *r, uint64_t offset, struct record
  * *ret_end is the offset behind the last valid mark (SEGMENT_HEADER_SIZE if none); *ret_sealed tells that it ends in a
  * good seal. Data behind the last mark is not an error: it is a change set that never was. Damage before a later valid mark
  * is ERR_CORRUPT, and *ret_end is then the offset behind the last mark before the damage. Headers and marks are checked;
- * payloads of data records are not (that takes the key: seal_open). A file that is too short to have a header never was a
+ * payloads of data records are not (that takes the key: seal_open). What the medium does not give back is ERR_IO with EIO. A file that is too short to have a header never was a
  * segment: ERR_NOT_FOUND. */
 int segment_recover(int dirfd, uint64_t number,
     void (*on_mark)(void *arg, const struct record *r, const uint8_t *payload, uint64_t end_bytes), void *arg,

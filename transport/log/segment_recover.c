@@ -6,7 +6,7 @@
  * A bad record may be a torn tail, which is normal, or damage, which is not. What tells them apart: behind
  * damage there is a later mark of the same machine whose checksum and hash fit and whose sequence is higher
  * than the last good one. The search for it goes byte by byte, because behind a bad header nothing tells
- * where the next record begins. What the medium does not give back is damage in any case: a torn tail can be read.
+ * where the next record begins. What the medium does not give back is neither: it may be read the next time, and the caller decides for how long to ask.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -139,8 +139,6 @@ static int recover(struct recovery *v, int fd, mark_fn *on_mark, void *arg, stru
     struct err cause = ERR_INIT;
     if (walk(v, &offset, on_mark, arg, &cause) == 0)
         return 0;
-    if (cause.code == ERR_IO && cause.sys_errno == EIO)
-        return err_set(err, ERR_CORRUPT, "%s", cause.text);
     if (cause.code != ERR_CORRUPT ||
         segment_reader_sparse(v->reader) != NULL) { /* a rewritten one is whole or damaged */
         err_copy(err, &cause);

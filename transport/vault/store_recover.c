@@ -8,7 +8,8 @@
  *   damage in the last segment   it is left as it is and a new one begun. What the index covers stays; what cannot be
  *                                reached behind the damage is lost.
  *   the log ends early           what is behind its last mark is lost; the index is made again.
- * What the medium does not give back (EIO) is damage as any other.
+ * What the medium does not give back (EIO) is damage as any other, once it was asked for some times with pauses: what is given up at the end of the log is
+ * given up for good.
  * When committed change sets were lost the epoch goes up: the source must open anew, learns that the vault has less, and
  * compares its disks. Nothing of that is silent (store_lost_commits). A hole in the middle that must be replayed is ERR_CORRUPT: what stands
  * behind it would be read without what is missing.
@@ -26,6 +27,9 @@
 #include "transport/log/segment_rewrite.h"
 #include "transport/vault/store_private.h"
 #include "transport/vault/view.h"
+
+#define END_TRIES 4u /* of the log's end, when the disk refuses to read it */
+#define END_PAUSE_USEC 250000u
 
 static void dir_close_indirect(DIR **d)
 {
@@ -175,9 +179,14 @@ static int replay_end(struct store *s, const struct segment_info *info, struct e
     return store_apply_end(s, info->last_sequence, info->number, info->end_bytes, err);
 }
 
+static bool is_unread(const struct err *why)
+{
+    return why->code == ERR_IO && why->sys_errno == EIO;
+}
+
 static bool is_damage(const struct err *why)
 {
-    return why->code == ERR_CORRUPT || (why->code == ERR_IO && why->sys_errno == EIO);
+    return why->code == ERR_CORRUPT || is_unread(why);
 }
 
 /* Nothing behind this place can be read (1), or something else is wrong (-1). */
@@ -389,6 +398,21 @@ static int check_missing(const struct store *s, const struct log_span *log, stru
     return 0;
 }
 
+/* A path to the disk that is away for a moment must not cost the newest points. */
+static int recover_tail(struct store *s, struct log_span *log, bool *ret_sealed, struct err *why)
+{
+    for (unsigned attempt = 1;; attempt++) {
+        err_clear(why);
+        if (store_tail_recover(s, log->last, &log->end, ret_sealed, why) == 0)
+            return 0;
+        if (!is_unread(why) || attempt == END_TRIES)
+            return -1;
+        log_event(LOG_WARN, "segment_not_read", LOG_S("dir", s->dir), LOG_U("segment", log->last),
+            LOG_U("attempt", attempt), LOG_E(why));
+        (void)usleep(END_PAUSE_USEC);
+    }
+}
+
 /* Where the last segment ends, and a writer at its end unless it is sealed or damaged (then a new one will be begun). */
 static int find_end(struct store *s, struct log_span *log, struct err *err)
 {
@@ -397,7 +421,7 @@ static int find_end(struct store *s, struct log_span *log, struct err *err)
     if (log->last == 0)
         return 0;
     s->writer_number = log->last;
-    if (store_tail_recover(s, log->last, &log->end, &sealed, &why) < 0) {
+    if (recover_tail(s, log, &sealed, &why) < 0) {
         if (!is_damage(&why)) {
             err_copy(err, &why);
             return -1;
