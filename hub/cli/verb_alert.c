@@ -83,13 +83,52 @@ static int post(struct command_line *line, const char *path, const json_t *body,
     return output_item(line, answer.json, stdout);
 }
 
+/* All of them, whatever becomes of one; *first is why the first that was refused was. Returns how many were. */
+static size_t acknowledge_each(const struct command_line *line, const json_t *body, json_t *taken, struct err *first)
+{
+    size_t missed = 0;
+
+    for (size_t i = 0; i < line->argument_count; i++) {
+        AUTO_FREE char *path = client_path("/api/v1/alerts/%s/acknowledge", line->arguments[i]);
+        AUTO_ANSWER struct client_answer answer = {0};
+        struct err why = ERR_INIT;
+
+        if (!path)
+            (void)err_set(&why, ERR_NOMEM, "no memory for a request");
+        else if (client_call(line->client, "POST", path, body, NULL, &answer, &why) == 0)
+            json_array_append(taken, answer.json);
+        if (why.code != ERR_NONE && missed++ == 0) {
+            err_copy(first, &why);
+            (void)err_wrap(first, "%s", line->arguments[i]);
+        }
+    }
+    return missed;
+}
+
+static int acknowledge_many(const struct command_line *line, const json_t *body, struct err *err)
+{
+    json_t *taken = json_array();
+    struct err first = ERR_INIT;
+    size_t missed = acknowledge_each(line, body, taken, &first);
+    int rc = output_items(line, taken, alert_columns, ARRAY_LEN(alert_columns), stdout);
+
+    json_decref(taken);
+    if (rc < 0 || missed == 0)
+        return rc;
+    err_copy(err, &first);
+    return err_wrap(err, "%zu of %u alerts not acknowledged", missed, line->argument_count);
+}
+
 int verb_alert_ack(struct command_line *line, struct err *err)
 {
     const char *note = command_option(line, "note");
     AUTO_FREE char *path = client_path("/api/v1/alerts/%s/acknowledge", line->arguments[0]);
     json_t *body = json_pack("{s:s}", "note", note ? note : "");
-    int rc = body ? post(line, path, body, err) : err_set(err, ERR_NOMEM, "no memory for a request");
+    int rc;
 
+    if (!body)
+        return err_set(err, ERR_NOMEM, "no memory for a request");
+    rc = line->argument_count > 1 ? acknowledge_many(line, body, err) : post(line, path, body, err);
     json_decref(body);
     return rc;
 }

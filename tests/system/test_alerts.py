@@ -89,6 +89,11 @@ def an_alert_reaches_a_mailbox_and_a_webhook_once_and_so_does_its_end():
     check(alert["id"] in [a["id"] for a in site.items("alert", "list")], "leeward alert list does not have it")
     taken = site.cli("alert", "ack", alert["id"], "--note", "the disk is ordered")
     check(taken["state"] == "acknowledged" and taken["note"] == "the disk is ordered", taken)
+    unknown = "00000000-0000-4000-8000-000000000000"
+    several = site.cli_result("alert", "ack", unknown, alert["id"], "-o", "json")
+    check(several.returncode != 0 and unknown in several.stderr and "1 of 2 alerts" in several.stderr, several.stderr)
+    check([(a["id"], a["note"]) for a in json.loads(several.stdout)] == [(alert["id"], "the disk is ordered")],
+          f"one that is not there cost the other one its line, or its note: {several.stdout}")
     filling(api, 100)
     resolved(api, alert)
     wait_until(lambda: len(mailbox.mails) == 2 and len(hook.requests) == 2, "word of the end", 60)

@@ -118,4 +118,36 @@ test("all_machines_are_changed_at_once_with_a_line_for_each", async () => {
     check(!(await page.isVisible("#bulk-settings")), "machines that were changed are still ticked");
 });
 
+const alertsOf = async (context) => (await (await context.request.get("/api/v1/alerts?state=firing,acknowledged&limit=500")).json()).items;
+
+test("alerts_are_acknowledged_together_with_a_note", async () => {
+    const { page, context } = await open({ storageState: await session() });
+    await page.goto("/alerts");
+    await page.waitForFunction(() => document.querySelectorAll("table tbody tr[data-id]").length >= 2, undefined, { timeout: 60000 });
+    check(!(await page.isVisible("#bulk-acknowledge")), "nothing is ticked, and something can be acknowledged");
+    await page.check("#select-all");
+    const asked = Number((await page.textContent("#bulk-acknowledge")).match(/\d+/)[0]);
+    check(asked >= 2, `${asked} alerts are ticked`);
+    await page.click("#bulk-acknowledge");
+    await page.fill("#acknowledge-note", "a second disk is ordered");
+    await accessible(page, "question for many alerts");
+    await picture(page, "acknowledge-en-light-desktop");
+    await page.click("#dialog-act");
+    await page.getByRole("dialog").waitFor({ state: "detached" });
+    await page.waitForSelector("text=Acknowledged by admin: a second disk is ordered");
+    const taken = (await alertsOf(context)).filter((one) => one.state === "acknowledged" && one.note === "a second disk is ordered" && one.acknowledged_by === "admin");
+    check(taken.length >= asked, `${taken.length} of ${asked} are acknowledged`);
+    await picture(page, "acknowledged-en-light-desktop");
+    check(!(await page.isVisible("#bulk-acknowledge")), "alerts that somebody has taken on can be acknowledged");
+});
+
+for (const [language, theme] of [["zh", "dark"], ["sv", "light"]])
+    test(`acknowledged_alerts_on_a_phone_${language}`, async () => {
+        const { page } = await open({ storageState: await session(), language, theme, size: "phone" });
+        await page.goto("/alerts?state=acknowledged");
+        await page.waitForSelector("table tbody tr[data-id]");
+        await accessible(page, `alerts in ${language}`);
+        await picture(page, `acknowledged-${language}-${theme}-phone`);
+    });
+
 await main();

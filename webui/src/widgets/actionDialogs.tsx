@@ -41,7 +41,8 @@ export function ActionDialog({ kind, machines, onClose }: ActionDialogProps) {
             text={t(`action.${kind}.text`, { names: namesOf(machines) })}
             submit={t(`action.${kind}.button`)}
             isDanger={kind === "unprotect"}
-            machines={machines}
+            thing="machine"
+            items={machines}
             ask={async (machine) => {
                 await requestAction(machine.id, actions[kind]);
                 return "done";

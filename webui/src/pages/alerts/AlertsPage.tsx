@@ -8,12 +8,11 @@ import { PageSection } from "@patternfly/react-core/dist/dynamic/components/Page
 import { Skeleton } from "@patternfly/react-core/dist/dynamic/components/Skeleton";
 import { Toolbar, ToolbarContent, ToolbarItem } from "@patternfly/react-core/dist/dynamic/components/Toolbar";
 import { CheckCircleIcon } from "@patternfly/react-icons/dist/dynamic/icons/check-circle-icon";
-import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
+import { useQuery } from "@tanstack/react-query";
 import { Link, useNavigate, useSearch } from "@tanstack/react-router";
-import { useMemo } from "react";
+import { useMemo, useState } from "react";
 import { useTranslation } from "react-i18next";
 
-import { api, call } from "../../api/client";
 import { type Alert, alertsQuery } from "../../api/queries";
 import { useMay } from "../../api/session";
 import { useFormat } from "../../i18n/format";
@@ -25,15 +24,8 @@ import { PageHeader } from "../../widgets/PageHeader";
 import { ProblemAlert } from "../../widgets/ProblemAlert";
 import { listOf } from "../../widgets/searchList";
 import { useWords } from "../../words/useWords";
+import { AcknowledgeDialog } from "./AcknowledgeDialog";
 import { ALERT_SEVERITIES, ALERT_STATES, type AlertSearch } from "./route";
-
-function useAcknowledge() {
-    const client = useQueryClient();
-    return useMutation({
-        mutationFn: (id: string) => call(api.POST("/api/v1/alerts/{alert_id}/acknowledge", { params: { path: { alert_id: id } }, body: {} })),
-        onSettled: () => client.invalidateQueries({ queryKey: ["alerts"] }),
-    });
-}
 
 const colors = { firing: "red", acknowledged: "blue", resolved: "grey" } as const;
 
@@ -68,7 +60,18 @@ function useColumns(): Column<Alert>[] {
                 sortBy: (a) => a.subject_name,
                 cell: (a) => (a.machine_id ? <Link to="/machines/$machineId" params={{ machineId: a.machine_id }} className="lw-link">{a.subject_name}</Link> : a.subject_name),
             },
-            { key: "state", label: t("column.state"), sortBy: (a) => ALERT_STATES.indexOf(a.state), cell: (a) => <Label isCompact color={colors[a.state]}>{t(`state.${a.state}`)}</Label> },
+            {
+                key: "state",
+                label: t("column.state"),
+                width: 15,
+                sortBy: (a) => ALERT_STATES.indexOf(a.state),
+                cell: (a) => (
+                    <>
+                        <Label isCompact color={colors[a.state]}>{t(`state.${a.state}`)}</Label>
+                        {a.acknowledged_by && <div className="lw-subtle">{a.note ? t("takenOnWith", { name: a.acknowledged_by, note: a.note }) : t("takenOn", { name: a.acknowledged_by })}</div>}
+                    </>
+                ),
+            },
             { key: "since", label: t("column.since"), sortBy: (a) => a.since ?? a.raised_at, cell: (a) => ago(a.since ?? a.raised_at ?? "") },
         ],
         [t, ago, title, finding],
@@ -78,22 +81,30 @@ function useColumns(): Column<Alert>[] {
 export function AlertsPage() {
     const { t, i18n } = useTranslation("alerts");
     const { t: common } = useTranslation();
+    const { number } = useFormat();
     const search = useSearch({ from: "/shell/alerts" });
     const navigate = useNavigate({ from: "/alerts" });
     const { data, error, isPending } = useQuery(alertsQuery({ code: search.code }));
     const columns = useColumns();
     const title = useAlertTitle();
-    const acknowledge = useAcknowledge();
     const mayAct = useMay("operator");
+    const [ticked, setTicked] = useState<ReadonlySet<string>>(new Set());
+    const [asked, setAsked] = useState<Alert[]>();
     const change = (changes: Partial<AlertSearch>) => void navigate({ search: (before) => ({ ...before, ...changes }), replace: true });
     const states = listOf(search.state, ALERT_STATES) ?? ["firing", "acknowledged"];
     const severities = listOf(search.severity, ALERT_SEVERITIES);
+    // What is ticked and out of sight, or taken on by somebody meanwhile, is not meant.
     const shown = (data ?? []).filter((a) => states.includes(a.state) && (!severities || severities.includes(a.severity)));
+    const meant = shown.filter((a) => a.state === "firing" && ticked.has(a.id));
+    const close = (left?: Alert[]) => {
+        setAsked(undefined);
+        if (left) setTicked(new Set(left.map((a) => a.id)));
+    };
     return (
         <>
             <PageHeader title={t("title")} text={search.code && title(search.code, search.code)} />
             <PageSection hasBodyWrapper={false} isFilled>
-                <ProblemAlert error={error ?? acknowledge.error} />
+                <ProblemAlert error={error} />
                 <Toolbar inset={{ default: "insetNone" }} className="lw-toolbar">
                     <ToolbarContent>
                         <ToolbarItem>
@@ -103,6 +114,7 @@ export function AlertsPage() {
                             <FilterSelect id="filter-severity" label={t("column.severity")} options={ALERT_SEVERITIES.map((value) => ({ value, text: common(`health.${value}`) }))} chosen={severities ?? []} onChange={(chosen) => change({ severity: chosen.join(",") || undefined })} />
                         </ToolbarItem>
                         {search.code && <ToolbarItem><Button variant="link" onClick={() => change({ code: undefined })}>{t("allCodes")}</Button></ToolbarItem>}
+                        {meant.length > 0 && <ToolbarItem><Button id="bulk-acknowledge" variant="secondary" onClick={() => setAsked(meant)}>{t("acknowledgeMany", { count: meant.length, number: number(meant.length) })}</Button></ToolbarItem>}
                     </ToolbarContent>
                 </Toolbar>
                 {isPending ? (
@@ -116,11 +128,13 @@ export function AlertsPage() {
                         rowName={(alert) => alert.subject_name}
                         sort={search.sort ?? "severity"}
                         onSort={(sort) => change({ sort })}
-                        actions={mayAct ? (alert) => alert.state === "firing" && <Button variant="secondary" size="sm" onClick={() => acknowledge.mutate(alert.id)}>{t("acknowledge")}</Button> : undefined}
+                        selection={mayAct ? { ids: ticked, onChange: setTicked } : undefined}
+                        actions={mayAct ? (alert) => alert.state === "firing" && <Button variant="secondary" size="sm" onClick={() => setAsked([alert])}>{t("acknowledge")}</Button> : undefined}
                         empty={<EmptyState titleText={t("none")} headingLevel="h2" icon={CheckCircleIcon}><EmptyStateBody>{t("noneText")}</EmptyStateBody></EmptyState>}
                         language={i18n.language}
                     />
                 )}
+                {asked && <AcknowledgeDialog alerts={asked} onClose={close} />}
             </PageSection>
         </>
     );

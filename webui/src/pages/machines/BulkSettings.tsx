@@ -31,7 +31,8 @@ export function BulkSettings({ machines: given, onClose }: { machines: Machine[]
             text={t("bulk.text", { names: namesOf(machines) })}
             submit={t("bulk.submit", { count: machines.length, number: number(machines.length) })}
             isDisabled={isEmpty(wish)}
-            machines={machines}
+            thing="machine"
+            items={machines}
             ask={(machine) => give(machine, wish)}
             showsAll={machines.length > 1}
             onClose={onClose}

@@ -62,15 +62,15 @@ describe("policy and site of many machines", () => {
         choose("bulk-policy", "gold");
         expect(document.body.textContent).toContain("bulk.bare=1");
         fireEvent.click(element("dialog-act"));
-        await waitFor(() => expect(summary()).toBe("each.summary.done=2, each.summary.already=1, each.summary.held=1, each.summary.refused=1"));
+        await waitFor(() => expect(summary()).toBe("each.machine.summary.done=2, each.machine.summary.already=1, each.machine.summary.held=1, each.machine.summary.refused=1"));
         expect(asked().map(({ method, id, ifMatch }) => [method, id, ifMatch])).toEqual([["PATCH", "a", '"a-1"'], ["PATCH", "c", '"c-1"'], ["PATCH", "d", '"d-1"'], ["PATCH", "e", '"e-1"']]);
         expect(asked()[0]?.body).toEqual({ policy_id: "gold" });
         await waitFor(() => expect(lines()).toEqual([
-            ["c", "each.outcome.refused", "not protectedProtect it."],
-            ["d", "each.outcome.held", "a second person must approve"],
-            ["b", "each.outcome.already", "–"],
-            ["a", "each.outcome.done", "–"],
-            ["e", "each.outcome.done", "–"],
+            ["c", "each.machine.outcome.refused", "not protectedProtect it."],
+            ["d", "each.machine.outcome.held", "a second person must approve"],
+            ["b", "each.machine.outcome.already", "–"],
+            ["a", "each.machine.outcome.done", "–"],
+            ["e", "each.machine.outcome.done", "–"],
         ]));
         await waitFor(() => expect(document.activeElement).toBe(element("dialog-close"))); // the button that was pressed is gone
         fireEvent.click(element("dialog-close"));
@@ -81,7 +81,7 @@ describe("policy and site of many machines", () => {
         const { asked } = open([machine("a", { site_id: "pier" }), machine("b")], () => json(200, {}));
         choose("bulk-site", "none");
         fireEvent.click(element("dialog-act"));
-        await waitFor(() => expect(summary()).toBe("each.summary.done=1, each.summary.already=1"));
+        await waitFor(() => expect(summary()).toBe("each.machine.summary.done=1, each.machine.summary.already=1"));
         expect(asked().map(({ id, body }) => [id, body])).toEqual([["a", { site_id: null }]]);
     });
 
@@ -90,16 +90,16 @@ describe("policy and site of many machines", () => {
         const { asked } = open([machine("a"), machine("b"), machine("c")], ({ method, id, ifMatch }) => (method === "GET" ? json(200, now[id]) : ifMatch === `"${id}-2"` ? json(200, {}) : json(412, { code: "conflict", detail: "changed by somebody else" })));
         choose("bulk-policy", "gold");
         fireEvent.click(element("dialog-act"));
-        await waitFor(() => expect(summary()).toBe("each.summary.done=1, each.summary.already=1, each.summary.refused=1"));
+        await waitFor(() => expect(summary()).toBe("each.machine.summary.done=1, each.machine.summary.already=1, each.machine.summary.refused=1"));
         expect(asked().filter(({ method }) => method === "PATCH").map(({ ifMatch }) => ifMatch)).toEqual(['"a-1"', '"a-2"', '"b-1"', '"c-1"']);
-        await waitFor(() => expect(lines()[0]).toEqual(["b", "each.outcome.refused", "changed by somebody else"]));
+        await waitFor(() => expect(lines()[0]).toEqual(["b", "each.machine.outcome.refused", "changed by somebody else"]));
     });
 
     it("are not asked for any more once the hub is away", async () => {
         const { ticked } = open([machine("a"), machine("b"), machine("c")], ({ id }) => (id === "a" ? json(200, {}) : Promise.reject(new Error("gone"))));
         choose("bulk-policy", "gold");
         fireEvent.click(element("dialog-act"));
-        await waitFor(() => expect(summary()).toBe("each.summary.done=1, each.summary.skipped=1, each.summary.refused=1"));
+        await waitFor(() => expect(summary()).toBe("each.machine.summary.done=1, each.machine.summary.skipped=1, each.machine.summary.refused=1"));
         fireEvent.click(element("dialog-close"));
         expect(ticked).toEqual([["b", "c"]]);
     });
@@ -113,7 +113,7 @@ describe("policy and site of many machines", () => {
         await waitFor(() => expect(asked()).toHaveLength(1));
         fireEvent.keyDown(document, { key: "Escape" });
         answer(json(200, {}));
-        await waitFor(() => expect(summary()).toBe("each.summary.done=1, each.summary.skipped=2"));
+        await waitFor(() => expect(summary()).toBe("each.machine.summary.done=1, each.machine.summary.skipped=2"));
         expect(asked()).toHaveLength(1);
     });
 });
@@ -139,9 +139,9 @@ describe("an action for many machines", () => {
         render(<QueryClientProvider client={client}><BulkActions machines={[machine("a"), machine("b"), machine("c")]} onTick={onTick} /></QueryClientProvider>);
         fireEvent.click(element("bulk-resync"));
         fireEvent.click(element("dialog-act"));
-        await waitFor(() => expect(summary()).toBe("each.summary.done=2, each.summary.refused=1"));
+        await waitFor(() => expect(summary()).toBe("each.machine.summary.done=2, each.machine.summary.refused=1"));
         expect(asked).toEqual(["a", "b", "c"]);
-        await waitFor(() => expect(lines()[0]).toEqual(["a", "each.outcome.refused", "another job is under way"]));
+        await waitFor(() => expect(lines()[0]).toEqual(["a", "each.machine.outcome.refused", "another job is under way"]));
         fireEvent.click(element("dialog-close"));
         expect(onTick).toHaveBeenCalledWith(new Set(["a"]));
     });
@@ -171,7 +171,7 @@ describe("an action for many machines", () => {
         answers[0]?.(json(202, {}));
         await waitFor(() => expect(asked).toEqual(["a", "b"]));
         answers[1]?.(json(409, { code: "refused", detail: "no disk" }));
-        await waitFor(() => expect(summary()).toBe("each.summary.done=1, each.summary.refused=1"));
+        await waitFor(() => expect(summary()).toBe("each.machine.summary.done=1, each.machine.summary.refused=1"));
         fireEvent.click(element("dialog-close"));
         expect(onTick).toHaveBeenCalledWith(new Set(["b", "c"]));
     });
