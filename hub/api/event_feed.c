@@ -96,7 +96,7 @@ static void ring_add(struct event_feed *feed, const struct event_row *row)
 {
     struct entry *entry = &feed->ring[feed->count % EVENT_FEED_KEPT];
     json_t *json = event_row_json(row);
-    AUTO_FREE char *data = json ? json_dumps(json, JSON_COMPACT) : NULL;
+    AUTO_FREE char *data = json ? json_dumps(json, REPLY_JSON_FLAGS) : NULL;
     char *text = data ? mem_printf("id: %llu\ndata: %s\n\n", (unsigned long long)row->seq, data) : NULL;
 
     json_decref(json);

@@ -125,15 +125,6 @@ int reply_created(struct request *r, json_t *item, const char *location, struct 
     return 0;
 }
 
-int reply_list(struct request *r, json_t *items, const char *next, struct err *err)
-{
-    json_t *list = items ? json_pack("{s:o}", "items", items) : NULL;
-
-    if (list && next)
-        json_object_set_new(list, "next", json_string(next));
-    return reply_json(r, 200, list, err);
-}
-
 int reply_empty(struct request *r)
 {
     reply_clear(r);

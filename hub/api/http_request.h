@@ -55,6 +55,9 @@ struct api_services {
     const atomic_bool *draining;
 };
 
+/* How answers are written. 15 digits hold microseconds for thirty years, and print what was meant: 0.1 is 0.10000000000000001 with 17. */
+#define REPLY_JSON_FLAGS (JSON_COMPACT | JSON_REAL_PRECISION(15))
+
 struct reply {
     int status;
     json_t *json; /* the body, or NULL */
@@ -135,8 +138,6 @@ int request_fault(struct request *r, struct err *err, const char *pointer, const
 /* A member "etag" of the value becomes the header ETag. */
 int reply_json(struct request *r, int status, json_t *json, struct err *err);
 int reply_created(struct request *r, json_t *item, const char *location, struct err *err);
-/* {"items": items} and "next": cursor unless it is NULL. */
-int reply_list(struct request *r, json_t *items, const char *next, struct err *err);
 int reply_empty(struct request *r); /* 204 */
 /* text is taken over and freed with free(). */
 int reply_text(struct request *r, int status, const char *content_type, char *text, size_t len);

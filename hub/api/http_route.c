@@ -252,7 +252,7 @@ static int kept_answer(struct request *r, struct err *err)
 
 static int keep_answer(struct request *r, struct err *err)
 {
-    AUTO_FREE char *body = r->reply.json ? json_dumps(r->reply.json, JSON_COMPACT) : mem_strdup("");
+    AUTO_FREE char *body = r->reply.json ? json_dumps(r->reply.json, REPLY_JSON_FLAGS) : mem_strdup("");
 
     if (!body)
         return err_set(err, ERR_NOMEM, "no memory for the answer");

@@ -287,7 +287,7 @@ static void note_answer(const struct exchange *x)
 static void render(struct request *r)
 {
     if (r->reply.json && !r->reply.text) {
-        r->reply.text = json_dumps(r->reply.json, JSON_COMPACT);
+        r->reply.text = json_dumps(r->reply.json, REPLY_JSON_FLAGS);
         r->reply.text_len = r->reply.text ? strlen(r->reply.text) : 0;
         if (!r->reply.text)
             r->reply.status = 500;

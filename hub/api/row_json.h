@@ -36,6 +36,8 @@ struct row_json_member {
 
 /* A new object, NULL without memory. */
 json_t *row_json(const void *row, const struct row_json_member *members, size_t count);
+/* Members of one row more into an object; what it has of these names is replaced. -1 without memory. */
+int row_json_add(json_t *object, const void *row, const struct row_json_member *members, size_t count);
 /* Seconds as a JSON number without superfluous digits: an integer where they are whole. */
 json_t *row_json_seconds(int64_t usec);
 json_t *row_json_time(uint64_t utc_usec);

@@ -119,12 +119,7 @@ static int take_settings(struct request *r, struct group_row *row, struct err *e
 
 static int machine_id(struct request *r, const char *id_or_name, char ret_id[IDENT_TEXT_SIZE], struct err *err)
 {
-    AUTO_DB_SET struct db_set set = {0};
-
-    if (db_need(r->conn, &db_machines, id_or_name, &set, err) < 0)
-        return -1;
-    (void)snprintf(ret_id, IDENT_TEXT_SIZE, "%s", db_at(&set, struct machine_row, 0)->id);
-    return 0;
+    return db_need_key(r->conn, &db_machines, id_or_name, ret_id, IDENT_TEXT_SIZE, err);
 }
 
 static int join_all(struct request *r, const char *id, struct err *err)

@@ -104,20 +104,16 @@ static json_t *machine_json(const struct request *r, const void *row)
     json_t *item = row_json(row, machine_members, ARRAY_LEN(machine_members));
     struct live_machine live = {0};
     bool heard = live_status_machine(r->services->conf->live, m->id, &live);
-    json_t *fresh;
 
     if (!heard) { /* the row is all there is; speeds and counters are those of a silent agent */
         live.backlog_bytes = m->backlog_bytes;
         live.initial_total_bytes = m->initial_total_bytes;
         live.initial_done_bytes = m->initial_done_bytes;
     }
-    fresh = row_json(&live, live_members, ARRAY_LEN(live_members));
-    if (!item || !fresh || json_object_update(item, fresh) < 0) {
+    if (!item || row_json_add(item, &live, live_members, ARRAY_LEN(live_members)) < 0) {
         json_decref(item);
-        json_decref(fresh);
         return NULL;
     }
-    json_decref(fresh);
     json_object_set_new(item, "rounds", json_integer(live.rounds));
     json_object_set_new(item, "slowed_by", json_string(live.slowed_by));
     if (heard && live.last_point_sequence >= m->last_point_sequence && live.last_point_sequence > 0)
@@ -170,12 +166,7 @@ int serve_machine_get(struct request *r, struct err *err)
 /* The path may hold a name; the stores take ids. */
 static int machine_id(struct request *r, char ret_id[IDENT_TEXT_SIZE], struct err *err)
 {
-    AUTO_DB_SET struct db_set set = {0};
-
-    if (db_need(r->conn, &db_machines, r->params[0], &set, err) < 0)
-        return -1;
-    (void)snprintf(ret_id, IDENT_TEXT_SIZE, "%s", db_at(&set, struct machine_row, 0)->id);
-    return 0;
+    return db_need_key(r->conn, &db_machines, r->params[0], ret_id, IDENT_TEXT_SIZE, err);
 }
 
 /* Another policy may keep its points for less long. 0, 1 (held back, the reply is set) or -1. */

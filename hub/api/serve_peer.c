@@ -83,10 +83,7 @@ static json_t *node_json(const struct request *r, const void *row)
     if (!item)
         return NULL;
     if (live_status_node(r->services->conf->live, n->id, &live) && live.online) {
-        json_t *fresh = row_json(&live, live_node_members, ARRAY_LEN(live_node_members));
-
-        json_object_update(item, fresh);
-        json_decref(fresh);
+        (void)row_json_add(item, &live, live_node_members, ARRAY_LEN(live_node_members));
         json_object_set_new(item, "streams", json_integer(live.streams));
     }
     json_object_set_new(item, "received_bytes_per_second", json_integer((json_int_t)live.received_bytes_per_sec));
@@ -101,10 +98,7 @@ static json_t *vault_json(const struct request *r, const void *row)
     struct live_vault live = {0};
 
     if (item && live_status_vault(r->services->conf->live, v->id, &live) && live.online) {
-        json_t *fresh = row_json(&live, live_vault_members, ARRAY_LEN(live_vault_members));
-
-        json_object_update(item, fresh);
-        json_decref(fresh);
+        (void)row_json_add(item, &live, live_vault_members, ARRAY_LEN(live_vault_members));
         json_object_set_new(item, "streams", json_integer(live.streams));
     }
     return item;

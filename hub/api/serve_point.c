@@ -69,12 +69,7 @@ static json_t *export_json(const struct request *r, const void *row)
 
 static int find_machine(struct request *r, const char *id_or_name, char ret_id[IDENT_TEXT_SIZE], struct err *err)
 {
-    AUTO_DB_SET struct db_set set = {0};
-
-    if (db_need(r->conn, &db_machines, id_or_name, &set, err) < 0)
-        return -1;
-    (void)snprintf(ret_id, IDENT_TEXT_SIZE, "%s", db_at(&set, struct machine_row, 0)->id);
-    return 0;
+    return db_need_key(r->conn, &db_machines, id_or_name, ret_id, IDENT_TEXT_SIZE, err);
 }
 
 /* The row of the point in the path: machine (id or name), sequence. */

@@ -17,7 +17,7 @@
 
 void output_json(const json_t *value, FILE *out)
 {
-    (void)json_dumpf(value, out, JSON_INDENT(2) | JSON_PRESERVE_ORDER | JSON_ENCODE_ANY);
+    (void)json_dumpf(value, out, JSON_INDENT(2) | JSON_PRESERVE_ORDER | JSON_ENCODE_ANY | JSON_REAL_PRECISION(15));
     (void)fputc('\n', out);
 }
 
@@ -251,7 +251,7 @@ static void render_member(const char *name, const json_t *value, char *out, size
         show(name, value, form_of_member(name), out, n);
         return;
     }
-    AUTO_FREE char *text = json_dumps(value, JSON_COMPACT | JSON_PRESERVE_ORDER);
+    AUTO_FREE char *text = json_dumps(value, JSON_COMPACT | JSON_PRESERVE_ORDER | JSON_REAL_PRECISION(15));
 
     (void)snprintf(out, n, "%s", text ? text : "");
     sanitize(out);

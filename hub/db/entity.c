@@ -423,33 +423,86 @@ static bool key_fits(const struct db_entity *entity, const char *key)
     return true;
 }
 
+static int not_one(const struct db_entity *entity, int n, const char *name, struct err *err)
+{
+    err_set(err, ERR_CONFLICT, "%d %ss are named %s", n, entity->name, name);
+    return err_hint(err, "Give the id instead of the name.");
+}
+
+/* " AND KEY = $1", or the name's. 0: nothing can have this key, and there are no names. */
+static int append_key(struct query *q, const char *key_or_name, struct err *err)
+{
+    bool by_key = key_fits(q->entity, key_or_name);
+
+    if (!by_key && !q->entity->name_sql)
+        return 0;
+    if (append_from(q, NULL, err) < 0 || add_value(q, DB_S(key_or_name), err) < 0)
+        return -1;
+    if (by_key ? buf_printf(&q->sql, err, " AND %s = $1::%s", q->entity->key_sql, q->entity->key_cast) < 0
+               : buf_printf(&q->sql, err, " AND %s = $1::text", q->entity->name_sql) < 0)
+        return -1;
+    return 1;
+}
+
+/* Runs what asks for one row: 1 with *ret_set, 0 or -1. */
+static int get_one(struct query *q, struct db_conn *conn, const char *name, struct db_set *ret_set, struct err *err)
+{
+    PGresult *r = NULL;
+    int n = query_run(q, conn, DB_PREPARE_ALWAYS, &r, err);
+
+    if (n < 0)
+        return -1;
+    if (n == 1)
+        return set_fill(q->entity, r, 1, ret_set, err) < 0 ? -1 : 1;
+    PQclear(r);
+    return n == 0 ? 0 : not_one(q->entity, n, name, err);
+}
+
 int db_get(struct db_conn *conn, const struct db_entity *entity, const char *key_or_name, struct db_set *ret_set,
     struct err *err)
 {
     AUTO_QUERY struct query q = {.entity = entity, .sql = BUF_INIT(SQL_MAX)};
-    bool by_key = key_fits(entity, key_or_name);
-    PGresult *r = NULL;
+    int rc;
+
+    if (append_columns(&q, err) < 0)
+        return -1;
+    if ((rc = append_key(&q, key_or_name, err)) <= 0)
+        return rc;
+    return get_one(&q, conn, key_or_name, ret_set, err);
+}
+
+int db_get_where(struct db_conn *conn, const struct db_entity *entity, const char *condition, struct db_value value,
+    struct db_set *ret_set, struct err *err)
+{
+    AUTO_QUERY struct query q = {.entity = entity, .sql = BUF_INIT(SQL_MAX)};
+
+    if (append_columns(&q, err) < 0 || append_from(&q, NULL, err) < 0 || add_value(&q, value, err) < 0 ||
+        buf_printf(&q.sql, err, " AND %s", condition) < 0)
+        return -1;
+    return get_one(&q, conn, "that", ret_set, err);
+}
+
+static int no_such(const struct db_entity *entity, const char *key_or_name, struct err *err)
+{
+    err_set(err, ERR_NOT_FOUND, "there is no %s %s", entity->name, key_or_name);
+    return err_hint(err, "List the %ss to see their names and ids.", entity->name);
+}
+
+int db_need_key(struct db_conn *conn, const struct db_entity *entity, const char *key_or_name, char *ret_key,
+    size_t size, struct err *err)
+{
+    AUTO_QUERY struct query q = {.entity = entity, .sql = BUF_INIT(SQL_MAX)};
+    AUTO_PGRESULT PGresult *r = NULL;
     int n;
 
-    if (!by_key && !entity->name_sql)
-        return 0;
-    if (append_columns(&q, err) < 0 || append_from(&q, NULL, err) < 0 || add_value(&q, DB_S(key_or_name), err) < 0)
+    if (buf_printf(&q.sql, err, "SELECT (%s)::text", entity->key_sql) < 0 ||
+        (n = append_key(&q, key_or_name, err)) < 0 ||
+        (n > 0 && (n = query_run(&q, conn, DB_PREPARE_ALWAYS, &r, err)) < 0))
         return -1;
-    if (by_key ? buf_printf(&q.sql, err, " AND %s = $1::%s", entity->key_sql, entity->key_cast) < 0
-               : buf_printf(&q.sql, err, " AND %s = $1::text", entity->name_sql) < 0)
-        return -1;
-    if ((n = query_run(&q, conn, DB_PREPARE_ALWAYS, &r, err)) < 0)
-        return -1;
-    if (n == 0) {
-        PQclear(r);
-        return 0;
-    }
-    if (n > 1) {
-        PQclear(r);
-        err_set(err, ERR_CONFLICT, "%d %ss are named %s", n, entity->name, key_or_name);
-        return err_hint(err, "Give the id instead of the name.");
-    }
-    return set_fill(entity, r, 1, ret_set, err) < 0 ? -1 : 1;
+    if (n != 1)
+        return n == 0 ? no_such(entity, key_or_name, err) : not_one(entity, n, key_or_name, err);
+    (void)snprintf(ret_key, size, "%s", db_text(r, 0, 0));
+    return 0;
 }
 
 int db_need(struct db_conn *conn, const struct db_entity *entity, const char *key_or_name, struct db_set *ret_set,
@@ -457,8 +510,5 @@ int db_need(struct db_conn *conn, const struct db_entity *entity, const char *ke
 {
     int found = db_get(conn, entity, key_or_name, ret_set, err);
 
-    if (found != 0)
-        return found < 0 ? -1 : 0;
-    err_set(err, ERR_NOT_FOUND, "there is no %s %s", entity->name, key_or_name);
-    return err_hint(err, "List the %ss to see their names and ids.", entity->name);
+    return found == 0 ? no_such(entity, key_or_name, err) : found < 0 ? -1 : 0;
 }

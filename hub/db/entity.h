@@ -92,6 +92,12 @@ int db_get(struct db_conn *conn, const struct db_entity *entity, const char *key
 /* As db_get, but absence is ERR_NOT_FOUND with a correction. Returns 0. */
 int db_need(struct db_conn *conn, const struct db_entity *entity, const char *key_or_name, struct db_set *ret_set,
     struct err *err);
+/* The key alone: what costs a row of many columns to find out is not asked. */
+int db_need_key(struct db_conn *conn, const struct db_entity *entity, const char *key_or_name, char *ret_key,
+    size_t size, struct err *err);
+/* The one row for which a condition in SQL holds, over the entity's FROM, with one value ($1): 1, 0 or -1. */
+int db_get_where(struct db_conn *conn, const struct db_entity *entity, const char *condition, struct db_value value,
+    struct db_set *ret_set, struct err *err);
 int db_count(struct db_conn *conn, const struct db_entity *entity, const struct db_page *page, uint64_t *ret_count,
     struct err *err);
 

@@ -17,6 +17,7 @@
 #define RANDOM_CHARS 43
 #define CHECK_CHARS 6
 #define PREFIX_CHARS 4
+#define LAST_USED_USEC (60 * USEC_PER_SEC) /* how precisely it is known: a write for each request would be too dear */
 #define ENROLMENT_LIFE_USEC (24 * 3600 * USEC_PER_SEC)
 
 static_assert(
@@ -105,25 +106,29 @@ bool api_token_is_well_formed(const char *text)
 
 int api_token_check(struct db_conn *conn, const char *text, struct db_set *ret_set, struct err *err)
 {
-    AUTO_PGRESULT PGresult *r = NULL;
     uint8_t hash[crypto_hash_sha256_BYTES];
-    int n;
+    const struct api_token_row *token;
+    int found;
 
     if (!api_token_is_well_formed(text))
         return 0;
     sha256(text, hash);
-    n = db_exec(conn, &r, err,
-        "SELECT t.id, coalesce(t.last_used_at < now() - interval '1 minute', true) FROM api_tokens t"
-        " LEFT JOIN users u ON u.id = t.user_id"
-        " WHERE t.hash = $1 AND t.revoked_at IS NULL AND (t.expires_at IS NULL OR t.expires_at > now())"
+    found = db_get_where(conn, &db_api_tokens,
+        "t.hash = $1 AND t.revoked_at IS NULL AND (t.expires_at IS NULL OR t.expires_at > now())"
         " AND NOT coalesce(u.disabled, false)",
-        DB_X(hash, sizeof(hash)));
-    if (n <= 0)
-        return n;
-    if (db_bool(r, 0, 1) && db_exec(conn, NULL, err, "UPDATE api_tokens SET last_used_at = now() WHERE id = $1",
-                                DB_S(db_text(r, 0, 0))) < 0)
-        return -1;
-    return db_get(conn, &db_api_tokens, db_text(r, 0, 0), ret_set, err);
+        DB_X(hash, sizeof(hash)), ret_set, err);
+    if (found <= 0)
+        return found;
+    token = db_at(ret_set, struct api_token_row, 0);
+    if (clock_utc_usec() < token->last_used_at + LAST_USED_USEC)
+        return 1;
+    if (db_exec(conn, NULL, err,
+            "UPDATE api_tokens SET last_used_at = now()"
+            " WHERE id = $1 AND coalesce(last_used_at < now() - interval '1 minute', true)",
+            DB_S(token->id)) >= 0)
+        return 1;
+    db_set_done(ret_set);
+    return -1;
 }
 
 /* ---- enrolment tokens ---- */

@@ -12,6 +12,7 @@
 #include <cmocka.h>
 
 #include "tests/unit/hub/api/api_fixture.h"
+#include "transport/base/mem.h"
 
 #define CHANGED "11111111-1111-4111-8111-111111111111"
 #define BESIDE "22222222-2222-4222-8222-222222222222"
@@ -152,12 +153,37 @@ static void a_machine_says_which_copies_it_has_and_how_far_behind_they_are(void 
     json_decref(machine);
 }
 
+/* A page is written item by item, and numbers as somebody would write them. */
+static void a_list_is_whole_json_with_numbers_as_they_are(void **state)
+{
+    struct api_fixture *f = *state;
+    AUTO_HEARD struct heard first = {0};
+    AUTO_HEARD struct heard second = {0};
+    AUTO_HEARD struct heard none = {0};
+    struct exchange ask = {.operation = "listMachines", .path = "/api/v1/machines?limit=1&sort=name", .token = f->admin};
+    AUTO_FREE char *path = NULL;
+
+    api_sql(f, "UPDATE machines SET clock_skew_usec = -45599");
+    api_exchange(f, &ask, 200, &first);
+    assert_int_equal(json_array_size(json_object_get(first.json, "items")), 1);
+    assert_non_null(strstr(first.text, "\"clock_skew_seconds\":-0.045599,"));
+    path = mem_printf("%s&cursor=%s", ask.path, member_text(first.json, "next"));
+    ask.path = path;
+    api_exchange(f, &ask, 200, &second);
+    assert_string_not_equal(member_text(json_array_get(json_object_get(first.json, "items"), 0), "id"),
+        member_text(json_array_get(json_object_get(second.json, "items"), 0), "id"));
+    ask.path = "/api/v1/machines?name=nobody";
+    api_exchange(f, &ask, 200, &none);
+    assert_string_equal(none.text, "{\"items\":[]}");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(another_policy_is_told_to_that_machine_and_its_vaults_alone),
         cmocka_unit_test(a_machine_that_is_not_protected_gets_neither_policy_nor_site),
         cmocka_unit_test(a_machine_says_which_copies_it_has_and_how_far_behind_they_are),
+        cmocka_unit_test(a_list_is_whole_json_with_numbers_as_they_are),
     };
 
     return cmocka_run_group_tests_name("hub_api_machines", tests, api_fixture_up, api_fixture_down);

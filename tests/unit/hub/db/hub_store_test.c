@@ -17,6 +17,7 @@
 #include "hub/db/token_store.h"
 #include "tests/unit/hub/postgres_fixture.h"
 #include "transport/base/clock.h"
+#include "transport/base/mem.h"
 
 #define FINGERPRINT "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
 
@@ -186,7 +187,7 @@ static void test_get_finds_by_id_and_by_name(void **state)
     AUTO_DB_SET struct db_set by_id = {0};
     AUTO_DB_SET struct db_set none = {0};
     struct err err = ERR_INIT;
-    char id[IDENT_TEXT_SIZE];
+    char id[IDENT_TEXT_SIZE], key[IDENT_TEXT_SIZE];
 
     new_id(id);
     fixture_machine(conn, id, "found by name");
@@ -196,6 +197,12 @@ static void test_get_finds_by_id_and_by_name(void **state)
     assert_string_equal(db_at(&by_name, struct machine_row, 0)->id, id);
     assert_true(db_at(&by_id, struct machine_row, 0)->online);
     assert_string_equal(db_at(&by_id, struct machine_row, 0)->policy_id, "");
+    assert_ok(db_need_key(conn, &db_machines, "found by name", key, sizeof(key), &err), &err);
+    assert_string_equal(key, id);
+    assert_ok(db_need_key(conn, &db_machines, id, key, sizeof(key), &err), &err);
+    assert_string_equal(key, id);
+    assert_int_equal(db_need_key(conn, &db_machines, "nobody", key, sizeof(key), &err), -1);
+    assert_int_equal(err.code, ERR_NOT_FOUND);
     assert_int_equal(db_get(conn, &db_machines, "nobody", &none, &err), 0);
     assert_int_equal(db_need(conn, &db_machines, "nobody", &none, &err), -1);
     assert_int_equal(err.code, ERR_NOT_FOUND);
@@ -260,6 +267,29 @@ static void test_an_api_token_works_until_it_is_revoked(void **state)
         0);
     assert_ok(api_token_revoke(conn, id, &err), &err);
     assert_int_equal(api_token_check(conn, text, &again, &err), 0);
+}
+
+/* To the minute: a write for each request would be too dear. */
+static void test_when_a_token_was_used_is_known_to_the_minute(void **state)
+{
+    struct db_conn *conn AUTO_OF(db_conn) = fixture_conn(state);
+    const struct api_token_spec spec = {.name = "busy", .role = "viewer"};
+    const char *const writes[] = {"NULL", "now() - interval '61 seconds'", "now() - interval '50 seconds'"};
+    struct err err = ERR_INIT;
+    char id[IDENT_TEXT_SIZE], text[API_TOKEN_TEXT_SIZE];
+
+    assert_ok(api_token_create(conn, &spec, id, text, &err), &err);
+    for (size_t i = 0; i < ARRAY_LEN(writes); i++) {
+        AUTO_FREE char *set_back = mem_printf("UPDATE api_tokens SET last_used_at = %s WHERE id = $1", writes[i]);
+        AUTO_DB_SET struct db_set set = {0};
+
+        assert_int_equal(db_exec(conn, NULL, &err, set_back, DB_S(id)), 1);
+        assert_int_equal(api_token_check(conn, text, &set, &err), 1);
+        assert_int_equal(db_exec(conn, NULL, &err,
+                             "SELECT 1 FROM api_tokens WHERE id = $1 AND last_used_at > now() - interval '10 seconds'",
+                             DB_S(id)),
+            i < 2);
+    }
 }
 
 static void test_mistyped_and_expired_api_tokens_are_refused(void **state)
@@ -755,6 +785,7 @@ int main(void)
         cmocka_unit_test(test_a_stale_version_is_a_conflict),
         cmocka_unit_test(test_there_is_always_exactly_one_default_policy),
         cmocka_unit_test(test_an_api_token_works_until_it_is_revoked),
+        cmocka_unit_test(test_when_a_token_was_used_is_known_to_the_minute),
         cmocka_unit_test(test_mistyped_and_expired_api_tokens_are_refused),
         cmocka_unit_test(test_an_enrolment_token_makes_one_identity),
         cmocka_unit_test(test_expired_and_revoked_enrolment_tokens_are_refused),
