@@ -134,8 +134,8 @@ test("alerts_are_acknowledged_together_with_a_note", async () => {
     await picture(page, "acknowledge-en-light-desktop");
     await page.click("#dialog-act");
     await page.getByRole("dialog").waitFor({ state: "detached" });
-    await page.waitForSelector("text=Acknowledged by admin: a second disk is ordered");
-    const taken = (await alertsOf(context)).filter((one) => one.state === "acknowledged" && one.note === "a second disk is ordered" && one.acknowledged_by === "admin");
+    await page.waitForSelector("text=Acknowledged by user:admin: a second disk is ordered");
+    const taken = (await alertsOf(context)).filter((one) => one.state === "acknowledged" && one.note === "a second disk is ordered" && one.acknowledged_by === "user:admin");
     check(taken.length >= asked, `${taken.length} of ${asked} are acknowledged`);
     await picture(page, "acknowledged-en-light-desktop");
     check(!(await page.isVisible("#bulk-acknowledge")), "alerts that somebody has taken on can be acknowledged");

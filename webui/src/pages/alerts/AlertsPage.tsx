@@ -68,7 +68,7 @@ function useColumns(): Column<Alert>[] {
                 cell: (a) => (
                     <>
                         <Label isCompact color={colors[a.state]}>{t(`state.${a.state}`)}</Label>
-                        {a.acknowledged_by && <div className="lw-subtle">{a.note ? t("takenOnWith", { name: a.acknowledged_by, note: a.note }) : t("takenOn", { name: a.acknowledged_by })}</div>}
+                        {a.state !== "firing" && a.acknowledged_by && <div className="lw-subtle">{a.note ? t("takenOnWith", { name: a.acknowledged_by, note: a.note }) : t("takenOn", { name: a.acknowledged_by })}</div>}
                     </>
                 ),
             },
