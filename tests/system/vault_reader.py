@@ -295,8 +295,8 @@ class Point:
         require(not any(start <= sequence < before for s in log for start, before in s.lost), sequence,
                 "was dropped, and what it needs was taken out of the log")
         self.reached = 0  # every change set up to here is taken
-        for segment in log:
-            if self.walk(segment, segment is log[-1]):
+        for segment, following in zip(log, log[1:] + [None]):
+            if self.walk(segment, following):
                 break
         require(self.mark and self.mark.sequence == sequence, "the log has no mark", sequence, self.tear)
         require(self.mark.kind != PROGRESS and self.first_seen, sequence, "is a mark, but not a recovery point")
@@ -305,15 +305,18 @@ class Point:
             image.extend(bytes(max(0, size - len(image))))
             del image[size:]
 
-    def walk(self, segment, is_last):
+    def walk(self, segment, following):
         """Takes the change sets of one segment; true when the wanted one is reached. What stands behind a bad record does not
-        count; if it was to count, the first sequence of the next segment shows it, or that the wanted mark is missing."""
-        expected = self.reached + 1
+        count; if it was to count, the first sequence of the next segment shows it, or that the wanted mark is missing. Nor does
+        what stands where the next one begins."""
+        expected, is_last = self.reached + 1, following is None
         require(segment.first == expected, segment.path, "begins with", segment.first, "instead of", expected, self.tear)
         pending = ChangeSet()
         self.segment = segment
         try:
             for r in segment.records():
+                if following and not segment.rewritten and r.kind != SEAL and self.reached + 1 == following.first:
+                    break
                 if r.kind in (DATA, ZERO):
                     pending.records.append(r)
                 elif r.kind == SEAL:

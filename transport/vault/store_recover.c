@@ -7,6 +7,7 @@
  * Failure modes, other than a torn tail:
  *   damage in the last segment   it is left as it is and a new one begun. What the index covers stays; what cannot be
  *                                reached behind the damage is lost.
+ *   damage that only the replay meets, in the last segment   the same.
  *   the log ends early           what is behind its last mark is lost; the index is made again.
  * What the medium does not give back (EIO) is damage as any other, once it was asked for some times with pauses: what is given up at the end of the log is
  * given up for good.
@@ -189,41 +190,51 @@ static bool is_damage(const struct err *why)
     return why->code == ERR_CORRUPT || is_unread(why);
 }
 
-/* Nothing behind this place can be read (1), or something else is wrong (-1). */
-static int replay_stops(struct store *s, uint64_t number, const struct err *why, struct err *err)
+/* What is replayed of a segment. */
+struct replay_span {
+    uint64_t number, offset;
+    uint64_t stop_at; /* the end of the last one, as it was found just now; 0: its own */
+    uint64_t before;  /* with this change set the next one begins */
+};
+
+/* Nothing behind this place can be read (1), or something else is wrong (-1): also where it was read a moment ago. */
+static int replay_stops(struct store *s, const struct replay_span *span, const struct err *why, struct err *err)
 {
-    if (!is_damage(why)) {
+    if (!is_damage(why) || (span->stop_at != 0 && is_unread(why))) {
         err_copy(err, why);
         return -1;
     }
-    log_event(LOG_ERROR, "segment_damaged", LOG_S("dir", s->dir), LOG_U("segment", number), LOG_E(why));
+    log_event(LOG_ERROR, "segment_damaged", LOG_S("dir", s->dir), LOG_U("segment", span->number), LOG_E(why));
     store_pending_clear(s);
     return 1;
 }
 
-/* 0: to its end; 1: to a place behind which nothing can be read (what is pending is dropped); -1. */
-static int replay_segment(struct store *s, uint64_t number, uint64_t offset, uint64_t stop_at, struct err *err)
+/* 0: to its end; 1: to a place behind which nothing can be read, or counts (what is pending is dropped); -1. */
+static int replay_segment(struct store *s, const struct replay_span *span, struct err *err)
 {
     struct segment_reader *reader AUTO_OF(segment_reader) = NULL;
-    if (segment_open(s->main_fd, number, &reader, err) < 0)
+    uint64_t offset = span->offset;
+    if (segment_open(s->main_fd, span->number, &reader, err) < 0)
         return -1;
     const struct segment_info *info = segment_reader_info(reader);
-    while (stop_at == 0 || offset < stop_at) {
+    while (span->stop_at == 0 || offset < span->stop_at) {
         struct record r;
         const uint8_t *payload;
         struct err why = ERR_INIT;
+        if (s->committed.sequence + 1 == span->before && info->revision == 0) /* it was left there, damaged */
+            break;
         int got = segment_read_next(reader, &offset, &r, &payload, &why);
         if (got < 0)
-            return replay_stops(s, number, &why, err);
+            return replay_stops(s, span, &why, err);
         if (got == 0)
             break;
         uint64_t at = segment_reader_place(reader);
         if (r.kind == RECORD_SEAL)
             continue;
-        if (r.kind != RECORD_MARK && store_pending_add(s, &r, number, at, err) < 0)
+        if (r.kind != RECORD_MARK && store_pending_add(s, &r, span->number, at, err) < 0)
             return -1;
         if (r.kind == RECORD_MARK && replay_mark(s, info, &r, payload, at, offset, &why) < 0)
-            return replay_stops(s, number, &why, err);
+            return replay_stops(s, span, &why, err);
         if (r.kind == RECORD_MARK && store_wants_flush(s) && store_flush(s, err) < 0)
             return -1;
     }
@@ -307,6 +318,13 @@ static void lost_forget(struct store *s)
     s->lost_count = 0;
 }
 
+/* 0: it does not say, or there is none. */
+static uint64_t first_of(const struct store *s, uint64_t number)
+{
+    struct segment_reader *reader AUTO_OF(segment_reader) = NULL;
+    return segment_open(s->main_fd, number, &reader, NULL) < 0 ? 0 : segment_reader_info(reader)->first_sequence;
+}
+
 /* Does the segment begin with the change set that comes next? */
 static int follows_on(struct store *s, uint64_t number, struct err *err)
 {
@@ -340,11 +358,17 @@ static int replay(struct store *s, const struct log_span *log, struct err *err)
         }
         if (offset == SEGMENT_HEADER_SIZE && s->committed.sequence > 0 && follows_on(s, number, err) < 0)
             return -1;
-        int got = replay_segment(s, number, offset, last && !log->damaged ? log->end : 0, err);
+        const struct replay_span span = {.number = number,
+            .offset = offset,
+            .stop_at = last && !log->damaged ? log->end : 0,
+            .before = last ? 0 : first_of(s, number + 1)};
+        int got = replay_segment(s, &span, err);
         if (got < 0)
             return err_wrap(err, "segment %llu", (unsigned long long)number);
-        if (got > 0 && last)
+        if (got > 0 && last) { /* behind marks that do not count nothing may be appended: it would not count either */
             s->lost_commits = true;
+            segment_writer_close(TAKE_PTR(s->writer));
+        }
         store_pending_clear(s); /* an abandoned segment may end within a change set */
         offset = SEGMENT_HEADER_SIZE;
     }

@@ -287,6 +287,70 @@ static void a_page_that_cannot_be_read_ends_the_log_where_the_index_does_not_rea
     model_check_all(m);
 }
 
+/* The next segment says where the log went on, whoever reads the one before it later. */
+static void a_page_that_is_read_after_it_was_given_up_does_not_count(void **state)
+{
+    struct model *m = *state;
+    off_t page = commit_three(m);
+    model_crash(m);
+    lose_a_page(m, 1, page);
+    model_open(m);
+    assert_int_equal(store_points(m->store)->count, 1);
+    model_forget(m, 2);
+    model_forget(m, 3);
+    memcpy(m->disks[0], m->points[0].disks[0], m->disk_bytes[0]);
+    model_write(m, 0, 65536, 4096, false);
+    model_commit(m, MARK_CRASH);
+    lost.file = 0;
+    store_discard_index(m->store);
+    model_close(m);
+    model_open(m);
+    assert_int_equal(store_points(m->store)->count, 2);
+    model_write(m, 0, 131072, 4096, false);
+    model_commit(m, MARK_CRASH);
+    model_check_all(m);
+}
+
+/* The same record twice, of the same length: headers and marks are good, and the mark is of another set. */
+static void repeat_a_record(struct model *m, uint64_t from, uint64_t to, uint64_t length)
+{
+    char path[400], name[SEGMENT_NAME_SIZE];
+    segment_name(1, name);
+    (void)snprintf(path, sizeof(path), "%s/main/%s", m->machine_dir, name);
+    int fd AUTO_CLOSE = open(path, O_RDWR | O_CLOEXEC);
+    uint8_t *bytes AUTO_FREE = malloc(length);
+    assert_int_equal(file_pread_all(fd, bytes, length, from, "segment", NULL), 0);
+    assert_int_equal(file_pwrite_all(fd, bytes, length, to, "segment", NULL), 0);
+}
+
+/* What is committed behind a change set that does not fit its mark must not be given up with it at the next start. */
+static void nothing_is_appended_behind_a_mark_that_does_not_count(void **state)
+{
+    struct model *m = *state;
+    struct log_position end[3];
+    for (unsigned i = 0; i < 3; i++) {
+        model_write(m, 0, 0, 32768, false);
+        model_commit(m, MARK_CRASH);
+        store_position(m->store, &end[i]);
+    }
+    uint64_t set = end[1].offset - end[0].offset;
+    assert_int_equal(end[2].offset - end[1].offset, set);
+    repeat_a_record(m, end[1].offset, end[0].offset, RECORD_HEADER_SIZE + 32768);
+    model_crash(m);
+    model_open(m);
+    assert_true(store_lost_commits(m->store));
+    assert_int_equal(store_points(m->store)->count, 1);
+    model_forget(m, 2);
+    model_forget(m, 3);
+    memcpy(m->disks[0], m->points[0].disks[0], m->disk_bytes[0]);
+    model_write(m, 0, 65536, 4096, false);
+    model_commit(m, MARK_CRASH);
+    model_crash(m);
+    model_open(m);
+    assert_int_equal(store_points(m->store)->count, 2);
+    model_check_all(m);
+}
+
 /* The pages before it come in a short read, which is not the end of the file. */
 static void verification_goes_on_behind_a_page_that_cannot_be_read(void **state)
 {
@@ -593,6 +657,8 @@ int main(void)
         TEST(a_page_that_cannot_be_read_leaves_what_the_index_knows),
         TEST(a_page_that_is_read_in_the_end_costs_nothing),
         TEST(a_page_that_cannot_be_read_ends_the_log_where_the_index_does_not_reach),
+        TEST(a_page_that_is_read_after_it_was_given_up_does_not_count),
+        TEST(nothing_is_appended_behind_a_mark_that_does_not_count),
         TEST(verification_goes_on_behind_a_page_that_cannot_be_read),
         TEST(a_last_segment_of_which_nothing_can_be_read_is_left),
         TEST(merging_changes_no_point),
