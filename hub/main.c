@@ -29,6 +29,7 @@
 #include "hub/fabric/action.h"
 #include "hub/fabric/fabric_task.h"
 #include "hub/fabric/fixup_vm.h"
+#include "hub/fabric/libvirt_child.h"
 #include "hub/db/user_store.h"
 #include "hub/jobs/drill_clock.h"
 #include "hub/jobs/job_runner.h"
@@ -632,7 +633,10 @@ int main(int argc, char **argv)
 {
     static struct hub hub = {.lock_fd = -1, .news_lock = PTHREAD_MUTEX_INITIALIZER};
     struct err err = ERR_INIT;
+    int child = libvirt_child_main(argc, argv);
 
+    if (child >= 0)
+        return child;
     (void)mallopt(M_MMAP_THRESHOLD, MAPPED_BYTES);
     (void)mallopt(M_TRIM_THRESHOLD, 8 * MAPPED_BYTES); /* the rest of the heap need not breathe with every request */
     int rc = conf_load(rows, ARRAY_LEN(rows), "leeward-hub",

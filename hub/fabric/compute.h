@@ -29,8 +29,9 @@
 
 struct compute_call {
     const json_t *config, *spec;
-    const json_t *replica;        /* stop: what start returned, {} when it did not come to that */
-    bool graceful;                /* stop: the guest may shut itself down first */
+    const json_t *replica; /* stop: what start returned, {} when it did not come to that */
+    bool graceful;         /* stop: the guest may shut itself down first */
+    uint64_t limit_usec;   /* screenshot: how long it may take; 0 with the others, which have limits of their own */
     const atomic_bool *cancelled; /* give up soon */
 };
 
@@ -53,7 +54,7 @@ extern const struct compute_adapter compute_disk, compute_command, compute_libvi
 
 /* NULL: there is none of that name. */
 const struct compute_adapter *compute_find(const char *name);
-/* How long the caller waits, and how many screens are read at the same time; one that the caller gave up counts until its host answers. */
+/* How long a screen may take, and how many are read at the same time. */
 struct compute_screen_limits {
     uint64_t wait_usec;
     unsigned at_once;

@@ -19,6 +19,7 @@
 
 #include "hub/db/job_store.h"
 #include "hub/db/protection_store.h"
+#include "hub/fabric/libvirt_child.h"
 #include "hub/jobs/job.h"
 #include "hub/jobs/job_runner.h"
 #include "tests/unit/hub/jobs/replicas.h"
@@ -835,8 +836,9 @@ static void test_a_point_that_nobody_promises_any_more_is_refused_with_the_neare
     assert_int_equal(rows_of(conn, "SELECT 1 FROM jobs"), 0);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
+    const int child = libvirt_child_main(argc, argv);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_hub_that_dies_at_any_step_ends_as_if_nothing_had_happened),
         cmocka_unit_test(test_a_hub_that_dies_on_the_way_back_ends_as_if_nothing_had_happened),
@@ -857,5 +859,7 @@ int main(void)
         cmocka_unit_test(test_a_point_that_nobody_promises_any_more_is_refused_with_the_nearest),
     };
 
+    if (child >= 0)
+        return child;
     return cmocka_run_group_tests(tests, up, postgres_fixture_down);
 }
