@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * A list of tasks under one mutex. Each has a detached thread; whoever comes last, the collector or the thread, frees it.
+ * A list of tasks under one mutex. Each has a detached thread; whoever comes last, the collector or the thread, frees it. One that was cancelled stays on the list
+ * until it has ended: no other about the same failover begins before.
  */
 #include "hub/fabric/fabric_task.h"
 
@@ -13,6 +14,7 @@
 #include "hub/fabric/compute.h"
 #include "hub/fabric/fixup_vm.h"
 #include "transport/base/clock.h"
+#include "transport/base/ident.h"
 #include "transport/base/mem.h"
 
 #define END_WAIT_S 10
@@ -20,6 +22,7 @@
 struct task {
     struct task *next;
     char key[64];
+    char failover_id[IDENT_TEXT_SIZE]; /* "": it is about none */
     enum fabric_verb verb;
     const struct compute_adapter *adapter;
     const struct action *action; /* FABRIC_ACT */
@@ -95,6 +98,17 @@ static int work(struct task *t, json_t **ret_answer, struct err *err)
     return *ret_answer ? 0 : err_set(err, ERR_NOMEM, "no memory for an answer");
 }
 
+/* With the lock. */
+static void drop(struct task *t)
+{
+    struct task **at = &tasks;
+
+    while (*at != t)
+        at = &(*at)->next;
+    *at = t->next;
+    task_free(t);
+}
+
 static void *task_main(void *arg)
 {
     struct task *t = arg;
@@ -110,10 +124,9 @@ static void *task_main(void *arg)
     running--;
     preparing -= has_machine(t->verb);
     pthread_cond_broadcast(&ended);
-    bool orphan = t->forgotten;
+    if (t->forgotten)
+        drop(t);
     pthread_mutex_unlock(&lock);
-    if (orphan)
-        task_free(t);
     return NULL;
 }
 
@@ -125,6 +138,7 @@ static int make(const struct fabric_ask *ask, struct task **ret_task, struct err
     if (!t)
         return err_set(err, ERR_NOMEM, "no memory for a task");
     snprintf(t->key, sizeof(t->key), "%s", ask->key);
+    snprintf(t->failover_id, sizeof(t->failover_id), "%s", compute_text(ask->spec, "failover_id", ""));
     t->verb = ask->verb;
     t->graceful = ask->graceful;
     if (ask->verb == FABRIC_ACT)
@@ -142,13 +156,24 @@ static int make(const struct fabric_ask *ask, struct task **ret_task, struct err
     return 0;
 }
 
-/* With the lock. 1: it runs; 0: too many do. */
+/* With the lock. A replica that is taken away while its start, which was cancelled, is still at work would be started after that. */
+static bool is_awaited(const char *failover_id)
+{
+    for (const struct task *t = tasks; t; t = t->next)
+        if (t->forgotten && failover_id[0] && strcmp(t->failover_id, failover_id) == 0)
+            return true;
+    return false;
+}
+
+/* With the lock. 1: it runs; 0: too many do, or another has to end before. */
 static int launch(struct task *t, struct err *err)
 {
     pthread_attr_t attr;
     pthread_t thread;
     int r;
 
+    if (is_awaited(t->failover_id))
+        return 0;
     if (running >= FABRIC_TASKS_MAX || (has_machine(t->verb) && preparing >= fixup_vm_machines()))
         return 0;
     pthread_attr_init(&attr);
@@ -169,7 +194,7 @@ static struct task **find(const char *key)
 {
     struct task **at = &tasks;
 
-    while (*at && strcmp((*at)->key, key) != 0)
+    while (*at && ((*at)->forgotten || strcmp((*at)->key, key) != 0))
         at = &(*at)->next;
     return at;
 }
@@ -232,18 +257,14 @@ void fabric_task_cancel(const char *prefix)
     clock_gettime(CLOCK_REALTIME, &until);
     until.tv_sec += END_WAIT_S;
     pthread_mutex_lock(&lock);
-    for (struct task **at = &tasks; *at;) {
-        struct task *t = *at;
-
-        if (strncmp(t->key, prefix, strlen(prefix)) != 0) {
-            at = &t->next;
+    for (struct task *t = tasks, *next; t; t = next) {
+        next = t->next;
+        if (t->forgotten || strncmp(t->key, prefix, strlen(prefix)) != 0)
             continue;
-        }
         atomic_store(&t->cancelled, true);
-        *at = t->next;
         t->forgotten = true;
         if (t->done)
-            task_free(t);
+            drop(t);
     }
     while (prefix[0] == '\0' && running > 0 && pthread_cond_timedwait(&ended, &lock, &until) == 0)
         ;

@@ -34,7 +34,8 @@ struct fabric_ask {
     bool graceful;
 };
 
-/* Begins the task unless it is there. 0: not done yet, or not begun because too many run; 1: done, *ret_answer (a new reference; {} for check
+/* Begins the task unless it is there. 0: not done yet, or not begun because too many run, or because one about the same failover (spec.failover_id) was cancelled and has
+ * not ended yet; 1: done, *ret_answer (a new reference; {} for check
  * and stop) and the task is forgotten; -1: it failed and is forgotten. */
 int fabric_task(const struct fabric_ask *ask, json_t **ret_answer, struct err *err);
 /* Why a task is not begun yet: as many fix-ups as may run at once (fixup_vm.h) do; how many. 0: for another reason, or it is begun. */

@@ -553,6 +553,36 @@ static void cancelled_tasks_end_and_are_forgotten(void **state)
     unlink(path);
 }
 
+/* What stops a replica must not find none, and be over, before the start that was cancelled has ended: that one might come to start it yet. */
+static void a_replica_is_not_stopped_before_its_cancelled_start_has_ended(void **state)
+{
+    AUTO_FREE char *path =
+        script("cat >/dev/null; [ $1 = start ] && { echo $$ >$0.pid.new; mv $0.pid.new $0.pid; exec sleep 1000; };"
+               "kill -0 $(cat $0.pid) && echo 'it is still at work' >&2 && exit 1; exit 0");
+    AUTO_FREE char *pid = mem_printf("%s.pid", path);
+    json_t *config = json_pack("{s:s}", "program", path), *spec = spec_of("m", "[]"), *answer = NULL;
+    struct fabric_ask ask = {
+        .key = "start/0", .verb = FABRIC_START, .adapter = "command", .config = config, .spec = spec};
+    struct err err = ERR_INIT;
+
+    (void)state;
+    assert_int_equal(fabric_task(&ask, &answer, &err), 0);
+    while (access(pid, F_OK) < 0)
+        (void)poll(NULL, 0, 5);
+    fabric_task_cancel("start/");
+    ask.key = "stop/0";
+    ask.verb = FABRIC_STOP;
+    int rc = until_done(&ask, &answer, &err);
+
+    assert_string_equal(err.text, "");
+    assert_int_equal(rc, 1);
+    json_decref(answer);
+    json_decref(config);
+    json_decref(spec);
+    unlink(pid);
+    unlink(path);
+}
+
 /* ---- boot checks ---- */
 
 static void a_port_that_answers_is_a_verdict_and_so_is_one_that_does_not(void **state)
@@ -635,6 +665,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(a_replica_of_a_test_is_not_started_in_a_network_that_forwards),
         cmocka_unit_test(tasks_are_begun_once_and_collected_once),
         cmocka_unit_test(cancelled_tasks_end_and_are_forgotten),
+        cmocka_unit_test(a_replica_is_not_stopped_before_its_cancelled_start_has_ended),
         cmocka_unit_test(a_port_that_answers_is_a_verdict_and_so_is_one_that_does_not),
         cmocka_unit_test(boot_checks_that_make_no_sense_are_refused),
     };
