@@ -188,9 +188,16 @@ static void pass(const struct job_claim *job, const char *when)
     crashpoint_pass(name);
 }
 
-/* The step in its transaction. 0: committed; 1: the claim was lost; -1: rolled back, *ret_final: for good. */
-static int work_in_transaction(
-    struct db_conn *conn, const char *hub_id, struct job_claim *job, bool *ret_final, struct err *err)
+/* What a look at a step came to. */
+struct look {
+    bool final; /* `why` stands, whatever its code */
+    struct err why;
+};
+typedef int job_act(struct job_run *run, struct look *look, struct err *err);
+
+/* The act in a transaction of its own, in which nobody else can have the job. 0: committed; 1: the claim was lost, and nothing was done; -1: rolled back. */
+static int act_on_held(
+    struct db_conn *conn, const char *hub_id, struct job_claim *job, job_act *act, struct look *look, struct err *err)
 {
     struct job_run run = {0};
     int held, rc;
@@ -202,18 +209,23 @@ static int work_in_transaction(
         db_rollback(conn);
         return held < 0 ? -1 : 1;
     }
-    rc = run_init(&run, conn, job, err) < 0 ? -1 : work(&run, err);
-    *ret_final = run.final;
+    rc = run_init(&run, conn, job, err) < 0 ? -1 : act(&run, look, err);
     run_done(&run);
     if (rc < 0) {
         db_rollback(conn);
         return -1;
     }
-    pass(job, "before");
-    if (db_commit(conn, err) < 0)
-        return -1;
-    pass(job, "after");
-    return 0;
+    return db_commit(conn, err);
+}
+
+static int look_at_step(struct job_run *run, struct look *look, struct err *err)
+{
+    int rc = work(run, err);
+
+    look->final = run->final;
+    if (rc >= 0)
+        pass(run->job, "before");
+    return rc;
 }
 
 static bool may_pass(const struct err *why)
@@ -243,54 +255,32 @@ static int undo(struct job_run *run, const struct job_kind *kind, struct err *wh
 }
 
 /* Again with a pause, or the end of the job. What the kind's cancel undoes is undone for a failure, too. */
-static int settle_failure(struct job_run *run, struct err *why, bool final, struct err *err)
+static int settle_failure(struct job_run *run, struct look *look, struct err *err)
 {
     const struct job_claim *job = run->job;
 
-    if (may_pass(why) && !final && job->attempts < RETRIES_MAX) {
+    if (may_pass(&look->why) && !look->final && job->attempts < RETRIES_MAX) {
         struct job_progress p = progress_of(run, job->state_json);
 
-        p.detail = why->text;
+        p.detail = look->why.text;
         p.failed = true;
         return job_store_again(run->conn, &p, err);
     }
-    if (undo(run, job_kind_find(job->kind), why, err) < 0)
+    if (undo(run, job_kind_find(job->kind), &look->why, err) < 0)
         return -1;
-    return finish(run->conn, job, "failed", NULL, why, err);
+    return finish(run->conn, job, "failed", NULL, &look->why, err);
 }
 
-/* 0: stored; 1: somebody else has the job by now, and what failed here is nothing any more. */
-static int fail(
-    struct db_conn *conn, const char *hub_id, struct job_claim *job, struct err *why, bool final, struct err *err)
-{
-    struct job_run run = {0};
-    int held, rc;
-
-    if (db_begin(conn, err) < 0)
-        return -1;
-    held = job_store_hold(conn, hub_id, job, err);
-    if (held <= 0) {
-        db_rollback(conn);
-        return held < 0 ? -1 : 1;
-    }
-    rc = run_init(&run, conn, job, err) < 0 ? -1 : settle_failure(&run, why, final, err);
-    run_done(&run);
-    if (rc < 0) {
-        db_rollback(conn);
-        return -1;
-    }
-    return db_commit(conn, err);
-}
-
-/* Works on what was claimed, and lets go of it. */
+/* Works on what was claimed, and lets go of it. Where somebody else has the job by now, what failed here is nothing any more. */
 static int run_claimed(struct db_conn *conn, const char *hub_id, struct job_claim *job, struct err *err)
 {
-    struct err why = ERR_INIT;
-    bool final = false;
-    int rc = work_in_transaction(conn, hub_id, job, &final, &why);
+    struct look look = {.why = ERR_INIT};
+    int rc = act_on_held(conn, hub_id, job, look_at_step, &look, &look.why);
 
+    if (rc == 0)
+        pass(job, "after");
     if (rc < 0)
-        rc = fail(conn, hub_id, job, &why, final, err);
+        rc = act_on_held(conn, hub_id, job, settle_failure, &look, err);
     job_claim_done(job);
     return rc < 0 ? -1 : 1;
 }
