@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "hub/core/plain_text.h"
 #include "hub/core/skew.h"
 #include "hub/db/alert_store.h"
 #include "hub/db/health_store.h"
@@ -158,7 +159,7 @@ static void remember(struct alert_watch *w, const char *code, const char *name, 
     w->critical = w->critical || critical;
     if (w->raised < ALERT_WATCH_NAMED) {
         w->first[w->raised].code = code;
-        (void)snprintf(w->first[w->raised].name, sizeof(w->first[w->raised].name), "%s", name);
+        plain_text_copy(w->first[w->raised].name, sizeof(w->first[w->raised].name), name);
     }
     w->raised++;
 }

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "hub/control/control_plane.h"
+#include "hub/core/plain_text.h"
 #include "hub/db/job_store.h"
 #include "hub/db/journal.h"
 #include "hub/db/peer_store.h"
@@ -26,45 +27,9 @@
 
 /* ---- text from peers ---- */
 
-/* Length of the UTF-8 character at s, 0 when it is none. RFC 3629. */
-static size_t utf8_length(const unsigned char *s)
-{
-    size_t n = s[0] < 0x80                   ? 1
-               : s[0] >= 0xc2 && s[0] < 0xe0 ? 2
-               : (s[0] & 0xf0) == 0xe0       ? 3
-               : s[0] >= 0xf0 && s[0] < 0xf5 ? 4
-                                             : 0;
-
-    for (size_t i = 1; i < n; i++)
-        if ((s[i] & 0xc0) != 0x80)
-            return 0;
-    if (n == 3 && ((s[0] == 0xe0 && s[1] < 0xa0) || (s[0] == 0xed && s[1] > 0x9f)))
-        return 0;
-    if (n == 4 && ((s[0] == 0xf0 && s[1] < 0x90) || (s[0] == 0xf4 && s[1] > 0x8f)))
-        return 0;
-    return n;
-}
-
 void peer_report_text(char *out, size_t size, const char *in)
 {
-    const unsigned char *s = (const unsigned char *)(in ? in : "");
-    size_t used = 0;
-
-    while (*s) {
-        size_t n = utf8_length(s);
-
-        if (used + (n ? n : 1) >= size)
-            break;
-        if (n == 0 || (n == 1 && (*s < 0x20 || *s == 0x7f))) {
-            out[used++] = n ? ' ' : '?';
-            s++;
-            continue;
-        }
-        memcpy(out + used, s, n);
-        used += n;
-        s += n;
-    }
-    out[used] = '\0';
+    plain_text_copy(out, size, in);
 }
 
 json_t *peer_report_json_text(const char *in)

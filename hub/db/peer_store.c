@@ -6,6 +6,7 @@
 
 #include <string.h>
 
+#include "hub/core/plain_text.h"
 #include "hub/db/group_store.h"
 #include "hub/db/job_store.h"
 #include "hub/db/news.h"
@@ -64,6 +65,7 @@ int peer_insert(struct db_conn *conn, const struct peer_enrolment *p, struct err
 
         if (!name)
             return err_set(err, ERR_NOMEM, "no memory");
+        plain_text_tidy(name);
         n = insert_named(conn, role, p, name, err);
         if (n != 0)
             return n < 0 ? -1 : 0;

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "hub/core/plain_text.h"
 #include "transport/base/mem.h"
 
 #define USERS_LOCK "5333320"
@@ -205,6 +206,7 @@ static int make_from_oidc(
         int taken;
 
         (void)snprintf(name, sizeof(name), i == 1 ? "%.120s" : "%.120s-%d", spec->name, i);
+        plain_text_tidy(name);
         own.name = name;
         taken = db_exec(conn, NULL, err, "SELECT 1 FROM users WHERE name = $1", DB_S(name));
         if (taken < 0)

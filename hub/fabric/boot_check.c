@@ -13,6 +13,7 @@
 #include <sys/socket.h>
 
 #include "hub/core/json_members.h"
+#include "hub/core/plain_text.h"
 #include "hub/fabric/compute.h"
 #include "transport/base/clock.h"
 #include "transport/base/mem.h"
@@ -83,6 +84,7 @@ int boot_check_verdict(json_t *replica, const char *verdict, struct err *err, co
     va_start(ap, format);
     vsnprintf(text, sizeof(text), format, ap);
     va_end(ap);
+    plain_text_tidy(text);
     if (json_object_set_new(replica, "verdict", json_string(verdict)) < 0 ||
         json_object_set_new(replica, "verdict_text", json_string(text)) < 0)
         return err_set(err, ERR_NOMEM, "no memory for a verdict");

@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "hub/core/plain_text.h"
 #include "hub/db/journal.h"
 #include "hub/jobs/job_kind.h"
 #include "transport/base/clock.h"
@@ -116,6 +117,7 @@ static int step_succeeded(struct job_run *run, const char *state_text, const str
 static int settle(struct job_run *run, const struct job_step *step, int outcome, struct err *err)
 {
     AUTO_FREE char *state = json_dumps(run->state, JSON_COMPACT);
+    plain_text_tidy(run->detail); /* it may have been cut, or be a program's word */
     struct job_progress p = progress_of(run, state);
 
     if (!state)

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "hub/core/plain_text.h"
 #include "hub/db/journal.h"
 #include "hub/db/plan_store.h"
 #include "hub/jobs/failover_steps.h"
@@ -479,6 +480,7 @@ static int count_open(struct job_run *run, json_t *jobs, size_t *ret_open, char 
         if (strcmp(job->status, "failed") == 0)
             snprintf(why, 300, "%.40s: %.200s", job->machine_name, job->problem_text);
     }
+    plain_text_tidy(why);
     return 0;
 }
 
@@ -557,6 +559,7 @@ static int judge(struct job_run *run, const char *run_id, bool back, struct judg
         j->failed = true;
         snprintf(j->text, sizeof(j->text), "cleanup of %.250s", problem);
     }
+    plain_text_tidy(j->text);
     j->verdict = j->text[0] ? "failed" : unknown ? "unknown" : "passed";
     return 0;
 }

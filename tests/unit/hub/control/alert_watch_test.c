@@ -89,6 +89,29 @@ static void an_alert_is_raised_once_and_resolved_once(void **state)
     assert_int_equal(ask(conn, "SELECT count(*) FROM alerts"), 2);
 }
 
+/* Cut at sixty bytes such a name ends within a character, which PostgreSQL does not take: not one alert would be stored any more. */
+static void a_long_name_in_another_script_is_cut_between_characters(void **state)
+{
+    struct db_conn *conn AUTO_OF(db_conn) = fixture_conn(state);
+    AUTO_ALERT_WATCH struct alert_watch watch = {0};
+    struct health_findings found = {
+        .count = 1, .list[0] = {.level = HEALTH_WARNING, .code = "clock_skew", .cause = "cause", .remedy = "r"}};
+    const struct alert_subject one = {"machine", ONE,
+        "x\u0416\u0416\u0416\u0416\u0416\u0416\u0416\u0416\u0416\u0416\u0416\u0416\u0416\u0416\u0416\u0416"
+        "\u0416\u0416\u0416\u0416\u0416\u0416\u0416\u0416\u0416\u0416\u0416\u0416\u0416\u0416\u0416\u0416",
+        ""};
+    struct err err = ERR_INIT;
+
+    clean(conn, "0", "0");
+    assert_ok(alert_watch_begin(conn, &watch, &err), &err);
+    assert_ok(alert_watch_findings(&watch, &one, &found, &err), &err);
+    assert_ok(alert_watch_end(conn, &watch, &err), &err);
+    assert_int_equal(ask(conn, "SELECT count(*) FROM alerts WHERE state = 'firing'"), 1);
+    assert_int_equal(ask(conn, "SELECT count(*) FROM events WHERE code = 'alerts_changed'"
+                               " AND text_values->>'name_1' = 'x' || repeat(U&'\\0416', 29)"),
+        1);
+}
+
 static void what_is_short_leaves_nothing(void **state)
 {
     struct db_conn *conn AUTO_OF(db_conn) = fixture_conn(state);
@@ -246,6 +269,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_alert_is_raised_once_and_resolved_once),
+        cmocka_unit_test(a_long_name_in_another_script_is_cut_between_characters),
         cmocka_unit_test(what_is_short_leaves_nothing),
         cmocka_unit_test(an_acknowledgement_during_the_sweep_stays),
         cmocka_unit_test(a_failed_job_is_an_alert_until_one_of_its_kind_succeeds),

@@ -3,6 +3,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -10,6 +11,7 @@
 #include "hub/core/health.h"
 #include "hub/core/machine_state.h"
 #include "hub/core/placement.h"
+#include "hub/core/plain_text.h"
 #include "hub/core/skew.h"
 #include "transport/base/clock.h"
 #include "hub/core/capacity.h"
@@ -777,6 +779,26 @@ static void test_an_age_does_not_depend_on_the_clock_that_dated_it(void **state)
     assert_true(skew_age_usec(UINT64_MAX, 0, INT64_MAX / 4) > SEC && skew_age_usec(0, UINT64_MAX, -1) == 0);
 }
 
+static void test_text_is_cut_between_characters(void **state)
+{
+    static const struct {
+        const char *in, *out; /* cut to eight bytes and the NUL */
+    } cases[] = {{"", ""}, {"plain", "plain"}, {"abcdefghi", "abcdefgh"}, {"abcdefg\u0416", "abcdefg"},
+        {"abcdef\u0416", "abcdef\u0416"}, {"abcdef\u4e2d", "abcdef"}, {"abcde\u4e2d", "abcde\u4e2d"},
+        {"abcde\U0001f600", "abcde"}, {"a\nb\x7f", "a b "}, {"a\xd0:b", "a?:b"}, {"\x80\xff", "??"},
+        {"\xed\xa0\x80", "???"}, {"\xc0\xaf", "??"}};
+    char text[64];
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        plain_text_copy(text, 9, cases[i].in);
+        assert_string_equal(text, cases[i].out);
+        (void)snprintf(text, 9, "%s", cases[i].in); /* whoever cut it did not look */
+        plain_text_tidy(text);
+        assert_string_equal(text, cases[i].out);
+    }
+}
+
 /* Three peers that agree know better than one hub; two may both be wrong. */
 static void test_most_peers_tell_that_it_is_the_hubs_clock(void **state)
 {
@@ -886,6 +908,7 @@ int main(void)
         cmocka_unit_test(test_the_least_late_sample_tells_the_skew),
         cmocka_unit_test(test_an_age_does_not_depend_on_the_clock_that_dated_it),
         cmocka_unit_test(test_times_that_no_clock_shows_stay_numbers),
+        cmocka_unit_test(test_text_is_cut_between_characters),
         cmocka_unit_test(test_most_peers_tell_that_it_is_the_hubs_clock),
         cmocka_unit_test(test_a_wrong_clock_warns),
         cmocka_unit_test(test_filling_spools_and_vaults_are_told),

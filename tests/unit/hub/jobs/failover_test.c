@@ -779,6 +779,21 @@ static void test_a_target_that_cannot_be_reached_is_asked_once(void **state)
     assert_int_equal(rows_of(conn, "SELECT 1 FROM failovers"), 0);
 }
 
+/* "target NAME starts the replica" is cut within a character of it. */
+static void test_a_target_may_have_a_long_name_in_any_script(void **state)
+{
+    struct db_conn *conn AUTO_OF(db_conn) = fixture_conn(state);
+    struct err err = ERR_INIT;
+
+    build(conn);
+    assert_ok(
+        db_script(conn, "UPDATE compute_targets SET name = 'x' || repeat(U&'\\0416', 40) WHERE name = 'rack'", &err),
+        &err);
+    start(*state, conn, "test", NULL);
+    assert_int_equal(rows_of(conn, "SELECT 1 FROM jobs WHERE status = 'succeeded'"), 1);
+    assert_ok(db_script(conn, "UPDATE compute_targets SET name = 'rack' WHERE id = '" TARGET "'", &err), &err);
+}
+
 static void test_what_makes_no_sense_is_refused(void **state)
 {
     static const char *const bad[] = {
@@ -855,6 +870,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_a_failure_takes_itself_away),
         cmocka_unit_test(test_a_job_of_an_older_hub_goes_on_at_its_own_steps),
         cmocka_unit_test(test_a_target_that_cannot_be_reached_is_asked_once),
+        cmocka_unit_test(test_a_target_may_have_a_long_name_in_any_script),
         cmocka_unit_test(test_what_makes_no_sense_is_refused),
         cmocka_unit_test(test_a_point_that_nobody_promises_any_more_is_refused_with_the_nearest),
     };
