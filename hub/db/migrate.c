@@ -7,6 +7,7 @@
 #include "hub/db/migrate.h"
 
 #include <string.h>
+#include <systemd/sd-daemon.h>
 
 #include "transport/base/bytes.h"
 #include "transport/base/hash.h"
@@ -15,6 +16,7 @@
 /* Any constant that no other program on the database uses: "leeward" on a telephone's keys. */
 #define LOCK_KEY "5333273"
 #define CHECKSUM_SIZE (2 * HASH_SIZE + 1)
+#define MIGRATION_SEC 3600 /* indexes over tens of millions of rows take minutes */
 
 static void checksum(const char *sql, char out[CHECKSUM_SIZE])
 {
@@ -42,6 +44,12 @@ static int check_applied(const PGresult *r, int row, const struct migration *m, 
         return err_hint(err, "Put the file back as it was and write the change as a new migration.");
     }
     return 0;
+}
+
+/* systemd ends what does not come up within TimeoutStartSec, and starts it anew: a migration that takes longer would never come to its end (sd_notify(3)). */
+static void take_time(void)
+{
+    (void)sd_notifyf(0, "EXTEND_TIMEOUT_USEC=%d000000", MIGRATION_SEC);
 }
 
 /* How many of the embedded ones are in place already. */
@@ -85,6 +93,7 @@ static int run_locked(struct db_conn *conn, const struct migration *migrations, 
         (done = count_applied(conn, migrations, err)) < 0)
         return -1;
     for (const struct migration *m = migrations + done; m->name; m++) {
+        take_time();
         if (apply(conn, m, err) < 0)
             return -1;
         if (ret_applied)
@@ -104,6 +113,7 @@ int migrate_run(struct db *db, const struct migration *migrations, unsigned *ret
         return -1;
     /* Another hub may be migrating for as long as it takes. */
     db_allow(conn, 0);
+    take_time();
     if (db_script(conn, "SET lock_timeout = 0; SET statement_timeout = 0", err) < 0 ||
         db_script(conn, "SELECT pg_advisory_lock(" LOCK_KEY ")", err) < 0)
         return -1;

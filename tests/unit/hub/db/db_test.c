@@ -9,7 +9,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -17,6 +20,7 @@
 #include "hub/db/news.h"
 #include "tests/unit/hub/postgres_fixture.h"
 #include "transport/base/clock.h"
+#include "transport/base/mem.h"
 
 static void test_values_arrive_as_they_were_sent(void **state)
 {
@@ -182,6 +186,41 @@ static void test_a_failing_migration_leaves_nothing(void **state)
     assert_int_equal(migrate_run(f->db, more, NULL, &err), -1);
     err_clear(&err);
     assert_int_equal(db_exec(conn, NULL, &err, "SELECT 1 FROM pg_tables WHERE tablename = 'half'"), 0);
+}
+
+static int notify_socket(const char *path)
+{
+    struct sockaddr_un a = {.sun_family = AF_UNIX};
+    int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+    snprintf(a.sun_path, sizeof(a.sun_path), "%s", path);
+    assert_int_equal(bind(fd, (struct sockaddr *)&a, sizeof(a)), 0);
+    assert_int_equal(setenv("NOTIFY_SOCKET", path, 1), 0);
+    return fd;
+}
+
+/* Also while another hub migrates, and for each migration anew. */
+static void test_a_migration_that_takes_long_is_no_start_that_hangs(void **state)
+{
+    struct postgres_fixture *f = *state;
+    AUTO_FREE char *path = mem_printf("%s/notify", f->folder);
+    struct migration more[64] = {{0}};
+    int fd AUTO_CLOSE = notify_socket(path);
+    char said[256] = "";
+    struct err err = ERR_INIT;
+    size_t n = 0;
+
+    for (; migrations_embedded[n].name; n++)
+        more[n] = migrations_embedded[n];
+    more[n] = (struct migration){9999, "9999_long", "SELECT 1/0"};
+    assert_int_equal(migrate_run(f->db, more, NULL, &err), -1);
+    assert_int_equal(unsetenv("NOTIFY_SOCKET"), 0);
+    for (int i = 0; i < 2; i++) {
+        assert_true(recv(fd, said, sizeof(said) - 1, MSG_DONTWAIT) > 0);
+        assert_string_equal(said, "EXTEND_TIMEOUT_USEC=3600000000");
+    }
+    assert_int_equal(recv(fd, said, sizeof(said), MSG_DONTWAIT), -1);
+    unlink(path);
 }
 
 static void test_a_default_policy_is_there(void **state)
@@ -436,6 +475,7 @@ int main(void)
         cmocka_unit_test(test_an_edited_migration_is_refused),
         cmocka_unit_test(test_a_newer_database_is_refused),
         cmocka_unit_test(test_a_failing_migration_leaves_nothing),
+        cmocka_unit_test(test_a_migration_that_takes_long_is_no_start_that_hangs),
         cmocka_unit_test(test_a_default_policy_is_there),
         cmocka_unit_test(test_a_session_that_ended_while_idle_is_replaced),
         cmocka_unit_test(test_nothing_is_compiled),
