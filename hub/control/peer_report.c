@@ -161,6 +161,14 @@ static const char *known_severity(const char *severity)
     return "warning";
 }
 
+/* When it was by our clock: one that the peer's dated an hour ago would be too old to count, and one of the future would hide from those who read the newest. */
+static uint64_t said_at(const struct peer_session *s, uint64_t theirs_usec)
+{
+    uint64_t now = clock_utc_usec();
+
+    return theirs_usec == 0 ? now : now - skew_age_usec(now, theirs_usec, skew_usec(&s->skew));
+}
+
 static void take_event(struct peer_session *s, const Leeward__Control__V1__Event *event)
 {
     struct event_task *t =
@@ -177,8 +185,7 @@ static void take_event(struct peer_session *s, const Leeward__Control__V1__Event
     peer_report_text(t->remedy, sizeof(t->remedy), event->remedy);
     if (ident_from_text(event->machine_id, &machine) == 0)
         ident_to_text(&machine, t->machine_id);
-    /* A clock in the future must not hide the event from those who read the newest. */
-    t->at = event->time_utc_usec > clock_utc_usec() ? 0 : event->time_utc_usec;
+    t->at = said_at(s, event->time_utc_usec);
     (void)control_task_submit(&t->task, s->lane);
 }
 

@@ -140,5 +140,21 @@ def a_clock_that_is_set_is_told_and_stops_nothing():
         check(sum(" warn clock_jumped " in line for line in f) == 2, "the log does not warn of it")
 
 
+@test
+def what_a_slow_clock_dates_is_told_by_the_hubs():
+    clock = Clock()
+    clock.set(-3000)
+    began = time.time()
+    site = Site(daemon_starters={"agent": clock.starter})
+    disk = Disk(32 * MIB)
+    disk.fill_random(300)
+    site.protect(disk)
+    said = wait_until(lambda: events(site, "protected"), "the agent to say that it protects", 30)[0]
+    check(began - 60 < point_time({"time": said["at"]}) < time.time() + 60, f"it said so at {said['at']}")
+    point = site.wait_point_after(0)
+    check(point_time(point) < began - 2000, f"the agent's clock is right: {point['time']}")
+    check(site.machine()["rpo_seconds"] < 600, f"its last point is {site.machine()['rpo_seconds']} s old")
+
+
 if __name__ == "__main__":
     main()
