@@ -91,7 +91,7 @@ static const struct row_json_member live_members[] = {
 static void add_point(json_t *item, const struct machine_row *m, uint64_t sequence, uint64_t at_utc_usec)
 {
     bool counts = sequence > 0 && strcmp(m->state, "unprotected") != 0;
-    uint64_t age = skew_age_usec(clock_utc_usec(), at_utc_usec, m->clock_skew_usec);
+    uint64_t age = skew_age_usec(clock_utc_usec(), at_utc_usec, m->point_skew_usec);
 
     json_object_set_new(item, "last_point_sequence", sequence ? json_integer((json_int_t)sequence) : json_null());
     json_object_set_new(item, "last_point_at", row_json_time(at_utc_usec));

@@ -10,7 +10,6 @@
 
 #include "hub/api/api_metrics.h"
 #include "hub/control/live_status.h"
-#include "hub/core/machine_state.h"
 #include "hub/core/skew.h"
 #include "hub/db/overview_store.h"
 #include "hub/db/rows.h"
@@ -71,7 +70,7 @@ static bool machine_value(struct request *r, const struct machine_row *m, size_t
     struct live_machine live = {0};
     bool heard = live_status_machine(r->services->conf->live, m->id, &live);
     uint64_t point_at = heard && live.last_point_utc_usec ? live.last_point_utc_usec : m->last_point_at;
-    uint64_t rpo = skew_age_usec(clock_utc_usec(), point_at, m->clock_skew_usec);
+    uint64_t rpo = skew_age_usec(clock_utc_usec(), point_at, m->point_skew_usec);
     bool protected = m->policy_id[0] != 0, has_rpo = point_at != 0 && strcmp(m->state, "unprotected") != 0;
     const double values[] = {(double)rpo / 1e6, (double)point_at / 1e6,
         (double)(heard ? live.backlog_bytes : m->backlog_bytes), m->online, protected, (double)m->clock_skew_usec / 1e6,
@@ -86,7 +85,7 @@ static bool machine_value(struct request *r, const struct machine_row *m, size_t
     case 1:
         return point_at != 0;
     case 7:
-        return machine_state_has_rpo((enum machine_state)machine_state_from_name(m->state));
+        return m->has_rpo;
     default:
         return i < HEARD_FAMILIES || heard;
     }

@@ -219,13 +219,7 @@ static bool look(struct live_status *live, const char *id, enum kind kind, void 
 
 bool live_status_machine(struct live_status *live, const char *machine_id, struct live_machine *ret)
 {
-    uint64_t now = clock_utc_usec();
-
-    if (!look(live, machine_id, KIND_MACHINE, ret, sizeof(*ret)))
-        return false;
-    if (ret->last_point_utc_usec)
-        ret->rpo_usec = now > ret->last_point_utc_usec ? now - ret->last_point_utc_usec : 0;
-    return true;
+    return look(live, machine_id, KIND_MACHINE, ret, sizeof(*ret));
 }
 
 bool live_status_node(struct live_status *live, const char *node_id, struct live_node *ret)

@@ -22,7 +22,7 @@ struct live_machine {
     char agent_state[32], cause[256], remedy[256];
     char node_id[IDENT_TEXT_SIZE];
     uint64_t last_point_sequence, last_point_utc_usec;
-    uint64_t rpo_usec; /* age of the last committed point at the time of the call, not of the message */
+    uint64_t rpo_usec; /* age of the last committed point as the agent told it, by its own clock */
     uint64_t backlog_bytes, initial_total_bytes, initial_done_bytes;
     uint64_t sent_bytes, changed_bytes;                 /* since the agent started */
     uint64_t sent_bytes_per_sec, changed_bytes_per_sec; /* between the last two messages */

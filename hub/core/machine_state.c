@@ -129,10 +129,10 @@ int machine_move(enum machine_state from, enum machine_move move, enum machine_s
     return refuse(from, move, err);
 }
 
-/* While its disks are compared no point is made, and what it would lose grows all the same. */
+/* While its disks are compared no point is made, and what it would lose grows all the same. While a disk that was added is copied, the others have points. */
 bool machine_state_has_rpo(enum machine_state state)
 {
-    return state == MACHINE_PROTECTED || state == MACHINE_RESYNCHRONIZING;
+    return state == MACHINE_PROTECTED || state == MACHINE_RESYNCHRONIZING || state == MACHINE_INITIAL_REPLICATION;
 }
 
 bool machine_state_replicates(enum machine_state state)

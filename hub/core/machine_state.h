@@ -61,7 +61,7 @@ const char *machine_move_name(enum machine_move move);    /* "planned_failover" 
 int machine_move(enum machine_state from, enum machine_move move, enum machine_state *ret_to, struct err *err);
 bool machine_state_replicates(enum machine_state state); /* the agent is told to protect */
 bool machine_state_has_rpo(
-    enum machine_state state); /* it has points, and is to have a new one within its RPO target */
+    enum machine_state state); /* where it has points, it is to have a new one within its RPO target */
 
 /* The move that the agent's reported state ("initial_replication", "protected", ...) asks for; false: none. Only a machine
  * that has a committed point may be called protected. */

@@ -6,6 +6,8 @@
 
 #include <string.h>
 
+#include "hub/db/point_age.h"
+
 #define BUMP ", version = version + 1, updated_at = now()"
 
 static int ok(int rows)
@@ -82,9 +84,8 @@ int target_delete(struct db_conn *conn, const char *id, uint64_t if_version, str
 
 /* ---- failovers ---- */
 
-/* A point bears its source's time, and the request ours: the source's is set right by what its clock was off when it was last heard. 0: no point. */
-#define LOSS                                                                                                           \
-    "coalesce(greatest(0, extract(epoch FROM f.requested_at - p.time) * 1000000 + m.clock_skew_usec), 0)::bigint"
+/* 0: no point. */
+#define LOSS "coalesce(greatest(0, " POINT_LOSS("m", "f.requested_at", "p.time") "), 0)::bigint"
 
 int failover_insert(struct db_conn *conn, const struct failover_put *put, struct err *err)
 {

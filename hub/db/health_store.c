@@ -7,6 +7,7 @@
 
 #include <string.h>
 
+#include "hub/db/point_age.h"
 #include "hub/db/text_values.h"
 #include "transport/base/mem.h"
 
@@ -31,16 +32,17 @@
 /* The interval, and how long ago the last point of these kinds was, or protection began; 0, 0 where there is no interval. */
 #define SINCE(interval, kinds)                                                                                         \
     "coalesce(c." interval ", 0), CASE WHEN coalesce(c." interval ", 0) = 0 THEN 0 ELSE greatest(" USEC(               \
-        "now() - greatest((SELECT max(r.time) FROM recovery_points r WHERE r.machine_id = m.id AND r.kind <> 'crash'"  \
-        " AND r.kind IN (" kinds ")), p.enabled_at)") ", 0) END"
+        "now() - greatest((SELECT max(r.time) - m.clock_skew_usec * interval '1 microsecond' FROM recovery_points r"   \
+        " WHERE r.machine_id = m.id AND r.kind <> 'crash' AND r.kind IN (" kinds ")), p.enabled_at)") ", 0) END"
 
 /* Where it is not foreseen, 0: greatest() would pass over the NULL. */
 #define FULL_IN                                                                                                        \
     "CASE WHEN s.report->>'full_at' IS NULL THEN 0 ELSE greatest(" USEC(                                               \
         "(s.report->>'full_at')::timestamptz - now()") ", 1) END"
 
+/* 0 where it is not held to anything. */
 #define NO_POINT_FOR                                                                                                   \
-    "CASE WHEN m.last_point_at IS NULL THEN 0 ELSE greatest(" USEC("now() - m.last_point_at") " + m.clock_skew_usec, 0) END"
+    "CASE WHEN " RPO_COUNTS " THEN greatest(" POINT_LOSS("m", "now()", "m.last_point_at") ", 0)::bigint ELSE 0 END"
 #define FILESYSTEM_POINT SINCE("filesystem_interval_usec", "'filesystem', 'application'")
 #define APP_POINT SINCE("app_interval_usec", "'application'")
 

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * One statement that counts. The RPO counts for machines that are protected; before the first copy is complete, and where no point was
+ * One statement that counts. The RPO counts for machines that have points (point_age.h); before the first copy is complete, and where no point was
  * ever made, nothing is promised and it is unknown. A target that is not met is known even of a machine that is silent: its last point
  * only grows older.
  */
 #include "hub/db/overview_store.h"
 
+#include "hub/db/point_age.h"
 #include "transport/base/mem.h"
 
 /* Of the open alerts; one of a node or a vault hits the machines that are placed there. The worst severity and its remedy count. */
@@ -23,9 +24,8 @@ int overview_get(struct db_conn *conn, char **ret_json, struct err *err)
 {
     AUTO_PGRESULT PGresult *rows = NULL;
     static const char sql[] =
-        "WITH m AS (SELECT m.health, m.state, CASE WHEN m.state NOT IN ('protected', 'resynchronizing') OR m.last_point_at IS NULL"
-        " OR c.rpo_target_usec IS NULL THEN NULL"
-        " ELSE extract(epoch from now() - m.last_point_at) * 1000000 + m.clock_skew_usec <= c.rpo_target_usec END AS met"
+        "WITH m AS (SELECT m.health, m.state, CASE WHEN " RPO_COUNTS
+        " THEN " POINT_LOSS("m", "now()", "m.last_point_at") " <= c.rpo_target_usec END AS met"
         " FROM machines m LEFT JOIN protections p ON p.machine_id = m.id AND p.active"
         " LEFT JOIN policies c ON c.id = p.policy_id),"
         " v AS (SELECT v.id AS vault_id, v.name, v.used_bytes::text AS used_bytes, v.capacity_bytes::text AS "

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "hub/db/news.h"
+#include "hub/db/point_age.h"
 
 #define BUMP ", version = version + 1, updated_at = now()"
 
@@ -179,7 +180,7 @@ int plan_point(struct db_conn *conn, const char *machine_id, const char *point, 
     bool latest = strcmp(point, "latest") == 0, app = strcmp(point, "latest_application") == 0;
     AUTO_PGRESULT PGresult *r = NULL;
     int n = db_exec(conn, &r, err,
-        "SELECT p.sequence, greatest(extract(epoch FROM now() - p.time) * 1000000 + m.clock_skew_usec, 0)::bigint"
+        "SELECT p.sequence, greatest(" POINT_LOSS("m", "now()", "p.time") ", 0)::bigint"
         " FROM recovery_points p JOIN machines m ON m.id = p.machine_id WHERE p.machine_id = $1"
         " AND (NOT $2 OR p.kind = 'application') AND p.time <= coalesce($3::timestamptz, 'infinity')"
         " ORDER BY p.sequence DESC LIMIT 1",

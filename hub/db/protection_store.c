@@ -114,7 +114,8 @@ int protection_put(struct db_conn *conn, const struct protection *p, uint64_t *r
     n = db_exec(conn, NULL, err,
         "INSERT INTO protections (machine_id, policy_id, node_id, vault_id, seeding) VALUES ($1, $2, $3, $4, $5)"
         " ON CONFLICT (machine_id) DO UPDATE SET policy_id = $2, node_id = $3, active = true, seeding = $5,"
-        " updated_at = now() WHERE protections.vault_id = $4",
+        " enabled_at = CASE WHEN protections.active THEN protections.enabled_at ELSE now() END, updated_at = now() "
+        "WHERE protections.vault_id = $4",
         DB_S(p->machine_id), DB_S(p->policy_id), DB_S(p->node_id), DB_S(p->vault_id), DB_B(p->seeding));
     if (n < 0)
         return -1;

@@ -4,6 +4,8 @@
  */
 #include "hub/db/rows.h"
 
+#include "hub/db/point_age.h"
+
 #define F DB_FILTER
 #define S DB_SORT
 #define N DB_NOT_NULL
@@ -123,6 +125,8 @@ static const struct db_column machine_columns[] = {
     TIME(machine_row, last_seen_at, "m.last_seen_at", F | S),
     TIME(machine_row, inventory_at, "m.inventory_at", F | S),
     I64(machine_row, clock_skew_usec, "m.clock_skew_usec", F | S | N),
+    I64(machine_row, point_skew_usec, POINT_SKEW("m"), 0),
+    BOOL(machine_row, has_rpo, RPO_COUNTS, 0),
     U64(machine_row, generation, "m.generation", F),
     U64(machine_row, desired_version, "m.desired_version", 0),
     TEXT(machine_row, agent_state, "m.agent_state", F | S | N),
@@ -600,8 +604,8 @@ static const struct db_column plan_run_step_columns[] = {
         "coalesce(greatest(extract(epoch FROM f.running_at - r.requested_at) * 1000000, 0), 0)::bigint", 0),
     U64(plan_run_step_row, loss_usec,
         "CASE r.kind WHEN 'failback' THEN 0 ELSE coalesce(greatest(0, coalesce("
-        "f.loss_usec - extract(epoch FROM f.requested_at - r.requested_at) * 1000000,"
-        " extract(epoch FROM r.requested_at - p.time) * 1000000 + pm.clock_skew_usec)), 0)::bigint END",
+        "f.loss_usec - extract(epoch FROM f.requested_at - r.requested_at) * 1000000," POINT_LOSS(
+            "pm", "r.requested_at", "p.time") ")), 0)::bigint END",
         0),
 };
 const struct db_entity db_plan_run_steps = ENTITY("step of a plan run", plan_run_step_row, plan_run_step_columns,

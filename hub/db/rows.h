@@ -54,6 +54,8 @@ struct machine_row {
     bool rescue; /* it runs the rescue system: its disks are there to be written */
     uint64_t last_seen_at, inventory_at;
     int64_t clock_skew_usec;
+    int64_t point_skew_usec; /* of the clock that dates its points; as clock_skew_usec */
+    bool has_rpo;            /* it is held to the target */
     uint64_t generation, desired_version;
     const char *agent_state; /* what the agent said last */
     uint64_t initial_total_bytes, initial_done_bytes, backlog_bytes;

@@ -678,7 +678,10 @@ static void test_rpo_above_target_warns_and_above_thrice_is_critical(void **stat
     health_of_machine(&m, &h);
     assert_int_equal(h.level, HEALTH_CRITICAL);
     assert_non_null(strstr(h.cause, "compared"));
-    m.state = MACHINE_INITIAL_REPLICATION; /* no point is promised yet */
+    m.state = MACHINE_INITIAL_REPLICATION; /* of a disk that was added: the others have points */
+    health_of_machine(&m, &h);
+    assert_int_equal(h.level, HEALTH_CRITICAL);
+    m.rpo_usec = 0; /* there is none yet */
     health_of_machine(&m, &h);
     assert_int_equal(h.level, HEALTH_HEALTHY);
 }
