@@ -246,7 +246,8 @@ static void make_last_point(struct agent *a)
     engine_get_status(a->engine, &s);
     if (!a->held_command[0] || (a->protect && s.phase == PHASE_IDLE && clock_mono_usec() < a->held_until_usec))
         return;
-    if (engine_create_point(a->engine, a->held_command, "crash", "", &err) < 0)
+    if (hold_begin_point(a->hold, a->held_command) &&
+        engine_create_point(a->engine, a->held_command, "crash", "", &err) < 0)
         session_command_done(a->session, a->held_command, &err, NULL);
     a->held_command[0] = '\0';
 }

@@ -54,11 +54,12 @@ struct hold {
     bool busy; /* it is being stopped */
     bool stopping;
     struct order order;
-    bool noted;                    /* the source was stopped, and not started since */
-    char held_id[IDENT_TEXT_SIZE]; /* by that order; "": by an older agent, which did not note it */
-    bool held_unheard;             /* the hub had not said yet which generation it is */
-    uint64_t held_in;              /* the generation in which it was; 0: not known to this process */
-    uint64_t generation;           /* the hub's last */
+    bool noted;                     /* the source was stopped, and not started since */
+    char held_id[IDENT_TEXT_SIZE];  /* by that order; "": by an older agent, which did not note it */
+    bool held_unheard;              /* the hub had not said yet which generation it is */
+    uint64_t held_in;               /* the generation in which it was; 0: not known to this process */
+    uint64_t generation;            /* the hub's last */
+    char standing[IDENT_TEXT_SIZE]; /* for this command the disks stand still, and its last point has not begun */
     struct hold_output outputs[OUTPUTS_MAX];
     unsigned output_count;
     /* The thread's. */
@@ -88,6 +89,38 @@ static void put(struct hold *h, const char *command_id, bool held, const struct 
     h->busy = false; /* the answer is the last of a command, and whoever hears it may give the next one at once */
     pthread_mutex_unlock(&h->lock);
     h->conf.to_loop(h->conf.arg);
+}
+
+/* With the lock held. The one before, whose point has not begun, is over. */
+static void set_standing(struct hold *h, const char *command_id, const char *why)
+{
+    struct err cancelled = ERR_INIT;
+
+    if (h->standing[0] && strcmp(h->standing, command_id) != 0) {
+        (void)err_set(&cancelled, ERR_CANCELLED, "%s", why);
+        push_output(h, h->standing, false, &cancelled);
+    }
+    snprintf(h->standing, sizeof(h->standing), "%s", command_id);
+}
+
+static void put_held(struct hold *h, const char *command_id)
+{
+    pthread_mutex_lock(&h->lock);
+    set_standing(h, command_id, "another order came before the last point was made");
+    pthread_mutex_unlock(&h->lock);
+    put(h, command_id, true, NULL);
+}
+
+bool hold_begin_point(struct hold *h, const char *command_id)
+{
+    bool stands;
+
+    pthread_mutex_lock(&h->lock);
+    stands = h->standing[0] && strcmp(h->standing, command_id) == 0;
+    if (stands)
+        h->standing[0] = '\0';
+    pthread_mutex_unlock(&h->lock);
+    return stands;
 }
 
 bool hold_take(struct hold *h, struct hold_output *ret_output)
@@ -182,6 +215,14 @@ static int run_scripts(struct hold *h, bool stop, struct err *err)
 
 static void let_go(struct hold *h)
 {
+    bool stood;
+
+    pthread_mutex_lock(&h->lock);
+    stood = h->standing[0] != '\0';
+    set_standing(h, "", "the source was given back before its last point was made");
+    pthread_mutex_unlock(&h->lock);
+    if (stood)
+        h->conf.to_loop(h->conf.arg);
     for (unsigned i = 0; i < h->disk_count; i++)
         receive_disk_close(TAKE_PTR(h->disks[i]));
     h->disk_count = 0;
@@ -310,7 +351,7 @@ static void hold_source(struct hold *h, const struct order *o, uint64_t generati
         return;
     }
     log_event(LOG_INFO, "source_held", LOG_U("disks", h->disk_count));
-    put(h, o->command_id, true, NULL);
+    put_held(h, o->command_id);
 }
 
 /* A release gives back what its own hold took, and nothing of a later one; that of the hub's wish for the machine (no command) gives back all. */

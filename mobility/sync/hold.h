@@ -31,7 +31,7 @@ struct hold_conf {
 
 struct hold_output {
     char command_id[IDENT_TEXT_SIZE];
-    bool held;        /* the disks stand still: the last point can be made; else the command is over */
+    bool held;        /* the disks stand still: the last point can begin (hold_begin_point); else it is over */
     struct err error; /* over: why; code ERR_NONE: it was taken back, as asked */
 };
 
@@ -45,5 +45,8 @@ int hold_command(
  * desired state than the one in which it was held, it is started. */
 void hold_desired(struct hold *h, bool protect, uint64_t generation);
 bool hold_take(struct hold *h, struct hold_output *ret_output);
+/* The last point of a command whose output said `held` is made now, and answers it. False: the disks stand still for it no more, because another order came or
+ * the source was given back; its end has come, or comes, by hold_take. */
+bool hold_begin_point(struct hold *h, const char *command_id);
 
 #endif

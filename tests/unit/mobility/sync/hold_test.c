@@ -94,7 +94,8 @@ static int teardown(void **state)
     return 0;
 }
 
-static int command(struct fixture *f, const char *id, bool release, const char *key, struct err *err)
+static int command_as(
+    struct fixture *f, const char *command_id, const char *id, bool release, const char *key, struct err *err)
 {
     Leeward__Control__V1__HoldSource c = LEEWARD__CONTROL__V1__HOLD_SOURCE__INIT;
     Leeward__Control__V1__DesiredDisk disk = LEEWARD__CONTROL__V1__DESIRED_DISK__INIT, *disks[] = {&disk};
@@ -103,20 +104,25 @@ static int command(struct fixture *f, const char *id, bool release, const char *
     disk.key = (char *)(uintptr_t)(key == NULL ? "" : key);
     c.disks = disks;
     c.n_disks = key != NULL;
-    return hold_command(f->hold, release ? "the release" : "the command", &c, err);
+    return hold_command(f->hold, command_id, &c, err);
+}
+
+static int command(struct fixture *f, const char *id, bool release, const char *key, struct err *err)
+{
+    return command_as(f, release ? "the release" : "the command", id, release, key, err);
 }
 
 static struct hold_output next_output(struct fixture *f)
 {
     struct hold_output o = {.held = false};
     struct timespec until;
-    do {
+    while (!hold_take(f->hold, &o)) {
         (void)clock_gettime(CLOCK_REALTIME, &until);
         until.tv_sec += (time_t)(WAIT_USEC / USEC_PER_SEC);
         while (sem_timedwait(&f->news, &until) < 0)
             if (errno != EINTR)
                 fail_msg("waited too long for an answer");
-    } while (!hold_take(f->hold, &o));
+    }
     return o;
 }
 
@@ -161,6 +167,7 @@ static void hold(struct fixture *f)
     if (!o.held)
         fail_msg("not held: %s", o.error.text);
     assert_string_equal(o.command_id, "the command");
+    assert_true(hold_begin_point(f->hold, "the command"));
 }
 
 /* ---- tests ---- */
@@ -286,6 +293,7 @@ static void a_release_gives_back_what_its_own_hold_took(void **state)
     check_log(f, "stop\nstop\n");
     assert_int_equal(command(f, other, false, f->key, &err), 0);
     assert_true(next_output(f).held);
+    assert_true(hold_begin_point(f->hold, "the command"));
     check_log(f, "stop\nstop\nstart\nstop\n");
     assert_int_equal(command(f, ID, true, NULL, &err), 0);
     assert_int_equal(next_output(f).error.code, ERR_NONE);
@@ -315,29 +323,75 @@ static void no_command_goes_without_an_answer(void **state)
     struct fixture *f = *state;
     struct err err = ERR_INIT;
     struct hold_output o;
-    unsigned holds = 0, releases = 0;
+    unsigned held = 0, over = 0, releases = 0;
 
     must_run("printf '#!/bin/sh\\necho $1 >> %s\\nsleep 0.3\\n' > %s/10-service", f->log, f->scripts);
     assert_int_equal(command(f, ID, false, f->key, &err), 0);
     while (!has_note(f))
         (void)usleep(2000);
     assert_int_equal(command(f, ID, true, NULL, &err), 0); /* waits for the hold to end */
-    assert_int_equal(hold_command(f->hold, "another release",
-                         &(Leeward__Control__V1__HoldSource){
-                             .base = PROTOBUF_C_MESSAGE_INIT(&leeward__control__v1__hold_source__descriptor),
-                             .hold_id = (char *)(uintptr_t)ID,
-                             .release = true},
-                         &err),
-        0);
-    while (holds + releases < 3) {
+    assert_int_equal(command_as(f, "another release", ID, true, NULL, &err), 0);
+    while (held + over + releases < 4) {
         o = next_output(f);
-        holds += strcmp(o.command_id, "the command") == 0;
+        held += o.held;
+        over += !o.held && strcmp(o.command_id, "the command") == 0;
         releases += strcmp(o.command_id, "the release") == 0 || strcmp(o.command_id, "another release") == 0;
     }
-    assert_int_equal(holds, 1);
+    assert_int_equal(held, 1);
+    assert_int_equal(over, 1); /* the source was given back before its last point */
     assert_int_equal(releases, 2);
     assert_false(disk_is_held(f));
     assert_false(has_note(f));
+}
+
+static void expect_over(struct fixture *f, const char *command_id)
+{
+    struct hold_output o = next_output(f);
+    assert_false(o.held);
+    assert_string_equal(o.command_id, command_id);
+    assert_int_equal(o.error.code, ERR_CANCELLED);
+    assert_false(hold_begin_point(f->hold, command_id));
+}
+
+/* The agent that was just started has nothing protected yet, so its last point cannot begin. */
+static void a_hold_whose_last_point_has_not_begun_is_answered_when_another_one_comes(void **state)
+{
+    static const char other[] = "66666666-7777-8888-9999-aaaaaaaaaaaa";
+    struct fixture *f = *state;
+    struct err err = ERR_INIT;
+
+    assert_int_equal(command_as(f, "first", ID, false, f->key, &err), 0);
+    assert_true(next_output(f).held);
+    assert_int_equal(command_as(f, "first", ID, false, f->key, &err), 0); /* the hub asks until it has an answer */
+    assert_true(next_output(f).held);
+    assert_int_equal(command_as(f, "second", ID, false, f->key, &err), 0);
+    expect_over(f, "first");
+    assert_true(next_output(f).held);
+    assert_int_equal(command_as(f, "third", other, false, f->key, &err), 0);
+    expect_over(f, "second");
+    assert_true(next_output(f).held);
+    assert_true(hold_begin_point(f->hold, "third"));
+    assert_false(hold_begin_point(f->hold, "third"));
+    check_log(f, "stop\nstart\nstop\n");
+}
+
+/* What was stopped runs again: a point that is made from then on is not the last one. */
+static void no_last_point_begins_when_the_source_was_given_back(void **state)
+{
+    struct fixture *f = *state;
+    struct err err = ERR_INIT;
+
+    hold_desired(f->hold, true, 4);
+    assert_int_equal(command_as(f, "first", ID, false, f->key, &err), 0);
+    assert_true(next_output(f).held);
+    assert_int_equal(command(f, ID, true, NULL, &err), 0);
+    expect_over(f, "first");
+    assert_string_equal(next_output(f).command_id, "the release");
+    assert_int_equal(command_as(f, "second", ID, false, f->key, &err), 0);
+    assert_true(next_output(f).held);
+    hold_desired(f->hold, true, 5); /* protected anew: nobody waits for an answer to that */
+    expect_over(f, "second");
+    wait_for(f, has_note, false);
 }
 
 static bool is_writable(const struct fixture *f)
@@ -388,7 +442,10 @@ int main(void)
         TEST(a_new_process_holds_it_again_until_the_hub_says_otherwise), TEST(a_command_that_makes_no_sense_is_refused),
         TEST(a_note_that_makes_no_sense_hurts_nobody), TEST(a_release_gives_back_what_its_own_hold_took),
         TEST(a_hold_that_came_first_belongs_to_the_generation_that_is_told_then),
-        TEST(no_command_goes_without_an_answer), TEST(what_stayed_read_only_is_tried_again_whatever_the_clock_says)};
+        TEST(no_command_goes_without_an_answer),
+        TEST(a_hold_whose_last_point_has_not_begun_is_answered_when_another_one_comes),
+        TEST(no_last_point_begins_when_the_source_was_given_back),
+        TEST(what_stayed_read_only_is_tried_again_whatever_the_clock_says)};
     if (!loopdisk_is_possible())
         return 77;
     return cmocka_run_group_tests(tests, NULL, NULL);
