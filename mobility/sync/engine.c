@@ -126,6 +126,15 @@ static void tell_unsaved(struct engine *e, const struct err *why)
     e->told_unsaved = true;
 }
 
+/* The state on disk is newer from here on. A spare that cannot be removed has to say the same: a next process would go by it. */
+static int drop_spare(struct engine *e, struct err *err)
+{
+    if (access(e->spare_path, F_OK) < 0 || unlink(e->spare_path) == 0)
+        return 0;
+    log_event(LOG_WARN, "spare_state_stays", LOG_S("path", e->spare_path));
+    return syncstate_save(e->spare_path, &e->state, err);
+}
+
 /* Where the disk of the data folder is held still, full, read-only by itself after an error or broken, this boot has to know all the same: a source that is
  * in trouble is what it is all for. After a reboot the disks are compared anyway. */
 int engine_save(struct engine *e, struct err *err)
@@ -136,14 +145,13 @@ int engine_save(struct engine *e, struct err *err)
     e->cursor_moved = false;
     uplink_last_point(e->conf.link, &e->state.last_point_sequence, &e->state.last_point_utc_usec);
     if (syncstate_save(e->state_path, &e->state, &why) == 0) {
-        if (e->saved_in_memory && unlink(e->spare_path) < 0 && errno != ENOENT)
-            log_event(LOG_WARN, "spare_state_stays", LOG_S("path", e->spare_path));
-        e->saved_in_memory = e->told_unsaved = false;
+        if (drop_spare(e, err) < 0)
+            return -1;
+        e->told_unsaved = false;
         return 0;
     }
     (void)err_hint(&why, "see that %s can be written to and has room", e->conf.data_dir);
     if (syncstate_save(e->spare_path, &e->state, NULL) == 0) {
-        e->saved_in_memory = true;
         if (!system_is_held(e))
             tell_unsaved(e, &why);
         return 0;
@@ -352,7 +360,21 @@ static void free_parts(struct engine *e)
     inventory_free(e->inventory);
 }
 
-/* Of both states the one in which more epochs have been used; at the same one that in memory, if it is of this boot. */
+/* What was last saved is lost: each disk of which the vault may have something is compared. */
+static void distrust_state(struct syncstate *s)
+{
+    for (uint32_t i = 0; i < s->disk_count; i++) {
+        struct syncstate_disk *d = &s->disks[i];
+
+        if (d->copy != COPY_INITIAL || d->cursor > 0)
+            d->copy = COPY_RESYNC;
+        d->cursor = 0;
+    }
+    s->first_point_due = true;
+}
+
+/* Of both states the one in which more epochs have been used; at the same one that in memory, if it is of this boot. One that is there and says nothing
+ * may have said that a disk is to be compared. */
 static int load_state(struct engine *e, struct err *err)
 {
     AUTO_FREE struct syncstate *spare = mem_new(struct syncstate);
@@ -362,11 +384,14 @@ static int load_state(struct engine *e, struct err *err)
         return err_set(err, ERR_NOMEM, "no memory for the engine");
     if (syncstate_load(e->state_path, &e->state, err) < 0)
         return -1;
-    if (syncstate_load(e->spare_path, spare, &unreadable) < 0 || strcmp(spare->boot_id, e->boot_id) != 0 ||
-        spare->epoch < e->state.epoch)
+    if (syncstate_load(e->spare_path, spare, &unreadable) < 0) {
+        log_event(LOG_WARN, "spare_state_unreadable", LOG_E(&unreadable));
+        distrust_state(&e->state);
+        return 0;
+    }
+    if (strcmp(spare->boot_id, e->boot_id) != 0 || spare->epoch < e->state.epoch)
         return 0;
     e->state = *spare;
-    e->saved_in_memory = true;
     return 0;
 }
 

@@ -32,6 +32,7 @@ static struct knobs {
     pid_t tester;
     unsigned kill_before;                         /* the save of that number, of another process; 0: none */
     enum { ROOM, NO_ROOM_ON_DISK, NO_ROOM } room; /* on disk: in memory there is */
+    bool spare_stays;                             /* what was saved in memory cannot be removed */
     bool lost[SYNCRIG_DISKS];                     /* the tracker says that it lost something of the disk */
     char paths[SYNCRIG_DISKS][32];
 } * knobs;
@@ -48,6 +49,18 @@ int __wrap_syncstate_save(const char *path, const struct syncstate *state, struc
     if (knobs->room == NO_ROOM || (knobs->room == NO_ROOM_ON_DISK && !strstr(path, "/run/")))
         return err_sys(err, ENOSPC, "writing %s", path);
     return __real_syncstate_save(path, state, err);
+}
+
+int __real_unlink(const char *path);
+int __wrap_unlink(const char *path);
+
+int __wrap_unlink(const char *path)
+{
+    if (knobs->spare_stays && strstr(path, "/run/spare-state") && !strstr(path, ".tmp")) {
+        errno = EPERM;
+        return -1;
+    }
+    return __real_unlink(path);
 }
 
 static bool *lost_of(const struct tracker_disk *disk)
@@ -252,6 +265,50 @@ static void a_folder_without_room_stops_nothing(void **state)
     syncrig_done(&rig);
 }
 
+/* A state in memory that is older, and stays, is not what the next process goes by. */
+static void a_spare_state_that_stays_hides_nothing(void **state)
+{
+    struct fakenode_facts facts;
+    struct syncrig rig;
+
+    (void)state;
+    protect(&rig);
+    for (unsigned save = 2; save <= 3; save++) { /* the first one says that a disk is to be compared */
+        knobs->room = NO_ROOM_ON_DISK;
+        syncrig_start_process(&rig);
+        fakenode_get(rig.node, &facts);
+        assert_true(fakenode_wait_points(rig.node, facts.points + 2));
+        knobs->room = ROOM;
+        knobs->spare_stays = true;
+        knobs->kill_before = save;
+        lose_writes(&rig);
+        assert_int_equal(waitpid(rig.child, NULL, 0), rig.child);
+        rig.child = 0;
+        knobs->kill_before = 0;
+        syncrig_start(&rig);
+        syncrig_assert_equal(&rig);
+        knobs->spare_stays = false;
+        syncrig_stop(&rig);
+    }
+    syncrig_done(&rig);
+}
+
+/* Nobody knows what it said: the disks are compared. */
+static void a_spare_state_that_cannot_be_read_hides_nothing(void **state)
+{
+    struct syncrig rig;
+
+    (void)state;
+    protect(&rig);
+    spoil_copies(&rig);
+    must_run("head -c 100 %s/state >%s/run/spare-state", rig.dir, rig.dir);
+    syncrig_start(&rig);
+    syncrig_assert_equal(&rig);
+    must_run("test ! -e %s/run/spare-state", rig.dir);
+    syncrig_stop(&rig);
+    syncrig_done(&rig);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -261,6 +318,8 @@ int main(void)
         cmocka_unit_test(when_the_vault_has_less_than_before),
         cmocka_unit_test(whatever_the_folder_has_no_room_for),
         cmocka_unit_test(a_folder_without_room_stops_nothing),
+        cmocka_unit_test(a_spare_state_that_stays_hides_nothing),
+        cmocka_unit_test(a_spare_state_that_cannot_be_read_hides_nothing),
     };
 
     if (!loopdisk_is_possible()) {
