@@ -211,6 +211,7 @@ static int bump(struct engine *e, const struct uplink_answer *answer, struct err
         err_set(err, ERR_CONFLICT, "the process node and this agent do not agree on what comes next");
         return err_hint(err, "see that no other agent with the identity of this machine is running");
     }
+    e->must_bump = true; /* until it is saved: this stream was opened with another epoch, whatever fits by then */
     if (retained_reopen(e->retained, err) < 0)
         return -1;
     resend_open(e);

@@ -265,6 +265,28 @@ static void a_folder_without_room_stops_nothing(void **state)
     syncrig_done(&rig);
 }
 
+/* Nothing goes over a stream of the epoch before, once the new one could not be saved. */
+static void an_epoch_that_cannot_be_saved_is_not_used(void **state)
+{
+    struct fakenode_facts facts;
+    struct syncrig rig;
+
+    (void)state;
+    protect(&rig);
+    syncrig_start(&rig);
+    syncrig_assert_equal(&rig);
+    spoil_copies(&rig);
+    knobs->room = NO_ROOM;
+    fakenode_raise_epoch(rig.node, 1);
+    assert_true(syncrig_wait_phase(&rig, PHASE_ERROR));
+    knobs->room = ROOM;
+    syncrig_assert_equal(&rig);
+    fakenode_get(rig.node, &facts);
+    assert_string_equal(facts.fault, "");
+    syncrig_stop(&rig);
+    syncrig_done(&rig);
+}
+
 /* A state in memory that is older, and stays, is not what the next process goes by. */
 static void a_spare_state_that_stays_hides_nothing(void **state)
 {
@@ -318,6 +340,7 @@ int main(void)
         cmocka_unit_test(when_the_vault_has_less_than_before),
         cmocka_unit_test(whatever_the_folder_has_no_room_for),
         cmocka_unit_test(a_folder_without_room_stops_nothing),
+        cmocka_unit_test(an_epoch_that_cannot_be_saved_is_not_used),
         cmocka_unit_test(a_spare_state_that_stays_hides_nothing),
         cmocka_unit_test(a_spare_state_that_cannot_be_read_hides_nothing),
     };
