@@ -109,6 +109,25 @@ static bool tells_free_space(const struct inventory_volume *v)
            (strcmp(v->fs_type, "ext4") == 0 || strcmp(v->fs_type, "xfs") == 0);
 }
 
+/* The file system itself, not what this process sees of it, which may be read-only for its own sake. False also where that cannot be told. */
+static bool is_writable(dev_t devno)
+{
+    char *line = NULL, *tail, mode[3];
+    bool writable = false;
+    unsigned ma, mi;
+    size_t room = 0;
+    FILE *f = fopen("/proc/self/mountinfo", "re");
+
+    while (f && !writable && getline(&line, &room, f) > 0)
+        writable = sscanf(line, "%*s %*s %u:%u", &ma, &mi) == 2 && makedev(ma, mi) == devno &&
+                   (tail = strstr(line, " - ")) != NULL && sscanf(tail, " - %*s %*s %2s", mode) == 1 &&
+                   strcmp(mode, "rw") == 0;
+    free(line);
+    if (f)
+        (void)fclose(f);
+    return writable;
+}
+
 static int add_volume(const struct inventory_volume *v, struct ranges *out, unsigned *file_systems, struct err *err)
 {
     int fd AUTO_CLOSE = open(v->mount_points[0], O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -121,7 +140,8 @@ static int add_volume(const struct inventory_volume *v, struct ranges *out, unsi
     r = ask_file_system(fd, v, out, err);
     if (r < 0)
         return -1;
-    if (r > 0 && syncfs(fd) < 0) /* without the sync what is free may be given back: see plan.h */
+    /* Without the sync what is free may be given back: see plan.h. */
+    if (r > 0 && (syncfs(fd) < 0 || !is_writable(v->devno)))
         out->count = out->base;
     else
         *file_systems += (unsigned)r;

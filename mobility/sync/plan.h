@@ -2,13 +2,14 @@
  *
  * What of a disk has to be read for a full copy: everything except what a mounted ext4 or xfs calls free in its answer to
  * FS_IOC_GETFSMAP. Whatever is not known to be free is used: partition tables and gaps, btrfs, swap, raw disks, file systems
- * that are not mounted, everything below LVM, md and dm.
+ * that are not mounted or read-only, everything below LVM, md and dm.
  *
  * Why leaving the free blocks out is right. The caller tracks writes since before plan_make began. A block that is free in
  * the answer and written afterwards is dirty, so it is sent then. A block that is free and never written again belongs to
  * nothing, with one exception: it was freed by a transaction that is not yet on the disk, so that a crash would give it back to
  * its file. Therefore each file system is synced after its answer: from then on the disk itself says that the block is free,
- * and every recovery point comes later than that.
+ * and every recovery point comes later than that. One that is read-only is never synced, and its disk may say otherwise for good: its journal was
+ * not looked at (norecovery), or was given up after an error. It is read in full.
  *
  * Sources: linux/fsmap.h, ioctl_getfsmap(2).
  */

@@ -173,6 +173,39 @@ static void partitions_keep_their_places_and_gaps_are_read(void **state)
     temp_done(dir);
 }
 
+/* What the bitmaps on the disk call free belongs to a file when the journal is replayed, as whoever mounts the copy does. */
+static void what_the_journal_alone_knows_of_is_read(void **state)
+{
+    struct loopdisk disk, copy;
+    struct inventory *inv;
+    struct plan *p;
+    char dir[64], file[100];
+    int fd;
+
+    (void)state;
+    temp_init(dir);
+    loopdisk_init(&disk, 128 * MIB, 512, -1);
+    must_run("mkfs.ext4 -q %s && mkdir %s/mnt %s/copy && mount %s %s/mnt", disk.path, dir, dir, disk.path, dir);
+    must_run("dd if=/dev/urandom of=%s/mnt/file bs=1M count=6 conv=fsync status=none", dir);
+    must_run("cat /proc/%d/fd/%d >%s/image", getpid(), disk.file_fd, dir); /* as after a crash */
+    snprintf(file, sizeof(file), "%s/image", dir);
+    fd = open(file, O_RDWR | O_CLOEXEC);
+    assert_true(fd >= 0);
+    loopdisk_init(&copy, 128 * MIB, 512, fd);
+    must_run("mount -o ro,noload %s %s/copy", copy.path, dir);
+    assert_int_equal(inventory_scan(NULL, &inv, NULL), 0);
+    assert_int_equal(plan_make(find_disk(inv, copy.path), &p, NULL), 0);
+    snprintf(file, sizeof(file), "%s/mnt/file", dir);
+    assert_file_is_planned(p, file);
+    assert_int_equal(p->file_systems, 0);
+    plan_free(p);
+    inventory_free(inv);
+    must_run("umount %s/copy %s/mnt", dir, dir);
+    loopdisk_done(&copy);
+    loopdisk_done(&disk);
+    temp_done(dir);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -182,6 +215,7 @@ int main(void)
         cmocka_unit_test(free_space_of_xfs_is_left_out),
         cmocka_unit_test(btrfs_is_read_in_full),
         cmocka_unit_test(partitions_keep_their_places_and_gaps_are_read),
+        cmocka_unit_test(what_the_journal_alone_knows_of_is_read),
     };
 
     if (!loopdisk_is_possible())
