@@ -16,6 +16,8 @@
 #define INTERVAL_USEC (1 * USEC_PER_SEC)
 #define TELL_USEC (60 * USEC_PER_SEC)
 
+static const char changed[] = "a disk changed its size, or changes of it were lost, while it was read";
+
 /* ---- parts of the cycle ---- */
 
 int engine_drain_failed(const struct engine *e, struct err *err)
@@ -355,6 +357,23 @@ static void after_failure(struct engine *e)
         (void)changeset_close(e->set, MARK_PROGRESS, 0, clock_utc_usec(), NULL, NULL, &ignored);
 }
 
+/* A point says how large its disks are, and was read of what the tracker handed out. Where a disk has another size by now, or the tracker has lost something of
+ * it, that may not be the machine of any moment: a file system that has grown into a disk that has not, or a write that is not in it. The next turn follows. */
+static void distrust_if_changed(const struct engine *e, struct cycle_result *r)
+{
+    for (unsigned i = 0; i < MARK_DISKS_MAX; i++) {
+        const struct engine_disk *d = &e->disks[i];
+
+        if (!d->attached || !d->swept || r->outcome != CYCLE_POINT ||
+            (tracker_disk_actual_bytes(d->tracked) == tracker_disk_size_bytes(d->tracked) &&
+                !tracker_disk_is_unknown(d->tracked)))
+            continue;
+        r->outcome = CYCLE_NO_POINT;
+        r->frozen = r->held = false;
+        r->reason = changed;
+    }
+}
+
 int engine_cycle(struct engine *e, const struct engine_command *c, struct err *err)
 {
     uint64_t interval = e->wish.interval_usec ? e->wish.interval_usec : INTERVAL_USEC;
@@ -370,13 +389,14 @@ int engine_cycle(struct engine *e, const struct engine_command *c, struct err *e
     r = engine_obey_resend(e, err);
     if (r == 0)
         r = run(e, c, &result, err);
+    distrust_if_changed(e, &result);
     e->group.result = result;
     if (r == 0) {
         note_result(e, &result);
         got = is_as_asked(e, c, &result);
         r = result.outcome == CYCLE_POINT ? close_point(e, got ? c : as_it_is(c, &result), &result, err)
                                           : close_progress(e, err);
-        if (r == 0 && c && !got)
+        if (r == 0 && c && !got && result.reason != changed) /* else the next cycle has it */
             refuse_command(e, c, &result);
     }
     if (r < 0) {

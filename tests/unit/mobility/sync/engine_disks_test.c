@@ -17,6 +17,7 @@
 #include <cmocka.h>
 
 #include "mobility/capture/reader.h"
+#include "mobility/track/tracker.h"
 #include "tests/unit/mobility/sync/syncrig.h"
 
 #define MIB (1u << 20)
@@ -196,12 +197,45 @@ static void limit_size(const struct loopdisk *l, uint64_t bytes)
     assert_int_equal(ioctl(l->fd, LOOP_SET_STATUS64, &info), 0);
 }
 
+/* What happens in the middle of a cycle, before the next reading of the disk's first block: that is written, and ... */
+static struct loopdisk *_Atomic changing;
+static _Atomic bool grows, loses; /* it is larger by then; the tracker has lost something */
+static _Atomic bool lost, torn;
+static _Alignas(4096) const uint8_t stamp[4096] = "written in the middle of a cycle";
+
+bool __real_tracker_disk_is_unknown(const struct tracker_disk *disk);
+bool __wrap_tracker_disk_is_unknown(const struct tracker_disk *disk);
+void __real_tracker_disk_acknowledge(struct tracker_disk *disk);
+void __wrap_tracker_disk_acknowledge(struct tracker_disk *disk);
+
+bool __wrap_tracker_disk_is_unknown(const struct tracker_disk *disk)
+{
+    return lost || __real_tracker_disk_is_unknown(disk);
+}
+
+void __wrap_tracker_disk_acknowledge(struct tracker_disk *disk)
+{
+    lost = false;
+    __real_tracker_disk_acknowledge(disk);
+}
+
+static void change(struct loopdisk *l)
+{
+    if (grows)
+        loopdisk_resize(l, 20 * MIB);
+    loopdisk_write(l, 0, stamp, sizeof(stamp));
+    lost = loses;
+    changing = NULL;
+}
+
 int __wrap_reader_run_dirty(
     struct reader *r, unsigned disk, const struct dirty *set, reader_sink sink, void *sink_arg, struct err *err)
 {
     struct loopdisk *l = away;
     int result;
 
+    if (changing && dirty_test(set, 0))
+        change(changing);
     if (!l || dirty_is_empty(set))
         return __real_reader_run_dirty(r, disk, set, sink, sink_arg, err);
     away = NULL;
@@ -227,6 +261,63 @@ static void a_disk_that_is_away_for_a_moment_loses_nothing(void **state)
     syncrig_assert_equal(&rig);
     assert_int_equal(syncrig_events(&rig, "resync_started"), 0);
     syncrig_done(&rig);
+}
+
+/* A point that has what was written then has the disk's size of then, and everything that the tracker lost. */
+static void look_for_stamp(void *arg, const struct mark *mark)
+{
+    struct syncrig *rig = arg;
+    uint8_t block[sizeof(stamp)] = {0};
+    char path[100];
+    FILE *f;
+
+    (void)snprintf(path, sizeof(path), "%s/0.img", rig->dir);
+    f = fopen(path, "re");
+    if (!f || fread(block, sizeof(block), 1, f) != 1 || memcmp(block, stamp, sizeof(stamp)) != 0)
+        block[0] = 0;
+    if (f)
+        (void)fclose(f);
+    torn = torn || (block[0] && (lost || (grows && mark->disks[0].size_bytes != 20 * MIB)));
+}
+
+static void change_in_the_middle(bool grown, bool some_lost)
+{
+    struct engine_output o;
+    struct err err = ERR_INIT;
+    struct syncrig rig;
+
+    grows = grown;
+    loses = some_lost;
+    syncrig_init(&rig, 1, 16 * MIB, 512);
+    fill(&rig.disks[0], 0, 4 * MIB);
+    syncrig_start(&rig);
+    wait_points_of(&rig, 1);
+    fakenode_set_look(rig.node, look_for_stamp, &rig);
+    changing = &rig.disks[0];
+    fill(&rig.disks[0], 0, MIB);
+    while (changing)
+        (void)usleep(1000);
+    assert_int_equal(engine_create_point(syncrig_engine(&rig), "asked", "crash", "", &err), 0);
+    assert_true(syncrig_result(&rig, "asked", &o));
+    assert_int_equal(o.error.code, ERR_NONE);
+    syncrig_assert_equal(&rig);
+    assert_false(torn);
+    assert_int_equal(syncrig_events(&rig, "disk_resized"), grown);
+    assert_int_equal(syncrig_events(&rig, "resync_started"), some_lost);
+    fakenode_set_look(rig.node, NULL, NULL);
+    syncrig_done(&rig);
+}
+
+static void a_disk_that_grows_in_a_cycle_is_in_no_point_with_its_old_size(void **state)
+{
+    (void)state;
+    change_in_the_middle(true, false);
+}
+
+static void what_the_tracker_loses_in_a_cycle_makes_it_no_point(void **state)
+{
+    (void)state;
+    change_in_the_middle(false, true);
 }
 
 /* A backlog is sent disk by disk; what of it is committed is forgotten, and the agent is killed before the rest is. */
@@ -271,6 +362,8 @@ int main(void)
         cmocka_unit_test(a_disk_may_shrink_and_grow_again),
         cmocka_unit_test(a_disk_grows_during_its_first_copy),
         cmocka_unit_test(a_disk_that_is_away_for_a_moment_loses_nothing),
+        cmocka_unit_test(a_disk_that_grows_in_a_cycle_is_in_no_point_with_its_old_size),
+        cmocka_unit_test(what_the_tracker_loses_in_a_cycle_makes_it_no_point),
         cmocka_unit_test(what_a_backlog_could_not_read_is_known_to_the_next_process),
     };
 
