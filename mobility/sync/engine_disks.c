@@ -446,7 +446,9 @@ int engine_check_disks(struct engine *e, struct err *err)
         actual = tracker_disk_actual_bytes(d->tracked);
         if (actual == 0)
             return vanished(e, d, err);
-        if (actual != tracker_disk_size_bytes(d->tracked) && resize(e, d, actual, err) < 0)
+        /* The row follows last: a resize that failed halfway is gone on with. */
+        if ((actual != tracker_disk_size_bytes(d->tracked) || actual != engine_row(e, d)->size_bytes) &&
+            resize(e, d, actual, err) < 0)
             return -1;
         if (tracker_disk_is_unknown(d->tracked) &&
             start_resync(e, d, "some of its changes could not be recorded", err) < 0)

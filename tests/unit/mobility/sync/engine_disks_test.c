@@ -17,6 +17,7 @@
 #include <cmocka.h>
 
 #include "mobility/capture/reader.h"
+#include "mobility/sync/retained.h"
 #include "mobility/track/tracker.h"
 #include "tests/unit/mobility/sync/syncrig.h"
 
@@ -157,6 +158,37 @@ static void a_disk_may_shrink_and_grow_again(void **state)
     fakenode_get(rig.node, &facts);
     assert_int_equal(facts.last.disks[1].size_bytes, 20 * MIB);
     assert_int_equal(syncrig_events(&rig, "disk_resized"), 2);
+    assert_int_equal(syncrig_events(&rig, "resync_started"), 0);
+    syncrig_done(&rig);
+}
+
+/* As when there is no memory for larger sets of changes at the moment. */
+static _Atomic bool no_room;
+
+int __real_retained_resize(struct retained *store, unsigned disk, uint64_t size_bytes, struct err *err);
+int __wrap_retained_resize(struct retained *store, unsigned disk, uint64_t size_bytes, struct err *err);
+
+int __wrap_retained_resize(struct retained *store, unsigned disk, uint64_t size_bytes, struct err *err)
+{
+    return no_room ? err_set(err, ERR_NOMEM, "growing a dirty set")
+                   : __real_retained_resize(store, disk, size_bytes, err);
+}
+
+static void a_disk_that_grows_while_there_is_no_room_is_followed_later(void **state)
+{
+    struct fakenode_facts facts;
+    struct syncrig rig;
+
+    (void)state;
+    protect_both(&rig);
+    no_room = true;
+    loopdisk_resize(&rig.disks[1], 20 * MIB);
+    assert_true(syncrig_wait_phase(&rig, PHASE_ERROR));
+    fill(&rig.disks[1], 15 * MIB, 20 * MIB);
+    no_room = false;
+    syncrig_assert_equal(&rig);
+    fakenode_get(rig.node, &facts);
+    assert_int_equal(facts.last.disks[1].size_bytes, 20 * MIB);
     assert_int_equal(syncrig_events(&rig, "resync_started"), 0);
     syncrig_done(&rig);
 }
@@ -360,6 +392,7 @@ int main(void)
         cmocka_unit_test(an_excluded_disk_leaves_nothing_and_the_other_goes_on),
         cmocka_unit_test(a_disk_that_is_taken_in_again_is_copied_anew),
         cmocka_unit_test(a_disk_may_shrink_and_grow_again),
+        cmocka_unit_test(a_disk_that_grows_while_there_is_no_room_is_followed_later),
         cmocka_unit_test(a_disk_grows_during_its_first_copy),
         cmocka_unit_test(a_disk_that_is_away_for_a_moment_loses_nothing),
         cmocka_unit_test(a_disk_that_grows_in_a_cycle_is_in_no_point_with_its_old_size),
