@@ -14,7 +14,6 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-#include "transport/base/bytes.h"
 #include "transport/base/clock.h"
 #include "transport/base/log.h"
 
@@ -83,10 +82,9 @@ static int next_range(void *arg, unsigned *ret_disk, uint64_t *ret_start, uint64
     return 1;
 }
 
-/* The vault may name a block of zeros by its hash or, where nothing was ever stored, by zero. */
+/* Where nothing was ever stored the vault has zeros, and names them so. What it cannot read it names by the zero hash: that is sent, whatever it is here. */
 static bool vault_has_it(const struct sweep *s, const struct reader_piece *p)
 {
-    static const struct hash128 nothing;
     const struct hash128 *theirs;
     struct hash128 ours;
     uint64_t end = p->start + p->length;
@@ -96,7 +94,7 @@ static bool vault_has_it(const struct sweep *s, const struct reader_piece *p)
         return false;
     theirs = &s->hashes[(p->start - s->compare_start) / HASHFETCH_BLOCK_BYTES];
     hash_128(p->data, p->length, &ours);
-    return hash_equal(theirs, &ours) || (hash_equal(theirs, &nothing) && bytes_are_zero(p->data, p->length));
+    return hash_equal(theirs, &ours);
 }
 
 static int take_piece(void *arg, const struct reader_piece *p, struct err *err)

@@ -238,7 +238,7 @@ static int add_block(struct walk *w, uint64_t start, const uint8_t *data, uint32
     return w->count == ASK_BLOCKS ? flush(w, err) : 0;
 }
 
-/* The vault may name a block of zeros by its hash or, where nothing was ever stored, by zero; what it cannot read, too. */
+/* What the vault cannot read it names by the zero hash, which nothing has. */
 static bool is_the_same(const struct walk *w, uint64_t start, const uint8_t *data, uint32_t n)
 {
     struct hash128 ours;

@@ -75,6 +75,26 @@ static void spoil_copy(const struct syncrig *rig)
     must_run("dd if=/dev/urandom of=%s/0.img bs=4096 count=3 seek=400 conv=notrunc status=none", rig->dir);
 }
 
+/* It is zeros on the disk, and may be anything there. */
+static void a_block_that_the_vault_cannot_read_is_sent(void **state)
+{
+    struct fakenode_facts before, after;
+    struct syncrig rig;
+
+    (void)state;
+    syncrig_init(&rig, 1, 8 * MIB, 512);
+    fakenode_set_hashes(rig.node, true);
+    syncrig_start(&rig);
+    assert_true(syncrig_wait_phase(&rig, PHASE_PROTECTED));
+    syncrig_assert_equal(&rig);
+    spoil_copy(&rig);
+    fakenode_set_damaged(rig.node, 400 * 4096);
+    compare(&rig, &before, &after);
+    assert_in_range(after.record_bytes - before.record_bytes, 65536, 3 * 65536);
+    syncrig_assert_equal(&rig);
+    syncrig_done(&rig);
+}
+
 /* Only what changed would be sent over what that one wrote, and be called a point. */
 static void what_somebody_else_wrote_is_compared(void **state)
 {
@@ -123,6 +143,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_large_disk_that_is_the_same_is_compared_to_its_end),
+        cmocka_unit_test(a_block_that_the_vault_cannot_read_is_sent),
         cmocka_unit_test(what_somebody_else_wrote_is_compared),
         cmocka_unit_test(a_number_that_cannot_be_is_not_kept),
         cmocka_unit_test(what_is_not_in_use_is_not_compared),

@@ -51,6 +51,7 @@ struct fakenode {
     pthread_cond_t changed;
     struct fakenode_facts facts;
     uint64_t disk_sizes[DISKS];
+    _Atomic uint64_t damaged; /* start of a block */
     bool stop, drop, refusing, holding, has_hashes, forget;
     fakenode_look look;
     void *look_arg;
@@ -324,7 +325,7 @@ static int accept_stream(
 
 /* ---- hashes ---- */
 
-/* As in a vault, in which nothing was ever stored there: named by zero. */
+/* Nothing was ever stored there: zeros. */
 static bool is_hole(int fd, uint64_t at, size_t n)
 {
     off_t data = lseek(fd, (off_t)at, SEEK_DATA);
@@ -342,11 +343,12 @@ static void send_hashes(struct fakenode *n, struct rpc_call *call, const Leeward
 
     for (uint64_t at = q->start; at < size && at < q->start + q->length; at += sizeof(block), count++) {
         size_t part = size - at < sizeof(block) ? (size_t)(size - at) : sizeof(block);
-        struct hash128 h = {0};
+        struct hash128 h = {0}; /* of what cannot be read */
 
-        if (!is_hole(fd, at, part)) {
+        if (at != n->damaged) {
             memset(block, 0, sizeof(block));
-            (void)!pread(fd, block, part, (off_t)at);
+            if (!is_hole(fd, at, part))
+                (void)!pread(fd, block, part, (off_t)at);
             hash_128(block, part, &h);
         }
         memcpy(hashes + count * HASH_SIZE, h.bytes, HASH_SIZE);
@@ -466,6 +468,7 @@ struct fakenode *fakenode_start(const char *dir)
     buf_init(&n->set, SET_MAX);
     n->work = seal_work_new();
     n->digest = record_digest_new();
+    n->damaged = UINT64_MAX;
     n->expected = 1;
     n->held_tail = &n->held;
     pthread_mutex_init(&n->lock, NULL);
@@ -578,6 +581,11 @@ void fakenode_set_hashes(struct fakenode *n, bool has_hashes)
 void fakenode_forget(struct fakenode *n)
 {
     tell(n, &n->forget, true);
+}
+
+void fakenode_set_damaged(struct fakenode *n, uint64_t start)
+{
+    n->damaged = start;
 }
 
 void fakenode_fall_back(struct fakenode *n, uint64_t committed)

@@ -53,6 +53,8 @@ void fakenode_set_refusing(struct fakenode *n, bool refusing);
 void fakenode_set_holding(struct fakenode *n, bool holding);
 /* With true, calls for hashes are answered from the images, otherwise with UNIMPLEMENTED. */
 void fakenode_set_hashes(struct fakenode *n, bool has_hashes);
+/* The block of 64 KiB from there on cannot be read, of any disk: it is named by the zero hash. UINT64_MAX: none. */
+void fakenode_set_damaged(struct fakenode *n, uint64_t start);
 /* Forgets all that it ever committed, images included. */
 void fakenode_forget(struct fakenode *n);
 /* Somebody else has written under an epoch that is so much higher, as another agent of the same identity does, or the vault when it takes a replica's
