@@ -112,7 +112,7 @@ void uplink_reopen(struct uplink *l, const struct uplink_opening *opening)
     pthread_mutex_lock(&l->lock);
     l->opening = *opening;
     l->wanted = true;
-    l->reopen = l->state != UPLINK_DOWN;
+    l->reopen = l->reopen || l->state != UPLINK_DOWN; /* the loop may not have seen the last one yet */
     l->state = UPLINK_DOWN;
     empty_queue(l);
     l->point_count = 0;

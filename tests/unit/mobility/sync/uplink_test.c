@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The link between the threads: what one side asks for reaches the other, in whatever order they come to look.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "mobility/sync/uplink.h"
+
+static void nothing(void *arg)
+{
+    (void)arg;
+}
+
+/* A link whose stream runs. */
+static struct uplink *running_link(void)
+{
+    const struct uplink_ops ops = {.to_loop = nothing, .to_capture = nothing};
+    const struct uplink_opening opening = {.generation = 1, .epoch = 1, .next_sequence = 1};
+    struct uplink_answer answer = {.expected_sequence = 1, .epoch = 1};
+    struct uplink_opening wanted;
+    struct uplink *l;
+
+    assert_int_equal(uplink_new(&ops, 1 << 20, &l, NULL), 0);
+    uplink_prepare(l, &opening);
+    assert_true(uplink_wants_stream(l, &wanted));
+    uplink_opened(l, &answer);
+    assert_int_equal(uplink_state(l, &answer), UPLINK_OPENED);
+    uplink_go(l, &answer);
+    assert_int_equal(uplink_state(l, NULL), UPLINK_RUNNING);
+    return l;
+}
+
+/* The hub moves a machine on before the loop has ended the stream of the move before: it would be left open, and nobody would use it. */
+static void a_stream_that_is_wanted_anew_twice_is_ended_once(void **state)
+{
+    const struct uplink_opening second = {.generation = 2, .next_sequence = 1},
+                                third = {.generation = 3, .next_sequence = 1};
+    struct uplink *l = running_link();
+    struct uplink_opening wanted;
+
+    (void)state;
+    uplink_reopen(l, &second);
+    uplink_reopen(l, &third);
+    assert_true(uplink_take_reopen(l));
+    assert_false(uplink_take_reopen(l));
+    uplink_lost(l);
+    assert_true(uplink_wants_stream(l, &wanted));
+    assert_int_equal(wanted.generation, 3);
+    uplink_reopen(l, &second); /* there is none */
+    assert_false(uplink_take_reopen(l));
+    uplink_free(l);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(a_stream_that_is_wanted_anew_twice_is_ended_once)};
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
