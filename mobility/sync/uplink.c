@@ -117,7 +117,7 @@ void uplink_reopen(struct uplink *l, const struct uplink_opening *opening)
     empty_queue(l);
     l->point_count = 0;
     if (l->committed >= opening->next_sequence)
-        l->committed = opening->next_sequence - 1;
+        l->committed = opening->next_sequence > 0 ? opening->next_sequence - 1 : 0;
     pthread_mutex_unlock(&l->lock);
     l->ops.to_loop(l->ops.arg);
 }

@@ -61,7 +61,7 @@ void uplink_prepare(struct uplink *link, const struct uplink_opening *opening);
 enum uplink_state uplink_state(struct uplink *link, struct uplink_answer *ret_answer); /* ret_answer may be NULL */
 /* Lets the stream with that answer run; nothing happens if it is gone by now. */
 void uplink_go(struct uplink *link, const struct uplink_answer *answer);
-/* What was said to be committed beyond opening->next_sequence - 1 is forgotten. */
+/* What was said to be committed beyond opening->next_sequence - 1 is forgotten; all of it where that is 0, not known. */
 void uplink_reopen(struct uplink *link, const struct uplink_opening *opening);
 /* Queues one batch, taking its memory. `closes` is the sequence of the mark at its end, 0 if it ends in no mark. Blocks
  * while the queue is full. ERR_UNAVAILABLE: the stream is gone. ERR_CANCELLED: uplink_stop was called. */

@@ -56,9 +56,27 @@ static void a_stream_that_is_wanted_anew_twice_is_ended_once(void **state)
     uplink_free(l);
 }
 
+/* Where it is not known what comes next, nothing is known to be committed. */
+static void what_a_stream_has_committed_is_forgotten_with_it(void **state)
+{
+    struct uplink_opening opening = {.generation = 1, .epoch = 2, .next_sequence = 5};
+    struct uplink *l = running_link();
+
+    (void)state;
+    uplink_committed(l, 9);
+    assert_int_equal(uplink_committed_sequence(l), 9);
+    uplink_reopen(l, &opening);
+    assert_int_equal(uplink_committed_sequence(l), 4);
+    opening.epoch = opening.next_sequence = 0;
+    uplink_reopen(l, &opening);
+    assert_int_equal(uplink_committed_sequence(l), 0);
+    uplink_free(l);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(a_stream_that_is_wanted_anew_twice_is_ended_once)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(a_stream_that_is_wanted_anew_twice_is_ended_once),
+        cmocka_unit_test(what_a_stream_has_committed_is_forgotten_with_it)};
 
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
