@@ -44,7 +44,7 @@
 
 /* The first of the places for a request: of the lower half of its address. BT_FLIGHTS is 2^10. */
 #define BT_PLACE(low) ((unsigned int)(low)*0x9e3779b1u >> 22)
-/* Instead of an address: a place that the agent fills, for a request that was in flight on the array before this one. */
+/* Instead of an address: a place or a sheet that the agent fills, for a request that was in flight on the array before this one. */
 #define BT_CARRIED 1
 
 /* One cache line. Only the request that it is taken by changes it. */

@@ -386,15 +386,15 @@ static struct bt_flight *claim(const struct diskmap *m, uint64_t request)
     return NULL;
 }
 
-/* The number of a sheet with the same ranges; 0: there is none left. One that is the request's already is of a merge that was killed. */
-static unsigned carry_sheet(struct diskmap *to, const struct bt_sheet *from, uint64_t request)
+/* The number of a sheet with the same ranges, nobody's yet; 0: there is none left. One that has the request's number is another request's, whose
+ * memory it is now. */
+static unsigned carry_sheet(struct diskmap *to, const struct bt_sheet *from)
 {
     for (unsigned number = 1; number <= BT_SHEETS; number++) {
         struct bt_sheet *s = &to->sheets[number - 1];
         unsigned long long none = 0;
 
-        if (!__atomic_compare_exchange_n(&s->request, &none, request, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST) &&
-            none != request)
+        if (!__atomic_compare_exchange_n(&s->request, &none, BT_CARRIED, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST))
             continue;
         memcpy(s->start, from->start, sizeof(s->start));
         memcpy(s->bytes, from->bytes, sizeof(s->bytes));
@@ -433,19 +433,31 @@ static void carry(struct diskmap *to, const struct diskmap *from, const struct b
     f->length = old->length;
     f->sector = old->sector;
     f->is_flush = old->is_flush;
-    f->sheet = sheet ? carry_sheet(to, sheet, old->request) : 0;
-    if (sheet && f->sheet == 0)
+    f->sheet = sheet ? carry_sheet(to, sheet) : 0;
+    if (f->sheet > 0)
+        __atomic_store_n(&to->sheets[f->sheet - 1].request, old->request, __ATOMIC_RELEASE);
+    else if (sheet)
         list_hull(f, sheet);
     f->turn++;
     __atomic_store_n(&f->request, old->request, __ATOMIC_RELEASE);
 }
 
-/* Places that a merge took and was killed before it had filled them. */
+/* Places and sheets that a merge took and was killed before it had filled them. */
 static void free_carried(struct diskmap *m)
 {
-    for (unsigned i = 0; i < BT_FLIGHTS; i++)
-        if (!is_head(i) && m->flights[i].request == BT_CARRIED)
-            __atomic_store_n(&m->flights[i].request, 0, __ATOMIC_RELEASE);
+    for (unsigned i = 0; i < BT_FLIGHTS; i++) {
+        struct bt_flight *f = &m->flights[i];
+
+        if (is_head(i) || f->request != BT_CARRIED)
+            continue;
+        if (f->sheet > 0 && f->sheet <= BT_SHEETS)
+            m->sheets[f->sheet - 1].request = BT_CARRIED;
+        f->sheet = 0;
+        __atomic_store_n(&f->request, 0, __ATOMIC_RELEASE);
+    }
+    for (unsigned i = 0; i < BT_SHEETS; i++)
+        if (m->sheets[i].request == BT_CARRIED)
+            __atomic_store_n(&m->sheets[i].request, 0, __ATOMIC_RELEASE);
 }
 
 void diskmap_merge(struct diskmap *to, const struct diskmap *from)

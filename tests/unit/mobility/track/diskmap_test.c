@@ -299,6 +299,31 @@ static void test_merging_finds_a_sheet_or_lists_all_that_lies_between(void **sta
     diskmap_unmap(&old);
 }
 
+/* The program has just taken it for a request in the same memory, and has not listed that yet or has it on another place of this merge. */
+static void test_merging_leaves_the_sheets_of_others_alone(void **state)
+{
+    struct rig *r = *state;
+    struct bt_sheet *others;
+    struct diskmap old;
+
+    list_merged(r);
+    old = next_array(r);
+    others = sheet(r, 0);
+    others->request = 0xffff888000001000;
+    others->count = 1;
+    others->start[0] = 70 * 4096;
+    others->bytes[0] = 4096;
+    diskmap_merge(&r->map, &old);
+    assert_true(others->count == 1 && others->start[0] == 70 * 4096);
+    assert_int_equal(listed(r, 0xffff888000001000)->sheet, 2);
+    /* A merge that was killed when it had taken a sheet, and another one that had put it into its place as well. */
+    listed(r, 0xffff888000001000)->request = BT_CARRIED;
+    sheet(r, 5)->request = BT_CARRIED;
+    diskmap_merge(&r->map, &old);
+    assert_int_equal(sheets_taken(r), 2);
+    diskmap_unmap(&old);
+}
+
 /* The first place of a page tells the geometry and is nobody's. */
 static void test_merging_leaves_the_heads_alone(void **state)
 {
@@ -442,6 +467,7 @@ int main(void)
         TEST(test_each_range_of_a_merged_discard_in_flight_is_handed_out),
         TEST(test_merging_lists_each_range_of_a_merged_discard),
         TEST(test_merging_finds_a_sheet_or_lists_all_that_lies_between),
+        TEST(test_merging_leaves_the_sheets_of_others_alone),
         TEST(test_merging_leaves_the_heads_alone),
         TEST(test_merging_keeps_what_the_new_array_has_listed_itself),
         TEST(test_nonsense_on_sheets_is_harmless),
