@@ -325,7 +325,8 @@ static int is_in_use(const struct ebpf *e, uint32_t key, const struct bpf_map_in
     return find_place(e, key, &p, err) < 0 ? -1 : p.id == array->id;
 }
 
-/* A resize was cut off between putting the new array to use and renaming its pin: the old one may hold bits still. */
+/* A resize was cut off between putting the new array to use and renaming its pin: the old one may hold bits still, and a loss that was not
+ * counted in the new one yet. */
 static int finish_resize(struct ebpf *e, const struct ebpf_disk *d, struct err *err)
 {
     char next[32];
@@ -345,6 +346,8 @@ static int finish_resize(struct ebpf *e, const struct ebpf_disk *d, struct err *
     if (in_use && old_fd >= 0 && array_info(old_fd, &old_info) == 0 &&
         diskmap_adopt(old_fd, old_info.max_entries, &old, NULL) == 0 &&
         diskmap_adopt(new_fd, new_info.max_entries, &new, NULL) == 0) {
+        if (counter(&old.header->lost) != old.header->acknowledged)
+            (void)__atomic_fetch_add(&new.header->lost, 1, __ATOMIC_SEQ_CST);
         diskmap_merge(&new, &old);
         (void)bpffs_rename(&e->pins, next, d->pin, NULL);
     }

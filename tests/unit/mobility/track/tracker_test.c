@@ -341,6 +341,59 @@ static void test_a_restart_under_load_misses_nothing(void **state)
     assert_true(trackrig_expect_superset(r) > 1000);
 }
 
+/* The agent is killed when it has put an array to use. */
+static bool killed_after_use;
+
+int __real_bpf_map_update_elem(int fd, const void *key, const void *value, __u64 flags);
+int __wrap_bpf_map_update_elem(int fd, const void *key, const void *value, __u64 flags);
+
+int __wrap_bpf_map_update_elem(int fd, const void *key, const void *value, __u64 flags)
+{
+    int r = __real_bpf_map_update_elem(fd, key, value, flags);
+
+    if (killed_after_use)
+        (void)kill(getpid(), SIGKILL);
+    return r;
+}
+
+/* What the program counted in the old array until then has not come to the new one yet. */
+static void test_a_resize_that_was_cut_off_is_finished(void **state)
+{
+    struct trackrig *r = *state;
+    uint8_t *data = random_bytes(GRANULE);
+    struct bt_header *old;
+    pid_t pid;
+    int fd;
+
+    loopdisk_write(&r->disk, 3 * GRANULE, data, GRANULE);
+    tracker_close(r->tracker);
+    fd = trackrig_array(r, &r->disk);
+    loopdisk_resize(&r->disk, DISK_BYTES + MIB);
+    pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        trackrig_open(r);
+        killed_after_use = true;
+        (void)tracker_resize(r->tracker, r->tracked, NULL);
+        _exit(0);
+    }
+    (void)waitpid(pid, NULL, 0);
+    old = mmap(NULL, BT_PAGE_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    assert_true(old != MAP_FAILED);
+    old->lost++;
+    loopdisk_write(&r->disk, 7 * GRANULE, data, GRANULE);
+    trackrig_open(r);
+    assert_true(tracker_disk_is_unknown(r->tracked));
+    assert_int_equal(tracker_disk_size_bytes(r->tracked), DISK_BYTES + MIB);
+    assert_int_equal(dirty_resize(r->round, DISK_BYTES + MIB, NULL), 0);
+    (void)trackrig_drain(r);
+    assert_true(dirty_test(r->round, 3 * GRANULE) && dirty_test(r->round, 7 * GRANULE));
+    assert_true(dirty_test(r->round, DISK_BYTES) && dirty_test(r->round, DISK_BYTES + MIB - 1));
+    (void)munmap(old, BT_PAGE_BYTES);
+    (void)close(fd);
+    free(data);
+}
+
 static void test_pins_of_another_format_or_boot_are_refused(void **state)
 {
     struct trackrig *r = *state;
@@ -959,6 +1012,7 @@ int main(void)
         TEST(test_a_disk_without_write_cache_is_told_apart),
         TEST(test_tracking_goes_on_while_the_agent_is_dead),
         TEST(test_a_restart_under_load_misses_nothing),
+        TEST(test_a_resize_that_was_cut_off_is_finished),
         TEST(test_pins_of_another_format_or_boot_are_refused),
         TEST(test_another_device_under_the_same_number_starts_anew),
         TEST(test_one_process_per_instance),
