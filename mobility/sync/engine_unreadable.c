@@ -18,6 +18,8 @@
 #define RETRY_MAX_USEC (300 * USEC_PER_SEC)
 #define RETRY_RANGES 16u
 #define RETRY_RANGE_BYTES 65536u
+/* Of the set: as much as is read at once. With the granules of a disk of more than 32 TiB nothing that is read would cover one. */
+#define BAD_SHIFT_MAX 16u
 
 static void tell_bad(struct engine *e, struct engine_disk *d, const struct reader_piece *p)
 {
@@ -29,10 +31,30 @@ static void tell_bad(struct engine *e, struct engine_disk *d, const struct reade
     d->bad_cursor = 0;
 }
 
+static int new_set(const struct engine_disk *d, struct dirty **ret_set, struct err *err)
+{
+    uint64_t size = tracker_disk_size_bytes(d->tracked);
+    unsigned shift = tracker_disk_granule_shift(d->tracked);
+
+    if (shift > BAD_SHIFT_MAX && dirty_new(size, BAD_SHIFT_MAX, ret_set, NULL) == 0) /* a disk may be too large */
+        return 0;
+    return dirty_new(size, shift, ret_set, err);
+}
+
+/* Of sets whose granules need not be the same. */
+static int add_all(struct dirty *to, const struct dirty *from, struct err *err)
+{
+    uint64_t cursor = 0, start, length;
+
+    while (dirty_next(from, &cursor, 0, &start, &length) > 0)
+        if (dirty_set(to, start, length, err) < 0)
+            return -1;
+    return 0;
+}
+
 int engine_unreadable(struct engine *e, struct engine_disk *d, const struct reader_piece *p, struct err *err)
 {
-    if (!d->bad &&
-        dirty_new(tracker_disk_size_bytes(d->tracked), tracker_disk_granule_shift(d->tracked), &d->bad, err) < 0)
+    if (!d->bad && new_set(d, &d->bad, err) < 0)
         return -1;
     if (dirty_is_empty(d->bad))
         tell_bad(e, d, p);
@@ -61,7 +83,7 @@ int engine_unreadable_retry(struct engine_disk *d, struct dirty *round, uint64_t
     while (ranges < RETRY_RANGES && dirty_next(d->bad, &d->bad_cursor, RETRY_RANGE_BYTES, &start, &length) > 0) {
         if (dirty_set(round, start, length, err) < 0)
             return -1;
-        *ret_granules += length >> dirty_granule_shift(d->bad);
+        *ret_granules += ((length - 1) >> dirty_granule_shift(round)) + 1;
         ranges++;
     }
     if (ranges == RETRY_RANGES) /* the rest of this turn with the next round */
@@ -77,7 +99,7 @@ int engine_unreadable_keep(struct engine *e, struct err *err)
     for (unsigned i = 0; i < MARK_DISKS_MAX; i++) {
         const struct engine_disk *d = &e->disks[i];
 
-        if (d->attached && d->bad && dirty_or(retained_open_set(e->retained, i), d->bad, err) < 0)
+        if (d->attached && d->bad && add_all(retained_open_set(e->retained, i), d->bad, err) < 0)
             return -1;
     }
     return 0;
@@ -95,7 +117,15 @@ uint64_t engine_unreadable_blocks(const struct engine *e)
 
 int engine_unreadable_resize(struct engine_disk *d, struct err *err)
 {
-    return d->bad ? dirty_resize(d->bad, tracker_disk_size_bytes(d->tracked), err) : 0;
+    struct dirty *resized AUTO_OF(dirty) = NULL;
+
+    if (!d->bad)
+        return 0;
+    if (new_set(d, &resized, err) < 0 || add_all(resized, d->bad, err) < 0)
+        return -1;
+    dirty_close(d->bad);
+    d->bad = TAKE_PTR(resized);
+    return 0;
 }
 
 void engine_unreadable_forget(struct engine_disk *d)

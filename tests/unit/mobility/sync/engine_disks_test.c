@@ -6,6 +6,7 @@
 #include <linux/loop.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -385,6 +386,57 @@ static void what_a_backlog_could_not_read_is_known_to_the_next_process(void **st
     syncrig_done(&rig);
 }
 
+/* What a disk's size is said to be when it is next asked for; 0: what it is. */
+static _Atomic uint64_t pretended;
+
+uint64_t __real_wholedisk_size_bytes(dev_t disk);
+uint64_t __wrap_wholedisk_size_bytes(dev_t disk);
+
+uint64_t __wrap_wholedisk_size_bytes(dev_t disk)
+{
+    uint64_t bytes = atomic_exchange(&pretended, 0);
+
+    return bytes > 0 ? bytes : __real_wholedisk_size_bytes(disk);
+}
+
+/* The first that is written there cannot be read, until the disk is better; nothing else is written any more. */
+static void is_read_again(uint64_t size, uint64_t at, uint32_t n)
+{
+    uint8_t *data = random_bytes(65536);
+    struct syncrig rig;
+
+    syncrig_init(&rig, 1, size, 512);
+    fill(&rig.disks[0], 0, 4 * MIB);
+    syncrig_start(&rig);
+    wait_points_of(&rig, 1);
+    fakenode_set_refusing(rig.node, true);
+    fakenode_drop(rig.node);
+    loopdisk_write(&rig.disks[0], at, data, n);
+    assert_int_equal(ftruncate(rig.disks[0].file_fd, (off_t)at), 0);
+    fakenode_set_refusing(rig.node, false);
+    assert_true(syncrig_wait_event(&rig, "unreadable_blocks"));
+    assert_int_equal(ftruncate(rig.disks[0].file_fd, (off_t)size), 0);
+    assert_true(syncrig_wait_event(&rig, "readable_again"));
+    syncrig_assert_equal(&rig);
+    syncrig_done(&rig);
+    free(data);
+}
+
+/* It keeps its granules when it gets smaller: they are larger than what is read at once. */
+static void what_could_not_be_read_of_a_very_large_disk_is_read_again(void **state)
+{
+    (void)state;
+    pretended = (uint64_t)40 << 40;
+    is_read_again(16 * MIB, 12 * MIB, 65536);
+    assert_int_equal(pretended, 0);
+}
+
+static void an_end_of_less_than_a_granule_is_read_again(void **state)
+{
+    (void)state;
+    is_read_again(16 * MIB + 512, 16 * MIB, 512);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -398,6 +450,8 @@ int main(void)
         cmocka_unit_test(a_disk_that_grows_in_a_cycle_is_in_no_point_with_its_old_size),
         cmocka_unit_test(what_the_tracker_loses_in_a_cycle_makes_it_no_point),
         cmocka_unit_test(what_a_backlog_could_not_read_is_known_to_the_next_process),
+        cmocka_unit_test(what_could_not_be_read_of_a_very_large_disk_is_read_again),
+        cmocka_unit_test(an_end_of_less_than_a_granule_is_read_again),
     };
 
     if (!loopdisk_is_possible()) {
