@@ -340,10 +340,10 @@ static int leave(struct engine *e, struct err *err)
     e->linked = e->agreed = false;
     e->must_bump = true;
     e->chunk_count = 0;
+    if (tracker_destroy(&config, err) < 0 || retained_destroy(e->retained_dir, err) < 0)
+        return -1; /* the disks are still known, so it is tried again */
     e->state.disk_count = 0;
     e->state.first_point_due = false;
-    if (tracker_destroy(&config, err) < 0 || retained_destroy(e->retained_dir, err) < 0)
-        return -1;
     engine_event(e, "info", "protection_ended", "", "tracking was removed from all disks");
     return engine_save(e, err);
 }

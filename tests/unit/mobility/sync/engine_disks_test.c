@@ -126,6 +126,29 @@ static void an_excluded_disk_leaves_nothing_and_the_other_goes_on(void **state)
     syncrig_done(&rig);
 }
 
+/* What cannot be removed is not left to the next protection. */
+static void an_end_that_fails_is_tried_again(void **state)
+{
+    struct syncrig rig;
+    char in_use[100];
+
+    (void)state;
+    protect_both(&rig);
+    (void)snprintf(in_use, sizeof(in_use), "%s/run/retained/in-use", rig.dir);
+    must_run("mkdir %s && mount -t tmpfs none %s", in_use, in_use);
+    rig.wish.protect = false;
+    wish_for(&rig, 2);
+    assert_true(syncrig_wait_phase(&rig, PHASE_ERROR));
+    must_unmount(in_use);
+    assert_true(syncrig_wait_event(&rig, "protection_ended"));
+    must_run("test ! -e %s/run/retained", rig.dir);
+    rig.wish.protect = true;
+    wish_for(&rig, 2);
+    wait_points_of(&rig, 2);
+    syncrig_assert_equal(&rig);
+    syncrig_done(&rig);
+}
+
 static void a_disk_that_is_taken_in_again_is_copied_anew(void **state)
 {
     struct syncrig rig;
@@ -442,6 +465,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_disk_is_added_while_the_other_goes_on),
         cmocka_unit_test(an_excluded_disk_leaves_nothing_and_the_other_goes_on),
+        cmocka_unit_test(an_end_that_fails_is_tried_again),
         cmocka_unit_test(a_disk_that_is_taken_in_again_is_copied_anew),
         cmocka_unit_test(a_disk_may_shrink_and_grow_again),
         cmocka_unit_test(a_disk_that_grows_while_there_is_no_room_is_followed_later),
