@@ -366,11 +366,11 @@ static int attach_wished(struct engine *e, struct err *err)
     return 0;
 }
 
-/* A request of the hub that was not obeyed yet, and all disks that it is about, in one save: half of it would count as obeyed. On a machine
- * without a copy there is nothing to compare. */
+/* A request of the hub that was not obeyed yet, and all disks that it is about, in one save: half of it would count as obeyed. A hub that was restored from a
+ * backup begins again with lower numbers. On a machine without a copy there is nothing to compare. */
 static int obey_resync_request(struct engine *e, struct err *err)
 {
-    if (e->wish.resync_request <= e->state.resync_request)
+    if (e->wish.resync_request == e->state.resync_request)
         return 0;
     e->state.resync_request = e->wish.resync_request;
     for (unsigned i = 0; i < MARK_DISKS_MAX; i++) {
