@@ -51,7 +51,8 @@ int erase_key(const char *data_dir, const struct ident *machine, struct err *err
     char *to AUTO_FREE = mem_printf("%s/machines/" PREFIX "%s", data_dir, id);
     if (machines == NULL || from == NULL || to == NULL)
         return err_set(err, ERR_NOMEM, "no memory to erase a machine");
-    if (file_remove_tree(to, err) < 0) /* of an earlier machine with this id */
+    /* Of an earlier machine with this id, or of an erasure that failed behind the renaming: its key may be there yet. */
+    if (destroy_meta(to, err) < 0 || file_remove_tree(to, err) < 0)
         return -1;
     if (rename(from, to) < 0)
         return err_sys(err, errno, "renaming %s", from);

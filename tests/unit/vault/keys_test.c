@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "transport/base/crashpoint.h"
@@ -266,6 +267,32 @@ static void a_killed_erasure_is_finished_at_the_next_start(void **state)
     folder_done(&f);
 }
 
+/* The disk refused to overwrite the key, and the machine is erased once more: the blocks of the file must not go with the key in them. */
+static void a_failed_erasure_is_made_good_for_by_the_next_one(void **state)
+{
+    struct folder f;
+    struct err err = ERR_INIT;
+    struct seal_key got;
+    char id[IDENT_TEXT_SIZE], path[200], aside[240], meta[260], witness[240];
+    (void)state;
+    folder_init(&f);
+    ident_to_text(&f.machines[0], id);
+    machine_path(f.data, &f.machines[0], path, sizeof(path));
+    (void)snprintf(aside, sizeof(aside), "%s/machines/.erased-%s", f.data, id);
+    assert_int_equal(rename(path, aside), 0); /* so far it came */
+    (void)snprintf(meta, sizeof(meta), "%s/meta", aside);
+    (void)snprintf(witness, sizeof(witness), "%s/witness", f.dir);
+    assert_int_equal(link(meta, witness), 0);
+    assert_int_equal(mkdir(path, 0700), 0); /* the store was opened in between */
+    assert_int_equal(erase_key(f.data, &f.machines[0], &err), 0);
+    (void)snprintf(path, sizeof(path), "%s/machines/%s", f.data, id);
+    assert_int_equal(mkdir(path, 0700), 0);
+    (void)snprintf(meta, sizeof(meta), "%s/meta", path);
+    assert_int_equal(rename(witness, meta), 0);
+    assert_int_equal(data_key_of(f.data, &f.machines[0], &f.key, NULL, &got, &err), -1);
+    folder_done(&f);
+}
+
 /* What has copies elsewhere stays in mind until those are gone. */
 static void an_erased_machine_is_kept_in_mind_for_its_copies(void **state)
 {
@@ -304,6 +331,7 @@ int main(void)
         cmocka_unit_test(a_killed_rotation_is_finished_at_the_next_start),
         cmocka_unit_test(a_machine_that_cannot_be_wrapped_keeps_the_old_key),
         cmocka_unit_test(a_killed_erasure_is_finished_at_the_next_start),
+        cmocka_unit_test(a_failed_erasure_is_made_good_for_by_the_next_one),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
