@@ -4,7 +4,9 @@
  */
 #include "transport/vault/droplog.h"
 
+#include <errno.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "transport/base/buf.h"
 #include "transport/base/bytes.h"
@@ -124,4 +126,16 @@ int droplog_store(const char *machine_dir, const struct ident *machine, const st
     hash_128(out, size, &hash);
     memcpy(out + size, hash.bytes, HASH_SIZE);
     return file_replace(path, out, size + HASH_SIZE, 0600, err);
+}
+
+int droplog_lose(const char *machine_dir, struct droplog *l, struct err *err)
+{
+    char *path AUTO_FREE = mem_printf("%s/dropped", machine_dir);
+    if (path == NULL)
+        return err_set(err, ERR_NOMEM, "no memory for dropped points");
+    if (unlink(path) < 0 && errno != ENOENT)
+        return err_sys(err, errno, "removing %s", path);
+    l->count = 0;
+    l->unsure = true;
+    return file_sync_dir(machine_dir, err);
 }

@@ -35,6 +35,8 @@ void droplog_done(struct droplog *l);
 int droplog_load(const char *machine_dir, const struct ident *machine, struct droplog *l, struct err *err);
 /* Durable when it returns. */
 int droplog_store(const char *machine_dir, const struct ident *machine, const struct droplog *l, struct err *err);
+/* Without a file nothing is noted, and it is unsure. Needs no room. Durable when it returns. */
+int droplog_lose(const char *machine_dir, struct droplog *l, struct err *err);
 /* More than DROPLOG_ITEMS_MAX: none stays, and it is unsure. */
 int droplog_add(struct droplog *l, const uint64_t *sequences, size_t count, uint64_t now_usec, struct err *err);
 /* Forgets what is on the list after all: it was not dropped, or came back with an index that was made again. */

@@ -203,9 +203,15 @@ int vaultreport_note_dropped(struct vmachine *vm, const uint64_t *sequences, siz
     if (dropped_load(vm, vm->store, err) < 0)
         return -1;
     droplog_leave(&vm->dropped, store_points(vm->store));
+    struct err why = ERR_INIT;
     if (droplog_add(&vm->dropped, sequences, count, clock_mono_usec(), err) < 0)
         return -1;
-    return droplog_store(vm->dir, &vm->id, &vm->dropped, err);
+    if (droplog_store(vm->dir, &vm->id, &vm->dropped, &why) == 0)
+        return 0;
+    if (why.code == ERR_NOSPACE) /* dropping makes room: the full list tells the hub as well */
+        return droplog_lose(vm->dir, &vm->dropped, err);
+    err_copy(err, &why);
+    return -1;
 }
 
 struct settle_job {

@@ -251,6 +251,8 @@ static void thin_done(struct vaultjob *j)
     struct thin_job *t = (struct thin_job *)j;
     if (j->result < 0 && j->err.code != ERR_CANCELLED)
         log_event(LOG_ERROR, "retention_failed", LOG_S("machine", j->vm->id_text), LOG_E(&j->err));
+    if (j->result < 0 && t->dropped_count > 0)
+        j->vm->dropped_untold = true; /* the new list may stand all the same: it is told what is not on it any more */
     if (j->result == 0 && t->dropped_count > 0) {
         log_event(LOG_INFO, "points_dropped", LOG_S("machine", j->vm->id_text), LOG_U("count", t->dropped_count));
         vaultreport_dropped(j->vm, t->dropped, t->dropped_count);

@@ -638,6 +638,82 @@ static void what_was_dropped_is_told_until_the_hub_has_it(void **state)
     assert_int_equal(hub.dropped + hub.added + hub.complete, 0);
 }
 
+static bool note_finds_no_room, drop_fails_behind;
+int __real_droplog_store(
+    const char *machine_dir, const struct ident *machine, const struct droplog *l, struct err *err);
+int __wrap_droplog_store(
+    const char *machine_dir, const struct ident *machine, const struct droplog *l, struct err *err);
+int __real_store_drop_points(
+    struct store *s, const uint64_t *sequences, size_t count, size_t *ret_dropped, struct err *err);
+int __wrap_store_drop_points(
+    struct store *s, const uint64_t *sequences, size_t count, size_t *ret_dropped, struct err *err);
+
+int __wrap_droplog_store(const char *machine_dir, const struct ident *machine, const struct droplog *l, struct err *err)
+{
+    return note_finds_no_room ? err_set(err, ERR_NOSPACE, "the disk is full")
+                              : __real_droplog_store(machine_dir, machine, l, err);
+}
+
+/* As where the new list stands, and its folder could not be synced. */
+int __wrap_store_drop_points(
+    struct store *s, const uint64_t *sequences, size_t count, size_t *ret_dropped, struct err *err)
+{
+    int result = __real_store_drop_points(s, sequences, count, ret_dropped, err);
+    return drop_fails_behind ? err_set(err, ERR_IO, "the folder cannot be synced") : result;
+}
+
+static struct vmachine *six_points_of_a_hub_that_knows_them(struct fixture *f)
+{
+    struct talk t;
+    stream_open(f, &t, 1);
+    for (int i = 0; i < 6; i++) {
+        model_random_write(&f->m);
+        stream_commit(f, &t);
+    }
+    talk_done(f, &t);
+    f->known_sequence = 6;
+    struct vmachine *vm = hub_connect(f);
+    pump_told(f, vm);
+    return vm;
+}
+
+/* Retention is what makes room, so it must not need any for its note. */
+static void points_go_from_a_disk_that_has_no_room_to_note_it(void **state)
+{
+    struct fixture *f = *state;
+    uint64_t last, end = clock_mono_usec() + WAIT_USEC;
+    struct vmachine *vm = six_points_of_a_hub_that_knows_them(f);
+    hub.is_up = false; /* it does not hear of it */
+    note_finds_no_room = true;
+    vm->tiers.all_usec = 1;
+    vaultupkeep_thin(vm);
+    for (unsigned i = 0; i < 50 && points_listed(f, &last) > 1; i++)
+        assert_true(clock_mono_usec() < end);
+    note_finds_no_room = false;
+    assert_int_equal(points_listed(f, &last), 1);
+    restart(f);
+    vm = hub_connect(f);
+    pump_told(f, vm);
+    assert_int_equal(hub.complete, 1);
+    assert_int_equal(hub.added, 1);
+}
+
+static void what_was_dropped_is_told_where_dropping_failed_behind_it(void **state)
+{
+    struct fixture *f = *state;
+    uint64_t last, end = clock_mono_usec() + WAIT_USEC;
+    struct vmachine *vm = six_points_of_a_hub_that_knows_them(f);
+    drop_fails_behind = true;
+    vm->tiers.all_usec = 1;
+    vaultupkeep_thin(vm);
+    while (points_listed(f, &last) > 1)
+        assert_true(clock_mono_usec() < end);
+    drop_fails_behind = false;
+    for (unsigned i = 0; i < 100 && hub.dropped == 0; i++)
+        assert_true(sd_event_run(f->loop, 50000) >= 0);
+    assert_int_equal(hub.dropped, 5);
+}
+
 /* The sync is tried again by itself, and the operator hears of it once. */
 static void a_machine_that_cannot_be_opened_is_told_once(void **state)
 {
@@ -1494,6 +1570,8 @@ int main(void)
         TEST(retention_goes_by_its_own_clock),
         TEST(retention_drops_points_by_policy_and_keeps_the_newest),
         TEST(what_was_dropped_is_told_until_the_hub_has_it),
+        TEST(points_go_from_a_disk_that_has_no_room_to_note_it),
+        TEST(what_was_dropped_is_told_where_dropping_failed_behind_it),
         TEST(a_machine_that_cannot_be_opened_is_told_once),
         TEST(without_the_note_of_what_was_dropped_the_full_list_is_told_once),
         TEST(hashes_are_those_of_the_latest_content),
