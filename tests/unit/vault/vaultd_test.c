@@ -1511,6 +1511,41 @@ static void a_vault_with_a_copy_heals_what_is_damaged(void **state)
     quarantine_done(&q);
 }
 
+/* Of a vault that was just started, and was asked what it lacks before that. */
+static void what_is_offered_before_the_list_was_read_does_not_wipe_it(void **state)
+{
+    struct fixture *f = *state;
+    struct verify_result found;
+    struct talk t;
+    struct quarantine q;
+    struct err err = ERR_INIT;
+    uint8_t *block = calloc(1, 65536);
+    stream_open(f, &t, 1);
+    for (int i = 0; i < 3; i++) {
+        model_write(&f->m, 0, 0, 65536, false);
+        stream_commit(f, &t);
+    }
+    talk_done(f, &t);
+    const struct seal_key key = t.open.data_key;
+    struct vmachine *vm = vaultd_machine(f->d, &f->m.conf.machine);
+    damage_history(f, &key, &found);
+    vaultheal_found(vm, 0, &found, NULL, NULL);
+    verify_result_done(&found);
+    pump_healed(f, vm);
+    assert_int_equal(vm->quarantine.count, 1);
+    const struct quarantine_item item = vm->quarantine.items[0];
+    restart(f);
+    vm = vaultd_machine(f->d, &f->m.conf.machine);
+    vm->scrub_loading = true; /* it takes long */
+    assert_int_equal(send_mend(f, &t, &item, block, 65536, 1), RPC_OK);
+    assert_int_equal(t.mended, 0);
+    assert_int_equal(quarantine_load(f->m.machine_dir, &f->m.conf.machine, &q, &err), 0);
+    assert_int_equal(q.count, 1);
+    quarantine_done(&q);
+    vm->scrub_loading = false;
+    free(block);
+}
+
 /* A job that heals writes into the machine's folder, and would make it again. */
 static void an_erasure_waits_for_healing(void **state)
 {
@@ -1587,6 +1622,7 @@ int main(void)
         TEST(an_open_point_that_is_gone_is_given_up),
         TEST(what_cannot_be_healed_is_tried_ever_more_seldom),
         TEST(a_vault_with_a_copy_heals_what_is_damaged),
+        TEST(what_is_offered_before_the_list_was_read_does_not_wipe_it),
         TEST(an_erasure_waits_for_healing),
         TEST(a_second_vault_on_the_same_folder_is_refused),
     };
