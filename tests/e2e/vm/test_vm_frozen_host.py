@@ -76,6 +76,22 @@ class Lab:
         wait_until(lambda: not [p for p in os.listdir("/proc") if p.isdigit() and "libvirt-call" in command_line(int(p))],
                    "the hub's processes that asked the host to be gone", 10)
 
+    def check_screen(self, failover):
+        """It is shown, and not waited for where the host stands still."""
+        path = fresh("screen.png")
+        self.site.cli("failover", "screenshot", failover, path)
+        with open(path, "rb") as f:
+            check(f.read(8) == b"\x89PNG\r\n\x1a\n", "the screen is no PNG")
+        self.freeze()
+        try:
+            self.site.cli("failover", "screenshot", failover, fresh("screen.png"), timeout=SLACK_S)
+            raise AssertionError("a host that stands still showed a screen")
+        except CliError as refusal:
+            check("did not answer" in refusal.text, f"not said: {refusal.text}")
+        finally:
+            self.go_on()
+        self.check_nothing_hangs()
+
     def clean_up(self):
         drill = self.newest()
         self.site.cli("failover", "cleanup", drill["id"], "--outcome", "failed", timeout=300)
@@ -100,6 +116,7 @@ def a_host_that_stands_still_before_it_is_asked_is_given_up():
     lab.go_on()
     drill = lab.site.cli("failover", "test", lab.name, "--target", "kvm", *SMALL, *SOON, timeout=300)
     check(lab.host.domains() == [drill["id"]], "the next one does not run")
+    lab.check_screen(drill["id"])
     lab.clean_up()
 
 
