@@ -334,15 +334,26 @@ static char *find_address(virDomainPtr domain)
     return address;
 }
 
-/* A guest takes a while to ask for an address; its check's own time is the limit for that as well. */
+/* A port of the replica's own is to answer, and it may be told an address. */
+static bool needs_address(const json_t *spec)
+{
+    const json_t *check = json_object_get(spec, "boot_check");
+
+    return strcmp(boot_check_type(check), "tcp") == 0 && !json_object_get(check, "address") &&
+           json_array_size(json_object_get(spec, "nics")) > 0;
+}
+
+/* A guest takes a while to ask for an address; its check's own time is the limit for that as well. Where nothing depends on it, it is not waited for: a replica
+ * runs as soon as it does. */
 static int watch_tcp(const struct host *h, virDomainPtr domain, struct err *err)
 {
     const json_t *check = json_object_get(h->call->spec, "boot_check");
+    bool needed = needs_address(h->call->spec);
     AUTO_FREE char *address = NULL;
     int up = 1;
 
-    while (!json_object_get(check, "address") && !(address = find_address(domain)) &&
-           (up = is_up(h, domain, err)) > 0 && clock_mono_usec() - h->begun_usec < boot_check_timeout_usec(check)) {
+    while (!(address = find_address(domain)) && needed && (up = is_up(h, domain, err)) > 0 &&
+           clock_mono_usec() - h->begun_usec < boot_check_timeout_usec(check)) {
         go_on(h);
         (void)poll(NULL, 0, LOOK_MSEC);
     }

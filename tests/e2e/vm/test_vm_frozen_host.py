@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """A libvirt daemon that stands still (SIGSTOP): before anybody connects, while a replica is watched, and while it is being created. Nothing of the hub hangs on it, and
-what it does late, when it goes on, is found by whoever asks next. The replica's disk has no system; what matters is where it is."""
+what it does late, when it goes on, is found by whoever asks next. And one that is well is waited for no longer than needed. The replica's disk has no system; what
+matters is where it is."""
 import json
 import os
 import signal
@@ -117,6 +118,14 @@ def a_host_that_stands_still_before_it_is_asked_is_given_up():
     drill = lab.site.cli("failover", "test", lab.name, "--target", "kvm", *SMALL, *SOON, timeout=300)
     check(lab.host.domains() == [drill["id"]], "the next one does not run")
     lab.check_screen(drill["id"])
+    lab.clean_up()
+
+
+@test
+def a_replica_that_nothing_is_asked_of_runs_at_once():
+    """It has no card, so that no address is to be waited for, and no boot check."""
+    drill = lab.site.cli("failover", "test", lab.name, "--target", "kvm", *SMALL, timeout=SLACK_S)
+    check(drill["state"] == "running" and drill["verdict"] == "unknown" and lab.host.domains() == [drill["id"]], f"{drill}")
     lab.clean_up()
 
 
