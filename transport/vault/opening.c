@@ -233,7 +233,7 @@ static void prepare(struct opening *o)
         free(j);
     }
     (void)err_set(&err, ERR_NOMEM, "no memory to open a point");
-    o->failures = FAILURES_MAX;
+    count_unprepared(o, &err);
     opening_failed(o, &err);
 }
 

@@ -27,7 +27,7 @@
 #include "transport/proto/wire.h"
 #include "transport/rpc/rpc.h"
 #include "transport/vault/bucketconf.h"
-#include "transport/vault/opening.h"
+#include "transport/vault/opening_private.h"
 #include "transport/vault/retentionclock.h"
 #include "transport/vault/vaultd.h"
 #include "transport/vault/vaultd_private.h"
@@ -1272,6 +1272,13 @@ static void an_open_point_outlives_a_start_that_could_not_read_the_disk(void **s
     start(f);
     for (uint64_t end = clock_mono_usec() + 3 * USEC_PER_SEC; clock_mono_usec() < end;)
         assert_true(sd_event_run(f->loop, 100000) >= 0);
+    for (uint64_t end = clock_mono_usec() + WAIT_USEC; f->d->openings->state != OPENING_WAITING;) {
+        assert_true(clock_mono_usec() < end);
+        assert_true(sd_event_run(f->loop, 100000) >= 0);
+    }
+    mem_fail_at(1);
+    opening_again(f->d->openings); /* nor may want of memory */
+    mem_fail_at(0);
     assert_int_equal(rmdir(path), 0);
     assert_int_equal(rename(aside, path), 0);
     assert_non_null(f->d->openings);
