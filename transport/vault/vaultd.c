@@ -31,7 +31,9 @@
 #define CLOCK_EVERY_USEC (600 * USEC_PER_SEC)
 #define COMPACT_EVERY_USEC (1800 * USEC_PER_SEC) /* where the configuration says nothing */
 #define JOBS_MAX 65536                           /* flow control bounds what waits long before this */
-#define ROOM_AGAIN_PERCENT 25 /* of the reserve, above it, before a full disk counts as having room again */
+#define ROOM_AGAIN_PERCENT 25    /* of the reserve, above it, before a full disk counts as having room again */
+#define AMPLE_BYTES (4ULL << 30) /* above the reserve: no segment, and so no change set, is longer */
+#define AMPLE_AGAIN_USEC (60 * USEC_PER_SEC)
 #define UPKEEP_EVERY_USEC (60 * USEC_PER_SEC)
 
 /* ---- jobs ---- */
@@ -231,13 +233,16 @@ static int free_bytes(const struct vaultd *d, uint64_t *ret_free)
 }
 
 /* While it is full, room is more than what giving back the change set that did not fit made: that would only be sent again,
- * and fill the disk again. */
+ * and fill the disk again. Where there is more than any change set takes it was something else than bytes that was lacking (inodes, a quota), or they came back
+ * before anybody looked: that is tried again after a while. */
 bool vaultd_has_room(const struct vaultd *d)
 {
     uint64_t available, margin = d->conf.reserve_bytes * ROOM_AGAIN_PERCENT / 100;
     if (free_bytes(d, &available) < 0 || available < d->conf.reserve_bytes + margin)
         return false;
-    return !d->full || (d->full_free_bytes != 0 && available >= d->full_free_bytes + margin);
+    bool is_ample =
+        available - d->conf.reserve_bytes >= AMPLE_BYTES && clock_mono_usec() - d->full_since_usec >= AMPLE_AGAIN_USEC;
+    return !d->full || is_ample || (d->full_free_bytes != 0 && available >= d->full_free_bytes + margin);
 }
 
 void vaultd_set_full(struct vaultd *d, bool full)
@@ -246,6 +251,7 @@ void vaultd_set_full(struct vaultd *d, bool full)
         return;
     d->full = full;
     d->full_free_bytes = 0;
+    d->full_since_usec = clock_mono_usec();
     d->status_due_usec = 0;
     log_event(full ? LOG_ERROR : LOG_INFO, full ? "vault_full" : "vault_has_room", LOG_S("dir", d->data_dir));
     if (d->session == NULL)

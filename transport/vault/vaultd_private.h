@@ -178,6 +178,7 @@ struct vaultd {
     unsigned streams;
     bool full;                /* the disk is: nothing is accepted */
     uint64_t full_free_bytes; /* what was free once the change set that did not fit was given back; 0: not looked yet */
+    uint64_t full_since_usec; /* monotonic: when it became full, or had room again */
     bool stopping;
     uint64_t status_due_usec;
 };

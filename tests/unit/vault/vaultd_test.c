@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include <cmocka.h>
@@ -462,6 +463,23 @@ static void a_full_disk_is_resource_exhausted(void **state)
     assert_string_equal(t.refused_code, err_code_name(ERR_NOSPACE));
     assert_int_equal(t.status, RPC_RESOURCE_EXHAUSTED);
     talk_done(f, &t);
+}
+
+/* As where there were no inodes left, or room came back before it was looked at: so many bytes may never come free behind that. */
+static void a_disk_with_ample_room_is_not_full_for_ever(void **state)
+{
+    struct fixture *f = *state;
+    struct statvfs vfs;
+    assert_int_equal(statvfs(f->data_dir, &vfs), 0);
+    if (vfs.f_bavail * vfs.f_frsize < 5ull << 30)
+        skip();
+    vaultd_set_full(f->d, true);
+    f->d->full_free_bytes = UINT64_MAX / 2;
+    assert_false(vaultd_has_room(f->d));
+    f->d->full_since_usec -= 60 * USEC_PER_SEC;
+    assert_true(vaultd_has_room(f->d));
+    f->d->conf.reserve_bytes = vfs.f_bavail * vfs.f_frsize - (1u << 30); /* not ample */
+    assert_false(vaultd_has_room(f->d));
 }
 
 static void points_and_ranges_can_be_read(void **state)
@@ -1608,6 +1626,7 @@ int main(void)
         TEST(retention_leaves_a_copy_what_it_needs),
         TEST(a_damaged_batch_ends_the_stream_and_costs_nothing),
         TEST(a_full_disk_is_resource_exhausted),
+        TEST(a_disk_with_ample_room_is_not_full_for_ever),
         TEST(points_and_ranges_can_be_read),
         TEST(retention_goes_by_its_own_clock),
         TEST(retention_drops_points_by_policy_and_keeps_the_newest),
