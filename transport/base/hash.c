@@ -69,3 +69,23 @@ void hash_stream_get(const struct hash_stream *s, struct hash128 *ret_hash)
 {
     store(XXH3_128bits_digest((const XXH3_state_t *)s), ret_hash);
 }
+
+/* ---- sealed files ---- */
+
+void hash_seal(uint8_t *data, size_t n)
+{
+    struct hash128 hash;
+
+    hash_128(data, n, &hash);
+    memcpy(data + n, hash.bytes, HASH_SIZE);
+}
+
+bool hash_is_sealed(const uint8_t *data, size_t n)
+{
+    struct hash128 hash;
+
+    if (n < HASH_SIZE)
+        return false;
+    hash_128(data, n - HASH_SIZE, &hash);
+    return memcmp(hash.bytes, data + n - HASH_SIZE, HASH_SIZE) == 0;
+}

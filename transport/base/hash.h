@@ -27,6 +27,11 @@ static inline bool hash_equal(const struct hash128 *a, const struct hash128 *b)
     return memcmp(a->bytes, b->bytes, HASH_SIZE) == 0;
 }
 
+/* Small files end with the hash of all that stands before it. Puts that of n bytes behind them, where there must be room for it. */
+void hash_seal(uint8_t *data, size_t n);
+/* Are these n bytes, the hash at their end among them, as they were sealed? Fewer than HASH_SIZE never are. */
+bool hash_is_sealed(const uint8_t *data, size_t n);
+
 /* Streaming form of hash_128. hash_stream_free accepts NULL. */
 struct hash_stream;
 struct hash_stream *hash_stream_new(void); /* NULL: no memory */

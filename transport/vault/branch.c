@@ -30,7 +30,6 @@
 
 static void info_encode(const struct branch_info *info, uint8_t out[INFO_SIZE])
 {
-    struct hash128 hash;
     memset(out, 0, INFO_SIZE);
     memcpy(out, INFO_MAGIC, 8);
     memcpy(out + 8, info->id.bytes, IDENT_SIZE);
@@ -38,19 +37,16 @@ static void info_encode(const struct branch_info *info, uint8_t out[INFO_SIZE])
     put_le64(out + 40, info->base_sequence);
     put_le64(out + 48, info->created_utc_usec);
     put_le64(out + 56, info->base_check);
-    hash_128(out, INFO_HASH, &hash);
-    memcpy(out + INFO_HASH, hash.bytes, HASH_SIZE);
+    hash_seal(out, INFO_HASH);
 }
 
 static int info_decode(const char *dir, const uint8_t *p, size_t n, struct branch_info *ret_info, struct err *err)
 {
-    struct hash128 hash;
     if (n != INFO_SIZE || memcmp(p, INFO_MAGIC, 7) != 0)
         return err_set(err, ERR_CORRUPT, "%s is not a branch", dir);
     if (p[7] != (uint8_t)INFO_MAGIC[7])
         return err_set(err, ERR_UNSUPPORTED, "the branch %s has the unknown version %u", dir, p[7]);
-    hash_128(p, INFO_HASH, &hash);
-    if (memcmp(hash.bytes, p + INFO_HASH, HASH_SIZE) != 0)
+    if (!hash_is_sealed(p, INFO_SIZE))
         return err_set(err, ERR_CORRUPT, "the file branch in %s is damaged", dir);
     memcpy(ret_info->id.bytes, p + 8, IDENT_SIZE);
     memcpy(ret_info->machine.bytes, p + 24, IDENT_SIZE);

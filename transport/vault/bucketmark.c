@@ -143,14 +143,12 @@ static void head_decode(const uint8_t *p, struct bucketmark *m)
 
 static int check_whole(const uint8_t *p, size_t n, struct err *err)
 {
-    struct hash128 hash;
 
     if (n < HEAD_SIZE + HASH_SIZE || n > BUCKETMARK_BYTES_MAX || memcmp(p, MARK_MAGIC, 7) != 0)
         return err_set(err, ERR_CORRUPT, "a mark in the bucket is not one");
     if (p[7] != (uint8_t)MARK_MAGIC[7] && p[7] != VERSION_WITHOUT_OWNERS)
         return err_set(err, ERR_UNSUPPORTED, "a mark in the bucket has the unknown format version %u", p[7]);
-    hash_128(p, n - HASH_SIZE, &hash);
-    if (memcmp(hash.bytes, p + n - HASH_SIZE, HASH_SIZE) != 0)
+    if (!hash_is_sealed(p, n))
         return err_set(err, ERR_CORRUPT, "a mark in the bucket is damaged");
     return 0;
 }

@@ -24,7 +24,6 @@ static char *path_of(const struct store *s)
 int copy_note_store(const struct store *s, const struct copy_held *h, struct err *err)
 {
     uint8_t out[NOTE_SIZE] = {0};
-    struct hash128 hash;
     char *path AUTO_FREE = path_of(s);
     if (path == NULL)
         return err_set(err, ERR_NOMEM, "no memory for a copy");
@@ -38,21 +37,18 @@ int copy_note_store(const struct store *s, const struct copy_held *h, struct err
     put_le64(out + 64, h->epoch);
     put_le64(out + 72, h->counts.taken_bytes);
     put_le64(out + 80, h->counts.traffic_bytes);
-    hash_128(out, NOTE_HASH, &hash);
-    memcpy(out + NOTE_HASH, hash.bytes, HASH_SIZE);
+    hash_seal(out, NOTE_HASH);
     return file_replace(path, out, sizeof(out), 0600, err);
 }
 
 static bool note_load(const struct store *s, struct copy_held *h)
 {
     struct buf content AUTO_BUF = BUF_INIT(4096);
-    struct hash128 hash;
     char *path AUTO_FREE = path_of(s);
     if (path == NULL || file_read(path, &content, NULL) < 0 || content.len != NOTE_SIZE ||
         memcmp(content.data, NOTE_MAGIC, 8) != 0)
         return false;
-    hash_128(content.data, NOTE_HASH, &hash);
-    if (memcmp(hash.bytes, content.data + NOTE_HASH, HASH_SIZE) != 0)
+    if (!hash_is_sealed(content.data, NOTE_SIZE))
         return false;
     *h = (struct copy_held){.source_sequence = get_le64(content.data + 24),
         .time_utc_usec = get_le64(content.data + 32),

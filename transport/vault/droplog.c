@@ -81,12 +81,10 @@ bool droplog_forget(struct droplog *l, uint64_t until_usec)
 
 static bool is_good(const struct buf *b, const struct ident *machine, uint64_t *ret_count)
 {
-    struct hash128 hash;
     if (b->len < HEAD_SIZE + HASH_SIZE || memcmp(b->data, DROPLOG_MAGIC, 8) != 0 ||
         memcmp(b->data + 8, machine->bytes, IDENT_SIZE) != 0)
         return false;
-    hash_128(b->data, b->len - HASH_SIZE, &hash);
-    if (memcmp(hash.bytes, b->data + b->len - HASH_SIZE, HASH_SIZE) != 0)
+    if (!hash_is_sealed(b->data, b->len))
         return false;
     *ret_count = get_le64(b->data + 24);
     return *ret_count <= DROPLOG_ITEMS_MAX && b->len == HEAD_SIZE + *ret_count * ITEM_SIZE + HASH_SIZE;
@@ -113,7 +111,6 @@ int droplog_load(const char *machine_dir, const struct ident *machine, struct dr
 int droplog_store(const char *machine_dir, const struct ident *machine, const struct droplog *l, struct err *err)
 {
     size_t size = HEAD_SIZE + l->count * ITEM_SIZE;
-    struct hash128 hash;
     char *path AUTO_FREE = mem_printf("%s/dropped", machine_dir);
     uint8_t *out AUTO_FREE = mem_alloc(1, size + HASH_SIZE);
     if (path == NULL || out == NULL)
@@ -123,8 +120,7 @@ int droplog_store(const char *machine_dir, const struct ident *machine, const st
     put_le64(out + 24, l->unsure ? COUNT_UNSURE : l->count);
     for (size_t i = 0; i < l->count; i++)
         put_le64(out + HEAD_SIZE + i * ITEM_SIZE, l->items[i].sequence);
-    hash_128(out, size, &hash);
-    memcpy(out + size, hash.bytes, HASH_SIZE);
+    hash_seal(out, size);
     return file_replace(path, out, size + HASH_SIZE, 0600, err);
 }
 

@@ -55,7 +55,6 @@ struct follow {
 static int note_store(const struct follow *f, struct err *err)
 {
     uint8_t out[NOTE_SIZE] = {0};
-    struct hash128 hash;
     char *path AUTO_FREE = mem_printf("%s/followed", f->dir);
     if (path == NULL)
         return err_set(err, ERR_NOMEM, "no memory to follow a branch");
@@ -65,8 +64,7 @@ static int note_store(const struct follow *f, struct err *err)
     put_le64(out + 24, f->note.sequence);
     put_le64(out + 32, f->note.generation);
     put_le64(out + 40, f->note.base_check);
-    hash_128(out, NOTE_HASH, &hash);
-    memcpy(out + NOTE_HASH, hash.bytes, HASH_SIZE);
+    hash_seal(out, NOTE_HASH);
     return file_replace(path, out, sizeof(out), 0600, err);
 }
 
@@ -74,13 +72,11 @@ static int note_store(const struct follow *f, struct err *err)
 static bool note_load(struct follow *f)
 {
     struct buf content AUTO_BUF = BUF_INIT(4096);
-    struct hash128 hash;
     char *path AUTO_FREE = mem_printf("%s/followed", f->dir);
     if (path == NULL || file_read(path, &content, NULL) < 0 || content.len != NOTE_SIZE ||
         memcmp(content.data, NOTE_MAGIC, 8) != 0)
         return false;
-    hash_128(content.data, NOTE_HASH, &hash);
-    if (memcmp(hash.bytes, content.data + NOTE_HASH, HASH_SIZE) != 0)
+    if (!hash_is_sealed(content.data, NOTE_SIZE))
         return false;
     f->note = (struct follow_note){.segment = get_le64(content.data + 8),
         .offset = get_le64(content.data + 16),

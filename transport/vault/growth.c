@@ -68,11 +68,9 @@ void growth_forecast(
 
 static bool decode(const uint8_t *p, size_t n, struct growth *g)
 {
-    struct hash128 hash;
     if (n < MAGIC_SIZE + HASH_SIZE || n > FILE_MAX || (n - MAGIC_SIZE - HASH_SIZE) % SAMPLE_SIZE != 0)
         return false;
-    hash_128(p, n - HASH_SIZE, &hash);
-    if (memcmp(p, GROWTH_MAGIC, MAGIC_SIZE) != 0 || memcmp(hash.bytes, p + n - HASH_SIZE, HASH_SIZE) != 0)
+    if (memcmp(p, GROWTH_MAGIC, MAGIC_SIZE) != 0 || !hash_is_sealed(p, n))
         return false;
     for (const uint8_t *at = p + MAGIC_SIZE; at < p + n - HASH_SIZE; at += SAMPLE_SIZE)
         g->samples[g->count++] = (struct growth_sample){get_le64(at), get_le64(at + 8)};
@@ -95,7 +93,6 @@ int growth_load(const char *data_dir, struct growth *ret_growth, struct err *err
 int growth_store(const char *data_dir, const struct growth *g, struct err *err)
 {
     uint8_t content[FILE_MAX] = GROWTH_MAGIC;
-    struct hash128 hash;
     size_t n = MAGIC_SIZE;
     char *path AUTO_FREE = mem_printf("%s/growth", data_dir);
     if (path == NULL)
@@ -104,7 +101,6 @@ int growth_store(const char *data_dir, const struct growth *g, struct err *err)
         put_le64(content + n, g->samples[i].utc_usec);
         put_le64(content + n + 8, g->samples[i].used_bytes);
     }
-    hash_128(content, n, &hash);
-    memcpy(content + n, hash.bytes, HASH_SIZE);
+    hash_seal(content, n);
     return file_replace(path, content, n + HASH_SIZE, 0600, err);
 }

@@ -88,7 +88,6 @@ int keyring_store(const char *machine_dir, const struct ident *machine, const st
 {
     uint8_t out[FILE_MAX] = MAGIC;
     size_t links = ring->count - 1, n = HEAD_SIZE + links * LINK_SIZE;
-    struct hash128 hash;
     char *path AUTO_FREE = mem_printf("%s/keys", machine_dir);
     if (path == NULL)
         return err_set(err, ERR_NOMEM, "no memory to write keys");
@@ -97,8 +96,7 @@ int keyring_store(const char *machine_dir, const struct ident *machine, const st
     for (size_t i = 0; i < links; i++)
         if (encode_link(machine, &ring->items[i], &ring->items[i + 1].key, out + HEAD_SIZE + i * LINK_SIZE, err) < 0)
             return -1;
-    hash_128(out, n, &hash);
-    memcpy(out + n, hash.bytes, HASH_SIZE);
+    hash_seal(out, n);
     return file_replace(path, out, n + HASH_SIZE, 0600, err);
 }
 
@@ -110,13 +108,11 @@ static int damaged(const char *dir, struct err *err)
 
 static int check_file(const char *dir, const struct ident *machine, const uint8_t *p, size_t n, struct err *err)
 {
-    struct hash128 hash;
     if (n < HEAD_SIZE + HASH_SIZE || memcmp(p, MAGIC, 7) != 0)
         return damaged(dir, err);
     if (p[7] != (uint8_t)MAGIC[7])
         return err_set(err, ERR_UNSUPPORTED, "the file keys in %s has the unknown version %u", dir, p[7]);
-    hash_128(p, n - HASH_SIZE, &hash);
-    if (memcmp(hash.bytes, p + n - HASH_SIZE, HASH_SIZE) != 0)
+    if (!hash_is_sealed(p, n))
         return damaged(dir, err);
     size_t links = get_le32(p + 24);
     if (links == 0 || links >= KEYRING_MAX || n != HEAD_SIZE + links * LINK_SIZE + HASH_SIZE || get_le32(p + 28) != 0)

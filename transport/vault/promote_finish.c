@@ -39,7 +39,6 @@ struct finish {
 int promote_note(const char *branch_dir, const struct promotion *p, struct err *err)
 {
     uint8_t out[NOTE_SIZE] = {0};
-    struct hash128 hash;
     char *path AUTO_FREE = mem_printf("%s/promotion", branch_dir);
     if (path == NULL)
         return err_set(err, ERR_NOMEM, "no memory to promote a branch");
@@ -50,20 +49,17 @@ int promote_note(const char *branch_dir, const struct promotion *p, struct err *
     memcpy(out + 24, p->machine.bytes, IDENT_SIZE);
     for (size_t i = 0; i < ARRAY_LEN(numbers); i++)
         put_le64(out + 40 + 8 * i, numbers[i]);
-    hash_128(out, NOTE_SIZE - HASH_SIZE, &hash);
-    memcpy(out + NOTE_SIZE - HASH_SIZE, hash.bytes, HASH_SIZE);
+    hash_seal(out, NOTE_SIZE - HASH_SIZE);
     return file_replace(path, out, sizeof(out), 0600, err);
 }
 
 static int note_decode(const uint8_t *in, size_t n, struct promotion *p, struct err *err)
 {
-    struct hash128 hash;
     if (n != NOTE_SIZE || memcmp(in, NOTE_MAGIC, 7) != 0)
         return err_set(err, ERR_CORRUPT, "the note of a promotion is none");
     if (in[7] != (uint8_t)NOTE_MAGIC[7])
         return err_set(err, ERR_UNSUPPORTED, "the note of a promotion has the unknown version %u", in[7]);
-    hash_128(in, NOTE_SIZE - HASH_SIZE, &hash);
-    if (memcmp(hash.bytes, in + NOTE_SIZE - HASH_SIZE, HASH_SIZE) != 0)
+    if (!hash_is_sealed(in, NOTE_SIZE))
         return err_set(err, ERR_CORRUPT, "the note of a promotion is damaged");
     memcpy(p->branch.bytes, in + 8, IDENT_SIZE);
     memcpy(p->machine.bytes, in + 24, IDENT_SIZE);

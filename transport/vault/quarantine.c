@@ -60,15 +60,13 @@ static bool item_decode(const uint8_t *p, struct quarantine_item *i)
 
 static bool is_good(const struct buf *b, const struct ident *machine)
 {
-    struct hash128 hash;
     if (b->len < HEAD_SIZE + HASH_SIZE || memcmp(b->data, quarantine_magic, sizeof(quarantine_magic)) != 0 ||
         memcmp(b->data + 8, machine->bytes, IDENT_SIZE) != 0)
         return false;
     uint64_t count = get_le64(b->data + 24);
     if (count > QUARANTINE_ITEMS_MAX || b->len != HEAD_SIZE + count * ITEM_SIZE + HASH_SIZE)
         return false;
-    hash_128(b->data, b->len - HASH_SIZE, &hash);
-    return memcmp(b->data + b->len - HASH_SIZE, hash.bytes, HASH_SIZE) == 0;
+    return hash_is_sealed(b->data, b->len);
 }
 
 int quarantine_load(const char *machine_dir, const struct ident *machine, struct quarantine *q, struct err *err)
@@ -93,7 +91,6 @@ int quarantine_load(const char *machine_dir, const struct ident *machine, struct
 int quarantine_store(const char *machine_dir, const struct ident *machine, const struct quarantine *q, struct err *err)
 {
     size_t size = HEAD_SIZE + q->count * ITEM_SIZE;
-    struct hash128 hash;
     char *path AUTO_FREE = mem_printf("%s/quarantine", machine_dir);
     uint8_t *out AUTO_FREE = mem_alloc(1, size + HASH_SIZE);
     if (path == NULL || out == NULL)
@@ -105,8 +102,7 @@ int quarantine_store(const char *machine_dir, const struct ident *machine, const
     put_le64(out + 24, q->count);
     for (size_t i = 0; i < q->count; i++)
         item_encode(&q->items[i], out + HEAD_SIZE + i * ITEM_SIZE);
-    hash_128(out, size, &hash);
-    memcpy(out + size, hash.bytes, HASH_SIZE);
+    hash_seal(out, size);
     return file_replace(path, out, size + HASH_SIZE, 0600, err);
 }
 

@@ -103,12 +103,9 @@ bool storelock_recount(struct storelock *l, uint64_t now_utc_usec)
 
 static bool decode(const uint8_t *p, size_t n, const struct ident *machine, struct storelock *l)
 {
-    struct hash128 hash;
     if (n < HEAD_SIZE + HASH_SIZE || n > FILE_MAX || (n - HEAD_SIZE - HASH_SIZE) % SPAN_SIZE != 0)
         return false;
-    hash_128(p, n - HASH_SIZE, &hash);
-    if (memcmp(p, LOCKS_MAGIC, 8) != 0 || memcmp(p + 8, machine->bytes, IDENT_SIZE) != 0 ||
-        memcmp(hash.bytes, p + n - HASH_SIZE, HASH_SIZE) != 0)
+    if (memcmp(p, LOCKS_MAGIC, 8) != 0 || memcmp(p + 8, machine->bytes, IDENT_SIZE) != 0 || !hash_is_sealed(p, n))
         return false;
     for (const uint8_t *at = p + HEAD_SIZE; at < p + n - HASH_SIZE; at += SPAN_SIZE)
         l->spans[l->count++] = (struct storelock_span){get_le64(at), get_le64(at + 8), get_le64(at + 16)};
@@ -139,7 +136,6 @@ int storelock_load(const char *machine_dir, const struct ident *machine, struct 
 int storelock_store(const char *machine_dir, const struct ident *machine, const struct storelock *l, struct err *err)
 {
     uint8_t content[FILE_MAX] = LOCKS_MAGIC;
-    struct hash128 hash;
     size_t n = HEAD_SIZE;
     char *path AUTO_FREE = mem_printf("%s/locks", machine_dir);
     if (path == NULL)
@@ -154,7 +150,6 @@ int storelock_store(const char *machine_dir, const struct ident *machine, const 
         put_le64(content + n + 8, l->spans[i].lock_usec);
         put_le64(content + n + 16, l->spans[i].until_utc_usec);
     }
-    hash_128(content, n, &hash);
-    memcpy(content + n, hash.bytes, HASH_SIZE);
+    hash_seal(content, n);
     return file_replace(path, content, n + HASH_SIZE, 0600, err);
 }

@@ -25,13 +25,11 @@ static int damaged(const char *dir, struct err *err)
 
 static int decode(const char *dir, const uint8_t *p, size_t n, struct store_meta *ret_meta, struct err *err)
 {
-    struct hash128 hash;
     if (n != STOREMETA_SIZE || memcmp(p, META_MAGIC, 7) != 0)
         return damaged(dir, err);
     if (p[7] != (uint8_t)META_MAGIC[7] && p[7] != VERSION_WITH_OLDER_KEYS)
         return err_set(err, ERR_UNSUPPORTED, "the file meta in %s has the unknown version %u", dir, p[7]);
-    hash_128(p, META_HASH, &hash);
-    if (memcmp(hash.bytes, p + META_HASH, HASH_SIZE) != 0)
+    if (!hash_is_sealed(p, STOREMETA_SIZE))
         return damaged(dir, err);
     memcpy(ret_meta->machine.bytes, p + 8, IDENT_SIZE);
     ret_meta->generation = get_le64(p + 24);
@@ -56,7 +54,6 @@ int storemeta_load(const char *machine_dir, struct store_meta *ret_meta, struct 
 
 void storemeta_encode(const struct store_meta *meta, uint8_t out[STOREMETA_SIZE])
 {
-    struct hash128 hash;
     memset(out, 0, STOREMETA_SIZE);
     memcpy(out, META_MAGIC, sizeof(META_MAGIC) - 1);
     out[7] = meta->has_older_keys ? VERSION_WITH_OLDER_KEYS : out[7];
@@ -66,8 +63,7 @@ void storemeta_encode(const struct store_meta *meta, uint8_t out[STOREMETA_SIZE]
     put_le64(out + 40, meta->created_utc_usec);
     put_le32(out + 48, meta->next_nonce_stream);
     memcpy(out + 52, meta->wrapped_key, VAULTKEYS_WRAPPED_SIZE);
-    hash_128(out, META_HASH, &hash);
-    memcpy(out + META_HASH, hash.bytes, HASH_SIZE);
+    hash_seal(out, META_HASH);
 }
 
 int storemeta_store(const char *machine_dir, const struct store_meta *meta, struct err *err)

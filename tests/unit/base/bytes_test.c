@@ -52,6 +52,27 @@ static void hex_is_read_only_in_full(void **state)
     assert_int_equal(bytes_from_hex("", raw, 3), -1);
 }
 
+/* The bytes on disk are hash_128 of what stands before them, in its canonical form. */
+static void a_sealed_file_is_whole_or_known_not_to_be(void **state)
+{
+    uint8_t file[40 + HASH_SIZE] = "LWXYZ\0\0\1";
+    struct hash128 hash;
+
+    (void)state;
+    hash_seal(file, 40);
+    hash_128(file, 40, &hash);
+    assert_memory_equal(file + 40, hash.bytes, HASH_SIZE);
+    assert_true(hash_is_sealed(file, sizeof(file)));
+    for (size_t i = 0; i < sizeof(file); i++) {
+        file[i] ^= 1;
+        assert_false(hash_is_sealed(file, sizeof(file)));
+        file[i] ^= 1;
+        assert_false(hash_is_sealed(file, i)); /* cut off, too short for a hash at first */
+    }
+    hash_seal(file, 0);
+    assert_true(hash_is_sealed(file, HASH_SIZE)); /* of nothing */
+}
+
 static void secret_comparison_compares(void **state)
 {
     (void)state;
@@ -164,6 +185,7 @@ int main(void)
         cmocka_unit_test(zero_test_sees_each_single_byte),
         cmocka_unit_test(hex_is_read_only_in_full),
         cmocka_unit_test(secret_comparison_compares),
+        cmocka_unit_test(a_sealed_file_is_whole_or_known_not_to_be),
         cmocka_unit_test(hash_values_are_golden),
         cmocka_unit_test(streamed_hash_equals_the_hash_of_the_whole),
         cmocka_unit_test(identifiers_are_version_4_and_read_back),
