@@ -65,19 +65,26 @@ static int damage_prepare(struct read_call *c, struct store *s, struct err *err)
     return 0;
 }
 
+void vaultmend_describe(struct quarantine_item *item, uint64_t first_utc_usec, uint64_t last_utc_usec,
+    Leeward__Vault__V1__DamagedRecord *ret_record)
+{
+    leeward__vault__v1__damaged_record__init(ret_record);
+    ret_record->segment = item->segment;
+    ret_record->offset = item->offset;
+    ret_record->disk = item->disk;
+    ret_record->start = item->start;
+    ret_record->length = (uint32_t)item->length;
+    ret_record->hash = (ProtobufCBinaryData){HASH_SIZE, item->hash.bytes};
+    ret_record->first_time_utc_usec = first_utc_usec;
+    ret_record->last_time_utc_usec = last_utc_usec;
+}
+
 static int damage_step(struct read_call *c, struct err *err)
 {
     for (size_t i = 0; i < c->damage.count; i++) {
-        Leeward__Vault__V1__DamagedRecord record = LEEWARD__VAULT__V1__DAMAGED_RECORD__INIT;
+        Leeward__Vault__V1__DamagedRecord record;
         struct quarantine_item *item = &c->damage.items[i];
-        record.segment = item->segment;
-        record.offset = item->offset;
-        record.disk = item->disk;
-        record.start = item->start;
-        record.length = (uint32_t)item->length;
-        record.hash = (ProtobufCBinaryData){HASH_SIZE, item->hash.bytes};
-        record.first_time_utc_usec = item->first_point;
-        record.last_time_utc_usec = item->last_point;
+        vaultmend_describe(item, item->first_point, item->last_point, &record);
         if (vaultread_put(c, &record.base, err) < 0)
             return -1;
     }

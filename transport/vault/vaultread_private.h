@@ -58,6 +58,10 @@ struct read_call {
     struct heal_offers *offers; /* Mend */
 };
 
+/* vaultmend.c: what Damage tells of an item, which the record points into; the times are those of the first and the last point that show it, 0: none does. */
+void vaultmend_describe(struct quarantine_item *item, uint64_t first_utc_usec, uint64_t last_utc_usec,
+    Leeward__Vault__V1__DamagedRecord *ret_record);
+
 int vaultread_accept(struct rpc_call *call, struct vaultd *d, const struct read_kind *kind,
     const struct rpc_call_ops **ret_ops, void **ret_arg, struct err *err);
 int vaultread_machine(struct read_call *c, const ProtobufCBinaryData *id, struct err *err);

@@ -24,6 +24,7 @@
 #include "transport/vault/extent.h"
 #include "transport/vault/heal.h"
 #include "transport/vault/pointlist.h"
+#include "transport/vault/vaultread_private.h"
 #include "transport/vault/view.h"
 
 #define BLOCK 65536u
@@ -209,19 +210,13 @@ static int answer_damage(const Leeward__Vault__V1__DamageRequest *q, take_fn tak
     const struct pointlist *points = store_points(source->store);
     unsigned told = 0;
     for (size_t i = 0; i < lost.count && told < q->limit; i++) {
-        Leeward__Vault__V1__DamagedRecord r = LEEWARD__VAULT__V1__DAMAGED_RECORD__INIT;
+        Leeward__Vault__V1__DamagedRecord r;
         struct quarantine_item *item = &lost.items[i];
         if (!heal_may_be_given(item) || item->segment < q->after_segment ||
             (item->segment == q->after_segment && item->offset <= q->after_offset))
             continue;
-        r.segment = item->segment;
-        r.offset = item->offset;
-        r.disk = item->disk;
-        r.start = item->start;
-        r.length = (uint32_t)item->length;
-        r.hash = (ProtobufCBinaryData){HASH_SIZE, item->hash.bytes};
-        r.first_time_utc_usec = pointlist_find(points, item->first_point)->time_utc_usec;
-        r.last_time_utc_usec = pointlist_find(points, item->last_point)->time_utc_usec;
+        vaultmend_describe(item, pointlist_find(points, item->first_point)->time_utc_usec,
+            pointlist_find(points, item->last_point)->time_utc_usec, &r);
         told++;
         if (take(arg, &r.base, err) < 0)
             return -1;
@@ -323,9 +318,9 @@ static void copy_reopen(struct fixture *f)
     copy_open(f);
 }
 
-static void fixture_begin(struct fixture *f, uint64_t seed, uint64_t bytes_0)
+static struct fixture *fixture_new(uint64_t seed, uint64_t bytes_0)
 {
-    memset(f, 0, sizeof(*f));
+    struct fixture *f = calloc(1, sizeof(*f));
     model_init_sized(&f->m, seed, bytes_0, 512u << 10);
     model_open(&f->m);
     (void)snprintf(f->dir, sizeof(f->dir), "%s/copy", f->m.dir);
@@ -343,6 +338,7 @@ static void fixture_begin(struct fixture *f, uint64_t seed, uint64_t bytes_0)
     all_traffic = 0;
     gives_way = false;
     parked = to_hurry = 0;
+    return f;
 }
 
 static void forget_kept(struct fixture *f)
@@ -353,17 +349,17 @@ static void forget_kept(struct fixture *f)
     f->count = 0;
 }
 
-static void fixture_end(struct fixture *f)
+static void fixture_free(struct fixture *f)
 {
     forget_kept(f);
     store_close(f->store);
     model_done(&f->m);
+    free(f);
 }
 
 static int setup(void **state)
 {
-    struct fixture *f = calloc(1, sizeof(*f));
-    fixture_begin(f, 42, (1u << 20) + 1536);
+    struct fixture *f = fixture_new(42, (1u << 20) + 1536);
     model_fill(&f->m, 3, 25);
     *state = f;
     return 0;
@@ -371,8 +367,7 @@ static int setup(void **state)
 
 static int teardown(void **state)
 {
-    fixture_end(*state);
-    free(*state);
+    fixture_free(*state);
     return 0;
 }
 
@@ -620,9 +615,8 @@ static void without_its_note_or_from_another_vault_all_is_compared(void **state)
 static void another_history_with_the_same_numbers_is_seen(void **state)
 {
     struct fixture *f = *state;
-    struct fixture *g = calloc(1, sizeof(*g));
     pass(f);
-    fixture_begin(g, 4711, (1u << 20) + 1536);
+    struct fixture *g = fixture_new(4711, (1u << 20) + 1536);
     model_fill(&g->m, 3, 25);
     assert_int_equal(store_committed(g->m.store), store_committed(f->m.store));
     struct model mine = f->m;
@@ -636,8 +630,7 @@ static void another_history_with_the_same_numbers_is_seen(void **state)
     check_kept(f);
     g->m = f->m;
     f->m = mine;
-    fixture_end(g);
-    free(g);
+    fixture_free(g);
     source = &f->m;
 }
 
@@ -710,11 +703,10 @@ static void disks_shrink_and_grow(void **state)
 /* A pass over a disk that has grown is cut off after it made something durable; the next one still knows how large the disk was at the point before. */
 static void a_disk_that_grows_is_compared_again_after_a_pass_was_cut(void **state)
 {
-    struct fixture *f = calloc(1, sizeof(*f));
     struct err err = ERR_INIT;
     uint64_t whole = 40u << 20;
     (void)state;
-    fixture_begin(f, 6, whole);
+    struct fixture *f = fixture_new(6, whole);
     fill_whole(&f->m); /* stays in the log behind the end */
     f->m.disk_bytes[0] = BLOCK;
     uint8_t block[PIECE] = {1};
@@ -732,8 +724,7 @@ static void a_disk_that_grows_is_compared_again_after_a_pass_was_cut(void **stat
     assert_int_equal(store_points(f->store)->count, 1);
     pass(f);
     check_kept(f);
-    fixture_end(f);
-    free(f);
+    fixture_free(f);
 }
 
 /* Until something of the pass is durable that is no point. */
@@ -760,11 +751,10 @@ static struct copy_counts noted(struct fixture *f)
 /* A line that breaks off again and again: whatever it took is counted, whether it was of use or not. */
 static void what_passes_that_failed_have_taken_is_counted(void **state)
 {
-    struct fixture *f = calloc(1, sizeof(*f));
     struct err err = ERR_INIT;
     uint64_t content, sent = 0;
     (void)state;
-    fixture_begin(f, 14, 40u << 20);
+    struct fixture *f = fixture_new(14, 40u << 20);
     fill_whole(&f->m);
     for (int cut = 5; cut < 8; cut++) {
         sent_bytes = 0;
@@ -787,17 +777,15 @@ static void what_passes_that_failed_have_taken_is_counted(void **state)
     model_fill(&f->m, 1, 5);
     assert_true(pass(f).known); /* the note still is of the point */
     assert_int_equal(noted(f).traffic_bytes, all_traffic);
-    fixture_end(f);
-    free(f);
+    fixture_free(f);
 }
 
 /* On a slow line the counts are in the file while the pass goes on; what is killed loses the last seconds of them alone. */
 static void what_came_is_counted_while_a_pass_goes_on(void **state)
 {
-    struct fixture *f = calloc(1, sizeof(*f));
     struct err err = ERR_INIT;
     (void)state;
-    fixture_begin(f, 15, 40u << 20);
+    struct fixture *f = fixture_new(15, 40u << 20);
     fill_whole(&f->m);
     line_rate = 1u << 20;
     calls_left = 7;
@@ -806,18 +794,16 @@ static void what_came_is_counted_while_a_pass_goes_on(void **state)
     unnoted = (struct copy_counts){0}; /* it was killed */
     assert_true(noted(f).taken_bytes > 1u << 20);
     assert_true(noted(f).traffic_bytes >= noted(f).taken_bytes);
-    fixture_end(f);
-    free(f);
+    fixture_free(f);
 }
 
 /* The other vault loses its newest points, of which one had come in part; what it has behind the last that is whole here is another history. */
 static void what_came_of_a_point_that_is_lost_there_is_taken_back(void **state)
 {
-    struct fixture *f = calloc(1, sizeof(*f));
     char before[200];
     uint8_t block[PIECE] = {7};
     (void)state;
-    fixture_begin(f, 8, 40u << 20);
+    struct fixture *f = fixture_new(8, 40u << 20);
     model_fill(&f->m, 1, 20);
     pass(f);
     (void)snprintf(before, sizeof(before), "%s/before", f->m.dir);
@@ -836,8 +822,7 @@ static void what_came_of_a_point_that_is_lost_there_is_taken_back(void **state)
     assert_true(pass(f).known);
     assert_int_equal(hash_calls, 0);
     check_kept(f);
-    fixture_end(f);
-    free(f);
+    fixture_free(f);
 }
 
 /* The next pass comes to the source's point of that sequence. */
@@ -948,24 +933,21 @@ static void where_too_much_has_changed_to_be_told_all_is_compared(void **state)
 /* A call that is as large as a wide line wants it would be given up on this one, again and again. */
 static void a_line_of_twenty_kilobytes_per_second_brings_a_point(void **state)
 {
-    struct fixture *f = calloc(1, sizeof(*f));
     (void)state;
-    fixture_begin(f, 9, 8u << 20);
+    struct fixture *f = fixture_new(9, 8u << 20);
     fill_whole(&f->m);
     line_rate = 20000;
     uint64_t began = clock_mono_usec();
     pass(f);
     assert_true(clock_mono_usec() - began >= (uint64_t)(8u << 20) * USEC_PER_SEC / line_rate);
-    fixture_end(f);
-    free(f);
+    fixture_free(f);
 }
 
 static void a_bound_is_kept_over_passes(void **state)
 {
-    struct fixture *f = calloc(1, sizeof(*f));
     (void)state;
     for (int own = 0; own < 2; own++) {
-        fixture_begin(f, 10, 24u << 20);
+        struct fixture *f = fixture_new(10, 24u << 20);
         copypace_set(&pace, own ? 0 : 1u << 20, own ? 1u << 20 : 0);
         for (int i = 0; i < 2; i++) {
             fill_whole(&f->m);
@@ -975,18 +957,16 @@ static void a_bound_is_kept_over_passes(void **state)
             assert_true(took > 23 * USEC_PER_SEC && took < 40 * USEC_PER_SEC);
         }
         copypace_set(&pace, 0, 0);
-        fixture_end(f);
+        fixture_free(f);
     }
-    free(f);
 }
 
 /* It lets go of what it holds between two calls, and yet asks for nothing twice. */
 static void a_pass_that_gives_way_goes_on_from_where_it_was(void **state)
 {
-    struct fixture *f = calloc(1, sizeof(*f));
     uint8_t block[PIECE] = {3};
     (void)state;
-    fixture_begin(f, 11, 24u << 20);
+    struct fixture *f = fixture_new(11, 24u << 20);
     fill_whole(&f->m);
     gives_way = true;
     copypace_set(&pace, 1u << 20, 0);
@@ -1006,16 +986,14 @@ static void a_pass_that_gives_way_goes_on_from_where_it_was(void **state)
     assert_int_equal(hash_calls, 0);
     copypace_set(&pace, 0, 0);
     check_kept(f);
-    fixture_end(f);
-    free(f);
+    fixture_free(f);
 }
 
 /* Nobody waits for its place any more when it could give it up: its change sets are large again. */
 static void a_pass_hurries_no_longer_than_it_must(void **state)
 {
-    struct fixture *f = calloc(1, sizeof(*f));
     (void)state;
-    fixture_begin(f, 18, 24u << 20);
+    struct fixture *f = fixture_new(18, 24u << 20);
     fill_whole(&f->m);
     to_hurry = 1;
     copypace_set(&pace, 1u << 20, 0);
@@ -1023,8 +1001,7 @@ static void a_pass_hurries_no_longer_than_it_must(void **state)
     pass(f);
     copypace_set(&pace, 0, 0);
     assert_true(store_committed(f->store) - before < 12); /* one for each five seconds, about */
-    fixture_end(f);
-    free(f);
+    fixture_free(f);
 }
 
 /* The payload of a record of the copy; what is damaged comes anew with the next comparison of all. */
@@ -1082,12 +1059,11 @@ static void flip(struct fixture *f, uint64_t start)
 /* Also where there is no newer point; and what the other vault cannot read either costs nothing but itself. */
 static void damage_that_is_known_comes_from_the_other_vault(void **state)
 {
-    struct fixture *f = calloc(1, sizeof(*f));
     struct err err = ERR_INIT;
     uint8_t *right = NULL, block[BLOCK];
     uint64_t size;
     (void)state;
-    fixture_begin(f, 12, 8u << 20);
+    struct fixture *f = fixture_new(12, 8u << 20);
     fill_whole(&f->m);
     pass(f);
     flip(f, PIECE);
@@ -1120,8 +1096,7 @@ static void damage_that_is_known_comes_from_the_other_vault(void **state)
     model_commit(&f->m, MARK_CRASH);
     assert_true(pass(f).known);
     assert_int_equal(hash_calls, 0);
-    fixture_end(f);
-    free(f);
+    fixture_free(f);
 }
 
 /* ---- the other way round ---- */
@@ -1198,10 +1173,9 @@ static bool reads_as(struct fixture *f, uint64_t sequence, uint64_t start, const
 /* Also of content that has been overwritten since, and not what the copy has not; and what comes changed on the way is not taken. */
 static void what_the_other_vault_has_lost_it_gets_back(void **state)
 {
-    struct fixture *f = calloc(1, sizeof(*f));
     uint8_t *before = malloc(4u << 20), block[BLOCK];
     (void)state;
-    fixture_begin(f, 16, 4u << 20);
+    struct fixture *f = fixture_new(16, 4u << 20);
     fill_whole(&f->m);
     uint64_t first = store_committed(f->m.store);
     memcpy(before, f->m.disks[0], 4u << 20);
@@ -1240,8 +1214,7 @@ static void what_the_other_vault_has_lost_it_gets_back(void **state)
     quarantine_done(&lost);
     lost = (struct quarantine){0};
     free(before);
-    fixture_end(f);
-    free(f);
+    fixture_free(f);
 }
 
 static uint64_t write_and_commit(struct fixture *f, uint64_t block)
@@ -1262,10 +1235,9 @@ static void drop_there(struct fixture *f, uint64_t sequence)
 /* The point that shows it there is none of the copy's, and the ones next to it, which the copy has, were dropped there. */
 static void what_is_lost_is_found_at_points_that_are_dropped_there(void **state)
 {
-    struct fixture *f = calloc(1, sizeof(*f));
     uint8_t blocks[2][BLOCK];
     (void)state;
-    fixture_begin(f, 17, 4u << 20);
+    struct fixture *f = fixture_new(17, 4u << 20);
     uint64_t before = write_and_commit(f, 0);
     memcpy(blocks[0], f->m.disks[0], BLOCK);
     pass(f);
@@ -1289,8 +1261,7 @@ static void what_is_lost_is_found_at_points_that_are_dropped_there(void **state)
     assert_true(reads_as(f, shows_second, BLOCK, blocks[1]));
     quarantine_done(&lost);
     lost = (struct quarantine){0};
-    fixture_end(f);
-    free(f);
+    fixture_free(f);
 }
 
 /* ---- killed at each step ---- */
@@ -1332,8 +1303,7 @@ static void killed_anywhere_the_next_pass_makes_the_same_of_it(void **state)
     int deaths = 0;
     (void)state;
     for (int n = 0; more; n++) {
-        struct fixture *f = calloc(1, sizeof(*f));
-        fixture_begin(f, 4, 40u << 20);
+        struct fixture *f = fixture_new(4, 40u << 20);
         if (n % 2 != 0) { /* a first pass, or one over a point that is here */
             model_fill(&f->m, 1, 5);
             pass(f);
@@ -1350,8 +1320,7 @@ static void killed_anywhere_the_next_pass_makes_the_same_of_it(void **state)
         assert_true(sent_bytes < 41u << 20);
         check_kept(f);
         more = more || n % 2 == 0;
-        fixture_end(f);
-        free(f);
+        fixture_free(f);
     }
     assert_true(deaths >= 10);
 }
