@@ -174,16 +174,22 @@ static int append_item(const char *text, size_t n, void *arg)
     return buf_append(arg, text, n, NULL);
 }
 
+static int append_json(const struct request *r, const struct row_list *list, const void *row, struct buf *out)
+{
+    json_t *item = list->item(r, row);
+    int rc = item ? json_dump_callback(item, append_item, out, REPLY_JSON_FLAGS) : -1;
+
+    json_decref(item);
+    return rc;
+}
+
 static int append_items(const struct request *r, const struct row_list *list, const struct db_set *set, struct buf *out)
 {
     for (size_t i = 0; i < set->count; i++) {
-        json_t *item = list->item(r, (const char *)set->items + i * list->entity->row_size);
-        int rc = item && (i == 0 || buf_append(out, ",", 1, NULL) == 0)
-                     ? json_dump_callback(item, append_item, out, REPLY_JSON_FLAGS)
-                     : -1;
+        const void *row = (const char *)set->items + i * list->entity->row_size;
 
-        json_decref(item);
-        if (rc < 0)
+        if ((i > 0 && buf_append(out, ",", 1, NULL) < 0) ||
+            (list->text ? list->text(r, row, out) : append_json(r, list, row, out)) < 0)
             return -1;
     }
     return 0;
@@ -220,4 +226,15 @@ int row_list_serve(struct request *r, const struct row_list *list, struct err *e
     if (db_list(r->conn, list->entity, &page, &set, err) < 0)
         return -1;
     return reply_page(r, list, &set, err);
+}
+
+/* As JSON, since whoever keeps or changes an answer wants its members. */
+int row_text_reply(struct request *r, int (*text)(const struct request *r, const void *row, struct buf *out),
+    const void *row, struct err *err)
+{
+    AUTO_BUF struct buf out = BUF_INIT(PAGE_TEXT_MAX);
+
+    if (text(r, row, &out) < 0)
+        return err_set(err, ERR_NOMEM, "no memory for an item");
+    return reply_json(r, 200, json_loadb((const char *)out.data, out.len, 0, NULL), err);
 }

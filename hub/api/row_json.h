@@ -10,6 +10,7 @@
 
 #include "hub/api/http_request.h"
 #include "hub/db/entity.h"
+#include "transport/base/buf.h"
 
 enum row_json_form {
     ROW_TEXT,           /* const char *; as it is */
@@ -57,8 +58,13 @@ struct row_list {
     struct db_filter fixed;
     const char *sort; /* NULL: the entity's default */
     json_t *(*item)(const struct request *r, const void *row);
+    /* Or, in its place, the item as text (row_text.h): for lists that are long and asked for often. */
+    int (*text)(const struct request *r, const void *row, struct buf *out);
 };
 /* Answers with one page as limit, cursor, sort and the filters of the request say. */
 int row_list_serve(struct request *r, const struct row_list *list, struct err *err);
+/* Answers with one item that is written as text. */
+int row_text_reply(struct request *r, int (*text)(const struct request *r, const void *row, struct buf *out),
+    const void *row, struct err *err);
 
 #endif

@@ -10,6 +10,7 @@
 
 #include "hub/api/four_eyes.h"
 #include "hub/api/row_json.h"
+#include "hub/api/row_text.h"
 #include "hub/control/live_status.h"
 #include "hub/core/skew.h"
 #include "hub/db/config_store.h"
@@ -57,9 +58,6 @@ static const struct row_json_member machine_members[] = {
     M("last_seen_at", ROW_TIME, last_seen_at),
     M("inventory_at", ROW_TIME, inventory_at),
     M("clock_skew_seconds", ROW_SIGNED_SECONDS, clock_skew_usec),
-    M("backlog_bytes", ROW_NUMBER, backlog_bytes),
-    M("initial_total_bytes", ROW_NUMBER, initial_total_bytes),
-    M("initial_done_bytes", ROW_NUMBER, initial_done_bytes),
     M("disk_count", ROW_NUMBER, disk_count),
     M("protected_disk_count", ROW_NUMBER, protected_disk_count),
     M("etag", ROW_ETAG, version),
@@ -88,39 +86,47 @@ static const struct row_json_member live_members[] = {
 #undef L
 
 /* Where no point was ever made, or none is made any more, there is no RPO to speak of. */
-static void add_point(json_t *item, const struct machine_row *m, uint64_t sequence, uint64_t at_utc_usec)
+static void add_point(struct row_text *t, const struct machine_row *m, uint64_t sequence, uint64_t at_utc_usec)
 {
+    static const char *const none = NULL;
     bool counts = sequence > 0 && strcmp(m->state, "unprotected") != 0;
     uint64_t age = skew_age_usec(clock_utc_usec(), at_utc_usec, m->point_skew_usec);
 
-    json_object_set_new(item, "last_point_sequence", sequence ? json_integer((json_int_t)sequence) : json_null());
-    json_object_set_new(item, "last_point_at", row_json_time(at_utc_usec));
-    json_object_set_new(item, "rpo_seconds", counts ? row_json_seconds((int64_t)age) : json_null());
+    if (sequence > 0)
+        row_text_member(t, "last_point_sequence", ROW_NUMBER, &sequence);
+    else
+        row_text_member(t, "last_point_sequence", ROW_TEXT_OR_NULL, &none);
+    row_text_member(t, "last_point_at", ROW_TIME, &at_utc_usec);
+    if (counts)
+        row_text_member(t, "rpo_seconds", ROW_SECONDS, &age);
+    else
+        row_text_member(t, "rpo_seconds", ROW_TEXT_OR_NULL, &none);
 }
 
-static json_t *machine_json(const struct request *r, const void *row)
+static int machine_text(const struct request *r, const void *row, struct buf *out)
 {
     const struct machine_row *m = row;
-    json_t *item = row_json(row, machine_members, ARRAY_LEN(machine_members));
+    struct row_text t = row_text_begin(out);
     struct live_machine live = {0};
+    const char *slowed_by = live.slowed_by;
     bool heard = live_status_machine(r->services->conf->live, m->id, &live);
+    uint64_t rounds;
 
     if (!heard) { /* the row is all there is; speeds and counters are those of a silent agent */
         live.backlog_bytes = m->backlog_bytes;
         live.initial_total_bytes = m->initial_total_bytes;
         live.initial_done_bytes = m->initial_done_bytes;
     }
-    if (!item || row_json_add(item, &live, live_members, ARRAY_LEN(live_members)) < 0) {
-        json_decref(item);
-        return NULL;
-    }
-    json_object_set_new(item, "rounds", json_integer(live.rounds));
-    json_object_set_new(item, "slowed_by", json_string(live.slowed_by));
+    rounds = live.rounds;
+    row_text_members(&t, row, machine_members, ARRAY_LEN(machine_members));
+    row_text_members(&t, &live, live_members, ARRAY_LEN(live_members));
+    row_text_member(&t, "rounds", ROW_NUMBER, &rounds);
+    row_text_member(&t, "slowed_by", ROW_TEXT, &slowed_by);
     if (heard && live.last_point_sequence >= m->last_point_sequence && live.last_point_sequence > 0)
-        add_point(item, m, live.last_point_sequence, live.last_point_utc_usec);
+        add_point(&t, m, live.last_point_sequence, live.last_point_utc_usec);
     else
-        add_point(item, m, m->last_point_sequence, m->last_point_at);
-    return item;
+        add_point(&t, m, m->last_point_sequence, m->last_point_at);
+    return row_text_end(&t);
 }
 
 static const struct row_filter machine_filters[] = {
@@ -143,7 +149,7 @@ int serve_machine_list(struct request *r, struct err *err)
         .entity = &db_machines,
         .filters = machine_filters,
         .filter_count = ARRAY_LEN(machine_filters),
-        .item = machine_json,
+        .text = machine_text,
     };
 
     return row_list_serve(r, &list, err);
@@ -155,7 +161,7 @@ static int reply_machine(struct request *r, const char *id, struct err *err)
 
     if (db_need(r->conn, &db_machines, id, &set, err) < 0)
         return -1;
-    return reply_json(r, 200, machine_json(r, set.items), err);
+    return row_text_reply(r, machine_text, set.items, err);
 }
 
 int serve_machine_get(struct request *r, struct err *err)
