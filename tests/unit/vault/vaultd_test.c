@@ -315,6 +315,18 @@ static void restart(struct fixture *f)
 
 /* ---- tests ---- */
 
+/* A new machine has so many points. */
+static void commit_points(struct fixture *f, unsigned count)
+{
+    struct talk t;
+    stream_open(f, &t, 1);
+    for (unsigned i = 0; i < count; i++) {
+        model_random_write(&f->m);
+        stream_commit(f, &t);
+    }
+    talk_done(f, &t);
+}
+
 static void a_stream_commits_points_that_survive_a_restart(void **state)
 {
     struct fixture *f = *state;
@@ -488,12 +500,7 @@ static void points_and_ranges_can_be_read(void **state)
     struct talk t;
     Leeward__Vault__V1__ListPointsRequest list = LEEWARD__VAULT__V1__LIST_POINTS_REQUEST__INIT;
     Leeward__Vault__V1__ReadRangeRequest range = LEEWARD__VAULT__V1__READ_RANGE_REQUEST__INIT;
-    stream_open(f, &t, 1);
-    for (int i = 0; i < 3; i++) {
-        model_random_write(&f->m);
-        stream_commit(f, &t);
-    }
-    talk_done(f, &t);
+    commit_points(f, 3);
     talk_start(f, &t, "/leeward.vault.v1.Vault/ListPoints", &leeward__vault__v1__point__descriptor);
     list.machine_id = (ProtobufCBinaryData){IDENT_SIZE, f->m.conf.machine.bytes};
     list.after_sequence = 1;
@@ -522,14 +529,8 @@ static void points_and_ranges_can_be_read(void **state)
 static void retention_drops_points_by_policy_and_keeps_the_newest(void **state)
 {
     struct fixture *f = *state;
-    struct talk t;
     uint64_t last, end = clock_mono_usec() + WAIT_USEC;
-    stream_open(f, &t, 1);
-    for (int i = 0; i < 6; i++) { /* their times are in 1970 */
-        model_random_write(&f->m);
-        stream_commit(f, &t);
-    }
-    talk_done(f, &t);
+    commit_points(f, 6); /* their times are in 1970 */
     assert_int_equal(points_listed(f, &last), 6);
     f->keep_all_usec = 1;
     restart(f);
@@ -620,14 +621,8 @@ static void pump_settled(struct fixture *f, struct vmachine *vm, uint64_t later_
 static void what_was_dropped_is_told_until_the_hub_has_it(void **state)
 {
     struct fixture *f = *state;
-    struct talk t;
     uint64_t last, end = clock_mono_usec() + WAIT_USEC;
-    stream_open(f, &t, 1);
-    for (int i = 0; i < 6; i++) {
-        model_random_write(&f->m);
-        stream_commit(f, &t);
-    }
-    talk_done(f, &t);
+    commit_points(f, 6);
     f->known_sequence = 6;
     struct vmachine *vm = hub_connect(f);
     pump_told(f, vm);
@@ -682,13 +677,7 @@ int __wrap_store_drop_points(
 
 static struct vmachine *six_points_of_a_hub_that_knows_them(struct fixture *f)
 {
-    struct talk t;
-    stream_open(f, &t, 1);
-    for (int i = 0; i < 6; i++) {
-        model_random_write(&f->m);
-        stream_commit(f, &t);
-    }
-    talk_done(f, &t);
+    commit_points(f, 6);
     f->known_sequence = 6;
     struct vmachine *vm = hub_connect(f);
     pump_told(f, vm);
@@ -767,14 +756,8 @@ static void a_machine_that_cannot_be_opened_is_told_once(void **state)
 static void without_the_note_of_what_was_dropped_the_full_list_is_told_once(void **state)
 {
     struct fixture *f = *state;
-    struct talk t;
     char path[300];
-    stream_open(f, &t, 1);
-    for (int i = 0; i < 3; i++) {
-        model_random_write(&f->m);
-        stream_commit(f, &t);
-    }
-    talk_done(f, &t);
+    commit_points(f, 3);
     f->known_sequence = 3;
     stop(f);
     (void)snprintf(path, sizeof(path), "%s/dropped", f->m.machine_dir);
@@ -798,14 +781,8 @@ static void without_the_note_of_what_was_dropped_the_full_list_is_told_once(void
 static void retention_leaves_a_copy_what_it_needs(void **state)
 {
     struct fixture *f = *state;
-    struct talk t;
     uint64_t last, end = clock_mono_usec() + WAIT_USEC;
-    stream_open(f, &t, 1);
-    for (int i = 0; i < 6; i++) {
-        model_random_write(&f->m);
-        stream_commit(f, &t);
-    }
-    talk_done(f, &t);
+    commit_points(f, 6);
     struct vmachine *vm = vaultd_machine(f->d, &f->m.conf.machine);
     vm->reader_count = 1;
     vm->tiers.all_usec = 1;
@@ -1020,10 +997,7 @@ static void blocks_that_are_none_are_refused(void **state)
         size_t hash_bytes;
     } bad[] = {{512, 4096, HASH_SIZE}, {0, 0, 0}, {0, 65537, 17 * HASH_SIZE}, {0, 4096, 2 * HASH_SIZE}, {0, 4096, 7},
         {UINT64_MAX - 65535, 65536, sizeof(hashes)}, {1ull << 40, 4096, HASH_SIZE}};
-    stream_open(f, &t, 1);
-    model_random_write(&f->m);
-    stream_commit(f, &t);
-    talk_done(f, &t);
+    commit_points(f, 1);
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
         Leeward__Vault__V1__BlocksRequest q = LEEWARD__VAULT__V1__BLOCKS_REQUEST__INIT;
         Leeward__Vault__V1__BlockHave have = LEEWARD__VAULT__V1__BLOCK_HAVE__INIT, *list[] = {&have};
@@ -1123,14 +1097,8 @@ static void a_block_that_is_damaged_is_told_as_such(void **state)
 static void a_damaged_mark_does_not_hide_the_other_points(void **state)
 {
     struct fixture *f = *state;
-    struct talk t;
     uint64_t last;
-    stream_open(f, &t, 1);
-    for (int i = 0; i < 3; i++) {
-        model_random_write(&f->m);
-        stream_commit(f, &t);
-    }
-    talk_done(f, &t);
+    commit_points(f, 3);
     assert_int_equal(points_listed(f, &last), 3);
     damage_record(f, RECORD_MARK, 2);
     assert_int_equal(points_listed(f, &last), 2);
@@ -1186,7 +1154,6 @@ static pid_t child_of(const char *socket)
 static void a_killed_nbdkit_is_started_again(void **state)
 {
     struct fixture *f = *state;
-    struct talk t;
     struct err err = ERR_INIT;
     struct outcome r = {0};
     struct opening_spec spec = {
@@ -1194,10 +1161,7 @@ static void a_killed_nbdkit_is_started_again(void **state)
     uint64_t end = clock_mono_usec() + WAIT_USEC;
     if (!VAULT_SERVES)
         skip();
-    stream_open(f, &t, 1);
-    model_random_write(&f->m);
-    stream_commit(f, &t);
-    talk_done(f, &t);
+    commit_points(f, 1);
     assert_int_equal(opening_open(f->d, &spec, on_opened, &r, &err), 0);
     pump(f, &r.done);
     assert_true(r.ok);
@@ -1230,7 +1194,6 @@ static void pump_open_again(struct fixture *f, const struct opening_spec *spec, 
 static void an_open_point_is_served_and_opened_again_after_a_restart(void **state)
 {
     struct fixture *f = *state;
-    struct talk t;
     struct err err = ERR_INIT;
     struct outcome r = {0};
     struct opening_spec spec = {.export_id = "00000000-0000-4000-8000-000000000001",
@@ -1240,12 +1203,7 @@ static void an_open_point_is_served_and_opened_again_after_a_restart(void **stat
         .socket = ""};
     if (!VAULT_SERVES) /* nbdkit cannot load a plugin that is built with sanitizers */
         skip();
-    stream_open(f, &t, 1);
-    for (int i = 0; i < 3; i++) {
-        model_random_write(&f->m);
-        stream_commit(f, &t);
-    }
-    talk_done(f, &t);
+    commit_points(f, 3);
     assert_int_equal(opening_open(f->d, &spec, on_opened, &r, &err), 0);
     pump(f, &r.done);
     assert_true(r.ok);
@@ -1265,7 +1223,6 @@ static void an_open_point_is_served_and_opened_again_after_a_restart(void **stat
 static void an_open_point_outlives_a_start_that_could_not_read_the_disk(void **state)
 {
     struct fixture *f = *state;
-    struct talk t;
     struct err err = ERR_INIT;
     struct outcome r = {0};
     char path[300], aside[300];
@@ -1275,10 +1232,7 @@ static void an_open_point_outlives_a_start_that_could_not_read_the_disk(void **s
         .socket = ""};
     if (!VAULT_SERVES)
         skip();
-    stream_open(f, &t, 1);
-    model_random_write(&f->m);
-    stream_commit(f, &t);
-    talk_done(f, &t);
+    commit_points(f, 1);
     assert_int_equal(opening_open(f->d, &spec, on_opened, &r, &err), 0);
     pump(f, &r.done);
     assert_true(r.ok);
@@ -1307,12 +1261,8 @@ static void an_open_point_outlives_a_start_that_could_not_read_the_disk(void **s
 static void an_open_point_that_is_gone_is_given_up(void **state)
 {
     struct fixture *f = *state;
-    struct talk t;
     char path[300];
-    stream_open(f, &t, 1);
-    model_random_write(&f->m);
-    stream_commit(f, &t);
-    talk_done(f, &t);
+    commit_points(f, 1);
     stop(f);
     (void)snprintf(path, sizeof(path), "%s/exports/00000000-0000-4000-8000-000000000001.json", f->data_dir);
     FILE *file = fopen(path, "w");
@@ -1578,10 +1528,7 @@ static void an_erasure_waits_for_healing(void **state)
     struct vmachine *vm = vaultd_machine(f->d, &f->m.conf.machine);
     struct talk t;
     uint64_t end;
-    stream_open(f, &t, 1);
-    model_random_write(&f->m);
-    stream_commit(f, &t);
-    talk_done(f, &t);
+    commit_points(f, 1);
     for (end = clock_mono_usec() + WAIT_USEC; vm->stream != NULL;) {
         assert_true(clock_mono_usec() < end);
         assert_true(sd_event_run(f->loop, 100000) >= 0);

@@ -16,15 +16,22 @@
 #define PAIR_BYTES (64u * KIB)
 #define PAIRS 500u
 
+/* A tracked disk; returns a sector to write, which is the caller's to free. */
+static uint8_t *track(struct trackrig *r)
+{
+    struct loopdisk disk;
+
+    loopdisk_init(&disk, DISK_BYTES, SECTOR, -1);
+    trackrig_init(r, &disk);
+    return random_bytes(SECTOR);
+}
+
 static void what_completed_unseen_is_not_forgotten_for_the_next_request(void **state)
 {
-    struct trackrig r = {0};
-    struct loopdisk disk;
-    uint8_t *data = random_bytes(SECTOR);
+    struct trackrig r;
+    uint8_t *data = track(&r);
 
     (void)state;
-    loopdisk_init(&disk, DISK_BYTES, SECTOR, -1);
-    trackrig_init(&r, &disk);
     for (uint64_t at = 0; at < PAIRS * PAIR_BYTES; at += PAIR_BYTES) {
         loopdisk_write(&r.disk, at + 5 * SECTOR, data, SECTOR);                  /* completes unseen */
         loopdisk_write(&r.disk, at + PAIR_BYTES / 2 + 6 * SECTOR, data, SECTOR); /* is issued unseen */
@@ -39,13 +46,10 @@ static void what_completed_unseen_is_not_forgotten_for_the_next_request(void **s
 static void what_completed_unseen_is_not_forgotten_when_the_disk_grows(void **state)
 {
     const uint64_t unseen = PAIR_BYTES + 5 * SECTOR;
-    struct trackrig r = {0};
-    struct loopdisk disk;
-    uint8_t *data = random_bytes(SECTOR);
+    struct trackrig r;
+    uint8_t *data = track(&r);
 
     (void)state;
-    loopdisk_init(&disk, DISK_BYTES, SECTOR, -1);
-    trackrig_init(&r, &disk);
     loopdisk_write(&r.disk, unseen, data, SECTOR);
     loopdisk_resize(&r.disk, DISK_BYTES + PAIR_BYTES);
     assert_int_equal(tracker_resize(r.tracker, r.tracked, NULL), 0);
