@@ -87,20 +87,21 @@ static bool is_there(const struct salvage *s, uint64_t number)
     return faccessat(s->main_fd, name, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
 }
 
-/* The first segment that is missing, or whose end the next one does not follow. */
+/* The first segment that is missing, or whose end the next one does not follow. One that begins within what the one before it has was begun because that could not
+ * be read, and does follow. */
 static int find_hole(struct salvage *s, struct err *err)
 {
-    uint64_t next = 1, first;
+    uint64_t next = 1, first = 1;
 
     s->hole = 0;
     if (list_segments(s, err) < 0)
         return -1;
     for (uint64_t number = 1; number <= s->last && s->hole == 0; number++) {
         s->missing = !is_there(s, number);
-        uint64_t expected = next;
+        uint64_t expected = next, from = first;
         if (s->missing || look_into(s, number, &first, &next) < 0)
             s->hole = number;
-        else if (first != expected)
+        else if (first > expected || first < from)
             s->hole = number > 1 ? number - 1 : 1;
     }
     return 0;

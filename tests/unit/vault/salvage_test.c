@@ -323,9 +323,57 @@ static void without_leave_nothing_is_cut(void **state)
     site_done(&s);
 }
 
+static uint64_t last_segment(const struct site *s)
+{
+    for (uint64_t number = 1;; number++) {
+        char *path AUTO_FREE = segment(s, number);
+        if (access(path, F_OK) < 0)
+            return number - 1;
+    }
+}
+
+static void lose_index(const struct site *s)
+{
+    lose_file(at(s, "manifest"));
+}
+
+/* Its end was given up when it could not be read, and the log went on in the next one. That it can be read after all makes no hole of it, where a cut would
+ * take away all that came since. */
+static void a_segment_that_was_left_is_no_hole_when_it_can_be_read_again(void **state)
+{
+    struct site s;
+    struct err err = ERR_INIT;
+    struct salvage_result r;
+    char expected[60];
+    static const uint8_t noise[RECORD_HEADER_SIZE];
+    (void)state;
+    site_init(&s, 67);
+    uint64_t left = last_segment(&s);
+    struct buf was AUTO_BUF = BUF_INIT(64u << 20);
+    char *path AUTO_FREE = segment(&s, left);
+    world_ok(file_read(path, &was, &err), &err);
+    int fd AUTO_CLOSE = open(path, O_RDWR | O_CLOEXEC);
+    assert_int_equal(pwrite(fd, noise, sizeof(noise), SEGMENT_HEADER_SIZE), sizeof(noise));
+    lose_index(&s);
+    model_open(&s.w.m);
+    assert_true(store_lost_commits(s.w.m.store));
+    world_change(&s.w, 40);
+    model_close(&s.w.m);
+    assert_true(last_segment(&s) > left + 3);
+    world_ok(file_pwrite_all(fd, was.data, was.len, 0, "segment", &err), &err);
+    lose_index(&s);
+    lose_file(segment(&s, left + 2));
+    assert_int_equal(salvage(&s, false, false, &r, &err), -1);
+    (void)snprintf(expected, sizeof(expected), "segment %llu is missing", (unsigned long long)left + 2);
+    if (strstr(err.text, expected) == NULL)
+        fail_msg("%s", err.text);
+    site_done(&s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_segment_that_was_left_is_no_hole_when_it_can_be_read_again),
         cmocka_unit_test(with_its_index_a_missing_segment_is_an_error_and_nothing_else),
         cmocka_unit_test(the_bucket_gives_back_what_is_missing),
         cmocka_unit_test(a_log_is_cut_at_a_missing_segment),
