@@ -160,7 +160,8 @@ static void a_list_is_whole_json_with_numbers_as_they_are(void **state)
     AUTO_HEARD struct heard first = {0};
     AUTO_HEARD struct heard second = {0};
     AUTO_HEARD struct heard none = {0};
-    struct exchange ask = {.operation = "listMachines", .path = "/api/v1/machines?limit=1&sort=name", .token = f->admin};
+    struct exchange ask = {
+        .operation = "listMachines", .path = "/api/v1/machines?limit=1&sort=name", .token = f->admin};
     AUTO_FREE char *path = NULL;
 
     api_sql(f, "UPDATE machines SET clock_skew_usec = -45599");

@@ -24,7 +24,7 @@ struct row {
 
 #define F(form, member)                                                                                                \
     {                                                                                                                  \
-        #form, form, offsetof(struct row, member)                                                                      \
+#form, form, offsetof(struct row, member)                                                                      \
     }
 static const struct row_json_member members[] = {F(ROW_TEXT, text), F(ROW_TEXT_OR_NULL, text), F(ROW_NUMBER, number),
     F(ROW_SIGNED_OR_NULL, signed_number), F(ROW_DIGITS, number), F(ROW_ETAG, number), F(ROW_BOOL, yes),
@@ -32,8 +32,8 @@ static const struct row_json_member members[] = {F(ROW_TEXT, text), F(ROW_TEXT_O
     F(ROW_ARRAY, array), F(ROW_OBJECT, object), F(ROW_OBJECT_OR_NULL, object)};
 #undef F
 
-static const char *const texts[] = {"", "web1", "a \"quoted\" \\ word", "two\nlines\ttab", "\x7f", "北京", "\xf0\x9f\x9a\xa2",
-    "not \xff UTF-8", "</script>"};
+static const char *const texts[] = {"", "web1", "a \"quoted\" \\ word", "two\nlines\ttab", "\x7f", "北京",
+    "\xf0\x9f\x9a\xa2", "not \xff UTF-8", "</script>"};
 
 static json_t *as_text(const struct row *row)
 {
@@ -70,7 +70,8 @@ static void assert_same(const struct row *row)
 
 static void text_and_tree_say_the_same(void **state)
 {
-    static const uint64_t numbers[] = {0, 1, 9, 10, 999, 1000000, 1000001, 1500000, 137769110, 1764429000123456, 1ULL << 52};
+    static const uint64_t numbers[] = {
+        0, 1, 9, 10, 999, 1000000, 1000001, 1500000, 137769110, 1764429000123456, 1ULL << 52};
     static const int64_t signed_numbers[] = {0, -1, 1, -45599, 45599, -1000000, 86400000000, -(1LL << 52)};
 
     (void)state;

@@ -285,9 +285,9 @@ static void test_when_a_token_was_used_is_known_to_the_minute(void **state)
 
         assert_int_equal(db_exec(conn, NULL, &err, set_back, DB_S(id)), 1);
         assert_int_equal(api_token_check(conn, text, &set, &err), 1);
-        assert_int_equal(db_exec(conn, NULL, &err,
-                             "SELECT 1 FROM api_tokens WHERE id = $1 AND last_used_at > now() - interval '10 seconds'",
-                             DB_S(id)),
+        assert_int_equal(
+            db_exec(conn, NULL, &err,
+                "SELECT 1 FROM api_tokens WHERE id = $1 AND last_used_at > now() - interval '10 seconds'", DB_S(id)),
             i < 2);
     }
 }
