@@ -615,6 +615,20 @@ static void a_port_that_answers_is_a_verdict_and_so_is_one_that_does_not(void **
     json_decref(replica);
 }
 
+static void a_verdict_is_cut_between_characters(void **state)
+{
+    static const char pattern[] = "x\u0416\u0416\u0416\u0416\u0416\u0416\u0416\u0416\u0416\u0416\u0416\u0416\u0416"
+                                  "\u0416\u0416\u0416\u0416\u0416\u0416\u0416\u0416\u0416\u0416\u0416\u0416\u0416"
+                                  "\u0416\u0416\u0416\u0416\u0416\u0416";
+    json_t *replica = json_object();
+    struct err err = ERR_INIT;
+
+    (void)state;
+    assert_int_equal(boot_check_verdict(replica, "failed", &err, "\"%.60s\" was not seen", pattern), 0);
+    assert_non_null(strstr(compute_text(replica, "verdict_text", ""), "was not seen"));
+    json_decref(replica);
+}
+
 static void boot_checks_that_make_no_sense_are_refused(void **state)
 {
     static const struct {
@@ -667,6 +681,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(cancelled_tasks_end_and_are_forgotten),
         cmocka_unit_test(a_replica_is_not_stopped_before_its_cancelled_start_has_ended),
         cmocka_unit_test(a_port_that_answers_is_a_verdict_and_so_is_one_that_does_not),
+        cmocka_unit_test(a_verdict_is_cut_between_characters),
         cmocka_unit_test(boot_checks_that_make_no_sense_are_refused),
     };
 

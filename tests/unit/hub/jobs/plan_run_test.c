@@ -499,6 +499,30 @@ static void test_a_step_that_takes_too_long_is_stopped(void **state)
     assert_int_equal(rows_of(conn, "SELECT 1 FROM plan_run_steps WHERE state = 'failed' AND detail <> ''"), 1);
 }
 
+/* What it failed at is named by its step, cut after eighty bytes. */
+static void test_a_run_whose_step_has_a_long_name_in_another_script_ends(void **state)
+{
+    static const char document[] =
+        "{\"groups\":[{\"name\":\"all\",\"steps\":[{\"name\":\"x"
+        "\u0416\u0416\u0416\u0416\u0416\u0416\u0416\u0416\u0416\u0416"
+        "\u0416\u0416\u0416\u0416\u0416\u0416\u0416\u0416\u0416\u0416"
+        "\u0416\u0416\u0416\u0416\u0416\u0416\u0416\u0416\u0416\u0416"
+        "\u0416\u0416\u0416\u0416\u0416\u0416\u0416\u0416\u0416\u0416"
+        "\u0416\u0416\u0416\u0416\u0416\u0416\u0416\u0416\u0416\u0416"
+        "\",\"type\":\"wait\",\"timeout_seconds\":1,"
+        "\"check\":{\"type\":\"tcp\",\"address\":\"127.0.0.1\",\"port\":1}}]}]}";
+    struct db_conn *conn AUTO_OF(db_conn) = fixture_conn(state);
+
+    build(conn);
+    save_plan(conn, document);
+    start_well(conn, "test", false);
+    assert_int_equal(run_hub(*state, NULL, "continue"), 0);
+    assert_int_equal(rows_of(conn, "SELECT 1 FROM plan_runs WHERE state = 'failed'"), 1);
+    assert_int_equal(rows_of(conn, "SELECT 1 FROM events WHERE code = 'plan_run_ended'"
+                                   " AND text_values->>'problem' LIKE U&'x\\0416%'"),
+        1);
+}
+
 /* One file that anybody may write, one that is not there, one that is elsewhere. */
 static void test_only_scripts_of_the_folder_run(void **state)
 {
@@ -814,6 +838,7 @@ int main(void)
         cmocka_unit_test(test_a_step_is_tried_again_and_then_passed_over),
         cmocka_unit_test(test_a_cancelled_drill_leaves_nothing),
         cmocka_unit_test(test_a_step_that_takes_too_long_is_stopped),
+        cmocka_unit_test(test_a_run_whose_step_has_a_long_name_in_another_script_ends),
         cmocka_unit_test(test_only_scripts_of_the_folder_run),
         cmocka_unit_test(test_mistakes_are_refused_before_anything_begins),
         cmocka_unit_test(test_all_targets_are_asked_first),
