@@ -41,11 +41,17 @@ static int reserve(struct droplog *l, size_t count, struct err *err)
     return 0;
 }
 
+static void doubt(struct droplog *l, uint64_t now_usec)
+{
+    l->count = 0;
+    l->unsure = true;
+    l->unsure_usec = now_usec;
+}
+
 int droplog_add(struct droplog *l, const uint64_t *sequences, size_t count, uint64_t now_usec, struct err *err)
 {
-    if (l->unsure || count > DROPLOG_ITEMS_MAX - l->count) {
-        l->count = 0;
-        l->unsure = true;
+    if (count > DROPLOG_ITEMS_MAX - l->count) {
+        doubt(l, now_usec);
         return 0;
     }
     if (reserve(l, l->count + count, err) < 0)
@@ -67,14 +73,14 @@ void droplog_leave(struct droplog *l, const struct pointlist *points)
 bool droplog_forget(struct droplog *l, uint64_t until_usec)
 {
     size_t gone = 0;
-    bool changed = l->unsure;
+    bool is_sure = l->unsure && l->unsure_usec <= until_usec;
     while (gone < l->count && l->items[gone].noted_usec <= until_usec)
         gone++;
     if (gone > 0)
         memmove(l->items, l->items + gone, (l->count - gone) * sizeof(l->items[0]));
     l->count -= gone;
-    l->unsure = false;
-    return changed || gone > 0;
+    l->unsure = l->unsure && !is_sure;
+    return is_sure || gone > 0;
 }
 
 /* ---- the file ---- */
@@ -110,7 +116,7 @@ int droplog_load(const char *machine_dir, const struct ident *machine, struct dr
 
 int droplog_store(const char *machine_dir, const struct ident *machine, const struct droplog *l, struct err *err)
 {
-    size_t size = HEAD_SIZE + l->count * ITEM_SIZE;
+    size_t count = l->unsure ? 0 : l->count, size = HEAD_SIZE + count * ITEM_SIZE;
     char *path AUTO_FREE = mem_printf("%s/dropped", machine_dir);
     uint8_t *out AUTO_FREE = mem_alloc(1, size + HASH_SIZE);
     if (path == NULL || out == NULL)
@@ -118,20 +124,19 @@ int droplog_store(const char *machine_dir, const struct ident *machine, const st
     memcpy(out, DROPLOG_MAGIC, 8);
     memcpy(out + 8, machine->bytes, IDENT_SIZE);
     put_le64(out + 24, l->unsure ? COUNT_UNSURE : l->count);
-    for (size_t i = 0; i < l->count; i++)
+    for (size_t i = 0; i < count; i++)
         put_le64(out + HEAD_SIZE + i * ITEM_SIZE, l->items[i].sequence);
     hash_seal(out, size);
     return file_replace(path, out, size + HASH_SIZE, 0600, err);
 }
 
-int droplog_lose(const char *machine_dir, struct droplog *l, struct err *err)
+int droplog_lose(const char *machine_dir, struct droplog *l, uint64_t now_usec, struct err *err)
 {
     char *path AUTO_FREE = mem_printf("%s/dropped", machine_dir);
     if (path == NULL)
         return err_set(err, ERR_NOMEM, "no memory for dropped points");
     if (unlink(path) < 0 && errno != ENOENT)
         return err_sys(err, errno, "removing %s", path);
-    l->count = 0;
-    l->unsure = true;
+    doubt(l, now_usec);
     return file_sync_dir(machine_dir, err);
 }

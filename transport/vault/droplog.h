@@ -27,7 +27,8 @@ struct droplog_item {
 struct droplog {
     struct droplog_item *items; /* in the order in which they were noted */
     size_t count, cap;
-    bool unsure; /* there were others, which are not known: only the full list says what is left */
+    bool unsure;          /* there were others, which are not known: only the full list says what is left */
+    uint64_t unsure_usec; /* monotonic: since when, at the latest; 0: before this process began */
 };
 
 void droplog_done(struct droplog *l);
@@ -36,12 +37,12 @@ int droplog_load(const char *machine_dir, const struct ident *machine, struct dr
 /* Durable when it returns. */
 int droplog_store(const char *machine_dir, const struct ident *machine, const struct droplog *l, struct err *err);
 /* Without a file nothing is noted, and it is unsure. Needs no room. Durable when it returns. */
-int droplog_lose(const char *machine_dir, struct droplog *l, struct err *err);
-/* More than DROPLOG_ITEMS_MAX: none stays, and it is unsure. */
+int droplog_lose(const char *machine_dir, struct droplog *l, uint64_t now_usec, struct err *err);
+/* More than DROPLOG_ITEMS_MAX: none stays, and it is unsure. One that was unsure knows these, for when it is not any more. */
 int droplog_add(struct droplog *l, const uint64_t *sequences, size_t count, uint64_t now_usec, struct err *err);
 /* Forgets what is on the list after all: it was not dropped, or came back with an index that was made again. */
 void droplog_leave(struct droplog *l, const struct pointlist *points);
-/* Forgets what was noted at or before that moment, and that it was unsure. True when that changed anything. */
+/* Forgets what was noted at or before that moment, and that it was unsure then. True when that changed anything. */
 bool droplog_forget(struct droplog *l, uint64_t until_usec);
 
 #endif

@@ -209,7 +209,7 @@ int vaultreport_note_dropped(struct vmachine *vm, const uint64_t *sequences, siz
     if (droplog_store(vm->dir, &vm->id, &vm->dropped, &why) == 0)
         return 0;
     if (why.code == ERR_NOSPACE) /* dropping makes room: the full list tells the hub as well */
-        return droplog_lose(vm->dir, &vm->dropped, err);
+        return droplog_lose(vm->dir, &vm->dropped, clock_mono_usec(), err);
     err_copy(err, &why);
     return -1;
 }
@@ -225,7 +225,7 @@ static int settle_run(struct vaultjob *j, struct err *err)
     struct settle_job *t = (struct settle_job *)j;
     struct vmachine *vm = j->vm;
     bool changed = vm->dropped_loaded && droplog_forget(&vm->dropped, t->until_usec);
-    t->any = vm->dropped.count > 0;
+    t->any = vm->dropped.count > 0 || vm->dropped.unsure;
     return changed ? droplog_store(vm->dir, &vm->id, &vm->dropped, err) : 0;
 }
 

@@ -684,6 +684,26 @@ static struct vmachine *six_points_of_a_hub_that_knows_them(struct fixture *f)
     return vm;
 }
 
+/* What was told an hour ago is forgotten; not that something is not known since just now. */
+static void not_to_know_what_was_dropped_is_forgotten_when_its_time_comes(void **state)
+{
+    struct droplog l = {0};
+    uint64_t sequence = 1;
+    (void)state;
+    assert_int_equal(droplog_add(&l, &sequence, 1, 1000, NULL), 0);
+    assert_int_equal(droplog_add(&l, &sequence, DROPLOG_ITEMS_MAX, 5000, NULL), 0); /* too many */
+    assert_true(l.unsure);
+    assert_false(droplog_forget(&l, 1000));
+    assert_true(l.unsure);
+    assert_int_equal(droplog_add(&l, &sequence, 1, 6000, NULL), 0);
+    assert_true(droplog_forget(&l, 5000));
+    assert_false(l.unsure);
+    assert_int_equal(l.count, 1);
+    assert_true(droplog_forget(&l, 6000));
+    assert_int_equal(l.count, 0);
+    droplog_done(&l);
+}
+
 /* Retention is what makes room, so it must not need any for its note. */
 static void points_go_from_a_disk_that_has_no_room_to_note_it(void **state)
 {
@@ -1578,6 +1598,7 @@ int main(void)
         TEST(retention_goes_by_its_own_clock),
         TEST(retention_drops_points_by_policy_and_keeps_the_newest),
         TEST(what_was_dropped_is_told_until_the_hub_has_it),
+        TEST(not_to_know_what_was_dropped_is_forgotten_when_its_time_comes),
         TEST(points_go_from_a_disk_that_has_no_room_to_note_it),
         TEST(what_was_dropped_is_told_where_dropping_failed_behind_it),
         TEST(a_machine_that_cannot_be_opened_is_told_once),
