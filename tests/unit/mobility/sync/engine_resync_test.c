@@ -158,6 +158,36 @@ static void a_number_that_cannot_be_is_not_kept(void **state)
     syncrig_done(&rig);
 }
 
+/* As one does whose memory is broken, and says that it has what it has lost. What the vault has is right again once the truth is told. */
+static void whatever_a_node_says_it_is_right_in_the_end(void **state)
+{
+    uint8_t *data = random_bytes(65536);
+    struct syncrig rig;
+
+    (void)state;
+    syncrig_init(&rig, 2, 8 * MIB, 512);
+    fakenode_set_hashes(rig.node, true);
+    syncrig_start(&rig);
+    assert_true(syncrig_wait_phase(&rig, PHASE_PROTECTED));
+    for (unsigned i = 0; i < 12; i++) {
+        fakenode_set_lying(rig.node, 100 + i);
+        for (unsigned j = 0; j < 4; j++) {
+            loopdisk_write(&rig.disks[j % 2], (uint64_t)((i * 4 + j) * 37 % 128) * 65536, data, 65536);
+            fakenode_drop(rig.node);
+            (void)usleep(100000);
+        }
+        fakenode_set_lying(rig.node, 0);
+        fakenode_drop(rig.node);
+        if (i % 4 == 3) {
+            syncrig_stop(&rig);
+            syncrig_start(&rig);
+        }
+        syncrig_assert_equal(&rig);
+    }
+    syncrig_done(&rig);
+    free(data);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -166,6 +196,7 @@ int main(void)
         cmocka_unit_test(a_block_that_the_vault_cannot_read_is_sent),
         cmocka_unit_test(what_somebody_else_wrote_is_compared),
         cmocka_unit_test(a_number_that_cannot_be_is_not_kept),
+        cmocka_unit_test(whatever_a_node_says_it_is_right_in_the_end),
         cmocka_unit_test(what_is_not_in_use_is_not_compared),
     };
 

@@ -52,7 +52,8 @@ struct fakenode {
     struct fakenode_facts facts;
     uint64_t disk_sizes[DISKS];
     _Atomic uint64_t damaged; /* start of a block */
-    bool stop, drop, refusing, holding, has_hashes, forget;
+    bool stop, drop, refusing, holding, has_hashes, forget, lying;
+    unsigned seed; /* of lies */
     fakenode_look look;
     void *look_arg;
 };
@@ -144,18 +145,48 @@ static void let_look(struct fakenode *n, const struct mark *mark)
         look(arg, mark);
 }
 
+static bool is_lying(struct fakenode *n)
+{
+    bool lying;
+
+    pthread_mutex_lock(&n->lock);
+    lying = n->lying;
+    pthread_mutex_unlock(&n->lock);
+    return lying;
+}
+
+/* Something else, now and then; often close to it. */
+static uint64_t lie(struct fakenode *n, uint64_t truth)
+{
+    const uint64_t close[] = {0, 1, truth + 1, truth + 2, truth + 50, truth - 1, truth - 2, truth / 2};
+    const uint64_t far[] = {UINT64_MAX, (uint64_t)1 << 63, ((uint64_t)1 << 62) + (uint64_t)rand_r(&n->seed)};
+    unsigned i = (unsigned)rand_r(&n->seed) % 24;
+
+    if (i < ARRAY_LEN(close))
+        return close[i];
+    return rand_r(&n->seed) % 48 == 0 ? far[i % ARRAY_LEN(far)] : truth;
+}
+
 static void commit(struct fakenode *n, struct buf *set, const struct mark *mark)
 {
     const uint8_t *payload;
     struct record r;
     size_t at = 0;
 
+    if (is_lying(n) && rand_r(&n->seed) % 4 == 0) { /* said to be there, and lost */
+        reply_committed(n, mark->sequence);
+        if (n->stream)
+            rpc_call_finish(n->stream, RPC_UNAVAILABLE, "the test has lost something");
+        n->stream = NULL;
+        n->expected = n->facts.committed + 1;
+        return;
+    }
     while (record_next(set->data, set->len, &at, &r, &payload, NULL) == 1)
         if (r.kind != RECORD_MARK)
             apply_record(n, &r, payload);
     let_look(n, mark);
     note_commit(n, mark);
-    reply_committed(n, mark->sequence);
+    reply_committed(n, is_lying(n) ? lie(n, mark->sequence) : mark->sequence);
 }
 
 static void release_held(struct fakenode *n)
@@ -195,6 +226,14 @@ static void take_mark(struct fakenode *n, const struct record *r, const uint8_t 
     record_digest_get(n->digest, &digest);
     if (!hash_equal(&digest, &mark.digest) || mark.record_count != n->set_records)
         fault(n, "mark", "the digest does not fit the records");
+    if (is_lying(n) && (mark.sequence != n->expected || mark.epoch != n->stream_epoch || mark.epoch < n->facts.epoch)) {
+        if (n->stream)
+            rpc_call_cancel(n->stream);
+        buf_clear(&n->set);
+        n->set_records = 0;
+        record_digest_reset(n->digest);
+        return;
+    }
     if (mark.sequence != n->expected || mark.epoch != n->stream_epoch)
         fault(n, "mark", "wrong sequence or epoch");
     n->expected = mark.sequence + 1;
@@ -272,6 +311,12 @@ static void take_open(struct fakenode *n, struct rpc_call *call, const Leeward__
     opened.epoch = n->facts.epoch;
     opened.generation = o->generation;
     opened.has_point = n->facts.points > 0;
+    if (n->lying) {
+        opened.expected_sequence = lie(n, opened.expected_sequence);
+        opened.committed_sequence = lie(n, opened.committed_sequence);
+        opened.epoch = lie(n, opened.epoch);
+        opened.has_point = rand_r(&n->seed) % 2;
+    }
     pthread_mutex_unlock(&n->lock);
     if (refusing) {
         rpc_call_finish(call, RPC_UNAVAILABLE, "the test says no");
@@ -586,6 +631,14 @@ void fakenode_forget(struct fakenode *n)
 void fakenode_set_damaged(struct fakenode *n, uint64_t start)
 {
     n->damaged = start;
+}
+
+void fakenode_set_lying(struct fakenode *n, unsigned seed)
+{
+    pthread_mutex_lock(&n->lock);
+    n->seed = seed;
+    pthread_mutex_unlock(&n->lock);
+    tell(n, &n->lying, seed > 0);
 }
 
 void fakenode_fall_back(struct fakenode *n, uint64_t committed)

@@ -55,6 +55,8 @@ void fakenode_set_holding(struct fakenode *n, bool holding);
 void fakenode_set_hashes(struct fakenode *n, bool has_hashes);
 /* The block of 64 KiB from there on cannot be read, of any disk: it is named by the zero hash. UINT64_MAX: none. */
 void fakenode_set_damaged(struct fakenode *n, uint64_t start);
+/* From now on it says anything of what it has (seed: of what), and loses some of it; 0: it tells the truth. */
+void fakenode_set_lying(struct fakenode *n, unsigned seed);
 /* Forgets all that it ever committed, images included. */
 void fakenode_forget(struct fakenode *n);
 /* Somebody else has written under an epoch that is so much higher, as another agent of the same identity does, or the vault when it takes a replica's
