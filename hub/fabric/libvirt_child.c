@@ -99,6 +99,9 @@ int libvirt_child_ask(const struct libvirt_ask *ask, struct err *err)
         return err_set(err, ERR_NOMEM, "no memory for a libvirt host");
     if (program_run(&run, err) == 0)
         return take_output(ask, &output, err);
+    if (err->code ==
+        ERR_REFUSED) /* it ended by a signal; had it worked, it would have said what went wrong, and ended well */
+        err->code = ERR_UNAVAILABLE;
     if (err->code != ERR_TIMEOUT)
         return -1;
     err_set(err, ERR_UNAVAILABLE, "the libvirt host did not answer within %llu s",
@@ -133,7 +136,8 @@ void libvirt_child_within(unsigned seconds, const char *what)
     (void)alarm(seconds);
 }
 
-/* Dies with the hub's thread that waits for it; and asks nobody for a password on the hub's terminal (ssh), which would stop it there. */
+/* Dies with the hub's thread that waits for it, and not of a connection that breaks while it is written to (libvirt leaves that to its programs); and
+ * asks nobody for a password on the hub's terminal (ssh), which would stop it there. */
 static void become(const char *parent)
 {
     int terminal AUTO_CLOSE = -1;
@@ -142,6 +146,7 @@ static void become(const char *parent)
     if (strtol(parent, NULL, 10) != (long)getppid())
         _exit(1);
     (void)prctl(PR_SET_NAME, WORD);
+    (void)signal(SIGPIPE, SIG_IGN);
     (void)signal(SIGALRM, say_late);
     terminal = open("/dev/tty", O_RDWR | O_NOCTTY | O_CLOEXEC);
     if (terminal >= 0)

@@ -6,6 +6,7 @@
 #include <poll.h>
 #include <pthread.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -214,6 +215,43 @@ static void mute_close(struct mute *m)
     json_decref(m->config);
 }
 
+/* Whoever connects next. */
+static int mute_accept(const struct mute *m)
+{
+    struct pollfd p = {.fd = m->fd, .events = POLLIN};
+
+    assert_int_equal(poll(&p, 1, DEADLINE_USEC / USEC_PER_MSEC), 1);
+    int peer = accept(m->fd, NULL, NULL);
+
+    assert_true(peer >= 0);
+    return peer;
+}
+
+/* The process at the other end. */
+static pid_t asker(int peer)
+{
+    struct ucred who;
+    socklen_t n = sizeof(who);
+
+    assert_int_equal(getsockopt(peer, SOL_SOCKET, SO_PEERCRED, &who, &n), 0);
+    assert_true(who.pid > 1 && who.pid != getpid());
+    return who.pid;
+}
+
+static bool ignores(pid_t pid, int number)
+{
+    AUTO_FREE char *path = mem_printf("/proc/%d/status", (int)pid);
+    FILE *f = fopen(path, "re");
+    unsigned long long mask = 0;
+    char line[256];
+
+    assert_non_null(f);
+    while (fgets(line, sizeof(line), f) && sscanf(line, "SigIgn: %llx", &mask) != 1)
+        ;
+    fclose(f);
+    return mask >> (number - 1) & 1;
+}
+
 struct shot {
     const json_t *config;
     int rc;
@@ -233,7 +271,7 @@ static void *shoot_beside(void *arg)
 {
     struct shot *s = arg;
 
-    s->rc = shoot(s->config, 8 * USEC_PER_SEC, &s->err);
+    s->rc = shoot(s->config, 20 * USEC_PER_SEC, &s->err); /* less than opening may take */
     return NULL;
 }
 
@@ -249,9 +287,8 @@ static void a_host_that_does_not_answer_costs_its_place_and_no_more(void **state
     struct shot first = {.config = m.config, .err = ERR_INIT};
 
     assert_int_equal(pthread_create(&beside, NULL, shoot_beside, &first), 0);
-    int peer AUTO_CLOSE = accept(m.fd, NULL, NULL);
+    int peer AUTO_CLOSE = mute_accept(&m);
 
-    assert_true(peer >= 0);
     assert_int_equal(shoot(m.config, 60 * USEC_PER_SEC, &err), -1);
     assert_int_equal(err.code, ERR_UNAVAILABLE);
     assert_non_null(strstr(err.text, "other replicas"));
@@ -268,6 +305,29 @@ static void a_host_that_does_not_answer_costs_its_place_and_no_more(void **state
     m.fd = -1;
     assert_int_equal(shoot(m.config, 60 * USEC_PER_SEC, &err), -1);
     assert_non_null(strstr(err.text, "cannot be reached"));
+    mute_close(&m);
+}
+
+/* What it asked for may have happened: nobody may take it for refused. */
+static void whoever_asks_a_host_survives_its_end_and_one_that_dies_has_refused_nothing(void **state)
+{
+    pthread_t beside;
+    struct mute m;
+
+    (void)state;
+    mute_open(&m);
+    struct shot shot = {.config = m.config, .err = ERR_INIT};
+
+    assert_int_equal(pthread_create(&beside, NULL, shoot_beside, &shot), 0);
+    int peer AUTO_CLOSE = mute_accept(&m);
+    pid_t pid = asker(peer);
+
+    assert_true(ignores(pid, SIGPIPE));
+    assert_int_equal(kill(pid, SIGKILL), 0);
+    pthread_join(beside, NULL);
+    assert_int_equal(shot.rc, -1);
+    assert_int_equal(shot.err.code, ERR_UNAVAILABLE);
+    assert_non_null(strstr(shot.err.text, "signal 9"));
     mute_close(&m);
 }
 
@@ -310,11 +370,10 @@ static void a_job_that_is_cancelled_does_not_wait_for_its_host(void **state)
         .key = "mute/0", .verb = FABRIC_STOP, .adapter = "libvirt", .config = m.config, .spec = spec};
 
     assert_int_equal(fabric_task(&ask, &answer, &err), 0);
-    int peer AUTO_CLOSE = accept(m.fd, NULL, NULL);
+    int peer AUTO_CLOSE = mute_accept(&m);
     uint64_t begin = clock_mono_usec();
     char word[512];
 
-    assert_true(peer >= 0);
     fabric_task_cancel("mute/");
     fabric_task_cancel("");
     while (recv(peer, word, sizeof(word), 0) > 0)
@@ -669,6 +728,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(a_screen_becomes_a_picture_with_its_pixels),
         cmocka_unit_test(what_is_no_screen_is_refused),
         cmocka_unit_test(a_host_that_does_not_answer_costs_its_place_and_no_more),
+        cmocka_unit_test(whoever_asks_a_host_survives_its_end_and_one_that_dies_has_refused_nothing),
         cmocka_unit_test(a_host_that_accepts_and_says_nothing_is_not_waited_for),
         cmocka_unit_test(a_job_that_is_cancelled_does_not_wait_for_its_host),
         cmocka_unit_test(targets_take_only_what_their_adapter_knows),
