@@ -251,8 +251,10 @@ static void thin_done(struct vaultjob *j)
     struct thin_job *t = (struct thin_job *)j;
     if (j->result < 0 && j->err.code != ERR_CANCELLED)
         log_event(LOG_ERROR, "retention_failed", LOG_S("machine", j->vm->id_text), LOG_E(&j->err));
-    if (j->result < 0 && t->dropped_count > 0)
-        j->vm->dropped_untold = true; /* the new list may stand all the same: it is told what is not on it any more */
+    /* The new list may stand all the same: it is told what is not on it any more. Without room for it there is none, and what would be told again with
+     * each try is all points. */
+    if (j->result < 0 && t->dropped_count > 0 && j->err.code != ERR_NOSPACE)
+        j->vm->dropped_untold = true;
     if (j->result == 0 && t->dropped_count > 0) {
         log_event(LOG_INFO, "points_dropped", LOG_S("machine", j->vm->id_text), LOG_U("count", t->dropped_count));
         vaultreport_dropped(j->vm, t->dropped, t->dropped_count);

@@ -651,7 +651,7 @@ static void what_was_dropped_is_told_until_the_hub_has_it(void **state)
     assert_int_equal(hub.dropped + hub.added + hub.complete, 0);
 }
 
-static bool note_finds_no_room, drop_fails_behind;
+static bool note_finds_no_room, drop_fails_behind, drop_finds_no_room;
 int __real_droplog_store(
     const char *machine_dir, const struct ident *machine, const struct droplog *l, struct err *err);
 int __wrap_droplog_store(
@@ -667,10 +667,12 @@ int __wrap_droplog_store(const char *machine_dir, const struct ident *machine, c
                               : __real_droplog_store(machine_dir, machine, l, err);
 }
 
-/* As where the new list stands, and its folder could not be synced. */
+/* As where the new list stands, and its folder could not be synced; or where there is no room for a list. */
 int __wrap_store_drop_points(
     struct store *s, const uint64_t *sequences, size_t count, size_t *ret_dropped, struct err *err)
 {
+    if (drop_finds_no_room)
+        return err_set(err, ERR_NOSPACE, "the disk is full");
     int result = __real_store_drop_points(s, sequences, count, ret_dropped, err);
     return drop_fails_behind ? err_set(err, ERR_IO, "the folder cannot be synced") : result;
 }
@@ -739,6 +741,24 @@ static void what_was_dropped_is_told_where_dropping_failed_behind_it(void **stat
     for (unsigned i = 0; i < 100 && hub.dropped == 0; i++)
         assert_true(sd_event_run(f->loop, 50000) >= 0);
     assert_int_equal(hub.dropped, 5);
+}
+
+/* On a disk that stays full retention is tried each minute: the hub is not to read all points of all machines as often. */
+static void nothing_is_told_where_there_was_no_room_to_drop(void **state)
+{
+    struct fixture *f = *state;
+    uint64_t last;
+    struct vmachine *vm = six_points_of_a_hub_that_knows_them(f);
+    unsigned before = hub.added + hub.complete;
+    note_finds_no_room = drop_finds_no_room = true;
+    vm->tiers.all_usec = 1;
+    vaultupkeep_thin(vm);
+    for (unsigned i = 0; i < 20; i++)
+        assert_true(sd_event_run(f->loop, 50000) >= 0);
+    note_finds_no_room = drop_finds_no_room = false;
+    assert_int_equal(points_listed(f, &last), 6);
+    assert_false(vm->dropped_untold);
+    assert_int_equal(hub.added + hub.complete, before);
 }
 
 /* The sync is tried again by itself, and the operator hears of it once. */
@@ -1601,6 +1621,7 @@ int main(void)
         TEST(not_to_know_what_was_dropped_is_forgotten_when_its_time_comes),
         TEST(points_go_from_a_disk_that_has_no_room_to_note_it),
         TEST(what_was_dropped_is_told_where_dropping_failed_behind_it),
+        TEST(nothing_is_told_where_there_was_no_room_to_drop),
         TEST(a_machine_that_cannot_be_opened_is_told_once),
         TEST(without_the_note_of_what_was_dropped_the_full_list_is_told_once),
         TEST(hashes_are_those_of_the_latest_content),
