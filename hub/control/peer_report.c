@@ -164,9 +164,9 @@ static const char *known_severity(const char *severity)
 /* When it was by our clock: one that the peer's dated an hour ago would be too old to count, and one of the future would hide from those who read the newest. */
 static uint64_t said_at(const struct peer_session *s, uint64_t theirs_usec)
 {
-    uint64_t now = clock_utc_usec();
+    uint64_t now = clock_utc_usec(), age = theirs_usec == 0 ? 0 : skew_age_usec(now, theirs_usec, skew_usec(&s->skew));
 
-    return theirs_usec == 0 ? now : now - skew_age_usec(now, theirs_usec, skew_usec(&s->skew));
+    return age < now ? now - age : now; /* before 1970 nothing was said */
 }
 
 static void take_event(struct peer_session *s, const Leeward__Control__V1__Event *event)
