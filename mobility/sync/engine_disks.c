@@ -367,13 +367,16 @@ static int attach_wished(struct engine *e, struct err *err)
 }
 
 /* A request of the hub that was not obeyed yet, and all disks that it is about, in one save: half of it would count as obeyed. A hub that was restored from a
- * backup begins again with lower numbers. On a machine without a copy there is nothing to compare. */
+ * backup, or protects the machine anew, begins again with lower numbers: they ask for nothing, and are where the next request is counted from. On a
+ * machine without a copy there is nothing to compare. */
 static int obey_resync_request(struct engine *e, struct err *err)
 {
+    bool asked = e->wish.resync_request > e->state.resync_request;
+
     if (e->wish.resync_request == e->state.resync_request)
         return 0;
     e->state.resync_request = e->wish.resync_request;
-    for (unsigned i = 0; i < MARK_DISKS_MAX; i++) {
+    for (unsigned i = 0; asked && i < MARK_DISKS_MAX; i++) {
         struct engine_disk *d = &e->disks[i];
 
         if (!d->attached || engine_row(e, d)->copy == COPY_INITIAL)

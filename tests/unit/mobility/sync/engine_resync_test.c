@@ -75,8 +75,8 @@ static void spoil_copy(const struct syncrig *rig)
     must_run("dd if=/dev/urandom of=%s/0.img bs=4096 count=3 seek=400 conv=notrunc status=none", rig->dir);
 }
 
-/* It counts what it asks for, and has forgotten what it counted after its backup was made. */
-static void a_hub_that_was_restored_is_obeyed(void **state)
+/* It counts what it asks for, and has forgotten what it counted after its backup was made. Nobody asks for anything with that. */
+static void a_hub_that_was_restored_is_obeyed_and_asks_for_nothing_by_it(void **state)
 {
     struct fakenode_facts before, after;
     struct syncrig rig;
@@ -87,6 +87,11 @@ static void a_hub_that_was_restored_is_obeyed(void **state)
     rig.wish.resync_request = 7; /* nothing is copied yet */
     syncrig_start(&rig);
     assert_true(syncrig_wait_phase(&rig, PHASE_PROTECTED));
+    fakenode_get(rig.node, &before);
+    rig.wish.version++;
+    rig.wish.resync_request = 0;
+    engine_set_wish(syncrig_engine(&rig), &rig.wish);
+    assert_true(fakenode_wait_points(rig.node, before.points + 3));
     assert_int_equal(syncrig_events(&rig, "resync_started"), 0);
     spoil_copy(&rig);
     compare(&rig, &before, &after);
@@ -192,7 +197,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_large_disk_that_is_the_same_is_compared_to_its_end),
-        cmocka_unit_test(a_hub_that_was_restored_is_obeyed),
+        cmocka_unit_test(a_hub_that_was_restored_is_obeyed_and_asks_for_nothing_by_it),
         cmocka_unit_test(a_block_that_the_vault_cannot_read_is_sent),
         cmocka_unit_test(what_somebody_else_wrote_is_compared),
         cmocka_unit_test(a_number_that_cannot_be_is_not_kept),
