@@ -53,7 +53,8 @@ struct fakenode {
     uint64_t disk_sizes[DISKS];
     _Atomic uint64_t damaged; /* start of a block */
     bool stop, drop, refusing, holding, has_hashes, forget, lying;
-    unsigned seed; /* of lies */
+    unsigned seed;    /* of lies */
+    bool stream_lied; /* when it was opened: what comes over it may fit the lies when there are none any more */
     fakenode_look look;
     void *look_arg;
 };
@@ -226,7 +227,8 @@ static void take_mark(struct fakenode *n, const struct record *r, const uint8_t 
     record_digest_get(n->digest, &digest);
     if (!hash_equal(&digest, &mark.digest) || mark.record_count != n->set_records)
         fault(n, "mark", "the digest does not fit the records");
-    if (is_lying(n) && (mark.sequence != n->expected || mark.epoch != n->stream_epoch || mark.epoch < n->facts.epoch)) {
+    if ((is_lying(n) || n->stream_lied) &&
+        (mark.sequence != n->expected || mark.epoch != n->stream_epoch || mark.epoch < n->facts.epoch)) {
         if (n->stream)
             rpc_call_cancel(n->stream);
         buf_clear(&n->set);
@@ -311,6 +313,7 @@ static void take_open(struct fakenode *n, struct rpc_call *call, const Leeward__
     opened.epoch = n->facts.epoch;
     opened.generation = o->generation;
     opened.has_point = n->facts.points > 0;
+    n->stream_lied = n->lying;
     if (n->lying) {
         opened.expected_sequence = lie(n, opened.expected_sequence);
         opened.committed_sequence = lie(n, opened.committed_sequence);
