@@ -92,7 +92,7 @@ def an_alert_reaches_a_mailbox_and_a_webhook_once_and_so_does_its_end():
     unknown = "00000000-0000-4000-8000-000000000000"
     several = site.cli_result("alert", "ack", unknown, alert["id"], "-o", "json")
     check(several.returncode != 0 and unknown in several.stderr and "1 of 2 alerts" in several.stderr, several.stderr)
-    check([(a["id"], a["note"]) for a in json.loads(several.stdout)] == [(alert["id"], "the disk is ordered")],
+    check([(a["id"], a["note"]) for a in json.loads(several.stdout)["items"]] == [(alert["id"], "the disk is ordered")],
           f"one that is not there cost the other one its line, or its note: {several.stdout}")
     filling(api, 100)
     resolved(api, alert)
