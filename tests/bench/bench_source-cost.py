@@ -3,15 +3,12 @@
 fdatasync, and pgbench with 8 clients, on a protected disk and on one that is not, in turns within one run; and how long a
 writer is held up where a freeze is asked for.
 
-On a real source only the agent runs. Here node, vault and hub would take their share of the processors and of the disk too. So the load and
-the agent get one half of the processors and everything else the other, in both kinds of rounds alike, and hub, node and vault have their
-data in memory: a vault that syncs each second on the disk that is measured doubles fio's latency. What the agent writes is on that disk."""
+On a real source only the agent runs. Here node, vault and hub would take their share of the processors too, so the load and the
+agent get one half of them and everything else the other, in both kinds of rounds alike."""
 import glob
 import json
 import os
-import shutil
 import statistics
-import tempfile
 import threading
 import time
 
@@ -26,18 +23,6 @@ FREEZES = 12
 def halves():
     cpus = sorted(os.sched_getaffinity(0))
     return (set(cpus[:(len(cpus) + 1) // 2]), set(cpus[(len(cpus) + 1) // 2:]) or set(cpus))
-
-
-def data_in_memory():
-    """A folder for `leeward up`: all is in memory but what the agent keeps."""
-    folder = tempfile.mkdtemp(prefix="leeward-bench.", dir="/dev/shm")
-    harness.defer(shutil.rmtree, folder, True)
-    os.chmod(folder, 0o711)
-    data, agent = os.path.join(folder, "site"), harness.fresh("agent")  # its log goes beside it
-    os.makedirs(agent, 0o700)
-    os.mkdir(data, 0o711)
-    os.symlink(agent, os.path.join(data, "agent"))
-    return data
 
 
 def pin(pid, cpus):
@@ -161,7 +146,7 @@ def measure(options):
     own, others = halves()
     os.sched_setaffinity(0, own)
     protected, bare = Place("protected"), Place("bare")
-    site = harness.Site(data=data_in_memory())
+    site = harness.Site()
     site.protect(protected.disk)
     pin_site(site, own, others)
     agent = site.pid_of("agent")
