@@ -32,8 +32,8 @@ static const struct row_json_member members[] = {F(ROW_TEXT, text), F(ROW_TEXT_O
     F(ROW_ARRAY, array), F(ROW_OBJECT, object), F(ROW_OBJECT_OR_NULL, object)};
 #undef F
 
-static const char *const texts[] = {"", "web1", "a \"quoted\" \\ word", "two\nlines\ttab", "\x7f", "北京",
-    "\xf0\x9f\x9a\xa2", "not \xff UTF-8", "</script>"};
+static const char *const texts[] = {"", "web1", "a \"quoted\" word", "a \\ backslash", "two\nlines\ttab", "\x7f",
+    "北京", "\xf0\x9f\x9a\xa2", "not \xff UTF-8", "</script>"};
 
 static json_t *as_text(const struct row *row)
 {
