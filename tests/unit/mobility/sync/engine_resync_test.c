@@ -18,6 +18,15 @@
 #define MIB (1u << 20)
 #define GIB ((uint64_t)1 << 30)
 
+/* A disk whose first copy the vault has. */
+static void protected_disk(struct syncrig *rig)
+{
+    syncrig_init(rig, 1, 8 * MIB, 512);
+    fakenode_set_hashes(rig->node, true);
+    syncrig_start(rig);
+    assert_true(syncrig_wait_phase(rig, PHASE_PROTECTED));
+}
+
 /* Another comparison with the vault, up to its first points. */
 static void compare(struct syncrig *rig, struct fakenode_facts *ret_before, struct fakenode_facts *ret_after)
 {
@@ -106,10 +115,7 @@ static void a_block_that_the_vault_cannot_read_is_sent(void **state)
     struct syncrig rig;
 
     (void)state;
-    syncrig_init(&rig, 1, 8 * MIB, 512);
-    fakenode_set_hashes(rig.node, true);
-    syncrig_start(&rig);
-    assert_true(syncrig_wait_phase(&rig, PHASE_PROTECTED));
+    protected_disk(&rig);
     syncrig_assert_equal(&rig);
     spoil_copy(&rig);
     fakenode_set_damaged(rig.node, 400 * 4096);
@@ -125,10 +131,7 @@ static void what_somebody_else_wrote_is_compared(void **state)
     struct syncrig rig;
 
     (void)state;
-    syncrig_init(&rig, 1, 8 * MIB, 512);
-    fakenode_set_hashes(rig.node, true);
-    syncrig_start(&rig);
-    assert_true(syncrig_wait_phase(&rig, PHASE_PROTECTED));
+    protected_disk(&rig);
     syncrig_assert_equal(&rig);
     spoil_copy(&rig);
     fakenode_raise_epoch(rig.node, 1);
