@@ -15,6 +15,12 @@
 #include <sys/sysmacros.h>
 
 #include "mobility/inventory_sys.h"
+#include "transport/base/clock.h"
+
+/* A disk that is merely slow answers in this time (one that spins up does so later, and is found by the next scan). Once so long was waited
+ * for one, the others get less: where many hang, as the disks of one array do, the rest must be known soon. */
+#define ANSWER_USEC (5 * USEC_PER_SEC)
+#define NEXT_ANSWER_USEC (1 * USEC_PER_SEC)
 
 /* Not disks of a machine: memory, optical and floppy drives; dm and md without slaves hold nothing. */
 static const char *const not_disks[] = {"ram", "sr", "fd", "dm-", "md", "mtdblock"};
@@ -52,13 +58,60 @@ static bool is_disk(const struct inventory_source *src, const char *name)
            sys_attr_u64(src, name, "hidden") == 0 && !sys_is_stacked(src, name);
 }
 
+/* ---- questions ---- */
+
+bool inventory_ask(struct inventory *inv, struct question *q, const char *whom)
+{
+    uint64_t began = clock_mono_usec();
+    bool answered = question_put(q, whom, inv->waited_usec < ANSWER_USEC ? ANSWER_USEC : NEXT_ANSWER_USEC);
+
+    inv->waited_usec += clock_mono_usec() - began;
+    if (!answered && !inv->unanswered[0])
+        snprintf(inv->unanswered, sizeof(inv->unanswered), "%s", whom);
+    return answered;
+}
+
+struct attr_question {
+    struct question q; /* first */
+    char path[512], text[200];
+};
+
+static void read_asked(struct question *q)
+{
+    struct attr_question *a = (struct attr_question *)q;
+
+    sys_read(a->path, a->text, sizeof(a->text));
+}
+
+/* As sys_attr; "" too where the device does not answer. */
+static void ask_attr(const struct inventory_source *src, struct inventory *inv, const struct inventory_disk *d,
+    const char *attr, char *out, size_t out_size)
+{
+    struct attr_question *a;
+
+    out[0] = '\0';
+    if (!sys_attr_exists(src, d->name, attr) || !(a = mem_new(struct attr_question)))
+        return;
+    a->q.ask = read_asked;
+    snprintf(a->path, sizeof(a->path), "%s/class/block/%s/%s", src->sys, d->name, attr);
+    if (!inventory_ask(inv, &a->q, d->device))
+        return;
+    snprintf(out, out_size, "%s", a->text);
+    free(a);
+}
+
+/* ---- one disk ---- */
+
 /* wwid and serial stay with the disk wherever it is plugged in; a loop disk is its backing file; the kernel's
- * name is the last resort (and right for the single virtual disk of a cloud machine). */
-static void make_key(const struct inventory_source *src, struct inventory_disk *d)
+ * name is the last resort (and right for the single virtual disk of a cloud machine). virtio asks the device for its serial
+ * whenever it is read. */
+static void make_key(const struct inventory_source *src, struct inventory *inv, struct inventory_disk *d)
 {
     static const struct {
         const char *attr, *kind;
-    } rows[] = {{"wwid", "wwid"}, {"device/wwid", "wwid"}, {"serial", "serial"}, {"device/serial", "serial"}};
+        bool asks;
+    } rows[] = {{"wwid", "wwid", false}, {"device/wwid", "wwid", false}, {"serial", "serial", true},
+        {"device/serial", "serial", false}};
     char text[200];
 
     if (d->is_loop) {
@@ -66,7 +119,10 @@ static void make_key(const struct inventory_source *src, struct inventory_disk *
         return;
     }
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
-        sys_attr(src, d->name, rows[i].attr, text, sizeof(text));
+        if (rows[i].asks)
+            ask_attr(src, inv, d, rows[i].attr, text, sizeof(text));
+        else
+            sys_attr(src, d->name, rows[i].attr, text, sizeof(text));
         if (text[0]) {
             snprintf(d->key, sizeof(d->key), "%s:%s", rows[i].kind, text);
             return;
@@ -90,7 +146,8 @@ static void judge_trackable(const struct inventory_source *src, struct inventory
     d->trackable = true;
 }
 
-static void fill_disk(const struct inventory_source *src, const char *name, struct inventory_disk *d)
+static void fill_disk(
+    const struct inventory_source *src, struct inventory *inv, const char *name, struct inventory_disk *d)
 {
     char text[64];
 
@@ -109,7 +166,7 @@ static void fill_disk(const struct inventory_source *src, const char *name, stru
     d->volatile_cache = strcmp(text, "write back") == 0;
     sys_attr(src, name, "loop/backing_file", d->backing_file, sizeof(d->backing_file));
     d->is_loop = d->backing_file[0] != '\0';
-    make_key(src, d);
+    make_key(src, inv, d);
     judge_trackable(src, d);
 }
 
@@ -158,7 +215,7 @@ static int scan_disks(const struct inventory_source *src, struct inventory *inv,
             inv->truncated = true;
             break;
         }
-        fill_disk(src, e->d_name, &inv->disks[inv->disk_count++]);
+        fill_disk(src, inv, e->d_name, &inv->disks[inv->disk_count++]);
     }
     closedir(dir);
     if (!inv->disks)
@@ -175,6 +232,7 @@ int inventory_scan(const struct inventory_source *source, struct inventory **ret
 
     if (!inv)
         return err_set(err, ERR_NOMEM, "no memory for the inventory");
+    atomic_init(&inv->references, 1);
     if (scan_disks(&src, inv, err) < 0 || inventory_add_volumes(&src, inv, err) < 0)
         return -1;
     *ret_inventory = TAKE_PTR(inv);
@@ -191,9 +249,15 @@ static void free_volumes(struct inventory_disk *d)
     free(d->volumes);
 }
 
+struct inventory *inventory_ref(struct inventory *inv)
+{
+    (void)atomic_fetch_add(&inv->references, 1);
+    return inv;
+}
+
 void inventory_free(struct inventory *inv)
 {
-    if (!inv)
+    if (!inv || atomic_fetch_sub(&inv->references, 1) > 1)
         return;
     for (size_t i = 0; i < inv->disk_count; i++)
         free_volumes(&inv->disks[i]);

@@ -6,17 +6,19 @@
  * tracked. Partitions are volumes of their disk with a place; LVM, md and dm devices are volumes without one
  * (start and length 0) of every disk that they lie on, however deep the stack.
  *
- * A scan reads superblocks and may wait for slow disks: call it on a thread that may block. The result is
- * plain data and belongs to the caller.
+ * A scan reads superblocks: call it on a thread that may block. It waits for a disk or a mounted file system that does not answer
+ * a few seconds once, and not at all while it is still being waited for (question.h); it says what did not answer. The result is plain data.
  */
 #ifndef MOBILITY_INVENTORY_H
 #define MOBILITY_INVENTORY_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "mobility/question.h"
 #include "transport/base/err.h"
 #include "transport/base/mem.h"
 
@@ -78,6 +80,9 @@ struct inventory {
     struct inventory_mount *mounts; /* in mount order, each file system once */
     size_t mount_count;
     bool truncated;
+    char unanswered[QUESTION_WHOM_MAX]; /* the first device or mount point that did not answer; "": all did */
+    uint64_t waited_usec;               /* for answers */
+    atomic_uint references;
 };
 
 /* Where to look; NULL members stand for the real places. Tests give a tree of their own. */
@@ -88,6 +93,8 @@ struct inventory_source {
 };
 
 int inventory_scan(const struct inventory_source *source, struct inventory **ret_inventory, struct err *err);
+/* Another owner of the same inventory, which nobody changes any more; each frees it. Any thread. */
+struct inventory *inventory_ref(struct inventory *inventory);
 void inventory_free(struct inventory *inventory); /* NULL allowed */
 DEFINE_AUTO(inventory, inventory_free)
 

@@ -42,16 +42,12 @@ static void trim(char *s)
         memmove(s, s + skip, n - skip + 1);
 }
 
-void sys_attr(const struct inventory_source *src, const char *name, const char *attr, char *out, size_t out_size)
+void sys_read(const char *path, char *out, size_t out_size)
 {
-    char path[PATH_MAX];
-    int fd AUTO_CLOSE = -1;
+    int fd AUTO_CLOSE = open(path, O_RDONLY | O_CLOEXEC);
     ssize_t n;
 
     out[0] = '\0';
-    if ((size_t)snprintf(path, sizeof(path), "%s/class/block/%s/%s", src->sys, name, attr) >= sizeof(path))
-        return;
-    fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
         return;
     n = read(fd, out, out_size - 1);
@@ -60,6 +56,15 @@ void sys_attr(const struct inventory_source *src, const char *name, const char *
         if ((unsigned char)*p < 0x20 || (unsigned char)*p > 0x7e)
             *p = *p == '\n' ? ' ' : '?';
     trim(out);
+}
+
+void sys_attr(const struct inventory_source *src, const char *name, const char *attr, char *out, size_t out_size)
+{
+    char path[PATH_MAX];
+
+    out[0] = '\0';
+    if ((size_t)snprintf(path, sizeof(path), "%s/class/block/%s/%s", src->sys, name, attr) < sizeof(path))
+        sys_read(path, out, out_size);
 }
 
 uint64_t sys_attr_u64(const struct inventory_source *src, const char *name, const char *attr)

@@ -17,7 +17,9 @@ struct inventory_source inventory_source_full(const struct inventory_source *sou
 
 /* Reads sys/class/block/NAME/ATTR, trimmed of white space at both ends; "" when there is none. */
 void sys_attr(const struct inventory_source *src, const char *name, const char *attr, char *out, size_t out_size);
-/* The same as a number; 0 when there is none or it is not one. */
+/* The same of a file anywhere. */
+void sys_read(const char *path, char *out, size_t out_size);
+/* An attribute as a number; 0 when there is none or it is not one. */
 uint64_t sys_attr_u64(const struct inventory_source *src, const char *name, const char *attr);
 bool sys_attr_exists(const struct inventory_source *src, const char *name, const char *attr);
 dev_t sys_devno(const struct inventory_source *src, const char *name);
@@ -31,6 +33,10 @@ void sys_bottom_disks(
     const struct inventory_source *src, const struct inventory *inventory, const char *name, struct inventory_set *set);
 /* "/dev/vda1", "/dev/mapper/vg-root". */
 void sys_device_path(const struct inventory_source *src, const char *name, char *out, size_t out_size);
+
+/* ---- inventory.c ---- */
+/* question_put, with a limit that depends on how long was waited already. */
+bool inventory_ask(struct inventory *inventory, struct question *q, const char *whom);
 
 /* ---- inventory_volumes.c ---- */
 /* Fills volumes and mounts of an inventory whose disks are known. */

@@ -3,7 +3,7 @@
  * What lies on the disks: partitions, stacked devices and file systems (libblkid), and where they are mounted
  * (libmount). Mounts keep the order of the mount table, in which a nested mount comes after the one below it:
  * freezing goes in reverse. A superblock that cannot be read leaves the type empty; that is no failure of the
- * inventory.
+ * inventory. What may wait in the kernel (opening and reading a device, asking a mount point for its room) is a question.
  */
 #include "mobility/inventory_sys.h"
 
@@ -29,17 +29,25 @@ static void copy_value(blkid_probe probe, const char *name, char *out, size_t ou
         snprintf(out, out_size, "%s", value);
 }
 
-/* table may be NULL. 0, or -errno when the device cannot be opened. */
+struct probe_question {
+    struct question q; /* first */
+    char device[128];
+    bool is_disk;
+    struct inventory_volume volume; /* its type, UUID and label */
+    char table[16];
+    int problem;
+};
+
 static int probe_device(const char *device, struct inventory_volume *v, char *table, size_t table_size)
 {
     int fd AUTO_CLOSE = open(device, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     blkid_probe probe;
 
     if (fd < 0)
-        return -errno;
+        return errno;
     probe = blkid_new_probe();
     if (!probe)
-        return -ENOMEM;
+        return ENOMEM;
     if (blkid_probe_set_device(probe, fd, 0, 0) == 0) {
         blkid_probe_enable_superblocks(probe, 1);
         blkid_probe_set_superblocks_flags(probe, BLKID_SUBLKS_TYPE | BLKID_SUBLKS_UUID | BLKID_SUBLKS_LABEL);
@@ -54,6 +62,37 @@ static int probe_device(const char *device, struct inventory_volume *v, char *ta
     }
     blkid_free_probe(probe);
     return 0;
+}
+
+static void probe_asked(struct question *q)
+{
+    struct probe_question *p = (struct probe_question *)q;
+
+    p->problem = probe_device(p->device, &p->volume, p->is_disk ? p->table : NULL, p->is_disk ? sizeof(p->table) : 0);
+}
+
+/* Looks what lies on v->device. d: it is a whole disk. 0; the errno when it cannot be opened; ETIMEDOUT when `whom`, the device or the disk
+ * that it is a part of, does not answer. */
+static int look(struct inventory *inv, const char *whom, struct inventory_volume *v, struct inventory_disk *d)
+{
+    struct probe_question *p = mem_new(struct probe_question);
+    int problem;
+
+    if (!p)
+        return ENOMEM;
+    p->q.ask = probe_asked;
+    p->is_disk = d != NULL;
+    snprintf(p->device, sizeof(p->device), "%s", v->device);
+    if (!inventory_ask(inv, &p->q, whom))
+        return ETIMEDOUT;
+    memcpy(v->fs_type, p->volume.fs_type, sizeof(v->fs_type));
+    memcpy(v->fs_uuid, p->volume.fs_uuid, sizeof(v->fs_uuid));
+    memcpy(v->label, p->volume.label, sizeof(v->label));
+    if (d)
+        memcpy(d->table, p->table, sizeof(d->table));
+    problem = p->problem;
+    free(p);
+    return problem;
 }
 
 static int add_volume(struct inventory_disk *d, const struct inventory_volume *v, struct err *err)
@@ -79,17 +118,19 @@ static int add_to_set(
     return 0;
 }
 
-static int add_whole_disk(struct inventory_disk *d, struct err *err)
+static int add_whole_disk(struct inventory *inv, struct inventory_disk *d, struct err *err)
 {
     struct inventory_volume v = {.devno = d->devno, .length_bytes = d->size_bytes};
-
-    int r;
+    int problem;
 
     snprintf(v.device, sizeof(v.device), "%s", d->device);
-    r = probe_device(d->device, &v, d->table, sizeof(d->table));
-    if (r < 0 && d->trackable) {
+    problem = look(inv, d->device, &v, d);
+    if (problem != 0 && d->trackable) {
         d->trackable = false;
-        snprintf(d->reason, sizeof(d->reason), "%s cannot be read: %s", d->name, strerror(-r));
+        if (problem == ETIMEDOUT)
+            snprintf(d->reason, sizeof(d->reason), "%s does not answer when it is read", d->name);
+        else
+            snprintf(d->reason, sizeof(d->reason), "%s cannot be read: %s", d->name, strerror(problem));
     }
     return v.fs_type[0] ? add_volume(d, &v, err) : 0;
 }
@@ -100,7 +141,7 @@ static int add_device(const struct inventory_source *src, struct inventory *inv,
     bool stacked = sys_is_stacked(src, name), partition = sys_attr_exists(src, name, "partition");
     struct inventory_set set = {0};
     struct inventory_volume v = {0};
-    char parent[SYS_NAME_MAX];
+    char parent[SYS_NAME_MAX], whom[QUESTION_WHOM_MAX];
 
     if (!stacked && !partition)
         return 0;
@@ -112,7 +153,8 @@ static int add_device(const struct inventory_source *src, struct inventory *inv,
     }
     v.devno = sys_devno(src, name);
     sys_device_path(src, name, v.device, sizeof(v.device));
-    (void)probe_device(v.device, &v, NULL, 0);
+    sys_device_path(src, parent, whom, sizeof(whom));
+    (void)look(inv, whom, &v, NULL);
     return add_to_set(inv, &set, &v, err);
 }
 
@@ -140,7 +182,7 @@ static int scan_devices(const struct inventory_source *src, struct inventory *in
     closedir(dir);
     qsort(names, count, SYS_NAME_MAX, by_version);
     for (size_t i = 0; i < inv->disk_count; i++)
-        if (add_whole_disk(&inv->disks[i], err) < 0)
+        if (add_whole_disk(inv, &inv->disks[i], err) < 0)
             return -1;
     for (size_t i = 0; i < count; i++)
         if (add_device(src, inv, names[i], err) < 0)
@@ -203,13 +245,36 @@ static void btrfs_uuid_of(const struct inventory *inv, dev_t source, char *out, 
             }
 }
 
-static uint64_t used_bytes(const char *path)
+struct room_question {
+    struct question q; /* first */
+    char path[PATH_MAX];
+    uint64_t used_bytes;
+};
+
+static void room_asked(struct question *q)
 {
+    struct room_question *r = (struct room_question *)q;
     struct statvfs s;
 
-    if (statvfs(path, &s) < 0 || s.f_blocks < s.f_bfree)
+    if (statvfs(r->path, &s) == 0 && s.f_blocks >= s.f_bfree)
+        r->used_bytes = (uint64_t)(s.f_blocks - s.f_bfree) * s.f_frsize;
+}
+
+/* It is not only the disk that may not answer: another file system may be mounted over the mount point, or hold it. */
+static uint64_t used_bytes(struct inventory *inv, const char *path)
+{
+    struct room_question *r = mem_new(struct room_question);
+    uint64_t used;
+
+    if (!r)
         return 0;
-    return (uint64_t)(s.f_blocks - s.f_bfree) * s.f_frsize;
+    r->q.ask = room_asked;
+    snprintf(r->path, sizeof(r->path), "%s", path);
+    if (!inventory_ask(inv, &r->q, path))
+        return 0;
+    used = r->used_bytes;
+    free(r);
+    return used;
 }
 
 /* Adds the mount point to each volume that the file system lies on; *ret_disks tells which disks these are.
@@ -232,7 +297,7 @@ static int mark_volumes(
             if (!volume_matches(&d->volumes[j], source, uuid))
                 continue;
             if (used == 0)
-                used = used_bytes(target);
+                used = used_bytes(inv, target);
             if (add_mount_point(&d->volumes[j], target, used, err) < 0)
                 return -1;
             inventory_set_add(ret_disks, i);
@@ -275,16 +340,19 @@ static int add_mount(struct inventory *inv, struct libmnt_fs *fs, const struct i
 }
 
 /* The block device below a mount: its own number, or for file systems with an anonymous one (btrfs) that of
- * the source. */
-static dev_t mount_source(struct libmnt_fs *fs)
+ * the source. What is not below /dev is no device, and may lie where nobody answers. */
+static dev_t mount_source(const struct inventory_source *src, struct libmnt_fs *fs)
 {
     const char *path = mnt_fs_get_srcpath(fs);
     dev_t devno = mnt_fs_get_devno(fs);
+    size_t n = strlen(src->dev);
     struct stat st;
 
     if (major(devno) != 0)
         return devno;
-    return path && path[0] == '/' && stat(path, &st) == 0 && S_ISBLK(st.st_mode) ? st.st_rdev : 0;
+    if (!path || strncmp(path, src->dev, n) != 0 || path[n] != '/')
+        return 0;
+    return stat(path, &st) == 0 && S_ISBLK(st.st_mode) ? st.st_rdev : 0;
 }
 
 static int scan_mounts(const struct inventory_source *src, struct inventory *inv, struct err *err)
@@ -298,7 +366,7 @@ static int scan_mounts(const struct inventory_source *src, struct inventory *inv
         r = err_set(err, ERR_IO, "reading the mount table %s", src->mountinfo);
     while (r == 0 && mnt_table_next_fs(table, iter, &fs) == 0) {
         struct inventory_set disks = {0};
-        dev_t source = mount_source(fs);
+        dev_t source = mount_source(src, fs);
 
         if (source == 0 || !mnt_fs_get_target(fs))
             continue;

@@ -10,6 +10,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -18,7 +20,9 @@
 #include "mobility/disksize.h"
 #include "mobility/inventory.h"
 #include "mobility/report.h"
+#include "tests/unit/mobility/powerfail/fusedisk.h"
 #include "tests/unit/mobility/track/loopdisk.h"
+#include "transport/base/clock.h"
 #include "transport/proto/wire.h"
 
 #define MIB (1u << 20)
@@ -99,6 +103,122 @@ static void an_inventory_becomes_a_message(void **state)
     wire_free(m);
     report_inventory_free(r);
     inventory_free(inv);
+}
+
+/* ---- what does not answer ---- */
+
+struct hanging {
+    char dir[64];
+    struct fusedisk *fuse;
+    struct loopdisk sick, healthy;
+};
+
+/* A disk that hangs from now on, beside one with a file system that does not. Nothing of the first is in memory. */
+static void hanging_init(struct hanging *h)
+{
+    temp_init(h->dir);
+    h->fuse = fusedisk_start(h->dir, 1, 8 * MIB, 1);
+    loopdisk_init(&h->sick, 8 * MIB, 512, fusedisk_open(h->fuse, 0));
+    loopdisk_init(&h->healthy, 16 * MIB, 512, -1);
+    must_run("mkfs.ext4 -q -L sound %s", h->healthy.path);
+    fusedisk_hold(h->fuse, true);
+    assert_int_equal(ioctl(h->sick.fd, BLKFLSBUF, 0), 0);
+}
+
+static void hanging_done(struct hanging *h)
+{
+    fusedisk_hold(h->fuse, false);
+    loopdisk_done(&h->sick);
+    loopdisk_done(&h->healthy);
+    fusedisk_stop(h->fuse);
+    temp_done(h->dir);
+}
+
+/* Waits until the questions that are open are answered. */
+static bool answers_in_the_end(const char *device)
+{
+    for (unsigned i = 0; i < 600; i++) {
+        struct inventory *inv;
+        bool can;
+
+        assert_int_equal(inventory_scan(NULL, &inv, NULL), 0);
+        can = by_device(inv, device)->trackable && !inv->unanswered[0];
+        inventory_free(inv);
+        if (can)
+            return true;
+        usleep(50000);
+    }
+    return false;
+}
+
+static void a_disk_that_does_not_answer_hides_no_other(void **state)
+{
+    const struct inventory_disk *d;
+    struct inventory *inv;
+    struct hanging h;
+
+    (void)state;
+    if (!loopdisk_is_possible() || access("/dev/fuse", R_OK | W_OK) < 0)
+        skip();
+    hanging_init(&h);
+    for (unsigned i = 0; i < 2; i++) {
+        assert_int_equal(inventory_scan(NULL, &inv, NULL), 0);
+        assert_string_equal(inv->unanswered, h.sick.path);
+        assert_true((inv->waited_usec >= USEC_PER_SEC) == (i == 0)); /* it is waited for once */
+        d = by_device(inv, h.sick.path);
+        assert_false(d->trackable);
+        assert_non_null(strstr(d->reason, "does not answer"));
+        d = by_device(inv, h.healthy.path);
+        assert_true(d->trackable);
+        assert_string_equal(d->volumes[0].label, "sound");
+        inventory_free(inv);
+    }
+    fusedisk_hold(h.fuse, false);
+    assert_true(answers_in_the_end(h.sick.path));
+    hanging_done(&h);
+}
+
+/* A file system whose server never says a word. */
+static int mount_silent(const char *path)
+{
+    char options[96];
+    int fd = open("/dev/fuse", O_RDWR | O_CLOEXEC);
+
+    assert_true(fd >= 0);
+    snprintf(options, sizeof(options), "fd=%d,rootmode=40000,user_id=0,group_id=0", fd);
+    assert_int_equal(mount("silent", path, "fuse", 0, options), 0);
+    return fd;
+}
+
+static void a_mount_point_that_does_not_answer_hides_no_disk(void **state)
+{
+    const struct inventory_disk *d;
+    struct inventory *inv;
+    struct loopdisk disk;
+    char dir[64], path[96];
+    int fd;
+
+    (void)state;
+    if (!loopdisk_is_possible() || access("/dev/fuse", R_OK | W_OK) < 0)
+        skip();
+    temp_init(dir);
+    loopdisk_init(&disk, 16 * MIB, 512, -1);
+    must_run("mkfs.ext4 -q %s && mkdir %s/m && mount %s %s/m", disk.path, dir, disk.path, dir);
+    snprintf(path, sizeof(path), "%s/m", dir);
+    fd = mount_silent(path);
+    assert_int_equal(inventory_scan(NULL, &inv, NULL), 0);
+    assert_string_equal(inv->unanswered, path);
+    d = by_device(inv, disk.path);
+    assert_true(d->trackable);
+    assert_string_equal(d->volumes[0].mount_points[0], path);
+    assert_int_equal(d->volumes[0].used_bytes, 0);
+    inventory_free(inv);
+    close(fd);
+    assert_int_equal(umount2(path, MNT_DETACH), 0);
+    assert_true(answers_in_the_end(disk.path));
+    must_unmount(path);
+    loopdisk_done(&disk);
+    temp_done(dir);
 }
 
 /* ---- a made-up sysfs ---- */
@@ -310,6 +430,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_loop_disk_with_partitions_and_mounts),
         cmocka_unit_test(an_inventory_becomes_a_message),
+        cmocka_unit_test(a_disk_that_does_not_answer_hides_no_other),
+        cmocka_unit_test(a_mount_point_that_does_not_answer_hides_no_disk),
         cmocka_unit_test(lvm_over_md_is_found_on_the_disks_at_the_bottom),
         cmocka_unit_test(disks_with_one_key_are_told_apart),
         cmocka_unit_test(what_cannot_be_tracked_says_why),

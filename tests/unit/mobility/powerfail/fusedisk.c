@@ -37,6 +37,7 @@
 #define NOTED_FLUSHES 1024u
 #define OPS_MAX 256u
 #define NSEC 1000000000ull
+#define HELD_NSEC 10000000ull /* how often it is looked whether reads may go on */
 
 struct noted {
     _Atomic uint32_t tag;
@@ -51,6 +52,7 @@ struct bad {
 /* Lies in memory that server and test share. */
 struct shared {
     atomic_uint permille, max_usec;
+    atomic_bool held;
     struct bad bad[FUSEDISK_BAD_MAX];
     _Atomic uint64_t reads, writes, flushes, overtaken, failed;
     struct noted noted_writes[NOTED_WRITES];
@@ -195,6 +197,10 @@ static void do_step(struct server *s, struct op *o)
 {
     bool last = o->step + 1 >= o->steps;
 
+    if (o->kind == OP_READ && atomic_load(&s->f->shared->held)) {
+        o->due_nsec = now_nsec() + HELD_NSEC;
+        return;
+    }
     if (o->kind == OP_WRITE && (!last || o->steps == 1))
         land(s, o);
     if (last) {
@@ -459,6 +465,11 @@ void fusedisk_set_bad(struct fusedisk *f, unsigned slot, unsigned disk, uint64_t
     atomic_store(&b->disk, disk);
     atomic_store(&b->start, start);
     atomic_store(&b->length, length);
+}
+
+void fusedisk_hold(struct fusedisk *f, bool held)
+{
+    atomic_store(&f->shared->held, held);
 }
 
 void fusedisk_get_counts(struct fusedisk *f, struct fusedisk_counts *ret_counts)
