@@ -348,8 +348,14 @@ static void *engine_main(void *arg)
 
 /* ---- life ---- */
 
+static void on_look(void *arg)
+{
+    engine_wake(arg);
+}
+
 static void free_parts(struct engine *e)
 {
+    scout_free(e->scout);
     engine_detach_all(e);
     cycle_free(e->cycle);
     reader_free(e->reader);
@@ -415,6 +421,8 @@ static int start(struct engine *e, struct err *err)
     pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
     pthread_cond_init(&e->cond, &attr);
     pthread_condattr_destroy(&attr);
+    if (scout_new(on_look, e, &e->scout, err) < 0)
+        return -1;
     r = pthread_create(&e->thread, NULL, engine_main, e);
     if (r != 0)
         return err_sys(err, r, "starting the capture thread");
@@ -455,6 +463,7 @@ void engine_free(struct engine *e)
         uplink_stop(e->conf.link);
         hashfetch_stop(e->conf.hashes);
         pthread_join(e->thread, NULL);
+        scout_free(TAKE_PTR(e->scout)); /* it wakes this engine */
         if (e->has_wish && engine_save(e, &err) < 0)
             log_event(LOG_ERROR, "state_not_saved", LOG_E(&err));
         while (engine_take(e, &o))

@@ -16,34 +16,50 @@
 #include "transport/base/log.h"
 
 #define INVENTORY_USEC (30 * USEC_PER_SEC)
+/* For a look without which a step cannot go on. It takes milliseconds unless some disk is slow. */
+#define LOOK_USEC (1 * USEC_PER_SEC)
 
 /* ---- inventory ---- */
 
-static int send_inventory(struct engine *e, struct err *err)
+static void take_inventory(struct engine *e, struct inventory *fresh)
 {
     struct engine_output o = {.kind = ENGINE_INVENTORY};
+    bool changed = !e->inventory || !inventory_equal(e->inventory, fresh);
 
-    if (inventory_scan(NULL, &o.inventory, err) < 0)
-        return -1;
+    inventory_free(e->inventory);
+    e->inventory = fresh;
+    engine_watch_inventory(e);
+    if (!changed)
+        return;
+    o.inventory = inventory_ref(fresh);
     engine_put(e, &o);
-    return 0;
 }
 
+/* inventory_usec is when a look was asked for, and not when it ended: a rescan that is asked for meanwhile sets it to 0, and is obeyed. */
 int engine_refresh_inventory(struct engine *e, bool force, struct err *err)
 {
-    struct inventory *fresh AUTO_OF(inventory) = NULL;
     uint64_t now = clock_mono_usec();
-    bool changed;
+    bool must = force || !e->inventory;
+    struct inventory *fresh;
+    int r;
 
-    if (!force && e->inventory && e->inventory_usec != 0 && now < e->inventory_usec + INVENTORY_USEC)
+    if (e->look == 0 && !must && e->inventory_usec != 0 && now < e->inventory_usec + INVENTORY_USEC)
         return 0;
-    if (inventory_scan(NULL, &fresh, err) < 0)
+    if (e->look == 0 || (force && !e->look_is_forced)) { /* one that is under way may have begun too early */
+        e->look = scout_ask(e->scout);
+        e->look_is_forced = force;
+        e->inventory_usec = now;
+    }
+    r = scout_take(e->scout, e->look, must ? LOOK_USEC : 0, &fresh, err);
+    if (r == 0)
+        return must ? err_set(err, ERR_UNAVAILABLE, "the disks of this machine are still being looked for") : 0;
+    e->look = 0;
+    if (r < 0) {
+        e->inventory_usec = 0;
         return err_wrap(err, "looking for disks");
-    changed = !e->inventory || !inventory_equal(e->inventory, fresh);
-    inventory_free(e->inventory);
-    e->inventory = TAKE_PTR(fresh);
-    e->inventory_usec = now;
-    return changed ? send_inventory(e, err) : 0;
+    }
+    take_inventory(e, fresh);
+    return 0;
 }
 
 /* ---- one disk ---- */
@@ -230,7 +246,7 @@ static int attach(struct engine *e, struct engine_disk *d, struct err *err)
     const struct inventory_disk *disk = inventory_find(e->inventory, d->key);
     bool resumed;
 
-    if (!disk && engine_refresh_inventory(e, true, err) == 0)
+    if ((!disk || !disk->trackable) && engine_refresh_inventory(e, true, err) == 0)
         disk = inventory_find(e->inventory, d->key);
     if (!disk) {
         err_set(err, ERR_NOT_FOUND, "the protected disk %s is not there", d->key);

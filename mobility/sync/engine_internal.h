@@ -26,6 +26,7 @@
 #include "mobility/capture/reader.h"
 #include "mobility/hooks.h"
 #include "mobility/insight/insight.h"
+#include "mobility/scout.h"
 #include "mobility/sync/changeset.h"
 #include "mobility/sync/engine.h"
 #include "mobility/sync/plan.h"
@@ -147,8 +148,12 @@ struct engine {
     bool cursor_moved;   /* of a sweep, since it was saved */
     uint64_t saved_usec; /* monotonic, of the last save */
     char boot_id[IDENT_TEXT_SIZE];
-    struct inventory *inventory;
-    uint64_t inventory_usec;
+    struct scout *scout;
+    struct inventory *inventory; /* the last that was found; NULL: none yet */
+    uint64_t inventory_usec;     /* when the last look was asked for; 0: one is due */
+    uint64_t look;               /* number of the one that is under way; 0: none */
+    bool look_is_forced;
+    char told_unanswered[QUESTION_WHOM_MAX]; /* engine_watch.c */
     struct tracker *tracker;
     struct reader *reader;
     struct cycle *cycle;
@@ -226,6 +231,8 @@ uint64_t engine_schedule_wake(const struct engine *e);
 
 /* engine_disks.c */
 int engine_converge(struct engine *e, struct err *err);
+/* What the scout found, if anything new is due; it is waited for only where there is none yet, or with force, which wants one that is looked for from
+ * now on. ERR_UNAVAILABLE: it is not there in time. */
 int engine_refresh_inventory(struct engine *e, bool force, struct err *err);
 /* Everything that has to be looked at before each step: sizes, losses, vanished disks. */
 int engine_check_disks(struct engine *e, struct err *err);
@@ -332,5 +339,7 @@ void engine_unreadable_forget(struct engine_disk *d);
 /* engine_watch.c */
 /* With each turn, once the tracker is open. */
 void engine_watch(struct engine *e);
+/* With each new inventory. */
+void engine_watch_inventory(struct engine *e);
 
 #endif

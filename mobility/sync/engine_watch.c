@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Conditions of the machine that do not stop replication, but that somebody should know of: a clock that is set, a kernel whose
- * tracking is slow, commands to a disk that no tracker sees. Each is told when it comes up, not with every point.
+ * tracking is slow, commands to a disk that no tracker sees, a disk that does not answer. Each is told when it comes up, not with every point.
  */
 #include "mobility/sync/engine_internal.h"
 
+#include <stdio.h>
 #include <string.h>
 #include <time.h>
 
@@ -64,6 +65,17 @@ static void watch_passthrough(struct engine *e, struct engine_disk *d)
         (unsigned long long)(stats.passthrough - d->told_passthrough));
     d->told_passthrough = stats.passthrough;
     d->tell_passthrough_usec = now + TELL_AGAIN_USEC;
+}
+
+void engine_watch_inventory(struct engine *e)
+{
+    const char *whom = e->inventory->unanswered;
+
+    if (whom[0] && strcmp(whom, e->told_unanswered) != 0)
+        engine_event(e, "warning", "does_not_answer",
+            "see to what it hangs on (its path, its storage, the server of its file system), or detach it",
+            "%s does not answer; until it does, what lies on it is not known, and no protection of it can begin", whom);
+    snprintf(e->told_unanswered, sizeof(e->told_unanswered), "%s", whom);
 }
 
 void engine_watch(struct engine *e)
