@@ -68,9 +68,9 @@ int tracker_is_trackable(dev_t disk, struct err *err);
 unsigned tracker_granule_shift(uint64_t size_bytes);
 
 /* Begins (or, after a take-over, goes on) tracking the whole disk behind path. When this returns, every write
- * that completes is seen, and so is one that is in flight now. A fresh disk has no dirty bits: the caller
- * knows that nothing of it was read yet. ERR_EXISTS: already added. The disk is the tracker's until
- * tracker_remove or tracker_close. */
+ * that completes is seen; one that was in flight has landed, for which it waits up to a second. A fresh disk has no
+ * dirty bits: the caller knows that nothing of it was read yet. ERR_EXISTS: already added. The disk is the
+ * tracker's until tracker_remove or tracker_close. */
 int tracker_add(struct tracker *t, const char *path, struct tracker_disk **ret_disk, struct err *err);
 /* Ends tracking of one disk and forgets its bits. Also for a disk that is gone. */
 int tracker_remove(struct tracker *t, struct tracker_disk *disk, struct err *err);

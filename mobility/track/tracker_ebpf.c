@@ -21,15 +21,20 @@
 #include <sys/random.h>
 #include <sys/sysmacros.h>
 #include <sys/utsname.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "mobility/track/bpffs.h"
 #include "mobility/track/diskmap.h"
 #include "mobility/track/tracker_driver.h"
 #include "mobility/track/blocktrack.skel.h"
+#include "transport/base/clock.h"
 #include "transport/base/mem.h"
 
 #define BTF_PATH "/sys/kernel/btf/vmlinux"
+/* How long a disk that is added is waited for that always has writes in flight, and how often it is looked. */
+#define EARLIER_USEC (1 * USEC_PER_SEC)
+#define EARLIER_LOOK_NSEC 1000000L
 
 struct ebpf {
     struct bpffs pins;
@@ -440,6 +445,19 @@ static int new_incarnation(uint64_t *ret_number, struct err *err)
     return 0;
 }
 
+/* A write that the driver had before on_issue knew the disk is on no list, so the next reader has its completion alone to learn of it, and the kernel
+ * may not tell that. Nothing of the disk is read before it has landed. The first look comes a moment later: a request is counted just after its issue
+ * was told. A disk that always has some in flight is waited for as long as any request takes that is not in trouble. */
+static void wait_for_earlier_writes(dev_t disk)
+{
+    const struct timespec moment = {.tv_nsec = EARLIER_LOOK_NSEC};
+    uint64_t until = clock_mono_usec() + EARLIER_USEC;
+
+    do
+        (void)nanosleep(&moment, NULL);
+    while (wholedisk_writes_in_flight(disk) != 0 && clock_mono_usec() < until);
+}
+
 static int create_array(struct ebpf *e, struct tracker_disk *disk, struct ebpf_disk *d, struct err *err)
 {
     struct diskmap_geometry g = {.dev = d->key,
@@ -455,8 +473,10 @@ static int create_array(struct ebpf *e, struct tracker_disk *disk, struct ebpf_d
     fd = make_array(g.size_bytes, g.granule_shift, err);
     if (fd < 0 || diskmap_create(fd, &g, &d->map, err) < 0)
         return -1;
-    if (bpffs_put(&e->pins, d->pin, fd, err) == 0 && use_array(e, d->key, fd, err) == 0)
+    if (bpffs_put(&e->pins, d->pin, fd, err) == 0 && use_array(e, d->key, fd, err) == 0) {
+        wait_for_earlier_writes(disk->dev);
         return 0;
+    }
     diskmap_unmap(&d->map);
     bpffs_drop(&e->pins, d->pin);
     return -1;

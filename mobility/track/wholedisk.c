@@ -8,6 +8,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -109,6 +110,17 @@ bool wholedisk_has_write_cache(dev_t disk)
     char text[32];
 
     return read_attribute(disk, "queue/write_cache", text, sizeof(text)) == 0 && strcmp(text, "write back") == 0;
+}
+
+int wholedisk_writes_in_flight(dev_t disk)
+{
+    char text[64];
+    unsigned writes;
+
+    if (read_number(disk, "queue/iostats") == 0 || read_attribute(disk, "inflight", text, sizeof(text)) < 0 ||
+        sscanf(text, "%*u %u", &writes) != 1)
+        return -1;
+    return writes > INT_MAX ? INT_MAX : (int)writes;
 }
 
 /* Names of the devices a stacked one lies on, "sda2 sdb"; empty: it is not stacked. */

@@ -22,6 +22,8 @@ uint64_t wholedisk_size_bytes(dev_t disk); /* 0: gone, or empty */
 uint64_t wholedisk_sequence(dev_t disk);   /* the kernel's diskseq; 0: gone, or a kernel without it */
 /* The block layer sends this disk flushes (it has a volatile write cache, or says so). */
 bool wholedisk_has_write_cache(dev_t disk);
+/* Writes and discards that the driver has and has not completed. -1: the kernel does not count them (queue/iostats), or the disk is gone. */
+int wholedisk_writes_in_flight(dev_t disk);
 /* As tracker_is_trackable. */
 int wholedisk_is_trackable(dev_t disk, struct err *err);
 /* /proc/sys/kernel/random/boot_id as 16 bytes. */

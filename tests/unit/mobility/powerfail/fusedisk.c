@@ -37,7 +37,7 @@
 #define NOTED_FLUSHES 1024u
 #define OPS_MAX 256u
 #define NSEC 1000000000ull
-#define HELD_NSEC 10000000ull /* how often it is looked whether reads may go on */
+#define HELD_NSEC 10000000ull /* how often it is looked whether it may go on */
 
 struct noted {
     _Atomic uint32_t tag;
@@ -197,7 +197,7 @@ static void do_step(struct server *s, struct op *o)
 {
     bool last = o->step + 1 >= o->steps;
 
-    if (o->kind == OP_READ && atomic_load(&s->f->shared->held)) {
+    if (atomic_load(&s->f->shared->held)) {
         o->due_nsec = now_nsec() + HELD_NSEC;
         return;
     }

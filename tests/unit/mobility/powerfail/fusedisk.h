@@ -2,7 +2,7 @@
  *
  * Disks whose every move is known: files of a FUSE file system of the test, to put loop disks on. A process of its own serves them
  * from memory that it shares with the test. It can delay each request (so that later ones overtake it), let a write land in
- * two parts, fail to read what it was told is bad, or read nothing at all for a while; it notes when each write and flush came, when its content was there,
+ * two parts, fail to read what it was told is bad, or do nothing at all for a while; it notes when each write and flush came, when its content was there,
  * and when it was answered.
  *
  * A process and not a thread: the kernel closes a killed test's /dev/fuse only after all its threads have ended, and one
@@ -33,7 +33,7 @@ void fusedisk_set_delays(struct fusedisk *f, unsigned permille, unsigned max_use
 /* Reads that touch the range fail with EIO. Slot 0..FUSEDISK_BAD_MAX - 1; length 0: healed. */
 void fusedisk_set_bad(struct fusedisk *f, unsigned slot, unsigned disk, uint64_t start, uint64_t length);
 
-/* While it is held, no read is answered, as by a disk whose path is lost. */
+/* While it is held, no request is done or answered, as by a disk whose path is lost. */
 void fusedisk_hold(struct fusedisk *f, bool held);
 
 struct fusedisk_counts {
