@@ -21,6 +21,11 @@
 #define LIVE_DEFAULT (10 * USEC_PER_SEC)
 #define HOLD_DEFAULT (8u << 20)
 
+static const char outside[] = "something outside the frozen file systems writes to the disks";
+static const char too_much[] = "too much changed for a freeze";
+static const char barriers[] = "no round without a barrier was found";
+static const char never_quiet[] = "the disks were never quiet";
+
 struct cycle {
     struct cycle_parts parts;
     struct dirty *rounds[CYCLE_DISKS_MAX]; /* NULL: not taking part */
@@ -43,6 +48,16 @@ struct run {
     bool froze;  /* there were file systems to freeze */
     bool missed; /* there will be no group point */
 };
+
+bool cycle_reason_is_outside(const char *reason)
+{
+    return reason == outside;
+}
+
+bool cycle_reason_is_load(const char *reason)
+{
+    return reason == too_much || reason == barriers || reason == never_quiet;
+}
 
 /* --- life ---------------------------------------------------------------------------------------------------------- */
 
@@ -255,7 +270,7 @@ static int capture_frozen(struct run *x, struct err *err)
     if (drain_all(x, err) < 0)
         return -1;
     if (x->bytes > x->o.freeze_bytes || x->bytes > held_free_bytes(&c->held)) {
-        x->result->reason = "too much changed for a freeze";
+        x->result->reason = too_much;
         return 0;
     }
     x->holding = true;
@@ -277,7 +292,7 @@ static int capture_frozen(struct run *x, struct err *err)
         note_point(x, a_mono, a_utc, x->froze);
         return 1;
     }
-    x->result->reason = "something outside the frozen file systems writes to the disks";
+    x->result->reason = outside;
     return 0;
 }
 
@@ -363,7 +378,7 @@ static int find_point(struct run *x, struct err *err)
     if (closed != 0)
         return closed;
     if (!x->result->reason)
-        x->result->reason = x->countable ? "no round without a barrier was found" : "the disks were never quiet";
+        x->result->reason = x->countable ? barriers : never_quiet;
     return x->o.want == CYCLE_CRASH && x->o.may_freeze ? frozen_round(x, err) : 0;
 }
 

@@ -107,6 +107,10 @@ struct cycle_result {
     const char *reason;      /* CYCLE_NO_POINT, or why a freeze was given up: a fixed text; else NULL */
 };
 
+/* Of a `reason`: something writes that no freeze stops; or more is written than can be read in time. Both false: it is neither. */
+bool cycle_reason_is_outside(const char *reason);
+bool cycle_reason_is_load(const char *reason);
+
 /* The engine keeps the rounds' bitmaps and the held blocks between cycles. */
 struct cycle;
 int cycle_new(const struct cycle_parts *parts, struct cycle **ret_cycle, struct err *err);

@@ -76,6 +76,15 @@ bool engine_group_is_whole(struct engine *e, const struct cycle_result *r)
     return group_part_captured(e->conf.part, r->freeze_usec, clock_mono_usec() + COMMIT_USEC) == 0;
 }
 
+static const char *remedy_of(const char *reason)
+{
+    if (cycle_reason_is_outside(reason))
+        return "put what writes there on a file system, or take it out of the group";
+    if (cycle_reason_is_load(reason))
+        return "have less written while the points of the group are made, or take it out of the group";
+    return "nothing is to be done: the next point of the group is made without regard to this one";
+}
+
 static void explain(const struct cycle_result *r, struct err *why)
 {
     if (r->freeze_error.code != ERR_NONE) {
@@ -85,7 +94,7 @@ static void explain(const struct cycle_result *r, struct err *why)
         err_hint(why, "raise the freeze budget of its policy and of the group");
     } else if (!r->held && r->reason) {
         err_set(why, ERR_TIMEOUT, "%s", r->reason);
-        err_hint(why, "put what writes there on a file system, or take it out of the group");
+        err_hint(why, "%s", remedy_of(r->reason));
     } else {
         err_set(why, ERR_CANCELLED, "the group point was given up");
     }

@@ -376,6 +376,49 @@ static void what_the_tracker_loses_in_a_cycle_makes_it_no_point(void **state)
     change_in_the_middle(false, true);
 }
 
+/* Orders what a coordinator would whose other machines are always there already, until it has ended. */
+static enum group_part_state make_group_point(struct group_part *part, struct group_part_view *ret_view)
+{
+    static const enum group_part_state orders[][2] = {{GROUP_PART_PREPARED, GROUP_PART_FREEZING},
+        {GROUP_PART_FROZEN, GROUP_PART_READING}, {GROUP_PART_HELD, GROUP_PART_RELEASED},
+        {GROUP_PART_CAPTURED, GROUP_PART_COMMITTING}};
+    const struct group_part_ask ask = {.budget_usec = 30000000};
+    enum group_part_state now;
+
+    assert_int_equal(group_part_begin(part, &ask, NULL), 0);
+    while ((now = group_part_look(part, ret_view)) != GROUP_PART_DONE && now != GROUP_PART_FAILED) {
+        for (unsigned i = 0; i < sizeof(orders) / sizeof(orders[0]); i++)
+            if (orders[i][0] == now)
+                (void)group_part_order(part, orders[i][1], NULL);
+        (void)usleep(1000);
+    }
+    return now;
+}
+
+static void a_group_point_without_a_disk_that_grew_asks_for_nothing(void **state)
+{
+    struct group_part_view view;
+    struct syncrig rig;
+
+    (void)state;
+    grows = true;
+    loses = false;
+    syncrig_init(&rig, 1, 16 * MIB, 512);
+    rig.wish.interval_usec = 3600000000u; /* no cycle but that of the group */
+    syncrig_start(&rig);
+    assert_true(syncrig_wait_phase(&rig, PHASE_PROTECTED));
+    changing = &rig.disks[0];
+    fill(&rig.disks[0], 0, MIB);
+    assert_int_equal(make_group_point(syncrig_part(&rig), &view), GROUP_PART_FAILED);
+    assert_non_null(strstr(view.why.text, "changed its size"));
+    assert_non_null(strstr(view.why.correction, "nothing is to be done"));
+    group_part_collect(syncrig_part(&rig));
+    assert_true(syncrig_wait_event(&rig, "disk_resized"));
+    assert_int_equal(make_group_point(syncrig_part(&rig), &view), GROUP_PART_DONE);
+    group_part_collect(syncrig_part(&rig));
+    syncrig_done(&rig);
+}
+
 /* A backlog is sent disk by disk; what of it is committed is forgotten, and the agent is killed before the rest is. */
 static void what_a_backlog_could_not_read_is_known_to_the_next_process(void **state)
 {
@@ -473,6 +516,7 @@ int main(void)
         cmocka_unit_test(a_disk_that_is_away_for_a_moment_loses_nothing),
         cmocka_unit_test(a_disk_that_grows_in_a_cycle_is_in_no_point_with_its_old_size),
         cmocka_unit_test(what_the_tracker_loses_in_a_cycle_makes_it_no_point),
+        cmocka_unit_test(a_group_point_without_a_disk_that_grew_asks_for_nothing),
         cmocka_unit_test(what_a_backlog_could_not_read_is_known_to_the_next_process),
         cmocka_unit_test(what_could_not_be_read_of_a_very_large_disk_is_read_again),
         cmocka_unit_test(an_end_of_less_than_a_granule_is_read_again),

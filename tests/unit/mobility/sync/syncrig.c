@@ -37,6 +37,7 @@ struct syncrig_agent {
     struct hashfetch *hashes;
     struct engine *engine;
     struct freeze *freeze;
+    struct group_part *part;
     char run_dir[100], instance[32];
     pthread_mutex_t lock; /* guards what is below */
     pthread_cond_t changed;
@@ -107,6 +108,11 @@ static void wake(void *arg)
         engine_wake(a->engine);
 }
 
+static void nothing(void *arg)
+{
+    (void)arg;
+}
+
 static void take_outputs(struct syncrig_agent *a)
 {
     struct engine_output o;
@@ -143,6 +149,7 @@ static void on_bell(void *arg)
 static void build(struct syncrig_agent *a)
 {
     struct uplink_ops ops = {.arg = a, .to_loop = ring, .to_capture = wake};
+    struct group_part_conf pc = {.to_capture = wake, .to_loop = nothing, .arg = a};
     struct outbox_conf oc = {.software = "test"};
     struct engine_conf ec = {
         .data_dir = a->rig->dir, .run_dir = a->run_dir, .instance = a->instance, .to_loop = ring, .arg = a};
@@ -162,10 +169,11 @@ static void build(struct syncrig_agent *a)
     oc.loop = a->loop;
     ec.freeze = a->freeze;
     if (uplink_new(&ops, 4 << 20, &a->uplink, &err) < 0 || outbox_new(&oc, a->uplink, &a->outbox, &err) < 0 ||
-        hashfetch_new(&oc.machine, ring, a, &a->hashes, &err) < 0)
+        hashfetch_new(&oc.machine, ring, a, &a->hashes, &err) < 0 || group_part_new(&pc, &a->part, &err) < 0)
         goto failed;
     ec.link = a->uplink;
     ec.hashes = a->hashes;
+    ec.part = a->part;
     if (outbox_set_target(a->outbox, fakenode_address(a->rig->node), NULL, &err) < 0 ||
         engine_new(&ec, &a->engine, &err) < 0)
         goto failed;
@@ -213,6 +221,7 @@ void syncrig_stop(struct syncrig *rig)
     loop_bell_post(a->bell);
     pthread_join(a->thread, NULL);
     engine_free(TAKE_PTR(a->engine));
+    group_part_free(a->part);
     outbox_free(a->outbox);
     hashfetch_free(a->hashes);
     uplink_free(a->uplink);
@@ -225,6 +234,11 @@ void syncrig_stop(struct syncrig *rig)
 struct engine *syncrig_engine(struct syncrig *rig)
 {
     return rig->agent->engine;
+}
+
+struct group_part *syncrig_part(struct syncrig *rig)
+{
+    return rig->agent->part;
 }
 
 void syncrig_start_process(struct syncrig *rig)

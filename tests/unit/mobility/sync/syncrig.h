@@ -38,6 +38,8 @@ void syncrig_done(struct syncrig *rig); /* stops what runs and removes every tra
 void syncrig_start(struct syncrig *rig); /* on a thread, with rig->wish */
 void syncrig_stop(struct syncrig *rig);
 struct engine *syncrig_engine(struct syncrig *rig);
+/* The part in points of a group; the test is the loop that orders them. */
+struct group_part *syncrig_part(struct syncrig *rig);
 /* Times that an event of this code was given since syncrig_start. */
 unsigned syncrig_events(struct syncrig *rig, const char *code);
 /* Waits for the result of a command, 90 s at most. */
