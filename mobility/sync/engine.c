@@ -340,6 +340,7 @@ static void *engine_main(void *arg)
         engine_expire_commands(e);
         engine_insight_tick(e);
         engine_publish(e);
+        engine_prepare(e);
         if (r <= 0)
             wait_until(e, next_wake(e));
     }

@@ -330,10 +330,20 @@ static int open_parts(struct engine *e, struct err *err)
         return -1;
     if (e->tracker)
         return 0;
+    e->prepared = false;
     if (tracker_open(&config, &e->tracker, err) < 0)
         return err_wrap(err, "starting to track changes");
     log_event(LOG_INFO, "tracker_open", LOG_S("driver", tracker_driver_name(e->tracker)));
     return 0;
+}
+
+/* Nothing is protected, and there is time: the first copy of a machine that is protected later need not wait for the verifier. */
+void engine_prepare(struct engine *e)
+{
+    if (e->tracker || e->prepared || !e->has_wish || e->wish.protect)
+        return;
+    tracker_prepare();
+    e->prepared = true;
 }
 
 /* Nothing is to be protected: no trace is left in the kernel or under /run, and nothing is known of the disks. */

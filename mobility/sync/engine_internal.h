@@ -155,6 +155,7 @@ struct engine {
     bool look_is_forced;
     char told_unanswered[QUESTION_WHOM_MAX]; /* engine_watch.c */
     struct tracker *tracker;
+    bool prepared; /* the next tracker_open is quick */
     struct reader *reader;
     struct cycle *cycle;
     struct retained *retained;
@@ -230,6 +231,7 @@ void engine_schedule_rewind(struct engine *e);
 uint64_t engine_schedule_wake(const struct engine *e);
 
 /* engine_disks.c */
+void engine_prepare(struct engine *e);
 int engine_converge(struct engine *e, struct err *err);
 /* What the scout found, if anything new is due; it is waited for only where there is none yet, or with force, which wants one that is looked for from
  * now on. ERR_UNAVAILABLE: it is not there in time. */

@@ -246,6 +246,24 @@ static __always_inline void mark_request(
         COUNT(map, lost); /* a zone command over the whole device */
 }
 
+/* --- submission --------------------------------------------------------------------------------------------------------- */
+
+/* The first program of the object, and so the first that is loaded: a kernel that does not permit it says so before its verifier has
+ * spent a tenth of a second on the others. */
+SEC("fentry/submit_bio_noacct")
+int BPF_PROG(on_submit, struct bio *bio)
+{
+    struct bt_lane *lane = 0;
+    void *map;
+
+    if (!(bio->bi_opf & barrier_flags()))
+        return 0;
+    map = array_of(dev_of(bio->bi_bdev->bd_disk), 0, &lane);
+    if (map)
+        COUNT(map, barriers_submitted);
+    return 0;
+}
+
 /* --- requests in flight ---------------------------------------------------------------------------------------------- */
 
 /* The verifier allows no arithmetic on the request's address itself, but a copy of its lower half is a number like any other; the
@@ -460,19 +478,5 @@ int BPF_PROG(on_complete, struct request *rq, int error, unsigned int bytes)
             release_sheet(map, f);
         (void)__sync_lock_test_and_set(&f->request, 0);
     }
-    return 0;
-}
-
-SEC("fentry/submit_bio_noacct")
-int BPF_PROG(on_submit, struct bio *bio)
-{
-    struct bt_lane *lane = 0;
-    void *map;
-
-    if (!(bio->bi_opf & barrier_flags()))
-        return 0;
-    map = array_of(dev_of(bio->bi_bdev->bd_disk), 0, &lane);
-    if (map)
-        COUNT(map, barriers_submitted);
     return 0;
 }

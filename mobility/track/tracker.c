@@ -59,6 +59,13 @@ static int open_driver(struct tracker *t, const struct tracker_config *c, struct
     return t->driver ? -1 : err_set(err, ERR_UNSUPPORTED, "there is no tracker named \"%.20s\"", c->driver);
 }
 
+void tracker_prepare(void)
+{
+    for (size_t i = 0; i < ARRAY_LEN(drivers); i++)
+        if (drivers[i]->prepare)
+            drivers[i]->prepare();
+}
+
 int tracker_open(const struct tracker_config *config, struct tracker **ret_tracker, struct err *err)
 {
     struct tracker *t AUTO_OF(tracker) = NULL;

@@ -42,6 +42,9 @@ struct tracker_config {
     const char *state_dir; /* scan keeps its hash tables here; ebpf does not use it */
 };
 
+/* Loads ahead what the kernel takes some tenths of a second to verify, for the next tracker_open of this process that takes over nothing
+ * of an earlier one. Nothing is attached or pinned by it. What goes wrong tracker_open will say. */
+void tracker_prepare(void);
 /* Opens the tracker and takes over what an earlier process of the same instance left (pins of another boot or
  * format are removed first; the disks then come out as fresh). ERR_UNSUPPORTED: no BTF, or no driver of that
  * name. ERR_DENIED: no permission. ERR_CONFLICT: another live process has this instance open. */

@@ -22,6 +22,7 @@ struct tracker_disk {
 
 struct tracker_driver {
     const char *name;
+    void (*prepare)(void); /* NULL: there is nothing to do ahead */
     /* Leaves *ret_state NULL on failure. The config's strings are checked and never NULL, pin_root excepted. */
     int (*open)(const struct tracker_config *config, void **ret_state, struct err *err);
     void (*close)(void *state); /* every disk was released before */

@@ -10,7 +10,8 @@
  * Happy path of open: adopt `disks`, load this build's programs over it, attach, put the new links in place of the old ones.
  * Old and new programs mark side by side for a moment, so an upgrade has no gap. Of add: adopt the disk's array if it is the
  * one that the programs use and belongs to this very disk and boot; else make a new one. Whatever is not certain is made
- * anew, under a new incarnation number, which the owner of the dirty set sees in its tag.
+ * anew, under a new incarnation number, which the owner of the dirty set sees in its tag. Loading takes a few tenths of a second, most of it
+ * in the kernel's verifier, so an agent that protects nothing yet has it done ahead (ebpf_prepare).
  */
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
@@ -138,18 +139,17 @@ static int put_meta(struct ebpf *e, struct err *err)
     return bpffs_put(&e->pins, "meta", fd, err);
 }
 
-/* Loads the programs over the disks map that is pinned, or over a new one. on_submit is left out where the kernel has no
- * fentry, or does not permit it; then `with_submit` false is the second attempt. */
-static int load_programs(struct ebpf *e, bool with_submit, struct blocktrack **ret_skel)
+/* Loads the programs over a disks map that is there, or (-1) over a new one. on_submit is left out where the kernel has no fentry, or does
+ * not permit it: that is the second attempt. */
+static int load_programs(int disks_fd, bool with_submit, struct blocktrack **ret_skel)
 {
-    AUTO_CLOSE int old_disks = bpffs_get(&e->pins, "disks");
     struct blocktrack *skel = blocktrack__open();
     int code;
 
     if (!skel)
         return -errno;
     bpf_program__set_autoload(skel->progs.on_submit, with_submit);
-    code = old_disks >= 0 ? bpf_map__reuse_fd(skel->maps.disks, old_disks) : 0;
+    code = disks_fd >= 0 ? bpf_map__reuse_fd(skel->maps.disks, disks_fd) : 0;
     if (code == 0)
         code = blocktrack__load(skel);
     if (code < 0) {
@@ -158,6 +158,28 @@ static int load_programs(struct ebpf *e, bool with_submit, struct blocktrack **r
     }
     *ret_skel = skel;
     return 0;
+}
+
+static int load(int disks_fd, struct blocktrack **ret_skel)
+{
+    int code = load_programs(disks_fd, true, ret_skel);
+
+    if (code < 0)
+        code = load_programs(disks_fd, false, ret_skel);
+    (void)malloc_trim(0); /* libbpf has read all of the kernel's BTF */
+    return code;
+}
+
+/* What ebpf_prepare has loaded, with a disks map of its own; NULL: nothing. Taken and put in one step, by any thread. */
+static struct blocktrack *prepared;
+
+static void ebpf_prepare(void)
+{
+    struct blocktrack *skel = NULL;
+
+    silence();
+    if (access(BTF_PATH, R_OK) == 0 && !__atomic_load_n(&prepared, __ATOMIC_ACQUIRE) && load(-1, &skel) == 0)
+        blocktrack__destroy(__atomic_exchange_n(&prepared, skel, __ATOMIC_ACQ_REL));
 }
 
 static int attach(struct ebpf *e, struct bpf_program *program, const char *pin, struct err *err)
@@ -172,7 +194,7 @@ static int attach(struct ebpf *e, struct bpf_program *program, const char *pin, 
     return result;
 }
 
-static int start_programs(struct ebpf *e, struct blocktrack *skel, bool with_submit, struct err *err)
+static int start_programs(struct ebpf *e, struct blocktrack *skel, struct err *err)
 {
     e->disks_fd = dup(bpf_map__fd(skel->maps.disks));
     e->program_fds[0] = dup(bpf_program__fd(skel->progs.on_complete));
@@ -182,7 +204,8 @@ static int start_programs(struct ebpf *e, struct blocktrack *skel, bool with_sub
     if (bpffs_put(&e->pins, "disks", e->disks_fd, err) < 0 || attach(e, skel->progs.on_complete, "complete", err) < 0 ||
         attach(e, skel->progs.on_issue, "issue", err) < 0)
         return -1;
-    e->sees_submission = with_submit && attach(e, skel->progs.on_submit, "submit", NULL) == 0;
+    e->sees_submission =
+        bpf_program__autoload(skel->progs.on_submit) && attach(e, skel->progs.on_submit, "submit", NULL) == 0;
     if (!e->sees_submission)
         bpffs_drop(&e->pins, "submit");
     return put_meta(e, err);
@@ -190,19 +213,14 @@ static int start_programs(struct ebpf *e, struct blocktrack *skel, bool with_sub
 
 static int load_and_start(struct ebpf *e, struct err *err)
 {
-    struct blocktrack *skel = NULL;
-    bool with_submit = true;
-    int code = load_programs(e, with_submit, &skel), result;
+    AUTO_CLOSE int old_disks = bpffs_get(&e->pins, "disks");
+    struct blocktrack *skel = old_disks < 0 ? __atomic_exchange_n(&prepared, NULL, __ATOMIC_ACQ_REL) : NULL;
+    int code = skel ? 0 : load(old_disks, &skel), result;
 
-    if (code < 0) {
-        with_submit = false;
-        code = load_programs(e, with_submit, &skel);
-    }
     if (code < 0)
         return fail_load(code, err);
-    result = start_programs(e, skel, with_submit, err);
+    result = start_programs(e, skel, err);
     blocktrack__destroy(skel);
-    (void)malloc_trim(0); /* libbpf has read all of the kernel's BTF */
     return result;
 }
 
@@ -677,6 +695,7 @@ static uint64_t ebpf_event_cost(void *state, uint64_t *ret_events)
 
 const struct tracker_driver tracker_ebpf_driver = {
     .name = "ebpf",
+    .prepare = ebpf_prepare,
     .open = ebpf_open,
     .close = ebpf_close,
     .destroy = ebpf_destroy,

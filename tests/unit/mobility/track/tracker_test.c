@@ -935,6 +935,37 @@ static void test_a_program_that_a_new_kernel_refuses_is_an_error(void **state)
     in_a_process(*state, open_on_refusing_kernel);
 }
 
+/* What has been loaded needs no kernel that still takes programs; nothing is pinned before it is used, and it tracks. */
+static void open_what_was_prepared(struct trackrig *r)
+{
+    static _Alignas(GRANULE) const uint8_t block[GRANULE] = {1};
+    struct err err = ERR_INIT;
+    char path[160];
+
+    (void)snprintf(path, sizeof(path), "%s/test", r->bpf);
+    if (tracker_destroy(&r->config, &err) < 0)
+        _exit(4);
+    tracker_prepare();
+    tracker_prepare();
+    refuse_programs();
+    if (access(path, F_OK) == 0)
+        _exit(5);
+    if (tracker_open(&r->config, &r->tracker, &err) < 0 || tracker_add(r->tracker, r->disk.path, &r->tracked, &err) < 0)
+        _exit(6);
+    loopdisk_write(&r->disk, 8 * GRANULE, block, sizeof(block));
+    if (strcmp(tracker_driver_name(r->tracker), "ebpf") != 0 || trackrig_drain(r) != 1)
+        _exit(7);
+    tracker_close(r->tracker);
+    if (tracker_destroy(&r->config, &err) < 0)
+        _exit(8);
+    _exit(tracker_open(&r->config, &r->tracker, &err) < 0 ? 0 : 9); /* it was used up */
+}
+
+static void test_what_was_prepared_is_not_loaded_again(void **state)
+{
+    in_a_process(*state, open_what_was_prepared);
+}
+
 static void test_a_loss_makes_the_disk_unknown_until_acknowledged(void **state)
 {
     struct trackrig *r = *state;
@@ -1031,6 +1062,7 @@ int main(void)
         TEST(test_a_table_that_cannot_be_looked_at_refuses_disks),
         TEST(test_an_old_kernel_is_served_by_scan_which_says_why),
         TEST(test_a_program_that_a_new_kernel_refuses_is_an_error),
+        TEST(test_what_was_prepared_is_not_loaded_again),
         TEST(test_a_loss_makes_the_disk_unknown_until_acknowledged),
         TEST(test_granules_grow_above_two_tebibytes),
         TEST(test_the_cost_of_a_write),
