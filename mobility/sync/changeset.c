@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Hash, seal and pack on the thread that reads. The digest covers the records in the order in which they are sent.
+ * Hash, seal and pack on the thread that reads, or on several (sealpool.h), whose records come back in the order of their pieces. The
+ * digest covers the records in the order in which they are sent.
  */
 #include "mobility/sync/changeset.h"
 
 #include <stdio.h>
 #include <string.h>
 
+#include "mobility/sync/sealpool.h"
 #include "transport/base/clock.h"
 #include "transport/log/seal.h"
 
@@ -27,6 +29,9 @@ struct changeset {
     uint64_t sent_bytes, changed_bytes;
     uint64_t waited_usec;
     struct pace *pace; /* NULL: as fast as it goes */
+    unsigned threads;  /* beside this one */
+    int nice;
+    struct sealpool *pool; /* NULL: nothing was compressed on them yet */
 };
 
 int changeset_new(struct uplink *link, struct changeset **ret_set, struct err *err)
@@ -50,6 +55,7 @@ void changeset_free(struct changeset *s)
 {
     if (!s)
         return;
+    sealpool_free(s->pool);
     seal_work_free(s->work);
     record_digest_free(s->digest);
     buf_done(&s->batch);
@@ -71,6 +77,14 @@ void changeset_set_pace(struct changeset *s, struct pace *pace)
     s->pace = pace;
 }
 
+void changeset_set_threads(struct changeset *s, unsigned threads, int nice)
+{
+    if (threads != s->threads)
+        sealpool_free(TAKE_PTR(s->pool));
+    s->threads = threads;
+    s->nice = nice;
+}
+
 static void begin(struct changeset *s)
 {
     s->records = s->bytes = 0;
@@ -80,6 +94,8 @@ static void begin(struct changeset *s)
 void changeset_restart(struct changeset *s, uint64_t sequence)
 {
     begin(s);
+    if (s->pool)
+        sealpool_drop(s->pool);
     buf_clear(&s->batch);
     s->sequence = sequence;
 }
@@ -111,21 +127,82 @@ static int flush(struct changeset *s, uint64_t closes, struct err *err)
     return 0;
 }
 
-int changeset_add(
+/* ---- adding ---- */
+
+static int reserve_batch(struct changeset *s, struct err *err)
+{
+    return s->batch.cap == 0 ? buf_reserve(&s->batch, CHANGESET_BATCH_BYTES + BATCH_ROOM, err) : 0;
+}
+
+static int add_here(
     struct changeset *s, uint32_t disk, uint64_t start, const void *data, uint32_t length, struct err *err)
 {
     struct record r;
 
-    if (s->batch.cap == 0 && buf_reserve(&s->batch, CHANGESET_BATCH_BYTES + BATCH_ROOM, err) < 0)
-        return -1;
-    if (seal_append_data(s->work, disk, start, data, length, s->level, &s->batch, &r, err) < 0)
+    if (reserve_batch(s, err) < 0 ||
+        seal_append_data(s->work, disk, start, data, length, s->level, &s->batch, &r, err) < 0)
         return -1;
     record_digest_add(s->digest, &r);
+    return s->batch.len >= CHANGESET_BATCH_BYTES ? flush(s, 0, err) : 0;
+}
+
+/* What the pool has sealed, in order: one lot, with `wait` at least the oldest. 1, 0 where there is none, -1. */
+static int take_lot(struct changeset *s, bool wait, struct err *err)
+{
+    struct sealpool_lot lot;
+    int r = sealpool_take(s->pool, wait, &lot, err);
+
+    if (r <= 0)
+        return r;
+    if (s->batch.len + lot.bytes->len > CHANGESET_BATCH_BYTES && flush(s, 0, err) < 0)
+        return -1;
+    if (reserve_batch(s, err) < 0 || buf_append(&s->batch, lot.bytes->data, lot.bytes->len, err) < 0)
+        return -1;
+    for (size_t i = 0; i < lot.count; i++)
+        record_digest_add(s->digest, &lot.records[i]);
+    return 1;
+}
+
+/* Everything that was given to the pool stands in the batch then. */
+static int take_all(struct changeset *s, struct err *err)
+{
+    int r = s->pool ? 1 : 0;
+
+    if (s->pool)
+        sealpool_close_lot(s->pool);
+    while (r > 0)
+        r = take_lot(s, true, err);
+    return r;
+}
+
+static int add_to_pool(
+    struct changeset *s, uint32_t disk, uint64_t start, const void *data, uint32_t length, struct err *err)
+{
+    int r = 1;
+
+    if (!s->pool && sealpool_new(s->threads, s->nice, &s->pool, err) < 0)
+        return -1;
+    while (r > 0)
+        r = take_lot(s, sealpool_is_full(s->pool), err);
+    if (r == 0)
+        sealpool_add(s->pool, disk, start, data, length, s->level);
+    return r;
+}
+
+int changeset_add(
+    struct changeset *s, uint32_t disk, uint64_t start, const void *data, uint32_t length, struct err *err)
+{
+    int r;
+
+    if (s->threads > 0 && s->level > 0)
+        r = add_to_pool(s, disk, start, data, length, err);
+    else
+        r = take_all(s, err) < 0 ? -1 : add_here(s, disk, start, data, length, err);
+    if (r < 0)
+        return -1;
     s->records++;
     s->bytes += length;
     s->changed_bytes += length;
-    if (s->batch.len >= CHANGESET_BATCH_BYTES && flush(s, 0, err) < 0)
-        return -1;
     if (s->bytes >= CHANGESET_PROGRESS_BYTES)
         return changeset_close(s, MARK_PROGRESS, 0, clock_utc_usec(), NULL, NULL, err);
     return 0;
@@ -146,6 +223,8 @@ int changeset_close(struct changeset *s, enum mark_kind kind, unsigned flags, ui
 {
     struct mark m = s->frame;
 
+    if (take_all(s, err) < 0)
+        return -1;
     m.kind = kind;
     m.flags = flags;
     m.sequence = s->sequence;

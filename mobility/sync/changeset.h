@@ -4,7 +4,7 @@
  * builder owns the sequence. A set that grows beyond 64 MiB is closed by a progress mark by itself, so that neither the node
  * nor the vault ever has to hold an unbounded one; what was sent is durable then, but no recovery point.
  *
- * One thread at a time.
+ * One thread at a time calls it; it may compress on several (changeset_set_threads).
  */
 #ifndef MOBILITY_SYNC_CHANGESET_H
 #define MOBILITY_SYNC_CHANGESET_H
@@ -32,6 +32,9 @@ void changeset_set_frame(struct changeset *set, const struct mark *frame);
 void changeset_set_level(struct changeset *set, int zstd_level); /* 0: raw */
 /* Every batch is paid for there; NULL: nothing is. Must live as long as the set. */
 void changeset_set_pace(struct changeset *set, struct pace *pace);
+/* Pieces that are compressed are so on this many threads beside the caller's from now on, each with that nice value; memory for them is taken
+ * with the first piece (see sealpool.h). 0: on the caller's alone, and the memory is given back; to be said between change sets. */
+void changeset_set_threads(struct changeset *set, unsigned threads, int nice);
 /* The next mark gets this number; whatever was begun is dropped. */
 void changeset_restart(struct changeset *set, uint64_t sequence);
 uint64_t changeset_next_sequence(const struct changeset *set);

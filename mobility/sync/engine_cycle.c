@@ -386,6 +386,8 @@ int engine_cycle(struct engine *e, const struct engine_command *c, struct err *e
         e->next_cycle_usec = e->next_cycle_usec + interval > now ? e->next_cycle_usec + interval : now + interval;
     engine_frame(e, true);
     changeset_set_level(e->set, engine_pace_level(e));
+    if (!engine_sweeps_remain(e) && changeset_is_empty(e->set))
+        changeset_set_threads(e->set, 0, 0);
     r = engine_obey_resend(e, err);
     if (r == 0)
         r = run(e, c, &result, err);

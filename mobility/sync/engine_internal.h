@@ -288,6 +288,7 @@ void engine_insight_explain(const struct engine *e, struct engine_status *s);
 /* Whether another chunk may be put on its way. */
 bool engine_chunk_fits(const struct engine *e);
 /* The disk whose sweep goes on next; NULL: none, or too much is on its way. */
+bool engine_sweeps_remain(const struct engine *e); /* some disk is not sent to the end */
 struct engine_disk *engine_sweep_due(struct engine *e);
 int engine_sweep(struct engine *e, struct engine_disk *d, struct err *err);
 void engine_rewind_sweeps(struct engine *e);

@@ -10,6 +10,7 @@
  */
 #include "mobility/sync/engine_internal.h"
 
+#include <sched.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <unistd.h>
@@ -22,6 +23,7 @@
 #define COMPARE_SPAN ((uint64_t)HASHFETCH_BLOCKS_MAX * HASHFETCH_BLOCK_BYTES)
 #define SWEEP_LEVEL 1
 #define SWEEP_NICE 5
+#define SWEEP_THREADS 3 /* that compress, beside the capture thread, at most */
 
 struct sweep {
     struct engine *e;
@@ -185,6 +187,23 @@ static int sweep_chunk(struct sweep *s, struct err *err)
     return last ? engine_join_cycle(s->e, s->d, err) : 0;
 }
 
+/* One for each processor that this process may use, beside the capture thread's. */
+static unsigned sealing_threads(void)
+{
+    cpu_set_t usable;
+    unsigned count = sched_getaffinity(0, sizeof(usable), &usable) == 0 ? (unsigned)CPU_COUNT(&usable) : 1;
+
+    return count <= SWEEP_THREADS ? count - 1 : SWEEP_THREADS;
+}
+
+bool engine_sweeps_remain(const struct engine *e)
+{
+    for (unsigned i = 0; i < MARK_DISKS_MAX; i++)
+        if (e->disks[i].attached && !e->disks[i].swept)
+            return true;
+    return false;
+}
+
 /* A sweep is long and can wait: it compresses here whatever the policy says of changes (the line to the node is its narrowest
  * part, and compressing before TLS costs the least in total), and gives way to the machine's own work. */
 static void be_modest(struct engine *e, bool modest)
@@ -192,6 +211,8 @@ static void be_modest(struct engine *e, bool modest)
     int level = pace_cpu_is_short(&e->pace) ? 0 : SWEEP_LEVEL;
 
     changeset_set_level(e->set, modest ? level : engine_pace_level(e));
+    if (modest)
+        changeset_set_threads(e->set, sealing_threads(), SWEEP_NICE);
     (void)setpriority(PRIO_PROCESS, (id_t)gettid(), modest ? SWEEP_NICE : 0);
 }
 
