@@ -257,10 +257,16 @@ static void begin(struct vmachine *vm)
 
 /* ---- which one ---- */
 
+/* What a first copy brings was checked a moment ago, and no point shows it yet. */
+static bool has_points(const struct vmachine *vm)
+{
+    return vm->last_point > 0 || vm->reported > 0 || vm->known_sequence > 0;
+}
+
 static bool is_due(const struct vmachine *vm, uint64_t now_utc)
 {
     const struct scrubstate *s = &vm->scrubbed;
-    if (!vm->desired || !vm->scrub_loaded || clock_mono_usec() < vm->scrub_retry_usec)
+    if (!vm->desired || !has_points(vm) || !vm->scrub_loaded || clock_mono_usec() < vm->scrub_retry_usec)
         return false;
     return s->started_utc_usec != 0 || now_utc - s->last_started_utc_usec >= vm->d->conf.scrub_every_usec;
 }

@@ -1526,6 +1526,34 @@ static void a_vault_with_a_copy_heals_what_is_damaged(void **state)
     quarantine_done(&q);
 }
 
+/* A first copy was checked as it came in, and reading it again would take from it what it needs itself. */
+static void what_no_point_shows_is_not_verified_in_the_background(void **state)
+{
+    struct fixture *f = *state;
+    struct vmachine *vm = vaultd_machine(f->d, &f->m.conf.machine);
+    struct talk t;
+    f->d->conf.scrub_rate = 64u << 20;
+    f->d->conf.scrub_every_usec = 60 * USEC_PER_SEC;
+    stream_open(f, &t, 1);
+    model_write(&f->m, 0, 0, 65536, false);
+    model_mark_at(&f->m, MARK_PROGRESS, ++f->sequence, 1);
+    stream_batch(f, &t);
+    pump_committed(f, &t, f->sequence);
+    for (uint64_t end = clock_mono_usec() + WAIT_USEC; !vm->scrub_loaded;) {
+        assert_true(clock_mono_usec() < end);
+        assert_true(sd_event_run(f->loop, 100000) >= 0);
+    }
+    vaultscrub_tick(f->d);
+    assert_null(f->d->scrubbing);
+    assert_int_equal(vm->scrubbed.started_utc_usec, 0);
+    stream_commit(f, &t);
+    for (uint64_t end = clock_mono_usec() + WAIT_USEC; vm->scrubbed.last_finished_utc_usec == 0;) {
+        assert_true(clock_mono_usec() < end);
+        assert_true(sd_event_run(f->loop, 100000) >= 0);
+    }
+    talk_done(f, &t);
+}
+
 /* Of a vault that was just started, and was asked what it lacks before that. */
 static void what_is_offered_before_the_list_was_read_does_not_wipe_it(void **state)
 {
@@ -1637,6 +1665,7 @@ int main(void)
         TEST(an_open_point_that_is_gone_is_given_up),
         TEST(what_cannot_be_healed_is_tried_ever_more_seldom),
         TEST(a_vault_with_a_copy_heals_what_is_damaged),
+        TEST(what_no_point_shows_is_not_verified_in_the_background),
         TEST(what_is_offered_before_the_list_was_read_does_not_wipe_it),
         TEST(an_erasure_waits_for_healing),
         TEST(a_second_vault_on_the_same_folder_is_refused),
