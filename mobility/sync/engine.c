@@ -2,7 +2,8 @@
  *
  * The engine's thread. Happy path of a turn: take what came in, converge, agree with the vault, apply commits, then one step
  * of work, a chunk of a sweep or a cycle. What fails becomes the trouble of the status with its remedy, and is tried again
- * after a while; a stream that was lost is no trouble of the engine's, it just waits for the next one while tracking goes on.
+ * after a while; a stream that was lost is no trouble of the engine's, it just waits for the next one while tracking goes on. Nor is a disk
+ * that is away for a moment, but when it holds up all work for longer the status says so.
  */
 #include "mobility/sync/engine_internal.h"
 
@@ -332,6 +333,8 @@ static void *engine_main(void *arg)
                 note_trouble(e, &err);
             else
                 err_clear(&e->trouble);
+            if (r < 0 && err.code == ERR_UNAVAILABLE && uplink_state(e->conf.link, NULL) == UPLINK_RUNNING)
+                engine_held_up(e, &err);
         } else if (!e->has_wish) {
             (void)engine_refresh_inventory(e, false, &err);
         }

@@ -113,6 +113,12 @@ struct engine_line {
     uint64_t takes_per_sec;                          /* bytes, when it was last narrow */
 };
 
+/* What ends step after step early, though the stream runs: no trouble when it is over in a moment. */
+struct engine_holdup {
+    struct err why; /* code ERR_NONE: nothing */
+    uint64_t since_usec, last_usec, points_made;
+};
+
 struct engine_progress {
     bool copying; /* else a backlog */
     uint64_t looked_usec, done_bytes, per_sec;
@@ -179,6 +185,7 @@ struct engine {
     uint64_t first_point;   /* sequence of the mark with MARK_FIRST that is on its way; 0: none */
     uint64_t retry_usec;    /* converge again not before this */
     struct err trouble;     /* code ERR_NONE: none */
+    struct engine_holdup holdup;
     struct hooks *hooks;    /* of the point being made; NULL: none */
     struct err hooks_error; /* of their last thaw; code ERR_NONE: they held until then */
     struct engine_group group;
@@ -203,6 +210,8 @@ int engine_save(struct engine *e, struct err *err);
 /* engine_status.c */
 /* Puts the present status where engine_get_status finds it, and tells a change of phase. */
 void engine_publish(struct engine *e);
+/* A step has ended early by something that is no trouble yet. */
+void engine_held_up(struct engine *e, const struct err *why);
 
 /* engine_commands.c */
 /* A copy of the first command that waits; false: none. */

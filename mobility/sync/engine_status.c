@@ -12,6 +12,7 @@
 
 /* So long without a consistent moment is worth telling. */
 #define NO_POINT_USEC (10 * USEC_PER_SEC)
+#define NEXT_TRY_USEC (5 * USEC_PER_SEC)
 
 static bool any_copy(const struct engine *e, enum copy_state copy)
 {
@@ -76,6 +77,36 @@ static void explain_missing_points(const struct engine *e, struct engine_status 
     snprintf(s->remedy, sizeof(s->remedy), "allow freezing in the policy, or give the policy a longer interval");
 }
 
+/* From one failure to the next: a cycle that could not be run is tried again after its interval. */
+static uint64_t until_next_try_usec(const struct engine *e)
+{
+    return 2 * e->wish.interval_usec + NEXT_TRY_USEC;
+}
+
+void engine_held_up(struct engine *e, const struct err *why)
+{
+    struct engine_holdup *h = &e->holdup;
+    uint64_t now = clock_mono_usec();
+
+    if (h->why.code == ERR_NONE || h->points_made != e->points_made || now > h->last_usec + until_next_try_usec(e))
+        h->since_usec = now;
+    err_copy(&h->why, why);
+    h->last_usec = now;
+    h->points_made = e->points_made;
+}
+
+static void explain_holdup(const struct engine *e, struct engine_status *s)
+{
+    const struct engine_holdup *h = &e->holdup;
+
+    if (s->cause[0] || h->why.code == ERR_NONE || h->points_made != e->points_made ||
+        h->last_usec < h->since_usec + NO_POINT_USEC || clock_mono_usec() > h->last_usec + until_next_try_usec(e))
+        return;
+    snprintf(s->cause, sizeof(s->cause), "%s", h->why.text);
+    snprintf(s->remedy, sizeof(s->remedy),
+        "see whether all disks of the machine are connected and answer; it goes on by itself when they do");
+}
+
 void engine_publish(struct engine *e)
 {
     struct engine_status s = {.version = e->converged_version,
@@ -94,6 +125,7 @@ void engine_publish(struct engine *e)
         snprintf(s.cause, sizeof(s.cause), "%s", e->trouble.text);
         snprintf(s.remedy, sizeof(s.remedy), "%s", e->trouble.correction);
     }
+    explain_holdup(e, &s);
     explain_missing_points(e, &s);
     engine_insight_explain(e, &s);
     measure(e, &s);

@@ -238,6 +238,7 @@ static void a_disk_grows_during_its_first_copy(void **state)
 
 /* What the next reading of changes finds: a disk whose size is that of its first block, as a controller says of one that it looks for. */
 static struct loopdisk *_Atomic away;
+static _Atomic bool stays_away;
 
 int __real_reader_run_dirty(
     struct reader *r, unsigned disk, const struct dirty *set, reader_sink sink, void *sink_arg, struct err *err);
@@ -294,7 +295,8 @@ int __wrap_reader_run_dirty(
         change(changing);
     if (!l || dirty_is_empty(set))
         return __real_reader_run_dirty(r, disk, set, sink, sink_arg, err);
-    away = NULL;
+    if (!stays_away)
+        away = NULL;
     limit_size(l, 4096);
     result = __real_reader_run_dirty(r, disk, set, sink, sink_arg, err);
     limit_size(l, 0);
@@ -316,6 +318,34 @@ static void a_disk_that_is_away_for_a_moment_loses_nothing(void **state)
         (void)usleep(1000);
     syncrig_assert_equal(&rig);
     assert_int_equal(syncrig_events(&rig, "resync_started"), 0);
+    syncrig_done(&rig);
+}
+
+static void a_disk_that_stays_away_is_the_cause(void **state)
+{
+    struct engine_status status = {0};
+    struct syncrig rig;
+
+    (void)state;
+    syncrig_init(&rig, 1, 16 * MIB, 512);
+    fill(&rig.disks[0], 0, 4 * MIB);
+    syncrig_start(&rig);
+    wait_points_of(&rig, 1);
+    stays_away = true;
+    away = &rig.disks[0];
+    fill(&rig.disks[0], 6 * MIB, 7 * MIB);
+    for (unsigned i = 0; i < 60000 && !status.cause[0]; i++) {
+        engine_get_status(syncrig_engine(&rig), &status);
+        (void)usleep(1000);
+    }
+    assert_non_null(strstr(status.cause, "the disk has 4096 bytes"));
+    assert_non_null(strstr(status.remedy, "connected"));
+    assert_int_equal(status.phase, PHASE_PROTECTED);
+    stays_away = false;
+    away = NULL;
+    syncrig_assert_equal(&rig);
+    engine_get_status(syncrig_engine(&rig), &status);
+    assert_string_equal(status.cause, "");
     syncrig_done(&rig);
 }
 
@@ -514,6 +544,7 @@ int main(void)
         cmocka_unit_test(a_disk_that_grows_while_there_is_no_room_is_followed_later),
         cmocka_unit_test(a_disk_grows_during_its_first_copy),
         cmocka_unit_test(a_disk_that_is_away_for_a_moment_loses_nothing),
+        cmocka_unit_test(a_disk_that_stays_away_is_the_cause),
         cmocka_unit_test(a_disk_that_grows_in_a_cycle_is_in_no_point_with_its_old_size),
         cmocka_unit_test(what_the_tracker_loses_in_a_cycle_makes_it_no_point),
         cmocka_unit_test(a_group_point_without_a_disk_that_grew_asks_for_nothing),
@@ -526,5 +557,7 @@ int main(void)
         print_message("needs root and loop devices: not run\n");
         return 77;
     }
+    if (getenv("LEEWARD_TEST"))
+        cmocka_set_test_filter(getenv("LEEWARD_TEST"));
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
