@@ -182,9 +182,9 @@ struct engine {
     uint64_t committed; /* as far as this thread has applied it */
     uint64_t next_cycle_usec;
     struct engine_schedule schedules[ENGINE_SCHEDULES];
-    uint64_t first_point;   /* sequence of the mark with MARK_FIRST that is on its way; 0: none */
-    uint64_t retry_usec;    /* converge again not before this */
-    struct err trouble;     /* code ERR_NONE: none */
+    uint64_t first_point; /* sequence of the mark with MARK_FIRST that is on its way; 0: none */
+    uint64_t retry_usec;  /* converge again not before this */
+    struct err trouble;   /* code ERR_NONE: none */
     struct engine_holdup holdup;
     struct hooks *hooks;    /* of the point being made; NULL: none */
     struct err hooks_error; /* of their last thaw; code ERR_NONE: they held until then */
