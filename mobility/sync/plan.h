@@ -9,7 +9,8 @@
  * nothing, with one exception: it was freed by a transaction that is not yet on the disk, so that a crash would give it back to
  * its file. Therefore each file system is synced after its answer: from then on the disk itself says that the block is free,
  * and every recovery point comes later than that. One that is read-only is never synced, and its disk may say otherwise for good: its journal was
- * not looked at (norecovery), or was given up after an error. It is read in full.
+ * not looked at (norecovery), or was given up after an error. It is read in full, also where ext4's superblock says that no recovery is needed: that speaks for
+ * the disk, and the answer comes from bitmaps in memory that the kernel read before fsck mended those on the disk, which it may do below a read-only mount.
  *
  * Sources: linux/fsmap.h, ioctl_getfsmap(2).
  */

@@ -206,6 +206,38 @@ static void what_the_journal_alone_knows_of_is_read(void **state)
     temp_done(dir);
 }
 
+/* The kernel goes by the bitmaps that it read once, whatever fsck, which may run over a file system that is read-only, writes to the disk; and the
+ * superblock says that all is well. */
+static void what_fsck_mends_below_a_read_only_mount_is_read(void **state)
+{
+    struct loopdisk disk;
+    struct inventory *inv;
+    struct plan *p;
+    char dir[64], file[100];
+
+    (void)state;
+    temp_init(dir);
+    snprintf(file, sizeof(file), "%s/mnt/file", dir);
+    loopdisk_init(&disk, 128 * MIB, 512, -1);
+    must_run("mkfs.ext4 -q -O ^metadata_csum %s && mkdir %s/mnt && mount %s %s/mnt", disk.path, dir, disk.path, dir);
+    must_run("dd if=/dev/urandom of=%s bs=1M count=6 conv=fsync status=none && umount %s/mnt", file, dir);
+    must_run(
+        "debugfs -w -R \"freeb $(debugfs -R 'bmap file 0' %s 2>/dev/null) 1536\" %s 2>/dev/null", disk.path, disk.path);
+    must_run("mount -o ro %s %s/mnt", disk.path, dir);
+    assert_int_equal(inventory_scan(NULL, &inv, NULL), 0);
+    assert_int_equal(plan_make(find_disk(inv, disk.path), &p, NULL), 0); /* the kernel knows them from now on */
+    plan_free(p);
+    must_run("e2fsck -fy %s >/dev/null 2>&1; [ $? -le 3 ]", disk.path);
+    must_run("! dumpe2fs -h %s 2>/dev/null | grep -q needs_recovery", disk.path);
+    assert_int_equal(plan_make(find_disk(inv, disk.path), &p, NULL), 0);
+    assert_file_is_planned(p, file);
+    plan_free(p);
+    inventory_free(inv);
+    must_run("umount %s/mnt", dir);
+    loopdisk_done(&disk);
+    temp_done(dir);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -216,6 +248,7 @@ int main(void)
         cmocka_unit_test(btrfs_is_read_in_full),
         cmocka_unit_test(partitions_keep_their_places_and_gaps_are_read),
         cmocka_unit_test(what_the_journal_alone_knows_of_is_read),
+        cmocka_unit_test(what_fsck_mends_below_a_read_only_mount_is_read),
     };
 
     if (!loopdisk_is_possible())
