@@ -160,7 +160,10 @@ static void session_message(struct rpc_call *call, void *arg, struct buf *messag
             welcome(hub);
         break;
     case LEEWARD__CONTROL__V1__REPORT__KIND_NODE_STATUS:
+    case LEEWARD__CONTROL__V1__REPORT__KIND_AGENT_STATUS:
         hub->statuses++;
+        break;
+    case LEEWARD__CONTROL__V1__REPORT__KIND_INVENTORY:
         break;
     case LEEWARD__CONTROL__V1__REPORT__KIND_EVENT:
         hub->events++;

@@ -1,0 +1,246 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The last point of a planned failover, as the agent begins it: a real agent and its session with a hub on the same loop. What the hold says,
+ * and what the engine is asked for, is the test's.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "mobility/agent.h"
+#include "mobility/sync/engine.h"
+#include "mobility/sync/hold.h"
+#include "tests/unit/proto/fakehub.h"
+#include "transport/base/clock.h"
+#include "transport/base/file.h"
+#include "transport/base/log.h"
+
+#define LOOKS 8u /* at the status, of which the agent has had another turn by then */
+#define COMMAND "11111111-2222-3333-4444-555555555555"
+
+/* What the wrapped functions say, and heard. All on the loop. */
+static struct {
+    struct hold_conf conf;
+    bool is_wanted; /* the hub wants protection, as the hold heard */
+    bool answers;   /* the next hold_take says that the source stands still */
+    bool is_over;   /* hold_begin_point: another order came */
+    bool refuses;   /* engine_create_point */
+    bool is_ready;  /* the phase is told as one in which points are made, else as idle */
+    unsigned begun, points, looks;
+} said;
+
+int __real_hold_new(const struct hold_conf *conf, struct hold **ret_hold, struct err *err);
+int __wrap_hold_new(const struct hold_conf *conf, struct hold **ret_hold, struct err *err);
+int __wrap_hold_new(const struct hold_conf *conf, struct hold **ret_hold, struct err *err)
+{
+    said.conf = *conf;
+    return __real_hold_new(conf, ret_hold, err);
+}
+
+void __real_hold_desired(struct hold *h, bool protect, uint64_t generation);
+void __wrap_hold_desired(struct hold *h, bool protect, uint64_t generation);
+void __wrap_hold_desired(struct hold *h, bool protect, uint64_t generation)
+{
+    __real_hold_desired(h, protect, generation);
+    said.is_wanted = protect;
+}
+
+bool __wrap_hold_take(struct hold *h, struct hold_output *ret_output);
+bool __wrap_hold_take(struct hold *h, struct hold_output *ret_output)
+{
+    bool answers = said.answers;
+
+    (void)h;
+    said.answers = false;
+    *ret_output = (struct hold_output){.command_id = COMMAND, .held = true};
+    return answers;
+}
+
+bool __wrap_hold_begin_point(struct hold *h, const char *command_id);
+bool __wrap_hold_begin_point(struct hold *h, const char *command_id)
+{
+    (void)h;
+    assert_string_equal(command_id, COMMAND);
+    said.begun++;
+    return !said.is_over;
+}
+
+int __wrap_engine_create_point(
+    struct engine *e, const char *command_id, const char *kind, const char *tag, struct err *err);
+int __wrap_engine_create_point(
+    struct engine *e, const char *command_id, const char *kind, const char *tag, struct err *err)
+{
+    (void)e;
+    assert_string_equal(command_id, COMMAND);
+    assert_string_equal(kind, "crash");
+    assert_string_equal(tag, "");
+    said.points++;
+    return said.refuses ? err_set(err, ERR_REFUSED, "nothing is protected") : 0;
+}
+
+void __real_engine_get_status(struct engine *e, struct engine_status *ret_status);
+void __wrap_engine_get_status(struct engine *e, struct engine_status *ret_status);
+void __wrap_engine_get_status(struct engine *e, struct engine_status *ret_status)
+{
+    __real_engine_get_status(e, ret_status);
+    ret_status->phase = said.is_ready ? PHASE_PROTECTED : PHASE_IDLE;
+    said.looks++;
+}
+
+struct fixture {
+    char dir[64], run[96];
+    sd_event *loop;
+    struct fakehub hub;
+    struct testca_files files;
+    struct enrol_identity identity;
+    struct agent *agent;
+};
+
+#define RUN_UNTIL(f, condition)                                                                                        \
+    do {                                                                                                               \
+        uint64_t limit_ = clock_mono_usec() + 90 * USEC_PER_SEC;                                                       \
+        while (!(condition)) {                                                                                         \
+            assert_true(clock_mono_usec() < limit_);                                                                   \
+            assert_true(sd_event_run((f)->loop, 100000) >= 0);                                                         \
+        }                                                                                                              \
+    } while (0)
+
+static int setup(void **state)
+{
+    struct fixture *f = calloc(1, sizeof(*f));
+    struct agent_conf conf = {.instance = "test", .group_listen = "127.0.0.1:0"};
+    struct err err = ERR_INIT;
+
+    memset(&said, 0, sizeof(said));
+    log_set_level(LOG_ERROR);
+    snprintf(f->dir, sizeof(f->dir), "/tmp/leeward-agent-XXXXXX");
+    assert_non_null(mkdtemp(f->dir));
+    snprintf(f->run, sizeof(f->run), "%s/run", f->dir);
+    assert_int_equal(file_make_dirs(f->run, 0700, NULL), 0);
+    assert_true(sd_event_new(&f->loop) >= 0);
+    fakehub_init(&f->hub, f->dir);
+    fakehub_start(&f->hub, f->loop, "127.0.0.1:0");
+    testca_issue(f->hub.ca, "agent", &(struct testca_leaf){.role = "agent"}, &f->files);
+    f->identity.id = f->files.id;
+    memcpy(f->identity.id_text, f->files.id_text, IDENT_TEXT_SIZE);
+    memcpy(f->identity.role, "agent", 6);
+    f->identity.files = f->files.files;
+    conf.data_dir = conf.hooks_dir = conf.failover_dir = f->dir;
+    conf.run_dir = f->run;
+    conf.hub = f->hub.address;
+    conf.identity = &f->identity;
+    if (agent_new(f->loop, &conf, &f->agent, &err) < 0)
+        fail_msg("%s", err.text);
+    RUN_UNTIL(f, f->hub.hellos == 1);
+    *state = f;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct fixture *f = *state;
+
+    agent_free(f->agent);
+    fakehub_done(&f->hub);
+    sd_event_unref(f->loop);
+    assert_int_equal(file_remove_tree(f->dir, NULL), 0);
+    free(f);
+    return 0;
+}
+
+static void stand_still(void)
+{
+    said.answers = true;
+    said.conf.to_loop(said.conf.arg);
+}
+
+/* As the hub does of a machine whose disks it has not named yet: nothing is tracked. */
+static void desire_protection(struct fixture *f)
+{
+    Leeward__Control__V1__AgentDesired m = LEEWARD__CONTROL__V1__AGENT_DESIRED__INIT;
+    Leeward__Control__V1__Directive d = LEEWARD__CONTROL__V1__DIRECTIVE__INIT;
+
+    m.version = 7;
+    m.protect = true;
+    d.kind_case = LEEWARD__CONTROL__V1__DIRECTIVE__KIND_AGENT;
+    d.agent = &m;
+    fakehub_send(&f->hub, &d);
+}
+
+static void the_last_point_begins_when_the_source_stands_still(void **state)
+{
+    struct fixture *f = *state;
+
+    stand_still();
+    RUN_UNTIL(f, said.points == 1);
+    said.conf.to_loop(said.conf.arg);
+    said.looks = 0;
+    RUN_UNTIL(f, said.looks >= LOOKS);
+    assert_int_equal(said.points, 1);
+    assert_int_equal(said.begun, 1);
+    assert_int_equal(f->hub.results, 0); /* the point is the answer */
+}
+
+/* Its order's end is told by the hold. */
+static void no_point_begins_for_an_order_that_is_over(void **state)
+{
+    struct fixture *f = *state;
+
+    said.is_over = true;
+    stand_still();
+    RUN_UNTIL(f, said.begun == 1);
+    said.looks = 0;
+    RUN_UNTIL(f, said.looks >= LOOKS);
+    assert_int_equal(said.points, 0);
+    assert_int_equal(said.begun, 1);
+    assert_int_equal(f->hub.results, 0);
+}
+
+static void a_point_that_cannot_begin_is_the_answer(void **state)
+{
+    struct fixture *f = *state;
+
+    said.refuses = true;
+    stand_still();
+    RUN_UNTIL(f, f->hub.results == 1);
+    assert_string_equal(f->hub.last_result_id, COMMAND);
+    assert_string_equal(f->hub.last_result_code, err_code_name(ERR_REFUSED));
+    assert_int_equal(said.points, 1);
+}
+
+/* An agent that has just been started: the point would be refused. Nothing is asked of the hold before, so that another order still ends this one. */
+static void the_point_waits_until_the_agent_protects(void **state)
+{
+    struct fixture *f = *state;
+
+    desire_protection(f);
+    RUN_UNTIL(f, said.is_wanted);
+    stand_still();
+    RUN_UNTIL(f, !said.answers);
+    said.looks = 0;
+    RUN_UNTIL(f, said.looks >= LOOKS);
+    assert_int_equal(said.begun, 0);
+    assert_int_equal(said.points, 0);
+    said.is_ready = true;
+    RUN_UNTIL(f, said.points == 1);
+    assert_int_equal(said.begun, 1);
+}
+
+int main(void)
+{
+#define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+    const struct CMUnitTest tests[] = {
+        TEST(the_last_point_begins_when_the_source_stands_still),
+        TEST(no_point_begins_for_an_order_that_is_over),
+        TEST(a_point_that_cannot_begin_is_the_answer),
+        TEST(the_point_waits_until_the_agent_protects),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
