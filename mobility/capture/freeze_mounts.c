@@ -5,6 +5,7 @@
  * a device number of their own (btrfs) are found by their source.
  */
 #include <dirent.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -121,17 +122,18 @@ static dev_t device_of(const struct mount_line *m)
 
     if (major(m->superblock) != 0)
         return m->superblock;
-    return m->source[0] == '/' && stat(m->source, &st) == 0 && S_ISBLK(st.st_mode) ? st.st_rdev : 0;
+    return strncmp(m->source, "/dev/", 5) == 0 && stat(m->source, &st) == 0 && S_ISBLK(st.st_mode) ? st.st_rdev : 0;
 }
 
-/* Another file system may have been mounted over the mount point. */
+/* Another file system may have been mounted over the mount point, and one that does not answer must not be waited for: what the kernel knows
+ * without asking it will do. */
 static bool path_leads_there(const struct mount_line *m)
 {
-    struct stat st;
+    struct statx st;
 
-    if (stat(m->path, &st) < 0 || !S_ISDIR(st.st_mode))
+    if (statx(AT_FDCWD, m->path, AT_STATX_DONT_SYNC | AT_NO_AUTOMOUNT, STATX_TYPE, &st) < 0 || !S_ISDIR(st.stx_mode))
         return false;
-    return major(m->superblock) == 0 || st.st_dev == m->superblock;
+    return major(m->superblock) == 0 || makedev(st.stx_dev_major, st.stx_dev_minor) == m->superblock;
 }
 
 struct finder {
@@ -146,8 +148,8 @@ static int consider(struct finder *x, const struct mount_line *m, struct err *er
     dev_t dev = device_of(m);
     struct freeze_mounts *out = x->mounts;
 
-    if (m->read_only || dev == 0 || is_one_of(dev, x->seen, out->count) || !path_leads_there(m) ||
-        !lies_on(dev, x->disks, x->disk_count, STACK_MAX))
+    if (m->read_only || dev == 0 || is_one_of(dev, x->seen, out->count) ||
+        !lies_on(dev, x->disks, x->disk_count, STACK_MAX) || !path_leads_there(m))
         return 0;
     if (out->count == FREEZE_MOUNTS_MAX)
         return err_set(err, ERR_TOO_LARGE, "more than %u file systems on the protected disks", FREEZE_MOUNTS_MAX);

@@ -488,6 +488,27 @@ static void test_mounts_are_found_by_disk(void **state)
     freeze_mounts_free(&mounts);
 }
 
+/* One whose server never says a word lies over the mount point. */
+static void test_a_file_system_that_does_not_answer_keeps_no_freeze_waiting(void **state)
+{
+    struct rig *r = *state;
+    struct freeze_mounts mounts;
+    struct stat st;
+    char options[96];
+    int fd = open("/dev/fuse", O_RDWR | O_CLOEXEC);
+
+    if (fd < 0)
+        skip();
+    (void)snprintf(options, sizeof(options), "fd=%d,rootmode=40000,user_id=0,group_id=0", fd);
+    assert_int_equal(mount("silent", r->mount, "fuse", 0, options), 0);
+    assert_int_equal(fstat(r->disk.fd, &st), 0);
+    assert_int_equal(freeze_find_mounts(&st.st_rdev, 1, &mounts, NULL), 0);
+    assert_int_equal(mounts.count, 0); /* nothing leads to the disk's own any more */
+    freeze_mounts_free(&mounts);
+    (void)close(fd);
+    assert_int_equal(umount2(r->mount, MNT_DETACH), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -505,6 +526,7 @@ int main(void)
         cmocka_unit_test(test_the_root_file_system_is_refused),
         cmocka_unit_test(test_a_mount_point_can_be_unmounted_between_freezes),
         cmocka_unit_test(test_mounts_are_found_by_disk),
+        cmocka_unit_test(test_a_file_system_that_does_not_answer_keeps_no_freeze_waiting),
     };
 
     if (!loopdisk_is_possible()) {
