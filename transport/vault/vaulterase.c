@@ -111,6 +111,7 @@ static void erase_done(struct vaultjob *job)
     log_event(LOG_WARN, "machine_erased", LOG_S("machine", vm->id_text));
     quarantine_done(&vm->quarantine);
     vm->scrubbed = (struct scrubstate){0};
+    vm->last_point = vm->reported = vm->known_sequence = 0;
     answer(vm->d, j->command, NULL, "{}");
     job->run = sweep_run;
     job->done = sweep_done;

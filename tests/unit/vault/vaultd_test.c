@@ -1546,6 +1546,7 @@ static void what_no_point_shows_is_not_verified_in_the_background(void **state)
     vaultscrub_tick(f->d);
     assert_null(f->d->scrubbing);
     assert_int_equal(vm->scrubbed.started_utc_usec, 0);
+    assert_int_equal(vm->scrubbed.last_finished_utc_usec, 0);
     stream_commit(f, &t);
     for (uint64_t end = clock_mono_usec() + WAIT_USEC; vm->scrubbed.last_finished_utc_usec == 0;) {
         assert_true(clock_mono_usec() < end);
