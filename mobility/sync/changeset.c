@@ -134,32 +134,41 @@ static int reserve_batch(struct changeset *s, struct err *err)
     return s->batch.cap == 0 ? buf_reserve(&s->batch, CHANGESET_BATCH_BYTES + BATCH_ROOM, err) : 0;
 }
 
+static void count(struct changeset *s, uint32_t length)
+{
+    s->records++;
+    s->bytes += length;
+    s->changed_bytes += length;
+}
+
+/* A full batch goes out before the next piece: what fails leaves nothing in the set that it does not count. */
 static int add_here(
     struct changeset *s, uint32_t disk, uint64_t start, const void *data, uint32_t length, struct err *err)
 {
     struct record r;
 
-    if (reserve_batch(s, err) < 0 ||
+    if ((s->batch.len >= CHANGESET_BATCH_BYTES && flush(s, 0, err) < 0) || reserve_batch(s, err) < 0 ||
         seal_append_data(s->work, disk, start, data, length, s->level, &s->batch, &r, err) < 0)
         return -1;
     record_digest_add(s->digest, &r);
-    return s->batch.len >= CHANGESET_BATCH_BYTES ? flush(s, 0, err) : 0;
+    count(s, length);
+    return 0;
 }
 
-/* What the pool has sealed, in order: one lot, with `wait` at least the oldest. 1, 0 where there is none, -1. */
+/* What the pool has sealed, in order: one lot, with `wait` at least the oldest. 1, 0 where there is none, -1: it is still there. */
 static int take_lot(struct changeset *s, bool wait, struct err *err)
 {
     struct sealpool_lot lot;
-    int r = sealpool_take(s->pool, wait, &lot, err);
+    int r = sealpool_oldest(s->pool, wait, &lot, err);
 
     if (r <= 0)
         return r;
-    if (s->batch.len + lot.bytes->len > CHANGESET_BATCH_BYTES && flush(s, 0, err) < 0)
-        return -1;
-    if (reserve_batch(s, err) < 0 || buf_append(&s->batch, lot.bytes->data, lot.bytes->len, err) < 0)
+    if ((s->batch.len + lot.bytes->len > CHANGESET_BATCH_BYTES && flush(s, 0, err) < 0) || reserve_batch(s, err) < 0 ||
+        buf_append(&s->batch, lot.bytes->data, lot.bytes->len, err) < 0)
         return -1;
     for (size_t i = 0; i < lot.count; i++)
         record_digest_add(s->digest, &lot.records[i]);
+    sealpool_release(s->pool);
     return 1;
 }
 
@@ -180,13 +189,21 @@ static int add_to_pool(
 {
     int r = 1;
 
-    if (!s->pool && sealpool_new(s->threads, s->nice, &s->pool, err) < 0)
-        return -1;
     while (r > 0)
         r = take_lot(s, sealpool_is_full(s->pool), err);
-    if (r == 0)
-        sealpool_add(s->pool, disk, start, data, length, s->level);
-    return r;
+    if (r < 0)
+        return -1;
+    sealpool_add(s->pool, disk, start, data, length, s->level);
+    count(s, length);
+    return 0;
+}
+
+/* Without memory for a pool there is this thread. */
+static bool has_pool(struct changeset *s)
+{
+    if (s->threads > 0 && !s->pool && sealpool_new(s->threads, s->nice, &s->pool, NULL) < 0)
+        s->threads = 0;
+    return s->threads > 0;
 }
 
 int changeset_add(
@@ -194,18 +211,13 @@ int changeset_add(
 {
     int r;
 
-    if (s->threads > 0 && s->level > 0)
+    if (s->level > 0 && has_pool(s))
         r = add_to_pool(s, disk, start, data, length, err);
     else
         r = take_all(s, err) < 0 ? -1 : add_here(s, disk, start, data, length, err);
-    if (r < 0)
-        return -1;
-    s->records++;
-    s->bytes += length;
-    s->changed_bytes += length;
-    if (s->bytes >= CHANGESET_PROGRESS_BYTES)
+    if (r == 0 && s->bytes >= CHANGESET_PROGRESS_BYTES)
         return changeset_close(s, MARK_PROGRESS, 0, clock_utc_usec(), NULL, NULL, err);
-    return 0;
+    return r;
 }
 
 void changeset_set_unreadable(struct changeset *s, uint64_t blocks)
@@ -222,9 +234,11 @@ int changeset_close(struct changeset *s, enum mark_kind kind, unsigned flags, ui
     uint64_t *ret_sequence, struct err *err)
 {
     struct mark m = s->frame;
+    size_t unmarked;
 
     if (take_all(s, err) < 0)
         return -1;
+    unmarked = s->batch.len;
     m.kind = kind;
     m.flags = flags;
     m.sequence = s->sequence;
@@ -242,8 +256,10 @@ int changeset_close(struct changeset *s, enum mark_kind kind, unsigned flags, ui
         return -1;
     if (mark_is_point(&m))
         uplink_note_point(s->link, m.sequence, m.time_utc_usec);
-    if (flush(s, m.sequence, err) < 0)
+    if (flush(s, m.sequence, err) < 0) {
+        s->batch.len = unmarked; /* the next mark is another one */
         return -1;
+    }
     if (ret_sequence)
         *ret_sequence = m.sequence;
     s->sequence++;

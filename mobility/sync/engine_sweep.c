@@ -42,8 +42,11 @@ static int make_plan(struct engine *e, struct engine_disk *d, struct err *err)
 
     if (d->plan)
         return 0;
-    if (engine_refresh_inventory(e, true, err) < 0)
+    if (d->plan_since_usec == 0)
+        d->plan_since_usec = clock_mono_usec();
+    if (engine_refresh_inventory(e, d->plan_since_usec, err) < 0)
         return -1;
+    d->plan_since_usec = 0; /* whatever comes of it, the next plan is of another look */
     disk = inventory_find(e->inventory, d->key);
     if (!disk)
         return err_set(err, ERR_NOT_FOUND, "the disk %s has vanished", d->key);
@@ -211,7 +214,7 @@ static void be_modest(struct engine *e, bool modest)
     int level = pace_cpu_is_short(&e->pace) ? 0 : SWEEP_LEVEL;
 
     changeset_set_level(e->set, modest ? level : engine_pace_level(e));
-    if (modest)
+    if (modest && changeset_is_empty(e->set))
         changeset_set_threads(e->set, sealing_threads(), SWEEP_NICE);
     (void)setpriority(PRIO_PROCESS, (id_t)gettid(), modest ? SWEEP_NICE : 0);
 }

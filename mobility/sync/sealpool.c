@@ -16,8 +16,6 @@
 
 #include "transport/log/seal.h"
 
-#define LOTS_MAX (2 * SEALPOOL_THREADS_MAX + 3)
-
 enum lot_state { LOT_FREE, LOT_CLOSED, LOT_SEALING, LOT_SEALED };
 
 struct piece {
@@ -39,7 +37,7 @@ struct lot {
 };
 
 struct sealpool {
-    pthread_mutex_t lock;  /* guards the states of lots, closed_end and stopping */
+    pthread_mutex_t lock;  /* guards the states of lots, next and stopping */
     pthread_cond_t closed; /* a lot was, or the pool is stopping */
     pthread_cond_t sealed; /* a lot was */
     bool stopping;
@@ -208,15 +206,6 @@ void sealpool_add(struct sealpool *p, uint32_t disk, uint64_t start, const void 
         sealpool_close_lot(p);
 }
 
-static void release(struct sealpool *p, struct lot *l)
-{
-    l->used = l->count = 0;
-    pthread_mutex_lock(&p->lock);
-    l->state = LOT_FREE;
-    pthread_mutex_unlock(&p->lock);
-    p->oldest++;
-}
-
 static bool wait_sealed(struct sealpool *p, const struct lot *l, bool wait)
 {
     bool is_sealed;
@@ -230,28 +219,43 @@ static bool wait_sealed(struct sealpool *p, const struct lot *l, bool wait)
     return is_sealed;
 }
 
-int sealpool_take(struct sealpool *p, bool wait, struct sealpool_lot *ret_lot, struct err *err)
+int sealpool_oldest(struct sealpool *p, bool wait, struct sealpool_lot *ret_lot, struct err *err)
 {
     struct lot *l = lot_at(p, p->oldest);
-    size_t count = l->count;
 
     if (p->oldest == p->filling || !wait_sealed(p, l, wait))
         return 0;
-    release(p, l);
+    if (l->err.code != ERR_NONE) { /* nobody else touches a lot that is sealed */
+        err_clear(&l->err);
+        (void)seal_lot(p->work, l);
+    }
     if (l->err.code != ERR_NONE) {
         err_copy(err, &l->err);
         return -1;
     }
-    *ret_lot = (struct sealpool_lot){.bytes = &l->sealed, .records = l->records, .count = count};
+    *ret_lot = (struct sealpool_lot){.bytes = &l->sealed, .records = l->records, .count = l->count};
     return 1;
+}
+
+void sealpool_release(struct sealpool *p)
+{
+    struct lot *l = lot_at(p, p->oldest);
+
+    l->used = l->count = 0;
+    err_clear(&l->err);
+    pthread_mutex_lock(&p->lock);
+    l->state = LOT_FREE;
+    pthread_mutex_unlock(&p->lock);
+    p->oldest++;
 }
 
 void sealpool_drop(struct sealpool *p)
 {
-    struct sealpool_lot lot;
     struct lot *filling = lot_at(p, p->filling);
 
-    while (p->oldest < p->filling)
-        (void)sealpool_take(p, true, &lot, NULL);
+    while (p->oldest < p->filling) {
+        (void)wait_sealed(p, lot_at(p, p->oldest), true);
+        sealpool_release(p);
+    }
     filling->used = filling->count = 0;
 }

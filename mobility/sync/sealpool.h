@@ -27,9 +27,9 @@
 
 struct sealpool;
 
-/* One sealed lot. Both pointers are good until the next call for the pool; what is in the buffer may be moved out of it. */
+/* One sealed lot. Both pointers are good until it is released. */
 struct sealpool_lot {
-    struct buf *bytes;
+    const struct buf *bytes;
     const struct record *records; /* as they stand in bytes */
     size_t count;
 };
@@ -41,7 +41,7 @@ int sealpool_new(unsigned threads, int nice, struct sealpool **ret_pool, struct 
 void sealpool_free(struct sealpool *pool);
 DEFINE_AUTO(sealpool, sealpool_free)
 
-/* All lots are in use: sealpool_take has to give one before the next piece can be added. */
+/* All lots are in use: one has to be released before the next piece can be added. */
 bool sealpool_is_full(const struct sealpool *pool);
 bool sealpool_is_empty(const struct sealpool *pool); /* everything that was added has been taken */
 /* Copies one piece (at most 64 KiB, within one 64 KiB block; level as in seal_append_data) into a pool that is not full. */
@@ -49,8 +49,10 @@ void sealpool_add(struct sealpool *pool, uint32_t disk, uint64_t start, const vo
 /* Nothing more is added to the lot that is being filled: it may be sealed as it is. */
 void sealpool_close_lot(struct sealpool *pool);
 /* The oldest lot that was closed: 1; 0 where there is none, or (wait false) it is not sealed yet; -1 with why it could not be
- * sealed, and it is gone. */
-int sealpool_take(struct sealpool *pool, bool wait, struct sealpool_lot *ret_lot, struct err *err);
+ * sealed, which is tried again with the next call. */
+int sealpool_oldest(struct sealpool *pool, bool wait, struct sealpool_lot *ret_lot, struct err *err);
+/* The lot that sealpool_oldest gave has been taken. */
+void sealpool_release(struct sealpool *pool);
 /* Forgets all that was added and not taken. */
 void sealpool_drop(struct sealpool *pool);
 
