@@ -62,10 +62,8 @@ static bool is_disk(const struct inventory_source *src, const char *name)
 
 bool inventory_ask(struct inventory *inv, struct question *q, const char *whom)
 {
-    uint64_t began = clock_mono_usec();
-    bool answered = question_put(q, whom, inv->waited_usec < ANSWER_USEC ? ANSWER_USEC : NEXT_ANSWER_USEC);
+    bool answered = question_put(q, whom, inv->unanswered[0] ? NEXT_ANSWER_USEC : ANSWER_USEC);
 
-    inv->waited_usec += clock_mono_usec() - began;
     if (!answered && !inv->unanswered[0])
         snprintf(inv->unanswered, sizeof(inv->unanswered), "%s", whom);
     return answered;
@@ -83,21 +81,22 @@ static void read_asked(struct question *q)
     sys_read(a->path, a->text, sizeof(a->text));
 }
 
-/* As sys_attr; "" too where the device does not answer. */
-static void ask_attr(const struct inventory_source *src, struct inventory *inv, const struct inventory_disk *d,
+/* As sys_attr. False: the device does not answer. */
+static bool ask_attr(const struct inventory_source *src, struct inventory *inv, const struct inventory_disk *d,
     const char *attr, char *out, size_t out_size)
 {
     struct attr_question *a;
 
     out[0] = '\0';
     if (!sys_attr_exists(src, d->name, attr) || !(a = mem_new(struct attr_question)))
-        return;
+        return true;
     a->q.ask = read_asked;
     snprintf(a->path, sizeof(a->path), "%s/class/block/%s/%s", src->sys, d->name, attr);
     if (!inventory_ask(inv, &a->q, d->device))
-        return;
+        return false;
     snprintf(out, out_size, "%s", a->text);
     free(a);
+    return true;
 }
 
 /* ---- one disk ---- */
@@ -119,10 +118,10 @@ static void make_key(const struct inventory_source *src, struct inventory *inv, 
         return;
     }
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
-        if (rows[i].asks)
-            ask_attr(src, inv, d, rows[i].attr, text, sizeof(text));
-        else
+        if (!rows[i].asks)
             sys_attr(src, d->name, rows[i].attr, text, sizeof(text));
+        else if (!ask_attr(src, inv, d, rows[i].attr, text, sizeof(text)))
+            snprintf(d->reason, sizeof(d->reason), "%s does not tell its serial number", d->name);
         if (text[0]) {
             snprintf(d->key, sizeof(d->key), "%s:%s", rows[i].kind, text);
             return;
@@ -154,6 +153,7 @@ static void fill_disk(
     snprintf(d->name, sizeof(d->name), "%s", name);
     sys_device_path(src, name, d->device, sizeof(d->device));
     d->devno = sys_devno(src, name);
+    d->sequence = sys_attr_u64(src, name, "diskseq"); /* first: what changes behind the name from here on is noticed */
     d->size_bytes = sys_attr_u64(src, name, "size") * 512;
     d->logical_sector_bytes = (uint32_t)sys_attr_u64(src, name, "queue/logical_block_size");
     d->physical_sector_bytes = (uint32_t)sys_attr_u64(src, name, "queue/physical_block_size");
@@ -167,7 +167,8 @@ static void fill_disk(
     sys_attr(src, name, "loop/backing_file", d->backing_file, sizeof(d->backing_file));
     d->is_loop = d->backing_file[0] != '\0';
     make_key(src, inv, d);
-    judge_trackable(src, d);
+    if (!d->reason[0]) /* else the key is not its own */
+        judge_trackable(src, d);
 }
 
 static int by_name(const void *a, const void *b)
@@ -349,6 +350,13 @@ static bool disk_equal(const struct inventory_disk *a, const struct inventory_di
         if (!volume_equal(&a->volumes[i], &b->volumes[i]))
             return false;
     return true;
+}
+
+bool inventory_disk_is_current(const struct inventory_disk *d)
+{
+    static const struct inventory_source real = {.sys = "/sys"};
+
+    return sys_attr_u64(&real, d->name, "diskseq") == d->sequence;
 }
 
 bool inventory_equal(const struct inventory *a, const struct inventory *b)

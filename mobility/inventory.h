@@ -58,6 +58,7 @@ struct inventory_disk {
     bool trackable;
     char reason[160];    /* why not; "" */
     bool volatile_cache; /* completed writes may be lost by a power failure until a flush */
+    uint64_t sequence;   /* the kernel's number of what is behind the name (diskseq); 0: a kernel without it */
     bool is_root;        /* the root file system lies on it */
     bool is_loop;
     char backing_file[256]; /* of a loop disk */
@@ -81,7 +82,6 @@ struct inventory {
     size_t mount_count;
     bool truncated;
     char unanswered[QUESTION_WHOM_MAX]; /* the first device or mount point that did not answer; "": all did */
-    uint64_t waited_usec;               /* for answers */
     atomic_uint references;
 };
 
@@ -93,6 +93,8 @@ struct inventory_source {
 };
 
 int inventory_scan(const struct inventory_source *source, struct inventory **ret_inventory, struct err *err);
+/* Behind the name of this disk is still what was there when it was looked at. */
+bool inventory_disk_is_current(const struct inventory_disk *d);
 /* Another owner of the same inventory, which nobody changes any more; each frees it. Any thread. */
 struct inventory *inventory_ref(struct inventory *inventory);
 void inventory_free(struct inventory *inventory); /* NULL allowed */

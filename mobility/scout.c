@@ -20,9 +20,10 @@ struct scout {
     bool stop;
     void (*found)(void *arg);
     void *arg;
-    uint64_t asked, done;              /* numbers of looks */
-    struct inventory *found_inventory; /* of `done`; NULL: it failed, or was handed out */
-    struct err problem;
+    bool asked;                        /* since the last look began */
+    uint64_t began_usec;               /* of the last look that ended; 0: none has */
+    struct inventory *found_inventory; /* of it; NULL: it failed, or was handed out */
+    struct err problem;                /* of it; code ERR_NONE: none, or it was told */
 };
 
 static void release(struct scout *s)
@@ -45,15 +46,16 @@ static void look(struct scout *s)
 {
     struct inventory *inventory = NULL;
     struct err problem = ERR_INIT;
-    uint64_t number = s->asked;
+    uint64_t began = clock_mono_usec();
 
+    s->asked = false;
     pthread_mutex_unlock(&s->lock);
     (void)inventory_scan(NULL, &inventory, &problem);
     pthread_mutex_lock(&s->lock);
     inventory_free(s->found_inventory);
     s->found_inventory = inventory;
     err_copy(&s->problem, &problem);
-    s->done = number;
+    s->began_usec = began;
     pthread_cond_broadcast(&s->changed);
     if (!s->stop)
         s->found(s->arg);
@@ -66,10 +68,10 @@ static void *scout_main(void *arg)
     prctl(PR_SET_NAME, "scout");
     pthread_mutex_lock(&s->lock);
     while (!s->stop)
-        if (s->asked == s->done)
-            pthread_cond_wait(&s->changed, &s->lock);
-        else
+        if (s->asked)
             look(s);
+        else
+            pthread_cond_wait(&s->changed, &s->lock);
     pthread_mutex_unlock(&s->lock);
     release(s);
     return NULL;
@@ -115,32 +117,33 @@ void scout_free(struct scout *s)
     release(s);
 }
 
-uint64_t scout_ask(struct scout *s)
+void scout_ask(struct scout *s)
 {
-    uint64_t number;
-
     pthread_mutex_lock(&s->lock);
-    number = ++s->asked;
+    s->asked = true;
     pthread_cond_broadcast(&s->changed);
     pthread_mutex_unlock(&s->lock);
-    return number;
 }
 
-int scout_take(struct scout *s, uint64_t number, uint64_t wait_usec, struct inventory **ret_inventory, struct err *err)
+int scout_take(struct scout *s, uint64_t since_usec, uint64_t wait_usec, struct inventory **ret_inventory,
+    uint64_t *ret_began_usec, struct err *err)
 {
     uint64_t until = clock_mono_usec() + wait_usec;
     struct timespec ts = {.tv_sec = (time_t)(until / USEC_PER_SEC), .tv_nsec = (long)(until % USEC_PER_SEC * 1000)};
     int r = 0;
 
     pthread_mutex_lock(&s->lock);
-    while (s->done < number && wait_usec > 0 && pthread_cond_timedwait(&s->changed, &s->lock, &ts) != ETIMEDOUT)
+    while (
+        s->began_usec < since_usec && wait_usec > 0 && pthread_cond_timedwait(&s->changed, &s->lock, &ts) != ETIMEDOUT)
         ;
-    if (s->done >= number && s->found_inventory) {
+    if (s->found_inventory) {
         *ret_inventory = TAKE_PTR(s->found_inventory);
+        *ret_began_usec = s->began_usec;
         r = 1;
-    } else if (s->done >= number) {
+    } else if (s->problem.code != ERR_NONE) {
         if (err)
             err_copy(err, &s->problem);
+        err_clear(&s->problem);
         r = -1;
     }
     pthread_mutex_unlock(&s->lock);

@@ -18,10 +18,12 @@ int scout_new(void (*found)(void *arg), void *arg, struct scout **ret_scout, str
 /* `found` is not called any more. Does not wait for a look that is under way. NULL allowed. */
 void scout_free(struct scout *s);
 
-/* Asks for a look that begins from now on; returns its number, which is never 0. */
-uint64_t scout_ask(struct scout *s);
-/* Waits at most that long for the look of that number, or a later one. 1: *ret_inventory is the caller's. 0: not yet. -1: it failed. Each
- * look is handed out once. */
-int scout_take(struct scout *s, uint64_t number, uint64_t wait_usec, struct inventory **ret_inventory, struct err *err);
+/* Asks for a look that begins from now on. */
+void scout_ask(struct scout *s);
+/* Waits at most that long until a look has ended that began at since_usec (monotonic) or later. 1: *ret_inventory is the caller's, of the
+ * newest look that was not handed out yet, which began at *ret_began_usec (where the time was over, maybe before since_usec). 0: there is none. -1: that look
+ * failed, which is told once. */
+int scout_take(struct scout *s, uint64_t since_usec, uint64_t wait_usec, struct inventory **ret_inventory,
+    uint64_t *ret_began_usec, struct err *err);
 
 #endif

@@ -182,7 +182,7 @@ static void take_inputs(struct engine *e)
     e->wish_is_new = false;
     e->woken = false;
     if (e->rescan)
-        e->inventory_usec = 0;
+        e->stale_usec = clock_mono_usec();
     e->rescan = false;
     if (fresh) {
         e->wish = e->new_wish;
@@ -260,7 +260,7 @@ static int turn(struct engine *e, struct err *err)
 {
     int r;
 
-    if (engine_refresh_inventory(e, false, err) < 0 || engine_converge(e, err) < 0)
+    if (engine_refresh_inventory(e, 0, err) < 0 || engine_converge(e, err) < 0)
         return -1;
     e->converged_version = e->wish.version;
     if (!e->wish.protect)
@@ -336,7 +336,7 @@ static void *engine_main(void *arg)
             if (r < 0 && err.code == ERR_UNAVAILABLE && uplink_state(e->conf.link, NULL) == UPLINK_RUNNING)
                 engine_held_up(e, &err);
         } else if (!e->has_wish) {
-            (void)engine_refresh_inventory(e, false, &err);
+            (void)engine_refresh_inventory(e, 0, &err);
         }
         if (grouped && engine_group_is_asked(e))
             engine_group_refuse(e);

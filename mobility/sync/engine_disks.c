@@ -18,6 +18,8 @@
 #define INVENTORY_USEC (30 * USEC_PER_SEC)
 /* For a look without which a step cannot go on. It takes milliseconds unless some disk is slow. */
 #define LOOK_USEC (1 * USEC_PER_SEC)
+#define LOOK_AGAIN_USEC (1 * USEC_PER_SEC) /* after one that failed */
+#define MISSED_USEC (10 * USEC_PER_SEC)    /* a disk that is missing in a list older than this is looked for again */
 
 /* ---- inventory ---- */
 
@@ -35,30 +37,41 @@ static void take_inventory(struct engine *e, struct inventory *fresh)
     engine_put(e, &o);
 }
 
-/* inventory_usec is when a look was asked for, and not when it ended: a rescan that is asked for meanwhile sets it to 0, and is obeyed. */
-int engine_refresh_inventory(struct engine *e, bool force, struct err *err)
+static int take_look(struct engine *e, uint64_t since_usec, uint64_t wait_usec, struct err *err)
 {
-    uint64_t now = clock_mono_usec();
-    bool must = force || !e->inventory;
     struct inventory *fresh;
-    int r;
+    int r = scout_take(e->scout, since_usec, wait_usec, &fresh, &e->inventory_usec, err);
 
-    if (e->look == 0 && !must && e->inventory_usec != 0 && now < e->inventory_usec + INVENTORY_USEC)
+    if (r > 0)
+        take_inventory(e, fresh);
+    if (r >= 0)
         return 0;
-    if (e->look == 0 || (force && !e->look_is_forced)) { /* one that is under way may have begun too early */
-        e->look = scout_ask(e->scout);
-        e->look_is_forced = force;
-        e->inventory_usec = now;
+    e->asked_usec = 0;
+    e->ask_after_usec = clock_mono_usec() + LOOK_AGAIN_USEC;
+    return err_wrap(err, "looking for disks");
+}
+
+static bool is_known_since(const struct engine *e, uint64_t usec)
+{
+    return e->inventory && e->inventory_usec >= usec;
+}
+
+int engine_refresh_inventory(struct engine *e, uint64_t since_usec, struct err *err)
+{
+    uint64_t now = clock_mono_usec(), needed = since_usec > e->stale_usec ? since_usec : e->stale_usec;
+
+    if (take_look(e, 0, 0, err) < 0)
+        return -1;
+    if ((e->asked_usec == 0 || e->asked_usec < needed || now >= e->asked_usec + INVENTORY_USEC) &&
+        now >= e->ask_after_usec) {
+        scout_ask(e->scout);
+        e->asked_usec = now;
     }
-    r = scout_take(e->scout, e->look, must ? LOOK_USEC : 0, &fresh, err);
-    if (r == 0)
-        return must ? err_set(err, ERR_UNAVAILABLE, "the disks of this machine are still being looked for") : 0;
-    e->look = 0;
-    if (r < 0) {
-        e->inventory_usec = 0;
-        return err_wrap(err, "looking for disks");
-    }
-    take_inventory(e, fresh);
+    if (!is_known_since(e, since_usec) && e->asked_usec > 0 &&
+        take_look(e, since_usec ? since_usec : 1, LOOK_USEC, err) < 0)
+        return -1;
+    if (!is_known_since(e, since_usec))
+        return err_set(err, ERR_UNAVAILABLE, "the disks of this machine are still being looked for");
     return 0;
 }
 
@@ -84,6 +97,12 @@ static void drop_chunks(struct engine *e, unsigned disk)
     e->chunk_count = kept;
 }
 
+static void drop_plan(struct engine_disk *d)
+{
+    plan_free(TAKE_PTR(d->plan));
+    d->plan_since_usec = 0;
+}
+
 /* Lets go of a disk. Tracking of it goes on unless it is removed. */
 static void detach(struct engine *e, struct engine_disk *d)
 {
@@ -94,8 +113,7 @@ static void detach(struct engine *e, struct engine_disk *d)
     if (e->retained)
         retained_detach(e->retained, i);
     drop_chunks(e, i);
-    plan_free(d->plan);
-    d->plan = NULL;
+    drop_plan(d);
     engine_unreadable_forget(d);
     yield_close(&d->yield);
     engine_insight_leave(e, d);
@@ -129,8 +147,7 @@ void engine_restart_copy(struct engine *e, struct engine_disk *d, enum copy_stat
     d->swept = false;
     d->compare = copy == COPY_RESYNC;
     engine_unreadable_forget(d); /* the sweep finds it again */
-    plan_free(d->plan);
-    d->plan = NULL;
+    drop_plan(d);
     drop_chunks(e, engine_index(e, d));
     cycle_clear_disk(e->cycle, engine_index(e, d));
     e->state.first_point_due = true;
@@ -241,13 +258,36 @@ static int track(
         tracker_disk_granule_shift(d->tracked), &tag, ret_resumed, err);
 }
 
+/* NULL: it is not there, or the list is too old to tell which device it is, and err has that. */
+static const struct inventory_disk *find_present(struct engine *e, const char *key, struct err *err)
+{
+    uint64_t now = clock_mono_usec();
+    const struct inventory_disk *disk;
+
+    if (engine_refresh_inventory(e, e->stale_usec, err) < 0)
+        return NULL;
+    disk = inventory_find(e->inventory, key);
+    if ((!disk || !disk->trackable) && now > MISSED_USEC && engine_refresh_inventory(e, now - MISSED_USEC, NULL) == 0)
+        disk = inventory_find(e->inventory, key);
+    if (disk && !inventory_disk_is_current(
+                    disk)) { /* names may have been swapped: another disk's content would be taken for this one's */
+        e->stale_usec = now;
+        err_set(err, ERR_UNAVAILABLE, "the device of disk %s has just changed", key);
+        return NULL;
+    }
+    return disk;
+}
+
 static int attach(struct engine *e, struct engine_disk *d, struct err *err)
 {
-    const struct inventory_disk *disk = inventory_find(e->inventory, d->key);
+    struct err why = ERR_INIT;
+    const struct inventory_disk *disk = find_present(e, d->key, &why);
     bool resumed;
 
-    if ((!disk || !disk->trackable) && engine_refresh_inventory(e, true, err) == 0)
-        disk = inventory_find(e->inventory, d->key);
+    if (why.code != ERR_NONE) {
+        err_copy(err, &why);
+        return -1;
+    }
     if (!disk) {
         err_set(err, ERR_NOT_FOUND, "the protected disk %s is not there", d->key);
         return err_hint(err, "attach it again, or leave it out: leeward disk exclude");
@@ -361,6 +401,8 @@ static int leave(struct engine *e, struct err *err)
         e->disks[i] = (struct engine_disk){0};
     }
     engine_refuse_commands(e);
+    changeset_restart(e->set, changeset_next_sequence(e->set));
+    changeset_set_threads(e->set, 0, 0);
     tracker_close(TAKE_PTR(e->tracker));
     retained_free(TAKE_PTR(e->retained));
     e->linked = e->agreed = false;
@@ -447,7 +489,7 @@ static int resize(struct engine *e, struct engine_disk *d, uint64_t actual, stru
         engine_unreadable_resize(d, err) < 0 || (d->swept && join_cycle(e, d, err) < 0))
         return -1;
     row->size_bytes = tracker_disk_size_bytes(d->tracked);
-    plan_free(TAKE_PTR(d->plan));
+    drop_plan(d);
     engine_event(e, "info", "disk_resized", "", "disk %s went from %llu to %llu bytes", d->key,
         (unsigned long long)before, (unsigned long long)actual);
     return engine_save(e, err);
@@ -457,6 +499,7 @@ static int vanished(struct engine *e, struct engine_disk *d, struct err *err)
 {
     struct err ignored = ERR_INIT;
 
+    e->stale_usec = clock_mono_usec();
     if (untrack(e, d, &ignored) < 0)
         log_event(LOG_WARN, "untrack_failed", LOG_S("key", d->key), LOG_E(&ignored));
     err_set(err, ERR_NOT_FOUND, "the protected disk %s has vanished", d->key);

@@ -49,9 +49,11 @@ struct engine_disk {
     bool resend; /* the open slot has to go into the next round */
     bool swept;  /* the sweep is sent to its end: the disk takes part in cycles */
     bool compare;
-    struct plan *plan;      /* NULL: to be made */
-    uint64_t catch_at;      /* catching up has sent the open slot before this byte */
-    uint64_t at;            /* the sweep has sent everything before this byte */
+    struct plan *plan; /* NULL: to be made */
+    uint64_t
+        plan_since_usec; /* monotonic: of what look at the disks, at the earliest; 0: plan is there, or was not begun */
+    uint64_t catch_at;   /* catching up has sent the open slot before this byte */
+    uint64_t at;         /* the sweep has sent everything before this byte */
     uint64_t drained_bytes; /* tracker's byte count at the last drain */
     uint64_t counted_bytes; /* of it, added to changed_bytes */
     struct yield yield;     /* of its sweep */
@@ -155,10 +157,11 @@ struct engine {
     uint64_t saved_usec; /* monotonic, of the last save */
     char boot_id[IDENT_TEXT_SIZE];
     struct scout *scout;
-    struct inventory *inventory; /* the last that was found; NULL: none yet */
-    uint64_t inventory_usec;     /* when the last look was asked for; 0: one is due */
-    uint64_t look;               /* number of the one that is under way; 0: none */
-    bool look_is_forced;
+    struct inventory *inventory;             /* the last that was found; NULL: none yet */
+    uint64_t inventory_usec;                 /* monotonic: when the look that found it began */
+    uint64_t asked_usec;                     /* when one was last asked for; 0: never, or it failed */
+    uint64_t ask_after_usec;                 /* one has failed: not before */
+    uint64_t stale_usec;                     /* disks or mounts changed: what was looked at before says nothing of it */
     char told_unanswered[QUESTION_WHOM_MAX]; /* engine_watch.c */
     struct tracker *tracker;
     bool prepared; /* the next tracker_open is quick */
@@ -244,7 +247,9 @@ void engine_prepare(struct engine *e);
 int engine_converge(struct engine *e, struct err *err);
 /* What the scout found, if anything new is due; it is waited for only where there is none yet, or with force, which wants one that is looked for from
  * now on. ERR_UNAVAILABLE: it is not there in time. */
-int engine_refresh_inventory(struct engine *e, bool force, struct err *err);
+/* e->inventory is of a look that began at since_usec (monotonic) or later; 0: one that is there will do. ERR_UNAVAILABLE: it is not there yet, and the engine is woken
+ * when it is; ask for the same time again. */
+int engine_refresh_inventory(struct engine *e, uint64_t since_usec, struct err *err);
 /* Everything that has to be looked at before each step: sizes, losses, vanished disks. */
 int engine_check_disks(struct engine *e, struct err *err);
 /* The copy of the disk begins anew, in memory only: the caller makes it durable with whatever it follows from, in one engine_save. Where that
@@ -296,8 +301,8 @@ void engine_insight_explain(const struct engine *e, struct engine_status *s);
 /* engine_sweep.c */
 /* Whether another chunk may be put on its way. */
 bool engine_chunk_fits(const struct engine *e);
-/* The disk whose sweep goes on next; NULL: none, or too much is on its way. */
 bool engine_sweeps_remain(const struct engine *e); /* some disk is not sent to the end */
+/* The disk whose sweep goes on next; NULL: none, or too much is on its way. */
 struct engine_disk *engine_sweep_due(struct engine *e);
 int engine_sweep(struct engine *e, struct engine_disk *d, struct err *err);
 void engine_rewind_sweeps(struct engine *e);

@@ -303,6 +303,72 @@ int __wrap_reader_run_dirty(
     return result;
 }
 
+/* So often the device of a disk is another than when the disks were looked at. */
+static _Atomic unsigned swapped, asked_who;
+
+bool __real_inventory_disk_is_current(const struct inventory_disk *d);
+bool __wrap_inventory_disk_is_current(const struct inventory_disk *d);
+
+bool __wrap_inventory_disk_is_current(const struct inventory_disk *d)
+{
+    asked_who++;
+    if (swapped == 0)
+        return __real_inventory_disk_is_current(d);
+    swapped--;
+    return false;
+}
+
+/* As two that came back under each other's names: the content of the other one would be taken for this one's. */
+static void a_device_that_is_another_by_now_is_not_taken(void **state)
+{
+    struct syncrig rig;
+
+    (void)state;
+    syncrig_init(&rig, 1, 16 * MIB, 512);
+    fill(&rig.disks[0], 0, 4 * MIB);
+    swapped = 2;
+    asked_who = 0;
+    syncrig_start(&rig);
+    wait_points_of(&rig, 1);
+    assert_int_equal(swapped, 0);
+    assert_int_equal(asked_who, 3); /* each time with a new list, and no more often */
+    assert_int_equal(syncrig_events(&rig, "error"), 0);
+    syncrig_assert_equal(&rig);
+    syncrig_done(&rig);
+}
+
+/* How long a look at the disks takes beyond what it takes, and how many there were. */
+static _Atomic unsigned look_usec, looks;
+
+int __real_inventory_scan(const struct inventory_source *source, struct inventory **ret_inventory, struct err *err);
+int __wrap_inventory_scan(const struct inventory_source *source, struct inventory **ret_inventory, struct err *err);
+
+int __wrap_inventory_scan(const struct inventory_source *source, struct inventory **ret_inventory, struct err *err)
+{
+    looks++;
+    (void)usleep(look_usec);
+    return __real_inventory_scan(source, ret_inventory, err);
+}
+
+/* Longer than is waited for one at a time, as with many disks that are busy: what has been asked for is waited for, and not asked for anew. */
+static void looks_that_take_long_do_not_hold_up_a_copy_for_ever(void **state)
+{
+    struct syncrig rig;
+
+    (void)state;
+    syncrig_init(&rig, 1, 16 * MIB, 512);
+    fill(&rig.disks[0], 0, 4 * MIB);
+    look_usec = 1500000;
+    looks = 0;
+    syncrig_start(&rig);
+    wait_points_of(&rig, 1);
+    assert_true(looks >= 2 && looks <= 3);
+    assert_int_equal(syncrig_events(&rig, "error"), 0);
+    look_usec = 0;
+    syncrig_assert_equal(&rig);
+    syncrig_done(&rig);
+}
+
 static void a_disk_that_is_away_for_a_moment_loses_nothing(void **state)
 {
     struct syncrig rig;
@@ -543,6 +609,8 @@ int main(void)
         cmocka_unit_test(a_disk_may_shrink_and_grow_again),
         cmocka_unit_test(a_disk_that_grows_while_there_is_no_room_is_followed_later),
         cmocka_unit_test(a_disk_grows_during_its_first_copy),
+        cmocka_unit_test(a_device_that_is_another_by_now_is_not_taken),
+        cmocka_unit_test(looks_that_take_long_do_not_hold_up_a_copy_for_ever),
         cmocka_unit_test(a_disk_that_is_away_for_a_moment_loses_nothing),
         cmocka_unit_test(a_disk_that_stays_away_is_the_cause),
         cmocka_unit_test(a_disk_that_grows_in_a_cycle_is_in_no_point_with_its_old_size),
