@@ -269,8 +269,8 @@ static const struct inventory_disk *find_present(struct engine *e, const char *k
     disk = inventory_find(e->inventory, key);
     if ((!disk || !disk->trackable) && now > MISSED_USEC && engine_refresh_inventory(e, now - MISSED_USEC, NULL) == 0)
         disk = inventory_find(e->inventory, key);
-    if (disk && !inventory_disk_is_current(
-                    disk)) { /* names may have been swapped: another disk's content would be taken for this one's */
+    /* Names may have been swapped: another disk's content would be taken for this one's. */
+    if (disk && !inventory_disk_is_current(disk)) {
         e->stale_usec = now;
         err_set(err, ERR_UNAVAILABLE, "the device of disk %s has just changed", key);
         return NULL;
