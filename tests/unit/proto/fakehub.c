@@ -239,6 +239,16 @@ void fakehub_done(struct fakehub *hub)
     testca_free(hub->ca);
 }
 
+void fakehub_identify(
+    struct fakehub *hub, const char *role, struct testca_files *files, struct enrol_identity *ret_identity)
+{
+    testca_issue(hub->ca, role, &(struct testca_leaf){.role = role}, files);
+    ret_identity->id = files->id;
+    memcpy(ret_identity->id_text, files->id_text, IDENT_TEXT_SIZE);
+    (void)snprintf(ret_identity->role, sizeof(ret_identity->role), "%s", role);
+    ret_identity->files = files->files;
+}
+
 void fakehub_token(const struct fakehub *hub, char letter, char out[160])
 {
     char secret[44];

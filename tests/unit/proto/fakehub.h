@@ -11,6 +11,7 @@
 
 #include "tests/unit/rpc/testca.h"
 #include "transport/proto/control.pb-c.h"
+#include "transport/proto/enrol.h"
 #include "transport/rpc/rpc.h"
 
 struct fakehub {
@@ -40,6 +41,9 @@ void fakehub_init(struct fakehub *hub, const char *dir);
 void fakehub_start(struct fakehub *hub, sd_event *loop, const char *address);
 void fakehub_stop(struct fakehub *hub);
 void fakehub_done(struct fakehub *hub);
+/* Who is enrolled with this hub in that role; *ret_identity points into *files. */
+void fakehub_identify(
+    struct fakehub *hub, const char *role, struct testca_files *files, struct enrol_identity *ret_identity);
 /* A token with this hub's fingerprint; `letter` fills the secret. */
 void fakehub_token(const struct fakehub *hub, char letter, char out[160]);
 void fakehub_send(struct fakehub *hub, const Leeward__Control__V1__Directive *directive);

@@ -15,6 +15,7 @@
 #include <sys/stat.h>
 
 #include "tests/unit/proto/fakehub.h"
+#include "tests/unit/rpc/rununtil.h"
 #include "transport/base/clock.h"
 #include "transport/base/file.h"
 #include "transport/base/log.h"
@@ -32,15 +33,6 @@ struct fixture {
     uint64_t version;
     char command_id[64];
 };
-
-#define RUN_UNTIL(f, condition)                                                                                        \
-    do {                                                                                                               \
-        uint64_t limit_ = clock_mono_usec() + 90 * USEC_PER_SEC;                                                       \
-        while (!(condition)) {                                                                                         \
-            assert_true(clock_mono_usec() < limit_);                                                                   \
-            assert_true(sd_event_run((f)->loop, 100000) >= 0);                                                         \
-        }                                                                                                              \
-    } while (0)
 
 static void on_directive(void *arg, const Leeward__Control__V1__Directive *d)
 {
@@ -84,11 +76,7 @@ static int setup(void **state)
     assert_true(sd_event_new(&f->loop) >= 0);
     fakehub_init(&f->hub, f->dir);
     fakehub_start(&f->hub, f->loop, "127.0.0.1:0");
-    testca_issue(f->hub.ca, "node", &(struct testca_leaf){.role = "node"}, &f->files);
-    f->identity.id = f->files.id;
-    memcpy(f->identity.id_text, f->files.id_text, IDENT_TEXT_SIZE);
-    memcpy(f->identity.role, "node", 5);
-    f->identity.files = f->files.files;
+    fakehub_identify(&f->hub, "node", &f->files, &f->identity);
     *state = f;
     return 0;
 }

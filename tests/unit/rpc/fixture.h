@@ -12,6 +12,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include "tests/unit/rpc/rununtil.h"
 #include "tests/unit/rpc/testca.h"
 #include "transport/rpc/rpc.h"
 
@@ -61,14 +62,6 @@ void fixture_serve(struct fixture *f, bool tls); /* server and channel with the 
 void fixture_channel(struct fixture *f, const struct testca_files *files, const char *role, const struct ident *id);
 void fixture_release(struct fixture *f); /* consumes what Stall holds */
 
-#define RUN_UNTIL(f, condition)                                                                                        \
-    do {                                                                                                               \
-        uint64_t limit_ = clock_mono_usec() + 90 * USEC_PER_SEC;                                                       \
-        while (!(condition)) {                                                                                         \
-            assert_true(clock_mono_usec() < limit_);                                                                   \
-            assert_true(sd_event_run((f)->loop, 100000) >= 0);                                                         \
-        }                                                                                                              \
-    } while (0)
 /* Lets the loop settle: runs until a turn has nothing to do. */
 void settle(struct fixture *f);
 

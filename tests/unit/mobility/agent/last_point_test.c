@@ -17,6 +17,7 @@
 #include "mobility/sync/engine.h"
 #include "mobility/sync/hold.h"
 #include "tests/unit/proto/fakehub.h"
+#include "tests/unit/rpc/rununtil.h"
 #include "transport/base/clock.h"
 #include "transport/base/file.h"
 #include "transport/base/log.h"
@@ -102,15 +103,6 @@ struct fixture {
     struct agent *agent;
 };
 
-#define RUN_UNTIL(f, condition)                                                                                        \
-    do {                                                                                                               \
-        uint64_t limit_ = clock_mono_usec() + 90 * USEC_PER_SEC;                                                       \
-        while (!(condition)) {                                                                                         \
-            assert_true(clock_mono_usec() < limit_);                                                                   \
-            assert_true(sd_event_run((f)->loop, 100000) >= 0);                                                         \
-        }                                                                                                              \
-    } while (0)
-
 static int setup(void **state)
 {
     struct fixture *f = calloc(1, sizeof(*f));
@@ -126,11 +118,7 @@ static int setup(void **state)
     assert_true(sd_event_new(&f->loop) >= 0);
     fakehub_init(&f->hub, f->dir);
     fakehub_start(&f->hub, f->loop, "127.0.0.1:0");
-    testca_issue(f->hub.ca, "agent", &(struct testca_leaf){.role = "agent"}, &f->files);
-    f->identity.id = f->files.id;
-    memcpy(f->identity.id_text, f->files.id_text, IDENT_TEXT_SIZE);
-    memcpy(f->identity.role, "agent", 6);
-    f->identity.files = f->files.files;
+    fakehub_identify(&f->hub, "agent", &f->files, &f->identity);
     conf.data_dir = conf.hooks_dir = conf.failover_dir = f->dir;
     conf.run_dir = f->run;
     conf.hub = f->hub.address;

@@ -13,29 +13,10 @@
 
 #include "mobility/sync/changeset.h"
 #include "mobility/sync/sealpool.h"
+#include "tests/unit/mobility/sync/runninglink.h"
 
 #define PIECES 300
 #define LINK_BYTES (256u << 20)
-
-static void nothing(void *arg)
-{
-    (void)arg;
-}
-
-static struct uplink *running_link(void)
-{
-    const struct uplink_ops ops = {.to_loop = nothing, .to_capture = nothing};
-    const struct uplink_opening opening = {.generation = 1, .epoch = 1, .next_sequence = 1};
-    struct uplink_answer answer = {.expected_sequence = 1, .epoch = 1};
-    struct uplink *l;
-
-    assert_int_equal(uplink_new(&ops, LINK_BYTES, &l, NULL), 0);
-    uplink_prepare(l, &opening);
-    uplink_opened(l, &answer);
-    assert_int_equal(uplink_state(l, &answer), UPLINK_OPENED);
-    uplink_go(l, &answer);
-    return l;
-}
 
 /* The i-th piece: text, random bytes, zeros, and short ones, from a generator that always gives the same. */
 static uint32_t piece(unsigned i, uint8_t data[65536])
@@ -95,7 +76,7 @@ static void begin(struct made *m, unsigned threads)
         .disks = {{.number = 1, .sector_bytes = 512, .size_bytes = 1u << 30, .name = "sda"}}};
     struct err err = ERR_INIT;
 
-    *m = (struct made){.link = running_link()};
+    *m = (struct made){.link = runninglink_new(LINK_BYTES)};
     buf_init(&m->bytes, LINK_BYTES);
     assert_int_equal(changeset_new(m->link, &m->set, &err), 0);
     changeset_set_frame(m->set, &frame);

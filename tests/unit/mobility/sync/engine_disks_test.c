@@ -3,6 +3,7 @@
  * Disks that come, go and change their size while the machine is replicated: what stays goes on with its points and is not compared,
  * what goes leaves nothing behind, what comes back is copied anew.
  */
+#include <dirent.h>
 #include <linux/loop.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -21,6 +22,7 @@
 #include "mobility/sync/retained.h"
 #include "mobility/track/tracker.h"
 #include "tests/unit/mobility/sync/syncrig.h"
+#include "transport/base/clock.h"
 
 #define MIB (1u << 20)
 #define POINTS_MAX 2000u
@@ -318,23 +320,29 @@ bool __wrap_inventory_disk_is_current(const struct inventory_disk *d)
     return false;
 }
 
-/* As two that came back under each other's names: the content of the other one would be taken for this one's. */
-static void a_device_that_is_another_by_now_is_not_taken(void **state)
+/* One disk comes under protection, whatever stands in its way, and nobody is told of an error. */
+static void expect_protected(void)
 {
     struct syncrig rig;
 
-    (void)state;
     syncrig_init(&rig, 1, 16 * MIB, 512);
     fill(&rig.disks[0], 0, 4 * MIB);
-    swapped = 2;
-    asked_who = 0;
     syncrig_start(&rig);
     wait_points_of(&rig, 1);
-    assert_int_equal(swapped, 0);
-    assert_int_equal(asked_who, 3); /* each time with a new list, and no more often */
     assert_int_equal(syncrig_events(&rig, "error"), 0);
     syncrig_assert_equal(&rig);
     syncrig_done(&rig);
+}
+
+/* As two that came back under each other's names: the content of the other one would be taken for this one's. */
+static void a_device_that_is_another_by_now_is_not_taken(void **state)
+{
+    (void)state;
+    swapped = 2;
+    asked_who = 0;
+    expect_protected();
+    assert_int_equal(swapped, 0);
+    assert_int_equal(asked_who, 3); /* each time with a new list, and no more often */
 }
 
 /* How long a look at the disks takes beyond what it takes, and how many there were. */
@@ -353,19 +361,101 @@ int __wrap_inventory_scan(const struct inventory_source *source, struct inventor
 /* Longer than is waited for one at a time, as with many disks that are busy: what has been asked for is waited for, and not asked for anew. */
 static void looks_that_take_long_do_not_hold_up_a_copy_for_ever(void **state)
 {
+    (void)state;
+    look_usec = 1500000;
+    looks = 0;
+    expect_protected();
+    look_usec = 0;
+    assert_true(looks >= 2 && looks <= 3);
+}
+
+/* Threads of this process that only compress. */
+static unsigned sealing_threads(void)
+{
+    DIR *tasks = opendir("/proc/self/task");
+    unsigned count = 0;
+
+    assert_non_null(tasks);
+    for (struct dirent *e; (e = readdir(tasks));) {
+        char path[300], name[32] = "";
+        FILE *comm;
+        snprintf(path, sizeof(path), "/proc/self/task/%s/comm", e->d_name);
+        comm = fopen(path, "re");
+        if (!comm)
+            continue;
+        count += fgets(name, sizeof(name), comm) && strcmp(name, "seal\n") == 0;
+        fclose(comm);
+    }
+    closedir(tasks);
+    return count;
+}
+
+static void wait_sealing(bool some)
+{
+    for (uint64_t end = clock_mono_usec() + 90 * USEC_PER_SEC; (sealing_threads() > 0) != some;) {
+        assert_true(clock_mono_usec() < end);
+        (void)usleep(10000);
+    }
+}
+
+/* Their memory is not wanted by a machine that is protected, nor by one that is not any more. */
+static void threads_that_compress_go_with_the_first_copy(void **state)
+{
+    struct syncrig rig;
+
+    (void)state;
+    if (sysconf(_SC_NPROCESSORS_ONLN) < 2)
+        skip();
+    syncrig_init(&rig, 1, 16 * MIB, 512);
+    fill(&rig.disks[0], 0, 16 * MIB);
+    rig.wish.pace.rate_bytes_per_sec = SLOW_BYTES_PER_SEC;
+    syncrig_start(&rig);
+    wait_sealing(true);
+    rig.wish.protect = false;
+    wish_for(&rig, 0);
+    wait_sealing(false);
+    rig.wish.protect = true;
+    wish_for(&rig, 1);
+    wait_sealing(true);
+    rig.wish.pace.rate_bytes_per_sec = 0;
+    wish_for(&rig, 1);
+    wait_points_of(&rig, 1);
+    wait_sealing(false);
+    syncrig_assert_equal(&rig);
+    syncrig_done(&rig);
+}
+
+static _Atomic unsigned prepared;
+
+void __real_tracker_prepare(void);
+void __wrap_tracker_prepare(void);
+
+void __wrap_tracker_prepare(void)
+{
+    prepared++;
+    __real_tracker_prepare();
+}
+
+/* Once while nothing is protected, and again when nothing is any more; a machine that is has no use for it. */
+static void an_idle_agent_prepares_its_tracker(void **state)
+{
     struct syncrig rig;
 
     (void)state;
     syncrig_init(&rig, 1, 16 * MIB, 512);
-    fill(&rig.disks[0], 0, 4 * MIB);
-    look_usec = 1500000;
-    looks = 0;
+    prepared = 0;
+    rig.wish.protect = false;
     syncrig_start(&rig);
+    while (prepared == 0)
+        (void)usleep(1000);
+    rig.wish.protect = true;
+    wish_for(&rig, 1);
     wait_points_of(&rig, 1);
-    assert_true(looks >= 2 && looks <= 3);
-    assert_int_equal(syncrig_events(&rig, "error"), 0);
-    look_usec = 0;
-    syncrig_assert_equal(&rig);
+    assert_int_equal(prepared, 1);
+    rig.wish.protect = false;
+    wish_for(&rig, 0);
+    while (prepared == 1)
+        (void)usleep(1000);
     syncrig_done(&rig);
 }
 
@@ -611,6 +701,8 @@ int main(void)
         cmocka_unit_test(a_disk_grows_during_its_first_copy),
         cmocka_unit_test(a_device_that_is_another_by_now_is_not_taken),
         cmocka_unit_test(looks_that_take_long_do_not_hold_up_a_copy_for_ever),
+        cmocka_unit_test(threads_that_compress_go_with_the_first_copy),
+        cmocka_unit_test(an_idle_agent_prepares_its_tracker),
         cmocka_unit_test(a_disk_that_is_away_for_a_moment_loses_nothing),
         cmocka_unit_test(a_disk_that_stays_away_is_the_cause),
         cmocka_unit_test(a_disk_that_grows_in_a_cycle_is_in_no_point_with_its_old_size),

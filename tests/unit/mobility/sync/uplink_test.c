@@ -9,38 +9,16 @@
 
 #include <cmocka.h>
 
-#include "mobility/sync/uplink.h"
+#include "tests/unit/mobility/sync/runninglink.h"
 
-static void nothing(void *arg)
-{
-    (void)arg;
-}
-
-/* A link whose stream runs. */
-static struct uplink *running_link(void)
-{
-    const struct uplink_ops ops = {.to_loop = nothing, .to_capture = nothing};
-    const struct uplink_opening opening = {.generation = 1, .epoch = 1, .next_sequence = 1};
-    struct uplink_answer answer = {.expected_sequence = 1, .epoch = 1};
-    struct uplink_opening wanted;
-    struct uplink *l;
-
-    assert_int_equal(uplink_new(&ops, 1 << 20, &l, NULL), 0);
-    uplink_prepare(l, &opening);
-    assert_true(uplink_wants_stream(l, &wanted));
-    uplink_opened(l, &answer);
-    assert_int_equal(uplink_state(l, &answer), UPLINK_OPENED);
-    uplink_go(l, &answer);
-    assert_int_equal(uplink_state(l, NULL), UPLINK_RUNNING);
-    return l;
-}
+#define LINK_BYTES (1u << 20)
 
 /* The hub moves a machine on before the loop has ended the stream of the move before: it would be left open, and nobody would use it. */
 static void a_stream_that_is_wanted_anew_twice_is_ended_once(void **state)
 {
     const struct uplink_opening second = {.generation = 2, .next_sequence = 1},
                                 third = {.generation = 3, .next_sequence = 1};
-    struct uplink *l = running_link();
+    struct uplink *l = runninglink_new(LINK_BYTES);
     struct uplink_opening wanted;
 
     (void)state;
@@ -60,7 +38,7 @@ static void a_stream_that_is_wanted_anew_twice_is_ended_once(void **state)
 static void what_a_stream_has_committed_is_forgotten_with_it(void **state)
 {
     struct uplink_opening opening = {.generation = 1, .epoch = 2, .next_sequence = 5};
-    struct uplink *l = running_link();
+    struct uplink *l = runninglink_new(LINK_BYTES);
 
     (void)state;
     uplink_committed(l, 9);
