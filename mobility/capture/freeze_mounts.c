@@ -5,7 +5,6 @@
  * a device number of their own (btrfs) are found by their source.
  */
 #include <dirent.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,6 +13,7 @@
 #include <errno.h>
 
 #include "mobility/capture/freeze.h"
+#include "mobility/mountpath.h"
 #include "mobility/track/wholedisk.h"
 
 #define STACK_MAX 8 /* levels of LVM, md and dm over each other */
@@ -125,32 +125,31 @@ static dev_t device_of(const struct mount_line *m)
     return strncmp(m->source, "/dev/", 5) == 0 && stat(m->source, &st) == 0 && S_ISBLK(st.st_mode) ? st.st_rdev : 0;
 }
 
-/* Another file system may have been mounted over the mount point, and one that does not answer must not be waited for: what the kernel knows
- * without asking it will do. */
-static bool path_leads_there(const struct mount_line *m)
-{
-    struct statx st;
-
-    if (statx(AT_FDCWD, m->path, AT_STATX_DONT_SYNC | AT_NO_AUTOMOUNT, STATX_TYPE, &st) < 0 || !S_ISDIR(st.stx_mode))
-        return false;
-    return major(m->superblock) == 0 || makedev(st.stx_dev_major, st.stx_dev_minor) == m->superblock;
-}
-
 struct finder {
     const dev_t *disks;
     size_t disk_count;
     struct freeze_mounts *mounts;
     dev_t seen[FREEZE_MOUNTS_MAX]; /* devices of those in the list */
+    bool any_hidden;
 };
+
+static bool is_wanted(const struct finder *x, const struct mount_line *m, dev_t dev)
+{
+    return !m->read_only && dev != 0 && !is_one_of(dev, x->seen, x->mounts->count) &&
+           lies_on(dev, x->disks, x->disk_count, STACK_MAX);
+}
 
 static int consider(struct finder *x, const struct mount_line *m, struct err *err)
 {
     dev_t dev = device_of(m);
     struct freeze_mounts *out = x->mounts;
 
-    if (m->read_only || dev == 0 || is_one_of(dev, x->seen, out->count) ||
-        !lies_on(dev, x->disks, x->disk_count, STACK_MAX) || !path_leads_there(m))
+    if (!is_wanted(x, m, dev))
         return 0;
+    if (!mountpath_leads_to(m->path, major(m->superblock) == 0 ? 0 : m->superblock)) {
+        x->any_hidden = true;
+        return 0;
+    }
     if (out->count == FREEZE_MOUNTS_MAX)
         return err_set(err, ERR_TOO_LARGE, "more than %u file systems on the protected disks", FREEZE_MOUNTS_MAX);
     x->seen[out->count] = dev;
@@ -161,27 +160,45 @@ static int consider(struct finder *x, const struct mount_line *m, struct err *er
     return 0;
 }
 
-int freeze_find_mounts(const dev_t *disks, size_t disk_count, struct freeze_mounts *ret_mounts, struct err *err)
+/* Once all are known that a path leads to: it may be another one than the first. */
+static int consider_hidden(struct finder *x, const struct mount_line *m, struct err *err)
 {
-    struct finder x = {.disks = disks, .disk_count = disk_count, .mounts = ret_mounts};
+    if (x->mounts->hidden || !is_wanted(x, m, device_of(m)))
+        return 0;
+    x->mounts->hidden = mem_strdup(m->path);
+    return x->mounts->hidden ? 0 : err_set(err, ERR_NOMEM, "mount points");
+}
+
+static int for_each_mount(
+    struct finder *x, int (*take)(struct finder *x, const struct mount_line *m, struct err *err), struct err *err)
+{
+    FILE *f = fopen("/proc/self/mountinfo", "re");
     struct mount_line m;
     char *line = NULL;
     size_t room = 0;
     int result = 0;
-    FILE *f = fopen("/proc/self/mountinfo", "re");
 
-    ret_mounts->count = 0;
-    ret_mounts->paths = mem_alloc(FREEZE_MOUNTS_MAX, sizeof(char *));
     if (!f)
-        result = err_sys(err, errno, "reading /proc/self/mountinfo");
-    else if (!ret_mounts->paths)
-        result = err_set(err, ERR_NOMEM, "mount points");
+        return err_sys(err, errno, "reading /proc/self/mountinfo");
     while (result == 0 && getline(&line, &room, f) > 0)
         if (parse_line(line, &m))
-            result = consider(&x, &m, err);
+            result = take(x, &m, err);
     free(line);
-    if (f)
-        (void)fclose(f);
+    (void)fclose(f);
+    return result;
+}
+
+int freeze_find_mounts(const dev_t *disks, size_t disk_count, struct freeze_mounts *ret_mounts, struct err *err)
+{
+    struct finder x = {.disks = disks, .disk_count = disk_count, .mounts = ret_mounts};
+    int result;
+
+    *ret_mounts = (struct freeze_mounts){.paths = mem_alloc(FREEZE_MOUNTS_MAX, sizeof(char *))};
+    if (!ret_mounts->paths)
+        return err_set(err, ERR_NOMEM, "mount points");
+    result = for_each_mount(&x, consider, err);
+    if (result == 0 && x.any_hidden)
+        result = for_each_mount(&x, consider_hidden, err);
     if (result < 0)
         freeze_mounts_free(ret_mounts);
     return result;
@@ -192,5 +209,6 @@ void freeze_mounts_free(struct freeze_mounts *mounts)
     for (size_t i = 0; i < mounts->count; i++)
         free(mounts->paths[i]);
     free(mounts->paths);
+    free(mounts->hidden);
     *mounts = (struct freeze_mounts){0};
 }

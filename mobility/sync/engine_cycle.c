@@ -82,7 +82,14 @@ static int set_mounts(struct engine *e, struct err *err)
             devices[count++] = tracker_disk_dev(e->disks[i].tracked);
     if (freeze_find_mounts(devices, count, &mounts, err) < 0)
         return -1;
-    if (mounts.count == 0 && e->group.active) {
+    e->froze_all = !mounts.hidden;
+    if (mounts.hidden && e->wants_filesystem) {
+        err_set(err, ERR_UNSUPPORTED,
+            "the file system on %s cannot be frozen: another one is mounted over it, or above it and does not answer",
+            mounts.hidden);
+        r = err_hint(err, "unmount the other one, or mount this one a second time somewhere else, or ask for a "
+                          "crash-consistent point");
+    } else if (mounts.count == 0 && e->group.active) {
         r = 1;
     } else if (mounts.count == 0) {
         err_set(
@@ -239,7 +246,7 @@ int engine_close_slot(struct engine *e, uint64_t sequence, struct err *err)
 
 static int close_point(struct engine *e, const struct engine_command *c, const struct cycle_result *r, struct err *err)
 {
-    enum mark_kind kind = c ? c->kind : e->group.active && r->frozen ? MARK_FILESYSTEM : MARK_CRASH;
+    enum mark_kind kind = c ? c->kind : e->group.active && r->frozen && e->froze_all ? MARK_FILESYSTEM : MARK_CRASH;
     uint64_t sequence;
     bool first;
     unsigned flags = mark_flags(e, c, r, &first);
@@ -341,6 +348,7 @@ static int run(struct engine *e, const struct engine_command *c, struct cycle_re
     if (c && c->kind == MARK_APPLICATION && prepare_applications(e, err) < 0)
         return -1;
     engine_group_options(e, &options);
+    e->wants_filesystem = options.want == CYCLE_FILESYSTEM;
     r = cycle_run(e->cycle, &options, take_piece, e, ret_result, err);
     hooks_free(TAKE_PTR(e->hooks));
     return r;

@@ -191,6 +191,8 @@ struct engine {
     struct engine_holdup holdup;
     struct hooks *hooks;    /* of the point being made; NULL: none */
     struct err hooks_error; /* of their last thaw; code ERR_NONE: they held until then */
+    bool wants_filesystem;  /* the cycle that runs is to be file-system-consistent */
+    bool froze_all;         /* what was frozen last was every file system of the protected disks */
     struct engine_group group;
     uint64_t points_made, points_frozen, window_usec, freeze_usec;
     uint32_t rounds;

@@ -257,6 +257,13 @@ static int make_read_only(
 
     if (freeze_find_mounts(disks, (size_t)count, &found, err) < 0)
         return -1;
+    if (found.hidden) {
+        err_set(err, ERR_UNSUPPORTED,
+            "the file system on %s cannot be made read-only: another one is mounted over it, or above it and does not "
+            "answer",
+            found.hidden);
+        r = err_hint(err, "unmount the other one, or mount this one a second time somewhere else, then try again");
+    }
     for (size_t i = 0; r == 0 && i < found.count; i++)
         r = add_mount(h, found.paths[i], err);
     freeze_mounts_free(&found);

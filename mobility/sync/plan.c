@@ -15,6 +15,8 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
+#include "mobility/mountpath.h"
+
 /* The tracker's granule: a free range that covers no whole one is not worth leaving out. */
 #define PLAN_ALIGN 4096u
 #define PAGE_RECORDS 1024u
@@ -128,15 +130,30 @@ static bool is_writable(dev_t devno)
     return writable;
 }
 
+/* Of its mount points the first that leads there; -1: none does any more. */
+static int open_volume(const struct inventory_volume *v)
+{
+    for (size_t i = 0; i < v->mount_count; i++) {
+        int fd AUTO_CLOSE = -1;
+        struct stat st;
+
+        if (!mountpath_leads_to(v->mount_points[i], v->devno))
+            continue;
+        fd = open(v->mount_points[i], O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        if (fd >= 0 && fstat(fd, &st) == 0 && st.st_dev == v->devno)
+            return TAKE_FD(fd);
+    }
+    return -1;
+}
+
 static int add_volume(const struct inventory_volume *v, struct ranges *out, unsigned *file_systems, struct err *err)
 {
-    int fd AUTO_CLOSE = open(v->mount_points[0], O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    struct stat st;
+    int fd AUTO_CLOSE = open_volume(v);
     int r;
 
     out->base = out->count;
-    if (fd < 0 || fstat(fd, &st) < 0 || st.st_dev != v->devno)
-        return 0; /* not mounted there any more */
+    if (fd < 0)
+        return 0;
     r = ask_file_system(fd, v, out, err);
     if (r < 0)
         return -1;

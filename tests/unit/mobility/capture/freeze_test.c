@@ -470,6 +470,30 @@ static void test_a_mount_point_can_be_unmounted_between_freezes(void **state)
     freeze_close(f);
 }
 
+/* Another file system lies over one of its mount points, then over both. */
+static void test_a_mount_point_that_is_hidden_is_told_unless_another_one_is_not(void **state)
+{
+    struct rig *r = *state;
+    struct freeze_mounts mounts;
+    struct stat st;
+    char other[sizeof(r->dir) + 8];
+
+    (void)snprintf(other, sizeof(other), "%s/other", r->dir);
+    must_run("mkdir %s && mount --bind %s %s && mount -t tmpfs over %s", other, r->mount, other, r->mount);
+    assert_int_equal(fstat(r->disk.fd, &st), 0);
+    assert_int_equal(freeze_find_mounts(&st.st_rdev, 1, &mounts, NULL), 0);
+    assert_int_equal(mounts.count, 1);
+    assert_string_equal(mounts.paths[0], other);
+    assert_null(mounts.hidden);
+    freeze_mounts_free(&mounts);
+    must_run("mount -t tmpfs over %s", other);
+    assert_int_equal(freeze_find_mounts(&st.st_rdev, 1, &mounts, NULL), 0);
+    assert_int_equal(mounts.count, 0);
+    assert_string_equal(mounts.hidden, r->mount);
+    freeze_mounts_free(&mounts);
+    must_run("umount %s && umount %s && umount %s && rmdir %s", other, other, r->mount, other);
+}
+
 static void test_mounts_are_found_by_disk(void **state)
 {
     struct rig *r = *state;
@@ -482,6 +506,7 @@ static void test_mounts_are_found_by_disk(void **state)
     assert_int_equal(freeze_find_mounts(&st.st_rdev, 1, &mounts, &err), 0);
     assert_int_equal(mounts.count, 1);
     assert_string_equal(mounts.paths[0], r->mount);
+    assert_null(mounts.hidden);
     freeze_mounts_free(&mounts);
     assert_int_equal(freeze_find_mounts(&none, 1, &mounts, &err), 0);
     assert_int_equal(mounts.count, 0);
@@ -504,6 +529,7 @@ static void test_a_file_system_that_does_not_answer_keeps_no_freeze_waiting(void
     assert_int_equal(fstat(r->disk.fd, &st), 0);
     assert_int_equal(freeze_find_mounts(&st.st_rdev, 1, &mounts, NULL), 0);
     assert_int_equal(mounts.count, 0); /* nothing leads to the disk's own any more */
+    assert_string_equal(mounts.hidden, r->mount);
     freeze_mounts_free(&mounts);
     (void)close(fd);
     assert_int_equal(umount2(r->mount, MNT_DETACH), 0);
@@ -526,6 +552,7 @@ int main(void)
         cmocka_unit_test(test_the_root_file_system_is_refused),
         cmocka_unit_test(test_a_mount_point_can_be_unmounted_between_freezes),
         cmocka_unit_test(test_mounts_are_found_by_disk),
+        cmocka_unit_test(test_a_mount_point_that_is_hidden_is_told_unless_another_one_is_not),
         cmocka_unit_test(test_a_file_system_that_does_not_answer_keeps_no_freeze_waiting),
     };
 

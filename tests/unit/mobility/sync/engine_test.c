@@ -356,6 +356,31 @@ static void points_are_made_on_request(void **state)
     syncrig_done(&rig);
 }
 
+/* Another file system is mounted over it: what cannot be frozen is not called consistent. */
+static void a_file_system_that_is_hidden_is_not_called_frozen(void **state)
+{
+    struct syncrig rig;
+    struct engine_output o;
+    struct err err = ERR_INIT;
+
+    (void)state;
+    syncrig_init(&rig, 1, 64 * MIB, 512);
+    must_run(
+        "mkfs.ext4 -q %s && mkdir %s/mnt && mount %s %s/mnt", rig.disks[0].path, rig.dir, rig.disks[0].path, rig.dir);
+    must_run("mount -t tmpfs over %s/mnt", rig.dir);
+    syncrig_start(&rig);
+    assert_true(syncrig_wait_phase(&rig, PHASE_PROTECTED));
+    assert_int_equal(engine_create_point(syncrig_engine(&rig), "c1", "filesystem", "", &err), 0);
+    assert_true(syncrig_result(&rig, "c1", &o));
+    assert_non_null(strstr(o.error.text, "/mnt cannot be frozen: another one is mounted over it"));
+    must_run("umount %s/mnt", rig.dir);
+    assert_int_equal(engine_create_point(syncrig_engine(&rig), "c2", "filesystem", "", &err), 0);
+    assert_true(syncrig_result(&rig, "c2", &o));
+    assert_string_equal(o.error.text, "");
+    unmount(&rig);
+    syncrig_done(&rig);
+}
+
 static void application_hooks_run_around_the_freeze(void **state)
 {
     struct syncrig rig;
@@ -542,6 +567,7 @@ int main(void)
         cmocka_unit_test(without_hashes_a_resync_sends_everything),
         cmocka_unit_test(a_disk_may_grow_while_it_is_replicated),
         cmocka_unit_test(points_are_made_on_request),
+        cmocka_unit_test(a_file_system_that_is_hidden_is_not_called_frozen),
         cmocka_unit_test(application_hooks_run_around_the_freeze),
         cmocka_unit_test(a_vanished_disk_is_an_error_and_heals_when_it_is_back),
         cmocka_unit_test(a_large_backlog_gets_through_a_line_that_breaks),

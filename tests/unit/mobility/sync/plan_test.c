@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mount.h>
 #include <unistd.h>
 
 #include <linux/fiemap.h>
@@ -20,6 +21,7 @@
 
 #include "mobility/sync/plan.h"
 #include "tests/unit/mobility/track/loopdisk.h"
+#include "transport/base/clock.h"
 
 #define MIB (1u << 20)
 #define EXTENTS_MAX 256u
@@ -118,6 +120,67 @@ static void plan_of(const char *mkfs, uint64_t size, bool free_is_left_out)
     plan_free(p);
     inventory_free(inv);
     must_run("umount %s/mnt", dir);
+    loopdisk_done(&disk);
+    temp_done(dir);
+}
+
+/* A file system whose server never says a word, over what was at `path`. Closing the descriptor ends whoever waits for it. */
+static int mount_silent(const char *path)
+{
+    char options[96];
+    int fd = open("/dev/fuse", O_RDWR | O_CLOEXEC);
+
+    if (fd < 0)
+        skip();
+    snprintf(options, sizeof(options), "fd=%d,rootmode=40000,user_id=0,group_id=0", fd);
+    assert_int_equal(mount("silent", path, "fuse", 0, options), 0);
+    return fd;
+}
+
+static void unmount_silent(int fd, const char *path)
+{
+    close(fd);
+    assert_int_equal(umount2(path, MNT_DETACH), 0);
+}
+
+/* One more mount point may lead there. */
+static void assert_silence_is_passed_by(const struct inventory_disk *d, const char *silent, bool is_reached)
+{
+    uint64_t began = clock_mono_usec();
+    struct plan *p;
+    int fd = mount_silent(silent);
+
+    assert_int_equal(plan_make(d, &p, NULL), 0);
+    assert_in_range(clock_mono_usec() - began, 0, 10 * USEC_PER_SEC);
+    assert_int_equal(p->file_systems, is_reached);
+    assert_true(is_reached ? p->used_bytes < d->size_bytes : p->used_bytes == d->size_bytes);
+    plan_free(p);
+    unmount_silent(fd, silent);
+}
+
+/* Over the mount point, and over a folder on the way to it. */
+static void a_mount_point_behind_a_silent_one_is_not_waited_for(void **state)
+{
+    struct inventory *inv;
+    struct loopdisk disk;
+    char dir[64], way[80], mnt[90], other[80];
+
+    (void)state;
+    temp_init(dir);
+    snprintf(way, sizeof(way), "%s/way", dir);
+    snprintf(mnt, sizeof(mnt), "%s/mnt", way);
+    snprintf(other, sizeof(other), "%s/other", dir);
+    loopdisk_init(&disk, 128 * MIB, 512, -1);
+    must_run("mkfs.ext4 -q %s && mkdir -p %s %s && mount %s %s", disk.path, mnt, other, disk.path, mnt);
+    assert_int_equal(inventory_scan(NULL, &inv, NULL), 0);
+    assert_silence_is_passed_by(find_disk(inv, disk.path), mnt, false);
+    assert_silence_is_passed_by(find_disk(inv, disk.path), way, false);
+    inventory_free(inv);
+    must_run("mount --bind %s %s", mnt, other);
+    assert_int_equal(inventory_scan(NULL, &inv, NULL), 0);
+    assert_silence_is_passed_by(find_disk(inv, disk.path), mnt, true);
+    inventory_free(inv);
+    must_run("umount %s %s", other, mnt);
     loopdisk_done(&disk);
     temp_done(dir);
 }
@@ -246,6 +309,7 @@ int main(void)
         cmocka_unit_test(free_space_of_ext4_is_left_out),
         cmocka_unit_test(free_space_of_xfs_is_left_out),
         cmocka_unit_test(btrfs_is_read_in_full),
+        cmocka_unit_test(a_mount_point_behind_a_silent_one_is_not_waited_for),
         cmocka_unit_test(partitions_keep_their_places_and_gaps_are_read),
         cmocka_unit_test(what_the_journal_alone_knows_of_is_read),
         cmocka_unit_test(what_fsck_mends_below_a_read_only_mount_is_read),
