@@ -64,8 +64,8 @@ int freeze_end(struct freeze *f, struct freeze_result *ret_result, struct err *e
 struct freeze_mounts {
     char **paths;
     size_t count;
-    char *
-        hidden; /* the mount point of one that no path leads to, since another file system is mounted over it or above it; NULL: there is none */
+    /* The mount point of one that no path leads to: another file system is mounted over it, or above it. NULL: there is none. */
+    char *hidden;
 };
 int freeze_find_mounts(const dev_t *disks, size_t disk_count, struct freeze_mounts *ret_mounts, struct err *err);
 void freeze_mounts_free(struct freeze_mounts *mounts);
