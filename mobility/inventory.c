@@ -18,9 +18,11 @@
 #include "transport/base/clock.h"
 
 /* A disk that is merely slow answers in this time (one that spins up does so later, and is found by the next scan). Once so long was waited
- * for one, the others get less: where many hang, as the disks of one array do, the rest must be known soon. */
+ * for one, the others get less: where many hang, as the disks of one array do, the rest must be known soon. An agent may be starting beside them. */
 #define ANSWER_USEC (5 * USEC_PER_SEC)
 #define NEXT_ANSWER_USEC (1 * USEC_PER_SEC)
+#define LATER_ANSWER_USEC (100 * USEC_PER_MSEC)
+#define PATIENCE_USEC (8 * USEC_PER_SEC) /* in all, before only the later answers' time is left */
 
 /* Not disks of a machine: memory, optical and floppy drives; dm and md without slaves hold nothing. */
 static const char *const not_disks[] = {"ram", "sr", "fd", "dm-", "md", "mtdblock"};
@@ -60,13 +62,23 @@ static bool is_disk(const struct inventory_source *src, const char *name)
 
 /* ---- questions ---- */
 
+static uint64_t patience_usec(const struct inventory *inv)
+{
+    if (!inv->unanswered[0])
+        return ANSWER_USEC;
+    return inv->waited_usec < PATIENCE_USEC ? NEXT_ANSWER_USEC : LATER_ANSWER_USEC;
+}
+
 bool inventory_ask(struct inventory *inv, struct question *q, const char *whom)
 {
-    bool answered = question_put(q, whom, inv->unanswered[0] ? NEXT_ANSWER_USEC : ANSWER_USEC);
+    uint64_t began = clock_mono_usec();
 
-    if (!answered && !inv->unanswered[0])
+    if (question_put(q, whom, patience_usec(inv)))
+        return true;
+    inv->waited_usec += clock_mono_usec() - began; /* nothing where an earlier question is still open */
+    if (!inv->unanswered[0])
         snprintf(inv->unanswered, sizeof(inv->unanswered), "%s", whom);
-    return answered;
+    return false;
 }
 
 struct attr_question {

@@ -82,6 +82,7 @@ struct inventory {
     size_t mount_count;
     bool truncated;
     char unanswered[QUESTION_WHOM_MAX]; /* the first device or mount point that did not answer; "": all did */
+    uint64_t waited_usec;               /* for those that did not */
     atomic_uint references;
 };
 

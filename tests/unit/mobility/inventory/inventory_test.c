@@ -244,6 +244,41 @@ static void a_mount_point_that_does_not_answer_hides_no_disk(void **state)
     temp_done(dir);
 }
 
+/* Thirteen of them would take 17 s with a second for each but the first. */
+static void many_that_do_not_answer_are_not_waited_for_one_by_one(void **state)
+{
+    struct inventory *inv;
+    struct loopdisk disk;
+    uint64_t began;
+    char dir[64], path[96];
+    int fds[13];
+
+    (void)state;
+    if (!loopdisk_is_possible() || access("/dev/fuse", R_OK | W_OK) < 0)
+        skip();
+    temp_init(dir);
+    loopdisk_init(&disk, 16 * MIB, 512, -1);
+    must_run("mkfs.ext4 -q %s", disk.path);
+    for (unsigned i = 0; i < ARRAY_LEN(fds); i++) {
+        must_run("mkdir %s/%u && mount %s %s/%u", dir, i, disk.path, dir, i);
+        snprintf(path, sizeof(path), "%s/%u", dir, i);
+        fds[i] = mount_silent(path);
+    }
+    began = clock_mono_usec();
+    assert_int_equal(inventory_scan(NULL, &inv, NULL), 0);
+    assert_in_range(clock_mono_usec() - began, 8 * USEC_PER_SEC, 14 * USEC_PER_SEC);
+    assert_int_equal(by_device(inv, disk.path)->volumes[0].mount_count, ARRAY_LEN(fds));
+    inventory_free(inv);
+    for (unsigned i = 0; i < ARRAY_LEN(fds); i++) {
+        snprintf(path, sizeof(path), "%s/%u", dir, i);
+        close(fds[i]);
+        assert_int_equal(umount2(path, MNT_DETACH), 0);
+        must_unmount(path);
+    }
+    loopdisk_done(&disk);
+    temp_done(dir);
+}
+
 /* ---- a made-up sysfs ---- */
 
 static void put(const char *root, const char *path, const char *text)
@@ -456,6 +491,7 @@ int main(void)
         cmocka_unit_test(a_disk_that_does_not_answer_hides_no_other),
         cmocka_unit_test(another_disk_under_the_name_is_noticed),
         cmocka_unit_test(a_mount_point_that_does_not_answer_hides_no_disk),
+        cmocka_unit_test(many_that_do_not_answer_are_not_waited_for_one_by_one),
         cmocka_unit_test(lvm_over_md_is_found_on_the_disks_at_the_bottom),
         cmocka_unit_test(disks_with_one_key_are_told_apart),
         cmocka_unit_test(what_cannot_be_tracked_says_why),
