@@ -10,8 +10,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <linux/fs.h>
 #include <sys/ioctl.h>
-#include <sys/mount.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -201,18 +201,6 @@ static void another_disk_under_the_name_is_noticed(void **state)
     inventory_free(inv);
 }
 
-/* A file system whose server never says a word. */
-static int mount_silent(const char *path)
-{
-    char options[96];
-    int fd = open("/dev/fuse", O_RDWR | O_CLOEXEC);
-
-    assert_true(fd >= 0);
-    snprintf(options, sizeof(options), "fd=%d,rootmode=40000,user_id=0,group_id=0", fd);
-    assert_int_equal(mount("silent", path, "fuse", 0, options), 0);
-    return fd;
-}
-
 static void a_mount_point_that_does_not_answer_hides_no_disk(void **state)
 {
     const struct inventory_disk *d;
@@ -228,7 +216,7 @@ static void a_mount_point_that_does_not_answer_hides_no_disk(void **state)
     loopdisk_init(&disk, 16 * MIB, 512, -1);
     must_run("mkfs.ext4 -q %s && mkdir %s/m && mount %s %s/m", disk.path, dir, disk.path, dir);
     snprintf(path, sizeof(path), "%s/m", dir);
-    fd = mount_silent(path);
+    fd = silent_mount(path);
     assert_int_equal(inventory_scan(NULL, &inv, NULL), 0);
     assert_string_equal(inv->unanswered, path);
     d = by_device(inv, disk.path);
@@ -236,8 +224,7 @@ static void a_mount_point_that_does_not_answer_hides_no_disk(void **state)
     assert_string_equal(d->volumes[0].mount_points[0], path);
     assert_int_equal(d->volumes[0].used_bytes, 0);
     inventory_free(inv);
-    close(fd);
-    assert_int_equal(umount2(path, MNT_DETACH), 0);
+    silent_unmount(fd, path);
     assert_true(answers_in_the_end(disk.path));
     must_unmount(path);
     loopdisk_done(&disk);
@@ -262,7 +249,7 @@ static void many_that_do_not_answer_are_not_waited_for_one_by_one(void **state)
     for (unsigned i = 0; i < ARRAY_LEN(fds); i++) {
         must_run("mkdir %s/%u && mount %s %s/%u", dir, i, disk.path, dir, i);
         snprintf(path, sizeof(path), "%s/%u", dir, i);
-        fds[i] = mount_silent(path);
+        fds[i] = silent_mount(path);
     }
     began = clock_mono_usec();
     assert_int_equal(inventory_scan(NULL, &inv, NULL), 0);
@@ -271,8 +258,7 @@ static void many_that_do_not_answer_are_not_waited_for_one_by_one(void **state)
     inventory_free(inv);
     for (unsigned i = 0; i < ARRAY_LEN(fds); i++) {
         snprintf(path, sizeof(path), "%s/%u", dir, i);
-        close(fds[i]);
-        assert_int_equal(umount2(path, MNT_DETACH), 0);
+        silent_unmount(fds[i], path);
         must_unmount(path);
     }
     loopdisk_done(&disk);

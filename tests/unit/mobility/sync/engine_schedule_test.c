@@ -19,21 +19,6 @@
 #define MIB (1u << 20)
 #define MSEC 1000ull
 
-static void mount_disk(struct syncrig *rig, unsigned disk)
-{
-    const char *device = rig->disks[disk].path;
-
-    must_run("mkfs.ext4 -q %s && mkdir %s/mnt%u && mount %s %s/mnt%u", device, rig->dir, disk, device, rig->dir, disk);
-}
-
-static void unmount_disk(struct syncrig *rig, unsigned disk)
-{
-    char path[128];
-
-    assert_true(snprintf(path, sizeof(path), "%s/mnt%u", rig->dir, disk) < (int)sizeof(path));
-    must_unmount(path);
-}
-
 /* Until the node has committed that many marks of the kind. */
 static void wait_kind(struct syncrig *rig, enum mark_kind kind, uint64_t count)
 {
@@ -68,8 +53,8 @@ static void every_kind_has_a_rhythm_of_its_own(void **state)
 
     (void)state;
     syncrig_init(&rig, 2, 64 * MIB, 512);
-    mount_disk(&rig, 0);
-    mount_disk(&rig, 1);
+    syncrig_mount(&rig, 0);
+    syncrig_mount(&rig, 1);
     must_run("printf '#!/bin/sh\\necho $1 >> %s/hook.log\\n' > %s/10-hook && chmod 755 %s/10-hook", rig.dir, rig.dir,
         rig.dir);
     rig.wish.filesystem_interval_usec = 300 * MSEC;
@@ -86,8 +71,8 @@ static void every_kind_has_a_rhythm_of_its_own(void **state)
     fakenode_get(rig.node, &facts);
     must_run("n=$(grep -c freeze %s/hook.log); test $n -ge %u && test $n -le %u", rig.dir,
         (unsigned)facts.kinds[MARK_APPLICATION], (unsigned)facts.kinds[MARK_APPLICATION] + 1);
-    unmount_disk(&rig, 0);
-    unmount_disk(&rig, 1);
+    syncrig_unmount(&rig, 0);
+    syncrig_unmount(&rig, 1);
     syncrig_done(&rig);
 }
 
@@ -98,7 +83,7 @@ static void a_schedule_that_is_off_makes_none(void **state)
 
     (void)state;
     syncrig_init(&rig, 1, 32 * MIB, 512);
-    mount_disk(&rig, 0);
+    syncrig_mount(&rig, 0);
     rig.wish.filesystem_interval_usec = 200 * MSEC;
     syncrig_start(&rig);
     wait_kind(&rig, MARK_FILESYSTEM, 2);
@@ -113,7 +98,7 @@ static void a_schedule_that_is_off_makes_none(void **state)
     fakenode_get(rig.node, &facts);
     assert_int_equal(facts.kinds[MARK_FILESYSTEM], before);
     assert_int_equal(facts.kinds[MARK_APPLICATION], 0);
-    unmount_disk(&rig, 0);
+    syncrig_unmount(&rig, 0);
     syncrig_done(&rig);
 }
 
@@ -124,7 +109,7 @@ static void a_failing_hook_is_a_missed_point_and_no_more(void **state)
 
     (void)state;
     syncrig_init(&rig, 1, 32 * MIB, 512);
-    mount_disk(&rig, 0);
+    syncrig_mount(&rig, 0);
     must_run("printf '#!/bin/sh\\n[ $1 = thaw ]\\n' > %s/10-bad && chmod 755 %s/10-bad", rig.dir, rig.dir);
     rig.wish.application_interval_usec = 300 * MSEC;
     syncrig_start(&rig);
@@ -134,7 +119,7 @@ static void a_failing_hook_is_a_missed_point_and_no_more(void **state)
     assert_true(fakenode_wait_points(rig.node, facts.points + 3)); /* crash-consistent ones go on */
     must_run("rm %s/10-bad", rig.dir);
     wait_kind(&rig, MARK_APPLICATION, 1);
-    unmount_disk(&rig, 0);
+    syncrig_unmount(&rig, 0);
     syncrig_done(&rig);
 }
 
@@ -144,7 +129,7 @@ static void a_point_lost_on_the_way_is_made_again(void **state)
 
     (void)state;
     syncrig_init(&rig, 1, 32 * MIB, 512);
-    mount_disk(&rig, 0);
+    syncrig_mount(&rig, 0);
     syncrig_start(&rig);
     wait_kind(&rig, MARK_CRASH, 2);
     fakenode_set_holding(rig.node, true);
@@ -155,7 +140,7 @@ static void a_point_lost_on_the_way_is_made_again(void **state)
     fakenode_drop(rig.node);
     fakenode_set_holding(rig.node, false);
     wait_kind(&rig, MARK_FILESYSTEM, 1);
-    unmount_disk(&rig, 0);
+    syncrig_unmount(&rig, 0);
     syncrig_done(&rig);
 }
 
@@ -165,7 +150,7 @@ static void times_that_pass_without_a_stream_are_told(void **state)
 
     (void)state;
     syncrig_init(&rig, 1, 32 * MIB, 512);
-    mount_disk(&rig, 0);
+    syncrig_mount(&rig, 0);
     rig.wish.filesystem_interval_usec = 300 * MSEC;
     syncrig_start(&rig);
     wait_kind(&rig, MARK_FILESYSTEM, 1);
@@ -175,7 +160,7 @@ static void times_that_pass_without_a_stream_are_told(void **state)
     assert_true(syncrig_wait_event(&rig, "filesystem_point_missed"));
     fakenode_set_refusing(rig.node, false);
     wait_kind(&rig, MARK_FILESYSTEM, 2);
-    unmount_disk(&rig, 0);
+    syncrig_unmount(&rig, 0);
     syncrig_done(&rig);
 }
 

@@ -19,14 +19,6 @@
 
 #define MIB (1u << 20)
 
-static void unmount(const struct syncrig *rig)
-{
-    char path[128];
-
-    assert_true(snprintf(path, sizeof(path), "%s/mnt", rig->dir) < (int)sizeof(path));
-    must_unmount(path);
-}
-
 static void fill(struct loopdisk *l, uint64_t from, uint64_t to)
 {
     uint8_t *data = random_bytes(MIB);
@@ -337,14 +329,13 @@ static void points_are_made_on_request(void **state)
 
     (void)state;
     syncrig_init(&rig, 1, 64 * MIB, 512);
-    must_run(
-        "mkfs.ext4 -q %s && mkdir %s/mnt && mount %s %s/mnt", rig.disks[0].path, rig.dir, rig.disks[0].path, rig.dir);
+    syncrig_mount(&rig, 0);
     syncrig_start(&rig);
     assert_true(syncrig_wait_phase(&rig, PHASE_PROTECTED));
     assert_int_equal(engine_create_point(syncrig_engine(&rig), "c1", "crash", "before upgrade", &err), 0);
     assert_true(syncrig_result(&rig, "c1", &o));
     assert_int_equal(o.error.code, ERR_NONE);
-    must_run("echo one > %s/mnt/file", rig.dir);
+    must_run("echo one > %s/mnt0/file", rig.dir);
     assert_int_equal(engine_create_point(syncrig_engine(&rig), "c2", "filesystem", "", &err), 0);
     assert_true(syncrig_result(&rig, "c2", &o));
     assert_string_equal(o.error.text, "");
@@ -352,7 +343,7 @@ static void points_are_made_on_request(void **state)
     must_run("cp %s/0.img %s/copy.img && e2fsck -fn %s/copy.img > /dev/null 2>&1", rig.dir, rig.dir, rig.dir);
     must_run("debugfs -R 'cat /file' %s/copy.img 2>/dev/null | grep -q one", rig.dir);
     assert_int_equal(engine_create_point(syncrig_engine(&rig), "c3", "nonsense", "", &err), -1);
-    unmount(&rig);
+    syncrig_unmount(&rig, 0);
     syncrig_done(&rig);
 }
 
@@ -365,19 +356,18 @@ static void a_file_system_that_is_hidden_is_not_called_frozen(void **state)
 
     (void)state;
     syncrig_init(&rig, 1, 64 * MIB, 512);
-    must_run(
-        "mkfs.ext4 -q %s && mkdir %s/mnt && mount %s %s/mnt", rig.disks[0].path, rig.dir, rig.disks[0].path, rig.dir);
-    must_run("mount -t tmpfs over %s/mnt", rig.dir);
+    syncrig_mount(&rig, 0);
+    must_run("mount -t tmpfs over %s/mnt0", rig.dir);
     syncrig_start(&rig);
     assert_true(syncrig_wait_phase(&rig, PHASE_PROTECTED));
     assert_int_equal(engine_create_point(syncrig_engine(&rig), "c1", "filesystem", "", &err), 0);
     assert_true(syncrig_result(&rig, "c1", &o));
-    assert_non_null(strstr(o.error.text, "/mnt cannot be frozen: another one is mounted over it"));
-    must_run("umount %s/mnt", rig.dir);
+    assert_non_null(strstr(o.error.text, "/mnt0 cannot be frozen: another one is mounted over it"));
+    must_run("umount %s/mnt0", rig.dir);
     assert_int_equal(engine_create_point(syncrig_engine(&rig), "c2", "filesystem", "", &err), 0);
     assert_true(syncrig_result(&rig, "c2", &o));
     assert_string_equal(o.error.text, "");
-    unmount(&rig);
+    syncrig_unmount(&rig, 0);
     syncrig_done(&rig);
 }
 
@@ -389,8 +379,7 @@ static void application_hooks_run_around_the_freeze(void **state)
 
     (void)state;
     syncrig_init(&rig, 1, 64 * MIB, 512);
-    must_run(
-        "mkfs.ext4 -q %s && mkdir %s/mnt && mount %s %s/mnt", rig.disks[0].path, rig.dir, rig.disks[0].path, rig.dir);
+    syncrig_mount(&rig, 0);
     must_run("printf '#!/bin/sh\\necho $1 >> %s/hook.log\\n' > %s/10-hook && chmod 755 %s/10-hook", rig.dir, rig.dir,
         rig.dir);
     syncrig_start(&rig);
@@ -404,7 +393,7 @@ static void application_hooks_run_around_the_freeze(void **state)
     assert_true(syncrig_result(&rig, "c2", &o));
     assert_true(o.error.code != ERR_NONE);
     must_run("test \"$(tr '\\n' ' ' < %s/hook.log)\" = 'prepare freeze thaw prepare freeze thaw '", rig.dir);
-    unmount(&rig);
+    syncrig_unmount(&rig, 0);
     syncrig_done(&rig);
 }
 

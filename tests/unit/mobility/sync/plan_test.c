@@ -11,7 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <sys/mount.h>
 #include <unistd.h>
 
 #include <linux/fiemap.h>
@@ -124,38 +123,19 @@ static void plan_of(const char *mkfs, uint64_t size, bool free_is_left_out)
     temp_done(dir);
 }
 
-/* A file system whose server never says a word, over what was at `path`. Closing the descriptor ends whoever waits for it. */
-static int mount_silent(const char *path)
-{
-    char options[96];
-    int fd = open("/dev/fuse", O_RDWR | O_CLOEXEC);
-
-    if (fd < 0)
-        skip();
-    snprintf(options, sizeof(options), "fd=%d,rootmode=40000,user_id=0,group_id=0", fd);
-    assert_int_equal(mount("silent", path, "fuse", 0, options), 0);
-    return fd;
-}
-
-static void unmount_silent(int fd, const char *path)
-{
-    close(fd);
-    assert_int_equal(umount2(path, MNT_DETACH), 0);
-}
-
 /* One more mount point may lead there. */
 static void assert_silence_is_passed_by(const struct inventory_disk *d, const char *silent, bool is_reached)
 {
     uint64_t began = clock_mono_usec();
     struct plan *p;
-    int fd = mount_silent(silent);
+    int fd = silent_mount(silent);
 
     assert_int_equal(plan_make(d, &p, NULL), 0);
     assert_in_range(clock_mono_usec() - began, 0, 10 * USEC_PER_SEC);
     assert_int_equal(p->file_systems, is_reached);
     assert_true(is_reached ? p->used_bytes < d->size_bytes : p->used_bytes == d->size_bytes);
     plan_free(p);
-    unmount_silent(fd, silent);
+    silent_unmount(fd, silent);
 }
 
 /* Over the mount point, and over a folder on the way to it. */

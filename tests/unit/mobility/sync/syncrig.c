@@ -202,6 +202,21 @@ static void *agent_main(void *arg)
     return NULL;
 }
 
+void syncrig_mount(struct syncrig *rig, unsigned disk)
+{
+    const char *device = rig->disks[disk].path;
+
+    must_run("mkfs.ext4 -q %s && mkdir %s/mnt%u && mount %s %s/mnt%u", device, rig->dir, disk, device, rig->dir, disk);
+}
+
+void syncrig_unmount(struct syncrig *rig, unsigned disk)
+{
+    char path[128];
+
+    assert_true(snprintf(path, sizeof(path), "%s/mnt%u", rig->dir, disk) < (int)sizeof(path));
+    must_unmount(path);
+}
+
 void syncrig_start(struct syncrig *rig)
 {
     rig->agent = agent_new_for(rig);

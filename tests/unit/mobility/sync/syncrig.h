@@ -35,6 +35,10 @@ void syncrig_init_on(
     struct syncrig *rig, unsigned disk_count, uint64_t size_bytes, unsigned sector_bytes, const int *file_fds);
 void syncrig_done(struct syncrig *rig); /* stops what runs and removes every trace */
 
+/* Makes an ext4 on the disk with that index and mounts it at DIR/mntINDEX. It is to be unmounted before syncrig_done. */
+void syncrig_mount(struct syncrig *rig, unsigned disk);
+void syncrig_unmount(struct syncrig *rig, unsigned disk);
+
 void syncrig_start(struct syncrig *rig); /* on a thread, with rig->wish */
 void syncrig_stop(struct syncrig *rig);
 struct engine *syncrig_engine(struct syncrig *rig);

@@ -167,6 +167,24 @@ void must_unmount(const char *path)
     must_run("for i in $(seq 100); do umount %s && exit; sleep 0.1; done; exit 1", path);
 }
 
+int silent_mount(const char *path)
+{
+    char options[96];
+    int fd = open("/dev/fuse", O_RDWR | O_CLOEXEC);
+
+    if (fd < 0)
+        skip();
+    (void)snprintf(options, sizeof(options), "fd=%d,rootmode=40000,user_id=0,group_id=0", fd);
+    assert_int_equal(mount("silent", path, "fuse", 0, options), 0);
+    return fd;
+}
+
+void silent_unmount(int silent, const char *path)
+{
+    close(silent);
+    assert_int_equal(umount2(path, MNT_DETACH), 0);
+}
+
 void loopdisk_forget_partitions(const struct loopdisk *l)
 {
     must_run("for i in $(seq 100); do partx -d %s && exit; sleep 0.1; done; exit 1", l->path);

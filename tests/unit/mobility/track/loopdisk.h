@@ -39,6 +39,10 @@ void bpffs_unmount(const char *path);
 void must_run(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* Unmounts a file system that an agent may have open for a moment: to freeze it, or to see what it is. */
 void must_unmount(const char *path);
+/* Mounts a file system whose server never says a word over what is at path. What it returns ends, when it is given to silent_unmount, whoever waits for it.
+ * Skips the running test where there is no FUSE. */
+int silent_mount(const char *path);
+void silent_unmount(int silent, const char *path);
 /* A page-aligned buffer of random bytes; free() it. */
 uint8_t *random_bytes(uint32_t n);
 
