@@ -84,7 +84,7 @@ static int set_mounts(struct engine *e, struct err *err)
         return -1;
     e->froze_all = !mounts.hidden;
     if (mounts.hidden && e->wants_filesystem) {
-        err_set(err, ERR_UNSUPPORTED,
+        err_set(err, ERR_REFUSED,
             "the file system on %s cannot be frozen: another one is mounted over it, or above it and does not answer",
             mounts.hidden);
         r = err_hint(err, "unmount the other one, or mount this one a second time somewhere else, or ask for a "

@@ -258,7 +258,7 @@ static int make_read_only(
     if (freeze_find_mounts(disks, (size_t)count, &found, err) < 0)
         return -1;
     if (found.hidden) {
-        err_set(err, ERR_UNSUPPORTED,
+        err_set(err, ERR_REFUSED,
             "the file system on %s cannot be made read-only: another one is mounted over it, or above it and does not "
             "answer",
             found.hidden);
