@@ -66,6 +66,14 @@ static int in_use(const struct inventory_disk *disk, struct err *err)
     return err_hint(err, "Unmount what is on it, turn its swap off, deactivate its LVM or md volumes.");
 }
 
+/* A look for disks can take long, and names can change hands meanwhile: another disk would be overwritten. The kernel's number is that of what is open. */
+static bool is_what_was_found(int fd, const struct inventory_disk *disk)
+{
+    uint64_t sequence;
+
+    return disk->sequence == 0 || ioctl(fd, BLKGETDISKSEQ, &sequence) < 0 || sequence == disk->sequence;
+}
+
 static int claim(struct receive_disk *d, const struct inventory_disk *disk, struct err *err)
 {
     if (disk->is_root) {
@@ -76,6 +84,10 @@ static int claim(struct receive_disk *d, const struct inventory_disk *disk, stru
     d->fd = open(disk->device, O_RDWR | O_EXCL | O_DIRECT | O_CLOEXEC);
     if (d->fd < 0)
         return errno == EBUSY ? in_use(disk, err) : err_sys(err, errno, "opening %s", disk->device);
+    if (!is_what_was_found(d->fd, disk)) {
+        err_set(err, ERR_UNAVAILABLE, "what is behind %s has changed while its disk was looked for", disk->device);
+        return err_hint(err, "See that the disks of the machine stay connected, then try again.");
+    }
     if (ioctl(d->fd, BLKGETSIZE64, &d->size_bytes) < 0)
         return err_sys(err, errno, "asking %s for its size", disk->device);
     return 0;

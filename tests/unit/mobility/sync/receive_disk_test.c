@@ -16,6 +16,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "mobility/inventory.h"
 #include "mobility/sync/receive_disk.h"
 #include "tests/unit/mobility/sync/diskkey.h"
 #include "tests/unit/mobility/track/loopdisk.h"
@@ -479,6 +480,35 @@ static void a_disk_is_taken_for_oneself_alone(void **state)
     assert_int_equal(receive_disk_sync(f->disk, &err), 0);
 }
 
+int __real_inventory_scan(const struct inventory_source *source, struct inventory **ret_inventory, struct err *err);
+int __wrap_inventory_scan(const struct inventory_source *source, struct inventory **ret_inventory, struct err *err);
+
+/* Another device is behind each name by the time that the look is over. */
+static bool names_change_hands;
+
+int __wrap_inventory_scan(const struct inventory_source *source, struct inventory **ret_inventory, struct err *err)
+{
+    int r = __real_inventory_scan(source, ret_inventory, err);
+
+    for (size_t i = 0; r == 0 && names_change_hands && i < (*ret_inventory)->disk_count; i++)
+        (*ret_inventory)->disks[i].sequence--;
+    return r;
+}
+
+static void another_disk_under_the_name_is_not_written(void **state)
+{
+    struct fixture *f = *state;
+    struct receive_disk *other = NULL;
+    struct err err = ERR_INIT;
+
+    names_change_hands = true;
+    assert_int_equal(receive_disk_open(f->key, 0, &other, &err), -1);
+    names_change_hands = false;
+    assert_int_equal(err.code, ERR_UNAVAILABLE);
+    assert_true(err.correction[0] != '\0');
+    open_disk(f); /* nobody holds it */
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -488,7 +518,7 @@ int main(void)
         TEST(it_ends_when_told_to), TEST(a_call_that_is_given_up_holds_nobody_up),
         cmocka_unit_test_setup_teardown(
             a_vault_that_stays_away_is_unavailable_and_not_cancelled, setup_patient, teardown),
-        TEST(a_disk_is_taken_for_oneself_alone)};
+        TEST(a_disk_is_taken_for_oneself_alone), TEST(another_disk_under_the_name_is_not_written)};
     if (!loopdisk_is_possible())
         return 77;
     return cmocka_run_group_tests(tests, NULL, NULL);
