@@ -47,8 +47,11 @@ uint64_t engine_pace_range(const struct engine *e, const struct engine_disk *d, 
                                                                : RANGE_BYTES;
 }
 
+/* A comparison of what is alike sends nothing for a long time: it pays for its CPU here. */
 void engine_pace_yield(struct engine *e, struct engine_disk *d, uint64_t bytes)
 {
+    if (e->pace.rules.cpu_percent > 0)
+        pace_pay(&e->pace, 0, goes_on, e);
     if (!e->wish.yield_to_workload)
         return;
     if (d->yield.fd == 0)

@@ -30,13 +30,15 @@ void pace_set_rules(struct pace *p, const struct pace_rules *rules)
 {
     p->rules = *rules;
     p->cpu_seen_usec = cpu_usec();
+    p->cpu_since_usec = clock_mono_usec();
     p->cpu_ready_usec = p->bytes_ready_usec = 0;
 }
 
-static void charge(uint64_t *ready_usec, uint64_t now, uint64_t cost_usec)
+/* What is charged was used since then: the time from there on pays for it. */
+static void charge(uint64_t *ready_usec, uint64_t since, uint64_t cost_usec)
 {
-    if (*ready_usec + BURST_USEC < now)
-        *ready_usec = now - BURST_USEC;
+    if (*ready_usec + BURST_USEC < since)
+        *ready_usec = since - BURST_USEC;
     *ready_usec += cost_usec;
 }
 
@@ -49,8 +51,9 @@ static void charge_all(struct pace *p, uint64_t bytes, uint64_t now)
     if (rate > 0)
         charge(&p->bytes_ready_usec, now, bytes * USEC_PER_SEC / rate);
     if (p->rules.cpu_percent > 0 && cpu > p->cpu_seen_usec)
-        charge(&p->cpu_ready_usec, now, (cpu - p->cpu_seen_usec) * 100 / p->rules.cpu_percent);
+        charge(&p->cpu_ready_usec, p->cpu_since_usec, (cpu - p->cpu_seen_usec) * 100 / p->rules.cpu_percent);
     p->cpu_seen_usec = cpu;
+    p->cpu_since_usec = now;
     if (rate > 0 && p->bytes_ready_usec > now)
         *(rate < p->rules.rate_bytes_per_sec || p->rules.rate_bytes_per_sec == 0 ? &p->waited_hours_usec
                                                                                  : &p->waited_bytes_usec) = now;

@@ -22,6 +22,7 @@ struct pace {
     struct pace_rules rules;
     uint64_t bytes_ready_usec, cpu_ready_usec; /* monotonic: when what was used is paid for */
     uint64_t cpu_seen_usec;                    /* of the process, as paid for */
+    uint64_t cpu_since_usec;                   /* monotonic: when it was seen */
     uint64_t waited_bytes_usec, waited_hours_usec,
         waited_cpu_usec; /* monotonic: when each last made it wait; 0: never */
 };

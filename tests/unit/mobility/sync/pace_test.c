@@ -74,6 +74,24 @@ static void the_cpu_is_paid_for_by_time(void **state)
     assert_true(used < (clock_mono_usec() - began + USEC_PER_SEC / 4) / 100 + 30 * USEC_PER_MSEC);
 }
 
+/* Nothing was sent meanwhile, and half the share was used. */
+static void a_share_that_was_kept_to_is_no_debt(void **state)
+{
+    const struct pace_rules r = {.cpu_percent = 5};
+    struct pace p = {0};
+    uint64_t began = clock_mono_usec(), used = cpu_usec();
+
+    (void)state;
+    pace_set_rules(&p, &r);
+    while (cpu_usec() < used + 50 * USEC_PER_MSEC)
+        ;
+    while (clock_mono_usec() < began + 2 * USEC_PER_SEC)
+        usleep(100000);
+    pace_pay(&p, 0, never, NULL);
+    assert_true(p.cpu_ready_usec <= clock_mono_usec());
+    assert_false(pace_cpu_is_short(&p));
+}
+
 static const struct yield_stretch quiet = {.usec = 100000};
 
 static void an_idle_disk_is_copied_at_full_speed(void **state)
@@ -232,6 +250,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(bytes_are_paid_for_by_time),
         cmocka_unit_test(the_cpu_is_paid_for_by_time),
+        cmocka_unit_test(a_share_that_was_kept_to_is_no_debt),
         cmocka_unit_test(an_idle_disk_is_copied_at_full_speed),
         cmocka_unit_test(copies_slow_down_when_writes_take_longer_and_come_back),
         cmocka_unit_test(who_writes_a_little_is_felt_too),
