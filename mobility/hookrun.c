@@ -10,6 +10,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <spawn.h>
@@ -18,8 +19,10 @@
 #include <string.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
+#include "mobility/hooknote.h"
 #include "transport/base/clock.h"
 #include "transport/base/log.h"
 #include "transport/base/mem.h"
@@ -33,6 +36,9 @@
 #define LINES_MAX 20u
 /* What a pipe may still hold when the child has ended, in reads. */
 #define PIPE_READS 32u
+/* For what was killed to end; what waits in the kernel does not, and must not keep the other applications held. */
+#define END_USEC (1 * USEC_PER_SEC)
+#define PAUSE_NSEC 2000000
 
 struct output {
     const struct hookrun *run;
@@ -139,13 +145,20 @@ static int watch(pid_t pid, int out, uint64_t limit_usec, struct output *o)
     return -1;
 }
 
-void hookrun_end_group(pid_t group)
+bool hookrun_end_group(pid_t group)
 {
+    const struct timespec pause = {.tv_nsec = PAUSE_NSEC};
+    uint64_t until = clock_mono_usec() + END_USEC;
+
     if (group <= 0)
-        return;
+        return true;
     (void)kill(-group, SIGKILL);
-    while (waitpid(group, NULL, 0) < 0 && errno == EINTR)
-        ;
+    while (waitpid(group, NULL, WNOHANG) == 0) {
+        if (clock_mono_usec() > until)
+            return false;
+        (void)nanosleep(&pause, NULL);
+    }
+    return true;
 }
 
 static int judge(const struct output *o, const siginfo_t *info, struct err *err)
@@ -155,6 +168,13 @@ static int judge(const struct output *o, const siginfo_t *info, struct err *err)
     err_set(err, ERR_IO, "the hook %s %s failed with %s %d%s%s", o->run->path, o->run->verb,
         info->si_code == CLD_EXITED ? "status" : "signal", info->si_status, o->last[0] ? ": " : "", o->last);
     return err_hint(err, "its output is in the log of the agent");
+}
+
+static int endless(const struct output *o, pid_t pid, struct err *err)
+{
+    err_set(err, ERR_TIMEOUT, "the hook %s %s took more than %llu ms and cannot be killed", o->run->path, o->run->verb,
+        (unsigned long long)(o->run->limit_usec / USEC_PER_MSEC));
+    return err_hint(err, "see what it waits for in the kernel: cat /proc/%d/stack", (int)pid);
 }
 
 static int late(const struct output *o, struct err *err)
@@ -167,6 +187,7 @@ static int late(const struct output *o, struct err *err)
 int hookrun(const struct hookrun *run, struct err *err)
 {
     struct output o = {.run = run};
+    char note[PATH_MAX] = "";
     siginfo_t info = {0};
     int ends[2], r;
     pid_t pid;
@@ -179,6 +200,8 @@ int hookrun(const struct hookrun *run, struct err *err)
     /* The hook's end must block: what it runs does not expect otherwise. */
     if (fcntl(out, F_SETFL, 0) < 0 || spawn(run, out, &pid, err) < 0)
         return -1;
+    if (run->noted_for)
+        hooknote_put(run->run_dir, run->noted_for, pid, note);
     r = watch(pid, in, run->limit_usec, &o);
     for (unsigned i = 0; r == 0 && i < PIPE_READS && read_some(in, &o) == 1; i++)
         ;
@@ -191,7 +214,9 @@ int hookrun(const struct hookrun *run, struct err *err)
         r = judge(&o, &info, err);
     if (r == 0 && run->keep_group)
         *run->keep_group = pid;
-    else
-        hookrun_end_group(pid);
+    else if (!hookrun_end_group(pid))
+        return endless(&o, pid, err);
+    if (note[0])
+        (void)unlink(note);
     return r;
 }

@@ -6,6 +6,7 @@
 #ifndef MOBILITY_HOOKRUN_H
 #define MOBILITY_HOOKRUN_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -14,14 +15,15 @@
 struct hookrun {
     const char *path, *verb;
     uint64_t limit_usec;
-    const char *run_dir; /* given to the hook as LEEWARD_RUN */
-    pid_t *keep_group;   /* NULL: its group ends with it; else, on success, the group lives until hookrun_end_group */
+    const char *run_dir;   /* given to the hook as LEEWARD_RUN */
+    const char *noted_for; /* the folder of hooks under which it is noted while it runs (hooknote.h); NULL: it is not */
+    pid_t *keep_group;     /* NULL: its group ends with it; else, on success, the group lives until hookrun_end_group */
 };
 
-/* Blocks until it has ended, at most limit_usec. ERR_TIMEOUT: it was killed; ERR_IO: it failed; both with the last line that it
- * said, printable characters only. Everything it says goes to the log of the agent. */
+/* Blocks until it has ended, at most limit_usec and a second. ERR_TIMEOUT: it was killed, or waits in the kernel where nothing ends it (then its note
+ * stays); ERR_IO: it failed; both with the last line that it said, printable characters only. Everything it says goes to the log of the agent. */
 int hookrun(const struct hookrun *run, struct err *err);
-/* Kills what is left of the group of a run that was kept. */
-void hookrun_end_group(pid_t group);
+/* Kills what is left of the group of a run that was kept. False: its leader has not ended within a second. */
+bool hookrun_end_group(pid_t group);
 
 #endif

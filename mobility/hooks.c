@@ -12,6 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "mobility/hooknote.h"
 #include "mobility/hookrun.h"
 #include "transport/base/file.h"
 #include "transport/base/log.h"
@@ -69,9 +70,12 @@ static void list_hooks(struct hooks *h, DIR *d)
 
 int hooks_load(const struct hooks_conf *conf, struct hooks **ret_hooks, struct err *err)
 {
-    struct hooks *h = mem_new(struct hooks);
+    struct hooks *h;
     DIR *d;
 
+    if (hooknote_end_all(conf->run_dir, conf->dir, err) < 0)
+        return -1;
+    h = mem_new(struct hooks);
     if (!h)
         return err_set(err, ERR_NOMEM, "no memory for hooks");
     h->conf = *conf;
@@ -102,6 +106,7 @@ static int run(const struct hooks *h, const struct hook *hook, const char *verb,
         .verb = verb,
         .limit_usec = h->conf.limit_usec,
         .run_dir = h->conf.run_dir,
+        .noted_for = h->conf.dir,
         .keep_group = keep_group};
 
     return hookrun(&run, err);

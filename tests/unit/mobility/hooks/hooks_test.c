@@ -3,6 +3,7 @@
  * Hooks that behave, and hooks that do not: real shell scripts as children of this test.
  */
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -10,11 +11,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 
 #include "mobility/hooks.h"
+#include "tests/unit/mobility/track/loopdisk.h"
 #include "transport/base/buf.h"
 #include "transport/base/clock.h"
 #include "transport/base/file.h"
@@ -221,6 +224,69 @@ static void what_a_dead_agent_left_frozen_is_thawed(void **state)
     end(&b);
 }
 
+/* The agent dies while a hook freezes; the next one must not thaw before that has ended. */
+static void a_freeze_that_a_dead_agent_left_running_is_ended_before_the_thaw(void **state)
+{
+    struct bench b;
+    struct err err = ERR_INIT;
+    char held[200];
+    pid_t agent;
+
+    (void)state;
+    begin(&b, 10000);
+    add(&b, "10-slow", "if [ $1 = freeze ]; then echo > $D/begun; sleep 2; echo > $D/held; else rm -f $D/held; fi");
+    snprintf(held, sizeof(held), "%s/begun", b.dir);
+    agent = fork();
+    assert_true(agent >= 0);
+    if (agent == 0) {
+        if (hooks_load(&b.conf, &b.hooks, NULL) == 0)
+            (void)hooks_freeze(b.hooks, NULL);
+        _exit(0);
+    }
+    while (access(held, F_OK) < 0)
+        usleep(10000);
+    assert_int_equal(kill(agent, SIGKILL), 0);
+    assert_int_equal(waitpid(agent, NULL, 0), agent);
+    assert_int_equal(hooks_recover(&b.conf, &err), 1);
+    sleep(3);
+    snprintf(held, sizeof(held), "%s/held", b.dir);
+    assert_true(access(held, F_OK) < 0);
+    b.hooks = NULL;
+    end(&b);
+}
+
+/* It writes to a file system that somebody else has frozen: SIGKILL does not end it before that is thawed. */
+static void a_hook_that_waits_in_the_kernel_keeps_no_other_held(void **state)
+{
+    struct bench b;
+    struct loopdisk disk;
+    struct err err = ERR_INIT;
+
+    (void)state;
+    if (!loopdisk_is_possible())
+        skip();
+    begin(&b, 300);
+    loopdisk_init(&disk, 16u << 20, 512, -1);
+    must_run("mkfs.ext4 -q %s && mkdir %s/mnt && mount %s %s/mnt && fsfreeze -f %s/mnt", disk.path, b.dir, disk.path,
+        b.dir, b.dir);
+    add(&b, "10-good", "echo $1 >> $D/log");
+    add(&b, "20-stuck", "[ $1 = thaw ] || exec dd if=/dev/zero of=$D/mnt/file bs=4096 count=1");
+    load(&b);
+    assert_int_equal(hooks_freeze(b.hooks, &err), -1);
+    assert_int_equal(err.code, ERR_TIMEOUT);
+    assert_non_null(strstr(err.text, "cannot be killed"));
+    assert_file(&b, "log", "freeze\nthaw\n");
+    assert_false(marker(&b));
+    hooks_free(b.hooks);
+    assert_int_equal(hooks_load(&b.conf, &b.hooks, &err), -1); /* one that waits is enough */
+    assert_int_equal(err.code, ERR_UNAVAILABLE);
+    must_run("fsfreeze -u %s/mnt", b.dir);
+    load(&b);
+    must_run("umount %s/mnt && test -z \"$(ls %s | grep ^hook-)\"", b.dir, b.run_dir);
+    loopdisk_done(&disk);
+    end(&b);
+}
+
 static void what_others_may_write_is_not_run(void **state)
 {
     struct bench b;
@@ -251,6 +317,8 @@ int main(void)
         cmocka_unit_test(a_thaw_that_fails_is_told_and_the_rest_goes_on),
         cmocka_unit_test(what_a_dead_agent_left_frozen_is_thawed),
         cmocka_unit_test(what_others_may_write_is_not_run),
+        cmocka_unit_test(a_freeze_that_a_dead_agent_left_running_is_ended_before_the_thaw),
+        cmocka_unit_test(a_hook_that_waits_in_the_kernel_keeps_no_other_held),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
