@@ -28,6 +28,8 @@ struct hooks {
     char marker[512];
     unsigned count;
     unsigned frozen; /* the first so many were asked to freeze */
+    struct err
+        endless; /* one of an earlier time cannot be ended: nothing is held or stopped beside it; code ERR_NONE: there is none */
     struct hook list[HOOKS_MAX];
 };
 
@@ -73,11 +75,10 @@ int hooks_load(const struct hooks_conf *conf, struct hooks **ret_hooks, struct e
     struct hooks *h;
     DIR *d;
 
-    if (hooknote_end_all(conf->run_dir, conf->dir, err) < 0)
-        return -1;
     h = mem_new(struct hooks);
     if (!h)
         return err_set(err, ERR_NOMEM, "no memory for hooks");
+    (void)hooknote_end_all(conf->run_dir, conf->dir, &h->endless);
     h->conf = *conf;
     snprintf(h->marker, sizeof(h->marker), "%s/hooks-frozen", conf->run_dir);
     d = opendir(conf->dir);
@@ -114,7 +115,7 @@ static int run(const struct hooks *h, const struct hook *hook, const char *verb,
 
 void hooks_prepare(struct hooks *h)
 {
-    for (unsigned i = 0; i < h->count; i++) {
+    for (unsigned i = 0; h->endless.code == ERR_NONE && i < h->count; i++) {
         struct err err = ERR_INIT;
 
         if (run(h, &h->list[i], "prepare", NULL, &err) < 0)
@@ -122,8 +123,18 @@ void hooks_prepare(struct hooks *h)
     }
 }
 
+static int begins_alone(const struct hooks *h, struct err *err)
+{
+    if (h->endless.code == ERR_NONE)
+        return 0;
+    err_copy(err, &h->endless);
+    return -1;
+}
+
 int hooks_freeze(struct hooks *h, struct err *err)
 {
+    if (begins_alone(h, err) < 0)
+        return -1;
     if (h->count > 0 && file_replace(h->marker, "", 0, 0600, err) < 0)
         return -1;
     while (h->frozen < h->count) {
@@ -160,6 +171,8 @@ int hooks_thaw(struct hooks *h, struct err *err)
 
 int hooks_stop(struct hooks *h, struct err *err)
 {
+    if (begins_alone(h, err) < 0)
+        return -1;
     for (unsigned i = 0; i < h->count; i++)
         if (run(h, &h->list[i], "stop", NULL, err) < 0)
             return -1;
