@@ -20,6 +20,7 @@
 
 #define RETRY_USEC (5 * USEC_PER_SEC)
 #define IDLE_USEC (1 * USEC_PER_SEC)
+#define FAILED_USEC (100 * USEC_PER_MSEC) /* between two turns that fail, where something is due all the same */
 #define SAVE_USEC (30 * USEC_PER_SEC)
 #define SAVE_CURSOR_USEC (1 * USEC_PER_SEC) /* what a killed agent may copy twice; a save waits for the disk */
 
@@ -291,15 +292,18 @@ static void note_trouble(struct engine *e, const struct err *err)
     e->retry_usec = clock_mono_usec() + RETRY_USEC;
 }
 
-static uint64_t next_wake(const struct engine *e)
+static uint64_t next_wake(const struct engine *e, bool failed)
 {
-    uint64_t now = clock_mono_usec(), at = now + IDLE_USEC, scheduled = engine_schedule_wake(e);
+    uint64_t now = clock_mono_usec(), soonest = now + (failed ? FAILED_USEC : 0), at = now + IDLE_USEC,
+             scheduled = engine_schedule_wake(e);
     uint64_t due = e->next_cycle_usec < scheduled ? e->next_cycle_usec : scheduled;
 
+    if (e->retry_usec > now)
+        return e->retry_usec < at ? e->retry_usec : at;
     if (e->agreed && !e->catching && due < at && !uplink_is_leaving(e->conf.link) && engine_cycle_possible(e) &&
         engine_uncommitted(e) < ENGINE_UNCOMMITTED_MAX)
         at = due;
-    return at > now ? at : now;
+    return at > soonest ? at : soonest;
 }
 
 /* An agent that was killed inside a freeze has left its hooks frozen. */
@@ -345,7 +349,7 @@ static void *engine_main(void *arg)
         engine_publish(e);
         engine_prepare(e);
         if (r <= 0)
-            wait_until(e, next_wake(e));
+            wait_until(e, next_wake(e, r < 0));
     }
     return NULL;
 }

@@ -505,6 +505,36 @@ static void a_disk_that_stays_away_is_the_cause(void **state)
     syncrig_done(&rig);
 }
 
+static uint64_t cpu_usec(void)
+{
+    struct timespec ts;
+
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &ts);
+    return (uint64_t)ts.tv_sec * USEC_PER_SEC + (uint64_t)ts.tv_nsec / 1000;
+}
+
+/* The points of the other disk are due all the time. */
+static void a_disk_that_is_not_there_costs_no_processor(void **state)
+{
+    struct syncrig rig;
+    uint64_t used;
+
+    (void)state;
+    syncrig_init(&rig, 1, 16 * MIB, 512);
+    syncrig_start(&rig);
+    wait_points_of(&rig, 1);
+    snprintf(rig.wish.disks[1].key, sizeof(rig.wish.disks[1].key), "serial:nowhere");
+    rig.wish.disks[1].number = 1;
+    wish_for(&rig, 2);
+    assert_true(syncrig_wait_phase(&rig, PHASE_ERROR));
+    used = cpu_usec();
+    sleep(2);
+    assert_in_range(cpu_usec() - used, 0, 200 * USEC_PER_MSEC);
+    wish_for(&rig, 1);
+    syncrig_assert_equal(&rig);
+    syncrig_done(&rig);
+}
+
 /* A point that has what was written then has the disk's size of then, and everything that the tracker lost. */
 static void look_for_stamp(void *arg, const struct mark *mark)
 {
@@ -705,6 +735,7 @@ int main(void)
         cmocka_unit_test(an_idle_agent_prepares_its_tracker),
         cmocka_unit_test(a_disk_that_is_away_for_a_moment_loses_nothing),
         cmocka_unit_test(a_disk_that_stays_away_is_the_cause),
+        cmocka_unit_test(a_disk_that_is_not_there_costs_no_processor),
         cmocka_unit_test(a_disk_that_grows_in_a_cycle_is_in_no_point_with_its_old_size),
         cmocka_unit_test(what_the_tracker_loses_in_a_cycle_makes_it_no_point),
         cmocka_unit_test(a_group_point_without_a_disk_that_grew_asks_for_nothing),
