@@ -27,9 +27,9 @@ struct hooks_conf {
     uint64_t limit_usec; /* for one run of one hook */
 };
 
-/* Lists the folder, and ends what a process before this one left running of it; where that waits in the kernel and does not end, freezing and stopping fail
- * with ERR_UNAVAILABLE, and thawing and starting are done all the same. Files that are not executable are left out; so are, with a word in the log, those that others than the
- * user of this process may write. The texts of conf must live as long as the result. */
+/* Lists the folder, and ends what a process before this one left running of it; where that waits in the kernel and does not end, freezing and
+ * stopping fail with ERR_UNAVAILABLE, and thawing and starting are done all the same. Files that are not executable are left out; so are, with a
+ * word in the log, those that others than the user of this process may write. The texts of conf must live as long as the result. */
 int hooks_load(const struct hooks_conf *conf, struct hooks **ret_hooks, struct err *err);
 void hooks_free(struct hooks *h); /* NULL allowed; nothing may be frozen */
 unsigned hooks_count(const struct hooks *h);

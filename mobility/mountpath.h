@@ -7,10 +7,13 @@
 #define MOBILITY_MOUNTPATH_H
 
 #include <stdbool.h>
+#include <stdint.h>
 #include <sys/types.h>
 
-/* The path leads to a directory of the file system with that device number (st_dev; 0: of any). What the kernel knows without asking a server will do; where
- * it has to ask one on the way there, it is given 2 s once, and nothing more until it has answered. Any thread. */
-bool mountpath_leads_to(const char *path, dev_t devno);
+/* The path leads to a directory of that mount (its number in /proc/self/mountinfo), or of the file system with that device number (st_dev). What the kernel
+ * knows without asking a server will do. Where it has to ask one on the way there, it is given 2 s, or a tenth of a second within 10 s of another one that did
+ * not answer, and nothing more until it has. Any thread. */
+bool mountpath_leads_to_mount(const char *path, uint64_t mount_id);
+bool mountpath_leads_to_device(const char *path, dev_t devno);
 
 #endif

@@ -15,7 +15,7 @@
 #include "transport/base/clock.h"
 #include "transport/base/mem.h"
 
-#define OPEN_MAX 128u            /* threads that hang at the same time */
+#define OPEN_MAX 1024u           /* threads that hang at the same time: a large array has hundreds of paths */
 #define STACK_BYTES (512u << 10) /* libblkid keeps its buffers on the heap */
 
 /* Guards what follows, and the module's own part of all questions. */

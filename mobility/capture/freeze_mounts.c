@@ -19,6 +19,7 @@
 #define STACK_MAX 8 /* levels of LVM, md and dm over each other */
 
 struct mount_line {
+    uint64_t id;
     dev_t superblock;
     char *path, *source;
     bool read_only;
@@ -60,6 +61,7 @@ static bool parse_line(char *line, struct mount_line *m)
     super = strtok_r(NULL, " \n", &rest);
     if (!m->source || !super)
         return false;
+    m->id = strtoull(field[0], NULL, 10);
     m->superblock = makedev(ma, mi);
     m->path = field[4];
     m->read_only = strncmp(super, "ro", 2) == 0 && (super[2] == ',' || super[2] == '\0');
@@ -146,7 +148,7 @@ static int consider(struct finder *x, const struct mount_line *m, struct err *er
 
     if (!is_wanted(x, m, dev))
         return 0;
-    if (!mountpath_leads_to(m->path, major(m->superblock) == 0 ? 0 : m->superblock)) {
+    if (!mountpath_leads_to_mount(m->path, m->id)) {
         x->any_hidden = true;
         return 0;
     }

@@ -137,7 +137,7 @@ static int open_volume(const struct inventory_volume *v)
         int fd AUTO_CLOSE = -1;
         struct stat st;
 
-        if (!mountpath_leads_to(v->mount_points[i], v->devno))
+        if (!mountpath_leads_to_device(v->mount_points[i], v->devno))
             continue;
         fd = open(v->mount_points[i], O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         if (fd >= 0 && fstat(fd, &st) == 0 && st.st_dev == v->devno)

@@ -494,6 +494,34 @@ static void test_a_mount_point_that_is_hidden_is_told_unless_another_one_is_not(
     must_run("umount %s && umount %s && umount %s && rmdir %s", other, other, r->mount, other);
 }
 
+/* btrfs has no device number of its own by which it could be told from what lies over it. */
+static void test_a_hidden_btrfs_is_told_too(void **state)
+{
+    struct rig *r = *state;
+    struct freeze_mounts mounts;
+    struct loopdisk disk;
+    struct stat st;
+    char path[sizeof(r->dir) + 8];
+    int silent;
+
+    (void)snprintf(path, sizeof(path), "%s/btrfs", r->dir);
+    loopdisk_init(&disk, 128u << 20, 512, -1);
+    must_run("mkfs.btrfs -q %s && mkdir %s && mount %s %s", disk.path, path, disk.path, path);
+    assert_int_equal(fstat(disk.fd, &st), 0);
+    assert_int_equal(freeze_find_mounts(&st.st_rdev, 1, &mounts, NULL), 0);
+    assert_int_equal(mounts.count, 1);
+    assert_null(mounts.hidden);
+    freeze_mounts_free(&mounts);
+    silent = silent_mount(path);
+    assert_int_equal(freeze_find_mounts(&st.st_rdev, 1, &mounts, NULL), 0);
+    assert_int_equal(mounts.count, 0);
+    assert_string_equal(mounts.hidden, path);
+    freeze_mounts_free(&mounts);
+    silent_unmount(silent, path);
+    must_run("umount %s && rmdir %s", path, path);
+    loopdisk_done(&disk);
+}
+
 static void test_mounts_are_found_by_disk(void **state)
 {
     struct rig *r = *state;
@@ -547,6 +575,7 @@ int main(void)
         cmocka_unit_test(test_a_mount_point_can_be_unmounted_between_freezes),
         cmocka_unit_test(test_mounts_are_found_by_disk),
         cmocka_unit_test(test_a_mount_point_that_is_hidden_is_told_unless_another_one_is_not),
+        cmocka_unit_test(test_a_hidden_btrfs_is_told_too),
         cmocka_unit_test(test_a_file_system_that_does_not_answer_keeps_no_freeze_waiting),
     };
 
