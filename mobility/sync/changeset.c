@@ -258,6 +258,7 @@ int changeset_close(struct changeset *s, enum mark_kind kind, unsigned flags, ui
         uplink_note_point(s->link, m.sequence, m.time_utc_usec);
     if (flush(s, m.sequence, err) < 0) {
         s->batch.len = unmarked; /* the next mark is another one */
+        uplink_unnote_point(s->link, m.sequence);
         return -1;
     }
     if (ret_sequence)

@@ -160,6 +160,14 @@ void uplink_note_point(struct uplink *l, uint64_t sequence, uint64_t time_utc_us
     pthread_mutex_unlock(&l->lock);
 }
 
+void uplink_unnote_point(struct uplink *l, uint64_t sequence)
+{
+    pthread_mutex_lock(&l->lock);
+    while (l->point_count > 0 && l->points[l->point_count - 1].sequence >= sequence)
+        l->point_count--;
+    pthread_mutex_unlock(&l->lock);
+}
+
 void uplink_seed_point(struct uplink *l, uint64_t sequence, uint64_t time_utc_usec)
 {
     pthread_mutex_lock(&l->lock);

@@ -72,6 +72,8 @@ bool uplink_is_leaving(struct uplink *link);
 void uplink_left(struct uplink *link);
 /* Says that a mark is a recovery point, before it is pushed. */
 void uplink_note_point(struct uplink *link, uint64_t sequence, uint64_t time_utc_usec);
+/* It was not pushed: another mark, which need not be a point, will have its number. */
+void uplink_unnote_point(struct uplink *link, uint64_t sequence);
 
 /* What an earlier process knew of the last committed point. */
 void uplink_seed_point(struct uplink *link, uint64_t sequence, uint64_t time_utc_usec);

@@ -194,6 +194,32 @@ static void a_stream_that_is_gone_ends_the_set(void **state)
     end(&m);
 }
 
+/* Its number goes to a mark that is none. */
+static void a_point_that_was_not_sent_is_not_the_last_one(void **state)
+{
+    const struct uplink_opening again = {.generation = 1, .epoch = 1, .next_sequence = 1};
+    struct uplink_answer answer = {.expected_sequence = 1, .epoch = 1};
+    uint64_t sequence, time_utc_usec;
+    struct err err = ERR_INIT;
+    struct made m;
+
+    (void)state;
+    begin(&m, 0);
+    assert_int_equal(add(m.set, 0, &err), 0);
+    uplink_lost(m.link);
+    assert_int_equal(changeset_close(m.set, MARK_CRASH, 0, 1000000, NULL, NULL, &err), -1);
+    uplink_prepare(m.link, &again);
+    uplink_opened(m.link, &answer);
+    assert_int_equal(uplink_state(m.link, &answer), UPLINK_OPENED);
+    uplink_go(m.link, &answer);
+    assert_int_equal(changeset_close(m.set, MARK_PROGRESS, 0, 2000000, NULL, &sequence, &err), 0);
+    assert_int_equal(sequence, 1);
+    uplink_committed(m.link, sequence);
+    uplink_last_point(m.link, &sequence, &time_utc_usec);
+    assert_int_equal(sequence, 0);
+    end(&m);
+}
+
 /* Each allocation fails once, and the piece is added again: nothing is in the set twice, and the mark counts what is there. A pool that
  * cannot be had is done without. */
 static void what_fails_for_want_of_memory_leaves_the_set_whole(void **state)
@@ -273,6 +299,7 @@ int main(void)
         cmocka_unit_test(what_is_dropped_stays_away),
         cmocka_unit_test(raw_pieces_keep_their_place),
         cmocka_unit_test(a_stream_that_is_gone_ends_the_set),
+        cmocka_unit_test(a_point_that_was_not_sent_is_not_the_last_one),
         cmocka_unit_test(what_fails_for_want_of_memory_leaves_the_set_whole),
         cmocka_unit_test(a_pool_without_threads_seals_when_it_is_asked),
         cmocka_unit_test(a_pool_may_go_while_it_works),
