@@ -6,6 +6,7 @@
  */
 #include "mobility/measure.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <jansson.h>
@@ -19,6 +20,7 @@
 
 #include "mobility/inventory.h"
 #include "mobility/sync/plan.h"
+#include "mobility/track/bpffs.h"
 #include "mobility/track/tracker.h"
 #include "transport/base/clock.h"
 #include "transport/base/mem.h"
@@ -27,6 +29,8 @@
 #define SAMPLES_PER_SECOND 4u
 #define LEVEL 1
 #define MINUTE 60u
+
+#define INSTANCE_PREFIX "measure-" /* of the process that measures */
 
 struct measure {
     struct tracker *tracker;
@@ -47,12 +51,32 @@ static void on_signal(int number)
     interrupted = 1;
 }
 
+/* What is pinned stays in the kernel when this process ends without a word: as when the line is lost over which it was started, or nobody reads any more. */
 static void catch_signals(void)
 {
-    struct sigaction act = {.sa_handler = on_signal};
+    struct sigaction act = {.sa_handler = on_signal}, ignore = {.sa_handler = SIG_IGN};
 
     (void)sigaction(SIGINT, &act, NULL);
     (void)sigaction(SIGTERM, &act, NULL);
+    (void)sigaction(SIGHUP, &act, NULL);
+    (void)sigaction(SIGPIPE, &ignore, NULL);
+}
+
+/* Of measurements that were killed. */
+static void remove_left_over(const char *pin_root)
+{
+    DIR *d = opendir(pin_root ? pin_root : BPFFS_ROOT);
+
+    if (!d)
+        return;
+    for (struct dirent *e; (e = readdir(d));) {
+        const struct tracker_config left = {.pin_root = pin_root, .instance = e->d_name};
+        int pid;
+
+        if (sscanf(e->d_name, INSTANCE_PREFIX "%d", &pid) == 1 && pid > 0 && kill(pid, 0) < 0 && errno == ESRCH)
+            (void)tracker_destroy(&left, NULL);
+    }
+    (void)closedir(d);
 }
 
 static void close_all(struct measure *m)
@@ -192,7 +216,8 @@ int measure_run(const struct measure_conf *conf, FILE *out, struct err *err)
     struct tracker_config config = {.pin_root = conf->pin_root, .instance = instance};
     int r;
 
-    snprintf(instance, sizeof(instance), "measure-%d", (int)getpid());
+    snprintf(instance, sizeof(instance), INSTANCE_PREFIX "%d", (int)getpid());
+    remove_left_over(conf->pin_root);
     catch_signals();
     r = open_all(&m, conf->device, &config, err);
     if (r == 0)

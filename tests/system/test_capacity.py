@@ -81,6 +81,20 @@ def a_measurement_that_is_interrupted_is_of_what_was_seen():
 
 
 @test
+def a_measurement_leaves_no_trace_however_it_ends():
+    disk = Disk(64 * MIB)
+    measure = [os.path.join(BIN, "leeward-agent"), "--measure", disk.device, "--measure-time"]
+    for number in (signal.SIGHUP, signal.SIGKILL):
+        process = start([*measure, "10m"])
+        wait_until(lambda: f"measure-{process.pid}" in pins(), "the measurement to begin", 60)
+        process.send_signal(number)
+        process.wait(timeout=60)
+        check((f"measure-{process.pid}" in pins()) == (number == signal.SIGKILL), f"{number}: {pins_of_measuring()}")
+    run(*measure, "1s", timeout=60)
+    check(f"measure-{process.pid}" not in pins(), "what was killed has left its trace for good")
+
+
+@test
 def what_cannot_be_measured_is_said():
     for arguments, word in ((["/nonexistent"], "nonexistent"), ([], "device"), (["--device", "/dev/null", "--time", "1s"], "measuring")):
         result = subprocess.run([LEEWARD, "capacity", *arguments], capture_output=True, text=True, timeout=60)
