@@ -9,6 +9,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,6 +21,7 @@
 #include <unistd.h>
 
 #include "mobility/hookrun.h"
+#include "mobility/question.h"
 #include "transport/base/clock.h"
 #include "transport/base/log.h"
 #include "transport/base/mem.h"
@@ -27,6 +29,7 @@
 #define JOURNALCTL "/usr/bin/journalctl"
 #define JOURNAL "/var/log/journal"
 #define JOURNAL_USEC (60 * USEC_PER_SEC)
+#define USER_USEC (5 * USEC_PER_SEC)
 #define USER_SIZE 200 /* what is said of who has it */
 
 /* ---- who has it ---- */
@@ -139,11 +142,39 @@ static void find_user(const char *mount_point, struct user *u)
         (void)closedir(d);
 }
 
+struct user_question {
+    struct question q; /* first */
+    char mount_point[PATH_MAX];
+    struct user u;
+};
+
+static void look_for_user(struct question *q)
+{
+    struct user_question *a = (struct user_question *)q;
+
+    find_user(a->mount_point, &a->u);
+}
+
+/* Somebody may have a file open of a server that is gone: to look at that one takes for ever. */
+static void ask_for_user(const char *mount_point, struct user *u)
+{
+    struct user_question *a = mem_new(struct user_question);
+
+    if (!a)
+        return;
+    a->q.ask = look_for_user;
+    snprintf(a->mount_point, sizeof(a->mount_point), "%s", mount_point);
+    if (!question_put(&a->q, "/proc", USER_USEC))
+        return;
+    *u = a->u;
+    free(a);
+}
+
 static int busy(const char *mount_point, struct err *err)
 {
     struct user u = {.said = ""};
 
-    find_user(mount_point, &u);
+    ask_for_user(mount_point, &u);
     err_set(err, ERR_REFUSED, "the file system on %.60s is in use: %s", mount_point,
         u.said[0] ? u.said : "a file of it is open for writing, or was deleted and is still used");
     return err_hint(err, "%s",

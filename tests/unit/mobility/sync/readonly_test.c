@@ -128,6 +128,29 @@ static void one_that_is_written_to_leaves_all_as_they_were(void **state)
     (void)close(fd);
 }
 
+/* To look at a file whose server says nothing takes for ever. */
+static void who_has_it_is_not_looked_for_for_ever(void **state)
+{
+    struct fixture *f = *state;
+    struct err err = ERR_INIT;
+    char path[100], other[100];
+    int fd, silent, lost;
+
+    (void)snprintf(path, sizeof(path), "%s/ledger", f->paths[0]);
+    (void)snprintf(other, sizeof(other), "%s/other", f->dir);
+    fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+    assert_true(fd >= 0);
+    assert_int_equal(mkdir(other, 0700), 0);
+    silent = silent_mount(other);
+    lost = open(other, O_PATH | O_CLOEXEC);
+    assert_true(lost >= 0);
+    assert_int_equal(readonly_set(&f->mounts, 0, f->dir, &err), -1);
+    assert_int_equal(err.code, ERR_REFUSED);
+    (void)close(lost);
+    silent_unmount(silent, other);
+    (void)close(fd);
+}
+
 static void a_deleted_file_that_is_used_is_told(void **state)
 {
     struct fixture *f = *state;
@@ -204,6 +227,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(nobody_writes_until_they_are_given_back, setup, teardown),
         cmocka_unit_test_setup_teardown(one_that_is_written_to_leaves_all_as_they_were, setup, teardown),
         cmocka_unit_test_setup_teardown(a_deleted_file_that_is_used_is_told, setup, teardown),
+        cmocka_unit_test_setup_teardown(who_has_it_is_not_looked_for_for_ever, setup, teardown),
         cmocka_unit_test_setup_teardown(one_that_writes_for_a_moment_is_waited_for, setup, teardown),
         cmocka_unit_test_setup_teardown(a_file_that_is_mapped_to_be_written_is_told, setup, teardown),
     };
