@@ -46,6 +46,7 @@ struct agent {
     struct receive *receive;
     struct hold *hold;
     char held_command[IDENT_TEXT_SIZE]; /* waits for the source's last point to be begun; "": none */
+    char last_point[IDENT_TEXT_SIZE];   /* the command whose answer is the source's last point; "": none yet */
     uint64_t held_until_usec;           /* monotonic: how long at most */
     struct rpc_channel *asking;         /* to the node, while there is no stream; NULL: none */
     struct group_part *part;
@@ -171,9 +172,14 @@ static void take_event(struct agent *a, const struct engine_output *o)
 static void take_result(struct agent *a, const struct engine_output *o)
 {
     char time[CLOCK_RFC3339_SIZE], json[128];
+    struct err err = ERR_INIT;
 
-    if (o->error.code != ERR_NONE) {
-        session_command_done(a->session, o->command_id, &o->error, NULL);
+    if (o->error.code != ERR_NONE)
+        err_copy(&err, &o->error);
+    else if (strcmp(o->command_id, a->last_point) == 0)
+        (void)hold_stood_still(a->hold, &err);
+    if (err.code != ERR_NONE) {
+        session_command_done(a->session, o->command_id, &err, NULL);
         return;
     }
     clock_rfc3339(o->time_utc_usec, time);
@@ -246,9 +252,11 @@ static void make_last_point(struct agent *a)
     engine_get_status(a->engine, &s);
     if (!a->held_command[0] || (a->protect && s.phase == PHASE_IDLE && clock_mono_usec() < a->held_until_usec))
         return;
-    if (hold_begin_point(a->hold, a->held_command) &&
-        engine_create_point(a->engine, a->held_command, "crash", "", &err) < 0)
-        session_command_done(a->session, a->held_command, &err, NULL);
+    if (hold_begin_point(a->hold, a->held_command)) {
+        memcpy(a->last_point, a->held_command, sizeof(a->last_point));
+        if (engine_create_point(a->engine, a->held_command, "crash", "", &err) < 0)
+            session_command_done(a->session, a->held_command, &err, NULL);
+    }
     a->held_command[0] = '\0';
 }
 

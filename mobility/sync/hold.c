@@ -20,6 +20,7 @@
 #include "mobility/inventory.h"
 #include "mobility/sync/readonly.h"
 #include "mobility/sync/receive_disk.h"
+#include "mobility/track/wholedisk.h"
 #include "transport/base/buf.h"
 #include "transport/base/clock.h"
 #include "transport/base/file.h"
@@ -43,6 +44,12 @@ struct order {
     unsigned count;
 };
 
+struct watched {
+    char key[256];
+    dev_t device;
+    uint64_t writes; /* that were completed when it was held */
+};
+
 struct hold {
     struct hold_conf conf;
     char *note_path, *run_note_path; /* the second one where the running system's disk is held */
@@ -54,11 +61,13 @@ struct hold {
     bool busy; /* it is being stopped */
     bool stopping;
     struct order order;
-    bool noted;                     /* the source was stopped, and not started since */
-    char held_id[IDENT_TEXT_SIZE];  /* by that order; "": by an older agent, which did not note it */
-    bool held_unheard;              /* the hub had not said yet which generation it is */
-    uint64_t held_in;               /* the generation in which it was; 0: not known to this process */
-    uint64_t generation;            /* the hub's last */
+    bool noted;                    /* the source was stopped, and not started since */
+    char held_id[IDENT_TEXT_SIZE]; /* by that order; "": by an older agent, which did not note it */
+    bool held_unheard;             /* the hub had not said yet which generation it is */
+    uint64_t held_in;              /* the generation in which it was; 0: not known to this process */
+    uint64_t generation;           /* the hub's last */
+    struct watched watched[MARK_DISKS_MAX];
+    unsigned watched_count;
     char standing[IDENT_TEXT_SIZE]; /* for this command the disks stand still, and its last point has not begun */
     struct hold_output outputs[OUTPUTS_MAX];
     unsigned output_count;
@@ -227,6 +236,42 @@ static void let_go(struct hold *h)
         receive_disk_close(TAKE_PTR(h->disks[i]));
     h->disk_count = 0;
     h->stopped = false;
+    pthread_mutex_lock(&h->lock);
+    h->watched_count = 0;
+    pthread_mutex_unlock(&h->lock);
+}
+
+static void watch(struct hold *h, const struct receive_disk *d, const char *key)
+{
+    struct watched w = {.device = receive_disk_device(d)};
+
+    snprintf(w.key, sizeof(w.key), "%s", key);
+    if (wholedisk_writes_completed(w.device, &w.writes) < 0)
+        return;
+    pthread_mutex_lock(&h->lock);
+    if (h->watched_count < MARK_DISKS_MAX)
+        h->watched[h->watched_count++] = w;
+    pthread_mutex_unlock(&h->lock);
+}
+
+int hold_stood_still(struct hold *h, struct err *err)
+{
+    int r = 0;
+
+    pthread_mutex_lock(&h->lock);
+    for (unsigned i = 0; r == 0 && i < h->watched_count; i++) {
+        const struct watched *w = &h->watched[i];
+        uint64_t now;
+
+        if (wholedisk_writes_completed(w->device, &now) < 0 || now == w->writes)
+            continue;
+        err_set(err, ERR_REFUSED, "the disk %.200s was written to (%" PRIu64 " times) while it was to stand still",
+            w->key, now - w->writes);
+        r = err_hint(err, "Stop what writes to the device itself (a database on a raw partition, a virtual machine) in "
+                          "a script of /etc/leeward/failover.d.");
+    }
+    pthread_mutex_unlock(&h->lock);
+    return r;
 }
 
 /* Those of the order that the running system lies on. */
@@ -288,6 +333,7 @@ static int take_disks(struct hold *h, const struct order *o, uint64_t generation
         h->disk_count++;
         if (receive_disk_sync(h->disks[h->disk_count - 1], err) < 0)
             return -1;
+        watch(h, h->disks[h->disk_count - 1], o->keys[i]);
     }
     return systems > 0 ? make_read_only(h, o, disks, systems, generation, err) : 0;
 }

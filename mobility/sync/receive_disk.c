@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "mobility/inventory.h"
@@ -129,6 +130,13 @@ void receive_disk_close(struct receive_disk *d)
     free(d->block);
     free(d->back);
     free(d);
+}
+
+dev_t receive_disk_device(const struct receive_disk *d)
+{
+    struct stat st;
+
+    return fstat(d->fd, &st) == 0 ? st.st_rdev : 0;
 }
 
 int receive_disk_sync(struct receive_disk *d, struct err *err)

@@ -7,6 +7,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "transport/base/err.h"
 #include "transport/base/ident.h"
@@ -43,6 +44,7 @@ DEFINE_AUTO(receive_disk, receive_disk_close)
 int receive_disk_look(struct receive_disk *d, const struct receive_pass *pass, uint64_t *ret_sequence, struct err *err);
 /* Afterwards the disk holds the point, durably. ERR_CANCELLED: told to stop; ERR_IO: it gives back something else than was written. */
 int receive_disk_pass(struct receive_disk *d, const struct receive_pass *pass, struct err *err);
+dev_t receive_disk_device(const struct receive_disk *d);
 /* What the kernel still has of it is on the disk. */
 int receive_disk_sync(struct receive_disk *d, struct err *err);
 /* Has the kernel read its partitions anew. */

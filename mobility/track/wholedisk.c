@@ -8,6 +8,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -121,6 +122,18 @@ int wholedisk_writes_in_flight(dev_t disk)
         sscanf(text, "%*u %u", &writes) != 1)
         return -1;
     return writes > INT_MAX ? INT_MAX : (int)writes;
+}
+
+int wholedisk_writes_completed(dev_t disk, uint64_t *ret_count)
+{
+    char text[256];
+    uint64_t writes, discards = 0;
+
+    if (read_number(disk, "queue/iostats") == 0 || read_attribute(disk, "stat", text, sizeof(text)) < 0 ||
+        sscanf(text, "%*u %*u %*u %*u %" SCNu64 " %*u %*u %*u %*u %*u %*u %" SCNu64, &writes, &discards) < 1)
+        return -1;
+    *ret_count = writes + discards;
+    return 0;
 }
 
 /* Names of the devices a stacked one lies on, "sda2 sdb"; empty: it is not stacked. */

@@ -24,6 +24,8 @@ uint64_t wholedisk_sequence(dev_t disk);   /* the kernel's diskseq; 0: gone, or 
 bool wholedisk_has_write_cache(dev_t disk);
 /* Writes and discards that the driver has and has not completed. -1: the kernel does not count them (queue/iostats), or the disk is gone. */
 int wholedisk_writes_in_flight(dev_t disk);
+/* Writes and discards that were completed since the disk came, of all its partitions. -1: as above. */
+int wholedisk_writes_completed(dev_t disk, uint64_t *ret_count);
 /* As tracker_is_trackable. */
 int wholedisk_is_trackable(dev_t disk, struct err *err);
 /* /proc/sys/kernel/random/boot_id as 16 bytes. */

@@ -206,6 +206,25 @@ static void a_disk_in_use_is_an_error_and_all_is_started_again(void **state)
     hold(f);
 }
 
+/* Who opened the device itself is kept away by nothing. */
+static void who_writes_to_the_held_device_is_noticed(void **state)
+{
+    struct fixture *f = *state;
+    struct err err = ERR_INIT;
+    uint8_t *data = random_bytes(4096);
+    hold(f);
+    assert_int_equal(hold_stood_still(f->hold, &err), 0);
+    loopdisk_write(&f->loop_disk, 8192, data, 4096);
+    free(data);
+    assert_int_equal(hold_stood_still(f->hold, &err), -1);
+    assert_int_equal(err.code, ERR_REFUSED);
+    assert_non_null(strstr(err.text, f->key));
+    assert_int_equal(command(f, ID, true, NULL, &err), 0);
+    (void)next_output(f);
+    hold(f);
+    assert_int_equal(hold_stood_still(f->hold, &err), 0);
+}
+
 static void a_new_process_holds_it_again_until_the_hub_says_otherwise(void **state)
 {
     struct fixture *f = *state;
@@ -438,7 +457,7 @@ static void what_stayed_read_only_is_tried_again_whatever_the_clock_says(void **
 int main(void)
 {
     const struct CMUnitTest tests[] = {TEST(a_held_source_is_stopped_and_its_disks_are_nobodys),
-        TEST(a_disk_in_use_is_an_error_and_all_is_started_again),
+        TEST(a_disk_in_use_is_an_error_and_all_is_started_again), TEST(who_writes_to_the_held_device_is_noticed),
         TEST(a_new_process_holds_it_again_until_the_hub_says_otherwise), TEST(a_command_that_makes_no_sense_is_refused),
         TEST(a_note_that_makes_no_sense_hurts_nobody), TEST(a_release_gives_back_what_its_own_hold_took),
         TEST(a_hold_that_came_first_belongs_to_the_generation_that_is_told_then),
