@@ -47,7 +47,7 @@ struct order {
 struct watched {
     char key[256];
     dev_t device;
-    uint64_t writes; /* that were completed when it was held */
+    uint64_t writes; /* that were completed when the scripts had stopped everything */
 };
 
 struct hold {
@@ -241,17 +241,26 @@ static void let_go(struct hold *h)
     pthread_mutex_unlock(&h->lock);
 }
 
-static void watch(struct hold *h, const struct receive_disk *d, const char *key)
+/* From here on they are to stand still: what was written before is on them. */
+static int watch(struct hold *h, struct err *err)
 {
-    struct watched w = {.device = receive_disk_device(d)};
+    struct watched watched[MARK_DISKS_MAX];
+    unsigned count = 0;
 
-    snprintf(w.key, sizeof(w.key), "%s", key);
-    if (wholedisk_writes_completed(w.device, &w.writes) < 0)
-        return;
+    for (unsigned i = 0; i < h->disk_count; i++) {
+        struct watched *w = &watched[count];
+
+        if (receive_disk_sync(h->disks[i], err) < 0)
+            return -1;
+        *w = (struct watched){.device = receive_disk_device(h->disks[i])};
+        snprintf(w->key, sizeof(w->key), "%s", receive_disk_key(h->disks[i]));
+        count += wholedisk_writes_completed(w->device, &w->writes) == 0;
+    }
     pthread_mutex_lock(&h->lock);
-    if (h->watched_count < MARK_DISKS_MAX)
-        h->watched[h->watched_count++] = w;
+    memcpy(h->watched, watched, count * sizeof(watched[0]));
+    h->watched_count = count;
     pthread_mutex_unlock(&h->lock);
+    return 0;
 }
 
 int hold_stood_still(struct hold *h, struct err *err)
@@ -333,7 +342,6 @@ static int take_disks(struct hold *h, const struct order *o, uint64_t generation
         h->disk_count++;
         if (receive_disk_sync(h->disks[h->disk_count - 1], err) < 0)
             return -1;
-        watch(h, h->disks[h->disk_count - 1], o->keys[i]);
     }
     return systems > 0 ? make_read_only(h, o, disks, systems, generation, err) : 0;
 }
@@ -384,7 +392,7 @@ static int stop(struct hold *h, const struct order *o, uint64_t generation, stru
     pthread_mutex_unlock(&h->lock);
     if (run_scripts(h, true, err) < 0)
         return err_wrap(err, "stopping what uses the protected disks");
-    if (h->disk_count == 0 && take_disks(h, o, generation, err) < 0)
+    if ((h->disk_count == 0 && take_disks(h, o, generation, err) < 0) || watch(h, err) < 0)
         return -1;
     h->stopped = true;
     h->still_read_only = false; /* of an earlier try: nobody wants it writable any more */

@@ -48,7 +48,7 @@ bool hold_take(struct hold *h, struct hold_output *ret_output);
 /* The last point of a command whose output said `held` is made now, and answers it. False: the disks stand still for it no more, because another order came or
  * the source was given back; its end has come, or comes, by hold_take. */
 bool hold_begin_point(struct hold *h, const char *command_id);
-/* Nobody has written to the disks that were opened exclusively since they were: that keeps mounts away, and nobody who writes to the device as it is. Where the
+/* Nobody has written to the disks since everything was stopped. That they are opened exclusively keeps mounts away, and nobody who writes to the device as it is. Where the
  * kernel does not count writes, and for the running system's disk, it cannot be told. ERR_REFUSED: somebody has; what the last point was made of is not all. */
 int hold_stood_still(struct hold *h, struct err *err);
 

@@ -139,6 +139,11 @@ dev_t receive_disk_device(const struct receive_disk *d)
     return fstat(d->fd, &st) == 0 ? st.st_rdev : 0;
 }
 
+const char *receive_disk_key(const struct receive_disk *d)
+{
+    return d->key;
+}
+
 int receive_disk_sync(struct receive_disk *d, struct err *err)
 {
     return fsync(d->fd) < 0 ? err_sys(err, errno, "syncing the disk %s", d->key) : 0;

@@ -45,6 +45,7 @@ int receive_disk_look(struct receive_disk *d, const struct receive_pass *pass, u
 /* Afterwards the disk holds the point, durably. ERR_CANCELLED: told to stop; ERR_IO: it gives back something else than was written. */
 int receive_disk_pass(struct receive_disk *d, const struct receive_pass *pass, struct err *err);
 dev_t receive_disk_device(const struct receive_disk *d);
+const char *receive_disk_key(const struct receive_disk *d);
 /* What the kernel still has of it is on the disk. */
 int receive_disk_sync(struct receive_disk *d, struct err *err);
 /* Has the kernel read its partitions anew. */

@@ -225,6 +225,23 @@ static void who_writes_to_the_held_device_is_noticed(void **state)
     assert_int_equal(hold_stood_still(f->hold, &err), 0);
 }
 
+/* A new process holds the disks at once, and then has the scripts stop what still runs. */
+static void what_is_written_until_the_scripts_have_ended_counts_for_nothing(void **state)
+{
+    struct fixture *f = *state;
+    struct err err = ERR_INIT;
+    uint8_t *data = random_bytes(4096);
+    hold(f);
+    hold_free(f->hold);
+    begin(f);
+    while (!disk_is_held(f))
+        (void)usleep(10000);
+    loopdisk_write(&f->loop_disk, 8192, data, 4096);
+    free(data);
+    hold(f);
+    assert_int_equal(hold_stood_still(f->hold, &err), 0);
+}
+
 static void a_new_process_holds_it_again_until_the_hub_says_otherwise(void **state)
 {
     struct fixture *f = *state;
@@ -458,6 +475,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {TEST(a_held_source_is_stopped_and_its_disks_are_nobodys),
         TEST(a_disk_in_use_is_an_error_and_all_is_started_again), TEST(who_writes_to_the_held_device_is_noticed),
+        TEST(what_is_written_until_the_scripts_have_ended_counts_for_nothing),
         TEST(a_new_process_holds_it_again_until_the_hub_says_otherwise), TEST(a_command_that_makes_no_sense_is_refused),
         TEST(a_note_that_makes_no_sense_hurts_nobody), TEST(a_release_gives_back_what_its_own_hold_took),
         TEST(a_hold_that_came_first_belongs_to_the_generation_that_is_told_then),
