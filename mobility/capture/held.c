@@ -27,6 +27,7 @@ int held_set_room(struct held *h, size_t max_bytes, struct err *err)
     memory = mmap(NULL, max_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (memory == MAP_FAILED)
         return err_sys(err, errno, "reserving %zu bytes for held blocks", max_bytes);
+    mem_keep_from_children(memory, max_bytes);
     h->memory = memory;
     h->room = max_bytes;
     return 0;

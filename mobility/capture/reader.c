@@ -61,6 +61,7 @@ static int allocate(struct reader *r)
 
     if (memory == MAP_FAILED)
         return -1;
+    mem_keep_from_children(memory, bytes);
     r->memory = memory;
     r->slots = mem_alloc(r->depth, sizeof(*r->slots));
     r->free_slots = mem_alloc(r->depth, sizeof(*r->free_slots));

@@ -116,6 +116,8 @@ static int allocate(struct sealpool *p, struct err *err)
         NULL, (size_t)p->lot_count * SEALPOOL_LOT_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
     p->memory = memory == MAP_FAILED ? NULL : memory;
+    if (p->memory)
+        mem_keep_from_children(p->memory, (size_t)p->lot_count * SEALPOOL_LOT_BYTES);
     p->lots = mem_alloc(p->lot_count, sizeof(*p->lots));
     p->work = seal_work_new();
     if (!p->memory || !p->lots || !p->work)

@@ -100,6 +100,7 @@ static int map_region(struct dirty *d, size_t mapped, struct err *err)
 
     if (base == MAP_FAILED)
         return err_sys(err, errno, "mapping a dirty set of %zu bytes", mapped);
+    mem_keep_from_children(base, mapped);
     point_into(d, base, mapped);
     return d->fd < 0 ? 0 : renew_reserved(d, err);
 }

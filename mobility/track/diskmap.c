@@ -50,6 +50,7 @@ static int map_pages(int fd, uint64_t pages, struct diskmap *m, struct err *err)
 
     if (base == MAP_FAILED)
         return err_sys(err, errno, "mapping the tracker's bitmap (%zu bytes)", bytes);
+    mem_keep_from_children(base, bytes);
     memset(m, 0, sizeof(*m));
     m->header = base;
     m->mapped = bytes;

@@ -87,6 +87,7 @@ static int map_table(struct scan_disk *d, uint64_t size_bytes, struct err *err)
     base = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, d->table_fd, 0);
     if (base == MAP_FAILED)
         return err_sys(err, errno, "mapping %s", d->path);
+    mem_keep_from_children(base, bytes);
     d->header = base;
     d->hashes = (uint64_t *)((char *)base + HEADER_BYTES);
     d->mapped = bytes;

@@ -13,6 +13,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 
 static atomic_long fail_at;
 
@@ -84,6 +85,11 @@ char *mem_printf(const char *fmt, ...)
     (void)vsnprintf(text, (size_t)len + 1, fmt, ap);
     va_end(ap);
     return text;
+}
+
+void mem_keep_from_children(void *mapping, size_t n)
+{
+    (void)madvise(mapping, n, MADV_DONTFORK);
 }
 
 void mem_keep_freed(size_t keep_bytes)

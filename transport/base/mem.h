@@ -21,6 +21,9 @@ char *mem_printf(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 /* For daemons that move buffers of megabytes: the allocator keeps up to keep_bytes of what was freed instead of giving it back
  * to the kernel and faulting it in again, page by page, for the next buffer. Once, before threads are started. */
 void mem_keep_freed(size_t keep_bytes);
+/* A child that this process forks is without this mapping (of whole pages): it would share what it does not need, and keep it alive, or have it locked in
+ * memory with the rest. */
+void mem_keep_from_children(void *mapping, size_t n);
 /* Tests only: the n-th allocation from now on (1 = next) returns NULL, once; 0 switches it off. */
 void mem_fail_at(long n);
 

@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <linux/fs.h>
 #include <poll.h>
 #include <signal.h>
@@ -23,6 +24,7 @@
 #include <setjmp.h>
 #include <cmocka.h>
 
+#include "mobility/track/dirty.h"
 #include "tests/unit/mobility/capture/cgroup.h"
 #include "tests/unit/mobility/track/loopdisk.h"
 #include "transport/base/clock.h"
@@ -319,6 +321,44 @@ static void test_a_killed_helper_leaves_nothing_frozen(void **state)
     freeze_close(f);
 }
 
+static uint64_t locked_kib(pid_t pid)
+{
+    char path[64], line[128];
+    uint64_t kib = 0;
+    FILE *file;
+
+    (void)snprintf(path, sizeof(path), "/proc/%d/status", pid);
+    file = fopen(path, "r");
+    assert_non_null(file);
+    while (fgets(line, sizeof(line), file) && sscanf(line, "VmLck: %" SCNu64, &kib) != 1)
+        ;
+    (void)fclose(file);
+    return kib;
+}
+
+/* It is forked from a process that has grown: the set of a disk of 4 TiB has 128 MiB, of which little is in memory. */
+static void test_another_helper_locks_no_more_than_the_first(void **state)
+{
+    struct rig *r = *state;
+    struct freeze *f = open_freeze(r);
+    struct freeze_result result;
+    struct err err = ERR_INIT;
+    struct dirty *set;
+    uint64_t first;
+
+    assert_int_equal(begin_patiently(f, LONG_USEC, &err), 0);
+    assert_int_equal(freeze_end(f, &result, &err), 0);
+    first = locked_kib(freeze_helper_pid(f));
+    assert_int_equal(dirty_new(1ull << 42, 12, &set, NULL), 0);
+    assert_int_equal(kill(freeze_helper_pid(f), SIGKILL), 0);
+    assert_int_equal(begin_patiently(f, LONG_USEC, &err), -1); /* it is found gone */
+    assert_int_equal(begin_patiently(f, LONG_USEC, &err), 0);
+    assert_in_range(locked_kib(freeze_helper_pid(f)), 1, first + 4096);
+    assert_int_equal(freeze_end(f, &result, &err), 0);
+    dirty_close(set);
+    freeze_close(f);
+}
+
 /* The only child of a process, once it has one. */
 static pid_t child_of(pid_t parent)
 {
@@ -566,6 +606,7 @@ int main(void)
         cmocka_unit_test(test_a_stopped_parent_leaves_nothing_frozen),
         cmocka_unit_test(test_a_parent_killed_for_want_of_memory_leaves_nothing_frozen),
         cmocka_unit_test(test_a_killed_helper_leaves_nothing_frozen),
+        cmocka_unit_test(test_another_helper_locks_no_more_than_the_first),
         cmocka_unit_test(test_a_killed_parent_with_a_killed_helper_leaves_nothing_frozen),
         cmocka_unit_test(test_a_killed_parent_with_a_stopped_helper_leaves_nothing_frozen),
         cmocka_unit_test(test_a_guard_that_is_gone_is_replaced),
