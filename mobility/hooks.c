@@ -28,8 +28,8 @@ struct hooks {
     char marker[512];
     unsigned count;
     unsigned frozen; /* the first so many were asked to freeze */
-    struct err
-        endless; /* one of an earlier time cannot be ended: nothing is held or stopped beside it; code ERR_NONE: there is none */
+    /* One of an earlier time cannot be ended: nothing is held or stopped beside it. Code ERR_NONE: there is none. */
+    struct err endless;
     struct hook list[HOOKS_MAX];
 };
 
