@@ -19,8 +19,10 @@
 #include <unistd.h>
 
 #include "mobility/inventory.h"
+#include "mobility/track/wholedisk.h"
 #include "transport/base/bytes.h"
 #include "transport/base/hash.h"
+#include "transport/base/log.h"
 #include "transport/proto/vault.pb-c.h"
 
 #define BLOCK_BYTES 65536u
@@ -37,6 +39,8 @@ struct receive_disk {
     uint32_t number;
     uint64_t size_bytes;
     int fd;
+    bool is_counted; /* the kernel had completed so many writes when the last pass ended */
+    uint64_t writes;
     uint8_t *block, *back; /* READ_BYTES and WRITE_MAX, aligned for O_DIRECT */
 };
 
@@ -442,12 +446,30 @@ int receive_disk_look(struct receive_disk *d, const struct receive_pass *pass, u
     return err_hint(err, "Put a disk in its place that is at least as large.");
 }
 
+static void count_writes(struct receive_disk *d)
+{
+    d->is_counted = wholedisk_writes_completed(receive_disk_device(d), &d->writes) == 0;
+}
+
+/* That it is opened exclusively keeps nobody away who writes to the device itself. What such a one wrote between two passes is in no range that the vault tells. */
+static bool others_wrote(const struct receive_disk *d)
+{
+    uint64_t now;
+
+    if (!d->is_counted || wholedisk_writes_completed(receive_disk_device(d), &now) < 0 || now == d->writes)
+        return false;
+    log_event(LOG_WARN, "written_by_others", LOG_S("disk", d->key), LOG_U("writes", now - d->writes));
+    return true;
+}
+
 int receive_disk_pass(struct receive_disk *d, const struct receive_pass *pass, struct err *err)
 {
     AUTO_FREE struct walk *w = mem_new(struct walk);
+    bool is_whole = pass->after == 0 || others_wrote(d);
     struct look look = {0};
     int r;
 
+    d->is_counted = false;
     if (!w)
         return err_set(err, ERR_NOMEM, "no memory to write a disk");
     w->d = d;
@@ -456,8 +478,9 @@ int receive_disk_pass(struct receive_disk *d, const struct receive_pass *pass, s
         return -1;
     w->size_bytes = look.size_bytes;
     look = (struct look){.walk = w};
-    r = pass->after > 0 ? ask_changes(d, pass, pass->after, &look, err) : walk_all(w, err);
-    if (r < 0 || flush(w, err) < 0)
+    r = is_whole ? walk_all(w, err) : ask_changes(d, pass, pass->after, &look, err);
+    if (r < 0 || flush(w, err) < 0 || receive_disk_sync(d, err) < 0)
         return -1;
-    return receive_disk_sync(d, err);
+    count_writes(d);
+    return 0;
 }

@@ -25,8 +25,9 @@ struct receive_figures {
 struct receive_pass {
     struct vaultask *ask;
     struct ident machine;
-    uint64_t sequence;       /* the point */
-    uint64_t after;          /* the disk holds this one already; 0: nobody knows what it holds */
+    uint64_t sequence; /* the point */
+    uint64_t
+        after; /* the disk holds this one already, unless somebody else has written to it since; 0: nobody knows what it holds */
     const uint32_t *numbers; /* of all disks that are written: the point must have no other; NULL: not looked at */
     unsigned number_count;
     struct receive_figures *figures;

@@ -362,6 +362,24 @@ static void what_differs_is_written_and_nothing_else(void **state)
     assert_int_equal(f->figures.compared_bytes, 2 * (uint64_t)SIZE + 2 * BLOCK);
 }
 
+/* Exclusively or not, whoever opened the device may write. */
+static void what_others_wrote_between_two_passes_is_found(void **state)
+{
+    struct fixture *f = *state;
+    struct err err = ERR_INIT;
+    uint8_t *data = random_bytes(4096);
+    open_disk(f);
+    struct receive_pass pass = pass_of(f, 0), later = pass_of(f, POINT);
+    assert_int_equal(receive_disk_pass(f->disk, &pass, &err), 0);
+    loopdisk_write(&f->loop_disk, 7 * BLOCK, data, 4096); /* where nothing has changed in the vault */
+    free(data);
+    assert_int_equal(receive_disk_pass(f->disk, &later, &err), 0);
+    check_content(f, f->image);
+    uint64_t compared = f->figures.compared_bytes;
+    assert_int_equal(receive_disk_pass(f->disk, &later, &err), 0); /* nobody else was there this time */
+    assert_int_equal(f->figures.compared_bytes, compared + 2 * BLOCK);
+}
+
 static void a_wrong_answer_is_refused_and_writes_nothing(void **state)
 {
     struct fixture *f = *state;
@@ -514,8 +532,9 @@ static void another_disk_under_the_name_is_not_written(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {TEST(what_differs_is_written_and_nothing_else),
-        TEST(a_wrong_answer_is_refused_and_writes_nothing), TEST(no_disk_of_the_point_is_left_out),
-        TEST(it_ends_when_told_to), TEST(a_call_that_is_given_up_holds_nobody_up),
+        TEST(what_others_wrote_between_two_passes_is_found), TEST(a_wrong_answer_is_refused_and_writes_nothing),
+        TEST(no_disk_of_the_point_is_left_out), TEST(it_ends_when_told_to),
+        TEST(a_call_that_is_given_up_holds_nobody_up),
         cmocka_unit_test_setup_teardown(
             a_vault_that_stays_away_is_unavailable_and_not_cancelled, setup_patient, teardown),
         TEST(a_disk_is_taken_for_oneself_alone), TEST(another_disk_under_the_name_is_not_written)};
