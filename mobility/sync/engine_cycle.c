@@ -83,7 +83,7 @@ static int set_mounts(struct engine *e, struct err *err)
     if (freeze_find_mounts(devices, count, &mounts, err) < 0)
         return -1;
     e->froze_all = !mounts.hidden;
-    if (mounts.hidden && e->wants_filesystem) {
+    if (mounts.hidden && (e->wants_filesystem || (mounts.count == 0 && !e->group.active))) {
         err_set(err, ERR_REFUSED,
             "the file system on %s cannot be frozen: another one is mounted over it, or above it and does not answer",
             mounts.hidden);

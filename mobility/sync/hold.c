@@ -340,8 +340,6 @@ static int take_disks(struct hold *h, const struct order *o, uint64_t generation
         if (receive_disk_open(o->keys[i], i, &h->disks[h->disk_count], err) < 0)
             return -1;
         h->disk_count++;
-        if (receive_disk_sync(h->disks[h->disk_count - 1], err) < 0)
-            return -1;
     }
     return systems > 0 ? make_read_only(h, o, disks, systems, generation, err) : 0;
 }

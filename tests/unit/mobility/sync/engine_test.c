@@ -321,6 +321,26 @@ static void a_disk_may_grow_while_it_is_replicated(void **state)
     syncrig_done(&rig);
 }
 
+/* Protected, with a file system on its disk. */
+static void protect_mounted(struct syncrig *rig)
+{
+    syncrig_init(rig, 1, 64 * MIB, 512);
+    syncrig_mount(rig, 0);
+    syncrig_start(rig);
+    assert_true(syncrig_wait_phase(rig, PHASE_PROTECTED));
+}
+
+/* What comes of asking for a point. */
+static struct engine_output ask_for_point(struct syncrig *rig, const char *command_id, const char *kind)
+{
+    struct engine_output o;
+    struct err err = ERR_INIT;
+
+    assert_int_equal(engine_create_point(syncrig_engine(rig), command_id, kind, "before upgrade", &err), 0);
+    assert_true(syncrig_result(rig, command_id, &o));
+    return o;
+}
+
 static void points_are_made_on_request(void **state)
 {
     struct syncrig rig;
@@ -328,16 +348,10 @@ static void points_are_made_on_request(void **state)
     struct err err = ERR_INIT;
 
     (void)state;
-    syncrig_init(&rig, 1, 64 * MIB, 512);
-    syncrig_mount(&rig, 0);
-    syncrig_start(&rig);
-    assert_true(syncrig_wait_phase(&rig, PHASE_PROTECTED));
-    assert_int_equal(engine_create_point(syncrig_engine(&rig), "c1", "crash", "before upgrade", &err), 0);
-    assert_true(syncrig_result(&rig, "c1", &o));
-    assert_int_equal(o.error.code, ERR_NONE);
+    protect_mounted(&rig);
+    assert_int_equal(ask_for_point(&rig, "c1", "crash").error.code, ERR_NONE);
     must_run("echo one > %s/mnt0/file", rig.dir);
-    assert_int_equal(engine_create_point(syncrig_engine(&rig), "c2", "filesystem", "", &err), 0);
-    assert_true(syncrig_result(&rig, "c2", &o));
+    o = ask_for_point(&rig, "c2", "filesystem");
     assert_string_equal(o.error.text, "");
     assert_true(o.sequence > 0);
     must_run("cp %s/0.img %s/copy.img && e2fsck -fn %s/copy.img > /dev/null 2>&1", rig.dir, rig.dir, rig.dir);
@@ -350,22 +364,16 @@ static void points_are_made_on_request(void **state)
 /* Another file system is mounted over it: what cannot be frozen is not called consistent. */
 static void a_file_system_that_is_hidden_is_not_called_frozen(void **state)
 {
-    struct syncrig rig;
     struct engine_output o;
-    struct err err = ERR_INIT;
+    struct syncrig rig;
 
     (void)state;
-    syncrig_init(&rig, 1, 64 * MIB, 512);
-    syncrig_mount(&rig, 0);
+    protect_mounted(&rig);
     must_run("mount -t tmpfs over %s/mnt0", rig.dir);
-    syncrig_start(&rig);
-    assert_true(syncrig_wait_phase(&rig, PHASE_PROTECTED));
-    assert_int_equal(engine_create_point(syncrig_engine(&rig), "c1", "filesystem", "", &err), 0);
-    assert_true(syncrig_result(&rig, "c1", &o));
+    o = ask_for_point(&rig, "c1", "filesystem");
     assert_non_null(strstr(o.error.text, "/mnt0 cannot be frozen: another one is mounted over it"));
     must_run("umount %s/mnt0", rig.dir);
-    assert_int_equal(engine_create_point(syncrig_engine(&rig), "c2", "filesystem", "", &err), 0);
-    assert_true(syncrig_result(&rig, "c2", &o));
+    o = ask_for_point(&rig, "c2", "filesystem");
     assert_string_equal(o.error.text, "");
     syncrig_unmount(&rig, 0);
     syncrig_done(&rig);
@@ -373,25 +381,18 @@ static void a_file_system_that_is_hidden_is_not_called_frozen(void **state)
 
 static void application_hooks_run_around_the_freeze(void **state)
 {
-    struct syncrig rig;
     struct engine_output o;
-    struct err err = ERR_INIT;
+    struct syncrig rig;
 
     (void)state;
-    syncrig_init(&rig, 1, 64 * MIB, 512);
-    syncrig_mount(&rig, 0);
+    protect_mounted(&rig);
     must_run("printf '#!/bin/sh\\necho $1 >> %s/hook.log\\n' > %s/10-hook && chmod 755 %s/10-hook", rig.dir, rig.dir,
         rig.dir);
-    syncrig_start(&rig);
-    assert_true(syncrig_wait_phase(&rig, PHASE_PROTECTED));
-    assert_int_equal(engine_create_point(syncrig_engine(&rig), "c1", "application", "", &err), 0);
-    assert_true(syncrig_result(&rig, "c1", &o));
+    o = ask_for_point(&rig, "c1", "application");
     assert_string_equal(o.error.text, "");
     must_run("test \"$(tr '\\n' ' ' < %s/hook.log)\" = 'prepare freeze thaw '", rig.dir);
     must_run("printf '#!/bin/sh\\nexit 3\\n' > %s/20-bad && chmod 755 %s/20-bad", rig.dir, rig.dir);
-    assert_int_equal(engine_create_point(syncrig_engine(&rig), "c2", "application", "", &err), 0);
-    assert_true(syncrig_result(&rig, "c2", &o));
-    assert_true(o.error.code != ERR_NONE);
+    assert_true(ask_for_point(&rig, "c2", "application").error.code != ERR_NONE);
     must_run("test \"$(tr '\\n' ' ' < %s/hook.log)\" = 'prepare freeze thaw prepare freeze thaw '", rig.dir);
     syncrig_unmount(&rig, 0);
     syncrig_done(&rig);
