@@ -28,12 +28,14 @@
 /* What the wrapped functions say, and heard. All on the loop. */
 static struct {
     struct hold_conf conf;
-    bool is_wanted; /* the hub wants protection, as the hold heard */
-    bool answers;   /* the next hold_take says that the source stands still */
-    bool is_over;   /* hold_begin_point: another order came */
-    bool refuses;   /* engine_create_point */
-    bool is_ready;  /* the phase is told as one in which points are made, else as idle */
-    unsigned begun, points, looks;
+    bool is_wanted;        /* the hub wants protection, as the hold heard */
+    bool answers;          /* the next hold_take says that the source stands still */
+    bool is_over;          /* hold_begin_point: another order came */
+    bool refuses;          /* engine_create_point */
+    bool is_ready;         /* the phase is told as one in which points are made, else as idle */
+    const char *result_of; /* the next engine_take says that the point of this command was committed; NULL: nothing */
+    bool has_moved;        /* hold_stood_still */
+    unsigned begun, points, looks, stood;
 } said;
 
 int __real_hold_new(const struct hold_conf *conf, struct hold **ret_hold, struct err *err);
@@ -70,6 +72,26 @@ bool __wrap_hold_begin_point(struct hold *h, const char *command_id)
     assert_string_equal(command_id, COMMAND);
     said.begun++;
     return !said.is_over;
+}
+
+int __wrap_hold_stood_still(struct hold *h, struct err *err);
+int __wrap_hold_stood_still(struct hold *h, struct err *err)
+{
+    (void)h;
+    said.stood++;
+    return said.has_moved ? err_set(err, ERR_REFUSED, "somebody wrote") : 0;
+}
+
+int __real_engine_take(struct engine *e, struct engine_output *ret_output);
+int __wrap_engine_take(struct engine *e, struct engine_output *ret_output);
+int __wrap_engine_take(struct engine *e, struct engine_output *ret_output)
+{
+    if (!said.result_of)
+        return __real_engine_take(e, ret_output);
+    *ret_output = (struct engine_output){.kind = ENGINE_RESULT, .sequence = 9, .time_utc_usec = 1};
+    snprintf(ret_output->command_id, sizeof(ret_output->command_id), "%s", said.result_of);
+    said.result_of = NULL;
+    return 1;
 }
 
 int __wrap_engine_create_point(
@@ -220,6 +242,46 @@ static void the_point_waits_until_the_agent_protects(void **state)
     assert_int_equal(said.begun, 1);
 }
 
+static void commit(const char *command_id)
+{
+    said.result_of = command_id;
+    said.conf.to_loop(said.conf.arg);
+}
+
+static void a_last_point_of_disks_that_were_written_to_is_refused(void **state)
+{
+    struct fixture *f = *state;
+
+    stand_still();
+    RUN_UNTIL(f, said.points == 1);
+    said.has_moved = true;
+    commit(COMMAND);
+    RUN_UNTIL(f, f->hub.results == 1);
+    assert_string_equal(f->hub.last_result_id, COMMAND);
+    assert_string_equal(f->hub.last_result_code, err_code_name(ERR_REFUSED));
+    assert_int_equal(said.stood, 1);
+}
+
+/* What was asked for beside it says nothing of the disks. */
+static void other_points_do_not_ask_whether_the_disks_stood_still(void **state)
+{
+    struct fixture *f = *state;
+
+    stand_still();
+    RUN_UNTIL(f, said.points == 1);
+    said.has_moved = true;
+    commit("another command");
+    RUN_UNTIL(f, f->hub.results == 1);
+    assert_string_equal(f->hub.last_result_code, "");
+    assert_int_equal(said.stood, 0);
+    said.has_moved = false;
+    commit(COMMAND);
+    RUN_UNTIL(f, f->hub.results == 2);
+    assert_string_equal(f->hub.last_result_id, COMMAND);
+    assert_string_equal(f->hub.last_result_code, "");
+    assert_int_equal(said.stood, 1);
+}
+
 int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -228,6 +290,8 @@ int main(void)
         TEST(no_point_begins_for_an_order_that_is_over),
         TEST(a_point_that_cannot_begin_is_the_answer),
         TEST(the_point_waits_until_the_agent_protects),
+        TEST(a_last_point_of_disks_that_were_written_to_is_refused),
+        TEST(other_points_do_not_ask_whether_the_disks_stood_still),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
