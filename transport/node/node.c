@@ -252,7 +252,7 @@ static size_t share(size_t all, size_t machines, size_t least, size_t most)
     return each < least ? least : each > most ? most : each;
 }
 
-/* Streams that are open keep what they have: there are few of them yet, or they were counted when they came. */
+/* Streams that are open have their share changed, too: agents that wait for a node that starts are there before it knows how many they are. */
 static void share_memory(struct node *node, size_t machines)
 {
     rpc_server_set_stream_window(

@@ -349,6 +349,11 @@ int rpc_channel_new(sd_event *loop, const char *address, struct tls_context *tls
 void rpc_channel_set_send_queue(struct rpc_channel *ch, size_t bytes)
 {
     ch->limits.send_queue_max = bytes;
+    for (struct rpc_call *call = ch->waiting; call != NULL; call = call->wait_next)
+        call->queue_max = bytes;
+    for (struct channel_conn *cc = ch->first; cc != NULL; cc = cc->next)
+        if (conn_h2(cc->conn) != NULL)
+            h2_set_send_queue(conn_h2(cc->conn), bytes);
 }
 
 void rpc_channel_free(struct rpc_channel *ch)

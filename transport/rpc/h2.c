@@ -210,6 +210,26 @@ void h2_terminate(struct h2 *h2)
     (void)nghttp2_session_terminate_session(h2->session, NGHTTP2_NO_ERROR);
 }
 
+void h2_set_windows(struct h2 *h2, uint32_t stream, uint32_t connection)
+{
+    nghttp2_settings_entry entry = {NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, stream};
+    if (stream != h2->limits.stream_window) {
+        h2->limits.stream_window = stream;
+        h2_check(h2, nghttp2_submit_settings(h2->session, NGHTTP2_FLAG_NONE, &entry, 1));
+    }
+    if (connection > h2->limits.connection_window) {
+        h2->limits.connection_window = connection;
+        h2_check(h2, nghttp2_session_set_local_window_size(h2->session, NGHTTP2_FLAG_NONE, 0, (int32_t)connection));
+        h2_repay(h2, 0);
+    }
+}
+
+void h2_set_send_queue(struct h2 *h2, size_t bytes)
+{
+    for (struct rpc_call *call = h2->first; call != NULL; call = call->h2_next)
+        call->queue_max = bytes;
+}
+
 struct dispatch *h2_dispatch(struct h2 *h2)
 {
     return h2->dispatch;

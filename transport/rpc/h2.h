@@ -48,6 +48,11 @@ int h2_ping(struct h2 *h2);
 /* GOAWAY and nothing more: the connection is about to be closed. */
 void h2_terminate(struct h2 *h2);
 struct dispatch *h2_dispatch(struct h2 *h2);
+/* Windows of this side, of open streams and of those to come. A smaller one takes nothing back: a stream that has sent more than it allows sends
+ * nothing until so much was consumed. The connection's only grows. */
+void h2_set_windows(struct h2 *h2, uint32_t stream, uint32_t connection);
+/* rpc_limits.send_queue_max of calls that are under way. */
+void h2_set_send_queue(struct h2 *h2, size_t bytes);
 /* No new calls: GOAWAY now, and again with the last stream when a PING came back. */
 void h2_drain(struct h2 *h2);
 

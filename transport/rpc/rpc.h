@@ -92,7 +92,8 @@ int rpc_server_new(sd_event *loop, const char *address, struct tls_context *tls,
     size_t method_count, void *server_arg, const struct rpc_limits *limits, struct rpc_server **ret_server,
     struct err *err);
 unsigned rpc_server_port(const struct rpc_server *server);
-/* limits.stream_window, and twice that for a connection, of connections that are accepted from now on. */
+/* limits.stream_window, and twice that for a connection, of those that are there, too. A smaller one takes nothing back: a stream that has sent more
+ * than it allows sends nothing until so much was consumed. */
 void rpc_server_set_stream_window(struct rpc_server *server, uint32_t bytes);
 /* Health of one service name ("" = the whole server). */
 void rpc_server_set_serving(struct rpc_server *server, const char *service, bool serving);
@@ -108,7 +109,7 @@ void rpc_server_drop_revoked(struct rpc_server *server);
  * NULL, the id. A connection on which nothing is heard for twice idle_usec is given up. */
 int rpc_channel_new(sd_event *loop, const char *address, struct tls_context *tls, const char *expect_role,
     const struct ident *expect_id, const struct rpc_limits *limits, struct rpc_channel **ret_channel, struct err *err);
-/* limits.send_queue_max of calls that are started from now on. */
+/* limits.send_queue_max, of calls that are under way, too. */
 void rpc_channel_set_send_queue(struct rpc_channel *channel, size_t bytes);
 void rpc_channel_free(struct rpc_channel *channel); /* ends its calls with RPC_CANCELLED */
 /* Starts a call. deadline_usec is a moment on the monotonic clock (clock_mono_usec() + ...), 0 = none.

@@ -408,6 +408,9 @@ void rpc_server_set_stream_window(struct rpc_server *s, uint32_t bytes)
     changed.stream_window = bytes;
     changed.connection_window = 0;
     limits_resolve(&changed, &s->limits);
+    for (struct server_conn *sc = s->first; sc != NULL; sc = sc->next)
+        if (conn_h2(sc->conn) != NULL)
+            h2_set_windows(conn_h2(sc->conn), s->limits.stream_window, s->limits.connection_window);
 }
 
 void rpc_server_set_serving(struct rpc_server *s, const char *service, bool serving)

@@ -503,6 +503,71 @@ static void a_window_and_a_queue_can_be_made_smaller_for_what_comes(void **state
     RUN_UNTIL(f, p.ends == 1);
 }
 
+/* Consumes one of the messages of 100,000 bytes that Stall holds. */
+static void release_one(struct fixture *f, unsigned *released)
+{
+    RUN_UNTIL(f, f->stalled_messages > *released);
+    rpc_call_consume(f->stalled, 100000);
+    (*released)++;
+    settle(f);
+}
+
+/* What a stream may have sent is what its window is now, whatever it was when the stream began; nothing of it is lost on the way. */
+static void the_window_of_an_open_stream_follows(void **state)
+{
+    struct fixture *f = *state;
+    struct probe p = {0};
+    unsigned released = 0;
+    f->server_limits = (struct rpc_limits){.message_max = 100000, .stream_window = 1000000};
+    fixture_serve(f, true);
+    probe_start(f, &p, PATH_STALL, 0, false);
+    for (unsigned i = 0; i < 60; i++)
+        probe_send_bytes(&p, 100000, 1);
+    RUN_UNTIL(f, f->stalled_messages == 9); /* and a part of the tenth, for each has a prefix */
+    rpc_server_set_stream_window(f->server, 300000);
+    while (released < 7)
+        release_one(f, &released);
+    while (released < 20) {
+        assert_in_range(f->stalled_messages - released, 1, 3);
+        release_one(f, &released);
+    }
+    rpc_server_set_stream_window(f->server, 2000000);
+    RUN_UNTIL(f, f->stalled_messages >= released + 19);
+    settle(f);
+    assert_in_range(f->stalled_messages - released, 19, 20);
+    rpc_server_set_stream_window(f->server, 300000);
+    while (released < 60)
+        release_one(f, &released);
+    rpc_call_cancel(p.call);
+    RUN_UNTIL(f, p.ends == 1);
+}
+
+static void the_mark_of_a_queue_follows(void **state)
+{
+    struct fixture *f = *state;
+    struct probe p = {0}, waits = {0};
+    struct buf b;
+    f->server_limits = (struct rpc_limits){.message_max = 100000, .stream_window = 100000};
+    f->client_limits = (struct rpc_limits){.send_queue_max = 100000000};
+    fixture_serve(f, true);
+    probe_start(f, &p, PATH_STALL, 0, false);
+    for (unsigned i = 0; i < 5; i++)
+        probe_send_bytes(&p, 100000, 1);
+    RUN_UNTIL(f, f->stalled_messages == 1);
+    probe_start(f, &waits, PATH_HANG, 0, false);
+    rpc_channel_set_send_queue(f->channel, 150000);
+    for (unsigned i = 0; i < 2; i++) {
+        b = BUF_INIT(160000);
+        assert_int_equal(buf_reserve(&b, 160000, NULL), 0);
+        memset(b.data, 1, 160000);
+        b.len = 160000;
+        assert_int_equal(rpc_call_send(i == 0 ? p.call : waits.call, &b, NULL), 0);
+    }
+    rpc_call_cancel(p.call);
+    rpc_call_cancel(waits.call);
+    RUN_UNTIL(f, p.ends == 1 && waits.ends == 1);
+}
+
 static void a_stalled_call_does_not_stop_others(void **state)
 {
     struct fixture *f = *state;
@@ -789,6 +854,8 @@ int main(void)
         TEST(a_lost_connection_ends_calls_and_comes_back),
         TEST(a_receiver_that_is_behind_stops_the_sender),
         TEST(a_window_and_a_queue_can_be_made_smaller_for_what_comes),
+        TEST(the_window_of_an_open_stream_follows),
+        TEST(the_mark_of_a_queue_follows),
         TEST(a_stalled_call_does_not_stop_others),
         TEST(messages_that_come_side_by_side_are_all_completed),
         TEST(receivers_that_are_behind_stop_a_connection),
