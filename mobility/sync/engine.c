@@ -190,8 +190,10 @@ static void take_inputs(struct engine *e)
         e->has_wish = true;
     }
     pthread_mutex_unlock(&e->lock);
-    if (fresh)
-        e->retry_usec = 0;
+    if (!fresh)
+        return;
+    e->retry_usec = 0;
+    engine_heed_interval(e);
 }
 
 /* Until something comes in, or the time has come. */

@@ -14,6 +14,7 @@
 #include "transport/base/log.h"
 
 #define INTERVAL_USEC (1 * USEC_PER_SEC)
+#define AGAIN_USEC (5 * USEC_PER_SEC)
 #define TELL_USEC (60 * USEC_PER_SEC)
 
 static const char changed[] = "a disk changed its size, or changes of it were lost, while it was read";
@@ -382,16 +383,46 @@ static void distrust_if_changed(const struct engine *e, struct cycle_result *r)
     }
 }
 
+static uint64_t interval_usec(const struct engine *e)
+{
+    return e->wish.interval_usec ? e->wish.interval_usec : INTERVAL_USEC;
+}
+
+static void plan_next_turn(struct engine *e)
+{
+    uint64_t now = clock_mono_usec(), next = e->next_cycle_usec + interval_usec(e);
+
+    e->next_cycle_usec = next > now ? next : now + interval_usec(e);
+}
+
+void engine_heed_interval(struct engine *e)
+{
+    uint64_t latest = clock_mono_usec() + interval_usec(e);
+
+    if (e->next_cycle_usec > latest)
+        e->next_cycle_usec = latest;
+}
+
+/* A day's interval is no reason to be without a point for two. The pause doubles: what is sent in vain is sent again by each turn. */
+static void try_again(struct engine *e)
+{
+    uint64_t now = clock_mono_usec();
+
+    e->again_usec = e->again_usec ? 2 * e->again_usec : AGAIN_USEC;
+    if (e->again_usec > interval_usec(e))
+        e->again_usec = interval_usec(e);
+    if (e->next_cycle_usec > now + e->again_usec)
+        e->next_cycle_usec = now + e->again_usec;
+}
+
 int engine_cycle(struct engine *e, const struct engine_command *c, struct err *err)
 {
-    uint64_t interval = e->wish.interval_usec ? e->wish.interval_usec : INTERVAL_USEC;
     struct cycle_result result = {0};
-    uint64_t now = clock_mono_usec();
     bool got;
     int r;
 
     if (!c || e->next_cycle_usec == 0)
-        e->next_cycle_usec = e->next_cycle_usec + interval > now ? e->next_cycle_usec + interval : now + interval;
+        plan_next_turn(e);
     engine_frame(e, true);
     changeset_set_level(e->set, engine_pace_level(e));
     if (!engine_sweeps_remain(e) && changeset_is_empty(e->set))
@@ -409,6 +440,10 @@ int engine_cycle(struct engine *e, const struct engine_command *c, struct err *e
         if (r == 0 && c && !got && result.reason != changed) /* else the next cycle has it */
             refuse_command(e, c, &result);
     }
+    if (r == 0 && result.outcome == CYCLE_POINT)
+        e->again_usec = 0;
+    else if (!c)
+        try_again(e);
     if (r < 0) {
         after_failure(e);
         if (c && err->code != ERR_UNAVAILABLE && err->code != ERR_CANCELLED)

@@ -211,6 +211,8 @@ static int join_cycle(struct engine *e, struct engine_disk *d, struct err *err)
 int engine_join_cycle(struct engine *e, struct engine_disk *d, struct err *err)
 {
     d->swept = true;
+    if (engine_all_swept(e))
+        e->next_cycle_usec = 0; /* the first point with all of them, which may have an interval of a day, is due now */
     return join_cycle(e, d, err);
 }
 

@@ -184,6 +184,7 @@ struct engine {
     bool caught_up;     /* the next step is a cycle, however much has come up */
     uint64_t committed; /* as far as this thread has applied it */
     uint64_t next_cycle_usec;
+    uint64_t again_usec; /* pause before a turn that is to make up for one that made no point; 0: the last one made it */
     struct engine_schedule schedules[ENGINE_SCHEDULES];
     uint64_t first_point; /* sequence of the mark with MARK_FIRST that is on its way; 0: none */
     uint64_t retry_usec;  /* converge again not before this */
@@ -329,6 +330,8 @@ bool engine_cycle_possible(const struct engine *e);
 int engine_cycle(struct engine *e, const struct engine_command *command, struct err *err);
 int engine_cycle_parts(struct engine *e, struct err *err);
 bool engine_all_swept(const struct engine *e);
+/* The policy may have another one now: a point that was due in a day is due within it. */
+void engine_heed_interval(struct engine *e);
 
 /* engine_group.c */
 bool engine_group_is_asked(struct engine *e);

@@ -77,10 +77,10 @@ static void explain_missing_points(const struct engine *e, struct engine_status 
     snprintf(s->remedy, sizeof(s->remedy), "allow freezing in the policy, or give the policy a longer interval");
 }
 
-/* From one failure to the next: a cycle that could not be run is tried again after its interval. */
+/* From one failure to the next. */
 static uint64_t until_next_try_usec(const struct engine *e)
 {
-    return 2 * e->wish.interval_usec + NEXT_TRY_USEC;
+    return 2 * (e->again_usec ? e->again_usec : e->wish.interval_usec) + NEXT_TRY_USEC;
 }
 
 void engine_held_up(struct engine *e, const struct err *why)

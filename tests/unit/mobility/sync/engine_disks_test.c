@@ -26,6 +26,7 @@
 
 #define MIB (1u << 20)
 #define POINTS_MAX 2000u
+#define DAY_USEC (24 * 3600 * USEC_PER_SEC)
 #define SLOW_BYTES_PER_SEC (256u << 10) /* the copy of a disk of 16 MiB lasts until the test lets it go on */
 
 static void fill(struct loopdisk *l, uint64_t from, uint64_t to)
@@ -505,6 +506,44 @@ static void a_disk_that_stays_away_is_the_cause(void **state)
     syncrig_done(&rig);
 }
 
+static void wish_for_interval(struct syncrig *rig, uint64_t usec)
+{
+    rig->wish.interval_usec = usec;
+    wish_for(rig, rig->wish.disk_count);
+}
+
+/* An interval of a day is between points, not between a failure and the next try, nor before the first point, nor before the policy's next interval. */
+static void a_long_interval_delays_no_point_that_is_missing(void **state)
+{
+    struct engine_status status = {0};
+    struct fakenode_facts facts;
+    struct syncrig rig;
+
+    (void)state;
+    syncrig_init(&rig, 2, 16 * MIB, 512);
+    fill(&rig.disks[0], 0, 4 * MIB);
+    fill(&rig.disks[1], 0, 4 * MIB);
+    rig.wish.interval_usec = DAY_USEC;
+    syncrig_start(&rig);
+    assert_true(syncrig_wait_phase(&rig, PHASE_PROTECTED));
+    stays_away = true;
+    away = &rig.disks[0];
+    fill(&rig.disks[0], 6 * MIB, 7 * MIB);
+    wish_for_interval(&rig, 50 * USEC_PER_MSEC);
+    for (unsigned i = 0; i < 60000 && !status.cause[0]; i++) {
+        engine_get_status(syncrig_engine(&rig), &status);
+        (void)usleep(1000);
+    }
+    assert_non_null(strstr(status.cause, "the disk has 4096 bytes"));
+    wish_for_interval(&rig, DAY_USEC);
+    (void)usleep(200 * USEC_PER_MSEC); /* the turn that was due by the old interval fails, too */
+    fakenode_get(rig.node, &facts);
+    stays_away = false;
+    away = NULL;
+    assert_true(fakenode_wait_points(rig.node, facts.points + 1));
+    syncrig_done(&rig);
+}
+
 static uint64_t cpu_usec(void)
 {
     struct timespec ts;
@@ -620,7 +659,7 @@ static void a_group_point_without_a_disk_that_grew_asks_for_nothing(void **state
     grows = true;
     loses = false;
     syncrig_init(&rig, 1, 16 * MIB, 512);
-    rig.wish.interval_usec = 3600000000u; /* no cycle but that of the group */
+    rig.wish.interval_usec = DAY_USEC; /* no cycle but that of the group */
     syncrig_start(&rig);
     assert_true(syncrig_wait_phase(&rig, PHASE_PROTECTED));
     changing = &rig.disks[0];
@@ -632,6 +671,38 @@ static void a_group_point_without_a_disk_that_grew_asks_for_nothing(void **state
     assert_true(syncrig_wait_event(&rig, "disk_resized"));
     assert_int_equal(make_group_point(syncrig_part(&rig), &view), GROUP_PART_DONE);
     group_part_collect(syncrig_part(&rig));
+    syncrig_done(&rig);
+}
+
+/* What was frozen then is not all that is mounted. */
+static void a_group_point_beside_a_hidden_file_system_is_crash_consistent(void **state)
+{
+    struct fakenode_facts before, after;
+    struct group_part_view view;
+    struct syncrig rig;
+
+    (void)state;
+    grows = loses = false;
+    syncrig_init(&rig, 2, 16 * MIB, 512);
+    syncrig_mount(&rig, 0);
+    syncrig_mount(&rig, 1);
+    rig.wish.interval_usec = DAY_USEC;
+    syncrig_start(&rig);
+    assert_true(syncrig_wait_phase(&rig, PHASE_PROTECTED));
+    for (unsigned hidden = 0; hidden < 2; hidden++) {
+        if (hidden)
+            must_run("mount -t tmpfs over %s/mnt1", rig.dir);
+        fakenode_get(rig.node, &before);
+        assert_int_equal(make_group_point(syncrig_part(&rig), &view), GROUP_PART_DONE);
+        group_part_collect(syncrig_part(&rig));
+        assert_true(fakenode_wait_points(rig.node, before.points + 1));
+        fakenode_get(rig.node, &after);
+        assert_int_equal(after.kinds[MARK_FILESYSTEM] - before.kinds[MARK_FILESYSTEM], !hidden);
+        assert_int_equal(after.kinds[MARK_CRASH] - before.kinds[MARK_CRASH], hidden);
+    }
+    must_run("umount %s/mnt1", rig.dir);
+    syncrig_unmount(&rig, 1);
+    syncrig_unmount(&rig, 0);
     syncrig_done(&rig);
 }
 
@@ -735,10 +806,12 @@ int main(void)
         cmocka_unit_test(an_idle_agent_prepares_its_tracker),
         cmocka_unit_test(a_disk_that_is_away_for_a_moment_loses_nothing),
         cmocka_unit_test(a_disk_that_stays_away_is_the_cause),
+        cmocka_unit_test(a_long_interval_delays_no_point_that_is_missing),
         cmocka_unit_test(a_disk_that_is_not_there_costs_no_processor),
         cmocka_unit_test(a_disk_that_grows_in_a_cycle_is_in_no_point_with_its_old_size),
         cmocka_unit_test(what_the_tracker_loses_in_a_cycle_makes_it_no_point),
         cmocka_unit_test(a_group_point_without_a_disk_that_grew_asks_for_nothing),
+        cmocka_unit_test(a_group_point_beside_a_hidden_file_system_is_crash_consistent),
         cmocka_unit_test(what_a_backlog_could_not_read_is_known_to_the_next_process),
         cmocka_unit_test(what_could_not_be_read_of_a_very_large_disk_is_read_again),
         cmocka_unit_test(an_end_of_less_than_a_granule_is_read_again),
