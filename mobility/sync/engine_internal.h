@@ -184,7 +184,8 @@ struct engine {
     bool caught_up;     /* the next step is a cycle, however much has come up */
     uint64_t committed; /* as far as this thread has applied it */
     uint64_t next_cycle_usec;
-    uint64_t again_usec; /* pause before a turn that is to make up for one that made no point; 0: the last one made it */
+    uint64_t
+        again_usec; /* pause before a turn that is to make up for one that made no point; 0: the last one made it */
     struct engine_schedule schedules[ENGINE_SCHEDULES];
     uint64_t first_point; /* sequence of the mark with MARK_FIRST that is on its way; 0: none */
     uint64_t retry_usec;  /* converge again not before this */
