@@ -18,6 +18,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "mobility/inventory.h"
 #include "mobility/sync/hold.h"
 #include "mobility/sync/readonly.h"
 #include "tests/unit/mobility/sync/diskkey.h"
@@ -42,6 +43,24 @@ int __wrap_clock_gettime(clockid_t clock, struct timespec *ret_time)
     if (clock == CLOCK_REALTIME)
         ret_time->tv_sec += ahead_sec;
     return rc;
+}
+
+/* The disk of the test counts as the one that the running system lies on. */
+static _Atomic bool is_system;
+
+const struct inventory_disk *__real_inventory_find(const struct inventory *inventory, const char *key);
+const struct inventory_disk *__wrap_inventory_find(const struct inventory *inventory, const char *key);
+
+const struct inventory_disk *__wrap_inventory_find(const struct inventory *inventory, const char *key)
+{
+    static struct inventory_disk changed;
+    const struct inventory_disk *disk = __real_inventory_find(inventory, key);
+
+    if (!is_system || disk == NULL)
+        return disk;
+    changed = *disk;
+    changed.is_root = true;
+    return &changed;
 }
 
 struct fixture {
@@ -469,6 +488,35 @@ static void what_stayed_read_only_is_tried_again_whatever_the_clock_says(void **
     must_run("umount %s", mounted);
 }
 
+/* Nothing can be unmounted there, so its file systems are made read-only: all of them, or none. */
+static void the_file_systems_of_the_running_system_become_read_only(void **state)
+{
+    struct fixture *f = *state;
+    struct err err = ERR_INIT;
+
+    must_run(
+        "mkfs.ext4 -q -F %s && mkdir %s/mnt && mount %s %s/mnt", f->loop_disk.path, f->dir, f->loop_disk.path, f->dir);
+    is_system = true;
+    must_run("mount -t tmpfs over %s/mnt", f->dir);
+    assert_int_equal(command(f, ID, false, f->key, &err), 0);
+    struct hold_output o = next_output(f);
+    assert_false(o.held);
+    assert_int_equal(o.error.code, ERR_REFUSED);
+    assert_non_null(strstr(o.error.text, "another one is mounted over it"));
+    assert_non_null(strstr(o.error.correction, "unmount the other one"));
+    assert_false(has_note(f));
+    check_log(f, "stop\nstart\n");
+    must_run("umount %s/mnt", f->dir);
+    assert_true(is_writable(f));
+    hold(f);
+    assert_false(is_writable(f));
+    assert_int_equal(command(f, ID, true, NULL, &err), 0);
+    assert_int_equal(next_output(f).error.code, ERR_NONE);
+    assert_true(is_writable(f));
+    is_system = false;
+    must_run("umount %s/mnt", f->dir);
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -482,7 +530,8 @@ int main(void)
         TEST(no_command_goes_without_an_answer),
         TEST(a_hold_whose_last_point_has_not_begun_is_answered_when_another_one_comes),
         TEST(no_last_point_begins_when_the_source_was_given_back),
-        TEST(what_stayed_read_only_is_tried_again_whatever_the_clock_says)};
+        TEST(what_stayed_read_only_is_tried_again_whatever_the_clock_says),
+        TEST(the_file_systems_of_the_running_system_become_read_only)};
     if (!loopdisk_is_possible())
         return 77;
     return cmocka_run_group_tests(tests, NULL, NULL);
