@@ -32,6 +32,7 @@
 #define ASK_BLOCKS 128u                 /* of one request: 8 MiB at most come back */
 #define HASH_SPAN ((uint64_t)256 << 20) /* of one request for hashes */
 #define WRITE_MAX ((size_t)1 << 20)
+#define TRIES_MAX 3u /* of a pass that others write into */
 #define ALIGN 4096u
 
 struct receive_disk {
@@ -39,8 +40,9 @@ struct receive_disk {
     uint32_t number;
     uint64_t size_bytes;
     int fd;
-    bool is_counted; /* the kernel had completed so many writes when the last pass ended */
-    uint64_t writes;
+    uint64_t own_bytes;    /* written here */
+    bool is_counted;       /* others_bytes was read */
+    uint64_t others_bytes; /* written by others, as the kernel counts since the disk is there */
     uint8_t *block, *back; /* READ_BYTES and WRITE_MAX, aligned for O_DIRECT */
 };
 
@@ -160,7 +162,7 @@ void receive_disk_reread(struct receive_disk *d)
 
 /* ---- writing ---- */
 
-static int write_all(const struct receive_disk *d, const uint8_t *data, size_t n, uint64_t at, struct err *err)
+static int write_all(struct receive_disk *d, const uint8_t *data, size_t n, uint64_t at, struct err *err)
 {
     while (n > 0) {
         ssize_t w = pwrite(d->fd, data, n, (off_t)at);
@@ -169,6 +171,7 @@ static int write_all(const struct receive_disk *d, const uint8_t *data, size_t n
             continue;
         if (w <= 0)
             return err_sys(err, w == 0 ? ENOSPC : errno, "writing to the disk %s at %" PRIu64, d->key, at);
+        d->own_bytes += (uint64_t)w;
         data += w;
         at += (uint64_t)w;
         n -= (size_t)w;
@@ -446,41 +449,59 @@ int receive_disk_look(struct receive_disk *d, const struct receive_pass *pass, u
     return err_hint(err, "Put a disk in its place that is at least as large.");
 }
 
-static void count_writes(struct receive_disk *d)
+/* That it is opened exclusively keeps nobody away who writes to the device itself. What such a one has written since this was asked last is in no range that
+ * the vault tells, and may lie where the pass had been already. */
+static bool others_wrote(struct receive_disk *d)
 {
-    d->is_counted = wholedisk_writes_completed(receive_disk_device(d), &d->writes) == 0;
+    uint64_t now, before = d->others_bytes;
+    bool was_counted = d->is_counted;
+
+    d->is_counted = wholedisk_bytes_written(receive_disk_device(d), &now) == 0;
+    if (!d->is_counted)
+        return false;
+    d->others_bytes = now - d->own_bytes;
+    if (!was_counted || (int64_t)(d->others_bytes - before) <= 0) /* less: of this disk not even ours is counted */
+        return false;
+    log_event(LOG_WARN, "written_by_others", LOG_S("disk", d->key), LOG_U("bytes", d->others_bytes - before));
+    return true;
 }
 
-/* That it is opened exclusively keeps nobody away who writes to the device itself. What such a one wrote between two passes is in no range that the vault tells. */
-static bool others_wrote(const struct receive_disk *d)
+static int walk_changes(struct walk *w, struct err *err)
 {
-    uint64_t now;
+    struct look look = {.walk = w};
 
-    if (!d->is_counted || wholedisk_writes_completed(receive_disk_device(d), &now) < 0 || now == d->writes)
-        return false;
-    log_event(LOG_WARN, "written_by_others", LOG_S("disk", d->key), LOG_U("writes", now - d->writes));
-    return true;
+    return ask_changes(w->d, w->pass, w->pass->after, &look, err);
+}
+
+static int walk_once(struct walk *w, bool is_whole, struct err *err)
+{
+    struct look look = {0};
+
+    if (ask_changes(w->d, w->pass, UINT64_MAX, &look, err) < 0)
+        return -1;
+    w->size_bytes = look.size_bytes;
+    if ((is_whole ? walk_all(w, err) : walk_changes(w, err)) < 0 || flush(w, err) < 0)
+        return -1;
+    return receive_disk_sync(w->d, err);
 }
 
 int receive_disk_pass(struct receive_disk *d, const struct receive_pass *pass, struct err *err)
 {
     AUTO_FREE struct walk *w = mem_new(struct walk);
-    bool is_whole = pass->after == 0 || others_wrote(d);
-    struct look look = {0};
-    int r;
+    bool is_whole = others_wrote(d) || pass->after == 0;
 
-    d->is_counted = false;
     if (!w)
         return err_set(err, ERR_NOMEM, "no memory to write a disk");
     w->d = d;
     w->pass = pass;
-    if (ask_changes(d, pass, UINT64_MAX, &look, err) < 0)
-        return -1;
-    w->size_bytes = look.size_bytes;
-    look = (struct look){.walk = w};
-    r = is_whole ? walk_all(w, err) : ask_changes(d, pass, pass->after, &look, err);
-    if (r < 0 || flush(w, err) < 0 || receive_disk_sync(d, err) < 0)
-        return -1;
-    count_writes(d);
-    return 0;
+    for (unsigned i = 0; i < TRIES_MAX; i++) {
+        if (walk_once(w, is_whole, err) < 0)
+            return -1;
+        if (!others_wrote(d))
+            return 0;
+        is_whole = true;
+    }
+    err_set(err, ERR_REFUSED, "somebody else writes to the disk %s all the time", d->key);
+    return err_hint(err,
+        "Stop what writes to the device itself (a database on a raw partition, a virtual machine), then try again.");
 }

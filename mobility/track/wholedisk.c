@@ -124,15 +124,41 @@ int wholedisk_writes_in_flight(dev_t disk)
     return writes > INT_MAX ? INT_MAX : (int)writes;
 }
 
+/* Documentation/block/stat.rst; those that a kernel does not have are 0. */
+enum { STAT_WRITES = 4, STAT_WRITE_SECTORS = 6, STAT_DISCARDS = 11, STAT_DISCARD_SECTORS = 13, STAT_FIELDS };
+
+static int read_stat(dev_t disk, uint64_t ret_fields[STAT_FIELDS])
+{
+    char text[512], *at = text, *end;
+
+    if (read_number(disk, "queue/iostats") == 0 || read_attribute(disk, "stat", text, sizeof(text)) < 0)
+        return -1;
+    memset(ret_fields, 0, STAT_FIELDS * sizeof(*ret_fields));
+    for (unsigned i = 0; i < STAT_FIELDS; i++, at = end) {
+        ret_fields[i] = strtoull(at, &end, 10);
+        if (end == at)
+            return i > STAT_WRITE_SECTORS ? 0 : -1;
+    }
+    return 0;
+}
+
 int wholedisk_writes_completed(dev_t disk, uint64_t *ret_count)
 {
-    char text[256];
-    uint64_t writes, discards = 0;
+    uint64_t fields[STAT_FIELDS];
 
-    if (read_number(disk, "queue/iostats") == 0 || read_attribute(disk, "stat", text, sizeof(text)) < 0 ||
-        sscanf(text, "%*u %*u %*u %*u %" SCNu64 " %*u %*u %*u %*u %*u %*u %" SCNu64, &writes, &discards) < 1)
+    if (read_stat(disk, fields) < 0)
         return -1;
-    *ret_count = writes + discards;
+    *ret_count = fields[STAT_WRITES] + fields[STAT_DISCARDS];
+    return 0;
+}
+
+int wholedisk_bytes_written(dev_t disk, uint64_t *ret_bytes)
+{
+    uint64_t fields[STAT_FIELDS];
+
+    if (read_stat(disk, fields) < 0)
+        return -1;
+    *ret_bytes = (fields[STAT_WRITE_SECTORS] + fields[STAT_DISCARD_SECTORS]) * 512;
     return 0;
 }
 

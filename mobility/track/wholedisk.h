@@ -26,6 +26,7 @@ bool wholedisk_has_write_cache(dev_t disk);
 int wholedisk_writes_in_flight(dev_t disk);
 /* Writes and discards that were completed since the disk came, of all its partitions. -1: as above. */
 int wholedisk_writes_completed(dev_t disk, uint64_t *ret_count);
+int wholedisk_bytes_written(dev_t disk, uint64_t *ret_bytes);
 /* As tracker_is_trackable. */
 int wholedisk_is_trackable(dev_t disk, struct err *err);
 /* /proc/sys/kernel/random/boot_id as 16 bytes. */

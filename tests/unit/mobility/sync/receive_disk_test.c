@@ -9,6 +9,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -73,6 +74,7 @@ struct fixture {
     struct vaultask *ask;
     struct receive_figures figures;
     unsigned allowed; /* how often goes_on says yes */
+    unsigned foreign; /* how often somebody else writes to the disk when it is asked */
 };
 
 /* ---- the vault ---- */
@@ -300,6 +302,12 @@ static bool goes_on(void *arg, uint64_t at_bytes, uint64_t size_bytes)
 {
     struct fixture *f = arg;
     assert_true(at_bytes < size_bytes);
+    if (f->foreign > 0) {
+        uint8_t *data = random_bytes(4096);
+        loopdisk_write(&f->loop_disk, at_bytes > 0 ? 0 : 7 * BLOCK, data, 4096);
+        free(data);
+        f->foreign--;
+    }
     return f->allowed > 0 && f->allowed-- > 0;
 }
 
@@ -378,6 +386,31 @@ static void what_others_wrote_between_two_passes_is_found(void **state)
     uint64_t compared = f->figures.compared_bytes;
     assert_int_equal(receive_disk_pass(f->disk, &later, &err), 0); /* nobody else was there this time */
     assert_int_equal(f->figures.compared_bytes, compared + 2 * BLOCK);
+}
+
+/* It may be where the pass has been already, so the pass is made again; not for ever. */
+static void what_others_write_into_a_pass_is_found(void **state)
+{
+    struct fixture *f = *state;
+    struct err err = ERR_INIT;
+    open_disk(f);
+    struct receive_pass pass = pass_of(f, 0), later = pass_of(f, POINT);
+    f->foreign = 2;
+    assert_int_equal(receive_disk_pass(f->disk, &pass, &err), 0);
+    assert_int_equal(f->foreign, 0);
+    check_content(f, f->image);
+    f->foreign = 1;
+    assert_int_equal(receive_disk_pass(f->disk, &later, &err), 0);
+    check_content(f, f->image);
+    f->foreign = UINT_MAX;
+    assert_int_equal(receive_disk_pass(f->disk, &later, &err), -1);
+    assert_int_equal(err.code, ERR_REFUSED);
+    assert_non_null(strstr(err.text, "somebody else writes"));
+    assert_true(err.correction[0] != '\0');
+    f->foreign = 0;
+    err_clear(&err);
+    assert_int_equal(receive_disk_pass(f->disk, &pass, &err), 0);
+    check_content(f, f->image);
 }
 
 static void a_wrong_answer_is_refused_and_writes_nothing(void **state)
@@ -532,9 +565,9 @@ static void another_disk_under_the_name_is_not_written(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {TEST(what_differs_is_written_and_nothing_else),
-        TEST(what_others_wrote_between_two_passes_is_found), TEST(a_wrong_answer_is_refused_and_writes_nothing),
-        TEST(no_disk_of_the_point_is_left_out), TEST(it_ends_when_told_to),
-        TEST(a_call_that_is_given_up_holds_nobody_up),
+        TEST(what_others_wrote_between_two_passes_is_found), TEST(what_others_write_into_a_pass_is_found),
+        TEST(a_wrong_answer_is_refused_and_writes_nothing), TEST(no_disk_of_the_point_is_left_out),
+        TEST(it_ends_when_told_to), TEST(a_call_that_is_given_up_holds_nobody_up),
         cmocka_unit_test_setup_teardown(
             a_vault_that_stays_away_is_unavailable_and_not_cancelled, setup_patient, teardown),
         TEST(a_disk_is_taken_for_oneself_alone), TEST(another_disk_under_the_name_is_not_written)};
