@@ -45,6 +45,7 @@ struct run {
     uint64_t a_mono, a_utc, a_barriers;
     uint64_t bytes;
     bool holding;
+    bool flushed;
     bool froze;  /* there were file systems to freeze */
     bool missed; /* there will be no group point */
 };
@@ -217,11 +218,17 @@ static bool out_of_time(const struct run *x)
     return mono(x->c) - x->began_mono > x->o.live_usec;
 }
 
-/* A small round is behind us. 1: into the freeze; 0: the group is not there yet. */
+/* A small round is behind us. 1: into the freeze; 0: another one, for what was flushed is not read yet, or the group is not there. */
 static int may_freeze(struct run *x)
 {
-    int go = x->o.group ? x->o.group->may_freeze(x->o.group->arg) : 1;
+    int go = 1;
 
+    if (!x->flushed && x->c->parts.flush) {
+        x->flushed = x->c->parts.flush(x->c->parts.arg) != 0;
+        return 0;
+    }
+    if (x->o.group)
+        go = x->o.group->may_freeze(x->o.group->arg);
     x->missed = go < 0;
     return go != 0;
 }
@@ -379,7 +386,12 @@ static int find_point(struct run *x, struct err *err)
         return closed;
     if (!x->result->reason)
         x->result->reason = x->countable ? barriers : never_quiet;
-    return x->o.want == CYCLE_CRASH && x->o.may_freeze ? frozen_round(x, err) : 0;
+    if (x->o.want != CYCLE_CRASH || !x->o.may_freeze)
+        return 0;
+    x->began_mono = mono(x->c);
+    if (x->c->parts.flush && live_rounds(x, true, err) < 0)
+        return -1;
+    return frozen_round(x, err);
 }
 
 int cycle_run(struct cycle *c, const struct cycle_options *options, reader_sink sink, void *sink_arg,

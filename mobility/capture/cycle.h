@@ -65,6 +65,9 @@ struct cycle_parts {
     /* Freezes all file systems on the disks / lets them go. freeze: 1: there is nothing to freeze, and no thaw will
      * follow (for CYCLE_GROUP only). thaw: *ret_usec measured by who froze; *ret_gave_up: it was thawed before it was
      * asked for. Both NULL: there is no freeze. */
+    /* Before a freeze: whether what the file systems had not written is on the disks by now. 0: not yet, it has waited a little; 1: yes, or it
+     * cannot be told. What a freeze has to flush would be read inside it. NULL: it is not asked. */
+    int (*flush)(void *arg);
     int (*freeze)(void *arg, struct err *err);
     int (*thaw)(void *arg, uint64_t *ret_usec, bool *ret_gave_up, struct err *err);
     uint64_t (*mono_usec)(void *arg); /* NULL: clock_mono_usec */

@@ -22,6 +22,9 @@
 #define TELL_USEC (60 * USEC_PER_SEC)
 /* How much longer than an interval each next member waits for those before it: more than a group point that is missed takes. */
 #define SUCCESSION_USEC (6 * USEC_PER_SEC)
+#define OVERDUE_MAX_USEC (60 * USEC_PER_SEC) /* and half an interval at most */
+#define AGAIN_USEC (5 * USEC_PER_SEC) /* after a group point that was missed; doubles, up to the interval or this: */
+#define AGAIN_MAX_USEC (600 * USEC_PER_SEC)
 /* A group point that was asked for meets one that is under way: it is tried again. */
 #define COMMAND_TRIES 20u
 #define COMMAND_PAUSE_USEC (500 * USEC_PER_MSEC)
@@ -36,6 +39,7 @@ struct group {
     bool leading;
     uint64_t heard_usec; /* when a machine of a lower rank last gave an order; monotonic */
     uint64_t due_usec;   /* of the next group point, while leading */
+    uint64_t again_usec; /* pause before the one that is to make up for a missed one; 0: none was missed */
     struct group_news news;
     uint64_t told_usec;
     bool told_port;
@@ -157,7 +161,8 @@ static void settle_command(struct group *g, const struct ident *point, const str
     if (!g->command_runs)
         return;
     g->command_runs = false;
-    if (round->phase == GROUP_PHASE_DONE) {
+    /* Where all machines were told to close it, it may be there all the same: the hub sees the marks. */
+    if (round->phase == GROUP_PHASE_DONE || round->closing) {
         end_command(g, point, NULL);
         return;
     }
@@ -167,6 +172,23 @@ static void settle_command(struct group *g, const struct ident *point, const str
     if (round->why.correction[0])
         err_hint(&why, "%s", round->why.correction);
     end_command(g, NULL, &why);
+}
+
+/* A day's interval is no reason to be without a group point for two. */
+static void plan_again(struct group *g, bool made)
+{
+    uint64_t now = clock_mono_usec();
+    uint64_t most = g->wish.interval_usec < AGAIN_MAX_USEC ? g->wish.interval_usec : AGAIN_MAX_USEC;
+
+    if (made || !g->leading) {
+        g->again_usec = 0;
+        return;
+    }
+    g->again_usec = g->again_usec ? 2 * g->again_usec : AGAIN_USEC;
+    if (g->again_usec > most)
+        g->again_usec = most;
+    if (g->due_usec > now + g->again_usec)
+        g->due_usec = now + g->again_usec;
 }
 
 static void over(void *arg, const struct ident *point, const struct group_round *round)
@@ -183,6 +205,7 @@ static void over(void *arg, const struct ident *point, const struct group_round 
         LOG_B("made", round->phase == GROUP_PHASE_DONE), LOG_U("freeze_usec", round->freeze_max_usec),
         LOG_S("why", round->phase == GROUP_PHASE_DONE ? "" : round->why.text),
         LOG_S("member", round->phase == GROUP_PHASE_DONE ? "" : g->wish.members[round->culprit].name));
+    plan_again(g, round->phase == GROUP_PHASE_DONE);
     g->news.group = g->wish.id;
     g->conf.news(g->conf.arg, &g->news);
     settle_command(g, point, round);
@@ -204,11 +227,11 @@ static int begin_point(struct group *g, struct err *err)
 
 static bool is_my_turn(const struct group *g, uint64_t now)
 {
-    uint64_t half = g->wish.interval_usec / 2;
+    uint64_t overdue = g->wish.interval_usec / 2 < OVERDUE_MAX_USEC ? g->wish.interval_usec / 2 : OVERDUE_MAX_USEC;
 
     if (g->wish.interval_usec == 0)
         return false;
-    return g->rank == 0 || now > g->heard_usec + g->wish.interval_usec + half + g->rank * SUCCESSION_USEC;
+    return g->rank == 0 || now > g->heard_usec + g->wish.interval_usec + overdue + g->rank * SUCCESSION_USEC;
 }
 
 /* Whether this machine coordinates may have changed. */
@@ -221,6 +244,7 @@ static void decide(struct group *g, uint64_t now)
         return;
     g->leading = leads;
     g->due_usec = now + SETTLE_USEC;
+    g->again_usec = 0;
     if (g->rank == 0)
         return;
     snprintf(text, sizeof(text),
@@ -303,6 +327,9 @@ void group_set(struct group *g, const struct group_wish *wish)
 {
     bool same = same_members(&g->wish, wish), same_group = ident_equal(&g->wish.id, &wish->id);
     struct err err = ERR_INIT;
+
+    if (g->wish.interval_usec != wish->interval_usec) /* nobody could have been heard every so often before */
+        g->heard_usec = clock_mono_usec();
 
     g->wish = *wish;
     g->rank = rank_of(g, &g->conf.self);

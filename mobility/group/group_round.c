@@ -9,8 +9,10 @@
 
 /* Live rounds, until the slowest member has little left. Those that wait make no points meanwhile. */
 #define PREPARE_USEC (5 * USEC_PER_SEC)
-/* What is not part of the freeze's budget: flushing before it (capture/freeze.h bounds that by the budget too), and the network. */
+/* What is not part of the freeze's budget: the last flush before it (capture/freeze.h), and the network. */
 #define AROUND_FREEZE_USEC (2 * USEC_PER_SEC)
+/* Of a policy: what each machine goes by where the group has no budget of its own. */
+#define BUDGET_MAX_USEC (10 * USEC_PER_SEC)
 /* After the thaw: what was read goes into the link's queue, which may be full. */
 #define DELIVER_USEC (5 * USEC_PER_SEC)
 
@@ -43,12 +45,13 @@ static void enter(struct group_round *r, enum group_phase phase, uint64_t now_us
 
 void group_round_begin(struct group_round *r, unsigned count, uint64_t budget_usec, uint64_t now_usec)
 {
-    *r = (struct group_round){.count = count, .budget_usec = budget_usec};
+    *r = (struct group_round){.count = count, .budget_usec = budget_usec ? budget_usec : BUDGET_MAX_USEC};
     enter(r, GROUP_PHASE_PREPARE, now_usec);
 }
 
 static bool miss(struct group_round *r, unsigned member, const struct err *why)
 {
+    r->closing = r->phase == GROUP_PHASE_COMMIT;
     r->phase = GROUP_PHASE_MISSED;
     r->culprit = member;
     err_copy(&r->why, why);

@@ -54,10 +54,12 @@ struct group_round {
     uint64_t freeze_max_usec; /* the longest freeze of a member */
     /* MISSED */
     unsigned culprit; /* a member */
+    bool closing;     /* in COMMIT: the marks of all may have the id */
     struct err why;
 };
 
 /* count: GROUP_MEMBERS_MIN to GROUP_MEMBERS_MAX. The first phase is PREPARE. */
+/* budget_usec 0: each member goes by its own. */
 void group_round_begin(struct group_round *round, unsigned count, uint64_t budget_usec, uint64_t now_usec);
 bool group_round_is_under_way(const struct group_round *round);
 /* What member said, or that it was lost (FAILED). True: the phase is another one now, send its order to all. */

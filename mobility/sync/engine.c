@@ -176,11 +176,12 @@ static void save_if_due(struct engine *e)
 
 static void take_inputs(struct engine *e)
 {
-    bool fresh;
+    bool fresh, lost;
 
     pthread_mutex_lock(&e->lock);
     fresh = e->wish_is_new;
-    e->wish_is_new = false;
+    lost = e->resend_is_new;
+    e->wish_is_new = e->resend_is_new = false;
     e->woken = false;
     if (e->rescan)
         e->stale_usec = clock_mono_usec();
@@ -190,6 +191,8 @@ static void take_inputs(struct engine *e)
         e->has_wish = true;
     }
     pthread_mutex_unlock(&e->lock);
+    if (lost)
+        engine_point_now(e); /* it heals the vault */
     if (!fresh)
         return;
     e->retry_usec = 0;

@@ -8,13 +8,19 @@
  */
 #include "mobility/sync/engine_internal.h"
 
+#include <fcntl.h>
 #include <string.h>
+#include <time.h>
+#include <unistd.h>
 
+#include "mobility/question.h"
 #include "transport/base/clock.h"
 #include "transport/base/log.h"
 
 #define INTERVAL_USEC (1 * USEC_PER_SEC)
 #define AGAIN_USEC (5 * USEC_PER_SEC)
+#define AGAIN_MAX_USEC (600 * USEC_PER_SEC)
+#define FLUSH_STEP_USEC 100000
 #define TELL_USEC (60 * USEC_PER_SEC)
 
 static const char changed[] = "a disk changed its size, or changes of it were lost, while it was read";
@@ -70,18 +76,68 @@ static int part_read(
     return reader_run_dirty(((struct engine *)arg)->reader, disk, set, sink, sink_arg, err);
 }
 
+static size_t list_devices(const struct engine *e, dev_t ret_devices[MARK_DISKS_MAX])
+{
+    size_t count = 0;
+
+    for (unsigned i = 0; i < MARK_DISKS_MAX; i++)
+        if (e->disks[i].attached)
+            ret_devices[count++] = tracker_disk_dev(e->disks[i].tracked);
+    return count;
+}
+
+/* Asked on a thread: a file system can take minutes to write what it has, and the rounds go on meanwhile. */
+struct flush_question {
+    struct question q; /* first */
+    dev_t devices[MARK_DISKS_MAX];
+    size_t count;
+};
+
+static void flush_all(struct question *q)
+{
+    struct flush_question *f = (struct flush_question *)q;
+    struct freeze_mounts mounts = {0};
+
+    if (freeze_find_mounts(f->devices, f->count, &mounts, NULL) < 0)
+        return;
+    for (size_t i = 0; i < mounts.count; i++) {
+        int fd AUTO_CLOSE = open(mounts.paths[i], O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+        if (fd >= 0)
+            (void)syncfs(fd);
+    }
+    freeze_mounts_free(&mounts);
+}
+
+/* One that goes on longer is left to its thread, and asked for again when it has ended. */
+static int part_flush(void *arg)
+{
+    const struct timespec pause = {.tv_nsec = FLUSH_STEP_USEC * 1000};
+    struct engine *e = arg;
+    struct flush_question *f = mem_new(struct flush_question);
+
+    if (!f || (e->group.active && group_part_is_aborted(e->conf.part))) {
+        free(f);
+        return 1;
+    }
+    f->q.ask = flush_all;
+    f->count = list_devices(e, f->devices);
+    if (question_put(&f->q, "flush", FLUSH_STEP_USEC)) {
+        free(f);
+        return 1;
+    }
+    (void)nanosleep(&pause, NULL);
+    return 0;
+}
+
 /* 1: there are none, and a group point does without (its window reaches as far as a freeze would). */
 static int set_mounts(struct engine *e, struct err *err)
 {
     struct freeze_mounts mounts = {0};
     dev_t devices[MARK_DISKS_MAX];
-    size_t count = 0;
     int r;
 
-    for (unsigned i = 0; i < MARK_DISKS_MAX; i++)
-        if (e->disks[i].attached)
-            devices[count++] = tracker_disk_dev(e->disks[i].tracked);
-    if (freeze_find_mounts(devices, count, &mounts, err) < 0)
+    if (freeze_find_mounts(devices, list_devices(e, devices), &mounts, err) < 0)
         return -1;
     e->froze_all = !mounts.hidden;
     if (mounts.hidden && (e->wants_filesystem || (mounts.count == 0 && !e->group.active))) {
@@ -148,6 +204,7 @@ int engine_cycle_parts(struct engine *e, struct err *err)
         .barriers = part_barriers,
         .barriers_are_countable = part_barriers_are_countable,
         .read = part_read,
+        .flush = e->conf.freeze ? part_flush : NULL,
         .freeze = e->conf.freeze ? part_freeze : NULL,
         .thaw = e->conf.freeze ? part_thaw : NULL};
 
@@ -390,16 +447,24 @@ static uint64_t interval_usec(const struct engine *e)
 
 static void plan_next_turn(struct engine *e)
 {
-    uint64_t now = clock_mono_usec(), next = e->next_cycle_usec + interval_usec(e);
+    uint64_t now = clock_mono_usec(),
+             from = e->next_cycle_usec < now ? e->next_cycle_usec : now; /* a group's points come early */
 
-    e->next_cycle_usec = next > now ? next : now + interval_usec(e);
+    e->next_cycle_usec = from + interval_usec(e) > now ? from + interval_usec(e) : now + interval_usec(e);
+}
+
+void engine_point_now(struct engine *e)
+{
+    e->next_cycle_usec = e->again_usec = 0;
 }
 
 void engine_heed_interval(struct engine *e)
 {
     uint64_t latest = clock_mono_usec() + interval_usec(e);
 
-    if (e->next_cycle_usec > latest)
+    if (e->again_usec > 0) /* what stood in the way may be allowed now */
+        engine_point_now(e);
+    else if (e->next_cycle_usec > latest)
         e->next_cycle_usec = latest;
 }
 
@@ -407,10 +472,11 @@ void engine_heed_interval(struct engine *e)
 static void try_again(struct engine *e)
 {
     uint64_t now = clock_mono_usec();
+    uint64_t most = interval_usec(e) < AGAIN_MAX_USEC ? interval_usec(e) : AGAIN_MAX_USEC;
 
     e->again_usec = e->again_usec ? 2 * e->again_usec : AGAIN_USEC;
-    if (e->again_usec > interval_usec(e))
-        e->again_usec = interval_usec(e);
+    if (e->again_usec > most)
+        e->again_usec = most;
     if (e->next_cycle_usec > now + e->again_usec)
         e->next_cycle_usec = now + e->again_usec;
 }
@@ -418,10 +484,11 @@ static void try_again(struct engine *e)
 int engine_cycle(struct engine *e, const struct engine_command *c, struct err *err)
 {
     struct cycle_result result = {0};
+    bool is_turn = !c || e->next_cycle_usec == 0; /* else it comes beside the one that is due */
     bool got;
     int r;
 
-    if (!c || e->next_cycle_usec == 0)
+    if (is_turn)
         plan_next_turn(e);
     engine_frame(e, true);
     changeset_set_level(e->set, engine_pace_level(e));
@@ -442,7 +509,7 @@ int engine_cycle(struct engine *e, const struct engine_command *c, struct err *e
     }
     if (r == 0 && result.outcome == CYCLE_POINT)
         e->again_usec = 0;
-    else if (!c)
+    else if (is_turn)
         try_again(e);
     if (r < 0) {
         after_failure(e);

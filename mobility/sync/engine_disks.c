@@ -152,6 +152,7 @@ void engine_restart_copy(struct engine *e, struct engine_disk *d, enum copy_stat
     cycle_clear_disk(e->cycle, engine_index(e, d));
     e->state.first_point_due = true;
     e->first_point = 0;
+    e->no_point_reason = NULL; /* there is none until it is over */
 }
 
 void engine_tell_resync(struct engine *e, const struct engine_disk *d, const char *why)
@@ -212,7 +213,7 @@ int engine_join_cycle(struct engine *e, struct engine_disk *d, struct err *err)
 {
     d->swept = true;
     if (engine_all_swept(e))
-        e->next_cycle_usec = 0; /* the first point with all of them, which may have an interval of a day, is due now */
+        engine_point_now(e); /* the first one with all of them */
     return join_cycle(e, d, err);
 }
 
@@ -359,6 +360,8 @@ static int drop_unwished(struct engine *e, struct err *err)
         syncstate_drop_disk(&e->state, e->state.disks[i].number);
         dropped = true;
     }
+    if (dropped && e->state.first_point_due && e->first_point == 0 && engine_all_swept(e))
+        engine_point_now(e); /* nothing else was missing for it */
     return dropped ? engine_save(e, err) : 0;
 }
 
@@ -410,6 +413,7 @@ static int leave(struct engine *e, struct err *err)
     e->linked = e->agreed = false;
     e->must_bump = true;
     e->chunk_count = 0;
+    e->no_point_reason = NULL;
     if (tracker_destroy(&config, err) < 0 || retained_destroy(e->retained_dir, err) < 0)
         return -1; /* the disks are still known, so it is tried again */
     e->state.disk_count = 0;

@@ -120,8 +120,14 @@ int engine_group_run(struct engine *e, struct err *err)
     int r;
 
     if (!e->conf.part || engine_uncommitted(e) >= ENGINE_UNCOMMITTED_MAX || !engine_cycle_possible(e) ||
-        !engine_all_swept(e) || group_part_take(e->conf.part, &e->group.ask) == 0)
+        !engine_all_swept(e) || !engine_group_is_asked(e))
         return 0;
+    r = engine_catchup_begin(e, err); /* what takes longer than the others wait; it is refused, and asked again soon */
+    if (r != 0)
+        return r;
+    if (group_part_take(e->conf.part, &e->group.ask) == 0)
+        return 0;
+    e->caught_up = false;
     e->group.active = true;
     e->group.sealed = false;
     e->group.ready_usec = e->group.until_usec = e->group.sequence = 0;

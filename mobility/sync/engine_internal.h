@@ -136,7 +136,7 @@ struct engine {
     /* Guarded by lock: what other threads put in and take out. */
     pthread_mutex_t lock;
     pthread_cond_t cond;
-    bool stop, woken, wish_is_new, rescan;
+    bool stop, woken, wish_is_new, resend_is_new, rescan;
     struct engine_wish new_wish;
     struct engine_resend resend; /* what of it is not obeyed yet */
     uint64_t resend_request;     /* the last one that was taken */
@@ -331,6 +331,8 @@ bool engine_cycle_possible(const struct engine *e);
 int engine_cycle(struct engine *e, const struct engine_command *command, struct err *err);
 int engine_cycle_parts(struct engine *e, struct err *err);
 bool engine_all_swept(const struct engine *e);
+/* One that is missing is due now, whatever the policy's interval. */
+void engine_point_now(struct engine *e);
 /* The policy may have another one now: a point that was due in a day is due within it. */
 void engine_heed_interval(struct engine *e);
 

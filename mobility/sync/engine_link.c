@@ -212,6 +212,8 @@ static int bump(struct engine *e, const struct uplink_answer *answer, struct err
         return err_hint(err, "see that no other agent with the identity of this machine is running");
     }
     e->must_bump = true; /* until it is saved: this stream was opened with another epoch, whatever fits by then */
+    if (engine_uncommitted(e) > 0)
+        engine_point_now(e); /* the one that is not committed is made again */
     if (retained_reopen(e->retained, err) < 0)
         return -1;
     resend_open(e);

@@ -28,12 +28,29 @@ static bool goes_on(void *arg)
     return uplink_state(e->conf.link, NULL) == UPLINK_RUNNING && !engine_is_stopping(e);
 }
 
+/* A step of work can be minutes long at a low rate: who raises it does not wait for that. */
+static void heed(void *arg)
+{
+    struct engine *e = arg;
+    struct pace_rules rules;
+    bool fresh;
+
+    pthread_mutex_lock(&e->lock);
+    fresh = e->wish_is_new;
+    if (fresh)
+        memcpy(&rules, &e->new_wish.pace, sizeof(rules)); /* all of it, for it is compared so */
+    pthread_mutex_unlock(&e->lock);
+    if (fresh && memcmp(&e->pace.rules, &rules, sizeof(rules)) != 0)
+        pace_set_rules(&e->pace, &rules);
+}
+
 void engine_pace_follow(struct engine *e)
 {
-    if (memcmp(&e->pace.rules, &e->wish.pace, sizeof(e->wish.pace)) == 0)
-        return;
-    pace_set_rules(&e->pace, &e->wish.pace);
+    e->pace.heed = heed;
+    e->pace.heed_arg = e;
     changeset_set_pace(e->set, &e->pace);
+    if (memcmp(&e->pace.rules, &e->wish.pace, sizeof(e->wish.pace)) != 0)
+        pace_set_rules(&e->pace, &e->wish.pace);
 }
 
 static unsigned copy_depth(const struct engine *e, const struct engine_disk *d)

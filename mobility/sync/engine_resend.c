@@ -16,6 +16,8 @@ void engine_set_resend(struct engine *e, const struct engine_resend *resend)
     if (resend->request != e->resend_request) {
         e->resend = *resend;
         e->resend_request = resend->request;
+        e->resend_is_new = e->woken = resend->count > 0;
+        pthread_cond_signal(&e->cond);
     }
     pthread_mutex_unlock(&e->lock);
 }

@@ -161,6 +161,16 @@ void group_part_collect(struct group_part *p)
 
 /* ---- capture thread ---- */
 
+bool group_part_is_aborted(struct group_part *p)
+{
+    bool aborted;
+
+    pthread_mutex_lock(&p->lock);
+    aborted = p->aborted;
+    pthread_mutex_unlock(&p->lock);
+    return aborted;
+}
+
 bool group_part_is_asked(struct group_part *p)
 {
     bool asked;

@@ -74,6 +74,8 @@ void group_part_collect(struct group_part *part);
 /* 1: a group point was asked for, and begins. */
 int group_part_take(struct group_part *part, struct group_part_ask *ret_ask);
 bool group_part_is_asked(struct group_part *part);
+/* The group point that was asked for will not be; until the next is asked for. */
+bool group_part_is_aborted(struct group_part *part);
 /* A small round is behind us: waits for at most wait_usec. 1: freeze now; 0: not yet; -1: it was aborted. */
 int group_part_prepared(struct group_part *part, uint64_t wait_usec);
 /* Frozen. 0: all the others are too; -1: aborted, or not by then (monotonic). */

@@ -61,13 +61,19 @@ static void charge_all(struct pace *p, uint64_t bytes, uint64_t now)
         p->waited_cpu_usec = now;
 }
 
+static uint64_t ready_usec(struct pace *p)
+{
+    if (p->heed)
+        p->heed(p->heed_arg);
+    return p->bytes_ready_usec > p->cpu_ready_usec ? p->bytes_ready_usec : p->cpu_ready_usec;
+}
+
 void pace_pay(struct pace *p, uint64_t bytes, bool (*go_on)(void *), void *arg)
 {
     uint64_t now = clock_mono_usec(), ready;
 
     charge_all(p, bytes, now);
-    ready = p->bytes_ready_usec > p->cpu_ready_usec ? p->bytes_ready_usec : p->cpu_ready_usec;
-    while (ready > now && go_on(arg)) {
+    while ((ready = ready_usec(p)) > now && go_on(arg)) {
         uint64_t pause = ready - now < STEP_USEC ? ready - now : STEP_USEC;
         struct timespec ts = {.tv_nsec = (long)(pause * 1000)};
 

@@ -25,6 +25,9 @@ struct pace {
     uint64_t cpu_since_usec;                   /* monotonic: when it was seen */
     uint64_t waited_bytes_usec, waited_hours_usec,
         waited_cpu_usec; /* monotonic: when each last made it wait; 0: never */
+    /* Called while it is paid: may set other rules, which end what the old ones made to wait. NULL: none come. */
+    void (*heed)(void *arg);
+    void *heed_arg;
 };
 
 void pace_set_rules(struct pace *pace, const struct pace_rules *rules);

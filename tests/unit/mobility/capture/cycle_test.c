@@ -31,7 +31,8 @@ struct world {
     bool stops_when_frozen;
     int freeze_result;
     bool gives_up;
-    uint64_t bad_block; /* unreadable; BLOCKS: none */
+    unsigned flushes, flushed_after; /* the flush is over at this ask, and wrote 20 blocks */
+    uint64_t bad_block;              /* unreadable; BLOCKS: none */
     unsigned sink_fails_at, sunk;
     bool cancel;
     /* The other machines of a group: */
@@ -101,6 +102,18 @@ static int part_read(
     if (w->while_reading && is_writing(w))
         w->while_reading(w);
     return 0;
+}
+
+static int part_flush(void *arg)
+{
+    struct world *w = arg;
+
+    assert_false(w->is_frozen);
+    if (++w->flushes < w->flushed_after)
+        return 0;
+    for (unsigned i = 0; i < 20; i++)
+        change(w, i);
+    return 1;
 }
 
 static int part_freeze(void *arg, struct err *err)
@@ -185,25 +198,33 @@ static int group_hold(void *arg)
     return 0;
 }
 
-static int setup(void **state)
+static void begin(struct world *w, int (*flush)(void *arg))
 {
-    struct world *w = calloc(1, sizeof(*w));
     const struct cycle_parts parts = {.arg = w,
         .disk_count = 1,
         .drain = part_drain,
         .barriers = part_barriers,
         .barriers_are_countable = part_countable,
         .read = part_read,
+        .flush = flush,
         .freeze = part_freeze,
         .thaw = part_thaw,
         .mono_usec = part_mono,
         .utc_usec = part_utc};
 
+    cycle_free(w->cycle);
+    assert_int_equal(cycle_new(&parts, &w->cycle, NULL), 0);
+    assert_int_equal(cycle_set_disk(w->cycle, 0, BLOCKS * BLOCK, 12, NULL), 0);
+}
+
+static int setup(void **state)
+{
+    struct world *w = calloc(1, sizeof(*w));
+
     w->countable = true;
     w->stops_when_frozen = true;
     w->bad_block = BLOCKS;
-    assert_int_equal(cycle_new(&parts, &w->cycle, NULL), 0);
-    assert_int_equal(cycle_set_disk(w->cycle, 0, BLOCKS * BLOCK, 12, NULL), 0);
+    begin(w, NULL);
     *state = w;
     return 0;
 }
@@ -451,6 +472,29 @@ static void test_too_large_a_last_set_ends_the_freeze(void **state)
     expect_image(w);
 }
 
+/* What was in memory only would all be read inside the freeze. */
+static void test_what_a_freeze_would_flush_is_read_before_it(void **state)
+{
+    static const enum cycle_want wants[] = {CYCLE_FILESYSTEM, CYCLE_CRASH};
+    struct world *w = *state;
+
+    begin(w, part_flush);
+    for (unsigned i = 0; i < 2; i++) {
+        struct cycle_result r;
+
+        w->flushes = 0;
+        w->flushed_after = 3;
+        w->while_reading = wants[i] == CYCLE_CRASH ? write_and_flush : NULL;
+        change(w, 30);
+        r = run(
+            w, (struct cycle_options){.want = wants[i], .may_freeze = true, .tries = 2, .freeze_bytes = 10 * BLOCK});
+        assert_int_equal(w->flushes, 3);
+        assert_true(r.outcome == CYCLE_POINT && r.frozen);
+        assert_int_equal(w->freezes, i + 1);
+        expect_image(w);
+    }
+}
+
 static void test_raw_writers_are_noticed_in_a_freeze(void **state)
 {
     struct world *w = *state;
@@ -671,6 +715,7 @@ int main(void)
         TEST(test_a_freeze_that_fails_leaves_a_window),
         TEST(test_a_freeze_that_ran_out_is_not_called_frozen),
         TEST(test_too_large_a_last_set_ends_the_freeze),
+        TEST(test_what_a_freeze_would_flush_is_read_before_it),
         TEST(test_raw_writers_are_noticed_in_a_freeze),
         TEST(test_only_the_last_content_of_a_held_block_is_delivered),
         TEST(test_a_round_that_does_not_fit_is_streamed),

@@ -74,8 +74,10 @@ struct ring {
     bool ledger_stops; /* from here on guarded by lock */
     struct point points[POINTS_MAX];
     unsigned point_count, complete;
-    int left_out; /* the control: a place that only says that it freezes; -1: none */
-    bool trouble; /* members fail now and then */
+    int left_out;        /* the control: a place that only says that it freezes; -1: none */
+    bool trouble;        /* members fail now and then */
+    unsigned failures;   /* so many members fail from here on */
+    unsigned successors; /* members that took the coordinator's place */
 };
 
 static unsigned draw(struct ring *g, unsigned below)
@@ -145,7 +147,13 @@ static void commit(struct place *p, const struct ident *id, uint64_t value)
 
 static bool fails(struct place *p)
 {
-    return p->ring->trouble && draw(p->ring, 150) == 0;
+    bool must;
+
+    pthread_mutex_lock(&p->ring->lock);
+    must = p->ring->failures > 0;
+    p->ring->failures -= must;
+    pthread_mutex_unlock(&p->ring->lock);
+    return must || (p->ring->trouble && draw(p->ring, 150) == 0);
 }
 
 /* The pace of a disk. */
@@ -245,9 +253,8 @@ static void on_bell(void *arg)
 
 static void on_event(void *arg, const char *severity, const char *code, const char *remedy, const char *text)
 {
-    (void)arg;
     (void)severity;
-    (void)code;
+    ((struct place *)arg)->ring->successors += strcmp(code, "group_coordinator_changed") == 0;
     (void)remedy;
     (void)text;
 }
@@ -553,6 +560,45 @@ static void test_killed_members_and_changing_lists(void **state)
     ring_free(g);
 }
 
+/* Not a day later. */
+static void test_a_group_point_that_is_missed_is_made_up_for(void **state)
+{
+    struct ring *g = ring_new(3);
+
+    (void)state;
+    g->wish->interval_usec = 24 * 3600 * USEC_PER_SEC;
+    pthread_mutex_lock(&g->lock);
+    g->failures = 1;
+    pthread_mutex_unlock(&g->lock);
+    tell_list(g, everybody(g));
+    run_until(g, complete_points(g) + 1);
+    assert_int_equal(g->failures, 0);
+    assert_int_equal(count_wrong(g), 0);
+    ring_free(g);
+}
+
+/* Nobody was to be heard of before, so nobody is overdue. */
+static void test_a_new_interval_makes_nobody_a_successor(void **state)
+{
+    struct ring *g = ring_new(3);
+    uint64_t end;
+    unsigned points;
+
+    (void)state;
+    g->wish->interval_usec = 0;
+    tell_list(g, everybody(g));
+    end = clock_mono_usec() + 14 * USEC_PER_SEC; /* more than the second successor waits beyond intervals */
+    while (clock_mono_usec() < end)
+        assert_true(sd_event_run(g->loop, 100000) >= 0);
+    points = complete_points(g);
+    g->wish->interval_usec = INTERVAL_USEC;
+    for (unsigned i = 0; i < g->count; i++)
+        group_set(g->places[i].group, g->wish);
+    run_until(g, points + 20);
+    assert_int_equal(g->successors, 0);
+    ring_free(g);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -560,6 +606,8 @@ int main(void)
         cmocka_unit_test(test_sixty_four_members),
         cmocka_unit_test(test_a_member_that_is_left_out_is_noticed_by_the_judge),
         cmocka_unit_test(test_killed_members_and_changing_lists),
+        cmocka_unit_test(test_a_group_point_that_is_missed_is_made_up_for),
+        cmocka_unit_test(test_a_new_interval_makes_nobody_a_successor),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -178,10 +178,41 @@ static void test_ids_of_a_group_sort_by_membership_and_age(void **state)
         }
 }
 
+/* The marks may all be there: the hub is told the id, and looks. */
+static void test_only_a_miss_while_closing_may_be_a_group_point(void **state)
+{
+    (void)state;
+    for (size_t said = 0; said < sizeof(words) / sizeof(words[0]); said++) {
+        struct group_round r;
+        group_round_begin(&r, 2, BUDGET, NOW);
+        for (size_t i = 0; i < said; i++)
+            assert_true(all_say(&r, words[i]));
+        assert_true(say(&r, 1, GROUP_ANSWER_FAILED));
+        assert_int_equal(r.phase, GROUP_PHASE_MISSED);
+        assert_int_equal(r.closing, words[said] == GROUP_ANSWER_DONE);
+    }
+}
+
+/* That of a policy may be ten seconds. */
+static void test_without_a_budget_of_the_group_that_of_the_members_has_room(void **state)
+{
+    struct group_round r;
+
+    (void)state;
+    group_round_begin(&r, 2, 0, NOW);
+    assert_true(all_say(&r, GROUP_ANSWER_PREPARED));
+    assert_false(group_round_tick(&r, NOW + 10 * USEC_PER_SEC));
+    assert_true(all_say(&r, GROUP_ANSWER_FROZEN));
+    assert_false(group_round_tick(&r, NOW + 10 * USEC_PER_SEC));
+    assert_true(all_say(&r, GROUP_ANSWER_HELD));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_all_members_move_it_to_the_end),
+        cmocka_unit_test(test_only_a_miss_while_closing_may_be_a_group_point),
+        cmocka_unit_test(test_without_a_budget_of_the_group_that_of_the_members_has_room),
         cmocka_unit_test(test_one_failure_in_any_phase_misses_it),
         cmocka_unit_test(test_a_word_out_of_turn_misses_it),
         cmocka_unit_test(test_saying_it_twice_does_not_count_for_another),

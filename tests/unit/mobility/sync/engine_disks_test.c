@@ -544,6 +544,33 @@ static void a_long_interval_delays_no_point_that_is_missing(void **state)
     syncrig_done(&rig);
 }
 
+/* One step of work at the low rate would take minutes. */
+static void a_throttle_that_is_removed_is_gone_at_once(void **state)
+{
+    struct engine_status status = {0};
+    struct fakenode_facts facts;
+    struct syncrig rig;
+    uint64_t began;
+
+    (void)state;
+    syncrig_init(&rig, 1, 16 * MIB, 512);
+    rig.wish.pace.rate_bytes_per_sec = SLOW_BYTES_PER_SEC / 4;
+    syncrig_start(&rig); /* what is zero costs nothing */
+    assert_true(syncrig_wait_phase(&rig, PHASE_PROTECTED));
+    fill(&rig.disks[0], 0, 15 * MIB);
+    sleep(1); /* the next turn is in the middle of it */
+    engine_get_status(syncrig_engine(&rig), &status);
+    assert_string_equal(status.slowed_by, "throttle");
+    rig.wish.pace.rate_bytes_per_sec = 0;
+    began = clock_mono_usec();
+    wish_for(&rig, 1);
+    fakenode_get(rig.node, &facts);
+    assert_true(fakenode_wait_points(rig.node, facts.points + 1));
+    assert_in_range(clock_mono_usec() - began, 0, 45 * USEC_PER_SEC);
+    syncrig_assert_equal(&rig);
+    syncrig_done(&rig);
+}
+
 static uint64_t cpu_usec(void)
 {
     struct timespec ts;
@@ -807,6 +834,7 @@ int main(void)
         cmocka_unit_test(a_disk_that_is_away_for_a_moment_loses_nothing),
         cmocka_unit_test(a_disk_that_stays_away_is_the_cause),
         cmocka_unit_test(a_long_interval_delays_no_point_that_is_missing),
+        cmocka_unit_test(a_throttle_that_is_removed_is_gone_at_once),
         cmocka_unit_test(a_disk_that_is_not_there_costs_no_processor),
         cmocka_unit_test(a_disk_that_grows_in_a_cycle_is_in_no_point_with_its_old_size),
         cmocka_unit_test(what_the_tracker_loses_in_a_cycle_makes_it_no_point),

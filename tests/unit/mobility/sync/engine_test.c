@@ -361,6 +361,24 @@ static void points_are_made_on_request(void **state)
     syncrig_done(&rig);
 }
 
+/* A freeze would flush all of it, and read it while everything stands still. */
+static void what_is_in_memory_only_does_not_hold_up_a_freeze(void **state)
+{
+    struct engine_output o;
+    struct syncrig rig;
+
+    (void)state;
+    protect_mounted(&rig);
+    for (unsigned i = 0; i < 3; i++) {
+        must_run("head -c 20000000 /dev/urandom > %s/mnt0/large", rig.dir);
+        o = ask_for_point(&rig, (const char *[]){"c1", "c2", "c3"}[i], "filesystem");
+        assert_string_equal(o.error.text, "");
+    }
+    must_run("cp %s/0.img %s/copy.img && e2fsck -fn %s/copy.img > /dev/null 2>&1", rig.dir, rig.dir, rig.dir);
+    syncrig_unmount(&rig, 0);
+    syncrig_done(&rig);
+}
+
 /* Another file system is mounted over it: what cannot be frozen is not called consistent. */
 static void a_file_system_that_is_hidden_is_not_called_frozen(void **state)
 {
@@ -557,6 +575,7 @@ int main(void)
         cmocka_unit_test(without_hashes_a_resync_sends_everything),
         cmocka_unit_test(a_disk_may_grow_while_it_is_replicated),
         cmocka_unit_test(points_are_made_on_request),
+        cmocka_unit_test(what_is_in_memory_only_does_not_hold_up_a_freeze),
         cmocka_unit_test(a_file_system_that_is_hidden_is_not_called_frozen),
         cmocka_unit_test(application_hooks_run_around_the_freeze),
         cmocka_unit_test(a_vanished_disk_is_an_error_and_heals_when_it_is_back),

@@ -46,6 +46,29 @@ static void bytes_are_paid_for_by_time(void **state)
     pace_pay(&p, 1000ull << 20, never, NULL); /* a lost stream waits for nothing */
 }
 
+static void let_it_go(void *arg)
+{
+    static const struct pace_rules none;
+    struct pace *p = arg;
+
+    if (p->rules.rate_bytes_per_sec > 0 && p->waited_bytes_usec > 0)
+        pace_set_rules(p, &none);
+}
+
+/* At this rate the batch that is being paid for takes an hour. */
+static void a_rate_that_is_raised_ends_the_waiting(void **state)
+{
+    const struct pace_rules r = {.rate_bytes_per_sec = 1 << 20};
+    struct pace p = {.heed = let_it_go, .heed_arg = &p};
+    uint64_t began = clock_mono_usec();
+
+    (void)state;
+    pace_set_rules(&p, &r);
+    pace_pay(&p, 3600ull << 20, always, NULL);
+    assert_true(clock_mono_usec() - began < 60 * USEC_PER_SEC);
+    assert_int_equal(p.rules.rate_bytes_per_sec, 0);
+}
+
 static uint64_t cpu_usec(void)
 {
     struct timespec ts;
@@ -250,6 +273,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(bytes_are_paid_for_by_time),
         cmocka_unit_test(the_cpu_is_paid_for_by_time),
+        cmocka_unit_test(a_rate_that_is_raised_ends_the_waiting),
         cmocka_unit_test(a_share_that_was_kept_to_is_no_debt),
         cmocka_unit_test(an_idle_disk_is_copied_at_full_speed),
         cmocka_unit_test(copies_slow_down_when_writes_take_longer_and_come_back),
