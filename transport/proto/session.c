@@ -2,8 +2,9 @@
  *
  * The control session, client side: one bidirectional call that is started again whenever it ends. Down -> (call started, Hello
  * queued) -> up when Welcome comes. What the hub must not miss (ends of commands, events) waits in a bounded list while the session
- * is down; everything else is repeated by its owner. The desired state is on disk before it is acted upon, so that a
- * restart without the hub goes on with what was last asked for.
+ * is down; everything else is repeated by its owner. The end of a command stays there when it was sent, too: the hub may have died, or not
+ * have stored it, and then gives the command again in its next session, and is answered from there. The desired state is on disk before it
+ * is acted upon, so that a restart without the hub goes on with what was last asked for.
  */
 #include "transport/proto/session.h"
 
@@ -31,16 +32,18 @@
 #define RETRY_MAX_USEC (5 * USEC_PER_SEC)
 #define WELCOME_USEC (20 * USEC_PER_SEC) /* a hub that took the call answers within this */
 #define STORE_AGAIN_USEC (2 * USEC_PER_SEC)
-#define KEPT_RESULTS 64u
+#define KEPT_RESULTS 64u      /* as many commands as the hub has open in one session */
+#define KEPT_BYTES (4u << 20) /* of results: a verification's tells all that is damaged */
 #define KEPT_EVENTS 256u
 
 typedef Leeward__Control__V1__Directive Directive;
 typedef Leeward__Control__V1__Report Report;
 
-/* A report that waits for the hub, packed. */
+/* A report that waits for the hub, or the end of a command that was sent to it; packed. */
 struct session_kept {
     struct session_kept *next;
-    bool is_event;
+    char *command_id; /* that has ended; NULL: an event */
+    bool sent;
     struct buf bytes;
 };
 
@@ -61,11 +64,12 @@ struct session {
     uint64_t status_usec;
     int64_t skew_usec;
     uint64_t desired_version;
-    struct buf desired;         /* the directive as cached */
-    struct buf unstored;        /* a newer one that could not be; empty: none */
-    struct loop_timer *storing; /* tries it again */
-    struct session_kept *kept, *kept_last;
+    struct buf desired;                    /* the directive as cached */
+    struct buf unstored;                   /* a newer one that could not be; empty: none */
+    struct loop_timer *storing;            /* tries it again */
+    struct session_kept *kept, **kept_end; /* oldest first */
     unsigned kept_results, kept_events;
+    size_t kept_bytes;   /* of results */
     char last_text[200]; /* of the error that was logged last */
 };
 
@@ -187,56 +191,130 @@ int session_report(struct session *s, const Report *report, struct err *err)
     return report_send(s, report, err);
 }
 
-static void kept_drop_first(struct session *s, bool is_event)
+static void kept_free(struct session_kept *k)
 {
-    for (struct session_kept **at = &s->kept, *previous = NULL; *at != NULL; previous = *at, at = &(*at)->next) {
-        struct session_kept *k = *at;
-        if (k->is_event != is_event)
-            continue;
-        *at = k->next;
-        if (s->kept_last == k)
-            s->kept_last = previous;
-        *(is_event ? &s->kept_events : &s->kept_results) -= 1;
-        buf_done(&k->bytes);
-        free(k);
-        return;
+    buf_done(&k->bytes);
+    free(k->command_id);
+    free(k);
+}
+
+static void kept_add(struct session *s, struct session_kept *k)
+{
+    *s->kept_end = k;
+    s->kept_end = &k->next;
+    if (k->command_id == NULL) {
+        s->kept_events++;
+    } else {
+        s->kept_results++;
+        s->kept_bytes += k->bytes.len;
     }
 }
 
-/* Sends a report now or keeps it; the oldest of its kind makes room. */
-static void report_keep(struct session *s, const Report *report, bool is_event)
+static void kept_remove(struct session *s, struct session_kept **at)
 {
-    struct err err = ERR_INIT;
-    if (s->up && s->call != NULL && report_send(s, report, &err) > 0)
-        return;
+    struct session_kept *k = *at;
+    *at = k->next;
+    if (s->kept_end == &k->next)
+        s->kept_end = at;
+    if (k->command_id == NULL) {
+        s->kept_events--;
+    } else {
+        s->kept_results--;
+        s->kept_bytes -= k->bytes.len;
+    }
+    kept_free(k);
+}
+
+/* The place of the oldest of its kind; of NULL: there is none. */
+static struct session_kept **kept_oldest(struct session *s, bool is_event, bool sent)
+{
+    struct session_kept **at = &s->kept;
+    while (*at != NULL && (((*at)->command_id == NULL) != is_event || (*at)->sent != sent))
+        at = &(*at)->next;
+    return at;
+}
+
+/* The oldest of its kind makes room; of results, one that the hub has most probably. */
+static void kept_make_room(struct session *s, const struct session_kept *k)
+{
+    while (k->command_id == NULL && s->kept_events >= KEPT_EVENTS)
+        kept_remove(s, kept_oldest(s, true, false));
+    while (k->command_id != NULL && s->kept_results > 0 &&
+           (s->kept_results >= KEPT_RESULTS || s->kept_bytes + k->bytes.len > KEPT_BYTES)) {
+        struct session_kept **at = kept_oldest(s, false, true);
+        kept_remove(s, *at != NULL ? at : kept_oldest(s, false, false));
+    }
+}
+
+static int kept_pack(const Report *report, const char *command_id, struct session_kept **ret_kept, struct err *err)
+{
     struct session_kept *k = mem_new(struct session_kept);
     if (k == NULL)
-        return;
-    k->is_event = is_event;
+        return err_set(err, ERR_NOMEM, "no memory to keep a report");
     k->bytes = BUF_INIT(REPORT_MAX);
-    if (wire_pack(&report->base, &k->bytes, &err) < 0) {
-        log_event(LOG_ERROR, "report_lost", LOG_E(&err));
-        free(k);
+    k->command_id = command_id != NULL ? mem_strdup(command_id) : NULL;
+    int rc = command_id != NULL && k->command_id == NULL ? err_set(err, ERR_NOMEM, "no memory to keep a report")
+                                                         : wire_pack(&report->base, &k->bytes, err);
+    if (rc < 0) {
+        kept_free(k);
+        return -1;
+    }
+    *ret_kept = k;
+    return 0;
+}
+
+/* Sends a report now or keeps it; the end of a command (command_id, else NULL) is kept when it was sent, too. */
+static void report_keep(struct session *s, const Report *report, const char *command_id)
+{
+    struct err err = ERR_INIT;
+    struct session_kept *k = NULL;
+    bool sent = s->up && s->call != NULL && report_send(s, report, &err) > 0;
+    if (sent && command_id == NULL)
+        return;
+    if (kept_pack(report, command_id, &k, &err) < 0) {
+        log_event(LOG_ERROR, sent ? "report_not_kept" : "report_lost", LOG_E(&err));
         return;
     }
-    if (is_event ? s->kept_events >= KEPT_EVENTS : s->kept_results >= KEPT_RESULTS)
-        kept_drop_first(s, is_event);
-    *(is_event ? &s->kept_events : &s->kept_results) += 1;
-    if (s->kept_last != NULL)
-        s->kept_last->next = k;
-    else
-        s->kept = k;
-    s->kept_last = k;
+    k->sent = sent;
+    kept_make_room(s, k);
+    kept_add(s, k);
+}
+
+static int kept_send(struct session *s, const struct session_kept *k)
+{
+    AUTO_BUF struct buf copy = BUF_INIT(REPORT_MAX);
+    if (buf_append(&copy, k->bytes.data, k->bytes.len, NULL) < 0)
+        return -1;
+    return rpc_call_send(s->call, &copy, NULL) < 0 ? -1 : 0;
 }
 
 static void kept_flush(struct session *s)
 {
-    while (s->up && s->call != NULL && s->kept != NULL) {
-        struct session_kept *k = s->kept;
-        if (rpc_call_send(s->call, &k->bytes, NULL) < 0)
+    struct session_kept **at = &s->kept;
+    while (s->up && s->call != NULL && *at != NULL) {
+        struct session_kept *k = *at;
+        if (!k->sent && kept_send(s, k) < 0)
             return;
-        kept_drop_first(s, k->is_event);
+        if (k->command_id == NULL) {
+            kept_remove(s, at);
+        } else {
+            k->sent = true;
+            at = &k->next;
+        }
     }
+}
+
+/* True: the command has ended already. The hub is told again; of two answers it takes the first. */
+static bool kept_answers(struct session *s, const char *command_id)
+{
+    struct session_kept *k = s->kept;
+    while (k != NULL && (k->command_id == NULL || strcmp(k->command_id, command_id) != 0))
+        k = k->next;
+    if (k == NULL)
+        return false;
+    log_event(LOG_INFO, "command_answered_again", LOG_S("command", command_id));
+    k->sent = s->up && s->call != NULL && kept_send(s, k) == 0;
+    return true;
 }
 
 void session_command_done(struct session *s, const char *command_id, const struct err *error, const char *result_json)
@@ -253,7 +331,7 @@ void session_command_done(struct session *s, const char *command_id, const struc
     result.result_json = (char *)(uintptr_t)(result_json != NULL ? result_json : "");
     report.kind_case = LEEWARD__CONTROL__V1__REPORT__KIND_COMMAND_RESULT;
     report.command_result = &result;
-    report_keep(s, &report, false);
+    report_keep(s, &report, command_id);
 }
 
 void session_command_progress(struct session *s, const char *command_id, unsigned permille, const char *text)
@@ -281,7 +359,7 @@ void session_event(struct session *s, const char *severity, const char *code, co
     event.time_utc_usec = clock_utc_usec();
     report.kind_case = LEEWARD__CONTROL__V1__REPORT__KIND_EVENT;
     report.event = &event;
-    report_keep(s, &report, true);
+    report_keep(s, &report, NULL);
 }
 
 /* ---- the call ---- */
@@ -308,7 +386,8 @@ static void directive_take(struct session *s, const Directive *d, const struct b
     if (d->kind_case == LEEWARD__CONTROL__V1__DIRECTIVE__KIND_WELCOME) {
         welcome(s, d->welcome);
     } else if (d->kind_case == LEEWARD__CONTROL__V1__DIRECTIVE__KIND_COMMAND) {
-        s->ops.on_directive(s->arg, d);
+        if (!kept_answers(s, d->command->command_id))
+            s->ops.on_directive(s->arg, d);
     } else if (fits_role(s, d)) {
         desired_store(s, bytes);
         s->desired_version = version_of(d);
@@ -450,6 +529,7 @@ int session_new(sd_event *loop, const struct session_conf *conf, const struct se
     s->arg = arg;
     s->identity = conf->identity;
     s->status_usec = STATUS_USEC;
+    s->kept_end = &s->kept;
     s->desired = BUF_INIT(DIRECTIVE_MAX);
     s->unstored = BUF_INIT(DIRECTIVE_MAX);
     int rc = strings_copy(s, conf) < 0 ? err_set(err, ERR_NOMEM, "no memory for a session") : 0;
@@ -481,7 +561,7 @@ void session_free(struct session *s)
     loop_timer_free(s->patience);
     loop_timer_free(s->storing);
     while (s->kept != NULL)
-        kept_drop_first(s, s->kept->is_event);
+        kept_remove(s, &s->kept);
     buf_done(&s->desired);
     buf_done(&s->unstored);
     free(s->data_dir);

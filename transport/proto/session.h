@@ -20,8 +20,9 @@
 struct session;
 
 struct session_ops {
-    /* Desired state (only the kind that fits the role) and commands; Welcome is not passed on. The message is
-     * the session's and is gone when the callback returns. The cached desired state comes from the first turn
+    /* Desired state (only the kind that fits the role) and commands; Welcome is not passed on. A command that was
+     * not answered yet comes again in the next session; of one that was, the session gives the answer again. The message
+     * is the session's and is gone when the callback returns. The cached desired state comes from the first turn
      * of the loop, so session_new() has returned by then. A desired state may come again with a version
      * already seen: converging must be idempotent. */
     void (*on_directive)(void *arg, const Leeward__Control__V1__Directive *directive);
@@ -56,14 +57,14 @@ int64_t session_clock_skew_usec(const struct session *session);
  * status repeats it); -1 with err: out of memory or too large. The message stays the caller's. */
 int session_report(struct session *session, const Leeward__Control__V1__Report *report, struct err *err);
 /* Answers a command. error NULL or ERR_NONE: success, result_json (an object, or NULL) goes with it. The end
- * of a command is kept (the last 64) until the hub can be reached. */
+ * of a command is kept (the last 64 in 4 MiB, for as long as this process lives): it is sent when the hub can be
+ * reached, and again when the hub gives the command again, for it may have been lost on its way. */
 void session_command_done(
     struct session *session, const char *command_id, const struct err *error, const char *result_json);
 void session_command_progress(
     struct session *session, const char *command_id, unsigned permille, const char *text);
-/* Reports an event; kept (the last 256) until the hub can be reached. severity: "info", "warning", "error";
- * machine_id NULL or
- * "": about the sender. */
+/* Reports an event; kept (the last 256) until the hub can be reached. One that is sent to a hub that is dying is lost.
+ * severity: "info", "warning", "error"; machine_id NULL or "": about the sender. */
 void session_event(struct session *session, const char *severity, const char *code, const char *machine_id,
     const char *remedy, const char *text);
 

@@ -254,6 +254,137 @@ static void the_end_of_a_command_survives_the_loss_of_the_hub(void **state)
     assert_string_equal(f->hub.last_event, "event_299");
 }
 
+/* What a hub does whose database is away when the answer comes: it has it, and asks again in the next session. */
+static void hub_ends_session(struct fixture *f)
+{
+    unsigned ups = f->ups;
+
+    rpc_call_finish(f->hub.session, RPC_UNAVAILABLE, "the hub could not store what was reported; tell it again");
+    RUN_UNTIL(f, f->ups == ups + 1);
+}
+
+static void an_answer_that_the_hub_did_not_store_is_given_again(void **state)
+{
+    struct fixture *f = *state;
+    struct err error = ERR_INIT;
+
+    start(f);
+    RUN_UNTIL(f, f->ups == 1);
+    fakehub_command(&f->hub, "c-1");
+    fakehub_command(&f->hub, "c-2");
+    RUN_UNTIL(f, f->commands == 2);
+    err_set(&error, ERR_NOSPACE, "the vault's disk is full");
+    session_command_done(f->session, "c-1", &error, NULL);
+    RUN_UNTIL(f, f->hub.results == 1);
+    for (unsigned i = 1; i <= 2; i++) {
+        hub_ends_session(f);
+        fakehub_command(&f->hub, "c-1");
+        RUN_UNTIL(f, f->hub.results == 1 + i || f->commands > 2);
+        assert_int_equal(f->commands, 2); /* nobody was asked to do it again */
+        assert_string_equal(f->hub.last_result_id, "c-1");
+        assert_string_equal(f->hub.last_result_code, err_code_name(ERR_NOSPACE));
+    }
+    fakehub_command(&f->hub, "c-2"); /* still runs: who does it knows it */
+    RUN_UNTIL(f, f->commands == 3);
+    assert_string_equal(f->command_id, "c-2");
+    assert_int_equal(f->hub.results, 3);
+}
+
+static void an_answer_sent_to_a_hub_that_has_died_is_given_again(void **state)
+{
+    struct fixture *f = *state;
+    char address[64];
+
+    start(f);
+    RUN_UNTIL(f, f->ups == 1);
+    fakehub_command(&f->hub, "c-1");
+    fakehub_command(&f->hub, "c-2");
+    RUN_UNTIL(f, f->commands == 2);
+    memcpy(address, f->hub.address, sizeof(address));
+    fakehub_stop(&f->hub);
+    assert_true(session_is_up(f->session));
+    session_command_done(f->session, "c-1", NULL, "{}");
+    RUN_UNTIL(f, f->downs >= 1);
+    session_command_done(f->session, "c-2", NULL, "{}");
+    fakehub_start(&f->hub, f->loop, address);
+    RUN_UNTIL(f, f->ups == 2 && f->hub.results == 1);
+    assert_string_equal(
+        f->hub.last_result_id, "c-2"); /* which waited; of c-1 only the hub knows that it does not know */
+    fakehub_command(&f->hub, "c-1");
+    RUN_UNTIL(f, f->hub.results == 2 || f->commands > 2);
+    assert_int_equal(f->commands, 2);
+    assert_string_equal(f->hub.last_result_id, "c-1");
+    fakehub_command(&f->hub, "c-2"); /* the hub had looked before it read the answer */
+    RUN_UNTIL(f, f->hub.results == 3);
+    assert_string_equal(f->hub.last_result_id, "c-2");
+    assert_int_equal(f->commands, 2);
+}
+
+static void answer_many(struct fixture *f, char letter, unsigned count, const char *json)
+{
+    char id[32];
+
+    for (unsigned i = 0; i < count; i++) {
+        snprintf(id, sizeof(id), "%c-%u", letter, i);
+        session_command_done(f->session, id, NULL, json);
+    }
+}
+
+/* Whether the session answers by itself. */
+static bool is_remembered(struct fixture *f, const char *id)
+{
+    unsigned commands = f->commands, results = f->hub.results;
+
+    fakehub_command(&f->hub, id);
+    RUN_UNTIL(f, f->commands > commands || f->hub.results > results);
+    return f->hub.results > results;
+}
+
+static void answers_that_were_sent_are_forgotten_before_those_that_wait(void **state)
+{
+    struct fixture *f = *state;
+    char address[64];
+
+    start(f);
+    RUN_UNTIL(f, f->ups == 1);
+    answer_many(f, 's', 40, "{}");
+    RUN_UNTIL(f, f->hub.results == 40);
+    memcpy(address, f->hub.address, sizeof(address));
+    fakehub_stop(&f->hub);
+    RUN_UNTIL(f, f->downs >= 1);
+    answer_many(f, 'w', 60, "{}");
+    fakehub_start(&f->hub, f->loop, address);
+    RUN_UNTIL(f, f->ups == 2 && f->hub.results == 100);
+    assert_false(is_remembered(f, "s-35"));
+    assert_true(is_remembered(f, "s-36"));
+    assert_true(is_remembered(f, "w-0"));
+    answer_many(f, 'x', 60, "{}");
+    RUN_UNTIL(f, f->hub.results == 162);
+    assert_false(is_remembered(f, "w-55"));
+    assert_true(is_remembered(f, "w-56"));
+    assert_true(is_remembered(f, "x-59"));
+}
+
+static void large_answers_are_kept_within_bounds(void **state)
+{
+    enum { LARGE_BYTES = 1 << 20 };
+    struct fixture *f = *state;
+    char *json AUTO_FREE = mem_alloc(1, LARGE_BYTES + 1);
+
+    assert_non_null(json);
+    memset(json, ' ', LARGE_BYTES);
+    json[0] = '{';
+    json[LARGE_BYTES - 1] = '}';
+    json[LARGE_BYTES] = '\0';
+    start(f);
+    RUN_UNTIL(f, f->ups == 1);
+    answer_many(f, 'l', 5, json);
+    RUN_UNTIL(f, f->hub.results == 5);
+    assert_false(is_remembered(f, "l-1"));
+    assert_true(is_remembered(f, "l-2"));
+    assert_true(is_remembered(f, "l-4"));
+}
+
 static void a_hub_that_ends_the_session_is_asked_again(void **state)
 {
     struct fixture *f = *state;
@@ -348,6 +479,10 @@ int main(void)
         TEST(a_damaged_cache_is_no_reason_to_stop),
         TEST(directives_for_another_role_are_not_delivered),
         TEST(the_end_of_a_command_survives_the_loss_of_the_hub),
+        TEST(an_answer_that_the_hub_did_not_store_is_given_again),
+        TEST(an_answer_sent_to_a_hub_that_has_died_is_given_again),
+        TEST(answers_that_were_sent_are_forgotten_before_those_that_wait),
+        TEST(large_answers_are_kept_within_bounds),
         TEST(a_hub_that_ends_the_session_is_asked_again),
         TEST(a_broken_directive_ends_the_session_alone),
         TEST(a_certificate_is_renewed_in_time),
