@@ -31,7 +31,7 @@ static int find_command(const struct engine *e, const char *id)
     return -1;
 }
 
-/* With the lock held. Under way, or answered: the session keeps the answer until the hub has it. */
+/* With the lock held. Under way, or ended a moment ago: its answer is on the way to the session, which gives it again when the hub asks again. */
 static bool is_known(const struct engine *e, const char *id)
 {
     for (unsigned i = 0; i < ENGINE_ENDED_MAX; i++)

@@ -84,8 +84,8 @@ struct engine_command {
     uint64_t asked_usec;
 };
 
-/* Of commands that ended, as many as the session with the hub keeps the ends of at least. */
-#define ENGINE_ENDED_MAX 64u
+/* Of commands that ended. Fewer than the session with the hub keeps the answers of: one that only this list knew would never be answered. */
+#define ENGINE_ENDED_MAX ENGINE_COMMANDS_MAX
 
 /* Of the kinds that have a schedule of their own. */
 #define ENGINE_SCHEDULES 2u
