@@ -51,7 +51,8 @@ static void failed(struct control_task *task, const char *what)
         return;
     log_event(LOG_WARN, "report_failed", LOG_S("what", what), LOG_S("role", task->session->role),
         LOG_S("peer", task->session->id), LOG_E(&task->err));
-    if (err_is_retryable(task->err.code))
+    /* A conflict is another statement that was in the way. */
+    if (err_is_retryable(task->err.code) || task->err.code == ERR_CONFLICT)
         peer_session_reset(task->session, "the hub could not store what was reported; tell it again");
 }
 
@@ -426,8 +427,10 @@ static void take_result(struct peer_session *s, const Leeward__Control__V1__Comm
     if (ident_from_text(r->command_id, &id) < 0)
         return;
     t = (struct result_task *)control_task_new(sizeof(*t), s->control, s);
-    if (!t)
+    if (!t) {
+        peer_session_reset(s, "the hub is short of memory");
         return;
+    }
     t->task.work = result_work;
     t->task.then = result_then;
     t->task.drop = result_drop;
@@ -438,7 +441,9 @@ static void take_result(struct peer_session *s, const Leeward__Control__V1__Comm
     t->over = r->done;
     t->permille = r->progress_permille;
     t->result = r->done ? result_object(r->result_json) : NULL;
-    (void)control_task_submit(&t->task, s->lane);
+    /* Within a session nothing is told twice: a lost end must not stay unnoticed. */
+    if (control_task_submit(&t->task, s->lane) < 0 && r->done)
+        peer_session_reset(s, "the hub is overloaded");
 }
 
 void peer_report_take(struct peer_session *session, const Leeward__Control__V1__Report *report)

@@ -477,6 +477,36 @@ static void test_a_command_goes_out_once_and_again_in_the_next_session(void **st
     peer_down(state, &vault);
 }
 
+/* The connection that stores the answer breaks: the session is ended, and the vault is not asked for the work again. */
+static void test_an_answer_that_was_not_stored_is_told_again(void **state)
+{
+    struct postgres_fixture *f = *state;
+    struct db_conn *conn AUTO_OF(db_conn) = fixture_conn(state);
+    struct err err = ERR_INIT;
+    struct peer vault;
+    char job[IDENT_TEXT_SIZE];
+
+    peer_up(state, &vault, "vault");
+    AUTO_FREE char *params = mem_printf("{\"vault_id\":\"%s\"}", vault.e.identity.id_text);
+
+    submit(state, "vault_verify", NULL, params, job);
+    TURN_UNTIL(f, job_is(state, job, "running") && vault.command_count == 1);
+    assert_ok(db_begin(conn, &err), &err);
+    assert_ok(
+        db_exec(conn, NULL, &err, "SELECT 1 FROM commands WHERE id = $1 FOR UPDATE", DB_S(vault.command_id)), &err);
+    session_command_done(vault.session, vault.command_id, NULL, "{\"records\":\"3\"}");
+    TURN_UNTIL(f, count(state,
+                      "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                      " WHERE wait_event_type = 'Lock' AND query LIKE 'UPDATE commands SET done%' AND $1 <> ''",
+                      job) > 0);
+    TURN_UNTIL(f, vault.downs == 1);
+    db_rollback(conn);
+    TURN_UNTIL(f, job_is(state, job, "succeeded") || vault.command_count > 1);
+    assert_int_equal(vault.command_count, 1);
+    assert_int_equal(vault.ups, 2);
+    peer_down(state, &vault);
+}
+
 static void test_an_event_is_recorded_with_its_sender(void **state)
 {
     struct postgres_fixture *f = *state;
@@ -717,6 +747,7 @@ int main(void)
         cmocka_unit_test(test_inventory_and_status_arrive_cleaned),
         cmocka_unit_test(test_protection_reaches_everybody_and_points_come_back),
         cmocka_unit_test(test_a_command_goes_out_once_and_again_in_the_next_session),
+        cmocka_unit_test(test_an_answer_that_was_not_stored_is_told_again),
         cmocka_unit_test(test_an_event_is_recorded_with_its_sender),
         cmocka_unit_test(test_a_deleted_peer_is_refused),
         cmocka_unit_test(test_strangers_may_only_enrol_and_nonsense_is_refused),
