@@ -6,6 +6,9 @@
  * Where an attack begins is a change of rate, found as CUSUM does (Page, Continuous inspection schemes, 1954): everyday gzip has a few
  * blocks in a hundred that look random, and these must not date the attack back, where better points would be passed over. Each
  * second scores what turned beyond that part, and the beginning is where the sum up to now is highest.
+ *
+ * Blocks are seen when a point is made, all within a second or two. Where points are so far apart that a ring has less than three of them, what
+ * was written between two is judged as a whole when the second one is closed, against a habit of its own.
  */
 #include "mobility/insight/insight.h"
 
@@ -29,6 +32,10 @@
 #define SECONDS_MIN 3u
 #define TURNED_PERCENT 30u
 #define HABIT_FACTOR 8.0
+/* Points that are further apart are not seen often enough for SECONDS_MIN. */
+#define FAR_APART_USEC (BUCKETS * BUCKET_USEC / SECONDS_MIN)
+/* What turns in some eight of them (HABIT_FACTOR) is a habit. */
+#define HABIT_STRETCHES 60.0
 /* So long without a turned block is before the attack. */
 #define CALM_SECONDS 20u
 
@@ -52,6 +59,10 @@ struct disk {
     struct bucket ring[BUCKETS];
     unsigned newest;
     double habit; /* turned blocks per bucket */
+    /* What is written between two points. */
+    struct insight_point after;
+    struct bucket stretch, previous; /* since `after`, and before it */
+    double stretch_habit;            /* turned blocks per stretch */
     struct insight_minute minute;
     uint64_t entropy_sum, entropy_count;
     bool minute_is_done;
@@ -64,6 +75,7 @@ struct disk {
 struct insight {
     char dir[400];
     uint64_t utc_usec;
+    uint64_t interval_usec;
     struct insight_point made; /* the last one that was closed */
     struct disk *disks;        /* INSIGHT_DISKS_MAX */
 };
@@ -103,6 +115,7 @@ void insight_set_disk(struct insight *i, unsigned index, uint32_t number, uint64
         insight_clear_disk(i, index);
         d->used = true;
         d->number = d->minute.disk = number;
+        d->after = i->made;
     }
     classmap_close(TAKE_PTR(d->classes));
     snprintf(path, sizeof(path), "%s/classes-%u", i->dir, number);
@@ -126,15 +139,13 @@ static void profile(struct disk *d, uint32_t length, unsigned entropy, enum bloc
     d->entropy_count += length / 512;
 }
 
-static void note_turned(const struct insight *i, struct disk *d)
+static void note(const struct insight *i, struct bucket *b, bool turned)
 {
-    struct bucket *b = &d->ring[d->newest];
-
-    if (b->turned++ == 0) {
+    b->judged++;
+    if (turned && b->turned++ == 0) {
         b->turned_utc_usec = i->utc_usec;
         b->point = i->made;
     }
-    d->last_turned_utc_usec = i->utc_usec;
 }
 
 void insight_add(struct insight *i, unsigned index, uint64_t start, const void *data, uint32_t length, bool first)
@@ -142,6 +153,7 @@ void insight_add(struct insight *i, unsigned index, uint64_t start, const void *
     struct disk *d = &i->disks[index];
     enum blockclass before, now;
     unsigned entropy = 0;
+    bool turned;
 
     if (!d->used || length < 512)
         return;
@@ -156,10 +168,12 @@ void insight_add(struct insight *i, unsigned index, uint64_t start, const void *
         classmap_set(d->classes, start, now);
     if (first || length < BLOCKCLASS_MIN_BYTES || now == BLOCK_UNKNOWN)
         return;
-    d->ring[d->newest].judged++;
-    if (before != BLOCK_LOW || now != BLOCK_UNIFORM)
+    turned = before == BLOCK_LOW && now == BLOCK_UNIFORM;
+    note(i, &d->ring[d->newest], turned);
+    note(i, &d->stretch, turned);
+    if (!turned)
         return;
-    note_turned(i, d);
+    d->last_turned_utc_usec = i->utc_usec;
     d->minute.turned_bytes += length;
 }
 
@@ -234,20 +248,57 @@ static const struct bucket *find_beginning(const struct disk *d)
 }
 
 /* Points are committed in their order: if the one before the attack is not yet, the last one that is has nothing of it either. */
-static void judge(struct disk *d, const struct insight_point *committed)
+static void raise_alarm(struct disk *d, uint64_t turned, uint64_t began_utc_usec, const struct insight_point *before,
+    const struct insight_point *committed)
 {
-    uint64_t turned = find_attack(d);
-    const struct bucket *first;
-
-    if (turned == 0 || d->alarmed)
-        return;
-    first = find_beginning(d);
     d->alarmed = true;
     d->told = false;
     d->alarm = (struct insight_alarm){.disk = d->number,
-        .began_utc_usec = first->turned_utc_usec,
+        .began_utc_usec = began_utc_usec,
         .turned_bytes = turned * 65536,
-        .point = first->point.sequence < committed->sequence ? first->point : *committed};
+        .point = before->sequence < committed->sequence ? *before : *committed};
+}
+
+static void judge(struct disk *d, const struct insight_point *committed)
+{
+    uint64_t turned = d->alarmed ? 0 : find_attack(d);
+    const struct bucket *first;
+
+    if (turned == 0)
+        return;
+    first = find_beginning(d);
+    raise_alarm(d, turned, first->turned_utc_usec, &first->point, committed);
+}
+
+/* Between `after` and `made`. A stretch is long for an outage, too: there the ring is enough, as it is without one. */
+static bool is_far_apart(const struct insight *i, const struct disk *d)
+{
+    return i->interval_usec > FAR_APART_USEC && d->after.sequence > 0 &&
+           i->made.utc_usec > d->after.utc_usec + FAR_APART_USEC;
+}
+
+/* An attack that began shortly before a point had too little in the stretch before it to be found there. */
+static void judge_stretch(const struct insight *i, struct disk *d, const struct insight_point *committed)
+{
+    const struct bucket *s = &d->stretch, *first = s;
+
+    if (d->alarmed || !is_far_apart(i, d) || s->turned < TURNED_MIN ||
+        (uint64_t)s->turned * 100 < (uint64_t)s->judged * TURNED_PERCENT || s->turned < d->stretch_habit * HABIT_FACTOR)
+        return;
+    if ((uint64_t)d->previous.turned * 100 > (uint64_t)d->previous.judged * STRAY_PERCENT)
+        first = &d->previous;
+    /* When it was written, nobody saw. */
+    raise_alarm(d, s->turned, first->point.sequence > 0 ? first->point.utc_usec : first->turned_utc_usec, &first->point,
+        committed);
+}
+
+static void next_stretch(const struct insight *i, struct disk *d)
+{
+    if (!d->alarmed)
+        d->stretch_habit += ((double)d->stretch.turned - d->stretch_habit) / HABIT_STRETCHES;
+    d->previous = d->stretch;
+    d->stretch = (struct bucket){0};
+    d->after = i->made;
 }
 
 static void next_bucket(struct disk *d, const struct bucket *fresh)
@@ -259,18 +310,34 @@ static void next_bucket(struct disk *d, const struct bucket *fresh)
     d->ring[d->newest] = *fresh;
 }
 
+void insight_set_interval(struct insight *i, uint64_t usec)
+{
+    i->interval_usec = usec;
+}
+
 void insight_made_point(struct insight *i, const struct insight_point *made)
 {
     i->made = *made;
 }
 
+static void go_back(struct insight_point *p, const struct insight_point *last_valid)
+{
+    if (p->sequence > last_valid->sequence)
+        *p = *last_valid;
+}
+
 void insight_lost_points(struct insight *i, const struct insight_point *last_valid)
 {
     i->made = *last_valid;
-    for (unsigned n = 0; n < INSIGHT_DISKS_MAX; n++)
-        for (unsigned b = 0; i->disks[n].used && b < BUCKETS; b++)
-            if (i->disks[n].ring[b].point.sequence > last_valid->sequence)
-                i->disks[n].ring[b].point = *last_valid;
+    for (unsigned n = 0; n < INSIGHT_DISKS_MAX; n++) {
+        struct disk *d = &i->disks[n];
+
+        for (unsigned b = 0; d->used && b < BUCKETS; b++)
+            go_back(&d->ring[b].point, last_valid);
+        go_back(&d->stretch.point, last_valid);
+        go_back(&d->previous.point, last_valid);
+        go_back(&d->after, last_valid);
+    }
 }
 
 void insight_tick(struct insight *i, uint64_t utc_usec, const struct insight_point *committed)
@@ -292,6 +359,10 @@ void insight_tick(struct insight *i, uint64_t utc_usec, const struct insight_poi
             continue;
         if (d->ring[d->newest].turned > 0)
             judge(d, committed);
+        if (d->after.sequence != i->made.sequence) {
+            judge_stretch(i, d, committed);
+            next_stretch(i, d);
+        }
         next_bucket(d, &fresh);
         if (d->alarmed && utc_usec > d->last_turned_utc_usec + INSIGHT_QUIET_USEC)
             d->alarmed = false;

@@ -4,9 +4,9 @@
  * whether it begins to look as if somebody encrypted the files.
  *
  * The class of each 64 KiB block is remembered (two bits, in memory and once a minute in a file of the agent's data folder, 4 MiB per TiB). A block that was
- * compressible and is now like random bytes has *turned*. Many such blocks within two minutes, beyond the disk's own habit and
- * not among much else, are an alarm, with the last recovery point from before the first of them. Which point that is, is told by the
- * order of calls and not by clocks: insight_point when a point is closed, insight_add for what goes into the next one.
+ * compressible and is now like random bytes has *turned*. Many such blocks within two minutes (or between two points, where these are
+ * further apart than 40 s), beyond the disk's own habit and not among much else, are an alarm, with the last recovery point from before the
+ * first of them. Which point that is, is told by the order of calls and not by clocks: insight_point when a point is closed, insight_add for what goes into the next one.
  *
  * The capture thread alone.
  */
@@ -37,7 +37,7 @@ struct insight_point {
 
 struct insight_alarm {
     uint32_t disk;
-    uint64_t began_utc_usec; /* not before the point */
+    uint64_t began_utc_usec; /* not before the point; that of the point, where points are far apart */
     uint64_t turned_bytes;
     struct insight_point point; /* the last committed one without any of it; sequence 0: none */
 };
@@ -50,6 +50,9 @@ void insight_set_disk(struct insight *i, unsigned index, uint32_t number, uint64
 void insight_clear_disk(struct insight *i, unsigned index);
 /* A piece within one 64 KiB block. first: read by a copy, so it is no change; the class is learned. */
 void insight_add(struct insight *i, unsigned index, uint64_t start, const void *data, uint32_t length, bool first);
+/* Between points, as the policy wants them. Above 40 s three of them would not come within two minutes: what was written between two is judged
+ * as a whole. */
+void insight_set_interval(struct insight *i, uint64_t usec);
 /* A point was closed; whether it will be committed is not known. What is added from now on is not in it. */
 void insight_made_point(struct insight *i, const struct insight_point *made);
 /* No point after that one is valid: its sequence will be given to another. */

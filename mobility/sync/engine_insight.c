@@ -92,6 +92,7 @@ void engine_insight_tick(struct engine *e)
     const struct insight_point committed = committed_point(e);
     char text[400];
 
+    insight_set_interval(e->insight, e->wish.interval_usec);
     insight_tick(e->insight, clock_utc_usec(), &committed);
     while (insight_take_minute(e->insight, &o.minute) == 1)
         engine_put(e, &o);

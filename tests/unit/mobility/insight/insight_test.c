@@ -21,6 +21,7 @@
 
 #define BLOCK 65536u
 #define SEC 1000000ull
+#define DAY (24ull * 3600 * SEC)
 #define DISK_BYTES (256ull << 20)
 #define START_UTC (1790000000ull * SEC) /* begins a minute */
 
@@ -323,6 +324,128 @@ static void what_a_disk_does_all_day_is_its_habit(void **state)
     end(&b);
 }
 
+/* As long as that nothing is read, then all at once, and a point. */
+static void stretch(struct bench *b, uint64_t seconds, unsigned from, unsigned count, const void *data)
+{
+    for (uint64_t n = 1; n < seconds; n++) {
+        b->now += SEC;
+        insight_tick(b->insight, b->now, &b->committed);
+    }
+    put(b, from, count, data, false);
+    second(b);
+}
+
+static bool is_alarm(struct bench *b)
+{
+    struct insight_alarm a;
+
+    return insight_take_alarm(b->insight, &a) == 1;
+}
+
+static void begin_far_apart(struct bench *b, uint64_t interval_usec)
+{
+    begin(b);
+    insight_set_interval(b->insight, interval_usec);
+    put(b, 0, 2000, text, true);
+    second(b);
+}
+
+static void one_look_a_day_is_enough(void **state)
+{
+    struct insight_alarm a;
+    struct bench b;
+    uint64_t before_utc;
+
+    (void)state;
+    begin_far_apart(&b, DAY);
+    stretch(&b, DAY / SEC, 0, 500, text);
+    before_utc = b.made.utc_usec;
+    stretch(&b, DAY / SEC, 0, 400, noise);
+    assert_int_equal(insight_take_alarm(b.insight, &a), 1);
+    assert_int_equal(a.point.sequence, 2);
+    assert_int_equal(a.began_utc_usec, before_utc);
+    assert_int_equal(a.turned_bytes, 400ull * BLOCK);
+    assert_non_null(insight_standing(b.insight));
+    end(&b);
+}
+
+static void a_minute_between_points_is_far_too(void **state)
+{
+    struct bench b;
+
+    (void)state;
+    begin_far_apart(&b, 60 * SEC);
+    stretch(&b, 60, 0, 200, noise);
+    assert_true(is_alarm(&b));
+    end(&b);
+}
+
+/* With the second point the rest of it is read, and names the one that has nothing. */
+static void an_attack_across_a_point_names_the_one_before(void **state)
+{
+    struct insight_alarm a;
+    struct bench b;
+
+    (void)state;
+    begin_far_apart(&b, 3600 * SEC);
+    stretch(&b, 3600, 1000, 500, text);
+    stretch(&b, 3600, 0, 60, noise);
+    assert_false(is_alarm(&b));
+    stretch(&b, 3600, 60, 300, noise);
+    assert_int_equal(insight_take_alarm(b.insight, &a), 1);
+    assert_int_equal(a.point.sequence, 2);
+    end(&b);
+}
+
+static void far_apart_little_or_among_much_else_is_none(void **state)
+{
+    struct bench b;
+
+    (void)state;
+    begin_far_apart(&b, 3600 * SEC);
+    stretch(&b, 3600, 0, 120, noise);
+    assert_false(is_alarm(&b));
+    put(&b, 120, 150, noise, false);
+    stretch(&b, 3600, 1000, 500, text);
+    assert_false(is_alarm(&b));
+    end(&b);
+}
+
+/* What is encrypted each hour among much else is no news in an hour without anything else. */
+static void far_apart_there_is_a_habit_too(void **state)
+{
+    struct bench b;
+
+    (void)state;
+    begin_far_apart(&b, 3600 * SEC);
+    for (int i = 0; i < 20; i++) {
+        put(&b, 0, 700, text, false);
+        stretch(&b, 3600, 0, 150, noise);
+    }
+    assert_false(is_alarm(&b));
+    stretch(&b, 3600, 150, 150, noise);
+    assert_false(is_alarm(&b));
+    stretch(&b, 3600, 300, 400, noise);
+    assert_true(is_alarm(&b));
+    end(&b);
+}
+
+/* One burst is none where points are close together, or would be but for an outage. */
+static void one_look_is_not_enough_at_short_intervals(void **state)
+{
+    struct bench b;
+
+    (void)state;
+    begin_far_apart(&b, SEC);
+    stretch(&b, 600, 0, 400, noise);
+    assert_false(is_alarm(&b));
+    end(&b);
+    begin_far_apart(&b, DAY);
+    stretch(&b, 20, 0, 400, noise); /* asked for */
+    assert_false(is_alarm(&b));
+    end(&b);
+}
+
 static void classes_outlive_the_agent(void **state)
 {
     struct err err = ERR_INIT;
@@ -455,6 +578,12 @@ int main(void)
         cmocka_unit_test(everyday_writes_are_none),
         cmocka_unit_test(a_few_among_much_else_are_none),
         cmocka_unit_test(what_a_disk_does_all_day_is_its_habit),
+        cmocka_unit_test(one_look_a_day_is_enough),
+        cmocka_unit_test(a_minute_between_points_is_far_too),
+        cmocka_unit_test(an_attack_across_a_point_names_the_one_before),
+        cmocka_unit_test(far_apart_little_or_among_much_else_is_none),
+        cmocka_unit_test(far_apart_there_is_a_habit_too),
+        cmocka_unit_test(one_look_is_not_enough_at_short_intervals),
         cmocka_unit_test(classes_outlive_the_agent),
         cmocka_unit_test(a_minute_is_summed_up),
         cmocka_unit_test(a_disk_may_grow),
