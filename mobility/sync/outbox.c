@@ -40,6 +40,7 @@ struct outbox {
     uint64_t retry_usec;
     uint64_t sent_bytes;
     struct err trouble;
+    bool explained; /* trouble says why the present call is going to end */
 };
 
 static void on_message(struct rpc_call *call, void *arg, struct buf *message);
@@ -104,6 +105,7 @@ static int switch_to(struct outbox *o, const char *endpoint, const struct ident 
     o->move.active = false;
     uplink_leave(o->link, false);
     rpc_channel_free(TAKE_PTR(o->channel)); /* ends the call: on_end */
+    err_clear(&o->trouble);
     snprintf(o->endpoint, sizeof(o->endpoint), "%s", endpoint);
     o->node = *node;
     o->retry_usec = RETRY_MIN_USEC;
@@ -194,7 +196,7 @@ static void start(struct outbox *o, const struct uplink_opening *opening)
 {
     struct err err = ERR_INIT;
 
-    o->opened = o->blocked = false;
+    o->opened = o->blocked = o->explained = false;
     if (rpc_call_start(o->channel, REPLICATE_PATH, 0, true, &call_ops, o, &o->call, &err) < 0) {
         o->call = NULL;
         err_copy(&o->trouble, &err);
@@ -272,6 +274,7 @@ static void take_refused(struct outbox *o, const Leeward__Replication__V1__Refus
     err_set(&o->trouble, code, "the node refused: %s", m->text ? m->text : "");
     if (m->correction && m->correction[0])
         err_hint(&o->trouble, "%s", m->correction);
+    o->explained = true;
     log_event(LOG_WARN, "stream_refused", LOG_S("node", o->endpoint), LOG_E(&o->trouble),
         LOG_U("expected", m->expected_sequence), LOG_U("generation", m->generation), LOG_U("epoch", m->epoch));
 }
@@ -286,6 +289,7 @@ static void on_message(struct rpc_call *call, void *arg, struct buf *message)
     if (wire_unpack(&leeward__replication__v1__replicate_reply__descriptor, message->data, message->len, &m, &err) <
         0) {
         err_copy(&o->trouble, &err);
+        o->explained = true;
         rpc_call_cancel(call);
         return;
     }
@@ -322,7 +326,7 @@ static void on_end(struct rpc_call *call, void *arg, enum rpc_status status, con
     (void)call;
     o->call = NULL;
     o->opened = false;
-    if (!o->again && o->trouble.code == ERR_NONE) {
+    if (!o->again && !o->explained) {
         err_set(&o->trouble, err_from_grpc_status((int)status), "the stream to the node ended: %s",
             text && text[0] ? text : "no reason given");
         if (o->trouble.code == ERR_NONE)

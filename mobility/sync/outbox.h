@@ -39,7 +39,7 @@ void outbox_kick(struct outbox *o);
 /* The channel to the node, for other calls to it; NULL without a target. Changes with the target. */
 struct rpc_channel *outbox_channel(const struct outbox *o);
 bool outbox_is_connected(const struct outbox *o); /* the node has answered Open */
-/* Why it is not connected: the last error (code ERR_NONE: none yet). */
+/* Why it is not connected: the last error with this node (code ERR_NONE: none yet), of its refusal where it said one. */
 const struct err *outbox_trouble(const struct outbox *o);
 uint64_t outbox_sent_bytes(const struct outbox *o); /* since outbox_new */
 
