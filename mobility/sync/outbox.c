@@ -101,6 +101,9 @@ static void retry_later(struct outbox *o)
 static int switch_to(struct outbox *o, const char *endpoint, const struct ident *node, struct err *err)
 {
     static const struct ident any;
+    /* Calls that find the channel pausing fail, and then it is the outbox that pauses: two long pauses would add up, and a machine be without
+     * points for half a minute after its node is back. */
+    const struct rpc_limits limits = {.backoff_max_usec = RETRY_MIN_USEC};
 
     o->move.active = false;
     uplink_leave(o->link, false);
@@ -110,7 +113,7 @@ static int switch_to(struct outbox *o, const char *endpoint, const struct ident 
     o->node = *node;
     o->retry_usec = RETRY_MIN_USEC;
     if (endpoint[0] && rpc_channel_new(o->conf.loop, endpoint, o->conf.tls, "node",
-                           ident_equal(node, &any) ? NULL : node, NULL, &o->channel, err) < 0) {
+                           ident_equal(node, &any) ? NULL : node, &limits, &o->channel, err) < 0) {
         o->endpoint[0] = '\0';
         return -1;
     }

@@ -26,7 +26,7 @@
 #define READ_MAX (READ_BYTES + RECORD_HEADER_SIZE + RECORD_STORED_MAX)
 #define READ_TRIES 5u /* of a spool whose disk fails, some seconds in all, before it is given up */
 #define RETRY_FIRST_USEC 200000u
-#define RETRY_DOUBLINGS_MAX 3u /* up to 1.6 s: each one costs RPO; the connection itself backs off further */
+#define RETRY_DOUBLINGS_MAX 3u /* up to 1.6 s: each one costs RPO; nor does the connection pause longer (peer.c) */
 #define SPOOL_DOUBLINGS_MAX                                                                                            \
     7u /* up to 26 s where the spool's disk is what fails: the vault is asked in vain each time */
 

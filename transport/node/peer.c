@@ -5,8 +5,12 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "transport/base/clock.h"
 #include "transport/base/mem.h"
 #include "transport/node/machine.h"
+
+/* As long as a machine pauses (link.c): a channel that paused longer would fail each try meanwhile. Many machines try, so it is not less. */
+#define PAUSE_MAX_USEC (1600 * USEC_PER_MSEC)
 
 static struct peer *find(struct node *node, const struct ident *vault, const char *endpoint)
 {
@@ -19,6 +23,7 @@ static struct peer *find(struct node *node, const struct ident *vault, const cha
 
 struct peer *peer_get(struct node *node, const struct ident *vault, const char *endpoint, struct err *err)
 {
+    const struct rpc_limits limits = {.backoff_max_usec = PAUSE_MAX_USEC};
     struct peer *p = find(node, vault, endpoint);
     if (p != NULL) {
         p->refs++;
@@ -33,7 +38,7 @@ struct peer *peer_get(struct node *node, const struct ident *vault, const char *
     p->vault = *vault;
     p->refs = 1;
     (void)snprintf(p->endpoint, sizeof(p->endpoint), "%s", endpoint);
-    if (rpc_channel_new(node->loop, endpoint, node->conf.client_tls, "vault", vault, NULL, &p->channel, err) < 0) {
+    if (rpc_channel_new(node->loop, endpoint, node->conf.client_tls, "vault", vault, &limits, &p->channel, err) < 0) {
         free(p);
         return NULL;
     }

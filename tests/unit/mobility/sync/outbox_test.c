@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The stream to a node that refuses it, goes away or is another one: what is told of it.
+ * The stream to a node that refuses it, goes away or is another one: what is told of it, and how long is paused.
  */
 #include "mobility/sync/outbox.h"
 
@@ -26,6 +26,20 @@ struct scene {
     struct outbox *outbox;
     unsigned refused;
 };
+
+static uint64_t channel_pause_usec;
+
+int __real_rpc_channel_new(sd_event *loop, const char *address, struct tls_context *tls, const char *expect_role,
+    const struct ident *expect_id, const struct rpc_limits *limits, struct rpc_channel **ret_channel, struct err *err);
+int __wrap_rpc_channel_new(sd_event *loop, const char *address, struct tls_context *tls, const char *expect_role,
+    const struct ident *expect_id, const struct rpc_limits *limits, struct rpc_channel **ret_channel, struct err *err);
+
+int __wrap_rpc_channel_new(sd_event *loop, const char *address, struct tls_context *tls, const char *expect_role,
+    const struct ident *expect_id, const struct rpc_limits *limits, struct rpc_channel **ret_channel, struct err *err)
+{
+    channel_pause_usec = limits ? limits->backoff_max_usec : 0;
+    return __real_rpc_channel_new(loop, address, tls, expect_role, expect_id, limits, ret_channel, err);
+}
 
 /* ---- a node that refuses ---- */
 
@@ -143,11 +157,19 @@ static void what_is_told_is_not_of_another_node(void **state)
     RUN_UNTIL(s, tells(s, other));
 }
 
+/* Calls that find the channel pausing fail: two long pauses would add up. */
+static void the_channel_adds_no_pause(void **state)
+{
+    (void)state;
+    assert_true(channel_pause_usec > 0 && channel_pause_usec <= 200 * USEC_PER_MSEC);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(what_is_told_is_the_last_call, begin, end),
         cmocka_unit_test_setup_teardown(what_is_told_is_not_of_another_node, begin, end),
+        cmocka_unit_test_setup_teardown(the_channel_adds_no_pause, begin, end),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
