@@ -544,6 +544,62 @@ static void a_long_interval_delays_no_point_that_is_missing(void **state)
     syncrig_done(&rig);
 }
 
+static void a_point_that_was_lost_on_its_way_is_made_again_at_once(void **state)
+{
+    struct fakenode_facts facts = {0};
+    struct syncrig rig;
+
+    (void)state;
+    syncrig_init(&rig, 1, 16 * MIB, 512);
+    fill(&rig.disks[0], 0, MIB);
+    rig.wish.interval_usec = DAY_USEC;
+    fakenode_set_holding(rig.node, true);
+    syncrig_start(&rig);
+    for (unsigned i = 0; i < 60000 && !(facts.held_kinds & 1u << MARK_CRASH); i++) {
+        fakenode_get(rig.node, &facts);
+        (void)usleep(1000);
+    }
+    assert_true(facts.held_kinds & 1u << MARK_CRASH);
+    fakenode_drop(rig.node);
+    fakenode_set_holding(rig.node, false);
+    assert_true(syncrig_wait_phase(&rig, PHASE_PROTECTED));
+    syncrig_done(&rig);
+}
+
+static void what_the_vault_lost_is_sent_at_once(void **state)
+{
+    const struct engine_resend resend = {.request = 1, .count = 1, .ranges = {{.disk = 0, .start = 0, .length = 65536}}};
+    struct fakenode_facts facts;
+    struct syncrig rig;
+
+    (void)state;
+    syncrig_init(&rig, 1, 16 * MIB, 512);
+    rig.wish.interval_usec = DAY_USEC;
+    syncrig_start(&rig);
+    assert_true(syncrig_wait_phase(&rig, PHASE_PROTECTED));
+    fakenode_get(rig.node, &facts);
+    engine_set_resend(syncrig_engine(&rig), &resend);
+    assert_true(fakenode_wait_points(rig.node, facts.points + 1));
+    syncrig_done(&rig);
+}
+
+/* The other one has had its point without this one, and would have the next in a day. */
+static void a_disk_that_is_left_out_holds_up_no_first_point(void **state)
+{
+    struct syncrig rig;
+
+    (void)state;
+    syncrig_init(&rig, 2, 16 * MIB, 512);
+    fill(&rig.disks[1], 0, 8 * MIB);
+    rig.wish.interval_usec = DAY_USEC;
+    rig.wish.pace.rate_bytes_per_sec = SLOW_BYTES_PER_SEC / 4; /* what is zero costs nothing */
+    syncrig_start(&rig);
+    wait_points_of(&rig, 1);
+    wish_for(&rig, 1);
+    assert_true(syncrig_wait_phase(&rig, PHASE_PROTECTED));
+    syncrig_done(&rig);
+}
+
 /* One step of work at the low rate would take minutes. */
 static void a_throttle_that_is_removed_is_gone_at_once(void **state)
 {
@@ -834,6 +890,9 @@ int main(void)
         cmocka_unit_test(a_disk_that_is_away_for_a_moment_loses_nothing),
         cmocka_unit_test(a_disk_that_stays_away_is_the_cause),
         cmocka_unit_test(a_long_interval_delays_no_point_that_is_missing),
+        cmocka_unit_test(a_point_that_was_lost_on_its_way_is_made_again_at_once),
+        cmocka_unit_test(what_the_vault_lost_is_sent_at_once),
+        cmocka_unit_test(a_disk_that_is_left_out_holds_up_no_first_point),
         cmocka_unit_test(a_throttle_that_is_removed_is_gone_at_once),
         cmocka_unit_test(a_disk_that_is_not_there_costs_no_processor),
         cmocka_unit_test(a_disk_that_grows_in_a_cycle_is_in_no_point_with_its_old_size),
