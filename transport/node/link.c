@@ -202,6 +202,7 @@ static void committed(struct machine *m, const Leeward__Replication__V1__Committ
     if (c->sequence <= m->committed || c->sequence >= m->spooled.next_sequence)
         return;
     m->committed = c->sequence;
+    m->served_usec = clock_mono_usec();
     m->link.failures = 0;
     pipeline_committed(m);
     machine_trim(m, false);
@@ -418,6 +419,7 @@ void link_send(struct machine *m, struct buf *chunk)
         return;
     }
     m->node->forwarded_bytes += n;
+    m->served_usec = clock_mono_usec();
     linkshape_sent(m, n);
     link->blocked = sent == 0;
 }

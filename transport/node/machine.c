@@ -8,6 +8,7 @@
 
 #include <string.h>
 
+#include "transport/base/clock.h"
 #include "transport/base/log.h"
 #include "transport/base/mem.h"
 #include "transport/log/segment.h"
@@ -221,6 +222,7 @@ int machine_new(struct node *node, const struct ident *id, struct machine **ret_
     m->id = *id;
     m->sync_fd = -1;
     m->wanted = true;
+    m->served_usec = clock_mono_usec();
     ident_to_text(id, m->text);
     m->lane = worker_lane_new(node->pool);
     struct lane_job order = {.task = LANE_SCAN};

@@ -64,8 +64,9 @@ struct node {
     uint64_t admitted_bytes; /* of batches on their way to the spool, */
     unsigned admitted;       /* and how many they are */
     uint64_t received_bytes, forwarded_bytes;
-    size_t unsent_max;        /* bytes of each machine that wait for its vault in memory */
-    uint64_t open_limit_usec; /* how long a vault may take to answer Open */
+    size_t unsent_max;            /* bytes of each machine that wait for its vault in memory */
+    uint64_t open_limit_usec;     /* how long a vault may take to answer Open */
+    uint64_t stranded_limit_usec; /* how long one may take nothing of a machine that the hub took away */
     struct linkshape shape;
     struct spooldisk disk;
     struct joining *joining;              /* change sets of a machine are being joined; NULL: of none */
@@ -172,6 +173,7 @@ struct machine {
     char text[IDENT_TEXT_SIZE];
     bool wanted;            /* in the desired state */
     uint64_t unwanted_usec; /* since when it is not, while its agent is still here; 0: it is, or the agent is not */
+    uint64_t served_usec;   /* when it was last wanted or had its agent here, or something of it went to its vault */
     uint64_t generation;
     int level;
     struct peer *peer;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * The node as a whole: its server, the machines that the hub wants it to serve, and its status. A machine that the hub takes
- * away gets no more batches, but what it has spooled is still forwarded before it goes.
+ * away gets no more batches, but what it has spooled is still forwarded before it goes, unless its vault takes nothing of it for long.
  */
 #include "transport/node/node.h"
 
@@ -29,6 +29,9 @@
 /* Of Open, by a vault that is reached: it may be reading the end of a log, or wait for a slow disk. One that makes an index anew takes longer, and goes on with
  * that whoever asks. */
 #define OPEN_LIMIT_USEC (60 * USEC_PER_SEC)
+/* Of what is left of a machine that the hub took away, and its vault: enough for a vault to be started again, host and all, and to hear from its hub whose
+ * machines it has. Longer would keep its room from machines that are served here, for what their agents hold anyway. */
+#define STRANDED_LIMIT_USEC (600 * USEC_PER_SEC)
 #define IDLE_SEGMENT_BYTES (8u << 20) /* worth the few fsyncs that the next segment costs */
 
 static const char moved_away[] = "the machine was moved to another node";
@@ -56,6 +59,23 @@ static void let_go(struct node *node)
     }
 }
 
+/* The machine went elsewhere, and its vault takes nothing of what is left of it here: it is away, or has the machine no more. The agent holds all that is
+ * not committed (P2). */
+static void drop_stranded(struct machine *m, uint64_t now)
+{
+    if (m->wanted || m->intake != NULL || !machine_has_sets(m)) {
+        m->served_usec = now;
+        return;
+    }
+    if (m->starts > 0 || now < m->served_usec + m->node->stranded_limit_usec)
+        return;
+    log_event(LOG_WARN, "spool_dropped", LOG_S("machine", m->text), LOG_U("committed", m->committed),
+        LOG_U("next_sequence", m->spooled.next_sequence), LOG_U("bytes", m->spooled.bytes), LOG_E(&m->link.cause));
+    m->served_usec = now; /* a disk that does not let go of it is asked again as late */
+    link_close(m);
+    machine_start_sets(m, true, 0, 0, 0); /* the machine goes behind it */
+}
+
 /* A segment that still grows is given back when all of it is committed and it has grown, or when nothing comes any more. */
 static void on_idle(void *arg)
 {
@@ -65,8 +85,10 @@ static void on_idle(void *arg)
     linkshape_look(node);
     if (node->disk.full && spooldisk_has_room(node))
         pipeline_kick_all(node);
+    uint64_t now = clock_mono_usec();
     for (struct machine *m = node->machines; m != NULL; m = m->next) {
         machine_scan_again(m);
+        drop_stranded(m, now);
         bool quiet = m->received == m->received_before;
         m->received_before = m->received;
         pipeline_sync(m, true);
@@ -102,6 +124,7 @@ int node_new(sd_event *loop, const struct node_conf *conf, struct node **ret_nod
     node->conf = *conf;
     node->cpu_at_usec = clock_mono_usec();
     node->open_limit_usec = OPEN_LIMIT_USEC;
+    node->stranded_limit_usec = STRANDED_LIMIT_USEC;
     if (start(node, err) < 0) {
         node_free(node);
         return -1;

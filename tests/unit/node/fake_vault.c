@@ -27,6 +27,23 @@ static void reply(struct rpc_call *call, Leeward__Replication__V1__ReplicateRepl
         (void)rpc_call_send(call, &b, NULL);
 }
 
+static void refuse(struct fake_vault *v, const struct err *why)
+{
+    Leeward__Replication__V1__ReplicateReply r = LEEWARD__REPLICATION__V1__REPLICATE_REPLY__INIT;
+    Leeward__Replication__V1__Refused refused = LEEWARD__REPLICATION__V1__REFUSED__INIT;
+    refused.code = (char *)err_code_name(why->code);
+    refused.text = (char *)why->text;
+    refused.expected_sequence = v->committed + 1;
+    refused.generation = v->generation;
+    refused.epoch = v->epoch;
+    r.kind_case = LEEWARD__REPLICATION__V1__REPLICATE_REPLY__KIND_REFUSED;
+    r.refused = &refused;
+    reply(v->call, &r);
+    rpc_call_fail(TAKE_PTR(v->call), why);
+    buf_clear(&v->open);
+    v->refused++;
+}
+
 static void take_open(struct fake_vault *v, struct rpc_call *call, const Leeward__Replication__V1__Open *open)
 {
     Leeward__Replication__V1__ReplicateReply r = LEEWARD__REPLICATION__V1__REPLICATE_REPLY__INIT;
@@ -35,6 +52,13 @@ static void take_open(struct fake_vault *v, struct rpc_call *call, const Leeward
     buf_clear(&v->open);
     if (v->silent)
         return;
+    if (v->not_given) {
+        struct err err = ERR_INIT;
+        (void)err_set(&err, ERR_UNAVAILABLE, "the hub has not given this machine to this vault");
+        v->call = call;
+        refuse(v, &err);
+        return;
+    }
     if (open->generation < v->generation) {
         struct err err = ERR_INIT;
         (void)err_set(&err, ERR_REFUSED, "generation %llu is over", (unsigned long long)open->generation);
@@ -80,23 +104,6 @@ static int apply_record(struct fake_vault *v, const struct record *r, const uint
     else
         return seal_open(v->work, r, payload, &v->key, v->disk + r->start, err);
     return 0;
-}
-
-static void refuse(struct fake_vault *v, const struct err *why)
-{
-    Leeward__Replication__V1__ReplicateReply r = LEEWARD__REPLICATION__V1__REPLICATE_REPLY__INIT;
-    Leeward__Replication__V1__Refused refused = LEEWARD__REPLICATION__V1__REFUSED__INIT;
-    refused.code = (char *)err_code_name(why->code);
-    refused.text = (char *)why->text;
-    refused.expected_sequence = v->committed + 1;
-    refused.generation = v->generation;
-    refused.epoch = v->epoch;
-    r.kind_case = LEEWARD__REPLICATION__V1__REPLICATE_REPLY__KIND_REFUSED;
-    r.refused = &refused;
-    reply(v->call, &r);
-    rpc_call_fail(TAKE_PTR(v->call), why);
-    buf_clear(&v->open);
-    v->refused++;
 }
 
 static void commit(struct fake_vault *v, const struct mark *m)

@@ -25,6 +25,7 @@ struct fake_vault {
     uint64_t nonce_stream_seen, nonce_counter_seen; /* the last one */
     bool no_point;                                  /* says that it has none of the machine */
     bool silent;                                    /* takes Open and says nothing */
+    bool not_given;                                 /* the hub has given the machine to another one */
     bool stalled;                                   /* takes batches but does not give their bytes back */
     size_t held_bytes;
     unsigned opens, batches, broken_rules, refused;

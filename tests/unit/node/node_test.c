@@ -493,6 +493,59 @@ static void test_machine_that_moved_away_leaves_no_spool(void **state)
     assert_true(world_same_disks(w));
 }
 
+/* Change sets 2 to 6 are here alone, their agent has gone, and the hub wants the machine here no more. */
+static void leave_sets_behind(struct world *w)
+{
+    spool_while_the_vault_is_away(w);
+    rpc_call_cancel(TAKE_PTR(w->agent->call));
+    world_until(w, only_machine(w)->intake == NULL);
+    world_apply(w, false);
+    assert_non_null(only_machine(w));
+}
+
+static void nothing_is_left_behind(struct world *w)
+{
+    Leeward__Control__V1__NodeStatus s = LEEWARD__CONTROL__V1__NODE_STATUS__INIT;
+    world_until(w, only_machine(w) == NULL);
+    node_status(w->node, &s);
+    assert_int_equal(s.spool_bytes, 0);
+    assert_string_equal(s.cause, "");
+    assert_int_equal(w->vault->committed, 1);
+}
+
+static void test_what_is_left_of_a_machine_whose_vault_stays_away_is_dropped(void **state)
+{
+    struct world *w = world_of(state);
+    w->node->stranded_limit_usec = 100 * USEC_PER_MSEC;
+    leave_sets_behind(w);
+    nothing_is_left_behind(w);
+}
+
+static void test_what_is_left_of_a_machine_that_its_vault_has_no_more_is_dropped(void **state)
+{
+    struct world *w = world_of(state);
+    leave_sets_behind(w);
+    w->vault->not_given = true;
+    world_start_vault(w);
+    world_until(w, w->vault->refused > 1);
+    assert_non_null(only_machine(w)); /* the vault may be about to hear otherwise */
+    w->node->stranded_limit_usec = 0;
+    nothing_is_left_behind(w);
+}
+
+static void test_machine_that_comes_back_keeps_its_sets(void **state)
+{
+    struct world *w = world_of(state);
+    leave_sets_behind(w);
+    world_apply(w, true);
+    w->node->stranded_limit_usec = 0;
+    uint64_t before = only_machine(w)->served_usec;
+    world_until(w, only_machine(w)->served_usec > before); /* it was looked at */
+    world_start_vault(w);
+    world_until(w, w->vault->committed == 6);
+    assert_true(world_same_disks(w));
+}
+
 /* ---- refusals ---- */
 
 static void test_old_generation_is_refused(void **state)
@@ -876,6 +929,9 @@ int main(void)
         NODE_TEST(test_lost_spool_costs_only_a_new_epoch),
         NODE_TEST(test_gap_before_the_spool_is_the_agents_to_fill),
         NODE_TEST(test_machine_that_moved_away_leaves_no_spool),
+        NODE_TEST(test_what_is_left_of_a_machine_whose_vault_stays_away_is_dropped),
+        NODE_TEST(test_what_is_left_of_a_machine_that_its_vault_has_no_more_is_dropped),
+        NODE_TEST(test_machine_that_comes_back_keeps_its_sets),
         NODE_TEST(test_old_generation_is_refused),
         NODE_TEST(test_damaged_raw_record_is_refused_by_the_node),
         NODE_TEST(test_damaged_compressed_record_is_never_committed),
