@@ -8,7 +8,8 @@
  *         6-11  time since 1970 in units of 4 ms, 42 bits, around the UUID's version (8): ids of a group sort by age
  *        12-15  random
  *
- * As a UUID of version 8 (RFC 9562, 5.8). The time serves for sorting only; no decision rests on it.
+ * As a UUID of version 8 (RFC 9562, 5.8). The time is the coordinator's. Vaults thin group points by it, so that the same ones stay on all members
+ * (transport/vault/thin.h; mark_group_time reads it there); whether a group point is complete does not rest on it.
  */
 #ifndef MOBILITY_GROUP_GROUP_POINT_H
 #define MOBILITY_GROUP_GROUP_POINT_H

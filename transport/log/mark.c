@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "transport/base/bytes.h"
+#include "transport/base/clock.h"
 #include "transport/base/mem.h"
 
 #define MARK_VERSION 1u
@@ -226,6 +227,17 @@ int mark_decode(const struct record *r, const uint8_t *payload, struct mark *ret
 bool mark_is_point(const struct mark *m)
 {
     return m->kind != MARK_PROGRESS;
+}
+
+bool mark_group_time(const struct mark *m, uint64_t *ret_utc_usec)
+{
+    const uint8_t *b = m->group_point.bytes;
+    if ((b[6] & 0xf0) != 0x80 || (b[8] & 0xc0) != 0x80)
+        return false;
+    uint64_t msec = (uint64_t)(b[6] & 0x0f) << 40 | (uint64_t)b[7] << 32 | (uint64_t)(b[8] & 0x3f) << 26 |
+                    (uint64_t)b[9] << 18 | (uint64_t)b[10] << 10 | (uint64_t)b[11] << 2;
+    *ret_utc_usec = msec * USEC_PER_MSEC;
+    return true;
 }
 
 const char *mark_kind_name(enum mark_kind kind)

@@ -14,7 +14,7 @@
  *    24   8  epoch         >= 1
  *    32   8  time          microseconds since 1970 UTC: the moment at which the content held
  *    40  16  machine id
- *    56  16  group point id, zero = none
+ *    56  16  group point id, zero = none; of version 8 (as a UUID): mark_group_time reads its time
  *    72   8  record_count  data and zero records of the change set
  *    80   8  changed_bytes sum of their lengths
  *    88  16  digest        record_digest over them
@@ -78,6 +78,9 @@ int mark_append(const struct mark *m, struct buf *b, struct err *err);
  * kind or flag that this version does not know). */
 int mark_decode(const struct record *r, const uint8_t *payload, struct mark *ret_mark, struct err *err);
 bool mark_is_point(const struct mark *m);
+/* The time in the id of its group point: of the clock of the member that coordinated it, so the same in the marks of all members. Microseconds since 1970 UTC,
+ * in steps of 4 ms. False: it is of no group point, or the id has no time. */
+bool mark_group_time(const struct mark *m, uint64_t *ret_utc_usec);
 /* "progress", "crash", "filesystem", "application". */
 const char *mark_kind_name(enum mark_kind kind);
 int mark_kind_from_name(const char *name); /* -1: unknown */

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "transport/base/bytes.h"
+#include "transport/base/clock.h"
 #include "transport/base/file.h"
 #include "transport/base/hash.h"
 #include "transport/base/mem.h"
@@ -20,8 +21,10 @@
 #define HEAD_SIZE 64u
 #define ENTRY_SIZE 64u
 #define ENTRY_CHECK 60u
+#define ENTRY_MORE (POINT_TAGGED | POINT_GROUPED)
 #define LOT_ENTRIES 1024u
 #define POINTS_MAX (1u << 28) /* a point every second for eight years */
+#define GROUP_SKEW_MAX_MSEC (24 * 3600 * 1000)
 
 void pointlist_done(struct pointlist *l)
 {
@@ -62,6 +65,26 @@ void pointlist_from_mark(
         .kind = (uint8_t)m->kind,
         .flags = (uint8_t)m->flags,
         .more = (uint8_t)more};
+    if ((more & POINT_GROUPED) != 0)
+        point_learn_group(ret_point, m);
+}
+
+void point_learn_group(struct point *p, const struct mark *m)
+{
+    uint64_t group_usec;
+    p->more = (uint8_t)(p->more | POINT_GROUP_TIME);
+    p->group_msec = 0;
+    if (m == NULL || !mark_group_time(m, &group_usec))
+        return;
+    int64_t msec = (int64_t)(group_usec / USEC_PER_MSEC) - (int64_t)(p->time_utc_usec / USEC_PER_MSEC);
+    if (msec >= -GROUP_SKEW_MAX_MSEC && msec <= GROUP_SKEW_MAX_MSEC)
+        p->group_msec = (int32_t)msec;
+}
+
+uint64_t point_group_time(const struct point *p)
+{
+    int64_t msec = (int64_t)(p->time_utc_usec / USEC_PER_MSEC) + p->group_msec;
+    return (uint64_t)msec * USEC_PER_MSEC;
 }
 
 size_t pointlist_at(const struct pointlist *l, uint64_t sequence)
@@ -103,7 +126,7 @@ static void entry_encode(const struct point *p, uint8_t out[ENTRY_SIZE])
     put_le32(out + 52, p->offset);
     out[56] = p->kind;
     out[57] = p->flags;
-    out[58] = p->more;
+    out[58] = p->more & ENTRY_MORE;
     put_le32(out + ENTRY_CHECK, hash_32(out, ENTRY_CHECK));
 }
 
@@ -121,7 +144,7 @@ static int entry_decode(const uint8_t *p, struct point *ret_point, struct err *e
         .offset = get_le32(p + 52),
         .kind = p[56],
         .flags = p[57],
-        .more = p[58]};
+        .more = p[58] & ENTRY_MORE};
     return 0;
 }
 

@@ -17,8 +17,9 @@
 #include "transport/base/ident.h"
 #include "transport/log/mark.h"
 
-#define POINT_TAGGED 1u  /* the mark has a tag */
-#define POINT_GROUPED 2u /* the mark has a group point id */
+#define POINT_TAGGED 1u     /* the mark has a tag */
+#define POINT_GROUPED 2u    /* the mark has a group point id */
+#define POINT_GROUP_TIME 4u /* group_msec is known; not in the file */
 
 struct point {
     uint64_t sequence;
@@ -29,9 +30,10 @@ struct point {
     uint64_t unreadable_blocks;
     uint32_t segment; /* of the mark's record */
     uint32_t offset;
-    uint8_t kind;  /* enum mark_kind */
-    uint8_t flags; /* of the mark */
-    uint8_t more;  /* POINT_ */
+    uint8_t kind;       /* enum mark_kind */
+    uint8_t flags;      /* of the mark */
+    uint8_t more;       /* POINT_ */
+    int32_t group_msec; /* from its time to the one in the group point's id, both in whole milliseconds */
 };
 
 struct pointlist {
@@ -45,6 +47,11 @@ void pointlist_done(struct pointlist *l);
 int pointlist_add(struct pointlist *l, const struct point *p, struct err *err);
 void pointlist_from_mark(
     const struct mark *m, uint32_t segment, uint32_t offset, uint64_t committed_utc_usec, struct point *ret_point);
+/* Takes the time of a group point from its mark; NULL: that cannot be read, and the own time has to do. So it has where the id has none, or one that is more
+ * than a day away: clocks are wrong by hours where a host takes local time for UTC, and by more where nothing should go by them. */
+void point_learn_group(struct point *p, const struct mark *m);
+/* The time by which a group point is told from others, the same on all members if it was learnt; else the own one. */
+uint64_t point_group_time(const struct point *p);
 /* Index of the first point with that sequence or a higher one; count if there is none. */
 size_t pointlist_at(const struct pointlist *l, uint64_t sequence);
 /* NULL: no such point. Good until the list changes. */

@@ -421,3 +421,21 @@ int store_point_mark(const struct store *s, const struct point *p, struct mark *
 {
     return view_read_mark(s->dir, p, ret_mark, err);
 }
+
+int store_learn_group(struct store *s, size_t at, struct err *err)
+{
+    struct point *p = &s->points.items[at];
+    struct err why = ERR_INIT;
+    struct mark *mark AUTO_FREE = mem_new(struct mark);
+    if (mark == NULL)
+        return err_set(err, ERR_NOMEM, "no memory for a mark");
+    int got = store_point_mark(s, p, mark, &why);
+    if (got < 0 && why.code == ERR_NOMEM) {
+        err_copy(err, &why);
+        return -1;
+    }
+    if (got < 0)
+        log_event(LOG_ERROR, "mark_damaged", LOG_S("dir", s->dir), LOG_U("sequence", p->sequence), LOG_E(&why));
+    point_learn_group(p, got < 0 ? NULL : mark);
+    return 0;
+}

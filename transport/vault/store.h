@@ -112,6 +112,9 @@ uint64_t store_epoch(const struct store *s);
 const char *store_dir(const struct store *s);
 /* The points; good until the next call that changes the store. */
 const struct pointlist *store_points(const struct store *s);
+/* Reads the time of the group point at this place of the list from its mark: a list that was loaded does not have it. A mark that cannot be read is logged and
+ * counts as one without. -1: no memory. */
+int store_learn_group(struct store *s, size_t at, struct err *err);
 /* The newest mark, point or progress; NULL: nothing was ever committed. */
 const struct mark *store_last_mark(const struct store *s);
 /* The whole mark of a point, read from the log. */

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Retention, see thin.h. The list is walked from the newest point to the oldest: of each minute, hour and day the first one
- * met, its last, is the one that stays. Buckets are those of UTC, so the same points stay whenever this is asked.
+ * met, its last, is the one that stays. Buckets are those of UTC, so the same points stay whenever this is asked. Which bucket a group point
+ * is in is told by the time in its id: by their own times, members whose clocks differ would each keep another one of a bucket.
  */
 #include "transport/vault/thin.h"
 
@@ -34,6 +35,11 @@ static bool tier_keeps(struct tier *t, uint64_t age_usec, uint64_t time_usec)
     return first && t->keep_usec != 0 && age_usec <= t->keep_usec;
 }
 
+static uint64_t age_of(const struct point *p, uint64_t now)
+{
+    return p->time_utc_usec < now ? now - p->time_utc_usec : 0;
+}
+
 static bool is_pinned(const uint64_t *pinned, size_t count, uint64_t sequence)
 {
     size_t low = 0;
@@ -63,12 +69,30 @@ static bool a_tier_keeps(struct tier levels[TIER_COUNT], uint64_t age, uint64_t 
 static bool stays(const struct point *p, const struct thin_tiers *tiers, struct tier levels[TIER_COUNT],
     struct tier group_levels[TIER_COUNT], uint64_t now)
 {
-    uint64_t age = p->time_utc_usec < now ? now - p->time_utc_usec : 0;
+    uint64_t age = age_of(p, now);
     bool tagged = (p->more & POINT_TAGGED) != 0 && (tiers->tagged_usec == 0 || age <= tiers->tagged_usec);
     bool keep = a_tier_keeps(levels, age, p->time_utc_usec);
     if ((p->more & POINT_GROUPED) != 0)
-        keep = a_tier_keeps(group_levels, age, p->time_utc_usec) || keep;
+        keep = a_tier_keeps(group_levels, age, point_group_time(p)) || keep;
     return keep || tagged || age <= tiers->all_usec;
+}
+
+/* A group point's bucket matters where it may go, and where the next older one may: that one stays if it is in another. */
+size_t thin_unknown(const struct pointlist *points, const struct thin_tiers *tiers, uint64_t now_utc_usec,
+    size_t *ret_places, size_t max)
+{
+    size_t n = 0;
+    bool older_may_go = false;
+    for (size_t i = 0; i < points->count && n < max; i++) {
+        const struct point *p = &points->items[i];
+        if ((p->more & POINT_GROUPED) == 0)
+            continue;
+        bool may_go = age_of(p, now_utc_usec) > tiers->all_usec;
+        if ((may_go || older_may_go) && (p->more & POINT_GROUP_TIME) == 0)
+            ret_places[n++] = i;
+        older_may_go = may_go;
+    }
+    return n;
 }
 
 int thin_plan(const struct pointlist *points, const struct thin_tiers *tiers, uint64_t now_utc_usec,

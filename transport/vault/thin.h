@@ -2,7 +2,9 @@
  *
  * Retention: which recovery points a policy lets go. Every point is kept for a while, then the last of each minute, hour and
  * day for as long as their tiers last. Group points are thinned among themselves as well: the last one of each minute, hour and day
- * stays, on every member of the group, so that they stay complete. Pure: no clock, no disk.
+ * stays, on every member of the group, so that they stay complete. Minute, hour and day of a group point are those of the time in its id, which all members
+ * share, whatever their clocks say; where that is more than a day from a member's own time (pointlist.h) they are those of the own time, and the member may
+ * keep another one. Pure: no clock, no disk.
  */
 #ifndef TRANSPORT_VAULT_THIN_H
 #define TRANSPORT_VAULT_THIN_H
@@ -19,6 +21,11 @@ struct thin_tiers {
     uint64_t minute_usec, hour_usec, day_usec; /* then one of each for these, counted from now; 0: tier off */
     uint64_t tagged_usec;                      /* tagged points for this long; 0: for ever */
 };
+
+/* The places in the list, ascending and at most `max` of them, of group points whose time is needed for that and not known yet: the file does not have it, so
+ * the caller reads it (store_learn_group). thin_plan takes the own time instead. */
+size_t thin_unknown(const struct pointlist *points, const struct thin_tiers *tiers, uint64_t now_utc_usec,
+    size_t *ret_places, size_t max);
 
 /* The sequences to drop, ascending (free them). Never dropped: the newest point, tagged points within theirs, and those in `pinned`
  * (ascending). */

@@ -13,6 +13,7 @@
 #include "transport/vault/vaultspace.h"
 
 #define COPY_LOOKS_USEC (3600 * USEC_PER_SEC)
+#define LEARN_LOT 256u /* marks: some seconds of a disk that seeks */
 
 /* ---- flush ---- */
 
@@ -224,6 +225,20 @@ static bool is_worth_it(const struct thin_job *t, size_t points)
     return worth;
 }
 
+/* After a start the times of group points are in their marks alone. They are read in lots, so that a slow disk does not keep the lane from what comes in;
+ * nothing goes until all are there. 1: they are; 0; -1. */
+static int learn_groups(struct thin_job *t, struct store *s, struct err *err)
+{
+    size_t places[LEARN_LOT], n;
+    do {
+        n = thin_unknown(store_points(s), &t->tiers, store_lock_now(s), places, LEARN_LOT);
+        for (size_t i = 0; i < n; i++)
+            if (store_learn_group(s, places[i], err) < 0)
+                return -1;
+    } while (n == LEARN_LOT && t->hurries);
+    return n < LEARN_LOT;
+}
+
 static int thin_run(struct vaultjob *j, struct err *err)
 {
     struct thin_job *t = (struct thin_job *)j;
@@ -233,6 +248,9 @@ static int thin_run(struct vaultjob *j, struct err *err)
         return -1;
     if (t->pinned_count > 0)
         qsort(t->pinned, t->pinned_count, sizeof(t->pinned[0]), compare_sequence);
+    int known = learn_groups(t, s, err);
+    if (known <= 0)
+        return known;
     if (thin_plan(store_points(s), &t->tiers, store_lock_now(s), t->pinned, t->pinned_count, &t->dropped,
             &t->dropped_count, err) < 0)
         return -1;

@@ -17,6 +17,7 @@
 #include "tests/unit/vault/vaultmodel.h"
 #include "transport/base/clock.h"
 #include "transport/base/file.h"
+#include "transport/base/mem.h"
 #include "transport/log/segment.h"
 #include "transport/vault/manifest.h"
 #include "transport/vault/verify.h"
@@ -70,6 +71,37 @@ static void a_committed_point_reads_back(void **state)
     model_write(m, 1, 4096, 4096, true);
     model_commit(m, MARK_CRASH);
     model_check_all(m);
+}
+
+/* The list in the file has no room for it. */
+static void the_time_of_a_group_point_is_learnt_from_its_mark(void **state)
+{
+    struct model *m = *state;
+    struct err err = ERR_INIT;
+    m->began_utc_usec = 500 * 3600 * USEC_PER_SEC;
+    const uint64_t group_usec = m->began_utc_usec + 7 * 3600 * USEC_PER_SEC;
+    model_group_id(group_usec, &m->group);
+    for (int i = 0; i < 2; i++) {
+        model_random_write(m);
+        model_commit(m, MARK_CRASH);
+    }
+    assert_int_equal(point_group_time(&store_points(m->store)->items[1]), group_usec);
+    assert_int_equal(store_flush(m->store, &err), 0);
+    model_close(m);
+    model_open(m);
+    const struct point *p = store_points(m->store)->items;
+    assert_int_equal(p[0].more, POINT_GROUPED);
+    assert_int_equal(point_group_time(&p[0]), p[0].time_utc_usec);
+    assert_int_equal(store_learn_group(m->store, 0, &err), 0);
+    assert_int_equal(p[0].more, POINT_GROUPED | POINT_GROUP_TIME);
+    assert_int_equal(point_group_time(&p[0]), group_usec);
+    assert_int_equal(p[1].more, POINT_GROUPED);
+    char *path AUTO_FREE = mem_printf("%s/main/%016x.seg", m->machine_dir, p[1].segment);
+    int fd AUTO_CLOSE = open(path, O_WRONLY | O_CLOEXEC);
+    assert_int_equal(pwrite(fd, "?", 1, p[1].offset), 1);
+    assert_int_equal(store_learn_group(m->store, 1, &err), 0); /* retention does not stop at one that cannot be read */
+    assert_int_equal(p[1].more, POINT_GROUPED | POINT_GROUP_TIME);
+    assert_int_equal(point_group_time(&p[1]), p[1].time_utc_usec);
 }
 
 static void each_of_many_points_shows_its_own_moment(void **state)
@@ -648,6 +680,7 @@ int main(void)
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
     const struct CMUnitTest tests[] = {
         TEST(a_committed_point_reads_back),
+        TEST(the_time_of_a_group_point_is_learnt_from_its_mark),
         TEST(each_of_many_points_shows_its_own_moment),
         TEST(a_progress_mark_is_durable_but_no_point),
         TEST(points_survive_close_and_crash),

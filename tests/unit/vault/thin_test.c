@@ -6,8 +6,10 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdlib.h>
+#include <string.h>
 #include <cmocka.h>
 
+#include "tests/unit/vault/vaultmodel.h"
 #include "transport/base/clock.h"
 #include "transport/vault/thin.h"
 
@@ -166,6 +168,117 @@ static void the_same_group_points_stay_on_all_members(void **state)
     pointlist_done(&b);
 }
 
+static void group_mark(struct mark *m, uint64_t sequence, uint64_t own_usec, uint64_t group_usec)
+{
+    *m = (struct mark){.kind = MARK_CRASH, .sequence = sequence, .time_utc_usec = own_usec};
+    model_group_id(group_usec, &m->group_point);
+}
+
+#define GROUP_STEP (60 * USEC_PER_SEC)
+#define GROUP_POINTS (72u * 60u)
+
+/* When group point i was made, by the coordinator's clock: a second and a half before the end of a minute. */
+static uint64_t group_time(unsigned i)
+{
+    return NOW - (uint64_t)(GROUP_POINTS - i) * GROUP_STEP + GROUP_STEP - 1500000;
+}
+
+/* A member's list, its clock that far off: the group points, each behind one of its own. */
+static void fill_member(struct pointlist *l, int64_t off_usec)
+{
+    static struct mark m;
+    struct err err = ERR_INIT;
+    for (unsigned i = 0; i < GROUP_POINTS; i++) {
+        uint64_t own = group_time(i) + (uint64_t)off_usec;
+        struct point p = {.sequence = 2 * i + 1, .time_utc_usec = own - USEC_PER_SEC / 2};
+        assert_int_equal(pointlist_add(l, &p, &err), 0);
+        group_mark(&m, 2 * i + 2, own, group_time(i));
+        pointlist_from_mark(&m, 1, 0, own, &p);
+        assert_int_equal(pointlist_add(l, &p, &err), 0);
+    }
+}
+
+/* Group point i has a bit of those that stayed on all of the members so far. */
+static void leave_what_stays(const struct pointlist *l, const struct thin_tiers *t, bool *stayed)
+{
+    uint64_t *drop;
+    size_t count = plan(l, t, NULL, 0, &drop);
+    for (size_t at = 0; at < count; at++)
+        if (drop[at] % 2 == 0)
+            stayed[drop[at] / 2 - 1] = false;
+    free(drop);
+}
+
+/* One that the clocks put into different hours or days is the last one of its bucket on all members or on none. */
+static void the_last_group_point_of_an_hour_stays_on_members_whose_clocks_differ(void **state)
+{
+    static const int64_t off_sec[] = {0, 3, -7, 40, 2 * 3600 + 5, -5 * 3600, 9 * 3600 + 30 * 60};
+    static bool stayed[GROUP_POINTS];
+    struct thin_tiers t = {.all_usec = 10 * MINUTE, .hour_usec = 60 * HOUR, .day_usec = 1000 * HOUR};
+    (void)state;
+    memset(stayed, true, sizeof(stayed));
+    for (size_t k = 0; k < sizeof(off_sec) / sizeof(off_sec[0]); k++) {
+        struct pointlist l = {0};
+        fill_member(&l, off_sec[k] * (int64_t)USEC_PER_SEC);
+        leave_what_stays(&l, &t, stayed);
+        pointlist_done(&l);
+    }
+    size_t hours = 0, days = 0;
+    for (unsigned i = 0; i < GROUP_POINTS; i++) {
+        uint64_t bucket = group_time(i) / HOUR;
+        if (!stayed[i] || group_time(i) / HOUR == group_time(i + 1) / HOUR)
+            continue;
+        hours += NOW / HOUR - bucket <= 50;
+        days += group_time(i) / (24 * HOUR) != group_time(i + 1) / (24 * HOUR);
+    }
+    assert_int_equal(hours, 50);
+    assert_int_equal(days, 3);
+}
+
+static uint64_t learnt(uint64_t own_usec, uint64_t group_usec)
+{
+    static struct mark m;
+    struct point p;
+    group_mark(&m, 1, own_usec, group_usec);
+    pointlist_from_mark(&m, 1, 0, own_usec, &p);
+    return point_group_time(&p);
+}
+
+static void a_group_time_more_than_a_day_away_does_not_count(void **state)
+{
+    static struct mark m;
+    struct point p;
+    (void)state;
+    assert_int_equal(learnt(NOW, NOW + 24 * HOUR), NOW + 24 * HOUR);
+    assert_int_equal(learnt(NOW, NOW - 24 * HOUR), NOW - 24 * HOUR);
+    assert_int_equal(learnt(NOW + 1234567, NOW + 4000), NOW + 4000); /* not by what a millisecond is cut off of */
+    assert_int_equal(learnt(NOW, NOW + 24 * HOUR + 4000), NOW);
+    assert_int_equal(learnt(NOW, 0), NOW);
+    assert_int_equal(learnt(NOW, UINT64_C(1) << 53), NOW);
+    group_mark(&m, 1, NOW, NOW + HOUR);
+    m.group_point.bytes[6] ^= 0xc0; /* of version 4 */
+    pointlist_from_mark(&m, 1, 0, NOW, &p);
+    assert_int_equal(point_group_time(&p), NOW);
+}
+
+static void only_group_times_that_decide_are_asked_for(void **state)
+{
+    struct pointlist l = {0};
+    struct thin_tiers t = {.all_usec = 4 * HOUR + 1};
+    size_t places[10];
+    (void)state;
+    fill(&l, HOUR, 10);
+    assert_int_equal(thin_unknown(&l, &t, NOW, places, 10), 0);
+    for (size_t i = 0; i < l.count; i++)
+        l.items[i].more = i % 2 == 0 ? 0 : POINT_GROUPED;
+    l.items[3].more |= POINT_GROUP_TIME;
+    assert_int_equal(thin_unknown(&l, &t, NOW, places, 10), 2);
+    assert_int_equal(places[0], 1);
+    assert_int_equal(places[1], 5); /* four hours old: it stays, and may take the place of the one before it */
+    assert_int_equal(thin_unknown(&l, &t, NOW, places, 1), 1);
+    pointlist_done(&l);
+}
+
 static void a_long_list_is_thinned_in_lots(void **state)
 {
     const uint64_t hour = 3600 * USEC_PER_SEC;
@@ -187,6 +300,9 @@ int main(void)
         cmocka_unit_test(the_newest_tagged_and_pinned_stay),
         cmocka_unit_test(tagged_points_go_when_their_time_is_over),
         cmocka_unit_test(the_same_group_points_stay_on_all_members),
+        cmocka_unit_test(the_last_group_point_of_an_hour_stays_on_members_whose_clocks_differ),
+        cmocka_unit_test(a_group_time_more_than_a_day_away_does_not_count),
+        cmocka_unit_test(only_group_times_that_decide_are_asked_for),
         cmocka_unit_test(a_long_list_is_thinned_in_lots),
     };
     return cmocka_run_group_tests_name("thin", tests, NULL, NULL);

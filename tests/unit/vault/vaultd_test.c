@@ -541,6 +541,37 @@ static void retention_drops_points_by_policy_and_keeps_the_newest(void **state)
     assert_int_equal(points_listed(f, &last), 1);
 }
 
+/* Its time is not in the list of points: after a restart it is read from the mark. */
+static void group_points_are_thinned_by_the_time_in_their_ids_after_a_restart(void **state)
+{
+    const uint64_t hour = 3600 * USEC_PER_SEC, ended = (clock_utc_usec() / hour - 5) * hour;
+    struct fixture *f = *state;
+    struct talk t;
+    uint64_t last, end = clock_mono_usec() + WAIT_USEC;
+    f->m.began_utc_usec = ended - 3500000; /* by its own clock the hour ends behind point 3, */
+    stream_open(f, &t, 1);
+    for (uint64_t s = 1; s <= 7; s++) {
+        f->m.group = (struct ident){0};
+        if (s < 7) /* and by the coordinator's behind point 2 */
+            model_group_id(ended + (s - 2) * USEC_PER_SEC - USEC_PER_SEC / 2, &f->m.group);
+        model_random_write(&f->m);
+        stream_commit(f, &t);
+    }
+    talk_done(f, &t);
+    restart(f);
+    assert_int_equal(points_listed(f, &last), 7);
+    struct vmachine *vm = vaultd_machine(f->d, &f->m.conf.machine);
+    vm->tiers.all_usec = 1;
+    vm->tiers.hour_usec = 48 * hour;
+    vaultupkeep_thin(vm);
+    while (points_listed(f, &last) > 4)
+        assert_true(clock_mono_usec() < end);
+    static const uint64_t stay[] = {2, 3, 6, 7};
+    assert_int_equal(points_listed(f, &last), 4);
+    for (size_t i = 0; i < 4; i++)
+        assert_non_null(pointlist_find(store_points(vm->store), stay[i]));
+}
+
 /* ---- a hub that hears what is told of points ---- */
 
 static struct {
@@ -1651,6 +1682,7 @@ int main(void)
         TEST(points_and_ranges_can_be_read),
         TEST(retention_goes_by_its_own_clock),
         TEST(retention_drops_points_by_policy_and_keeps_the_newest),
+        TEST(group_points_are_thinned_by_the_time_in_their_ids_after_a_restart),
         TEST(what_was_dropped_is_told_until_the_hub_has_it),
         TEST(not_to_know_what_was_dropped_is_forgotten_when_its_time_comes),
         TEST(points_go_from_a_disk_that_has_no_room_to_note_it),

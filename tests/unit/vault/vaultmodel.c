@@ -33,6 +33,19 @@ uint64_t model_random(struct model *m, uint64_t below)
     return m->random % below;
 }
 
+void model_group_id(uint64_t utc_usec, struct ident *ret_id)
+{
+    uint64_t units = utc_usec / 4000;
+    uint8_t *b = ret_id->bytes;
+    *ret_id = (struct ident){{0, 0, 0, 7, 0, 1}};
+    b[6] = (uint8_t)(0x80 | (units >> 38 & 0x0f));
+    b[7] = (uint8_t)(units >> 30);
+    b[8] = (uint8_t)(0x80 | (units >> 24 & 0x3f));
+    b[9] = (uint8_t)(units >> 16);
+    b[10] = (uint8_t)(units >> 8);
+    b[11] = (uint8_t)units;
+}
+
 void model_init(struct model *m, uint64_t seed)
 {
     model_init_sized(m, seed, (1u << 20) + 1536, 512u << 10); /* an odd size */

@@ -45,6 +45,8 @@ struct model {
     unsigned point_count;
 };
 
+/* The id of a group point that was coordinated at that time, as transport/log/FORMAT.md has it. */
+void model_group_id(uint64_t utc_usec, struct ident *ret_id);
 void model_init(struct model *m, uint64_t seed);
 /* The same with disks of other sizes. */
 void model_init_sized(struct model *m, uint64_t seed, uint64_t bytes_0, uint64_t bytes_1);

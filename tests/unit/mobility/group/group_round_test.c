@@ -9,6 +9,7 @@
 
 #include "mobility/group/group_point.h"
 #include "transport/base/clock.h"
+#include "transport/log/mark.h"
 
 #include <stdarg.h>
 #include <stddef.h>
@@ -163,6 +164,23 @@ static void test_an_id_belongs_to_one_list_of_members(void **state)
     assert_false(group_point_is_of(&random, 7, 300)); /* of version 4 */
 }
 
+/* As vaults read it. */
+static void test_an_id_tells_its_time(void **state)
+{
+    static struct mark m;
+    uint64_t usec = 0;
+
+    (void)state;
+    assert_int_equal(group_point_new(7, 300, 1795249759682360, &m.group_point, NULL), 0);
+    assert_true(mark_group_time(&m, &usec));
+    assert_int_equal(usec, 1795249759680000); /* in steps of 4 ms */
+    assert_int_equal(group_point_new(7, 300, (UINT64_C(1) << 44) * 1000 - 1, &m.group_point, NULL), 0);
+    assert_true(mark_group_time(&m, &usec));
+    assert_int_equal(usec, ((UINT64_C(1) << 44) - 4) * 1000);
+    m.group_point = (struct ident){0};
+    assert_false(mark_group_time(&m, &usec));
+}
+
 static void test_ids_of_a_group_sort_by_membership_and_age(void **state)
 {
     struct ident last = {0};
@@ -219,6 +237,7 @@ int main(void)
         cmocka_unit_test(test_a_member_that_is_none_is_not_heard),
         cmocka_unit_test(test_who_is_late_is_named),
         cmocka_unit_test(test_an_id_belongs_to_one_list_of_members),
+        cmocka_unit_test(test_an_id_tells_its_time),
         cmocka_unit_test(test_ids_of_a_group_sort_by_membership_and_age),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
