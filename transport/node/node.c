@@ -30,8 +30,9 @@
  * that whoever asks. */
 #define OPEN_LIMIT_USEC (60 * USEC_PER_SEC)
 /* Of what is left of a machine that the hub took away, and its vault: enough for a vault to be started again, host and all, and to hear from its hub whose
- * machines it has. Longer would keep its room from machines that are served here, for what their agents hold anyway. */
-#define STRANDED_LIMIT_USEC (600 * USEC_PER_SEC)
+ * machines it has, and for a person to see what is the matter: where the source is gone too, this is the newest that there is. Longer would keep its room from
+ * machines that are served here, for what agents hold anyway. */
+#define STRANDED_LIMIT_USEC (3600 * USEC_PER_SEC)
 #define IDLE_SEGMENT_BYTES (8u << 20) /* worth the few fsyncs that the next segment costs */
 
 static const char moved_away[] = "the machine was moved to another node";
