@@ -19,6 +19,8 @@
 #define TRIES_DEFAULT 12u
 #define SMALL_DEFAULT (4u << 20)
 #define LIVE_DEFAULT (10 * USEC_PER_SEC)
+#define SETTLE_USEC                                                                                                    \
+    (2 * USEC_PER_SEC) /* for the flush before a freeze that is the way out: no more time goes to live rounds */
 #define HOLD_DEFAULT (8u << 20)
 
 static const char outside[] = "something outside the frozen file systems writes to the disks";
@@ -389,6 +391,8 @@ static int find_point(struct run *x, struct err *err)
     if (x->o.want != CYCLE_CRASH || !x->o.may_freeze)
         return 0;
     x->began_mono = mono(x->c);
+    if (x->o.live_usec > SETTLE_USEC)
+        x->o.live_usec = SETTLE_USEC;
     if (x->c->parts.flush && live_rounds(x, true, err) < 0)
         return -1;
     return frozen_round(x, err);
