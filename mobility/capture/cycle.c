@@ -19,9 +19,9 @@
 #define TRIES_DEFAULT 12u
 #define SMALL_DEFAULT (4u << 20)
 #define LIVE_DEFAULT (10 * USEC_PER_SEC)
-#define SETTLE_USEC                                                                                                    \
-    (2 * USEC_PER_SEC) /* for the flush before a freeze that is the way out: no more time goes to live rounds */
 #define HOLD_DEFAULT (8u << 20)
+/* Live rounds around the flush before a freeze that is the way out. */
+#define SETTLE_USEC (2 * USEC_PER_SEC)
 
 static const char outside[] = "something outside the frozen file systems writes to the disks";
 static const char too_much[] = "too much changed for a freeze";

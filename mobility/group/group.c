@@ -330,7 +330,6 @@ void group_set(struct group *g, const struct group_wish *wish)
 
     if (g->wish.interval_usec != wish->interval_usec) /* nobody could have been heard every so often before */
         g->heard_usec = clock_mono_usec();
-
     g->wish = *wish;
     g->rank = rank_of(g, &g->conf.self);
     if (!same_group) {
