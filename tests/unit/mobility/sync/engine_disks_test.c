@@ -763,6 +763,29 @@ static void a_group_point_without_a_disk_that_grew_asks_for_nothing(void **state
     syncrig_done(&rig);
 }
 
+/* Each of them counts for one, and none for the ones after it. */
+static void group_points_do_not_put_off_a_machines_own(void **state)
+{
+    struct group_part_view view;
+    struct fakenode_facts facts;
+    struct syncrig rig;
+
+    (void)state;
+    grows = loses = false;
+    syncrig_init(&rig, 1, 16 * MIB, 512);
+    rig.wish.interval_usec = 10 * USEC_PER_SEC;
+    syncrig_start(&rig);
+    assert_true(syncrig_wait_phase(&rig, PHASE_PROTECTED));
+    for (unsigned i = 0; i < 20; i++) {
+        assert_int_equal(make_group_point(syncrig_part(&rig), &view), GROUP_PART_DONE);
+        group_part_collect(syncrig_part(&rig));
+        assert_true(fakenode_wait_committed(rig.node, view.sequence));
+    }
+    fakenode_get(rig.node, &facts);
+    assert_true(fakenode_wait_points(rig.node, facts.points + 1));
+    syncrig_done(&rig);
+}
+
 /* What was frozen then is not all that is mounted. */
 static void a_group_point_beside_a_hidden_file_system_is_crash_consistent(void **state)
 {
@@ -904,6 +927,7 @@ int main(void)
         cmocka_unit_test(a_disk_that_grows_in_a_cycle_is_in_no_point_with_its_old_size),
         cmocka_unit_test(what_the_tracker_loses_in_a_cycle_makes_it_no_point),
         cmocka_unit_test(a_group_point_without_a_disk_that_grew_asks_for_nothing),
+        cmocka_unit_test(group_points_do_not_put_off_a_machines_own),
         cmocka_unit_test(a_group_point_beside_a_hidden_file_system_is_crash_consistent),
         cmocka_unit_test(what_a_backlog_could_not_read_is_known_to_the_next_process),
         cmocka_unit_test(what_could_not_be_read_of_a_very_large_disk_is_read_again),
