@@ -763,6 +763,32 @@ static void a_group_point_without_a_disk_that_grew_asks_for_nothing(void **state
     syncrig_done(&rig);
 }
 
+/* The other machines do not wait for what takes longer than they do; sent in pieces it is not sent again by each try. */
+static void a_backlog_is_sent_before_a_group_point(void **state)
+{
+    enum group_part_state made = GROUP_PART_FAILED;
+    struct group_part_view view;
+    struct syncrig rig;
+
+    (void)state;
+    grows = loses = false;
+    syncrig_init(&rig, 1, 192 * MIB, 512);
+    rig.wish.interval_usec = DAY_USEC;
+    syncrig_start(&rig);
+    assert_true(syncrig_wait_phase(&rig, PHASE_PROTECTED));
+    fill(&rig.disks[0], 0, 144 * MIB);
+    assert_int_equal(make_group_point(syncrig_part(&rig), &view), GROUP_PART_FAILED);
+    assert_non_null(strstr(view.why.text, "catching up"));
+    group_part_collect(syncrig_part(&rig));
+    for (unsigned i = 0; i < 900 && made != GROUP_PART_DONE; i++) {
+        (void)usleep(100 * USEC_PER_MSEC);
+        made = make_group_point(syncrig_part(&rig), &view);
+        group_part_collect(syncrig_part(&rig));
+    }
+    assert_int_equal(made, GROUP_PART_DONE);
+    syncrig_done(&rig);
+}
+
 /* Each of them counts for one, and none for the ones after it. */
 static void group_points_do_not_put_off_a_machines_own(void **state)
 {
@@ -927,6 +953,7 @@ int main(void)
         cmocka_unit_test(a_disk_that_grows_in_a_cycle_is_in_no_point_with_its_old_size),
         cmocka_unit_test(what_the_tracker_loses_in_a_cycle_makes_it_no_point),
         cmocka_unit_test(a_group_point_without_a_disk_that_grew_asks_for_nothing),
+        cmocka_unit_test(a_backlog_is_sent_before_a_group_point),
         cmocka_unit_test(group_points_do_not_put_off_a_machines_own),
         cmocka_unit_test(a_group_point_beside_a_hidden_file_system_is_crash_consistent),
         cmocka_unit_test(what_a_backlog_could_not_read_is_known_to_the_next_process),
