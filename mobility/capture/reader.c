@@ -15,7 +15,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -56,16 +55,10 @@ struct reader {
 
 static int allocate(struct reader *r)
 {
-    size_t bytes = (size_t)r->depth * READER_PIECE_BYTES;
-    void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-
-    if (memory == MAP_FAILED)
-        return -1;
-    mem_keep_from_children(memory, bytes);
-    r->memory = memory;
+    r->memory = mem_pages_new((size_t)r->depth * READER_PIECE_BYTES);
     r->slots = mem_alloc(r->depth, sizeof(*r->slots));
     r->free_slots = mem_alloc(r->depth, sizeof(*r->free_slots));
-    if (!r->slots || !r->free_slots)
+    if (!r->memory || !r->slots || !r->free_slots)
         return -1;
     for (unsigned i = 0; i < r->depth; i++) {
         r->slots[i].buffer = r->memory + (size_t)i * READER_PIECE_BYTES;
@@ -104,8 +97,7 @@ void reader_free(struct reader *r)
         (void)syscall(SYS_io_destroy, r->context);
     for (size_t i = 0; i < r->disk_count; i++)
         (void)close(r->disks[i].fd);
-    if (r->memory)
-        (void)munmap(r->memory, (size_t)r->depth * READER_PIECE_BYTES);
+    mem_pages_free(r->memory, (size_t)r->depth * READER_PIECE_BYTES);
     free(r->slots);
     free(r->free_slots);
     free(r->disks);

@@ -10,7 +10,6 @@
 
 #include <pthread.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -112,12 +111,7 @@ static void *thread_main(void *arg)
 
 static int allocate(struct sealpool *p, struct err *err)
 {
-    void *memory = mmap(
-        NULL, (size_t)p->lot_count * SEALPOOL_LOT_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-
-    p->memory = memory == MAP_FAILED ? NULL : memory;
-    if (p->memory)
-        mem_keep_from_children(p->memory, (size_t)p->lot_count * SEALPOOL_LOT_BYTES);
+    p->memory = mem_pages_new((size_t)p->lot_count * SEALPOOL_LOT_BYTES);
     p->lots = mem_alloc(p->lot_count, sizeof(*p->lots));
     p->work = seal_work_new();
     if (!p->memory || !p->lots || !p->work)
@@ -162,8 +156,7 @@ void sealpool_free(struct sealpool *p)
         (void)pthread_join(p->threads[i], NULL);
     for (unsigned i = 0; p->lots && i < p->lot_count; i++)
         buf_done(&p->lots[i].sealed);
-    if (p->memory)
-        (void)munmap(p->memory, (size_t)p->lot_count * SEALPOOL_LOT_BYTES);
+    mem_pages_free(p->memory, (size_t)p->lot_count * SEALPOOL_LOT_BYTES);
     seal_work_free(p->work);
     free(p->lots);
     pthread_cond_destroy(&p->sealed);

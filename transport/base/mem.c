@@ -15,6 +15,8 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#define HUGE_PAGE_BYTES ((size_t)2 << 20)
+
 static atomic_long fail_at;
 
 /* No object is larger than PTRDIFF_MAX; what asks for more has computed its size wrongly. */
@@ -90,6 +92,47 @@ char *mem_printf(const char *fmt, ...)
 void mem_keep_from_children(void *mapping, size_t n)
 {
     (void)madvise(mapping, n, MADV_DONTFORK);
+}
+
+/* A mapping begins anywhere; what lies before the border and behind the end goes back. */
+static uint8_t *map_aligned(size_t n)
+{
+    uint8_t *all = mmap(NULL, n + HUGE_PAGE_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    size_t before;
+
+    if (all == MAP_FAILED)
+        return NULL;
+    before = HUGE_PAGE_BYTES - (uintptr_t)all % HUGE_PAGE_BYTES;
+    (void)munmap(all, before);
+    if (before < HUGE_PAGE_BYTES)
+        (void)munmap(all + before + n, HUGE_PAGE_BYTES - before);
+    return all + before;
+}
+
+static size_t whole_pages(size_t n)
+{
+    return n + (HUGE_PAGE_BYTES - n % HUGE_PAGE_BYTES) % HUGE_PAGE_BYTES;
+}
+
+void *mem_pages_new(size_t n)
+{
+    uint8_t *pages;
+
+    if (n == 0 || n > PTRDIFF_MAX - 2 * HUGE_PAGE_BYTES || must_fail())
+        return NULL;
+    n = whole_pages(n);
+    pages = map_aligned(n);
+    if (!pages)
+        return NULL;
+    (void)madvise(pages, n, MADV_HUGEPAGE); /* a kernel without them has pages, too */
+    mem_keep_from_children(pages, n);
+    return pages;
+}
+
+void mem_pages_free(void *pages, size_t n)
+{
+    if (pages)
+        (void)munmap(pages, whole_pages(n));
 }
 
 void mem_keep_freed(size_t keep_bytes)

@@ -21,6 +21,10 @@ char *mem_printf(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 /* For daemons that move buffers of megabytes: the allocator keeps up to keep_bytes of what was freed instead of giving it back
  * to the kernel and faulting it in again, page by page, for the next buffer. Once, before threads are started. */
 void mem_keep_freed(size_t keep_bytes);
+/* At least n bytes of zeros for content of disks, at the border of a huge page, where the kernel has such pages in them: what is read past the page cache
+ * costs it less then, for it pins memory page by page. A child that this process forks is without them. NULL: no memory. */
+void *mem_pages_new(size_t n);
+void mem_pages_free(void *pages, size_t n); /* n as it was; NULL is allowed */
 /* A child that this process forks is without this mapping (of whole pages): it would share what it does not need, and keep it alive, or have it locked in
  * memory with the rest. */
 void mem_keep_from_children(void *mapping, size_t n);
