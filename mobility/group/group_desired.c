@@ -9,8 +9,11 @@
 
 static int read_member(const Leeward__Control__V1__GroupMember *m, struct group_peer *ret_peer, struct err *err)
 {
-    if (ident_from_text(m->machine_id, &ret_peer->id) < 0 || strlen(m->address) >= sizeof(ret_peer->address))
-        return err_set(err, ERR_INVALID, "a member of the group without a proper id or address");
+    if (ident_from_text(m->machine_id, &ret_peer->id) < 0 || ident_is_zero(&ret_peer->id))
+        return err_set(err, ERR_INVALID, "%.64s is in the group without a proper id", m->name);
+    if (strlen(m->address) >= sizeof(ret_peer->address))
+        return err_set(err, ERR_INVALID, "%.64s is in the group with an address of %zu bytes, %zu at most", m->name,
+            strlen(m->address), sizeof(ret_peer->address) - 1);
     snprintf(ret_peer->name, sizeof(ret_peer->name), "%s", m->name);
     snprintf(ret_peer->address, sizeof(ret_peer->address), "%s", m->address);
     return 0;
@@ -29,8 +32,11 @@ int group_desired_read(
 {
     struct group_wish *w = ret_wish;
 
-    if (ident_from_text(d->group_id, &w->id) < 0 || ident_is_zero(&w->id) || d->n_members > GROUP_MEMBERS_MAX)
-        return err_set(err, ERR_INVALID, "a group without a proper id, or of too many machines");
+    *w = (struct group_wish){0};
+    if (ident_from_text(d->group_id, &w->id) < 0 || ident_is_zero(&w->id))
+        return err_set(err, ERR_INVALID, "a group without a proper id");
+    if (d->n_members > GROUP_MEMBERS_MAX)
+        return err_set(err, ERR_INVALID, "a group of %zu machines, %u at most", d->n_members, GROUP_MEMBERS_MAX);
     snprintf(w->name, sizeof(w->name), "%s", d->name);
     w->number = d->number;
     w->membership = d->membership;
@@ -40,7 +46,7 @@ int group_desired_read(
         if (read_member(d->members[i], &w->members[w->count], err) < 0)
             return -1;
         if (has(w, w->count, &w->members[w->count].id))
-            return err_set(err, ERR_INVALID, "a machine is twice in the group");
+            return err_set(err, ERR_INVALID, "%.64s is twice in the group", w->members[w->count].name);
         w->count++;
     }
     if (!has(w, w->count, self))

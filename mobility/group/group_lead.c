@@ -26,7 +26,8 @@ struct seat {
     bool is_self;
     struct rpc_channel *channel;
     struct rpc_call *call;
-    bool done; /* it has nothing more to say, and may end the call */
+    struct err unreachable; /* why it has no channel */
+    bool done;              /* it has nothing more to say, and may end the call */
 };
 
 struct group_lead {
@@ -110,6 +111,10 @@ static int send_order(struct seat *s, const struct group_order *o, struct err *e
 
     if (s->is_self)
         return group_member_order(s->lead->conf.member, o, take_own, s, err);
+    if (!s->channel) {
+        err_copy(err, &s->unreachable);
+        return -1;
+    }
     if (!s->call)
         return err_set(err, ERR_UNAVAILABLE, "it cannot be reached");
     if (group_wire_put_order(o, &b, err) < 0)
@@ -288,13 +293,18 @@ static void connect_seat(struct seat *s)
         .handshake_usec = CONNECT_USEC,
         .backoff_max_usec = BACKOFF_MAX_USEC};
     struct group_lead *l = s->lead;
-    struct err err = ERR_INIT;
 
-    if (s->is_self || s->channel || !s->peer.address[0])
+    if (s->is_self || s->channel)
         return;
-    if (rpc_channel_new(l->conf.loop, s->peer.address, l->conf.tls, "agent", &s->peer.id, &limits, &s->channel, &err) <
-        0)
-        log_event(LOG_WARN, "group_member_address", LOG_S("member", s->peer.name), LOG_E(&err));
+    if (!s->peer.address[0]) {
+        err_set(&s->unreachable, ERR_UNAVAILABLE, "the hub knows no address of it");
+        err_hint(&s->unreachable, "see that its agent is connected to the hub");
+    } else if (rpc_channel_new(l->conf.loop, s->peer.address, l->conf.tls, "agent", &s->peer.id, &limits, &s->channel,
+                   &s->unreachable) < 0) {
+        err_wrap(&s->unreachable, "the address that its agent gave");
+        err_hint(&s->unreachable, "give its agent HOST:PORT as --group-advertise");
+        log_event(LOG_WARN, "group_member_address", LOG_S("member", s->peer.name), LOG_E(&s->unreachable));
+    }
 }
 
 static void abort_round(struct group_lead *l)
