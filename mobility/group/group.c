@@ -174,7 +174,8 @@ static void settle_command(struct group *g, const struct ident *point, const str
     end_command(g, NULL, &why);
 }
 
-/* A day's interval is no reason to be without a group point for two. */
+/* A day's interval is no reason to be without a group point for two. And one that took longer than the interval to be missed is none to try again at once:
+ * the members that waited have had no points of their own, and another machine may coordinate meanwhile. */
 static void plan_again(struct group *g, bool made)
 {
     uint64_t now = clock_mono_usec();
@@ -187,8 +188,7 @@ static void plan_again(struct group *g, bool made)
     g->again_usec = g->again_usec ? 2 * g->again_usec : AGAIN_USEC;
     if (g->again_usec > most)
         g->again_usec = most;
-    if (g->due_usec > now + g->again_usec)
-        g->due_usec = now + g->again_usec;
+    g->due_usec = now + g->again_usec;
 }
 
 static void over(void *arg, const struct ident *point, const struct group_round *round)

@@ -124,6 +124,19 @@ static void deliver(struct place *p)
     nanosleep(&t, NULL);
 }
 
+static bool is_ready(struct place *p)
+{
+    const struct timespec pause = {.tv_nsec = 1000000};
+    bool never;
+
+    pthread_mutex_lock(&p->ring->lock);
+    never = p->never_ready;
+    pthread_mutex_unlock(&p->ring->lock);
+    while (never && !group_part_is_aborted(p->part))
+        nanosleep(&pause, NULL);
+    return !never;
+}
+
 static uint64_t read_place(struct place *p)
 {
     uint64_t value;
@@ -144,8 +157,9 @@ static void take_part(struct place *p, const struct group_part_ask *ask)
     err_set(&why, ERR_TIMEOUT, "not held");
     value = read_place(p);
     work(p);
-    while ((go = group_part_prepared(p->part, 5000)) == 0)
-        ;
+    go = is_ready(p) ? 0 : -1;
+    while (go == 0)
+        go = group_part_prepared(p->part, 5000);
     if (go < 0 || fails(p)) {
         group_part_end(p->part, 0, &why);
         return;

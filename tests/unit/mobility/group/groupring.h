@@ -36,6 +36,7 @@ struct place {
     unsigned freezes;      /* times that it was frozen */
     uint64_t budget_usec;  /* of the last freeze that was asked for */
     uint64_t deliver_usec; /* so long it takes from its thaw until it has delivered */
+    bool never_ready;      /* it gets no further than live rounds */
     /* On the loop: what it told. */
     struct group_news news;
     unsigned took_over, gave_back; /* the coordinator's place */
