@@ -522,6 +522,7 @@ static void on_up(void *arg)
     log_event(LOG_INFO, "hub_connected", LOG_S("hub", a->conf.hub));
     send_inventory(a);
     send_status(a);
+    group_tell_again(a->group);
     loop_timer_set(a->timer, session_status_interval_usec(a->session));
 }
 

@@ -41,6 +41,7 @@ struct group {
     uint64_t due_usec;   /* of the next group point, while leading */
     uint64_t again_usec; /* pause before the one that is to make up for a missed one; 0: none was missed */
     struct group_news news;
+    bool is_latest; /* no other machine has coordinated since: news are the group's latest, as far as is known here */
     uint64_t told_usec;
     bool told_port;
     /* A group point that was asked for; "": none. */
@@ -93,6 +94,7 @@ static int may_prepare(void *arg, const struct ident *from, const struct group_o
         return err_set(err, ERR_REFUSED, "it is in another group");
     if (from && rank_of(g, from) < g->rank)
         g->heard_usec = clock_mono_usec();
+    g->is_latest = g->is_latest && !from;
     if (o->membership != g->wish.membership || !group_point_is_of(&o->point, g->wish.number, g->wish.membership)) {
         err_set(err, ERR_REFUSED, "it has another list of members");
         return err_hint(err, "wait until both machines have heard of the change from the hub");
@@ -206,6 +208,7 @@ static void over(void *arg, const struct ident *point, const struct group_round 
         LOG_S("why", round->phase == GROUP_PHASE_DONE ? "" : round->why.text),
         LOG_S("member", round->phase == GROUP_PHASE_DONE ? "" : g->wish.members[round->culprit].name));
     plan_again(g, round->phase == GROUP_PHASE_DONE);
+    g->is_latest = true;
     g->news.group = g->wish.id;
     g->conf.news(g->conf.arg, &g->news);
     settle_command(g, point, round);
@@ -334,6 +337,7 @@ void group_set(struct group *g, const struct group_wish *wish)
     g->rank = rank_of(g, &g->conf.self);
     if (!same_group) {
         g->news = (struct group_news){0};
+        g->is_latest = false;
         err_set(&err, ERR_CANCELLED, "the machine has left the group");
         end_command(g, NULL, &err);
     }
@@ -369,6 +373,12 @@ int group_make_point(struct group *g, const char *command_id, const char *group_
     g->command_tries = 0;
     loop_timer_set(g->timer, SOON_USEC);
     return 0;
+}
+
+void group_tell_again(struct group *g)
+{
+    if (g->is_latest)
+        g->conf.news(g->conf.arg, &g->news);
 }
 
 void group_look(struct group *g)

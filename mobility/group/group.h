@@ -66,6 +66,9 @@ void group_free(struct group *g); /* before the part is freed. NULL allowed */
 void group_set(struct group *g, const struct group_wish *wish);
 /* A group point now, coordinated by this machine. -1: refused; else command_done follows. */
 int group_make_point(struct group *g, const char *command_id, const char *group_id, struct err *err);
+/* Tells the news again, for they may have been lost: a day's interval is no reason to show old ones for a day. Nothing, where another machine has
+ * coordinated since. */
+void group_tell_again(struct group *g);
 /* The capture thread got further. */
 void group_look(struct group *g);
 /* The port that is open; 0: none. */

@@ -174,6 +174,10 @@ static void session_message(struct rpc_call *call, void *arg, struct buf *messag
         snprintf(hub->last_result_id, sizeof(hub->last_result_id), "%s", r->command_result->command_id);
         snprintf(hub->last_result_code, sizeof(hub->last_result_code), "%s", r->command_result->code);
         break;
+    case LEEWARD__CONTROL__V1__REPORT__KIND_GROUP_NEWS:
+        hub->group_news++;
+        hub->group_missed = r->group_news->missed;
+        break;
     default:
         fail_msg("unexpected report");
     }

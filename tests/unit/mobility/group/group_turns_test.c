@@ -140,6 +140,7 @@ static void test_where_the_coordinator_reaches_nobody_the_next_one_makes_the_poi
     struct group_wish *deaf = calloc(1, sizeof(*deaf));
     struct place *first = &g->places[0], *second = &g->places[1], *third = &g->places[2];
     uint64_t began, made;
+    unsigned told[3];
 
     (void)state;
     UNTIL(g, first->news.made > 1);
@@ -158,6 +159,15 @@ static void test_where_the_coordinator_reaches_nobody_the_next_one_makes_the_poi
     assert_int_equal(third->took_over, 0);
     assert_int_equal(ring_count_wrong(g), 0);
 
+    /* The hub hears the latest word again, from whose it is. */
+    told[0] = first->told;
+    told[1] = second->told;
+    told[2] = third->told;
+    group_tell_again(third->group);
+    group_tell_again(second->group);
+    assert_int_equal(second->told, told[1] + 1);
+    assert_int_equal(third->told, told[2]);
+
     /* It reaches them again: one coordinator, the one that the hub named. */
     group_set(first->group, g->wish);
     UNTIL(g, second->gave_back > 0);
@@ -165,6 +175,12 @@ static void test_where_the_coordinator_reaches_nobody_the_next_one_makes_the_poi
     made = second->news.made;
     UNTIL(g, first->news.made >= 12);
     assert_int_equal(second->news.made, made);
+    told[0] = first->told;
+    told[1] = second->told;
+    group_tell_again(second->group);
+    group_tell_again(first->group);
+    assert_int_equal(second->told, told[1]);
+    assert_int_equal(first->told, told[0] + 1);
     assert_int_equal(second->took_over, 1);
     assert_int_equal(third->took_over, 0);
     assert_int_equal(ring_count_wrong(g), 0);

@@ -242,7 +242,10 @@ static void on_event(void *arg, const char *severity, const char *code, const ch
 
 static void on_news(void *arg, const struct group_news *news)
 {
-    ((struct place *)arg)->news = *news;
+    struct place *p = arg;
+
+    p->news = *news;
+    p->told++;
 }
 
 static void on_command(void *arg, const char *id, const struct ident *point, const struct err *error)

@@ -39,6 +39,7 @@ struct place {
     bool never_ready;      /* it gets no further than live rounds */
     /* On the loop: what it told. */
     struct group_news news;
+    unsigned told;
     unsigned took_over, gave_back; /* the coordinator's place */
     unsigned commands;             /* that ended, the last one with: */
     struct ident command_point;
