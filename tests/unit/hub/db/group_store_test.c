@@ -200,6 +200,32 @@ static void test_every_member_hears_of_a_change(void **state)
     assert_int_equal(desired(conn, f.machines[2]), before[2]); /* the same again is no news */
 }
 
+static void test_new_settings_reach_every_member(void **state)
+{
+    struct db_conn *conn AUTO_OF(db_conn) = fixture_conn(state);
+    AUTO_PGRESULT PGresult *rows = NULL;
+    struct group_row row = {
+        .name = "renamed", .description = "", .interval_usec = 5000000, .freeze_budget_usec = 150000};
+    struct err err = ERR_INIT;
+    struct fleet f;
+    uint64_t before[3], list;
+
+    fleet_up(conn, "settings", &f);
+    list = membership(conn, &f);
+    for (int i = 0; i < 3; i++)
+        before[i] = desired(conn, f.machines[i]);
+    row.id = f.group;
+    assert_ok(group_update(conn, &row, 0, &err), &err);
+    assert_true(desired(conn, f.machines[0]) > before[0]);
+    assert_true(desired(conn, f.machines[1]) > before[1]);
+    assert_int_equal(desired(conn, f.machines[2]), before[2]); /* it is no member */
+    assert_int_equal(membership(conn, &f), list);              /* the list is the same one */
+    assert_int_equal(desired_group(conn, f.machines[1], &rows, &err), 2);
+    assert_string_equal(db_text(rows, 0, 1), "renamed");
+    assert_int_equal(db_u64(rows, 0, 4), 5000000);
+    assert_int_equal(db_u64(rows, 0, 5), 150000);
+}
+
 static void test_members_that_cannot_be(void **state)
 {
     struct db_conn *conn AUTO_OF(db_conn) = fixture_conn(state);
@@ -284,6 +310,7 @@ int main(void)
         cmocka_unit_test(test_a_group_point_is_there_when_all_have_it),
         cmocka_unit_test(test_an_id_counts_for_its_own_list_only),
         cmocka_unit_test(test_every_member_hears_of_a_change),
+        cmocka_unit_test(test_new_settings_reach_every_member),
         cmocka_unit_test(test_members_that_cannot_be),
         cmocka_unit_test(test_sixty_four_machines_and_no_more),
         cmocka_unit_test(test_only_a_member_has_news_of_its_group),
