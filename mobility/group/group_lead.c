@@ -19,6 +19,9 @@
  * where the old one would be waiting for the next of its retransmissions. */
 #define CONNECT_USEC (4 * USEC_PER_SEC)
 #define BACKOFF_MAX_USEC (1 * USEC_PER_SEC)
+/* One that is silent is asked whether it is there, and after twice this the connection is made anew: over the old one a network that comes back would be
+ * tried at the pauses of its retransmissions, which have grown meanwhile. */
+#define IDLE_USEC (4 * USEC_PER_SEC)
 
 struct seat {
     struct group_lead *lead;
@@ -291,7 +294,8 @@ static void connect_seat(struct seat *s)
         .stream_window = 64u << 10,
         .send_queue_max = 64u << 10,
         .handshake_usec = CONNECT_USEC,
-        .backoff_max_usec = BACKOFF_MAX_USEC};
+        .backoff_max_usec = BACKOFF_MAX_USEC,
+        .idle_usec = IDLE_USEC};
     struct group_lead *l = s->lead;
 
     if (s->is_self || s->channel)

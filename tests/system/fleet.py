@@ -64,6 +64,17 @@ class Bridge:
         run("ip", "link", "set", f"{self.tag}v{number}", "down" if is_cut else "up")
 
 
+    def silence_port(self, number, port, ends, is_cut=True):
+        """What comes into a namespace for TCP connections of that port vanishes, without an answer to anybody. ends: "dport" for
+        those that it accepts, "sport" for those that it makes."""
+        name = f"{self.tag}n{number}"
+        if "from all lookup local" in run("ip", "-n", name, "rule", "show", "pref", "0"):
+            run("ip", "-n", name, "rule", "add", "pref", "100", "table", "local")  # behind the rules that are made here
+            run("ip", "-n", name, "rule", "del", "pref", "0")
+        for end in ends:
+            run("ip", "-n", name, "rule", "add" if is_cut else "del", "pref", "10", "iif", "eth0", "ipproto", "tcp", end, port, "blackhole")
+
+
 class Machine:
     """An agent with its disk."""
 
