@@ -183,6 +183,14 @@ def nothing_that_is_said_holds_a_machine():
     brought(fleet, again, HELD)
     again.close()
     writes_within(target, 15)
+    # Thawed, and silent before the last word, or gone: it goes on with a point of its own, and that is all there is of it.
+    silent = channel(fleet, target, identity(liar))
+    one = brought(fleet, silent, CAPTURED)
+    began = time.monotonic()
+    check(one.hear().kind == FAILED, "a member waits for the last word for ever")
+    note(f"a member gave up after {time.monotonic() - began:.1f} s without the last word")
+    brought(fleet, silent, CAPTURED)
+    silent.close()
     # A whole group point by a liar who says RELEASE and COMMIT alone is one machine's point with an id: nobody lists it.
     alone_channel = channel(fleet, target, identity(liar))
     brought(fleet, alone_channel, DONE)
