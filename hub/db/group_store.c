@@ -212,6 +212,27 @@ int group_leave(struct db_conn *conn, const char *id, const char *machine_id, ui
     return end_own(conn, own, leave(conn, id, machine_id, if_version, err), err);
 }
 
+#define SIMULATED "(SELECT id FROM machines WHERE simulated ORDER BY id LIMIT $1::bigint)"
+
+int group_leave_simulated(struct db_conn *conn, uint64_t most, struct err *err)
+{
+    AUTO_PGRESULT PGresult *r = NULL;
+    int n = db_exec(conn, &r, err,
+        "SELECT id FROM consistency_groups WHERE id IN (SELECT group_id FROM consistency_group_members"
+        " WHERE machine_id IN " SIMULATED ") ORDER BY id FOR UPDATE",
+        DB_U(most));
+
+    if (n <= 0)
+        return n;
+    if (db_exec(conn, NULL, err, "DELETE FROM consistency_group_members WHERE machine_id IN " SIMULATED, DB_U(most)) <
+        0)
+        return -1;
+    for (int i = 0; i < n; i++)
+        if (number_list(conn, db_text(r, i, 0), err) < 0)
+            return -1;
+    return 0;
+}
+
 /* ---- agents ---- */
 
 int group_news_put(struct db_conn *conn, const struct group_news_put *news, struct err *err)

@@ -21,6 +21,8 @@ int group_delete(struct db_conn *conn, const char *id, uint64_t if_version, stru
 int group_join(struct db_conn *conn, const char *id, const char *machine_id, uint64_t if_version, struct err *err);
 /* ERR_NOT_FOUND: it is no member. */
 int group_leave(struct db_conn *conn, const char *id, const char *machine_id, uint64_t if_version, struct err *err);
+/* Simulated machines, the first `most` in the order of their ids, leave their groups. In a transaction. */
+int group_leave_simulated(struct db_conn *conn, uint64_t most, struct err *err);
 
 /* What an agent that coordinated says. Nothing happens unless it is a member of that group. */
 struct group_news_put {

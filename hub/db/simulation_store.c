@@ -5,6 +5,7 @@
  */
 #include "hub/db/simulation_store.h"
 
+#include "hub/db/group_store.h"
 #include "hub/db/news.h"
 
 /* Deletes what the condition names, revokes its certificates, and answers how many there were. */
@@ -27,10 +28,7 @@ static int remove_machines(struct db_conn *conn, uint64_t most, uint64_t *ret_co
     AUTO_PGRESULT PGresult *r = NULL;
     int n;
 
-    if (db_exec(conn, NULL, err,
-            "DELETE FROM consistency_group_members WHERE machine_id IN"
-            " (SELECT id FROM machines WHERE simulated ORDER BY id LIMIT $1::bigint)",
-            DB_U(most)) < 0)
+    if (group_leave_simulated(conn, most, err) < 0)
         return -1;
     n = db_exec(conn, &r, err,
         REMOVE("machines", "t.id IN (SELECT id FROM machines WHERE simulated ORDER BY id LIMIT $1::bigint)"),

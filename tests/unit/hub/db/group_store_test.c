@@ -15,6 +15,7 @@
 #include "hub/db/config_store.h"
 #include "hub/db/group_store.h"
 #include "hub/db/peer_store.h"
+#include "hub/db/simulation_store.h"
 #include "tests/unit/hub/postgres_fixture.h"
 
 static void new_id(char out[IDENT_TEXT_SIZE])
@@ -254,6 +255,36 @@ static void test_members_that_cannot_be(void **state)
     assert_ok(machine_delete(conn, f.machines[0], 0, &err), &err);
 }
 
+/* Those that stay would go on under the number of a list with a machine that is gone, and no group point of theirs be complete. */
+static void test_a_simulated_machine_leaves_its_group_like_any_other(void **state)
+{
+    struct db_conn *conn AUTO_OF(db_conn) = fixture_conn(state);
+    struct simulation_removed gone;
+    struct err err = ERR_INIT;
+    struct fleet f;
+    char id[IDENT_TEXT_SIZE];
+    uint64_t list, before[2];
+
+    fleet_up(conn, "mixed", &f);
+    assert_ok(group_join(conn, f.group, f.machines[2], 0, &err), &err);
+    assert_ok(
+        db_exec(conn, NULL, &err, "UPDATE machines SET simulated = true WHERE id = $1", DB_S(f.machines[2])), &err);
+    list = membership(conn, &f);
+    for (int i = 0; i < 2; i++)
+        before[i] = desired(conn, f.machines[i]);
+    assert_ok(db_begin(conn, &err), &err);
+    assert_ok(simulation_remove(conn, 10, &gone, &err), &err);
+    assert_ok(db_commit(conn, &err), &err);
+    assert_int_equal(gone.machines, 1);
+    assert_int_equal(membership(conn, &f), list + 1);
+    point_id(id, f.number, list + 1, 1);
+    for (int i = 0; i < 2; i++) {
+        assert_true(desired(conn, f.machines[i]) > before[i]);
+        put_point(conn, &f, i, 1, id);
+    }
+    assert_int_equal(listed(conn, &f), 1);
+}
+
 static void test_sixty_four_machines_and_no_more(void **state)
 {
     struct db_conn *conn AUTO_OF(db_conn) = fixture_conn(state);
@@ -312,6 +343,7 @@ int main(void)
         cmocka_unit_test(test_every_member_hears_of_a_change),
         cmocka_unit_test(test_new_settings_reach_every_member),
         cmocka_unit_test(test_members_that_cannot_be),
+        cmocka_unit_test(test_a_simulated_machine_leaves_its_group_like_any_other),
         cmocka_unit_test(test_sixty_four_machines_and_no_more),
         cmocka_unit_test(test_only_a_member_has_news_of_its_group),
     };
