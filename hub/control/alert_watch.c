@@ -210,7 +210,7 @@ static int evaluate(
 
     if (!rule)
         return 0;
-    change = alert_evaluate(rule, &w->timing, &state, h->level, w->now_usec);
+    change = alert_evaluate(rule, &w->timing, &state, h, w->now_usec);
     if (change == ALERT_FORGOTTEN)
         return json_array_append_new(w->forgotten, json_string(db_text(w->open, row, AO_ID))) < 0
                    ? err_set(err, ERR_NOMEM, "no memory for alerts")

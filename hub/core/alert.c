@@ -28,6 +28,7 @@ const struct alert_rule alert_rules[] = {
     {.code = "spool_filling", .title = "The spool of a node is filling up"},
     {.code = "no_app_point", .title = "App-consistent points are missing"},
     {.code = "no_filesystem_point", .title = "File-system-consistent points are missing"},
+    {.code = "no_group_point", .title = "Points of a consistency group are missing"},
     {.code = "certificate_expiry", .title = "A certificate expires soon"},
     {.code = "clock_skew", .title = "A clock is wrong"},
     {.code = "drill_overdue", .title = "A failover drill is overdue"},
@@ -76,12 +77,14 @@ enum alert_phase alert_phase_from_name(const char *name)
 }
 
 static enum alert_change present(const struct alert_rule *rule, const struct alert_timing *t, struct alert_state *s,
-    enum health_level level, uint64_t now)
+    const struct health *found, uint64_t now)
 {
+    enum health_level level = found->level;
+
     s->lacks_usec = 0;
     if (s->phase == ALERT_PENDING) {
         s->level = level;
-        if (!rule->at_once && now - s->since_usec < t->raise_after_usec)
+        if (!rule->at_once && now - s->since_usec < t->raise_after_usec + found->patience_usec)
             return ALERT_UNCHANGED;
         s->phase = ALERT_FIRING;
         return ALERT_RAISED;
@@ -132,24 +135,30 @@ static void skip_gap(struct alert_state *s, uint64_t now)
         s->eased_usec = now;
 }
 
-enum alert_change alert_evaluate(const struct alert_rule *rule, const struct alert_timing *timing,
-    struct alert_state *s, enum health_level level, uint64_t now)
+/* One that somebody was told of stays until its finding is gone, whatever explains it later. */
+static bool counts(const struct alert_state *s, const struct health *found)
 {
-    bool is_new = s->phase == ALERT_NONE || s->phase == ALERT_RESOLVED;
+    bool is_told = s->phase == ALERT_FIRING || s->phase == ALERT_ACKNOWLEDGED;
 
-    if (level < HEALTH_WARNING)
-        level = HEALTH_HEALTHY;
-    if (is_new && (level == HEALTH_HEALTHY || rule->covered))
+    return found->level >= HEALTH_WARNING && (is_told || !found->explained);
+}
+
+enum alert_change alert_evaluate(const struct alert_rule *rule, const struct alert_timing *timing,
+    struct alert_state *s, const struct health *found, uint64_t now)
+{
+    bool is_new = s->phase == ALERT_NONE || s->phase == ALERT_RESOLVED, is_there = counts(s, found);
+
+    if (is_new && (!is_there || rule->covered))
         return ALERT_UNCHANGED;
     if (is_new)
-        *s = (struct alert_state){.phase = ALERT_PENDING, .level = level, .since_usec = now};
+        *s = (struct alert_state){.phase = ALERT_PENDING, .level = found->level, .since_usec = now};
     else if (now - s->checked_usec > timing->gap_usec)
         skip_gap(s, now);
     s->checked_usec = now;
-    if (level == HEALTH_HEALTHY)
+    if (!is_there)
         return absent(rule, timing, s, now);
 
-    enum alert_change change = present(rule, timing, s, level, now);
+    enum alert_change change = present(rule, timing, s, found, now);
 
     return is_new && change == ALERT_UNCHANGED ? ALERT_BEGUN : change;
 }

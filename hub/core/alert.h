@@ -59,8 +59,9 @@ enum alert_change {
     ALERT_FORGOTTEN /* pending and gone again: delete the row */
 };
 
-/* One evaluation: `level` is that of the finding, HEALTH_HEALTHY when there is none; unknown is no finding. Changes *state. */
+/* One evaluation: the level of `found` is HEALTH_HEALTHY when there is no finding; unknown is none either, nor is one that is explained, as long as nobody
+ * was told of it. Changes *state. */
 enum alert_change alert_evaluate(const struct alert_rule *rule, const struct alert_timing *timing,
-    struct alert_state *state, enum health_level level, uint64_t now_usec);
+    struct alert_state *state, const struct health *found, uint64_t now_usec);
 
 #endif

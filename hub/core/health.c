@@ -12,6 +12,8 @@
 
 #define USEC 1000000ULL
 #define DAY_USEC (86400 * USEC)
+/* A group point that was missed is tried again within the interval, or this (mobility/group/DESIGN.md). */
+#define GROUP_AGAIN_USEC (600 * USEC)
 
 const struct health_limits health_limits_default = {.silent_usec = HEALTH_SILENT_USEC,
     .clock_skew_usec = 5 * USEC,
@@ -125,9 +127,14 @@ static void find_rpo(struct finder *f, const struct health_machine *in)
 }
 
 /* One that was missed may have met a busy moment; two in a row are worth a look. */
+static bool is_late(uint64_t age_usec, uint64_t interval_usec)
+{
+    return interval_usec != 0 && age_usec > 2 * interval_usec + HEALTH_SILENT_USEC;
+}
+
 static void find_kind(struct finder *f, const char *code, uint64_t age_usec, uint64_t interval_usec)
 {
-    if (interval_usec != 0 && age_usec > 2 * interval_usec + HEALTH_SILENT_USEC)
+    if (is_late(age_usec, interval_usec))
         find(f, HEALTH_WARNING, code,
             TEXT_VALUES(VALUE_NUMBER("age_seconds", seconds_of(age_usec)),
                 VALUE_NUMBER("interval_seconds", seconds_of(interval_usec))));
@@ -275,6 +282,58 @@ void health_find_vault(
         find_reported(&f, "vault_warning", HEALTH_WARNING, in->cause, in->remedy);
     find_clock(&f, in->clock_skew_usec, "vault");
     find_certificate(&f, in->certificate_left_usec);
+}
+
+/* How soon there is a group point again, once nothing is in the way of it. */
+static uint64_t again_usec(const struct health_group *in)
+{
+    return in->interval_usec < GROUP_AGAIN_USEC ? in->interval_usec : GROUP_AGAIN_USEC;
+}
+
+static const char *absent_form(enum machine_state state)
+{
+    static const char *const forms[MACHINE_STATE_COUNT] = {[MACHINE_UNPROTECTED] = "unprotected",
+        [MACHINE_ENABLING] = "copying",
+        [MACHINE_INITIAL_REPLICATION] = "copying",
+        [MACHINE_PROTECTED] = "silent",
+        [MACHINE_RESYNCHRONIZING] = "comparing",
+        [MACHINE_FAILED_OVER] = "failed_over",
+        [MACHINE_COMMITTED] = "failed_over",
+        [MACHINE_REVERSE_REPLICATING] = "failed_over",
+        [MACHINE_REVERSE_PROTECTED] = "failed_over"};
+
+    return forms[state];
+}
+
+/* Why there is none. What the hub knows of a member goes before what another one said of it. */
+static const char *group_form(const struct health_group *in)
+{
+    if (in->absent[0])
+        return absent_form(in->absent_state);
+    if (in->news_usec > 2 * again_usec(in) + HEALTH_SILENT_USEC)
+        return "unheard";
+    if (!in->missed)
+        return "incomplete";
+    if (!in->culprit[0] || !in->cause[0])
+        return "unheard";
+    return in->remedy[0] ? "advised" : "missed";
+}
+
+/* A member without any points is told by an alert of its own, as a rule; its coming back costs patience until the next group point, not an alert. */
+void health_find_group(const struct health_group *in, struct health_findings *ret_findings)
+{
+    struct finder f = {ret_findings, &health_limits_default};
+
+    ret_findings->count = 0;
+    if (in->members < 2 || in->first_copy || !is_late(in->age_usec, in->interval_usec))
+        return;
+    find(&f, HEALTH_WARNING, "no_group_point",
+        TEXT_VALUES(VALUE_TEXT("form", group_form(in)), VALUE_NUMBER("age_seconds", seconds_of(in->age_usec)),
+            VALUE_NUMBER("interval_seconds", seconds_of(in->interval_usec)),
+            VALUE_TEXT("member", in->absent[0] ? in->absent : in->culprit), VALUE_TEXT("cause", in->cause),
+            VALUE_TEXT("remedy", in->remedy)));
+    ret_findings->list[0].explained = is_late(in->told_age_usec, in->interval_usec);
+    ret_findings->list[0].patience_usec = again_usec(in) + HEALTH_SILENT_USEC;
 }
 
 void health_find_hub(

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Health of machines, nodes and vaults: everything that is wrong as a list of findings, and of them the worst as one level with its cause
+ * Health of machines, nodes, vaults and groups: everything that is wrong as a list of findings, and of them the worst as one level with its cause
  * and what to do about it. A finding has a code, a stable word that alerts (alert.h), metrics and translations go by, and the values that stand in
  * its text (health_text.h). Pure; times are passed in.
  */
@@ -17,7 +17,7 @@
 enum health_level { HEALTH_HEALTHY, HEALTH_UNKNOWN, HEALTH_WARNING, HEALTH_CRITICAL };
 
 /* One finding; or, as the health of something, the worst of them. */
-#define HEALTH_VALUES_MAX 4u
+#define HEALTH_VALUES_MAX 6u
 struct health {
     enum health_level level;
     const char *code; /* static; "" when healthy */
@@ -25,6 +25,9 @@ struct health {
     char remedy[256];
     /* Of cause and remedy; "form" among them where the code has several texts. One without name ends them. Texts are those of what it was found in. */
     struct text_value values[HEALTH_VALUES_MAX + 1];
+    /* For alerts (alert.h): one that is open tells the cause already; and how much longer than others it has to stand. */
+    bool explained;
+    uint64_t patience_usec;
 };
 
 #define HEALTH_FINDINGS_MAX 16u
@@ -80,6 +83,21 @@ struct health_vault {
     int64_t certificate_left_usec;
 };
 
+struct health_group {
+    uint64_t interval_usec; /* 0: group points only when asked for */
+    uint64_t members;
+    bool first_copy;   /* of a member is not complete: nothing is promised yet */
+    uint64_t age_usec; /* since its last complete group point, or since it has its list of members */
+    /* Of the members that have an open alert which tells why no points of theirs come: since the last point of the one that lacks them longest; 0: there is no
+     * such member. */
+    uint64_t told_age_usec;
+    const char *absent;              /* a member that takes part in none; "": all could */
+    enum machine_state absent_state; /* MACHINE_PROTECTED: it is not connected */
+    uint64_t news_usec;              /* since its coordinator told what became of an attempt; UINT64_MAX: never */
+    bool missed;                     /* that attempt; and by whom, why, and what to do, "" where it is not said: */
+    const char *culprit, *cause, *remedy;
+};
+
 struct health_hub {
     int64_t certificate_left_usec; /* 0: none is known */
     int64_t clock_behind_usec;     /* skew.h; 0: nothing is said against its clock */
@@ -93,6 +111,8 @@ void health_find_node(
     const struct health_node *in, const struct health_limits *limits, struct health_findings *ret_findings);
 void health_find_vault(
     const struct health_vault *in, const struct health_limits *limits, struct health_findings *ret_findings);
+/* Group points that do not come. */
+void health_find_group(const struct health_group *in, struct health_findings *ret_findings);
 /* What is wrong with a hub itself. */
 void health_find_hub(
     const struct health_hub *in, const struct health_limits *limits, struct health_findings *ret_findings);

@@ -14,6 +14,11 @@
 #define MAKE_ROOM "Add a disk to the vault, shorten retention, or move machines to another vault."
 #define RENEW "It renews itself while it reaches the hub: check its clock and its session, or enrol it anew."
 #define MADE_FAIL "See the events of the machine for what made it fail."
+#define GROUP_LATE "No group point for {age_seconds} s, one is due every {interval_seconds} s: "
+#define GROUP_WAIT                                                                                                     \
+    "Group points go on when that is done: leeward machine show MACHINE tells how much is left, and what slows it down."
+#define GROUP_REACH                                                                                                    \
+    "See that the agents run and that the members reach each other on the group's port: leeward group show GROUP."
 #define KEEP_CLOCK "Let the {who} keep its clock by NTP."
 
 const struct health_text health_texts[] = {
@@ -51,6 +56,19 @@ const struct health_text health_texts[] = {
         MADE_FAIL},
     {"no_filesystem_point", "",
         "No file-system-consistent point for {age_seconds} s, one is due every {interval_seconds} s", MADE_FAIL},
+    {"no_group_point", "unprotected", GROUP_LATE "{member} is not protected",
+        "Protect it, or take it out of the group: leeward group remove GROUP MACHINE."},
+    {"no_group_point", "copying", GROUP_LATE "a disk of {member} is copied for the first time", GROUP_WAIT},
+    {"no_group_point", "comparing", GROUP_LATE "the disks of {member} are compared with the vault", GROUP_WAIT},
+    {"no_group_point", "failed_over", GROUP_LATE "the replica of {member} runs instead of it",
+        "Fail back to it, or take it out of the group: leeward group remove GROUP MACHINE."},
+    {"no_group_point", "silent", GROUP_LATE "{member} is not connected",
+        "Start its agent, or take it out of the group: leeward group remove GROUP MACHINE."},
+    {"no_group_point", "missed", GROUP_LATE "{member}: {cause}", GROUP_REACH},
+    {"no_group_point", "advised", GROUP_LATE "{member}: {cause}", "{remedy}"},
+    {"no_group_point", "incomplete", GROUP_LATE "they are made, but not every part of them comes to its vault",
+        "See which member's points do not come: leeward point list MACHINE. Then look at its node and its vault."},
+    {"no_group_point", "unheard", GROUP_LATE "no member says why", GROUP_REACH},
     {"clock_skew", "slow", "Its clock is {skew_seconds} s slow", KEEP_CLOCK},
     {"clock_skew", "fast", "Its clock is {skew_seconds} s fast", KEEP_CLOCK},
     {"clock_skew", "slow_by_peers", "Its clock is {skew_seconds} s slow by the clocks of most of its {peers} peers",

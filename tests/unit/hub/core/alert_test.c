@@ -19,12 +19,18 @@
 
 static const struct alert_rule plain = {.code = "rpo_not_met", .title = "t"};
 
+static enum alert_change evaluate(
+    const struct alert_rule *rule, struct alert_state *s, enum health_level level, uint64_t now)
+{
+    return alert_evaluate(rule, &alert_timing_default, s, &(const struct health){.level = level}, now);
+}
+
 /* Evaluates every five seconds from `from` up to `to`, with the same level; how often each change came. */
 static void run(const struct alert_rule *rule, struct alert_state *s, enum health_level level, unsigned from,
     unsigned to, unsigned ret_changes[ALERT_FORGOTTEN + 1])
 {
     for (unsigned sec = from; sec < to; sec += 5)
-        ret_changes[alert_evaluate(rule, &alert_timing_default, s, level, BEGIN + sec * SEC)]++;
+        ret_changes[evaluate(rule, s, level, BEGIN + sec * SEC)]++;
 }
 
 static void test_what_lasts_is_raised_once_and_cleared_once(void **state)
@@ -102,7 +108,7 @@ static void test_what_costs_data_is_raised_at_once_and_ransomware_stays_until_so
     unsigned changes[ALERT_FORGOTTEN + 1] = {0};
 
     (void)state;
-    assert_int_equal(alert_evaluate(rule, &alert_timing_default, &s, HEALTH_CRITICAL, BEGIN), ALERT_RAISED);
+    assert_int_equal(evaluate(rule, &s, HEALTH_CRITICAL, BEGIN), ALERT_RAISED);
     run(rule, &s, HEALTH_HEALTHY, 5, 4000, changes);
     assert_int_equal(s.phase, ALERT_FIRING);
     s.phase = ALERT_ACKNOWLEDGED;
@@ -131,10 +137,56 @@ static void test_a_resolved_one_begins_anew(void **state)
     struct alert_state s = {.phase = ALERT_RESOLVED, .level = HEALTH_CRITICAL, .since_usec = 1, .checked_usec = BEGIN};
 
     (void)state;
-    assert_int_equal(alert_evaluate(&plain, &alert_timing_default, &s, HEALTH_HEALTHY, BEGIN), ALERT_UNCHANGED);
-    assert_int_equal(alert_evaluate(&plain, &alert_timing_default, &s, HEALTH_WARNING, BEGIN + SEC), ALERT_BEGUN);
+    assert_int_equal(evaluate(&plain, &s, HEALTH_HEALTHY, BEGIN), ALERT_UNCHANGED);
+    assert_int_equal(evaluate(&plain, &s, HEALTH_WARNING, BEGIN + SEC), ALERT_BEGUN);
     assert_int_equal(s.level, HEALTH_WARNING);
     assert_true(s.since_usec == BEGIN + SEC);
+}
+
+/* As run(), for a finding. */
+static void run_found(const struct health *found, struct alert_state *s, unsigned from, unsigned to,
+    unsigned ret_changes[ALERT_FORGOTTEN + 1])
+{
+    for (unsigned sec = from; sec < to; sec += 5)
+        ret_changes[alert_evaluate(&plain, &alert_timing_default, s, found, BEGIN + sec * SEC)]++;
+}
+
+static void test_what_another_alert_explains_is_not_told_twice_but_never_left_out(void **state)
+{
+    const struct health explained = {.level = HEALTH_WARNING, .explained = true}, alone = {.level = HEALTH_WARNING};
+    struct alert_state s = {0};
+    unsigned changes[ALERT_FORGOTTEN + 1] = {0};
+
+    (void)state;
+    run_found(&explained, &s, 0, 600, changes);
+    assert_int_equal(s.phase, ALERT_NONE);
+    run_found(&alone, &s, 600, 640, changes);
+    run_found(&explained, &s, 640, 700, changes);
+    assert_int_equal(changes[ALERT_FORGOTTEN], 1);
+    run_found(&alone, &s, 700, 765, changes); /* with nothing to explain it any more it is told like any other */
+    assert_int_equal(changes[ALERT_RAISED], 1);
+    assert_int_equal(s.phase, ALERT_FIRING);
+    run_found(&explained, &s, 765, 2000, changes); /* who was told of it is not told that it is over */
+    assert_int_equal(s.phase, ALERT_FIRING);
+    s.phase = ALERT_ACKNOWLEDGED;
+    run_found(&explained, &s, 2000, 3000, changes);
+    assert_int_equal(s.phase, ALERT_ACKNOWLEDGED);
+    assert_int_equal(changes[ALERT_RAISED] + changes[ALERT_WORSENED], 1);
+    run(&plain, &s, HEALTH_HEALTHY, 3000, 3125, changes);
+    assert_int_equal(s.phase, ALERT_RESOLVED);
+}
+
+static void test_a_finding_with_patience_stands_that_much_longer(void **state)
+{
+    const struct health patient = {.level = HEALTH_WARNING, .patience_usec = 90 * SEC};
+    struct alert_state s = {0};
+    unsigned changes[ALERT_FORGOTTEN + 1] = {0};
+
+    (void)state;
+    run_found(&patient, &s, 0, 150, changes);
+    assert_int_equal(s.phase, ALERT_PENDING);
+    run_found(&patient, &s, 150, 155, changes);
+    assert_int_equal(s.phase, ALERT_FIRING);
 }
 
 /* ---- findings ---- */
@@ -195,6 +247,119 @@ static void test_each_finding_of_a_machine_has_its_rule(void **state)
     assert_true(is_among(&found, "no_app_point", HEALTH_WARNING));
 }
 
+static struct health_group late_group(void)
+{
+    return (struct health_group){.interval_usec = 60 * SEC,
+        .members = 2,
+        .age_usec = 151 * SEC,
+        .absent = "",
+        .absent_state = MACHINE_PROTECTED,
+        .news_usec = 5 * SEC,
+        .missed = true,
+        .culprit = "db1",
+        .cause = "connection refused",
+        .remedy = ""};
+}
+
+static void test_a_group_is_late_after_two_intervals_and_only_if_it_should_make_points(void **state)
+{
+    static const struct {
+        uint64_t interval_sec, age_sec;
+        bool late;
+    } rows[] = {{60, 150, false}, {60, 151, true}, {1, 32, false}, {1, 33, true}, {86400, 172830, false},
+        {86400, 172831, true}, {0, 1000000, false}};
+    struct health_group g = late_group();
+    struct health_findings found;
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        g.interval_usec = rows[i].interval_sec * SEC;
+        g.age_usec = rows[i].age_sec * SEC;
+        health_find_group(&g, &found);
+        assert_int_equal(found.count, rows[i].late);
+        assert_true(!rows[i].late || is_among(&found, "no_group_point", HEALTH_WARNING));
+    }
+    g = late_group();
+    g.members = 1;
+    health_find_group(&g, &found);
+    assert_int_equal(found.count, 0);
+    g = late_group();
+    g.first_copy = true;
+    health_find_group(&g, &found);
+    assert_int_equal(found.count, 0);
+}
+
+/* The try that follows when nothing is in its way any more comes within the interval, or ten minutes. */
+static void test_a_group_waits_for_its_next_try_before_it_is_an_alert(void **state)
+{
+    struct health_group g = late_group();
+    struct health_findings found;
+
+    (void)state;
+    health_find_group(&g, &found);
+    assert_true(found.list[0].patience_usec == 90 * SEC);
+    g.interval_usec = 86400 * SEC;
+    g.age_usec = 3 * 86400 * SEC;
+    health_find_group(&g, &found);
+    assert_true(found.list[0].patience_usec == 630 * SEC);
+}
+
+/* Only of a member whose own points do not come either can another alert be the explanation. */
+static void test_a_group_is_explained_by_a_member_without_any_points(void **state)
+{
+    struct health_group g = late_group();
+    struct health_findings found;
+
+    (void)state;
+    g.told_age_usec = 150 * SEC;
+    health_find_group(&g, &found);
+    assert_false(found.list[0].explained);
+    g.told_age_usec = 151 * SEC;
+    health_find_group(&g, &found);
+    assert_true(found.list[0].explained);
+}
+
+static void test_a_group_says_who_and_why(void **state)
+{
+    static const struct {
+        const char *absent, *culprit, *cause, *remedy;
+        enum machine_state state;
+        uint64_t news_sec;
+        bool missed;
+        const char *says;
+    } rows[] = {
+        {"", "db1", "connection refused", "", MACHINE_PROTECTED, 5, true, "due every 60 s: db1: connection refused"},
+        {"", "db1", "slow", "be quick", MACHINE_PROTECTED, 5, true, ": db1: slow"},
+        {"", "db1", "slow", "be quick", MACHINE_PROTECTED, 151, true, "no member says why"}, /* it was said long ago */
+        {"", "", "slow", "be quick", MACHINE_PROTECTED, 5, true, "no member says why"},      /* of whom that is */
+        {"", "", "", "", MACHINE_PROTECTED, 5, false, "they are made, but not every part"},
+        {"web1", "db1", "slow", "be quick", MACHINE_PROTECTED, 5, true, "web1 is not connected"},
+        {"web1", "", "", "", MACHINE_UNPROTECTED, 5, true, "web1 is not protected"},
+        {"web1", "", "", "", MACHINE_INITIAL_REPLICATION, 5, true, "a disk of web1 is copied"},
+        {"web1", "", "", "", MACHINE_RESYNCHRONIZING, 5, true, "the disks of web1 are compared"},
+        {"web1", "", "", "", MACHINE_REVERSE_PROTECTED, 5, true, "the replica of web1 runs"},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct health_group g = late_group();
+        struct health_findings found;
+
+        g.absent = rows[i].absent;
+        g.absent_state = rows[i].state;
+        g.culprit = rows[i].culprit;
+        g.cause = rows[i].cause;
+        g.remedy = rows[i].remedy;
+        g.missed = rows[i].missed;
+        g.news_usec = rows[i].news_sec * SEC;
+        health_find_group(&g, &found);
+        assert_non_null(strstr(found.list[0].cause, "No group point for 151 s"));
+        assert_non_null(strstr(found.list[0].cause, rows[i].says));
+        assert_true(found.list[0].remedy[0]);
+        assert_int_equal(strcmp(found.list[0].remedy, "be quick") == 0, strstr(rows[i].says, "slow") != NULL);
+    }
+}
+
 static void test_limits_move_the_findings(void **state)
 {
     const struct health_limits strict = {.silent_usec = 5 * SEC,
@@ -249,6 +414,12 @@ int main(void)
         cmocka_unit_test(test_what_costs_data_is_raised_at_once_and_ransomware_stays_until_somebody_looked),
         cmocka_unit_test(test_time_in_which_no_hub_looked_counts_for_nothing),
         cmocka_unit_test(test_a_resolved_one_begins_anew),
+        cmocka_unit_test(test_what_another_alert_explains_is_not_told_twice_but_never_left_out),
+        cmocka_unit_test(test_a_finding_with_patience_stands_that_much_longer),
+        cmocka_unit_test(test_a_group_is_late_after_two_intervals_and_only_if_it_should_make_points),
+        cmocka_unit_test(test_a_group_waits_for_its_next_try_before_it_is_an_alert),
+        cmocka_unit_test(test_a_group_is_explained_by_a_member_without_any_points),
+        cmocka_unit_test(test_a_group_says_who_and_why),
         cmocka_unit_test(test_each_finding_of_a_machine_has_its_rule),
         cmocka_unit_test(test_limits_move_the_findings),
         cmocka_unit_test(test_rules_have_words_of_their_own),

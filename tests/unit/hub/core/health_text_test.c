@@ -115,6 +115,31 @@ static void find_in_peers(bool seen[TEXTS_MAX])
     }
 }
 
+static void find_in_groups(bool seen[TEXTS_MAX])
+{
+    struct health_findings found;
+    struct health_group g = {.interval_usec = SEC,
+        .members = 2,
+        .age_usec = DAY,
+        .absent = "web1",
+        .culprit = "db1",
+        .cause = "slow",
+        .remedy = ""};
+
+    for (g.absent_state = MACHINE_UNPROTECTED; g.absent_state < MACHINE_STATE_COUNT; g.absent_state++) {
+        health_find_group(&g, &found);
+        note(&found, seen);
+    }
+    g.absent = "";
+    for (int i = 0; i < 4; i++) {
+        g.missed = i > 0;
+        g.remedy = i > 1 ? "be quick" : "";
+        g.news_usec = i > 2 ? UINT64_MAX : 0;
+        health_find_group(&g, &found);
+        note(&found, seen);
+    }
+}
+
 static void test_each_text_is_found_by_something(void **state)
 {
     bool seen[TEXTS_MAX] = {false};
@@ -123,6 +148,7 @@ static void test_each_text_is_found_by_something(void **state)
     assert_true(health_text_count <= TEXTS_MAX);
     find_in_machines(seen);
     find_in_peers(seen);
+    find_in_groups(seen);
     for (size_t i = 0; i < health_text_count; i++)
         if (!seen[i] && strcmp(health_texts[i].code, "job_failed") != 0) /* of alert_watch.c */
             fail_msg("nothing finds %s %s", health_texts[i].code, health_texts[i].form);
