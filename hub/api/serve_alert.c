@@ -27,6 +27,7 @@ static const struct row_json_member alert_members[] = {
     A("machine_id", ROW_TEXT_OR_NULL, machine_id),
     A("node_id", ROW_TEXT_OR_NULL, node_id),
     A("vault_id", ROW_TEXT_OR_NULL, vault_id),
+    A("group_id", ROW_TEXT_OR_NULL, group_id),
     A("cause", ROW_TEXT, cause),
     A("remedy", ROW_TEXT, remedy),
     A("values", ROW_OBJECT, values_json),
@@ -60,6 +61,7 @@ static const struct row_filter alert_filters[] = {
     {"machine_id", "machine_id", DB_EQ},
     {"node_id", "node_id", DB_EQ},
     {"vault_id", "vault_id", DB_EQ},
+    {"group_id", "group_id", DB_EQ},
     {"after", "raised_at", DB_GE},
     {"before", "raised_at", DB_LT},
 };

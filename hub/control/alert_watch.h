@@ -32,7 +32,7 @@ struct alert_watch {
 
 /* What a finding is about. */
 struct alert_subject {
-    const char *kind; /* "machine", "node", "vault", "hub" */
+    const char *kind; /* "machine", "node", "vault", "group", "hub" */
     const char *id, *name;
     const char *detail; /* tells alerts of one code on one subject apart; "" for most */
 };

@@ -286,6 +286,81 @@ static int sweep_vaults(struct db_conn *conn, struct alert_watch *watch, struct 
     return n < 0 ? -1 : 0;
 }
 
+/* ---- consistency groups ---- */
+
+static struct health_group group_at(const PGresult *r, int row)
+{
+    int state = machine_state_from_name(db_text(r, row, HG_ABSENT_STATE));
+
+    return (struct health_group){.interval_usec = db_u64(r, row, HG_INTERVAL),
+        .members = db_u64(r, row, HG_MEMBERS),
+        .first_copy = db_bool(r, row, HG_FIRST_COPY),
+        .age_usec = db_u64(r, row, HG_AGE),
+        .told_age_usec = db_u64(r, row, HG_TOLD_AGE),
+        .absent = db_text(r, row, HG_ABSENT),
+        .absent_state = state < 0 ? MACHINE_UNPROTECTED : (enum machine_state)state,
+        .news_usec = silent(r, row, HG_NEWS),
+        .missed = db_bool(r, row, HG_MISSED),
+        .culprit = db_text(r, row, HG_CULPRIT),
+        .cause = db_text(r, row, HG_NEWS_CAUSE),
+        .remedy = db_text(r, row, HG_NEWS_REMEDY)};
+}
+
+/* Its members tell of each miss in events of their own. */
+static int note_group(struct db_conn *conn, const PGresult *r, int row, const struct health *h, struct err *err)
+{
+    const struct finding f = {.role = "group", .id = db_text(r, row, HG_ID), .health = h};
+
+    if (strcmp(h->code, db_text(r, row, HG_CODE)) == 0 && strcmp(h->cause, db_text(r, row, HG_CAUSE)) == 0)
+        return 0;
+    if (db_begin_relaxed(conn, err) < 0)
+        return -1;
+    if (note_changed(conn, &f, false, err) < 0) {
+        db_rollback(conn);
+        return -1;
+    }
+    return db_commit(conn, err);
+}
+
+static int sweep_group(struct db_conn *conn, struct alert_watch *watch, const PGresult *r, int row, struct err *err)
+{
+    const struct health_group in = group_at(r, row);
+    const struct alert_subject subject = {"group", db_text(r, row, HG_ID), db_text(r, row, HG_NAME), ""};
+    struct health_findings found;
+    struct health worst;
+
+    health_find_group(&in, &found);
+    health_worst(&found, &worst);
+    return alert_watch_findings(watch, &subject, &found, err) < 0 ? -1 : note_group(conn, r, row, &worst, err);
+}
+
+/* As sweep_page. */
+static int sweep_group_page(
+    struct db_conn *conn, struct alert_watch *watch, char after[IDENT_TEXT_SIZE], struct err *err)
+{
+    AUTO_PGRESULT PGresult *r = NULL;
+    int n = health_groups(conn, after, &r, err);
+
+    for (int i = 0; i < n; i++)
+        if (sweep_group(conn, watch, r, i, err) < 0)
+            return -1;
+    if (n > 0)
+        (void)snprintf(after, IDENT_TEXT_SIZE, "%s", db_text(r, n - 1, HG_ID));
+    return n;
+}
+
+static int sweep_groups(struct db_conn *conn, struct alert_watch *watch, struct err *err)
+{
+    char after[IDENT_TEXT_SIZE] = HEALTH_FIRST;
+    struct piecework work;
+    int n;
+
+    piecework_begin(&work);
+    while ((n = sweep_group_page(conn, watch, after, err)) == HEALTH_GROUP_PAGE)
+        piecework_rest(&work);
+    return n < 0 ? -1 : 0;
+}
+
 static bool housekeeping_is_due(void)
 {
     static uint64_t last; /* its lane runs one sweep at a time */
@@ -332,8 +407,8 @@ static int sweep_all(struct db_conn *conn, struct err *err)
 
     if (watch_clock(conn, err) < 0 || peer_expire(conn, err) < 0 || alert_watch_begin(conn, &watch, err) < 0 ||
         sweep_nodes(conn, &watch, err) < 0 || sweep_vaults(conn, &watch, err) < 0 ||
-        sweep_machines(conn, &watch, err) < 0 || alert_watch_end(conn, &watch, err) < 0 ||
-        rebalance(conn, &churn, err) < 0)
+        sweep_machines(conn, &watch, err) < 0 || sweep_groups(conn, &watch, err) < 0 ||
+        alert_watch_end(conn, &watch, err) < 0 || rebalance(conn, &churn, err) < 0)
         return -1;
     return keep_house(conn, err);
 }

@@ -92,6 +92,57 @@ int health_vaults(struct db_conn *conn, PGresult **ret_rows, struct err *err)
                   " LEFT JOIN vault_space s ON s.vault_id = t.id" CERTIFICATE("t"));
 }
 
+#define MEMBERS "FROM consistency_group_members x JOIN machines m ON m.id = x.machine_id"
+
+#define GROUP_PAGE "(SELECT * FROM consistency_groups WHERE id > $1 ORDER BY id LIMIT " TEXT_OF(HEALTH_GROUP_PAGE) ")"
+#define NEWS_AGE "coalesce(" USEC("now() - g.news_at") ", -1)"
+
+/* By the clock that dated it. */
+#define LAST_GROUP_POINT                                                                                               \
+    "(SELECT " POINT_LOSS("m", "now()", "r.time") " FROM machines m JOIN recovery_points r ON r.machine_id = m.id"     \
+                                                  " AND r.group_point_id = group_last_point(g.number, g.membership, "  \
+                                                  "l.machine_ids) WHERE m.id = l.machine_ids[1])"
+
+/* Since the last one of the present list; without any, since the list is there. Not asked for where none is due. */
+#define GROUP_POINT_AGE                                                                                                \
+    "CASE WHEN g.interval_usec > 0 AND cardinality(l.machine_ids) > 1 THEN greatest(coalesce(" LAST_GROUP_POINT        \
+    ", extract(epoch FROM now() - l.since) * 1000000), 0)::bigint ELSE 0 END"
+
+/* A member that has no points of this protection yet (RPO_COUNTS). */
+#define IN_FIRST_COPY                                                                                                  \
+    "EXISTS (SELECT " MEMBERS " JOIN protections p ON p.machine_id = m.id AND p.active WHERE x.group_id = g.id"        \
+    " AND (m.state = 'enabling' OR (m.state = 'initial_replication' AND NOT " RPO_COUNTS ")))"
+
+/* Alerts that tell why points of a member do not come, and of which somebody was told. */
+#define IS_TOLD                                                                                                        \
+    "EXISTS (SELECT FROM alerts a WHERE a.state IN ('firing', 'acknowledged') AND ((a.subject_id = m.id AND a.code"    \
+    " IN ('agent_silent', 'agent_error', 'rpo_not_met', 'source_fenced')) OR (a.subject_id = p.vault_id AND a.code"    \
+    " IN ('vault_silent', 'vault_full')) OR (a.subject_id = p.node_id AND a.code = 'node_silent')))"
+
+#define LAST_POINT "(SELECT max(r.time) FROM recovery_points r WHERE r.machine_id = m.id)"
+#define TOLD_AGE                                                                                                       \
+    "greatest((SELECT max(" POINT_LOSS(                                                                                \
+        "m", "now()", LAST_POINT) ") " MEMBERS " JOIN protections p"                                                   \
+                                  " ON p.machine_id = m.id WHERE x.group_id = g.id AND " IS_TOLD "), 0)::bigint"
+
+/* One that cannot at all goes before one that is only not connected. */
+#define ABSENT                                                                                                         \
+    "(SELECT m.name, m.state " MEMBERS " WHERE x.group_id = g.id AND (m.state <> 'protected' OR NOT m.online)"         \
+    " ORDER BY m.state = 'protected', x.position LIMIT 1)"
+
+int health_groups(struct db_conn *conn, const char *after_id, PGresult **ret_rows, struct err *err)
+{
+    static const char sql[] =
+        "SELECT g.id, g.name, g.finding_code, g.finding_cause, g.interval_usec,"
+        " coalesce(cardinality(l.machine_ids), 0), " IN_FIRST_COPY ", " GROUP_POINT_AGE ", " TOLD_AGE
+        ", coalesce(absent.name, ''), coalesce(absent.state, ''), " NEWS_AGE
+        ", g.last_missed, coalesce(c.name, ''), g.cause, g.remedy FROM " GROUP_PAGE
+        " g LEFT JOIN consistency_group_lists l ON l.group_number = g.number AND l.membership = g.membership"
+        " LEFT JOIN machines c ON c.id = g.culprit_id LEFT JOIN LATERAL " ABSENT " absent ON true ORDER BY g.id";
+
+    return db_exec(conn, ret_rows, err, sql, DB_S(after_id));
+}
+
 int health_clocks(struct db_conn *conn, uint64_t *ret_peers, int64_t *ret_middle_usec, struct err *err)
 {
     AUTO_PGRESULT PGresult *r = NULL;
@@ -114,6 +165,17 @@ int health_clocks(struct db_conn *conn, uint64_t *ret_peers, int64_t *ret_middle
     "UPDATE " table " SET health = $2, cause_code = $3, cause = $4, remedy = $5, cause_values = $6::jsonb,"            \
     " updated_at = now() WHERE id = $1"
 
+/* Its level is made of the finding and of what the coordinator said (rows.c). */
+static int put_group(struct db_conn *conn, const struct health_put *h, const char *values, struct err *err)
+{
+    return db_exec(conn, NULL, err,
+               "UPDATE consistency_groups SET finding_code = $2, finding_cause = $3, finding_remedy = $4,"
+               " finding_values = $5::jsonb WHERE id = $1",
+               DB_S(h->id), DB_S(h->code), DB_S(h->cause), DB_S(h->remedy), DB_S(values)) < 0
+               ? -1
+               : 0;
+}
+
 int health_put(struct db_conn *conn, const struct health_put *h, struct err *err)
 {
     static const struct {
@@ -123,6 +185,8 @@ int health_put(struct db_conn *conn, const struct health_put *h, struct err *err
 
     if (!values)
         return err_set(err, ERR_NOMEM, "no memory for a finding");
+    if (strcmp(h->role, "group") == 0)
+        return put_group(conn, h, values, err);
     for (size_t i = 0; i < ARRAY_LEN(rows); i++)
         if (strcmp(rows[i].role, h->role) == 0)
             return db_exec(conn, NULL, err, rows[i].sql, DB_S(h->id), DB_S(h->level), DB_S(h->code), DB_S(h->cause),

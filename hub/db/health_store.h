@@ -49,6 +49,26 @@ enum health_vault_column {
     HV_SKEW
 };
 
+/* The columns of health_groups. Ages in microseconds; NEWS is -1 where its coordinator told nothing yet; ABSENT, its state, CULPRIT "" where there is none. */
+enum health_group_column {
+    HG_ID,
+    HG_NAME,
+    HG_CODE,
+    HG_CAUSE,
+    HG_INTERVAL,
+    HG_MEMBERS,
+    HG_FIRST_COPY,
+    HG_AGE,
+    HG_TOLD_AGE,
+    HG_ABSENT,
+    HG_ABSENT_STATE,
+    HG_NEWS,
+    HG_MISSED,
+    HG_CULPRIT,
+    HG_NEWS_CAUSE,
+    HG_NEWS_REMEDY
+};
+
 /* Machines in the order of their ids, HEALTH_PAGE at most, from the first one behind that id on: all at once, of ten thousand, would keep a processor
  * for longer than anybody shall wait for the API. */
 #define HEALTH_PAGE 250
@@ -58,10 +78,14 @@ int health_machines(struct db_conn *conn, const char *after_id, PGresult **ret_r
 int health_drills(struct db_conn *conn, PGresult **ret_rows, struct err *err);
 int health_nodes(struct db_conn *conn, PGresult **ret_rows, struct err *err);
 int health_vaults(struct db_conn *conn, PGresult **ret_rows, struct err *err);
+/* Groups in the order of their ids, HEALTH_GROUP_PAGE at most, from the first one behind that id on: each asks for the points of its members. */
+#define HEALTH_GROUP_PAGE 25
+int health_groups(struct db_conn *conn, const char *after_id, PGresult **ret_rows, struct err *err);
 /* How many peers are there, and the middle one of the skews of their clocks: an even number of them gives the lower one. Each
  * was measured with the clock of the hub that has its session: with several hubs, or none for 15 seconds, they are nobody's jury, and there are 0. */
 int health_clocks(struct db_conn *conn, uint64_t *ret_peers, int64_t *ret_middle_usec, struct err *err);
 
+/* role: "agent", "node", "vault", "group". A group has no level of its own. */
 struct health_put {
     const char *role, *id, *level, *code, *cause, *remedy;
     const struct text_value *values; /* of cause and remedy; NULL: none */

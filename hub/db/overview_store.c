@@ -9,13 +9,14 @@
 #include "hub/db/point_age.h"
 #include "transport/base/mem.h"
 
-/* Of the open alerts; one of a node or a vault hits the machines that are placed there. The worst severity and its remedy count. */
+/* Of the open alerts; one of a node or a vault hits the machines that are placed there, one of a group its members. The worst severity and its remedy count. */
 #define PROBLEMS                                                                                                       \
     "SELECT q.code, max(q.severity) FILTER (WHERE q.rank = 1) AS severity, max(q.remedy) FILTER (WHERE q.rank = 1)"    \
     " AS remedy, (array_agg(q.text_values) FILTER (WHERE q.rank = 1))[1] AS \"values\", count(*) AS alerts, (SELECT "  \
     "count(DISTINCT p.machine_id) FROM ("                                                                              \
     "SELECT unnest(array_agg(q.machine_id)) AS machine_id UNION SELECT p.machine_id FROM protections p"                \
-    " WHERE p.active AND (p.node_id = ANY (array_agg(q.node_id)) OR p.vault_id = ANY (array_agg(q.vault_id)))) p)"     \
+    " WHERE p.active AND (p.node_id = ANY (array_agg(q.node_id)) OR p.vault_id = ANY (array_agg(q.vault_id)))"         \
+    " UNION SELECT x.machine_id FROM consistency_group_members x WHERE x.group_id = ANY (array_agg(q.group_id))) p)"   \
     " AS machines FROM (SELECT a.*, row_number() OVER (PARTITION BY a.code ORDER BY a.severity, a.since, a.id)"        \
     " AS rank FROM alerts a WHERE a.state IN ('firing', 'acknowledged')) q GROUP BY 1"                                 \
     " ORDER BY severity, machines DESC, code LIMIT 50"

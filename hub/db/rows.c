@@ -360,12 +360,15 @@ static const struct db_column group_columns[] = {
     ID(group_row, coordinated_by, "t.coordinated_by", 0),
     TEXT(group_row, coordinated_by_name, NAME_OF("t.coordinated_by"), 0),
     TEXT(group_row, health,
-        "CASE WHEN t.news_at IS NULL OR t.interval_usec > 0 AND t.news_at < now() - interval '30 seconds'"
+        "CASE WHEN t.finding_code <> '' THEN 'warning' WHEN t.news_at IS NULL OR t.interval_usec > 0 AND t.news_at < "
+        "now() - interval '30 seconds'"
         " - 3 * t.interval_usec * interval '1 microsecond' THEN 'unknown' WHEN t.last_missed THEN 'warning'"
         " ELSE 'healthy' END",
         F | S),
-    TEXT(group_row, cause, "t.cause", 0),
-    TEXT(group_row, remedy, "t.remedy", 0),
+    TEXT(group_row, cause_code, "t.finding_code", F),
+    TEXT(group_row, cause, "CASE WHEN t.finding_code <> '' THEN t.finding_cause ELSE t.cause END", 0),
+    TEXT(group_row, remedy, "CASE WHEN t.finding_code <> '' THEN t.finding_remedy ELSE t.remedy END", 0),
+    JSON(group_row, cause_values_json, "t.finding_values::text"),
     ID(group_row, culprit_id, "t.culprit_id", 0),
     TEXT(group_row, culprit_name, NAME_OF("t.culprit_id"), 0),
     ID(group_row, last_point_id, "t.last_point_id", 0),
@@ -740,11 +743,12 @@ static const struct db_column alert_columns[] = {
     TEXT(alert_row, state, "t.state", F | S | N),
     TEXT(alert_row, subject_kind, "t.subject_kind", F | S | N),
     ID(alert_row, subject_id, "t.subject_id", F),
-    TEXT(alert_row, subject_name, "coalesce(m.name, n.name, v.name, 'hub')", F | S | N),
+    TEXT(alert_row, subject_name, "coalesce(m.name, n.name, v.name, g.name, 'hub')", F | S | N),
     TEXT(alert_row, detail, "t.detail", F),
     ID(alert_row, machine_id, "t.machine_id", F),
     ID(alert_row, node_id, "t.node_id", F),
     ID(alert_row, vault_id, "t.vault_id", F),
+    ID(alert_row, group_id, "t.group_id", F),
     TEXT(alert_row, cause, "t.cause", F),
     TEXT(alert_row, remedy, "t.remedy", 0),
     JSON(alert_row, values_json, "t.text_values::text"),
@@ -759,7 +763,8 @@ static const struct db_column alert_columns[] = {
 };
 const struct db_entity db_alerts = ENTITY("alert", alert_row, alert_columns,
     "(SELECT * FROM alerts WHERE state <> 'pending') t LEFT JOIN machines m ON m.id = t.machine_id"
-    " LEFT JOIN nodes n ON n.id = t.node_id LEFT JOIN vaults v ON v.id = t.vault_id",
+    " LEFT JOIN nodes n ON n.id = t.node_id LEFT JOIN vaults v ON v.id = t.vault_id"
+    " LEFT JOIN consistency_groups g ON g.id = t.group_id",
     "t.id", "uuid", NULL, "-raised_at");
 
 static const struct db_column approval_columns[] = {

@@ -150,7 +150,9 @@ struct group_row {
         *members_json;                             /* [{"machine_id", "machine_name", "online", "state", "address"}] */
     const char *coordinator_id, *coordinator_name; /* the one that the hub names */
     const char *coordinated_by, *coordinated_by_name; /* the one that spoke last */
-    const char *health, *cause, *remedy, *culprit_id, *culprit_name, *last_point_id;
+    /* With a finding (hub/core/health.h) its code, texts and values; else cause and remedy of the last attempt that was missed. */
+    const char *health, *cause_code, *cause, *remedy, *cause_values_json;
+    const char *culprit_id, *culprit_name, *last_point_id;
     uint64_t number, membership, interval_usec, freeze_budget_usec, member_count;
     uint64_t made, missed, news_at, last_point_at, last_freeze_usec;
     uint64_t version, created_at, updated_at;
@@ -308,7 +310,7 @@ extern const struct db_entity db_job_log;
 struct alert_row {
     const char *id, *code, *severity, *state; /* "firing", "acknowledged", "resolved" */
     const char *subject_kind, *subject_id, *subject_name, *detail;
-    const char *machine_id, *node_id, *vault_id;
+    const char *machine_id, *node_id, *vault_id, *group_id;
     const char *cause, *remedy, *values_json, *acknowledged_by, *note;
     uint64_t since, raised_at, acknowledged_at, resolved_at;
     uint64_t version, updated_at;

@@ -108,7 +108,7 @@ export function useWords() {
     return useMemo(() => wordsOf(i18n, formats), [i18n, language, formats]);
 }
 
-/** Cause and remedy of a machine, a node or a vault; both empty when nothing is wrong. */
+/** Cause and remedy of a machine, a node, a vault or a group; both empty when nothing is wrong. */
 export function useCause(): (of: { cause_code: string; cause_values: Values; cause: string; remedy: string }) => Said {
     const { finding } = useWords();
     return useMemo(() => (of) => (of.cause ? finding(of.cause_code, of.cause_values, of) : of), [finding]);

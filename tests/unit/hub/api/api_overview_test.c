@@ -25,6 +25,7 @@
 #define LATE "22222222-2222-4222-8222-222222222222"
 #define NEW "33333333-3333-4333-8333-333333333333"
 #define SAFE "44444444-4444-4444-8444-444444444444"
+#define SHOP "44444444-4444-4444-8444-444444444441"
 #define DAY_USEC (86400 * USEC_PER_SEC)
 
 static void sql(struct db_conn *conn, const char *text)
@@ -51,6 +52,8 @@ static void make_fleet(struct db_conn *conn)
         " WHERE name = 'late';"
         "UPDATE vaults SET used_bytes = 9007199254740993, free_bytes = 5, capacity_bytes = 9007199254740999"
         " WHERE name = 'safe';"
+        "INSERT INTO consistency_groups (id, name) VALUES ('" SHOP "', 'shop');"
+        "INSERT INTO consistency_group_members (machine_id, group_id) SELECT id, '" SHOP "' FROM machines;"
         "INSERT INTO jobs (id, kind, status, finished_at) VALUES (gen_random_uuid(), 'resync', 'failed', now()),"
         " (gen_random_uuid(), 'resync', 'failed', now() - interval '2 days'),"
         " (gen_random_uuid(), 'export', 'running', NULL), (gen_random_uuid(), 'export', 'waiting_for_input', NULL)");
@@ -75,7 +78,8 @@ static void make_alerts(struct db_conn *conn)
         "firing") "," ALERT("55555555-5555-4555-8555-555555555553", "vault_filling", "vault", SAFE, "warning",
         "acknowledged") "," ALERT("55555555-5555-4555-8555-555555555554", "clock_skew", "machine", NEW, "warning",
         "resolved") "," ALERT("55555555-5555-4555-8555-555555555555", "agent_silent", "machine", NEW, "critical",
-        "pending") "]";
+        "pending") "," ALERT("55555555-5555-4555-8555-555555555556", "no_group_point", "group", SHOP, "warning",
+        "firing") "]";
     struct err err = ERR_INIT;
 
     assert_ok(alert_apply(conn, alerts, "[]", &err), &err);
@@ -114,16 +118,19 @@ static void the_overview_counts_what_there_is(void **state)
     assert_int_equal(number(o, "jobs", "failed_24h"), 1);
     assert_string_equal(member_text(vault, "used_bytes"), "9007199254740993");
     assert_string_equal(member_text(vault, "full_at"), "2027-01-01T00:00:00.000000Z");
-    assert_int_equal(json_array_size(problems), 2);
+    assert_int_equal(json_array_size(problems), 3);
     assert_string_equal(member_text(worst, "code"), "rpo_not_met");
     assert_string_equal(member_text(worst, "title"), "The RPO is above its target");
     assert_string_equal(member_text(worst, "severity"), "critical");
     assert_string_equal(member_text(worst, "remedy"), "r of critical");
     assert_string_equal(member_text(json_object_get(worst, "values"), "name"), "critical"); /* those of that remedy */
     assert_int_equal(json_integer_value(json_object_get(worst, "machines")), 2);
+    assert_string_equal(member_text(json_array_get(problems, 1), "code"), "no_group_point");
     assert_int_equal(
-        json_integer_value(json_object_get(json_array_get(problems, 1), "machines")), 2); /* of the vault */
-    assert_int_equal(number(o, "alerts", "firing"), 2);
+        json_integer_value(json_object_get(json_array_get(problems, 1), "machines")), 3); /* of the group */
+    assert_int_equal(
+        json_integer_value(json_object_get(json_array_get(problems, 2), "machines")), 2); /* of the vault */
+    assert_int_equal(number(o, "alerts", "firing"), 3);
     assert_int_equal(number(o, "alerts", "acknowledged"), 1);
     json_decref(o);
 }
@@ -163,11 +170,13 @@ static void alerts_are_filtered_and_sorted_like_everything(void **state)
 {
     struct api_fixture *f = *state;
 
-    assert_int_equal(count_alerts(f, ""), 4); /* a pending one is nobody's business */
-    assert_int_equal(count_alerts(f, "state=firing,acknowledged"), 3);
+    assert_int_equal(count_alerts(f, ""), 5); /* a pending one is nobody's business */
+    assert_int_equal(count_alerts(f, "state=firing,acknowledged"), 4);
     assert_int_equal(count_alerts(f, "state=firing&severity=critical"), 1);
     assert_int_equal(count_alerts(f, "code=rpo_not_met&machine_id=" LATE), 1);
     assert_int_equal(count_alerts(f, "vault_id=" SAFE), 1);
+    assert_int_equal(count_alerts(f, "group_id=" SHOP), 1);
+    assert_int_equal(count_alerts(f, "subject_kind=group&subject_name=sho"), 1);
     assert_int_equal(count_alerts(f, "subject_name=AFE&sort=-since"), 1);
     assert_int_equal(count_alerts(f, "before=2020-01-01T00:00:00Z"), 0);
     json_decref(api_ask(f, "listAlerts", "/api/v1/alerts?sort=nonsense", NULL, 400));

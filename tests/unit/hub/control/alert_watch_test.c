@@ -14,7 +14,9 @@
 
 #include "hub/control/alert_watch.h"
 #include "hub/db/alert_store.h"
+#include "hub/db/channel_store.h"
 #include "hub/db/config_store.h"
+#include "hub/db/rows.h"
 #include "tests/unit/hub/postgres_fixture.h"
 #include "transport/base/clock.h"
 
@@ -183,6 +185,50 @@ static void a_failed_job_is_an_alert_until_one_of_its_kind_succeeds(void **state
     assert_int_equal(ask(conn, "SELECT count(*) FROM alerts WHERE detail = 'export' AND state = 'firing'"), 1);
 }
 
+/* A sweep in which the group of that id lacks points. */
+static void sweep_group(struct db_conn *conn, const char *id)
+{
+    AUTO_ALERT_WATCH struct alert_watch watch = {0};
+    struct health_findings found = {.count = 1,
+        .list[0] = {.level = HEALTH_WARNING, .code = "no_group_point", .cause = "cause", .remedy = "remedy"}};
+    const struct alert_subject shop = {"group", id, "shop", ""};
+    struct err err = ERR_INIT;
+
+    assert_ok(alert_watch_begin(conn, &watch, &err), &err);
+    assert_ok(alert_watch_findings(&watch, &shop, &found, &err), &err);
+    assert_ok(alert_watch_end(conn, &watch, &err), &err);
+}
+
+#define SHOP "44444444-4444-4444-8444-444444444444"
+
+static void an_alert_of_a_group_goes_out_under_its_name_and_ends_with_it(void **state)
+{
+    struct db_conn *conn AUTO_OF(db_conn) = fixture_conn(state);
+    AUTO_DB_SET struct db_set set = {0};
+    const struct db_page page = {0};
+    struct err err = ERR_INIT;
+    uint64_t wait;
+
+    clean(conn, "0", "0");
+    sql(conn, "INSERT INTO consistency_groups (id, name) VALUES ('" SHOP "', 'shop');"
+              " INSERT INTO alert_channels (name, kind, group_usec) VALUES ('hook', 'webhook', 0)");
+    sweep_group(conn, SHOP);
+    sweep_group(conn, SHOP);
+    assert_ok(db_list(conn, &db_alerts, &page, &set, &err), &err);
+    assert_int_equal(set.count, 1);
+    assert_string_equal(db_at(&set, struct alert_row, 0)->subject_kind, "group");
+    assert_string_equal(db_at(&set, struct alert_row, 0)->subject_name, "shop");
+    assert_string_equal(db_at(&set, struct alert_row, 0)->group_id, SHOP);
+    assert_ok(delivery_form(conn, &wait, &err), &err);
+    assert_int_equal(ask(conn, "SELECT count(*) FROM alert_deliveries WHERE body->'alerts'->0->>'subject_name' = 'shop'"
+                               " AND body->'alerts'->0->>'subject_kind' = 'group'"),
+        1);
+    sql(conn, "DELETE FROM consistency_groups; DELETE FROM alert_channels");
+    assert_int_equal(ask(conn, "SELECT count(*) FROM alerts"), 0);
+    sweep_group(conn, SHOP); /* it went while the sweep was under way */
+    assert_int_equal(ask(conn, "SELECT count(*) FROM alerts"), 0);
+}
+
 static void certificates_of_hubs_are_watched(void **state)
 {
     struct db_conn *conn AUTO_OF(db_conn) = fixture_conn(state);
@@ -273,6 +319,7 @@ int main(void)
         cmocka_unit_test(what_is_short_leaves_nothing),
         cmocka_unit_test(an_acknowledgement_during_the_sweep_stays),
         cmocka_unit_test(a_failed_job_is_an_alert_until_one_of_its_kind_succeeds),
+        cmocka_unit_test(an_alert_of_a_group_goes_out_under_its_name_and_ends_with_it),
         cmocka_unit_test(certificates_of_hubs_are_watched),
         cmocka_unit_test(the_peers_of_one_hub_judge_its_clock),
         cmocka_unit_test(a_storm_is_one_transaction),

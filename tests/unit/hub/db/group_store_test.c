@@ -14,6 +14,7 @@
 
 #include "hub/db/config_store.h"
 #include "hub/db/group_store.h"
+#include "hub/db/health_store.h"
 #include "hub/db/peer_store.h"
 #include "hub/db/simulation_store.h"
 #include "tests/unit/hub/postgres_fixture.h"
@@ -335,6 +336,269 @@ static void test_only_a_member_has_news_of_its_group(void **state)
     assert_int_equal(db_at(&after, struct group_row, 0)->member_count, 2);
 }
 
+/* ---- what health is computed from ---- */
+
+static void sql(struct db_conn *conn, const char *text)
+{
+    struct err err = ERR_INIT;
+
+    assert_ok(db_script(conn, text, &err), &err);
+}
+
+static void run_for(struct db_conn *conn, const char *text, const char *id)
+{
+    struct err err = ERR_INIT;
+
+    assert_ok(db_exec(conn, NULL, &err, text, DB_S(id)), &err);
+}
+
+/* The row of the group; the caller clears it. */
+static PGresult *looked_at(struct db_conn *conn, const struct fleet *f, int *ret_row)
+{
+    struct err err = ERR_INIT;
+    PGresult *r = NULL;
+    int n = health_groups(conn, HEALTH_FIRST, &r, &err);
+
+    assert_ok(n, &err);
+    for (*ret_row = 0; *ret_row < n; ++*ret_row)
+        if (strcmp(db_text(r, *ret_row, HG_ID), f->group) == 0)
+            return r;
+    fail_msg("the group is not among %d", n);
+    return r;
+}
+
+static uint64_t looks(struct db_conn *conn, const struct fleet *f, enum health_group_column column)
+{
+    int row;
+    AUTO_PGRESULT PGresult *r = looked_at(conn, f, &row);
+
+    return column == HG_FIRST_COPY || column == HG_MISSED ? db_bool(r, row, column) : db_u64(r, row, column);
+}
+
+/* To the second, with a few for a slow machine. */
+static void assert_age(struct db_conn *conn, const struct fleet *f, enum health_group_column column, uint64_t sec)
+{
+    uint64_t age = looks(conn, f, column) / 1000000;
+
+    if (age < sec || age > sec + 20)
+        fail_msg("%llu s instead of %llu", (unsigned long long)age, (unsigned long long)sec);
+}
+
+static void assert_looks(struct db_conn *conn, const struct fleet *f, enum health_group_column column, const char *text)
+{
+    int row;
+    AUTO_PGRESULT PGresult *r = looked_at(conn, f, &row);
+
+    assert_string_equal(db_text(r, row, column), text);
+}
+
+/* group_point "": one of its own. */
+static void put_aged(
+    struct db_conn *conn, const struct fleet *f, int machine, uint64_t sequence, int age_sec, const char *group_point)
+{
+    struct err err = ERR_INIT;
+
+    assert_ok(
+        db_exec(conn, NULL, &err,
+            "INSERT INTO recovery_points (machine_id, sequence, vault_id, time, kind, group_point_id, generation,"
+            " committed_at) VALUES ($1, $2, $3, now() - make_interval(secs => $4::double precision), 'filesystem',"
+            " $5::uuid, 1, now())",
+            DB_S(f->machines[machine]), DB_U(sequence), DB_S(f->vault), DB_U((uint64_t)age_sec), DB_ID(group_point)),
+        &err);
+}
+
+/* A group of two that have been protected and connected for long. */
+static void quiet_fleet(struct db_conn *conn, const char *name, struct fleet *f)
+{
+    sql(conn, "DELETE FROM consistency_groups");
+    fleet_up(conn, name, f);
+    sql(conn, "UPDATE machines SET state = 'protected', online = true;"
+              " UPDATE protections SET enabled_at = now() - interval '1 day';"
+              " UPDATE consistency_group_lists SET since = now() - interval '1000 seconds'");
+}
+
+static void test_a_group_is_as_old_as_the_last_point_that_all_have(void **state)
+{
+    struct db_conn *conn AUTO_OF(db_conn) = fixture_conn(state);
+    struct err err = ERR_INIT;
+    struct fleet f;
+    char id[6][IDENT_TEXT_SIZE];
+    uint64_t list;
+
+    quiet_fleet(conn, "age", &f);
+    list = membership(conn, &f);
+    for (unsigned i = 0; i < 6; i++)
+        point_id(id[i], f.number, list, i);
+    assert_int_equal(looks(conn, &f, HG_MEMBERS), 2);
+    assert_age(conn, &f, HG_AGE, 1000);
+    put_aged(conn, &f, 0, 1, 500, id[1]);
+    assert_age(conn, &f, HG_AGE, 1000); /* half-made is none */
+    put_aged(conn, &f, 1, 1, 500, id[1]);
+    assert_age(conn, &f, HG_AGE, 500);
+    for (unsigned i = 2; i < 6; i++) /* the points of the other one do not come */
+        put_aged(conn, &f, 0, i, 500 - 100 * (int)(i - 1), id[i]);
+    assert_age(conn, &f, HG_AGE, 500);
+    put_aged(conn, &f, 1, 3, 300, id[3]);
+    assert_age(conn, &f, HG_AGE, 300);
+    put_aged(conn, &f, 1, 2, 400, id[2]); /* an older one that came late changes nothing */
+    assert_age(conn, &f, HG_AGE, 300);
+    run_for(conn, "UPDATE machines SET clock_skew_usec = 60000000 WHERE id = $1", f.machines[0]);
+    assert_age(conn, &f, HG_AGE, 360); /* whose clock dated it is fast */
+    run_for(conn, "DELETE FROM recovery_points WHERE sequence = 3 AND machine_id = $1", f.machines[0]);
+    assert_age(conn, &f, HG_AGE, 460);
+    assert_ok(group_join(conn, f.group, f.machines[2], 0, &err), &err); /* another list has its own points */
+    assert_age(conn, &f, HG_AGE, 0);
+    run_for(conn, "UPDATE consistency_groups SET interval_usec = 0 WHERE id = $1", f.group);
+    sql(conn, "UPDATE consistency_group_lists SET since = now() - interval '1000 seconds'");
+    assert_int_equal(looks(conn, &f, HG_AGE), 0);
+}
+
+/* The number of a list is as large as it can be: the bounds of its ids have to hold all the same. */
+static void test_the_last_list_of_all_has_points_too(void **state)
+{
+    struct db_conn *conn AUTO_OF(db_conn) = fixture_conn(state);
+    struct err err = ERR_INIT;
+    struct fleet f;
+    char id[IDENT_TEXT_SIZE];
+
+    quiet_fleet(conn, "last", &f);
+    run_for(conn, "UPDATE consistency_groups SET membership = 65534 WHERE id = $1", f.group);
+    assert_ok(group_join(conn, f.group, f.machines[2], 0, &err), &err);
+    sql(conn, "UPDATE consistency_group_lists SET since = now() - interval '1000 seconds'");
+    point_id(id, f.number, 65535, 1);
+    for (int i = 0; i < 3; i++)
+        put_aged(conn, &f, i, 1, 40, id);
+    assert_age(conn, &f, HG_AGE, 40);
+}
+
+static void test_a_first_copy_is_one_without_points_of_this_protection(void **state)
+{
+    struct db_conn *conn AUTO_OF(db_conn) = fixture_conn(state);
+    struct fleet f;
+
+    quiet_fleet(conn, "first", &f);
+    assert_false(looks(conn, &f, HG_FIRST_COPY));
+    run_for(conn, "UPDATE machines SET state = 'enabling' WHERE id = $1", f.machines[1]);
+    assert_true(looks(conn, &f, HG_FIRST_COPY));
+    run_for(conn, "UPDATE machines SET state = 'initial_replication' WHERE id = $1", f.machines[1]);
+    assert_true(looks(conn, &f, HG_FIRST_COPY));
+    run_for(conn, "UPDATE machines SET last_point_at = now() - interval '2 days' WHERE id = $1", f.machines[1]);
+    assert_true(looks(conn, &f, HG_FIRST_COPY)); /* of the protection before */
+    run_for(conn, "UPDATE machines SET last_point_at = now() WHERE id = $1", f.machines[1]);
+    assert_false(looks(conn, &f, HG_FIRST_COPY)); /* a disk was added */
+    run_for(
+        conn, "UPDATE machines SET state = 'initial_replication', last_point_at = NULL WHERE id = $1", f.machines[2]);
+    assert_false(looks(conn, &f, HG_FIRST_COPY)); /* which is no member */
+}
+
+static void test_who_takes_part_in_none_and_what_was_said_last(void **state)
+{
+    struct db_conn *conn AUTO_OF(db_conn) = fixture_conn(state);
+    struct err err = ERR_INIT;
+    struct fleet f;
+
+    quiet_fleet(conn, "absent", &f);
+    assert_looks(conn, &f, HG_ABSENT, "");
+    assert_looks(conn, &f, HG_NEWS, "-1");
+    run_for(conn, "UPDATE machines SET online = false WHERE id = $1", f.machines[0]);
+    assert_looks(conn, &f, HG_ABSENT, "absent-m0");
+    assert_looks(conn, &f, HG_ABSENT_STATE, "protected");
+    run_for(conn, "UPDATE machines SET state = 'unprotected' WHERE id = $1", f.machines[1]);
+    assert_looks(conn, &f, HG_ABSENT, "absent-m1"); /* goes before one that is only not connected */
+    assert_looks(conn, &f, HG_ABSENT_STATE, "unprotected");
+
+    const struct group_news_put news = {.machine_id = f.machines[0],
+        .group_id = f.group,
+        .point_id = "",
+        .culprit_id = f.machines[1],
+        .cause = "it is not protected",
+        .remedy = "protect it",
+        .missed = 1,
+        .last_missed = true};
+
+    assert_ok(group_news_put(conn, &news, &err), &err);
+    run_for(conn, "UPDATE consistency_groups SET news_at = now() - interval '100 seconds' WHERE id = $1", f.group);
+    assert_age(conn, &f, HG_NEWS, 100);
+    assert_true(looks(conn, &f, HG_MISSED));
+    assert_looks(conn, &f, HG_CULPRIT, "absent-m1");
+    assert_looks(conn, &f, HG_NEWS_CAUSE, "it is not protected");
+    assert_looks(conn, &f, HG_NEWS_REMEDY, "protect it");
+}
+
+/* kind and subject of the alert; that of another code, or one that waits for its time, tells nothing. */
+static void put_alert(struct db_conn *conn, const char *code, const char *kind, const char *subject, const char *phase)
+{
+    struct err err = ERR_INIT;
+
+    sql(conn, "DELETE FROM alerts");
+    assert_ok(
+        db_exec(conn, NULL, &err,
+            "INSERT INTO alerts (id, code, subject_kind, subject_id, machine_id, vault_id, severity, state, since)"
+            " VALUES (gen_random_uuid(), $1, $2, $3, CASE $2 WHEN 'machine' THEN $3::uuid END,"
+            " CASE $2 WHEN 'vault' THEN $3::uuid END, 'critical', $4, now())",
+            DB_S(code), DB_S(kind), DB_S(subject), DB_S(phase)),
+        &err);
+}
+
+static void test_a_member_whose_points_do_not_come_may_be_told_already(void **state)
+{
+    struct db_conn *conn AUTO_OF(db_conn) = fixture_conn(state);
+    struct fleet f;
+
+    quiet_fleet(conn, "told", &f);
+    put_aged(conn, &f, 0, 1, 30, "");
+    put_aged(conn, &f, 1, 1, 400, "");
+    put_aged(conn, &f, 1, 2, 200, "");
+    assert_int_equal(looks(conn, &f, HG_TOLD_AGE), 0);
+    put_alert(conn, "agent_silent", "machine", f.machines[0], "firing");
+    assert_age(conn, &f, HG_TOLD_AGE, 30); /* of whom there is an alert, whatever the others lack */
+    put_alert(conn, "agent_silent", "machine", f.machines[1], "acknowledged");
+    assert_age(conn, &f, HG_TOLD_AGE, 200);
+    put_alert(conn, "vault_silent", "vault", f.vault, "firing");
+    assert_age(conn, &f, HG_TOLD_AGE, 200); /* the vault of both */
+    put_alert(conn, "agent_silent", "machine", f.machines[1], "pending");
+    assert_int_equal(looks(conn, &f, HG_TOLD_AGE), 0);
+    put_alert(conn, "clock_skew", "machine", f.machines[1], "firing");
+    assert_int_equal(looks(conn, &f, HG_TOLD_AGE), 0);
+    put_alert(conn, "agent_silent", "machine", f.machines[2], "firing");
+    assert_int_equal(looks(conn, &f, HG_TOLD_AGE), 0);
+}
+
+static void test_a_finding_is_shown_before_what_was_missed_last(void **state)
+{
+    static const struct text_value values[] = {VALUE_TEXT("form", "unheard"), VALUE_NUMBER("age_seconds", 300), {0}};
+    struct db_conn *conn AUTO_OF(db_conn) = fixture_conn(state);
+    AUTO_DB_SET struct db_set late = {0};
+    AUTO_DB_SET struct db_set good = {0};
+    struct err err = ERR_INIT;
+    struct fleet f;
+
+    quiet_fleet(conn, "shown", &f);
+    const struct group_news_put news = {
+        .machine_id = f.machines[0], .group_id = f.group, .point_id = "", .culprit_id = "", .cause = "", .remedy = ""};
+    struct health_put put = {"group", f.group, "warning", "no_group_point", "No group point", "Look.", values};
+
+    assert_ok(group_news_put(conn, &news, &err), &err);
+    assert_ok(health_put(conn, &put, &err), &err);
+    assert_ok(db_need(conn, &db_groups, f.group, &late, &err), &err);
+    const struct group_row *row = db_at(&late, struct group_row, 0);
+
+    assert_string_equal(row->health, "warning");
+    assert_string_equal(row->cause_code, "no_group_point");
+    assert_string_equal(row->cause, "No group point");
+    assert_string_equal(row->remedy, "Look.");
+    assert_non_null(strstr(row->cause_values_json, "\"age_seconds\": 300"));
+    assert_looks(conn, &f, HG_CODE, "no_group_point");
+    assert_looks(conn, &f, HG_CAUSE, "No group point");
+    put = (struct health_put){"group", f.group, "healthy", "", "", "", NULL};
+    assert_ok(health_put(conn, &put, &err), &err);
+    assert_ok(db_need(conn, &db_groups, f.group, &good, &err), &err);
+    assert_string_equal(db_at(&good, struct group_row, 0)->health, "healthy");
+    assert_string_equal(db_at(&good, struct group_row, 0)->cause, "");
+    assert_int_equal(
+        db_at(&good, struct group_row, 0)->version, row->version); /* who changes it by hand loses nothing */
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -346,6 +610,12 @@ int main(void)
         cmocka_unit_test(test_a_simulated_machine_leaves_its_group_like_any_other),
         cmocka_unit_test(test_sixty_four_machines_and_no_more),
         cmocka_unit_test(test_only_a_member_has_news_of_its_group),
+        cmocka_unit_test(test_a_group_is_as_old_as_the_last_point_that_all_have),
+        cmocka_unit_test(test_the_last_list_of_all_has_points_too),
+        cmocka_unit_test(test_a_first_copy_is_one_without_points_of_this_protection),
+        cmocka_unit_test(test_who_takes_part_in_none_and_what_was_said_last),
+        cmocka_unit_test(test_a_member_whose_points_do_not_come_may_be_told_already),
+        cmocka_unit_test(test_a_finding_is_shown_before_what_was_missed_last),
     };
 
     return cmocka_run_group_tests_name("group_store", tests, postgres_fixture_up, postgres_fixture_down);

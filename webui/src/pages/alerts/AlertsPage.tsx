@@ -58,7 +58,10 @@ function useColumns(): Column<Alert>[] {
                 label: t("column.subject"),
                 width: 15,
                 sortBy: (a) => a.subject_name,
-                cell: (a) => (a.machine_id ? <Link to="/machines/$machineId" params={{ machineId: a.machine_id }} className="lw-link">{a.subject_name}</Link> : a.subject_name),
+                cell: (a) => {
+                    if (a.machine_id) return <Link to="/machines/$machineId" params={{ machineId: a.machine_id }} className="lw-link">{a.subject_name}</Link>;
+                    return a.group_id ? <Link to="/groups" search={{ q: a.subject_name }} className="lw-link">{a.subject_name}</Link> : a.subject_name;
+                },
             },
             {
                 key: "state",
