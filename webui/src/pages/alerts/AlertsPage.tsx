@@ -9,7 +9,7 @@ import { Skeleton } from "@patternfly/react-core/dist/dynamic/components/Skeleto
 import { Toolbar, ToolbarContent, ToolbarItem } from "@patternfly/react-core/dist/dynamic/components/Toolbar";
 import { CheckCircleIcon } from "@patternfly/react-icons/dist/dynamic/icons/check-circle-icon";
 import { useQuery } from "@tanstack/react-query";
-import { Link, useNavigate, useSearch } from "@tanstack/react-router";
+import { useNavigate, useSearch } from "@tanstack/react-router";
 import { useMemo, useState } from "react";
 import { useTranslation } from "react-i18next";
 
@@ -25,6 +25,7 @@ import { ProblemAlert } from "../../widgets/ProblemAlert";
 import { listOf } from "../../widgets/searchList";
 import { useWords } from "../../words/useWords";
 import { AcknowledgeDialog } from "./AcknowledgeDialog";
+import { AlertSubject } from "./AlertSubject";
 import { ALERT_SEVERITIES, ALERT_STATES, type AlertSearch } from "./route";
 
 const colors = { firing: "red", acknowledged: "blue", resolved: "grey" } as const;
@@ -58,10 +59,7 @@ function useColumns(): Column<Alert>[] {
                 label: t("column.subject"),
                 width: 15,
                 sortBy: (a) => a.subject_name,
-                cell: (a) => {
-                    if (a.machine_id) return <Link to="/machines/$machineId" params={{ machineId: a.machine_id }} className="lw-link">{a.subject_name}</Link>;
-                    return a.group_id ? <Link to="/groups" search={{ q: a.subject_name }} className="lw-link">{a.subject_name}</Link> : a.subject_name;
-                },
+                cell: (a) => <AlertSubject alert={a} />,
             },
             {
                 key: "state",
