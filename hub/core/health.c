@@ -308,9 +308,12 @@ static const char *absent_form(enum machine_state state)
 /* Why there is none. What the hub knows of a member goes before what another one said of it. */
 static const char *group_form(const struct health_group *in)
 {
+    uint64_t next_usec =
+        in->missed ? again_usec(in) : in->interval_usec; /* when its coordinator tells of another one */
+
     if (in->absent[0])
         return absent_form(in->absent_state);
-    if (in->news_usec > 2 * again_usec(in) + HEALTH_SILENT_USEC)
+    if (is_late(in->news_usec, next_usec))
         return "unheard";
     if (!in->missed)
         return "incomplete";

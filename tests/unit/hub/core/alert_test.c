@@ -358,6 +358,19 @@ static void test_a_group_says_who_and_why(void **state)
         assert_true(found.list[0].remedy[0]);
         assert_int_equal(strcmp(found.list[0].remedy, "be quick") == 0, strstr(rows[i].says, "slow") != NULL);
     }
+
+    /* One that was made is followed by the next an interval later, one that was missed within ten minutes. */
+    struct health_group daily = late_group();
+    struct health_findings found;
+
+    daily.interval_usec = 86400 * SEC;
+    daily.age_usec = 3 * 86400 * SEC;
+    daily.news_usec = 86400 * SEC;
+    health_find_group(&daily, &found);
+    assert_non_null(strstr(found.list[0].cause, "no member says why"));
+    daily.missed = false;
+    health_find_group(&daily, &found);
+    assert_non_null(strstr(found.list[0].cause, "they are made"));
 }
 
 static void test_limits_move_the_findings(void **state)
