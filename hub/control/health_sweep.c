@@ -26,6 +26,7 @@
 #include "transport/base/log.h"
 
 #define EVENT_VALUES 5
+#define GROUP_PAGES_UNHEARD 64u /* three seconds, as a rule */
 #define HOUSEKEEPING_USEC (3600 * USEC_PER_SEC)
 /* Of one sweep: the next one must not be late, for by it hubs tell that they are there. */
 #define HOUSEKEEPING_MOST_USEC (USEC_PER_SEC)
@@ -349,15 +350,20 @@ static int sweep_group_page(
     return n;
 }
 
-static int sweep_groups(struct db_conn *conn, struct alert_watch *watch, struct err *err)
+/* Thousands take longer than the others wait to hear of this hub. */
+static int sweep_groups(struct db_conn *conn, struct alert_watch *watch, const char *instance, struct err *err)
 {
     char after[IDENT_TEXT_SIZE] = HEALTH_FIRST;
     struct piecework work;
+    unsigned pages = 0;
     int n;
 
     piecework_begin(&work);
-    while ((n = sweep_group_page(conn, watch, after, err)) == HEALTH_GROUP_PAGE)
+    while ((n = sweep_group_page(conn, watch, after, err)) == HEALTH_GROUP_PAGE) {
+        if (++pages % GROUP_PAGES_UNHEARD == 0 && hub_is_here(conn, instance, err) < 0)
+            return -1;
         piecework_rest(&work);
+    }
     return n < 0 ? -1 : 0;
 }
 
@@ -400,14 +406,14 @@ static int keep_house(struct db_conn *conn, struct err *err)
     return rc < 0 ? -1 : 0;
 }
 
-static int sweep_all(struct db_conn *conn, struct err *err)
+static int sweep_all(struct db_conn *conn, const char *instance, struct err *err)
 {
     static struct placement_churn churn; /* its lane runs one sweep at a time */
     AUTO_ALERT_WATCH struct alert_watch watch = {0};
 
     if (watch_clock(conn, err) < 0 || peer_expire(conn, err) < 0 || alert_watch_begin(conn, &watch, err) < 0 ||
         sweep_nodes(conn, &watch, err) < 0 || sweep_vaults(conn, &watch, err) < 0 ||
-        sweep_machines(conn, &watch, err) < 0 || sweep_groups(conn, &watch, err) < 0 ||
+        sweep_machines(conn, &watch, err) < 0 || sweep_groups(conn, &watch, instance, err) < 0 ||
         alert_watch_end(conn, &watch, err) < 0 || rebalance(conn, &churn, err) < 0)
         return -1;
     return keep_house(conn, err);
@@ -470,7 +476,7 @@ static int sweep_work(struct control_task *task, struct db_conn *conn, struct er
     ours = sweep_begin(conn, err);
     if (ours <= 0)
         return ours;
-    rc = sweep_all(conn, err);
+    rc = sweep_all(conn, task->control->conf.instance, err);
     sweep_end(conn);
     return rc;
 }
