@@ -110,6 +110,8 @@ struct event_task {
     struct control_task task;
     char severity[16], code[64], text[1000], remedy[1000], machine_id[IDENT_TEXT_SIZE];
     uint64_t at;
+    struct ident id; /* zero: it is not told again */
+    char id_text[IDENT_TEXT_SIZE];
 };
 
 static int event_work(struct control_task *task, struct db_conn *conn, struct err *err)
@@ -130,15 +132,29 @@ static int event_work(struct control_task *task, struct db_conn *conn, struct er
         .node_id = strcmp(role, "node") == 0 ? id : "",
         .vault_id = strcmp(role, "vault") == 0 ? id : "",
         .at_utc_usec = t->at,
-        .actor = role};
+        .actor = role,
+        .told_id = t->id_text};
 
     return event_append(conn, &event, err);
 }
 
+/* One that is not stored, or refused because there are too many, is told again. */
 static void event_then(struct control_task *task)
 {
+    struct event_task *t = (struct event_task *)task;
+    Leeward__Control__V1__Directive directive = LEEWARD__CONTROL__V1__DIRECTIVE__INIT;
+    Leeward__Control__V1__EventsStored stored = LEEWARD__CONTROL__V1__EVENTS_STORED__INIT;
+    ProtobufCBinaryData id = {.len = IDENT_SIZE, .data = t->id.bytes};
+
     if (task->rc < 0)
-        log_event(LOG_WARN, "event_lost", LOG_S("peer", task->session->id), LOG_E(&task->err));
+        log_event(LOG_WARN, "event_not_stored", LOG_S("peer", task->session->id), LOG_E(&task->err));
+    if (task->rc < 0 || !t->id_text[0])
+        return;
+    stored.n_ids = 1;
+    stored.ids = &id;
+    directive.kind_case = LEEWARD__CONTROL__V1__DIRECTIVE__KIND_EVENTS_STORED;
+    directive.events_stored = &stored;
+    (void)peer_session_send(task->session, &directive);
 }
 
 static bool event_is_allowed(struct peer_session *s)
@@ -187,6 +203,10 @@ static void take_event(struct peer_session *s, const Leeward__Control__V1__Event
     if (ident_from_text(event->machine_id, &machine) == 0)
         ident_to_text(&machine, t->machine_id);
     t->at = said_at(s, event->time_utc_usec);
+    if (event->id.len == IDENT_SIZE) {
+        memcpy(t->id.bytes, event->id.data, IDENT_SIZE);
+        ident_to_text(&t->id, t->id_text);
+    }
     (void)control_task_submit(&t->task, s->lane);
 }
 

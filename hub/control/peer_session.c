@@ -107,6 +107,7 @@ static void send_welcome(struct peer_session *s)
     ident_to_text(s->control->conf.hub_id, hub_id);
     welcome.hub_id = hub_id;
     welcome.clock_utc_usec = clock_utc_usec();
+    welcome.tells_what_is_stored = true;
     welcome.status_interval_msec = s->control->conf.status_interval_msec      ? s->control->conf.status_interval_msec
                                    : s->control->session_count < SESSIONS_FEW ? STATUS_OFTEN_MSEC
                                                                               : STATUS_SELDOM_MSEC;

@@ -2,9 +2,10 @@
  *
  * The control session, client side: one bidirectional call that is started again whenever it ends. Down -> (call started, Hello
  * queued) -> up when Welcome comes. What the hub must not miss (ends of commands, events) waits in a bounded list while the session
- * is down; everything else is repeated by its owner. The end of a command stays there when it was sent, too: the hub may have died, or not
- * have stored it, and then gives the command again in its next session, and is answered from there. The desired state is on disk before it
- * is acted upon, so that a restart without the hub goes on with what was last asked for.
+ * is down; everything else is repeated by its owner. Both stay there when they were sent, too, for the hub may have died, or not have stored
+ * them: a command that has no end there it gives again in its next session, and is answered from the list; of events it says which it has, and the
+ * others are sent again, under the same ids. The desired state is on disk before it is acted upon, so that a restart without the hub goes on with
+ * what was last asked for.
  */
 #include "transport/proto/session.h"
 
@@ -32,6 +33,7 @@
 #define RETRY_MAX_USEC (5 * USEC_PER_SEC)
 #define WELCOME_USEC (20 * USEC_PER_SEC) /* a hub that took the call answers within this */
 #define STORE_AGAIN_USEC (2 * USEC_PER_SEC)
+#define TELL_AGAIN_USEC (10 * USEC_PER_SEC) /* events that the hub does not say it has */
 #define KEPT_RESULTS 64u      /* as many commands as the hub has open in one session */
 #define KEPT_BYTES (4u << 20) /* of results: a verification's tells all that is damaged */
 #define KEPT_EVENTS 256u
@@ -39,10 +41,11 @@
 typedef Leeward__Control__V1__Directive Directive;
 typedef Leeward__Control__V1__Report Report;
 
-/* A report that waits for the hub, or the end of a command that was sent to it; packed. */
+/* A report that waits for the hub, or was sent to it and may be asked for; packed. */
 struct session_kept {
     struct session_kept *next;
     char *command_id; /* that has ended; NULL: an event */
+    struct ident event_id; /* zero: it is told once */
     bool sent;
     struct buf bytes;
 };
@@ -61,6 +64,9 @@ struct session {
     struct loop_timer *patience; /* for Welcome */
     uint64_t retry_usec;
     bool up, begun, closing;
+    bool hears_of_stored;          /* the hub says which events it has */
+    struct loop_timer *tell_again; /* those of which it did not */
+    bool tells_again;              /* that is set */
     uint64_t status_usec;
     int64_t skew_usec;
     uint64_t desired_version;
@@ -234,16 +240,20 @@ static struct session_kept **kept_oldest(struct session *s, bool is_event, bool 
     return at;
 }
 
-/* The oldest of its kind makes room; of results, one that the hub has most probably. */
+/* As that: one that the hub most probably has, else one that waits. */
+static struct session_kept **kept_dispensable(struct session *s, bool is_event)
+{
+    struct session_kept **at = kept_oldest(s, is_event, true);
+    return *at != NULL ? at : kept_oldest(s, is_event, false);
+}
+
 static void kept_make_room(struct session *s, const struct session_kept *k)
 {
     while (k->command_id == NULL && s->kept_events >= KEPT_EVENTS)
-        kept_remove(s, kept_oldest(s, true, false));
+        kept_remove(s, kept_dispensable(s, true));
     while (k->command_id != NULL && s->kept_results > 0 &&
-           (s->kept_results >= KEPT_RESULTS || s->kept_bytes + k->bytes.len > KEPT_BYTES)) {
-        struct session_kept **at = kept_oldest(s, false, true);
-        kept_remove(s, *at != NULL ? at : kept_oldest(s, false, false));
-    }
+           (s->kept_results >= KEPT_RESULTS || s->kept_bytes + k->bytes.len > KEPT_BYTES))
+        kept_remove(s, kept_dispensable(s, false));
 }
 
 static int kept_pack(const Report *report, const char *command_id, struct session_kept **ret_kept, struct err *err)
@@ -263,21 +273,34 @@ static int kept_pack(const Report *report, const char *command_id, struct sessio
     return 0;
 }
 
-/* Sends a report now or keeps it; the end of a command (command_id, else NULL) is kept when it was sent, too. */
+/* While the hub is away nothing is told, and then all of it. */
+static void tell_again_later(struct session *s)
+{
+    if (s->tells_again || !s->up)
+        return;
+    s->tells_again = true;
+    loop_timer_set(s->tell_again, TELL_AGAIN_USEC);
+}
+
+/* Sends a report now if that can be, and keeps it; command_id NULL: an event. */
 static void report_keep(struct session *s, const Report *report, const char *command_id)
 {
     struct err err = ERR_INIT;
     struct session_kept *k = NULL;
     bool sent = s->up && s->call != NULL && report_send(s, report, &err) > 0;
-    if (sent && command_id == NULL)
+    if (sent && command_id == NULL && !(s->hears_of_stored && report->event->id.len == IDENT_SIZE))
         return;
     if (kept_pack(report, command_id, &k, &err) < 0) {
         log_event(LOG_ERROR, sent ? "report_not_kept" : "report_lost", LOG_E(&err));
         return;
     }
     k->sent = sent;
+    if (command_id == NULL && report->event->id.len == IDENT_SIZE)
+        memcpy(k->event_id.bytes, report->event->id.data, IDENT_SIZE);
     kept_make_room(s, k);
     kept_add(s, k);
+    if (sent && command_id == NULL)
+        tell_again_later(s);
 }
 
 static int kept_send(struct session *s, const struct session_kept *k)
@@ -294,13 +317,42 @@ static void kept_flush(struct session *s)
     while (s->up && s->call != NULL && *at != NULL) {
         struct session_kept *k = *at;
         if (!k->sent && kept_send(s, k) < 0)
-            return;
-        if (k->command_id == NULL) {
+            break;
+        if (k->command_id == NULL && (!s->hears_of_stored || ident_is_zero(&k->event_id))) {
             kept_remove(s, at);
         } else {
             k->sent = true;
             at = &k->next;
         }
+    }
+    if (s->kept_events > 0)
+        tell_again_later(s);
+}
+
+/* What was sent may not have come. */
+static void events_are_untold(struct session *s)
+{
+    for (struct session_kept *k = s->kept; k != NULL; k = k->next)
+        k->sent = k->sent && k->command_id != NULL;
+}
+
+static void on_tell_again(void *arg)
+{
+    struct session *s = arg;
+    s->tells_again = false;
+    events_are_untold(s);
+    kept_flush(s);
+}
+
+static void events_stored(struct session *s, const Leeward__Control__V1__EventsStored *stored)
+{
+    for (size_t i = 0; i < stored->n_ids; i++) {
+        struct session_kept **at = &s->kept;
+        while (*at != NULL && ((*at)->command_id != NULL || stored->ids[i].len != IDENT_SIZE ||
+                                  memcmp((*at)->event_id.bytes, stored->ids[i].data, IDENT_SIZE) != 0))
+            at = &(*at)->next;
+        if (*at != NULL)
+            kept_remove(s, at);
     }
 }
 
@@ -351,6 +403,9 @@ void session_event(struct session *s, const char *severity, const char *code, co
 {
     Leeward__Control__V1__Event event = LEEWARD__CONTROL__V1__EVENT__INIT;
     Report report = LEEWARD__CONTROL__V1__REPORT__INIT;
+    struct ident id = {0};
+    if (ident_random(&id) == 0) /* without one it is told once, and may be lost */
+        event.id = (ProtobufCBinaryData){.len = IDENT_SIZE, .data = id.bytes};
     event.severity = (char *)(uintptr_t)severity;
     event.code = (char *)(uintptr_t)code;
     event.machine_id = (char *)(uintptr_t)(machine_id != NULL ? machine_id : "");
@@ -374,6 +429,7 @@ static void welcome(struct session *s, const Leeward__Control__V1__Welcome *w)
     if (s->up)
         return;
     s->up = true;
+    s->hears_of_stored = w->tells_what_is_stored;
     loop_timer_free(TAKE_PTR(s->patience));
     log_event(LOG_INFO, "session_up", LOG_S("hub", w->hub_id), LOG_I("skew_ms", s->skew_usec / 1000));
     kept_flush(s);
@@ -388,6 +444,8 @@ static void directive_take(struct session *s, const Directive *d, const struct b
     } else if (d->kind_case == LEEWARD__CONTROL__V1__DIRECTIVE__KIND_COMMAND) {
         if (!kept_answers(s, d->command->command_id))
             s->ops.on_directive(s->arg, d);
+    } else if (d->kind_case == LEEWARD__CONTROL__V1__DIRECTIVE__KIND_EVENTS_STORED) {
+        events_stored(s, d->events_stored);
     } else if (fits_role(s, d)) {
         desired_store(s, bytes);
         s->desired_version = version_of(d);
@@ -417,6 +475,7 @@ static void down(struct session *s, enum rpc_status status, const char *text)
     bool was_up = s->up;
     s->up = false;
     s->call = NULL;
+    events_are_untold(s);
     loop_timer_free(TAKE_PTR(s->patience));
     if (s->closing)
         return;
@@ -541,6 +600,8 @@ int session_new(sd_event *loop, const struct session_conf *conf, const struct se
         rc = renewal_new(loop, s->channel, conf->identity, on_renewed, s, &s->renewal, err);
     if (rc == 0)
         rc = loop_timer_new(loop, 0, 0, on_retry, s, &s->retry, err);
+    if (rc == 0)
+        rc = loop_timer_new(loop, TELL_AGAIN_USEC, 0, on_tell_again, s, &s->tell_again, err);
     if (rc < 0) {
         session_free(s);
         return -1;
@@ -560,6 +621,7 @@ void session_free(struct session *s)
     loop_timer_free(s->retry);
     loop_timer_free(s->patience);
     loop_timer_free(s->storing);
+    loop_timer_free(s->tell_again);
     while (s->kept != NULL)
         kept_remove(s, &s->kept);
     buf_done(&s->desired);

@@ -118,8 +118,20 @@ static void welcome(struct fakehub *hub)
     w.hub_id = (char *)"hub";
     w.status_interval_msec = 250;
     w.clock_utc_usec = clock_utc_usec() + 60 * USEC_PER_SEC;
+    w.tells_what_is_stored = !hub->is_old;
     d.kind_case = LEEWARD__CONTROL__V1__DIRECTIVE__KIND_WELCOME;
     d.welcome = &w;
+    fakehub_send(hub, &d);
+}
+
+static void event_is_stored(struct fakehub *hub, ProtobufCBinaryData *id)
+{
+    Leeward__Control__V1__EventsStored stored = LEEWARD__CONTROL__V1__EVENTS_STORED__INIT;
+    Leeward__Control__V1__Directive d = LEEWARD__CONTROL__V1__DIRECTIVE__INIT;
+    stored.n_ids = 1;
+    stored.ids = id;
+    d.kind_case = LEEWARD__CONTROL__V1__DIRECTIVE__KIND_EVENTS_STORED;
+    d.events_stored = &stored;
     fakehub_send(hub, &d);
 }
 
@@ -168,6 +180,10 @@ static void session_message(struct rpc_call *call, void *arg, struct buf *messag
     case LEEWARD__CONTROL__V1__REPORT__KIND_EVENT:
         hub->events++;
         snprintf(hub->last_event, sizeof(hub->last_event), "%s", r->event->code);
+        assert_int_equal(r->event->id.len, sizeof(hub->last_event_id));
+        memcpy(hub->last_event_id, r->event->id.data, sizeof(hub->last_event_id));
+        if (!hub->forgetful && !hub->is_old)
+            event_is_stored(hub, &r->event->id);
         break;
     case LEEWARD__CONTROL__V1__REPORT__KIND_COMMAND_RESULT:
         hub->results++;

@@ -36,6 +36,9 @@ struct fakehub {
     uint64_t clock_utc_usec; /* that the last report was sent at; 0: it does not say */
     char last_event[64], last_result_id[64], last_result_code[64];
     bool mute; /* no Welcome */
+    bool forgetful;       /* does not say which events it has, though it promised */
+    bool is_old;          /* does not even promise */
+    uint8_t last_event_id[16];
 };
 
 void fakehub_init(struct fakehub *hub, const char *dir);

@@ -320,6 +320,77 @@ static void an_answer_sent_to_a_hub_that_has_died_is_given_again(void **state)
     assert_int_equal(f->commands, 2);
 }
 
+static void tell(struct fixture *f, const char *code)
+{
+    unsigned events = f->hub.events;
+
+    session_event(f->session, "error", code, NULL, NULL, "something happened");
+    RUN_UNTIL(f, f->hub.events == events + 1);
+    assert_string_equal(f->hub.last_event, code);
+}
+
+static void an_event_that_the_hub_does_not_say_it_has_is_told_again(void **state)
+{
+    struct fixture *f = *state;
+    uint8_t id[sizeof(f->hub.last_event_id)];
+
+    start(f);
+    RUN_UNTIL(f, f->ups == 1);
+    tell(f, "first"); /* which is stored */
+    f->hub.forgetful = true;
+    tell(f, "second");
+    memcpy(id, f->hub.last_event_id, sizeof(id));
+    hub_ends_session(f);
+    RUN_UNTIL(f, f->hub.events == 3);
+    assert_string_equal(f->hub.last_event, "second");
+    assert_memory_equal(f->hub.last_event_id, id, sizeof(id));
+    f->hub.forgetful = false;
+    RUN_UNTIL(f, f->hub.events == 4); /* in the same session */
+    assert_string_equal(f->hub.last_event, "second");
+    assert_memory_equal(f->hub.last_event_id, id, sizeof(id));
+    tell(f, "third");
+    hub_ends_session(f);
+    tell(f, "fourth");
+    assert_int_equal(f->hub.events, 6); /* nothing was told that is stored */
+    assert_memory_not_equal(f->hub.last_event_id, id, sizeof(id));
+}
+
+/* It knows no event again. */
+static void a_hub_that_never_says_what_it_has_is_told_once(void **state)
+{
+    struct fixture *f = *state;
+
+    f->hub.is_old = true;
+    start(f);
+    RUN_UNTIL(f, f->ups == 1);
+    tell(f, "first");
+    hub_ends_session(f);
+    tell(f, "second");
+    assert_int_equal(f->hub.events, 2);
+}
+
+/* The newest are kept, and of those, what was not sent goes before what was. */
+static void events_that_nobody_stores_are_kept_within_bounds(void **state)
+{
+    struct fixture *f = *state;
+    char code[32];
+
+    f->hub.forgetful = true;
+    start(f);
+    RUN_UNTIL(f, f->ups == 1);
+    for (unsigned i = 0; i < 400; i++) {
+        snprintf(code, sizeof(code), "event_%u", i);
+        session_event(f->session, "warning", code, NULL, NULL, "something happened");
+    }
+    RUN_UNTIL(f, f->hub.events == 400);
+    f->hub.forgetful = false;
+    hub_ends_session(f);
+    RUN_UNTIL(f, f->hub.events == 656);
+    assert_string_equal(f->hub.last_event, "event_399");
+    tell(f, "last");
+    assert_int_equal(f->hub.events, 657);
+}
+
 static void answer_many(struct fixture *f, char letter, unsigned count, const char *json)
 {
     char id[32];
@@ -481,6 +552,9 @@ int main(void)
         TEST(the_end_of_a_command_survives_the_loss_of_the_hub),
         TEST(an_answer_that_the_hub_did_not_store_is_given_again),
         TEST(an_answer_sent_to_a_hub_that_has_died_is_given_again),
+        TEST(an_event_that_the_hub_does_not_say_it_has_is_told_again),
+        TEST(a_hub_that_never_says_what_it_has_is_told_once),
+        TEST(events_that_nobody_stores_are_kept_within_bounds),
         TEST(answers_that_were_sent_are_forgotten_before_those_that_wait),
         TEST(large_answers_are_kept_within_bounds),
         TEST(a_hub_that_ends_the_session_is_asked_again),

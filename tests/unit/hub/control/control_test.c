@@ -521,6 +521,27 @@ static void test_an_event_is_recorded_with_its_sender(void **state)
     peer_down(state, &vault);
 }
 
+#define ALARM "SELECT 1 FROM events WHERE vault_id = $1 AND code = 'looks_damaged'"
+
+static void test_an_event_that_could_not_be_stored_is_told_again(void **state)
+{
+    struct postgres_fixture *f = *state;
+    struct db_conn *conn AUTO_OF(db_conn) = fixture_conn(state);
+    struct err err = ERR_INIT;
+    struct peer vault;
+
+    peer_up(state, &vault, "vault");
+    assert_ok(db_script(conn, "ALTER TABLE events ADD CONSTRAINT no CHECK (code <> 'looks_damaged')", &err), &err);
+    session_event(vault.session, "error", "looks_damaged", NULL, "", "look at it");
+    session_event(vault.session, "info", "behind_it", NULL, "", "which comes");
+    TURN_UNTIL(f, count(state, "SELECT 1 FROM events WHERE vault_id = $1 AND code = 'behind_it'",
+                      vault.e.identity.id_text) == 1);
+    assert_int_equal(count(state, ALARM, vault.e.identity.id_text), 0);
+    assert_ok(db_script(conn, "ALTER TABLE events DROP CONSTRAINT no", &err), &err);
+    TURN_UNTIL(f, count(state, ALARM, vault.e.identity.id_text) == 1);
+    peer_down(state, &vault);
+}
+
 static void test_a_deleted_peer_is_refused(void **state)
 {
     struct postgres_fixture *f = *state;
@@ -749,6 +770,7 @@ int main(void)
         cmocka_unit_test(test_a_command_goes_out_once_and_again_in_the_next_session),
         cmocka_unit_test(test_an_answer_that_was_not_stored_is_told_again),
         cmocka_unit_test(test_an_event_is_recorded_with_its_sender),
+        cmocka_unit_test(test_an_event_that_could_not_be_stored_is_told_again),
         cmocka_unit_test(test_a_deleted_peer_is_refused),
         cmocka_unit_test(test_strangers_may_only_enrol_and_nonsense_is_refused),
         cmocka_unit_test(test_renewal_gives_the_same_identity_a_new_certificate),

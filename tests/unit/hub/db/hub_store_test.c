@@ -406,6 +406,25 @@ static void test_events_are_numbered_in_the_order_of_commits(void **state)
     assert_true(after >= before + 2);
 }
 
+static void test_an_event_that_is_told_twice_is_stored_once(void **state)
+{
+    struct db_conn *conn AUTO_OF(db_conn) = fixture_conn(state);
+    struct event_spec spec = {.severity = "error", .code = "twice", .text = "t"};
+    AUTO_PGRESULT PGresult *r = NULL;
+    struct err err = ERR_INIT;
+
+    spec.told_id = "0b4f1c5e-7d0f-4d0c-9a53-3f1f0c2c9c01";
+    for (unsigned i = 0; i < 2; i++)
+        assert_ok(event_append(conn, &spec, &err), &err);
+    spec.told_id = "0b4f1c5e-7d0f-4d0c-9a53-3f1f0c2c9c02";
+    assert_ok(event_append(conn, &spec, &err), &err);
+    spec.told_id = ""; /* of these there may be many */
+    for (unsigned i = 0; i < 2; i++)
+        assert_ok(event_append(conn, &spec, &err), &err);
+    assert_ok(db_exec(conn, &r, &err, "SELECT count(*) FROM events WHERE code = 'twice'"), &err);
+    assert_int_equal(db_u64(r, 0, 0), 4);
+}
+
 static void test_an_event_is_told_in_the_words_of_its_code_with_its_values(void **state)
 {
     struct db_conn *conn AUTO_OF(db_conn) = fixture_conn(state);
@@ -791,6 +810,7 @@ int main(void)
         cmocka_unit_test(test_expired_and_revoked_enrolment_tokens_are_refused),
         cmocka_unit_test(test_the_audit_chain_shows_a_change),
         cmocka_unit_test(test_events_are_numbered_in_the_order_of_commits),
+        cmocka_unit_test(test_an_event_that_is_told_twice_is_stored_once),
         cmocka_unit_test(test_an_event_is_told_in_the_words_of_its_code_with_its_values),
         cmocka_unit_test(test_an_idempotency_key_answers_the_same_again),
         cmocka_unit_test(test_a_disk_keeps_its_number_for_ever),
