@@ -37,7 +37,7 @@ SAID_AGAIN = 5
 LANES = 2
 HEAVY = ("e2e.",)  # one of these at a time: each keeps a processor busy all the time
 ALONE = {  # what these show is a time, a rate or a share of a processor, or they fill the machine themselves
-    "system.agent_memory", "system.bench_command", "system.full", "system.group", "system.group_peers", "system.group_raw", "system.hooks",
+    "system.agent_memory", "system.bench_command", "system.full", "system.group", "system.group_outage", "system.group_peers", "system.group_raw", "system.hooks",
     "system.hub_load", "system.link_outage", "system.node_fleet", "system.node_memory", "system.node_moves", "system.pace",
     "system.placement_hubs", "faults.two_hubs"}
 CMOCKA_LINE = re.compile(r"^\d+: \[\s+(OK|FAILED|SKIPPED)\s+\] (\w+)")
