@@ -31,7 +31,7 @@ function useGroupColumns(): Column<Group>[] {
     const causeOf = useCause();
     return [
         { key: "name", label: t("column.name"), width: 20, sortBy: (g) => g.name, cell: (g) => <><strong>{g.name}</strong><div className="lw-subtle">{g.description}</div></> },
-        { key: "health", label: t("column.health"), width: 20, sortBy: (g) => g.health, cell: (g) => <><HealthLabel health={g.health} />{g.cause && <div className="lw-subtle lw-cause">{causeOf(g).cause}</div>}{g.cause_code && <div className="lw-subtle lw-cause">{causeOf(g).remedy}</div>}</> },
+        { key: "health", label: t("column.health"), width: 20, sortBy: (g) => g.health, cell: (g) => <><HealthLabel health={g.health} />{g.cause && <div className="lw-subtle lw-cause">{causeOf(g).cause}</div>}{g.cause_code && <div className="lw-subtle lw-cause">{t("remedy")} {causeOf(g).remedy}</div>}</> },
         { key: "members", label: t("column.members"), width: 25, sortBy: (g) => g.member_count, cell: (g) => <span className="lw-cause">{g.members.map((m) => m.machine_name).join(", ")}</span> },
         { key: "interval", label: t("column.interval"), isNumber: true, sortBy: (g) => g.interval_seconds, cell: (g) => (g.interval_seconds ? span(g.interval_seconds) : t("asked")) },
         { key: "last", label: t("column.last"), sortBy: (g) => g.last_point_at, cell: (g) => <Moment at={g.last_point_at} /> },
