@@ -299,7 +299,7 @@ static void report_keep(struct session *s, const Report *report, const char *com
         memcpy(k->event_id.bytes, report->event->id.data, IDENT_SIZE);
     kept_make_room(s, k);
     kept_add(s, k);
-    if (sent && command_id == NULL)
+    if (command_id == NULL)
         tell_again_later(s);
 }
 
