@@ -340,7 +340,9 @@ static void on_tell_again(void *arg)
 {
     struct session *s = arg;
     s->tells_again = false;
-    events_are_untold(s);
+    /* What has not even gone out is not queued a second time behind it. */
+    if (s->call == NULL || rpc_call_queued(s->call) == 0)
+        events_are_untold(s);
     kept_flush(s);
 }
 
