@@ -69,13 +69,19 @@ def settings_of_a_running_group_are_followed():
     check_whole(fleet, "pair", fleet.machines)
 
 
-@test
-def a_cut_that_nobody_is_told_of():
+def trio():
+    """Three machines that make group points."""
     fleet = Fleet(3)
-    first, _, third = fleet.machines
     fleet.protect()
     fleet.create_group("trio", fleet.machines)
     fleet.wait_group_points("trio", 2)
+    return fleet
+
+
+@test
+def a_cut_that_nobody_is_told_of():
+    fleet = trio()
+    first, _, third = fleet.machines
 
     # Its group port alone, so that it goes on as well; then its cable. Nobody gets an answer from it.
     for what, cut, alive in (("port", lambda is_cut: fleet.bridge.silence_port(third.number, PORT, ("dport", "sport"), is_cut), fleet.machines),
@@ -101,11 +107,8 @@ def a_cut_that_nobody_is_told_of():
 
 @test
 def the_next_one_coordinates_and_gives_it_back():
-    fleet = Fleet(3)
+    fleet = trio()
     first, second, third = fleet.machines
-    fleet.protect()
-    fleet.create_group("trio", fleet.machines)
-    fleet.wait_group_points("trio", 2)
 
     first.kill()
     wait_until(lambda: attempts(second, made="false", member=first.name), "the next member to coordinate", 30)

@@ -145,6 +145,14 @@ void fakehub_desire_node(struct fakehub *hub, uint64_t version)
     fakehub_send(hub, &d);
 }
 
+void fakehub_desire_agent(struct fakehub *hub, Leeward__Control__V1__AgentDesired *desired)
+{
+    Leeward__Control__V1__Directive d = LEEWARD__CONTROL__V1__DIRECTIVE__INIT;
+    d.kind_case = LEEWARD__CONTROL__V1__DIRECTIVE__KIND_AGENT;
+    d.agent = desired;
+    fakehub_send(hub, &d);
+}
+
 void fakehub_command(struct fakehub *hub, const char *command_id)
 {
     Leeward__Control__V1__Command c = LEEWARD__CONTROL__V1__COMMAND__INIT;

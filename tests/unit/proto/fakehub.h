@@ -52,6 +52,7 @@ void fakehub_identify(
 void fakehub_token(const struct fakehub *hub, char letter, char out[160]);
 void fakehub_send(struct fakehub *hub, const Leeward__Control__V1__Directive *directive);
 void fakehub_desire_node(struct fakehub *hub, uint64_t version);
+void fakehub_desire_agent(struct fakehub *hub, Leeward__Control__V1__AgentDesired *desired);
 void fakehub_command(struct fakehub *hub, const char *command_id);
 /* Runs in a child until killed; hub->address is set on return. */
 pid_t fakehub_fork(struct fakehub *hub);

@@ -9,74 +9,18 @@
 #include <stdint.h>
 #include <cmocka.h>
 
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include "mobility/agent.h"
-#include "tests/unit/proto/fakehub.h"
+#include "tests/unit/mobility/agent/agentrig.h"
 #include "tests/unit/rpc/rununtil.h"
-#include "transport/base/file.h"
-#include "transport/base/log.h"
 
 #define GROUP "11111111-2222-4333-8444-555555555555"
 #define OTHER "11111111-2222-4333-8444-666666666666"
 
-struct fixture {
-    char dir[64], run[96], address[64];
-    sd_event *loop;
-    struct fakehub hub;
-    struct testca_files files;
-    struct enrol_identity identity;
-    struct agent *agent;
-};
-
-static int setup(void **state)
-{
-    struct fixture *f = calloc(1, sizeof(*f));
-    struct agent_conf conf = {.instance = "test", .group_listen = "127.0.0.1:0"};
-    struct err err = ERR_INIT;
-
-    log_set_level(LOG_ERROR);
-    snprintf(f->dir, sizeof(f->dir), "/tmp/leeward-agent-XXXXXX");
-    assert_non_null(mkdtemp(f->dir));
-    snprintf(f->run, sizeof(f->run), "%s/run", f->dir);
-    assert_int_equal(file_make_dirs(f->run, 0700, NULL), 0);
-    assert_true(sd_event_new(&f->loop) >= 0);
-    fakehub_init(&f->hub, f->dir);
-    fakehub_start(&f->hub, f->loop, "127.0.0.1:0");
-    memcpy(f->address, f->hub.address, sizeof(f->address));
-    fakehub_identify(&f->hub, "agent", &f->files, &f->identity);
-    conf.data_dir = conf.hooks_dir = conf.failover_dir = f->dir;
-    conf.run_dir = f->run;
-    conf.hub = f->address;
-    conf.identity = &f->identity;
-    if (agent_new(f->loop, &conf, &f->agent, &err) < 0)
-        fail_msg("%s", err.text);
-    RUN_UNTIL(f, f->hub.hellos == 1);
-    *state = f;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    struct fixture *f = *state;
-
-    agent_free(f->agent);
-    fakehub_done(&f->hub);
-    sd_event_unref(f->loop);
-    assert_int_equal(file_remove_tree(f->dir, NULL), 0);
-    free(f);
-    return 0;
-}
-
-static void tell_group(struct fixture *f, uint64_t version, bool in_group)
+static void tell_group(struct agentrig *f, uint64_t version, bool in_group)
 {
     Leeward__Control__V1__GroupMember self = LEEWARD__CONTROL__V1__GROUP_MEMBER__INIT, other = self,
                                       *members[] = {&self, &other};
     Leeward__Control__V1__DesiredGroup group = LEEWARD__CONTROL__V1__DESIRED_GROUP__INIT;
     Leeward__Control__V1__AgentDesired m = LEEWARD__CONTROL__V1__AGENT_DESIRED__INIT;
-    Leeward__Control__V1__Directive d = LEEWARD__CONTROL__V1__DIRECTIVE__INIT;
 
     self.machine_id = f->identity.id_text;
     other.machine_id = (char *)OTHER;
@@ -87,12 +31,10 @@ static void tell_group(struct fixture *f, uint64_t version, bool in_group)
     group.n_members = 2;
     m.version = version;
     m.group = in_group ? &group : NULL;
-    d.kind_case = LEEWARD__CONTROL__V1__DIRECTIVE__KIND_AGENT;
-    d.agent = &m;
-    fakehub_send(&f->hub, &d);
+    fakehub_desire_agent(&f->hub, &m);
 }
 
-static void ask(struct fixture *f, const char *command)
+static void ask(struct agentrig *f, const char *command)
 {
     Leeward__Control__V1__CreateGroupPoint create = LEEWARD__CONTROL__V1__CREATE_GROUP_POINT__INIT;
     Leeward__Control__V1__Command c = LEEWARD__CONTROL__V1__COMMAND__INIT;
@@ -107,7 +49,7 @@ static void ask(struct fixture *f, const char *command)
     fakehub_send(&f->hub, &d);
 }
 
-static void come_back(struct fixture *f)
+static void come_back(struct agentrig *f)
 {
     unsigned hellos = f->hub.hellos;
 
@@ -119,7 +61,7 @@ static void come_back(struct fixture *f)
 /* It may have been lost with the session before, and the next group point may be a day away. */
 static void a_hub_that_comes_back_hears_the_latest_of_the_group_again(void **state)
 {
-    struct fixture *f = *state;
+    struct agentrig *f = *state;
 
     tell_group(f, 1, true);
     ask(f, "first");
@@ -136,7 +78,7 @@ static void a_hub_that_comes_back_hears_the_latest_of_the_group_again(void **sta
 }
 
 /* In the statuses that come meanwhile there would have been time for it. */
-static void come_back_and_listen(struct fixture *f)
+static void come_back_and_listen(struct agentrig *f)
 {
     unsigned statuses;
 
@@ -147,7 +89,7 @@ static void come_back_and_listen(struct fixture *f)
 
 static void an_agent_that_has_nothing_to_say_of_a_group_says_nothing(void **state)
 {
-    struct fixture *f = *state;
+    struct agentrig *f = *state;
 
     come_back_and_listen(f);
     assert_int_equal(f->hub.group_news, 0);
@@ -163,7 +105,7 @@ static void an_agent_that_has_nothing_to_say_of_a_group_says_nothing(void **stat
 
 int main(void)
 {
-#define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+#define TEST(f) cmocka_unit_test_setup_teardown(f, agentrig_new, agentrig_free)
     const struct CMUnitTest tests[] = {
         TEST(a_hub_that_comes_back_hears_the_latest_of_the_group_again),
         TEST(an_agent_that_has_nothing_to_say_of_a_group_says_nothing),

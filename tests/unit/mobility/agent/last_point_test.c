@@ -10,17 +10,12 @@
 #include <cmocka.h>
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
-#include "mobility/agent.h"
 #include "mobility/sync/engine.h"
 #include "mobility/sync/hold.h"
-#include "tests/unit/proto/fakehub.h"
+#include "tests/unit/mobility/agent/agentrig.h"
 #include "tests/unit/rpc/rununtil.h"
-#include "transport/base/clock.h"
-#include "transport/base/file.h"
-#include "transport/base/log.h"
 
 #define LOOKS 8u /* at the status, of which the agent has had another turn by then */
 #define COMMAND "11111111-2222-3333-4444-555555555555"
@@ -116,52 +111,10 @@ void __wrap_engine_get_status(struct engine *e, struct engine_status *ret_status
     said.looks++;
 }
 
-struct fixture {
-    char dir[64], run[96];
-    sd_event *loop;
-    struct fakehub hub;
-    struct testca_files files;
-    struct enrol_identity identity;
-    struct agent *agent;
-};
-
 static int setup(void **state)
 {
-    struct fixture *f = calloc(1, sizeof(*f));
-    struct agent_conf conf = {.instance = "test", .group_listen = "127.0.0.1:0"};
-    struct err err = ERR_INIT;
-
     memset(&said, 0, sizeof(said));
-    log_set_level(LOG_ERROR);
-    snprintf(f->dir, sizeof(f->dir), "/tmp/leeward-agent-XXXXXX");
-    assert_non_null(mkdtemp(f->dir));
-    snprintf(f->run, sizeof(f->run), "%s/run", f->dir);
-    assert_int_equal(file_make_dirs(f->run, 0700, NULL), 0);
-    assert_true(sd_event_new(&f->loop) >= 0);
-    fakehub_init(&f->hub, f->dir);
-    fakehub_start(&f->hub, f->loop, "127.0.0.1:0");
-    fakehub_identify(&f->hub, "agent", &f->files, &f->identity);
-    conf.data_dir = conf.hooks_dir = conf.failover_dir = f->dir;
-    conf.run_dir = f->run;
-    conf.hub = f->hub.address;
-    conf.identity = &f->identity;
-    if (agent_new(f->loop, &conf, &f->agent, &err) < 0)
-        fail_msg("%s", err.text);
-    RUN_UNTIL(f, f->hub.hellos == 1);
-    *state = f;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    struct fixture *f = *state;
-
-    agent_free(f->agent);
-    fakehub_done(&f->hub);
-    sd_event_unref(f->loop);
-    assert_int_equal(file_remove_tree(f->dir, NULL), 0);
-    free(f);
-    return 0;
+    return agentrig_new(state);
 }
 
 static void stand_still(void)
@@ -171,21 +124,18 @@ static void stand_still(void)
 }
 
 /* As the hub does of a machine whose disks it has not named yet: nothing is tracked. */
-static void desire_protection(struct fixture *f)
+static void desire_protection(struct agentrig *f)
 {
     Leeward__Control__V1__AgentDesired m = LEEWARD__CONTROL__V1__AGENT_DESIRED__INIT;
-    Leeward__Control__V1__Directive d = LEEWARD__CONTROL__V1__DIRECTIVE__INIT;
 
     m.version = 7;
     m.protect = true;
-    d.kind_case = LEEWARD__CONTROL__V1__DIRECTIVE__KIND_AGENT;
-    d.agent = &m;
-    fakehub_send(&f->hub, &d);
+    fakehub_desire_agent(&f->hub, &m);
 }
 
 static void the_last_point_begins_when_the_source_stands_still(void **state)
 {
-    struct fixture *f = *state;
+    struct agentrig *f = *state;
 
     stand_still();
     RUN_UNTIL(f, said.points == 1);
@@ -200,7 +150,7 @@ static void the_last_point_begins_when_the_source_stands_still(void **state)
 /* Its order's end is told by the hold. */
 static void no_point_begins_for_an_order_that_is_over(void **state)
 {
-    struct fixture *f = *state;
+    struct agentrig *f = *state;
 
     said.is_over = true;
     stand_still();
@@ -214,7 +164,7 @@ static void no_point_begins_for_an_order_that_is_over(void **state)
 
 static void a_point_that_cannot_begin_is_the_answer(void **state)
 {
-    struct fixture *f = *state;
+    struct agentrig *f = *state;
 
     said.refuses = true;
     stand_still();
@@ -227,7 +177,7 @@ static void a_point_that_cannot_begin_is_the_answer(void **state)
 /* An agent that has just been started: the point would be refused. Nothing is asked of the hold before, so that another order still ends this one. */
 static void the_point_waits_until_the_agent_protects(void **state)
 {
-    struct fixture *f = *state;
+    struct agentrig *f = *state;
 
     desire_protection(f);
     RUN_UNTIL(f, said.is_wanted);
@@ -250,7 +200,7 @@ static void commit(const char *command_id)
 
 static void a_last_point_of_disks_that_were_written_to_is_refused(void **state)
 {
-    struct fixture *f = *state;
+    struct agentrig *f = *state;
 
     stand_still();
     RUN_UNTIL(f, said.points == 1);
@@ -265,7 +215,7 @@ static void a_last_point_of_disks_that_were_written_to_is_refused(void **state)
 /* What was asked for beside it says nothing of the disks. */
 static void other_points_do_not_ask_whether_the_disks_stood_still(void **state)
 {
-    struct fixture *f = *state;
+    struct agentrig *f = *state;
 
     stand_still();
     RUN_UNTIL(f, said.points == 1);
@@ -284,7 +234,7 @@ static void other_points_do_not_ask_whether_the_disks_stood_still(void **state)
 
 int main(void)
 {
-#define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+#define TEST(f) cmocka_unit_test_setup_teardown(f, setup, agentrig_free)
     const struct CMUnitTest tests[] = {
         TEST(the_last_point_begins_when_the_source_stands_still),
         TEST(no_point_begins_for_an_order_that_is_over),
