@@ -19,13 +19,13 @@
 #include "transport/base/log.h"
 #include "transport/base/mem.h"
 #include "transport/loop/loop.h"
+#include "transport/proto/kept.h"
 #include "transport/proto/renewal.h"
 #include "transport/proto/wire.h"
 #include "transport/rpc/rpc.h"
 
 #define SESSION_PATH "/leeward.control.v1.Control/Session"
-#define DIRECTIVE_MAX (16u << 20) /* a hub with ten thousand machines on one vault */
-#define REPORT_MAX (4u << 20)
+#define DIRECTIVE_MAX (16u << 20)  /* a hub with ten thousand machines on one vault */
 #define BACKED_UP_BYTES (4u << 20) /* statuses are dropped above this */
 #define STATUS_USEC (5 * USEC_PER_SEC)
 #define STATUS_MIN_MSEC 100u
@@ -33,22 +33,11 @@
 #define RETRY_MAX_USEC (5 * USEC_PER_SEC)
 #define WELCOME_USEC (20 * USEC_PER_SEC) /* a hub that took the call answers within this */
 #define STORE_AGAIN_USEC (2 * USEC_PER_SEC)
-#define TELL_AGAIN_USEC (10 * USEC_PER_SEC) /* events that the hub does not say it has */
-#define KEPT_RESULTS 64u      /* as many commands as the hub has open in one session */
-#define KEPT_BYTES (4u << 20) /* of results: a verification's tells all that is damaged */
-#define KEPT_EVENTS 256u
+#define TELL_AGAIN_USEC (10 * USEC_PER_SEC) /* events that the hub does not say it has; doubles, */
+#define TELL_AGAIN_MAX_USEC (300 * USEC_PER_SEC)
 
 typedef Leeward__Control__V1__Directive Directive;
 typedef Leeward__Control__V1__Report Report;
-
-/* A report that waits for the hub, or was sent to it and may be asked for; packed. */
-struct session_kept {
-    struct session_kept *next;
-    char *command_id; /* that has ended; NULL: an event */
-    struct ident event_id; /* zero: it is told once */
-    bool sent;
-    struct buf bytes;
-};
 
 struct session {
     sd_event *loop;
@@ -67,15 +56,14 @@ struct session {
     bool hears_of_stored;          /* the hub says which events it has */
     struct loop_timer *tell_again; /* those of which it did not */
     bool tells_again;              /* that is set */
+    uint64_t tell_again_usec;      /* to this, the next time */
     uint64_t status_usec;
     int64_t skew_usec;
     uint64_t desired_version;
-    struct buf desired;                    /* the directive as cached */
-    struct buf unstored;                   /* a newer one that could not be; empty: none */
-    struct loop_timer *storing;            /* tries it again */
-    struct session_kept *kept, **kept_end; /* oldest first */
-    unsigned kept_results, kept_events;
-    size_t kept_bytes;   /* of results */
+    struct buf desired;         /* the directive as cached */
+    struct buf unstored;        /* a newer one that could not be; empty: none */
+    struct loop_timer *storing; /* tries it again */
+    struct kept kept;
     char last_text[200]; /* of the error that was logged last */
 };
 
@@ -181,7 +169,7 @@ static void cached_deliver(struct session *s)
 
 static int report_send(struct session *s, const Report *report, struct err *err)
 {
-    AUTO_BUF struct buf bytes = BUF_INIT(REPORT_MAX);
+    AUTO_BUF struct buf bytes = BUF_INIT(KEPT_REPORT_MAX);
     Report timed = *report;
     /* The time tells the hub what our clock says; behind others that wait it would be late. */
     timed.clock_utc_usec = rpc_call_queued(s->call) == 0 ? clock_utc_usec() : 0;
@@ -197,177 +185,68 @@ int session_report(struct session *s, const Report *report, struct err *err)
     return report_send(s, report, err);
 }
 
-static void kept_free(struct session_kept *k)
-{
-    buf_done(&k->bytes);
-    free(k->command_id);
-    free(k);
-}
+/* ---- what the hub must not miss ---- */
 
-static void kept_add(struct session *s, struct session_kept *k)
+static int send_bytes(void *arg, const struct buf *bytes)
 {
-    *s->kept_end = k;
-    s->kept_end = &k->next;
-    if (k->command_id == NULL) {
-        s->kept_events++;
-    } else {
-        s->kept_results++;
-        s->kept_bytes += k->bytes.len;
-    }
-}
-
-static void kept_remove(struct session *s, struct session_kept **at)
-{
-    struct session_kept *k = *at;
-    *at = k->next;
-    if (s->kept_end == &k->next)
-        s->kept_end = at;
-    if (k->command_id == NULL) {
-        s->kept_events--;
-    } else {
-        s->kept_results--;
-        s->kept_bytes -= k->bytes.len;
-    }
-    kept_free(k);
-}
-
-/* The place of the oldest of its kind; of NULL: there is none. */
-static struct session_kept **kept_oldest(struct session *s, bool is_event, bool sent)
-{
-    struct session_kept **at = &s->kept;
-    while (*at != NULL && (((*at)->command_id == NULL) != is_event || (*at)->sent != sent))
-        at = &(*at)->next;
-    return at;
-}
-
-/* As that: one that the hub most probably has, else one that waits. */
-static struct session_kept **kept_dispensable(struct session *s, bool is_event)
-{
-    struct session_kept **at = kept_oldest(s, is_event, true);
-    return *at != NULL ? at : kept_oldest(s, is_event, false);
-}
-
-static void kept_make_room(struct session *s, const struct session_kept *k)
-{
-    while (k->command_id == NULL && s->kept_events >= KEPT_EVENTS)
-        kept_remove(s, kept_dispensable(s, true));
-    while (k->command_id != NULL && s->kept_results > 0 &&
-           (s->kept_results >= KEPT_RESULTS || s->kept_bytes + k->bytes.len > KEPT_BYTES))
-        kept_remove(s, kept_dispensable(s, false));
-}
-
-static int kept_pack(const Report *report, const char *command_id, struct session_kept **ret_kept, struct err *err)
-{
-    struct session_kept *k = mem_new(struct session_kept);
-    if (k == NULL)
-        return err_set(err, ERR_NOMEM, "no memory to keep a report");
-    k->bytes = BUF_INIT(REPORT_MAX);
-    k->command_id = command_id != NULL ? mem_strdup(command_id) : NULL;
-    int rc = command_id != NULL && k->command_id == NULL ? err_set(err, ERR_NOMEM, "no memory to keep a report")
-                                                         : wire_pack(&report->base, &k->bytes, err);
-    if (rc < 0) {
-        kept_free(k);
+    struct session *s = arg;
+    AUTO_BUF struct buf copy = BUF_INIT(KEPT_REPORT_MAX);
+    if (!s->up || s->call == NULL || buf_append(&copy, bytes->data, bytes->len, NULL) < 0)
         return -1;
-    }
-    *ret_kept = k;
-    return 0;
+    return rpc_call_send(s->call, &copy, NULL) < 0 ? -1 : 0;
 }
 
 /* While the hub is away nothing is told, and then all of it. */
 static void tell_again_later(struct session *s)
 {
-    if (s->tells_again || !s->up)
+    if (s->tells_again || !s->up || !kept_waits(&s->kept))
         return;
     s->tells_again = true;
-    loop_timer_set(s->tell_again, TELL_AGAIN_USEC);
+    loop_timer_set(s->tell_again, s->tell_again_usec);
+}
+
+static void flush_kept(struct session *s)
+{
+    kept_flush(&s->kept, s->hears_of_stored, send_bytes, s);
+    tell_again_later(s);
 }
 
 /* Sends a report now if that can be, and keeps it; command_id NULL: an event. */
 static void report_keep(struct session *s, const Report *report, const char *command_id)
 {
     struct err err = ERR_INIT;
-    struct session_kept *k = NULL;
     bool sent = s->up && s->call != NULL && report_send(s, report, &err) > 0;
     if (sent && command_id == NULL && !(s->hears_of_stored && report->event->id.len == IDENT_SIZE))
         return;
-    if (kept_pack(report, command_id, &k, &err) < 0) {
+    if (kept_add(&s->kept, report, command_id, sent, &err) < 0)
         log_event(LOG_ERROR, sent ? "report_not_kept" : "report_lost", LOG_E(&err));
-        return;
-    }
-    k->sent = sent;
-    if (command_id == NULL && report->event->id.len == IDENT_SIZE)
-        memcpy(k->event_id.bytes, report->event->id.data, IDENT_SIZE);
-    kept_make_room(s, k);
-    kept_add(s, k);
-    if (command_id == NULL)
-        tell_again_later(s);
+    tell_again_later(s);
 }
 
-static int kept_send(struct session *s, const struct session_kept *k)
-{
-    AUTO_BUF struct buf copy = BUF_INIT(REPORT_MAX);
-    if (buf_append(&copy, k->bytes.data, k->bytes.len, NULL) < 0)
-        return -1;
-    return rpc_call_send(s->call, &copy, NULL) < 0 ? -1 : 0;
-}
-
-static void kept_flush(struct session *s)
-{
-    struct session_kept **at = &s->kept;
-    while (s->up && s->call != NULL && *at != NULL) {
-        struct session_kept *k = *at;
-        if (!k->sent && kept_send(s, k) < 0)
-            break;
-        if (k->command_id == NULL && (!s->hears_of_stored || ident_is_zero(&k->event_id))) {
-            kept_remove(s, at);
-        } else {
-            k->sent = true;
-            at = &k->next;
-        }
-    }
-    if (s->kept_events > 0)
-        tell_again_later(s);
-}
-
-/* What was sent may not have come. */
-static void events_are_untold(struct session *s)
-{
-    for (struct session_kept *k = s->kept; k != NULL; k = k->next)
-        k->sent = k->sent && k->command_id != NULL;
-}
-
+/* A hub that is overloaded gets them less and less often; what has not even gone out is not queued a second time behind it. */
 static void on_tell_again(void *arg)
 {
     struct session *s = arg;
     s->tells_again = false;
-    /* What has not even gone out is not queued a second time behind it. */
+    s->tell_again_usec = s->tell_again_usec < TELL_AGAIN_MAX_USEC / 2 ? 2 * s->tell_again_usec : TELL_AGAIN_MAX_USEC;
     if (s->call == NULL || rpc_call_queued(s->call) == 0)
-        events_are_untold(s);
-    kept_flush(s);
+        kept_untold(&s->kept);
+    flush_kept(s);
 }
 
 static void events_stored(struct session *s, const Leeward__Control__V1__EventsStored *stored)
 {
-    for (size_t i = 0; i < stored->n_ids; i++) {
-        struct session_kept **at = &s->kept;
-        while (*at != NULL && ((*at)->command_id != NULL || stored->ids[i].len != IDENT_SIZE ||
-                                  memcmp((*at)->event_id.bytes, stored->ids[i].data, IDENT_SIZE) != 0))
-            at = &(*at)->next;
-        if (*at != NULL)
-            kept_remove(s, at);
-    }
+    for (size_t i = 0; i < stored->n_ids && i < KEPT_EVENTS_MAX; i++)
+        if (kept_stored(&s->kept, &stored->ids[i]))
+            s->tell_again_usec = TELL_AGAIN_USEC;
 }
 
 /* True: the command has ended already. The hub is told again; of two answers it takes the first. */
-static bool kept_answers(struct session *s, const char *command_id)
+static bool answer_again(struct session *s, const char *command_id)
 {
-    struct session_kept *k = s->kept;
-    while (k != NULL && (k->command_id == NULL || strcmp(k->command_id, command_id) != 0))
-        k = k->next;
-    if (k == NULL)
+    if (!kept_answer(&s->kept, command_id, send_bytes, s))
         return false;
     log_event(LOG_INFO, "command_answered_again", LOG_S("command", command_id));
-    k->sent = s->up && s->call != NULL && kept_send(s, k) == 0;
     return true;
 }
 
@@ -432,9 +311,10 @@ static void welcome(struct session *s, const Leeward__Control__V1__Welcome *w)
         return;
     s->up = true;
     s->hears_of_stored = w->tells_what_is_stored;
+    s->tell_again_usec = TELL_AGAIN_USEC;
     loop_timer_free(TAKE_PTR(s->patience));
     log_event(LOG_INFO, "session_up", LOG_S("hub", w->hub_id), LOG_I("skew_ms", s->skew_usec / 1000));
-    kept_flush(s);
+    flush_kept(s);
     if (s->ops.on_up != NULL)
         s->ops.on_up(s->arg);
 }
@@ -444,7 +324,7 @@ static void directive_take(struct session *s, const Directive *d, const struct b
     if (d->kind_case == LEEWARD__CONTROL__V1__DIRECTIVE__KIND_WELCOME) {
         welcome(s, d->welcome);
     } else if (d->kind_case == LEEWARD__CONTROL__V1__DIRECTIVE__KIND_COMMAND) {
-        if (!kept_answers(s, d->command->command_id))
+        if (!answer_again(s, d->command->command_id))
             s->ops.on_directive(s->arg, d);
     } else if (d->kind_case == LEEWARD__CONTROL__V1__DIRECTIVE__KIND_EVENTS_STORED) {
         events_stored(s, d->events_stored);
@@ -477,7 +357,7 @@ static void down(struct session *s, enum rpc_status status, const char *text)
     bool was_up = s->up;
     s->up = false;
     s->call = NULL;
-    events_are_untold(s);
+    kept_untold(&s->kept);
     loop_timer_free(TAKE_PTR(s->patience));
     if (s->closing)
         return;
@@ -590,7 +470,8 @@ int session_new(sd_event *loop, const struct session_conf *conf, const struct se
     s->arg = arg;
     s->identity = conf->identity;
     s->status_usec = STATUS_USEC;
-    s->kept_end = &s->kept;
+    kept_init(&s->kept);
+    s->tell_again_usec = TELL_AGAIN_USEC;
     s->desired = BUF_INIT(DIRECTIVE_MAX);
     s->unstored = BUF_INIT(DIRECTIVE_MAX);
     int rc = strings_copy(s, conf) < 0 ? err_set(err, ERR_NOMEM, "no memory for a session") : 0;
@@ -624,8 +505,7 @@ void session_free(struct session *s)
     loop_timer_free(s->patience);
     loop_timer_free(s->storing);
     loop_timer_free(s->tell_again);
-    while (s->kept != NULL)
-        kept_remove(s, &s->kept);
+    kept_done(&s->kept);
     buf_done(&s->desired);
     buf_done(&s->unstored);
     free(s->data_dir);

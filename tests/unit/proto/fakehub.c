@@ -187,6 +187,7 @@ static void session_message(struct rpc_call *call, void *arg, struct buf *messag
         break;
     case LEEWARD__CONTROL__V1__REPORT__KIND_EVENT:
         hub->events++;
+        hub->errors += strcmp(r->event->severity, "error") == 0;
         snprintf(hub->last_event, sizeof(hub->last_event), "%s", r->event->code);
         assert_int_equal(r->event->id.len, sizeof(hub->last_event_id));
         memcpy(hub->last_event_id, r->event->id.data, sizeof(hub->last_event_id));

@@ -30,7 +30,7 @@ struct fakehub {
     unsigned renewals;
     /* session */
     struct rpc_call *session; /* the one that is open */
-    unsigned hellos, reports, statuses, results, events, group_news;
+    unsigned hellos, reports, statuses, results, events, errors, group_news; /* errors: of the events */
     uint64_t group_missed; /* in the last news */
     uint64_t hello_version;
     uint64_t clock_utc_usec; /* that the last report was sent at; 0: it does not say */

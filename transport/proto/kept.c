@@ -1,0 +1,208 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "transport/proto/kept.h"
+
+#include <string.h>
+
+#include "transport/base/ident.h"
+#include "transport/base/log.h"
+#include "transport/base/mem.h"
+#include "transport/proto/wire.h"
+
+struct kept_item {
+    struct kept_item *next;
+    char *command_id;      /* that has ended; NULL: an event */
+    struct ident event_id; /* zero: it is told once */
+    bool is_info;          /* an event that nobody has to act upon */
+    bool sent;
+    struct buf bytes;
+};
+
+void kept_init(struct kept *k)
+{
+    *k = (struct kept){0};
+    k->end = &k->head;
+}
+
+static void item_free(struct kept_item *i)
+{
+    buf_done(&i->bytes);
+    free(i->command_id);
+    free(i);
+}
+
+static void put(struct kept *k, struct kept_item *i)
+{
+    *k->end = i;
+    k->end = &i->next;
+    if (i->command_id == NULL) {
+        k->events++;
+    } else {
+        k->results++;
+        k->result_bytes += i->bytes.len;
+    }
+}
+
+static void drop(struct kept *k, struct kept_item **at)
+{
+    struct kept_item *i = *at;
+    *at = i->next;
+    if (k->end == &i->next)
+        k->end = at;
+    if (i->command_id == NULL) {
+        k->events--;
+    } else {
+        k->results--;
+        k->result_bytes -= i->bytes.len;
+    }
+    k->has_lost = k->has_lost && k->events > 0;
+    item_free(i);
+}
+
+void kept_done(struct kept *k)
+{
+    while (k->head != NULL)
+        drop(k, &k->head);
+}
+
+/* ---- room ---- */
+
+static bool is_result(const struct kept_item *i)
+{
+    return i->command_id != NULL;
+}
+
+static bool is_sent_result(const struct kept_item *i)
+{
+    return is_result(i) && i->sent;
+}
+
+static bool is_event(const struct kept_item *i)
+{
+    return !is_result(i);
+}
+
+static bool is_info_event(const struct kept_item *i)
+{
+    return is_event(i) && i->is_info;
+}
+
+/* The place of the oldest that is so; of NULL: there is none. */
+static struct kept_item **oldest(struct kept *k, bool (*is_so)(const struct kept_item *i))
+{
+    struct kept_item **at = &k->head;
+    while (*at != NULL && !is_so(*at))
+        at = &(*at)->next;
+    return at;
+}
+
+static void drop_oldest(
+    struct kept *k, bool (*rather)(const struct kept_item *i), bool (*else_)(const struct kept_item *i))
+{
+    struct kept_item **at = oldest(k, rather);
+    drop(k, *at != NULL ? at : oldest(k, else_));
+}
+
+static void make_room_for_event(struct kept *k)
+{
+    if (k->events < KEPT_EVENTS_MAX)
+        return;
+    if (!k->has_lost)
+        log_event(LOG_WARN, "events_lost", LOG_U("kept", KEPT_EVENTS_MAX));
+    k->has_lost = true;
+    drop_oldest(k, is_info_event, is_event);
+}
+
+static void make_room_for_result(struct kept *k, size_t bytes)
+{
+    while (k->results > 0 && (k->results >= KEPT_RESULTS_MAX || k->result_bytes + bytes > KEPT_RESULT_BYTES))
+        drop_oldest(k, is_sent_result, is_result);
+}
+
+/* ---- adding ---- */
+
+static void describe_event(struct kept_item *i, const Leeward__Control__V1__Event *event)
+{
+    if (event->id.len == IDENT_SIZE)
+        memcpy(i->event_id.bytes, event->id.data, IDENT_SIZE);
+    i->is_info = strcmp(event->severity, "info") == 0;
+}
+
+int kept_add(
+    struct kept *k, const Leeward__Control__V1__Report *report, const char *command_id, bool sent, struct err *err)
+{
+    struct kept_item *i = mem_new(struct kept_item);
+    if (i == NULL)
+        return err_set(err, ERR_NOMEM, "no memory to keep a report");
+    i->bytes = BUF_INIT(KEPT_REPORT_MAX);
+    i->command_id = command_id != NULL ? mem_strdup(command_id) : NULL;
+    i->sent = sent;
+    if ((command_id != NULL && i->command_id == NULL) || wire_pack(&report->base, &i->bytes, err) < 0) {
+        if (command_id != NULL && i->command_id == NULL)
+            (void)err_set(err, ERR_NOMEM, "no memory to keep a report");
+        item_free(i);
+        return -1;
+    }
+    if (command_id == NULL) {
+        describe_event(i, report->event);
+        make_room_for_event(k);
+    } else {
+        make_room_for_result(k, i->bytes.len);
+    }
+    put(k, i);
+    return 0;
+}
+
+/* ---- sending ---- */
+
+void kept_flush(struct kept *k, bool events_stay, int (*send)(void *arg, const struct buf *bytes), void *arg)
+{
+    struct kept_item **at = &k->head;
+    while (*at != NULL) {
+        struct kept_item *i = *at;
+        if (!i->sent && send(arg, &i->bytes) < 0)
+            return;
+        if (is_event(i) && (!events_stay || ident_is_zero(&i->event_id))) {
+            drop(k, at);
+        } else {
+            i->sent = true;
+            at = &i->next;
+        }
+    }
+}
+
+bool kept_answer(struct kept *k, const char *command_id, int (*send)(void *arg, const struct buf *bytes), void *arg)
+{
+    struct kept_item *i = k->head;
+    while (i != NULL && (is_event(i) || strcmp(i->command_id, command_id) != 0))
+        i = i->next;
+    if (i != NULL)
+        i->sent = send(arg, &i->bytes) == 0;
+    return i != NULL;
+}
+
+void kept_untold(struct kept *k)
+{
+    for (struct kept_item *i = k->head; i != NULL; i = i->next)
+        i->sent = i->sent && is_result(i);
+}
+
+bool kept_stored(struct kept *k, const ProtobufCBinaryData *id)
+{
+    struct kept_item **at = &k->head;
+    if (id->len != IDENT_SIZE)
+        return false;
+    while (*at != NULL && (is_result(*at) || memcmp((*at)->event_id.bytes, id->data, IDENT_SIZE) != 0))
+        at = &(*at)->next;
+    if (*at == NULL)
+        return false;
+    drop(k, at);
+    return true;
+}
+
+bool kept_waits(const struct kept *k)
+{
+    for (const struct kept_item *i = k->head; i != NULL; i = i->next)
+        if (is_event(i) || !i->sent)
+            return true;
+    return false;
+}
