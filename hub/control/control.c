@@ -194,7 +194,7 @@ void control_stop(struct control *control)
     rpc_server_free(control->server); /* every session ends */
     if (control->batch_lane)
         status_flush_last(control);
-    /* What peers have said is stored: events and minutes are not told again. */
+    /* What peers have said is stored: minutes are not told again, nor are the events of peers of an earlier version. */
     if (control->pool && worker_pool_drain(control->pool, LAST_REPORTS_USEC) < 0)
         log_event(LOG_WARN, "reports_lost", LOG_U("count", worker_pending(control->pool)));
     worker_pool_free(control->pool);

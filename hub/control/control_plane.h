@@ -46,6 +46,7 @@ struct peer_session {
     bool points_lost;                      /* one of them failed: this session is at its end */
     uint64_t event_window_usec;
     unsigned event_count;
+    unsigned events_in_hand; /* on their way to the database */
     bool status_dirty, follow; /* for the next batch; agents: the state changed */
     struct skew_watch skew;    /* of the peer's clock to ours */
     union {

@@ -2,7 +2,8 @@
  *
  * What peers report, apart from status. Each goes to the database on the session's lane, so in the order in which it was said.
  * Nobody is believed about others: an agent speaks of its own machine, a vault of the machines whose points it has, a node of
- * those it carries; SQL checks it. What cannot be stored ends the session: the peer tells it again in the next.
+ * those it carries; SQL checks it. What cannot be stored ends the session: the peer tells it again in the next. Events it tells again in the same
+ * one until it has heard that they are stored.
  */
 #include <string.h>
 
@@ -17,6 +18,7 @@
 #define JSON_TEXT_MAX 1001
 /* Events of one peer per minute; more is a fault of the peer and must not fill the database. */
 #define EVENTS_PER_MINUTE 120
+#define EVENTS_IN_HAND 64u /* of one peer; what comes beyond that is told again later, and may be what is in hand */
 #define POINTS_PER_REPORT_MAX 1000
 /* Between two statements of one vault: each ends with a flush of PostgreSQL's log, and a vault of thousands of machines would have one
  * after the other. Nobody sees it: what is newest is in memory (live_status_point). */
@@ -110,8 +112,8 @@ struct event_task {
     struct control_task task;
     char severity[16], code[64], text[1000], remedy[1000], machine_id[IDENT_TEXT_SIZE];
     uint64_t at;
-    struct ident id; /* zero: it is not told again */
-    char id_text[IDENT_TEXT_SIZE];
+    struct ident id;
+    char id_text[IDENT_TEXT_SIZE]; /* "": it is not told again */
 };
 
 static int event_work(struct control_task *task, struct db_conn *conn, struct err *err)
@@ -133,6 +135,7 @@ static int event_work(struct control_task *task, struct db_conn *conn, struct er
         .vault_id = strcmp(role, "vault") == 0 ? id : "",
         .at_utc_usec = t->at,
         .actor = role,
+        .told_by = id,
         .told_id = t->id_text};
 
     return event_append(conn, &event, err);
@@ -146,6 +149,7 @@ static void event_then(struct control_task *task)
     Leeward__Control__V1__EventsStored stored = LEEWARD__CONTROL__V1__EVENTS_STORED__INIT;
     ProtobufCBinaryData id = {.len = IDENT_SIZE, .data = t->id.bytes};
 
+    task->session->events_in_hand--;
     if (task->rc < 0)
         log_event(LOG_WARN, "event_not_stored", LOG_S("peer", task->session->id), LOG_E(&task->err));
     if (task->rc < 0 || !t->id_text[0])
@@ -157,10 +161,12 @@ static void event_then(struct control_task *task)
     (void)peer_session_send(task->session, &directive);
 }
 
-static bool event_is_allowed(struct peer_session *s)
+static bool event_is_allowed(struct peer_session *s, const Leeward__Control__V1__Event *event)
 {
     uint64_t now = clock_mono_usec();
 
+    if (event->id.len == IDENT_SIZE && s->events_in_hand >= EVENTS_IN_HAND)
+        return false;
     if (now - s->event_window_usec > 60 * USEC_PER_SEC) {
         s->event_window_usec = now;
         s->event_count = 0;
@@ -189,7 +195,7 @@ static uint64_t said_at(const struct peer_session *s, uint64_t theirs_usec)
 static void take_event(struct peer_session *s, const Leeward__Control__V1__Event *event)
 {
     struct event_task *t =
-        event_is_allowed(s) ? (struct event_task *)control_task_new(sizeof(*t), s->control, s) : NULL;
+        event_is_allowed(s, event) ? (struct event_task *)control_task_new(sizeof(*t), s->control, s) : NULL;
     struct ident machine;
 
     if (!t)
@@ -207,7 +213,9 @@ static void take_event(struct peer_session *s, const Leeward__Control__V1__Event
         memcpy(t->id.bytes, event->id.data, IDENT_SIZE);
         ident_to_text(&t->id, t->id_text);
     }
-    (void)control_task_submit(&t->task, s->lane);
+    s->events_in_hand++;
+    if (control_task_submit(&t->task, s->lane) < 0)
+        s->events_in_hand--;
 }
 
 /* ---- points ---- */

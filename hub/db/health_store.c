@@ -51,7 +51,7 @@
     "m.agent_state, m.agent_cause, m.agent_remedy, coalesce(n.online, false), coalesce(v.online, false),"              \
     " coalesce(v.accepting, true), m.last_point_sequence > 0, coalesce((i.report->>'damage_count')::bigint, 0),"       \
     " coalesce((i.report->>'damaged_points')::bigint, 0), EXISTS (SELECT 1 FROM events e WHERE e.machine_id = m.id"    \
-    " AND e.code = 'looks_encrypted' AND e.at > now() - interval '1 hour')"
+    " AND e.code = 'looks_encrypted' AND coalesce(e.stored_at, e.at) > now() - interval '1 hour')"
 
 #define MACHINE_TABLES                                                                                                 \
     " FROM (SELECT * FROM machines WHERE id > $1 ORDER BY id LIMIT " TEXT_OF(                                          \

@@ -72,12 +72,12 @@ static int event_insert(struct db_conn *conn, const struct event_spec *e, struct
     if (db_exec(conn, NULL, err, "SELECT pg_advisory_xact_lock(" EVENTS_LOCK ")") < 0 ||
         db_exec(conn, NULL, err,
             "INSERT INTO events (at, severity, code, text, remedy, text_values, machine_id, node_id, vault_id, job_id, "
-            "actor, told_id)"
-            " VALUES (coalesce($1, now()), $2, $3, $4, $5, $6::jsonb, $7, $8, $9, $10, $11, $12)"
-            " ON CONFLICT (told_id) WHERE told_id IS NOT NULL DO NOTHING",
+            "actor, told_by, told_id)"
+            " VALUES (coalesce($1, now()), $2, $3, $4, $5, $6::jsonb, $7, $8, $9, $10, $11, $12, $13)"
+            " ON CONFLICT (told_by, told_id) WHERE told_id IS NOT NULL DO NOTHING",
             DB_T(e->at_utc_usec), DB_S(e->severity), DB_S(e->code), DB_S(e->text ? e->text : text),
             DB_S(e->text ? or_empty(e->remedy) : remedy), DB_S(values), DB_ID(e->machine_id), DB_ID(e->node_id),
-            DB_ID(e->vault_id), DB_ID(e->job_id), DB_S(or_empty(e->actor)), DB_ID(e->told_id)) < 0)
+            DB_ID(e->vault_id), DB_ID(e->job_id), DB_S(or_empty(e->actor)), DB_ID(e->told_by), DB_ID(e->told_id)) < 0)
         return err_wrap(err, "event %s", e->code);
     return news_tell(conn, NEWS_EVENTS, err);
 }

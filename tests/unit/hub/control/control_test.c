@@ -534,11 +534,41 @@ static void test_an_event_that_could_not_be_stored_is_told_again(void **state)
     assert_ok(db_script(conn, "ALTER TABLE events ADD CONSTRAINT no CHECK (code <> 'looks_damaged')", &err), &err);
     session_event(vault.session, "error", "looks_damaged", NULL, "", "look at it");
     session_event(vault.session, "info", "behind_it", NULL, "", "which comes");
-    TURN_UNTIL(f, count(state, "SELECT 1 FROM events WHERE vault_id = $1 AND code = 'behind_it'",
-                      vault.e.identity.id_text) == 1);
+    TURN_UNTIL(f,
+        count(state, "SELECT 1 FROM events WHERE vault_id = $1 AND code = 'behind_it'", vault.e.identity.id_text) == 1);
     assert_int_equal(count(state, ALARM, vault.e.identity.id_text), 0);
     assert_ok(db_script(conn, "ALTER TABLE events DROP CONSTRAINT no", &err), &err);
     TURN_UNTIL(f, count(state, ALARM, vault.e.identity.id_text) == 1);
+    peer_down(state, &vault);
+}
+
+#define FLOOD 100 /* more than are taken at once, fewer than in a minute */
+#define FLOODED "SELECT 1 FROM events WHERE vault_id = $1 AND code = 'flood'"
+
+/* What the hub has no room for while its database is slow is told again, and what it had room for is not there twice. */
+static void test_events_that_come_faster_than_they_are_stored_are_all_stored(void **state)
+{
+    struct postgres_fixture *f = *state;
+    struct db_conn *conn AUTO_OF(db_conn) = fixture_conn(state);
+    struct err err = ERR_INIT;
+    struct peer vault;
+    char text[16];
+
+    peer_up(state, &vault, "vault");
+    assert_ok(db_begin(conn, &err), &err);
+    assert_ok(db_script(conn, "LOCK TABLE events IN SHARE MODE", &err), &err);
+    for (unsigned i = 0; i < FLOOD; i++) {
+        snprintf(text, sizeof(text), "%u", i);
+        session_event(vault.session, "warning", "flood", NULL, "", text);
+    }
+    for (uint64_t until = clock_mono_usec() + USEC_PER_SEC; clock_mono_usec() < until;)
+        (void)sd_event_run(f->loop, 20 * USEC_PER_MSEC);
+    assert_int_equal(count(state, FLOODED, vault.e.identity.id_text), 0);
+    db_rollback(conn);
+    TURN_UNTIL(f, count(state, FLOODED, vault.e.identity.id_text) >= FLOOD);
+    assert_int_equal(count(state, FLOODED, vault.e.identity.id_text), FLOOD);
+    assert_int_equal(count(state, FLOODED " GROUP BY text", vault.e.identity.id_text), FLOOD);
+    assert_int_equal(vault.ups, 1);
     peer_down(state, &vault);
 }
 
@@ -771,6 +801,7 @@ int main(void)
         cmocka_unit_test(test_an_answer_that_was_not_stored_is_told_again),
         cmocka_unit_test(test_an_event_is_recorded_with_its_sender),
         cmocka_unit_test(test_an_event_that_could_not_be_stored_is_told_again),
+        cmocka_unit_test(test_events_that_come_faster_than_they_are_stored_are_all_stored),
         cmocka_unit_test(test_a_deleted_peer_is_refused),
         cmocka_unit_test(test_strangers_may_only_enrol_and_nonsense_is_refused),
         cmocka_unit_test(test_renewal_gives_the_same_identity_a_new_certificate),

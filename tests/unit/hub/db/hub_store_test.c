@@ -413,10 +413,11 @@ static void test_an_event_that_is_told_twice_is_stored_once(void **state)
     AUTO_PGRESULT PGresult *r = NULL;
     struct err err = ERR_INIT;
 
+    spec.told_by = "0b4f1c5e-7d0f-4d0c-9a53-3f1f0c2c9c00";
     spec.told_id = "0b4f1c5e-7d0f-4d0c-9a53-3f1f0c2c9c01";
     for (unsigned i = 0; i < 2; i++)
         assert_ok(event_append(conn, &spec, &err), &err);
-    spec.told_id = "0b4f1c5e-7d0f-4d0c-9a53-3f1f0c2c9c02";
+    spec.told_by = "0b4f1c5e-7d0f-4d0c-9a53-3f1f0c2c9c0f"; /* another's, whatever it calls it */
     assert_ok(event_append(conn, &spec, &err), &err);
     spec.told_id = ""; /* of these there may be many */
     for (unsigned i = 0; i < 2; i++)

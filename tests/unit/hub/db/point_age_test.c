@@ -13,6 +13,7 @@
 #include <jansson.h>
 
 #include "hub/db/health_store.h"
+#include "hub/db/journal.h"
 #include "hub/db/overview_store.h"
 #include "hub/db/plan_store.h"
 #include "hub/db/protection_store.h"
@@ -177,6 +178,38 @@ static void a_machine_that_is_protected_again_begins_anew(void **state)
     assert_true(found(conn, HM_APP_AGE) > 2 * HOUR_USEC);
 }
 
+static bool looks_encrypted(struct db_conn *conn)
+{
+    AUTO_PGRESULT PGresult *r = NULL;
+    struct err err = ERR_INIT;
+
+    assert_int_equal(health_machines(conn, "00000000-0000-0000-0000-000000000000", &r, &err), 1);
+    return db_bool(r, 0, HM_ENCRYPTED);
+}
+
+/* The hub was away for two hours when it was raised: nobody has been told yet. */
+static void an_alarm_that_comes_late_is_raised_all_the_same(void **state)
+{
+    struct db_conn *conn AUTO_OF(db_conn) = fixture_conn(state);
+    struct event_spec alarm = {.severity = "error",
+        .code = "looks_encrypted",
+        .text = "t",
+        .machine_id = MACHINE,
+        .at_utc_usec = clock_utc_usec() - 2 * HOUR_USEC};
+    struct err err = ERR_INIT;
+
+    make(conn);
+    assert_false(looks_encrypted(conn));
+    assert_ok(event_append(conn, &alarm, &err), &err);
+    assert_true(looks_encrypted(conn));
+    script(conn, "UPDATE events SET stored_at = now() - interval '61 minutes'");
+    assert_false(looks_encrypted(conn));
+    script(conn, "UPDATE events SET stored_at = NULL"); /* of a hub of an earlier version: by what the agent said */
+    assert_false(looks_encrypted(conn));
+    script(conn, "UPDATE events SET at = now() - interval '59 minutes'");
+    assert_true(looks_encrypted(conn));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -184,6 +217,7 @@ int main(void)
         cmocka_unit_test(points_of_a_replica_are_dated_by_its_vault),
         cmocka_unit_test(a_machine_whose_added_disk_is_copied_is_held_to_its_rpo),
         cmocka_unit_test(a_machine_that_is_protected_again_begins_anew),
+        cmocka_unit_test(an_alarm_that_comes_late_is_raised_all_the_same),
     };
 
     return cmocka_run_group_tests(tests, postgres_fixture_up, postgres_fixture_down);
