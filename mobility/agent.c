@@ -566,6 +566,7 @@ static void on_group_news(void *arg, const struct group_news *news)
     Leeward__Control__V1__Report r = LEEWARD__CONTROL__V1__REPORT__INIT;
     Leeward__Control__V1__GroupNews m = LEEWARD__CONTROL__V1__GROUP_NEWS__INIT;
     char group[IDENT_TEXT_SIZE], point[IDENT_TEXT_SIZE] = "", culprit[IDENT_TEXT_SIZE] = "";
+    uint64_t now = clock_mono_usec();
 
     ident_to_text(&news->group, group);
     if (!ident_is_zero(&news->point))
@@ -573,6 +574,8 @@ static void on_group_news(void *arg, const struct group_news *news)
     if (news->last_missed)
         ident_to_text(&news->culprit, culprit);
     m.group_id = group;
+    m.age_usec = now - news->over_usec;
+    m.point_age_usec = ident_is_zero(&news->point) ? 0 : now - news->made_usec;
     m.made = news->made;
     m.missed = news->missed;
     m.point_id = point;

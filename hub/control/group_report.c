@@ -7,12 +7,15 @@
 
 #include "hub/control/control_plane.h"
 #include "hub/db/group_store.h"
+#include "transport/base/clock.h"
 #include "transport/base/log.h"
+
+#define AGE_MAX_USEC (10 * 365 * 86400 * USEC_PER_SEC) /* as a database takes it */
 
 struct group_task {
     struct control_task task;
     char group_id[IDENT_TEXT_SIZE], point_id[IDENT_TEXT_SIZE], culprit_id[IDENT_TEXT_SIZE], cause[400], remedy[400];
-    uint64_t made, missed, freeze_usec;
+    uint64_t made, missed, freeze_usec, age_usec, point_age_usec;
     bool last_missed;
 };
 
@@ -28,12 +31,14 @@ static int group_work(struct control_task *task, struct db_conn *conn, struct er
         .made = t->made,
         .missed = t->missed,
         .freeze_usec = t->freeze_usec,
+        .age_usec = t->age_usec,
+        .point_age_usec = t->point_age_usec,
         .last_missed = t->last_missed};
 
     return group_news_put(conn, &news, err);
 }
 
-/* The next group point repeats it. */
+/* The next group point, or the next session, repeats it. */
 static void group_then(struct control_task *task)
 {
     if (task->rc < 0)
@@ -54,6 +59,11 @@ static void take_id(char out[IDENT_TEXT_SIZE], const char *in)
 static uint64_t bounded(uint64_t n)
 {
     return n > INT64_MAX ? INT64_MAX : n;
+}
+
+static uint64_t age(uint64_t usec)
+{
+    return usec < AGE_MAX_USEC ? usec : AGE_MAX_USEC;
 }
 
 void group_report_take(struct peer_session *s, const Leeward__Control__V1__GroupNews *news)
@@ -77,6 +87,8 @@ void group_report_take(struct peer_session *s, const Leeward__Control__V1__Group
     t->made = bounded(news->made);
     t->missed = bounded(news->missed);
     t->freeze_usec = bounded(news->freeze_usec);
+    t->age_usec = age(news->age_usec);
+    t->point_age_usec = age(news->point_age_usec);
     t->last_missed = news->last_missed;
     (void)control_task_submit(&t->task, s->lane);
 }

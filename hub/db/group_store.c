@@ -238,18 +238,22 @@ int group_leave_simulated(struct db_conn *conn, uint64_t most, struct err *err)
 int group_news_put(struct db_conn *conn, const struct group_news_put *news, struct err *err)
 {
     return db_exec(conn, NULL, err,
-               "UPDATE consistency_groups g SET coordinated_by = $1::uuid, news_at = now(), made = $3, missed = $4,"
+               "UPDATE consistency_groups g SET coordinated_by = $1::uuid, news_at = n.at, made = $3, missed = $4,"
                " last_point_id = coalesce($5::uuid, last_point_id),"
                " last_point_at = CASE WHEN $5::uuid IS DISTINCT FROM last_point_id AND $5::uuid IS NOT NULL"
-               "  THEN now() ELSE last_point_at END,"
+               "  THEN n.point_at ELSE last_point_at END,"
                " last_freeze_usec = $6, last_missed = $7,"
                " culprit_id = (SELECT machine_id FROM consistency_group_members WHERE machine_id = $8::uuid"
                "  AND group_id = g.id),"
-               " cause = $9, remedy = $10 WHERE g.id = $2 AND EXISTS (SELECT 1 FROM consistency_group_members m"
+               " cause = $9, remedy = $10"
+               " FROM (SELECT now() - $11::bigint * interval '1 microsecond' AS at,"
+               "  now() - $12::bigint * interval '1 microsecond' AS point_at) n"
+               " WHERE g.id = $2 AND (g.news_at IS NULL OR g.news_at <= n.at)"
+               " AND EXISTS (SELECT 1 FROM consistency_group_members m"
                "  WHERE m.group_id = g.id AND m.machine_id = $1::uuid)",
                DB_S(news->machine_id), DB_S(news->group_id), DB_U(news->made), DB_U(news->missed),
                DB_ID(news->point_id), DB_U(news->freeze_usec), DB_B(news->last_missed), DB_ID(news->culprit_id),
-               DB_S(news->cause), DB_S(news->remedy)) < 0
+               DB_S(news->cause), DB_S(news->remedy), DB_U(news->age_usec), DB_U(news->point_age_usec)) < 0
                ? -1
                : 0;
 }

@@ -28,8 +28,10 @@ int group_leave_simulated(struct db_conn *conn, uint64_t most, struct err *err);
 struct group_news_put {
     const char *machine_id, *group_id, *point_id, *culprit_id, *cause, *remedy; /* ids: UUID text or "" */
     uint64_t made, missed, freeze_usec;
+    uint64_t age_usec, point_age_usec; /* since the attempt was over, and since the last point was made: news may be told late */
     bool last_missed;
 };
+/* News that are older than what is known change nothing. */
 int group_news_put(struct db_conn *conn, const struct group_news_put *news, struct err *err);
 
 /* Rows of the group that the machine is in, one per member, the coordinator first: group id, name, number, membership, interval,

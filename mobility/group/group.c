@@ -135,6 +135,7 @@ static void tell_made(struct group *g, const struct ident *point, const struct g
 
     g->news.made++;
     g->news.point = *point;
+    g->news.made_usec = clock_mono_usec();
     g->news.freeze_usec = round->freeze_max_usec;
     if (g->news.last_missed) {
         snprintf(text, sizeof(text), "group points of %s are made again", g->wish.name);
@@ -187,6 +188,8 @@ static void plan_again(struct group *g, bool made)
         g->again_usec = 0;
         return;
     }
+    if (g->command_runs) /* nor is one that was asked for a reason to put off the next one that is due */
+        return;
     g->again_usec = g->again_usec ? 2 * g->again_usec : AGAIN_USEC;
     if (g->again_usec > most)
         g->again_usec = most;
@@ -209,6 +212,7 @@ static void over(void *arg, const struct ident *point, const struct group_round 
         LOG_S("member", round->phase == GROUP_PHASE_DONE ? "" : g->wish.members[round->culprit].name));
     plan_again(g, round->phase == GROUP_PHASE_DONE);
     g->is_latest = true;
+    g->news.over_usec = clock_mono_usec();
     g->news.group = g->wish.id;
     g->conf.news(g->conf.arg, &g->news);
     settle_command(g, point, round);

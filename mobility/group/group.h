@@ -37,8 +37,10 @@ struct group_wish {
 /* What became of a group point; sent by whoever coordinated it. */
 struct group_news {
     struct ident group;
+    uint64_t over_usec;    /* the attempt was, monotonic: news are told again */
     uint64_t made, missed; /* since this agent coordinates */
     struct ident point;    /* the last one made; zero: none */
+    uint64_t made_usec;    /* when that was, monotonic */
     uint64_t freeze_usec;  /* of it: the longest freeze of a member */
     bool last_missed;      /* the last attempt; then: */
     struct ident culprit;

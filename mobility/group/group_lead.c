@@ -305,8 +305,11 @@ static void connect_seat(struct seat *s)
         err_hint(&s->unreachable, "see that its agent is connected to the hub");
     } else if (rpc_channel_new(l->conf.loop, s->peer.address, l->conf.tls, "agent", &s->peer.id, &limits, &s->channel,
                    &s->unreachable) < 0) {
-        err_wrap(&s->unreachable, "the address that its agent gave");
-        err_hint(&s->unreachable, "give its agent HOST:PORT as --group-advertise");
+        if (s->unreachable.code == ERR_INVALID) {
+            err_wrap(&s->unreachable, "the address that its agent gave");
+            err_hint(&s->unreachable, "give its agent HOST:PORT as --group-advertise");
+            s->unreachable.code = ERR_UNAVAILABLE; /* it is no fault of what was asked for */
+        }
         log_event(LOG_WARN, "group_member_address", LOG_S("member", s->peer.name), LOG_E(&s->unreachable));
     }
 }

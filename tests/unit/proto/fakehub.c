@@ -202,6 +202,7 @@ static void session_message(struct rpc_call *call, void *arg, struct buf *messag
     case LEEWARD__CONTROL__V1__REPORT__KIND_GROUP_NEWS:
         hub->group_news++;
         hub->group_missed = r->group_news->missed;
+        hub->group_age_usec = r->group_news->age_usec;
         break;
     default:
         fail_msg("unexpected report");

@@ -31,7 +31,7 @@ struct fakehub {
     /* session */
     struct rpc_call *session; /* the one that is open */
     unsigned hellos, reports, statuses, results, events, errors, group_news; /* errors: of the events */
-    uint64_t group_missed; /* in the last news */
+    uint64_t group_missed, group_age_usec; /* in the last news */
     uint64_t hello_version;
     uint64_t clock_utc_usec; /* that the last report was sent at; 0: it does not say */
     char last_event[64], last_result_id[64], last_result_code[64];

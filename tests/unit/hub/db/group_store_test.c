@@ -3,6 +3,7 @@
  * Consistency groups in the database: who belongs where, the numbers of lists, who hears of it, and that a group point is there
  * when, and only when, each machine on the list that its id names has its point.
  */
+#include <inttypes.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -18,6 +19,7 @@
 #include "hub/db/peer_store.h"
 #include "hub/db/simulation_store.h"
 #include "tests/unit/hub/postgres_fixture.h"
+#include "transport/base/clock.h"
 
 static void new_id(char out[IDENT_TEXT_SIZE])
 {
@@ -336,6 +338,74 @@ static void test_only_a_member_has_news_of_its_group(void **state)
     assert_int_equal(db_at(&after, struct group_row, 0)->member_count, 2);
 }
 
+static const struct group_row *row_of(struct db_conn *conn, const char *group, struct db_set *set)
+{
+    struct err err = ERR_INIT;
+
+    db_set_done(set);
+    assert_ok(db_need(conn, &db_groups, group, set, &err), &err);
+    return db_at(set, struct group_row, 0);
+}
+
+static void assert_ago(uint64_t utc_usec, unsigned seconds)
+{
+    uint64_t ago = clock_utc_usec() - utc_usec;
+
+    if (ago < seconds * USEC_PER_SEC || ago > (seconds + 60) * USEC_PER_SEC)
+        fail_msg("%" PRIu64 " us ago and not %u s", ago, seconds);
+}
+
+/* Each session begins with what became of the last group point, and another machine may have coordinated since. */
+static void test_news_that_are_told_again_are_not_new(void **state)
+{
+    struct db_conn *conn AUTO_OF(db_conn) = fixture_conn(state);
+    AUTO_DB_SET struct db_set set = {0};
+    struct err err = ERR_INIT;
+    struct fleet f;
+    char points[2][IDENT_TEXT_SIZE];
+
+    fleet_up(conn, "again", &f);
+    new_id(points[0]);
+    new_id(points[1]);
+    struct group_news_put first = {.machine_id = f.machines[0],
+        .group_id = f.group,
+        .point_id = points[0],
+        .culprit_id = f.machines[1],
+        .cause = "it was not ready in time",
+        .remedy = "",
+        .made = 5,
+        .missed = 1,
+        .age_usec = 600 * USEC_PER_SEC,
+        .point_age_usec = 900 * USEC_PER_SEC,
+        .last_missed = true};
+    struct group_news_put second = first;
+
+    assert_ok(group_news_put(conn, &first, &err), &err);
+    const struct group_row *row = row_of(conn, f.group, &set);
+    assert_string_equal(row->coordinated_by, f.machines[0]);
+    assert_string_equal(row->last_point_id, points[0]);
+    assert_ago(row->last_point_at, 900);
+    assert_ago(row->news_at, 600);
+
+    second.machine_id = f.machines[1];
+    second.point_id = points[1];
+    second.last_missed = false;
+    second.age_usec = second.point_age_usec = 300 * USEC_PER_SEC;
+    assert_ok(group_news_put(conn, &second, &err), &err);
+    assert_ok(group_news_put(conn, &first, &err), &err);
+    row = row_of(conn, f.group, &set);
+    assert_string_equal(row->coordinated_by, f.machines[1]);
+    assert_string_equal(row->last_point_id, points[1]);
+    assert_ago(row->last_point_at, 300);
+    assert_ago(row->news_at, 300);
+
+    first.age_usec = 0;
+    assert_ok(group_news_put(conn, &first, &err), &err);
+    row = row_of(conn, f.group, &set);
+    assert_string_equal(row->coordinated_by, f.machines[0]);
+    assert_ago(row->news_at, 0);
+}
+
 /* ---- what health is computed from ---- */
 
 static void sql(struct db_conn *conn, const char *text)
@@ -610,6 +680,7 @@ int main(void)
         cmocka_unit_test(test_a_simulated_machine_leaves_its_group_like_any_other),
         cmocka_unit_test(test_sixty_four_machines_and_no_more),
         cmocka_unit_test(test_only_a_member_has_news_of_its_group),
+        cmocka_unit_test(test_news_that_are_told_again_are_not_new),
         cmocka_unit_test(test_a_group_is_as_old_as_the_last_point_that_all_have),
         cmocka_unit_test(test_the_last_list_of_all_has_points_too),
         cmocka_unit_test(test_a_first_copy_is_one_without_points_of_this_protection),

@@ -11,6 +11,7 @@
 
 #include "tests/unit/mobility/agent/agentrig.h"
 #include "tests/unit/rpc/rununtil.h"
+#include "transport/base/clock.h"
 
 #define GROUP "11111111-2222-4333-8444-555555555555"
 #define OTHER "11111111-2222-4333-8444-666666666666"
@@ -62,14 +63,18 @@ static void come_back(struct agentrig *f)
 static void a_hub_that_comes_back_hears_the_latest_of_the_group_again(void **state)
 {
     struct agentrig *f = *state;
+    uint64_t began = clock_mono_usec(), age;
 
     tell_group(f, 1, true);
     ask(f, "first");
     RUN_UNTIL(f, f->hub.group_news == 1);
     assert_int_equal(f->hub.group_missed, 1);
+    age = f->hub.group_age_usec;
     come_back(f);
     RUN_UNTIL(f, f->hub.group_news == 2);
     assert_int_equal(f->hub.group_missed, 1);
+    assert_true(f->hub.group_age_usec > age); /* it is told as what it is, and not as new */
+    assert_true(f->hub.group_age_usec < clock_mono_usec() - began);
     ask(f, "second");
     RUN_UNTIL(f, f->hub.group_missed == 2);
     come_back(f);

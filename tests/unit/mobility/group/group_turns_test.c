@@ -129,6 +129,8 @@ static void test_a_new_interval_is_followed_at_once(void **state)
     g->wish->interval_usec = 0;
     set_all(g);
     ring_run_for(g, 2 * SECOND_USEC);
+    for (unsigned i = 0; i < g->count; i++)
+        UNTIL(g, state_of(&g->places[i]) == GROUP_PART_IDLE);
     points = assert_rests(g);
     /* And again. */
     g->wish->interval_usec = 20 * USEC_PER_MSEC;
@@ -269,11 +271,12 @@ static void test_after_a_miss_there_is_a_pause_however_long_it_took(void **state
 {
     struct ring *g = ring_with(3, SECOND_USEC);
     struct place *first = &g->places[0], *second = &g->places[1], *slow = &g->places[2];
-    uint64_t missed, over;
+    uint64_t missed, began, over;
     unsigned frozen;
 
     (void)state;
     UNTIL(g, first->news.made > 1);
+    began = clock_mono_usec();
     pthread_mutex_lock(&g->lock);
     slow->never_ready = true;
     pthread_mutex_unlock(&g->lock);
@@ -282,7 +285,9 @@ static void test_after_a_miss_there_is_a_pause_however_long_it_took(void **state
     for (unsigned i = 1; i <= 2; i++) {
         UNTIL(g, state_of(second) == GROUP_PART_PREPARED);
         UNTIL(g, first->news.missed == missed + i);
-        over = clock_mono_usec();
+        over = first->news.over_usec;
+        assert_true(over > began);
+        began = over;
         assert_string_equal(first->news.cause, "it was not ready in time");
         assert_true(ident_equal(&first->news.culprit, &slow->files.id));
         UNTIL(g, state_of(second) == GROUP_PART_IDLE);
@@ -378,6 +383,29 @@ static void test_what_is_asked_for_waits_for_one_that_is_under_way_but_not_for_e
     ring_free(g);
 }
 
+/* Nor does it put off what is due: that is not tried twenty times, and is no reason to rest. */
+static void test_what_was_asked_for_in_vain_puts_nothing_off(void **state)
+{
+    const uint64_t interval = 20 * SECOND_USEC;
+    struct ring *g = ring_with(3, interval);
+    struct place *first = &g->places[0];
+    uint64_t last;
+
+    (void)state;
+    UNTIL(g, first->news.made > 1);
+    last = first->news.made_usec;
+    occupy(g);
+    ask(g, "asked");
+    UNTIL(g, first->commands == 1);
+    assert_int_equal(first->command_error.code, ERR_CONFLICT);
+    assert_true(clock_mono_usec() - last < interval);
+    group_part_abort(g->places[1].part, "enough");
+    UNTIL(g, first->news.made_usec != last);
+    assert_true(first->news.made_usec - last >= interval - SECOND_USEC);
+    assert_true(first->news.made_usec - last < interval + 7 * SECOND_USEC);
+    ring_free(g);
+}
+
 /* Nothing else is worth a second try: whoever asked hears why. */
 static void test_what_is_asked_for_and_refused_is_answered_at_once(void **state)
 {
@@ -406,6 +434,7 @@ int main(void)
         cmocka_unit_test(test_after_a_miss_there_is_a_pause_however_long_it_took),
         cmocka_unit_test(test_a_coordinator_that_is_gone_before_it_commits_leaves_nothing),
         cmocka_unit_test(test_what_is_asked_for_waits_for_one_that_is_under_way_but_not_for_ever),
+        cmocka_unit_test(test_what_was_asked_for_in_vain_puts_nothing_off),
         cmocka_unit_test(test_what_is_asked_for_and_refused_is_answered_at_once),
     };
     if (getenv("LEEWARD_TEST"))
