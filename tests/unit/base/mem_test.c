@@ -40,6 +40,38 @@ static void test_pages_begin_at_a_huge_page_and_are_zero(void **state)
     mem_pages_free(NULL, 4096);
 }
 
+/* What the kernel was asked for, of the mapping that begins there. */
+static bool may_be_huge(const void *pages)
+{
+    FILE *f = fopen("/proc/self/smaps", "re");
+    char line[512], begin[32];
+    bool is_ours = false, is_huge = false;
+
+    assert_non_null(f);
+    snprintf(begin, sizeof(begin), "%lx-", (unsigned long)(uintptr_t)pages);
+    while (fgets(line, sizeof(line), f)) {
+        if (strncmp(line, begin, strlen(begin)) == 0)
+            is_ours = true;
+        else if (is_ours && strncmp(line, "VmFlags:", 8) == 0) {
+            is_huge = strstr(line, " hg ") != NULL;
+            break;
+        }
+    }
+    (void)fclose(f);
+    return is_huge;
+}
+
+static void test_pages_may_be_huge(void **state)
+{
+    void *pages = mem_pages_new(HUGE);
+
+    (void)state;
+    assert_non_null(pages);
+    if (access("/sys/kernel/mm/transparent_hugepage/enabled", F_OK) == 0)
+        assert_true(may_be_huge(pages));
+    mem_pages_free(pages, HUGE);
+}
+
 static void test_pages_take_no_more_room_than_they_need_and_give_it_back(void **state)
 {
     size_t before = mapped_kib();
@@ -86,6 +118,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_pages_begin_at_a_huge_page_and_are_zero),
+        cmocka_unit_test(test_pages_may_be_huge),
         cmocka_unit_test(test_pages_take_no_more_room_than_they_need_and_give_it_back),
         cmocka_unit_test(test_pages_that_cannot_be_had),
         cmocka_unit_test(test_a_child_is_without_them),
