@@ -6,6 +6,7 @@
 #include "transport/base/ident.h"
 #include "transport/base/log.h"
 #include "transport/base/mem.h"
+#include "transport/proto/kept.pb-c.h"
 #include "transport/proto/wire.h"
 
 struct kept_item {
@@ -30,8 +31,14 @@ static void item_free(struct kept_item *i)
     free(i);
 }
 
+static bool is_worth_saving(const struct kept_item *i)
+{
+    return i->command_id == NULL && !i->is_info && !ident_is_zero(&i->event_id);
+}
+
 static void put(struct kept *k, struct kept_item *i)
 {
+    k->unsaved = k->unsaved || is_worth_saving(i);
     *k->end = i;
     k->end = &i->next;
     if (i->command_id == NULL) {
@@ -55,6 +62,7 @@ static void drop(struct kept *k, struct kept_item **at)
         k->result_bytes -= i->bytes.len;
     }
     k->has_lost = k->has_lost && k->events > 0;
+    k->unsaved = k->unsaved || is_worth_saving(i);
     item_free(i);
 }
 
@@ -205,4 +213,52 @@ bool kept_waits(const struct kept *k)
         if (is_event(i) || !i->sent)
             return true;
     return false;
+}
+
+/* ---- on disk ---- */
+
+typedef Leeward__Kept__V1__KeptEvents KeptEvents;
+
+int kept_pack(const struct kept *k, const char *teller, struct buf *out, struct err *err)
+{
+    ProtobufCBinaryData reports[KEPT_EVENTS_MAX];
+    KeptEvents m = LEEWARD__KEPT__V1__KEPT_EVENTS__INIT;
+
+    m.teller = (char *)(uintptr_t)teller;
+    m.reports = reports;
+    for (const struct kept_item *i = k->head; i != NULL && m.n_reports < KEPT_EVENTS_MAX; i = i->next)
+        if (is_worth_saving(i))
+            reports[m.n_reports++] = (ProtobufCBinaryData){.len = i->bytes.len, .data = i->bytes.data};
+    return m.n_reports == 0 ? 0 : wire_pack(&m.base, out, err);
+}
+
+static int unpack_one(struct kept *k, const ProtobufCBinaryData *packed, struct err *err)
+{
+    ProtobufCMessage *m = NULL;
+
+    if (wire_unpack(&leeward__control__v1__report__descriptor, packed->data, packed->len, &m, err) < 0)
+        return -1;
+    const Leeward__Control__V1__Report *report = (Leeward__Control__V1__Report *)m;
+    int rc = report->kind_case == LEEWARD__CONTROL__V1__REPORT__KIND_EVENT ? kept_add(k, report, NULL, false, err)
+                                                                           : err_set(err, ERR_INVALID, "not an event");
+    wire_free(m);
+    return rc;
+}
+
+int kept_unpack(struct kept *k, const char *teller, const struct buf *in, struct err *err)
+{
+    ProtobufCMessage *m = NULL;
+    int rc = 0;
+
+    if (wire_unpack(&leeward__kept__v1__kept_events__descriptor, in->data, in->len, &m, err) < 0)
+        return -1;
+    const KeptEvents *events = (KeptEvents *)m;
+    if (strcmp(events->teller, teller) != 0)
+        rc = err_set(err, ERR_INVALID, "these are events of %.40s", events->teller);
+    for (size_t i = 0; rc == 0 && i < events->n_reports; i++)
+        rc = unpack_one(k, &events->reports[i], err);
+    wire_free(m);
+    if (rc == 0)
+        k->unsaved = false; /* it is what is there */
+    return rc;
 }

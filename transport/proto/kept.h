@@ -18,6 +18,7 @@
 #define KEPT_RESULT_BYTES (4u << 20) /* of all: a verification's tells all that is damaged */
 #define KEPT_EVENTS_MAX 256u
 #define KEPT_REPORT_MAX (4u << 20) /* bytes of one report */
+#define KEPT_FILE_MAX (1u << 20)   /* of all events, packed */
 
 struct kept_item;
 
@@ -26,6 +27,7 @@ struct kept {
     unsigned results, events;
     size_t result_bytes;
     bool has_lost; /* events, since there were none to keep */
+    bool unsaved;  /* an event that is worth it came or went since whoever saves them cleared it */
 };
 
 void kept_init(struct kept *k);
@@ -46,5 +48,10 @@ void kept_untold(struct kept *k);
 bool kept_stored(struct kept *k, const ProtobufCBinaryData *id);
 /* Something is there that has to be sent, or that the hub has not said it has. */
 bool kept_waits(const struct kept *k);
+
+/* A KeptEvents (kept.proto) with the events that somebody has to act upon and that have an id; nothing where there are none. */
+int kept_pack(const struct kept *k, const char *teller, struct buf *out, struct err *err);
+/* Keeps these, too, not sent yet. ERR_INVALID: it is no such message, or not of this teller. */
+int kept_unpack(struct kept *k, const char *teller, const struct buf *in, struct err *err);
 
 #endif

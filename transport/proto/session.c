@@ -4,7 +4,7 @@
  * queued) -> up when Welcome comes. What the hub must not miss (ends of commands, events) waits in a bounded list while the session
  * is down; everything else is repeated by its owner. Both stay there when they were sent, too, for the hub may have died, or not have stored
  * them: a command that has no end there it gives again in its next session, and is answered from the list; of events it says which it has, and the
- * others are sent again, under the same ids. The desired state is on disk before it is acted upon, so that a restart without the hub goes on with
+ * others are sent again, under the same ids, also by a process after this one (keptfile.h). The desired state is on disk before it is acted upon, so that a restart without the hub goes on with
  * what was last asked for.
  */
 #include "transport/proto/session.h"
@@ -20,6 +20,7 @@
 #include "transport/base/mem.h"
 #include "transport/loop/loop.h"
 #include "transport/proto/kept.h"
+#include "transport/proto/keptfile.h"
 #include "transport/proto/renewal.h"
 #include "transport/proto/wire.h"
 #include "transport/rpc/rpc.h"
@@ -64,6 +65,7 @@ struct session {
     struct buf unstored;        /* a newer one that could not be; empty: none */
     struct loop_timer *storing; /* tries it again */
     struct kept kept;
+    struct keptfile *keptfile;
     char last_text[200]; /* of the error that was logged last */
 };
 
@@ -208,6 +210,7 @@ static void tell_again_later(struct session *s)
 static void flush_kept(struct session *s)
 {
     kept_flush(&s->kept, s->hears_of_stored, send_bytes, s);
+    keptfile_changed(s->keptfile);
     tell_again_later(s);
 }
 
@@ -220,6 +223,7 @@ static void report_keep(struct session *s, const Report *report, const char *com
         return;
     if (kept_add(&s->kept, report, command_id, sent, &err) < 0)
         log_event(LOG_ERROR, sent ? "report_not_kept" : "report_lost", LOG_E(&err));
+    keptfile_changed(s->keptfile);
     tell_again_later(s);
 }
 
@@ -239,6 +243,7 @@ static void events_stored(struct session *s, const Leeward__Control__V1__EventsS
     for (size_t i = 0; i < stored->n_ids && i < KEPT_EVENTS_MAX; i++)
         if (kept_stored(&s->kept, &stored->ids[i]))
             s->tell_again_usec = TELL_AGAIN_USEC;
+    keptfile_changed(s->keptfile);
 }
 
 /* True: the command has ended already. The hub is told again; of two answers it takes the first. */
@@ -447,6 +452,15 @@ static void on_renewed(void *arg)
 
 /* ---- public ---- */
 
+static int events_open(struct session *s, struct err *err)
+{
+    AUTO_FREE char *path = mem_printf("%s/events.pb", s->data_dir);
+
+    if (path == NULL)
+        return err_set(err, ERR_NOMEM, "no memory for a session");
+    return keptfile_new(s->loop, path, s->identity->id_text, &s->kept, &s->keptfile, err);
+}
+
 static int strings_copy(struct session *s, const struct session_conf *conf)
 {
     s->data_dir = mem_strdup(conf->data_dir);
@@ -485,6 +499,8 @@ int session_new(sd_event *loop, const struct session_conf *conf, const struct se
         rc = loop_timer_new(loop, 0, 0, on_retry, s, &s->retry, err);
     if (rc == 0)
         rc = loop_timer_new(loop, TELL_AGAIN_USEC, 0, on_tell_again, s, &s->tell_again, err);
+    if (rc == 0)
+        rc = events_open(s, err);
     if (rc < 0) {
         session_free(s);
         return -1;
@@ -505,6 +521,7 @@ void session_free(struct session *s)
     loop_timer_free(s->patience);
     loop_timer_free(s->storing);
     loop_timer_free(s->tell_again);
+    keptfile_free(s->keptfile);
     kept_done(&s->kept);
     buf_done(&s->desired);
     buf_done(&s->unstored);

@@ -4,7 +4,7 @@
  * Hello, hands each directive to a callback, and reconnects with back-off and jitter for ever. The last
  * desired state is kept in DATA/desired.pb (replaced before it is delivered) and delivered at start, before
  * the hub is there (P9). The certificate is renewed when two thirds of its life are over. All on the thread
- * of the event loop; nothing blocks but one small file write per change of the desired state.
+ * of the event loop; nothing blocks but one small file write per change of the desired state, and one when events wait for a hub.
  */
 #ifndef TRANSPORT_PROTO_SESSION_H
 #define TRANSPORT_PROTO_SESSION_H
@@ -62,7 +62,7 @@ int session_report(struct session *session, const Leeward__Control__V1__Report *
 void session_command_done(
     struct session *session, const char *command_id, const struct err *error, const char *result_json);
 void session_command_progress(struct session *session, const char *command_id, unsigned permille, const char *text);
-/* Reports an event; kept (the last 256, for as long as this process lives) until the hub has said that it is stored.
+/* Reports an event; kept (the last 256) until the hub has said that it is stored, and that also in DATA/events.pb unless it is for information.
  * severity: "info", "warning", "error"; machine_id NULL or "": about the sender. */
 void session_event(struct session *session, const char *severity, const char *code, const char *machine_id,
     const char *remedy, const char *text);

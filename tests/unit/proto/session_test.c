@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "tests/unit/proto/fakehub.h"
 #include "tests/unit/rpc/rununtil.h"
@@ -355,6 +356,33 @@ static void an_event_that_the_hub_does_not_say_it_has_is_told_again(void **state
     assert_memory_not_equal(f->hub.last_event_id, id, sizeof(id));
 }
 
+/* An attacker turns the machine off as soon as all is encrypted, and the hub was out of reach. */
+static void an_alarm_outlives_the_process(void **state)
+{
+    struct fixture *f = *state;
+    uint8_t id[sizeof(f->hub.last_event_id)];
+    char path[128];
+
+    f->hub.forgetful = true;
+    start(f);
+    RUN_UNTIL(f, f->ups == 1);
+    tell(f, "alarm");
+    memcpy(id, f->hub.last_event_id, sizeof(id));
+    session_free(f->session);
+    f->hub.forgetful = false;
+    start(f);
+    RUN_UNTIL(f, f->hub.events == 2);
+    assert_string_equal(f->hub.last_event, "alarm");
+    assert_memory_equal(f->hub.last_event_id, id, sizeof(id));
+    snprintf(path, sizeof(path), "%s/events.pb", f->dir);
+    RUN_UNTIL(f, access(path, F_OK) < 0); /* it is stored */
+    session_free(f->session);
+    start(f);
+    RUN_UNTIL(f, f->ups == 3);
+    tell(f, "another");
+    assert_int_equal(f->hub.events, 3); /* and none was told a third time */
+}
+
 /* It knows no event again. */
 static void a_hub_that_never_says_what_it_has_is_told_once(void **state)
 {
@@ -558,6 +586,7 @@ int main(void)
         TEST(an_answer_sent_to_a_hub_that_has_died_is_given_again),
         TEST(an_event_that_the_hub_does_not_say_it_has_is_told_again),
         TEST(a_hub_that_never_says_what_it_has_is_told_once),
+        TEST(an_alarm_outlives_the_process),
         TEST(events_that_nobody_stores_are_kept_within_bounds),
         TEST(answers_that_were_sent_are_forgotten_before_those_that_wait),
         TEST(large_answers_are_kept_within_bounds),
