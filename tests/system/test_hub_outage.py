@@ -7,28 +7,13 @@ import random
 import signal
 import time
 
+from gate import Gate
 from harness import MIB, Disk, Site, check, children_of, command_line, fresh, image_of, main, note, point_time, test, wait_until
 from ledger import Ledger
 from vault_points import Vault
 
 SLOTS = 512
 AT = 32 * MIB  # where the ledger begins on the disk; before it there is other content
-
-
-class Gate:
-    """What it starts waits while the gate is shut."""
-
-    def __init__(self):
-        self.bar, self.starter = fresh("shut"), fresh("gate")
-        with open(self.starter, "w") as f:
-            f.write(f"#!/bin/sh\nwhile [ -e '{self.bar}' ]; do sleep 0.1; done\nexec \"$@\"\n")
-        os.chmod(self.starter, 0o755)
-
-    def shut(self):
-        open(self.bar, "w").close()
-
-    def open(self):
-        os.unlink(self.bar)
 
 
 def scribble(disk, blocks):

@@ -9,7 +9,9 @@ import os
 import shutil
 import subprocess
 
+from gate import Gate
 from harness import MIB, Disk, Failure, Postgres, Site, check, fresh, main, note, run, test, wait_until
+from vault_points import Vault
 
 TEXTS = 40
 SALT = "leeward"
@@ -31,6 +33,15 @@ def encrypt_in_place(path):
     with open(path, "r+b") as f:
         f.write(ciphertext)
         os.fsync(f.fileno())
+
+
+def encrypt_all(folder, wait_point_after):
+    """All texts, slowly enough that there are points in between."""
+    for number in range(TEXTS):
+        path = os.path.join(folder, "texts", f"{number}.txt")
+        encrypt_in_place(path)
+        if number % 8 == 0:
+            wait_point_after(os.stat(path).st_mtime)
 
 
 def alarms(site):
@@ -66,10 +77,7 @@ def encryption_is_told_from_everyday_work():
     check(not alarms(site), f"everyday work raised {alarms(site)}")
     # And now the files.
     before = site.settled_point()
-    for number in range(TEXTS):
-        encrypt_in_place(os.path.join(folder, "texts", f"{number}.txt"))
-        if number % 8 == 0:
-            site.wait_point_after(os.stat(os.path.join(folder, "texts", f"{number}.txt")).st_mtime)
+    encrypt_all(folder, site.wait_point_after)
     alarm = wait_until(lambda: alarms(site), "the alarm", 60, 0.3)[0]
     note(alarm["text"])
     named = int(alarm["text"].split("the last point before that is ")[1].split()[0])
@@ -88,6 +96,30 @@ def encryption_is_told_from_everyday_work():
     # The profile of the minutes.
     minutes = wait_until(lambda: site.items("machine", "churn", site.machine()["id"]), "a minute of the profile", 90, 1)
     check(minutes[-1]["changed_bytes"] > MIB and 0 < minutes[-1]["entropy_bits"] <= 8, f"an odd minute: {minutes[-1]}")
+
+
+@test
+def an_alarm_outlives_a_machine_that_is_turned_off_without_a_hub():
+    disk = Disk(160 * MIB)
+    disk.make_fs("ext4")
+    folder = disk.mount()
+    write_texts(os.path.join(folder, "texts"))
+    run("sync")
+    gate = Gate()
+    site = Site(daemon_starters={"hub": gate.starter})
+    site.protect(disk)
+    vault, kept = Vault(site), os.path.join(site.data, "agent", "events.pb")
+    gate.shut()
+    site.kill("hub")
+    encrypt_all(folder, lambda moment: vault.wait_point_after(moment, "a point without the hub"))
+    wait_until(lambda: os.path.exists(kept), "the alarm to be on the machine's disk", 60, 0.3)
+    agent = site.kill("agent")
+    wait_until(lambda: site.pid_of("agent") != agent, "the agent to be started again", 60)
+    gate.open()
+    # Who looks at the machine then sees it, however long ago it was.
+    wait_until(lambda: "looks encrypted" in site.machine()["cause"], "the health to say so", 120, 0.5)
+    check(len(alarms(site)) == 1, f"{len(alarms(site))} alarms")
+    wait_until(lambda: not os.path.exists(kept), "the hub to have said that it has it", 60, 0.3)
 
 
 if __name__ == "__main__":
