@@ -119,11 +119,15 @@ int health_vaults(struct db_conn *conn, PGresult **ret_rows, struct err *err)
     " IN ('agent_silent', 'agent_error', 'rpo_not_met', 'source_fenced')) OR (a.subject_id = p.vault_id AND a.code"    \
     " IN ('vault_silent', 'vault_full')) OR (a.subject_id = p.node_id AND a.code = 'node_silent')))"
 
-#define LAST_POINT "(SELECT max(r.time) FROM recovery_points r WHERE r.machine_id = m.id)"
+/* Not one of a clock that was wrong and is right again, as group_clock() has it. */
+#define LAST_POINT                                                                                                     \
+    "(SELECT max(r.time) FROM recovery_points r WHERE r.machine_id = m.id AND r.time <= now() + interval '1 minute'"   \
+    " + greatest(" POINT_SKEW("m") ", 0) * interval '1 microsecond')"
+/* A member that is not protected lacks points for no reason that an alert of its node or vault would give. */
 #define TOLD_AGE                                                                                                       \
-    "greatest((SELECT max(" POINT_LOSS(                                                                                \
-        "m", "now()", LAST_POINT) ") " MEMBERS " JOIN protections p"                                                   \
-                                  " ON p.machine_id = m.id WHERE x.group_id = g.id AND " IS_TOLD "), 0)::bigint"
+    "greatest((SELECT max(" POINT_LOSS("m", "now()",                                                                   \
+        LAST_POINT) ") " MEMBERS " JOIN protections p"                                                                 \
+                    " ON p.machine_id = m.id AND p.active WHERE x.group_id = g.id AND " IS_TOLD "), 0)::bigint"
 
 /* One that cannot at all goes before one that is only not connected. */
 #define ABSENT                                                                                                         \
