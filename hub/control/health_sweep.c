@@ -294,8 +294,10 @@ static struct health_group group_at(const PGresult *r, int row)
     int state = machine_state_from_name(db_text(r, row, HG_ABSENT_STATE));
 
     return (struct health_group){.interval_usec = db_u64(r, row, HG_INTERVAL),
+        .was_late = db_text(r, row, HG_CODE)[0] != '\0',
         .members = db_u64(r, row, HG_MEMBERS),
         .first_copy = db_bool(r, row, HG_FIRST_COPY),
+        .list_age_usec = db_u64(r, row, HG_LIST_AGE),
         .age_usec = db_u64(r, row, HG_AGE),
         .told_age_usec = db_u64(r, row, HG_TOLD_AGE),
         .absent = db_text(r, row, HG_ABSENT),
@@ -330,7 +332,7 @@ static int sweep_group(struct db_conn *conn, struct alert_watch *watch, const PG
     struct health_findings found;
     struct health worst;
 
-    health_find_group(&in, &found);
+    health_find_group(&in, &watch->limits, &found);
     health_worst(&found, &worst);
     return alert_watch_findings(watch, &subject, &found, err) < 0 ? -1 : note_group(conn, r, row, &worst, err);
 }

@@ -127,14 +127,14 @@ static void find_rpo(struct finder *f, const struct health_machine *in)
 }
 
 /* One that was missed may have met a busy moment; two in a row are worth a look. */
-static bool is_late(uint64_t age_usec, uint64_t interval_usec)
+static bool is_late(uint64_t age_usec, uint64_t interval_usec, uint64_t moment_usec)
 {
-    return interval_usec != 0 && age_usec > 2 * interval_usec + HEALTH_SILENT_USEC;
+    return interval_usec != 0 && age_usec > 2 * interval_usec + moment_usec;
 }
 
 static void find_kind(struct finder *f, const char *code, uint64_t age_usec, uint64_t interval_usec)
 {
-    if (is_late(age_usec, interval_usec))
+    if (is_late(age_usec, interval_usec, HEALTH_SILENT_USEC))
         find(f, HEALTH_WARNING, code,
             TEXT_VALUES(VALUE_NUMBER("age_seconds", seconds_of(age_usec)),
                 VALUE_NUMBER("interval_seconds", seconds_of(interval_usec))));
@@ -306,14 +306,14 @@ static const char *absent_form(enum machine_state state)
 }
 
 /* Why there is none. What the hub knows of a member goes before what another one said of it. */
-static const char *group_form(const struct health_group *in)
+static const char *group_form(const struct health_group *in, uint64_t moment_usec)
 {
     uint64_t next_usec =
         in->missed ? again_usec(in) : in->interval_usec; /* when its coordinator tells of another one */
 
     if (in->absent[0])
         return absent_form(in->absent_state);
-    if (is_late(in->news_usec, next_usec))
+    if (is_late(in->news_usec, next_usec, moment_usec))
         return "unheard";
     if (!in->missed)
         return "incomplete";
@@ -322,21 +322,31 @@ static const char *group_form(const struct health_group *in)
     return in->remedy[0] ? "advised" : "missed";
 }
 
-/* A member without any points is told by an alert of its own, as a rule; its coming back costs patience until the next group point, not an alert. */
-void health_find_group(const struct health_group *in, struct health_findings *ret_findings)
+/* A member without any points is told by an alert of its own, as a rule; its coming back costs patience until the next group point, not an alert. While a member is copied
+ * for the first time, and until a new list of members had its time, nobody has to do anything. */
+static bool is_explained(const struct health_group *in, uint64_t moment_usec)
 {
-    struct finder f = {ret_findings, &health_limits_default};
+    return in->first_copy || !is_late(in->list_age_usec, in->interval_usec, moment_usec) ||
+           is_late(in->told_age_usec, in->interval_usec, moment_usec);
+}
+
+void health_find_group(
+    const struct health_group *in, const struct health_limits *limits, struct health_findings *ret_findings)
+{
+    struct finder f = {ret_findings, or_default(limits)};
+    uint64_t moment_usec = f.limits->silent_usec;
 
     ret_findings->count = 0;
-    if (in->members < 2 || in->first_copy || !is_late(in->age_usec, in->interval_usec))
+    if (in->members < 2 || (in->first_copy && !in->was_late) || !is_late(in->age_usec, in->interval_usec, moment_usec))
         return;
     find(&f, HEALTH_WARNING, "no_group_point",
-        TEXT_VALUES(VALUE_TEXT("form", group_form(in)), VALUE_NUMBER("age_seconds", seconds_of(in->age_usec)),
+        TEXT_VALUES(VALUE_TEXT("form", group_form(in, moment_usec)),
+            VALUE_NUMBER("age_seconds", seconds_of(in->age_usec)),
             VALUE_NUMBER("interval_seconds", seconds_of(in->interval_usec)),
             VALUE_TEXT("member", in->absent[0] ? in->absent : in->culprit), VALUE_TEXT("cause", in->cause),
             VALUE_TEXT("remedy", in->remedy)));
-    ret_findings->list[0].explained = is_late(in->told_age_usec, in->interval_usec);
-    ret_findings->list[0].patience_usec = again_usec(in) + HEALTH_SILENT_USEC;
+    ret_findings->list[0].explained = is_explained(in, moment_usec);
+    ret_findings->list[0].patience_usec = again_usec(in) + moment_usec;
 }
 
 void health_find_hub(

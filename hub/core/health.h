@@ -86,8 +86,11 @@ struct health_vault {
 struct health_group {
     uint64_t interval_usec; /* 0: group points only when asked for */
     uint64_t members;
-    bool first_copy;   /* of a member is not complete: nothing is promised yet */
-    uint64_t age_usec; /* since its last complete group point, or since it has its list of members */
+    bool was_late;   /* found to be, by the last look */
+    bool first_copy; /* of a member is not complete: nothing is promised yet */
+    /* Since its last complete group point; without one, since it has its list of members, if it was not late by the one before. */
+    uint64_t age_usec;
+    uint64_t list_age_usec; /* since it has its list of members */
     /* Of the members that have an open alert which tells why no points of theirs come: since the last point of the one that lacks them longest; 0: there is no
      * such member. */
     uint64_t told_age_usec;
@@ -111,8 +114,10 @@ void health_find_node(
     const struct health_node *in, const struct health_limits *limits, struct health_findings *ret_findings);
 void health_find_vault(
     const struct health_vault *in, const struct health_limits *limits, struct health_findings *ret_findings);
-/* Group points that do not come. */
-void health_find_group(const struct health_group *in, struct health_findings *ret_findings);
+/* Group points that do not come. A group that is late stays so until there is one: neither a first copy nor a new list of members makes it right, and only keep the
+ * finding from being told to anybody who was not. */
+void health_find_group(
+    const struct health_group *in, const struct health_limits *limits, struct health_findings *ret_findings);
 /* What is wrong with a hub itself. */
 void health_find_hub(
     const struct health_hub *in, const struct health_limits *limits, struct health_findings *ret_findings);

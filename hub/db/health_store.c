@@ -103,10 +103,12 @@ int health_vaults(struct db_conn *conn, PGresult **ret_rows, struct err *err)
                                                   " AND r.group_point_id = group_last_point(g.number, g.membership, "  \
                                                   "l.machine_ids) WHERE m.id = l.machine_ids[1])"
 
-/* Since the last one of the present list; without any, since the list is there. Not asked for where none is due. */
+/* Since the last one of the present list; without any, since the group that was late by another list lacks one, or since the list is there. Not asked for where none
+ * is due. */
 #define GROUP_POINT_AGE                                                                                                \
     "CASE WHEN g.interval_usec > 0 AND cardinality(l.machine_ids) > 1 THEN greatest(coalesce(" LAST_GROUP_POINT        \
-    ", extract(epoch FROM now() - l.since) * 1000000), 0)::bigint ELSE 0 END"
+    ", extract(epoch FROM now() - coalesce(g.late_since, l.since)) * 1000000), 0)::bigint ELSE 0 END"
+#define LIST_AGE "greatest(coalesce(" USEC("now() - l.since") ", 0), 0)"
 
 /* A member that has no points of this protection yet (RPO_COUNTS). */
 #define IN_FIRST_COPY                                                                                                  \
@@ -138,7 +140,7 @@ int health_groups(struct db_conn *conn, const char *after_id, PGresult **ret_row
 {
     static const char sql[] =
         "SELECT g.id, g.name, g.finding_code, g.finding_cause, g.interval_usec,"
-        " coalesce(cardinality(l.machine_ids), 0), " IN_FIRST_COPY ", " GROUP_POINT_AGE ", " TOLD_AGE
+        " coalesce(cardinality(l.machine_ids), 0), " IN_FIRST_COPY ", " GROUP_POINT_AGE ", " LIST_AGE ", " TOLD_AGE
         ", coalesce(absent.name, ''), coalesce(absent.state, ''), " NEWS_AGE
         ", g.last_missed, coalesce(c.name, ''), g.cause, g.remedy FROM " GROUP_PAGE
         " g LEFT JOIN consistency_group_lists l ON l.group_number = g.number AND l.membership = g.membership"
@@ -169,12 +171,14 @@ int health_clocks(struct db_conn *conn, uint64_t *ret_peers, int64_t *ret_middle
     "UPDATE " table " SET health = $2, cause_code = $3, cause = $4, remedy = $5, cause_values = $6::jsonb,"            \
     " updated_at = now() WHERE id = $1"
 
-/* Its level is made of the finding and of what the coordinator said (rows.c). */
+/* Its level is made of the finding and of what the coordinator said (rows.c). The age in it is cut to seconds, and put a moment after it was found: what was stored for
+ * this finding before is as good, unless there has been a point since. */
 static int put_group(struct db_conn *conn, const struct health_put *h, const char *values, struct err *err)
 {
     return db_exec(conn, NULL, err,
                "UPDATE consistency_groups SET finding_code = $2, finding_cause = $3, finding_remedy = $4,"
-               " finding_values = $5::jsonb WHERE id = $1",
+               " finding_values = $5::jsonb, late_since = CASE WHEN $2 <> '' THEN greatest(late_since,"
+               " now() - (($5::jsonb->>'age_seconds')::float8 + 1) * interval '1 second') END WHERE id = $1",
                DB_S(h->id), DB_S(h->code), DB_S(h->cause), DB_S(h->remedy), DB_S(values)) < 0
                ? -1
                : 0;

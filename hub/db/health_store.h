@@ -59,6 +59,7 @@ enum health_group_column {
     HG_MEMBERS,
     HG_FIRST_COPY,
     HG_AGE,
+    HG_LIST_AGE,
     HG_TOLD_AGE,
     HG_ABSENT,
     HG_ABSENT_STATE,
@@ -86,7 +87,8 @@ int health_groups(struct db_conn *conn, const char *after_id, PGresult **ret_row
  * was measured with the clock of the hub that has its session: with several hubs, or none for 15 seconds, they are nobody's jury, and there are 0. */
 int health_clocks(struct db_conn *conn, uint64_t *ret_peers, int64_t *ret_middle_usec, struct err *err);
 
-/* role: "agent", "node", "vault", "group". A group has no level of its own. */
+/* role: "agent", "node", "vault", "group". A group has no level of its own; the value "age_seconds" of its finding says since when it lacks a point, which is kept while
+ * it has a finding, whatever list of members comes. */
 struct health_put {
     const char *role, *id, *level, *code, *cause, *remedy;
     const struct text_value *values; /* of cause and remedy; NULL: none */

@@ -252,6 +252,7 @@ static struct health_group late_group(void)
     return (struct health_group){.interval_usec = 60 * SEC,
         .members = 2,
         .age_usec = 151 * SEC,
+        .list_age_usec = 86400 * SEC * 365,
         .absent = "",
         .absent_state = MACHINE_PROTECTED,
         .news_usec = 5 * SEC,
@@ -275,17 +276,17 @@ static void test_a_group_is_late_after_two_intervals_and_only_if_it_should_make_
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
         g.interval_usec = rows[i].interval_sec * SEC;
         g.age_usec = rows[i].age_sec * SEC;
-        health_find_group(&g, &found);
+        health_find_group(&g, NULL, &found);
         assert_int_equal(found.count, rows[i].late);
         assert_true(!rows[i].late || is_among(&found, "no_group_point", HEALTH_WARNING));
     }
     g = late_group();
     g.members = 1;
-    health_find_group(&g, &found);
+    health_find_group(&g, NULL, &found);
     assert_int_equal(found.count, 0);
     g = late_group();
     g.first_copy = true;
-    health_find_group(&g, &found);
+    health_find_group(&g, NULL, &found);
     assert_int_equal(found.count, 0);
 }
 
@@ -296,11 +297,11 @@ static void test_a_group_waits_for_its_next_try_before_it_is_an_alert(void **sta
     struct health_findings found;
 
     (void)state;
-    health_find_group(&g, &found);
+    health_find_group(&g, NULL, &found);
     assert_true(found.list[0].patience_usec == 90 * SEC);
     g.interval_usec = 86400 * SEC;
     g.age_usec = 3 * 86400 * SEC;
-    health_find_group(&g, &found);
+    health_find_group(&g, NULL, &found);
     assert_true(found.list[0].patience_usec == 630 * SEC);
 }
 
@@ -312,11 +313,62 @@ static void test_a_group_is_explained_by_a_member_without_any_points(void **stat
 
     (void)state;
     g.told_age_usec = 150 * SEC;
-    health_find_group(&g, &found);
+    health_find_group(&g, NULL, &found);
     assert_false(found.list[0].explained);
     g.told_age_usec = 151 * SEC;
-    health_find_group(&g, &found);
+    health_find_group(&g, NULL, &found);
     assert_true(found.list[0].explained);
+}
+
+/* A disk of a member that is copied makes no group point, nor does another list of members: who was told that the group is late hears no end of it, and nobody else of a beginning. */
+static void test_a_group_that_was_late_stays_so_until_there_is_a_point(void **state)
+{
+    struct health_group g = late_group();
+    struct health_findings found;
+
+    (void)state;
+    g.first_copy = true;
+    g.was_late = true;
+    health_find_group(&g, NULL, &found);
+    assert_true(is_among(&found, "no_group_point", HEALTH_WARNING));
+    assert_true(found.list[0].explained);
+    g.first_copy = false;
+    health_find_group(&g, NULL, &found);
+    assert_false(found.list[0].explained);
+    g.list_age_usec = 150 * SEC;
+    health_find_group(&g, NULL, &found);
+    assert_true(is_among(&found, "no_group_point", HEALTH_WARNING));
+    assert_true(found.list[0].explained);
+    g.list_age_usec = 151 * SEC;
+    health_find_group(&g, NULL, &found);
+    assert_false(found.list[0].explained);
+    g.first_copy = true;
+    g.age_usec = 150 * SEC; /* there is one */
+    health_find_group(&g, NULL, &found);
+    assert_int_equal(found.count, 0);
+}
+
+/* What a told alert and one that waits make of it. */
+static void test_an_alert_of_a_group_outlives_a_first_copy_if_it_was_told(void **state)
+{
+    struct alert_state told = {.phase = ALERT_FIRING, .level = HEALTH_WARNING, .checked_usec = 1000 * SEC};
+    struct alert_state waits = {.phase = ALERT_PENDING, .level = HEALTH_WARNING, .checked_usec = 1000 * SEC};
+    struct health_group g = late_group();
+    struct health_findings found;
+
+    (void)state;
+    g.first_copy = true;
+    g.was_late = true;
+    for (uint64_t now = 1001; now < 2000; now += 5) {
+        health_find_group(&g, NULL, &found);
+        assert_int_equal(
+            alert_evaluate(alert_rule_find("no_group_point"), &alert_timing_default, &told, &found.list[0], now * SEC),
+            ALERT_UNCHANGED);
+    }
+    assert_int_equal(told.phase, ALERT_FIRING);
+    assert_int_equal(
+        alert_evaluate(alert_rule_find("no_group_point"), &alert_timing_default, &waits, &found.list[0], 1001 * SEC),
+        ALERT_FORGOTTEN);
 }
 
 static void test_a_group_says_who_and_why(void **state)
@@ -352,7 +404,7 @@ static void test_a_group_says_who_and_why(void **state)
         g.remedy = rows[i].remedy;
         g.missed = rows[i].missed;
         g.news_usec = rows[i].news_sec * SEC;
-        health_find_group(&g, &found);
+        health_find_group(&g, NULL, &found);
         assert_non_null(strstr(found.list[0].cause, "No group point for 151 s"));
         assert_non_null(strstr(found.list[0].cause, rows[i].says));
         assert_true(found.list[0].remedy[0]);
@@ -366,10 +418,10 @@ static void test_a_group_says_who_and_why(void **state)
     daily.interval_usec = 86400 * SEC;
     daily.age_usec = 3 * 86400 * SEC;
     daily.news_usec = 86400 * SEC;
-    health_find_group(&daily, &found);
+    health_find_group(&daily, NULL, &found);
     assert_non_null(strstr(found.list[0].cause, "no member says why"));
     daily.missed = false;
-    health_find_group(&daily, &found);
+    health_find_group(&daily, NULL, &found);
     assert_non_null(strstr(found.list[0].cause, "they are made"));
 }
 
@@ -385,9 +437,34 @@ static void test_limits_move_the_findings(void **state)
     const struct health_vault v = {
         .accepting = true, .free_bytes = 90, .capacity_bytes = 100, .full_in_usec = 20 * 86400 * SEC};
     struct health_machine m = good_machine();
+    struct health_group g = late_group();
     struct health_findings found;
 
     (void)state;
+    g.age_usec = 126 * SEC;
+    health_find_group(&g, NULL, &found);
+    assert_int_equal(found.count, 0);
+    g.age_usec = 125 * SEC;
+    health_find_group(&g, &strict, &found);
+    assert_int_equal(found.count, 0);
+    g.age_usec = 126 * SEC;
+    g.news_usec = 126 * SEC; /* and all that it is compared with */
+    g.told_age_usec = 125 * SEC;
+    health_find_group(&g, &strict, &found);
+    assert_true(is_among(&found, "no_group_point", HEALTH_WARNING));
+    assert_true(found.list[0].patience_usec == 65 * SEC);
+    assert_false(found.list[0].explained);
+    assert_non_null(strstr(found.list[0].cause, "no member says why"));
+    g.told_age_usec = 126 * SEC;
+    health_find_group(&g, &strict, &found);
+    assert_true(found.list[0].explained);
+    g.told_age_usec = 0;
+    g.list_age_usec = 125 * SEC;
+    health_find_group(&g, &strict, &found);
+    assert_true(found.list[0].explained);
+    g.list_age_usec = 126 * SEC;
+    health_find_group(&g, &strict, &found);
+    assert_false(found.list[0].explained);
     m.silent_usec = 6 * SEC;
     m.clock_skew_usec = -(int64_t)(2 * SEC);
     health_find_machine(&m, NULL, &found);
@@ -432,6 +509,8 @@ int main(void)
         cmocka_unit_test(test_a_group_is_late_after_two_intervals_and_only_if_it_should_make_points),
         cmocka_unit_test(test_a_group_waits_for_its_next_try_before_it_is_an_alert),
         cmocka_unit_test(test_a_group_is_explained_by_a_member_without_any_points),
+        cmocka_unit_test(test_a_group_that_was_late_stays_so_until_there_is_a_point),
+        cmocka_unit_test(test_an_alert_of_a_group_outlives_a_first_copy_if_it_was_told),
         cmocka_unit_test(test_a_group_says_who_and_why),
         cmocka_unit_test(test_each_finding_of_a_machine_has_its_rule),
         cmocka_unit_test(test_limits_move_the_findings),

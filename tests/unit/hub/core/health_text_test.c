@@ -127,7 +127,7 @@ static void find_in_groups(bool seen[TEXTS_MAX])
         .remedy = ""};
 
     for (g.absent_state = MACHINE_UNPROTECTED; g.absent_state < MACHINE_STATE_COUNT; g.absent_state++) {
-        health_find_group(&g, &found);
+        health_find_group(&g, NULL, &found);
         note(&found, seen);
     }
     g.absent = "";
@@ -135,7 +135,7 @@ static void find_in_groups(bool seen[TEXTS_MAX])
         g.missed = i > 0;
         g.remedy = i > 1 ? "be quick" : "";
         g.news_usec = i > 2 ? UINT64_MAX : 0;
-        health_find_group(&g, &found);
+        health_find_group(&g, NULL, &found);
         note(&found, seen);
     }
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What the health of groups is computed from where there are many points, many groups, and clocks that are wrong.
+ * What the health of groups is computed from where there are many points, many groups, clocks that are wrong, and lists of members that change.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -12,6 +12,7 @@
 #include <cmocka.h>
 #include <jansson.h>
 
+#include "hub/db/clock_store.h"
 #include "hub/db/group_store.h"
 #include "hub/db/health_store.h"
 #include "tests/unit/hub/postgres_fixture.h"
@@ -285,6 +286,88 @@ static void test_what_explains_a_group_is_not_hidden_by_points_of_a_future(void 
     assert_int_equal(looks(conn, group, HG_TOLD_AGE), 0); /* as far as any clock may be */
 }
 
+/* The hub's clock was an hour fast. */
+static void test_a_clock_that_is_set_back_leaves_no_group_in_a_future(void **state)
+{
+    struct db_conn *conn AUTO_OF(db_conn) = fixture_conn(state);
+    struct err err = ERR_INIT;
+    char group[IDENT_TEXT_SIZE];
+
+    make(conn, group);
+    script(conn, "UPDATE consistency_groups SET news_at = now() + interval '1 hour', finding_code = 'no_group_point',"
+                 " finding_values = '{\"age_seconds\": 700}', late_since = now() + interval '48 minutes';"
+                 "UPDATE consistency_group_lists SET since = now() + interval '1 hour';"
+                 "INSERT INTO consistency_groups (name, news_at) VALUES ('other', now() - interval '100 seconds');"
+                 "UPDATE placement_watch SET seen_at = now() + interval '1 hour'");
+    assert_int_equal(clock_set_back(conn, &err), 1);
+    assert_int_equal(
+        number(conn, "SELECT count(*) FROM consistency_groups WHERE news_at <= now() - interval '99 s'"), 1);
+    script(conn, "DELETE FROM consistency_groups WHERE name = 'other'");
+    assert_age(conn, group, HG_NEWS, 0);
+    assert_age(conn, group, HG_LIST_AGE, 0);
+    assert_age(conn, group, HG_AGE, 700); /* which it had when it was looked at last */
+    script(conn, "UPDATE consistency_groups SET late_since = NULL;"
+                 "UPDATE consistency_group_lists SET since = now() + interval '1 hour';"
+                 "UPDATE placement_watch SET seen_at = now() + interval '1 hour'");
+    assert_int_equal(clock_set_back(conn, &err), 1);
+    script(conn, "UPDATE consistency_group_lists SET since = since - interval '40 seconds'");
+    assert_age(conn, group, HG_AGE, 40);
+    assert_int_equal(number(conn, "SELECT count(*) FROM consistency_groups WHERE late_since IS NULL"), 1);
+}
+
+/* ---- what was found before ---- */
+
+static void put_finding(struct db_conn *conn, const char *group, bool is_late, uint64_t age_usec)
+{
+    const struct text_value values[] = {
+        VALUE_TEXT("form", "unheard"), VALUE_NUMBER("age_seconds", (int64_t)(age_usec / USEC_PER_SEC)), {0}};
+    const struct health_put late = {"group", group, "warning", "no_group_point", "No group point", "Look.", values};
+    const struct health_put good = {"group", group, "healthy", "", "", "", NULL};
+    struct err err = ERR_INIT;
+
+    assert_ok(health_put(conn, is_late ? &late : &good, &err), &err);
+}
+
+static void test_a_group_that_is_late_stays_as_late_by_a_new_list(void **state)
+{
+    struct db_conn *conn AUTO_OF(db_conn) = fixture_conn(state);
+    struct err err = ERR_INIT;
+    char group[IDENT_TEXT_SIZE];
+
+    make(conn, group);
+    put_group_point(conn, 700);
+    put_finding(conn, group, true, looks(conn, group, HG_AGE));
+    assert_age(conn, group, HG_AGE, 700);
+    assert_age(conn, group, HG_LIST_AGE, 1000);
+    assert_ok(group_leave(conn, group, MACHINE("3"), 0, &err), &err);
+    assert_age(conn, group, HG_AGE, 700);
+    assert_age(conn, group, HG_LIST_AGE, 0);
+    put_group_point(conn, 10);
+    assert_age(conn, group, HG_AGE, 10);
+    put_finding(conn, group, false, 0);
+    assert_ok(group_join(conn, group, MACHINE("3"), 0, &err), &err);
+    assert_age(conn, group, HG_AGE, 0); /* none is late by a new list that was not by the one before */
+}
+
+/* Each look stores how old the last point is, cut to seconds, and goes by it when the list is another one: that must not add up. */
+static void test_looks_do_not_make_a_group_younger(void **state)
+{
+    struct db_conn *conn AUTO_OF(db_conn) = fixture_conn(state);
+    struct err err = ERR_INIT;
+    char group[IDENT_TEXT_SIZE];
+
+    make(conn, group);
+    put_finding(conn, group, true, 300 * USEC_PER_SEC);
+    assert_ok(group_leave(conn, group, MACHINE("3"), 0, &err), &err);
+    for (int i = 0; i < 20; i++) { /* a look every 4.9 seconds */
+        script(conn, "UPDATE consistency_groups SET late_since = late_since - interval '4.9 seconds'");
+        put_finding(conn, group, true, looks(conn, group, HG_AGE));
+    }
+    assert_age(conn, group, HG_AGE, 398);
+    put_finding(conn, group, true, 100 * USEC_PER_SEC); /* a point came, and the next one has been missed since */
+    assert_age(conn, group, HG_AGE, 100);
+}
+
 static void test_a_member_that_is_not_protected_is_not_explained(void **state)
 {
     struct db_conn *conn AUTO_OF(db_conn) = fixture_conn(state);
@@ -310,6 +393,9 @@ int main(void)
         cmocka_unit_test(test_groups_come_in_pages_each_once),
         cmocka_unit_test(test_points_of_a_future_are_not_the_last_ones),
         cmocka_unit_test(test_what_explains_a_group_is_not_hidden_by_points_of_a_future),
+        cmocka_unit_test(test_a_clock_that_is_set_back_leaves_no_group_in_a_future),
+        cmocka_unit_test(test_a_group_that_is_late_stays_as_late_by_a_new_list),
+        cmocka_unit_test(test_looks_do_not_make_a_group_younger),
         cmocka_unit_test(test_a_member_that_is_not_protected_is_not_explained),
     };
 
