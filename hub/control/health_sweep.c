@@ -26,7 +26,6 @@
 #include "transport/base/log.h"
 
 #define EVENT_VALUES 5
-#define GROUP_PAGES_UNHEARD 64u /* three seconds, as a rule */
 #define HOUSEKEEPING_USEC (3600 * USEC_PER_SEC)
 /* Of one sweep: the next one must not be late, for by it hubs tell that they are there. */
 #define HOUSEKEEPING_MOST_USEC (USEC_PER_SEC)
@@ -294,11 +293,11 @@ static struct health_group group_at(const PGresult *r, int row)
     int state = machine_state_from_name(db_text(r, row, HG_ABSENT_STATE));
 
     return (struct health_group){.interval_usec = db_u64(r, row, HG_INTERVAL),
-        .was_late = db_text(r, row, HG_CODE)[0] != '\0',
         .members = db_u64(r, row, HG_MEMBERS),
+        .was_late = db_text(r, row, HG_CODE)[0] != '\0',
         .first_copy = db_bool(r, row, HG_FIRST_COPY),
-        .list_age_usec = db_u64(r, row, HG_LIST_AGE),
         .age_usec = db_u64(r, row, HG_AGE),
+        .list_age_usec = db_u64(r, row, HG_LIST_AGE),
         .told_age_usec = db_u64(r, row, HG_TOLD_AGE),
         .absent = db_text(r, row, HG_ABSENT),
         .absent_state = state < 0 ? MACHINE_UNPROTECTED : (enum machine_state)state,
@@ -356,13 +355,13 @@ static int sweep_group_page(
 static int sweep_groups(struct db_conn *conn, struct alert_watch *watch, const char *instance, struct err *err)
 {
     char after[IDENT_TEXT_SIZE] = HEALTH_FIRST;
+    uint64_t heard_usec = clock_mono_usec();
     struct piecework work;
-    unsigned pages = 0;
     int n;
 
     piecework_begin(&work);
     while ((n = sweep_group_page(conn, watch, after, err)) == HEALTH_GROUP_PAGE) {
-        if (++pages % GROUP_PAGES_UNHEARD == 0 && hub_is_here(conn, instance, err) < 0)
+        if (sweep_goes_on(conn, instance, &heard_usec, clock_mono_usec(), err) < 0)
             return -1;
         piecework_rest(&work);
     }
@@ -412,12 +411,21 @@ static int sweep_all(struct db_conn *conn, const char *instance, struct err *err
 {
     static struct placement_churn churn; /* its lane runs one sweep at a time */
     AUTO_ALERT_WATCH struct alert_watch watch = {0};
+    struct err why = ERR_INIT;
+    int moved;
 
     if (watch_clock(conn, err) < 0 || peer_expire(conn, err) < 0 || alert_watch_begin(conn, &watch, err) < 0 ||
         sweep_nodes(conn, &watch, err) < 0 || sweep_vaults(conn, &watch, err) < 0 ||
-        sweep_machines(conn, &watch, err) < 0 || sweep_groups(conn, &watch, instance, err) < 0 ||
-        alert_watch_end(conn, &watch, err) < 0 || rebalance(conn, &churn, err) < 0)
+        sweep_machines(conn, &watch, err) < 0)
         return -1;
+    /* Machines of a node that is gone wait for no group, and no alert for them. */
+    moved = rebalance(conn, &churn, &why);
+    if (sweep_groups(conn, &watch, instance, err) < 0 || alert_watch_end(conn, &watch, err) < 0)
+        return -1;
+    if (moved < 0) {
+        err_copy(err, &why);
+        return -1;
+    }
     return keep_house(conn, err);
 }
 

@@ -9,7 +9,11 @@
 
 #include "hub/db/point_age.h"
 #include "hub/db/text_values.h"
+#include "transport/base/clock.h"
 #include "transport/base/mem.h"
+
+#define GOES_ON_USEC (3 * USEC_PER_SEC) /* others wait for 15 s, and a page of groups takes some of it */
+#define LOOK_PAUSE_SECONDS "20"         /* as in placement_store.c: who was away for that long has not looked */
 
 #define TEXT_OF_(number) #number
 #define TEXT_OF(number) TEXT_OF_(number)
@@ -210,6 +214,21 @@ int hub_is_here(struct db_conn *conn, const char *instance, struct err *err)
                "INSERT INTO hub_processes (process_id) VALUES ($1)"
                " ON CONFLICT (process_id) DO UPDATE SET seen_at = now()",
                DB_S(instance)) < 0
+               ? -1
+               : 0;
+}
+
+int sweep_goes_on(struct db_conn *conn, const char *instance, uint64_t *at_usec, uint64_t now_usec, struct err *err)
+{
+    if (now_usec - *at_usec < GOES_ON_USEC)
+        return 0;
+    *at_usec = now_usec;
+    if (hub_is_here(conn, instance, err) < 0)
+        return -1;
+    /* Not back: a clock that was set back meanwhile is told by it (clock_store.h). */
+    return db_exec(conn, NULL, err,
+               "UPDATE placement_watch SET since = CASE WHEN seen_at < now() - interval '" LOOK_PAUSE_SECONDS
+               " seconds' THEN now() ELSE since END, seen_at = greatest(seen_at, now())") < 0
                ? -1
                : 0;
 }

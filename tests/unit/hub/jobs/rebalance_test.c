@@ -250,6 +250,68 @@ static void test_nobody_is_gone_before_nodes_had_the_time_to_report(void **state
     db_release(conn);
 }
 
+/* Begins the watch anew as a look does, or does not: for how long nobody looked decides. */
+static bool begins_anew(struct db_conn *conn, const char *seen_ago, bool by_look)
+{
+    static const char hub[] = "99999999-0000-4000-8000-000000000011";
+    AUTO_FREE char *sql = mem_printf("UPDATE placement_watch SET since = now() - interval '1 hour', seen_at = now() - "
+                                     "interval '%s'",
+        seen_ago);
+    struct err err = ERR_INIT;
+    uint64_t at = 0;
+
+    assert_non_null(sql);
+    script(conn, sql);
+    if (by_look)
+        (void)look(conn);
+    else
+        assert_ok(sweep_goes_on(conn, hub, &at, 3000000, &err), &err);
+    assert_int_equal(number(conn, "SELECT count(*) FROM placement_watch WHERE seen_at > now() - interval '14 s'"), 1);
+    return number(conn, "SELECT count(*) FROM placement_watch WHERE since > now() - interval '15 minutes'") == 1;
+}
+
+static void test_a_long_sweep_looks_after_the_nodes_as_each_look_does(void **state)
+{
+    struct db_conn *conn = fixture_conn(state);
+
+    build(conn);
+    for (int by_look = 0; by_look < 2; by_look++) {
+        assert_false(begins_anew(conn, "15 seconds", by_look));
+        assert_true(begins_anew(conn, "21 seconds", by_look));
+    }
+    script(conn, "DELETE FROM hub_processes");
+    db_release(conn);
+}
+
+/* Every three seconds, and of this hub. What clock_store.h goes by when the clock was set back in the middle of a sweep is left. */
+static void test_a_long_sweep_says_every_three_seconds_that_its_hub_is_there(void **state)
+{
+    static const char hub
+        [] = "99999999-0000-4000-8000-000000000011",
+     seen[] =
+         "SELECT count(*) FROM placement_watch, hub_processes h WHERE placement_watch.seen_at > now() - interval '9 s'"
+         " AND h.seen_at > now() - interval '9 s' AND h.process_id = '99999999-0000-4000-8000-000000000011'";
+    struct db_conn *conn = fixture_conn(state);
+    struct err err = ERR_INIT;
+    uint64_t at = 50000000;
+
+    build(conn);
+    assert_ok(hub_is_here(conn, hub, &err), &err);
+    script(conn, "UPDATE hub_processes SET seen_at = now() - interval '10 seconds';"
+                 "UPDATE placement_watch SET seen_at = now() - interval '10 seconds'");
+    assert_ok(sweep_goes_on(conn, hub, &at, 52999999, &err), &err);
+    assert_int_equal(number(conn, seen), 0);
+    assert_ok(sweep_goes_on(conn, hub, &at, 53000000, &err), &err);
+    assert_int_equal(number(conn, seen), 1);
+    assert_true(at == 53000000);
+    script(conn, "UPDATE placement_watch SET seen_at = now() + interval '1 hour'");
+    assert_ok(sweep_goes_on(conn, hub, &at, 56000000, &err), &err);
+    assert_int_equal(
+        number(conn, "SELECT count(*) FROM placement_watch WHERE seen_at > now() + interval '59 minutes'"), 1);
+    script(conn, "DELETE FROM hub_processes; UPDATE placement_watch SET seen_at = now()");
+    db_release(conn);
+}
+
 struct hub {
     pthread_t thread;
     struct db_conn *conn;
@@ -382,6 +444,8 @@ int main(void)
         cmocka_unit_test(test_who_is_written_to_other_disks_stays),
         cmocka_unit_test(test_nobody_is_gone_before_nodes_had_the_time_to_report),
         cmocka_unit_test(test_a_move_waits_for_its_node_until_silence_means_something),
+        cmocka_unit_test(test_a_long_sweep_looks_after_the_nodes_as_each_look_does),
+        cmocka_unit_test(test_a_long_sweep_says_every_three_seconds_that_its_hub_is_there),
         cmocka_unit_test(test_hubs_that_look_at_the_same_moment_move_each_machine_once),
         cmocka_unit_test(test_nothing_flaps),
     };
