@@ -63,7 +63,6 @@ class Bridge:
         """Takes the cable of a namespace away, or plugs it in again."""
         run("ip", "link", "set", f"{self.tag}v{number}", "down" if is_cut else "up")
 
-
     def silence_port(self, number, port, ends, is_cut=True):
         """What comes into a namespace for TCP connections of that port vanishes, without an answer to anybody. ends: "dport" for
         those that it accepts, "sport" for those that it makes."""
@@ -150,6 +149,12 @@ class Fleet:
     def create_group(self, name, machines, interval="1s"):
         words = [w for m in machines for w in ("--machine", m.name)]
         return self.site.cli("group", "create", name, "--interval", interval, *words)
+
+    def hide(self, hidden, is_hidden=True):
+        """The other machines have no way to one; the hub, the node and the vault do."""
+        for m in self.machines:
+            if m is not hidden:
+                run("ip", "-n", m.namespace, "route", "add" if is_hidden else "del", "blackhole", f"{hidden.address}/32")
 
     def group(self, name):
         return self.site.cli("group", "show", name)
