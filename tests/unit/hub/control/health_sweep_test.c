@@ -106,6 +106,16 @@ static void let_sweep(struct db_conn *conn)
     script(conn, "SELECT pg_advisory_unlock(5333276)");
 }
 
+/* Held before and after; a whole sweep in between. */
+static void sweep_once(void **state, struct db_conn *conn)
+{
+    script(conn, "UPDATE placement_watch SET seen_at = now() - interval '10 seconds', since = now();"
+                 "DROP TABLE IF EXISTS begun; CREATE TABLE begun AS SELECT now() AS time");
+    let_sweep(conn);
+    turn_until(state, conn, "SELECT FROM placement_watch, begun WHERE seen_at >= time");
+    hold_sweep(state, conn);
+}
+
 static void test_machines_of_a_node_that_is_gone_wait_for_no_group(void **state)
 {
     struct db_conn *conn = fixture_conn(state), *other = fixture_conn(state);
@@ -192,15 +202,18 @@ static void test_a_group_is_judged_by_settings_and_by_the_last_look(void **state
     script(conn, "DELETE FROM consistency_groups; DELETE FROM machines");
     fixture_machine(conn, MACHINE, "m");
     fixture_vault(conn, VAULT, "v");
-    /* Late by a limit of 5 s and not by 30, on a list that is new. */
+    /* Late by a limit of 30 s and not by 600, on a list that is new. */
     script(conn,
-        "INSERT INTO settings (key, value) VALUES ('alert_silent_seconds', '5');"
+        "INSERT INTO settings (key, value) VALUES ('alert_silent_seconds', '600');"
         "INSERT INTO protections (machine_id, policy_id, vault_id) SELECT '" MACHINE "', id, '" VAULT
         "' FROM policies WHERE is_default; UPDATE machines SET state = 'protected';"
-        "INSERT INTO consistency_groups (name, late_since) VALUES ('shop', now() - interval '127 seconds');"
+        "INSERT INTO consistency_groups (name, late_since) VALUES ('shop', now() - interval '300 seconds');"
         "INSERT INTO consistency_group_members (machine_id, group_id) SELECT '" MACHINE "', id FROM consistency_groups;"
         "INSERT INTO consistency_group_lists (group_number, membership, machine_ids) SELECT number, membership,"
         " ARRAY['" MACHINE "'::uuid, gen_random_uuid()] FROM consistency_groups");
+    sweep_once(state, conn);
+    assert_false(is_so(conn, "SELECT FROM consistency_groups WHERE finding_code <> ''"));
+    script(conn, "UPDATE consistency_groups SET late_since = now() - interval '730 seconds'");
     let_sweep(conn);
     turn_until(state, conn, "SELECT FROM consistency_groups WHERE finding_code = 'no_group_point'");
     hold_sweep(state, conn);
