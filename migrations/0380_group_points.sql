@@ -21,7 +21,7 @@ $$;
 -- The last complete point of a list of members. Each step asks each of them for its last point up to `id`: where that is the same one, it is complete, and otherwise
 -- no later one is than that of the member that is furthest behind, from which the next step goes on. So it takes a step or two, whatever the others have beyond a
 -- member whose points do not come to their vault. Each step that finds none passes over a point that was missed, so an end can be made where members never have the
--- same: after 4000 questions, which are 62 steps for the largest group and take 15 ms, it is late, whatever lies before.
+-- same: after 4000 questions, which are 62 steps for the largest group and take some tens of milliseconds, it is late, whatever lies before.
 CREATE OR REPLACE FUNCTION group_last_point(number bigint, membership bigint, machine_ids uuid[]) RETURNS uuid LANGUAGE sql STABLE STRICT AS $$
     WITH RECURSIVE step AS (
         SELECT 0 AS n, false AS complete, group_point_until(number, membership, group_clock(machine_ids)) AS id
