@@ -34,7 +34,7 @@ BROWSER_LIMIT_S = 1500
 FAULTS_LIMIT_S = 3600  # a fault at each of many places, one after the other
 MACHINE_LIMIT_S = 1800  # the first run makes the image of the guest; emulation is slow beside other work
 SAID_AGAIN = 5
-LANES = 2
+LANES = 3
 HEAVY = ("e2e.",)  # one of these at a time: each keeps a processor busy all the time
 ALONE = {  # what these show is a time, a rate or a share of a processor, or they fill the machine themselves
     "system.agent_memory", "system.bench_command", "system.full", "system.group", "system.group_outage", "system.group_peers", "system.group_raw", "system.hooks",
