@@ -747,7 +747,8 @@ static void remove_if_empty(const char *folder)
 
 int agent_uninstall(const struct agent_conf *conf, struct err *err)
 {
-    static const char *const traces[] = {"state", "desired.pb", "events.pb", "scan", "insight", "held", "identity"};
+    static const char *const traces[] = {
+        "state", "desired.pb", "desired.pb.tmp", "events.pb", "events.pb.tmp", "scan", "insight", "held", "identity"};
     struct tracker_config config = {.pin_root = conf->pin_root, .instance = conf->instance};
     char path[600];
 

@@ -25,6 +25,10 @@
     }
 #define KEPT "now() - make_interval(secs => $1::double precision)"
 
+#define EVENTS_SINCE                                                                                                   \
+    "now() - make_interval(days => coalesce((SELECT (value #>> '{}')::integer FROM settings"                           \
+    " WHERE key = 'event_keep_days'), 90))"
+
 static const struct old_rows {
     const char *sql;
     int most;
@@ -33,8 +37,8 @@ static const struct old_rows {
     OLD("idempotency_keys", "created_at < now() - interval '24 hours'"),
     OLD("hub_processes", "seen_at < now() - interval '1 day'"),
     {OLD_OF("jobs", "finished_at < now() - interval '90 days'", PIECE_JOBS), PIECE_JOBS, 0},
-    OLD("events", "at < now() - make_interval(days => coalesce((SELECT (value #>> '{}')::integer FROM settings"
-                  " WHERE key = 'event_keep_days'), 90))"),
+    OLD("events",
+        "at < " EVENTS_SINCE " AND coalesce(stored_at, at) < " EVENTS_SINCE), /* some come long after they were said */
     OLD("disk_minutes", "minute < now() - interval '30 days'"),
     OLD("sessions", "expires_at < now() - interval '7 days'"),
     OLD("login_failures", "last_at < now() - interval '1 day'"),

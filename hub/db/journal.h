@@ -17,7 +17,8 @@ struct event_spec {
     const char *machine_id, *node_id, *vault_id, *job_id; /* NULL or "": none */
     const char *actor;                                    /* who did it; NULL: the system */
     uint64_t at_utc_usec;                                 /* 0: now */
-    const char *told_by, *told_id; /* by whom and as which one: that is stored once, and may be told again; NULL or "": none */
+    /* By whom and as which one: that is stored once, and may be told again. Both, or NULL or "" both. */
+    const char *told_by, *told_id;
 };
 /* The sequence is given out in commit order (an advisory lock until the transaction ends: append last). */
 int event_append(struct db_conn *conn, const struct event_spec *spec, struct err *err);

@@ -10,6 +10,7 @@ import shutil
 import subprocess
 
 from gate import Gate
+from grpc_client import read
 from harness import MIB, Disk, Failure, Postgres, Site, check, fresh, main, note, run, test, wait_until
 from vault_points import Vault
 
@@ -99,7 +100,7 @@ def encryption_is_told_from_everyday_work():
 
 
 @test
-def an_alarm_outlives_a_machine_that_is_turned_off_without_a_hub():
+def an_alarm_outlives_an_agent_that_dies_without_a_hub():
     disk = Disk(160 * MIB)
     disk.make_fs("ext4")
     folder = disk.mount()
@@ -112,7 +113,7 @@ def an_alarm_outlives_a_machine_that_is_turned_off_without_a_hub():
     gate.shut()
     site.kill("hub")
     encrypt_all(folder, lambda moment: vault.wait_point_after(moment, "a point without the hub"))
-    wait_until(lambda: os.path.exists(kept), "the alarm to be on the machine's disk", 60, 0.3)
+    wait_until(lambda: os.path.exists(kept) and b"looks_encrypted" in read(kept), "the alarm to be on the machine's disk", 60, 0.3)
     agent = site.kill("agent")
     wait_until(lambda: site.pid_of("agent") != agent, "the agent to be started again", 60)
     gate.open()

@@ -1,4 +1,8 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * A list in the order in which things came, packed. An event is dropped when the hub has stored it; the end of a command is only marked as sent, and goes when
+ * there are too many. Where events are too many, the oldest of those that matter least goes, which may be the new one. On disk is what somebody has to act upon.
+ */
 #include "transport/proto/kept.h"
 
 #include <string.h>
@@ -9,11 +13,13 @@
 #include "transport/proto/kept.pb-c.h"
 #include "transport/proto/wire.h"
 
+enum weight { WEIGHT_INFO, WEIGHT_WARNING, WEIGHT_ERROR };
+
 struct kept_item {
     struct kept_item *next;
     char *command_id;      /* that has ended; NULL: an event */
     struct ident event_id; /* zero: it is told once */
-    bool is_info;          /* an event that nobody has to act upon */
+    enum weight weight;    /* of an event: how much it matters */
     bool sent;
     struct buf bytes;
 };
@@ -33,7 +39,7 @@ static void item_free(struct kept_item *i)
 
 static bool is_worth_saving(const struct kept_item *i)
 {
-    return i->command_id == NULL && !i->is_info && !ident_is_zero(&i->event_id);
+    return i->command_id == NULL && i->weight > WEIGHT_INFO && !ident_is_zero(&i->event_id);
 }
 
 static void put(struct kept *k, struct kept_item *i)
@@ -89,11 +95,6 @@ static bool is_event(const struct kept_item *i)
     return !is_result(i);
 }
 
-static bool is_info_event(const struct kept_item *i)
-{
-    return is_event(i) && i->is_info;
-}
-
 /* The place of the oldest that is so; of NULL: there is none. */
 static struct kept_item **oldest(struct kept *k, bool (*is_so)(const struct kept_item *i))
 {
@@ -103,36 +104,52 @@ static struct kept_item **oldest(struct kept *k, bool (*is_so)(const struct kept
     return at;
 }
 
-static void drop_oldest(
-    struct kept *k, bool (*rather)(const struct kept_item *i), bool (*else_)(const struct kept_item *i))
+static struct kept_item **lightest_event(struct kept *k)
 {
-    struct kept_item **at = oldest(k, rather);
-    drop(k, *at != NULL ? at : oldest(k, else_));
+    struct kept_item **found = oldest(k, is_event);
+    for (struct kept_item **at = found; *at != NULL; at = &(*at)->next)
+        if (is_event(*at) && (*at)->weight < (*found)->weight)
+            found = at;
+    return found;
 }
 
-static void make_room_for_event(struct kept *k)
+/* False: there is none, for all that are there matter more. */
+static bool make_room_for_event(struct kept *k, const struct kept_item *i)
 {
+    struct kept_item **lightest = lightest_event(k);
     if (k->events < KEPT_EVENTS_MAX)
-        return;
+        return true;
     if (!k->has_lost)
         log_event(LOG_WARN, "events_lost", LOG_U("kept", KEPT_EVENTS_MAX));
     k->has_lost = true;
-    drop_oldest(k, is_info_event, is_event);
+    if ((*lightest)->weight > i->weight)
+        return false;
+    drop(k, lightest);
+    return true;
 }
 
 static void make_room_for_result(struct kept *k, size_t bytes)
 {
-    while (k->results > 0 && (k->results >= KEPT_RESULTS_MAX || k->result_bytes + bytes > KEPT_RESULT_BYTES))
-        drop_oldest(k, is_sent_result, is_result);
+    while (k->results > 0 && (k->results >= KEPT_RESULTS_MAX || k->result_bytes + bytes > KEPT_RESULT_BYTES)) {
+        struct kept_item **sent = oldest(k, is_sent_result);
+        drop(k, *sent != NULL ? sent : oldest(k, is_result));
+    }
 }
 
 /* ---- adding ---- */
+
+static enum weight weight_of(const char *severity)
+{
+    if (strcmp(severity, "info") == 0)
+        return WEIGHT_INFO;
+    return strcmp(severity, "error") == 0 ? WEIGHT_ERROR : WEIGHT_WARNING;
+}
 
 static void describe_event(struct kept_item *i, const Leeward__Control__V1__Event *event)
 {
     if (event->id.len == IDENT_SIZE)
         memcpy(i->event_id.bytes, event->id.data, IDENT_SIZE);
-    i->is_info = strcmp(event->severity, "info") == 0;
+    i->weight = weight_of(event->severity);
 }
 
 int kept_add(
@@ -150,13 +167,14 @@ int kept_add(
         item_free(i);
         return -1;
     }
-    if (command_id == NULL) {
+    if (command_id == NULL)
         describe_event(i, report->event);
-        make_room_for_event(k);
-    } else {
+    else
         make_room_for_result(k, i->bytes.len);
-    }
-    put(k, i);
+    if (is_event(i) && !make_room_for_event(k, i))
+        item_free(i);
+    else
+        put(k, i);
     return 0;
 }
 

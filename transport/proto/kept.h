@@ -34,7 +34,7 @@ void kept_init(struct kept *k);
 void kept_done(struct kept *k);
 
 /* Keeps a report: an event, or with command_id the end of that command; sent: it was. Where there is no room the oldest goes: of results one that was sent, if
- * there is one, of events one that is for information, and that is logged. ERR_NOMEM, ERR_TOO_LARGE. */
+ * there is one, of events one of those that matter least (by their severity), which may be this one, and that is logged. ERR_NOMEM, ERR_TOO_LARGE. */
 int kept_add(
     struct kept *k, const Leeward__Control__V1__Report *report, const char *command_id, bool sent, struct err *err);
 /* Sends what was not sent, in order, until one cannot be. events_stay: the hub is going to say which ones it has; else they go with being sent, as do those

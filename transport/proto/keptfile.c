@@ -1,4 +1,8 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * A change sets a timer, and when it is due all of it is written anew; with nothing to keep the file goes. What cannot be written is tried again for as long as
+ * the process lives. A file that is none is replaced; one that cannot be read now stays until there is something to write.
+ */
 #include "transport/proto/keptfile.h"
 
 #include <errno.h>
@@ -49,6 +53,8 @@ static bool is_saved(struct keptfile *f)
     struct err err = ERR_INIT;
 
     if (save(f, &err) == 0) {
+        if (f->failing)
+            log_event(LOG_INFO, "events_saved", LOG_S("path", f->path));
         f->kept->unsaved = f->failing = false;
         return true;
     }
@@ -91,7 +97,8 @@ static void load(struct keptfile *f)
     if (err.code == ERR_NOT_FOUND)
         return;
     log_event(LOG_WARN, "kept_events_unreadable", LOG_S("path", f->path), LOG_E(&err));
-    f->exists = f->kept->unsaved = true;
+    f->exists = true;
+    f->kept->unsaved = err.code == ERR_INVALID || err.code == ERR_TOO_LARGE || err.code == ERR_CORRUPT;
 }
 
 int keptfile_new(sd_event *loop, const char *path, const char *teller, struct kept *kept, struct keptfile **ret_file,

@@ -207,6 +207,14 @@ static void tell_again_later(struct session *s)
     loop_timer_set(s->tell_again, s->tell_again_usec);
 }
 
+/* The hub is there again, or has room again. */
+static void tell_again_soon(struct session *s)
+{
+    s->tells_again = false;
+    s->tell_again_usec = TELL_AGAIN_USEC;
+    tell_again_later(s);
+}
+
 static void flush_kept(struct session *s)
 {
     kept_flush(&s->kept, s->hears_of_stored, send_bytes, s);
@@ -232,6 +240,8 @@ static void on_tell_again(void *arg)
 {
     struct session *s = arg;
     s->tells_again = false;
+    if (!kept_waits(&s->kept))
+        return;
     s->tell_again_usec = s->tell_again_usec < TELL_AGAIN_MAX_USEC / 2 ? 2 * s->tell_again_usec : TELL_AGAIN_MAX_USEC;
     if (s->call == NULL || rpc_call_queued(s->call) == 0)
         kept_untold(&s->kept);
@@ -240,9 +250,11 @@ static void on_tell_again(void *arg)
 
 static void events_stored(struct session *s, const Leeward__Control__V1__EventsStored *stored)
 {
+    bool is_news = false;
     for (size_t i = 0; i < stored->n_ids && i < KEPT_EVENTS_MAX; i++)
-        if (kept_stored(&s->kept, &stored->ids[i]))
-            s->tell_again_usec = TELL_AGAIN_USEC;
+        is_news = kept_stored(&s->kept, &stored->ids[i]) || is_news;
+    if (is_news)
+        tell_again_soon(s);
     keptfile_changed(s->keptfile);
 }
 
@@ -316,10 +328,10 @@ static void welcome(struct session *s, const Leeward__Control__V1__Welcome *w)
         return;
     s->up = true;
     s->hears_of_stored = w->tells_what_is_stored;
-    s->tell_again_usec = TELL_AGAIN_USEC;
     loop_timer_free(TAKE_PTR(s->patience));
     log_event(LOG_INFO, "session_up", LOG_S("hub", w->hub_id), LOG_I("skew_ms", s->skew_usec / 1000));
     flush_kept(s);
+    tell_again_soon(s);
     if (s->ops.on_up != NULL)
         s->ops.on_up(s->arg);
 }

@@ -62,7 +62,7 @@ int session_report(struct session *session, const Leeward__Control__V1__Report *
 void session_command_done(
     struct session *session, const char *command_id, const struct err *error, const char *result_json);
 void session_command_progress(struct session *session, const char *command_id, unsigned permille, const char *text);
-/* Reports an event; kept (the last 256) until the hub has said that it is stored, and that also in DATA/events.pb unless it is for information.
+/* Reports an event; kept (256, those that matter most) until the hub has said that it is stored, and that also in DATA/events.pb unless it is for information.
  * severity: "info", "warning", "error"; machine_id NULL or "": about the sender. */
 void session_event(struct session *session, const char *severity, const char *code, const char *machine_id,
     const char *remedy, const char *text);

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Every message that a peer sends us, chosen by the first byte: what unpacks packs again, and nothing takes more than its budget.
+ * Every message that a peer sends us, or that we find on disk, chosen by the first byte: what unpacks packs again, and nothing takes more than its budget.
  */
 #include <stdlib.h>
 
 #include "transport/proto/control.pb-c.h"
+#include "transport/proto/kept.pb-c.h"
 #include "transport/proto/replication.pb-c.h"
 #include "transport/proto/vault.pb-c.h"
 #include "transport/proto/wire.h"
@@ -19,7 +20,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         &leeward__vault__v1__read_range_request__descriptor, &leeward__vault__v1__hashes_request__descriptor,
         &leeward__vault__v1__changes_request__descriptor, &leeward__vault__v1__blocks_request__descriptor,
         &leeward__vault__v1__damage_request__descriptor, &leeward__vault__v1__damaged_record__descriptor,
-        &leeward__vault__v1__mend_request__descriptor, &leeward__vault__v1__mend_reply__descriptor};
+        &leeward__vault__v1__mend_request__descriptor, &leeward__vault__v1__mend_reply__descriptor,
+        &leeward__kept__v1__kept_events__descriptor};
     ProtobufCMessage *m = NULL;
     if (size == 0 || wire_unpack(types[data[0] % (sizeof(types) / sizeof(types[0]))], data + 1, size - 1, &m, NULL) < 0)
         return 0;

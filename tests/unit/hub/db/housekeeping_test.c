@@ -37,18 +37,21 @@ static void test_what_is_too_old_goes_in_pieces(void **state)
     size_t at = 0;
     int rc = 1, pieces = 0;
 
-    script(conn, "INSERT INTO events (at, severity, code) SELECT now() - interval '91 days', 'info', 'x' FROM "
-                 "generate_series(1, 12000); INSERT INTO events (severity, code) VALUES ('info', 'x');"
-                 "INSERT INTO oidc_logins (state_hash, browser_hash, nonce, verifier, created_at)"
-                 " VALUES (decode(repeat('00', 32), 'hex'), decode(repeat('00', 32), 'hex'), '', '', now() - interval "
-                 "'2 hours')");
+    script(conn,
+        "INSERT INTO events (at, stored_at, severity, code) SELECT now() - interval '91 days', CASE WHEN n % 2 = 0"
+        " THEN now() - interval '91 days' END, 'info', 'x' FROM generate_series(1, 12000) n;"
+        "INSERT INTO events (severity, code) VALUES ('info', 'x');"
+        "INSERT INTO events (at, severity, code) VALUES (now() - interval '91 days', 'error', 'told late');"
+        "INSERT INTO oidc_logins (state_hash, browser_hash, nonce, verifier, created_at)"
+        " VALUES (decode(repeat('00', 32), 'hex'), decode(repeat('00', 32), 'hex'), '', '', now() - interval "
+        "'2 hours')");
     for (before = ask(conn, "SELECT count(*) FROM events"); rc > 0; before = after, pieces++) {
         rc = housekeeping(conn, &at, &err);
         assert_ok(rc, &err);
         after = ask(conn, "SELECT count(*) FROM events");
         assert_true(before - after <= PIECE_MOST);
     }
-    assert_int_equal(after, 1);
+    assert_int_equal(after, 2);
     assert_true(pieces > 3);
     assert_int_equal(ask(conn, "SELECT count(*) FROM oidc_logins"), 0);
     assert_int_equal(at, 0);
@@ -62,11 +65,12 @@ static void test_what_cannot_be_deleted_keeps_nothing_else(void **state)
     int rc, failures = 0;
     size_t at = 0;
 
-    script(conn, "DELETE FROM events; INSERT INTO events (at, severity, code) VALUES (now() - interval '91 days', "
-                 "'info', 'x'); INSERT INTO jobs (id, kind, status, finished_at) VALUES (gen_random_uuid(), 'resync', "
-                 "'succeeded', now() - interval '91 days');"
-                 "CREATE FUNCTION no() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'no'; END $$;"
-                 "CREATE TRIGGER no BEFORE DELETE ON jobs FOR EACH ROW EXECUTE FUNCTION no()");
+    script(conn,
+        "DELETE FROM events; INSERT INTO events (at, stored_at, severity, code) VALUES (now() - interval '91 days', "
+        "NULL, 'info', 'x'); INSERT INTO jobs (id, kind, status, finished_at) VALUES (gen_random_uuid(), 'resync', "
+        "'succeeded', now() - interval '91 days');"
+        "CREATE FUNCTION no() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'no'; END $$;"
+        "CREATE TRIGGER no BEFORE DELETE ON jobs FOR EACH ROW EXECUTE FUNCTION no()");
     while ((rc = housekeeping(conn, &at, &err)) != 0 && failures < 2)
         failures += rc < 0;
     assert_int_equal(failures, 1);

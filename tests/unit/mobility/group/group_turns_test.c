@@ -401,7 +401,7 @@ static void test_what_was_asked_for_in_vain_puts_nothing_off(void **state)
     assert_true(clock_mono_usec() - last < interval);
     group_part_abort(g->places[1].part, "enough");
     UNTIL(g, first->news.made_usec != last);
-    assert_true(first->news.made_usec - last >= interval - SECOND_USEC);
+    assert_true(first->news.made_usec - last >= interval / 2); /* it was not the trying that made it */
     assert_true(first->news.made_usec - last < interval + 7 * SECOND_USEC);
     ring_free(g);
 }
