@@ -37,5 +37,6 @@ $$;
 DROP FUNCTION group_point_bound(bigint, bigint, text);
 
 -- Since when a group lacks a group point, while it has a finding: a new list of members, which has no points yet, does not end that.
-ALTER TABLE consistency_groups ADD COLUMN late_since timestamptz;
+-- And since when it has its interval: by a shorter one none is late that had no time for it.
+ALTER TABLE consistency_groups ADD COLUMN late_since timestamptz, ADD COLUMN interval_since timestamptz;
 UPDATE consistency_groups SET late_since = now() - (finding_values->>'age_seconds')::float8 * interval '1 second' WHERE finding_code <> '';

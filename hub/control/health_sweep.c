@@ -420,8 +420,11 @@ static int sweep_all(struct db_conn *conn, const char *instance, struct err *err
         return -1;
     /* Machines of a node that is gone wait for no group, and no alert for them. */
     moved = rebalance(conn, &churn, &why);
-    if (sweep_groups(conn, &watch, instance, err) < 0 || alert_watch_end(conn, &watch, err) < 0)
+    if (sweep_groups(conn, &watch, instance, err) < 0 || alert_watch_end(conn, &watch, err) < 0) {
+        if (moved < 0)
+            log_event(LOG_WARN, "machines_not_moved", LOG_E(&why));
         return -1;
+    }
     if (moved < 0) {
         err_copy(err, &why);
         return -1;

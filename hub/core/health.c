@@ -322,14 +322,13 @@ static const char *group_form(const struct health_group *in, uint64_t moment_use
     return in->remedy[0] ? "advised" : "missed";
 }
 
-/* A member without any points is told by an alert of its own, as a rule; its coming back costs patience until the next group point, not an alert. While a member is copied
- * for the first time, and until a new list of members had its time, nobody has to do anything. */
-static bool is_explained(const struct health_group *in, uint64_t moment_usec)
+/* While a member is copied for the first time, and until a new list of members or another interval had its time, nobody has to do anything. */
+static bool is_excused(const struct health_group *in, uint64_t moment_usec)
 {
-    return in->first_copy || !is_late(in->list_age_usec, in->interval_usec, moment_usec) ||
-           is_late(in->told_age_usec, in->interval_usec, moment_usec);
+    return in->first_copy || !is_late(in->list_age_usec, in->interval_usec, moment_usec);
 }
 
+/* A member without any points is told by an alert of its own, as a rule; its coming back costs patience until the next group point, not an alert. */
 void health_find_group(
     const struct health_group *in, const struct health_limits *limits, struct health_findings *ret_findings)
 {
@@ -337,7 +336,8 @@ void health_find_group(
     uint64_t moment_usec = f.limits->silent_usec;
 
     ret_findings->count = 0;
-    if (in->members < 2 || (in->first_copy && !in->was_late) || !is_late(in->age_usec, in->interval_usec, moment_usec))
+    if (in->members < 2 || (is_excused(in, moment_usec) && !in->was_late) ||
+        !is_late(in->age_usec, in->interval_usec, moment_usec))
         return;
     find(&f, HEALTH_WARNING, "no_group_point",
         TEXT_VALUES(VALUE_TEXT("form", group_form(in, moment_usec)),
@@ -345,7 +345,8 @@ void health_find_group(
             VALUE_NUMBER("interval_seconds", seconds_of(in->interval_usec)),
             VALUE_TEXT("member", in->absent[0] ? in->absent : in->culprit), VALUE_TEXT("cause", in->cause),
             VALUE_TEXT("remedy", in->remedy)));
-    ret_findings->list[0].explained = is_explained(in, moment_usec);
+    ret_findings->list[0].explained =
+        is_excused(in, moment_usec) || is_late(in->told_age_usec, in->interval_usec, moment_usec);
     ret_findings->list[0].patience_usec = again_usec(in) + moment_usec;
 }
 

@@ -90,7 +90,7 @@ struct health_group {
     bool first_copy; /* of a member is not complete: nothing is promised yet */
     /* Since its last complete group point; without one, since it has its list of members, if it was not late by the one before. */
     uint64_t age_usec;
-    uint64_t list_age_usec; /* since it has its list of members */
+    uint64_t list_age_usec; /* since it has its list of members and its interval */
     /* Of the members that have an open alert which tells why no points of theirs come: since the last point of the one that lacks them longest; 0: there is no
      * such member. */
     uint64_t told_age_usec;

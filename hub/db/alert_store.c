@@ -31,6 +31,11 @@ int alert_sweep_stamp(struct db_conn *conn, uint64_t *ret_before_utc_usec, struc
     return 0;
 }
 
+int alert_sweep_goes_on(struct db_conn *conn, struct err *err)
+{
+    return db_exec(conn, NULL, err, "UPDATE alert_sweep SET checked_at = now()") < 0 ? -1 : 0;
+}
+
 static int put_changed(struct db_conn *conn, const char *changed, struct err *err)
 {
     return db_exec(conn, NULL, err,

@@ -30,6 +30,8 @@ enum alert_open_column {
 int alert_open_list(struct db_conn *conn, PGresult **ret_rows, struct err *err);
 /* When the sweep was here last; 0: never. Notes that it is here now. */
 int alert_sweep_stamp(struct db_conn *conn, uint64_t *ret_before_utc_usec, struct err *err);
+/* It is here still: a sweep that takes long is no time without one. */
+int alert_sweep_goes_on(struct db_conn *conn, struct err *err);
 
 /* `changed`: array of {"id", "code", "subject_kind", "subject_id", "detail", "severity", "state", "cause", "remedy", "since_usec",
  * "lacks_usec", "eased_usec", "change", "text_values"}, change "" where nobody is told; without values (or with none) they stay as they were. An acknowledgement that came meanwhile stays. `forgotten`: array

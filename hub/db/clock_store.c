@@ -12,15 +12,17 @@ static int bring_up(struct db_conn *conn, struct err *err)
 {
     static const char *const sql[] = {
         "UPDATE placement_watch SET seen_at = '-infinity', since = now()",
-        "UPDATE hub_processes SET seen_at = now() WHERE seen_at > now()",
-        "UPDATE machines SET last_seen_at = now() WHERE last_seen_at > now()",
-        "UPDATE nodes SET last_seen_at = now() WHERE last_seen_at > now()",
-        "UPDATE vaults SET last_seen_at = now() WHERE last_seen_at > now()",
-        "UPDATE consistency_groups SET news_at = now() WHERE news_at > now()",
+        /* before machines, as whoever changes a group has them */
+        "UPDATE consistency_groups SET news_at = least(news_at, now()), interval_since = least(interval_since, now())"
+        " WHERE greatest(news_at, interval_since) > now()",
         "UPDATE consistency_group_lists SET since = now() WHERE since > now()",
         /* that is a span in its past: as long as it was at the last look */
         "UPDATE consistency_groups SET late_since = now() - (finding_values->>'age_seconds')::float8 * interval '1 s'"
         " WHERE late_since IS NOT NULL",
+        "UPDATE hub_processes SET seen_at = now() WHERE seen_at > now()",
+        "UPDATE machines SET last_seen_at = now() WHERE last_seen_at > now()",
+        "UPDATE nodes SET last_seen_at = now() WHERE last_seen_at > now()",
+        "UPDATE vaults SET last_seen_at = now() WHERE last_seen_at > now()",
         "UPDATE jobs SET run_after = least(run_after, now()), lease_until = least(lease_until, now() + interval '6 s')"
         " WHERE status IN ('queued', 'running') AND (run_after > now() OR lease_until > now() + interval '6 s')",
         "UPDATE plan_run_steps SET attempt_at = now() WHERE state IN ('running', 'waiting_for_input')"

@@ -67,6 +67,7 @@ static int change(struct db_conn *conn, const struct group_row *row, uint64_t if
         return -1;
     if (db_exec(conn, NULL, err,
             "UPDATE consistency_groups SET name = $2, description = $3, interval_usec = $4, freeze_budget_usec = $5,"
+            " interval_since = CASE WHEN interval_usec = $4 THEN interval_since ELSE now() END,"
             " version = version + 1, updated_at = now() WHERE id = $1",
             DB_S(row->id), DB_S(row->name), DB_S(row->description), DB_U(row->interval_usec),
             DB_U(row->freeze_budget_usec)) < 0)

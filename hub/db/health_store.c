@@ -7,13 +7,14 @@
 
 #include <string.h>
 
+#include "hub/db/alert_store.h"
+#include "hub/db/placement_store.h"
 #include "hub/db/point_age.h"
 #include "hub/db/text_values.h"
 #include "transport/base/clock.h"
 #include "transport/base/mem.h"
 
 #define GOES_ON_USEC (3 * USEC_PER_SEC) /* others wait for 15 s, and a page of groups takes some of it */
-#define LOOK_PAUSE_SECONDS "20"         /* as in placement_store.c: who was away for that long has not looked */
 
 #define TEXT_OF_(number) #number
 #define TEXT_OF(number) TEXT_OF_(number)
@@ -99,7 +100,9 @@ int health_vaults(struct db_conn *conn, PGresult **ret_rows, struct err *err)
 #define MEMBERS "FROM consistency_group_members x JOIN machines m ON m.id = x.machine_id"
 
 #define GROUP_PAGE "(SELECT * FROM consistency_groups WHERE id > $1 ORDER BY id LIMIT " TEXT_OF(HEALTH_GROUP_PAGE) ")"
-#define NEWS_AGE "coalesce(" USEC("now() - g.news_at") ", -1)"
+/* Of the present list of members: what was said by another one tells nothing of this. */
+#define HAS_NEWS "g.news_at >= l.since"
+#define NEWS_AGE "CASE WHEN " HAS_NEWS " THEN " USEC("now() - g.news_at") " ELSE -1 END"
 
 /* By the clock that dated it. */
 #define LAST_GROUP_POINT                                                                                               \
@@ -111,8 +114,9 @@ int health_vaults(struct db_conn *conn, PGresult **ret_rows, struct err *err)
  * is due. */
 #define GROUP_POINT_AGE                                                                                                \
     "CASE WHEN g.interval_usec > 0 AND cardinality(l.machine_ids) > 1 THEN greatest(coalesce(" LAST_GROUP_POINT        \
-    ", extract(epoch FROM now() - coalesce(g.late_since, l.since)) * 1000000), 0)::bigint ELSE 0 END"
-#define LIST_AGE "greatest(coalesce(" USEC("now() - l.since") ", 0), 0)"
+    ", extract(epoch FROM now() - coalesce(CASE WHEN g.finding_code <> '' THEN g.late_since END, l.since)) * 1000000)" \
+    ", 0)::bigint ELSE 0 END"
+#define LIST_AGE "greatest(coalesce(" USEC("now() - greatest(l.since, g.interval_since)") ", 0), 0)"
 
 /* A member that has no points of this protection yet (RPO_COUNTS). */
 #define IN_FIRST_COPY                                                                                                  \
@@ -145,8 +149,8 @@ int health_groups(struct db_conn *conn, const char *after_id, PGresult **ret_row
     static const char sql[] =
         "SELECT g.id, g.name, g.finding_code, g.finding_cause, g.interval_usec,"
         " coalesce(cardinality(l.machine_ids), 0), " IN_FIRST_COPY ", " GROUP_POINT_AGE ", " LIST_AGE ", " TOLD_AGE
-        ", coalesce(absent.name, ''), coalesce(absent.state, ''), " NEWS_AGE
-        ", g.last_missed, coalesce(c.name, ''), g.cause, g.remedy FROM " GROUP_PAGE
+        ", coalesce(absent.name, ''), coalesce(absent.state, ''), " NEWS_AGE ", coalesce(g.last_missed AND " HAS_NEWS
+        ", false), coalesce(c.name, ''), g.cause, g.remedy FROM " GROUP_PAGE
         " g LEFT JOIN consistency_group_lists l ON l.group_number = g.number AND l.membership = g.membership"
         " LEFT JOIN machines c ON c.id = g.culprit_id LEFT JOIN LATERAL " ABSENT " absent ON true ORDER BY g.id";
 
@@ -176,13 +180,14 @@ int health_clocks(struct db_conn *conn, uint64_t *ret_peers, int64_t *ret_middle
     " updated_at = now() WHERE id = $1"
 
 /* Its level is made of the finding and of what the coordinator said (rows.c). The age in it is cut to seconds, and put a moment after it was found: what was stored for
- * this finding before is as good, unless there has been a point since. */
+ * this finding before is better, unless there has been a point since. */
 static int put_group(struct db_conn *conn, const struct health_put *h, const char *values, struct err *err)
 {
     return db_exec(conn, NULL, err,
                "UPDATE consistency_groups SET finding_code = $2, finding_cause = $3, finding_remedy = $4,"
-               " finding_values = $5::jsonb, late_since = CASE WHEN $2 <> '' THEN greatest(late_since,"
-               " now() - (($5::jsonb->>'age_seconds')::float8 + 1) * interval '1 second') END WHERE id = $1",
+               " finding_values = $5::jsonb, late_since = CASE WHEN $2 = '' THEN NULL"
+               " WHEN late_since > n.at - interval '10 seconds' THEN late_since ELSE n.at END FROM (SELECT now()"
+               " - (($5::jsonb->>'age_seconds')::float8 + 1) * interval '1 second' AS at) n WHERE id = $1",
                DB_S(h->id), DB_S(h->code), DB_S(h->cause), DB_S(h->remedy), DB_S(values)) < 0
                ? -1
                : 0;
@@ -225,12 +230,7 @@ int sweep_goes_on(struct db_conn *conn, const char *instance, uint64_t *at_usec,
     *at_usec = now_usec;
     if (hub_is_here(conn, instance, err) < 0)
         return -1;
-    /* Not back: a clock that was set back meanwhile is told by it (clock_store.h). */
-    return db_exec(conn, NULL, err,
-               "UPDATE placement_watch SET since = CASE WHEN seen_at < now() - interval '" LOOK_PAUSE_SECONDS
-               " seconds' THEN now() ELSE since END, seen_at = greatest(seen_at, now())") < 0
-               ? -1
-               : 0;
+    return placement_watching(conn, err) < 0 ? -1 : alert_sweep_goes_on(conn, err);
 }
 
 int sweep_begin(struct db_conn *conn, struct err *err)

@@ -97,8 +97,8 @@ int health_put(struct db_conn *conn, const struct health_put *health, struct err
 
 /* This hub is there; any of them says so before it tries for the sweep. */
 int hub_is_here(struct db_conn *conn, const char *instance, struct err *err);
-/* To be called again and again during a sweep that may be long: hubs say every few seconds that they are there and that somebody looks after the nodes (`placement_watch`), or
- * silence means nothing any more. *at_usec: when that was said last, by the monotonic clock, which is now_usec; nothing is said within three seconds. */
+/* To be called again and again during a sweep that may be long: hubs say every few seconds that they are there and that somebody looks after the nodes (`placement_watch`) and
+ * alerts (`alert_sweep`), or silence means nothing any more. *at_usec: when that was said last, by the monotonic clock, which is now_usec; nothing is said within three seconds. */
 int sweep_goes_on(struct db_conn *conn, const char *instance, uint64_t *at_usec, uint64_t now_usec, struct err *err);
 /* The duty of the sweep, held by the connection until sweep_end. 1: ours; 0: another hub has it. */
 int sweep_begin(struct db_conn *conn, struct err *err);

@@ -35,13 +35,25 @@
 
 #define USEC_SINCE(t) "(extract(epoch FROM now() - " t ") * 1000000)::bigint"
 
+/* Who was away for that long has not looked. */
+#define LOOKED_SINCE                                                                                                   \
+    "since = CASE WHEN seen_at < now() - interval '" LOOK_PAUSE_SECONDS " seconds' THEN now() ELSE since END"
+
+/* Not back: a clock that was set back meanwhile is told by it (clock_store.h). */
+int placement_watching(struct db_conn *conn, struct err *err)
+{
+    return db_exec(conn, NULL, err, "UPDATE placement_watch SET " LOOKED_SINCE ", seen_at = greatest(seen_at, now())") <
+                   0
+               ? -1
+               : 0;
+}
+
 static int note_look(struct db_conn *conn, struct placement_fleet *ret_fleet, int64_t *ret_minute, struct err *err)
 {
     AUTO_PGRESULT PGresult *r = NULL;
 
     if (db_exec(conn, &r, err,
-            "UPDATE placement_watch SET since = CASE WHEN seen_at < now() - interval '" LOOK_PAUSE_SECONDS " seconds'"
-            " THEN now() ELSE since END, seen_at = now()"
+            "UPDATE placement_watch SET " LOOKED_SINCE ", seen_at = now()"
             " RETURNING " IS_SETTLED ","
             " coalesce((SELECT " USEC_SINCE("max(node_since)") " FROM protections"
                                                                " WHERE node_reason IN ('balance', 'site')), -1),"

@@ -33,6 +33,9 @@ int placement_picture_read(
 void placement_picture_done(struct placement_picture *picture);
 #define AUTO_PLACEMENT_PICTURE __attribute__((cleanup(placement_picture_done)))
 
+/* Notes that somebody looks, between two pictures that are far from each other. */
+int placement_watching(struct db_conn *conn, struct err *err);
+
 struct placement_where {
     char node_id[IDENT_TEXT_SIZE], next_id[IDENT_TEXT_SIZE]; /* "": none */
     char node_name[256];

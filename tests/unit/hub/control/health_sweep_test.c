@@ -95,7 +95,7 @@ static void turn_until(void **state, struct db_conn *conn, const char *sql)
     }
 }
 
-/* No sweep is under way, and none begins until this connection ends its transaction. */
+/* No sweep is under way, and none begins until let_sweep(). */
 static void hold_sweep(void **state, struct db_conn *conn)
 {
     turn_until(state, conn, "SELECT WHERE pg_try_advisory_lock(5333276)");
@@ -182,11 +182,13 @@ static void test_a_hub_is_there_while_it_looks_at_groups(void **state)
         "CREATE TABLE mark AS SELECT now() AS time;"
         "UPDATE placement_watch SET seen_at = now() - interval '10 seconds', since = now() - interval '1 hour';"
         "UPDATE hub_processes SET seen_at = now() - interval '10 seconds' WHERE process_id = '" INSTANCE "';"
+        "UPDATE alert_sweep SET checked_at = now() - interval '10 seconds';"
         "SELECT pg_advisory_unlock(1)");
     turn_until(state, conn, WAITS_FOR("2"));
     assert_true(is_so(
         conn, "SELECT FROM placement_watch, mark WHERE seen_at >= time AND since < time - interval '59 minutes'"));
     assert_true(is_so(conn, "SELECT FROM hub_processes, mark WHERE seen_at >= time AND process_id = '" INSTANCE "'"));
+    assert_true(is_so(conn, "SELECT FROM alert_sweep, mark WHERE checked_at >= time"));
     script(conn, "SELECT pg_advisory_unlock(2)");
     hold_sweep(state, conn);
     let_sweep(conn);
@@ -207,15 +209,17 @@ static void test_a_group_is_judged_by_settings_and_by_the_last_look(void **state
         "INSERT INTO settings (key, value) VALUES ('alert_silent_seconds', '600');"
         "INSERT INTO protections (machine_id, policy_id, vault_id) SELECT '" MACHINE "', id, '" VAULT
         "' FROM policies WHERE is_default; UPDATE machines SET state = 'protected';"
-        "INSERT INTO consistency_groups (name, late_since) VALUES ('shop', now() - interval '300 seconds');"
+        "INSERT INTO consistency_groups (name, finding_code, late_since)"
+        " VALUES ('shop', 'no_group_point', now() - interval '300 seconds');"
         "INSERT INTO consistency_group_members (machine_id, group_id) SELECT '" MACHINE "', id FROM consistency_groups;"
         "INSERT INTO consistency_group_lists (group_number, membership, machine_ids) SELECT number, membership,"
         " ARRAY['" MACHINE "'::uuid, gen_random_uuid()] FROM consistency_groups");
     sweep_once(state, conn);
     assert_false(is_so(conn, "SELECT FROM consistency_groups WHERE finding_code <> ''"));
-    script(conn, "UPDATE consistency_groups SET late_since = now() - interval '730 seconds'");
+    script(conn,
+        "UPDATE consistency_groups SET finding_code = 'no_group_point', late_since = now() - interval '730 seconds'");
     let_sweep(conn);
-    turn_until(state, conn, "SELECT FROM consistency_groups WHERE finding_code = 'no_group_point'");
+    turn_until(state, conn, "SELECT FROM consistency_groups WHERE finding_values->>'age_seconds' >= '730'");
     hold_sweep(state, conn);
     assert_false(is_so(conn, "SELECT FROM alerts WHERE code = 'no_group_point'"));
     script(conn, "UPDATE consistency_group_lists SET since = now() - interval '1 day'");
@@ -228,11 +232,34 @@ static void test_a_group_is_judged_by_settings_and_by_the_last_look(void **state
     db_release(conn);
 }
 
+/* Machines that cannot be moved are no reason to keep from people what is wrong with a group, nor the other way round to say that all is well. */
+static void test_groups_are_looked_at_when_machines_cannot_be_moved(void **state)
+{
+    struct db_conn *conn = fixture_conn(state);
+
+    hold_sweep(state, conn);
+    script(conn, "DELETE FROM alerts; DELETE FROM consistency_groups; UPDATE machines SET state = 'protected';"
+                 "DELETE FROM settings WHERE key = 'alert_silent_seconds';"
+                 "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'not now'; END $$;"
+                 "CREATE TRIGGER refuse BEFORE UPDATE ON placement_watch EXECUTE FUNCTION refuse();"
+                 "INSERT INTO consistency_groups (name) VALUES ('shop');"
+                 "INSERT INTO consistency_group_lists (group_number, membership, machine_ids, since) SELECT number,"
+                 " membership, ARRAY['" MACHINE "'::uuid, gen_random_uuid()], now() - interval '1 day'"
+                 " FROM consistency_groups");
+    let_sweep(conn);
+    turn_until(state, conn, "SELECT FROM alerts WHERE code = 'no_group_point'");
+    hold_sweep(state, conn);
+    script(conn, "DROP TRIGGER refuse ON placement_watch; DROP FUNCTION refuse");
+    let_sweep(conn);
+    db_release(conn);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_machines_of_a_node_that_is_gone_wait_for_no_group),
         cmocka_unit_test(test_a_group_is_judged_by_settings_and_by_the_last_look),
+        cmocka_unit_test(test_groups_are_looked_at_when_machines_cannot_be_moved),
         cmocka_unit_test(test_a_hub_is_there_while_it_looks_at_groups),
     };
 

@@ -288,6 +288,10 @@ static void test_a_group_is_late_after_two_intervals_and_only_if_it_should_make_
     g.first_copy = true;
     health_find_group(&g, NULL, &found);
     assert_int_equal(found.count, 0);
+    g = late_group();
+    g.list_age_usec = 150 * SEC; /* or its interval */
+    health_find_group(&g, NULL, &found);
+    assert_int_equal(found.count, 0);
 }
 
 /* The try that follows when nothing is in its way any more comes within the interval, or ten minutes. */

@@ -121,6 +121,7 @@ static void find_in_groups(bool seen[TEXTS_MAX])
     struct health_group g = {.interval_usec = SEC,
         .members = 2,
         .age_usec = DAY,
+        .list_age_usec = DAY,
         .absent = "web1",
         .culprit = "db1",
         .cause = "slow",

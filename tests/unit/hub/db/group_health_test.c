@@ -199,6 +199,7 @@ static void test_members_that_share_no_point_cost_no_more_where_there_are_many(v
     many = pages_read(conn);
     if (many > 2 * few) /* an index is a level deeper */
         fail_msg("%llu pages of %llu", (unsigned long long)many, (unsigned long long)few);
+    script(conn, "UPDATE consistency_group_lists SET since = now() - interval '1000 seconds'");
     assert_age(conn, group, HG_AGE, 1000);
     /* Nor does a group of 63, here of the same three again and again, by so much as it has members. */
     script(conn, "UPDATE consistency_group_lists SET machine_ids = (SELECT array_agg(id) FROM unnest(machine_ids) id,"
@@ -312,11 +313,14 @@ static void test_a_clock_that_is_set_back_leaves_no_group_in_a_future(void **sta
     assert_age(conn, group, HG_NEWS, 0);
     assert_age(conn, group, HG_LIST_AGE, 0);
     assert_age(conn, group, HG_AGE, 700); /* which it had when it was looked at last */
-    script(conn, "UPDATE consistency_groups SET late_since = NULL;"
-                 "UPDATE consistency_group_lists SET since = now() + interval '1 hour';"
-                 "UPDATE placement_watch SET seen_at = now() + interval '1 hour'");
+    script(conn,
+        "UPDATE consistency_groups SET late_since = NULL, news_at = NULL, interval_since = now() + interval '1 hour';"
+        "UPDATE consistency_group_lists SET since = now() + interval '1 hour';"
+        "UPDATE placement_watch SET seen_at = now() + interval '1 hour'");
     assert_int_equal(clock_set_back(conn, &err), 1);
     script(conn, "UPDATE consistency_group_lists SET since = since - interval '40 seconds'");
+    assert_age(conn, group, HG_LIST_AGE, 0);
+    assert_int_equal(number(conn, "SELECT count(*) FROM consistency_groups WHERE interval_since > now()"), 0);
     assert_age(conn, group, HG_AGE, 40);
     assert_int_equal(number(conn, "SELECT count(*) FROM consistency_groups WHERE late_since IS NULL"), 1);
 }
@@ -370,8 +374,72 @@ static void test_looks_make_a_group_neither_younger_nor_older(void **state)
         put_finding(conn, group, true, looks(conn, group, HG_AGE));
     }
     assert_age(conn, group, HG_AGE, 750);
+    for (int i = 0; i < 100; i++) /* nor does what a slow look adds */
+        put_finding(conn, group, true, looks(conn, group, HG_AGE) - 5 * USEC_PER_SEC);
+    assert_age(conn, group, HG_AGE, 750);
     put_finding(conn, group, true, 100 * USEC_PER_SEC); /* a point came, and the next one has been missed since */
     assert_age(conn, group, HG_AGE, 100);
+}
+
+/* By the version before, which knows nothing of it. */
+static void test_a_finding_that_another_hub_ended_is_over(void **state)
+{
+    struct db_conn *conn AUTO_OF(db_conn) = fixture_conn(state);
+    char group[IDENT_TEXT_SIZE];
+
+    make(conn, group);
+    put_finding(conn, group, true, 5000 * USEC_PER_SEC);
+    assert_age(conn, group, HG_AGE, 5000);
+    script(conn, "UPDATE consistency_groups SET finding_code = '', finding_values = '{}'");
+    assert_age(conn, group, HG_AGE, 1000);
+    put_finding(conn, group, true, 1000 * USEC_PER_SEC);
+    assert_age(conn, group, HG_AGE, 1000);
+}
+
+/* Another interval has its time like another list; another name is none of its business. */
+static void test_another_interval_begins_anew(void **state)
+{
+    struct db_conn *conn AUTO_OF(db_conn) = fixture_conn(state);
+    struct group_row row = {.name = "other", .description = "", .interval_usec = 60 * USEC_PER_SEC};
+    struct err err = ERR_INIT;
+    char group[IDENT_TEXT_SIZE];
+
+    make(conn, group);
+    row.id = group;
+    script(conn, "UPDATE consistency_groups SET interval_usec = 60000000");
+    assert_ok(group_update(conn, &row, 0, &err), &err);
+    assert_age(conn, group, HG_LIST_AGE, 1000);
+    row.interval_usec = USEC_PER_SEC;
+    assert_ok(group_update(conn, &row, 0, &err), &err);
+    assert_age(conn, group, HG_LIST_AGE, 0);
+    script(conn, "UPDATE consistency_groups SET interval_since = now() - interval '200 seconds'");
+    assert_age(conn, group, HG_LIST_AGE, 200);
+    assert_age(conn, group, HG_AGE, 1000);
+}
+
+static void test_a_machine_that_was_removed_is_no_reason(void **state)
+{
+    struct db_conn *conn AUTO_OF(db_conn) = fixture_conn(state);
+    struct err err = ERR_INIT;
+    char group[IDENT_TEXT_SIZE];
+
+    make(conn, group);
+    const struct group_news_put news = {.machine_id = MACHINE("1"),
+        .group_id = group,
+        .point_id = "",
+        .culprit_id = MACHINE("3"),
+        .cause = "it cannot be reached",
+        .remedy = "",
+        .missed = 1,
+        .last_missed = true};
+
+    assert_ok(group_news_put(conn, &news, &err), &err);
+    assert_int_equal(looks(conn, group, HG_NEWS) / (60 * USEC_PER_SEC), 0);
+    assert_ok(group_leave(conn, group, MACHINE("3"), 0, &err), &err);
+    AUTO_PGRESULT PGresult *r = NULL;
+    assert_int_equal(health_groups(conn, HEALTH_FIRST, &r, &err), 1);
+    assert_string_equal(db_text(r, 0, HG_NEWS), "-1");
+    assert_false(db_bool(r, 0, HG_MISSED));
 }
 
 static void test_a_member_that_is_not_protected_is_not_explained(void **state)
@@ -402,6 +470,9 @@ int main(void)
         cmocka_unit_test(test_a_clock_that_is_set_back_leaves_no_group_in_a_future),
         cmocka_unit_test(test_a_group_that_is_late_stays_as_late_by_a_new_list),
         cmocka_unit_test(test_looks_make_a_group_neither_younger_nor_older),
+        cmocka_unit_test(test_a_finding_that_another_hub_ended_is_over),
+        cmocka_unit_test(test_another_interval_begins_anew),
+        cmocka_unit_test(test_a_machine_that_was_removed_is_no_reason),
         cmocka_unit_test(test_a_member_that_is_not_protected_is_not_explained),
     };
 
