@@ -3,9 +3,9 @@
  * The control session, client side: one bidirectional call that is started again whenever it ends. Down -> (call started, Hello
  * queued) -> up when Welcome comes. What the hub must not miss (ends of commands, events) waits in a bounded list while the session
  * is down; everything else is repeated by its owner. Both stay there when they were sent, too, for the hub may have died, or not have stored
- * them: a command that has no end there it gives again in its next session, and is answered from the list; of events it says which it has, and the
- * others are sent again, under the same ids, also by a process after this one (keptfile.h). The desired state is on disk before it is acted upon, so that a restart without the hub goes on with
- * what was last asked for.
+ * them: a command that has no end there it gives again in its next session, and is answered from the list; of events it says which it has, and
+ * the others are sent again, under the same ids, also by a process after this one (keptfile.h). The desired state is on disk before it is acted
+ * upon, so that a restart without the hub goes on with what was last asked for.
  */
 #include "transport/proto/session.h"
 
