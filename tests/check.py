@@ -5,8 +5,8 @@
 Three builds: gcc (what is tested and started), clang (warnings only), and gcc with AddressSanitizer and
 UndefinedBehaviorSanitizer (its unit and fuzz replay tests are run). Then the programs of tests/system, tests/faults,
 tests/e2e/browser and tests/e2e/vm run, each with a time limit, in a process group that is ended with it. Most of them wait for
-something most of the time: LANES of them run beside each other, those that emulate machines or draw pages one at a time, and what
-measures times runs when nothing else does.
+something most of the time: LANES of them run beside each other, of those that emulate machines or draw pages one at a time, or two when
+nothing else is left, and what measures times runs when nothing else does.
 
 A test program speaks lines: `PASS name` and `FAIL name: reason`. One that ends without success and without a FAIL line, or
 that passes nothing, counts as one failure.
@@ -35,7 +35,7 @@ FAULTS_LIMIT_S = 3600  # a fault at each of many places, one after the other
 MACHINE_LIMIT_S = 1800  # the first run makes the image of the guest; emulation is slow beside other work
 SAID_AGAIN = 5
 LANES = 3
-HEAVY = ("e2e.",)  # one of these at a time: each keeps a processor busy all the time
+HEAVY = ("e2e.",)  # each keeps a processor busy all the time
 ALONE = {  # what these show is a time, a rate or a share of a processor, or they fill the machine themselves
     "system.agent_memory", "system.bench_command", "system.full", "system.group", "system.group_outage", "system.group_peers", "system.group_raw", "system.hooks",
     "system.hub_load", "system.link_outage", "system.node_fleet", "system.node_memory", "system.node_moves", "system.pace",
@@ -227,31 +227,34 @@ def run_programs(results, temp, names):
 
 
 def run_beside(results, temp, waiting):
-    """Runs the programs in LANES threads. Each takes the first one left; a heavy one only while no other of them runs."""
+    """Runs the programs in LANES threads. Each takes the first one left; a heavy one only while no other of them runs, or one when nothing else is left."""
     lock, problems = threading.Lock(), []
-    heavy_runs = False
+    heavy_running = 0
+
+    def is_heavy(one):
+        return one[0].startswith(HEAVY)
 
     def take():
-        nonlocal heavy_runs
+        nonlocal heavy_running
         with lock:
+            most = 2 if all(map(is_heavy, waiting)) else 1
             for one in waiting:
-                heavy = one[0].startswith(HEAVY)
-                if not (heavy and heavy_runs):
+                if not is_heavy(one) or heavy_running < most:
                     waiting.remove(one)
-                    heavy_runs = heavy_runs or heavy
+                    heavy_running += is_heavy(one)
                     return one
         return None
 
     def lane():
-        nonlocal heavy_runs
+        nonlocal heavy_running
         while one := take():
             try:
                 run_program(results, temp, *one)
             except BaseException as problem:
                 problems.append(problem)
                 return
-            if one[0].startswith(HEAVY):
-                heavy_runs = False
+            with lock:
+                heavy_running -= is_heavy(one)
 
     lanes = [threading.Thread(target=lane, daemon=True) for _ in range(LANES)]
     for one in lanes:
