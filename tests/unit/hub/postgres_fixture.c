@@ -122,6 +122,13 @@ struct db_conn *fixture_conn(void **state)
     return conn;
 }
 
+void fixture_script(struct db_conn *conn, const char *sql)
+{
+    struct err err = ERR_INIT;
+
+    assert_ok(db_script(conn, sql, &err), &err);
+}
+
 void fixture_machine(struct db_conn *conn, const char *id, const char *name)
 {
     struct err err = ERR_INIT;

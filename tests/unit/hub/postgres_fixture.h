@@ -30,6 +30,8 @@ struct db_conn *fixture_conn(void **state);
         if (rc_ < 0)                                                                                                   \
             fail_msg("%s: %s (%s)", #rc, (err)->text, (err)->correction);                                              \
     } while (0)
+/* Statements that must succeed. */
+void fixture_script(struct db_conn *conn, const char *sql);
 /* Inserts rows that other tests need; ids are the caller's (UUID text). */
 void fixture_machine(struct db_conn *conn, const char *id, const char *name);
 void fixture_node(struct db_conn *conn, const char *id, const char *name);

@@ -28,20 +28,13 @@
 #define SHOP "44444444-4444-4444-8444-444444444441"
 #define DAY_USEC (86400 * USEC_PER_SEC)
 
-static void sql(struct db_conn *conn, const char *text)
-{
-    struct err err = ERR_INIT;
-
-    assert_ok(db_script(conn, text, &err), &err);
-}
-
 static void make_fleet(struct db_conn *conn)
 {
     fixture_machine(conn, GOOD, "good");
     fixture_machine(conn, LATE, "late");
     fixture_machine(conn, NEW, "new");
     fixture_vault(conn, SAFE, "safe");
-    sql(conn,
+    fixture_script(conn,
         "INSERT INTO protections (machine_id, policy_id, vault_id) SELECT m.id, p.id, '" SAFE
         "' FROM machines m, policies p"
         " WHERE p.is_default AND m.name IN ('good', 'late');"
@@ -370,7 +363,7 @@ static void a_year_comes_as_days_two_months_as_hours_and_a_day_as_minutes(void *
     uint64_t today = clock_utc_usec() / DAY_USEC * DAY_USEC, first = today - YEAR_DAYS * DAY_USEC;
     json_t *h;
 
-    sql(conn, "DELETE FROM samples; DELETE FROM sample_rollups");
+    fixture_script(conn, "DELETE FROM samples; DELETE FROM sample_rollups");
     put_year(conn, first);
     keep_house(conn); /* minutes and hours that are too old have gone; what is told stays right */
     h = ask_grain(f, first, today, 86400, YEAR_DAYS);
@@ -419,7 +412,7 @@ static void history_is_kept_for_its_time_and_no_longer(void **state)
     struct db_conn *conn AUTO_OF(db_conn) = fixture_conn(&f->postgres);
     uint64_t now = clock_utc_usec();
 
-    sql(conn, "DELETE FROM samples; DELETE FROM sample_rollups");
+    fixture_script(conn, "DELETE FROM samples; DELETE FROM sample_rollups");
     put_minute(conn, now - 4 * DAY_USEC, 1, 1);
     put_minute(conn, now - 70 * DAY_USEC, 1, 1);
     put_minute(conn, now - 2000 * DAY_USEC, 1, 1);

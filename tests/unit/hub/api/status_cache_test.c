@@ -76,13 +76,6 @@ static bool end_within(struct reader *r, time_t seconds)
     return true;
 }
 
-static void sql(struct db_conn *conn, const char *text)
-{
-    struct err err = ERR_INIT;
-
-    assert_ok(db_script(conn, text, &err), &err);
-}
-
 static void a_moment(void)
 {
     (void)usleep(2000);
@@ -144,7 +137,7 @@ static struct db_conn *lock_machines(void **state)
     struct err err = ERR_INIT;
 
     assert_ok(db_begin(conn, &err), &err);
-    sql(conn, "LOCK TABLE machines IN ACCESS EXCLUSIVE MODE");
+    fixture_script(conn, "LOCK TABLE machines IN ACCESS EXCLUSIVE MODE");
     fixture_machine(conn, ONE, "one");
     return conn;
 }
@@ -158,7 +151,7 @@ static void let_go(struct db_conn *locker)
 
 static void done(struct status_cache *cache, struct db_conn *locker)
 {
-    sql(locker, "DELETE FROM machines");
+    fixture_script(locker, "DELETE FROM machines");
     db_release(locker);
     status_cache_free(cache);
 }

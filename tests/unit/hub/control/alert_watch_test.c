@@ -24,13 +24,6 @@
 #define TWO "22222222-2222-4222-8222-222222222222"
 #define SAFE "33333333-3333-4333-8333-333333333333"
 
-static void sql(struct db_conn *conn, const char *text)
-{
-    struct err err = ERR_INIT;
-
-    assert_ok(db_script(conn, text, &err), &err);
-}
-
 static uint64_t ask(struct db_conn *conn, const char *text)
 {
     AUTO_PGRESULT PGresult *r = NULL;
@@ -58,8 +51,9 @@ static void clean(struct db_conn *conn, const char *raise_after, const char *cle
 {
     struct err err = ERR_INIT;
 
-    sql(conn, "DELETE FROM alerts; DELETE FROM jobs; DELETE FROM events; DELETE FROM machines; DELETE FROM vaults;"
-              " UPDATE alert_sweep SET checked_at = NULL");
+    fixture_script(conn,
+        "DELETE FROM alerts; DELETE FROM jobs; DELETE FROM events; DELETE FROM machines; DELETE FROM vaults;"
+        " UPDATE alert_sweep SET checked_at = NULL");
     fixture_machine(conn, ONE, "one");
     fixture_machine(conn, TWO, "two");
     fixture_vault(conn, SAFE, "safe");
@@ -141,7 +135,8 @@ static void an_acknowledgement_during_the_sweep_stays(void **state)
 
     clean(conn, "0", "0");
     sweep(conn, "clock_skew", HEALTH_WARNING);
-    sql(conn, "UPDATE alerts SET updated_at = now() - interval '1 hour'"); /* so that the text is stored again */
+    fixture_script(
+        conn, "UPDATE alerts SET updated_at = now() - interval '1 hour'"); /* so that the text is stored again */
     assert_ok(alert_watch_begin(conn, &watch, &err), &err);
     assert_ok(db_list(conn, &db_alerts, &page, &set, &err), &err);
     assert_int_equal(set.count, 1);
@@ -163,11 +158,11 @@ static void a_failed_job_is_an_alert_until_one_of_its_kind_succeeds(void **state
     struct db_conn *conn AUTO_OF(db_conn) = fixture_conn(state);
 
     clean(conn, "60", "0");
-    sql(conn, "INSERT INTO jobs (id, kind, status, machine_id, problem_text, finished_at) VALUES"
-              " (gen_random_uuid(), 'resync', 'failed', '" ONE "', 'no way', now() - interval '1 hour'),"
-              " (gen_random_uuid(), 'export', 'failed', '" ONE "', 'no disk', now() - interval '1 hour'),"
-              " (gen_random_uuid(), 'vault_verify', 'failed', NULL, 'x', now() - interval '30 hours');"
-              "UPDATE jobs SET vault_id = '" SAFE "' WHERE kind = 'vault_verify'");
+    fixture_script(conn, "INSERT INTO jobs (id, kind, status, machine_id, problem_text, finished_at) VALUES"
+                         " (gen_random_uuid(), 'resync', 'failed', '" ONE "', 'no way', now() - interval '1 hour'),"
+                         " (gen_random_uuid(), 'export', 'failed', '" ONE "', 'no disk', now() - interval '1 hour'),"
+                         " (gen_random_uuid(), 'vault_verify', 'failed', NULL, 'x', now() - interval '30 hours');"
+                         "UPDATE jobs SET vault_id = '" SAFE "' WHERE kind = 'vault_verify'");
     sweep(conn, NULL, HEALTH_HEALTHY);
     assert_int_equal(ask(conn, "SELECT count(*) FROM alerts WHERE code = 'job_failed' AND state = 'firing'"), 2);
     assert_int_equal(
@@ -177,9 +172,9 @@ static void a_failed_job_is_an_alert_until_one_of_its_kind_succeeds(void **state
         ask(conn, "SELECT count(*) FROM alerts WHERE text_values = '{\"form\": \"plain\", \"job\": \"export\","
                   " \"problem\": \"no disk\", \"remedy\": \"\"}'"),
         1);
-    sql(conn, "INSERT INTO jobs (id, kind, status, machine_id, finished_at) VALUES"
-              " (gen_random_uuid(), 'resync', 'succeeded', '" ONE "', now()),"
-              " (gen_random_uuid(), 'export', 'succeeded', '" TWO "', now())");
+    fixture_script(conn, "INSERT INTO jobs (id, kind, status, machine_id, finished_at) VALUES"
+                         " (gen_random_uuid(), 'resync', 'succeeded', '" ONE "', now()),"
+                         " (gen_random_uuid(), 'export', 'succeeded', '" TWO "', now())");
     sweep(conn, NULL, HEALTH_HEALTHY);
     assert_int_equal(ask(conn, "SELECT count(*) FROM alerts WHERE detail = 'resync' AND state = 'resolved'"), 1);
     assert_int_equal(ask(conn, "SELECT count(*) FROM alerts WHERE detail = 'export' AND state = 'firing'"), 1);
@@ -210,8 +205,8 @@ static void an_alert_of_a_group_goes_out_under_its_name_and_ends_with_it(void **
     uint64_t wait;
 
     clean(conn, "0", "0");
-    sql(conn, "INSERT INTO consistency_groups (id, name) VALUES ('" SHOP "', 'shop');"
-              " INSERT INTO alert_channels (name, kind, group_usec) VALUES ('hook', 'webhook', 0)");
+    fixture_script(conn, "INSERT INTO consistency_groups (id, name) VALUES ('" SHOP "', 'shop');"
+                         " INSERT INTO alert_channels (name, kind, group_usec) VALUES ('hook', 'webhook', 0)");
     sweep_group(conn, SHOP);
     sweep_group(conn, SHOP);
     assert_ok(db_list(conn, &db_alerts, &page, &set, &err), &err);
@@ -223,7 +218,7 @@ static void an_alert_of_a_group_goes_out_under_its_name_and_ends_with_it(void **
     assert_int_equal(ask(conn, "SELECT count(*) FROM alert_deliveries WHERE body->'alerts'->0->>'subject_name' = 'shop'"
                                " AND body->'alerts'->0->>'subject_kind' = 'group'"),
         1);
-    sql(conn, "DELETE FROM consistency_groups; DELETE FROM alert_channels");
+    fixture_script(conn, "DELETE FROM consistency_groups; DELETE FROM alert_channels");
     assert_int_equal(ask(conn, "SELECT count(*) FROM alerts"), 0);
     sweep_group(conn, SHOP); /* it went while the sweep was under way */
     assert_int_equal(ask(conn, "SELECT count(*) FROM alerts"), 0);
@@ -234,15 +229,18 @@ static void certificates_of_hubs_are_watched(void **state)
     struct db_conn *conn AUTO_OF(db_conn) = fixture_conn(state);
 
     clean(conn, "0", "0");
-    sql(conn, "INSERT INTO certificates (serial, role, subject_id, fingerprint_sha256, not_before, not_after) VALUES"
-              " ('1', 'hub', '" TWO "', 'x', now(), now() + interval '3 days')");
+    fixture_script(conn,
+        "INSERT INTO certificates (serial, role, subject_id, fingerprint_sha256, not_before, not_after) VALUES"
+        " ('1', 'hub', '" TWO "', 'x', now(), now() + interval '3 days')");
     sweep(conn, NULL, HEALTH_HEALTHY);
     assert_int_equal(
         ask(conn, "SELECT count(*) FROM alerts WHERE code = 'certificate_expiry' AND subject_kind = 'hub'"), 1);
-    sql(conn, "UPDATE alerts SET text_values = '{}', updated_at = now() - interval '1 hour'"); /* of an older hub */
+    fixture_script(
+        conn, "UPDATE alerts SET text_values = '{}', updated_at = now() - interval '1 hour'"); /* of an older hub */
     sweep(conn, NULL, HEALTH_HEALTHY);
-    sql(conn, "INSERT INTO certificates (serial, role, subject_id, fingerprint_sha256, not_before, not_after) VALUES"
-              " ('2', 'hub', '" TWO "', 'x', now(), now() + interval '300 days')");
+    fixture_script(conn,
+        "INSERT INTO certificates (serial, role, subject_id, fingerprint_sha256, not_before, not_after) VALUES"
+        " ('2', 'hub', '" TWO "', 'x', now(), now() + interval '300 days')");
     sweep(conn, NULL, HEALTH_HEALTHY);
     /* what is over keeps its last words */
     assert_int_equal(
@@ -267,21 +265,21 @@ static void the_peers_of_one_hub_judge_its_clock(void **state)
     struct db_conn *conn AUTO_OF(db_conn) = fixture_conn(state);
 
     clean(conn, "0", "0");
-    sql(conn, "UPDATE machines SET online = true, clock_skew_usec = 3600000000;"
-              " UPDATE vaults SET online = true, clock_skew_usec = 3600000000; DELETE FROM hub_processes");
+    fixture_script(conn, "UPDATE machines SET online = true, clock_skew_usec = 3600000000;"
+                         " UPDATE vaults SET online = true, clock_skew_usec = 3600000000; DELETE FROM hub_processes");
     assert_int_equal(hub_behind(conn), 0);
-    sql(conn,
+    fixture_script(conn,
         "INSERT INTO hub_processes (process_id, seen_at) VALUES (gen_random_uuid(), now() + interval '14 seconds')");
     assert_int_equal(hub_behind(conn), 3600000000);
-    sql(conn,
+    fixture_script(conn,
         "INSERT INTO hub_processes (process_id, seen_at) VALUES (gen_random_uuid(), now() + interval '14 seconds')");
     assert_int_equal(hub_behind(conn), 0);
-    sql(conn, "UPDATE hub_processes SET seen_at = now() + interval '1 hour' WHERE process_id ="
-              " (SELECT process_id FROM hub_processes LIMIT 1)");
+    fixture_script(conn, "UPDATE hub_processes SET seen_at = now() + interval '1 hour' WHERE process_id ="
+                         " (SELECT process_id FROM hub_processes LIMIT 1)");
     assert_int_equal(hub_behind(conn), 3600000000);
-    sql(conn, "UPDATE hub_processes SET seen_at = now() - interval '16 seconds'");
+    fixture_script(conn, "UPDATE hub_processes SET seen_at = now() - interval '16 seconds'");
     assert_int_equal(hub_behind(conn), 0);
-    sql(conn, "DELETE FROM hub_processes");
+    fixture_script(conn, "DELETE FROM hub_processes");
 }
 
 static void a_storm_is_one_transaction(void **state)
@@ -292,7 +290,7 @@ static void a_storm_is_one_transaction(void **state)
     struct err err = ERR_INIT;
 
     clean(conn, "0", "0");
-    sql(conn,
+    fixture_script(conn,
         "INSERT INTO machines (id, name) SELECT gen_random_uuid(), 'storm-' || n FROM generate_series(1, 10000) n");
     assert_ok(alert_watch_begin(conn, &watch, &err), &err);
     assert_int_equal(db_exec(conn, &r, &err, "SELECT id, name FROM machines WHERE name LIKE 'storm-%'"), 10000);

@@ -66,13 +66,6 @@ static int down(void **state)
     return postgres_fixture_down(state);
 }
 
-static void script(struct db_conn *conn, const char *sql)
-{
-    struct err err = ERR_INIT;
-
-    assert_ok(db_script(conn, sql, &err), &err);
-}
-
 static bool is_so(struct db_conn *conn, const char *sql)
 {
     struct err err = ERR_INIT;
@@ -103,14 +96,14 @@ static void hold_sweep(void **state, struct db_conn *conn)
 
 static void let_sweep(struct db_conn *conn)
 {
-    script(conn, "SELECT pg_advisory_unlock(5333276)");
+    fixture_script(conn, "SELECT pg_advisory_unlock(5333276)");
 }
 
 /* Held before and after; a whole sweep in between. */
 static void sweep_once(void **state, struct db_conn *conn)
 {
-    script(conn, "UPDATE placement_watch SET seen_at = now() - interval '10 seconds', since = now();"
-                 "DROP TABLE IF EXISTS begun; CREATE TABLE begun AS SELECT now() AS time");
+    fixture_script(conn, "UPDATE placement_watch SET seen_at = now() - interval '10 seconds', since = now();"
+                         "DROP TABLE IF EXISTS begun; CREATE TABLE begun AS SELECT now() AS time");
     let_sweep(conn);
     turn_until(state, conn, "SELECT FROM placement_watch, begun WHERE seen_at >= time");
     hold_sweep(state, conn);
@@ -125,20 +118,21 @@ static void test_machines_of_a_node_that_is_gone_wait_for_no_group(void **state)
     fixture_node(conn, NODE_THERE, "there");
     fixture_vault(conn, VAULT, "v");
     fixture_machine(conn, MACHINE, "m");
-    script(conn, "UPDATE nodes SET online_since = now() - interval '1 hour', last_seen_at = now() + interval '1 hour';"
-                 "UPDATE nodes SET online = false, last_seen_at = now() - interval '1 hour' WHERE id = '" NODE_GONE "';"
-                 "INSERT INTO protections (machine_id, policy_id, node_id, vault_id, node_since) SELECT '" MACHINE
-                 "', id, '" NODE_GONE "', '" VAULT "', now() - interval '1 hour' FROM policies WHERE is_default;"
-                 "UPDATE machines SET state = 'protected';"
-                 "UPDATE placement_watch SET since = now() - interval '1 hour', seen_at = now()");
-    script(other, "BEGIN; LOCK TABLE consistency_groups IN ACCESS EXCLUSIVE MODE");
+    fixture_script(conn,
+        "UPDATE nodes SET online_since = now() - interval '1 hour', last_seen_at = now() + interval '1 hour';"
+        "UPDATE nodes SET online = false, last_seen_at = now() - interval '1 hour' WHERE id = '" NODE_GONE "';"
+        "INSERT INTO protections (machine_id, policy_id, node_id, vault_id, node_since) SELECT '" MACHINE
+        "', id, '" NODE_GONE "', '" VAULT "', now() - interval '1 hour' FROM policies WHERE is_default;"
+        "UPDATE machines SET state = 'protected';"
+        "UPDATE placement_watch SET since = now() - interval '1 hour', seen_at = now()");
+    fixture_script(other, "BEGIN; LOCK TABLE consistency_groups IN ACCESS EXCLUSIVE MODE");
     let_sweep(conn);
     turn_until(state, conn, "SELECT FROM pg_locks WHERE NOT granted AND relation = 'consistency_groups'::regclass");
     assert_true(is_so(conn, "SELECT FROM jobs WHERE kind = 'machine_move' AND machine_id = '" MACHINE "'"));
-    script(other, "ROLLBACK");
+    fixture_script(other, "ROLLBACK");
     db_release(other);
     hold_sweep(state, conn);
-    script(
+    fixture_script(
         conn, "DELETE FROM jobs; DELETE FROM protections; DELETE FROM machines; DELETE FROM nodes; DELETE FROM vaults");
     let_sweep(conn);
     db_release(conn);
@@ -147,7 +141,7 @@ static void test_machines_of_a_node_that_is_gone_wait_for_no_group(void **state)
 /* Two pages of groups, of which each has one that a lock of this test holds up. */
 static void slow_groups(struct db_conn *conn)
 {
-    script(conn, "DELETE FROM consistency_groups");
+    fixture_script(conn, "DELETE FROM consistency_groups");
     AUTO_FREE char *sql = mem_printf(
         "INSERT INTO consistency_groups (id, name) SELECT lpad(n::text, 32, '0')::uuid, 'g' || n FROM"
         " generate_series(1, %d) n; INSERT INTO consistency_group_lists (group_number, membership, machine_ids)"
@@ -156,11 +150,12 @@ static void slow_groups(struct db_conn *conn)
         HEALTH_GROUP_PAGE + 1, HEALTH_GROUP_PAGE + 1);
 
     assert_non_null(sql);
-    script(conn, "CREATE OR REPLACE FUNCTION group_last_point(number bigint, membership bigint, machine_ids uuid[])"
-                 " RETURNS uuid LANGUAGE plpgsql STABLE STRICT AS $$ DECLARE slow bigint := 1 + (SELECT name <> 'g1'"
-                 " FROM consistency_groups g WHERE g.number = group_last_point.number)::int; BEGIN"
-                 " PERFORM pg_advisory_lock_shared(slow), pg_advisory_unlock_shared(slow); RETURN NULL; END $$");
-    script(conn, sql);
+    fixture_script(conn,
+        "CREATE OR REPLACE FUNCTION group_last_point(number bigint, membership bigint, machine_ids uuid[])"
+        " RETURNS uuid LANGUAGE plpgsql STABLE STRICT AS $$ DECLARE slow bigint := 1 + (SELECT name <> 'g1'"
+        " FROM consistency_groups g WHERE g.number = group_last_point.number)::int; BEGIN"
+        " PERFORM pg_advisory_lock_shared(slow), pg_advisory_unlock_shared(slow); RETURN NULL; END $$");
+    fixture_script(conn, sql);
 }
 
 #define WAITS_FOR(lock)                                                                                                \
@@ -173,12 +168,12 @@ static void test_a_hub_is_there_while_it_looks_at_groups(void **state)
 
     hold_sweep(state, conn);
     slow_groups(conn);
-    script(conn, "SELECT pg_advisory_lock(1), pg_advisory_lock(2)");
+    fixture_script(conn, "SELECT pg_advisory_lock(1), pg_advisory_lock(2)");
     let_sweep(conn);
     turn_until(state, conn, WAITS_FOR("1"));
     for (uint64_t until = clock_mono_usec() + 3 * USEC_PER_SEC + 1; clock_mono_usec() < until;)
         (void)sd_event_run(f->loop, 20 * USEC_PER_MSEC);
-    script(conn,
+    fixture_script(conn,
         "CREATE TABLE mark AS SELECT now() AS time;"
         "UPDATE placement_watch SET seen_at = now() - interval '10 seconds', since = now() - interval '1 hour';"
         "UPDATE hub_processes SET seen_at = now() - interval '10 seconds' WHERE process_id = '" INSTANCE "';"
@@ -189,7 +184,7 @@ static void test_a_hub_is_there_while_it_looks_at_groups(void **state)
         conn, "SELECT FROM placement_watch, mark WHERE seen_at >= time AND since < time - interval '59 minutes'"));
     assert_true(is_so(conn, "SELECT FROM hub_processes, mark WHERE seen_at >= time AND process_id = '" INSTANCE "'"));
     assert_true(is_so(conn, "SELECT FROM alert_sweep, mark WHERE checked_at >= time"));
-    script(conn, "SELECT pg_advisory_unlock(2)");
+    fixture_script(conn, "SELECT pg_advisory_unlock(2)");
     hold_sweep(state, conn);
     let_sweep(conn);
     db_release(conn);
@@ -201,11 +196,11 @@ static void test_a_group_is_judged_by_settings_and_by_the_last_look(void **state
     struct db_conn *conn = fixture_conn(state);
 
     hold_sweep(state, conn);
-    script(conn, "DELETE FROM consistency_groups; DELETE FROM machines");
+    fixture_script(conn, "DELETE FROM consistency_groups; DELETE FROM machines");
     fixture_machine(conn, MACHINE, "m");
     fixture_vault(conn, VAULT, "v");
     /* Late by a limit of 30 s and not by 600, on a list that is new. */
-    script(conn,
+    fixture_script(conn,
         "INSERT INTO settings (key, value) VALUES ('alert_silent_seconds', '600');"
         "INSERT INTO protections (machine_id, policy_id, vault_id) SELECT '" MACHINE "', id, '" VAULT
         "' FROM policies WHERE is_default; UPDATE machines SET state = 'protected';"
@@ -216,17 +211,17 @@ static void test_a_group_is_judged_by_settings_and_by_the_last_look(void **state
         " ARRAY['" MACHINE "'::uuid, gen_random_uuid()] FROM consistency_groups");
     sweep_once(state, conn);
     assert_false(is_so(conn, "SELECT FROM consistency_groups WHERE finding_code <> ''"));
-    script(conn,
+    fixture_script(conn,
         "UPDATE consistency_groups SET finding_code = 'no_group_point', late_since = now() - interval '730 seconds'");
     let_sweep(conn);
     turn_until(state, conn, "SELECT FROM consistency_groups WHERE finding_values->>'age_seconds' >= '730'");
     hold_sweep(state, conn);
     assert_false(is_so(conn, "SELECT FROM alerts WHERE code = 'no_group_point'"));
-    script(conn, "UPDATE consistency_group_lists SET since = now() - interval '1 day'");
+    fixture_script(conn, "UPDATE consistency_group_lists SET since = now() - interval '1 day'");
     let_sweep(conn);
     turn_until(state, conn, "SELECT FROM alerts WHERE code = 'no_group_point'");
     hold_sweep(state, conn);
-    script(conn, "UPDATE machines SET state = 'enabling', last_point_at = NULL");
+    fixture_script(conn, "UPDATE machines SET state = 'enabling', last_point_at = NULL");
     let_sweep(conn);
     turn_until(state, conn, "SELECT FROM consistency_groups WHERE finding_values->>'form' = 'copying'");
     db_release(conn);
@@ -238,18 +233,19 @@ static void test_groups_are_looked_at_when_machines_cannot_be_moved(void **state
     struct db_conn *conn = fixture_conn(state);
 
     hold_sweep(state, conn);
-    script(conn, "DELETE FROM alerts; DELETE FROM consistency_groups; UPDATE machines SET state = 'protected';"
-                 "DELETE FROM settings WHERE key = 'alert_silent_seconds';"
-                 "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'not now'; END $$;"
-                 "CREATE TRIGGER refuse BEFORE UPDATE ON placement_watch EXECUTE FUNCTION refuse();"
-                 "INSERT INTO consistency_groups (name) VALUES ('shop');"
-                 "INSERT INTO consistency_group_lists (group_number, membership, machine_ids, since) SELECT number,"
-                 " membership, ARRAY['" MACHINE "'::uuid, gen_random_uuid()], now() - interval '1 day'"
-                 " FROM consistency_groups");
+    fixture_script(conn,
+        "DELETE FROM alerts; DELETE FROM consistency_groups; UPDATE machines SET state = 'protected';"
+        "DELETE FROM settings WHERE key = 'alert_silent_seconds';"
+        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'not now'; END $$;"
+        "CREATE TRIGGER refuse BEFORE UPDATE ON placement_watch EXECUTE FUNCTION refuse();"
+        "INSERT INTO consistency_groups (name) VALUES ('shop');"
+        "INSERT INTO consistency_group_lists (group_number, membership, machine_ids, since) SELECT number,"
+        " membership, ARRAY['" MACHINE "'::uuid, gen_random_uuid()], now() - interval '1 day'"
+        " FROM consistency_groups");
     let_sweep(conn);
     turn_until(state, conn, "SELECT FROM alerts WHERE code = 'no_group_point'");
     hold_sweep(state, conn);
-    script(conn, "DROP TRIGGER refuse ON placement_watch; DROP FUNCTION refuse");
+    fixture_script(conn, "DROP TRIGGER refuse ON placement_watch; DROP FUNCTION refuse");
     let_sweep(conn);
     db_release(conn);
 }

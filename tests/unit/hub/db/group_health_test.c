@@ -23,17 +23,10 @@
 #define MEMBERS 3
 #define HOUR_SEC 3600
 
-static void script(struct db_conn *conn, const char *sql)
-{
-    struct err err = ERR_INIT;
-
-    assert_ok(db_script(conn, sql, &err), &err);
-}
-
 static void script_of(struct db_conn *conn, char *sql)
 {
     assert_non_null(sql);
-    script(conn, sql);
+    fixture_script(conn, sql);
     free(sql);
 }
 
@@ -53,17 +46,18 @@ static void make(struct db_conn *conn, char group[IDENT_TEXT_SIZE])
     const struct group_row row = {.name = "shop", .description = "", .interval_usec = 60000000};
     struct err err = ERR_INIT;
 
-    script(conn, "TRUNCATE consistency_groups, machines, vaults CASCADE");
+    fixture_script(conn, "TRUNCATE consistency_groups, machines, vaults CASCADE");
     fixture_vault(conn, VAULT, "v");
     assert_ok(group_create(conn, &row, group, &err), &err);
     for (int i = 0; i < MEMBERS; i++) {
         fixture_machine(conn, machines[i], machines[i]);
         assert_ok(group_join(conn, group, machines[i], 0, &err), &err);
     }
-    script(conn, "UPDATE machines SET state = 'protected';"
-                 "INSERT INTO protections (machine_id, policy_id, vault_id, enabled_at) SELECT m.id, p.id, '" VAULT
-                 "', now() - interval '1 day' FROM machines m, policies p WHERE p.is_default;"
-                 "UPDATE consistency_group_lists SET since = now() - interval '1000 seconds'");
+    fixture_script(conn,
+        "UPDATE machines SET state = 'protected';"
+        "INSERT INTO protections (machine_id, policy_id, vault_id, enabled_at) SELECT m.id, p.id, '" VAULT
+        "', now() - interval '1 day' FROM machines m, policies p WHERE p.is_default;"
+        "UPDATE consistency_group_lists SET since = now() - interval '1000 seconds'");
 }
 
 static uint64_t looks(struct db_conn *conn, const char *group, enum health_group_column column)
@@ -126,7 +120,7 @@ static void put_group_point(struct db_conn *conn, int64_t ago_sec)
 /* So many points of each member, a second apart: of all of them, but for the third where it is behind by all after the first ten, or none of them shared. */
 static void put_many(struct db_conn *conn, unsigned points, bool is_behind, bool is_shared)
 {
-    script(conn, "TRUNCATE recovery_points");
+    fixture_script(conn, "TRUNCATE recovery_points");
     script_of(conn,
         mem_printf(
             "INSERT INTO recovery_points (machine_id, sequence, vault_id, time, kind, group_point_id, generation,"
@@ -135,7 +129,7 @@ static void put_many(struct db_conn *conn, unsigned points, bool is_behind, bool
             " FROM consistency_groups g, generate_series(1, %u) s, unnest(ARRAY['" MACHINE("1") "', '" MACHINE(
                 "2") "', '" MACHINE("3") "']::uuid[]) WITH ORDINALITY w(id, n) WHERE w.n < 3 OR s <= 10 OR NOT %s",
             points, is_shared ? "'00000000'" : "'0000000' || w.n", points, is_behind ? "true" : "false"));
-    script(conn, "ANALYZE recovery_points");
+    fixture_script(conn, "ANALYZE recovery_points");
 }
 
 /* Pages of PostgreSQL that are read to find the last complete point. */
@@ -199,11 +193,12 @@ static void test_members_that_share_no_point_cost_no_more_where_there_are_many(v
     many = pages_read(conn);
     if (many > 2 * few) /* an index is a level deeper */
         fail_msg("%llu pages of %llu", (unsigned long long)many, (unsigned long long)few);
-    script(conn, "UPDATE consistency_group_lists SET since = now() - interval '1000 seconds'");
+    fixture_script(conn, "UPDATE consistency_group_lists SET since = now() - interval '1000 seconds'");
     assert_age(conn, group, HG_AGE, 1000);
     /* Nor does a group of 63, here of the same three again and again, by so much as it has members. */
-    script(conn, "UPDATE consistency_group_lists SET machine_ids = (SELECT array_agg(id) FROM unnest(machine_ids) id,"
-                 " generate_series(1, 21)) WHERE cardinality(machine_ids) = 3");
+    fixture_script(conn,
+        "UPDATE consistency_group_lists SET machine_ids = (SELECT array_agg(id) FROM unnest(machine_ids) id,"
+        " generate_series(1, 21)) WHERE cardinality(machine_ids) = 3");
     assert_true(pages_read(conn) <= 2 * many);
 }
 
@@ -249,16 +244,18 @@ static void test_points_of_a_future_are_not_the_last_ones(void **state)
     put_group_point(conn, 600);
     put_group_point(conn, -HOUR_SEC);
     assert_age(conn, group, HG_AGE, 600);
-    script(conn, "UPDATE machines SET clock_skew_usec = 1800000000"); /* and so much ahead, none made it either */
+    fixture_script(
+        conn, "UPDATE machines SET clock_skew_usec = 1800000000"); /* and so much ahead, none made it either */
     assert_age(conn, group, HG_AGE, 600 + 1800);
-    script(conn, "UPDATE machines SET clock_skew_usec = 0; UPDATE machines SET clock_skew_usec = 3700000000 WHERE id = "
-                 "'" MACHINE("2") "'"); /* who has it now, by whose clock it may be */
+    fixture_script(conn,
+        "UPDATE machines SET clock_skew_usec = 0; UPDATE machines SET clock_skew_usec = 3700000000 WHERE id = "
+        "'" MACHINE("2") "'"); /* who has it now, by whose clock it may be */
     assert_age(conn, group, HG_AGE, 0);
-    script(conn, "UPDATE machines SET clock_skew_usec = -3700000000 WHERE id = '" MACHINE("2") "'");
+    fixture_script(conn, "UPDATE machines SET clock_skew_usec = -3700000000 WHERE id = '" MACHINE("2") "'");
     assert_age(conn, group, HG_AGE, 600); /* a slow one lets the others have theirs */
     put_group_point(conn, -30);           /* as far as any clock may be, whatever was measured */
     assert_age(conn, group, HG_AGE, 0);
-    script(conn, "UPDATE machines SET clock_skew_usec = -1000000000; DELETE FROM recovery_points");
+    fixture_script(conn, "UPDATE machines SET clock_skew_usec = -1000000000; DELETE FROM recovery_points");
     put_group_point(conn, 5000);
     put_group_point(conn, 20);
     assert_age(conn, group, HG_AGE, 0); /* those that were slow may be right by now */
@@ -282,12 +279,12 @@ static void test_what_explains_a_group_is_not_hidden_by_points_of_a_future(void 
     put_point(conn, MACHINE("2"), "", -HOUR_SEC);
     put_alert(conn, "agent_silent", "machine", MACHINE("2"));
     assert_age(conn, group, HG_TOLD_AGE, 300);
-    script(conn, "UPDATE machines SET clock_skew_usec = 3600000000 WHERE id = '" MACHINE("2") "'");
+    fixture_script(conn, "UPDATE machines SET clock_skew_usec = 3600000000 WHERE id = '" MACHINE("2") "'");
     assert_age(conn, group, HG_TOLD_AGE, 0); /* it is by that clock, and of now */
-    script(conn, "UPDATE machines SET clock_skew_usec = 0; DELETE FROM recovery_points WHERE time > now()");
+    fixture_script(conn, "UPDATE machines SET clock_skew_usec = 0; DELETE FROM recovery_points WHERE time > now()");
     put_point(conn, MACHINE("2"), "", -30);
     assert_age(conn, group, HG_TOLD_AGE, 0); /* as far as any clock may be, whatever was measured */
-    script(conn, "UPDATE machines SET clock_skew_usec = -1000000000; DELETE FROM recovery_points");
+    fixture_script(conn, "UPDATE machines SET clock_skew_usec = -1000000000; DELETE FROM recovery_points");
     put_point(conn, MACHINE("2"), "", 5000);
     put_point(conn, MACHINE("2"), "", 20);
     assert_age(conn, group, HG_TOLD_AGE, 0); /* one that was slow may be right by now */
@@ -301,24 +298,25 @@ static void test_a_clock_that_is_set_back_leaves_no_group_in_a_future(void **sta
     char group[IDENT_TEXT_SIZE];
 
     make(conn, group);
-    script(conn, "UPDATE consistency_groups SET news_at = now() + interval '1 hour', finding_code = 'no_group_point',"
-                 " finding_values = '{\"age_seconds\": 700}', late_since = now() + interval '48 minutes';"
-                 "UPDATE consistency_group_lists SET since = now() + interval '1 hour';"
-                 "INSERT INTO consistency_groups (name, news_at) VALUES ('other', now() - interval '100 seconds');"
-                 "UPDATE placement_watch SET seen_at = now() + interval '1 hour'");
+    fixture_script(conn,
+        "UPDATE consistency_groups SET news_at = now() + interval '1 hour', finding_code = 'no_group_point',"
+        " finding_values = '{\"age_seconds\": 700}', late_since = now() + interval '48 minutes';"
+        "UPDATE consistency_group_lists SET since = now() + interval '1 hour';"
+        "INSERT INTO consistency_groups (name, news_at) VALUES ('other', now() - interval '100 seconds');"
+        "UPDATE placement_watch SET seen_at = now() + interval '1 hour'");
     assert_int_equal(clock_set_back(conn, &err), 1);
     assert_int_equal(
         number(conn, "SELECT count(*) FROM consistency_groups WHERE news_at <= now() - interval '99 s'"), 1);
-    script(conn, "DELETE FROM consistency_groups WHERE name = 'other'");
+    fixture_script(conn, "DELETE FROM consistency_groups WHERE name = 'other'");
     assert_age(conn, group, HG_NEWS, 0);
     assert_age(conn, group, HG_LIST_AGE, 0);
     assert_age(conn, group, HG_AGE, 700); /* which it had when it was looked at last */
-    script(conn,
+    fixture_script(conn,
         "UPDATE consistency_groups SET late_since = NULL, news_at = NULL, interval_since = now() + interval '1 hour';"
         "UPDATE consistency_group_lists SET since = now() + interval '1 hour';"
         "UPDATE placement_watch SET seen_at = now() + interval '1 hour'");
     assert_int_equal(clock_set_back(conn, &err), 1);
-    script(conn, "UPDATE consistency_group_lists SET since = since - interval '40 seconds'");
+    fixture_script(conn, "UPDATE consistency_group_lists SET since = since - interval '40 seconds'");
     assert_age(conn, group, HG_LIST_AGE, 0);
     assert_int_equal(number(conn, "SELECT count(*) FROM consistency_groups WHERE interval_since > now()"), 0);
     assert_age(conn, group, HG_AGE, 40);
@@ -370,7 +368,7 @@ static void test_looks_make_a_group_neither_younger_nor_older(void **state)
     put_finding(conn, group, true, 300 * USEC_PER_SEC);
     assert_ok(group_leave(conn, group, MACHINE("3"), 0, &err), &err);
     for (int i = 0; i < 100; i++) { /* a look every 4.5 seconds */
-        script(conn, "UPDATE consistency_groups SET late_since = late_since - interval '4.5 seconds'");
+        fixture_script(conn, "UPDATE consistency_groups SET late_since = late_since - interval '4.5 seconds'");
         put_finding(conn, group, true, looks(conn, group, HG_AGE));
     }
     assert_age(conn, group, HG_AGE, 750);
@@ -390,7 +388,7 @@ static void test_a_finding_that_another_hub_ended_is_over(void **state)
     make(conn, group);
     put_finding(conn, group, true, 5000 * USEC_PER_SEC);
     assert_age(conn, group, HG_AGE, 5000);
-    script(conn, "UPDATE consistency_groups SET finding_code = '', finding_values = '{}'");
+    fixture_script(conn, "UPDATE consistency_groups SET finding_code = '', finding_values = '{}'");
     assert_age(conn, group, HG_AGE, 1000);
     put_finding(conn, group, true, 1000 * USEC_PER_SEC);
     assert_age(conn, group, HG_AGE, 1000);
@@ -406,13 +404,13 @@ static void test_another_interval_begins_anew(void **state)
 
     make(conn, group);
     row.id = group;
-    script(conn, "UPDATE consistency_groups SET interval_usec = 60000000");
+    fixture_script(conn, "UPDATE consistency_groups SET interval_usec = 60000000");
     assert_ok(group_update(conn, &row, 0, &err), &err);
     assert_age(conn, group, HG_LIST_AGE, 1000);
     row.interval_usec = USEC_PER_SEC;
     assert_ok(group_update(conn, &row, 0, &err), &err);
     assert_age(conn, group, HG_LIST_AGE, 0);
-    script(conn, "UPDATE consistency_groups SET interval_since = now() - interval '200 seconds'");
+    fixture_script(conn, "UPDATE consistency_groups SET interval_since = now() - interval '200 seconds'");
     assert_age(conn, group, HG_LIST_AGE, 200);
     assert_age(conn, group, HG_AGE, 1000);
 }
@@ -451,11 +449,11 @@ static void test_a_member_that_is_not_protected_is_not_explained(void **state)
     put_point(conn, MACHINE("2"), "", 300);
     put_alert(conn, "vault_silent", "vault", VAULT);
     assert_age(conn, group, HG_TOLD_AGE, 300);
-    script(conn, "UPDATE protections SET active = false WHERE machine_id = '" MACHINE("2") "'");
+    fixture_script(conn, "UPDATE protections SET active = false WHERE machine_id = '" MACHINE("2") "'");
     assert_int_equal(looks(conn, group, HG_TOLD_AGE), 0);
-    script(conn, "UPDATE protections SET active = true");
+    fixture_script(conn, "UPDATE protections SET active = true");
     assert_age(conn, group, HG_TOLD_AGE, 300);
-    script(conn, "DELETE FROM protections WHERE machine_id = '" MACHINE("2") "'");
+    fixture_script(conn, "DELETE FROM protections WHERE machine_id = '" MACHINE("2") "'");
     assert_int_equal(looks(conn, group, HG_TOLD_AGE), 0);
 }
 

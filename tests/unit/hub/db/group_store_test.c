@@ -408,13 +408,6 @@ static void test_news_that_are_told_again_are_not_new(void **state)
 
 /* ---- what health is computed from ---- */
 
-static void sql(struct db_conn *conn, const char *text)
-{
-    struct err err = ERR_INIT;
-
-    assert_ok(db_script(conn, text, &err), &err);
-}
-
 static void run_for(struct db_conn *conn, const char *text, const char *id)
 {
     struct err err = ERR_INIT;
@@ -480,11 +473,11 @@ static void put_aged(
 /* A group of two that have been protected and connected for long. */
 static void quiet_fleet(struct db_conn *conn, const char *name, struct fleet *f)
 {
-    sql(conn, "DELETE FROM consistency_groups");
+    fixture_script(conn, "DELETE FROM consistency_groups");
     fleet_up(conn, name, f);
-    sql(conn, "UPDATE machines SET state = 'protected', online = true;"
-              " UPDATE protections SET enabled_at = now() - interval '1 day';"
-              " UPDATE consistency_group_lists SET since = now() - interval '1000 seconds'");
+    fixture_script(conn, "UPDATE machines SET state = 'protected', online = true;"
+                         " UPDATE protections SET enabled_at = now() - interval '1 day';"
+                         " UPDATE consistency_group_lists SET since = now() - interval '1000 seconds'");
 }
 
 static void test_a_group_is_as_old_as_the_last_point_that_all_have(void **state)
@@ -519,7 +512,7 @@ static void test_a_group_is_as_old_as_the_last_point_that_all_have(void **state)
     assert_ok(group_join(conn, f.group, f.machines[2], 0, &err), &err); /* another list has its own points */
     assert_age(conn, &f, HG_AGE, 0);
     run_for(conn, "UPDATE consistency_groups SET interval_usec = 0 WHERE id = $1", f.group);
-    sql(conn, "UPDATE consistency_group_lists SET since = now() - interval '1000 seconds'");
+    fixture_script(conn, "UPDATE consistency_group_lists SET since = now() - interval '1000 seconds'");
     assert_int_equal(looks(conn, &f, HG_AGE), 0);
 }
 
@@ -534,7 +527,7 @@ static void test_the_last_list_of_all_has_points_too(void **state)
     quiet_fleet(conn, "last", &f);
     run_for(conn, "UPDATE consistency_groups SET membership = 65534 WHERE id = $1", f.group);
     assert_ok(group_join(conn, f.group, f.machines[2], 0, &err), &err);
-    sql(conn, "UPDATE consistency_group_lists SET since = now() - interval '1000 seconds'");
+    fixture_script(conn, "UPDATE consistency_group_lists SET since = now() - interval '1000 seconds'");
     point_id(id, f.number, 65535, 1);
     for (int i = 0; i < 3; i++)
         put_aged(conn, &f, i, 1, 40, id);
@@ -600,7 +593,7 @@ static void put_alert(struct db_conn *conn, const char *code, const char *kind, 
 {
     struct err err = ERR_INIT;
 
-    sql(conn, "DELETE FROM alerts");
+    fixture_script(conn, "DELETE FROM alerts");
     assert_ok(
         db_exec(conn, NULL, &err,
             "INSERT INTO alerts (id, code, subject_kind, subject_id, machine_id, vault_id, severity, state, since)"

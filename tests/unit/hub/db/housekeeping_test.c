@@ -12,13 +12,6 @@
 
 #define PIECE_MOST 5000
 
-static void script(struct db_conn *conn, const char *sql)
-{
-    struct err err = ERR_INIT;
-
-    assert_ok(db_script(conn, sql, &err), &err);
-}
-
 static int64_t ask(struct db_conn *conn, const char *sql)
 {
     AUTO_PGRESULT PGresult *r = NULL;
@@ -37,7 +30,7 @@ static void test_what_is_too_old_goes_in_pieces(void **state)
     size_t at = 0;
     int rc = 1, pieces = 0;
 
-    script(conn,
+    fixture_script(conn,
         "INSERT INTO events (at, stored_at, severity, code) SELECT now() - interval '91 days', CASE WHEN n % 2 = 0"
         " THEN now() - interval '91 days' END, 'info', 'x' FROM generate_series(1, 12000) n;"
         "INSERT INTO events (severity, code) VALUES ('info', 'x');"
@@ -65,7 +58,7 @@ static void test_what_cannot_be_deleted_keeps_nothing_else(void **state)
     int rc, failures = 0;
     size_t at = 0;
 
-    script(conn,
+    fixture_script(conn,
         "DELETE FROM events; INSERT INTO events (at, stored_at, severity, code) VALUES (now() - interval '91 days', "
         "NULL, 'info', 'x'); INSERT INTO jobs (id, kind, status, finished_at) VALUES (gen_random_uuid(), 'resync', "
         "'succeeded', now() - interval '91 days');"
@@ -75,7 +68,7 @@ static void test_what_cannot_be_deleted_keeps_nothing_else(void **state)
         failures += rc < 0;
     assert_int_equal(failures, 1);
     assert_int_equal(ask(conn, "SELECT count(*) FROM events"), 0);
-    script(conn, "DROP TRIGGER no ON jobs");
+    fixture_script(conn, "DROP TRIGGER no ON jobs");
     while (housekeeping(conn, &at, &err) > 0)
         ;
     assert_int_equal(ask(conn, "SELECT count(*) FROM jobs"), 0);
@@ -107,9 +100,9 @@ static void assert_found_by(struct db_conn *conn, const char *explain, const cha
     struct err err = ERR_INIT;
     int n, found = 0;
 
-    script(conn, "SET enable_seqscan = off; SET enable_bitmapscan = off; SET enable_sort = off");
+    fixture_script(conn, "SET enable_seqscan = off; SET enable_bitmapscan = off; SET enable_sort = off");
     n = db_exec(conn, &r, &err, explain);
-    script(conn, "RESET enable_seqscan; RESET enable_bitmapscan; RESET enable_sort");
+    fixture_script(conn, "RESET enable_seqscan; RESET enable_bitmapscan; RESET enable_sort");
     assert_ok(n, &err);
     for (int i = 0; i < n; i++)
         found += strstr(db_text(r, i, 0), how) != NULL;
@@ -128,6 +121,17 @@ static void test_failovers_are_found_by_an_index_however_many_there_were(void **
         "using failovers_state");
 }
 
+/* As each sweep asks for it, of every machine. */
+static void test_an_alarm_is_found_by_an_index_by_when_it_came(void **state)
+{
+    struct db_conn *conn AUTO_OF(db_conn) = fixture_conn(state);
+
+    assert_found_by(conn,
+        "EXPLAIN SELECT FROM events e WHERE e.machine_id = '11111111-2222-4333-8444-555555555555' AND e.code = 'looks_encrypted'"
+        " AND coalesce(e.stored_at, e.at) > now() - interval '1 hour'",
+        "AND (COALESCE(stored_at, at) > (now() - '01:00:00'::interval)))");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -135,6 +139,7 @@ int main(void)
         cmocka_unit_test(test_what_cannot_be_deleted_keeps_nothing_else),
         cmocka_unit_test(test_rows_of_large_tables_are_found_by_what_they_refer_to),
         cmocka_unit_test(test_failovers_are_found_by_an_index_however_many_there_were),
+        cmocka_unit_test(test_an_alarm_is_found_by_an_index_by_when_it_came),
     };
 
     return cmocka_run_group_tests_name("hub_housekeeping", tests, postgres_fixture_up, postgres_fixture_down);

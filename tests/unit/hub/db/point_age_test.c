@@ -27,26 +27,20 @@
 #define HOUR_USEC (3600 * USEC_PER_SEC)
 #define SLACK_USEC (60 * USEC_PER_SEC)
 
-static void script(struct db_conn *conn, const char *sql)
-{
-    struct err err = ERR_INIT;
-
-    assert_ok(db_script(conn, sql, &err), &err);
-}
-
 /* A protected machine with a point of a second ago by its own clock, which is right, as the vault's is. */
 static void make(struct db_conn *conn)
 {
-    script(conn, "TRUNCATE machines, vaults, jobs CASCADE");
+    fixture_script(conn, "TRUNCATE machines, vaults, jobs CASCADE");
     fixture_machine(conn, MACHINE, "m");
     fixture_vault(conn, VAULT, "v");
-    script(conn, "INSERT INTO protections (machine_id, policy_id, vault_id, enabled_at) SELECT '" MACHINE
-                 "', id, '" VAULT "', now() - interval '1 day' FROM policies WHERE is_default;"
-                 "UPDATE policies SET app_interval_usec = 600000000 WHERE is_default;"
-                 "UPDATE machines SET state = 'protected', last_point_at = now() - interval '1 second',"
-                 " last_point_sequence = 2;"
-                 "INSERT INTO recovery_points (machine_id, sequence, vault_id, time, kind, generation, committed_at)"
-                 " VALUES ('" MACHINE "', 2, '" VAULT "', now() - interval '1 second', 'application', 1, now())");
+    fixture_script(conn,
+        "INSERT INTO protections (machine_id, policy_id, vault_id, enabled_at) SELECT '" MACHINE "', id, '" VAULT
+        "', now() - interval '1 day' FROM policies WHERE is_default;"
+        "UPDATE policies SET app_interval_usec = 600000000 WHERE is_default;"
+        "UPDATE machines SET state = 'protected', last_point_at = now() - interval '1 second',"
+        " last_point_sequence = 2;"
+        "INSERT INTO recovery_points (machine_id, sequence, vault_id, time, kind, generation, committed_at)"
+        " VALUES ('" MACHINE "', 2, '" VAULT "', now() - interval '1 second', 'application', 1, now())");
 }
 
 static uint64_t found(struct db_conn *conn, enum health_machine_column column)
@@ -95,13 +89,14 @@ static void the_age_of_each_kind_is_by_the_hubs_clock(void **state)
     struct db_conn *conn AUTO_OF(db_conn) = fixture_conn(state);
 
     make(conn);
-    script(conn, "UPDATE machines SET clock_skew_usec = -3600000000, last_point_at = last_point_at - interval '1 hour';"
-                 "UPDATE recovery_points SET time = time - interval '1 hour'");
+    fixture_script(conn,
+        "UPDATE machines SET clock_skew_usec = -3600000000, last_point_at = last_point_at - interval '1 hour';"
+        "UPDATE recovery_points SET time = time - interval '1 hour'");
     assert_true(found(conn, HM_RPO) < SLACK_USEC);
     assert_true(found(conn, HM_APP_AGE) < SLACK_USEC);
     /* An hour fast: what was not made for an hour is not hidden. */
-    script(conn, "UPDATE machines SET clock_skew_usec = 3600000000, last_point_at = now();"
-                 "UPDATE recovery_points SET time = now()");
+    fixture_script(conn, "UPDATE machines SET clock_skew_usec = 3600000000, last_point_at = now();"
+                         "UPDATE recovery_points SET time = now()");
     assert_in_range(found(conn, HM_RPO), HOUR_USEC - SLACK_USEC, HOUR_USEC + SLACK_USEC);
     assert_in_range(found(conn, HM_APP_AGE), HOUR_USEC - SLACK_USEC, HOUR_USEC + SLACK_USEC);
 }
@@ -114,14 +109,14 @@ static void points_of_a_replica_are_dated_by_its_vault(void **state)
     struct err err = ERR_INIT;
 
     make(conn);
-    script(conn, "UPDATE machines SET state = 'reverse_protected', clock_skew_usec = -3600000000;"
-                 "UPDATE vaults SET clock_skew_usec = 7200000000;"
-                 "UPDATE recovery_points SET time = time + interval '2 hours'");
+    fixture_script(conn, "UPDATE machines SET state = 'reverse_protected', clock_skew_usec = -3600000000;"
+                         "UPDATE vaults SET clock_skew_usec = 7200000000;"
+                         "UPDATE recovery_points SET time = time + interval '2 hours'");
     assert_int_equal(point_skew(conn), 7200000000);
     assert_ok(plan_point(conn, MACHINE, "latest", &sequence, &age, &err), &err);
     assert_int_equal(sequence, 2);
     assert_true(age > 0 && age < SLACK_USEC);
-    script(conn, "UPDATE machines SET state = 'protected'");
+    fixture_script(conn, "UPDATE machines SET state = 'protected'");
     assert_int_equal(point_skew(conn), -3600000000);
 }
 
@@ -131,21 +126,22 @@ static void a_machine_whose_added_disk_is_copied_is_held_to_its_rpo(void **state
     struct db_conn *conn AUTO_OF(db_conn) = fixture_conn(state);
 
     make(conn);
-    script(conn, "UPDATE machines SET state = 'initial_replication', last_point_at = now() - interval '1 hour'");
+    fixture_script(
+        conn, "UPDATE machines SET state = 'initial_replication', last_point_at = now() - interval '1 hour'");
     assert_true(has_rpo(conn));
     assert_true(found(conn, HM_RPO) > HOUR_USEC - SLACK_USEC);
     assert_int_equal(counted(conn, "not_met"), 1);
-    script(conn, "UPDATE machines SET last_point_at = now()");
+    fixture_script(conn, "UPDATE machines SET last_point_at = now()");
     assert_int_equal(counted(conn, "met"), 1);
     /* The first copy of all: there is no point, or none of this protection, whose beginning is told by our clock and the point by its own. */
-    script(conn, "UPDATE machines SET last_point_at = NULL");
+    fixture_script(conn, "UPDATE machines SET last_point_at = NULL");
     assert_false(has_rpo(conn));
     assert_int_equal(counted(conn, "unknown"), 1);
-    script(conn, "UPDATE machines SET last_point_at = now() - interval '2 days'");
+    fixture_script(conn, "UPDATE machines SET last_point_at = now() - interval '2 days'");
     assert_false(has_rpo(conn));
     assert_int_equal(found(conn, HM_RPO), 0);
     assert_int_equal(counted(conn, "unknown"), 1);
-    script(conn, "UPDATE machines SET clock_skew_usec = - 36 * 3600000000");
+    fixture_script(conn, "UPDATE machines SET clock_skew_usec = - 36 * 3600000000");
     assert_true(has_rpo(conn));
 }
 
@@ -155,9 +151,9 @@ static void a_machine_that_is_protected_again_begins_anew(void **state)
     struct db_conn *conn AUTO_OF(db_conn) = fixture_conn(state);
 
     make(conn);
-    script(conn, "UPDATE recovery_points SET time = now() - interval '20 hours'");
+    fixture_script(conn, "UPDATE recovery_points SET time = now() - interval '20 hours'");
     assert_true(found(conn, HM_APP_AGE) > 19 * HOUR_USEC);
-    script(conn, "UPDATE protections SET active = false");
+    fixture_script(conn, "UPDATE protections SET active = false");
     AUTO_DB_SET struct db_set policy = {0};
     const struct db_filter filters[] = {{"is_default", DB_EQ, "true"}};
     const struct db_page page = {.filters = filters, .filter_count = ARRAY_LEN(filters), .limit = 1};
@@ -168,12 +164,12 @@ static void a_machine_that_is_protected_again_begins_anew(void **state)
     const struct protection put = {
         .machine_id = MACHINE, .policy_id = db_at(&policy, struct policy_row, 0)->id, .vault_id = VAULT};
 
-    script(conn, "INSERT INTO disks (machine_id, key, device, size_bytes, trackable) VALUES ('" MACHINE
-                 "', 'k', '/dev/sda', 4096, true)");
+    fixture_script(conn, "INSERT INTO disks (machine_id, key, device, size_bytes, trackable) VALUES ('" MACHINE
+                         "', 'k', '/dev/sda', 4096, true)");
     assert_ok(protection_put(conn, &put, &version, &err), &err);
     assert_true(found(conn, HM_APP_AGE) < SLACK_USEC);
     /* Other disks are no new beginning. */
-    script(conn, "UPDATE protections SET enabled_at = now() - interval '3 hours'");
+    fixture_script(conn, "UPDATE protections SET enabled_at = now() - interval '3 hours'");
     assert_ok(protection_put(conn, &put, &version, &err), &err);
     assert_true(found(conn, HM_APP_AGE) > 2 * HOUR_USEC);
 }
@@ -202,11 +198,12 @@ static void an_alarm_that_comes_late_is_raised_all_the_same(void **state)
     assert_false(looks_encrypted(conn));
     assert_ok(event_append(conn, &alarm, &err), &err);
     assert_true(looks_encrypted(conn));
-    script(conn, "UPDATE events SET stored_at = now() - interval '61 minutes'");
+    fixture_script(conn, "UPDATE events SET stored_at = now() - interval '61 minutes'");
     assert_false(looks_encrypted(conn));
-    script(conn, "UPDATE events SET stored_at = NULL"); /* of a hub of an earlier version: by what the agent said */
+    fixture_script(
+        conn, "UPDATE events SET stored_at = NULL"); /* of a hub of an earlier version: by what the agent said */
     assert_false(looks_encrypted(conn));
-    script(conn, "UPDATE events SET at = now() - interval '59 minutes'");
+    fixture_script(conn, "UPDATE events SET at = now() - interval '59 minutes'");
     assert_true(looks_encrypted(conn));
 }
 

@@ -31,27 +31,21 @@
 #define LOOKS_MAX 1000
 #define OPEN_JOB "SELECT 1 FROM jobs WHERE status IN ('queued', 'running', 'waiting_for_input')"
 
-static void script(struct db_conn *conn, const char *sql)
-{
-    struct err err = ERR_INIT;
-
-    assert_ok(db_script(conn, sql, &err), &err);
-}
-
 /* A protected machine with a point. */
 static void build(struct db_conn *conn)
 {
-    script(conn, "DROP TRIGGER IF EXISTS moment ON jobs; DELETE FROM plan_runs; DELETE FROM copies;"
-                 "DELETE FROM failovers; DELETE FROM jobs; DELETE FROM exports; DELETE FROM recovery_points;"
-                 "DELETE FROM machines; DELETE FROM nodes; DELETE FROM vaults");
+    fixture_script(conn, "DROP TRIGGER IF EXISTS moment ON jobs; DELETE FROM plan_runs; DELETE FROM copies;"
+                         "DELETE FROM failovers; DELETE FROM jobs; DELETE FROM exports; DELETE FROM recovery_points;"
+                         "DELETE FROM machines; DELETE FROM nodes; DELETE FROM vaults");
     fixture_machine(conn, MACHINE, "web1");
     fixture_node(conn, NODE, "n");
     fixture_vault(conn, VAULT, "v");
-    script(conn, "INSERT INTO disks (machine_id, key, number, is_protected) VALUES ('" MACHINE "', 'sda', 0, true);"
-                 "INSERT INTO protections (machine_id, policy_id, node_id, vault_id) SELECT '" MACHINE "', id, '" NODE
-                 "', '" VAULT "' FROM policies WHERE is_default; UPDATE machines SET state = 'protected';"
-                 "INSERT INTO recovery_points (machine_id, sequence, vault_id, time, kind, generation, committed_at)"
-                 " VALUES ('" MACHINE "', 1, '" VAULT "', now(), 'crash', 1, now())");
+    fixture_script(conn,
+        "INSERT INTO disks (machine_id, key, number, is_protected) VALUES ('" MACHINE "', 'sda', 0, true);"
+        "INSERT INTO protections (machine_id, policy_id, node_id, vault_id) SELECT '" MACHINE "', id, '" NODE
+        "', '" VAULT "' FROM policies WHERE is_default; UPDATE machines SET state = 'protected';"
+        "INSERT INTO recovery_points (machine_id, sequence, vault_id, time, kind, generation, committed_at)"
+        " VALUES ('" MACHINE "', 1, '" VAULT "', now(), 'crash', 1, now())");
 }
 
 /* Looks at jobs, and answers for the vault, until the query has rows. */
@@ -62,10 +56,11 @@ static void work_until(struct db_conn *conn, const char *query)
 
     for (int i = 0; i < LOOKS_MAX && rows_of(conn, query) == 0; i++) {
         (void)job_run_one(conn, HUB, &wait, &err); /* what fails is in the job, or it is tried again */
-        script(conn, "UPDATE commands SET done = true, result = '{\"uri\":\"nbd+unix:///0?socket=/s\",\"sequence\":"
-                     "\"1\",\"disks\":[{\"number\":0,\"uri\":\"nbd+unix:///0?socket=/s\"}]}' WHERE NOT done;"
-                     "UPDATE jobs SET run_after = now(), lease_until = NULL WHERE status = 'running' AND NOT rests;"
-                     "UPDATE jobs SET run_after = now() WHERE status = 'running'");
+        fixture_script(conn,
+            "UPDATE commands SET done = true, result = '{\"uri\":\"nbd+unix:///0?socket=/s\",\"sequence\":"
+            "\"1\",\"disks\":[{\"number\":0,\"uri\":\"nbd+unix:///0?socket=/s\"}]}' WHERE NOT done;"
+            "UPDATE jobs SET run_after = now(), lease_until = NULL WHERE status = 'running' AND NOT rests;"
+            "UPDATE jobs SET run_after = now() WHERE status = 'running'");
         (void)poll(NULL, 0, 1); /* the target is at work meanwhile */
     }
     if (rows_of(conn, query) == 0)
@@ -156,7 +151,7 @@ static void test_a_job_ends_whose_work_cannot_be_undone(void **state)
 
     fail_over(conn);
     work_until(conn, "SELECT 1 FROM failovers WHERE state = 'starting'");
-    script(conn, "UPDATE failovers SET state = 'rolled_back'");
+    fixture_script(conn, "UPDATE failovers SET state = 'rolled_back'");
     work(conn);
     assert_int_equal(rows_of(conn, "SELECT 1 FROM jobs WHERE kind = 'failover' AND status = 'failed' AND problem_text"
                                    " LIKE 'run is not possible%cannot be undone: end is not possible%'"
@@ -172,14 +167,15 @@ static void resume(struct db_conn *conn)
     struct err err = ERR_INIT;
 
     build(conn);
-    script(conn, "DELETE FROM compute_targets WHERE name = 'rack'; INSERT INTO compute_targets (name, adapter, config)"
-                 " VALUES ('rack', 'command', '{\"program\":\"/nonexistent/program\"}');"
-                 "UPDATE machines SET state = 'reverse_protected';"
-                 "INSERT INTO exports (id, machine_id, vault_id, writable, state) VALUES ('" BRANCH "', '" MACHINE
-                 "', '" VAULT "', true, 'kept');"
-                 "INSERT INTO failovers (id, machine_id, vault_id, target_id, kind, state, sequence, export_id)"
-                 " SELECT '" FAILOVER "', '" MACHINE "', '" VAULT "', id, 'unplanned', 'reprotected', 1, '" BRANCH
-                 "' FROM compute_targets WHERE name = 'rack'");
+    fixture_script(conn,
+        "DELETE FROM compute_targets WHERE name = 'rack'; INSERT INTO compute_targets (name, adapter, config)"
+        " VALUES ('rack', 'command', '{\"program\":\"/nonexistent/program\"}');"
+        "UPDATE machines SET state = 'reverse_protected';"
+        "INSERT INTO exports (id, machine_id, vault_id, writable, state) VALUES ('" BRANCH "', '" MACHINE "', '" VAULT
+        "', true, 'kept');"
+        "INSERT INTO failovers (id, machine_id, vault_id, target_id, kind, state, sequence, export_id)"
+        " SELECT '" FAILOVER "', '" MACHINE "', '" VAULT "', id, 'unplanned', 'reprotected', 1, '" BRANCH
+        "' FROM compute_targets WHERE name = 'rack'");
     assert_ok(submit(conn, "failover_resume", "{\"failover_id\":\"" FAILOVER "\"}", &err), &err);
     work_until(conn, "SELECT 1 FROM job_steps WHERE name = 'start' AND (detail LIKE 'waits: %' OR status = 'failed')");
 }
@@ -191,7 +187,7 @@ static void test_a_replica_comes_back_when_its_target_does(void **state)
 
     resume(conn);
     assert_int_equal(rows_of(conn, OPEN_JOB), 1);
-    script(conn, "UPDATE compute_targets SET config = '{\"program\":\"/bin/true\"}' WHERE name = 'rack'");
+    fixture_script(conn, "UPDATE compute_targets SET config = '{\"program\":\"/bin/true\"}' WHERE name = 'rack'");
     work(conn);
     assert_int_equal(rows_of(conn, "SELECT 1 FROM jobs WHERE kind = 'failover_resume' AND status = 'succeeded'"), 1);
 }
@@ -208,7 +204,7 @@ static void test_who_waits_for_a_replica_can_give_it_up(void **state)
     work(conn);
     assert_int_equal(rows_of(conn, "SELECT 1 FROM jobs WHERE status = 'cancelled'"), 1);
     resume(conn);
-    script(conn, "UPDATE failovers SET state = 'committed'");
+    fixture_script(conn, "UPDATE failovers SET state = 'committed'");
     work(conn);
     assert_int_equal(rows_of(conn, "SELECT 1 FROM jobs WHERE status = 'failed' AND problem_code = 'cancelled'"), 1);
 }
@@ -222,10 +218,11 @@ static void test_what_is_being_ended_does_not_need_a_vault_that_is_lost(void **s
     fail_over(conn);
     work(conn);
     fixture_vault(conn, OTHER_VAULT, "w");
-    script(conn, "UPDATE failovers SET state = 'ending'; INSERT INTO copies (machine_id, vault_id, source_vault_id, "
-                 "created_by) VALUES ('" MACHINE "', '" OTHER_VAULT "', '" VAULT "', 'test');"
-                 "INSERT INTO failovers (id, machine_id, vault_id, target_id, kind, state, export_id) SELECT '" FAILOVER
-                 "', machine_id, vault_id, target_id, 'test', 'running', export_id FROM failovers");
+    fixture_script(conn,
+        "UPDATE failovers SET state = 'ending'; INSERT INTO copies (machine_id, vault_id, source_vault_id, "
+        "created_by) VALUES ('" MACHINE "', '" OTHER_VAULT "', '" VAULT "', 'test');"
+        "INSERT INTO failovers (id, machine_id, vault_id, target_id, kind, state, export_id) SELECT '" FAILOVER
+        "', machine_id, vault_id, target_id, 'test', 'running', export_id FROM failovers");
     assert_int_equal(rows_of(conn, "SELECT 1 FROM failovers WHERE export_id IS NOT NULL"), 2);
     assert_ok(copy_use(conn, MACHINE, OTHER_VAULT, &err), &err);
     assert_int_equal(
@@ -241,11 +238,11 @@ static void test_a_machine_with_a_replica_is_not_forgotten(void **state)
 
     fail_over(conn);
     work(conn);
-    script(conn, "UPDATE failovers SET kind = 'test'; UPDATE machines SET state = 'unprotected'");
+    fixture_script(conn, "UPDATE failovers SET kind = 'test'; UPDATE machines SET state = 'unprotected'");
     assert_int_equal(machine_delete(conn, MACHINE, 0, &err), -1);
     assert_int_equal(err.code, ERR_REFUSED);
     assert_non_null(strstr(err.correction, "leeward failover cleanup"));
-    script(conn, "UPDATE failovers SET state = 'cleaned'");
+    fixture_script(conn, "UPDATE failovers SET state = 'cleaned'");
     err = (struct err)ERR_INIT;
     assert_ok(machine_delete(conn, MACHINE, 0, &err), &err);
 }
@@ -257,15 +254,16 @@ static void test_who_deletes_a_target_is_told_what_needs_it(void **state)
     struct err err = ERR_INIT;
 
     build(conn);
-    script(conn, "DELETE FROM compute_targets WHERE name = 'rack'; INSERT INTO compute_targets (name, adapter)"
-                 " VALUES ('rack', 'disk'); INSERT INTO drill_schedules (name, policy_id, interval_usec, "
-                 "overdue_after_usec, target_id) SELECT 'weekly', p.id, 1, 1, t.id FROM policies p, compute_targets t"
-                 " WHERE p.is_default AND t.name = 'rack'");
+    fixture_script(conn,
+        "DELETE FROM compute_targets WHERE name = 'rack'; INSERT INTO compute_targets (name, adapter)"
+        " VALUES ('rack', 'disk'); INSERT INTO drill_schedules (name, policy_id, interval_usec, "
+        "overdue_after_usec, target_id) SELECT 'weekly', p.id, 1, 1, t.id FROM policies p, compute_targets t"
+        " WHERE p.is_default AND t.name = 'rack'");
     assert_int_equal(db_exec(conn, &r, &err, "SELECT id FROM compute_targets WHERE name = 'rack'"), 1);
     assert_int_equal(target_delete(conn, db_text(r, 0, 0), 0, &err), -1);
     assert_int_equal(err.code, ERR_REFUSED);
     assert_non_null(strstr(err.text, "a drill"));
-    script(conn, "DELETE FROM drill_schedules");
+    fixture_script(conn, "DELETE FROM drill_schedules");
     err = (struct err)ERR_INIT;
     assert_ok(target_delete(conn, db_text(r, 0, 0), 0, &err), &err);
 }
@@ -311,7 +309,8 @@ static void test_a_cancelled_drill_takes_the_replica_away_that_just_came_up(void
     run_plan(conn, job);
     answer_gate(conn);
     work_until(conn, "SELECT 1 FROM jobs WHERE kind = 'failover'");
-    script(conn, "UPDATE jobs SET status = 'waiting_for_input' WHERE kind = 'plan_run'"); /* nobody looks at it */
+    fixture_script(
+        conn, "UPDATE jobs SET status = 'waiting_for_input' WHERE kind = 'plan_run'"); /* nobody looks at it */
     work_until(conn, "SELECT 1 FROM jobs WHERE kind = 'failover' AND status = 'succeeded'");
     assert_ok(job_cancel(conn, job, &err), &err);
     work(conn);
@@ -326,11 +325,12 @@ static void test_a_step_that_loses_a_deadlock_begins_again(void **state)
     char job[IDENT_TEXT_SIZE];
 
     run_plan(conn, job);
-    script(conn, "CREATE OR REPLACE FUNCTION moment() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
-                 " IF (SELECT attempts FROM job_steps s JOIN jobs j ON j.id = s.job_id WHERE j.kind = 'plan_run'"
-                 " AND s.name = 'run') = 0 THEN RAISE EXCEPTION 'given up' USING ERRCODE = '40P01'; END IF;"
-                 " RETURN NEW; END $$; CREATE TRIGGER moment BEFORE INSERT ON jobs FOR EACH ROW"
-                 " WHEN (NEW.kind = 'failover') EXECUTE FUNCTION moment()");
+    fixture_script(conn,
+        "CREATE OR REPLACE FUNCTION moment() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+        " IF (SELECT attempts FROM job_steps s JOIN jobs j ON j.id = s.job_id WHERE j.kind = 'plan_run'"
+        " AND s.name = 'run') = 0 THEN RAISE EXCEPTION 'given up' USING ERRCODE = '40P01'; END IF;"
+        " RETURN NEW; END $$; CREATE TRIGGER moment BEFORE INSERT ON jobs FOR EACH ROW"
+        " WHEN (NEW.kind = 'failover') EXECUTE FUNCTION moment()");
     answer_gate(conn);
     work(conn);
     assert_int_equal(rows_of(conn, "SELECT 1 FROM plan_runs WHERE state = 'succeeded'"), 1);
@@ -345,7 +345,7 @@ static void test_a_failback_of_a_machine_that_is_gone_fails_its_step(void **stat
 
     run_plan(conn, job);
     work_until(conn, "SELECT 1 FROM jobs WHERE status = 'waiting_for_input'");
-    script(conn, "UPDATE plan_runs SET kind = 'failback', cleanup = false; DELETE FROM machines");
+    fixture_script(conn, "UPDATE plan_runs SET kind = 'failback', cleanup = false; DELETE FROM machines");
     answer_gate(conn);
     work(conn);
     assert_int_equal(rows_of(conn, "SELECT 1 FROM plan_run_steps WHERE name = 'web' AND state = 'failed'"

@@ -24,19 +24,13 @@
 #define VAULT "33333333-0000-4000-8000-000000000001"
 #define LOOKS 2000
 
-static void script(struct db_conn *conn, const char *sql)
-{
-    struct err err = ERR_INIT;
-
-    assert_ok(db_script(conn, sql, &err), &err);
-}
-
 static void submit(struct db_conn *conn, const char *kind, const char *params, char id[IDENT_TEXT_SIZE])
 {
     const struct job_spec spec = {.kind = kind, .params_json = params, .requested_by = "token:test"};
     struct err err = ERR_INIT;
 
-    script(conn, "DROP TRIGGER IF EXISTS moment ON jobs; DROP TRIGGER IF EXISTS moment ON job_steps; DELETE FROM jobs");
+    fixture_script(
+        conn, "DROP TRIGGER IF EXISTS moment ON jobs; DROP TRIGGER IF EXISTS moment ON job_steps; DELETE FROM jobs");
     assert_ok(job_submit(conn, &spec, false, id, &err), &err);
 }
 
@@ -46,7 +40,7 @@ static void look(struct db_conn *conn, const char *hub)
     struct err err = ERR_INIT;
     uint64_t wait;
 
-    script(conn, "UPDATE jobs SET run_after = now() WHERE status = 'running'");
+    fixture_script(conn, "UPDATE jobs SET run_after = now() WHERE status = 'running'");
     assert_int_equal(job_run_one(conn, hub, &wait, &err), 1);
 }
 
@@ -70,7 +64,7 @@ static void hold_moment(struct db_conn *conn, const char *when, const char *body
         body, when);
 
     assert_non_null(sql);
-    script(conn, sql);
+    fixture_script(conn, sql);
 }
 
 /* ---- a hub that is slow ---- */
@@ -128,13 +122,13 @@ static void test_the_failure_of_a_hub_whose_lease_ran_out_changes_nothing(void *
     hold_moment(conn, "BEFORE UPDATE ON job_steps FOR EACH ROW WHEN (NEW.detail <> '' OR NEW.status <> 'running')",
         "IF NEW.detail = '' THEN RAISE EXCEPTION 'given up' USING ERRCODE = '40001'; END IF;"
         " PERFORM pg_advisory_xact_lock_shared(1);");
-    script(conn, "SELECT pg_advisory_lock(1)");
+    fixture_script(conn, "SELECT pg_advisory_lock(1)");
     begin(&a);
     wait_for(conn, "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted");
     begin(&b);
     wait_for(conn, "SELECT 1 FROM jobs WHERE status = 'succeeded' UNION ALL"
                    " SELECT 1 FROM pg_locks WHERE locktype = 'transactionid' AND NOT granted");
-    script(conn, "SELECT pg_advisory_unlock(1)");
+    fixture_script(conn, "SELECT pg_advisory_unlock(1)");
     pthread_join(a.thread, NULL);
     pthread_join(b.thread, NULL);
     assert_job(conn, id, "succeeded");
@@ -160,7 +154,7 @@ static void answer_and_fail_once(struct db_conn *conn, const char *text, char id
         "RAISE EXCEPTION 'given up' USING ERRCODE = '40P01';");
     look(conn, HUB_A);
     assert_job(conn, id, "running");
-    script(conn, "DROP TRIGGER moment ON job_steps");
+    fixture_script(conn, "DROP TRIGGER moment ON job_steps");
     look(conn, HUB_A);
 }
 
@@ -216,15 +210,16 @@ static void test_a_step_of_a_plan_is_left_to_the_hub_that_may_be_at_work_for_it(
     uint64_t wait = 0;
 
     submit(conn, "plan_gate", "{\"question\":\"on?\"}", id);
-    script(conn, "UPDATE jobs SET kind = 'plan_action', status = 'running', rests = true, claimed_by = '" HUB_A
-                 "', lease_until = now() - interval '1 second'; DELETE FROM hub_processes;"
-                 "UPDATE placement_watch SET seen_at = now() - interval '1 minute', since = now() - interval '1 day'");
+    fixture_script(conn,
+        "UPDATE jobs SET kind = 'plan_action', status = 'running', rests = true, claimed_by = '" HUB_A
+        "', lease_until = now() - interval '1 second'; DELETE FROM hub_processes;"
+        "UPDATE placement_watch SET seen_at = now() - interval '1 minute', since = now() - interval '1 day'");
     assert_int_equal(job_store_claim(conn, HUB_B, 60000000, &claim, &wait, &err), 0); /* no hub has looked yet */
     assert_true(wait >= 20000 && wait < 60000);
-    script(conn, "UPDATE placement_watch SET seen_at = now(), since = now() - interval '5 seconds'");
+    fixture_script(conn, "UPDATE placement_watch SET seen_at = now(), since = now() - interval '5 seconds'");
     assert_int_equal(job_store_claim(conn, HUB_B, 60000000, &claim, &wait, &err), 0);
-    script(conn, "UPDATE placement_watch SET since = now() - interval '11 seconds';"
-                 "INSERT INTO hub_processes VALUES ('" HUB_A "', now() - interval '20 seconds')");
+    fixture_script(conn, "UPDATE placement_watch SET since = now() - interval '11 seconds';"
+                         "INSERT INTO hub_processes VALUES ('" HUB_A "', now() - interval '20 seconds')");
     assert_int_equal(job_store_claim(conn, HUB_B, 60000000, &claim, &wait, &err), 0); /* A was there a moment ago */
     assert_ok(job_store_let_go_of_dead(conn, HUB_A, &err), &err);
     assert_int_equal(job_store_claim(conn, HUB_B, 60000000, &claim, &wait, &err), 1); /* it is known to be dead */
@@ -241,7 +236,7 @@ static void test_a_step_is_not_old_because_the_clock_was_set_back(void **state)
     uint64_t wait = 0;
 
     submit(conn, "plan_gate", "{\"question\":\"on?\"}", id);
-    script(conn, "UPDATE job_steps SET started_at = now() + interval '1 second'");
+    fixture_script(conn, "UPDATE job_steps SET started_at = now() + interval '1 second'");
     assert_int_equal(job_store_claim(conn, HUB_A, 60000000, &claim, &wait, &err), 1);
     assert_int_equal(claim.step_age_usec, 0);
     job_claim_done(&claim);
@@ -256,14 +251,16 @@ static void test_what_waits_does_not_wait_for_the_hour_that_the_clock_was_set_ba
     uint64_t wait = 0;
 
     submit(conn, "plan_gate", "{\"question\":\"on?\"}", id);
-    script(conn, "UPDATE placement_watch SET seen_at = now() - interval '3 seconds', since = now() - interval '1 day'");
+    fixture_script(
+        conn, "UPDATE placement_watch SET seen_at = now() - interval '3 seconds', since = now() - interval '1 day'");
     assert_int_equal(clock_set_back(conn, &err), 0);
-    script(conn, "UPDATE placement_watch SET seen_at = seen_at + interval '1 hour';"
-                 "UPDATE jobs SET status = 'running', run_after = now() + interval '1 hour', claimed_by = '" HUB_A
-                 "', rests = true, lease_until = now() + interval '1 hour';"
-                 "DELETE FROM vaults");
+    fixture_script(conn,
+        "UPDATE placement_watch SET seen_at = seen_at + interval '1 hour';"
+        "UPDATE jobs SET status = 'running', run_after = now() + interval '1 hour', claimed_by = '" HUB_A
+        "', rests = true, lease_until = now() + interval '1 hour';"
+        "DELETE FROM vaults");
     fixture_vault(conn, VAULT, "v");
-    script(conn, "UPDATE vaults SET last_seen_at = now() + interval '1 hour'");
+    fixture_script(conn, "UPDATE vaults SET last_seen_at = now() + interval '1 hour'");
     assert_int_equal(job_run_one(conn, HUB_A, &wait, &err), 0);
     assert_int_equal(clock_set_back(conn, &err), 1);
     assert_int_equal(clock_set_back(conn, &err), 0);
@@ -284,7 +281,7 @@ static void vault_is_silent(struct db_conn *conn, const char *looked, const char
         looked, last_look, heard);
 
     assert_non_null(sql);
-    script(conn, sql);
+    fixture_script(conn, sql);
 }
 
 /* A verification of hours outlives a session that broke off a moment ago, and the minutes in which no hub could have heard of the vault. */
@@ -293,7 +290,7 @@ static void test_a_long_command_outlives_a_peer_that_is_gone_for_a_moment(void *
     struct db_conn *conn AUTO_OF(db_conn) = fixture_conn(state);
     char id[IDENT_TEXT_SIZE];
 
-    script(conn, "DELETE FROM vaults");
+    fixture_script(conn, "DELETE FROM vaults");
     fixture_vault(conn, VAULT, "v");
     submit(conn, "vault_verify", "{}", id);
     look(conn, HUB_A);

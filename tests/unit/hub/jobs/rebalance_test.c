@@ -27,13 +27,6 @@
 #define ON_EACH (MACHINES / 3)
 #define HUBS 4
 
-static void script(struct db_conn *conn, const char *sql)
-{
-    struct err err = ERR_INIT;
-
-    assert_ok(db_script(conn, sql, &err), &err);
-}
-
 static long number(struct db_conn *conn, const char *sql)
 {
     struct err err = ERR_INIT;
@@ -50,13 +43,13 @@ static void build(struct db_conn *conn)
     static const char *const nodes[] = {NODE_A, NODE_B, NODE_C};
     char id[37], name[16];
 
-    script(conn, "DELETE FROM jobs; DELETE FROM machines; DELETE FROM nodes; DELETE FROM vaults;"
-                 "UPDATE placement_watch SET since = now() - interval '1 hour', seen_at = now()");
+    fixture_script(conn, "DELETE FROM jobs; DELETE FROM machines; DELETE FROM nodes; DELETE FROM vaults;"
+                         "UPDATE placement_watch SET since = now() - interval '1 hour', seen_at = now()");
     fixture_node(conn, NODE_A, "a");
     fixture_node(conn, NODE_B, "b");
     fixture_node(conn, NODE_C, "c");
     fixture_vault(conn, VAULT, "v");
-    script(conn, "UPDATE nodes SET online_since = now() - interval '1 hour'");
+    fixture_script(conn, "UPDATE nodes SET online_since = now() - interval '1 hour'");
     for (int i = 0; i < MACHINES; i++) {
         (void)snprintf(id, sizeof(id), "eeeeeeee-0000-4000-8000-%012d", i);
         (void)snprintf(name, sizeof(name), "m%d", i);
@@ -67,7 +60,7 @@ static void build(struct db_conn *conn)
                       DB_S(id), DB_S(nodes[i % 3])),
             &err);
     }
-    script(conn, "UPDATE machines SET state = 'protected'");
+    fixture_script(conn, "UPDATE machines SET state = 'protected'");
 }
 
 static void node_is(struct db_conn *conn, const char *id, const char *online, const char *heard_ago)
@@ -76,7 +69,7 @@ static void node_is(struct db_conn *conn, const char *id, const char *online, co
         "UPDATE nodes SET online = %s, last_seen_at = now() - interval '%s' WHERE id = '%s'", online, heard_ago, id);
 
     assert_non_null(sql);
-    script(conn, sql);
+    fixture_script(conn, sql);
 }
 
 static int look(struct db_conn *conn)
@@ -93,7 +86,7 @@ static int look(struct db_conn *conn)
 /* What the jobs do, without the agents that they wait for. */
 static void carry_out(struct db_conn *conn)
 {
-    script(conn,
+    fixture_script(conn,
         "UPDATE protections p SET node_id = (j.params->>'node_id')::uuid, node_since = now(),"
         " node_reason = j.params->>'reason' FROM jobs j WHERE j.machine_id = p.machine_id AND j.status = 'queued';"
         "UPDATE jobs SET status = 'succeeded', finished_at = now() WHERE status = 'queued'");
@@ -122,7 +115,7 @@ static void test_churn_is_of_the_last_minutes_and_summed_up_once_a_minute(void *
     int64_t minute;
 
     build(conn);
-    script(conn,
+    fixture_script(conn,
         "INSERT INTO samples (machine_id, minute, changed_bytes)"
         " SELECT m.id::uuid, now() - g * interval '1 minute', m.bytes FROM generate_series(1, 12) g,"
         " (VALUES ('eeeeeeee-0000-4000-8000-000000000000', 60000), ('eeeeeeee-0000-4000-8000-000000000002', 120))"
@@ -130,7 +123,7 @@ static void test_churn_is_of_the_last_minutes_and_summed_up_once_a_minute(void *
     seen = see_churn(conn, &churn);
     assert_int_equal(seen.first, 900); /* nine of them are within the ten minutes */
     assert_int_equal(seen.third, 1);
-    script(conn, "DELETE FROM samples");
+    fixture_script(conn, "DELETE FROM samples");
     minute = churn.minute;
     seen = see_churn(conn, &churn);
     assert_int_equal(seen.first, churn.minute == minute ? 900 : 0);
@@ -155,7 +148,7 @@ static void test_one_hub_looks_at_a_time(void **state)
     /* The hub that looks is killed: its connection ends, and with it the duty. */
     assert_ok(db_exec(second, &r, &err, "SELECT pg_backend_pid()"), &err);
     AUTO_FREE char *kill = mem_printf("SELECT pg_terminate_backend(%s, 10000)", db_text(r, 0, 0));
-    script(first, kill);
+    fixture_script(first, kill);
     assert_int_equal(sweep_begin(first, &err), 1);
     sweep_end(first);
     assert_int_equal(sweep_begin(second, &err), 1); /* by a connection that it makes then */
@@ -178,7 +171,7 @@ static void test_a_node_is_left_when_it_is_gone_and_not_before(void **state)
     assert_int_equal(look(conn), 0);
     node_is(conn, NODE_A, "true", "21 seconds");
     assert_int_equal(look(conn), ON_EACH);
-    script(conn, "DELETE FROM jobs");
+    fixture_script(conn, "DELETE FROM jobs");
     node_is(conn, NODE_A, "false", "11 seconds");
     assert_int_equal(look(conn), ON_EACH);
     assert_int_equal(
@@ -199,16 +192,16 @@ static void test_nodes_of_a_killed_hub_have_time_to_come_to_another(void **state
 
     build(conn);
     assert_ok(hub_is_here(conn, hub, &err), &err);
-    script(conn, "UPDATE nodes SET session_hub = (SELECT process_id FROM hub_processes)");
+    fixture_script(conn, "UPDATE nodes SET session_hub = (SELECT process_id FROM hub_processes)");
     node_is(conn, NODE_A, "true", "21 seconds");
     assert_int_equal(look(conn), ON_EACH); /* the hub is there and hears nothing: the node is gone */
-    script(conn, "DELETE FROM jobs; UPDATE hub_processes SET seen_at = now() - interval '16 seconds';"
-                 "UPDATE nodes SET last_seen_at = now() - interval '25 seconds'");
+    fixture_script(conn, "DELETE FROM jobs; UPDATE hub_processes SET seen_at = now() - interval '16 seconds';"
+                         "UPDATE nodes SET last_seen_at = now() - interval '25 seconds'");
     assert_int_equal(look(conn), 0);
-    script(conn, "UPDATE nodes SET last_seen_at = now() WHERE id <> '" NODE_A "'");
+    fixture_script(conn, "UPDATE nodes SET last_seen_at = now() WHERE id <> '" NODE_A "'");
     node_is(conn, NODE_A, "true", "46 seconds");
     assert_int_equal(look(conn), ON_EACH); /* the others came back and this one did not */
-    script(conn, "DELETE FROM jobs; DELETE FROM hub_processes");
+    fixture_script(conn, "DELETE FROM jobs; DELETE FROM hub_processes");
     db_release(conn);
 }
 
@@ -224,14 +217,14 @@ static void test_who_is_written_to_other_disks_stays(void **state)
     struct err err = ERR_INIT;
 
     build(conn);
-    script(conn, "UPDATE protections SET receiver_id = 'eeeeeeee-0000-4000-8000-000000000001'"
-                 " WHERE machine_id = 'eeeeeeee-0000-4000-8000-000000000000'");
+    fixture_script(conn, "UPDATE protections SET receiver_id = 'eeeeeeee-0000-4000-8000-000000000001'"
+                         " WHERE machine_id = 'eeeeeeee-0000-4000-8000-000000000000'");
     assert_int_equal(job_submit(conn, &move, false, id, &err), -1);
     assert_int_equal(err.code, ERR_REFUSED);
     assert_non_null(strstr(err.text, "is being written to another machine's disks"));
     node_is(conn, NODE_A, "false", "1 minute");
     assert_int_equal(look(conn), ON_EACH - 1);
-    script(conn, "UPDATE protections SET receiver_id = NULL");
+    fixture_script(conn, "UPDATE protections SET receiver_id = NULL");
     assert_int_equal(look(conn), 1);
     db_release(conn);
 }
@@ -242,10 +235,10 @@ static void test_nobody_is_gone_before_nodes_had_the_time_to_report(void **state
 
     build(conn);
     node_is(conn, NODE_A, "false", "1 hour");
-    script(conn, "UPDATE placement_watch SET seen_at = now() - interval '10 minutes'");
+    fixture_script(conn, "UPDATE placement_watch SET seen_at = now() - interval '10 minutes'");
     assert_int_equal(look(conn), 0);
     assert_int_equal(look(conn), 0);
-    script(conn, "UPDATE placement_watch SET since = now() - interval '31 seconds'");
+    fixture_script(conn, "UPDATE placement_watch SET since = now() - interval '31 seconds'");
     assert_int_equal(look(conn), ON_EACH);
     db_release(conn);
 }
@@ -261,7 +254,7 @@ static bool begins_anew(struct db_conn *conn, const char *seen_ago, bool by_look
     uint64_t at = 0;
 
     assert_non_null(sql);
-    script(conn, sql);
+    fixture_script(conn, sql);
     if (by_look)
         (void)look(conn);
     else
@@ -279,7 +272,7 @@ static void test_a_long_sweep_looks_after_the_nodes_as_each_look_does(void **sta
         assert_false(begins_anew(conn, "15 seconds", by_look));
         assert_true(begins_anew(conn, "21 seconds", by_look));
     }
-    script(conn, "DELETE FROM hub_processes");
+    fixture_script(conn, "DELETE FROM hub_processes");
     db_release(conn);
 }
 
@@ -297,18 +290,18 @@ static void test_a_long_sweep_says_every_three_seconds_that_its_hub_is_there(voi
 
     build(conn);
     assert_ok(hub_is_here(conn, hub, &err), &err);
-    script(conn, "UPDATE hub_processes SET seen_at = now() - interval '10 seconds';"
-                 "UPDATE placement_watch SET seen_at = now() - interval '10 seconds'");
+    fixture_script(conn, "UPDATE hub_processes SET seen_at = now() - interval '10 seconds';"
+                         "UPDATE placement_watch SET seen_at = now() - interval '10 seconds'");
     assert_ok(sweep_goes_on(conn, hub, &at, 52999999, &err), &err);
     assert_int_equal(number(conn, seen), 0);
     assert_ok(sweep_goes_on(conn, hub, &at, 53000000, &err), &err);
     assert_int_equal(number(conn, seen), 1);
     assert_true(at == 53000000);
-    script(conn, "UPDATE placement_watch SET seen_at = now() + interval '1 hour'");
+    fixture_script(conn, "UPDATE placement_watch SET seen_at = now() + interval '1 hour'");
     assert_ok(sweep_goes_on(conn, hub, &at, 56000000, &err), &err);
     assert_int_equal(
         number(conn, "SELECT count(*) FROM placement_watch WHERE seen_at > now() + interval '59 minutes'"), 1);
-    script(conn, "DELETE FROM hub_processes; UPDATE placement_watch SET seen_at = now()");
+    fixture_script(conn, "DELETE FROM hub_processes; UPDATE placement_watch SET seen_at = now()");
     db_release(conn);
 }
 
@@ -340,7 +333,7 @@ static long moves_that(struct db_conn *conn, const char *status)
     uint64_t wait;
     int rc = 1;
 
-    script(conn, "UPDATE jobs SET run_after = now() WHERE status = 'running'");
+    fixture_script(conn, "UPDATE jobs SET run_after = now() WHERE status = 'running'");
     for (int looks = 0; rc > 0 && looks < 8; looks++) {
         rc = job_run_one(conn, hub, &wait, &err);
         assert_ok(rc, &err);
@@ -363,15 +356,15 @@ static void test_a_move_waits_for_its_node_until_silence_means_something(void **
     assert_ok(job_submit(conn, &move, false, id, &err), &err);
     assert_int_equal(moves_that(conn, "running"), 1);
     node_is(conn, NODE_B, "true", "1 minute");
-    script(conn, "UPDATE placement_watch SET seen_at = now() - interval '1 minute';"
-                 "UPDATE job_steps SET started_at = started_at - interval '1 minute'");
+    fixture_script(conn, "UPDATE placement_watch SET seen_at = now() - interval '1 minute';"
+                         "UPDATE job_steps SET started_at = started_at - interval '1 minute'");
     assert_int_equal(moves_that(conn, "running"), 1); /* nobody has looked yet */
     assert_int_equal(look(conn), 0);
     assert_int_equal(moves_that(conn, "running"), 1); /* one look is not long */
     node_is(conn, NODE_B, "true", "0 seconds");
     assert_int_equal(moves_that(conn, "running"), 1); /* it is there again, and has to hear of the machine */
     node_is(conn, NODE_B, "true", "1 minute");
-    script(conn, "UPDATE placement_watch SET since = now() - interval '31 seconds', seen_at = now()");
+    fixture_script(conn, "UPDATE placement_watch SET since = now() - interval '31 seconds', seen_at = now()");
     assert_int_equal(moves_that(conn, "failed"), 1);
     db_release(conn);
 }
@@ -426,7 +419,7 @@ static void test_nothing_flaps(void **state)
     /* It is back for a moment, gone, and back again: what has just come elsewhere stays there. */
     for (int i = 0; i < 20; i++) {
         node_is(conn, NODE_A, i % 2 == 0 ? "true" : "false", i % 2 == 0 ? "0 seconds" : "11 seconds");
-        script(conn, "UPDATE nodes SET online_since = now() WHERE id = '" NODE_A "'");
+        fixture_script(conn, "UPDATE nodes SET online_since = now() WHERE id = '" NODE_A "'");
         assert_int_equal(look(hubs[i % 2]), 0);
     }
     for (int i = 0; i < 2; i++)

@@ -24,13 +24,6 @@
 
 #define HUB "7f3c9f0e-5a64-4d5e-8d0a-111111111111"
 
-static void sql(struct db_conn *conn, const char *text)
-{
-    struct err err = ERR_INIT;
-
-    assert_ok(db_script(conn, text, &err), &err);
-}
-
 static uint64_t ask(struct db_conn *conn, const char *text)
 {
     AUTO_PGRESULT PGresult *r = NULL;
@@ -73,7 +66,7 @@ static void stored_secret(struct db_conn *conn, const char *name, char id[IDENT_
 
 static void clean(struct db_conn *conn)
 {
-    sql(conn, "DELETE FROM alerts; DELETE FROM alert_channels");
+    fixture_script(conn, "DELETE FROM alerts; DELETE FROM alert_channels");
 }
 
 /* `count` machines have become silent. */
@@ -87,7 +80,7 @@ static void storm(struct db_conn *conn, unsigned count, const char *severity)
         severity, count);
 
     assert_non_null(text);
-    sql(conn, text);
+    fixture_script(conn, text);
 }
 
 static int form(struct db_conn *conn, uint64_t *ret_wait)
@@ -161,7 +154,7 @@ static void what_an_older_version_left_is_sealed(void **state)
 
     clean(conn);
     make_channel(conn, "old", "warning", 0);
-    sql(conn, "UPDATE alert_channels SET secret_sealed = false, secret = 'in the clear'");
+    fixture_script(conn, "UPDATE alert_channels SET secret_sealed = false, secret = 'in the clear'");
     assert_ok(secret_seal_old(conn, &err), &err);
     assert_ok(secret_seal_old(conn, &err), &err); /* once is enough */
     stored_secret(conn, "old", id, sealed);
@@ -215,7 +208,7 @@ static void the_first_change_waits_for_others(void **state)
     storm(conn, 1, "warning");
     assert_int_equal(form(conn, &wait), 0);
     assert_true(wait > 0 && wait <= 40 * USEC_PER_SEC);
-    sql(conn, "UPDATE alert_changes SET at = at - interval '41 seconds'");
+    fixture_script(conn, "UPDATE alert_changes SET at = at - interval '41 seconds'");
     storm(conn, 1, "warning");
     assert_int_equal(form(conn, &wait), 1);
     assert_int_equal(ask(conn, "SELECT change_count FROM alert_deliveries"), 2);
@@ -234,7 +227,7 @@ static void *form_beside(void *arg)
         uint64_t wait;
 
         assert_ok(delivery_form(conn, &wait, &err), &err);
-        sql(conn, "UPDATE alert_deliveries SET state = 'delivered' WHERE state = 'queued'");
+        fixture_script(conn, "UPDATE alert_deliveries SET state = 'delivered' WHERE state = 'queued'");
     }
     return NULL;
 }
@@ -274,7 +267,7 @@ static void a_claim_runs_out_and_a_failure_waits(void **state)
     assert_true(strncmp(claim.secret, "lws1:", 5) == 0);
     assert_int_equal(delivery_claim(conn, 50 * USEC_PER_SEC, &other, &wait, &err), 0);
     assert_true(wait > 20 * USEC_PER_SEC && wait <= 50 * USEC_PER_SEC);
-    sql(conn, "UPDATE alert_deliveries SET lease_until = now()"); /* its hub is gone */
+    fixture_script(conn, "UPDATE alert_deliveries SET lease_until = now()"); /* its hub is gone */
     assert_int_equal(delivery_claim(conn, 50 * USEC_PER_SEC, &other, &wait, &err), 1);
     assert_string_equal(other.id, claim.id);
     assert_int_equal(other.attempts, 2);
@@ -285,7 +278,7 @@ static void a_claim_runs_out_and_a_failure_waits(void **state)
     delivery_claim_done(&claim);
     assert_int_equal(
         ask(conn, "SELECT count(*) FROM alert_deliveries WHERE state = 'failed' AND last_error = 'never'"), 1);
-    sql(conn,
+    fixture_script(conn,
         "UPDATE alert_channels SET enabled = false; UPDATE alert_deliveries SET state = 'queued', next_at = now()");
     assert_int_equal(delivery_claim(conn, USEC_PER_SEC, &other, &wait, &err), 0);
     assert_true(wait > USEC_PER_SEC); /* nobody turns in circles around a channel that is off */
@@ -300,8 +293,9 @@ static void a_report_is_made_once_a_week_by_one_hub(void **state)
 
     clean(conn);
     make_channel(conn, "week", "warning", 0);
-    sql(conn, "UPDATE alert_channels SET weekly_report = true; UPDATE report_schedule SET last_at = now() - interval "
-              "'8 days'");
+    fixture_script(conn,
+        "UPDATE alert_channels SET weekly_report = true; UPDATE report_schedule SET last_at = now() - interval "
+        "'8 days'");
     assert_ok(weekly_report_look(conn, &err), &err);
     assert_ok(weekly_report_look(other, &err), &err);
     assert_int_equal(ask(conn, "SELECT count(*) FROM alert_deliveries WHERE kind = 'report'"), 1);
@@ -309,14 +303,14 @@ static void a_report_is_made_once_a_week_by_one_hub(void **state)
         ask(conn, "SELECT count(*) FROM report_schedule WHERE last_at <= now() AND extract(isodow FROM last_at"
                   " AT TIME ZONE 'UTC') = 1 AND extract(hour FROM last_at AT TIME ZONE 'UTC') = 6"),
         1);
-    sql(conn, "INSERT INTO settings (key, value) VALUES ('report_weekday', '3'), ('report_hour', '22');"
-              "UPDATE report_schedule SET last_at = now() - interval '8 days'");
+    fixture_script(conn, "INSERT INTO settings (key, value) VALUES ('report_weekday', '3'), ('report_hour', '22');"
+                         "UPDATE report_schedule SET last_at = now() - interval '8 days'");
     assert_ok(weekly_report_look(conn, &err), &err);
     assert_int_equal(
         ask(conn, "SELECT count(*) FROM report_schedule WHERE last_at <= now() AND extract(isodow FROM last_at"
                   " AT TIME ZONE 'UTC') = 3 AND extract(hour FROM last_at AT TIME ZONE 'UTC') = 22"),
         1);
-    sql(conn, "DELETE FROM settings WHERE key LIKE 'report_%'");
+    fixture_script(conn, "DELETE FROM settings WHERE key LIKE 'report_%'");
 }
 
 static void a_report_counts_the_hours_in_which_the_rpo_was_kept(void **state)
@@ -329,7 +323,7 @@ static void a_report_counts_the_hours_in_which_the_rpo_was_kept(void **state)
 
     fixture_machine(conn, "11111111-1111-4111-8111-111111111111", "=HYPERLINK(\"<b>\")");
     fixture_vault(conn, "22222222-2222-4222-8222-222222222222", "safe");
-    sql(conn,
+    fixture_script(conn,
         "INSERT INTO protections (machine_id, policy_id, vault_id) SELECT m.id, p.id, v.id FROM machines m, policies p,"
         " vaults v WHERE p.is_default;"
         "INSERT INTO sample_rollups (machine_id, step_sec, start, rpo_max_usec, rpo_sum_usec, rpo_count, "
