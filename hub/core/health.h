@@ -114,7 +114,7 @@ void health_find_node(
     const struct health_node *in, const struct health_limits *limits, struct health_findings *ret_findings);
 void health_find_vault(
     const struct health_vault *in, const struct health_limits *limits, struct health_findings *ret_findings);
-/* Group points that do not come. A group that is late stays so until there is one: neither a first copy nor a new list of members makes it right, and only keep the
+/* Group points that do not come. A group that is late stays so until there is one: neither a first copy nor a new list of members or interval makes it right; they only keep the
  * finding from being told to anybody who was not. */
 void health_find_group(
     const struct health_group *in, const struct health_limits *limits, struct health_findings *ret_findings);

@@ -80,7 +80,7 @@ int health_drills(struct db_conn *conn, PGresult **ret_rows, struct err *err);
 int health_nodes(struct db_conn *conn, PGresult **ret_rows, struct err *err);
 int health_vaults(struct db_conn *conn, PGresult **ret_rows, struct err *err);
 /* Groups in the order of their ids, HEALTH_GROUP_PAGE at most, from the first one behind that id on: each asks for the last points of its members, which takes a third of a millisecond,
- * and some tens where members have thousands that they do not share. */
+ * and some tens of them where members have thousands that they do not share. */
 #define HEALTH_GROUP_PAGE 25
 int health_groups(struct db_conn *conn, const char *after_id, PGresult **ret_rows, struct err *err);
 /* How many peers are there, and the middle one of the skews of their clocks: an even number of them gives the lower one. Each

@@ -42,10 +42,9 @@
 /* Not back: a clock that was set back meanwhile is told by it (clock_store.h). */
 int placement_watching(struct db_conn *conn, struct err *err)
 {
-    return db_exec(conn, NULL, err, "UPDATE placement_watch SET " LOOKED_SINCE ", seen_at = greatest(seen_at, now())") <
-                   0
-               ? -1
-               : 0;
+    static const char sql[] = "UPDATE placement_watch SET " LOOKED_SINCE ", seen_at = greatest(seen_at, now())";
+
+    return db_exec(conn, NULL, err, sql) < 0 ? -1 : 0;
 }
 
 static int note_look(struct db_conn *conn, struct placement_fleet *ret_fleet, int64_t *ret_minute, struct err *err)

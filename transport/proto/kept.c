@@ -276,7 +276,5 @@ int kept_unpack(struct kept *k, const char *teller, const struct buf *in, struct
     for (size_t i = 0; rc == 0 && i < events->n_reports; i++)
         rc = unpack_one(k, &events->reports[i], err);
     wire_free(m);
-    if (rc == 0)
-        k->unsaved = false; /* it is what is there */
     return rc;
 }

@@ -98,7 +98,8 @@ static void load(struct keptfile *f)
         return;
     log_event(LOG_WARN, "kept_events_unreadable", LOG_S("path", f->path), LOG_E(&err));
     f->exists = true;
-    f->kept->unsaved = err.code == ERR_INVALID || err.code == ERR_TOO_LARGE || err.code == ERR_CORRUPT;
+    if (err.code == ERR_INVALID || err.code == ERR_TOO_LARGE)
+        f->kept->unsaved = true;
 }
 
 int keptfile_new(sd_event *loop, const char *path, const char *teller, struct kept *kept, struct keptfile **ret_file,

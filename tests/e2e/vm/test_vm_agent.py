@@ -204,6 +204,8 @@ def a_reboot_is_healed_by_what_differs():
 def an_uninstalled_agent_leaves_nothing():
     lab.make_last_point()
     lab.guest.ssh("systemctl disable --now leeward-agent unseen")
+    # What one that was killed may leave besides.
+    lab.guest.ssh("cd /var/lib/leeward/agent && touch events.pb events.pb.tmp desired.pb.tmp")
     left = lab.guest.ssh(f"{PROGRAMS}/2/leeward-agent --uninstall && rm -r {PROGRAMS} /etc/systemd/system/leeward-agent.service "
                          f"{TOKEN}; systemctl daemon-reload; find / -xdev -iname '*leeward*' -not -path '/var/log/*'; "
                          "find /run /sys/fs/bpf -iname '*leeward*'; pgrep -a leeward || true")

@@ -262,6 +262,21 @@ static void a_damaged_file_is_replaced(void **state)
     RUN_UNTIL(f, !is_there(f));
 }
 
+/* Its disk may only be slow to come. */
+static void what_cannot_be_read_now_stays(void **state)
+{
+    struct fixture *f = *state;
+    struct stat st;
+
+    end(f);
+    assert_int_equal(symlink(f->path, f->path), 0);
+    open_of(f, TELLER);
+    run_for(f, SAVE_USEC + USEC_PER_SEC);
+    assert_int_equal(lstat(f->path, &st), 0);
+    (void)add(f, "error", "looks_encrypted"); /* and is replaced when there is something to write */
+    RUN_UNTIL(f, lstat(f->path, &st) == 0 && S_ISREG(st.st_mode));
+}
+
 int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -273,6 +288,7 @@ int main(void)
         TEST(a_disk_that_is_full_is_tried_again),
         TEST(another_tellers_events_are_not_told),
         TEST(a_damaged_file_is_replaced),
+        TEST(what_cannot_be_read_now_stays),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
