@@ -27,6 +27,16 @@ def write_texts(folder):
             f.write(line * (MIB // len(line)))
 
 
+def disk_of_texts(size_bytes):
+    """A disk with a file system, and the folder that it is mounted on."""
+    disk = Disk(size_bytes)
+    disk.make_fs("ext4")
+    folder = disk.mount()
+    write_texts(os.path.join(folder, "texts"))
+    run("sync")
+    return disk, folder
+
+
 def encrypt_in_place(path):
     """What ransomware does: the ciphertext goes over the file's own blocks."""
     ciphertext = subprocess.run(["openssl", "enc", "-aes-256-ctr", "-pbkdf2", "-pass", f"pass:{SALT}", "-in", path],
@@ -51,10 +61,7 @@ def alarms(site):
 
 @test
 def encryption_is_told_from_everyday_work():
-    disk = Disk(700 * MIB)
-    disk.make_fs("ext4")
-    folder = disk.mount()
-    write_texts(os.path.join(folder, "texts"))
+    disk, folder = disk_of_texts(700 * MIB)
     database = Postgres(folder)
     database.start()
     run("sync")
@@ -101,11 +108,7 @@ def encryption_is_told_from_everyday_work():
 
 @test
 def an_alarm_outlives_an_agent_that_dies_without_a_hub():
-    disk = Disk(160 * MIB)
-    disk.make_fs("ext4")
-    folder = disk.mount()
-    write_texts(os.path.join(folder, "texts"))
-    run("sync")
+    disk, folder = disk_of_texts(160 * MIB)
     gate = Gate()
     site = Site(daemon_starters={"hub": gate.starter})
     site.protect(disk)
