@@ -142,9 +142,12 @@ static void make_key(const struct inventory_source *src, struct inventory *inv, 
     snprintf(d->key, sizeof(d->key), "dev:%s", d->name);
 }
 
-/* Request events, by which changes are seen, exist for blk-mq queues only. */
+/* Request events, by which changes are seen, exist for blk-mq queues only. A loop disk that cannot be written (each package that snapd mounts is one, and is
+ * gone with its next revision) holds nothing that does not come along with its file. */
 static void judge_trackable(const struct inventory_source *src, struct inventory_disk *d)
 {
+    char map[SYS_NAME_MAX];
+
     if (!sys_attr_exists(src, d->name, "mq")) {
         snprintf(
             d->reason, sizeof(d->reason), "%s has no request queue (blk-mq), so its writes cannot be seen", d->name);
@@ -152,6 +155,16 @@ static void judge_trackable(const struct inventory_source *src, struct inventory
     }
     if (sys_attr_u64(src, d->name, "queue/dax") != 0) {
         snprintf(d->reason, sizeof(d->reason), "%s can be written past the block layer (DAX)", d->name);
+        return;
+    }
+    if (sys_is_path(src, d->name, map)) {
+        snprintf(d->reason, sizeof(d->reason),
+            "%.32s is one path of %.48s (multipath), and does not see what is written by the others", d->name, map);
+        return;
+    }
+    if (d->is_loop && sys_attr_u64(src, d->name, "ro") != 0) {
+        snprintf(d->reason, sizeof(d->reason),
+            "%.32s is read-only: what it shows comes with the disk that its file lies on", d->name);
         return;
     }
     d->trackable = true;

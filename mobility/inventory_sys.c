@@ -140,13 +140,18 @@ void sys_parent(const struct inventory_source *src, const char *name, char out[S
     snprintf(out, SYS_NAME_MAX, "%s", name);
 }
 
-static DIR *open_slaves(const struct inventory_source *src, const char *name)
+static DIR *open_folder(const struct inventory_source *src, const char *name, const char *folder)
 {
     char path[PATH_MAX];
 
-    if ((size_t)snprintf(path, sizeof(path), "%s/class/block/%s/slaves", src->sys, name) >= sizeof(path))
+    if ((size_t)snprintf(path, sizeof(path), "%s/class/block/%s/%s", src->sys, name, folder) >= sizeof(path))
         return NULL;
     return opendir(path);
+}
+
+static DIR *open_slaves(const struct inventory_source *src, const char *name)
+{
+    return open_folder(src, name, "slaves");
 }
 
 bool sys_is_stacked(const struct inventory_source *src, const char *name)
@@ -159,6 +164,26 @@ bool sys_is_stacked(const struct inventory_source *src, const char *name)
     for (struct dirent *e; !found && (e = readdir(dir));)
         found = e->d_name[0] != '.';
     closedir(dir);
+    return found;
+}
+
+bool sys_is_path(const struct inventory_source *src, const char *name, char ret_map[SYS_NAME_MAX])
+{
+    DIR *dir = open_folder(src, name, "holders");
+    bool found = false;
+
+    for (struct dirent *e; dir && !found && (e = readdir(dir));) {
+        char uuid[160];
+
+        if (e->d_name[0] == '.' || strlen(e->d_name) >= SYS_NAME_MAX)
+            continue;
+        sys_attr(src, e->d_name, "dm/uuid", uuid, sizeof(uuid));
+        found = strncmp(uuid, "mpath-", 6) == 0;
+        if (found)
+            sys_attr(src, e->d_name, "dm/name", ret_map, SYS_NAME_MAX);
+    }
+    if (dir)
+        closedir(dir);
     return found;
 }
 

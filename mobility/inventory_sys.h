@@ -28,6 +28,8 @@ int sys_name_of_devno(const struct inventory_source *src, dev_t devno, char out[
 /* Name of the disk that a partition belongs to; the name itself for anything else. */
 void sys_parent(const struct inventory_source *src, const char *name, char out[SYS_NAME_MAX]);
 bool sys_is_stacked(const struct inventory_source *src, const char *name); /* it has slaves */
+/* It is one path of a multipath device (whose uuid device-mapper begins with mpath-), whose name that is. */
+bool sys_is_path(const struct inventory_source *src, const char *name, char ret_map[SYS_NAME_MAX]);
 /* Adds every whole disk of the inventory that the device lies on. */
 void sys_bottom_disks(
     const struct inventory_source *src, const struct inventory *inventory, const char *name, struct inventory_set *set);

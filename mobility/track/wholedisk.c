@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Small reads below /sys/dev/block/MAJOR:MINOR. Sources: Documentation/ABI/stable/sysfs-block; `mq` exists for disks whose
- * driver takes requests (blk-mq); `partition` for partitions; `slaves` for stacked devices.
+ * driver takes requests (blk-mq); `partition` for partitions; `slaves` for stacked devices, `holders` for those on top; their uuid begins with
+ * what they are for (Documentation/ABI/testing/sysfs-block-dm).
  */
 #include "mobility/track/wholedisk.h"
 
@@ -195,6 +196,25 @@ static int refuse_bio_based(dev_t disk, const char *name, struct err *err)
     return err_hint(err, "use the scan tracker for this disk, or leave it out");
 }
 
+/* Requests go to whichever path is free, and each path's are told as its own. */
+static bool is_path(dev_t disk)
+{
+    char path[PATH_BYTES], uuid[160];
+    struct dirent *entry;
+    bool found = false;
+    DIR *dir;
+
+    sys_path(disk, "holders", path);
+    dir = opendir(path);
+    while (dir && !found && (entry = readdir(dir)) != NULL)
+        found = entry->d_name[0] != '.' &&
+                (size_t)snprintf(path, sizeof(path), "/sys/class/block/%s/dm/uuid", entry->d_name) < sizeof(path) &&
+                read_line(path, uuid, sizeof(uuid)) == 0 && strncmp(uuid, "mpath-", 6) == 0;
+    if (dir)
+        (void)closedir(dir);
+    return found;
+}
+
 int wholedisk_is_trackable(dev_t disk, struct err *err)
 {
     char name[WHOLEDISK_NAME_MAX], text[32];
@@ -214,6 +234,11 @@ int wholedisk_is_trackable(dev_t disk, struct err *err)
     if (read_number(disk, "queue/dax") == 1) {
         (void)err_set(err, ERR_UNSUPPORTED, "%s can be written directly (DAX), past the block layer", name);
         return err_hint(err, "leave it out, or use the scan tracker");
+    }
+    if (is_path(disk)) {
+        (void)err_set(err, ERR_UNSUPPORTED,
+            "%s is one path of a multipath disk: writes by its other paths would not be seen", name);
+        return err_hint(err, "leave it out");
     }
     if (wholedisk_size_bytes(disk) == 0)
         return err_set(err, ERR_UNSUPPORTED, "%s has no medium", name);

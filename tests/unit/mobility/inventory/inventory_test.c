@@ -379,6 +379,69 @@ static void disks_with_one_key_are_told_apart(void **state)
     temp_done(root);
 }
 
+/* Each path tells its own requests alone: by a path that is protected most writes would be missed. */
+static void a_path_of_a_multipath_disk_is_no_disk_to_protect(void **state)
+{
+    struct inventory_source src;
+    struct inventory *inv;
+    char root[64], mountinfo[96];
+
+    (void)state;
+    temp_init(root);
+    src = made_up(root, mountinfo, sizeof(mountinfo));
+    for (const char *name = "abc"; *name; name++) {
+        char disk[8] = {'s', 'd', *name}, devno[8], path[48];
+
+        snprintf(devno, sizeof(devno), "8:%d", (*name - 'a') * 16);
+        whole(root, disk, devno, "2000");
+        snprintf(path, sizeof(path), "devices/sd%c/device/wwid", *name);
+        put(root, path, *name == 'c' ? "naa.2" : "naa.1");
+    }
+    stacked(root, "dm-0", "253:0", "sda sdb");
+    put(root, "devices/dm-0/dm/name", "mpatha");
+    put(root, "devices/dm-0/dm/uuid", "mpath-3600508b400105e21");
+    stacked(root, "dm-1", "253:1", "sdc");
+    put(root, "devices/dm-1/dm/uuid", "LVM-x");
+    must_run("cd %s/devices && mkdir -p sda/holders/dm-0 sdb/holders/dm-0 sdc/holders/dm-1", root);
+    put(root, "mountinfo", "");
+    assert_int_equal(inventory_scan(&src, &inv, NULL), 0);
+    assert_int_equal(inv->disk_count, 3);
+    for (size_t i = 0; i < 2; i++) {
+        assert_false(inv->disks[i].trackable);
+        assert_non_null(strstr(inv->disks[i].reason, "one path of mpatha"));
+    }
+    assert_null(strstr(inventory_find(inv, "wwid:naa.2")->reason, "path")); /* LVM is on it */
+    inventory_free(inv);
+    temp_done(root);
+}
+
+/* snapd mounts one for each package, and takes it away with its next revision. */
+static void a_read_only_loop_disk_comes_with_its_file(void **state)
+{
+    const struct inventory_disk *d;
+    struct inventory *inv;
+    struct loopdisk disk;
+    int on = 1;
+
+    (void)state;
+    if (!loopdisk_is_possible())
+        skip();
+    loopdisk_init(&disk, 8 * MIB, 512, -1);
+    assert_int_equal(ioctl(disk.fd, BLKROSET, &on), 0);
+    assert_int_equal(inventory_scan(NULL, &inv, NULL), 0);
+    d = by_device(inv, disk.path);
+    assert_non_null(d);
+    assert_false(d->trackable);
+    assert_non_null(strstr(d->reason, "read-only"));
+    inventory_free(inv);
+    on = 0;
+    assert_int_equal(ioctl(disk.fd, BLKROSET, &on), 0);
+    assert_int_equal(inventory_scan(NULL, &inv, NULL), 0);
+    assert_true(by_device(inv, disk.path)->trackable);
+    inventory_free(inv);
+    loopdisk_done(&disk);
+}
+
 static void what_cannot_be_tracked_says_why(void **state)
 {
     struct inventory_source src;
@@ -480,6 +543,8 @@ int main(void)
         cmocka_unit_test(many_that_do_not_answer_are_not_waited_for_one_by_one),
         cmocka_unit_test(lvm_over_md_is_found_on_the_disks_at_the_bottom),
         cmocka_unit_test(disks_with_one_key_are_told_apart),
+        cmocka_unit_test(a_path_of_a_multipath_disk_is_no_disk_to_protect),
+        cmocka_unit_test(a_read_only_loop_disk_comes_with_its_file),
         cmocka_unit_test(what_cannot_be_tracked_says_why),
         cmocka_unit_test(disks_are_asked_for_their_size_in_their_own_way),
         cmocka_unit_test(a_stack_that_bites_its_tail_ends),
