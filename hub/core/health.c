@@ -134,7 +134,7 @@ static bool is_late(uint64_t age_usec, uint64_t interval_usec, uint64_t moment_u
 
 static void find_kind(struct finder *f, const char *code, uint64_t age_usec, uint64_t interval_usec)
 {
-    if (is_late(age_usec, interval_usec, HEALTH_SILENT_USEC))
+    if (is_late(age_usec, interval_usec, f->limits->silent_usec))
         find(f, HEALTH_WARNING, code,
             TEXT_VALUES(VALUE_NUMBER("age_seconds", seconds_of(age_usec)),
                 VALUE_NUMBER("interval_seconds", seconds_of(interval_usec))));

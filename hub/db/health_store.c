@@ -34,11 +34,14 @@
     " LEFT JOIN LATERAL (SELECT max(c.not_after) AS not_after FROM certificates c WHERE c.revoked_at IS NULL"          \
     " AND c.subject_id = " t ".id) x ON true"
 
-/* The interval, and how long ago the last point of these kinds was, or protection began; 0, 0 where there is no interval. */
+/* The interval, and how long ago the last point of these kinds was, or protection began; 0, 0 where there is no interval. A point dated later than the machine's
+ * clock may say now, by what it was ahead when it was last heard and a minute, was made while that clock was wrong: it would be the last one for years. */
 #define SINCE(interval, kinds)                                                                                         \
     "coalesce(c." interval ", 0), CASE WHEN coalesce(c." interval ", 0) = 0 THEN 0 ELSE greatest(" USEC(               \
         "now() - greatest((SELECT max(r.time) - m.clock_skew_usec * interval '1 microsecond' FROM recovery_points r"   \
-        " WHERE r.machine_id = m.id AND r.kind <> 'crash' AND r.kind IN (" kinds ")), p.enabled_at)") ", 0) END"
+        " WHERE r.machine_id = m.id AND r.kind <> 'crash' AND r.kind IN (" kinds ")"                                   \
+        " AND r.time <= now() + greatest(m.clock_skew_usec, 0) * interval '1 microsecond' + interval '1 minute'), "    \
+        "p.enabled_at)") ", 0) END"
 
 /* Where it is not foreseen, 0: greatest() would pass over the NULL. */
 #define FULL_IN                                                                                                        \

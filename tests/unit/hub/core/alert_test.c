@@ -247,6 +247,29 @@ static void test_each_finding_of_a_machine_has_its_rule(void **state)
     assert_true(is_among(&found, "no_app_point", HEALTH_WARNING));
 }
 
+/* As a group's, by the same setting. */
+static void test_a_kind_of_point_is_late_after_two_intervals_and_the_moment_of_the_settings(void **state)
+{
+    struct health_limits patient = health_limits_default;
+    struct health_machine m = good_machine();
+    struct health_findings found;
+
+    (void)state;
+    patient.silent_usec = 300 * SEC;
+    m.application_interval_usec = m.filesystem_interval_usec = 60 * SEC;
+    m.application_age_usec = m.filesystem_age_usec = 150 * SEC;
+    health_find_machine(&m, NULL, &found);
+    assert_int_equal(found.count, 0);
+    m.application_age_usec = m.filesystem_age_usec = 151 * SEC;
+    health_find_machine(&m, NULL, &found);
+    assert_int_equal(found.count, 2);
+    health_find_machine(&m, &patient, &found);
+    assert_int_equal(found.count, 0);
+    m.application_age_usec = 421 * SEC;
+    health_find_machine(&m, &patient, &found);
+    assert_true(found.count == 1 && is_among(&found, "no_app_point", HEALTH_WARNING));
+}
+
 static struct health_group late_group(void)
 {
     return (struct health_group){.interval_usec = 60 * SEC,
@@ -510,6 +533,7 @@ int main(void)
         cmocka_unit_test(test_a_resolved_one_begins_anew),
         cmocka_unit_test(test_what_another_alert_explains_is_not_told_twice_but_never_left_out),
         cmocka_unit_test(test_a_finding_with_patience_stands_that_much_longer),
+        cmocka_unit_test(test_a_kind_of_point_is_late_after_two_intervals_and_the_moment_of_the_settings),
         cmocka_unit_test(test_a_group_is_late_after_two_intervals_and_only_if_it_should_make_points),
         cmocka_unit_test(test_a_group_waits_for_its_next_try_before_it_is_an_alert),
         cmocka_unit_test(test_a_group_is_explained_by_a_member_without_any_points),

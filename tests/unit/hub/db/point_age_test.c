@@ -101,6 +101,23 @@ static void the_age_of_each_kind_is_by_the_hubs_clock(void **state)
     assert_in_range(found(conn, HM_APP_AGE), HOUR_USEC - SLACK_USEC, HOUR_USEC + SLACK_USEC);
 }
 
+/* A clock that was years fast for a moment and is right again: the point of that moment is not the last one until its time has come. */
+static void a_point_dated_ahead_does_not_hide_that_none_follows(void **state)
+{
+    struct db_conn *conn AUTO_OF(db_conn) = fixture_conn(state);
+
+    make(conn);
+    fixture_script(conn,
+        "UPDATE recovery_points SET time = now() - interval '5 hours';"
+        "INSERT INTO recovery_points (machine_id, sequence, vault_id, time, kind, generation, committed_at)"
+        " VALUES ('" MACHINE "', 3, '" VAULT "', now() + interval '2 years', 'application', 1, now())");
+    assert_in_range(found(conn, HM_APP_AGE), 5 * HOUR_USEC - SLACK_USEC, 5 * HOUR_USEC + SLACK_USEC);
+    /* While it is fast, such points are what there is. */
+    fixture_script(conn, "UPDATE machines SET clock_skew_usec = 3600000000;"
+                         "UPDATE recovery_points SET time = now() + interval '1 hour' WHERE sequence = 3");
+    assert_true(found(conn, HM_APP_AGE) < SLACK_USEC);
+}
+
 /* The replica's points are made in the vault, and what was off with the source's clock is of no matter any more. */
 static void points_of_a_replica_are_dated_by_its_vault(void **state)
 {
@@ -211,6 +228,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_age_of_each_kind_is_by_the_hubs_clock),
+        cmocka_unit_test(a_point_dated_ahead_does_not_hide_that_none_follows),
         cmocka_unit_test(points_of_a_replica_are_dated_by_its_vault),
         cmocka_unit_test(a_machine_whose_added_disk_is_copied_is_held_to_its_rpo),
         cmocka_unit_test(a_machine_that_is_protected_again_begins_anew),
