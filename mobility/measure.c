@@ -26,6 +26,7 @@
 #include "transport/base/mem.h"
 
 #define SAMPLE_BYTES 65536u
+#define SAMPLE_ALIGNMENT 4096u /* no disk's is larger */
 #define SAMPLES_PER_SECOND 4u
 #define LEVEL 1
 #define MINUTE 60u
@@ -107,10 +108,11 @@ static int open_all(struct measure *m, const char *device, const struct tracker_
     if (dirty_new(size, shift, &m->second, err) < 0 || dirty_new(size, shift, &m->minute, err) < 0 ||
         dirty_new(size, shift, &m->all, err) < 0)
         return -1;
-    m->fd = open(tracker_disk_path(m->disk), O_RDONLY | O_CLOEXEC);
+    /* What a file system has written since it was read once is not in the page cache of its disk. */
+    m->fd = open(tracker_disk_path(m->disk), O_RDONLY | O_DIRECT | O_CLOEXEC);
     if (m->fd < 0)
         return err_sys(err, errno, "opening %s", tracker_disk_path(m->disk));
-    m->plain = malloc(SAMPLE_BYTES);
+    m->plain = aligned_alloc(SAMPLE_ALIGNMENT, SAMPLE_BYTES);
     m->packed = malloc(ZSTD_compressBound(SAMPLE_BYTES));
     m->per_second = json_array();
     m->per_minute = json_array();
@@ -118,25 +120,28 @@ static int open_all(struct measure *m, const char *device, const struct tracker_
                                                                    : err_set(err, ERR_NOMEM, "no memory to measure");
 }
 
-/* Of blocks spread over what changed. */
+static void take_sample(struct measure *m, uint64_t start, uint64_t length)
+{
+    ssize_t n = pread(m->fd, m->plain, (size_t)length, (off_t)start);
+    size_t packed = n > 0 ? ZSTD_compress(m->packed, ZSTD_compressBound(SAMPLE_BYTES), m->plain, (size_t)n, LEVEL) : 0;
+
+    if (n <= 0 || ZSTD_isError(packed))
+        return;
+    m->sampled += (uint64_t)n;
+    m->left += packed < (size_t)n ? packed : (size_t)n;
+}
+
+/* Of blocks spread evenly over what changed, wherever that lies: the beginning of a disk, where file systems have their tables, is nothing like the rest. */
 static void take_samples(struct measure *m)
 {
-    uint64_t total = dirty_bytes(m->second), cursor = 0, start, length;
+    uint64_t step = dirty_bytes(m->second) / SAMPLES_PER_SECOND, due = step / 2, passed = 0, cursor = 0, start, length;
 
-    for (unsigned i = 0; i < SAMPLES_PER_SECOND && total > 0; i++) {
-        uint64_t skip = total / SAMPLES_PER_SECOND;
-        ssize_t n;
-        size_t packed;
-
-        if (dirty_next(m->second, &cursor, SAMPLE_BYTES, &start, &length) == 0)
-            return;
-        n = pread(m->fd, m->plain, (size_t)length, (off_t)start);
-        packed = n > 0 ? ZSTD_compress(m->packed, ZSTD_compressBound(SAMPLE_BYTES), m->plain, (size_t)n, LEVEL) : 0;
-        if (n > 0 && !ZSTD_isError(packed)) {
-            m->sampled += (uint64_t)n;
-            m->left += packed < (size_t)n ? packed : (size_t)n;
-        }
-        cursor += skip;
+    while (step > 0 && dirty_next(m->second, &cursor, SAMPLE_BYTES, &start, &length) > 0) {
+        passed += length;
+        if (passed <= due)
+            continue;
+        take_sample(m, start, length);
+        due += step;
     }
 }
 

@@ -69,7 +69,7 @@ struct disk {
     struct insight_minute done;
     bool alarmed, told;
     struct insight_alarm alarm;
-    uint64_t last_turned_utc_usec;
+    uint64_t last_attack_utc_usec; /* it looked like one then */
 };
 
 struct insight {
@@ -171,10 +171,8 @@ void insight_add(struct insight *i, unsigned index, uint64_t start, const void *
     turned = before == BLOCK_LOW && now == BLOCK_UNIFORM;
     note(i, &d->ring[d->newest], turned);
     note(i, &d->stretch, turned);
-    if (!turned)
-        return;
-    d->last_turned_utc_usec = i->utc_usec;
-    d->minute.turned_bytes += length;
+    if (turned)
+        d->minute.turned_bytes += length;
 }
 
 /* ---- time ---- */
@@ -259,12 +257,16 @@ static void raise_alarm(struct disk *d, uint64_t turned, uint64_t began_utc_usec
         .point = before->sequence < committed->sequence ? *before : *committed};
 }
 
-static void judge(struct disk *d, const struct insight_point *committed)
+/* An alarm stands for as long as that goes on. Odd blocks now and then, as each disk has them, are no reason to say nothing of the next attack. */
+static void judge(const struct insight *i, struct disk *d, const struct insight_point *committed)
 {
-    uint64_t turned = d->alarmed ? 0 : find_attack(d);
+    uint64_t turned = find_attack(d);
     const struct bucket *first;
 
     if (turned == 0)
+        return;
+    d->last_attack_utc_usec = i->utc_usec;
+    if (d->alarmed)
         return;
     first = find_beginning(d);
     raise_alarm(d, turned, first->turned_utc_usec, &first->point, committed);
@@ -282,8 +284,11 @@ static void judge_stretch(const struct insight *i, struct disk *d, const struct 
 {
     const struct bucket *s = &d->stretch, *first = s;
 
-    if (d->alarmed || !is_far_apart(i, d) || s->turned < TURNED_MIN ||
+    if (!is_far_apart(i, d) || s->turned < TURNED_MIN ||
         (uint64_t)s->turned * 100 < (uint64_t)s->judged * TURNED_PERCENT || s->turned < d->stretch_habit * HABIT_FACTOR)
+        return;
+    d->last_attack_utc_usec = i->utc_usec;
+    if (d->alarmed)
         return;
     if ((uint64_t)d->previous.turned * 100 > (uint64_t)d->previous.judged * STRAY_PERCENT)
         first = &d->previous;
@@ -358,13 +363,13 @@ void insight_tick(struct insight *i, uint64_t utc_usec, const struct insight_poi
         if (utc_usec < began + BUCKET_USEC && utc_usec >= began)
             continue;
         if (d->ring[d->newest].turned > 0)
-            judge(d, committed);
+            judge(i, d, committed);
         if (d->after.sequence != i->made.sequence) {
             judge_stretch(i, d, committed);
             next_stretch(i, d);
         }
         next_bucket(d, &fresh);
-        if (d->alarmed && utc_usec > d->last_turned_utc_usec + INSIGHT_QUIET_USEC)
+        if (d->alarmed && utc_usec > d->last_attack_utc_usec + INSIGHT_QUIET_USEC)
             d->alarmed = false;
     }
 }

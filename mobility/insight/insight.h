@@ -48,7 +48,7 @@ void insight_free(struct insight *i); /* NULL allowed */
 /* A disk is protected from now on, or has another size. Without its file of classes the disk is still profiled. */
 void insight_set_disk(struct insight *i, unsigned index, uint32_t number, uint64_t size_bytes);
 void insight_clear_disk(struct insight *i, unsigned index);
-/* A piece within one 64 KiB block. first: read by a copy, so it is no change; the class is learned. */
+/* A piece within one 64 KiB block. first: read by a first copy, or the same as in the vault, so it is no change; the class is learned. */
 void insight_add(struct insight *i, unsigned index, uint64_t start, const void *data, uint32_t length, bool first);
 /* Between points, as the policy wants them. Above 40 s three of them would not come within two minutes: what was written between two is judged
  * as a whole. */
@@ -63,7 +63,7 @@ void insight_tick(struct insight *i, uint64_t utc_usec, const struct insight_poi
 int insight_take_minute(struct insight *i, struct insight_minute *ret_minute);
 /* 1: a new alarm, told once per attack; call again. 0: none. */
 int insight_take_alarm(struct insight *i, struct insight_alarm *ret_alarm);
-/* The alarm that stands: raised, and not quiet for INSIGHT_QUIET_USEC since. NULL: none. Until the next call. */
+/* The alarm that stands: raised, and nothing like it for less than INSIGHT_QUIET_USEC since. NULL: none. Until the next call. */
 const struct insight_alarm *insight_standing(const struct insight *i);
 
 #define INSIGHT_QUIET_USEC (24ull * 3600 * 1000000)

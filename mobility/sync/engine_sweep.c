@@ -105,12 +105,14 @@ static bool vault_has_it(const struct sweep *s, const struct reader_piece *p)
 static int take_piece(void *arg, const struct reader_piece *p, struct err *err)
 {
     struct sweep *s = arg;
+    bool has;
 
     if (!p->data)
         return engine_unreadable(s->e, s->d, p, err);
     engine_readable(s->e, s->d, p);
-    engine_insight_piece(s->e, s->d, p, true);
-    return vault_has_it(s, p) ? 0 : changeset_add(s->e->set, s->d->number, p->start, p->data, p->length, err);
+    has = vault_has_it(s, p);
+    engine_insight_piece(s->e, s->d, p, has || !s->hashes); /* what differs was written while nobody looked */
+    return has ? 0 : changeset_add(s->e->set, s->d->number, p->start, p->data, p->length, err);
 }
 
 /* 0: hashes are there, or it was decided to do without. */

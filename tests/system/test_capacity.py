@@ -65,6 +65,19 @@ def a_disk_is_measured_without_being_protected():
 
 
 @test
+def what_changes_is_sampled_wherever_it_lies():
+    disk = Disk(256 * MIB)
+    common = [f"--filename={disk.device}", "--direct=1", "--time_based", "--runtime=60", "--output=/dev/null"]
+    # The beginning of a disk is where file systems have their tables; what is written most lies behind.
+    start(["fio", "--name=tables", "--rw=randwrite", "--bs=4k", "--size=1m", "--rate=200k", "--zero_buffers", *common])
+    start(["fio", "--name=data", "--rw=randwrite", f"--bs={BLOCK}", "--offset=128m", "--size=128m", "--rate=8m", "--refill_buffers",
+           "--buffer_compress_percentage=0", *common])
+    measured = json.loads(run(os.path.join(BIN, "leeward-agent"), "--measure", disk.device, "--measure-time", "5s", timeout=60))
+    note(measured["compressed_permille"], "of", measured["changed_bytes"])
+    check(measured["compressed_permille"] > 800, f"random data is said to be compressed to {measured['compressed_permille']} permille")
+
+
+@test
 def a_measurement_that_is_interrupted_is_of_what_was_seen():
     disk = Disk(64 * MIB)
     # In a group of its own, which gets the signal as from a terminal: the command and the program that measures.

@@ -160,6 +160,35 @@ static void encrypting_what_was_there_is_an_alarm_once(void **state)
     end(&b);
 }
 
+/* A false alarm, or one that was dealt with, and a disk on which a block looks odd every few hours, as with each archive that is downloaded. */
+static void odd_blocks_after_an_alarm_do_not_silence_the_next(void **state)
+{
+    struct insight_alarm a;
+    struct bench b;
+
+    (void)state;
+    begin(&b);
+    put(&b, 0, 3000, text, true);
+    for (unsigned i = 0; i < 10; i++) {
+        put(&b, i * 40, 40, noise, false);
+        second(&b);
+    }
+    assert_int_equal(insight_take_alarm(b.insight, &a), 1);
+    for (unsigned i = 0; i < 20; i++) {
+        b.now += DAY / 2;
+        put(&b, 1000 + i, 1, noise, false);
+        for (int n = 0; n < 150; n++)
+            second(&b);
+    }
+    assert_null(insight_standing(b.insight));
+    for (unsigned i = 0; i < 10; i++) {
+        put(&b, 2000 + i * 40, 40, noise, false);
+        second(&b);
+    }
+    assert_int_equal(insight_take_alarm(b.insight, &a), 1);
+    end(&b);
+}
+
 /* Commits lag behind, and points are closed within a bucket of the ring: neither makes it an earlier one than it is. */
 static void the_named_point_is_the_last_one_before(void **state)
 {
@@ -571,6 +600,7 @@ int main(void)
         cmocka_unit_test(pieces_are_told_apart),
         cmocka_unit_test(a_sample_tells_low_from_high),
         cmocka_unit_test(encrypting_what_was_there_is_an_alarm_once),
+        cmocka_unit_test(odd_blocks_after_an_alarm_do_not_silence_the_next),
         cmocka_unit_test(the_named_point_is_the_last_one_before),
         cmocka_unit_test(the_named_point_is_committed),
         cmocka_unit_test(a_point_that_was_lost_is_not_named),

@@ -147,6 +147,27 @@ static void what_somebody_else_wrote_is_compared(void **state)
     syncrig_done(&rig);
 }
 
+/* Whoever encrypts a disk while no agent looks, and then has the machine started again, is found by what the comparison sends. */
+static void what_was_encrypted_while_nobody_looked_is_an_alarm(void **state)
+{
+    struct syncrig rig;
+
+    (void)state;
+    syncrig_init(&rig, 1, 64 * MIB, 512);
+    must_run("yes 'the quick brown fox jumps over the lazy dog' | dd of=%s bs=1M count=64 iflag=fullblock status=none",
+        rig.disks[0].path);
+    fakenode_set_hashes(rig.node, true);
+    syncrig_start(&rig);
+    assert_true(syncrig_wait_phase(&rig, PHASE_PROTECTED));
+    syncrig_stop(&rig);
+    must_run("dd if=/dev/urandom of=%s bs=1M count=60 oflag=direct status=none", rig.disks[0].path);
+    fakenode_raise_epoch(rig.node, 1);
+    rig.wish.pace.rate_bytes_per_sec = 8 * MIB; /* an attack is told from a moment's work */
+    syncrig_start(&rig);
+    assert_true(syncrig_wait_event(&rig, "looks_encrypted"));
+    syncrig_done(&rig);
+}
+
 /* A node that was broken into must not leave a state that no agent can load. */
 static void a_number_that_cannot_be_is_not_kept(void **state)
 {
@@ -203,6 +224,7 @@ int main(void)
         cmocka_unit_test(a_hub_that_was_restored_is_obeyed_and_asks_for_nothing_by_it),
         cmocka_unit_test(a_block_that_the_vault_cannot_read_is_sent),
         cmocka_unit_test(what_somebody_else_wrote_is_compared),
+        cmocka_unit_test(what_was_encrypted_while_nobody_looked_is_an_alarm),
         cmocka_unit_test(a_number_that_cannot_be_is_not_kept),
         cmocka_unit_test(whatever_a_node_says_it_is_right_in_the_end),
         cmocka_unit_test(what_is_not_in_use_is_not_compared),
