@@ -30,6 +30,7 @@ struct hooks {
     unsigned frozen; /* the first so many were asked to freeze */
     /* One of an earlier time cannot be ended: nothing is held or stopped beside it. Code ERR_NONE: there is none. */
     struct err endless;
+    char ignored[512]; /* the first that others may write; "": none */
     struct hook list[HOOKS_MAX];
 };
 
@@ -39,7 +40,7 @@ static int by_name(const void *a, const void *b)
 }
 
 /* A hook runs as root: only root may have written it. */
-static bool is_hook(const char *path)
+static bool is_hook(struct hooks *h, const char *path)
 {
     struct stat st;
 
@@ -49,6 +50,8 @@ static bool is_hook(const char *path)
         return true;
     log_event(
         LOG_WARN, "hook_ignored", LOG_S("hook", path), LOG_S("why", "others than root own it or may write to it"));
+    if (!h->ignored[0])
+        snprintf(h->ignored, sizeof(h->ignored), "%s", path);
     return false;
 }
 
@@ -65,7 +68,7 @@ static void list_hooks(struct hooks *h, DIR *d)
             return;
         }
         n = snprintf(hook->path, sizeof(hook->path), "%s/%s", h->conf.dir, e->d_name);
-        if (n > 0 && (size_t)n < sizeof(hook->path) && is_hook(hook->path))
+        if (n > 0 && (size_t)n < sizeof(hook->path) && is_hook(h, hook->path))
             h->count++;
     }
 }
@@ -131,11 +134,24 @@ static int begins_alone(const struct hooks *h, struct err *err)
     return -1;
 }
 
+/* What was spoken to nobody is consistent for no application. */
+static int speaks_to_all(const struct hooks *h, struct err *err)
+{
+    if (h->ignored[0]) {
+        err_set(err, ERR_REFUSED, "the hook %s is not run: others than root own it or may write to it", h->ignored);
+        return err_hint(err, "run 'chown root:root' and 'chmod go-w' on it");
+    }
+    if (h->count == 0) {
+        err_set(err, ERR_NOT_FOUND, "no hook is in %s, so no application would hold still", h->conf.dir);
+        return err_hint(
+            err, "copy what you need there from /usr/share/leeward/hooks.d, or ask for file-system-consistent points");
+    }
+    return 0;
+}
+
 int hooks_freeze(struct hooks *h, struct err *err)
 {
-    if (begins_alone(h, err) < 0)
-        return -1;
-    if (h->count > 0 && file_replace(h->marker, "", 0, 0600, err) < 0)
+    if (begins_alone(h, err) < 0 || speaks_to_all(h, err) < 0 || file_replace(h->marker, "", 0, 0600, err) < 0)
         return -1;
     while (h->frozen < h->count) {
         struct hook *hook = &h->list[h->frozen++];

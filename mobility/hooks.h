@@ -22,7 +22,7 @@
 struct hooks;
 
 struct hooks_conf {
-    const char *dir;     /* of the hooks; absence: no hooks */
+    const char *dir;     /* of the hooks; absence: none are there */
     const char *run_dir; /* for the marker, and for the hooks' own state (LEEWARD_RUN) */
     uint64_t limit_usec; /* for one run of one hook */
 };
@@ -35,7 +35,8 @@ void hooks_free(struct hooks *h); /* NULL allowed; nothing may be frozen */
 unsigned hooks_count(const struct hooks *h);
 /* Runs "prepare" for all; failures are in the log only. Blocks. */
 void hooks_prepare(struct hooks *h);
-/* Runs "freeze"; on failure those that ran are thawed again and -1 is returned with what the hook had to say. Blocks. */
+/* Runs "freeze"; on failure those that ran are thawed again and -1 is returned with what the hook had to say. Blocks. ERR_NOT_FOUND where there is none,
+ * ERR_REFUSED where one is not run because others may write it: nothing was run then. */
 int hooks_freeze(struct hooks *h, struct err *err);
 /* Runs "thaw" for all whose freeze was run; goes on over failures and returns the first. */
 int hooks_thaw(struct hooks *h, struct err *err);

@@ -8,6 +8,7 @@ be needed. What a hook holds is let go when the agent dies.
 """
 import os
 import shutil
+import socket
 import subprocess
 import threading
 import time
@@ -141,20 +142,28 @@ def an_app_consistent_point_of_a_busy_postgresql():
         f.write("wal_writer_delay = 10s\nautovacuum = off\n")
     database.start()
     database.sql("CREATE TABLE ledger (n int); CREATE TABLE lazy (n int)")
-    site = Site(daemon_options={"agent": ["--hooks-dir", hooks_folder(
-        "10-postgresql", conf=f"POSTGRESQL_SOCKETS={database.socket}\n")]})
-    site.protect(disk)
     psql = ["psql", "-X", "-q", "-A", "-t"]
+    hooks = hooks_folder("10-postgresql", conf=f"POSTGRESQL_SOCKETS={database.socket}\n")
+    # What is committed with the promise that it is written some time, at the last moment: nothing else makes this server write its log then.
+    settings = " ".join(f"{name}={database.env[name]}" for name in sorted(database.env) if name.startswith("PG"))
+    late = "SET synchronous_commit = off; INSERT INTO lazy SELECT generate_series(1, 20)"
+    add_hook(hooks, "05-late", f'[ "$1" = freeze ] || exit 0; {settings} {" ".join(psql)} -c "{late}"')
+    # A pooler beside the server, as pgbouncer is by default, speaks to no stranger.
+    pooler = socket.socket(socket.AF_UNIX)
+    pooler.bind(os.path.join(database.socket, ".s.PGSQL.6432"))
+    pooler.listen()
+    defer(pooler.close)
+    site = Site(daemon_options={"agent": ["--hooks-dir", hooks]})
+    site.protect(disk)
     writer = Writer(psql, "INSERT INTO ledger VALUES ({n}) RETURNING n;", database.env)
     writer.wait_more(200)
     shown = app_point(site)
     writer.finish()
     rows, last = map(int, row_at(site, shown, "SELECT count(*), max(n) FROM ledger").split("|"))
     check(rows == last >= writer.before(point_time(shown)), f"{writer.before(point_time(shown))} were committed, {rows} are there")
-    # Committed with the promise that it is written some time: nothing else makes this server write its log now.
-    database.sql("SET synchronous_commit = off; INSERT INTO lazy SELECT generate_series(1, 20)")
-    rows = int(row_at(site, app_point(site), "SELECT count(*) FROM lazy"))
-    check(rows == 20, f"20 were committed lazily, {rows} are there")
+    before = int(database.sql("SELECT count(*) FROM lazy"))
+    lazy = int(row_at(site, app_point(site), "SELECT count(*) FROM lazy"))
+    check(lazy == before + 20, f"{before + 20} were committed lazily, {lazy} are there")
     database.stop()
 
 
@@ -232,6 +241,24 @@ def an_app_consistent_point_of_a_busy_mariadb():
     asked.join(60)
     os.unlink(os.path.join(hooks, "30-slow"))
     writer.finish()
+    # Where one of two cannot be reached, the one that was held, and the other hooks, are let go at once.
+    nobody = os.path.join(database.run_folder, "nobody")
+    socket.socket(socket.AF_UNIX).bind(nobody)
+    settings = os.path.join(os.path.dirname(hooks), "hooks.conf")
+    with open(settings, "a") as f:
+        f.write(f"MARIADB_SOCKETS='{database.socket} {nobody}'\n")
+    add_hook(hooks, "10-first", f'date +%s.%N >>{site.data}/first-$1')
+    try:
+        site.wait_point_after(time.time())  # the agent is back
+        site.create_point("--app")
+        check(False, "half of what was to be held was app-consistent")
+    except CliError as problem:
+        check(nobody in problem.text, f"unclear: {problem.text}")
+    began, ended = (float(open(f"{site.data}/first-{verb}").read().split()[-1]) for verb in ("freeze", "thaw"))
+    check(ended - began < 5, f"held for {ended - began:.1f} s in vain")
+    database.sql("INSERT INTO ledger.isam VALUES (0, 'writable')")
+    with open(settings, "a") as f:
+        f.write(f"MARIADB_SOCKETS={database.socket}\n")
     # A server that cannot be held makes no app-consistent point, and a clear word of why.
     blocker = Writer(database.session(), "LOCK TABLES isam WRITE; SELECT {n}; SELECT sleep(60);")
     wait_until(lambda: blocker.committed, "a table to be locked", 30)

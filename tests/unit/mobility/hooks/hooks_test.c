@@ -310,6 +310,7 @@ static void a_hook_that_waits_in_the_kernel_keeps_no_other_held(void **state)
 static void what_others_may_write_is_not_run(void **state)
 {
     struct bench b;
+    struct err err = ERR_INIT;
     char path[200];
 
     (void)state;
@@ -323,6 +324,26 @@ static void what_others_may_write_is_not_run(void **state)
     assert_int_equal(chmod(path, 0644), 0);
     load(&b);
     assert_int_equal(hooks_count(b.hooks), 1);
+    /* Whoever it is for does not hold still: the others are not troubled for nothing. */
+    assert_int_equal(hooks_freeze(b.hooks, &err), -1);
+    assert_int_equal(err.code, ERR_REFUSED);
+    assert_non_null(strstr(err.text, "20-b is not run"));
+    assert_false(marker(&b));
+    end(&b);
+}
+
+static void without_a_hook_nobody_was_asked_to_hold_still(void **state)
+{
+    struct bench b;
+    struct err err = ERR_INIT;
+
+    (void)state;
+    begin(&b, 10000);
+    load(&b);
+    assert_int_equal(hooks_freeze(b.hooks, &err), -1);
+    assert_int_equal(err.code, ERR_NOT_FOUND);
+    assert_non_null(strstr(err.text, b.hooks_dir));
+    assert_non_null(strstr(err.correction, "/usr/share/leeward/hooks.d"));
     end(&b);
 }
 
@@ -337,6 +358,7 @@ int main(void)
         cmocka_unit_test(a_thaw_that_fails_is_told_and_the_rest_goes_on),
         cmocka_unit_test(what_a_dead_agent_left_frozen_is_thawed),
         cmocka_unit_test(what_others_may_write_is_not_run),
+        cmocka_unit_test(without_a_hook_nobody_was_asked_to_hold_still),
         cmocka_unit_test(a_freeze_that_a_dead_agent_left_running_is_ended_before_the_thaw),
         cmocka_unit_test_teardown(a_hook_that_waits_in_the_kernel_keeps_no_other_held, unfreeze),
     };

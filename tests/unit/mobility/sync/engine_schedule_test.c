@@ -117,7 +117,29 @@ static void a_failing_hook_is_a_missed_point_and_no_more(void **state)
     fakenode_get(rig.node, &facts);
     assert_int_equal(facts.kinds[MARK_APPLICATION], 0);
     assert_true(fakenode_wait_points(rig.node, facts.points + 3)); /* crash-consistent ones go on */
-    must_run("rm %s/10-bad", rig.dir);
+    must_run("printf '#!/bin/sh\\n:\\n' > %s/10-bad", rig.dir);
+    wait_kind(&rig, MARK_APPLICATION, 1);
+    syncrig_unmount(&rig, 0);
+    syncrig_done(&rig);
+}
+
+/* With nobody to tell the application it is as consistent as the file systems, and not called more. */
+static void without_a_hook_no_point_is_app_consistent(void **state)
+{
+    struct fakenode_facts facts;
+    struct syncrig rig;
+
+    (void)state;
+    syncrig_init(&rig, 1, 32 * MIB, 512);
+    syncrig_mount(&rig, 0);
+    rig.wish.application_interval_usec = 300 * MSEC;
+    syncrig_start(&rig);
+    assert_true(syncrig_wait_event(&rig, "application_point_missed"));
+    fakenode_get(rig.node, &facts);
+    assert_true(fakenode_wait_points(rig.node, facts.points + 3));
+    fakenode_get(rig.node, &facts);
+    assert_int_equal(facts.kinds[MARK_APPLICATION], 0);
+    must_run("printf '#!/bin/sh\\n:\\n' > %s/10-good && chmod 755 %s/10-good", rig.dir, rig.dir);
     wait_kind(&rig, MARK_APPLICATION, 1);
     syncrig_unmount(&rig, 0);
     syncrig_done(&rig);
@@ -170,6 +192,7 @@ int main(void)
         cmocka_unit_test(every_kind_has_a_rhythm_of_its_own),
         cmocka_unit_test(a_schedule_that_is_off_makes_none),
         cmocka_unit_test(a_failing_hook_is_a_missed_point_and_no_more),
+        cmocka_unit_test(without_a_hook_no_point_is_app_consistent),
         cmocka_unit_test(a_point_lost_on_the_way_is_made_again),
         cmocka_unit_test(times_that_pass_without_a_stream_are_told),
     };
