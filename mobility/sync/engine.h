@@ -36,13 +36,14 @@ struct engine;
 
 struct engine_conf {
     struct ident machine;
-    const char *data_dir;  /* DATA: state lies here */
-    const char *run_dir;   /* /run/leeward/INSTANCE */
-    const char *instance;  /* of the tracker */
-    const char *pin_root;  /* NULL: the tracker's default */
-    const char *hooks_dir; /* application hooks */
-    uint64_t hook_usec;    /* time for one hook */
-    struct freeze *freeze; /* opened before any thread was started; NULL: no freeze */
+    const char *data_dir;   /* DATA: state lies here */
+    const char *run_dir;    /* /run/leeward/INSTANCE */
+    const char *instance;   /* of the tracker */
+    const char *pin_root;   /* NULL: the tracker's default */
+    const char *hooks_dir;  /* application hooks */
+    uint64_t hook_usec;     /* time for one hook */
+    uint64_t patience_usec; /* with a point that was asked for and does not get on; 0: a minute */
+    struct freeze *freeze;  /* opened before any thread was started; NULL: no freeze */
     struct uplink *link;
     struct hashfetch *hashes;
     struct group_part *part;    /* NULL: no group points */

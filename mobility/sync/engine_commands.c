@@ -10,8 +10,8 @@
 
 #include "transport/base/clock.h"
 
-/* A command that found no stream for this long is answered instead of waiting on. */
-#define COMMAND_USEC (60 * USEC_PER_SEC)
+/* A command that did not get on for this long is answered instead of waiting on. */
+#define PATIENCE_USEC (60 * USEC_PER_SEC)
 
 static void put_result(struct engine *e, const struct engine_command *c, const struct err *error)
 {
@@ -143,29 +143,61 @@ void engine_command_sent(struct engine *e, const char *id, uint64_t sequence, ui
 static void say_late(struct engine *e, struct err *late)
 {
     static const char begin[] = "no point could be made within a minute";
+    const struct err *holdup = engine_standing_holdup(e);
+    uint64_t backlog_bytes;
     enum phase phase;
 
     pthread_mutex_lock(&e->lock);
     phase = e->status.phase;
+    backlog_bytes = e->status.backlog_bytes;
     pthread_mutex_unlock(&e->lock);
     if (e->trouble.code) {
         err_set(late, ERR_UNAVAILABLE, "%s: %s", begin, e->trouble.text);
+    } else if (holdup) {
+        err_set(late, ERR_UNAVAILABLE, "%s: %s", begin, holdup->text);
     } else if (phase == PHASE_INITIAL_REPLICATION || phase == PHASE_RESYNCHRONIZING) {
         err_set(late, ERR_UNAVAILABLE, "%s: the machine's disks are still being %s", begin,
             phase == PHASE_RESYNCHRONIZING ? "compared with the vault" : "copied for the first time");
         err_hint(late, "Points go on when that is over: leeward machine show");
+    } else if (e->agreed && e->catching) {
+        err_set(late, ERR_UNAVAILABLE,
+            "%s: a backlog of %llu MB is being sent, and the process node or the vault takes nothing of it", begin,
+            (unsigned long long)(backlog_bytes / 1000000));
     } else {
         err_set(late, ERR_UNAVAILABLE, "%s: the process node or the vault cannot be reached", begin);
     }
 }
 
+static bool way_is_clear(const struct engine *e)
+{
+    return e->agreed && e->trouble.code == ERR_NONE && engine_cycle_possible(e) && !engine_standing_holdup(e);
+}
+
+/* A backlog of hours is no reason to give a point up that comes after it, as long as it is sent: a planned failover has stopped the
+ * machine's services by then. One step of work can be longer than the patience, so what moved in it counts when it is over, also
+ * where it has ended with the stream. */
+static uint64_t stuck_since(struct engine *e, uint64_t now)
+{
+    struct engine_patience *p = &e->patience;
+    uint64_t sent = changeset_sent_bytes(e->set);
+    bool clear = way_is_clear(e);
+
+    if ((sent != p->sent_bytes || e->committed != p->committed) && (clear || p->clear))
+        p->since_usec = now;
+    p->clear = clear;
+    p->sent_bytes = sent;
+    p->committed = e->committed;
+    return p->since_usec;
+}
+
 void engine_expire_commands(struct engine *e)
 {
-    uint64_t now = clock_mono_usec();
+    uint64_t now = clock_mono_usec(), since = stuck_since(e, now);
+    uint64_t patience = e->conf.patience_usec ? e->conf.patience_usec : PATIENCE_USEC;
     struct engine_command c;
     struct err late = ERR_INIT;
 
-    while (engine_next_command(e, &c) && c.asked_usec + COMMAND_USEC < now) {
+    while (engine_next_command(e, &c) && (c.asked_usec > since ? c.asked_usec : since) + patience < now) {
         say_late(e, &late);
         engine_command_end(e, c.id, &late);
     }

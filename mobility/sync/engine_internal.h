@@ -121,6 +121,12 @@ struct engine_holdup {
     uint64_t since_usec, last_usec, points_made;
 };
 
+/* Whether points that were asked for get on. */
+struct engine_patience {
+    bool clear;                                 /* nothing stood in their way when it was last looked at */
+    uint64_t since_usec, sent_bytes, committed; /* when something last moved with the way clear; as it was looked at */
+};
+
 struct engine_progress {
     bool copying; /* else a backlog */
     uint64_t looked_usec, done_bytes, per_sec;
@@ -191,6 +197,7 @@ struct engine {
     uint64_t retry_usec;  /* converge again not before this */
     struct err trouble;   /* code ERR_NONE: none */
     struct engine_holdup holdup;
+    struct engine_patience patience;
     struct hooks *hooks;    /* of the point being made; NULL: none */
     struct err hooks_error; /* of their last thaw; code ERR_NONE: they held until then */
     bool wants_filesystem;  /* the cycle that runs is to be file-system-consistent */
@@ -219,6 +226,8 @@ int engine_save(struct engine *e, struct err *err);
 void engine_publish(struct engine *e);
 /* A step has ended early by something that is no trouble yet. */
 void engine_held_up(struct engine *e, const struct err *why);
+/* What has held all work up for some time, and does so still; NULL: nothing. */
+const struct err *engine_standing_holdup(const struct engine *e);
 
 /* engine_commands.c */
 /* A copy of the first command that waits; false: none. */

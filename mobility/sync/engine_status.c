@@ -95,14 +95,24 @@ void engine_held_up(struct engine *e, const struct err *why)
     h->points_made = e->points_made;
 }
 
-static void explain_holdup(const struct engine *e, struct engine_status *s)
+const struct err *engine_standing_holdup(const struct engine *e)
 {
     const struct engine_holdup *h = &e->holdup;
 
-    if (s->cause[0] || h->why.code == ERR_NONE || h->points_made != e->points_made ||
-        h->last_usec < h->since_usec + NO_POINT_USEC || clock_mono_usec() > h->last_usec + until_next_try_usec(e))
+    return h->why.code == ERR_NONE || h->points_made != e->points_made ||
+                   h->last_usec < h->since_usec + NO_POINT_USEC ||
+                   clock_mono_usec() > h->last_usec + until_next_try_usec(e)
+               ? NULL
+               : &h->why;
+}
+
+static void explain_holdup(const struct engine *e, struct engine_status *s)
+{
+    const struct err *why = engine_standing_holdup(e);
+
+    if (s->cause[0] || !why)
         return;
-    snprintf(s->cause, sizeof(s->cause), "%s", h->why.text);
+    snprintf(s->cause, sizeof(s->cause), "%s", why->text);
     snprintf(s->remedy, sizeof(s->remedy),
         "see whether all disks of the machine are connected and answer; it goes on by itself when they do");
 }

@@ -163,6 +163,7 @@ static void build(struct syncrig_agent *a)
     ec.hooks_dir = a->rig->dir;
     ec.pin_root = a->rig->bpf;
     ec.hook_usec = 60 * USEC_PER_SEC;
+    ec.patience_usec = a->rig->patience_usec;
     if (freeze_open(&fc, &a->freeze, &err) < 0 || sd_event_new(&a->loop) < 0 ||
         loop_bell_new(a->loop, on_bell, a, &a->bell, &err) < 0)
         goto failed;

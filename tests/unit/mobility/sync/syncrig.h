@@ -24,6 +24,7 @@ struct syncrig {
     unsigned disk_count;
     struct fakenode *node;
     struct engine_wish wish;
+    uint64_t patience_usec;      /* of the engine; 0: its own */
     struct syncrig_agent *agent; /* running on a thread; NULL: not */
     pid_t child;                 /* running as a process; 0: not */
 };
