@@ -410,7 +410,7 @@ static int leave(struct engine *e, struct err *err)
     changeset_set_threads(e->set, 0, 0);
     tracker_close(TAKE_PTR(e->tracker));
     retained_free(TAKE_PTR(e->retained));
-    e->linked = e->agreed = false;
+    e->linked = e->agreed = e->knows_closed = false;
     e->must_bump = true;
     e->chunk_count = 0;
     e->no_point_reason = NULL;

@@ -186,9 +186,11 @@ struct engine {
     bool agreed; /* the present stream runs */
     bool bumped; /* the last opening carried a new epoch of ours */
     bool must_bump;
-    bool catching;      /* a backlog is being sent: nothing else is drained */
-    bool caught_up;     /* the next step is a cycle, however much has come up */
-    uint64_t committed; /* as far as this thread has applied it */
+    bool knows_closed;       /* the vault has answered to an epoch of this process: */
+    uint64_t highest_closed; /* it can have no change set beyond this one from us */
+    bool catching;           /* a backlog is being sent: nothing else is drained */
+    bool caught_up;          /* the next step is a cycle, however much has come up */
+    uint64_t committed;      /* as far as this thread has applied it */
     uint64_t next_cycle_usec;
     uint64_t
         again_usec; /* pause before a turn that is to make up for one that made no point; 0: the last one made it */

@@ -7,6 +7,9 @@
  * again with an epoch that nobody has used: from then on the vault refuses what is still under way from before. A new process
  * always does that; it costs sending the last seconds twice.
  *
+ * A vault that has more in our epoch than this process ever closed has it from this process in a time that was abandoned: the machine
+ * was set back to a snapshot with its memory, and process, tracker and disks went back together. The disks are compared then.
+ *
  * With the answer to a new epoch the vault itself has spoken. If it has less than it once committed it has lost something, and
  * the disks are compared; if it has nothing at all they are copied anew.
  */
@@ -184,7 +187,7 @@ static bool is_untouched(const struct syncstate_disk *row)
 
 /* An epoch is durable here before it is used, so a higher one is somebody else's: of another agent with this identity, or the vault's own, which took
  * a replica's changes over, or lost some. What the copy holds now is not what this agent has sent. */
-static void distrust_copies(struct engine *e)
+static void distrust_copies(struct engine *e, const char *why)
 {
     for (unsigned i = 0; i < MARK_DISKS_MAX; i++) {
         struct engine_disk *d = &e->disks[i];
@@ -193,8 +196,23 @@ static void distrust_copies(struct engine *e)
         if (!row || is_untouched(row))
             continue;
         engine_restart_copy(e, d, COPY_RESYNC);
-        engine_tell_resync(e, d, "its copy was written to by somebody else");
+        engine_tell_resync(e, d, why);
     }
+    e->knows_closed = false;
+}
+
+/* Before a number is taken back. */
+static void note_closed(struct engine *e)
+{
+    uint64_t closed = changeset_next_sequence(e->set) - 1;
+
+    if (e->knows_closed && closed > e->highest_closed)
+        e->highest_closed = closed;
+}
+
+static bool is_of_an_abandoned_time(const struct engine *e, const struct uplink_answer *answer)
+{
+    return e->knows_closed && answer->epoch == e->state.epoch && answer->committed_sequence > e->highest_closed;
 }
 
 /* A new epoch: what is not committed is sent again from committed + 1 on. */
@@ -223,7 +241,9 @@ static int bump(struct engine *e, const struct uplink_answer *answer, struct err
     engine_insight_rewind(e);
     e->first_point = 0;
     if (answer->epoch > e->state.epoch)
-        distrust_copies(e);
+        distrust_copies(e, "its copy was written to by somebody else");
+    else if (is_of_an_abandoned_time(e, answer))
+        distrust_copies(e, "the vault has changes that this machine knows nothing of: it was set back to a snapshot");
     e->state.epoch = (answer->epoch > e->state.epoch ? answer->epoch : e->state.epoch) + 1;
     if (engine_save(e, err) < 0)
         return -1;
@@ -292,12 +312,15 @@ static int settle(struct engine *e, const struct uplink_answer *answer, struct e
     e->committed = answer->committed_sequence;
     changeset_restart(e->set, answer->committed_sequence + 1);
     e->bumped = false;
+    if (!e->knows_closed)
+        e->highest_closed = answer->committed_sequence;
+    e->knows_closed = true;
     return 0;
 }
 
 static bool may_go_on(const struct engine *e, const struct uplink_answer *answer)
 {
-    return !e->must_bump && answer->epoch <= e->state.epoch &&
+    return !e->must_bump && answer->epoch <= e->state.epoch && !is_of_an_abandoned_time(e, answer) &&
            (e->bumped ? answer->expected_sequence == answer->committed_sequence + 1
                       : answer->expected_sequence == changeset_next_sequence(e->set) &&
                             answer->committed_sequence >= e->committed);
@@ -309,6 +332,7 @@ int engine_agree(struct engine *e, struct err *err)
     struct uplink_opening opening;
     enum uplink_state state = uplink_state(e->conf.link, &answer);
 
+    note_closed(e);
     if (!e->linked) {
         opening = opening_now(e);
         uplink_prepare(e->conf.link, &opening);
@@ -362,6 +386,7 @@ int engine_relink(struct engine *e, struct err *err)
     }
     e->state.generation = generation;
     e->must_bump = true;
+    e->knows_closed = false;
     if (e->linked) {
         struct uplink_opening opening = opening_now(e);
 
