@@ -48,26 +48,46 @@ static uint64_t backlog_bytes(struct engine *e)
     return sum;
 }
 
+static int drain(struct engine *e, struct engine_disk *d, struct err *err)
+{
+    struct tracker_stats stats;
+
+    tracker_disk_stats(d->tracked, &stats);
+    if (tracker_drain(e->tracker, d->tracked, NULL, retained_open_set(e->retained, engine_index(e, d)), NULL, err) < 0)
+        return engine_drain_failed(e, err);
+    d->drained_bytes = stats.bytes;
+    d->resend = true; /* until all of it is sent */
+    d->unmeasured = false;
+    return 0;
+}
+
+/* What the tracker holds and has not counted is known only when it is drained: it would be taken for nothing, and one cycle read all of it. */
+static int drain_unmeasured(struct engine *e, struct err *err)
+{
+    for (unsigned i = 0; i < MARK_DISKS_MAX; i++)
+        if (takes_part(&e->disks[i]) && e->disks[i].unmeasured && drain(e, &e->disks[i], err) < 0)
+            return -1;
+    return 0;
+}
+
 int engine_catchup_begin(struct engine *e, struct err *err)
 {
     uint64_t bytes;
 
     if (e->caught_up)
         return 0;
+    if (drain_unmeasured(e, err) < 0)
+        return -1;
     bytes = backlog_bytes(e);
     if (bytes < BACKLOG_BYTES)
         return 0;
     for (unsigned i = 0; i < MARK_DISKS_MAX; i++) {
         struct engine_disk *d = &e->disks[i];
-        struct tracker_stats stats;
 
         if (!takes_part(d))
             continue;
-        tracker_disk_stats(d->tracked, &stats);
-        if (tracker_drain(e->tracker, d->tracked, NULL, retained_open_set(e->retained, i), NULL, err) < 0)
-            return engine_drain_failed(e, err);
-        d->drained_bytes = stats.bytes;
-        d->resend = true; /* until all of it is sent */
+        if (drain(e, d, err) < 0)
+            return -1;
         d->catch_at = 0;
         yield_pause(&d->yield); /* what happened since the last time is not what this does to others */
     }

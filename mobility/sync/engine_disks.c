@@ -256,6 +256,7 @@ static int track(
         return -1;
     tracker_disk_stats(d->tracked, &stats);
     d->counted_bytes = d->drained_bytes = stats.bytes;
+    d->unmeasured = true;
     tracker_disk_tag(d->tracked, &tag);
     return retained_add(e->retained, i, d->number, tracker_disk_size_bytes(d->tracked),
         tracker_disk_granule_shift(d->tracked), &tag, ret_resumed, err);
@@ -495,6 +496,7 @@ static int resize(struct engine *e, struct engine_disk *d, uint64_t actual, stru
         engine_unreadable_resize(d, err) < 0 || (d->swept && join_cycle(e, d, err) < 0))
         return -1;
     row->size_bytes = tracker_disk_size_bytes(d->tracked);
+    d->unmeasured = true;
     drop_plan(d);
     engine_event(e, "info", "disk_resized", "", "disk %s went from %llu to %llu bytes", d->key,
         (unsigned long long)before, (unsigned long long)actual);

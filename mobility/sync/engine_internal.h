@@ -52,8 +52,9 @@ struct engine_disk {
     struct plan *plan; /* NULL: to be made */
     uint64_t
         plan_since_usec; /* monotonic: of what look at the disks, at the earliest; 0: plan is there, or was not begun */
-    uint64_t catch_at;   /* catching up has sent the open slot before this byte */
-    uint64_t at;         /* the sweep has sent everything before this byte */
+    bool unmeasured; /* the tracker may know more of it than it has counted: of an earlier process, or where it grew */
+    uint64_t catch_at;      /* catching up has sent the open slot before this byte */
+    uint64_t at;            /* the sweep has sent everything before this byte */
     uint64_t drained_bytes; /* tracker's byte count at the last drain */
     uint64_t counted_bytes; /* of it, added to changed_bytes */
     struct yield yield;     /* of its sweep */

@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Much to do at once: what is a backlog is known as one and sent as one, and nothing that is to be done waits for ever for what is done more often.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "mobility/capture/reader.h"
+#include "mobility/track/tracker.h"
+#include "tests/unit/mobility/sync/syncrig.h"
+#include "transport/base/clock.h"
+
+#define MIB (1u << 20)
+
+/* What a disk has there when it grows into it: nobody has seen it written. */
+static void fill_behind_end(const struct loopdisk *l, uint64_t from, uint64_t to)
+{
+    uint8_t *data = random_bytes(MIB);
+
+    for (uint64_t at = from; at < to; at += MIB) {
+        memcpy(data, &at, sizeof(at));
+        assert_int_equal(pwrite(l->file_fd, data, MIB, (off_t)at), MIB);
+    }
+    free(data);
+}
+
+static void wish_for(struct syncrig *rig, unsigned disks)
+{
+    rig->wish.version++;
+    rig->wish.disk_count = disks;
+    engine_set_wish(syncrig_engine(rig), &rig->wish);
+}
+
+static void what_a_disk_grew_by_is_a_backlog(void **state)
+{
+    struct engine_status status = {0};
+    struct syncrig rig;
+
+    (void)state;
+    syncrig_init(&rig, 1, 16 * MIB, 512);
+    syncrig_start(&rig);
+    assert_true(syncrig_wait_phase(&rig, PHASE_PROTECTED));
+    rig.wish.pace.rate_bytes_per_sec = 4 * MIB; /* a minute of it */
+    wish_for(&rig, 1);
+    fill_behind_end(&rig.disks[0], 16 * MIB, 300 * MIB);
+    loopdisk_resize(&rig.disks[0], 300 * MIB);
+    assert_true(syncrig_wait_event(&rig, "disk_resized"));
+    for (uint64_t end = clock_mono_usec() + 30 * USEC_PER_SEC; status.backlog_bytes < 200 * MIB;) {
+        assert_true(clock_mono_usec() < end);
+        engine_get_status(syncrig_engine(&rig), &status);
+        (void)usleep(10000);
+    }
+    rig.wish.pace.rate_bytes_per_sec = 0;
+    wish_for(&rig, 1);
+    syncrig_assert_equal(&rig);
+    syncrig_done(&rig);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(what_a_disk_grew_by_is_a_backlog),
+    };
+
+    if (!loopdisk_is_possible()) {
+        print_message("needs root and loop devices: not run\n");
+        return 77;
+    }
+    if (getenv("LEEWARD_TEST"))
+        cmocka_set_test_filter(getenv("LEEWARD_TEST"));
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
