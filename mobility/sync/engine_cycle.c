@@ -481,9 +481,20 @@ static void try_again(struct engine *e)
         e->next_cycle_usec = now + e->again_usec;
 }
 
+/* Where a cycle takes longer than the interval the next one is always due: as long as it took belongs to the copies, or the machine would never be
+ * protected. Points that were asked for or are scheduled are not held up. */
+static void leave_time_for_sweeps(struct engine *e, uint64_t began_usec)
+{
+    uint64_t now = clock_mono_usec(), until = now + (now - began_usec);
+
+    if (engine_sweeps_remain(e) && e->next_cycle_usec < until)
+        e->next_cycle_usec = until;
+}
+
 int engine_cycle(struct engine *e, const struct engine_command *c, struct err *err)
 {
     struct cycle_result result = {0};
+    uint64_t began = clock_mono_usec();
     bool is_turn = !c || e->next_cycle_usec == 0; /* else it comes beside the one that is due */
     bool got;
     int r;
@@ -511,6 +522,8 @@ int engine_cycle(struct engine *e, const struct engine_command *c, struct err *e
         e->again_usec = 0;
     else if (is_turn)
         try_again(e);
+    if (is_turn)
+        leave_time_for_sweeps(e, began);
     if (r < 0) {
         after_failure(e);
         if (c && err->code != ERR_UNAVAILABLE && err->code != ERR_CANCELLED)

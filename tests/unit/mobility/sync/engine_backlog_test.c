@@ -21,6 +21,17 @@
 
 #define MIB (1u << 20)
 
+static void fill(struct loopdisk *l, uint64_t from, uint64_t to)
+{
+    uint8_t *data = random_bytes(MIB);
+
+    for (uint64_t at = from; at < to; at += MIB) {
+        memcpy(data, &at, sizeof(at));
+        loopdisk_write(l, at, data, MIB);
+    }
+    free(data);
+}
+
 /* What a disk has there when it grows into it: nobody has seen it written. */
 static void fill_behind_end(const struct loopdisk *l, uint64_t from, uint64_t to)
 {
@@ -65,10 +76,43 @@ static void what_a_disk_grew_by_is_a_backlog(void **state)
     syncrig_done(&rig);
 }
 
+/* How long each round of reading takes beyond what it takes. */
+static _Atomic unsigned read_usec;
+
+int __real_reader_run_dirty(
+    struct reader *r, unsigned disk, const struct dirty *set, reader_sink sink, void *sink_arg, struct err *err);
+int __wrap_reader_run_dirty(
+    struct reader *r, unsigned disk, const struct dirty *set, reader_sink sink, void *sink_arg, struct err *err);
+
+int __wrap_reader_run_dirty(
+    struct reader *r, unsigned disk, const struct dirty *set, reader_sink sink, void *sink_arg, struct err *err)
+{
+    (void)usleep(read_usec);
+    return __real_reader_run_dirty(r, disk, set, sink, sink_arg, err);
+}
+
+/* As with a kernel whose writes cannot be traced: each point reads all of the disks that have a copy. */
+static void cycles_that_are_always_due_leave_time_for_the_other_copies(void **state)
+{
+    struct syncrig rig;
+
+    (void)state;
+    syncrig_init(&rig, 2, 16 * MIB, 512);
+    fill(&rig.disks[1], 0, 16 * MIB);
+    rig.wish.interval_usec = 1000;
+    read_usec = 30000;
+    syncrig_start(&rig);
+    assert_true(syncrig_wait_phase(&rig, PHASE_PROTECTED));
+    read_usec = 0;
+    syncrig_assert_equal(&rig);
+    syncrig_done(&rig);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_a_disk_grew_by_is_a_backlog),
+        cmocka_unit_test(cycles_that_are_always_due_leave_time_for_the_other_copies),
     };
 
     if (!loopdisk_is_possible()) {
