@@ -133,7 +133,7 @@ static int fetch_hashes(struct sweep *s, struct err *err)
     s->compare_start = s->at;
     s->end = s->at + span;
     s->budget = UINT64_MAX;
-    if (hashfetch_get(s->e->conf.hashes, s->d->number, s->at, count, s->hashes, &why) == 0)
+    if (hashfetch_get(s->e->conf.hashes, s->d->number, s->at, span, s->hashes, &why) == 0)
         return 0;
     free(TAKE_PTR(s->hashes));
     if (why.code == ERR_UNAVAILABLE || why.code == ERR_TIMEOUT || why.code == ERR_CANCELLED) {

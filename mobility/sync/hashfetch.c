@@ -61,9 +61,10 @@ static int take_chunk(void *arg, const ProtobufCMessage *message, struct err *er
 }
 
 int hashfetch_get(
-    struct hashfetch *f, uint32_t disk, uint64_t start, size_t count, struct hash128 *ret_hashes, struct err *err)
+    struct hashfetch *f, uint32_t disk, uint64_t start, uint64_t length, struct hash128 *ret_hashes, struct err *err)
 {
     Leeward__Vault__V1__HashesRequest request = LEEWARD__VAULT__V1__HASHES_REQUEST__INIT;
+    size_t count = (size_t)((length + HASHFETCH_BLOCK_BYTES - 1) / HASHFETCH_BLOCK_BYTES);
     struct taking t = {.start = start, .count = count, .hashes = ret_hashes};
     uint64_t traffic = 0;
 
@@ -72,7 +73,7 @@ int hashfetch_get(
     request.machine_id = (ProtobufCBinaryData){IDENT_SIZE, f->machine.bytes};
     request.disk = disk;
     request.start = start;
-    request.length = count * (uint64_t)HASHFETCH_BLOCK_BYTES;
+    request.length = length;
     request.block_bytes = HASHFETCH_BLOCK_BYTES;
     if (vaultask_run(f->ask, "/leeward.vault.v1.Vault/Hashes", &request.base,
             &leeward__vault__v1__hash_chunk__descriptor, take_chunk, &t, &traffic, err) < 0)

@@ -24,11 +24,12 @@ int hashfetch_new(
     const struct ident *machine, void (*to_loop)(void *arg), void *arg, struct hashfetch **ret_fetch, struct err *err);
 void hashfetch_free(struct hashfetch *f); /* NULL allowed; no thread may wait */
 
-/* Capture thread; blocks, two minutes at most. Fills hashes of `count` blocks from byte `start` on (multiple of the block size).
+/* Capture thread; blocks, two minutes at most. Fills the hashes of the blocks of `length` bytes from byte `start` on (multiple of the block size); the last
+ * block of a disk may be a smaller one: a vault gives none of a range that reaches out of the disk.
  * ERR_UNSUPPORTED: nobody here answers this, so compare nothing and send everything. ERR_UNAVAILABLE, ERR_TIMEOUT: try
  * again. ERR_CANCELLED: stopped. */
 int hashfetch_get(
-    struct hashfetch *f, uint32_t disk, uint64_t start, size_t count, struct hash128 *ret_hashes, struct err *err);
+    struct hashfetch *f, uint32_t disk, uint64_t start, uint64_t length, struct hash128 *ret_hashes, struct err *err);
 /* Loop thread: starts what was asked for on this channel (NULL: none, the wait ends with ERR_UNAVAILABLE). */
 void hashfetch_kick(struct hashfetch *f, struct rpc_channel *channel);
 void hashfetch_stop(struct hashfetch *f); /* any thread: ends waits, now and later */

@@ -195,6 +195,26 @@ static void a_machine_that_was_set_back_with_its_memory_is_compared(void **state
     syncrig_done(&rig);
 }
 
+/* The vault gives no hashes of a range that reaches out of a disk. */
+static void a_disk_that_ends_within_a_block_is_compared_to_its_end(void **state)
+{
+    struct fakenode_facts before, after;
+    struct syncrig rig;
+
+    (void)state;
+    syncrig_init(&rig, 1, 8 * MIB + 4096, 512);
+    fakenode_set_hashes(rig.node, true);
+    syncrig_start(&rig);
+    assert_true(syncrig_wait_phase(&rig, PHASE_PROTECTED));
+    syncrig_assert_equal(&rig);
+    must_run("dd if=/dev/urandom of=%s/0.img bs=4096 count=1 seek=2048 conv=notrunc status=none", rig.dir);
+    compare(&rig, &before, &after);
+    assert_int_equal(after.record_bytes - before.record_bytes, 4096);
+    assert_int_equal(syncrig_events(&rig, "no_hashes"), 0);
+    syncrig_assert_equal(&rig);
+    syncrig_done(&rig);
+}
+
 /* A node that was broken into must not leave a state that no agent can load. */
 static void a_number_that_cannot_be_is_not_kept(void **state)
 {
@@ -253,6 +273,7 @@ int main(void)
         cmocka_unit_test(what_somebody_else_wrote_is_compared),
         cmocka_unit_test(what_was_encrypted_while_nobody_looked_is_an_alarm),
         cmocka_unit_test(a_machine_that_was_set_back_with_its_memory_is_compared),
+        cmocka_unit_test(a_disk_that_ends_within_a_block_is_compared_to_its_end),
         cmocka_unit_test(a_number_that_cannot_be_is_not_kept),
         cmocka_unit_test(whatever_a_node_says_it_is_right_in_the_end),
         cmocka_unit_test(what_is_not_in_use_is_not_compared),

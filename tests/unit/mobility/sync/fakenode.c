@@ -410,6 +410,14 @@ static void send_hashes(struct fakenode *n, struct rpc_call *call, const Leeward
     rpc_call_finish(call, RPC_OK, NULL);
 }
 
+/* As the vault says it. */
+static bool reaches_out(const struct fakenode *n, const Leeward__Vault__V1__HashesRequest *q)
+{
+    uint64_t size = n->disk_sizes[q->disk];
+
+    return q->start > size || q->length > size - q->start;
+}
+
 static void on_hash_message(struct rpc_call *call, void *arg, struct buf *message)
 {
     struct fakenode *n = arg;
@@ -425,7 +433,10 @@ static void on_hash_message(struct rpc_call *call, void *arg, struct buf *messag
         rpc_call_finish(call, RPC_UNIMPLEMENTED, "no hashes here");
         return;
     }
-    send_hashes(n, call, (Leeward__Vault__V1__HashesRequest *)m);
+    if (reaches_out(n, (Leeward__Vault__V1__HashesRequest *)m))
+        rpc_call_finish(call, RPC_INVALID_ARGUMENT, "the range reaches out of the disk");
+    else
+        send_hashes(n, call, (Leeward__Vault__V1__HashesRequest *)m);
     wire_free(m);
 }
 
