@@ -42,6 +42,15 @@ static const char *phase_why(const struct engine *e)
     return e->trouble.code ? e->trouble.text : e->wish.protect ? "as wished" : "nothing to protect";
 }
 
+/* Of a disk whose plan is still to be made it is not known what of it is used, but it is to be copied all the same. */
+static void measure_copy(const struct engine_disk *d, uint64_t size, struct engine_status *s)
+{
+    uint64_t total = d->plan ? d->plan->used_bytes : size;
+
+    s->total_bytes += total;
+    s->done_bytes += d->swept ? total : d->plan ? plan_bytes_before(d->plan, d->at) : 0;
+}
+
 /* Sums over the disks; the tracker counts what was written, which bounds what is dirty. */
 static void measure(struct engine *e, struct engine_status *s)
 {
@@ -58,10 +67,7 @@ static void measure(struct engine *e, struct engine_status *s)
         d->counted_bytes = stats.bytes;
         dirty = stats.bytes - d->drained_bytes;
         s->backlog_bytes += dirty < size ? dirty : size;
-        if (d->plan) {
-            s->total_bytes += d->plan->used_bytes;
-            s->done_bytes += d->swept ? d->plan->used_bytes : plan_bytes_before(d->plan, d->at);
-        }
+        measure_copy(d, size, s);
     }
     if (e->retained)
         s->backlog_bytes += retained_bytes(e->retained);

@@ -108,11 +108,38 @@ static void cycles_that_are_always_due_leave_time_for_the_other_copies(void **st
     syncrig_done(&rig);
 }
 
+static void progress_counts_the_disks_that_are_still_to_come(void **state)
+{
+    struct engine_status now = {0};
+    uint64_t before = 0, permille;
+    struct syncrig rig;
+
+    (void)state;
+    syncrig_init(&rig, 2, 16 * MIB, 512);
+    fill(&rig.disks[0], 0, 16 * MIB);
+    fill(&rig.disks[1], 0, 16 * MIB);
+    rig.wish.pace.rate_bytes_per_sec = 6 * MIB;
+    syncrig_start(&rig);
+    while (now.phase != PHASE_PROTECTED) {
+        engine_get_status(syncrig_engine(&rig), &now);
+        if (now.total_bytes > 0) {
+            assert_int_equal(now.total_bytes, 32 * MIB);
+            permille = now.done_bytes * 1000 / now.total_bytes;
+            assert_true(permille >= before);
+            before = permille;
+        }
+        (void)usleep(1000);
+    }
+    assert_int_equal(before, 1000);
+    syncrig_done(&rig);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_a_disk_grew_by_is_a_backlog),
         cmocka_unit_test(cycles_that_are_always_due_leave_time_for_the_other_copies),
+        cmocka_unit_test(progress_counts_the_disks_that_are_still_to_come),
     };
 
     if (!loopdisk_is_possible()) {
