@@ -121,13 +121,20 @@ static void detach(struct engine *e, struct engine_disk *d)
     d->at = 0;
 }
 
+/* What the tracker still holds stays known here: it can be ended again, and would refuse to be added a second time. */
+static int end_tracking(struct engine *e, struct engine_disk *d, struct err *err)
+{
+    if (d->tracked && tracker_remove(e->tracker, d->tracked, err) < 0)
+        return -1;
+    d->tracked = NULL;
+    return 0;
+}
+
 static int untrack(struct engine *e, struct engine_disk *d, struct err *err)
 {
-    struct tracker_disk *tracked = TAKE_PTR(d->tracked);
-
     detach(e, d);
     retained_remove(e->retained, engine_index(e, d));
-    return tracked ? tracker_remove(e->tracker, tracked, err) : 0;
+    return end_tracking(e, d, err);
 }
 
 void engine_detach_all(struct engine *e)
@@ -247,8 +254,7 @@ static int track(
     struct tracker_stats stats;
     struct dirty_tag tag;
 
-    if (d->tracked && tracker_disk_actual_bytes(d->tracked) == 0 &&
-        tracker_remove(e->tracker, TAKE_PTR(d->tracked), err) < 0)
+    if (d->tracked && tracker_disk_actual_bytes(d->tracked) == 0 && end_tracking(e, d, err) < 0)
         return -1;
     if (!d->tracked && tracker_add(e->tracker, disk->device, &d->tracked, err) < 0)
         return -1;
@@ -376,7 +382,7 @@ static int open_parts(struct engine *e, struct err *err)
         return -1;
     if (e->tracker)
         return 0;
-    e->prepared = false;
+    e->prepared = e->others_forgotten = false;
     if (tracker_open(&config, &e->tracker, err) < 0)
         return err_wrap(err, "starting to track changes");
     log_event(LOG_INFO, "tracker_open", LOG_S("driver", tracker_driver_name(e->tracker)));
@@ -423,6 +429,18 @@ static int leave(struct engine *e, struct err *err)
     return engine_save(e, err);
 }
 
+/* Disks that were left out while no agent ran: their maps would stay in memory until the next start of the machine. */
+static void forget_others(struct engine *e)
+{
+    struct err why = ERR_INIT;
+
+    if (e->others_forgotten)
+        return;
+    e->others_forgotten = true;
+    if (tracker_forget_others(e->tracker, &why) < 0)
+        log_event(LOG_WARN, "forget_others_failed", LOG_E(&why));
+}
+
 static int attach_wished(struct engine *e, struct err *err)
 {
     for (unsigned i = 0; i < MARK_DISKS_MAX; i++)
@@ -438,6 +456,7 @@ static int attach_wished(struct engine *e, struct err *err)
     for (unsigned i = 0; i < MARK_DISKS_MAX; i++)
         if (e->disks[i].wished && !e->disks[i].attached && attach(e, &e->disks[i], err) < 0)
             return -1;
+    forget_others(e);
     return 0;
 }
 

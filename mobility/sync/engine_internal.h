@@ -171,7 +171,9 @@ struct engine {
     uint64_t stale_usec;                     /* disks or mounts changed: what was looked at before says nothing of it */
     char told_unanswered[QUESTION_WHOM_MAX]; /* engine_watch.c */
     struct tracker *tracker;
-    bool prepared; /* the next tracker_open is quick */
+    bool prepared;         /* the next tracker_open is quick */
+    bool retried;          /* what could not be read, since the last cycle: that comes first then */
+    bool others_forgotten; /* what an earlier process tracked and nobody wishes any more */
     struct reader *reader;
     struct cycle *cycle;
     struct retained *retained;

@@ -51,6 +51,26 @@ static void wish_for(struct syncrig *rig, unsigned disks)
     engine_set_wish(syncrig_engine(rig), &rig->wish);
 }
 
+static void wait_attached(struct syncrig *rig, unsigned disks)
+{
+    must_run(
+        "for i in $(seq 300); do test $(ls %s/*/ 2>/dev/null | grep -c ^disk-) = %u && exit 0; sleep 0.1; done; exit 1",
+        rig->bpf, disks);
+}
+
+static void wait_points_of(struct syncrig *rig, unsigned disks)
+{
+    uint64_t end = clock_mono_usec() + 90 * USEC_PER_SEC;
+    struct fakenode_facts facts;
+
+    do {
+        assert_true(clock_mono_usec() < end);
+        fakenode_get(rig->node, &facts);
+        assert_true(fakenode_wait_points(rig->node, facts.points + 1));
+        fakenode_get(rig->node, &facts);
+    } while (facts.last.disk_count != disks);
+}
+
 static void what_a_disk_grew_by_is_a_backlog(void **state)
 {
     struct engine_status status = {0};
@@ -134,12 +154,64 @@ static void progress_counts_the_disks_that_are_still_to_come(void **state)
     syncrig_done(&rig);
 }
 
+/* So often the tracker cannot end to track a disk. */
+static _Atomic unsigned stuck;
+
+int __real_tracker_remove(struct tracker *t, struct tracker_disk *disk, struct err *err);
+int __wrap_tracker_remove(struct tracker *t, struct tracker_disk *disk, struct err *err);
+
+int __wrap_tracker_remove(struct tracker *t, struct tracker_disk *disk, struct err *err)
+{
+    if (stuck == 0)
+        return __real_tracker_remove(t, disk, err);
+    stuck--;
+    return err_set(err, ERR_IO, "the test keeps it");
+}
+
+static void a_disk_whose_tracking_ended_late_can_come_back(void **state)
+{
+    struct syncrig rig;
+
+    (void)state;
+    syncrig_init(&rig, 2, 16 * MIB, 512);
+    syncrig_start(&rig);
+    wait_points_of(&rig, 2);
+    stuck = 1;
+    wish_for(&rig, 1);
+    wait_points_of(&rig, 1);
+    assert_int_equal(stuck, 0);
+    wait_attached(&rig, 1);
+    wish_for(&rig, 2);
+    wait_points_of(&rig, 2);
+    syncrig_assert_equal(&rig);
+    syncrig_done(&rig);
+}
+
+static void a_disk_that_was_excluded_while_no_agent_ran_leaves_nothing(void **state)
+{
+    struct syncrig rig;
+
+    (void)state;
+    syncrig_init(&rig, 2, 16 * MIB, 512);
+    syncrig_start(&rig);
+    wait_points_of(&rig, 2);
+    syncrig_stop(&rig);
+    wait_attached(&rig, 2);
+    rig.wish.disk_count = 1;
+    syncrig_start(&rig);
+    wait_points_of(&rig, 1);
+    wait_attached(&rig, 1);
+    syncrig_done(&rig);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_a_disk_grew_by_is_a_backlog),
         cmocka_unit_test(cycles_that_are_always_due_leave_time_for_the_other_copies),
         cmocka_unit_test(progress_counts_the_disks_that_are_still_to_come),
+        cmocka_unit_test(a_disk_whose_tracking_ended_late_can_come_back),
+        cmocka_unit_test(a_disk_that_was_excluded_while_no_agent_ran_leaves_nothing),
     };
 
     if (!loopdisk_is_possible()) {
