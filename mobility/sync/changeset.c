@@ -97,6 +97,7 @@ void changeset_restart(struct changeset *s, uint64_t sequence)
     if (s->pool)
         sealpool_drop(s->pool);
     buf_clear(&s->batch);
+    s->group_point = (struct ident){0};
     s->sequence = sequence;
 }
 

@@ -135,6 +135,29 @@ static void a_set_may_be_larger_than_all_lots_and_closes_itself(void **state)
     end(&several);
 }
 
+/* What was to be a group's point then is lost with the rest. */
+static void a_group_point_that_was_begun_before_a_restart_is_not_named_by_a_later_point(void **state)
+{
+    const struct ident group_point = {.bytes = {9}}, none = {0};
+    struct err err = ERR_INIT;
+    const uint8_t *payload;
+    struct record r;
+    struct made one;
+    struct mark mark;
+    size_t at = 0;
+
+    (void)state;
+    begin(&one, 0);
+    changeset_set_group_point(one.set, &group_point);
+    changeset_restart(one.set, 7);
+    assert_int_equal(changeset_close(one.set, MARK_CRASH, 0, 1, NULL, NULL, &err), 0);
+    take_batches(one.link, &one.bytes);
+    assert_int_equal(record_next(one.bytes.data, one.bytes.len, &at, &r, &payload, &err), 1);
+    assert_int_equal(mark_decode(&r, payload, &mark, &err), 0);
+    assert_memory_equal(&mark.group_point, &none, sizeof(none));
+    end(&one);
+}
+
 /* What was begun before a restart is in no set, whoever was compressing it. */
 static void what_is_dropped_stays_away(void **state)
 {
@@ -296,6 +319,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(several_threads_make_what_one_makes),
         cmocka_unit_test(a_set_may_be_larger_than_all_lots_and_closes_itself),
+        cmocka_unit_test(a_group_point_that_was_begun_before_a_restart_is_not_named_by_a_later_point),
         cmocka_unit_test(what_is_dropped_stays_away),
         cmocka_unit_test(raw_pieces_keep_their_place),
         cmocka_unit_test(a_stream_that_is_gone_ends_the_set),
