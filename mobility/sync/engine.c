@@ -221,6 +221,12 @@ static bool cycle_is_due(struct engine *e, struct engine_command *ret_command, b
     return *ret_commanded || clock_mono_usec() >= e->next_cycle_usec;
 }
 
+static bool retry_is_due(const struct engine *e)
+{
+    return engine_cycle_possible(e) && engine_uncommitted(e) < ENGINE_UNCOMMITTED_MAX &&
+           clock_mono_usec() >= engine_unreadable_wake(e);
+}
+
 /* The machine goes to another node: what was sent is waited for, nothing new is begun, so nothing will be sent twice. */
 static bool is_leaving(struct engine *e)
 {
@@ -236,7 +242,7 @@ static int work(struct engine *e, struct err *err)
 {
     struct engine_command command;
     struct engine_disk *d;
-    bool commanded;
+    bool commanded, due;
 
     if (is_leaving(e))
         return 0;
@@ -248,12 +254,17 @@ static int work(struct engine *e, struct err *err)
     }
     if (e->catching)
         return !engine_chunk_fits(e) ? 0 : engine_catchup(e, err) < 0 ? -1 : 1;
-    if (cycle_is_due(e, &command, &commanded)) {
+    due = cycle_is_due(e, &command, &commanded);
+    if (retry_is_due(e) && !(due && e->retried)) {
+        e->retried = true;
+        return engine_unreadable_retry(e, err);
+    }
+    if (due) {
         int begun = engine_catchup_begin(e, err);
 
         if (begun != 0)
             return begun;
-        e->caught_up = false;
+        e->caught_up = e->retried = false;
         return engine_cycle(e, commanded ? &command : NULL, err) < 0 ? -1 : 1;
     }
     d = engine_sweep_due(e);
@@ -303,6 +314,8 @@ static uint64_t next_wake(const struct engine *e, bool failed)
              scheduled = engine_schedule_wake(e);
     uint64_t due = e->next_cycle_usec < scheduled ? e->next_cycle_usec : scheduled;
 
+    if (engine_unreadable_wake(e) < due)
+        due = engine_unreadable_wake(e);
     if (e->retry_usec > now)
         return e->retry_usec < at ? e->retry_usec : at;
     if (e->agreed && !e->catching && due < at && !uplink_is_leaving(e->conf.link) && engine_cycle_possible(e) &&

@@ -42,7 +42,7 @@ static int part_drain(void *arg, unsigned disk, struct dirty *round, uint64_t *r
     struct engine_disk *d = &e->disks[disk];
     struct dirty *open = retained_open_set(e->retained, disk);
     struct tracker_stats stats;
-    uint64_t again = 0, drained = 0, retried;
+    uint64_t again = 0, drained = 0;
 
     if (d->resend) {
         again = dirty_count(open);
@@ -54,9 +54,7 @@ static int part_drain(void *arg, unsigned disk, struct dirty *round, uint64_t *r
     if (tracker_drain(e->tracker, d->tracked, round, open, &drained, err) < 0)
         return engine_drain_failed(e, err);
     d->drained_bytes = stats.bytes;
-    if (engine_unreadable_retry(d, round, &retried, err) < 0)
-        return -1;
-    *ret_granules = again + drained + retried;
+    *ret_granules = again + drained;
     return 0;
 }
 

@@ -62,6 +62,7 @@ struct engine_disk {
     /* What could not be read (engine_unreadable.c); NULL: nothing yet. */
     struct dirty *bad;
     uint64_t bad_retry_usec, bad_pause_usec, bad_cursor;
+    bool heals;                                       /* of what was last tried again some could be read */
     uint64_t told_passthrough, tell_passthrough_usec; /* engine_watch.c */
 };
 
@@ -367,8 +368,9 @@ bool engine_group_is_whole(struct engine *e, const struct cycle_result *r);
 /* A piece without data, or with data, came to its sink. */
 int engine_unreadable(struct engine *e, struct engine_disk *d, const struct reader_piece *p, struct err *err);
 void engine_readable(struct engine *e, struct engine_disk *d, const struct reader_piece *p);
-/* Adds to a round what is to be tried again now. */
-int engine_unreadable_retry(struct engine_disk *d, struct dirty *round, uint64_t *ret_granules, struct err *err);
+/* Tries again what is due, of one disk. 1: it did; 0: nothing is due. */
+int engine_unreadable_retry(struct engine *e, struct err *err);
+uint64_t engine_unreadable_wake(const struct engine *e); /* when something is due next; UINT64_MAX: never */
 /* Puts what cannot be read into the open slot, which is new or was forgotten in part. */
 int engine_unreadable_keep(struct engine *e, struct err *err);
 uint64_t engine_unreadable_blocks(const struct engine *e); /* of 4 KiB, all disks */

@@ -5,7 +5,9 @@
  * the retained changes, so that an agent that takes over begins by reading them.
  *
  * Trying is bounded, because a failing disk can take seconds to say no: a few granules at a time, first after a second, then
- * at doubling intervals. A block that was written since is read with the next round anyway.
+ * at doubling intervals. Once some can be read (a path has come back, say) the others follow without a pause, in steps that keep no
+ * point waiting for long. What could be read is closed by a progress mark: that is a step of its own, not part of a cycle, for nothing of
+ * this may lengthen a freeze. A block that was written since is read with the next round anyway.
  */
 #include "mobility/sync/engine_internal.h"
 
@@ -17,6 +19,8 @@
 #define RETRY_FIRST_USEC (1 * USEC_PER_SEC)
 #define RETRY_MAX_USEC (300 * USEC_PER_SEC)
 #define RETRY_RANGES 16u
+#define HEAL_RANGES 1024u
+#define HEAL_USEC (2 * USEC_PER_SEC) /* one step, without what is being read then */
 #define RETRY_RANGE_BYTES 65536u
 /* Of the set: as much as is read at once. With the granules of a disk of more than 32 TiB nothing that is read would cover one. */
 #define BAD_SHIFT_MAX 16u
@@ -29,6 +33,7 @@ static void tell_bad(struct engine *e, struct engine_disk *d, const struct reade
     d->bad_pause_usec = RETRY_FIRST_USEC;
     d->bad_retry_usec = clock_mono_usec() + d->bad_pause_usec;
     d->bad_cursor = 0;
+    d->heals = false;
 }
 
 static int new_set(const struct engine_disk *d, struct dirty **ret_set, struct err *err)
@@ -72,25 +77,100 @@ void engine_readable(struct engine *e, struct engine_disk *d, const struct reade
         engine_event(e, "info", "readable_again", "", "all blocks of disk %s could be read again", d->key);
 }
 
-int engine_unreadable_retry(struct engine_disk *d, struct dirty *round, uint64_t *ret_granules, struct err *err)
+static bool waits_for_retry(const struct engine_disk *d)
 {
-    uint64_t now = clock_mono_usec(), start, length;
-    unsigned ranges = 0;
+    return d->attached && d->swept && d->bad && !dirty_is_empty(d->bad);
+}
 
-    *ret_granules = 0;
-    if (!d->bad || dirty_is_empty(d->bad) || now < d->bad_retry_usec)
+uint64_t engine_unreadable_wake(const struct engine *e)
+{
+    uint64_t at = UINT64_MAX;
+
+    for (unsigned i = 0; i < MARK_DISKS_MAX; i++)
+        if (waits_for_retry(&e->disks[i]) && e->disks[i].bad_retry_usec < at)
+            at = e->disks[i].bad_retry_usec;
+    return at;
+}
+
+struct retry {
+    struct engine *e;
+    struct engine_disk *d;
+    unsigned ranges;
+    uint64_t deadline_usec;
+};
+
+static int next_range(void *arg, unsigned *ret_disk, uint64_t *ret_start, uint64_t *ret_length)
+{
+    struct retry *r = arg;
+
+    if (r->ranges == 0 || clock_mono_usec() > r->deadline_usec)
         return 0;
-    while (ranges < RETRY_RANGES && dirty_next(d->bad, &d->bad_cursor, RETRY_RANGE_BYTES, &start, &length) > 0) {
-        if (dirty_set(round, start, length, err) < 0)
-            return -1;
-        *ret_granules += ((length - 1) >> dirty_granule_shift(round)) + 1;
-        ranges++;
+    if (dirty_next(r->d->bad, &r->d->bad_cursor, RETRY_RANGE_BYTES, ret_start, ret_length) == 0) {
+        r->d->bad_cursor = 0; /* the next turn */
+        r->ranges = 0;
+        return 0;
     }
-    if (ranges == RETRY_RANGES) /* the rest of this turn with the next round */
-        return 0;
-    d->bad_cursor = 0;
-    d->bad_pause_usec = 2 * d->bad_pause_usec < RETRY_MAX_USEC ? 2 * d->bad_pause_usec : RETRY_MAX_USEC;
-    d->bad_retry_usec = now + d->bad_pause_usec;
+    *ret_disk = engine_index(r->e, r->d);
+    r->ranges--;
+    return 1;
+}
+
+static int take_piece(void *arg, const struct reader_piece *p, struct err *err)
+{
+    struct retry *r = arg;
+
+    if (!p->data)
+        return engine_unreadable(r->e, r->d, p, err);
+    engine_readable(r->e, r->d, p);
+    engine_insight_piece(r->e, r->d, p, false);
+    return changeset_add(r->e->set, r->d->number, p->start, p->data, p->length, err);
+}
+
+static int read_some(struct engine *e, struct engine_disk *d, struct err *err)
+{
+    struct retry r = {.e = e,
+        .d = d,
+        .ranges = d->heals ? HEAL_RANGES : RETRY_RANGES,
+        .deadline_usec = clock_mono_usec() + HEAL_USEC};
+
+    engine_frame(e, true);
+    changeset_set_level(e->set, engine_pace_level(e));
+    if (reader_run(e->reader, next_range, &r, take_piece, &r, err) < 0)
+        return -1;
+    changeset_set_unreadable(e->set, engine_unreadable_blocks(e));
+    return changeset_is_empty(e->set) ? 0
+                                      : changeset_close(e->set, MARK_PROGRESS, 0, clock_utc_usec(), NULL, NULL, err);
+}
+
+static void plan_next_retry(struct engine_disk *d, bool heals)
+{
+    d->heals = heals;
+    d->bad_pause_usec = heals                                    ? RETRY_FIRST_USEC
+                        : 2 * d->bad_pause_usec < RETRY_MAX_USEC ? 2 * d->bad_pause_usec
+                                                                 : RETRY_MAX_USEC;
+    d->bad_retry_usec = clock_mono_usec() + (heals ? 0 : d->bad_pause_usec);
+}
+
+int engine_unreadable_retry(struct engine *e, struct err *err)
+{
+    uint64_t now = clock_mono_usec();
+
+    for (unsigned i = 0; i < MARK_DISKS_MAX; i++) {
+        struct engine_disk *d = &e->disks[i];
+        uint64_t before;
+        int r;
+
+        if (!waits_for_retry(d) || now < d->bad_retry_usec)
+            continue;
+        before = dirty_bytes(d->bad);
+        r = read_some(e, d, err);
+        plan_next_retry(d, dirty_bytes(d->bad) < before);
+        if (r < 0)
+            d->resend = true; /* what could be read, and may not be on its way, is in the open slot still */
+        else if (dirty_is_empty(d->bad))
+            engine_point_now(e); /* one that has all of it, whatever the interval */
+        return r < 0 ? -1 : 1;
+    }
     return 0;
 }
 

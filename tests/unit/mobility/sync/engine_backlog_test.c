@@ -20,6 +20,7 @@
 #include "transport/base/clock.h"
 
 #define MIB (1u << 20)
+#define DAY_USEC (24 * 3600 * USEC_PER_SEC)
 
 static void fill(struct loopdisk *l, uint64_t from, uint64_t to)
 {
@@ -204,6 +205,41 @@ static void a_disk_that_was_excluded_while_no_agent_ran_leaves_nothing(void **st
     syncrig_done(&rig);
 }
 
+/* As behind a path that was away: all of it at once, and with a point that has it, whenever the next one would be due. */
+static void much_that_could_not_be_read_is_healed_soon(void **state)
+{
+    const uint64_t size = 96ull * MIB, from = 32ull * MIB;
+    struct fakenode_facts before, after;
+    struct syncrig rig;
+    struct engine_output o;
+    struct err err = ERR_INIT;
+    uint64_t began;
+
+    (void)state;
+    syncrig_init(&rig, 1, size, 512);
+    rig.wish.interval_usec = DAY_USEC;
+    fill(&rig.disks[0], from, size); /* the copy has it; what can be read in the end is zeros */
+    syncrig_start(&rig);
+    assert_true(syncrig_wait_phase(&rig, PHASE_PROTECTED));
+    fill(&rig.disks[0], from, size);
+    assert_int_equal(ftruncate(rig.disks[0].file_fd, (off_t)from), 0); /* read with EIO from there */
+    assert_int_equal(engine_create_point(syncrig_engine(&rig), "c1", "crash", "", &err), 0);
+    assert_true(syncrig_result(&rig, "c1", &o));
+    fakenode_get(rig.node, &before);
+    assert_int_equal(before.last.unreadable_blocks, (size - from) / 4096);
+    assert_int_equal(ftruncate(rig.disks[0].file_fd, (off_t)size), 0);
+    began = clock_mono_usec();
+    assert_true(syncrig_wait_event(&rig, "readable_again"));
+    assert_in_range(clock_mono_usec() - began, 0, 30 * USEC_PER_SEC);
+    assert_true(fakenode_wait_points(rig.node, before.points + 1));
+    fakenode_get(rig.node, &after);
+    assert_int_equal(after.last.unreadable_blocks, 0);
+    rig.wish.interval_usec = 100 * USEC_PER_MSEC;
+    wish_for(&rig, 1);
+    syncrig_assert_equal(&rig);
+    syncrig_done(&rig);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -212,6 +248,7 @@ int main(void)
         cmocka_unit_test(progress_counts_the_disks_that_are_still_to_come),
         cmocka_unit_test(a_disk_whose_tracking_ended_late_can_come_back),
         cmocka_unit_test(a_disk_that_was_excluded_while_no_agent_ran_leaves_nothing),
+        cmocka_unit_test(much_that_could_not_be_read_is_healed_soon),
     };
 
     if (!loopdisk_is_possible()) {
