@@ -2,7 +2,8 @@
  *
  * The cycle. Every round is (a, b): the barrier count is read and the clock looked at (a), all disks are drained, everything
  * drained is read, the barrier count is read again (b). If both counts are the same, the image after this round is one that a
- * power failure could have left. If a drain finds nothing, the image before it is the present content.
+ * power failure could have left. If a drain finds nothing, the image before it is the present content; where a drain takes long, only
+ * if the counts say so too.
  *
  * Happy path: one round, no barrier in it, or two to four small ones. Failure modes: rounds that do not get small (the disks are
  * written faster than they are read), windows spoiled by barriers each time, file systems that do not freeze in time. Each is
@@ -41,7 +42,7 @@ struct run {
     struct cycle_result *result;
     reader_sink sink;
     void *sink_arg;
-    bool countable;
+    bool countable, long_drains;
     uint64_t began_mono;
     /* The present round. */
     uint64_t a_mono, a_utc, a_barriers;
@@ -205,6 +206,12 @@ static bool no_barrier_since_a(const struct run *x)
     return x->countable && x->c->parts.barriers(x->c->parts.arg) == x->a_barriers;
 }
 
+/* The drain found nothing, and was over in a moment. After a long one it takes the look at the barriers to know. */
+static bool is_present_content(const struct run *x)
+{
+    return x->bytes == 0 && !x->long_drains;
+}
+
 static void note_point(struct run *x, uint64_t a_mono, uint64_t a_utc, bool frozen)
 {
     x->result->outcome = CYCLE_POINT;
@@ -245,7 +252,7 @@ static int live_rounds(struct run *x, bool until_small, struct err *err)
         bool small;
         if (fail_if_cancelled(x, err) < 0 || drain_all(x, err) < 0)
             return -1;
-        if (x->bytes == 0 && !until_small) {
+        if (is_present_content(x) && !until_small) {
             note_point(x, x->a_mono, x->a_utc, false);
             return 1;
         }
@@ -297,7 +304,7 @@ static int capture_frozen(struct run *x, struct err *err)
     a_utc = x->a_utc;
     if (drain_all(x, err) < 0)
         return -1;
-    if (x->bytes == 0) {
+    if (is_present_content(x)) {
         note_point(x, a_mono, a_utc, x->froze);
         return 1;
     }
@@ -411,6 +418,7 @@ int cycle_run(struct cycle *c, const struct cycle_options *options, reader_sink 
         return -1;
     held_clear(&c->held);
     x.countable = c->parts.barriers_are_countable(c->parts.arg);
+    x.long_drains = c->parts.drains_are_long && c->parts.drains_are_long(c->parts.arg);
     x.began_mono = mono(c);
     closed = find_point(&x, err);
     if (closed > 0 && x.o.want == CYCLE_CRASH)

@@ -9,7 +9,7 @@
  *   freeze           where one is asked for, or where no window was found within the tries: freeze, drain and
  * read the last set into memory, thaw, deliver
  *
- * A drain that finds nothing closes the image too: then it is simply the present content. Why a window is right, and what each
+ * A drain that finds nothing closes the image too: then it is simply the present content (unless drains are long). Why a window is right, and what each
  * part must promise for it, is in DESIGN.md.
  *
  * Blocks go to the sink round by round; a block may come several times, and the last one holds. Small rounds
@@ -60,6 +60,9 @@ struct cycle_parts {
     uint64_t (*barriers)(void *arg);
     /* False: barriers cannot be counted; then a window is a round during which no write completed. */
     bool (*barriers_are_countable)(void *arg);
+    /* A drain takes long, so one that finds nothing closes the image only if no barrier came meanwhile either; any completed write must count as
+     * one (tracker_compares). */
+    bool (*drains_are_long)(void *arg); /* NULL: they are not */
     /* Reads what is dirty in `set` of one disk: reader_run_dirty. */
     int (*read)(void *arg, unsigned disk, const struct dirty *set, reader_sink sink, void *sink_arg, struct err *err);
     /* Freezes all file systems on the disks / lets them go. freeze: 1: there is nothing to freeze, and no thaw will
