@@ -39,6 +39,7 @@ struct engine_conf {
     const char *data_dir;   /* DATA: state lies here */
     const char *run_dir;    /* /run/leeward/INSTANCE */
     const char *instance;   /* of the tracker */
+    const char *driver;     /* of the tracker; NULL: the best that this kernel has */
     const char *pin_root;   /* NULL: the tracker's default */
     const char *hooks_dir;  /* application hooks */
     uint64_t hook_usec;     /* time for one hook */

@@ -114,6 +114,7 @@ static int take_piece(void *arg, const struct reader_piece *p, struct err *err)
 {
     struct catchup *c = arg;
 
+    tracker_note_read(c->e->tracker, c->d->tracked, p->start, p->length, p->data);
     if (!p->data)
         return engine_unreadable(c->e, c->d, p, err);
     engine_readable(c->e, c->d, p);

@@ -68,10 +68,32 @@ static bool part_barriers_are_countable(void *arg)
     return tracker_barriers_are_countable(((struct engine *)arg)->tracker);
 }
 
+static bool part_drains_are_long(void *arg)
+{
+    return tracker_compares(((struct engine *)arg)->tracker);
+}
+
+struct noting {
+    struct engine *e;
+    reader_sink sink;
+    void *sink_arg;
+};
+
+/* When it is read and not when it is delivered: what is held is compared by the next drain. */
+static int note_piece(void *arg, const struct reader_piece *p, struct err *err)
+{
+    struct noting *n = arg;
+
+    tracker_note_read(n->e->tracker, n->e->disks[p->disk].tracked, p->start, p->length, p->data);
+    return n->sink(n->sink_arg, p, err);
+}
+
 static int part_read(
     void *arg, unsigned disk, const struct dirty *set, reader_sink sink, void *sink_arg, struct err *err)
 {
-    return reader_run_dirty(((struct engine *)arg)->reader, disk, set, sink, sink_arg, err);
+    struct noting n = {.e = arg, .sink = sink, .sink_arg = sink_arg};
+
+    return reader_run_dirty(n.e->reader, disk, set, note_piece, &n, err);
 }
 
 static size_t list_devices(const struct engine *e, dev_t ret_devices[MARK_DISKS_MAX])
@@ -201,6 +223,7 @@ int engine_cycle_parts(struct engine *e, struct err *err)
         .drain = part_drain,
         .barriers = part_barriers,
         .barriers_are_countable = part_barriers_are_countable,
+        .drains_are_long = part_drains_are_long,
         .read = part_read,
         .flush = e->conf.freeze ? part_flush : NULL,
         .freeze = e->conf.freeze ? part_freeze : NULL,

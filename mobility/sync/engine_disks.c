@@ -375,7 +375,8 @@ static int drop_unwished(struct engine *e, struct err *err)
 static int open_parts(struct engine *e, struct err *err)
 {
     char scan_dir[600];
-    struct tracker_config config = {.pin_root = e->conf.pin_root, .instance = e->conf.instance, .state_dir = scan_dir};
+    struct tracker_config config = {
+        .driver = e->conf.driver, .pin_root = e->conf.pin_root, .instance = e->conf.instance, .state_dir = scan_dir};
 
     snprintf(scan_dir, sizeof(scan_dir), "%s/scan", e->conf.data_dir);
     if (!e->retained && retained_new(e->retained_dir, &e->retained, err) < 0)

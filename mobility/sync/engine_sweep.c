@@ -6,7 +6,7 @@
  *
  * Comparing reads whole blocks of 64 KiB and sends those whose hash differs from the vault's. When nobody can give hashes the
  * sweep sends everything. Writes that hit a block before or after it is read are the tracker's business: it has watched since
- * before the sweep began, and what it saw goes out with the first cycle.
+ * before the sweep began, or is told what was read, and what it saw goes out with the first cycle.
  */
 #include "mobility/sync/engine_internal.h"
 
@@ -36,6 +36,15 @@ struct sweep {
     uint64_t compare_start;
 };
 
+/* A tracker that compares hands out what was never read, free or not. And what a sweep that was set back has read, but not made durable, is to be read again
+ * even if it is free by now: written later with what had lain there it is no change. So free space is read with the rest. */
+static int plan_for_tracker(
+    const struct engine *e, const struct inventory_disk *disk, struct plan **ret_plan, struct err *err)
+{
+    return tracker_compares(e->tracker) ? plan_from_free(disk->size_bytes, NULL, 0, 1, ret_plan, err)
+                                        : plan_make(disk, ret_plan, err);
+}
+
 static int make_plan(struct engine *e, struct engine_disk *d, struct err *err)
 {
     const struct inventory_disk *disk;
@@ -50,7 +59,7 @@ static int make_plan(struct engine *e, struct engine_disk *d, struct err *err)
     disk = inventory_find(e->inventory, d->key);
     if (!disk)
         return err_set(err, ERR_NOT_FOUND, "the disk %s has vanished", d->key);
-    if (plan_make(disk, &d->plan, err) < 0)
+    if (plan_for_tracker(e, disk, &d->plan, err) < 0)
         return -1;
     log_event(LOG_INFO, "sweep_planned", LOG_S("key", d->key), LOG_U("used_bytes", d->plan->used_bytes),
         LOG_U("size_bytes", d->plan->size_bytes), LOG_U("file_systems", d->plan->file_systems), LOG_U("at", d->at),
@@ -107,6 +116,7 @@ static int take_piece(void *arg, const struct reader_piece *p, struct err *err)
     struct sweep *s = arg;
     bool has;
 
+    tracker_note_read(s->e->tracker, s->d->tracked, p->start, p->length, p->data);
     if (!p->data)
         return engine_unreadable(s->e, s->d, p, err);
     engine_readable(s->e, s->d, p);

@@ -283,6 +283,20 @@ int tracker_drain(struct tracker *t, struct tracker_disk *disk, struct dirty *ro
     return t->driver->drain(t->state, disk, round, pending, ret_granules, err);
 }
 
+void tracker_note_read(struct tracker *t, struct tracker_disk *disk, uint64_t start, uint32_t length, const void *data)
+{
+    if (!t->driver->note_read || start >= disk->size_bytes)
+        return;
+    if (length > disk->size_bytes - start)
+        length = (uint32_t)(disk->size_bytes - start); /* it has grown, and is not followed yet */
+    t->driver->note_read(t->state, disk, start, length, data);
+}
+
+bool tracker_compares(const struct tracker *t)
+{
+    return t->driver->compares;
+}
+
 uint64_t tracker_barriers(const struct tracker *t)
 {
     uint64_t sum = 0;

@@ -5,8 +5,8 @@
  *
  *   ebpf   a CO-RE program on the block layer's completion event sets bits in maps that are pinned in bpffs,
  * so tracking goes on while the agent is dead or being upgraded. Needs CAP_BPF and CAP_PERFMON (or root) and
- * kernel BTF. scan   for kernels without BTF: every drain reads the disk and compares hashes. Costs a full
- * read, counts no barriers.
+ * kernel BTF. scan   for kernels without BTF: every drain reads the disk and compares it with hashes of what
+ * was read of it before (tracker_note_read). Costs a full read; of barriers it knows only that there was none.
  *
  * A tracker watches whole disks; a partition is taken as the disk it lies on. One tracker has one name
  * (instance); opening a name that a dead process left behind takes over its bitmaps without a gap.
@@ -72,8 +72,8 @@ unsigned tracker_granule_shift(uint64_t size_bytes);
 
 /* Begins (or, after a take-over, goes on) tracking the whole disk behind path. When this returns, every write
  * that completes is seen; one that was in flight has landed, for which it waits up to a second. A fresh disk has no
- * dirty bits: the caller knows that nothing of it was read yet. ERR_EXISTS: already added. The disk is the
- * tracker's until tracker_remove or tracker_close. */
+ * dirty bits (scan: all of it is dirty until it is read): the caller knows that nothing of it was read yet. ERR_EXISTS: already added.
+ * The disk is the tracker's until tracker_remove or tracker_close. */
 int tracker_add(struct tracker *t, const char *path, struct tracker_disk **ret_disk, struct err *err);
 /* Ends tracking of one disk and forgets its bits. Also for a disk that is gone. */
 int tracker_remove(struct tracker *t, struct tracker_disk *disk, struct err *err);
@@ -97,16 +97,25 @@ void tracker_disk_tag(const struct tracker_disk *disk, struct dirty_tag *ret_tag
 /* Moves the dirty bits out of the tracker. Each is set in `pending` first (may be NULL), then in `round` (may
  * be NULL), and only then cleared in the tracker, so that neither an error nor a kill loses any. Both sets
  * must have the disk's size and granule. *ret_granules (may be NULL): how many were handed out. Everything
- * that completed before the call is in. Read the blocks after this returns, never before. Errors: those of
- * dirty_set_word; scan: ERR_IO. */
+ * that completed before the call is in. Read the blocks after this returns, never before. scan hands a block out again until
+ * it was read. Errors: those of dirty_set_word; scan: ERR_IO. */
 int tracker_drain(struct tracker *t, struct tracker_disk *disk, struct dirty *round, struct dirty *pending,
     uint64_t *ret_granules, struct err *err);
 
-/* Barriers that completed on all tracked disks so far: flushes and FUA writes. Only differences mean
- * anything. */
+/* To be called with all that is read of a disk because it was handed out or is copied, in the order of reading and before the next drain.
+ * data NULL: it could not be read, so what was read before still stands. What is noted must be delivered, or be read again whatever the
+ * next drain says (it is in `pending`, or a copy that was set back comes to it again). Costs ebpf nothing, scan a hash. */
+void tracker_note_read(struct tracker *t, struct tracker_disk *disk, uint64_t start, uint32_t length, const void *data);
+/* The driver finds changes by comparing content (scan). Then a drain takes long, so that it has found nothing does not say that there was a moment at which
+ * the disks were as they were read; and a block that was never read is handed out, so a copy that leaves out free space saves nothing. */
+bool tracker_compares(const struct tracker *t);
+
+/* Barriers that completed on all tracked disks so far: flushes and FUA writes; scan: bytes written, so that any write counts as one. Only
+ * differences mean anything. */
 uint64_t tracker_barriers(const struct tracker *t);
 /* False while a tracked disk's barriers cannot be counted (no volatile write cache, so the block layer drops
- * flushes, and no hook before that; or scan). A round is then a window only if no write completed during it.
+ * flushes, and no hook before that; scan: the kernel does not count writes, queue/iostats). A round is then a window only if no write
+ * completed during it.
  * Reads sysfs; ask once per cycle. */
 bool tracker_barriers_are_countable(const struct tracker *t);
 

@@ -34,6 +34,9 @@ struct tracker_driver {
     int (*resize)(void *state, struct tracker_disk *disk, uint64_t size_bytes, struct err *err);
     int (*drain)(void *state, struct tracker_disk *disk, struct dirty *round, struct dirty *pending,
         uint64_t *ret_granules, struct err *err);
+    /* NULL: it sees writes, and what was read makes no difference to it. The range lies within the disk as tracked. */
+    void (*note_read)(void *state, struct tracker_disk *disk, uint64_t start, uint32_t length, const void *data);
+    bool compares; /* tracker_compares */
     uint64_t (*barriers)(void *state, const struct tracker_disk *disk);
     bool (*countable)(void *state, struct tracker_disk *disk);
     void (*stats)(void *state, const struct tracker_disk *disk, struct tracker_stats *ret_stats);

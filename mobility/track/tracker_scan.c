@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The scan driver, for kernels without BTF: it keeps a hash of every 64 KiB of each disk in a file, and a drain reads the disk and
- * hands out the blocks whose hash is another one. Adding a fresh disk reads it once for the first hashes, before the caller reads
- * anything, so whatever changes from then on differs at the next drain.
+ * The scan driver, for kernels without BTF: it keeps in a file, for every 64 KiB of each disk, the hash of what the caller has read of it
+ * last, and a drain reads the disk and hands out the blocks whose hash is another one. A drain changes nothing in the table: it says of
+ * the disk as it is whether it is what was read, whatever came and went in between.
  *
- * A block is handed out before its new hash is stored: a kill in between finds it again. Blocks that cannot be read count as
- * content of their own kind. What it cannot see is content that changes and changes back between two drains; the caller may have read
- * it in between. It counts no barriers, so its points need a quiet disk (capture/DESIGN.md).
+ * A block is whole in the table or not at all: what was read of it in part leaves 0, unless the parts come one behind the other from its
+ * start to its end, as they do where some of its sectors cannot be read. Those count as content of their own kind, in steps of 4 KiB.
+ * It counts no barriers, but whether anything was written, so its points need a quiet disk (DESIGN.md).
  *
- *   file   header 4 KiB | one little-endian hash per block; 0: never seen
+ *   file   header 4 KiB | one little-endian hash per block; 0: nothing is known of what was read
  */
 #include <dirent.h>
 #include <errno.h>
@@ -29,8 +29,12 @@
 #define BLOCK_BYTES 65536u
 #define READ_BYTES (1u << 20)
 #define HEADER_BYTES 4096u
-#define MAGIC 0x314e414353574cull /* "LWSCAN1" */
-#define UNREADABLE 1ull           /* the hash of what cannot be read; real hashes are moved out of its way */
+#define STEP_BYTES 4096u          /* of a block that cannot be read as a whole */
+#define UNREADABLE_BYTE 0xbd      /* a step that cannot be read is hashed as so many of these */
+#define MAGIC 0x324e414353574cull /* "LWSCAN2" */
+#define UNKNOWN 0ull              /* no content has this hash */
+/* Of a table that is written front to back: this many entries, then it is left to the page cache. */
+#define NOTES_KEPT (1u << 17)
 
 struct scan_header {
     uint64_t magic;
@@ -45,6 +49,11 @@ struct scan {
     char instance[40];
     uint8_t boot_id[16];
     uint8_t *buffer; /* READ_BYTES, aligned */
+    /* The block that is being noted part by part, as far as it is there. */
+    const struct tracker_disk *parts_of; /* NULL: none */
+    uint64_t parts_start;
+    size_t parts_length, parts_spoiled; /* before this byte nothing that comes is taken */
+    uint8_t *parts;                     /* BLOCK_BYTES */
 };
 
 struct scan_disk {
@@ -54,6 +63,8 @@ struct scan_disk {
     uint64_t *hashes;
     size_t mapped;
     uint64_t changed_bytes;
+    uint64_t notes;     /* since the table was last left to the page cache */
+    uint64_t uncounted; /* times that the kernel did not tell what was written */
 };
 
 static size_t table_bytes(uint64_t size_bytes)
@@ -137,7 +148,18 @@ static uint64_t hash_of(const uint8_t *data, size_t n)
 {
     uint64_t hash = hash_64(data, n);
 
-    return hash > UNREADABLE ? hash : hash + 2;
+    return hash == UNKNOWN ? hash + 1 : hash;
+}
+
+/* A block that could not be read as a whole. */
+static void read_in_steps(const struct scan_disk *d, uint8_t *data, uint64_t at, size_t n)
+{
+    for (size_t done = 0; done < n; done += STEP_BYTES) {
+        size_t length = n - done < STEP_BYTES ? n - done : STEP_BYTES;
+
+        if (pread(d->disk_fd, data + done, length, (off_t)(at + done)) != (ssize_t)length)
+            memset(data + done, UNREADABLE_BYTE, length);
+    }
 }
 
 /* Hashes the blocks of [at, at + n). Where the read fails they are read one by one. */
@@ -148,8 +170,10 @@ static void hash_range(const struct scan_disk *d, uint8_t *buffer, uint64_t at, 
     for (size_t i = 0; i * BLOCK_BYTES < n; i++) {
         size_t length = n - i * BLOCK_BYTES < BLOCK_BYTES ? n - i * BLOCK_BYTES : BLOCK_BYTES;
         uint8_t *data = buffer + i * BLOCK_BYTES;
-        bool good = whole || pread(d->disk_fd, data, length, (off_t)(at + i * BLOCK_BYTES)) == (ssize_t)length;
-        hashes[i] = good ? hash_of(data, length) : UNREADABLE;
+
+        if (!whole && pread(d->disk_fd, data, length, (off_t)(at + i * BLOCK_BYTES)) != (ssize_t)length)
+            read_in_steps(d, data, at + i * BLOCK_BYTES, length);
+        hashes[i] = hash_of(data, length);
     }
 }
 
@@ -170,17 +194,9 @@ static int each_block(
     return 0;
 }
 
-static int store_hash(void *arg, uint64_t block, uint64_t hash, struct err *err)
-{
-    struct scan_disk *d = arg;
-
-    (void)err;
-    d->hashes[block] = hash;
-    return 0;
-}
-
 /* --- disks --------------------------------------------------------------------------------------------------------------- */
 
+/* Empty: nothing was read of the disk yet. */
 static int make_table(const struct scan *s, const struct tracker_disk *disk, struct scan_disk *d, struct err *err)
 {
     uint64_t incarnation;
@@ -189,13 +205,13 @@ static int make_table(const struct scan *s, const struct tracker_disk *disk, str
         return -1;
     if (ftruncate(d->table_fd, 0) < 0)
         return err_sys(err, errno, "emptying %s", d->path);
-    if (map_table(d, disk->size_bytes, err) < 0 || each_block(s, d, disk->size_bytes, store_hash, d, err) < 0)
+    if (map_table(d, disk->size_bytes, err) < 0)
         return -1;
     d->header->size_bytes = disk->size_bytes;
     d->header->disk_sequence = disk->sequence;
     d->header->incarnation = incarnation;
     memcpy(d->header->boot_id, s->boot_id, sizeof(s->boot_id));
-    __atomic_store_n(&d->header->magic, MAGIC, __ATOMIC_RELEASE); /* the hashes are whole */
+    __atomic_store_n(&d->header->magic, MAGIC, __ATOMIC_RELEASE); /* the rest is there */
     return 0;
 }
 
@@ -251,9 +267,15 @@ static int scan_add(void *state, struct tracker_disk *disk, struct err *err)
     return 0;
 }
 
+static void forget_parts(struct scan *s, const struct tracker_disk *disk)
+{
+    if (s->parts_of == disk)
+        s->parts_of = NULL;
+}
+
 static void scan_release(void *state, struct tracker_disk *disk)
 {
-    (void)state;
+    forget_parts(state, disk);
     free_disk(disk->state);
 }
 
@@ -267,19 +289,106 @@ static int scan_remove(void *state, struct tracker_disk *disk, struct err *err)
     return 0;
 }
 
-/* What was added has no hash yet, so the next drain hands it out. */
+/* What was added was not read yet, so the next drain hands it out. */
 static int scan_resize(void *state, struct tracker_disk *disk, uint64_t size_bytes, struct err *err)
 {
     uint64_t first = disk->size_bytes / BLOCK_BYTES, end = (size_bytes + BLOCK_BYTES - 1) / BLOCK_BYTES;
     struct scan_disk *d = disk->state;
 
-    (void)state;
     if (map_table(d, size_bytes, err) < 0)
         return -1;
+    forget_parts(state, disk);
     for (uint64_t i = first; i < end; i++)
-        d->hashes[i] = 0;
+        d->hashes[i] = UNKNOWN;
     d->header->size_bytes = disk->size_bytes = size_bytes;
     return 0;
+}
+
+/* --- what was read ------------------------------------------------------------------------------------------------------- */
+
+static void store_hash(struct scan_disk *d, uint64_t block, uint64_t hash)
+{
+    if (d->hashes[block] == hash)
+        return;
+    d->hashes[block] = hash;
+    if (++d->notes % NOTES_KEPT == 0)
+        (void)madvise(d->header, d->mapped, MADV_DONTNEED); /* of a file: stays in the page cache, not in our memory */
+}
+
+/* Whether the part goes on where what was noted last ended, or begins a block. Else what is there of a block is not what was read last of it. */
+static bool follow_parts(struct scan *s, const struct tracker_disk *disk, uint64_t start)
+{
+    if (start % BLOCK_BYTES == 0) {
+        s->parts_of = disk;
+        s->parts_start = start;
+        s->parts_length = s->parts_spoiled = 0;
+    }
+    if (s->parts_of != disk || s->parts_start + s->parts_length != start)
+        s->parts_of = NULL;
+    return s->parts_of != NULL;
+}
+
+/* The drain reads such a block in steps, and cannot read one of which a sector cannot be read. */
+static void spoil_steps(uint8_t *parts, size_t from, size_t end, size_t block_bytes)
+{
+    from -= from % STEP_BYTES;
+    end += (STEP_BYTES - end % STEP_BYTES) % STEP_BYTES;
+    memset(parts + from, UNREADABLE_BYTE, (end < block_bytes ? end : block_bytes) - from);
+}
+
+/* Within one block, and not all of it. Data in a step that is spoiled already stays spoiled. */
+static void add_part(struct scan *s, size_t block_bytes, size_t length, const void *data)
+{
+    size_t from = s->parts_length, spoiled = s->parts_spoiled > from ? s->parts_spoiled - from : 0;
+
+    s->parts_length += length;
+    if (!data) {
+        spoil_steps(s->parts, from, s->parts_length, block_bytes);
+        s->parts_spoiled = s->parts_length + (STEP_BYTES - s->parts_length % STEP_BYTES) % STEP_BYTES;
+    } else if (length > spoiled) {
+        memcpy(s->parts + from + spoiled, (const uint8_t *)data + spoiled, length - spoiled);
+    }
+}
+
+/* What could not be read changes nothing in what was read before it. */
+static void note_part(
+    struct scan *s, struct tracker_disk *disk, uint64_t start, uint32_t length, size_t block_bytes, const void *data)
+{
+    struct scan_disk *d = disk->state;
+    bool next = follow_parts(s, disk, start);
+
+    if (data)
+        store_hash(d, start / BLOCK_BYTES, UNKNOWN);
+    if (!next)
+        return;
+    add_part(s, block_bytes, length, data);
+    if (s->parts_length < block_bytes)
+        return;
+    store_hash(d, start / BLOCK_BYTES, hash_of(s->parts, block_bytes));
+    s->parts_of = NULL;
+}
+
+static void scan_note_read(void *state, struct tracker_disk *disk, uint64_t start, uint32_t length, const void *data)
+{
+    struct scan *s = state;
+
+    while (length > 0) {
+        uint64_t block = start / BLOCK_BYTES, rest = disk->size_bytes - block * BLOCK_BYTES;
+        size_t block_bytes = rest < BLOCK_BYTES ? (size_t)rest : BLOCK_BYTES;
+        uint32_t n = (uint32_t)(block * BLOCK_BYTES + block_bytes - start);
+
+        if (n > length)
+            n = length;
+        if (data && n == block_bytes) {
+            store_hash(disk->state, block, hash_of(data, n));
+            s->parts_of = NULL;
+        } else {
+            note_part(s, disk, start, n, block_bytes, data);
+        }
+        start += n;
+        length -= n;
+        data = data ? (const uint8_t *)data + n : NULL;
+    }
 }
 
 /* --- draining ------------------------------------------------------------------------------------------------------------ */
@@ -303,7 +412,6 @@ static int compare_block(void *arg, uint64_t block, uint64_t hash, struct err *e
         return -1;
     if (x->round && dirty_set(x->round, start, length, err) < 0)
         return -1;
-    d->hashes[block] = hash;
     d->changed_bytes += length;
     x->granules += (length + step - 1) / step;
     return 0;
@@ -331,6 +439,7 @@ static void scan_close(void *state)
 
     free(s->dir);
     free(s->buffer);
+    free(s->parts);
     free(s);
 }
 
@@ -338,7 +447,8 @@ static int fill_state(struct scan *s, const struct tracker_config *config, struc
 {
     (void)snprintf(s->instance, sizeof(s->instance), "%s", config->instance);
     s->dir = mem_strdup(config->state_dir);
-    if (!s->dir || posix_memalign((void **)&s->buffer, 4096, READ_BYTES) != 0)
+    s->parts = mem_alloc(1, BLOCK_BYTES);
+    if (!s->dir || !s->parts || posix_memalign((void **)&s->buffer, 4096, READ_BYTES) != 0)
         return err_set(err, ERR_NOMEM, "tracker");
     if (file_make_dirs(s->dir, 0700, err) < 0)
         return -1;
@@ -409,16 +519,23 @@ static int scan_destroy(const struct tracker_config *config, struct err *err)
 
 /* --- what it cannot tell --------------------------------------------------------------------------------------------------- */
 
+/* The kernel counts the bytes of a write before its submitter can see it complete (blk_account_io_completion). Where it does not tell them
+ * the count is another one each time, and no multiple of a sector. */
 static uint64_t scan_barriers(void *state, const struct tracker_disk *disk)
 {
-    (void)state, (void)disk;
-    return 0;
+    struct scan_disk *d = disk->state;
+    uint64_t bytes;
+
+    (void)state;
+    return wholedisk_bytes_written(disk->dev, &bytes) == 0 ? bytes : 2 * d->uncounted++ + 1;
 }
 
 static bool scan_countable(void *state, struct tracker_disk *disk)
 {
-    (void)state, (void)disk;
-    return false;
+    uint64_t bytes;
+
+    (void)state;
+    return wholedisk_bytes_written(disk->dev, &bytes) == 0;
 }
 
 static void scan_stats(void *state, const struct tracker_disk *disk, struct tracker_stats *ret_stats)
@@ -457,6 +574,8 @@ const struct tracker_driver tracker_scan_driver = {
     .forget_others = scan_forget_others,
     .resize = scan_resize,
     .drain = scan_drain,
+    .note_read = scan_note_read,
+    .compares = true,
     .barriers = scan_barriers,
     .countable = scan_countable,
     .stats = scan_stats,

@@ -161,6 +161,7 @@ static void build(struct syncrig_agent *a)
     snprintf(a->run_dir, sizeof(a->run_dir), "%s/run", a->rig->dir);
     instance_name(a->rig, a->instance);
     ec.hooks_dir = a->rig->dir;
+    ec.driver = a->rig->driver;
     ec.pin_root = a->rig->bpf;
     ec.hook_usec = 60 * USEC_PER_SEC;
     ec.patience_usec = a->rig->patience_usec;

@@ -25,6 +25,7 @@ struct syncrig {
     struct fakenode *node;
     struct engine_wish wish;
     uint64_t patience_usec;      /* of the engine; 0: its own */
+    const char *driver;          /* of the tracker; NULL: the best that there is */
     struct syncrig_agent *agent; /* running on a thread; NULL: not */
     pid_t child;                 /* running as a process; 0: not */
 };
