@@ -181,7 +181,8 @@ def parse_mark(p):
     require(len(p) >= 120, "mark of", len(p), "bytes")
     version, kind, flags, disk_count, sequence, generation, epoch, time = struct.unpack_from("<HBBIQQQQ", p)
     machine, _, count, length, digest, _, tag_length = struct.unpack_from("<16s16sQQ16sQH", p, 40)
-    require(version == 1 and kind <= 3 and flags <= 7 and zeros(p[114:120]), "unknown kind of mark")
+    range_count, = struct.unpack_from("<H", p, 114)
+    require(version == (2 if range_count else 1) and range_count <= 64 and kind <= 3 and flags <= 7 and zeros(p[116:120]), "unknown kind of mark")
     require(1 <= disk_count <= 64 and tag_length <= 255 and min(sequence, generation, epoch) >= 1, "numbers of the mark")
     tag, at = padded(p, 120, tag_length)
     require(b"\0" not in tag, "NUL in a tag")
@@ -192,8 +193,20 @@ def parse_mark(p):
         require(last < number <= 1023 and 1 <= name_length <= 63 and zeros(p[at + 18:at + 24]), "disk in the mark")
         name, at = padded(p, at + 24, name_length)
         disks[number], last = (size, sector, name.decode()), number
-    require(at == len(p), "bytes behind the mark")
+    check_ranges(p, at, range_count, disks)
+    require(at + 24 * range_count == len(p), "bytes behind the mark")
     return Mark(kind, flags, sequence, generation, epoch, time, machine, count, length, digest, tag.decode(), disks)
+
+
+def check_ranges(p, at, count, disks):
+    """What the source could not read, of version 2: ascending, apart from each other, within the disks."""
+    require(at + 24 * count <= len(p), "the mark ends within its ranges")
+    before = (-1, 0)
+    for i in range(count):
+        number, zero, start, length = struct.unpack_from("<IIQQ", p, at + 24 * i)
+        require(zero == 0 and number in disks and length > 0 and start + length <= disks[number][0], "range in the mark")
+        require(number > before[0] or start > before[1], "order of the ranges")
+        before = (number, start + length)
 
 
 def padded(p, at, n):

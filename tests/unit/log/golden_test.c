@@ -41,8 +41,16 @@ static void append_block(
     assert_int_equal(seal_reseal(w, &r, payload, 0, encrypt ? &sample_key : NULL, 5, i + 1, out, ret_record, NULL), 0);
 }
 
+static void add_holes(struct mark *m)
+{
+    m->unreadable_blocks = 5; /* two that are not listed */
+    m->range_count = 2;
+    m->ranges[0] = (struct mark_range){.disk = 0, .start = 8 << 20, .length = 8192};
+    m->ranges[1] = (struct mark_range){.disk = 1, .start = (1 << 20) - 4096, .length = 4096};
+}
+
 /* One change set: BLOCKS blocks, a long zero range, a mark with a tag and two disks; then the seal. */
-static void write_segment(int dirfd, int level, bool encrypt)
+static void write_segment(int dirfd, int level, bool encrypt, bool holed)
 {
     struct seal_work *w = seal_work_new();
     struct record_digest *digest = record_digest_new();
@@ -62,6 +70,8 @@ static void write_segment(int dirfd, int level, bool encrypt)
     m.record_count = BLOCKS + 1;
     m.changed_bytes = BLOCKS * 4096 + (1 << 24);
     record_digest_get(digest, &m.digest);
+    if (holed)
+        add_holes(&m);
     assert_int_equal(mark_append(&m, &b, NULL), 0);
     struct segment_info info = {
         .machine = sample_machine, .number = 1, .first_sequence = 1, .created_utc_usec = 1795000000000000ULL};
@@ -122,13 +132,13 @@ static void copy_file(const char *from, const char *to)
     assert_int_equal(file_replace(to, b.data, b.len, 0644, NULL), 0);
 }
 
-static void golden(const char *name, int level, bool encrypt, bool bit_for_bit)
+static void golden(const char *name, int level, bool encrypt, bool holed, bool bit_for_bit)
 {
     char folder[64], made[128], committed[512];
     AUTO_CLOSE int dirfd = sample_folder(folder);
     (void)snprintf(made, sizeof(made), "%s/0000000000000001.seg", folder);
     (void)snprintf(committed, sizeof(committed), "%s/golden/%s", TEST_SOURCE_DIR, name);
-    write_segment(dirfd, level, encrypt);
+    write_segment(dirfd, level, encrypt, holed);
     if (getenv("LEEWARD_GOLDEN_WRITE") != NULL)
         copy_file(made, committed);
     AUTO_BUF struct buf want = BUF_INIT(1 << 20), have = BUF_INIT(1 << 20);
@@ -146,19 +156,25 @@ static void golden(const char *name, int level, bool encrypt, bool bit_for_bit)
 static void test_plain_segment_stays_the_same(void **state)
 {
     (void)state;
-    golden("plain.seg", 0, false, true);
+    golden("plain.seg", 0, false, false, true);
 }
 
 static void test_encrypted_segment_stays_the_same(void **state)
 {
     (void)state;
-    golden("encrypted.seg", 0, true, true);
+    golden("encrypted.seg", 0, true, false, true);
+}
+
+static void test_segment_with_unreadable_ranges_stays_the_same(void **state)
+{
+    (void)state;
+    golden("unreadable.seg", 0, false, true, true);
 }
 
 static void test_compressed_segment_decodes(void **state)
 {
     (void)state;
-    golden("compressed.seg", 3, true, false);
+    golden("compressed.seg", 3, true, false, false);
 }
 
 int main(void)
@@ -166,6 +182,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_plain_segment_stays_the_same),
         cmocka_unit_test(test_encrypted_segment_stays_the_same),
+        cmocka_unit_test(test_segment_with_unreadable_ranges_stays_the_same),
         cmocka_unit_test(test_compressed_segment_decodes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Marks: round trip with everything set, one form only, damage and foreign versions refused.
+ * Marks: round trip with everything set, one form only, damage and foreign versions refused; the ranges that could not be read.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -24,7 +24,7 @@ static void full_mark(struct mark *m)
     m->record_count = 1000;
     m->changed_bytes = 4096000;
     memset(m->digest.bytes, 0xd1, HASH_SIZE);
-    m->unreadable_blocks = 2;
+    m->unreadable_blocks = MARK_RANGES_MAX + 2;
     (void)snprintf(m->tag, sizeof(m->tag), "before the upgrade");
     m->disk_count = MARK_DISKS_MAX;
     memset(m->disks, 0, sizeof(m->disks));
@@ -35,6 +35,35 @@ static void full_mark(struct mark *m)
         (void)snprintf(m->disks[i].name, sizeof(m->disks[i].name), "%.*s%u", (int)(i % 58),
             "abcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrstuvwxyzabcdefghij", i);
     }
+    m->range_count = MARK_RANGES_MAX;
+    for (uint32_t i = 0; i < MARK_RANGES_MAX; i++) {
+        m->ranges[i].disk = i * 3;
+        m->ranges[i].start = 4096 * (uint64_t)(i / 2);
+        m->ranges[i].length = 4096;
+    }
+}
+
+static void add_range(struct mark *m, uint32_t disk, uint64_t start, uint64_t length)
+{
+    struct mark_range *r = &m->ranges[m->range_count++];
+    r->disk = disk;
+    r->start = start;
+    r->length = length;
+}
+
+/* Disk 0 of 1 GiB, disk 5 whose end is no whole block; 2 blocks of the one, 2 of the other, 3 that are not listed. */
+static void holed_mark(struct mark *m)
+{
+    sample_mark(1, m);
+    m->disk_count = 2;
+    m->disks[1].number = 5;
+    m->disks[1].sector_bytes = 512;
+    m->disks[1].size_bytes = 65536 + 512;
+    (void)snprintf(m->disks[1].name, sizeof(m->disks[1].name), "vdb");
+    m->unreadable_blocks = 7;
+    add_range(m, 0, 8 << 20, 8192);
+    add_range(m, 5, 0, 4096);
+    add_range(m, 5, 65536, 512);
 }
 
 static int decode(const struct buf *b, struct mark *m, struct err *err)
@@ -98,7 +127,7 @@ static void test_fields_out_of_bounds_are_refused(void **state)
 {
     (void)state;
     assert_int_equal(decode_changed(4, 1), ERR_NONE);
-    assert_int_equal(decode_changed(0, 2), ERR_UNSUPPORTED); /* version */
+    assert_int_equal(decode_changed(0, 3), ERR_UNSUPPORTED); /* version */
     assert_int_equal(decode_changed(2, 4), ERR_UNSUPPORTED); /* kind and flag of a later version */
     assert_int_equal(decode_changed(3, 8), ERR_UNSUPPORTED);
     static const struct {
@@ -118,6 +147,113 @@ static void test_fields_out_of_bounds_are_refused(void **state)
     };
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
         assert_int_equal(decode_changed(rows[i].at, rows[i].value), ERR_CORRUPT);
+}
+
+#define RANGES_AT (120u + 2 * 32u) /* in the payload of a holed mark, whose disks have names of up to 8 bytes */
+
+static void test_ranges_stand_behind_the_disks_in_version_2(void **state)
+{
+    (void)state;
+    AUTO_BUF struct buf b = BUF_INIT(1 << 20);
+    struct mark m, out;
+    holed_mark(&m);
+    assert_int_equal(mark_append(&m, &b, NULL), 0);
+    const uint8_t *p = b.data + RECORD_HEADER_SIZE;
+    assert_int_equal(b.len, RECORD_HEADER_SIZE + RANGES_AT + 3 * 24);
+    assert_int_equal(get_le16(p), 2);
+    assert_int_equal(get_le16(p + 114), 3);
+    assert_int_equal(get_le32(p + RANGES_AT), 0);
+    assert_int_equal(get_le64(p + RANGES_AT + 8), 8 << 20);
+    assert_int_equal(get_le64(p + RANGES_AT + 16), 8192);
+    assert_int_equal(get_le32(p + RANGES_AT + 48), 5);
+    assert_int_equal(decode(&b, &out, NULL), 0);
+    assert_memory_equal(&out, &m, sizeof(m));
+    assert_int_equal(mark_unlisted_blocks(&out), 3);
+}
+
+/* As programs wrote it that knew of no ranges, and read it. */
+static void test_a_mark_without_ranges_stays_of_version_1(void **state)
+{
+    (void)state;
+    AUTO_BUF struct buf b = BUF_INIT(1 << 20);
+    struct mark m, out;
+    holed_mark(&m);
+    m.range_count = 0;
+    memset(m.ranges, 0, sizeof(m.ranges));
+    assert_int_equal(mark_append(&m, &b, NULL), 0);
+    const uint8_t *p = b.data + RECORD_HEADER_SIZE;
+    assert_int_equal(b.len, RECORD_HEADER_SIZE + RANGES_AT);
+    assert_int_equal(get_le16(p), 1);
+    assert_int_equal(get_le64(p + 104), 7);
+    assert_true(bytes_are_zero(p + 114, 6));
+    assert_int_equal(decode(&b, &out, NULL), 0);
+    assert_int_equal(mark_unlisted_blocks(&out), 7);
+}
+
+/* Hash and checksum fit; whoever wrote it did not mean well. */
+static enum err_code decode_hostile(size_t at, unsigned width, uint64_t value)
+{
+    AUTO_BUF struct buf b = BUF_INIT(1 << 20);
+    struct mark m, out;
+    struct record r;
+    struct err err = ERR_INIT;
+    size_t offset = 0;
+    const uint8_t *payload;
+    holed_mark(&m);
+    assert_int_equal(mark_append(&m, &b, NULL), 0);
+    assert_int_equal(record_next(b.data, b.len, &offset, &r, &payload, NULL), 1);
+    for (unsigned i = 0; i < width; i++)
+        b.data[RECORD_HEADER_SIZE + at + i] = (uint8_t)(value >> 8 * i);
+    hash_128(payload, r.stored, &r.hash);
+    return mark_decode(&r, payload, &out, &err) == 0 ? ERR_NONE : err.code;
+}
+
+static void test_hostile_ranges_are_refused(void **state)
+{
+    (void)state;
+    assert_int_equal(decode_hostile(RANGES_AT + 8, 8, 4 << 20), ERR_NONE);
+    assert_int_equal(decode_hostile(0, 2, 3), ERR_UNSUPPORTED);
+    static const struct {
+        size_t at;
+        unsigned width;
+        uint64_t value;
+    } rows[] = {
+        {0, 2, 1},                                                 /* ranges in version 1 */
+        {114, 2, 0}, {114, 2, 2}, {114, 2, 4},                     /* none in version 2, fewer, more than there are */
+        {114, 2, 65}, {114, 2, 0xffff}, {116, 1, 1},               /* too many, reserved */
+        {RANGES_AT, 4, 1}, {RANGES_AT, 4, 0xffffffff},             /* of no disk */
+        {RANGES_AT, 4, 5},                                         /* not ascending by disk, nor within that one */
+        {RANGES_AT + 4, 1, 1},                                     /* reserved */
+        {RANGES_AT + 8, 8, 512},                                   /* no whole block */
+        {RANGES_AT + 8, 8, 1 << 30},                               /* behind the end */
+        {RANGES_AT + 8, 8, (1 << 30) - 4096},                      /* across it */
+        {RANGES_AT + 8, 8, UINT64_MAX - 4095},                     /* start and length overflow */
+        {RANGES_AT + 16, 8, 0}, {RANGES_AT + 16, 8, 512},          /* empty, no whole block */
+        {RANGES_AT + 16, 8, UINT64_MAX - 4095},                    /* overflows */
+        {RANGES_AT + 16, 8, 1 << 30},                              /* more than is counted, and across the end */
+        {RANGES_AT + 24 + 16, 8, 65536},                           /* could be one range with the next */
+        {RANGES_AT + 48 + 8, 8, 0}, {RANGES_AT + 48 + 8, 8, 4096}, /* the same place again, close to it */
+        {104, 8, 3},                                               /* fewer blocks than are listed */
+    };
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+        assert_int_equal(decode_hostile(rows[i].at, rows[i].width, rows[i].value), ERR_CORRUPT);
+}
+
+static void test_ranges_are_cut_to_the_disks_of_the_mark(void **state)
+{
+    (void)state;
+    AUTO_BUF struct buf b = BUF_INIT(1 << 20);
+    struct mark m;
+    holed_mark(&m);
+    m.disks[0].size_bytes = (8 << 20) + 4096;
+    m.disks[1].number = 6;
+    assert_int_equal(mark_append(&m, &b, NULL), -1);
+    mark_fit_ranges(&m);
+    assert_int_equal(mark_append(&m, &b, NULL), 0);
+    assert_int_equal(m.range_count, 1);
+    assert_int_equal(m.ranges[0].start, 8 << 20);
+    assert_int_equal(m.ranges[0].length, 4096);
+    assert_int_equal(mark_unlisted_blocks(&m), 6);
 }
 
 static void test_what_cannot_be_decoded_is_not_encoded(void **state)
@@ -154,6 +290,10 @@ int main(void)
         cmocka_unit_test(test_round_trip),
         cmocka_unit_test(test_every_flipped_byte_is_refused),
         cmocka_unit_test(test_fields_out_of_bounds_are_refused),
+        cmocka_unit_test(test_ranges_stand_behind_the_disks_in_version_2),
+        cmocka_unit_test(test_a_mark_without_ranges_stays_of_version_1),
+        cmocka_unit_test(test_hostile_ranges_are_refused),
+        cmocka_unit_test(test_ranges_are_cut_to_the_disks_of_the_mark),
         cmocka_unit_test(test_what_cannot_be_decoded_is_not_encoded),
         cmocka_unit_test(test_kind_names),
     };

@@ -84,7 +84,8 @@ def parse_mark(p):
     sequence, generation, epoch, time = struct.unpack_from("<QQQQ", p, 8)
     count, changed = struct.unpack_from("<QQ", p, 72)
     unreadable, tag_length = struct.unpack_from("<QH", p, 104)
-    assert version == 1 and p[114:120] == bytes(6)
+    ranges, = struct.unpack_from("<H", p, 114)
+    assert version == (2 if ranges else 1) and p[116:120] == bytes(4)
     at = 120
     tag = p[at:at + tag_length].decode()
     at += pad8(tag_length)
@@ -93,9 +94,11 @@ def parse_mark(p):
         number, sector, size, n = struct.unpack_from("<IIQH", p, at)
         found.append((number, sector, size, p[at + 24:at + 24 + n].decode()))
         at += 24 + pad8(n)
-    assert at == len(p)
+    bad = [struct.unpack_from("<QQQ", p, at + 24 * i) for i in range(ranges)]
+    assert at + 24 * ranges == len(p)
     return dict(kind=kind, flags=flags, sequence=sequence, generation=generation, epoch=epoch, time=time,
-                machine=p[40:56], count=count, changed=changed, digest=p[88:104], tag=tag, disks=found)
+                machine=p[40:56], count=count, changed=changed, digest=p[88:104], tag=tag, disks=found,
+                unreadable=unreadable, ranges=bad)
 
 
 def read_segment(path, key):
@@ -141,13 +144,15 @@ def sample_block(seed, compressible, n):
 
 def main(folder):
     key = bytes(range(1, 33))
-    for name in ("plain", "encrypted", "compressed"):
+    for name in ("plain", "encrypted", "unreadable", "compressed"):
         marks, content = read_segment(f"{folder}/{name}.seg", key)
         for i in range(4):
             assert content[(i % 2, 65536 * i)] == sample_block(900 + i, i % 2 == 0, 4096), (name, i)
         assert content[(0, 1 << 20)] == 1 << 24
         assert len(marks) == 1 and marks[0]["tag"] == "golden" and marks[0]["flags"] == 2
         assert marks[0]["disks"] == [(0, 512, 1 << 30, "vda"), (1, 4096, 1 << 20, "nvme0n1")]
+        holes = [(0, 8 << 20, 8192), (1, (1 << 20) - 4096, 4096)] if name == "unreadable" else []
+        assert marks[0]["ranges"] == holes and marks[0]["unreadable"] == (5 if holes else 0)
         print(f"{name}: 4 blocks, 1 zero range, 1 mark, sealed")
 
 
