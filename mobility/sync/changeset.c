@@ -26,6 +26,8 @@ struct changeset {
     uint64_t sequence;
     uint64_t records, bytes; /* since the last mark */
     uint64_t unreadable_blocks;
+    uint32_t range_count; /* of which these are */
+    struct mark_range ranges[MARK_RANGES_MAX];
     uint64_t sent_bytes, changed_bytes;
     uint64_t waited_usec;
     struct pace *pace; /* NULL: as fast as it goes */
@@ -221,14 +223,24 @@ int changeset_add(
     return r;
 }
 
-void changeset_set_unreadable(struct changeset *s, uint64_t blocks)
+void changeset_set_unreadable(struct changeset *s, uint64_t blocks, const struct mark_range *ranges, uint32_t count)
 {
     s->unreadable_blocks = blocks;
+    s->range_count = count < MARK_RANGES_MAX ? count : MARK_RANGES_MAX;
+    memcpy(s->ranges, ranges, s->range_count * sizeof(*ranges));
 }
 
 void changeset_set_group_point(struct changeset *s, const struct ident *id)
 {
     s->group_point = *id;
+}
+
+static void set_unreadable(const struct changeset *s, struct mark *m)
+{
+    m->unreadable_blocks = s->unreadable_blocks;
+    m->range_count = s->range_count;
+    memcpy(m->ranges, s->ranges, s->range_count * sizeof(*m->ranges));
+    mark_fit_ranges(m);
 }
 
 int changeset_close(struct changeset *s, enum mark_kind kind, unsigned flags, uint64_t time_utc_usec, const char *tag,
@@ -246,7 +258,7 @@ int changeset_close(struct changeset *s, enum mark_kind kind, unsigned flags, ui
     m.time_utc_usec = time_utc_usec;
     m.record_count = s->records;
     m.changed_bytes = s->bytes;
-    m.unreadable_blocks = s->unreadable_blocks;
+    set_unreadable(s, &m);
     record_digest_get(s->digest, &m.digest);
     snprintf(m.tag, sizeof(m.tag), "%s", tag ? tag : "");
     if (mark_is_point(&m)) {

@@ -42,8 +42,9 @@ uint64_t changeset_next_sequence(const struct changeset *set);
 /* Appends one piece (see struct reader_piece: at most 64 KiB, within one 64 KiB block). Errors: those of uplink_push. */
 int changeset_add(
     struct changeset *set, uint32_t disk, uint64_t start, const void *data, uint32_t length, struct err *err);
-/* Of the image at the coming marks, until it is set again: blocks of 4 KiB that the source could not read. */
-void changeset_set_unreadable(struct changeset *set, uint64_t blocks);
+/* Of the image at the coming marks, until it is set again: blocks of 4 KiB that the source could not read, and those of them that a
+ * mark has room to list (`ranges` as in struct mark; those of disks that are not in the frame are left out). */
+void changeset_set_unreadable(struct changeset *set, uint64_t blocks, const struct mark_range *ranges, uint32_t count);
 /* The next mark of a point carries this id, and no other does. */
 void changeset_set_group_point(struct changeset *set, const struct ident *id);
 /* Closes the set. tag may be NULL. *ret_sequence is the mark's. */

@@ -134,7 +134,7 @@ static int send_chunk(struct catchup *c, struct err *err)
     engine_pace_copied(e);
     if (r < 0)
         return -1;
-    changeset_set_unreadable(e->set, engine_unreadable_blocks(e));
+    engine_unreadable_say(e);
     if (!changeset_is_empty(e->set) && changeset_close(e->set, MARK_PROGRESS, 0, clock_utc_usec(), NULL, NULL, err) < 0)
         return -1;
     if (c->budget > 0)

@@ -330,7 +330,7 @@ static int close_point(struct engine *e, const struct engine_command *c, const s
     bool first;
     unsigned flags = mark_flags(e, c, r, &first);
 
-    changeset_set_unreadable(e->set, engine_unreadable_blocks(e));
+    engine_unreadable_say(e);
     e->group.sealed = engine_group_is_whole(e, r);
     if (e->group.sealed)
         changeset_set_group_point(e->set, &e->group.ask.point);
@@ -352,7 +352,7 @@ static int close_progress(struct engine *e, struct err *err)
 {
     uint64_t sequence = changeset_next_sequence(e->set) - 1;
 
-    changeset_set_unreadable(e->set, engine_unreadable_blocks(e));
+    engine_unreadable_say(e);
     if (!changeset_is_empty(e->set) &&
         changeset_close(e->set, MARK_PROGRESS, 0, clock_utc_usec(), NULL, &sequence, err) < 0)
         return -1;

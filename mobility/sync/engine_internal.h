@@ -282,6 +282,7 @@ struct syncstate_disk *engine_row(struct engine *e, const struct engine_disk *d)
 unsigned engine_index(const struct engine *e, const struct engine_disk *d);
 
 /* engine_link.c */
+const struct engine_disk *engine_disk_numbered(const struct engine *e, uint32_t number); /* NULL: not attached */
 /* Puts machine, generation, epoch and the disks into the frame of coming marks: only those that take part in points, or all. */
 void engine_frame(struct engine *e, bool only_swept);
 /* 1: the stream runs. 0: there is none yet. */
@@ -373,7 +374,8 @@ int engine_unreadable_retry(struct engine *e, struct err *err);
 uint64_t engine_unreadable_wake(const struct engine *e); /* when something is due next; UINT64_MAX: never */
 /* Puts what cannot be read into the open slot, which is new or was forgotten in part. */
 int engine_unreadable_keep(struct engine *e, struct err *err);
-uint64_t engine_unreadable_blocks(const struct engine *e); /* of 4 KiB, all disks */
+/* Says in the coming marks what cannot be read: how many blocks of all disks, and which, as far as a mark has room. */
+void engine_unreadable_say(struct engine *e);
 int engine_unreadable_resize(struct engine_disk *d, struct err *err);
 void engine_unreadable_forget(struct engine_disk *d);
 

@@ -26,7 +26,7 @@
 /* The state keeps what the node says, and its numbers are signed: one that is higher could not be loaded again. */
 #define NUMBER_MAX ((uint64_t)INT64_MAX)
 
-static const struct engine_disk *disk_by_number(const struct engine *e, uint32_t number)
+const struct engine_disk *engine_disk_numbered(const struct engine *e, uint32_t number)
 {
     for (unsigned i = 0; i < MARK_DISKS_MAX; i++)
         if (e->disks[i].attached && e->disks[i].number == number)
@@ -39,7 +39,7 @@ void engine_frame(struct engine *e, bool only_swept)
     struct mark m = {.machine = e->conf.machine, .generation = e->state.generation, .epoch = e->state.epoch};
 
     for (uint32_t i = 0; i < e->state.disk_count; i++) { /* rows are in order of number, as marks want them */
-        const struct engine_disk *d = disk_by_number(e, e->state.disks[i].number);
+        const struct engine_disk *d = engine_disk_numbered(e, e->state.disks[i].number);
         struct mark_disk *out = &m.disks[m.disk_count];
         const char *path;
 

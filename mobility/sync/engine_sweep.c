@@ -162,7 +162,7 @@ static int close_chunk(struct sweep *s, bool last, struct err *err)
 {
     struct engine *e = s->e;
 
-    changeset_set_unreadable(e->set, engine_unreadable_blocks(e));
+    engine_unreadable_say(e);
     if (!changeset_is_empty(e->set) && changeset_close(e->set, MARK_PROGRESS, 0, clock_utc_usec(), NULL, NULL, err) < 0)
         return -1;
     e->chunks[e->chunk_count++] = (struct engine_chunk){

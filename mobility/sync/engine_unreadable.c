@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Blocks that the source could not read. The vault keeps their old content, so each point says how many of them its image has,
- * until they can be read again: they stay in a set of the disk, are tried again now and then, and are put into each open slot of
+ * Blocks that the source could not read. The vault keeps their old content, so each point says how many of them its image has, and
+ * which, until they can be read again: they stay in a set of the disk, are tried again now and then, and are put into each open slot of
  * the retained changes, so that an agent that takes over begins by reading them.
  *
  * Trying is bounded, because a failing disk can take seconds to say no: a few granules at a time, first after a second, then
@@ -185,14 +185,74 @@ int engine_unreadable_keep(struct engine *e, struct err *err)
     return 0;
 }
 
-uint64_t engine_unreadable_blocks(const struct engine *e)
+static bool has_bad(const struct engine_disk *d)
+{
+    return d && d->attached && d->bad && !dirty_is_empty(d->bad);
+}
+
+static uint64_t all_blocks(const struct engine *e, unsigned *ret_disks)
 {
     uint64_t blocks = 0;
 
-    for (unsigned i = 0; i < MARK_DISKS_MAX; i++)
-        if (e->disks[i].attached && e->disks[i].bad)
-            blocks += (dirty_bytes(e->disks[i].bad) + 4095) / 4096;
+    *ret_disks = 0;
+    for (unsigned i = 0; i < MARK_DISKS_MAX; i++) {
+        if (!has_bad(&e->disks[i]))
+            continue;
+        blocks += (dirty_bytes(e->disks[i].bad) + MARK_BLOCK - 1) / MARK_BLOCK;
+        (*ret_disks)++;
+    }
     return blocks;
+}
+
+static uint32_t list_disk(const struct engine_disk *d, struct mark_range *ranges, uint32_t room)
+{
+    uint64_t cursor = 0, start, length;
+    uint32_t count = 0;
+
+    while (count < room && dirty_next(d->bad, &cursor, 0, &start, &length) > 0)
+        ranges[count++] = (struct mark_range){.disk = d->number, .start = start, .length = length};
+    return count;
+}
+
+/* Up to as many as a mark lists. */
+static uint32_t count_ranges(const struct engine_disk *d)
+{
+    struct mark_range ranges[MARK_RANGES_MAX];
+
+    return has_bad(d) ? list_disk(d, ranges, MARK_RANGES_MAX) : 0;
+}
+
+/* Of `left`, what the disks behind row i need, each at most its share: so that one that is full of holes does not hide the one
+ * hole of another. */
+static uint32_t reserved(const struct engine *e, uint32_t i, uint32_t left, unsigned disks)
+{
+    uint32_t sum = 0, share = left / disks;
+
+    for (i++; disks > 1 && i < e->state.disk_count; i++) {
+        uint32_t n = count_ranges(engine_disk_numbered(e, e->state.disks[i].number));
+
+        sum += n < share ? n : share;
+    }
+    return sum;
+}
+
+void engine_unreadable_say(struct engine *e)
+{
+    struct mark_range ranges[MARK_RANGES_MAX];
+    uint32_t count = 0, left;
+    unsigned disks;
+    uint64_t blocks = all_blocks(e, &disks);
+
+    for (uint32_t i = 0; disks > 0 && i < e->state.disk_count; i++) { /* in order of number, as marks want them */
+        const struct engine_disk *d = engine_disk_numbered(e, e->state.disks[i].number);
+
+        if (!has_bad(d))
+            continue;
+        left = MARK_RANGES_MAX - count;
+        count += list_disk(d, ranges + count, left - reserved(e, i, left, disks));
+        disks--;
+    }
+    changeset_set_unreadable(e->set, blocks, ranges, count);
 }
 
 int engine_unreadable_resize(struct engine_disk *d, struct err *err)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Source disks with blocks that cannot be read: replication goes on, each point says how many blocks of its image are old, an
+ * Source disks with blocks that cannot be read: replication goes on, each point says which blocks of its image are old, an
  * agent that takes over knows it too, and it heals when the disk does.
  */
 #include <setjmp.h>
@@ -67,7 +67,20 @@ static void expect_unreadable(struct world *w, unsigned points, uint64_t blocks)
         fakenode_get(w->rig.node, &facts);
         assert_string_equal(facts.fault, "");
         assert_int_equal(facts.last.unreadable_blocks, blocks);
+        assert_int_equal(mark_unlisted_blocks(&facts.last), 0);
     }
+}
+
+/* The newest point lists exactly this range as its i-th. */
+static void assert_range(struct world *w, uint32_t i, uint64_t start, uint64_t length)
+{
+    struct fakenode_facts facts;
+
+    fakenode_get(w->rig.node, &facts);
+    assert_in_range(i, 0, facts.last.range_count - 1);
+    assert_int_equal(facts.last.ranges[i].disk, facts.last.disks[0].number);
+    assert_int_equal(facts.last.ranges[i].start, start);
+    assert_int_equal(facts.last.ranges[i].length, length);
 }
 
 static void write_at(struct world *w, uint64_t at)
@@ -92,6 +105,7 @@ static void each_point_says_what_could_not_be_read_until_it_can_be(void **state)
     expect_unreadable(w, 3, 2);
     write_at(w, 4u << 20); /* replication goes on */
     expect_unreadable(w, 3, 2);
+    assert_range(w, 0, BAD_AT + 4096, 8192);
     assert_int_equal(syncrig_events(&w->rig, "unreadable_blocks"), 1);
     fusedisk_set_bad(w->fuse, 0, 0, 0, 0);
     assert_true(syncrig_wait_event(&w->rig, "readable_again"));
@@ -113,6 +127,7 @@ static void an_agent_that_takes_over_knows_what_could_not_be_read(void **state)
     syncrig_start(&w->rig);
     assert_true(syncrig_wait_event(&w->rig, "unreadable_blocks"));
     expect_unreadable(w, 2, 1);
+    assert_range(w, 0, BAD_AT, 4096);
     fusedisk_set_bad(w->fuse, 0, 0, 0, 0);
     assert_true(syncrig_wait_event(&w->rig, "readable_again"));
     expect_unreadable(w, 2, 0);
@@ -143,6 +158,8 @@ static void a_first_copy_passes_over_what_cannot_be_read(void **state)
     syncrig_start(&w->rig);
     assert_true(syncrig_wait_phase(&w->rig, PHASE_PROTECTED));
     expect_unreadable(w, 2, 4);
+    assert_range(w, 0, BAD_AT, 3 * 4096);
+    assert_range(w, 1, DISK_BYTES - 4096, 4096);
     fusedisk_set_bad(w->fuse, 0, 0, 0, 0);
     fusedisk_set_bad(w->fuse, 1, 0, 0, 0);
     assert_true(syncrig_wait_event(&w->rig, "readable_again"));

@@ -922,6 +922,62 @@ static void what_could_not_be_read_of_a_very_large_disk_is_read_again(void **sta
     assert_int_equal(pretended, 0);
 }
 
+#define HOLES 100u
+
+static bool has_counted(struct syncrig *rig, uint64_t blocks, struct mark *ret_last)
+{
+    struct fakenode_facts facts;
+
+    for (unsigned i = 0; i < 100; i++) {
+        fakenode_get(rig->node, &facts);
+        *ret_last = facts.last;
+        if (facts.last.unreadable_blocks == blocks)
+            return true;
+        assert_true(fakenode_wait_points(rig->node, facts.points + 1));
+    }
+    return false;
+}
+
+/* A failing disk with more holes than a mark has room for, and one with a single hole: none is lost from the count, nor the single one from the list. */
+static void more_holes_than_a_mark_lists_do_not_hide_those_of_another_disk(void **state)
+{
+    uint8_t *data = random_bytes(4096);
+    struct syncrig rig;
+    struct mark m;
+
+    (void)state;
+    syncrig_init(&rig, 2, 16 * MIB, 512);
+    for (unsigned i = 0; i < 2; i++)
+        fill(&rig.disks[i], 0, 4 * MIB);
+    syncrig_start(&rig);
+    wait_points_of(&rig, 2);
+    fakenode_set_refusing(rig.node, true);
+    fakenode_drop(rig.node);
+    for (unsigned i = 0; i < HOLES; i++)
+        loopdisk_write(&rig.disks[0], 8 * MIB + i * 8192, data, 4096);
+    loopdisk_write(&rig.disks[1], 12 * MIB, data, 4096);
+    for (unsigned i = 0; i < 2; i++)
+        assert_int_equal(ftruncate(rig.disks[i].file_fd, 8 * MIB), 0);
+    fakenode_set_refusing(rig.node, false);
+    assert_true(has_counted(&rig, HOLES + 1, &m));
+    assert_int_equal(m.range_count, MARK_RANGES_MAX);
+    assert_int_equal(mark_unlisted_blocks(&m), HOLES + 1 - MARK_RANGES_MAX);
+    for (unsigned i = 0; i < MARK_RANGES_MAX - 1; i++) {
+        assert_int_equal(m.ranges[i].disk, m.disks[0].number);
+        assert_int_equal(m.ranges[i].start, 8 * MIB + i * 8192);
+        assert_int_equal(m.ranges[i].length, 4096);
+    }
+    assert_int_equal(m.ranges[MARK_RANGES_MAX - 1].disk, m.disks[1].number);
+    assert_int_equal(m.ranges[MARK_RANGES_MAX - 1].start, 12 * MIB);
+    for (unsigned i = 0; i < 2; i++)
+        assert_int_equal(ftruncate(rig.disks[i].file_fd, 16 * MIB), 0);
+    assert_true(has_counted(&rig, 0, &m));
+    assert_int_equal(m.range_count, 0);
+    syncrig_assert_equal(&rig);
+    syncrig_done(&rig);
+    free(data);
+}
+
 static void an_end_of_less_than_a_granule_is_read_again(void **state)
 {
     (void)state;
@@ -958,6 +1014,7 @@ int main(void)
         cmocka_unit_test(a_group_point_beside_a_hidden_file_system_is_crash_consistent),
         cmocka_unit_test(what_a_backlog_could_not_read_is_known_to_the_next_process),
         cmocka_unit_test(what_could_not_be_read_of_a_very_large_disk_is_read_again),
+        cmocka_unit_test(more_holes_than_a_mark_lists_do_not_hide_those_of_another_disk),
         cmocka_unit_test(an_end_of_less_than_a_granule_is_read_again),
     };
 
