@@ -102,7 +102,7 @@ static int make_mark(struct branch *b, struct buf *out, struct err *err)
     m->time_utc_usec = clock_utc_usec();
     m->group_point = (struct ident){0};
     m->tag[0] = '\0';
-    m->unreadable_blocks = 0;
+    m->unreadable_blocks = m->range_count = 0;
     m->record_count = b->pending_records;
     m->changed_bytes = b->pending_bytes;
     record_digest_get(b->digest, &m->digest);

@@ -33,6 +33,19 @@ static int take_disks(struct mark *m, const Leeward__Vault__V1__Point *point, st
     return 0;
 }
 
+/* Behind its disks: whether they are ranges of those is seen with the mark that is made of them (mark_append). */
+static int take_ranges(struct mark *m, const Leeward__Vault__V1__Point *point, struct err *err)
+{
+    if (point->n_unreadable > MARK_RANGES_MAX)
+        return err_set(err, ERR_CORRUPT, "the other vault lists %zu unreadable ranges of a point", point->n_unreadable);
+    m->range_count = (uint32_t)point->n_unreadable;
+    for (uint32_t i = 0; i < m->range_count; i++) {
+        const Leeward__Vault__V1__UnreadableRange *r = point->unreadable[i];
+        m->ranges[i] = (struct mark_range){.disk = r->disk, .start = r->start, .length = r->length};
+    }
+    return 0;
+}
+
 struct found {
     struct copypass *p;
     unsigned count;
@@ -69,7 +82,7 @@ static int take_target(void *arg, const ProtobufCMessage *message, struct err *e
     if (point->damaged_records > 0)
         f->p->lacks_there = point->damaged_records;
     note_point(f, point);
-    return take_disks(m, point, err);
+    return take_disks(m, point, err) < 0 ? -1 : take_ranges(m, point, err);
 }
 
 static int take_any(void *arg, const ProtobufCMessage *message, struct err *err)

@@ -304,6 +304,8 @@ struct point_report {
     struct point point;
     char *tag; /* NULL: none */
     struct ident group;
+    struct mark_range *ranges; /* which blocks could not be read; NULL: none are known */
+    uint32_t range_count;
 };
 /* Lane: reports of the points with a sequence above `after`. */
 int vaultreport_collect(

@@ -302,8 +302,24 @@ static int points_prepare(struct read_call *c, struct store *s, struct err *err)
     return c->marks == NULL ? err_set(err, ERR_NOMEM, "no memory to list points") : 0;
 }
 
+/* rows and list: MARK_RANGES_MAX each. */
+static void put_ranges(const struct mark *m, Leeward__Vault__V1__UnreadableRange *rows,
+    Leeward__Vault__V1__UnreadableRange **list, Leeward__Vault__V1__Point *point)
+{
+    for (uint32_t i = 0; i < m->range_count; i++) {
+        leeward__vault__v1__unreadable_range__init(&rows[i]);
+        rows[i].disk = m->ranges[i].disk;
+        rows[i].start = m->ranges[i].start;
+        rows[i].length = m->ranges[i].length;
+        list[i] = &rows[i];
+    }
+    point->n_unreadable = m->range_count;
+    point->unreadable = list;
+}
+
 static int put_point(struct read_call *c, const struct mark *m, struct err *err)
 {
+    Leeward__Vault__V1__UnreadableRange ranges[MARK_RANGES_MAX], *range_list[MARK_RANGES_MAX];
     Leeward__Vault__V1__Point point = LEEWARD__VAULT__V1__POINT__INIT;
     Leeward__Vault__V1__Disk disks[MARK_DISKS_MAX];
     Leeward__Vault__V1__Disk *list[MARK_DISKS_MAX];
@@ -328,6 +344,7 @@ static int put_point(struct read_call *c, const struct mark *m, struct err *err)
     point.disks = list;
     point.frozen = (m->flags & MARK_FROZEN) != 0;
     point.unreadable_blocks = m->unreadable_blocks;
+    put_ranges(m, ranges, range_list, &point);
     point.damaged_records = c->damaged;
     return vaultread_put(c, &point.base, err);
 }

@@ -16,17 +16,30 @@
 #include "transport/vault/vaultd_private.h"
 
 #define POINTS_PER_REPORT 1000u
+#define RANGES_PER_REPORT 8192u /* some 200 KB: the hub takes reports of up to 4 MiB */
 #define SYNC_RETRY_USEC (60 * USEC_PER_SEC)
 #define DROPPED_KNOWN_USEC (3600 * USEC_PER_SEC) /* told so long ago in a session that still goes on: the hub has it */
 
 /* ---- collecting, on the lane ---- */
+
+static int report_ranges(struct point_report *r, const struct mark *m, struct err *err)
+{
+    if (m->range_count == 0)
+        return 0;
+    r->ranges = mem_alloc(m->range_count, sizeof(*m->ranges));
+    if (r->ranges == NULL)
+        return err_set(err, ERR_NOMEM, "no memory to report points");
+    memcpy(r->ranges, m->ranges, m->range_count * sizeof(*m->ranges));
+    r->range_count = m->range_count;
+    return 0;
+}
 
 static int report_fill(
     struct store *s, const struct point *p, struct point_report *r, struct mark *scratch, struct err *err)
 {
     struct err why = ERR_INIT;
     r->point = *p;
-    if (p->more == 0)
+    if (p->more == 0 && p->unreadable_blocks == 0)
         return 0;
     if (store_point_mark(s, p, scratch, &why) < 0) {
         if (why.code == ERR_NOMEM) {
@@ -38,6 +51,8 @@ static int report_fill(
         return 0;
     }
     r->group = scratch->group_point;
+    if (report_ranges(r, scratch, err) < 0)
+        return -1;
     if (scratch->tag[0] == '\0')
         return 0;
     r->tag = mem_strdup(scratch->tag);
@@ -69,8 +84,10 @@ int vaultreport_collect(
 
 void vaultreport_free(struct point_report *reports, size_t count)
 {
-    for (size_t i = 0; reports != NULL && i < count; i++)
+    for (size_t i = 0; reports != NULL && i < count; i++) {
         free(reports[i].tag);
+        free(reports[i].ranges);
+    }
     free(reports);
 }
 
@@ -101,6 +118,43 @@ static void row_fill(struct info_row *row, const struct point_report *r)
     info->committed_utc_usec = r->point.committed_utc_usec;
 }
 
+/* Room for the ranges of all points of a report. */
+struct range_rows {
+    Leeward__Control__V1__UnreadableRange *rows, **pointers;
+    size_t used;
+};
+
+static void row_fill_ranges(struct info_row *row, const struct point_report *r, struct range_rows *room)
+{
+    row->info.n_unreadable = r->range_count;
+    row->info.unreadable = room->pointers + room->used;
+    for (uint32_t i = 0; i < r->range_count; i++, room->used++) {
+        Leeward__Control__V1__UnreadableRange *range = &room->rows[room->used];
+        leeward__control__v1__unreadable_range__init(range);
+        range->disk = r->ranges[i].disk;
+        range->start = r->ranges[i].start;
+        range->length = r->ranges[i].length;
+        room->pointers[room->used] = range;
+    }
+}
+
+static size_t count_ranges(const struct point_report *reports, size_t count)
+{
+    size_t ranges = 0;
+    for (size_t i = 0; i < count; i++)
+        ranges += reports[i].range_count;
+    return ranges;
+}
+
+/* Points for one report, at least one where there is any. */
+static size_t count_together(const struct point_report *reports, size_t count)
+{
+    size_t n = 0, ranges = 0;
+    while (n < count && n < POINTS_PER_REPORT && ranges < RANGES_PER_REPORT)
+        ranges += reports[n++].range_count;
+    return n;
+}
+
 static int send_points(struct vmachine *vm, Leeward__Control__V1__Points *points)
 {
     Leeward__Control__V1__Report report = LEEWARD__CONTROL__V1__REPORT__INIT;
@@ -115,16 +169,22 @@ static int send_points(struct vmachine *vm, Leeward__Control__V1__Points *points
     return sent;
 }
 
-/* At most POINTS_PER_REPORT of them. */
+/* As many as count_together says. */
 static int send_some(struct vmachine *vm, const struct point_report *reports, size_t count, bool complete)
 {
     struct info_row *rows AUTO_FREE = mem_alloc(count + 1, sizeof(*rows));
     Leeward__Control__V1__PointInfo **infos AUTO_FREE = mem_alloc(count + 1, sizeof(*infos));
+    size_t ranges = count_ranges(reports, count) + 1;
+    Leeward__Control__V1__UnreadableRange *range_rows AUTO_FREE = mem_alloc(ranges, sizeof(*range_rows));
+    Leeward__Control__V1__UnreadableRange **pointers AUTO_FREE =
+        mem_alloc(ranges, sizeof(Leeward__Control__V1__UnreadableRange *));
+    struct range_rows room = {.rows = range_rows, .pointers = pointers};
     Leeward__Control__V1__Points points = LEEWARD__CONTROL__V1__POINTS__INIT;
-    if (rows == NULL || infos == NULL)
+    if (rows == NULL || infos == NULL || range_rows == NULL || pointers == NULL)
         return -1;
     for (size_t i = 0; i < count; i++) {
         row_fill(&rows[i], &reports[i]);
+        row_fill_ranges(&rows[i], &reports[i], &room);
         infos[i] = &rows[i].info;
     }
     points.n_added = count;
@@ -139,7 +199,7 @@ static void send_list(struct vmachine *vm, const struct point_report *reports, s
     if (count == 0 && !complete)
         return;
     do {
-        size_t n = count - at < POINTS_PER_REPORT ? count - at : POINTS_PER_REPORT;
+        size_t n = count_together(reports + at, count - at);
         if (send_some(vm, reports + at, n, complete) <= 0)
             return;
         if (complete)
