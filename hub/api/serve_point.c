@@ -10,7 +10,10 @@
 #include <string.h>
 
 #include "hub/api/row_json.h"
+#include "hub/db/peer_store.h"
 #include "hub/db/rows.h"
+
+#define UNREADABLE_BLOCK 4096u /* in which they are counted */
 
 #define P(member_name, row_form, member)                                                                               \
     {                                                                                                                  \
@@ -114,14 +117,48 @@ int serve_point_list(struct request *r, struct err *err)
     return row_list_serve(r, &list, err);
 }
 
+static json_t *range_json(const PGresult *rows, int i)
+{
+    return json_pack("{s:I, s:s?, s:s?, s:I, s:I}", "disk", (json_int_t)db_u64(rows, i, 0), "disk_key",
+        PQgetisnull(rows, i, 1) ? NULL : db_text(rows, i, 1), "device",
+        PQgetisnull(rows, i, 2) ? NULL : db_text(rows, i, 2), "start_bytes", (json_int_t)db_u64(rows, i, 3),
+        "length_bytes", (json_int_t)db_u64(rows, i, 4));
+}
+
+/* Which of its blocks hold old content: what no range has, a mark had no room for, or came from an agent that did not list them. */
+static int add_unreadable(struct request *r, const struct point_row *point, json_t *json, struct err *err)
+{
+    AUTO_PGRESULT PGresult *rows = NULL;
+    uint64_t listed = 0;
+    json_t *ranges;
+
+    if (point->unreadable_blocks > 0 && point_unreadable(r->conn, point->machine_id, point->sequence, &rows, err) < 0)
+        return -1;
+    ranges = json_array();
+    for (int i = 0; rows && i < PQntuples(rows); i++) {
+        listed += (db_u64(rows, i, 4) + UNREADABLE_BLOCK - 1) / UNREADABLE_BLOCK;
+        (void)json_array_append_new(ranges, range_json(rows, i));
+    }
+    (void)json_object_set_new(json, "unreadable_ranges", ranges);
+    (void)json_object_set_new(json, "unreadable_unlisted_blocks",
+        json_integer(point->unreadable_blocks > listed ? (json_int_t)(point->unreadable_blocks - listed) : 0));
+    return 0;
+}
+
 int serve_point_get(struct request *r, struct err *err)
 {
     char machine[IDENT_TEXT_SIZE];
+    json_t *json;
     AUTO_DB_SET struct db_set set = {0};
 
     if (find_point(r, machine, &set, err) < 0)
         return -1;
-    return reply_json(r, 200, point_json(r, set.items), err);
+    json = point_json(r, set.items);
+    if (json && add_unreadable(r, set.items, json, err) < 0) {
+        json_decref(json);
+        return -1;
+    }
+    return reply_json(r, 200, json, err);
 }
 
 int serve_point_create(struct request *r, struct err *err)

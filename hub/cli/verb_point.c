@@ -29,6 +29,14 @@ static const struct column point_columns[] = {
     {"UNREADABLE", "unreadable_blocks", COLUMN_NUMBER, false},
 };
 
+static const struct column unreadable_columns[] = {
+    {"UNREADABLE ON", "device", COLUMN_TEXT, false},
+    {"DISK", "disk", COLUMN_NUMBER, false},
+    {"START BYTE", "start_bytes", COLUMN_NUMBER, false},
+    {"BYTES", "length_bytes", COLUMN_NUMBER, false},
+    {"KEY", "disk_key", COLUMN_TEXT, false},
+};
+
 static const struct column export_columns[] = {
     {"ID", "id", COLUMN_TEXT, false},
     {"MACHINE", "machine_name", COLUMN_TEXT, false},
@@ -143,6 +151,34 @@ int verb_point_list(struct command_line *line, struct err *err)
         line, path, point_columns, ARRAY_LEN(point_columns), command_option(line, "all") ? 0 : (size_t)most, err);
 }
 
+/* For people: what it means, and what to do. */
+static void advise_unreadable(const struct command_line *line, const json_t *point)
+{
+    json_int_t blocks = json_integer_value(json_object_get(point, "unreadable_blocks"));
+
+    if (line->output == OUTPUT_JSON || blocks == 0)
+        return;
+    (void)printf("\nThe source could not read these blocks, so the point has older content there. Replace the disk, or "
+                 "write the\n"
+                 "blocks anew; points are whole again when they could be read. If this point must be used, check the "
+                 "files there:\n"
+                 "file systems and databases name them by their place.\n");
+}
+
+static int show_point(const struct command_line *line, const char *path, struct err *err)
+{
+    AUTO_ANSWER struct client_answer answer = {0};
+
+    if (!path)
+        return err_set(err, ERR_NOMEM, "no memory for a request");
+    if (client_get(line->client, path, &answer, err) < 0 ||
+        output_item_and_list(
+            line, answer.json, "unreadable_ranges", unreadable_columns, ARRAY_LEN(unreadable_columns), stdout) < 0)
+        return -1;
+    advise_unreadable(line, answer.json);
+    return 0;
+}
+
 int verb_point_show(struct command_line *line, struct err *err)
 {
     char machine[129], number[24];
@@ -155,7 +191,7 @@ int verb_point_show(struct command_line *line, struct err *err)
         return -1;
     (void)snprintf(number, sizeof(number), "%llu", (unsigned long long)sequence);
     path = client_path("/api/v1/machines/%s/points/%s", machine, number);
-    return verb_print_item(line, path, err);
+    return show_point(line, path, err);
 }
 
 /* The point itself, once the job is done. */

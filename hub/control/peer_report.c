@@ -20,6 +20,8 @@
 #define EVENTS_PER_MINUTE 120
 #define EVENTS_IN_HAND 64u /* of one peer; what comes beyond that is told again later, and may be what is in hand */
 #define POINTS_PER_REPORT_MAX 1000
+#define RANGES_PER_POINT_MAX 64u /* as many as a mark of the log has (transport/log/mark.h) */
+#define DISK_NUMBER_MAX 1023u
 /* Between two statements of one vault: each ends with a flush of PostgreSQL's log, and a vault of thousands of machines would have one
  * after the other. Nobody sees it: what is newest is in memory (live_status_point). */
 #define POINTS_SPACING_USEC (100 * USEC_PER_MSEC)
@@ -329,6 +331,22 @@ static const char *known_kind(const char *kind)
     return strcmp(kind, "filesystem") == 0 || strcmp(kind, "application") == 0 ? kind : "crash";
 }
 
+/* As a vault says them; what no disk can have is left out, so that the count has more. NULL: none. */
+static json_t *ranges_json(const Leeward__Control__V1__PointInfo *p)
+{
+    json_t *ranges = p->n_unreadable > 0 ? json_array() : json_null();
+
+    for (size_t i = 0; i < p->n_unreadable && i < RANGES_PER_POINT_MAX; i++) {
+        const Leeward__Control__V1__UnreadableRange *r = p->unreadable[i];
+
+        if (r->disk > DISK_NUMBER_MAX || r->length == 0 || r->length > INT64_MAX || r->start > INT64_MAX - r->length)
+            continue;
+        (void)json_array_append_new(ranges, json_pack("{s:I, s:I, s:I}", "disk", (json_int_t)r->disk, "start_bytes",
+                                                (json_int_t)r->start, "length_bytes", (json_int_t)r->length));
+    }
+    return ranges;
+}
+
 static json_t *point_json(const char *machine_id, const Leeward__Control__V1__PointInfo *p)
 {
     struct ident group;
@@ -338,12 +356,12 @@ static json_t *point_json(const char *machine_id, const Leeward__Control__V1__Po
         return NULL;
     if (ident_from_text(p->group_point_id, &group) == 0)
         ident_to_text(&group, group_id);
-    return json_pack("{s:s, s:o, s:o, s:s, s:o, s:s, s:o, s:o, s:b, s:o, s:o}", "machine_id", machine_id, "sequence",
-        peer_report_json_u64(p->sequence), "time_usec", peer_report_json_u64(p->time_utc_usec), "kind",
+    return json_pack("{s:s, s:o, s:o, s:s, s:o, s:s, s:o, s:o, s:b, s:o, s:o, s:o}", "machine_id", machine_id,
+        "sequence", peer_report_json_u64(p->sequence), "time_usec", peer_report_json_u64(p->time_utc_usec), "kind",
         known_kind(p->kind), "tag", peer_report_json_text(p->tag), "group_point_id", group_id, "generation",
         peer_report_json_u64(p->generation), "changed_bytes", peer_report_json_u64(p->changed_bytes), "frozen",
         p->frozen ? 1 : 0, "unreadable_blocks", peer_report_json_u64(p->unreadable_blocks), "committed_usec",
-        peer_report_json_u64(p->committed_utc_usec));
+        peer_report_json_u64(p->committed_utc_usec), "unreadable_ranges", ranges_json(p));
 }
 
 static void take_copy_points(struct peer_session *s, const char *machine_id, const Leeward__Control__V1__Points *points)

@@ -294,14 +294,15 @@ int point_put(struct db_conn *conn, const char *vault_id, const char *added, con
     if (strcmp(added, "[]") != 0 &&
         db_exec(conn, NULL, err,
             "INSERT INTO recovery_points (machine_id, sequence, vault_id, time, kind, tag, group_point_id, generation,"
-            " changed_bytes, frozen, unreadable_blocks, committed_at)"
+            " changed_bytes, frozen, unreadable_blocks, unreadable_ranges, committed_at)"
             " SELECT DISTINCT ON (s.machine_id, s.sequence) s.machine_id, s.sequence, $1::uuid,"
             " timestamptz 'epoch' + s.time_usec * interval '1 microsecond', s.kind, s.tag,"
             " nullif(s.group_point_id, '')::uuid, s.generation, s.changed_bytes, s.frozen, s.unreadable_blocks,"
+            " s.unreadable_ranges,"
             " timestamptz 'epoch' + s.committed_usec * interval '1 microsecond'"
             " FROM jsonb_to_recordset($2::jsonb) AS s(machine_id uuid, sequence bigint, time_usec bigint, kind text,"
             " tag text, group_point_id text, generation bigint, changed_bytes bigint, frozen boolean,"
-            " unreadable_blocks bigint, committed_usec bigint)"
+            " unreadable_blocks bigint, committed_usec bigint, unreadable_ranges jsonb)"
             " WHERE (SELECT p.vault_id FROM protections p WHERE p.machine_id = s.machine_id) = $1::uuid"
             " ON CONFLICT (machine_id, sequence) DO NOTHING",
             DB_S(vault_id), DB_S(added)) < 0)
@@ -312,6 +313,17 @@ int point_put(struct db_conn *conn, const char *vault_id, const char *added, con
         "DELETE FROM recovery_points r USING jsonb_to_recordset($2::jsonb) AS s(machine_id uuid, sequence bigint)"
         " WHERE r.machine_id = s.machine_id AND r.sequence = s.sequence AND r.vault_id = $1::uuid",
         DB_S(vault_id), DB_S(dropped)));
+}
+
+int point_unreadable(
+    struct db_conn *conn, const char *machine_id, uint64_t sequence, PGresult **ret_rows, struct err *err)
+{
+    return db_exec(conn, ret_rows, err,
+        "SELECT u.r ->> 'disk', d.key, d.device, u.r ->> 'start_bytes', u.r ->> 'length_bytes' FROM recovery_points t"
+        " CROSS JOIN LATERAL jsonb_array_elements(t.unreadable_ranges) WITH ORDINALITY u (r, n)"
+        " LEFT JOIN disks d ON d.machine_id = t.machine_id AND d.number = (u.r ->> 'disk')::integer"
+        " WHERE t.machine_id = $1 AND t.sequence = $2 ORDER BY u.n",
+        DB_S(machine_id), DB_U(sequence));
 }
 
 int point_forget(struct db_conn *conn, const char *vault_id, const char *machine_id, struct err *err)

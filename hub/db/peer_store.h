@@ -47,8 +47,12 @@ int vault_status_put(struct db_conn *conn, const char *json, struct err *err);
 
 /* Points that a vault reports for machines that are its own; others are left out. `added`: array of {"machine_id", "sequence",
  * "time_usec", "kind", "tag", "group_point_id", "generation", "changed_bytes", "frozen", "unreadable_blocks",
- * "committed_usec"}; `dropped`: array of {"machine_id", "sequence"}. */
+ * "committed_usec", "unreadable_ranges"}, the last null or an array of {"disk", "start_bytes", "length_bytes"}; `dropped`: array of {"machine_id", "sequence"}. */
 int point_put(struct db_conn *conn, const char *vault_id, const char *added, const char *dropped, struct err *err);
+/* Which bytes the source could not read for a point, ascending. Columns: 0 number of the disk, 1 its key and 2 its device (NULL when the machine has no
+ * such disk any more), 3 start, 4 length. No rows: none, or not known. */
+int point_unreadable(
+    struct db_conn *conn, const char *machine_id, uint64_t sequence, PGresult **ret_rows, struct err *err);
 /* Forgets all points of a machine before a full list arrives. */
 int point_forget(struct db_conn *conn, const char *vault_id, const char *machine_id, struct err *err);
 /* True when the machine's points are in this vault (role "vault") or it is placed on this node ("node"). */

@@ -26,6 +26,7 @@ INSERT INTO disks (machine_id, key, number, device, size_bytes, trackable, is_pr
 INSERT INTO protections (machine_id, policy_id, node_id, vault_id) SELECT '{MACHINE}', id, '{NODE}', '{VAULT}' FROM policies WHERE is_default;
 INSERT INTO recovery_points (machine_id, sequence, vault_id, time, kind, generation, committed_at) VALUES
   ('{MACHINE}', 1, '{VAULT}', now() - interval '1 minute', 'crash', 1, now()), ('{MACHINE}', 2, '{VAULT}', now(), 'application', 1, now());
+UPDATE recovery_points SET unreadable_blocks = 3, unreadable_ranges = '[{{"disk": 0, "start_bytes": 8388608, "length_bytes": 8192}}]' WHERE sequence = 1;
 UPDATE machines SET last_point_sequence = 2, last_point_at = now() WHERE id = '{MACHINE}';
 INSERT INTO vaults (id, name, endpoint) VALUES ('{NODE}', 'first', 'first:9444');
 INSERT INTO copies (machine_id, vault_id, source_vault_id, created_by) VALUES ('{MACHINE}', '{VAULT}', '{NODE}', 'test');
