@@ -67,7 +67,7 @@ static const struct inventory_disk *need(const struct inventory *inventory, cons
 
     if (!disk) {
         err_set(err, ERR_NOT_FOUND, "the disk %s is not there", key);
-        err_hint(err, "Attach it again, or leave it out: leeward disk exclude");
+        err_hint(err, "Attach it again, or leave it out: leeward disk exclude MACHINE KEY");
     }
     return disk;
 }

@@ -83,7 +83,7 @@ int disk_store_check_protected(struct db_conn *conn, const char *machine_id, con
         return no_such_disk(db_text(r, 0, 0), err);
     if (db_bool(r, 0, 2)) {
         err_set(err, ERR_REFUSED, "disk %s is not there", db_text(r, 0, 0));
-        return err_hint(err, "Attach it again, or leave it out: leeward disk exclude");
+        return err_hint(err, "Attach it again, or leave it out: leeward disk exclude MACHINE KEY");
     }
     err_set(err, ERR_REFUSED, "disk %s is not protected", db_text(r, 0, 0));
     return err_hint(err, "Its size is taken as it is once it is added: leeward disk add");

@@ -20,6 +20,7 @@
 #define LOOK_USEC (1 * USEC_PER_SEC)
 #define LOOK_AGAIN_USEC (1 * USEC_PER_SEC) /* after one that failed */
 #define MISSED_USEC (10 * USEC_PER_SEC)    /* a disk that is missing in a list older than this is looked for again */
+#define HINT_KEY_MAX 130                   /* that a remedy has room for */
 
 /* ---- inventory ---- */
 
@@ -288,6 +289,26 @@ static const struct inventory_disk *find_present(struct engine *e, const char *k
     return disk;
 }
 
+/* What leaves a disk out, to be copied into a shell. A disk that is gone is known by its key alone. One that is very long, or that a shell would not take as it
+ * is, the reader finds in the list. */
+static int hint_exclude(const struct engine_disk *d, const char *otherwise, struct err *err)
+{
+    if (strlen(d->key) > HINT_KEY_MAX || strchr(d->key, '\''))
+        return err_hint(
+            err, "%sleave it out: leeward disk exclude MACHINE KEY (leeward disk list has the key)", otherwise);
+    return err_hint(err, "%sleave it out: leeward disk exclude MACHINE '%s'", otherwise, d->key);
+}
+
+/* In the same words however it was found out: what is said anew is an event of its own. */
+static int missing(const struct engine_disk *d, struct err *err)
+{
+    if (d->device[0])
+        err_set(err, ERR_NOT_FOUND, "no points are made: the protected disk %s (%s) is not there", d->key, d->device);
+    else
+        err_set(err, ERR_NOT_FOUND, "no points are made: the protected disk %s is not there", d->key);
+    return hint_exclude(d, "attach it again (it is compared with the vault then), or ", err);
+}
+
 static int attach(struct engine *e, struct engine_disk *d, struct err *err)
 {
     struct err why = ERR_INIT;
@@ -298,13 +319,11 @@ static int attach(struct engine *e, struct engine_disk *d, struct err *err)
         err_copy(err, &why);
         return -1;
     }
-    if (!disk) {
-        err_set(err, ERR_NOT_FOUND, "the protected disk %s is not there", d->key);
-        return err_hint(err, "attach it again, or leave it out: leeward disk exclude");
-    }
+    if (!disk)
+        return missing(d, err);
     if (!disk->trackable) {
         err_set(err, ERR_UNSUPPORTED, "%s", disk->reason);
-        return err_hint(err, "leave it out: leeward disk exclude");
+        return hint_exclude(d, "", err);
     }
     if (track(e, d, disk, &resumed, err) < 0 || judge_copy(e, d, resumed, err) < 0 ||
         retained_keep(e->retained, engine_index(e, d), err) < 0 || (d->swept && join_cycle(e, d, err) < 0)) {
@@ -312,6 +331,7 @@ static int attach(struct engine *e, struct engine_disk *d, struct err *err)
         return err_wrap(err, "disk %s", d->key);
     }
     d->attached = true;
+    snprintf(d->device, sizeof(d->device), "%s", disk->device);
     warn_of_loops(e, disk);
     log_event(LOG_INFO, "disk_attached", LOG_S("key", d->key), LOG_S("device", disk->device),
         LOG_U("number", d->number), LOG_U("size_bytes", disk->size_bytes), LOG_B("resumed", resumed));
@@ -527,11 +547,11 @@ static int vanished(struct engine *e, struct engine_disk *d, struct err *err)
 {
     struct err ignored = ERR_INIT;
 
+    log_event(LOG_WARN, "disk_vanished", LOG_S("key", d->key), LOG_S("device", d->device), LOG_U("number", d->number));
     e->stale_usec = clock_mono_usec();
     if (untrack(e, d, &ignored) < 0)
         log_event(LOG_WARN, "untrack_failed", LOG_S("key", d->key), LOG_E(&ignored));
-    err_set(err, ERR_NOT_FOUND, "the protected disk %s has vanished", d->key);
-    return err_hint(err, "attach it again (it is then compared with the vault), or leave it out: leeward disk exclude");
+    return missing(d, err);
 }
 
 int engine_check_disks(struct engine *e, struct err *err)

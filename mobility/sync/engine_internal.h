@@ -45,6 +45,7 @@ struct engine_disk {
     bool attached; /* tracked, readable, in the cycle's and the store's tables */
     uint32_t number;
     char key[SYNCSTATE_KEY_MAX];
+    char device[128]; /* that it was attached as last by this process; "" before */
     struct tracker_disk *tracked;
     bool resend; /* the open slot has to go into the next round */
     bool swept;  /* the sweep is sent to its end: the disk takes part in cycles */

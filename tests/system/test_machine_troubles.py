@@ -1,8 +1,11 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Machines that are not as an agent needs them, through the whole of Leeward: a full /run, no BTF, no permission, a clock that is set. The hub and the agent's log
+"""Machines that are not as an agent needs them, through the whole of Leeward: a full /run, no BTF, no permission, a clock that is set, a disk that vanishes. The hub and the agent's log
 say what is wrong and what to do, the source is never slowed, and once it is put right replication goes on without a new comparison."""
 import os
+import re
+import shlex
+import shutil
 import time
 
 from clock import Clock
@@ -154,6 +157,97 @@ def what_a_slow_clock_dates_is_told_by_the_hubs():
     point = site.wait_point_after(0)
     check(point_time(point) < began - 2000, f"the agent's clock is right: {point['time']}")
     check(site.machine()["rpo_seconds"] < 600, f"its last point is {site.machine()['rpo_seconds']} s old")
+
+
+def take_away(disk):
+    """As a disk that was pulled looks to those who have it open. The file that has what it held."""
+    kept = fresh("kept")
+    run("blockdev", "--flushbufs", disk.device)
+    shutil.copyfile(disk.path, kept)
+    os.truncate(disk.path, 0)
+    run("losetup", "--set-capacity", disk.device)
+    return kept
+
+
+def put_back(disk, kept):
+    shutil.copyfile(kept, disk.path)
+    run("losetup", "--set-capacity", disk.device)
+
+
+def overwrite(path, offset, length):
+    with open(path, "r+b") as f:
+        f.seek(offset)
+        f.write(os.urandom(length))
+
+
+def rows(site):
+    return {d["key"]: d for d in site.items("disk", "list", site.machine()["name"])}
+
+
+def wait_vanished(site, key, device, last):
+    """Until all that a user looks at says which disk is missing and what to do; the command that leaves it out. No point is made meanwhile."""
+    begin = time.monotonic()
+    wait_trouble(site, f"no points are made: the protected disk {key} ({device}) is not there", f"leave it out: leeward disk exclude MACHINE '{key}'")
+    note(f"told after {time.monotonic() - begin:.1f} s")
+    machine = site.machine()
+    check("attach it again (it is compared with the vault then)" in machine["remedy"], f"it says {machine['remedy']}")
+    shown = site.cli_result("machine", "show", machine["name"]).stdout
+    check(machine["cause"] in shown and machine["remedy"] in shown, f"the command shows {shown}")
+    wait_until(lambda: rows(site)[key]["protected"] and not rows(site)[key]["present"], "the list of disks to say that it is not there", 60)
+    check(key in site.cli_result("disk", "list", machine["name"]).stdout, "the list of disks leaves out what is to be found")
+    check(sum(key in e["text"] and e["at"] > last["time"] for e in events(site, "error")) == 1, "the same is told more than once")
+    check(site.latest()["sequence"] <= last["sequence"] + 1, "points are made that lack a disk")
+    return shlex.split(re.search(r"leeward (disk exclude MACHINE .*)", machine["remedy"]).group(1).replace("MACHINE", machine["name"]))
+
+
+def holds(site, *disks):
+    """A settled point has these disks and no others, as they are."""
+    export = site.open(site.settled_point()["sequence"])
+    numbers = {next(d["number"] for d in rows(site).values() if d["device"] == disk.device): disk for disk in disks}
+    check(set(export.uris) == set(numbers), f"the point has the disks {sorted(export.uris)}, not {sorted(numbers)}")
+    for number, disk in numbers.items():
+        check(image_of(export.copy(number)) == image_of(disk.device), f"the point does not hold {disk.path}")
+    export.close()
+
+
+@test
+def a_disk_that_vanishes_is_named_with_the_way_out_and_taken_back():
+    stays, goes = Disk(24 * MIB, name="stays"), Disk(24 * MIB, name="goes")
+    stays.fill_random(400, seed=1)
+    goes.fill_random(400, seed=2)
+    site = Site()
+    site.protect(stays, goes)
+    key = site.disk_key(goes)
+    # It comes back by itself, with what was written to it elsewhere.
+    last = site.settled_point()
+    kept = take_away(goes)
+    wait_vanished(site, key, goes.device, last)
+    write_quickly(stays, 100, 3)
+    overwrite(kept, 4 * MIB, MIB)
+    copied = len(events(site, "copy_complete"))
+    put_back(goes, kept)
+    wait_until(lambda: len(events(site, "copy_complete")) == copied + 1, "the disk that is back to be compared", 60, 0.3)
+    site.wait_protected()
+    holds(site, stays, goes)
+    compared = events(site, "resync_started")
+    check(len(compared) == 1 and key in compared[0]["text"], f"compared was {[e['text'] for e in compared]}")
+    # It is gone for good: the command that is told makes points go on.
+    last = site.settled_point()
+    kept = take_away(goes)
+    command = wait_vanished(site, key, goes.device, last)
+    write_quickly(stays, 100, 4)
+    site.cli(*command)
+    site.wait_protected()
+    holds(site, stays)
+    # After all.
+    overwrite(kept, 8 * MIB, MIB)
+    put_back(goes, kept)
+    wait_until(lambda: rows(site)[key]["present"], "the disk to be listed again", 60)
+    check(not rows(site)[key]["protected"], "it is protected though it was left out")
+    site.cli("disk", "add", site.machine()["name"], goes.device, timeout=400)
+    holds(site, stays, goes)
+    check(len(events(site, "resync_started")) == 1, "the disk that was there all the time was compared")
+    wait_until(lambda: site.machine()["health"] == "healthy" and not site.machine()["cause"], "the machine to be healthy again", 120, 0.5)
 
 
 if __name__ == "__main__":

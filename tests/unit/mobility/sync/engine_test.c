@@ -504,7 +504,8 @@ static void a_vanished_disk_is_an_error_and_heals_when_it_is_back(void **state)
     assert_true(syncrig_wait_phase(&rig, PHASE_ERROR));
     engine_get_status(syncrig_engine(&rig), &status);
     assert_non_null(strstr(status.cause, rig.wish.disks[0].key));
-    assert_true(status.remedy[0] != '\0');
+    assert_non_null(strstr(status.cause, rig.disks[0].path));
+    assert_non_null(strstr(status.remedy, "leeward disk exclude MACHINE "));
     loopdisk_resize(&rig.disks[0], 16 * MIB);
     scribble(&rig.disks[0], 10);
     assert_true(syncrig_wait_event(&rig, "resync_started"));
