@@ -72,6 +72,29 @@ test("policy_and_site_of_machines_are_changed_with_the_keyboard_alone", async ()
     check(now.every((one) => (one.name === bare ? one.site_name !== "quay" : one.policy_name === "gold" && one.site_name === "quay")), `not as it says: ${JSON.stringify(now.map((one) => [one.name, one.policy_name, one.site_name]))}`);
 });
 
+for (const [language, theme, title, left] of [["en", "light", "First copy", /^.+ left$/], ["zh", "dark", "首次复制", /^剩余 .+$/], ["sv", "light", "Första kopian", /^.+ kvar$/]])
+    test(`a_copy_that_goes_on_says_how_fast_and_how_long_${language}`, async () => {
+        const { page, context } = await open({ storageState: await session(), language, theme, size: language === "en" ? "desktop" : "phone" });
+        const copying = (await machinesOf(context)).find((one) => one.state === "initial_replication"); // one of them takes hours
+        check(copying.throughput_bytes_per_second > 0 && copying.remaining_seconds > 600, `no copy that goes on: ${JSON.stringify(copying)}`);
+        await page.goto(`/machines/${copying.id}`);
+        await page.waitForSelector("#copy-progress");
+        await settled(page);
+        check((await page.textContent("#copy-progress")).includes(title), "the copy has no title");
+        const said = (await page.textContent("#copy-progress .lw-subtle")).split(" · ");
+        check(said.length === 3 && /GiB/.test(said[0]) && /^[\d.,]+ [KMG]iB\/s$/.test(said[1]) && left.test(said[2]), `it says ${said}`);
+        const share = Number(await page.getAttribute("#copy-progress [role=progressbar]", "aria-valuenow")) / 100;
+        check(Math.abs(share - copying.initial_done_bytes / copying.initial_total_bytes) < 0.1, `the bar shows ${share}`);
+        const facts = await page.locator("dd").allTextContents();
+        check(facts.includes(said[1]), `the details have no throughput ${said[1]}: ${facts}`);
+        await accessible(page, `copy that goes on ${language}`);
+        await picture(page, `machine-copying-${language}-${theme}`);
+        const ready = (await machinesOf(context)).find((one) => one.state === "protected");
+        await page.goto(`/machines/${ready.id}`);
+        await page.waitForSelector("dd");
+        check((await page.locator("#copy-progress").count()) === 0, "a protected machine shows a copy");
+    });
+
 for (const [language, theme] of [["zh", "dark"], ["sv", "light"]])
     test(`all_machines_get_a_site_on_a_phone_${language}`, async () => {
         const { page, context } = await open({ storageState: await session(), language, theme, size: "phone" });

@@ -20,6 +20,8 @@ function useFacts(machine: Machine): [string, ReactNode][] {
         [t("fact.churn"), rate(machine.changed_bytes_per_second)],
         [t("fact.sent"), rate(machine.sent_bytes_per_second)],
         [t("fact.backlog"), bytes(machine.backlog_bytes)],
+        [t("fact.throughput"), rate(machine.throughput_bytes_per_second)],
+        [t("fact.remaining"), machine.remaining_seconds > 0 ? span(machine.remaining_seconds) : "–"],
         [t("fact.slowedBy"), or(machine.slowed_by)],
         [t("fact.window"), span(machine.window_seconds)],
         [t("fact.freeze"), machine.freeze_seconds > 0 ? span(machine.freeze_seconds) : t("fact.noFreeze")],

@@ -11,6 +11,8 @@ import { useEffect, useRef } from "react";
 import { useTranslation } from "react-i18next";
 
 import { type Machine, machineQuery } from "../../api/queries";
+import { CopyProgress } from "../../widgets/CopyProgress";
+import { isCopying } from "../../widgets/copyProgress";
 import { HealthLabel, StateLabel } from "../../widgets/labels";
 import { Notice } from "../../widgets/Notice";
 import { PageHeader } from "../../widgets/PageHeader";
@@ -82,6 +84,7 @@ function MachineBody({ machine }: { machine: Machine }) {
             />
             <PageSection hasBodyWrapper={false} isFilled>
                 <Cause machine={machine} />
+                {isCopying(machine) && <CopyProgress id="copy-progress" machine={machine} title={t(`copy.${machine.state === "resynchronizing" ? "resynchronizing" : "initial_replication"}`)} />}
                 <div ref={tabs}>
                     <Tabs activeKey={tab} onSelect={(_event, key) => void navigate({ search: (before) => ({ ...before, tab: key as Tab }), replace: true })} aria-label={t("tabs")}>
                         {TABS.map((key) => (

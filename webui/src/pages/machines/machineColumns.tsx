@@ -6,17 +6,16 @@ import { useTranslation } from "react-i18next";
 
 import type { Machine } from "../../api/queries";
 import { useFormat } from "../../i18n/format";
+import { copyShare, isCopying } from "../../widgets/copyProgress";
 import type { Column } from "../../widgets/DataTable";
 import { HealthLabel, HEALTHS, StateLabel, STATES } from "../../widgets/labels";
 import { useCause } from "../../words/useWords";
 import { rpoIsMet } from "./machineSearch";
 
-const isCopying = (m: Machine) => (m.state === "initial_replication" || m.state === "resynchronizing") && m.initial_total_bytes > 0;
-
 /** The state, and how far a copy is. */
 function StateCell({ machine }: { machine: Machine }) {
     const { percent } = useFormat();
-    const share = Math.min(1, machine.initial_done_bytes / Math.max(1, machine.initial_total_bytes));
+    const share = copyShare(machine);
     return (
         <>
             <StateLabel state={machine.state} />
