@@ -132,6 +132,19 @@ class Guest:
         """The disk of this number gets larger while the guest runs, as a volume of a storage does."""
         self.ask_machine("block_resize", device=f"d{number}", size=size_bytes)
 
+    def plug_disk(self, file, name):
+        """One disk more while the guest runs, with a serial number made of the name."""
+        self.ask_machine("blockdev-add", **{"node-name": name, "driver": "raw", "file": {"driver": "file", "filename": file, "locking": "off"}})
+        self.ask_machine("device_add", driver="virtio-blk-pci", id=name, drive=name, serial=f"{self.name[:12]}-{name[:7]}")
+
+    def pull_disk(self, name):
+        """Takes it out again, whoever in the guest has it open."""
+        def is_let_go():
+            self.ask_machine("blockdev-del", **{"node-name": name})
+            return True
+        self.ask_machine("device_del", id=name)
+        wait_until(is_let_go, f"the guest to let go of the disk {name}", 300)
+
     def wait_ssh(self, timeout=BOOT_S, other_than=None):
         """Until sshd answers; with other_than, until it does so in another boot than that. The boot id."""
         def answers():

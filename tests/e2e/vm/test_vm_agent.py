@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """The agent in a whole machine of its own: a Debian guest whose root disk boots by itself, with LVM, md and LUKS beside it, protected
-by hub, node and vault on the host. Its disks grow, the agent is killed, replaced and restarted, the guest is rebooted, the agent is
-taken away again, and at the end recovered disks are booted. The tests build on each other, in this order.
+by hub, node and vault on the host. Its disks grow, one is plugged in and pulled, the agent is killed, replaced and restarted, the guest is
+rebooted, the agent is taken away again, and at the end recovered disks are booted. The tests build on each other, in this order.
 
     LEEWARD_GUEST=backports|jammy    the same with another guest (see make-guest-image.sh)
 """
@@ -150,6 +150,56 @@ def disks_grow_below_lvm_md_and_luks():
     grown = [e["code"] for e in lab.site.items("event", "list", "--limit", "500")].count("disk_resized")
     check(grown == len(BELOW), f"{grown} events tell of disks that have grown")
     check(lab.site.count("resync_started") == compared, "a disk was compared because it has grown")
+
+
+PLUGGED = "serial:guest-plugged"
+
+
+def plugged_row(lab):
+    return next((d for d in rows(lab).values() if d["key"] == PLUGGED and d["present"]), None)
+
+
+def point_has_plugged(lab, file):
+    """A point that is made now has the disk that was plugged in, as it is; nothing writes to it."""
+    number = plugged_row(lab)["number"]
+    export = lab.site.open(lab.site.create_point()["sequence"])
+    check(number in export.uris, f"the point has the disks {sorted(export.uris)} without number {number}")
+    check(sha256_of(export.copy(number)) == sha256_of(file), "the point does not hold the disk that was plugged in")
+    export.close()
+    return number
+
+
+@test
+def a_disk_is_plugged_in_pulled_and_plugged_in_again():
+    """With nothing but the kernel to tell the agent. What happens to it while it is out is in the points from then on."""
+    file, name = blank(24, "plugged"), lab.site.machine()["name"]
+    compared, failed = lab.site.count("resync_started"), lab.site.count("error")
+    lab.guest.plug_disk(file, "plugged")
+    row = wait_until(lambda: plugged_row(lab), "the inventory to list the disk that was plugged in", 120, 0.5)
+    check(row["trackable"] and not row["protected"], f"it is listed so: {row}")
+    device = row["device"]
+    lab.site.cli("disk", "add", name, device, timeout=600)
+    lab.guest.ssh(f"mkfs.ext4 -q {device} && mkdir -p /plugged && mount {device} /plugged && python3 /root/workload.py write /plugged --count 10 --pause 0 && "
+                  "umount /plugged")
+    number = point_has_plugged(lab, file)
+    lab.guest.pull_disk("plugged")
+    told = wait_until(lambda: lab.site.machine() if PLUGGED in lab.site.machine()["cause"] else None, "the machine to say what is missing", 120, 0.5)
+    note(told["cause"], "/", told["remedy"])
+    check(f"no points are made: the protected disk {PLUGGED} ({device}) is not there" == told["cause"] and f"leeward disk exclude MACHINE '{PLUGGED}'" in
+          told["remedy"] and lab.site.count("error") == failed + 1, f"it says {told['cause']} / {told['remedy']}")
+    with open(file, "r+b") as f:
+        f.seek(20 * MIB)
+        f.write(os.urandom(MIB))
+    copied = lab.site.count("copy_complete")
+    lab.guest.plug_disk(file, "plugged")
+    wait_until(lambda: lab.site.count("copy_complete") == copied + 1, "the disk that is back to be compared", 300, 0.5)
+    lab.protected_again(lab.site.latest()["sequence"])
+    check(point_has_plugged(lab, file) == number, "the disk has another number now")
+    check(lab.site.count("resync_started") == compared + 1, "other disks were compared too")
+    lab.site.cli("disk", "exclude", name, PLUGGED, timeout=600)
+    lab.guest.pull_disk("plugged")
+    lab.protected_again(lab.site.latest()["sequence"])
+    check(lab.site.count("error") == failed + 1, "a disk that was left out is missed")
 
 
 @test
