@@ -286,6 +286,8 @@ void engine_rewind_sweeps(struct engine *e)
 
         if (!row || row->copy == COPY_DONE)
             continue;
+        if (d->at != row->cursor)
+            log_event(LOG_INFO, "sweep_rewound", LOG_S("key", d->key), LOG_U("from", d->at), LOG_U("to", row->cursor));
         d->at = row->cursor;
         if (d->swept)
             cycle_clear_disk(e->cycle, i);

@@ -266,9 +266,22 @@ class Disk:
         finally:
             os.close(fd)
 
+    def fill_all(self):
+        """Writes random bytes to all of the raw disk: nothing of it can be compressed, or left out."""
+        with open(self.device, "r+b", buffering=0) as f:
+            for at in range(0, self.size_bytes, MIB):
+                f.write(os.urandom(min(MIB, self.size_bytes - at)))
+            os.fsync(f.fileno())
+
     def sectors_written(self):
+        return self._statistics()[6]
+
+    def bytes_read(self):
+        return 512 * self._statistics()[2]
+
+    def _statistics(self):
         with open(f"/sys/block/{os.path.basename(self.device)}/stat") as f:
-            return int(f.read().split()[6])
+            return [int(word) for word in f.read().split()]
 
     def detach(self):
         undo(self._undo)
