@@ -1,17 +1,22 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""`leeward capacity`: measures a disk that nobody protects, leaves no trace, and predicts from the measurement."""
+"""`leeward capacity`: measures a disk that nobody protects, leaves no trace, and predicts from the measurement; what it predicts for a steady
+load is what comes of protecting the disk."""
 import json
 import os
 import re
 import signal
 import subprocess
 import time
+import urllib.request
 
-from harness import BIN, MIB, Disk, check, fresh, main, note, run, start, test, wait_until
+from harness import BIN, MIB, Disk, Site, check, fresh, free_port_base, main, note, run, start, stop, test, wait_until
 
 LEEWARD = os.path.join(BIN, "leeward")
 BLOCK = 64 << 10
+WATCHED_SECONDS = 30  # of the load, while the disk is protected; predicted is a minute
+PREDICTED_SECONDS = 60
+BELOW, ABOVE = 0.6, 1.6  # how far what comes may be from what was predicted
 
 
 def capacity(*arguments):
@@ -27,12 +32,20 @@ def pins_of_measuring():
     return {name for name in pins() if name.startswith("measure-")}
 
 
+def fio(disk, kind, *options):
+    """The command that writes half compressible blocks to all of the disk."""
+    return ["fio", "--name=load", f"--filename={disk.device}", f"--rw={kind}", f"--bs={BLOCK}", f"--size={disk.size_bytes}", "--direct=1",
+            "--buffer_compress_percentage=50", "--refill_buffers", "--output=/dev/null", *options]
+
+
+def steady_load(disk):
+    return start(fio(disk, "randwrite", "--rate=4m", "--time_based", "--runtime=900"))
+
+
 @test
 def a_disk_is_measured_without_being_protected():
     disk = Disk(256 * MIB)
-    load = start(["fio", "--name=load", f"--filename={disk.device}", "--rw=randwrite", f"--bs={BLOCK}", "--size=256m", "--direct=1",
-                  "--rate=4m", "--time_based", "--runtime=60", "--buffer_compress_percentage=50", "--refill_buffers",
-                  "--output=/dev/null"])
+    load = steady_load(disk)
     before = pins()
     measured = fresh("measured.json")
     with open(measured, "w") as f:
@@ -62,6 +75,57 @@ def a_disk_is_measured_without_being_protected():
     labels = [re.split(r"\s{2,}", line)[0] for line in text.splitlines()]
     check("vault" in labels and len(labels) == len(set(labels)), f"no table, or two lines of one name: {text}")
     load.kill()
+
+
+class Taken:
+    """What protecting takes: bytes on the line from the node to the vault, and in the vault's folder."""
+
+    def __init__(self):
+        self.port = free_port_base(1)
+        self.site = Site(daemon_options={"node": ["--probe-listen", f"127.0.0.1:{self.port}"]})
+
+    def sent(self):
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=60) as answer:
+            return next(float(line.split()[1]) for line in answer.read().decode().splitlines()
+                        if line.startswith("leeward_node_forwarded_bytes_total "))
+
+    def stored(self):
+        return 1024 * int(run("du", "-sk", os.path.join(self.site.data, "vault")).split()[0])
+
+    def now(self):
+        """(sent, stored, when), of the newest point: what is on its way is not counted on one side only."""
+        self.site.wait_point_after(time.time())
+        return self.sent(), self.stored(), time.monotonic()
+
+
+def check_prediction(what, predicted, came):
+    note(f"{what}: {predicted / MIB:.2f} MiB predicted, {came / MIB:.2f} MiB came: {came / predicted:.2f}")
+    check(BELOW * predicted <= came <= ABOVE * predicted, f"{what}: {predicted / MIB:.2f} MiB predicted, and {came / MIB:.2f} MiB came")
+
+
+@test
+def what_is_predicted_is_what_comes_of_it():
+    disk = Disk(192 * MIB)
+    run(*fio(disk, "write"))
+    load = steady_load(disk)
+    predicted = capacity(disk.device, "--time", "15s", "--keep-all", f"{PREDICTED_SECONDS}s", "--keep-minutely", "0s", "--keep-hourly", "0s",
+                         "--keep-daily", "0s")
+    stop(load)
+    taken = Taken()
+    empty = taken.stored()
+    taken.site.protect(disk)
+    sent, copied, _ = taken.now()
+    check_prediction("first copy, on the line", predicted["first_copy_sends_bytes"], sent)
+    check_prediction("first copy, in the vault", predicted["first_copy_sends_bytes"], copied - empty)
+    load = steady_load(disk)
+    sent, stored, began = taken.now()
+    time.sleep(WATCHED_SECONDS)
+    sent_later, stored_later, ended = taken.now()
+    stop(load)
+    seconds = ended - began
+    check_prediction("a second, on the line", predicted["average_bytes_per_second"], (sent_later - sent) / seconds)
+    check_prediction("a minute, in the vault", predicted["all_points_bytes"], (stored_later - stored) / seconds * PREDICTED_SECONDS)
+    check_prediction("all of the vault", predicted["vault_bytes"], copied - empty + (stored_later - stored) / seconds * PREDICTED_SECONDS)
 
 
 @test
