@@ -14,10 +14,22 @@
 #include <cmocka.h>
 
 #include "mobility/sync/syncstate.h"
+#include "mobility/sync/yield.h"
 #include "tests/unit/mobility/sync/syncrig.h"
 #include "transport/base/clock.h"
 
 #define MIB (1u << 20)
+
+static _Atomic uint64_t yielded_bytes; /* were about to be read when the engine looked whether others feel it */
+
+void __real_yield_step(struct yield *y, uint64_t bytes, bool (*go_on)(void *), void *arg);
+void __wrap_yield_step(struct yield *y, uint64_t bytes, bool (*go_on)(void *), void *arg);
+
+void __wrap_yield_step(struct yield *y, uint64_t bytes, bool (*go_on)(void *), void *arg)
+{
+    yielded_bytes += bytes;
+    __real_yield_step(y, bytes, go_on, arg);
+}
 
 static void fill(struct loopdisk *l, uint64_t from, uint64_t to)
 {
@@ -520,12 +532,14 @@ static void a_large_backlog_gets_through_a_line_that_breaks(void **state)
 
     (void)state;
     syncrig_init(&rig, 1, 400 * MIB, 512);
+    rig.wish.yield_to_workload = true;
     syncrig_start(&rig);
     assert_true(syncrig_wait_phase(&rig, PHASE_PROTECTED));
     fakenode_set_refusing(rig.node, true);
     fakenode_drop(rig.node);
     fill(&rig.disks[0], 0, 390 * MIB);
     fakenode_get(rig.node, &before);
+    yielded_bytes = 0;
     fakenode_set_refusing(rig.node, false);
     for (uint64_t i = 1; i <= 5; i++) { /* it breaks after each piece of the way */
         assert_true(fakenode_wait_committed(rig.node, before.committed + i));
@@ -534,6 +548,7 @@ static void a_large_backlog_gets_through_a_line_that_breaks(void **state)
     syncrig_assert_equal(&rig);
     fakenode_get(rig.node, &after);
     assert_true(after.record_bytes - before.record_bytes < 390ull * MIB + 6 * 64ull * MIB);
+    assert_true(yielded_bytes >= 390ull * MIB); /* all of it gave way to others */
     assert_int_equal(syncrig_events(&rig, "resync_started"), 0);
     syncrig_done(&rig);
 }
