@@ -11,6 +11,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
@@ -29,10 +30,11 @@
 #include "tests/unit/mobility/track/loopdisk.h"
 #include "transport/base/clock.h"
 
-#define BUDGET_USEC 150000u
-#define LIMIT_USEC 300000u /* P4: writable again within this */
-/* On a busy machine this process itself may come late to see it; the best of so many tries is the freeze's own. */
-#define TRIES 40u
+#define BUDGET_USEC 200000u          /* what a policy says where it says nothing */
+#define LIMIT_USEC 300000u           /* P4: writable again within this */
+#define FAR_USEC (20 * USEC_PER_SEC) /* a budget that cannot be what ended a freeze in time */
+/* On a busy machine this process itself may come late to see it, in a try or two: the one in the middle of so many is judged. */
+#define TRIES 7u
 #define LONG_USEC (60 * USEC_PER_SEC) /* a budget that ends nothing here */
 #define LONG_MSEC 60000
 
@@ -152,6 +154,21 @@ static void test_a_write_waits_for_the_thaw_and_no_longer(void **state)
     freeze_close(f);
 }
 
+static int compare_times(const void *a, const void *b)
+{
+    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+
+    return x < y ? -1 : x > y;
+}
+
+static void judge(uint64_t took_usec[TRIES], uint64_t limit_usec, const char *what)
+{
+    qsort(took_usec, TRIES, sizeof(*took_usec), compare_times);
+    print_message("%s after %" PRIu64 " us, %" PRIu64 " at the most, of %u tries\n", what, took_usec[TRIES / 2],
+        took_usec[TRIES - 1], TRIES);
+    assert_true(took_usec[TRIES / 2] < limit_usec);
+}
+
 static uint64_t freeze_until_the_budget_ends(struct freeze *f, const struct rig *r)
 {
     struct freeze_result result;
@@ -170,14 +187,11 @@ static uint64_t freeze_until_the_budget_ends(struct freeze *f, const struct rig 
 static void test_the_budget_ends_a_freeze(void **state)
 {
     struct freeze *f = open_freeze(*state);
-    uint64_t best = UINT64_MAX;
+    uint64_t frozen_usec[TRIES];
 
-    for (unsigned i = 0; i < TRIES && best >= LIMIT_USEC; i++) {
-        uint64_t frozen = freeze_until_the_budget_ends(f, *state);
-        best = frozen < best ? frozen : best;
-    }
-    print_message("the budget of %u ms ended a freeze after %llu us\n", BUDGET_USEC / 1000, (unsigned long long)best);
-    assert_true(best < LIMIT_USEC);
+    for (unsigned i = 0; i < TRIES; i++)
+        frozen_usec[i] = freeze_until_the_budget_ends(f, *state);
+    judge(frozen_usec, LIMIT_USEC, "the budget ended a freeze");
     freeze_close(f);
 }
 
@@ -209,59 +223,56 @@ static pid_t start_freezer_in(const struct rig *r, const struct cgroup *group, u
     return pid;
 }
 
-static pid_t start_freezer(const struct rig *r, int *ret_frozen_fd)
-{
-    return start_freezer_in(r, NULL, BUDGET_USEC, ret_frozen_fd);
-}
-
-static uint64_t hurt_while_frozen(struct rig *r, int signal)
+/* The time from the harm until a write goes through, which had waited before. UINT64_MAX: it did not wait, for the budget was over. */
+static uint64_t hurt_while_frozen(struct rig *r, int signal, uint64_t budget_usec)
 {
     int frozen_fd;
-    pid_t pid = start_freezer(r, &frozen_fd);
+    pid_t pid = start_freezer_in(r, NULL, budget_usec, &frozen_fd);
     uint64_t began, took;
     struct writer w;
+    bool late;
     char c;
 
     assert_int_equal(read(frozen_fd, &c, 1), 1);
-    began = clock_mono_usec();
     w = start_writer(r);
+    late = could_write(&w, 5);
+    began = clock_mono_usec();
     assert_int_equal(kill(pid, signal), 0);
-    assert_true(could_write(&w, LONG_MSEC));
+    assert_true(late || could_write(&w, LONG_MSEC));
     took = clock_mono_usec() - began;
     end_writer(&w);
     (void)kill(pid, SIGKILL);
     (void)waitpid(pid, NULL, 0);
     (void)close(frozen_fd);
-    return took;
+    return late ? UINT64_MAX : took;
 }
 
-static void is_writable_in_time(struct rig *r, int signal, const char *what)
+static void is_writable_in_time(struct rig *r, int signal, uint64_t budget_usec, const char *what)
 {
-    uint64_t best = UINT64_MAX;
+    uint64_t took_usec[TRIES];
 
-    for (unsigned i = 0; i < TRIES && best >= LIMIT_USEC; i++) {
-        uint64_t took = hurt_while_frozen(r, signal);
-        best = took < best ? took : best;
-    }
-    print_message("writable %llu us after the parent was %s\n", (unsigned long long)best, what);
-    assert_true(best < LIMIT_USEC);
+    for (unsigned i = 0; i < TRIES; i++)
+        took_usec[i] = hurt_while_frozen(r, signal, budget_usec);
+    judge(took_usec, LIMIT_USEC, what);
 }
 
+/* Only its death can end the freeze in time. */
 static void test_a_killed_parent_leaves_nothing_frozen(void **state)
 {
-    is_writable_in_time(*state, SIGKILL, "killed");
+    is_writable_in_time(*state, SIGKILL, FAR_USEC, "writable with the parent killed");
 }
 
+/* One that is stopped lives: only the budget can end the freeze. */
 static void test_a_stopped_parent_leaves_nothing_frozen(void **state)
 {
-    is_writable_in_time(*state, SIGSTOP, "stopped");
+    is_writable_in_time(*state, SIGSTOP, BUDGET_USEC, "writable with the parent stopped");
 }
 
 /* The kernel kills the process for want of memory. The budget is far away: only its death can end the freeze. */
 static uint64_t starve_while_frozen(struct rig *r, const struct cgroup *group)
 {
     int frozen_fd, status;
-    pid_t pid = start_freezer_in(r, group, 20 * USEC_PER_SEC, &frozen_fd);
+    pid_t pid = start_freezer_in(r, group, FAR_USEC, &frozen_fd);
     uint64_t began, took;
     struct writer w;
     char c;
@@ -280,23 +291,18 @@ static uint64_t starve_while_frozen(struct rig *r, const struct cgroup *group)
 
 static void test_a_parent_killed_for_want_of_memory_leaves_nothing_frozen(void **state)
 {
-    uint64_t best = UINT64_MAX;
+    uint64_t took_usec[TRIES];
     struct cgroup group;
-    unsigned tries = 0;
 
     if (!cgroup_init(&group)) {
         print_message("no control group with a memory limit is to be had here\n");
         skip();
     }
-    for (; tries < TRIES && best >= LIMIT_USEC; tries++) {
-        uint64_t took = starve_while_frozen(*state, &group);
-        best = took < best ? took : best;
-    }
-    print_message(
-        "writable %llu us after it was frozen by a parent that ran out of memory\n", (unsigned long long)best);
-    assert_int_equal(cgroup_kills(&group), tries);
+    for (unsigned i = 0; i < TRIES; i++)
+        took_usec[i] = starve_while_frozen(*state, &group);
+    assert_int_equal(cgroup_kills(&group), TRIES);
     cgroup_done(&group);
-    assert_true(best < LIMIT_USEC);
+    judge(took_usec, LIMIT_USEC, "writable with a parent that ran out of memory");
 }
 
 static void test_a_killed_helper_leaves_nothing_frozen(void **state)
@@ -382,10 +388,10 @@ static pid_t child_of(pid_t parent)
 }
 
 /* The agent and its helper, the one killed and the other hurt in the same moment. UINT64_MAX: the budget was over before that. */
-static uint64_t hurt_both(struct rig *r, int signal_of_helper)
+static uint64_t hurt_both(struct rig *r, int signal_of_helper, uint64_t budget_usec)
 {
     int frozen_fd, status;
-    pid_t pid = start_freezer(r, &frozen_fd), helper = 0;
+    pid_t pid = start_freezer_in(r, NULL, budget_usec, &frozen_fd), helper = 0;
     uint64_t began, took;
     struct writer w;
     bool late;
@@ -408,26 +414,27 @@ static uint64_t hurt_both(struct rig *r, int signal_of_helper)
     return late ? UINT64_MAX : took;
 }
 
-static void is_writable_without_both(struct rig *r, int signal_of_helper, uint64_t limit_usec, const char *what)
+static void is_writable_without_both(
+    struct rig *r, int signal_of_helper, uint64_t budget_usec, uint64_t limit_usec, const char *what)
 {
-    uint64_t best = UINT64_MAX;
+    uint64_t took_usec[TRIES];
 
-    for (unsigned i = 0; i < TRIES && best >= limit_usec; i++) {
-        uint64_t took = hurt_both(r, signal_of_helper);
-        best = took < best ? took : best;
-    }
-    print_message("writable %llu us after the parent was killed and the helper %s\n", (unsigned long long)best, what);
-    assert_true(best < limit_usec);
+    for (unsigned i = 0; i < TRIES; i++)
+        took_usec[i] = hurt_both(r, signal_of_helper, budget_usec);
+    judge(took_usec, limit_usec, what);
 }
 
+/* The guard sees the helper die; the end of the budget is far away. */
 static void test_a_killed_parent_with_a_killed_helper_leaves_nothing_frozen(void **state)
 {
-    is_writable_without_both(*state, SIGKILL, LIMIT_USEC, "too");
+    is_writable_without_both(*state, SIGKILL, FAR_USEC, LIMIT_USEC, "writable with the parent and the helper killed");
 }
 
+/* The helper lives and sees nothing: the guard waits until it has overrun the budget. */
 static void test_a_killed_parent_with_a_stopped_helper_leaves_nothing_frozen(void **state)
 {
-    is_writable_without_both(*state, SIGSTOP, LIMIT_USEC + 100000, "stopped");
+    is_writable_without_both(
+        *state, SIGSTOP, BUDGET_USEC, LIMIT_USEC + 100000, "writable with the parent killed and the helper stopped");
 }
 
 static void test_a_guard_that_is_gone_is_replaced(void **state)
