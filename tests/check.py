@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Builds and runs all tests for ./check; one line per test, and `N passed, N failed` at the end.
+"""Builds and runs all tests for ./check; one line per test, and at the end `N skipped` where any were, and `N passed, N failed`.
 
 Three builds: gcc (what is tested and started), clang (warnings only), and gcc with AddressSanitizer and
 UndefinedBehaviorSanitizer (its unit and fuzz replay tests are run). Then the programs of tests/system, tests/faults,
@@ -8,8 +8,8 @@ tests/e2e/browser and tests/e2e/vm run, each with a time limit, in a process gro
 something most of the time: LANES of them run beside each other, of those that emulate machines or draw pages one at a time, or two when
 nothing else is left, and what measures times runs when nothing else does.
 
-A test program speaks lines: `PASS name` and `FAIL name: reason`. One that ends without success and without a FAIL line, or
-that passes nothing, counts as one failure.
+A test program speaks lines: `PASS name`, `FAIL name: reason` and, where this machine lacks what the test needs, `SKIP name: reason`.
+One that ends without success and without a FAIL line, or that tells of no test, counts as one failure.
 """
 import atexit
 import os
@@ -46,7 +46,7 @@ CTEST_LINE = re.compile(r"^\s*\d+/\d+ Test\s+#\d+: (\S+) \.*\s*(\*\*\*)?\s*(Pass
 
 class Results:
     def __init__(self):
-        self.passed = self.failed = 0
+        self.passed = self.failed = self.skipped = 0
         self.failures = []
         self.said = []  # what the programs that failed printed last
         self.lock = threading.RLock()  # guards all of it, and lines that belong together
@@ -62,6 +62,11 @@ class Results:
             self.failures.append(name)
             print(f"FAIL {name}: {reason}", flush=True)
 
+    def skips(self, name, reason):
+        with self.lock:
+            self.skipped += 1
+            print(f"SKIP {name}: {reason}", flush=True)
+
     def shows(self, text):
         """What a program that failed printed: here, and again at the end, where it is found when the middle of the output
         was not kept."""
@@ -75,6 +80,8 @@ class Results:
             print("\n".join(text.rstrip("\n").split("\n")[-40:]))
         for name in self.failures:
             print(f"failed: {name}")
+        if self.skipped:
+            print(f"{self.skipped} skipped")
         print(f"{self.passed} passed, {self.failed} failed", flush=True)
 
 
@@ -166,8 +173,9 @@ def run_ctest(results, temp, folder, prefix, names):
 
 
 def report_ctest(results, lines, prefix):
-    """Each CMocka function is a test of its own; a program without such lines is one test."""
+    """Each CMocka function is a test of its own; a program without such lines is one test. What one that skips printed last is its reason."""
     number_of, seen, outcome = {}, {}, {}
+    words, reasons = {}, {}  # what each program printed last, and what each case that was skipped had printed
     for line in lines:
         name = re.match(r"^\s+Start\s+(\d+): (\S+)", line)
         if name:
@@ -178,8 +186,13 @@ def report_ctest(results, lines, prefix):
             # A failure is printed twice: when it happens and in the summary.
             program = number_of.get(line.split(":")[0], "unit")
             seen.setdefault(program, {})[case.group(2)] = case.group(1)
+            if case.group(1) == "SKIPPED":
+                reasons.setdefault(f"{program}.{case.group(2)}", words.get(program))
+            words.pop(program, None)
         elif end:
             outcome[end.group(1)] = end.group(3)
+        elif word := re.match(r"^(\d+): (?!\[)(.*\S)", line):
+            words[number_of.get(word.group(1), "unit")] = word.group(2)
     for program, verdict in outcome.items():
         cases = seen.get(program, {})
         for case, word in cases.items():
@@ -187,7 +200,11 @@ def report_ctest(results, lines, prefix):
                 results.passes(f"{prefix}{program}.{case}")
             elif word == "FAILED":
                 results.fails(f"{prefix}{program}.{case}", "see below")
-        if verdict != "Passed" and not "FAILED" in cases.values():
+            else:
+                results.skips(f"{prefix}{program}.{case}", reasons.get(f"{program}.{case}") or "it says no reason")
+        if verdict == "Skipped":
+            results.skips(prefix + program, words.get(program) or "it says no reason")
+        elif verdict != "Passed" and not "FAILED" in cases.values():
             results.fails(prefix + program, verdict.lower())
         elif verdict == "Passed" and not cases:
             results.passes(prefix + program)
@@ -292,10 +309,12 @@ def run_program(results, temp, name, path):
 
 def report_program(results, name, log, status, limit_s):
     with open(log, errors="replace") as f:
-        verdicts = re.findall(r"^(PASS|FAIL) ([^\s:]+)(?:: (.*))?$", f.read(), re.M)
+        verdicts = re.findall(r"^(PASS|FAIL|SKIP) ([^\s:]+)(?:: (.*))?$", f.read(), re.M)
     for verdict, case, reason in verdicts:
         if verdict == "PASS":
             results.passes(f"{name}.{case}")
+        elif verdict == "SKIP":
+            results.skips(f"{name}.{case}", reason)
         else:
             results.fails(f"{name}.{case}", reason)
     failed = any(verdict == "FAIL" for verdict, _, _ in verdicts)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Real daemons, real loop disks, real file systems for the system tests; Python's standard library alone.
 
-A test program is a list of functions with @test and ends in `main()`. What is started, attached or mounted registers its own
+A test program is a list of functions with @test and ends in `main()`. One that cannot run here raises Skipped. What is started, attached or mounted registers its own
 undoing, by id; everything is undone in reverse order at the end, on failure, and on SIGTERM or SIGINT. Nothing here sleeps to
 be lucky: `wait_until` asks for a condition with a deadline.
 """
@@ -35,6 +35,10 @@ PATIENCE = float(os.environ.get("LEEWARD_PATIENCE", 3))
 
 class Failure(Exception):
     """What a test found wrong."""
+
+
+class Skipped(Exception):
+    """What a test lacks here."""
 
 
 def check(condition, text):
@@ -669,6 +673,8 @@ def main(chained=False):
         try:
             function()
             print(f"PASS {function.__name__}", flush=True)
+        except Skipped as lacking:
+            print(f"SKIP {function.__name__}: {lacking}", flush=True)
         except Exception as problem:
             failed += 1
             reason = " ".join(f"{type(problem).__name__}: {problem}".split())

@@ -5,14 +5,15 @@ import os
 import sys
 import time
 
-from harness import defer, note, run
+from harness import Skipped, children_of, defer, note, run
 
 ROOTS = (("/sys/fs/cgroup", "memory.max", "memory.current", "memory.events", "max"),
          ("/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "memory.oom_control", "-1"))
 
 
 class MemoryGroup:
-    """Empty at first; a process joins by `join()`, a command of the shell that is put in front of its own."""
+    """Empty at first; a process joins by `join()`, a command of the shell that is put in front of its own, or is taken in by `take()`. Skips
+    the test where there is none to be had."""
 
     def __init__(self, name):
         for root, *names in ROOTS:
@@ -25,14 +26,18 @@ class MemoryGroup:
                 return
             with contextlib.suppress(OSError):
                 os.rmdir(self.path)
-        self.path = None
-
-    def exists(self):
-        """False where this machine has no control group with a limit of memory."""
-        return self.path is not None
+        raise Skipped("no control group with a limit of memory is to be had here")
 
     def join(self):
         return f"sh -c 'echo 1000 > /proc/self/oom_score_adj; echo $$ > {self.path}/cgroup.procs; exec \"$0\" \"$@\"'"
+
+    def take(self, pid):
+        """It and its children, of whom it is the one to be killed."""
+        with open(f"/proc/{pid}/oom_score_adj", "w") as f:
+            f.write("1000")
+        for one in (pid, *children_of(pid)):
+            with open(self._file("cgroup.procs"), "w") as f:
+                f.write(str(one))
 
     def kills(self):
         with open(self._file(self.events)) as f:

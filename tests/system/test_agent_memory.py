@@ -16,12 +16,6 @@ from memory_group import MemoryGroup
 KILLS = 4
 
 
-def has_no_groups(group):
-    if not group.exists():
-        note("no control group with a limit of memory is to be had here: not tested")
-    return not group.exists()
-
-
 def count(site, code):
     return sum(e["code"] == code for e in site.items("event", "list", "--limit", "500"))
 
@@ -47,8 +41,6 @@ def kill_for_want_of_memory(site, group):
 @test
 def a_first_copy_goes_on_where_it_was():
     group = MemoryGroup("copy")
-    if has_no_groups(group):
-        return
     disk = Disk(160 * MIB)
     disk.fill_random(96, block_bytes=MIB)
     site = Site(daemon_starters={"agent": group.join()})
@@ -96,8 +88,6 @@ class Source:
 @test
 def points_go_on_without_a_comparison():
     group = MemoryGroup("points")
-    if has_no_groups(group):
-        return
     source = Source(group)
     name = source.site.machine()["name"]
     for number in range(KILLS):

@@ -137,8 +137,10 @@ static void child_runs_as_another_user(void **state)
         "sh", "-c", "test $(id -u) = 65534 && test $(id -g) = 65534 && test $(id -G) = 65534", NULL};
     struct loop_child_spec spec = shell(f, argv);
 
-    if (geteuid() != 0)
+    if (geteuid() != 0) {
+        print_message("needs root\n");
         skip();
+    }
     spec.uid = 65534;
     spec.gid = 65534;
     assert_int_equal(loop_child_start(f->loop, &spec, &f->child, NULL), 0);

@@ -125,8 +125,10 @@ static void test_what_waits_for_a_vault_does_not_stay_in_the_page_cache(void **s
 {
     struct world *w = world_of(state);
 
-    if (!pages_can_leave(w->dir))
+    if (!pages_can_leave(w->dir)) {
+        print_message("the pages of its files do not leave the page cache here\n");
         skip();
+    }
     spool_while_the_vault_is_away(w);
     segment_pages = cached_pages = 0;
     assert_int_equal(nftw(w->dir, count_pages, 8, FTW_PHYS), 0);

@@ -518,13 +518,16 @@ static void a_full_file_system_costs_only_the_open_change_set(void **state)
     uint64_t committed = 0;
     int result = 0;
     (void)state;
-    if (geteuid() != 0)
+    if (geteuid() != 0) {
+        print_message("needs root\n");
         skip();
+    }
     model_init(&m, 8);
     assert_int_equal(mkdir(m.machine_dir, 0700), 0);
     (void)snprintf(command, sizeof(command), "mount -t tmpfs -o size=6m tmpfs %s 2>/dev/null", m.machine_dir);
     if (system(command) != 0) {
         model_done(&m);
+        print_message("no tmpfs can be mounted here\n");
         skip();
     }
     model_open(&m);

@@ -483,8 +483,10 @@ static void a_disk_with_ample_room_is_not_full_for_ever(void **state)
     struct fixture *f = *state;
     struct statvfs vfs;
     assert_int_equal(statvfs(f->data_dir, &vfs), 0);
-    if (vfs.f_bavail * vfs.f_frsize < 5ull << 30)
+    if (vfs.f_bavail * vfs.f_frsize < 5ull << 30) {
+        print_message("there are less than 5 GiB free here\n");
         skip();
+    }
     vaultd_set_full(f->d, true);
     f->d->full_free_bytes = UINT64_MAX / 2;
     assert_false(vaultd_has_room(f->d));
@@ -1230,8 +1232,10 @@ static void a_killed_nbdkit_is_started_again(void **state)
     struct opening_spec spec = {
         .export_id = "00000000-0000-4000-8000-000000000002", .machine_id = f->machine_text, .socket = ""};
     uint64_t end = clock_mono_usec() + WAIT_USEC;
-    if (!VAULT_SERVES)
+    if (!VAULT_SERVES) {
+        print_message("nbdkit cannot load a plugin that is built with sanitizers\n");
         skip();
+    }
     commit_points(f, 1);
     assert_int_equal(opening_open(f->d, &spec, on_opened, &r, &err), 0);
     pump(f, &r.done);
@@ -1272,8 +1276,10 @@ static void an_open_point_is_served_and_opened_again_after_a_restart(void **stat
         .sequence = 2,
         .write = true,
         .socket = ""};
-    if (!VAULT_SERVES) /* nbdkit cannot load a plugin that is built with sanitizers */
+    if (!VAULT_SERVES) {
+        print_message("nbdkit cannot load a plugin that is built with sanitizers\n");
         skip();
+    }
     commit_points(f, 3);
     assert_int_equal(opening_open(f->d, &spec, on_opened, &r, &err), 0);
     pump(f, &r.done);
@@ -1301,8 +1307,10 @@ static void an_open_point_outlives_a_start_that_could_not_read_the_disk(void **s
         .machine_id = f->machine_text,
         .sequence = 1,
         .socket = ""};
-    if (!VAULT_SERVES)
+    if (!VAULT_SERVES) {
+        print_message("nbdkit cannot load a plugin that is built with sanitizers\n");
         skip();
+    }
     commit_points(f, 1);
     assert_int_equal(opening_open(f->d, &spec, on_opened, &r, &err), 0);
     pump(f, &r.done);

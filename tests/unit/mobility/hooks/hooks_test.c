@@ -275,8 +275,10 @@ static void a_hook_that_waits_in_the_kernel_keeps_no_other_held(void **state)
     struct err err = ERR_INIT;
     char left[200];
 
-    if (!loopdisk_is_possible())
+    if (!loopdisk_is_possible()) {
+        print_message("needs root and loop devices\n");
         skip();
+    }
     begin(&b, 2000);
     snprintf(left, sizeof(left), "%s/hooks-frozen", b.run_dir);
     loopdisk_init(&disk, 16u << 20, 512, -1);

@@ -44,8 +44,10 @@ static void a_loop_disk_with_partitions_and_mounts(void **state)
     char dir[64], path[96], expected[128], key[160];
 
     (void)state;
-    if (!loopdisk_is_possible())
+    if (!loopdisk_is_possible()) {
+        print_message("needs root and loop devices\n");
         skip();
+    }
     temp_init(dir);
     snprintf(path, sizeof(path), "%s/disk", dir);
     must_run("truncate -s 300M %s && printf 'label: gpt\\nsize=100M\\nsize=120M\\n' | sfdisk -q %s", path, path);
@@ -158,8 +160,10 @@ static void a_disk_that_does_not_answer_hides_no_other(void **state)
     struct hanging h;
 
     (void)state;
-    if (!loopdisk_is_possible() || access("/dev/fuse", R_OK | W_OK) < 0)
+    if (!loopdisk_is_possible() || access("/dev/fuse", R_OK | W_OK) < 0) {
+        print_message("needs root, loop devices and /dev/fuse\n");
         skip();
+    }
     hanging_init(&h);
     for (unsigned i = 0; i < 2; i++) {
         uint64_t began = clock_mono_usec();
@@ -188,8 +192,10 @@ static void another_disk_under_the_name_is_noticed(void **state)
     struct loopdisk l;
 
     (void)state;
-    if (!loopdisk_is_possible())
+    if (!loopdisk_is_possible()) {
+        print_message("needs root and loop devices\n");
         skip();
+    }
     loopdisk_init(&l, MIB, 512, -1);
     assert_int_equal(inventory_scan(NULL, &inv, NULL), 0);
     seen = *by_device(inv, l.path);
@@ -210,8 +216,10 @@ static void a_mount_point_that_does_not_answer_hides_no_disk(void **state)
     int fd;
 
     (void)state;
-    if (!loopdisk_is_possible() || access("/dev/fuse", R_OK | W_OK) < 0)
+    if (!loopdisk_is_possible() || access("/dev/fuse", R_OK | W_OK) < 0) {
+        print_message("needs root, loop devices and /dev/fuse\n");
         skip();
+    }
     temp_init(dir);
     loopdisk_init(&disk, 16 * MIB, 512, -1);
     must_run("mkfs.ext4 -q %s && mkdir %s/m && mount %s %s/m", disk.path, dir, disk.path, dir);
@@ -241,8 +249,10 @@ static void many_that_do_not_answer_are_not_waited_for_one_by_one(void **state)
     int fds[13];
 
     (void)state;
-    if (!loopdisk_is_possible() || access("/dev/fuse", R_OK | W_OK) < 0)
+    if (!loopdisk_is_possible() || access("/dev/fuse", R_OK | W_OK) < 0) {
+        print_message("needs root, loop devices and /dev/fuse\n");
         skip();
+    }
     temp_init(dir);
     loopdisk_init(&disk, 16 * MIB, 512, -1);
     must_run("mkfs.ext4 -q %s", disk.path);

@@ -405,8 +405,10 @@ static void threads_that_compress_go_with_the_first_copy(void **state)
     struct syncrig rig;
 
     (void)state;
-    if (sysconf(_SC_NPROCESSORS_ONLN) < 2)
+    if (sysconf(_SC_NPROCESSORS_ONLN) < 2) {
+        print_message("needs two processors\n");
         skip();
+    }
     syncrig_init(&rig, 1, 16 * MIB, 512);
     fill(&rig.disks[0], 0, 16 * MIB);
     rig.wish.pace.rate_bytes_per_sec = SLOW_BYTES_PER_SEC;

@@ -435,8 +435,10 @@ static void test_an_error_of_the_caller_loses_nothing(void **state)
     struct err err = ERR_INIT;
     bool resumed;
 
-    if (!loopdisk_is_possible())
+    if (!loopdisk_is_possible()) {
+        print_message("needs root and loop devices\n");
         skip();
+    }
     temp_init(dir);
     (void)snprintf(path, sizeof(path), "%s/set", dir);
     /* Room for the header and the summary of a set, but for none of its bits. */
