@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Barrier windows on stacks and disks that only a machine of its own has: disks without a volatile write cache, whose flushes are
 counted where they are submitted (fentry), logical volumes, a mirror, encrypted disks, and a disk below dm-log-writes, whose log judges
-each point that the vault keeps. And what the tracker makes of merged discards, which only NVMe disks take.
+each point that the vault keeps. And what the tracker makes of merged discards and FUA writes, which an NVMe disk takes.
 
     LEEWARD_POINTS=20000     points of each run of the stamp checker (default 80)
     LEEWARD_LOGGED=600       points judged by the log (default 12)
@@ -20,6 +20,7 @@ from writelog import BLOCK, WriteLog  # noqa: E402
 PROGRAMS = os.path.join(BIN, "..", "tests")
 CHECKER = os.path.join(PROGRAMS, "test_capture_window")
 DISCARDS = {"test_track_discard": 6, "test_track_discard_untold": 4}
+FUA = "test_track_fua"
 UDEV = "systemd-udevd-control.socket systemd-udevd-kernel.socket systemd-udevd"
 POINTS = os.environ.get("LEEWARD_POINTS", "80")
 LOGGED = int(os.environ.get("LEEWARD_LOGGED", "12"))
@@ -38,7 +39,7 @@ class WindowLab(Lab):
                           (blank(LOGGED_MIB, "logged"), raw), (self.log, raw), (blank(64, "i"), raw),
                           (blank(16, "nvme"), raw + ";nvme")])
         self.guest.put(CHECKER, "/root/checker/checker")
-        for program in DISCARDS:
+        for program in (*DISCARDS, FUA):
             self.guest.put(os.path.join(PROGRAMS, program), "/root/checker/" + program)
         for line in run("ldd", CHECKER).splitlines():
             library = re.search(r"=> (/\S+)", line)
@@ -88,6 +89,15 @@ def merged_discards_are_followed_range_by_range():
                              f"./{program} 2>&1", timeout=600, ok=None)
         check(said.count("[       OK ]") == tests and "[  FAILED  ]" not in said, f"{program}: {said[-1500:]}")
     lab.guest.ssh(f"systemctl start {UDEV}")
+
+
+@test
+def a_fua_write_is_a_barrier():
+    """One that no flush follows (fua_test.c)."""
+    said = lab.guest.ssh("cat /sys/block/nvme0n1/queue/fua /sys/block/nvme0n1/queue/write_cache").split("\n")[:2]
+    check(said == ["1", "write back"], f"the disk's FUA and cache are {said}")
+    said = lab.guest.ssh(f"cd /root/checker; LD_LIBRARY_PATH=. TMPDIR=/run LEEWARD_FUA_DISK=/dev/nvme0n1 ./{FUA} 2>&1", timeout=600, ok=None)
+    check("[  PASSED  ] 2 test(s)" in said, f"{FUA}: {said[-1500:]}")
 
 
 def open_luks(device, name):
