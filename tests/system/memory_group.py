@@ -5,7 +5,7 @@ import os
 import sys
 import time
 
-from harness import Skipped, children_of, defer, note, run
+from harness import Skipped, defer, note, run
 
 ROOTS = (("/sys/fs/cgroup", "memory.max", "memory.current", "memory.events", "max"),
          ("/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "memory.oom_control", "-1"))
@@ -32,12 +32,10 @@ class MemoryGroup:
         return f"sh -c 'echo 1000 > /proc/self/oom_score_adj; echo $$ > {self.path}/cgroup.procs; exec \"$0\" \"$@\"'"
 
     def take(self, pid):
-        """It and its children, of whom it is the one to be killed."""
-        with open(f"/proc/{pid}/oom_score_adj", "w") as f:
-            f.write("1000")
-        for one in (pid, *children_of(pid)):
-            with open(self._file("cgroup.procs"), "w") as f:
-                f.write(str(one))
+        """It alone, without its children: it is the one to be killed."""
+        for path, text in ((f"/proc/{pid}/oom_score_adj", "1000"), (self._file("cgroup.procs"), str(pid))):
+            with open(path, "w") as f:
+                f.write(text)
 
     def kills(self):
         with open(self._file(self.events)) as f:

@@ -2,21 +2,28 @@
 # SPDX-License-Identifier: Apache-2.0
 """Who may speak on the group's port and what the worst of them can do: strangers, members that were removed, duplicates, messages
 that are none, and a coordinator that falls silent in the middle of a freeze. A stock gRPC client plays them all, with real
-certificates. Nothing stays frozen, and group points go on."""
+certificates. Nothing stays frozen, and group points go on. And what happens to an agent in the middle of a freeze: killed, stopped, out
+of memory (P4)."""
 import os
 import queue
 import random
+import select
 import signal
+import threading
 import time
 import uuid
 
 from grpc_client import channel_to, failure, grpc, message
 from fleet import Fleet
-from harness import MIB, Failure, check, is_frozen, main, note, run, test, wait_until
+from harness import MIB, Failure, check, is_frozen, main, note, run, start, test, wait_until
+from memory_group import MemoryGroup
 
 POINT = "/leeward.group.v1.Group/Point"
 PREPARE, FREEZE, READ, RELEASE, COMMIT, ABORT = 1, 2, 3, 4, 5, 6
 PREPARED, FROZEN, HELD, CAPTURED, DONE, FAILED = 1, 2, 3, 4, 5, 6
+LIMIT_S = 0.3  # writable again within this, whatever happens to the agent
+TRIES = 3  # of each harm, of which the one in the middle counts: on a busy machine the test itself may be late
+FAR_S, BUDGET_S = 10, 0.2  # a budget that cannot be what ended a freeze in time; and that of a policy which says nothing
 
 
 def channel(fleet, machine, folder=None, name="cert.pem"):
@@ -34,11 +41,12 @@ class Orders:
     """A call that gives orders one by one."""
 
     def __init__(self, chan):
-        self.queue = queue.Queue()
+        self.queue, self.said_at = queue.Queue(), {}
         self.answers = chan.stream_stream(POINT, message("leeward.group.v1.Order").SerializeToString,
                                           message("leeward.group.v1.Answer").FromString)(iter(self.queue.get, None), timeout=60)
 
     def say(self, kind, **fields):
+        self.said_at[kind] = time.monotonic()
         self.queue.put(message("leeward.group.v1.Order")(kind=kind, **fields))
 
     def prepare(self, fleet, group, **other):
@@ -202,21 +210,21 @@ def nothing_that_is_said_holds_a_machine():
     check(not any(is_frozen(m.mount_point) for m in fleet.machines), "a file system is frozen")
 
 
-def prepared(fleet, chan):
+def prepared(fleet, chan, **other):
     """A call that has the seat; whoever had it before may just be leaving it."""
     def take():
         orders = Orders(chan)
-        orders.prepare(fleet, "pair")
+        orders.prepare(fleet, "pair", **other)
         answer = orders.hear()
         check(answer.kind == PREPARED, f"{answer.code} {answer.text}")
         return orders
     return wait_until(take, "the seat to be free", 20, 0.2)
 
 
-def brought(fleet, chan, state, orders=None):
+def brought(fleet, chan, state, orders=None, **other):
     """A call whose member has said `state`. On a busy machine the budget may run out between two orders: then once more."""
     for _ in range(20):
-        orders = orders or prepared(fleet, chan)
+        orders = orders or prepared(fleet, chan, **other)
         for kind, expected in ((FREEZE, FROZEN), (READ, HELD), (RELEASE, CAPTURED), (COMMIT, DONE)):
             orders.say(kind)
             answer = orders.hear()
@@ -228,6 +236,112 @@ def brought(fleet, chan, state, orders=None):
                 return orders
         orders = None
     raise Failure(f"twenty times the budget ran out before {state}")
+
+
+class Write:
+    """A new file on a machine's file system, and when it was there."""
+
+    def __init__(self, machine):
+        self.process = start(["touch", os.path.join(machine.mount_point, f"held-{time.monotonic()}")])
+        self.ended = None
+        self.thread = threading.Thread(target=self._wait, daemon=True)
+        self.thread.start()
+
+    def _wait(self):
+        self.process.wait()
+        self.ended = time.monotonic()
+
+    def when_done(self):
+        wait_until(lambda: self.ended, "a write to go on", 30, 0.005)
+        return self.ended
+
+
+class Victim:
+    """The agent of a machine that is held in a freeze again and again, by a member of its group, and is hurt there."""
+
+    def __init__(self):
+        self.fleet = Fleet(2, policy_options=("--freeze-budget", f"{FAR_S}s"))
+        self.machine, self.leader = self.fleet.machines
+        self.fleet.protect()
+        self.fleet.create_group("pair", self.fleet.machines, interval="0")
+        make_point(self.fleet, "pair")
+
+    def starts_again(self):
+        listening = len(self.machine.lines("group_listening"))
+        self.machine.start()
+        wait_until(lambda: len(self.machine.lines("group_listening")) > listening, "the agent to listen again", 60, 0.1)
+
+    def hurt(self, harm, state, budget_s):
+        """How long after the harm a write went on that the freeze had held. None: the freeze was over before that. harm(): returns when it was."""
+        calls = channel(self.fleet, self.machine, identity(self.leader))
+        orders = brought(self.fleet, calls, state, budget_usec=int(budget_s * 1e6))
+        write = Write(self.machine)
+        time.sleep(0.02)
+        held = write.ended is None
+        hurt_at = harm()
+        took = write.when_done() - hurt_at
+        check(budget_s == BUDGET_S or hurt_at < orders.said_at[FREEZE] + FAR_S - 1, "the harm came so late that the budget may have ended the freeze")
+        self.after(orders, calls)
+        return took if held else None
+
+    def after(self, orders, calls):
+        orders.end()
+        calls.close()
+        if self.machine.process.poll() is None:
+            self.machine.process.send_signal(signal.SIGCONT)
+        else:
+            self.starts_again()
+
+    def is_writable_in_time(self, what, harm, state, budget_s):
+        took = []
+        for _ in range(5 * TRIES):
+            one = self.hurt(harm, state, budget_s)
+            took += [one] if one is not None else []
+            if len(took) == TRIES:
+                break
+        check(len(took) == TRIES, f"the freeze held a write in {len(took)} of {5 * TRIES} tries")
+        note(f"writable after its agent was {what}:", ", ".join(f"{1000 * t:.0f} ms" for t in took))
+        check(sorted(took)[TRIES // 2] < LIMIT_S, f"after its agent was {what} a file system was held for {took} s")
+
+    def makes_points_again(self):
+        """One that has just started has to find its node first."""
+        wait_until(lambda: make_point(self.fleet, "pair"), "a group point", 60, 0.5)
+
+    def send(self, number):
+        at = time.monotonic()
+        self.machine.kill(number)
+        return at
+
+
+@test
+def an_agent_that_is_killed_or_stopped_in_a_freeze_holds_nothing():
+    """Who is killed would have held it for ten seconds; who is stopped cannot let go, and its budget is what ends that."""
+    victim = Victim()
+    victim.is_writable_in_time("killed", lambda: victim.send(signal.SIGKILL), HELD, FAR_S)
+    victim.is_writable_in_time("stopped", lambda: victim.send(signal.SIGSTOP), FROZEN, BUDGET_S)
+    victim.makes_points_again()
+
+
+@test
+def an_agent_that_runs_out_of_memory_in_a_freeze_holds_nothing():
+    group = MemoryGroup("freeze")
+    victim = Victim()
+
+    def starve():
+        process = victim.machine.process
+        death = os.pidfd_open(process.pid)
+        group.take(process.pid)
+        starving = threading.Thread(target=group.exhaust, daemon=True)
+        starving.start()
+        seen, _, _ = select.select([death], [], [], 60)
+        at = time.monotonic()
+        os.close(death)
+        check(seen and process.wait() == -signal.SIGKILL, "the agent was not killed")
+        starving.join()
+        return at
+    victim.is_writable_in_time("killed for want of memory", starve, HELD, FAR_S)
+    check(group.kills() >= TRIES, f"the kernel killed {group.kills()} processes")
+    victim.makes_points_again()
 
 
 @test
