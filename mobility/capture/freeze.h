@@ -69,5 +69,8 @@ struct freeze_mounts {
 };
 int freeze_find_mounts(const dev_t *disks, size_t disk_count, struct freeze_mounts *ret_mounts, struct err *err);
 void freeze_mounts_free(struct freeze_mounts *mounts);
+/* The mount point of a file system on one of these disks, as above, that issues no barriers, for it was told so (nobarrier, barrier=0). *ret_path:
+ * NULL: there is none; else the caller's to free. */
+int freeze_find_without_barriers(const dev_t *disks, size_t disk_count, char **ret_path, struct err *err);
 
 #endif

@@ -23,6 +23,7 @@ struct mount_line {
     dev_t superblock;
     char *path, *source;
     bool read_only;
+    bool without_barriers;
 };
 
 /* Undoes the octal escapes of proc(5), in place. */
@@ -39,6 +40,30 @@ static void unescape(char *s)
         }
     }
     *out = '\0';
+}
+
+/* One of a list of options that commas separate. */
+static bool has_option(const char *options, const char *option)
+{
+    size_t length = strlen(option);
+
+    for (const char *at = options, *comma; at; at = comma ? comma + 1 : NULL) {
+        comma = strchr(at, ',');
+        if (strncmp(at, option, length) == 0 && (at[length] == ',' || at[length] == '\0'))
+            return true;
+    }
+    return false;
+}
+
+/* As ext4, btrfs, nilfs2, gfs2; ocfs2 and ext3; reiserfs; f2fs tell it. */
+static bool is_without_barriers(const char *options)
+{
+    static const char *const names[] = {"nobarrier", "barrier=0", "barrier=none", "fsync_mode=nobarrier"};
+
+    for (size_t i = 0; i < ARRAY_LEN(names); i++)
+        if (has_option(options, names[i]))
+            return true;
+    return false;
 }
 
 /* Splits one line: id parent maj:min root path options ... - type source super-options. False: not of this form. */
@@ -64,7 +89,8 @@ static bool parse_line(char *line, struct mount_line *m)
     m->id = strtoull(field[0], NULL, 10);
     m->superblock = makedev(ma, mi);
     m->path = field[4];
-    m->read_only = strncmp(super, "ro", 2) == 0 && (super[2] == ',' || super[2] == '\0');
+    m->read_only = has_option(super, "ro");
+    m->without_barriers = is_without_barriers(super);
     unescape(m->path);
     unescape(m->source);
     return true;
@@ -133,6 +159,7 @@ struct finder {
     struct freeze_mounts *mounts;
     dev_t seen[FREEZE_MOUNTS_MAX]; /* devices of those in the list */
     bool any_hidden;
+    char *without_barriers; /* the first mount point of such a file system */
 };
 
 static bool is_wanted(const struct finder *x, const struct mount_line *m, dev_t dev)
@@ -203,6 +230,26 @@ int freeze_find_mounts(const dev_t *disks, size_t disk_count, struct freeze_moun
         result = for_each_mount(&x, consider_hidden, err);
     if (result < 0)
         freeze_mounts_free(ret_mounts);
+    return result;
+}
+
+static int consider_barriers(struct finder *x, const struct mount_line *m, struct err *err)
+{
+    if (x->without_barriers || !m->without_barriers || !is_wanted(x, m, device_of(m)))
+        return 0;
+    x->without_barriers = mem_strdup(m->path);
+    return x->without_barriers ? 0 : err_set(err, ERR_NOMEM, "mount points");
+}
+
+int freeze_find_without_barriers(const dev_t *disks, size_t disk_count, char **ret_path, struct err *err)
+{
+    struct freeze_mounts none = {0};
+    struct finder x = {.disks = disks, .disk_count = disk_count, .mounts = &none};
+    int result = for_each_mount(&x, consider_barriers, err);
+
+    *ret_path = result == 0 ? x.without_barriers : NULL;
+    if (result < 0)
+        free(x.without_barriers);
     return result;
 }
 

@@ -63,11 +63,6 @@ static uint64_t part_barriers(void *arg)
     return tracker_barriers(((struct engine *)arg)->tracker);
 }
 
-static bool part_barriers_are_countable(void *arg)
-{
-    return tracker_barriers_are_countable(((struct engine *)arg)->tracker);
-}
-
 static bool part_drains_are_long(void *arg)
 {
     return tracker_compares(((struct engine *)arg)->tracker);
@@ -104,6 +99,34 @@ static size_t list_devices(const struct engine *e, dev_t ret_devices[MARK_DISKS_
         if (e->disks[i].attached)
             ret_devices[count++] = tracker_disk_dev(e->disks[i].tracked);
     return count;
+}
+
+/* What the file systems do not issue, nobody can count. */
+static bool file_systems_issue_barriers(const struct engine *e, struct err *why)
+{
+    dev_t devices[MARK_DISKS_MAX];
+    char *path AUTO_FREE = NULL;
+
+    if (freeze_find_without_barriers(devices, list_devices(e, devices), &path, why) < 0)
+        return false;
+    if (!path)
+        return true;
+    (void)err_set(why, ERR_UNSUPPORTED, "the file system on %s is mounted with nobarrier", path);
+    (void)err_hint(why, "mount it with barriers, or allow freezing in the policy");
+    return false;
+}
+
+static bool part_barriers_are_countable(void *arg)
+{
+    struct engine *e = arg;
+    struct err why = ERR_INIT;
+    bool countable = tracker_barriers_are_countable(e->tracker, &why) && file_systems_issue_barriers(e, &why);
+
+    if (!countable && !e->told_uncounted && why.code != ERR_NONE)
+        engine_event(e, "warning", "barriers_not_counted", why.correction,
+            "points need a moment without writes, or a freeze: %s", why.text);
+    e->told_uncounted = !countable;
+    return countable;
 }
 
 /* Asked on a thread: a file system can take minutes to write what it has, and the rounds go on meanwhile. */

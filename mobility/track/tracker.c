@@ -306,12 +306,12 @@ uint64_t tracker_barriers(const struct tracker *t)
     return sum;
 }
 
-bool tracker_barriers_are_countable(const struct tracker *t)
+bool tracker_barriers_are_countable(const struct tracker *t, struct err *why)
 {
     bool all = true;
 
     for (size_t i = 0; i < t->disk_count; i++)
-        all = t->driver->countable(t->state, t->disks[i]) && all;
+        all = t->driver->countable(t->state, t->disks[i], all ? why : NULL) && all;
     return all;
 }
 

@@ -114,10 +114,10 @@ bool tracker_compares(const struct tracker *t);
  * differences mean anything. */
 uint64_t tracker_barriers(const struct tracker *t);
 /* False while a tracked disk's barriers cannot be counted (no volatile write cache, so the block layer drops
- * flushes, and no hook before that; scan: the kernel does not count writes, queue/iostats). A round is then a window only if no write
- * completed during it.
- * Reads sysfs; ask once per cycle. */
-bool tracker_barriers_are_countable(const struct tracker *t);
+ * flushes, and no hook before that; or it drops them above the disk, at a volume that says it has none; scan: the
+ * kernel does not count writes, queue/iostats). A round is then a window only if no write completed during it.
+ * `why` (may be NULL): of the first such disk, and what to do. Reads sysfs; ask once per cycle. */
+bool tracker_barriers_are_countable(const struct tracker *t, struct err *why);
 
 struct tracker_stats {
     uint64_t writes;      /* completed write requests, discards and write-zeroes among them */

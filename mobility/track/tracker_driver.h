@@ -38,7 +38,7 @@ struct tracker_driver {
     void (*note_read)(void *state, struct tracker_disk *disk, uint64_t start, uint32_t length, const void *data);
     bool compares; /* tracker_compares */
     uint64_t (*barriers)(void *state, const struct tracker_disk *disk);
-    bool (*countable)(void *state, struct tracker_disk *disk);
+    bool (*countable)(void *state, struct tracker_disk *disk, struct err *why);
     void (*stats)(void *state, const struct tracker_disk *disk, struct tracker_stats *ret_stats);
     bool (*is_unknown)(void *state, const struct tracker_disk *disk);
     void (*acknowledge)(void *state, struct tracker_disk *disk);

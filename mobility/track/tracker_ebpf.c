@@ -632,13 +632,28 @@ static uint64_t ebpf_barriers(void *state, const struct tracker_disk *disk)
     return counter(&h->barriers) + (d->write_cache ? 0 : counter(&h->barriers_submitted));
 }
 
-static bool ebpf_countable(void *state, struct tracker_disk *disk)
+/* What is put together over the disk is asked whatever the disk says of itself: it may have said otherwise when that was set up. */
+static bool ebpf_countable(void *state, struct tracker_disk *disk, struct err *why)
 {
     struct ebpf_disk *d = disk->state;
     struct ebpf *e = state;
+    char upper[WHOLEDISK_NAME_MAX];
 
     d->write_cache = wholedisk_has_write_cache(disk->dev);
-    return d->write_cache || e->sees_submission;
+    if (!d->write_cache && !e->sees_submission) {
+        (void)err_set(why, ERR_UNSUPPORTED,
+            "%s has no volatile write cache, and this kernel does not let the agent see what is submitted to it",
+            disk->path);
+        (void)err_hint(why, "allow freezing in the policy, or run a kernel that permits fentry programs");
+        return false;
+    }
+    if (wholedisk_is_below_write_through(disk->dev, upper)) {
+        (void)err_set(why, ERR_UNSUPPORTED, "%s, which lies on %s, has no volatile write cache, so flushes end there",
+            upper, disk->path);
+        (void)err_hint(why, "allow freezing in the policy");
+        return false;
+    }
+    return true;
 }
 
 static void ebpf_stats(void *state, const struct tracker_disk *disk, struct tracker_stats *ret_stats)

@@ -530,12 +530,16 @@ static uint64_t scan_barriers(void *state, const struct tracker_disk *disk)
     return wholedisk_bytes_written(disk->dev, &bytes) == 0 ? bytes : 2 * d->uncounted++ + 1;
 }
 
-static bool scan_countable(void *state, struct tracker_disk *disk)
+static bool scan_countable(void *state, struct tracker_disk *disk, struct err *why)
 {
     uint64_t bytes;
 
     (void)state;
-    return wholedisk_bytes_written(disk->dev, &bytes) == 0;
+    if (wholedisk_bytes_written(disk->dev, &bytes) == 0)
+        return true;
+    (void)err_set(why, ERR_UNSUPPORTED, "the kernel does not count the writes of %s", tracker_disk_path(disk));
+    (void)err_hint(why, "run 'echo 1 > /sys/block/NAME/queue/iostats'");
+    return false;
 }
 
 static void scan_stats(void *state, const struct tracker_disk *disk, struct tracker_stats *ret_stats)

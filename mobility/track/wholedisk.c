@@ -22,6 +22,7 @@
 #include "transport/base/mem.h"
 
 #define PATH_BYTES 160
+#define HOLDER_LEVELS 8 /* of LVM, md and dm over each other that are looked through */
 
 static void sys_path(dev_t dev, const char *leaf, char path[PATH_BYTES])
 {
@@ -112,6 +113,65 @@ bool wholedisk_has_write_cache(dev_t disk)
     char text[32];
 
     return read_attribute(disk, "queue/write_cache", text, sizeof(text)) == 0 && strcmp(text, "write back") == 0;
+}
+
+static dev_t dev_of_entry(dev_t dev, const char *entry)
+{
+    char leaf[PATH_BYTES], text[32];
+    unsigned ma, mi;
+
+    (void)snprintf(leaf, sizeof(leaf), "%s/dev", entry);
+    return read_attribute(dev, leaf, text, sizeof(text)) == 0 && sscanf(text, "%u:%u", &ma, &mi) == 2 ? makedev(ma, mi)
+                                                                                                      : 0;
+}
+
+static bool ends_flushes(dev_t upper)
+{
+    return !wholedisk_has_write_cache(upper) && read_number(upper, "ro") != 1;
+}
+
+static bool holders_end_flushes(dev_t dev, int levels, char name[WHOLEDISK_NAME_MAX])
+{
+    struct dirent *entry;
+    char path[PATH_BYTES];
+    bool found = false;
+    DIR *dir;
+
+    sys_path(dev, "holders", path);
+    dir = opendir(path);
+    while (dir && !found && (entry = readdir(dir)) != NULL) {
+        char leaf[PATH_BYTES];
+        dev_t upper;
+        if (entry->d_name[0] == '.')
+            continue;
+        (void)snprintf(leaf, sizeof(leaf), "holders/%.100s", entry->d_name);
+        upper = dev_of_entry(dev, leaf);
+        (void)snprintf(name, WHOLEDISK_NAME_MAX, "%.*s", WHOLEDISK_NAME_MAX - 1, entry->d_name);
+        found = levels == 0 || ends_flushes(upper) || holders_end_flushes(upper, levels - 1, name);
+    }
+    if (dir)
+        (void)closedir(dir);
+    return found;
+}
+
+bool wholedisk_is_below_write_through(dev_t disk, char name[WHOLEDISK_NAME_MAX])
+{
+    bool found = holders_end_flushes(disk, HOLDER_LEVELS, name);
+    struct dirent *entry;
+    char path[PATH_BYTES];
+    DIR *dir;
+
+    sys_path(disk, "", path);
+    dir = opendir(path);
+    while (dir && !found && (entry = readdir(dir)) != NULL) {
+        char leaf[PATH_BYTES];
+        (void)snprintf(leaf, sizeof(leaf), "%.100s/partition", entry->d_name);
+        if (entry->d_name[0] != '.' && has_entry(disk, leaf))
+            found = holders_end_flushes(dev_of_entry(disk, entry->d_name), HOLDER_LEVELS, name);
+    }
+    if (dir)
+        (void)closedir(dir);
+    return found;
 }
 
 int wholedisk_writes_in_flight(dev_t disk)

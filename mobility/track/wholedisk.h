@@ -22,6 +22,9 @@ uint64_t wholedisk_size_bytes(dev_t disk); /* 0: gone, or empty */
 uint64_t wholedisk_sequence(dev_t disk);   /* the kernel's diskseq; 0: gone, or a kernel without it */
 /* The block layer sends this disk flushes (it has a volatile write cache, or says so). */
 bool wholedisk_has_write_cache(dev_t disk);
+/* Something is put together over the disk or a partition of it (LVM, LUKS, a thin pool), through any number of levels, that takes writes and says of itself
+ * that it has no write cache: the block layer ends flushes there, and nothing of them comes down. Its name in `name`. What cannot be told counts as such. */
+bool wholedisk_is_below_write_through(dev_t disk, char name[WHOLEDISK_NAME_MAX]);
 /* Writes and discards that the driver has and has not completed. -1: the kernel does not count them (queue/iostats), or the disk is gone. */
 int wholedisk_writes_in_flight(dev_t disk);
 /* Writes and discards that were completed since the disk came, of all its partitions. -1: as above. */

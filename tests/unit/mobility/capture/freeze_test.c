@@ -593,6 +593,31 @@ static void test_mounts_are_found_by_disk(void **state)
     freeze_mounts_free(&mounts);
 }
 
+/* nobarrier is a word of the option that this file system was mounted with, and part of none of the others'. */
+static void test_a_file_system_without_barriers_is_found(void **state)
+{
+    struct rig *r = *state;
+    struct stat st;
+    char *path = NULL;
+    dev_t none = 0;
+
+    assert_int_equal(fstat(r->disk.fd, &st), 0);
+    assert_int_equal(freeze_find_without_barriers(&st.st_rdev, 1, &path, NULL), 0);
+    assert_null(path);
+    must_run("mount -o remount,nobarrier %s", r->mount);
+    assert_int_equal(freeze_find_without_barriers(&none, 1, &path, NULL), 0);
+    assert_null(path);
+    assert_int_equal(freeze_find_without_barriers(&st.st_rdev, 1, &path, NULL), 0);
+    assert_string_equal(path, r->mount);
+    free(path);
+    must_run("mount -o remount,ro %s", r->mount);
+    assert_int_equal(freeze_find_without_barriers(&st.st_rdev, 1, &path, NULL), 0);
+    assert_null(path);
+    must_run("mount -o remount,rw,barrier %s", r->mount);
+    assert_int_equal(freeze_find_without_barriers(&st.st_rdev, 1, &path, NULL), 0);
+    assert_null(path);
+}
+
 /* One whose server never says a word lies over the mount point. */
 static void test_a_file_system_that_does_not_answer_keeps_no_freeze_waiting(void **state)
 {
@@ -627,6 +652,7 @@ int main(void)
         cmocka_unit_test(test_the_root_file_system_is_refused),
         cmocka_unit_test(test_a_mount_point_can_be_unmounted_between_freezes),
         cmocka_unit_test(test_mounts_are_found_by_disk),
+        cmocka_unit_test(test_a_file_system_without_barriers_is_found),
         cmocka_unit_test(test_a_mount_point_that_is_hidden_is_told_unless_another_one_is_not),
         cmocka_unit_test(test_a_hidden_btrfs_is_told_too),
         cmocka_unit_test(test_a_file_system_that_does_not_answer_keeps_no_freeze_waiting),

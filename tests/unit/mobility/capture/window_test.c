@@ -89,7 +89,7 @@ static uint64_t part_barriers(void *arg)
 static bool part_countable(void *arg)
 {
     struct rig *r = arg;
-    return r->barriers_hidden || tracker_barriers_are_countable(r->tracker);
+    return r->barriers_hidden || tracker_barriers_are_countable(r->tracker, NULL);
 }
 
 static int part_read(
@@ -461,7 +461,7 @@ static void report(const struct rig *r, const struct totals *t)
         "%u violations; barriers %s\n",
         t->points, t->without, atomic_load(&r->issued), t->points ? (double)t->rounds / t->points : 0.0, t->max_rounds,
         t->points ? (double)t->window_usec / t->points : 0.0, (unsigned long long)t->max_window_usec, t->violations,
-        tracker_barriers_are_countable(r->tracker) ? "counted" : "not countable");
+        tracker_barriers_are_countable(r->tracker, NULL) ? "counted" : "not countable");
 }
 
 /* LEEWARD_POINTS: more for the long run, fewer where a processor is emulated. */

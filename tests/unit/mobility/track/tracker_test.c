@@ -12,6 +12,7 @@
 #include <linux/filter.h>
 #include <linux/fs.h>
 #include <linux/seccomp.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -230,7 +231,7 @@ static void test_each_flush_counts_before_its_caller_knows(void **state)
     uint8_t *data = random_bytes(GRANULE);
     int fd = open(r->disk.path, O_RDWR | O_DIRECT | O_CLOEXEC);
 
-    assert_true(tracker_barriers_are_countable(r->tracker));
+    assert_true(tracker_barriers_are_countable(r->tracker, NULL));
     for (int i = 0; i < 50; i++) {
         uint64_t before = tracker_barriers(r->tracker);
         assert_int_equal(pwrite(fd, data, GRANULE, i * (off_t)GRANULE), GRANULE);
@@ -268,13 +269,63 @@ static void test_a_disk_without_write_cache_is_told_apart(void **state)
     bool countable;
 
     set_write_cache(r, "write through");
-    countable = tracker_barriers_are_countable(r->tracker);
+    countable = tracker_barriers_are_countable(r->tracker, NULL);
     before = tracker_barriers(r->tracker);
     must_run("dd if=/dev/zero of=%s bs=4k count=1 oflag=direct conv=fsync,notrunc status=none", r->disk.path);
     assert_int_equal(tracker_barriers(r->tracker) > before, countable);
     print_message("flushes of a write-through disk are %s on this kernel\n", countable ? "counted" : "not countable");
     set_write_cache(r, "write back");
-    assert_true(tracker_barriers_are_countable(r->tracker));
+    assert_true(tracker_barriers_are_countable(r->tracker, NULL));
+}
+
+/* What sysfs tells of the devices over a disk, made up; the test's own of those is where only it sees it. */
+static void make_up_sysfs(const struct trackrig *r, const char *holders)
+{
+    struct stat st;
+
+    assert_int_equal(fstat(r->disk.fd, &st), 0);
+    assert_int_equal(unshare(CLONE_NEWNS), 0);
+    must_run("mount --make-rprivate / && mount -t tmpfs made-up /sys/dev/block && cd /sys/dev/block && mkdir -p "
+             "disk/queue disk/holders "
+             "disk/part/holders && ln -s disk %u:%u && echo 'write back' > disk/queue/write_cache && echo 1 > "
+             "disk/part/partition && "
+             "echo 9:901 > disk/part/dev && ln -s disk/part 9:901",
+        major(st.st_rdev), minor(st.st_rdev));
+    must_run("cd /sys/dev/block && device() { mkdir -p $1/queue $1/holders && echo $2 > $1/dev && ln -s $1 $2 && echo "
+             "\"$3\" > "
+             "$1/queue/write_cache && echo $4 > $1/ro; } && over() { ln -s $PWD/$1 $2/holders/$1; } && %s",
+        holders);
+}
+
+static bool is_countable_below(const struct trackrig *r, const char *holders)
+{
+    pid_t pid = fork();
+    int status;
+
+    if (pid == 0) {
+        struct err why = ERR_INIT;
+        make_up_sysfs(r, holders);
+        if (tracker_barriers_are_countable(r->tracker, &why))
+            _exit(0);
+        _exit(strncmp(why.text, "dm-", 3) == 0 && strstr(why.text, r->disk.path) && why.correction[0] ? 1 : 2);
+    }
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_true(WIFEXITED(status) && WEXITSTATUS(status) <= 1);
+    return WEXITSTATUS(status) == 0;
+}
+
+/* A volume takes from below that it has no cache, and then the block layer ends flushes before anybody below sees them. */
+static void test_barriers_that_end_in_a_volume_above_are_not_countable(void **state)
+{
+    const struct trackrig *r = *state;
+
+    assert_true(is_countable_below(r, "true"));
+    assert_true(is_countable_below(r, "device dm-0 9:902 'write back' 0; over dm-0 disk"));
+    assert_false(is_countable_below(r, "device dm-0 9:902 'write through' 0; over dm-0 disk"));
+    assert_false(is_countable_below(r, "device dm-0 9:902 'write through' 0; over dm-0 disk/part"));
+    assert_false(is_countable_below(r, "device dm-0 9:902 'write back' 0; over dm-0 disk/part; "
+                                       "device dm-1 9:903 'write through' 0; over dm-1 dm-0"));
+    assert_true(is_countable_below(r, "device dm-0 9:902 'write through' 1; over dm-0 disk")); /* nobody writes to it */
 }
 
 /* --- life of the pins ----------------------------------------------------------------------------------------------------- */
@@ -1063,6 +1114,7 @@ int main(void)
         TEST(test_each_flush_counts_before_its_caller_knows),
         TEST(test_a_synchronous_write_counts),
         TEST(test_a_disk_without_write_cache_is_told_apart),
+        TEST(test_barriers_that_end_in_a_volume_above_are_not_countable),
         TEST(test_tracking_goes_on_while_the_agent_is_dead),
         TEST(test_a_restart_under_load_misses_nothing),
         TEST(test_a_resize_that_was_cut_off_is_finished),
