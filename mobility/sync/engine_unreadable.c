@@ -119,6 +119,7 @@ static int take_piece(void *arg, const struct reader_piece *p, struct err *err)
 {
     struct retry *r = arg;
 
+    tracker_note_read(r->e->tracker, r->d->tracked, p->start, p->length, p->data);
     if (!p->data)
         return engine_unreadable(r->e, r->d, p, err);
     engine_readable(r->e, r->d, p);
@@ -137,7 +138,7 @@ static int read_some(struct engine *e, struct engine_disk *d, struct err *err)
     changeset_set_level(e->set, engine_pace_level(e));
     if (reader_run(e->reader, next_range, &r, take_piece, &r, err) < 0)
         return -1;
-    changeset_set_unreadable(e->set, engine_unreadable_blocks(e));
+    engine_unreadable_say(e);
     return changeset_is_empty(e->set) ? 0
                                       : changeset_close(e->set, MARK_PROGRESS, 0, clock_utc_usec(), NULL, NULL, err);
 }
