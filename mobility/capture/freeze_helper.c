@@ -36,6 +36,7 @@
 
 #define SOCKET_FD 3
 #define FLUSH_PASSES 4
+#define FLUSH_USEC 2000000u /* for all of them: applications may be held still meanwhile */
 /* What the guard leaves to the helper after the end of the budget. */
 #define GUARD_GRACE_USEC 50000u
 
@@ -48,6 +49,7 @@ struct helper {
     const char *state_path;
     int mounts[FREEZE_MOUNTS_MAX];
     volatile bool is_frozen[FREEZE_MOUNTS_MAX];
+    volatile unsigned freezing; /* 1 + the number of the one that FIFREEZE is at work on; 0: none */
     unsigned count;
     volatile bool frozen;
     volatile bool gave_up;
@@ -101,12 +103,18 @@ static void drop_mounts(struct helper *h)
     h->count = 0;
 }
 
+/* One syncfs cannot be ended, but none begins when the time is over. */
 static bool flush_within(const struct helper *h, uint64_t limit_usec)
 {
+    uint64_t first = now_usec();
+
     for (int pass = 0; pass < FLUSH_PASSES; pass++) {
         uint64_t began = now_usec();
-        for (unsigned i = 0; i < h->count; i++)
+        for (unsigned i = 0; i < h->count; i++) {
+            if (now_usec() - first > FLUSH_USEC)
+                return false;
             (void)syncfs(h->mounts[i]);
+        }
         if (now_usec() - began <= limit_usec)
             return true;
     }
@@ -117,11 +125,13 @@ static int freeze_one(struct helper *h, unsigned i)
 {
     int result;
 
+    h->freezing = i + 1;
     do {
         result = ioctl(h->mounts[i], FIFREEZE, 0);
     } while (result < 0 && errno == EINTR);
     if (result == 0)
         h->is_frozen[i] = true;
+    h->freezing = 0;
     return result < 0 && errno != EOPNOTSUPP ? errno : 0;
 }
 
@@ -173,9 +183,9 @@ static bool guard_wait(struct helper *h, int helper_fd)
     int ready = poll(p, 2, guard_msec(h));
 
     if (ready == 0 && guard_msec(h) == 0) { /* the helper is stopped, as is its parent */
+        h->gave_up = true; /* first: a helper that goes on in between must not take its freeze for whole */
         (void)thaw_all(h);
         expedite_end(&h->expedite);
-        h->gave_up = true;
     }
     if (ready > 0 && p[1].revents && read(h->bell[0], bytes, sizeof(bytes)) < 0) { /* only a bell */
     }
@@ -196,7 +206,9 @@ static _Noreturn void guard_main(struct helper *h, pid_t helper)
     (void)mlockall(MCL_CURRENT | MCL_FUTURE);
     while (helper_fd >= 0 && getppid() == helper && !guard_wait(h, helper_fd)) {
     }
-    if (h->frozen)
+    if (h->freezing) /* killed in the midst of it: FIFREEZE goes to its end all the same */
+        h->is_frozen[h->freezing - 1] = true;
+    if (h->frozen || h->freezing)
         (void)thaw_all(h);
     expedite_end(&h->expedite);
     _exit(0);
@@ -318,8 +330,8 @@ static void live(struct helper *h)
         if (ready > 0 && !serve_one(h))
             return;
         if (ready == 0 && h->frozen) {
-            (void)thaw_all(h);
             h->gave_up = true;
+            (void)thaw_all(h);
         }
     }
 }
