@@ -23,9 +23,12 @@
 #define HOLD_DEFAULT (8u << 20)
 /* Live rounds around the flush before a freeze that is the way out. */
 #define SETTLE_USEC (2 * USEC_PER_SEC)
+/* How often the flush is asked for once the live rounds are over; each ask waits a little. */
+#define LAST_FLUSH_ASKS 10u
 
 static const char outside[] = "something outside the frozen file systems writes to the disks";
 static const char too_much[] = "too much changed for a freeze";
+static const char slow_flush[] = "the file systems take too long to flush";
 static const char barriers[] = "no round without a barrier was found";
 static const char never_quiet[] = "the disks were never quiet";
 
@@ -335,6 +338,22 @@ static int read_left_over(struct run *x, struct err *err)
     return prepare_hold(x, err) < 0 || read_all(x, err) < 0 ? -1 : 0;
 }
 
+/* The live rounds may have ended before the flush did, or before one was small enough to ask for it. What it wrote by now is read here.
+ * 1: it has ended; 0: not yet; -1. */
+static int end_flush(struct run *x, struct err *err)
+{
+    if (x->flushed || !x->c->parts.flush)
+        return 1;
+    for (unsigned asks = 0; asks < LAST_FLUSH_ASKS && !x->flushed; asks++) {
+        if (fail_if_cancelled(x, err) < 0)
+            return -1;
+        x->flushed = x->c->parts.flush(x->c->parts.arg) != 0;
+    }
+    if (!x->flushed)
+        return 0;
+    return drain_all(x, err) < 0 || prepare_hold(x, err) < 0 || read_all(x, err) < 0 ? -1 : 1;
+}
+
 /* 1: a point; 0: none (or it was given up); -1. */
 static int frozen_round(struct run *x, struct err *err)
 {
@@ -345,6 +364,12 @@ static int frozen_round(struct run *x, struct err *err)
         x->result->reason = "nothing is there to freeze with";
         return 0;
     }
+    /* A freeze would stop the applications first and then wait for the flush. */
+    closed = end_flush(x, err);
+    if (closed == 0)
+        x->result->reason = slow_flush;
+    if (closed <= 0)
+        return closed;
     if (deliver_held(x, err) < 0)
         return -1;
     closed = c->parts.freeze(c->parts.arg, &x->result->freeze_error);

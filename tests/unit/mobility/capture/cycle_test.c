@@ -5,6 +5,7 @@
  */
 #include "mobility/capture/cycle.h"
 
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -525,6 +526,52 @@ static void test_what_a_freeze_would_flush_is_read_before_it(void **state)
     }
 }
 
+/* Applications would be held still, and then wait for the flush with everybody else. */
+static void test_nothing_is_frozen_before_the_flush_has_ended(void **state)
+{
+    struct world *w = *state;
+    struct cycle_result r;
+
+    begin(w, part_flush);
+    w->flushed_after = UINT_MAX;
+    change(w, 30);
+    r = run(w, (struct cycle_options){.want = CYCLE_FILESYSTEM, .live_usec = 1000});
+    assert_int_equal(w->freezes, 0);
+    assert_true(r.outcome == CYCLE_POINT && !r.frozen); /* by a window after it */
+    assert_string_equal(r.reason, "the file systems take too long to flush");
+    expect_image(w);
+    w->while_reading = write_and_flush;
+    change(w, 30);
+    r = run(w, (struct cycle_options){.want = CYCLE_CRASH, .may_freeze = true, .tries = 2, .live_usec = 1000});
+    assert_int_equal(w->freezes, 0);
+    assert_int_equal(r.outcome, CYCLE_NO_POINT);
+    assert_string_equal(r.reason, "the file systems take too long to flush");
+}
+
+static void change_much(struct world *w)
+{
+    for (unsigned i = 0; i < 20; i++)
+        change(w, 20 + i);
+    w->barriers++;
+}
+
+/* A disk whose rounds never get small is flushed before its freeze all the same. */
+static void test_a_busy_disk_is_flushed_before_it_is_frozen(void **state)
+{
+    struct world *w = *state;
+    struct cycle_result r;
+
+    begin(w, part_flush);
+    w->flushed_after = 3;
+    w->while_reading = change_much;
+    change_much(w);
+    r = run(w, (struct cycle_options){.want = CYCLE_FILESYSTEM, .small_bytes = BLOCK, .live_usec = 1000});
+    assert_int_equal(w->flushes, 3);
+    assert_int_equal(w->freezes, 1);
+    assert_true(r.outcome == CYCLE_POINT && r.frozen);
+    expect_image(w);
+}
+
 static void test_raw_writers_are_noticed_in_a_freeze(void **state)
 {
     struct world *w = *state;
@@ -747,6 +794,8 @@ int main(void)
         TEST(test_a_freeze_that_ran_out_is_not_called_frozen),
         TEST(test_too_large_a_last_set_ends_the_freeze),
         TEST(test_what_a_freeze_would_flush_is_read_before_it),
+        TEST(test_nothing_is_frozen_before_the_flush_has_ended),
+        TEST(test_a_busy_disk_is_flushed_before_it_is_frozen),
         TEST(test_raw_writers_are_noticed_in_a_freeze),
         TEST(test_only_the_last_content_of_a_held_block_is_delivered),
         TEST(test_a_round_that_does_not_fit_is_streamed),
