@@ -10,12 +10,14 @@
 #include <fcntl.h>
 #include <linux/fs.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -23,16 +25,23 @@
 #include "transport/base/buf.h"
 #include "transport/base/clock.h"
 #include "transport/base/file.h"
+#include "transport/base/log.h"
 
-/* A helper that does not answer in time is ended, and this side thaws. Flushing may honestly take long; thawing may not. */
-#define BEGIN_MSEC 30000
+/* A helper that does not answer in time is ended, and this side thaws. It flushes for 2 s at most unless one syncfs is longer, and applications may be
+ * held still meanwhile; thawing may not take long. */
+#define BEGIN_MSEC 10000
 #define END_MSEC 250
+/* How long a helper is waited for that was told to end, or killed: none can be in the midst of a syncfs or FIFREEZE. */
+#define CLOSE_MSEC 10000
+#define LOST_MSEC 1000
 
 #define STATE_MAX_BYTES (FREEZE_MOUNTS_MAX * (FREEZE_PATH_MAX + 1))
 
 struct freeze {
     pid_t pid; /* 0: no helper */
     int fd;
+    pid_t lost; /* one that was killed and has not ended yet; 0: none */
+    bool told_priority;
     char *state_path;
     bool allow_root;
     char *paths[FREEZE_MOUNTS_MAX];
@@ -63,16 +72,40 @@ static int start_helper(struct freeze *f, struct err *err)
     return 0;
 }
 
-/* The end of our socket makes it thaw and exit. */
-static void end_helper(struct freeze *f)
+static bool has_ended(pid_t child)
+{
+    return child <= 0 || waitpid(child, NULL, WNOHANG) != 0;
+}
+
+static bool ends_within(pid_t child, int msec)
+{
+    struct pollfd p = {.fd = (int)syscall(SYS_pidfd_open, child, 0), .events = POLLIN};
+
+    if (p.fd >= 0) {
+        (void)poll(&p, 1, msec);
+        (void)close(p.fd);
+    }
+    return has_ended(child);
+}
+
+/* The end of our socket makes it thaw and exit. One that cannot is left to itself: it ends when the kernel lets it, its guard thaws what it may have
+ * frozen, and no other is started before. */
+static void end_helper(struct freeze *f, int wait_msec)
 {
     if (f->fd >= 0)
         (void)close(f->fd);
     f->fd = -1;
-    if (f->pid > 0)
-        while (waitpid(f->pid, NULL, 0) < 0 && errno == EINTR) {
-        }
+    if (f->pid > 0 && !ends_within(f->pid, wait_msec))
+        f->lost = f->pid;
     f->pid = 0;
+}
+
+static int have_a_helper(struct freeze *f, struct err *err)
+{
+    if (!has_ended(f->lost))
+        return err_set(err, ERR_TIMEOUT, "a file system still keeps the freeze helper of an earlier point waiting");
+    f->lost = 0;
+    return f->pid == 0 ? start_helper(f, err) : 0;
 }
 
 static int receive(struct freeze *f, int wait_msec, struct freeze_reply *ret_reply)
@@ -125,15 +158,18 @@ static void close_mounts(struct freeze *f)
     f->open_count = 0;
 }
 
-/* The helper was killed, or does not speak: nothing may stay frozen on its account. */
+/* The helper was killed, or does not speak: nothing may stay frozen on its account. It has to be gone before this side thaws: it could otherwise finish a
+ * freeze after that, and a thaw waits for a syncfs. What one that cannot go has frozen, its guard thaws. */
 static int helper_is_lost(struct freeze *f, struct err *err)
 {
     if (f->pid > 0)
         (void)kill(f->pid, SIGKILL);
-    end_helper(f); /* it is gone before this side thaws: it could otherwise finish a freeze after that */
-    thaw_here(f);
+    end_helper(f, LOST_MSEC);
+    if (!f->lost)
+        thaw_here(f);
     close_mounts(f);
-    return err_set(err, ERR_UNAVAILABLE, "the freeze helper died");
+    return f->lost ? err_set(err, ERR_TIMEOUT, "a file system does not answer the freeze helper")
+                   : err_set(err, ERR_UNAVAILABLE, "the freeze helper died");
 }
 
 /* --- what was left frozen ------------------------------------------------------------------------------------------------ */
@@ -208,7 +244,7 @@ void freeze_close(struct freeze *f)
 {
     if (!f)
         return;
-    end_helper(f);
+    end_helper(f, CLOSE_MSEC);
     close_mounts(f);
     drop_paths(f);
     free(f->state_path);
@@ -234,6 +270,8 @@ int freeze_set_mounts(struct freeze *f, const char *const *paths, size_t count, 
 {
     if (count > FREEZE_MOUNTS_MAX)
         return err_set(err, ERR_INVALID, "more than %u file systems", FREEZE_MOUNTS_MAX);
+    if (have_a_helper(f, err) < 0)
+        return -1;
     drop_paths(f);
     for (size_t i = 0; i < count; i++) {
         if (strlen(paths[i]) >= FREEZE_PATH_MAX || strchr(paths[i], '\n'))
@@ -292,18 +330,31 @@ static int explain(struct freeze *f, const struct freeze_reply *reply, struct er
     return err_sys(err, (int)reply->sys_errno, "freezing %s", path);
 }
 
+/* The helper has no log, so this side tells what was refused to it. It has answered, so it has asked for it. */
+static void tell_of_priority(struct freeze *f)
+{
+    int policy = sched_getscheduler(f->pid);
+
+    if (f->told_priority || policy < 0 || (policy & ~SCHED_RESET_ON_FORK) == SCHED_RR)
+        return;
+    f->told_priority = true;
+    log_event(LOG_WARN, "freeze_without_priority",
+        LOG_S("hint", "a busy machine may thaw late: give the agent CAP_SYS_NICE, and no RestrictRealtime=yes"));
+}
+
 int freeze_begin(struct freeze *f, uint64_t budget_usec, struct err *err)
 {
     struct freeze_reply reply;
 
     if (f->open_count > 0)
         return err_set(err, ERR_REFUSED, "a freeze is under way");
-    if (f->pid == 0 && start_helper(f, err) < 0)
+    if (have_a_helper(f, err) < 0)
         return -1;
     if (hand_over_mounts(f, err) < 0 || write_state(f, err) < 0) {
         take_back_mounts(f);
         return -1;
     }
+    tell_of_priority(f);
     f->began_usec = clock_mono_usec();
     if (ask(f, FREEZE_OP_BEGIN, budget_usec, -1, &reply) < 0)
         return helper_is_lost(f, err);

@@ -10,7 +10,8 @@
  * that needs longer to flush than the budget makes the freeze fail before anything was frozen. One that cannot be frozen at all
  * (vfat) is only flushed. Mount points are held open only during a freeze, so they can be unmounted at any other time.
  *
- * One thread at a time per helper; calls block, freeze_begin for at most the flush plus the budget.
+ * One thread at a time per helper; calls block, freeze_begin for at most the flush plus the budget, and 11 s where the flush does not end: the helper
+ * is left behind then, and no freeze begins (ERR_TIMEOUT) until the kernel lets it go.
  */
 #ifndef MOBILITY_CAPTURE_FREEZE_H
 #define MOBILITY_CAPTURE_FREEZE_H
@@ -44,7 +45,7 @@ pid_t freeze_helper_pid(const struct freeze *f);
 
 /* Names the file systems of the coming freezes, in the order of mounting; they are opened now. Replaces the
  * list before. ERR_REFUSED: `/` is among them and not allowed. ERR_INVALID: a path is too long or there are
- * too many. */
+ * too many. ERR_TIMEOUT: a helper that was left behind is still there, so no freeze could begin. */
 int freeze_set_mounts(struct freeze *f, const char *const *paths, size_t count, struct err *err);
 /* Flushes and freezes all of them, and starts the budget at the first freeze. 0: all frozen. -1: nothing is
  * frozen (any more). ERR_TIMEOUT: the flush or the freeze took more than the budget. ERR_UNSUPPORTED: a file
