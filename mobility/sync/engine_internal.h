@@ -215,8 +215,9 @@ struct engine {
     const char *no_point_reason; /* why cycles have made no point since then; NULL: they do */
     uint64_t no_point_since_usec;
     uint64_t told_freeze_usec; /* when a given-up freeze was last told */
+    bool told_nice;            /* that the capture thread did not get its priority back */
     bool told_scan, told_unsaved;
-    bool told_uncounted; /* that barriers cannot be counted */
+    bool told_uncounted;       /* that barriers cannot be counted */
     int64_t clock_offset_usec; /* of the clock against the time since boot, as last seen; 0: not yet */
     unsigned bumps;            /* new epochs since a stream last ran */
     uint64_t changed_bytes;

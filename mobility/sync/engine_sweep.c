@@ -10,6 +10,7 @@
  */
 #include "mobility/sync/engine_internal.h"
 
+#include <errno.h>
 #include <sched.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -219,6 +220,16 @@ bool engine_sweeps_remain(const struct engine *e)
     return false;
 }
 
+/* Back to 0 needs CAP_SYS_NICE. */
+static void set_nice(struct engine *e, int nice)
+{
+    if (setpriority(PRIO_PROCESS, (id_t)gettid(), nice) == 0 || e->told_nice)
+        return;
+    e->told_nice = true;
+    log_event(LOG_WARN, "priority_refused", LOG_I("nice", nice), LOG_S("why", strerror(errno)),
+        LOG_S("hint", "points may take longer on a busy machine: give the agent CAP_SYS_NICE"));
+}
+
 /* A sweep is long and can wait: it compresses here whatever the policy says of changes (the line to the node is its narrowest
  * part, and compressing before TLS costs the least in total), and gives way to the machine's own work. */
 static void be_modest(struct engine *e, bool modest)
@@ -228,7 +239,7 @@ static void be_modest(struct engine *e, bool modest)
     changeset_set_level(e->set, modest ? level : engine_pace_level(e));
     if (modest && changeset_is_empty(e->set))
         changeset_set_threads(e->set, sealing_threads(), SWEEP_NICE);
-    (void)setpriority(PRIO_PROCESS, (id_t)gettid(), modest ? SWEEP_NICE : 0);
+    set_nice(e, modest ? SWEEP_NICE : 0);
 }
 
 int engine_sweep(struct engine *e, struct engine_disk *d, struct err *err)

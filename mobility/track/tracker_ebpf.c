@@ -409,6 +409,19 @@ static int adopt_array(struct ebpf *e, struct tracker_disk *disk, struct ebpf_di
     return 1;
 }
 
+/* Control groups count it with whoever makes it. */
+static int fail_array(uint64_t pages, int code, struct err *err)
+{
+    (void)err_sys(err, code, "making a bitmap of %llu KiB", (unsigned long long)pages * 4);
+    if (code != ENOMEM)
+        return -1;
+    return err_hint(err,
+        "free memory, or raise MemoryMax of leeward-agent.service (systemctl edit leeward-agent) by %llu MiB for this "
+        "disk: "
+        "32 MiB per TiB, and 64 MiB per disk at most",
+        (unsigned long long)(pages * BT_PAGE_BYTES + (1u << 20) - 1) >> 20);
+}
+
 static int make_array(uint64_t size_bytes, unsigned shift, struct err *err)
 {
     LIBBPF_OPTS(bpf_map_create_opts, opts, .map_flags = BPF_F_MMAPABLE | BPF_F_INNER_MAP);
@@ -420,9 +433,7 @@ static int make_array(uint64_t size_bytes, unsigned shift, struct err *err)
         return err_hint(err, "unprotect and protect the disk: its granule is then chosen anew");
     }
     fd = bpf_map_create(BPF_MAP_TYPE_ARRAY, "leeward_disk", sizeof(uint32_t), BT_PAGE_BYTES, (uint32_t)pages, &opts);
-    if (fd < 0)
-        (void)err_sys(err, errno, "making a bitmap of %llu KiB", (unsigned long long)pages * 4);
-    return fd;
+    return fd < 0 ? fail_array(pages, errno, err) : fd;
 }
 
 static int use_array(struct ebpf *e, uint32_t key, int fd, struct err *err)

@@ -19,7 +19,7 @@ from harness import BIN, MIB, ROOT, Disk, Failure, check, fresh, image_of, main,
 from rescue import rescue_image
 
 PACKAGING = os.path.join(ROOT, "packaging")
-UNITS = {"hub": 2.0, "node": 2.0, "vault": 2.0, "agent": 3.5}
+UNITS = {"hub": 2.0, "node": 2.0, "vault": 2.0, "agent": 3.6}
 PACKAGES = ["agent", "cli", "hub", "nbd", "node", "vault"]
 # What a purge leaves behind, and why: users are never removed (their numbers would be given to others), and so is what the vault
 # keeps. The rest is of dpkg, systemd and the packages that they need.
@@ -230,6 +230,15 @@ def test_protects():
     wait_until(lambda: items("machine", "list")[0]["state"] == "protected", "the machine to be protected", 240, 0.5)
     disk.fill_random(200, seed=2)
     compare_with_disk()
+
+
+@step
+def test_priorities():
+    """The sandbox lets the thread that reads have its priority back after the copy, and gives the freeze helper and its guard theirs."""
+    threads = [line.split() for line in machine("ps", "-eLo", "comm,ni,cls,rtprio", "--no-headers").splitlines()]
+    found = {words[0]: words[1:] for words in threads if words[0] in ("capture", "leeward-freeze", "leeward-thaw")}
+    check(found.get("capture") == ["0", "TS", "-"], f"the capture thread after the copy: {found}")
+    check(found.get("leeward-freeze", [])[1:] == ["RR", "10"] and found.get("leeward-thaw", [])[1:] == ["RR", "11"], f"the helper and its guard: {found}")
 
 
 @step
