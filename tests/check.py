@@ -158,7 +158,7 @@ def run_ctest(results, temp, folder, prefix, names):
     if not os.path.exists(os.path.join(path, "CTestTestfile.cmake")):
         return
     log = os.path.join(temp, prefix + "ctest.log")
-    command = ["ctest", "--test-dir", path, "-V", "-j2"]
+    command = ["ctest", "--test-dir", path, "-V", "-j3"]
     if names:
         command += ["-R", "|".join(re.escape(n) for n in names)]
     env = dict(os.environ, ASAN_OPTIONS="abort_on_error=0:detect_leaks=1", UBSAN_OPTIONS="print_stacktrace=1",
