@@ -49,6 +49,17 @@ static void tell_missed(struct engine *e, unsigned i, const char *why, const cha
     engine_event(e, "warning", kinds[i].code, remedy, "a scheduled %s point was not made: %s", kinds[i].name, why);
 }
 
+/* The first point of a machine is awaited, and what stands in its way is told elsewhere. While a disk that was added is copied the others go on. */
+static bool awaits_point(const struct engine *e)
+{
+    uint64_t sequence, utc_usec;
+
+    if (!e->state.first_point_due)
+        return false;
+    uplink_last_point(e->conf.link, &sequence, &utc_usec);
+    return sequence == 0 || !engine_cycle_possible(e);
+}
+
 void engine_schedule_look(struct engine *e)
 {
     uint64_t now = clock_mono_usec();
@@ -61,7 +72,7 @@ void engine_schedule_look(struct engine *e)
             s->interval_usec = interval;
             s->due_usec = 0;
         }
-        if (interval == 0 || e->state.first_point_due || s->due_usec == 0 || now < s->due_usec + interval)
+        if (interval == 0 || awaits_point(e) || s->due_usec == 0 || now < s->due_usec + interval)
             continue;
         tell_missed(e, i, present_obstacle(e), "");
         next_due(e, i);
@@ -73,7 +84,7 @@ bool engine_schedule_next(const struct engine *e, struct engine_command *ret_com
     uint64_t now = clock_mono_usec();
 
     /* The stronger kind first: it counts for the other one too. */
-    for (unsigned i = ENGINE_SCHEDULES; !e->state.first_point_due && i-- > 0;) {
+    for (unsigned i = awaits_point(e) ? 0 : ENGINE_SCHEDULES; i-- > 0;) {
         if (e->schedules[i].interval_usec == 0 || now < e->schedules[i].due_usec)
             continue;
         *ret_command = (struct engine_command){.kind = kinds[i].kind};
@@ -121,7 +132,7 @@ uint64_t engine_schedule_wake(const struct engine *e)
     uint64_t at = UINT64_MAX;
 
     for (unsigned i = 0; i < ENGINE_SCHEDULES; i++)
-        if (e->schedules[i].interval_usec > 0 && !e->state.first_point_due && e->schedules[i].due_usec < at)
+        if (e->schedules[i].interval_usec > 0 && !awaits_point(e) && e->schedules[i].due_usec < at)
             at = e->schedules[i].due_usec;
     return at;
 }

@@ -186,9 +186,42 @@ static void times_that_pass_without_a_stream_are_told(void **state)
     syncrig_done(&rig);
 }
 
+/* For days, where it is large and the line is slow. */
+static void points_of_the_others_go_on_while_a_disk_is_added(void **state)
+{
+    uint8_t *data = random_bytes(32 * MIB);
+    struct fakenode_facts facts;
+    struct engine_status status;
+    struct syncrig rig;
+
+    (void)state;
+    syncrig_init(&rig, 2, 32 * MIB, 512);
+    loopdisk_write(&rig.disks[1], 0, data, 32 * MIB);
+    free(data);
+    syncrig_mount(&rig, 0);
+    rig.wish.disk_count = 1;
+    rig.wish.filesystem_interval_usec = 300 * MSEC;
+    syncrig_start(&rig);
+    wait_kind(&rig, MARK_FILESYSTEM, 2);
+    rig.wish.version++;
+    rig.wish.disk_count = 2;
+    rig.wish.pace.rate_bytes_per_sec = 128u << 10; /* longer than this test waits */
+    engine_set_wish(syncrig_engine(&rig), &rig.wish);
+    do
+        engine_get_status(syncrig_engine(&rig), &status);
+    while (status.phase != PHASE_INITIAL_REPLICATION || status.version != rig.wish.version);
+    fakenode_get(rig.node, &facts);
+    wait_kind(&rig, MARK_FILESYSTEM, facts.kinds[MARK_FILESYSTEM] + 2);
+    engine_get_status(syncrig_engine(&rig), &status);
+    assert_int_equal(status.phase, PHASE_INITIAL_REPLICATION);
+    syncrig_unmount(&rig, 0);
+    syncrig_done(&rig);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(points_of_the_others_go_on_while_a_disk_is_added),
         cmocka_unit_test(every_kind_has_a_rhythm_of_its_own),
         cmocka_unit_test(a_schedule_that_is_off_makes_none),
         cmocka_unit_test(a_failing_hook_is_a_missed_point_and_no_more),
