@@ -189,23 +189,23 @@ static void times_that_pass_without_a_stream_are_told(void **state)
 /* For days, where it is large and the line is slow. */
 static void points_of_the_others_go_on_while_a_disk_is_added(void **state)
 {
-    uint8_t *data = random_bytes(32 * MIB);
+    uint8_t *data = random_bytes(128 * MIB);
     struct fakenode_facts facts;
     struct engine_status status;
     struct syncrig rig;
 
     (void)state;
-    syncrig_init(&rig, 2, 32 * MIB, 512);
-    loopdisk_write(&rig.disks[1], 0, data, 32 * MIB);
+    syncrig_init(&rig, 2, 128 * MIB, 512);
+    loopdisk_write(&rig.disks[1], 0, data, 128 * MIB);
     free(data);
     syncrig_mount(&rig, 0);
     rig.wish.disk_count = 1;
-    rig.wish.filesystem_interval_usec = 300 * MSEC;
+    rig.wish.filesystem_interval_usec = 8 * USEC_PER_SEC; /* a step of the copy takes less */
     syncrig_start(&rig);
-    wait_kind(&rig, MARK_FILESYSTEM, 2);
+    wait_kind(&rig, MARK_FILESYSTEM, 1);
     rig.wish.version++;
     rig.wish.disk_count = 2;
-    rig.wish.pace.rate_bytes_per_sec = 128u << 10; /* longer than this test waits */
+    rig.wish.pace.rate_bytes_per_sec = 2u << 20; /* longer than this test waits */
     engine_set_wish(syncrig_engine(&rig), &rig.wish);
     do
         engine_get_status(syncrig_engine(&rig), &status);
