@@ -110,18 +110,6 @@ static int next_range(void *arg, unsigned *ret_disk, uint64_t *ret_start, uint64
     return 1;
 }
 
-static int take_piece(void *arg, const struct reader_piece *p, struct err *err)
-{
-    struct catchup *c = arg;
-
-    tracker_note_read(c->e->tracker, c->d->tracked, p->start, p->length, p->data);
-    if (!p->data)
-        return engine_unreadable(c->e, c->d, p, err);
-    engine_readable(c->e, c->d, p);
-    engine_insight_piece(c->e, c->d, p, false);
-    return changeset_add(c->e->set, c->d->number, p->start, p->data, p->length, err);
-}
-
 static int send_chunk(struct catchup *c, struct err *err)
 {
     struct engine *e = c->e;
@@ -130,7 +118,7 @@ static int send_chunk(struct catchup *c, struct err *err)
 
     engine_frame(e, true);
     changeset_set_level(e->set, engine_pace_level(e));
-    r = reader_run(e->reader, next_range, c, take_piece, c, err);
+    r = reader_run(e->reader, next_range, c, engine_take_change, e, err);
     engine_pace_copied(e);
     if (r < 0)
         return -1;

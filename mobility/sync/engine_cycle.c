@@ -276,6 +276,14 @@ static int take_piece(void *arg, const struct reader_piece *p, struct err *err)
     return changeset_add(e->set, d->number, p->start, p->data, p->length, err);
 }
 
+int engine_take_change(void *arg, const struct reader_piece *p, struct err *err)
+{
+    struct engine *e = arg;
+
+    tracker_note_read(e->tracker, e->disks[p->disk].tracked, p->start, p->length, p->data);
+    return take_piece(e, p, err);
+}
+
 /* No points while a disk is compared: its image is neither the old state nor the new one. */
 bool engine_cycle_possible(const struct engine *e)
 {

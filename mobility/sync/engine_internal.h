@@ -349,6 +349,8 @@ int engine_drain_failed(const struct engine *e, struct err *err);
 bool engine_cycle_possible(const struct engine *e);
 int engine_cycle(struct engine *e, const struct engine_command *command, struct err *err);
 int engine_cycle_parts(struct engine *e, struct err *err);
+/* A reader's sink (arg: the engine) for what was handed out as changed and is read outside of a cycle: notes it, and puts it into the change set. */
+int engine_take_change(void *arg, const struct reader_piece *p, struct err *err);
 bool engine_all_swept(const struct engine *e);
 /* One that is missing is due now, whatever the policy's interval. */
 void engine_point_now(struct engine *e);

@@ -115,18 +115,6 @@ static int next_range(void *arg, unsigned *ret_disk, uint64_t *ret_start, uint64
     return 1;
 }
 
-static int take_piece(void *arg, const struct reader_piece *p, struct err *err)
-{
-    struct retry *r = arg;
-
-    tracker_note_read(r->e->tracker, r->d->tracked, p->start, p->length, p->data);
-    if (!p->data)
-        return engine_unreadable(r->e, r->d, p, err);
-    engine_readable(r->e, r->d, p);
-    engine_insight_piece(r->e, r->d, p, false);
-    return changeset_add(r->e->set, r->d->number, p->start, p->data, p->length, err);
-}
-
 static int read_some(struct engine *e, struct engine_disk *d, struct err *err)
 {
     struct retry r = {.e = e,
@@ -136,7 +124,7 @@ static int read_some(struct engine *e, struct engine_disk *d, struct err *err)
 
     engine_frame(e, true);
     changeset_set_level(e->set, engine_pace_level(e));
-    if (reader_run(e->reader, next_range, &r, take_piece, &r, err) < 0)
+    if (reader_run(e->reader, next_range, &r, engine_take_change, e, err) < 0)
         return -1;
     engine_unreadable_say(e);
     return changeset_is_empty(e->set) ? 0
