@@ -37,6 +37,14 @@ class MemoryGroup:
             with open(path, "w") as f:
                 f.write(text)
 
+    def allow(self, size_bytes):
+        """The group may have so much memory, and what does not need it is let go to get there."""
+        self._set(str(size_bytes))
+
+    def used(self):
+        with open(self._file(self.usage)) as f:
+            return int(f.read())
+
     def kills(self):
         with open(self._file(self.events)) as f:
             return next(int(line.split()[1]) for line in f if line.startswith("oom_kill "))

@@ -9,11 +9,13 @@ import re
 import threading
 import time
 
-from harness import MIB, Disk, Site, check, image_of, main, note, point_time, same_after_all, test, wait_until
+from harness import MIB, ROOT, Disk, Site, check, image_of, main, note, point_time, run, same_after_all, test, wait_until
 from ledger import Ledger
 from memory_group import MemoryGroup
 
 KILLS = 4
+TIB = 1 << 40
+UNIT = os.path.join(ROOT, "packaging", "systemd", "leeward-agent.service")
 
 
 def count(site, code):
@@ -101,6 +103,39 @@ def points_go_on_without_a_comparison():
     source.judge()
     check(count(source.site, "resync_started") == 0, "the disk was compared")
     check(source.site.machine()["state"] == "protected", f"the machine is {source.site.machine()['state']}")
+
+
+def shipped_limit():
+    """What the packaged unit lets the agent have."""
+    with open(UNIT) as f:
+        number, unit = re.search(r"^MemoryMax=(\d+)([MG])$", f.read(), re.M).groups()
+    return int(number) * {"M": MIB, "G": 1024 * MIB}[unit]
+
+
+@test
+def large_disks_fit_under_the_limit_of_the_unit():
+    """Bits of changed blocks are 32 MiB per TiB and count as the agent's memory. Where there is too little of it, the cause says what to do; with what the
+    packaged unit gives, 16 TiB are protected."""
+    group = MemoryGroup("large")
+    disks = [Disk(2 * TIB, name=f"large{i}") for i in range(8)]
+    for disk in disks:
+        run("mkfs.xfs", "-q", "-f", "-K", "-l", "size=64m", disk.device)
+        disk.mount()  # what is free is not read
+    site = Site(daemon_starters={"agent": group.join()})
+    group.allow(256 * MIB)
+    site.protect(*disks, wait=False)
+
+    def told():
+        return next((e for e in site.items("event", "list", "--limit", "100") if "MemoryMax" in json.dumps(e)), None)
+    event = wait_until(told, "the agent to say what it needs", 120, 0.5)
+    note(json.dumps(event))
+    check("leeward-agent.service" in json.dumps(event) and "64 MiB" in json.dumps(event), f"the hint is {event}")
+    check(group.kills() == 0, "the agent was killed")
+    group.allow(shipped_limit())
+    site.wait_protected(180)
+    note("the group has", group.used() // MIB, "of", shipped_limit() // MIB, "MiB")
+    site.wait_point_after(time.time())
+    check(group.kills() == 0, "the agent was killed")
 
 
 if __name__ == "__main__":
