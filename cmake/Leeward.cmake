@@ -71,8 +71,9 @@ endfunction()
 
 pkg_check_modules(CMOCKA IMPORTED_TARGET cmocka)
 
+# LONG: it takes more than half a minute, and begins before the others.
 function(leeward_unit_test name)
-    cmake_parse_arguments(ARG "" "" "SOURCES;DEPENDS" ${ARGN})
+    cmake_parse_arguments(ARG "LONG" "" "SOURCES;DEPENDS" ${ARGN})
     if(NOT BUILD_TESTING OR NOT CMOCKA_FOUND)
         return()
     endif()
@@ -82,4 +83,7 @@ function(leeward_unit_test name)
     set_target_properties(test_${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
     add_test(NAME unit.${name} COMMAND test_${name})
     set_tests_properties(unit.${name} PROPERTIES LABELS unit TIMEOUT 600)
+    if(ARG_LONG)
+        set_tests_properties(unit.${name} PROPERTIES COST 100)
+    endif()
 endfunction()

@@ -3,10 +3,11 @@
 """Builds and runs all tests for ./check; one line per test, and at the end `N skipped` where any were, and `N passed, N failed`.
 
 Three builds: gcc (what is tested and started), clang (warnings only), and gcc with AddressSanitizer and
-UndefinedBehaviorSanitizer (its unit and fuzz replay tests are run). Then the programs of tests/system, tests/faults,
+UndefinedBehaviorSanitizer (its unit and fuzz replay tests are run). The first build's unit tests wait most of the time: the two other
+builds are made beside them, by what they leave of the processors. Then the programs of tests/system, tests/faults,
 tests/e2e/browser and tests/e2e/vm run, each with a time limit, in a process group that is ended with it. Most of them wait for
 something most of the time: LANES of them run beside each other, of those that emulate machines or draw pages one at a time, or two when
-nothing else is left, and what measures times runs when nothing else does.
+nothing else is left, and what measures times runs when nothing else does. A program that leaves processes behind has failed.
 
 A test program speaks lines: `PASS name`, `FAIL name: reason` and, where this machine lacks what the test needs, `SKIP name: reason`.
 One that ends without success and without a FAIL line, or that tells of no test, counts as one failure.
@@ -35,6 +36,8 @@ FAULTS_LIMIT_S = 3600  # a fault at each of many places, one after the other
 MACHINE_LIMIT_S = 1800  # the first run makes the image of the guest; emulation is slow beside other work
 SAID_AGAIN = 5
 LANES = 3
+UNIT_LANES = 4
+LEAVING_S = 10  # how long what a program has ended may take to go
 HEAVY = ("e2e.",)  # each keeps a processor busy all the time
 ALONE = {  # what these show is a time, a rate or a share of a processor, or they fill the machine themselves
     "system.agent_memory", "system.bench_command", "system.full", "system.group", "system.group_outage", "system.group_peers", "system.group_raw", "system.hooks",
@@ -125,40 +128,48 @@ def tail(path, lines=25):
         return "".join("    " + line for line in f.readlines()[-lines:])
 
 
+def build_others(results, temp):
+    for one in BUILDS[1:]:
+        build(results, temp, *one, "nice", "-n", "19")
+
+
 def errors_of(log):
     with open(log, errors="replace") as f:
         return "".join("    " + line for line in f if re.search(r"\b(error|Error): |CMake Error|undefined reference", line))[:6000]
 
 
-def build(results, temp, wanted):
-    """All builds; True when the tested one (gcc) stands."""
-    stands = False
-    for name, compiler, folder, options in BUILDS:
-        if wanted and folder != "check":
-            continue
-        path = os.path.join(ROOT, "build", folder)
-        log = os.path.join(temp, name + ".log")
-        commands = [["ninja", "-k", "0", "-C", path]]
-        if not os.path.exists(os.path.join(path, "build.ninja")):
-            commands.insert(0, ["cmake", "-G", "Ninja", "-S", ROOT, "-B", path, *options])
-        status = 0
-        for command in commands:
-            status = status or run(command, log, 1800)
+def build(results, temp, name, compiler, folder, options, *before):
+    """One build, by a command that is put `before` those of it; whether it stands."""
+    begin = time.monotonic()
+    path = os.path.join(ROOT, "build", folder)
+    log = os.path.join(temp, name + ".log")
+    commands = [["ninja", "-k", "0", "-C", path]]
+    if not os.path.exists(os.path.join(path, "build.ninja")):
+        commands.insert(0, ["cmake", "-G", "Ninja", "-S", ROOT, "-B", path, *options])
+    status = 0
+    for command in commands:
+        status = status or run([*before, *command], log, 1800)
+    with results.lock:
         if status == 0:
             results.passes(name)
-            stands = stands or folder == "check"
         else:
             results.fails(name, f"{compiler} did not build it")
             results.shows(errors_of(log) or tail(log, 40))
-    return stands
+        tell_time(name, begin)
+    return status == 0
+
+
+def tell_time(name, begin):
+    print(f"     {name}: {time.monotonic() - begin:.1f} s", flush=True)
 
 
 def run_ctest(results, temp, folder, prefix, names):
     path = os.path.join(ROOT, "build", folder)
     if not os.path.exists(os.path.join(path, "CTestTestfile.cmake")):
         return
+    begin = time.monotonic()
     log = os.path.join(temp, prefix + "ctest.log")
-    command = ["ctest", "--test-dir", path, "-V", "-j3"]
+    command = ["ctest", "--test-dir", path, "-V", f"-j{UNIT_LANES}"]
     if names:
         command += ["-R", "|".join(re.escape(n) for n in names)]
     env = dict(os.environ, ASAN_OPTIONS="abort_on_error=0:detect_leaks=1", UBSAN_OPTIONS="print_stacktrace=1",
@@ -168,8 +179,9 @@ def run_ctest(results, temp, folder, prefix, names):
         results.fails(prefix + "ctest", "not done after 40 minutes")
     with open(log, errors="replace") as f:
         report_ctest(results, f.read().split("\n"), prefix)
-    if results.failed and status != 0:
+    if status != 0:
         results.shows(failed_output(log))
+    tell_time(prefix + "units", begin)
 
 
 def report_ctest(results, lines, prefix):
@@ -281,8 +293,6 @@ def run_beside(results, temp, waiting):
             one.join()
     except BaseException:
         waiting.clear()
-        for process in list(running):
-            end_group(process)
         raise
     if problems:
         raise problems[0]
@@ -301,10 +311,41 @@ def run_program(results, temp, name, path):
               "system.full": MACHINE_LIMIT_S, "system.node_memory": MACHINE_LIMIT_S, "system.placement_hubs": MACHINE_LIMIT_S}
     limit_s = next((limit for prefix, limit in limits.items() if name.startswith(prefix)), SYSTEM_LIMIT_S)
     status = run([sys.executable, path], log, limit_s, env=env, cwd=work)
+    left = end_what_is_left(work)
     with results.lock:
         report_program(results, name, log, status, limit_s)
-        print(f"     {name}: {time.monotonic() - begin:.1f} s", flush=True)
+        if left:
+            results.fails(name, "it left running: " + "; ".join(left))
+        tell_time(name, begin)
     shutil.rmtree(work, ignore_errors=True)
+
+
+def processes_of(work):
+    """Numbers of the processes that were started by the program with this folder for temporary files."""
+    word = b"TMPDIR=" + os.fsencode(work)
+    for number in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{number}/environ", "rb") as f:
+                if word in f.read().split(b"\0"):
+                    yield int(number)
+        except OSError:  # gone
+            pass
+
+
+def end_what_is_left(work):
+    """The commands of processes that did not go with their program; each is killed."""
+    deadline = time.monotonic() + LEAVING_S
+    while list(processes_of(work)) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    left = []
+    for number in processes_of(work):
+        try:
+            with open(f"/proc/{number}/cmdline", "rb") as f:
+                left.append(f.read().replace(b"\0", b" ").decode(errors="replace").strip()[:120])
+            os.kill(number, signal.SIGKILL)
+        except OSError:
+            pass
+    return [command for command in left if command]
 
 
 def report_program(results, name, log, status, limit_s):
@@ -337,14 +378,26 @@ def main():
     os.chmod(temp, 0o711)
     atexit.register(shutil.rmtree, temp, True)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
-    if build(results, temp, names):
+    try:
+        run_all(results, temp, quick, names)
+    finally:
+        for process in list(running):  # where it was interrupted
+            end_group(process)
+    results.tells()
+    return 1 if results.failed or not results.passed else 0
+
+
+def run_all(results, temp, quick, names):
+    if build(results, temp, *BUILDS[0]):
+        others = threading.Thread(target=build_others, args=(results, temp), daemon=True)
+        if not names:
+            others.start()
         run_ctest(results, temp, "check", "", names)
         if not names:
+            others.join()
             run_ctest(results, temp, "check-asan", "sanitized.", names)
         if not quick:
             run_programs(results, temp, names)
-    results.tells()
-    return 1 if results.failed or not results.passed else 0
 
 
 if __name__ == "__main__":

@@ -44,7 +44,7 @@ class Source:
         self.ledger = Ledger([os.path.join(self.folder, "ledger")], 256, pause_s=0.002)
         self.site = Site()
         self.site.protect(self.disk)
-        self.load = start(["fio", *FIO, f"--directory={self.folder}"], log=fresh("fio.log"))
+        self.load = start(["fio", "--thread", *FIO, f"--directory={self.folder}"], log=fresh("fio.log"))
         self.transactions = self.database.pgbench("-c", "2", "-T", "1000000", "-n")
 
     def compared(self):

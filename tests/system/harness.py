@@ -11,6 +11,7 @@ import ctypes
 import datetime
 import fcntl
 import glob
+import hashlib
 import json
 import os
 import random
@@ -318,7 +319,8 @@ def image_of(path):
     """Hash of a whole disk or file. The cache of a whole disk does not see what went to its partitions: it is dropped first."""
     if str(path).startswith("/dev/"):
         run("blockdev", "--flushbufs", path)
-    return run("sha256sum", path, timeout=300).split()[0]
+    with open(path, "rb") as f:
+        return hashlib.file_digest(f, "sha256").hexdigest()  # several times as fast as sha256sum of Debian 12
 
 
 # ---- Leeward ----

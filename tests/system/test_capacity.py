@@ -34,7 +34,7 @@ def pins_of_measuring():
 
 def fio(disk, kind, *options):
     """The command that writes half compressible blocks to all of the disk."""
-    return ["fio", "--name=load", f"--filename={disk.device}", f"--rw={kind}", f"--bs={BLOCK}", f"--size={disk.size_bytes}", "--direct=1",
+    return ["fio", "--thread", "--name=load", f"--filename={disk.device}", f"--rw={kind}", f"--bs={BLOCK}", f"--size={disk.size_bytes}", "--direct=1",
             "--buffer_compress_percentage=50", "--refill_buffers", "--output=/dev/null", *options]
 
 
@@ -74,7 +74,7 @@ def a_disk_is_measured_without_being_protected():
     text = run(LEEWARD, "capacity", "--device", disk.device, "--time", "2s", timeout=60)
     labels = [re.split(r"\s{2,}", line)[0] for line in text.splitlines()]
     check("vault" in labels and len(labels) == len(set(labels)), f"no table, or two lines of one name: {text}")
-    load.kill()
+    stop(load)
 
 
 class Taken:
@@ -133,8 +133,8 @@ def what_changes_is_sampled_wherever_it_lies():
     disk = Disk(256 * MIB)
     common = [f"--filename={disk.device}", "--direct=1", "--time_based", "--runtime=60", "--output=/dev/null"]
     # The beginning of a disk is where file systems have their tables; what is written most lies behind.
-    start(["fio", "--name=tables", "--rw=randwrite", "--bs=4k", "--size=1m", "--rate=200k", "--zero_buffers", *common])
-    start(["fio", "--name=data", "--rw=randwrite", f"--bs={BLOCK}", "--offset=128m", "--size=128m", "--rate=8m", "--refill_buffers",
+    start(["fio", "--thread", "--name=tables", "--rw=randwrite", "--bs=4k", "--size=1m", "--rate=200k", "--zero_buffers", *common])
+    start(["fio", "--thread", "--name=data", "--rw=randwrite", f"--bs={BLOCK}", "--offset=128m", "--size=128m", "--rate=8m", "--refill_buffers",
            "--buffer_compress_percentage=0", *common])
     measured = json.loads(run(os.path.join(BIN, "leeward-agent"), "--measure", disk.device, "--measure-time", "5s", timeout=60))
     note(measured["compressed_permille"], "of", measured["changed_bytes"])

@@ -24,7 +24,7 @@ def points_hold_on(kind):
     site = Site()
     ledger = Ledger([os.path.join(folder, "ledger")], 256, pause_s=0.002)
     site.protect(disk)
-    fio = start(["fio", *FIO, f"--directory={folder}", "--do_verify=0", "--rate_iops=1500", "--loops=2"], log=fresh("fio.log"))
+    fio = start(["fio", "--thread", *FIO, f"--directory={folder}", "--do_verify=0", "--rate_iops=1500", "--loops=2"], log=fresh("fio.log"))
     rng = random.Random(11)
     judged = set()
     while fio.poll() is None and len(judged) < 4:

@@ -73,7 +73,7 @@ def one_by_one(site, point):
 
 
 def fio(uri, seed, verify_only=False):
-    return ["fio", "--name=branch", "--ioengine=nbd", f"--uri={uri}", "--rw=randwrite", "--bsrange=512-32k", "--blockalign=512",
+    return ["fio", "--thread", "--name=branch", "--ioengine=nbd", f"--uri={uri}", "--rw=randwrite", "--bsrange=512-32k", "--blockalign=512",
             "--size=12M", "--io_size=8M", "--iodepth=8", "--verify=crc32c", "--verify_fatal=1", "--do_verify=1", f"--randseed={seed}",
             "--fsync=40", *(["--verify_only"] if verify_only else [])]
 
@@ -108,7 +108,7 @@ def what_was_flushed_stays_whoever_is_killed():
               "writing failed")
         flushed.update({at: (n + 40, 300 * 1024), at + 2 * MIB: (n + 80, 4096)})
         # Somebody writes on, elsewhere, while it is killed.
-        noise = start(["fio", "--name=noise", "--ioengine=nbd", f"--uri={uri}", "--rw=randwrite", "--bs=4k", "--iodepth=4",
+        noise = start(["fio", "--thread", "--name=noise", "--ioengine=nbd", f"--uri={uri}", "--rw=randwrite", "--bs=4k", "--iodepth=4",
                        "--offset=40M", "--size=16M", "--time_based", "--runtime=30"], log=fresh("noise.log"))
         pid = server_of(site, made["id"]) if victim == "server" else site.pid_of("vault")
         wait_until(lambda: os.path.exists(f"/proc/{pid}") and noise.poll() is None, "the noise", 10)

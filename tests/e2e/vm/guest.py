@@ -3,7 +3,7 @@
 
 A guest talks to the host by qemu's user network: 10.0.2.2 is the host's loopback, where hub and node listen. The test talks to the
 guest by ssh. Emulation (TCG) is slow, and slower on a machine that does something else, so all deadlines are minutes; what is
-waited for is always a condition. Guests run niced, and each ends with the program that started it.
+waited for is always a condition. Each guest ends with the program that started it.
 
 The two processors of a guest share one thread of the host. With a thread each, qemu 7.2 sometimes goes on executing its translation of
 an instruction that the guest's kernel has replaced meanwhile, which ftrace and so fentry do: the processor takes the breakpoint
@@ -51,7 +51,7 @@ class Image:
                 for outdated in glob.glob(os.path.join(ROOT, "build", "vm-image", suite + "-*")):
                     if not outdated.startswith(self.folder):
                         run("rm", "-rf", outdated)
-                run("nice", script, self.folder, suite, timeout=1800)
+                run(script, self.folder, suite, timeout=1800)
         self.disk = os.path.join(self.folder, "disk.img")
         self.key = os.path.join(self.folder, "ssh.key")
         with open(os.path.join(self.folder, "kernel")) as f:
@@ -99,7 +99,7 @@ class Guest:
         ours, theirs = socket.socketpair()
         self.ports = {port: free_port() for port in self.ports}
         forwards = "".join(f",hostfwd=tcp:127.0.0.1:{outer}-:{inner}" for inner, outer in {22: self.port, **self.ports}.items())
-        command = ["nice", "-n", "15", "qemu-system-x86_64", "-accel", "tcg,thread=single,tb-size=256", "-cpu", "Westmere,-cx16", "-smp", "2",
+        command = ["qemu-system-x86_64", "-accel", "tcg,thread=single,tb-size=256", "-cpu", "Westmere,-cx16", "-smp", "2",
                    "-m", self.memory_mib, "-nodefaults", "-display", "none", "-serial", f"file:{self.console}",
                    "-chardev", f"socket,id=qmp,fd={theirs.fileno()}", "-mon", "chardev=qmp,mode=control",
                    "-device", "virtio-rng-pci", "-device", "virtio-net-pci,netdev=n",

@@ -27,5 +27,5 @@ def rescue_image():
             note("making the rescue image")
             for outdated in glob.glob(os.path.join(os.path.dirname(folder), "rescue-*")):
                 run("rm", "-rf", outdated)
-            run("nice", MAKER, folder, BIN, timeout=1200)
+            run(MAKER, folder, BIN, timeout=1200)
     return folder

@@ -14,7 +14,7 @@ import time
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from guest import HERE, Guest, blank  # noqa: E402
 from lab import PROGRAMS, PROTECTED_S, TOKEN, Lab  # noqa: E402
-from harness import MIB, attach_loop, check, fresh, main, note, run, stop, test, undo, wait_until  # noqa: E402
+from harness import MIB, attach_loop, check, fresh, image_of, main, note, run, stop, test, undo, wait_until  # noqa: E402
 
 BELOW = ["/dev/vdb", "/dev/vdc", "/dev/vdd", "/dev/vde"]
 DISKS = ["/dev/vda", *BELOW]
@@ -79,10 +79,6 @@ class StackLab(Lab):
 lab = None
 
 
-def sha256_of(path):
-    return run("sha256sum", path, timeout=600).split()[0]
-
-
 def compare_stacks(lab):
     """The disks below LVM, md and LUKS are, at a point made while nothing writes to them, what they are."""
     stacks = " ".join(STACKS)
@@ -91,12 +87,12 @@ def compare_stacks(lab):
                   "until grep -q -e clean -e readonly /sys/block/md0/md/array_state; do sleep 0.1; done")
     try:
         point = lab.site.create_point()
-        images = {device: sha256_of(file) for device, file in zip(BELOW, lab.files)}
+        images = {device: image_of(file) for device, file in zip(BELOW, lab.files)}
     finally:
         lab.guest.ssh(f"for place in {stacks}; do fsfreeze -u $place; done")
     export = lab.site.open(point["sequence"])
     for device, wanted in images.items():
-        found = sha256_of(export.copy(lab.disk_number(device)))
+        found = image_of(export.copy(lab.disk_number(device)))
         check(found == wanted, f"{device} at point {point['sequence']} is not what the disk was")
     export.close()
 
@@ -164,7 +160,7 @@ def point_has_plugged(lab, file):
     number = plugged_row(lab)["number"]
     export = lab.site.open(lab.site.create_point()["sequence"])
     check(number in export.uris, f"the point has the disks {sorted(export.uris)} without number {number}")
-    check(sha256_of(export.copy(number)) == sha256_of(file), "the point does not hold the disk that was plugged in")
+    check(image_of(export.copy(number)) == image_of(file), "the point does not hold the disk that was plugged in")
     export.close()
     return number
 

@@ -14,7 +14,7 @@ from harness import MIB, Disk, Failure, check, fresh, image_of, main, note, poin
 
 SERIAL = "new-hardware"
 BOOT_S = 900
-QEMU = ["nice", "-n", "5", "qemu-system-x86_64", "-accel", "tcg,thread=single,tb-size=256", "-cpu", "Westmere,-cx16", "-smp", "1", "-nodefaults", "-display", "none",
+QEMU = ["qemu-system-x86_64", "-accel", "tcg,thread=single,tb-size=256", "-cpu", "Westmere,-cx16", "-smp", "1", "-nodefaults", "-display", "none",
         "-no-reboot", "-device", "virtio-rng-pci"]
 
 
