@@ -7,7 +7,8 @@ UndefinedBehaviorSanitizer (its unit and fuzz replay tests are run). The first b
 builds are made beside them, by what they leave of the processors. Then the programs of tests/system, tests/faults,
 tests/e2e/browser and tests/e2e/vm run, each with a time limit, in a process group that is ended with it. Most of them wait for
 something most of the time: LANES of them run beside each other, of those that emulate machines or draw pages one at a time, or two when
-nothing else is left, and what measures times runs when nothing else does. A program that leaves processes behind has failed.
+nothing else is left. What needs a calm machine comes after them, two at a time, and what measures times runs when nothing else does.
+A program that leaves processes behind has failed. LONG ones run only where they are named.
 
 A test program speaks lines: `PASS name`, `FAIL name: reason` and, where this machine lacks what the test needs, `SKIP name: reason`.
 One that ends without success and without a FAIL line, or that tells of no test, counts as one failure.
@@ -27,7 +28,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 BUILD = os.path.join(ROOT, "build", "check")
 BUILDS = [
     ("build.gcc", "gcc", "check", []),
-    ("build.clang", "clang", "check-clang", ["-DCMAKE_C_COMPILER=clang", "-DLEEWARD_CONSOLE=OFF"]),
+    ("build.clang", "clang", "check-clang", ["-DCMAKE_C_COMPILER=clang", "-DCMAKE_BUILD_TYPE=Debug", "-DLEEWARD_CONSOLE=OFF"]),
     ("build.sanitize", "gcc", "check-asan", ["-DLEEWARD_SANITIZE=ON", "-DCMAKE_BUILD_TYPE=Debug", "-DLEEWARD_CONSOLE=OFF"]),
 ]
 SYSTEM_LIMIT_S = 900  # many times what any of them needs on a quiet machine
@@ -39,10 +40,13 @@ LANES = 3
 UNIT_LANES = 4
 LEAVING_S = 10  # how long what a program has ended may take to go
 HEAVY = ("e2e.",)  # each keeps a processor busy all the time
+CALM_LANES = 2
+CALM = {  # what they wait for comes in time only where processors are free
+    "system.full", "system.group_outage", "system.hooks", "system.node_moves", "system.placement_hubs", "faults.two_hubs"}
 ALONE = {  # what these show is a time, a rate or a share of a processor, or they fill the machine themselves
-    "system.agent_memory", "system.bench_command", "system.full", "system.group", "system.group_outage", "system.group_peers", "system.group_raw", "system.hooks",
-    "system.hub_load", "system.link_outage", "system.node_fleet", "system.node_memory", "system.node_moves", "system.pace",
-    "system.placement_hubs", "faults.two_hubs"}
+    "system.agent_memory", "system.bench_command", "system.group", "system.group_peers", "system.group_raw", "system.hub_load",
+    "system.link_outage", "system.node_fleet", "system.node_memory", "system.pace"}
+LONG = {"e2e.vm.vm_ledger"}  # a quarter of an hour of a processor; each of its steps is in another program, too
 CMOCKA_LINE = re.compile(r"^\d+: \[\s+(OK|FAILED|SKIPPED)\s+\] (\w+)")
 CTEST_LINE = re.compile(r"^\s*\d+/\d+ Test\s+#\d+: (\S+) \.*\s*(\*\*\*)?\s*(Passed|Failed|Timeout|Not Run|Exception|Subprocess|Skipped)")
 
@@ -242,21 +246,23 @@ def programs(names):
     for folder in ("e2e/vm", "e2e/browser", "faults", "system"):
         for file in sorted(os.listdir(os.path.join(ROOT, "tests", folder))):
             name = f"{folder.replace('/', '.')}.{file[5:-3]}"
-            if file.startswith("test_") and file.endswith(".py") and (not names or any(n in name for n in names)):
+            wanted = any(n in name for n in names) if names else name not in LONG
+            if file.startswith("test_") and file.endswith(".py") and wanted:
                 found.append((name, os.path.join(ROOT, "tests", folder, file)))
     return found
 
 
 def run_programs(results, temp, names):
     wanted = programs(names)
-    run_beside(results, temp, [one for one in wanted if one[0] not in ALONE])
+    run_beside(results, temp, [one for one in wanted if one[0] not in CALM | ALONE], LANES)
+    run_beside(results, temp, [one for one in wanted if one[0] in CALM], CALM_LANES)
     for name, path in wanted:
         if name in ALONE:
             run_program(results, temp, name, path)
 
 
-def run_beside(results, temp, waiting):
-    """Runs the programs in LANES threads. Each takes the first one left; a heavy one only while no other of them runs, or one when nothing else is left."""
+def run_beside(results, temp, waiting, lane_count):
+    """Runs the programs in so many threads. Each takes the first one left; a heavy one only while no other of them runs, or one when nothing else is left."""
     lock, problems = threading.Lock(), []
     heavy_running = 0
 
@@ -285,7 +291,7 @@ def run_beside(results, temp, waiting):
             with lock:
                 heavy_running -= is_heavy(one)
 
-    lanes = [threading.Thread(target=lane, daemon=True) for _ in range(LANES)]
+    lanes = [threading.Thread(target=lane, daemon=True) for _ in range(lane_count)]
     for one in lanes:
         one.start()
     try:

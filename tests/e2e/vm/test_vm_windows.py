@@ -4,8 +4,8 @@
 counted where they are submitted (fentry), logical volumes, a mirror, encrypted disks, and a disk below dm-log-writes, whose log judges
 each point that the vault keeps. And what the tracker makes of merged discards and FUA writes, which an NVMe disk takes.
 
-    LEEWARD_POINTS=20000     points of each run of the stamp checker (default 80)
-    LEEWARD_LOGGED=600       points judged by the log (default 12)
+    LEEWARD_POINTS=20000     points of each run of the stamp checker (default 40)
+    LEEWARD_LOGGED=600       points judged by the log (default 6)
 """
 import os
 import re
@@ -22,8 +22,8 @@ CHECKER = os.path.join(PROGRAMS, "test_capture_window")
 DISCARDS = {"test_track_discard": 6, "test_track_discard_untold": 4}
 FUA = "test_track_fua"
 UDEV = "systemd-udevd-control.socket systemd-udevd-kernel.socket systemd-udevd"
-POINTS = os.environ.get("LEEWARD_POINTS", "80")
-LOGGED = int(os.environ.get("LEEWARD_LOGGED", "12"))
+POINTS = os.environ.get("LEEWARD_POINTS", "40")
+LOGGED = int(os.environ.get("LEEWARD_LOGGED", "6"))
 LOGGED_MIB = 8
 WRITE_THROUGH = "format=raw,cache=writethrough;write-cache=off"
 
