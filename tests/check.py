@@ -8,7 +8,7 @@ builds are made beside them, by what they leave of the processors. Then the prog
 tests/e2e/browser and tests/e2e/vm run, each with a time limit, in a process group that is ended with it. Most of them wait for
 something most of the time: LANES of them run beside each other, of those that emulate machines or draw pages one at a time, or two when
 nothing else is left. What needs a calm machine comes after them, two at a time, and what measures times runs when nothing else does.
-A program that leaves processes behind has failed. LONG ones run only where they are named.
+A program that leaves processes behind has failed. LONG ones run only with --long, or where they are named.
 
 A test program speaks lines: `PASS name`, `FAIL name: reason` and, where this machine lacks what the test needs, `SKIP name: reason`.
 One that ends without success and without a FAIL line, or that tells of no test, counts as one failure.
@@ -46,7 +46,7 @@ CALM = {  # what they wait for comes in time only where processors are free
 ALONE = {  # what these show is a time, a rate or a share of a processor, or they fill the machine themselves
     "system.agent_memory", "system.bench_command", "system.group", "system.group_peers", "system.group_raw", "system.hub_load",
     "system.link_outage", "system.node_fleet", "system.node_memory", "system.pace"}
-LONG = {"e2e.vm.vm_ledger"}  # a quarter of an hour of a processor; each of its steps is in another program, too
+LONG = {"e2e.vm.vm_fixups", "e2e.vm.vm_frozen_host", "e2e.vm.vm_ledger"}  # together half an hour of a processor
 CMOCKA_LINE = re.compile(r"^\d+: \[\s+(OK|FAILED|SKIPPED)\s+\] (\w+)")
 CTEST_LINE = re.compile(r"^\s*\d+/\d+ Test\s+#\d+: (\S+) \.*\s*(\*\*\*)?\s*(Passed|Failed|Timeout|Not Run|Exception|Subprocess|Skipped)")
 
@@ -240,20 +240,19 @@ def failed_output(log):
     return "\n".join(out)
 
 
-def programs(names):
+def programs(names, long):
     """Name and path of each test program that is wanted, the long ones first, so that one lane is not left with one of them."""
     found = []
     for folder in ("e2e/vm", "e2e/browser", "faults", "system"):
         for file in sorted(os.listdir(os.path.join(ROOT, "tests", folder))):
             name = f"{folder.replace('/', '.')}.{file[5:-3]}"
-            wanted = any(n in name for n in names) if names else name not in LONG
+            wanted = any(n in name for n in names) if names else long or name not in LONG
             if file.startswith("test_") and file.endswith(".py") and wanted:
                 found.append((name, os.path.join(ROOT, "tests", folder, file)))
     return found
 
 
-def run_programs(results, temp, names):
-    wanted = programs(names)
+def run_programs(results, temp, wanted):
     run_beside(results, temp, [one for one in wanted if one[0] not in CALM | ALONE], LANES)
     run_beside(results, temp, [one for one in wanted if one[0] in CALM], CALM_LANES)
     for name, path in wanted:
@@ -403,7 +402,7 @@ def run_all(results, temp, quick, names):
             others.join()
             run_ctest(results, temp, "check-asan", "sanitized.", names)
         if not quick:
-            run_programs(results, temp, names)
+            run_programs(results, temp, programs(names, "--long" in sys.argv[1:]))
 
 
 if __name__ == "__main__":
